@@ -1,0 +1,116 @@
+"""One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of engines."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+from ..errors import UsageError, did_you_mean
+
+ENGINES = {"vllm": "vllm"}
+"""Engine name -> module."""
+
+Version = tuple[int, ...]
+
+
+def engine(name: str) -> ModuleType:
+    """The module of an engine. It has VERSIONS, resolve, placed_weights, cache_layout and budget_lines."""
+    if name not in ENGINES:
+        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
+    return import_module(f".{ENGINES[name]}", __name__)
+
+
+def parse_version(text: str) -> Version:
+    """A version as numbers that compare.
+
+    >>> parse_version("0.19.0"), parse_version("0.7.2 (V0)") < parse_version("0.11")
+    ((0, 19, 0), True)
+    """
+    numbers: list[int] = []
+    for part in text.strip().lstrip("v").split("."):
+        digits = ""
+        for char in part:
+            if not char.isdigit():
+                break
+            digits += char
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    if not numbers:
+        raise UsageError(f"{text!r} is no version", "write it as 0.19.0; `oomless engines` lists what is known")
+    return tuple(numbers)
+
+
+class Stage(NamedTuple):
+    """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last."""
+
+    index: int
+    num_stages: int
+    start: int
+    stop: int
+
+    @property
+    def first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def last(self) -> bool:
+        return self.index == self.num_stages - 1
+
+    @property
+    def name(self) -> str:
+        return "every rank" if self.num_stages == 1 else f"pipeline stage {self.index}"
+
+
+class Placed(NamedTuple):
+    """Equal tensors that one rank really creates: `count` of `num_bytes` in each of `layers`, or once if there are none."""
+
+    part: str
+    """What a reader calls it: attention, routed experts, embedding ..."""
+    name: str
+    num_bytes: int
+    count: int
+    layers: tuple[int, ...]
+    note: str = ""
+
+    @property
+    def total_bytes(self) -> int:
+        return self.num_bytes * self.count * (len(self.layers) or 1)
+
+
+class CacheGroup(NamedTuple):
+    """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of them."""
+
+    what: str
+    num_layers: int
+    block_size: int
+    page_bytes: int
+    window: int = 0
+    """Tokens behind the current one that stay; 0: all of them."""
+    fixed_blocks: int = 0
+    """Blocks of a sequence of any length, where that is a constant."""
+
+    def blocks(self, length: int, in_flight: int) -> int:
+        """Blocks that one sequence of `length` tokens needs, with `in_flight` tokens of it in one step."""
+        if self.fixed_blocks:
+            return self.fixed_blocks
+        if not self.window:
+            return -(-length // self.block_size)
+        return -(-min(self.window - 1 + in_flight, length) // self.block_size) + 1
+
+
+class CacheLayout(NamedTuple):
+    """How a rank's cache pool is cut into blocks."""
+
+    groups: tuple[CacheGroup, ...]
+    block_bytes: int
+    """Bytes of the pool that one block id takes."""
+    token_bytes: float
+    """Growth of one sequence a token, all layers of the rank, before page rounding."""
+    fixed_bytes: int
+    """What one sequence holds whatever its length: windows, states."""
+    need_block_bytes: int
+    """Bytes that the engine's own admission check counts for a block."""
+    formula: str
+    dtype: str

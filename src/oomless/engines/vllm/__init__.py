@@ -1,0 +1,29 @@
+"""vLLM 0.5 to 0.33: what each rank creates, how the budget is cut, how the cache is paged. Every rule is keyed by version.
+
+Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a version between two of them takes the rules of
+the earlier one. Constants that were measured are in facts/engines.csv.
+"""
+
+from .budget import budget_lines, capacity_bytes
+from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
+from .defaults import resolve, stages
+from .release import LATEST, VERSIONS
+from .weights import placed_weights
+
+NAME = "vLLM"
+
+__all__ = [
+    "LATEST",
+    "NAME",
+    "VERSIONS",
+    "budget_lines",
+    "cache_layout",
+    "capacity_bytes",
+    "longest_sequence",
+    "max_tokens",
+    "needed_bytes",
+    "placed_weights",
+    "resolve",
+    "sequences",
+    "stages",
+]

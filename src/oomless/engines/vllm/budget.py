@@ -1,0 +1,192 @@
+"""What vLLM sets aside before the cache: the peak of its profile run, non-torch memory, CUDA graphs; and the budget itself.
+
+The profile run executes max_num_batched_tokens tokens and then samples max_num_seqs rows; the peak is the larger phase.
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+from ... import facts
+from ...ledger import Category, Line, exact
+from ...model.attention import DSA, MLA, V4, V41
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import GIB, gib
+from .. import Stage
+from .release import LATEST, Release, release
+
+WHAT_LOGITS = "sampler over the profile batch"
+WHAT_ACTIVATIONS = "activations of the profile run"
+WHAT_NON_TORCH = "non-torch: NCCL, kernels, handles"
+WHAT_GRAPHS = "CUDA graphs"
+WHAT_CONTEXT = "CUDA context"
+
+
+class Budget(NamedTuple):
+    """Lines that vLLM subtracts from its budget, and lines that are on the card beside it."""
+
+    charged: tuple[Line, ...]
+    beside: tuple[Line, ...]
+
+
+def capacity_bytes(asked: Serving, hardware: Hardware, beside: tuple[Line, ...]) -> int:
+    """Bytes that a rank may use: utilisation of the total, and what lives outside of it, but never more than the card has."""
+    requested = ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
+    return min(hardware.card.memory_bytes, requested + sum(line.bytes for line in beside))
+
+
+def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+    """Everything but weights and cache. CUDA graphs are charged from 0.21 on, the context never is."""
+    now = release(asked.engine_version or LATEST)
+    tags = conditions(model, asked, hardware, now)
+    charged = [*profile_lines(model, asked, hardware, stage, now, tags), _measured("non_torch", WHAT_NON_TORCH, now, tags)]
+    beside = [_measured("context", WHAT_CONTEXT, now, tags)]
+    (charged if now.since(0, 21) else beside).extend(graph_lines(model, asked, stage, now, tags))
+    if now.since(0, 25) and not now.v0 and stage.last:
+        # the second model runner keeps counts and masks of tokens; only 0.33 sees them in its budget
+        rows, vocab = asked.max_num_seqs or 0, model.vocab_size
+        line = exact(
+            "runtime",
+            "sampler state",
+            rows * vocab * 33 // 8,
+            f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
+            "vllm/v1/worker/gpu/sample/penalties.py",
+        )
+        (charged if now.since(0, 33) else beside).append(line)
+    return Budget(tuple(charged), tuple(beside))
+
+
+def conditions(model: Model, asked: Serving, hardware: Hardware, now: Release) -> tuple[str, ...]:
+    """The conditions of engines.csv that hold here."""
+    layout = asked.layout or Layout()
+    attention = model.layers[-1].attention
+    together = layout.tp * (layout.dp if layout.enable_expert_parallel else 1)
+    found = {
+        "tp": together > 1,
+        "tp4": together >= 4,
+        "tp8": together >= 8,
+        "pp": layout.pp > 1 and together == 1,
+        "multi_node": layout.num_ranks > hardware.per_node,
+        "v0": now.v0,
+        "mla": isinstance(attention, MLA | DSA),
+        "v4": isinstance(attention, V4 | V41),
+        "float32": asked.dtype == "float32",
+        "before_hopper": 0 < hardware.card.capability < 9,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+def profile_lines(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]
+) -> list[Line]:
+    """The activation peak: MoE workspace + the larger of sampling and forward pass, hidden states in both.
+
+    sampler = S*V*B + T*h*b + 2*S*h*b + multiprocessors*V*4 + cuBLAS;  forward = T*b*(3*ff + c*h) + cuBLAS + flush buffer.
+    S sequences, T tokens, V vocabulary, b bytes of the dtype; B, c by version (engines.csv). Residuals: 2.4 % on 26 logs.
+    """
+    layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
+    tokens, hidden, vocab = asked.max_num_batched_tokens or 0, model.hidden_size, model.vocab_size
+    rows = min(asked.max_num_seqs or 0, tokens)
+
+    def of(quantity: str, *more: str) -> facts.Constant:
+        return facts.constant("vllm", quantity, now.numbers, *tags, *more)
+
+    cublas = int(of("cublas_workspace").value)
+    experts = _expert_workspace(model, layout, tokens, width)
+    persistent = experts if now.since(0, 16) else 0
+    copies = of("forward_hidden_copies", *([] if stage.last else ["passes_on"])).value
+    inner = _widest_inner(model, layout)
+    forward = int(tokens * width * (3 * inner + copies * hidden * model.streams)) + cublas + int(of("forward_extra").value)
+    forward += experts - persistent
+    hidden_states = tokens * hidden * width + 2 * rows * hidden * width
+    per_logit = of("sampler_bytes_per_logit")
+    logits = int(rows * vocab * per_logit.value) if stage.last else 0
+    if stage.last and now.since(0, 17) and not now.since(0, 21):
+        logits += min(hardware.card.num_sms or 132, rows) * vocab * 4
+    spread = of("activation_spread", *(["v0 tp"] if now.v0 and layout.tp > 1 else []))
+    if now.v0 and layout.tp > 1:
+        spread = facts.constant("vllm", "activation_spread", now.numbers, "v0", "tp")
+    source = f"engines/vllm/budget.py profile_lines; {per_logit.source}"
+    if stage.last and logits + hidden_states + cublas >= forward:
+        rest = hidden_states + cublas + persistent
+        what = "hidden states, cuBLAS workspace" + (", expert workspace" if persistent else "")
+        return [
+            _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source),
+            _fitted("activations", WHAT_ACTIVATIONS, rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
+        ]
+    formula = f"{tokens} tokens x {width} B x (3 x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
+    return [_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)]
+
+
+def _expert_workspace(model: Model, layout: Layout, tokens: int, width: int) -> int:
+    """Two buffers of the fused experts: T*k*max(ff, h) and T*k*max(2*ff, h) elements (fused_moe workspace_shapes)."""
+    largest = 0
+    for ffn in {layer.ffn for layer in model.layers}:
+        if isinstance(ffn, MoE):
+            inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
+            rows = tokens * ffn.num_active_experts
+            first, second = max(inner, model.hidden_size), max(2 * inner, model.hidden_size)
+            largest = max(largest, width * rows * (first + second))
+    return largest
+
+
+def _widest_inner(model: Model, layout: Layout) -> int:
+    """Width of the widest dense or shared feed-forward on a rank."""
+    widths = [0]
+    for ffn in {layer.ffn for layer in model.layers}:
+        widths.append((ffn.intermediate_size if isinstance(ffn, Dense) else ffn.shared_width) // layout.tp)
+    return max(widths)
+
+
+def graph_sizes(asked: Serving, now: Release) -> int:
+    """How many batch sizes are captured: 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every 8).
+
+    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
+    51
+    """
+    largest = min(2 * (asked.max_num_seqs or 256), 512, asked.max_num_batched_tokens or 512)
+    if now.v0:
+        largest = min(asked.max_num_seqs or 256, 256)
+    step = 16 if now.since(0, 16) else 8
+    sizes = {1, 2, 4, *range(8, 256, 8), *range(256, 513, step)}
+    return sum(1 for size in sizes if size <= largest)
+
+
+def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
+    """Memory of captured graphs: a fit over runs with 51 sizes, scaled by the number of sizes."""
+    if asked.enforce_eager:
+        return []
+
+    def of(quantity: str) -> float:
+        return facts.constant("vllm", quantity, now.numbers, *tags).value
+
+    num_layers = stage.stop - stage.start
+    if now.v0:
+        estimate = of("graphs_v0_per_hidden") * model.hidden_size
+    else:
+        estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
+        estimate += of("graphs_moe") if any(isinstance(layer.ffn, MoE) for layer in model.layers) else 0
+        estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
+        estimate += of("graphs_tp") if "tp" in tags else 0
+        estimate *= graph_sizes(asked, now) / 51
+    spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
+    formula = f"{num_layers} layers, {graph_sizes(asked, now)} sizes"
+    return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0), spread, formula, spread.source)]
+
+
+def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> Line:
+    """A line that is a row of engines.csv."""
+    row = facts.constant("vllm", quantity, now.numbers, *tags)
+    category: Category = "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
+    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    kind: Line = Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", "", row.source)
+    return kind._replace(formula=f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}")
+
+
+def _fitted(category: Category, what: str, value: int, spread: facts.Constant, formula: str, source: str) -> Line:
+    kind = "fitted" if spread.num_runs else "assumed"
+    shown = f"{formula} = {gib(value):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
+    return Line(category, what, value, int(value * spread.low), int(value * spread.high), kind, shown, source)

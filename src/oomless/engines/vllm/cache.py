@@ -1,0 +1,204 @@
+"""vLLM's cache: bytes of a row by kind of attention and dtype, blocks, groups of layers, and the capacity that it prints.
+
+v1/core/kv_cache_utils.py and kv_cache_interface.py of 0.8.5 to 0.33; worker/cache_engine.py of 0.7.2.
+"""
+
+from fractions import Fraction
+
+from ...errors import UnsupportedError, UsageError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.serving import Layout, Serving
+from .. import CacheGroup, CacheLayout, Stage
+from .cache_v4 import INDEX_ROW_BYTES, v4_layout
+from .release import LATEST, Release, release
+
+PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
+"""fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
+HYBRID_TOLERANCE = {16: Fraction(5, 4), 19: Fraction(3, 2)}
+"""Minor version from which layers of the rarer kind are padded up to the commoner one, and up to which ratio of counts."""
+
+
+def element_bytes(asked: Serving) -> Fraction:
+    """Bytes of a cache element."""
+    match asked.kv_cache_dtype:
+        case "auto":
+            return Fraction(DTYPES[asked.dtype].bits, 8)
+        case "fp8" | "fp8_e4m3" | "fp8_e5m2" | "fp8_ds_mla":
+            return Fraction(1)
+        case "nvfp4" | "nvfp4_ds_mla":
+            return Fraction(9, 16)  # two values a byte and an fp8 scale for 16
+        case name:
+            return Fraction(DTYPES[name].bits, 8)
+
+
+def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
+    """Bytes of one token in one layer on one rank, without an indexer's key.
+
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), release("0.19.0"))
+    1152
+    >>> row_bytes(GQA(28, 4, 128), Serving(dtype="bfloat16", layout=Layout(tp=8)), release("0.19.0"))
+    512
+    """
+    tp = (asked.layout or Layout()).tp
+    width = element_bytes(asked)
+    match attention:
+        case GQA():
+            if asked.kv_cache_dtype.endswith("_ds_mla"):
+                raise UnsupportedError(f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto")
+            return int(2 * max(attention.num_kv_heads // tp, 1) * attention.head_dim * width)
+        case Sliding():
+            return row_bytes(attention.inner, asked, now)
+        case DSA():
+            return row_bytes(attention.mla, asked, now)
+        case MLA():
+            if not now.since(0, 7):  # before MLA support every head's key was stored, padded to 256, with its value
+                heads = max(attention.num_heads // tp, 1)
+                return int(2 * heads * 256 * width)
+            if asked.kv_cache_dtype in PACKED_MLA_ROWS and now.since(0, 11):
+                return PACKED_MLA_ROWS[asked.kv_cache_dtype]
+            row = int(attention.latent_dim * width)
+            return row if now.since(0, 8) else -(-row // 256) * 256  # 0.7 aligned each entry to 256 B
+        case V4() | V41() | Linear():
+            raise UnsupportedError(f"a cache row of {attention.kind} attention has no one size", "see cache_v4.py")
+
+
+def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    """How one rank of a stage pages its cache."""
+    now = release(asked.engine_version or LATEST)
+    attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    if asked.speculative and stage.last:
+        attentions += [layer.attention for layer in model.draft]
+    if isinstance(attentions[0], V4 | V41):
+        return v4_layout(attentions, asked, now)
+    check_context_parallel(model, asked)
+    block = asked.block_size or 16
+    rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
+    index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
+    for attention in attentions:
+        window = attention.window if isinstance(attention, Sliding) and now.since(0, 11) and not now.v0 else 0
+        key = (row_bytes(attention, asked, now), window)
+        rows[key] = rows.get(key, 0) + 1
+        index_layers += isinstance(attention, DSA) and attention.owns_indexer
+    full = {row: num for (row, window), num in rows.items() if not window}
+    windows = {key: num for key, num in rows.items() if key[1]}
+    token_bytes = sum(row * num for row, num in full.items()) + index_row * index_layers
+    fixed = sum(row * num * window for (row, window), num in windows.items())
+    formula = " + ".join(
+        [f"{num} layers x {row} B" for row, num in full.items()]
+        + ([f"{index_layers} indexers x {index_row} B"] if index_layers else [])
+        + [f"{num} layers x {row} B up to {window} tokens" for (row, window), num in windows.items()]
+    )
+    if not windows:
+        page = block * token_bytes
+        groups = (CacheGroup("all layers", sum(full.values()), block, page),)
+        return CacheLayout(groups, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
+    groups = hybrid_groups(full, windows, block, now)
+    page = groups[0].page_bytes
+    return CacheLayout(groups, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def hybrid_groups(
+    full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release
+) -> tuple[CacheGroup, ...]:
+    """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the group's size."""
+    sizes = [*full, *(row for row, _ in windows)]
+    if len(set(sizes)) > 1:
+        raise UnsupportedError("layers with windows and rows of several sizes", "not known for this engine version")
+    buckets = [("full attention", 0, num) for num in full.values()]
+    buckets += [("sliding window", window, num) for (_, window), num in windows.items()]
+    least, most = min(num for *_, num in buckets), max(num for *_, num in buckets)
+    size = least
+    for minor, tolerance in HYBRID_TOLERANCE.items():
+        if now.since(0, minor):
+            size = most if most < tolerance * least else least
+    groups = []
+    for what, window, num in buckets:
+        groups += [CacheGroup(what, size, block, size * block * sizes[0], window)] * -(-num // size)
+    return tuple(groups)
+
+
+def check_context_parallel(model: Model, asked: Serving) -> None:
+    """Decode context parallelism needs a cache that tensor parallelism would only repeat."""
+    layout = asked.layout or Layout()
+    attention = model.layers[0].attention
+    if layout.dcp > 1 and isinstance(attention, GQA) and layout.dcp > max(layout.tp // attention.num_kv_heads, 1):
+        raise UsageError(
+            f"--decode-context-parallel-size {layout.dcp} with {attention.num_kv_heads} key-value heads and --tp {layout.tp}",
+            f"at most {max(layout.tp // attention.num_kv_heads, 1)}: only repeated heads can be divided",
+        )
+
+
+def in_flight(asked: Serving, now: Release) -> int:
+    """Tokens that the scheduler may have under way for one sequence; 0.33 prepares the next steps meanwhile."""
+    tokens = asked.max_num_batched_tokens or 0
+    return tokens * ((asked.layout or Layout()).pp + 1) if now.since(0, 33) else tokens
+
+
+def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
+    """Blocks of each group that one sequence of this length needs."""
+    now = release(asked.engine_version or LATEST)
+    dcp = (asked.layout or Layout()).dcp
+    return [
+        group.blocks(-(-length // dcp) if not group.window else length, in_flight(asked, now)) for group in layout.groups
+    ]
+
+
+def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
+    """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
+
+    Up to 0.25 groups count by their bytes, relative to the first one (they differ for V4 alone); later each block counts as one.
+    """
+    blocks = blocks_of_one(layout, length, asked)
+    if release(asked.engine_version or LATEST).since(0, 33):
+        return sum(blocks)
+    weighted = sum(num * group.page_bytes for num, group in zip(blocks, layout.groups, strict=True))
+    return -(-weighted // layout.groups[0].page_bytes)
+
+
+def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+    """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of max_model_len.
+
+    The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
+    """
+    now = release(asked.engine_version or LATEST)
+    load = blocks_to_admit(layout, asked.context or 1, asked) * (asked.concurrency or 1) * layout.block_bytes
+    longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
+    if now.since(0, 33):
+        longest += layout.need_block_bytes
+    return max(load, longest)
+
+
+def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving) -> float:
+    """Sequences of a length that fit the pool at once, as vLLM prints its maximum concurrency."""
+    return pool_bytes // layout.block_bytes / blocks_to_admit(layout, length, asked)
+
+
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+    """The capacity in tokens that vLLM prints: the smallest number of blocks of all ranks decides.
+
+    Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x max_model_len.
+    """
+    now = release(asked.engine_version or LATEST)
+    num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
+    layout = max(layouts, key=lambda each: each.block_bytes)
+    dcp = (asked.layout or Layout()).dcp
+    if now.since(0, 21) and not now.v0:
+        length = asked.max_model_len or 1
+        return int(num_blocks / blocks_to_admit(layout, length, asked) * length)
+    if now.since(0, 11) and not now.v0:
+        return num_blocks // len(layout.groups) * min(group.block_size for group in layout.groups) * dcp
+    return num_blocks * layout.groups[0].block_size
+
+
+def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
+    """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token fits."""
+    low, high = 0, asked.max_model_len or 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = sum(blocks_of_one(layout, middle, asked)) * layout.need_block_bytes <= pool_bytes
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+

@@ -1,0 +1,161 @@
+"""What vLLM's server chooses where the question is silent: lengths, batch, types, stages."""
+
+from ... import facts
+from ...errors import UnsupportedError, UsageError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
+from ...model.model import Model
+from ...model.storage import DTYPES, F16, F32
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import GIB
+from .. import Stage
+from .release import LATEST, Release, release
+
+LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
+"""Device sizes from which the server's default batch grows (arg_utils.py)."""
+
+
+def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+    """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and card)."""
+    version = asked.engine_version or LATEST
+    now = release(version)
+    length = asked.max_model_len or default_length(model)
+    if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
+        raise UsageError(
+            f"--max-model-len {asked.max_model_len} is more than the {default_length(model)} positions of {model.name}",
+            "vLLM refuses it too; give at most the model's own length",
+        )
+    seqs, tokens = default_batch(now, hardware, length, model)
+    if asked.max_num_batched_tokens is None and asked.max_num_seqs:
+        tokens = min(tokens, asked.max_num_seqs * length) if not now.v0 else tokens
+    tokens = asked.max_num_batched_tokens or tokens
+    seqs = asked.max_num_seqs or min(seqs, tokens)
+    share = asked.gpu_memory_utilization
+    if share is None:
+        share = facts.constant("vllm", "gpu_memory_utilization", now.numbers).value
+    cache_dtype = resolve_cache_dtype(model, now, hardware, asked.kv_cache_dtype)
+    return asked._replace(
+        engine_version=version,
+        layout=layout,
+        dtype=resolve_dtype(model, asked.dtype),
+        max_model_len=length,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        context=asked.context or length,
+        concurrency=asked.concurrency or 1,
+        gpu_memory_utilization=share,
+        kv_cache_dtype=cache_dtype,
+        block_size=asked.block_size or default_block_size(model, now, hardware),
+    )
+
+
+def default_length(model: Model) -> int:
+    """The model's own length as vLLM derives it: positions, times the scaling that is not yet part of them.
+
+    >>> from ...model.load import load
+    >>> default_length(load("deepseek-coder-1.3b")), default_length(load("deepseek-v3"))
+    (65536, 163840)
+    """
+    rope = model.ropes[0]
+    match rope.scaling:
+        case "yarn" | "deepseek_yarn":
+            scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
+            return max(scaled, model.max_positions)
+        case "linear" | "dynamic":
+            return int(model.max_positions * rope.factor)
+        case _:
+            return model.max_positions
+
+
+def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
+    """(max_num_seqs, max_num_batched_tokens) of the API server."""
+    if now.v0:
+        chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
+        return 256, 2048 if chunked else max(length, 2048)
+    memory, card = hardware.card.memory_bytes, hardware.card
+    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and now.since(0, 11))
+    if now.since(0, 33) and memory >= HUGE_CARD_BYTES:
+        return 1024, 16384
+    if now.since(0, 33) and card.capability == 12.1:  # DGX Spark: large, but shared with the host
+        large = False
+    return (1024, 8192) if large else (256, 2048)
+
+
+def resolve_dtype(model: Model, asked: str) -> str:
+    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, as vLLM does."""
+    if asked == "auto":
+        return F16.name if model.dtype == F32 else model.dtype.name
+    if asked not in DTYPES:
+        raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
+    return DTYPES[asked].name
+
+
+CACHE_DTYPES = ("auto", "bfloat16", "float16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "nvfp4", "nvfp4_ds_mla")
+
+
+def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: str) -> str:
+    """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it for auto too)."""
+    if asked not in CACHE_DTYPES:
+        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
+    attention = model.layers[-1].attention
+    match attention:
+        case DSA():
+            if not now.since(0, 11):
+                raise UnsupportedError(f"vllm before 0.11 cannot serve {model.name}", "use 0.11 or later")
+            if asked in ("fp8", "fp8_e4m3", "fp8_ds_mla") or (asked == "auto" and not now.since(0, 16)):
+                return "fp8_ds_mla"
+        case V4() | V41():
+            needed = (0, 33) if isinstance(attention, V41) else (0, 20)
+            if now.numbers < needed:
+                raise UnsupportedError(
+                    f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version"
+                )
+            if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
+                record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
+                return "mxfp8_ds_mla" if record else "fp8_ds_mla"
+        case MLA() | GQA() | Sliding() | Linear():
+            if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
+                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+    if asked.startswith("nvfp4") and hardware.card.capability < 10:
+        raise UnsupportedError(
+            f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability {hardware.card.compute_capability}",
+            "use fp8 or auto",
+        )
+    return asked
+
+
+def default_block_size(model: Model, now: Release, hardware: Hardware) -> int:
+    """Tokens a block, by attention backend."""
+    match model.layers[-1].attention:
+        case V4() | V41():
+            return 256
+        case DSA():
+            return 64
+        case MLA():
+            blackwell = 10 <= hardware.card.capability < 12
+            return (64 if now.since(0, 21) else 128) if blackwell and now.since(0, 11) else 16
+        case GQA() | Sliding() | Linear():
+            return 16
+
+
+def stages(model: Model, asked: Serving) -> list[Stage]:
+    """Layers a pipeline stage: the remainder goes to the stages before the last (before 0.8: to the last).
+
+    >>> from ...model.load import load
+    >>> asked = Serving(engine_version="0.19.0", layout=Layout(pp=4))
+    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
+    [15, 15, 16, 15]
+    """
+    now, pp = release(asked.engine_version or LATEST), (asked.layout or Layout()).pp
+    num_layers = len(model.layers)
+    if pp > num_layers:
+        raise UsageError(f"--pp {pp} is more than the {num_layers} layers of {model.name}", "use fewer stages")
+    sizes = [num_layers // pp] * pp
+    remainder = num_layers % pp
+    if not now.since(0, 8):
+        sizes[-1] += remainder
+    else:
+        for back in range(remainder):
+            sizes[pp - 2 - back] += 1
+    starts = [sum(sizes[:index]) for index in range(pp)]
+    return [Stage(index, pp, start, start + size) for index, (start, size) in enumerate(zip(starts, sizes, strict=True))]

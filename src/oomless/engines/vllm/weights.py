@@ -1,0 +1,309 @@
+"""The tensors that a rank of vLLM holds after loading: fused, cut, padded, and what loading adds to them."""
+
+from math import prod
+
+from ...errors import UnsupportedError, UsageError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
+from ...model.model import EMBEDDING, HEAD, Model, Rope, Tensor
+from ...model.storage import BF16, DTYPES, F32, FP8_TENSOR, Format
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import MIB
+from .. import Placed, Stage
+from .release import LATEST, Release, release
+
+VOCABULARY_PAD = 64
+
+
+def fused_name(name: str, now: Release) -> str:
+    """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a name."""
+    for part, whole in FUSED:
+        if part in name:
+            return name.replace(part, whole)
+    if now.since(0, 11):
+        for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
+            if part in name:
+                return name.replace(part, "fused_qkv_a_proj.")
+    if now.since(0, 21) and name.endswith(("indexer.wk.weight", "indexer.weights_proj.weight")) and "self_attn" in name:
+        return name.rpartition("indexer.")[0] + "indexer.wk_weights_proj.weight"
+    return name
+
+
+FUSED = (
+    ("experts.gate_proj.", "experts.w13_"),
+    ("experts.up_proj.", "experts.w13_"),
+    ("experts.down_proj.", "experts.w2_"),
+    ("self_attn.q_proj.", "self_attn.qkv_proj."),
+    ("self_attn.k_proj.", "self_attn.qkv_proj."),
+    ("self_attn.v_proj.", "self_attn.qkv_proj."),
+    (".gate_proj.", ".gate_up_proj."),
+    (".up_proj.", ".gate_up_proj."),
+    ("attn.wq_a.", "attn.fused_wqa_wkv."),
+    ("attn.wkv.", "attn.fused_wqa_wkv."),
+    ("compressor.wkv.", "compressor.fused_wkv_wgate."),
+    ("compressor.wgate.", "compressor.fused_wkv_wgate."),
+)
+"""First match counts, so routed and shared experts come before plain feed-forward. MLA without q_lora keeps q_proj apart by shape."""
+
+
+def part_of(name: str) -> str:
+    """What a reader calls the place of a tensor."""
+    for piece, part in PARTS:
+        if piece in name:
+            return part
+    return "norms and small tensors"
+
+
+PARTS = (
+    ("shared_expert", "shared experts"),
+    ("experts.", "routed experts"),
+    (".gate.", "routers"),
+    ("indexer", "indexer"),
+    ("compressor", "compressors"),
+    ("engram", "Engram"),
+    ("vision", "vision"),
+    ("sam.", "vision"),
+    ("clip.", "vision"),
+    ("qwen2.", "vision"),
+    ("projector", "vision"),
+    (EMBEDDING, "embedding"),
+    (HEAD, "output head"),
+    ("norm", "norms and small tensors"),
+    ("hc_", "hyper-connections"),
+    ("attn.", "attention"),
+    ("mlp.", "feed-forward"),
+)
+
+
+def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
+    """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of them."""
+    stored = tensor.format
+    if stored == model.dtype:
+        if tensor.role != "plain" and asked.quantization == "fp8":
+            return FP8_TENSOR
+        return DTYPES[asked.dtype]
+    if stored.column_bits and not stored.reorders:  # Marlin keeps the column order only where it means something
+        stored = stored._replace(column_bits=0)
+    elif stored.reorders:
+        stored = stored._replace(column_bits=64)  # the order and its inverse
+    return stored._replace(zero_bits=0) if stored.zero_bits and stored.symmetric and "gptq" in stored.name else stored
+
+
+def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
+    """Refuse a quantisation that the checkpoint or the card cannot have."""
+    wanted = asked.quantization
+    if wanted in (None, "none", model.quantization):
+        return
+    if wanted != "fp8":
+        raise UnsupportedError(
+            f"--quantization {wanted} on {model.name} is not known", "known: fp8 on the fly, or what the checkpoint has"
+        )
+    if model.quantization:
+        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+    if 0 < hardware.card.capability < 8.9 and not hardware.card.capability >= 8.0:
+        raise UnsupportedError(
+            f"fp8 needs capability 8.0; {hardware.card.name} has {hardware.card.compute_capability}", "use another card"
+        )
+
+
+def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) -> tuple[tuple[int, ...], int]:
+    """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
+
+    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are repeated.
+    """
+    layout = asked.layout or Layout()
+    shape, repeat = tensor.shape, tensor.repeat
+    tp = layout.tp
+    if tensor.role == "expert":
+        ranks = layout.tp * layout.dp
+        if layout.enable_expert_parallel:
+            return shape, experts_per_rank(repeat, ranks, asked.num_redundant_experts if num_main_experts else 0)
+        tp = ranks
+    elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
+        tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
+    if tp == 1:
+        if tensor.cut.how == "vocabulary":
+            return (-(-shape[0] // VOCABULARY_PAD) * VOCABULARY_PAD, *shape[1:]), repeat
+        return shape, repeat
+    units = tensor.cut.units
+    match tensor.cut.how:
+        case "whole":
+            return shape, repeat
+        case "vocabulary":
+            padded = -(-shape[0] // VOCABULARY_PAD) * VOCABULARY_PAD
+            return (-(-padded // tp), *shape[1:]), repeat
+        case "column":
+            if units % tp == 0:
+                return (shape[0] // tp, *shape[1:]), repeat
+            if tp % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
+                return (shape[0] // units, *shape[1:]), repeat
+        case "row":
+            if units % tp == 0:
+                return (*shape[:-1], shape[-1] // tp), repeat
+    raise UsageError(
+        f"{tensor.name.replace('.{}', '')}: {units} pieces do not divide over {tp} ranks", "choose a --tp that divides both"
+    )
+
+
+def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
+    """Routed experts of the fullest rank. Redundant copies must make the number divide (EPLB)."""
+    if redundant and (num_experts + redundant) % num_ranks:
+        raise UsageError(
+            f"{num_experts} experts and --num-redundant-experts {redundant} do not divide over {num_ranks} ranks",
+            "choose a number of copies that makes them divide",
+        )
+    if num_ranks > num_experts + redundant:
+        raise UsageError(f"{num_ranks} expert-parallel ranks for {num_experts} experts", "use fewer ranks")
+    return -(-(num_experts + redundant) // num_ranks)
+
+
+def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+    """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
+    now = release(asked.engine_version or LATEST)
+    check_quantization(model, asked, hardware)
+    groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, now)
+        if layers is None:
+            continue
+        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        form = runtime_format(tensor, model, asked)
+        name = fused_name(tensor.name, now)
+        if name.endswith("qkv_proj.weight") and (tensor.name, layers) not in groups and not _has_kv(model, tensor):
+            name = tensor.name  # MLA without q_lora: its q_proj stands alone
+        groups.setdefault((name, layers), []).append((shape, form, repeat))
+    placed: list[Placed] = []
+    for (name, layers), members in groups.items():
+        placed += _allocations(name, layers, members)
+    return placed + extra_tensors(model, asked, hardware, stage, now)
+
+
+def _has_kv(model: Model, tensor: Tensor) -> bool:
+    attention = model.layers[min(tensor.layers[0], len(model.layers) - 1)].attention
+    return isinstance(attention, GQA | Sliding)
+
+
+def _allocations(
+    name: str, layers: tuple[int, ...], members: list[tuple[tuple[int, ...], Format, int]]
+) -> list[Placed]:
+    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a layer in one."""
+    shape, form, repeat = members[0]
+    if len(members) > 1:
+        if any(member[1] != form for member in members):  # fused with a part that is not quantised: all in BF16
+            form = BF16
+        shape = (sum(member[0][0] for member in members), *shape[1:])
+    part, stacked = part_of(name), repeat if "experts." in name and repeat > 1 else 1
+    count = repeat // stacked
+    placed = [Placed(part, name, form.data_bytes(shape) * stacked, count, layers)]
+    if form.block:
+        placed.append(Placed(part, f"{name} scales", form.scale_bytes(shape) * stacked, count, layers))
+    return placed
+
+
+def stage_layers(
+    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
+) -> tuple[int, ...] | None:
+    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None if not here."""
+    match tensor.part:
+        case "engram":
+            if asked.engram == "host" and tensor.name.endswith("embedding.weight"):
+                return None
+        case "mtp":
+            if not asked.speculative or not stage.last:
+                return None
+            # embedding and head of a draft are the target's own, unless an old release kept its copies
+            return tensor.layers if not tensor.copy_of or not now.since(0, 11) else None
+        case "vision":
+            return tensor.layers if stage.first else None
+        case "main":
+            if tensor.copy_of:
+                return None
+    if tensor.layers:
+        if stage.num_stages == 1:
+            return tensor.layers
+        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
+    if tensor.name == EMBEDDING:
+        return () if stage.first or (model.tied and stage.last) else None
+    return () if stage.last else None
+
+
+def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> list[Placed]:
+    """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index buffers."""
+    dtype = DTYPES[asked.dtype]
+    layout, extra = asked.layout or Layout(), []
+    for rope in rope_tables(model):
+        wide = F32 if isinstance(model.layers[0].attention, V4 | V41) else dtype
+        size = rope_positions(rope) * rope.dim * wide.bits // 8
+        extra.append(Placed("rotary tables", f"cos and sin, {rope.scaling}", size, 1, ()))
+    mine = range(stage.start, stage.stop)
+    attention = model.layers[stage.start].attention
+    mla = attention.mla if isinstance(attention, DSA) else attention
+    if isinstance(mla, MLA):
+        heads = mla.num_heads // layout.tp
+        both = mla.qk_nope_head_dim + mla.v_head_dim
+        if model.quantization and now.since(0, 8):
+            note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
+            extra.append(Placed("attention", "W_UK and W_UV", heads * both * mla.kv_lora_rank * 2, 1, tuple(mine), note))
+        if now.since(0, 7) and not now.since(0, 8):
+            extra += _absorbed_07(model, mla, heads, tuple(mine))
+        if now.since(0, 16) and not now.since(0, 25) and hardware.card.vendor in ("NVIDIA", ""):
+            note = "allocated when the module is imported, which choosing an MLA backend does"
+            extra.append(Placed("workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
+    topk = getattr(attention, "index_topk", 0)
+    if topk:
+        size = (asked.max_num_batched_tokens or 0) * topk * 4
+        extra.append(Placed("workspaces", "index buffer, one for all layers", size, 1, ()))
+    if asked.speculative and stage.last and model.streams > 1 and model.draft:
+        size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
+        extra.append(Placed("workspaces", "hidden states for the draft", size, 1, ()))
+    if hardware.card.capability >= 10 and model.quantization == "fp8":
+        extra += _blackwell_scales(model, asked, stage, now)
+    return extra
+
+
+def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) -> list[Placed]:
+    """0.7 kept products of the projections beside them (attention/backends/mla/utils.py, matrix absorption)."""
+    width = mla.q_lora_rank or model.hidden_size
+    rank = mla.kv_lora_rank
+    quantized = bool(model.quantization)
+    value = 1 if quantized else 2
+    sizes = {
+        "W_QR": width * heads * mla.qk_rope_head_dim * 2,
+        "W_Q_UK": heads * rank * width * value,
+        "W_UV_O": heads * rank * model.hidden_size * value,
+    }
+    if quantized:
+        sizes["W_UK and W_UV in F32"] = heads * (mla.qk_nope_head_dim + mla.v_head_dim) * rank * 4
+    return [Placed("attention", name, size, 1, layers, "matrix absorption of 0.7") for name, size in sizes.items()]
+
+
+def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+    """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128 block."""
+    rows_of_scales = 0
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, now)
+        if layers is None or not tensor.format.block or tensor.format.bits != 8 or tensor.part == "engram":
+            continue
+        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        rows_of_scales += (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
+    return [Placed("scales on Blackwell", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured")]
+
+
+def rope_tables(model: Model) -> tuple[Rope, ...]:
+    """Distinct tables: equal parameters share one."""
+    return tuple(dict.fromkeys(model.ropes))
+
+
+def rope_positions(rope: Rope) -> int:
+    """Rows of the cos/sin table, by the class that vLLM takes for the scaling.
+
+    >>> rope_positions(Rope(64, 10000.0, 163840, "yarn", 40.0, 4096))   # DeepSeek-V3: 20 MiB in BF16
+    163840
+    """
+    match rope.scaling:
+        case "yarn" | "deepseek_yarn":
+            return int((rope.original_max_positions or rope.max_positions) * rope.factor)
+        case "linear" | "dynamic":
+            return int(rope.max_positions * rope.factor)
+        case _:
+            return rope.max_positions

@@ -1,0 +1,51 @@
+"""What can go wrong, as the user meets it: what, where, what to do - and an exit code.
+
+    OomlessError            1  a file, config, hub or network failed
+    +-- UsageError          2  flags, unknown model, card or engine, bare numbers
+    +-- UnsupportedError    4  a model kind, or a format that engine or card cannot run
+    +-- MissingExtra        5  an optional dependency is not installed
+"""
+
+
+class OomlessError(Exception):
+    """A failure that a user can act on: `message` says what and where, `hint` what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(OomlessError):
+    """The question was put wrongly."""
+
+    exit_code = 2
+
+
+class UnsupportedError(OomlessError):
+    """The question is clear, but nothing here can answer it rightly, so nothing is guessed."""
+
+    exit_code = 4
+
+
+class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public contract
+    """An optional dependency is missing; the hint is the line that installs it."""
+
+    exit_code = 5
+
+
+def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str) -> str:
+    """A hint with the nearest known names, or with where to list them.
+
+    >>> did_you_mean("deepseek-v33", ["deepseek-v3", "llama-3.1-8b"], "oomless models")
+    'did you mean deepseek-v3? `oomless models` lists all'
+    """
+    from difflib import get_close_matches  # imported late: only a failing command pays for it
+
+    near = get_close_matches(word.lower(), known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}? `{what}` lists all" if near else f"`{what}` lists all"

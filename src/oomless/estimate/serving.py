@@ -1,0 +1,195 @@
+"""Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's capacity, a verdict."""
+
+from typing import NamedTuple
+
+from ..engines import CacheLayout, Stage, engine
+from ..errors import UsageError
+from ..ledger import Ledger, Line, Verdict, exact
+from ..model.model import Model
+from ..run.hardware import Hardware
+from ..run.serving import Layout, Serving
+from .weights import weight_lines
+
+
+class KVCache(NamedTuple):
+    """The cache of the worst rank. Sequences and tokens are what the engine would print."""
+
+    bytes_per_token: float
+    fixed_bytes_per_sequence: int
+    pool_bytes: int
+    needed_bytes: int
+    max_tokens: int
+    max_tokens_low: int
+    max_tokens_high: int
+    max_concurrency: float
+    """Sequences of the asked context at once."""
+    longest_sequence: int
+    dtype: str
+    formula: str
+
+
+class Estimate(NamedTuple):
+    """The answer to a serving question."""
+
+    model: Model
+    request: Serving
+    hardware: Hardware
+    replicas: int
+    ledgers: tuple[Ledger, ...]
+    kv_cache: KVCache
+    ram_bytes: int
+    disk_bytes: int
+    worst_rank: int
+    warnings: tuple[str, ...]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The worst rank's."""
+        return self.ledgers[self.worst_rank]
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.ledger.verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.ledger.headroom_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `infer --json` prints."""
+        from ..report.estimate_json import serving_json  # the views lie to the right: imported when asked for
+
+        return serving_json(self)
+
+
+def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+    """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
+    asked.check()
+    if not hardware.card.memory_bytes:
+        raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
+    if asked.layout is not None and asked.layout.num_ranks > 1:
+        return with_layout(model, asked, hardware, asked.layout)
+    if asked.layout is not None and not asked.layout.enable_expert_parallel:
+        return with_layout(model, asked, hardware, asked.layout)
+    return smallest_layout(model, asked, hardware)
+
+
+def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+    """Tensor-parallel sizes 1, 2, 4, 8, then pipeline stages over the nodes: the first that fits, else the best of the rest."""
+    expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
+    best: Estimate | None = None
+    fault: UsageError | None = None
+    for layout in candidates(hardware, expert_parallel):
+        try:
+            found = with_layout(model, asked, hardware, layout)
+        except UsageError as error:  # this size does not divide the model: another may
+            fault = fault or error
+            continue
+        if found.verdict == "fits":
+            return found
+        if best is None or (found.verdict == "tight", found.headroom_bytes) > (best.verdict == "tight", best.headroom_bytes):
+            best = found
+    if best is None:
+        raise fault or UsageError("no layout is possible", "give --tp")
+    return best
+
+
+def candidates(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
+    """The layouts tried by default, smallest first.
+
+    >>> from ..run.hardware import parse_gpu
+    >>> [(each.tp, each.pp) for each in candidates(parse_gpu("h100:8x2"), False)]
+    [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]
+    """
+    within = min(hardware.per_node, hardware.num_gpus)
+    sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
+    found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
+    for nodes in range(2, hardware.num_nodes + 1):
+        if hardware.num_nodes % nodes == 0:
+            found.append(Layout(tp=sizes[-1], pp=nodes * (within // sizes[-1] or 1), enable_expert_parallel=expert_parallel))
+    return found
+
+
+def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
+    """The estimate for one layout."""
+    if layout.num_ranks > hardware.num_gpus:
+        raise UsageError(
+            f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} cards, --gpu gives {hardware.num_gpus}",
+            "ask for more cards or smaller sizes",
+        )
+    rules = engine(asked.engine)
+    request: Serving = rules.resolve(model, hardware, asked, layout)
+    stages: list[Stage] = rules.stages(model, request)
+    replicas = hardware.num_gpus // layout.num_ranks
+    drafts: list[tuple[Stage, list[Line], int, CacheLayout]] = []
+    for stage in stages:
+        placed = rules.placed_weights(model, request, hardware, stage)
+        lines = weight_lines(placed, stage.stop - stage.start, f"{rules.NAME} {request.engine_version} weights")
+        budget = rules.budget_lines(model, request, hardware, stage)
+        lines += [*budget.charged, *budget.beside]
+        drafts.append((stage, lines, rules.capacity_bytes(request, hardware, budget.beside), rules.cache_layout(model, request, stage)))
+    pools = [capacity - sum(line.bytes for line in lines) for _, lines, capacity, _ in drafts]
+    lows = [capacity - sum(line.high_bytes for line in lines) for _, lines, capacity, _ in drafts]
+    highs = [capacity - sum(line.low_bytes for line in lines) for _, lines, capacity, _ in drafts]
+    layouts = [cache for *_, cache in drafts]
+    ledgers = []
+    for stage, lines, capacity, cache in drafts:
+        needed = rules.needed_bytes(cache, request)
+        what = f"cache for {request.concurrency} x {request.context:,} tokens"
+        source = f"{rules.NAME} {request.engine_version} cache, {cache.dtype}"
+        lines.append(exact("kv_cache", what, needed, f"{cache.formula}; paged: {cache.block_bytes:,} B a block", source))
+        ledgers.append(Ledger(stage.name, layout.tp * layout.dp * replicas, capacity, tuple(lines)))
+    worst = min(range(len(ledgers)), key=lambda index: ledgers[index].headroom_bytes)
+    cache, pool = layouts[worst], max(pools[worst], 0)
+    kv = KVCache(
+        bytes_per_token=cache.token_bytes,
+        fixed_bytes_per_sequence=cache.fixed_bytes,
+        pool_bytes=pool,
+        needed_bytes=ledgers[worst].by_category()["kv_cache"],
+        max_tokens=rules.max_tokens(layouts, pools, request),
+        max_tokens_low=rules.max_tokens(layouts, lows, request),
+        max_tokens_high=rules.max_tokens(layouts, highs, request),
+        max_concurrency=rules.sequences(cache, pool, request.context, request),
+        longest_sequence=rules.longest_sequence(cache, pool, request),
+        dtype=cache.dtype,
+        formula=cache.formula,
+    )
+    host = sum(t.num_bytes for t in model.tensors if t.part == "engram") if request.engram == "host" else 0
+    return Estimate(
+        model,
+        request,
+        hardware,
+        replicas,
+        tuple(ledgers),
+        kv,
+        host,
+        model.checkpoint_bytes,
+        worst,
+        warnings(model, request, hardware, ledgers[worst]),
+    )
+
+
+def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+    """What a reader must know before trusting the number."""
+    card = hardware.card
+    found = list(model.warnings)
+    if hardware.reading:
+        found.append(hardware.reading)
+    if card.confidence in ("C", "D"):
+        found.append(f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory")
+    if "assumed" in card.memory_source or "decimal" in card.memory_source:
+        found.append(f"memory of {card.name}: {card.memory_source}")
+    if card.note.startswith("a synthetic card"):
+        found.append(card.note)
+    if card.vendor not in ("NVIDIA", ""):
+        found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
+    assumed = [line.what for line in worst.lines if line.kind == "assumed"]
+    if assumed:
+        found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
+    if request.context and request.max_model_len and request.context > request.max_model_len:
+        raise UsageError(
+            f"--context {request.context} is more than --max-model-len {request.max_model_len}",
+            "raise --max-model-len or ask for less",
+        )
+    return tuple(found)
+

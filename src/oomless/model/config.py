@@ -1,0 +1,172 @@
+"""A config.json under suspicion: each key is read with its type and range, and all faults are reported at once."""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ..errors import OomlessError
+
+MAX_CONFIG_BYTES = 16 << 20
+"""The largest config published so far is under 100 KB."""
+MAX_LAYERS = 10_000
+MAX_EXPERTS = 100_000
+MAX_SIZE = 1 << 40
+"""No dimension of a network comes near; a larger number is a corrupt file."""
+
+IRRELEVANT = frozenset(
+    """_name_or_path architectures attention_dropout attn_implementation auto_map ep_size aux_loss_alpha beta_fast bos_token_id
+    eos_token_id pad_token_id embd_pdrop hidden_act hidden_activation initializer_range mlp_only_layers model_type mscale
+    norm_topk_prob output_router_logits pretraining_tp resid_pdrop rms_norm_eps layer_norm_eps rope_interleave rope_theta
+    router_aux_loss_coef routed_scaling_factor scoring_func seq_aux topk_group n_group topk_method torch_dtype dtype
+    transformers_version unsloth_version use_cache hc_eps hc_sinkhorn_iters swiglu_limit rms_norm_plus_one decoder_sparse_step
+    compress_rope_theta index_topk index_topk_freq index_topk_pattern index_skip_topk_offset index_share_for_mtp_iteration
+    indexer_rope_interleave moe_router_dtype dspark_block_size dspark_noise_token_id attention_bias mlp_bias
+    initial_context_length experts_per_token router_jitter_noise max_window_layers use_sliding_window use_mrope image_token_id
+    engram_compressed_vocab_size engram_max_ngram_size engram_n_heads engram_pad_token_id engram_vocab_size
+    candidate_block_size candidate_source_layer_id candidate_topk_blocks rope_parameters qk_head_dim task_specific_params
+    is_encoder_decoder num_nextn_predict_layers use_return_dict output_attentions output_hidden_states return_dict id2label label2id
+    problem_type rope_scaling quantization_config""".split()
+)
+"""Keys that do not change the memory of a network, or that a reader looks at by other means."""
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text; NaN, Infinity, absurd depth and broken text are an error that names `where`."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number that a size can have")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise OomlessError(f"{where}: nested too deeply to be a model's config", "check the file") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise OomlessError(f"{where}: not valid JSON ({str(error)[:120]})", "check that the file is whole") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object of a config file of bounded size."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise OomlessError(f"{path}: {path.stat().st_size:,} bytes is too large for a config", "is it a weight file?")
+        content = path.read_bytes()
+    except OSError as error:
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    value = parse_json(content, str(path))
+    if not isinstance(value, dict):
+        raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")
+    return value
+
+
+class Config:
+    """Typed reading of one JSON object. A reader takes what it needs and calls `done`, which reports every fault together."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        self.values = values
+        self.where = where
+        self.used: set[str] = set()
+        self.faults: list[str] = []
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there with a value other than null."""
+        self.used.add(key)
+        return self.values.get(key) is not None
+
+    def size(self, key: str, default: int | None = None, *, least: int = 1, most: int = MAX_SIZE) -> int:
+        """A whole number in range. `default` is for keys whose absence has a meaning in the model's own class."""
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is None:
+            if default is None:
+                self.faults.append(f"{key} is missing")
+                return least
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.faults.append(f"{key} is {_show(value)}, not a whole number")
+            return least
+        if not least <= value <= most:
+            self.faults.append(f"{key} is {_show(value)}, not between {least} and {most:,}")
+            return least
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """A finite number above zero."""
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+            self.faults.append(f"{key} is {_show(value)}, not a number above 0")
+            return default
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.faults.append(f"{key} is {_show(value)}, not true or false")
+            return default
+        return value
+
+    def word(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is None:
+            if default is None:
+                self.faults.append(f"{key} is missing")
+            return default or ""
+        if not isinstance(value, str):
+            self.faults.append(f"{key} is {_show(value)}, not a text")
+            return ""
+        return value
+
+    def sizes(self, key: str, *, least: int = 0, most: int = MAX_SIZE) -> tuple[int, ...]:
+        """A list of whole numbers in range."""
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is None:
+            self.faults.append(f"{key} is missing")
+            return ()
+        if not isinstance(value, list) or len(value) > MAX_LAYERS:
+            self.faults.append(f"{key} is {_show(value)}, not a list of at most {MAX_LAYERS:,} whole numbers")
+            return ()
+        for item in value:
+            if isinstance(item, bool) or not isinstance(item, int) or not least <= item <= most:
+                self.faults.append(f"{key} holds {_show(item)}, not a whole number between {least} and {most:,}")
+                return ()
+        return tuple(value)
+
+    def section(self, key: str) -> "Config":
+        """A nested object, empty if absent; its faults are reported with ours."""
+        value = self.values.get(key)
+        self.used.add(key)
+        if value is not None and not isinstance(value, dict):
+            self.faults.append(f"{key} is {_show(value)}, not an object")
+            value = None
+        nested = Config(value or {}, f"{self.where}: {key}")
+        nested.faults = self.faults
+        return nested
+
+    def fault(self, message: str) -> None:
+        self.faults.append(message)
+
+    def check(self) -> None:
+        """Raise with every fault found so far, if there is one."""
+        if self.faults:
+            listed = "; ".join(dict.fromkeys(self.faults))
+            raise OomlessError(f"{self.where}: {listed}", "a config.json as its publisher wrote it has these keys")
+
+    def unread(self) -> tuple[str, ...]:
+        """Keys that no reader knows: each could change memory, so each becomes a warning."""
+        return tuple(sorted(str(key) for key in self.values if key not in self.used and key not in IRRELEVANT))
+
+
+def _show(value: object) -> str:
+    """A value as a short piece of an error message, whatever its size."""
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return f"about 10^{value.bit_length() * 3 // 10}"
+    text = json.dumps(value, default=str) if isinstance(value, dict | list | str | bool) else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,107 @@
+"""DeepSeek before V4: moe-16b (plain attention), V2, V3 and V3.2 with their MTP layer; Kimi-K2 has V3's shape."""
+
+from collections.abc import Iterator
+
+from ..attention import DSA, GQA, MLA, Attention
+from ..config import MAX_EXPERTS, MAX_LAYERS, Config
+from ..feedforward import Dense, FeedForward, MoE
+from ..model import EMBEDDING, HEAD, Layer, Model, Tensor
+from ..weights import Scope, Storage, block_tensors, ends, stack_tensors
+from .shared import read_rope, read_storage
+
+
+def read(config: Config, name: str) -> Model:
+    """Layers before first_k_dense_replace are dense, the others are experts; MTP layers follow the last one."""
+    hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
+    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    max_positions = config.size("max_position_embeddings")
+    attention, rope_dim = read_attention(config)
+    num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
+    if config.size("moe_layer_freq", 1) != 1:
+        config.fault("moe_layer_freq other than 1 is not known in any release")
+    dense: FeedForward = Dense(config.size("intermediate_size")) if num_dense else Dense(1)
+    moe = read_experts(config)
+    num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
+    stored, quantization = read_storage(config)
+    tied = config.flag("tie_word_embeddings", False)
+    config.check()
+    layers = tuple(Layer(attention, dense if index < num_dense else moe) for index in range(num_layers))
+    draft = (Layer(attention, moe),) * num_mtp
+    return Model(
+        name=name,
+        family=config.word("model_type"),
+        hidden_size=hidden,
+        vocab_size=vocab,
+        max_positions=max_positions,
+        dtype=stored.plain,
+        quantization=quantization,
+        layers=layers,
+        tensors=(
+            *ends(hidden, vocab, stored, tied),
+            *stack_tensors(layers, hidden, vocab, stored),
+            *mtp_tensors(draft, num_layers, hidden, vocab, stored),
+        ),
+        ropes=(read_rope(config, rope_dim, max_positions),),
+        tied=tied,
+        draft=draft,
+    )
+
+
+def read_attention(config: Config) -> tuple[Attention, int]:
+    """The attention and the width of its rotary part."""
+    heads = config.size("num_attention_heads")
+    family = config.word("model_type")
+    if family == "deepseek" or not config.flag("use_mla", True):
+        hidden = config.size("hidden_size")
+        if hidden % heads:
+            config.fault(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}")
+        kv_heads = config.size("num_key_value_heads", heads)
+        for key in ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+            config.size(key, 0, least=0)  # present and without meaning where MLA is off
+        return GQA(heads, kv_heads, hidden // heads or 1), hidden // heads or 1
+    config.size("num_key_value_heads", heads)  # stored and without meaning: MLA has one latent for all heads
+    mla = MLA(
+        heads,
+        config.size("q_lora_rank", 0, least=0),
+        config.size("kv_lora_rank"),
+        config.size("qk_nope_head_dim"),
+        config.size("qk_rope_head_dim"),
+        config.size("v_head_dim"),
+    )
+    if family != "deepseek_v32":
+        return mla, mla.qk_rope_head_dim
+    return DSA(mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk")), mla.qk_rope_head_dim
+
+
+def read_experts(config: Config) -> MoE:
+    """Routed and shared experts; noaux_tc routers have a bias of one F32 an expert."""
+    experts = config.size("n_routed_experts", most=MAX_EXPERTS)
+    active = config.size("num_experts_per_tok", most=MAX_EXPERTS)
+    width = config.size("moe_intermediate_size")
+    if active > experts:
+        config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
+    return MoE(
+        experts,
+        active,
+        width,
+        width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
+        router_biases=int(config.word("topk_method", "greedy") == "noaux_tc"),
+    )
+
+
+def mtp_tensors(
+    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage
+) -> Iterator[Tensor]:
+    """MTP layers: one block, eh_proj (2h x h, unquantised), three norms, and stored copies of embedding and head.
+
+    Source: DeepSeek-V3 README_WEIGHTS.md; counts by models_index.csv.
+    """
+    if not draft:
+        return
+    scope = Scope(tuple(range(first, first + len(draft))), stored, part="mtp")
+    yield from block_tensors(draft[0], hidden, vocab, scope)
+    yield scope.tensor("eh_proj.weight", (hidden, 2 * hidden), "plain")
+    for norm in ("enorm", "hnorm", "shared_head.norm"):
+        yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
+    yield scope.tensor("embed_tokens.weight", (vocab, hidden), "plain")._replace(copy_of=EMBEDDING)
+    yield scope.tensor("shared_head.head.weight", (vocab, hidden), "plain")._replace(copy_of=HEAD)

@@ -1,0 +1,82 @@
+"""GLM-4.5 (grouped-query attention, experts, an MTP layer) and GLM-5 (DeepSeek-V3.2's attention, some layers sharing an index)."""
+
+from ..attention import DSA, GQA, MLA, Attention
+from ..config import MAX_LAYERS, Config
+from ..feedforward import Dense, FeedForward
+from ..model import Layer, Model
+from ..weights import ends, stack_tensors
+from .deepseek import mtp_tensors, read_experts
+from .shared import read_rope, read_storage
+
+
+def read(config: Config, name: str) -> Model:
+    """Dense layers first, then experts; GLM-4.5 stores copies of embedding and head with its MTP layer, GLM-5 does not."""
+    hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
+    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    max_positions = config.size("max_position_embeddings")
+    sparse = config.word("model_type") == "glm_moe_dsa"
+    attentions, rope_dim = read_latent(config, num_layers) if sparse else read_grouped(config, num_layers)
+    num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
+    for key in ("mlp_layer_types", "qk_head_dim", "head_dim"):
+        config.has(key)
+    dense: FeedForward = Dense(config.size("intermediate_size"))
+    moe = read_experts(config)._replace(router_biases=1)
+    num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
+    stored, quantization = read_storage(config)
+    tied = config.flag("tie_word_embeddings", False)
+    config.check()
+    layers = tuple(Layer(each, dense if index < num_dense else moe) for index, each in enumerate(attentions))
+    first = attentions[0]
+    draft = (Layer(first._replace(owns_indexer=True) if isinstance(first, DSA) else first, moe),) * num_mtp
+    mtp = [t for t in mtp_tensors(draft, num_layers, hidden, vocab, stored) if not (sparse and t.copy_of)]
+    tensors = (*ends(hidden, vocab, stored, tied), *stack_tensors(layers, hidden, vocab, stored), *mtp)
+    if not sparse:  # GLM-4.5 keeps the router's bias in its own type (its repository is 2 B an element, models_index.csv)
+        tensors = tuple(t._replace(format=stored.plain) if t.name.endswith("correction_bias") else t for t in tensors)
+    return Model(
+        name=name,
+        family=config.word("model_type"),
+        hidden_size=hidden,
+        vocab_size=vocab,
+        max_positions=max_positions,
+        dtype=stored.plain,
+        quantization=quantization,
+        layers=layers,
+        tensors=tensors,
+        ropes=(read_rope(config, rope_dim, max_positions),),
+        tied=tied,
+        draft=draft,
+    )
+
+
+def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]:
+    """GLM-4.5: biases on query, key and value, norms on query and key in the large one, half of each head rotary."""
+    head_dim = config.size("head_dim")
+    attention = GQA(
+        config.size("num_attention_heads"),
+        config.size("num_key_value_heads"),
+        head_dim,
+        qkv_bias=config.flag("attention_bias", False),
+        qk_norm=config.flag("use_qk_norm", False),
+    )
+    rope_dim = int(head_dim * config.number("partial_rotary_factor", 1.0))
+    return [attention] * num_layers, rope_dim
+
+
+def read_latent(config: Config, num_layers: int) -> tuple[list[Attention], int]:
+    """GLM-5: layers of type `shared` in indexer_types use the choice of an earlier `full` one and own no indexer."""
+    heads = config.size("num_attention_heads")
+    config.size("num_key_value_heads", heads)
+    mla = MLA(
+        heads,
+        config.size("q_lora_rank"),
+        config.size("kv_lora_rank"),
+        config.size("qk_nope_head_dim"),
+        config.size("qk_rope_head_dim"),
+        config.size("v_head_dim"),
+    )
+    types = config.values.get("indexer_types") if config.has("indexer_types") else ["full"] * num_layers
+    if not isinstance(types, list) or len(types) < num_layers or set(map(str, types)) - {"full", "shared"}:
+        config.fault(f"indexer_types is no list of {num_layers} times full or shared")
+        types = ["full"] * num_layers
+    full = DSA(mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk"))
+    return [full._replace(owns_indexer=kind == "full") for kind in types[:num_layers]], mla.qk_rope_head_dim

@@ -1,0 +1,37 @@
+"""The kinds of feed-forward block. The list is closed."""
+
+from typing import Literal, NamedTuple
+
+
+class Dense(NamedTuple):
+    """SwiGLU: gate and up (ff x h), down (h x ff)."""
+
+    intermediate_size: int
+    bias: bool = False
+    gated: bool = True
+    kind: Literal["dense"] = "dense"
+
+    @property
+    def num_active_experts(self) -> int:
+        return 0
+
+
+class MoE(NamedTuple):
+    """Routed experts, of which a token visits `num_active_experts`, and shared ones that every token visits."""
+
+    num_experts: int
+    num_active_experts: int
+    expert_width: int
+    shared_width: int = 0
+    """Width of all shared experts together; 0: none."""
+    shared_gate: bool = False
+    router_biases: int = 0
+    """F32 vectors of one entry an expert that correct the router's scores (noaux_tc)."""
+    router_linear_bias: bool = False
+    expert_bias: bool = False
+    hash_routed: bool = False
+    """V4's first layers choose experts by a table over token ids instead of a bias."""
+    kind: Literal["moe"] = "moe"
+
+
+FeedForward = Dense | MoE

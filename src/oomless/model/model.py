@@ -1,0 +1,139 @@
+"""Model, Layer and Tensor: a network as a list of its weights. Parameters, checkpoint bytes, shards and states are sums over it."""
+
+from math import prod
+from typing import Literal, NamedTuple
+
+from .attention import Attention
+from .feedforward import FeedForward
+from .storage import Format, Shape
+
+Part = Literal["main", "mtp", "engram", "vision"]
+Role = Literal["plain", "linear", "expert"]
+"""What quantisation may touch: matrices of attention and feed-forward, matrices of routed experts, and nothing else."""
+
+
+class Cut(NamedTuple):
+    """How a tensor may be divided over tensor-parallel ranks: by its output rows, its input columns, its vocabulary, or not at all.
+
+    `units` is the number of indivisible pieces (heads, groups, or single rows); a column cut over more ranks than units
+    repeats a unit (key and value heads), every other cut needs the units to divide.
+    """
+
+    how: Literal["whole", "column", "row", "vocabulary"]
+    units: int = 0
+
+
+WHOLE = Cut("whole")
+VOCABULARY = Cut("vocabulary")
+
+
+class Tensor(NamedTuple):
+    """A group of equal weights: `repeat` of them in each of `layers` (() = outside of the layers)."""
+
+    name: str
+    shape: Shape
+    format: Format
+    cut: Cut = WHOLE
+    layers: tuple[int, ...] = ()
+    repeat: int = 1
+    role: Role = "plain"
+    """For "expert", `repeat` counts the routed experts of a layer, which expert parallelism divides."""
+    part: Part = "main"
+    lookup: bool = False
+    """A table of which a token reads single rows."""
+    copy_of: str = ""
+    """The main tensor that the checkpoint stores again here; a copy is bytes on disk and no parameter."""
+
+    @property
+    def count(self) -> int:
+        return self.repeat * (len(self.layers) or 1)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.count * prod(self.shape)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors of the group, with their scales."""
+        return self.count * self.format.num_bytes(self.shape)
+
+
+class Layer(NamedTuple):
+    """One block of the network: what mixes tokens, and what works on each of them."""
+
+    attention: Attention
+    ffn: FeedForward
+
+
+class Rope(NamedTuple):
+    """A rotary embedding as far as it takes memory: engines keep its cosines and sines for every position."""
+
+    dim: int
+    theta: float
+    max_positions: int
+    scaling: str = "default"
+    factor: float = 1.0
+    original_max_positions: int = 0
+
+
+class Model(NamedTuple):
+    """A network: layers, weights and the few numbers that engines need beside them."""
+
+    name: str
+    family: str
+    hidden_size: int
+    vocab_size: int
+    max_positions: int
+    dtype: Format
+    """The type that activations and unquantised weights have."""
+    quantization: str
+    """How the checkpoint stores its linear layers: "" for the plain dtype, else the method of its config."""
+    layers: tuple[Layer, ...]
+    tensors: tuple[Tensor, ...]
+    ropes: tuple[Rope, ...]
+    tied: bool = False
+    draft: tuple[Layer, ...] = ()
+    """MTP or draft layers: stored with the model, run only when speculation is asked for."""
+    streams: int = 1
+    """Residual streams a token: 4 under hyper-connections."""
+    warnings: tuple[str, ...] = ()
+    """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the main model: embedding and head once; no MTP or draft layers, Engram or vision."""
+        return sum(t.num_parameters for t in self.tensors if t.part == "main" and not t.copy_of)
+
+    @property
+    def num_active_parameters(self) -> int:
+        """A token's share of the main model: of E routed experts the k that it visits, of lookup tables nothing.
+
+        The convention of models_index.csv, column active_excl_embed. A tied embedding counts: it serves as the head.
+        """
+        active = 0
+        for tensor in self.tensors:
+            if tensor.part != "main" or tensor.copy_of or (tensor.lookup and not (self.tied and tensor.name == EMBEDDING)):
+                continue
+            if tensor.role == "expert":
+                ffn = self.layers[tensor.layers[0]].ffn
+                active += tensor.num_parameters // tensor.repeat * ffn.num_active_experts
+            else:
+                active += tensor.num_parameters
+        return active
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Tensor data of the published checkpoint, all parts and stored copies."""
+        return sum(t.num_bytes for t in self.tensors)
+
+    @property
+    def num_checkpoint_tensors(self) -> int:
+        """Entries of the checkpoint's index: a scaled tensor has its scales beside it."""
+        return sum(t.count * (2 if t.format.block else 1) for t in self.tensors)
+
+    def parameters_of(self, part: Part) -> int:
+        return sum(t.num_parameters for t in self.tensors if t.part == part)
+
+
+EMBEDDING = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"

@@ -1,0 +1,1 @@
+"""Prediction beside reality: score the estimator against measured rows."""

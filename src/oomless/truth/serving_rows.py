@@ -1,0 +1,194 @@
+"""A measured serving row -> the question that it answers. Only configuration columns are read, never a value or a note.
+
+What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name of the reason.
+"""
+
+import re
+from typing import NamedTuple
+
+from ..errors import OomlessError, UnsupportedError
+from ..model.load import catalogue_name, load
+from ..model.model import Model
+from ..run.hardware import Hardware, find_card, synthetic
+from ..run.serving import Layout, Serving
+from ..units import GIB, KIB, MIB
+
+
+class Incomplete(Exception):  # noqa: N818 - a status, not an error
+    """The row leaves out something that the quantity depends on."""
+
+
+class Question(NamedTuple):
+    model: Model
+    asked: Serving
+    hardware: Hardware
+
+
+UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": 10**3, "GB": 10**9}
+
+MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
+"""Quantities that depend on the card's memory and on the utilisation."""
+BATCH_COUNTS = {"activation_peak", *MEMORY_COUNTS}
+"""Quantities that depend on the batch of the profile run."""
+
+ENGINES = {"vLLM": "vllm"}
+
+
+def unit_factor(unit: str) -> int:
+    """Units of one table cell; "GB" that a log means as GiB says so in brackets."""
+    word = unit.split(" ")[0]
+    if word not in UNITS:
+        raise Incomplete(f"unit {unit!r} is not known")
+    return UNITS[word]
+
+
+def question(row: dict[str, str], quantity: str) -> Question:
+    """The question of a row of truth/inference.csv."""
+    engine = row["engine"].strip()
+    if engine not in ENGINES:
+        raise UnsupportedError(f"engine {engine} is not known yet")
+    version = _version(row)
+    name = catalogue_name(row["model"])
+    if name is None:
+        raise UnsupportedError(f"model {row['model']} is not in the catalogue")
+    model = load(name)
+    flags = row["other_flags"].lower()
+    _check_flags(flags, quantity)
+    dtype, quantization = _precision(row["quant"], model)
+    layout = _layout(row, flags)
+    seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
+    length = _number(row["context_len"])
+    v0 = "V0" in version or version < "0.8"
+    if length is None and quantity in BATCH_COUNTS and (v0 or quantity == "kv_tokens"):
+        raise Incomplete("context_len is not given, and the batch of this release depends on it")
+    utilization = _utilization(row["gpu_mem_util"], quantity)
+    asked = Serving(
+        engine=ENGINES[engine],
+        engine_version=version,
+        layout=layout,
+        dtype=dtype,
+        quantization=quantization,
+        kv_cache_dtype=_cache_dtype(row["kv_dtype"], dtype, flags),
+        max_model_len=length,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        gpu_memory_utilization=utilization,
+        block_size=_block(flags),
+        enforce_eager="eager" in flags,
+        speculative="mtp draft loaded" in flags,
+    )
+    return Question(model, asked, _hardware(row["gpu"], layout, quantity))
+
+
+def _version(row: dict[str, str]) -> str:
+    text = row["engine_version"].strip()
+    if not re.match(r"\d+\.\d+(\D|$)", text) or re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text):
+        raise Incomplete(f"engine_version {text!r} names no release")
+    found = re.match(r"\d+(?:\.\d+)+", text)
+    number = found.group() if found else text
+    words = row["other_flags"].split(",")[0].strip()
+    generation = "V0" if "V0" in text else "V1" if "V1" in text or words == "V1" else ""
+    return f"{number} ({generation})" if generation else number
+
+
+def _check_flags(flags: str, quantity: str) -> None:
+    if "offload" in flags and quantity in ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"):
+        raise UnsupportedError("weights offloaded to the host are not known yet")
+    if "connector" in flags and quantity in MEMORY_COUNTS:
+        raise UnsupportedError("cache connectors are not known yet")
+
+
+def _precision(quant: str, model: Model) -> tuple[str, str | None]:
+    """(dtype, quantization) of the column quant."""
+    word = quant.strip().lower().removesuffix(" (dummy)")
+    if word in ("bfloat16", "float16", "float32", "fp16"):
+        if model.quantization:
+            return ("float16" if word in ("float16", "fp16") else "auto"), None
+        return {"fp16": "float16"}.get(word, word), None
+    if not word:
+        raise Incomplete("quant is not given")
+    published = model.quantization
+    if published and ("dequant" in word or any(other in word for other in ("gguf", "awq", "int4", "bnb", "iq", "q4"))):
+        raise UnsupportedError(f"{model.name} requantised as {quant!r} is not known yet")
+    if published:
+        return "auto", None
+    if word == "fp8":
+        return "auto", "fp8"
+    raise UnsupportedError(f"quantization {quant!r} of {model.name} is not known yet")
+
+
+def _layout(row: dict[str, str], flags: str) -> Layout:
+    sizes = {}
+    for axis in ("tp", "pp", "dp"):
+        text = row[axis].strip() or ("1" if axis in ("dp", "pp") else "")
+        if not text.isdigit():
+            raise Incomplete(f"{axis} is {row[axis]!r}" if row[axis] else f"{axis} is not given")
+        sizes[axis] = int(text)
+    ep = row["ep"].strip()
+    dcp = re.search(r"decode-context-parallel-size (\d+)", flags)
+    return Layout(**sizes, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdigit() and int(ep) > 1)
+
+
+def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:
+    """(max_num_seqs, max_num_batched_tokens); None is the release's default."""
+    seqs = re.search(r"max_num_seqs (\d+)", text)
+    tokens = re.search(r"max_num_batched_tokens (\d+)", text)
+    if text.strip().isdigit():
+        return int(text), None
+    if text.strip() == "not stated" and quantity in BATCH_COUNTS:
+        raise Incomplete("max_num_seqs is not stated")
+    return int(seqs[1]) if seqs else None, int(tokens[1]) if tokens else None
+
+
+def _utilization(text: str, quantity: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        if quantity in MEMORY_COUNTS:
+            raise Incomplete(f"gpu_mem_util is {text!r}" if text else "gpu_mem_util is not given") from None
+        return None
+
+
+def _cache_dtype(text: str, dtype: str, flags: str) -> str:
+    word = text.strip().lower()
+    if word.startswith("fp8 656") or word.startswith("fp8 (656"):
+        return "fp8_ds_mla"
+    known = {"fp16": "float16", "": "auto"}
+    word = known.get(word, word)
+    return "auto" if word == dtype else word
+
+
+def _block(flags: str) -> int | None:
+    found = re.search(r"block(?:-size)? (\d+)", flags)
+    return int(found[1]) if found else None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() else None
+
+
+def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
+    """The card that a cell names; a size in brackets is what the process saw and replaces the catalogue's."""
+    seen = re.search(r"\(([\d.]+) GiB\)", text)
+    name = re.sub(r"\(.*?\)", "", text)
+    name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", name.strip()).strip().lower()
+    count = max(layout.num_ranks, 1)
+    card = None
+    for word in (name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-")):
+        try:
+            card, _ = find_card(word.strip())
+            break
+        except OomlessError:
+            continue
+    if card is None:
+        if quantity in MEMORY_COUNTS and not seen:
+            raise Incomplete(f"card {text!r} is not known" if text else "gpu is not given")
+        size = re.search(r"(\d+) ?gb", name)
+        if not size and not seen and quantity == "activation_peak":
+            raise Incomplete(f"card {text!r} is not known" if text else "gpu is not given")
+        card = synthetic(int(size[1]) * GIB if size else 80 * GIB, text or "a card")
+        if size and int(size[1]) < 40:
+            card = card._replace(compute_capability="8.9", num_sms=0)
+    if seen:
+        card = card._replace(memory_bytes=int(float(seen[1]) * GIB), memory_source=f"seen in the log: {seen[1]} GiB")
+    return Hardware(card, count, min(count, card.gpus_per_node))

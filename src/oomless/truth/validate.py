@@ -1,0 +1,182 @@
+"""Score a table of measured rows: each row predicted from its configuration, each quantity summed up."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from ..engines.vllm.budget import WHAT_GRAPHS, WHAT_NON_TORCH
+from ..errors import OomlessError, UnsupportedError, UsageError
+from ..estimate.serving import Estimate, estimate_serving
+from ..ledger import Line
+from .serving_rows import Incomplete, question, unit_factor
+
+MAX_TABLE_BYTES = 64 << 20
+
+
+class Scored(NamedTuple):
+    """One row: measured beside predicted, both in `unit`."""
+
+    id: str
+    quantity: str
+    measured: float
+    predicted: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    rel_error: float | None
+    status: str
+    reason: str
+
+
+class Summary(NamedTuple):
+    """One quantity. Errors are |predicted / measured - 1|; the width is (high - low) / predicted."""
+
+    num_rows: int
+    num_scored: int
+    num_unsupported: int
+    num_incomplete: int
+    median_abs_rel_error: float | None
+    p90_abs_rel_error: float | None
+    max_abs_rel_error: float | None
+    share_inside: float | None
+    median_width: float | None
+
+
+Interval = tuple[float, float, float]
+"""(predicted, low, high) in bytes or tokens."""
+
+
+def validate(path: Path) -> tuple[Scored, ...]:
+    """Every row of a table with the columns of truth/inference.csv."""
+    rows = read_table(path)
+    return tuple(score(row) for row in rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV table; a file that is no such table is refused with the columns that it lacks."""
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise OomlessError(f"{path}: larger than {MAX_TABLE_BYTES >> 20} MiB", "split the table")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    except UnicodeDecodeError:
+        raise OomlessError(f"{path}: not a UTF-8 text", "export the table as UTF-8 CSV") from None
+    try:
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        rows = list(reader)
+    except csv.Error as error:
+        raise OomlessError(f"{path}: not valid CSV ({error})", "check the quoting") from None
+    missing = NEEDED - set(reader.fieldnames or ())
+    if missing:
+        raise OomlessError(
+            f"{path}: columns missing: {', '.join(sorted(missing))}", "the columns of truth/inference.csv are needed"
+        )
+    if short := next((index for index, row in enumerate(rows, 2) if None in row or None in row.values()), None):
+        raise OomlessError(f"{path}: row {short} has another number of cells than the header", "check the quoting")
+    return rows
+
+
+CONFIGURATION = (
+    "engine engine_version model quant kv_dtype tp pp dp ep context_len batch_or_parallel gpu gpu_mem_util other_flags"
+).split()
+NEEDED = {"id", "quantity", "value", "unit", *CONFIGURATION}
+
+
+def score(row: dict[str, str]) -> Scored:
+    """One row. The prediction sees the configuration columns alone; the measured value is put beside it afterwards."""
+    quantity, unit = row["quantity"], row["unit"]
+    configuration = {name: row[name] for name in CONFIGURATION}
+    predicted: Interval | None = None
+    status, reason = "scored", ""
+    try:
+        factor = unit_factor(unit)
+        predicted = predict(configuration, quantity)
+    except Incomplete as error:
+        status, reason = "incomplete", str(error)
+    except UnsupportedError as error:
+        status, reason = "unsupported", error.message
+    except OomlessError as error:
+        status, reason = "unsupported", error.message
+    try:
+        measured = float(row["value"])
+    except ValueError:
+        raise OomlessError(f"row {row['id']}: value {row['value']!r} is no number", "correct the table") from None
+    if predicted is None:
+        return Scored(row["id"], quantity, measured, None, None, None, unit, None, status, reason)
+    value, low, high = (number / factor for number in predicted)
+    error_share = value / measured - 1 if measured else None
+    return Scored(row["id"], quantity, measured, value, low, high, unit, error_share, status, reason)
+
+
+def predict(configuration: dict[str, str], quantity: str) -> Interval:
+    """What a row's configuration gives for a quantity, with its interval."""
+    if quantity not in QUANTITIES:
+        raise UnsupportedError(f"{quantity} is not predicted")
+    asked = question(configuration, quantity)
+    if quantity in ("kv_bytes_per_gpu", "kv_tokens"):
+        limit = asked.model.max_positions
+        if asked.asked.max_model_len and asked.asked.max_model_len > limit:
+            asked = asked._replace(model=asked.model._replace(max_positions=asked.asked.max_model_len))
+    return QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
+
+
+def _lines(estimate: Estimate, chosen: Callable[[Line], bool]) -> Interval:
+    """Sum of lines on the first stage, whose log comes first; the interval covers the other stages too."""
+    sums = []
+    for ledger in estimate.ledgers:
+        lines = [line for line in ledger.lines if chosen(line)]
+        sums.append((sum(x.bytes for x in lines), sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines)))
+    return sums[0][0], min(low for _, low, _ in sums), max(high for _, _, high in sums)
+
+
+def _pool(estimate: Estimate) -> Interval:
+    first = [ledger.capacity_bytes - ledger.total_bytes for ledger in estimate.ledgers][0]
+    needed = estimate.ledgers[0].by_category()["kv_cache"]
+    lows = [each.capacity_bytes - each.high_bytes + each.by_category()["kv_cache"] for each in estimate.ledgers]
+    highs = [each.capacity_bytes - each.low_bytes + each.by_category()["kv_cache"] for each in estimate.ledgers]
+    return first + needed, min(lows), max(highs)
+
+
+QUANTITIES: dict[str, Callable[[Estimate], Interval]] = {
+    "weights_per_gpu": lambda e: _lines(e, lambda line: line.category in ("weights", "fragmentation")),
+    "activation_peak": lambda e: _lines(e, lambda line: line.category in ("activations", "logits")),
+    "non_torch": lambda e: _lines(e, lambda line: line.what == WHAT_NON_TORCH),
+    "cuda_graph": lambda e: _lines(e, lambda line: line.what == WHAT_GRAPHS),
+    "kv_bytes_per_gpu": _pool,
+    "kv_tokens": lambda e: (e.kv_cache.max_tokens, e.kv_cache.max_tokens_low, e.kv_cache.max_tokens_high),
+    "kv_bytes_per_token": lambda e: (e.kv_cache.bytes_per_token,) * 3,
+}
+
+
+def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
+    """The errors of each quantity, in the order in which the table names them."""
+    summaries = {}
+    for quantity in dict.fromkeys(row.quantity for row in rows):
+        mine = [row for row in rows if row.quantity == quantity]
+        errors = sorted(abs(row.rel_error) for row in mine if row.rel_error is not None)
+        pairs = [row for row in mine if row.predicted is not None]
+        inside = [_inside(row) for row in pairs]
+        widths = [((row.high or 0) - (row.low or 0)) / row.predicted for row in pairs if row.predicted]
+        summaries[quantity] = Summary(
+            len(mine),
+            len(pairs),
+            sum(row.status == "unsupported" for row in mine),
+            sum(row.status == "incomplete" for row in mine),
+            median(errors) if errors else None,
+            errors[-(-9 * len(errors) // 10) - 1] if errors else None,
+            errors[-1] if errors else None,
+            sum(inside) / len(inside) if inside else None,
+            median(widths) if widths else None,
+        )
+    return summaries
+
+
+def _inside(row: Scored) -> bool:
+    """Whether the measured value lies in the interval, as far as its printed digits tell."""
+    text = f"{row.measured!r}"
+    digit = 10.0 ** -len(text.partition(".")[2]) / 2 if "." in text and not text.endswith(".0") else 0.5
+    return (row.low or 0) - digit <= row.measured <= (row.high or 0) + digit
