@@ -1,7 +1,7 @@
 """A Hugging Face hub on loopback for tests: the endpoints that oomless asks, with faults on request. Stdlib alone.
 
-    python tests/fake_hub.py            serve deepseek-ai/DeepSeek-V3 in 161 files, print the endpoint
-    python tests/fake_hub.py --measure  CPU seconds of a client process against such a hub, by totals and by headers
+python tests/fake_hub.py            serve deepseek-ai/DeepSeek-V3 in 161 files, print the endpoint
+python tests/fake_hub.py --measure  CPU seconds of a client process against such a hub, by totals and by headers
 """
 
 import argparse
@@ -95,9 +95,9 @@ def deepseek_v3() -> dict[str, File]:
 class FakeHub:
     """One server. `repositories` maps an id to its files, `elements` to the hub's own totals (absent: it gives none).
 
-    `faults` maps "api", a file name or "shards" to one of: a status such as "500"; "slow" (no answer for 30 s), "trickle"
-    (a byte each 0.1 s), "short" (half of what was promised), "no-range", "wrong-range". `sent` counts bytes of bodies and
-    `requests` lists (method, path, headers).
+    `faults` maps "api", a file name or "shards" to one of: a status such as "500"; "slow" (no answer for 30 s),
+    "trickle" (a byte each 0.1 s), "short" (20 bytes at most of what was promised), "no-range", "wrong-range".
+    `sent` counts bytes of bodies and `requests` lists (method, path, headers).
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if fault == "short":
-            stop = start + (stop - start) // 2
+            stop = start + min(20, (stop - start) // 2)
             self.close_connection = True
         for piece in file.pieces(start, stop):
             for part in [piece[i : i + 1] for i in range(len(piece))] if fault == "trickle" else [piece]:

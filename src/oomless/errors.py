@@ -1,9 +1,9 @@
 """What can go wrong, as the user meets it: what, where, what to do - and an exit code.
 
-    OomlessError            1  a file, config, hub or network failed
-    +-- UsageError          2  flags, unknown model, card or engine, bare numbers
-    +-- UnsupportedError    4  a model kind, or a format that engine or card cannot run
-    +-- MissingExtra        5  an optional dependency is not installed
+OomlessError            1  a file, config, hub or network failed
++-- UsageError          2  flags, unknown model, card or engine, bare numbers
++-- UnsupportedError    4  a model kind, or a format that engine or card cannot run
++-- MissingExtra        5  an optional dependency is not installed
 """
 
 

@@ -44,7 +44,7 @@ def format_bytes(num_bytes: int, digits: int = 2) -> str:
     """A size for people: the unit is always binary and always spelled.
 
     >>> format_bytes(70_272), format_bytes(688_574_839_360), format_bytes(-3 * 2**30)
-    ('68.62 KiB', '641.28 GiB', '-3.00 GiB')
+    ('68.62 KiB', '641.29 GiB', '-3.00 GiB')
     """
     size = abs(num_bytes)
     if size < KIB:

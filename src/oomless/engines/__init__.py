@@ -1,8 +1,7 @@
 """One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of engines."""
 
 from importlib import import_module
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UsageError, did_you_mean
 
@@ -12,7 +11,7 @@ ENGINES = {"vllm": "vllm"}
 Version = tuple[int, ...]
 
 
-def engine(name: str) -> ModuleType:
+def engine(name: str) -> Any:
     """The module of an engine. It has VERSIONS, resolve, placed_weights, cache_layout and budget_lines."""
     if name not in ENGINES:
         raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
@@ -45,38 +44,38 @@ def parse_version(text: str) -> Version:
 class Stage(NamedTuple):
     """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last."""
 
-    index: int
+    position: int
     num_stages: int
     start: int
     stop: int
 
     @property
     def first(self) -> bool:
-        return self.index == 0
+        return self.position == 0
 
     @property
     def last(self) -> bool:
-        return self.index == self.num_stages - 1
+        return self.position == self.num_stages - 1
 
     @property
     def name(self) -> str:
-        return "every rank" if self.num_stages == 1 else f"pipeline stage {self.index}"
+        return "every rank" if self.num_stages == 1 else f"pipeline stage {self.position}"
 
 
 class Placed(NamedTuple):
-    """Equal tensors that one rank really creates: `count` of `num_bytes` in each of `layers`, or once if there are none."""
+    """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if there are none."""
 
     part: str
     """What a reader calls it: attention, routed experts, embedding ..."""
     name: str
     num_bytes: int
-    count: int
+    per_layer: int
     layers: tuple[int, ...]
     note: str = ""
 
     @property
     def total_bytes(self) -> int:
-        return self.num_bytes * self.count * (len(self.layers) or 1)
+        return self.num_bytes * self.per_layer * (len(self.layers) or 1)
 
 
 class CacheGroup(NamedTuple):

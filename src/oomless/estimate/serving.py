@@ -37,6 +37,10 @@ class Estimate(NamedTuple):
     replicas: int
     ledgers: tuple[Ledger, ...]
     kv_cache: KVCache
+    pools: tuple[int, ...]
+    """What the engine would give the cache on a rank of each group, and the ends of its interval."""
+    pools_low: tuple[int, ...]
+    pools_high: tuple[int, ...]
     ram_bytes: int
     disk_bytes: int
     worst_rank: int
@@ -79,7 +83,12 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
     fault: UsageError | None = None
-    for layout in candidates(hardware, expert_parallel):
+    layouts = candidates(hardware, expert_parallel)
+    resident = sum(t.num_bytes for t in model.tensors if t.part == "main" and not t.copy_of)
+    for layout in layouts:
+        # no rank can hold less than its share of the published weights (quantising on loading can only halve them)
+        if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
+            continue
         try:
             found = with_layout(model, asked, hardware, layout)
         except UsageError as error:  # this size does not divide the model: another may
@@ -87,7 +96,10 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
             continue
         if found.verdict == "fits":
             return found
-        if best is None or (found.verdict == "tight", found.headroom_bytes) > (best.verdict == "tight", best.headroom_bytes):
+        if best is None or (found.verdict == "tight", found.headroom_bytes) > (
+            best.verdict == "tight",
+            best.headroom_bytes,
+        ):
             best = found
     if best is None:
         raise fault or UsageError("no layout is possible", "give --tp")
@@ -121,16 +133,20 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     request: Serving = rules.resolve(model, hardware, asked, layout)
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
+    allowed = rules.budget_bytes(request, hardware)
     drafts: list[tuple[Stage, list[Line], int, CacheLayout]] = []
+    pools, lows, highs = [], [], []
     for stage in stages:
         placed = rules.placed_weights(model, request, hardware, stage)
         lines = weight_lines(placed, stage.stop - stage.start, f"{rules.NAME} {request.engine_version} weights")
         budget = rules.budget_lines(model, request, hardware, stage)
-        lines += [*budget.charged, *budget.beside]
-        drafts.append((stage, lines, rules.capacity_bytes(request, hardware, budget.beside), rules.cache_layout(model, request, stage)))
-    pools = [capacity - sum(line.bytes for line in lines) for _, lines, capacity, _ in drafts]
-    lows = [capacity - sum(line.high_bytes for line in lines) for _, lines, capacity, _ in drafts]
-    highs = [capacity - sum(line.low_bytes for line in lines) for _, lines, capacity, _ in drafts]
+        lines += budget.charged
+        pools.append(allowed - sum(line.bytes for line in lines))
+        lows.append(allowed - sum(line.high_bytes for line in lines))
+        highs.append(allowed - sum(line.low_bytes for line in lines))
+        # what lives beside the engine's budget raises what a rank may use, up to what the card has
+        capacity = min(hardware.card.memory_bytes, allowed + sum(line.bytes for line in budget.beside))
+        drafts.append((stage, [*lines, *budget.beside], capacity, rules.cache_layout(model, request, stage)))
     layouts = [cache for *_, cache in drafts]
     ledgers = []
     for stage, lines, capacity, cache in drafts:
@@ -162,6 +178,9 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         replicas,
         tuple(ledgers),
         kv,
+        tuple(pools),
+        tuple(lows),
+        tuple(highs),
         host,
         model.checkpoint_bytes,
         worst,
@@ -192,4 +211,3 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
             "raise --max-model-len or ask for less",
         )
     return tuple(found)
-

@@ -24,10 +24,10 @@ def weight_lines(placed: Sequence[Placed], num_layers: int, what: str) -> list[L
         if len(groups) > MOST_SHOWN:
             formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
         line = exact("weights", part, total, formula, f"{what} {'; '.join(notes)}".strip())
-        if part == "scales on Blackwell":  # read in a source, seen in no log: may be there or not
+        if part in ("scales on Blackwell", "unexplained tensors"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
         lines.append(line)
-    sizes: Sizes = tuple((group.num_bytes, group.count, group.layers) for group in placed)
+    sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
     slack = _allocated(sizes, num_layers) - sum(group.total_bytes for group in placed)
     formula = "torch's allocated bytes for these tensors in order of creation, less their own bytes"
     lines.append(exact("fragmentation", "allocator rounding of weights", slack, formula, "estimate/allocator.py"))
@@ -38,7 +38,7 @@ MOST_SHOWN = 12
 
 
 def _formula(group: Placed) -> str:
-    times = group.count * (len(group.layers) or 1)
+    times = group.per_layer * (len(group.layers) or 1)
     short = group.name.removeprefix("model.layers.{}.").removeprefix("model.")
     return f"{short} {times} x {group.num_bytes:,} B" if times > 1 else f"{short} {group.num_bytes:,} B"
 

@@ -40,6 +40,7 @@ class Constant(NamedTuple):
     source: str
 
 
+@cache
 def constant(engine: str, quantity: str, version: tuple[int, ...], *conditions: str) -> Constant:
     """The row of engines.csv for a version whose conditions all hold: of those the most particular, then the latest one.
 

@@ -2,10 +2,12 @@
 
 import json
 from math import isfinite
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_CONFIG_BYTES = 16 << 20
 """The largest config published so far is under 100 KB."""
@@ -15,18 +17,92 @@ MAX_SIZE = 1 << 40
 """No dimension of a network comes near; a larger number is a corrupt file."""
 
 IRRELEVANT = frozenset(
-    """_name_or_path architectures attention_dropout attn_implementation auto_map ep_size aux_loss_alpha beta_fast bos_token_id
-    eos_token_id pad_token_id embd_pdrop hidden_act hidden_activation initializer_range mlp_only_layers model_type mscale
-    norm_topk_prob output_router_logits pretraining_tp resid_pdrop rms_norm_eps layer_norm_eps rope_interleave rope_theta
-    router_aux_loss_coef routed_scaling_factor scoring_func seq_aux topk_group n_group topk_method torch_dtype dtype
-    transformers_version unsloth_version use_cache hc_eps hc_sinkhorn_iters swiglu_limit rms_norm_plus_one decoder_sparse_step
-    compress_rope_theta index_topk index_topk_freq index_topk_pattern index_skip_topk_offset index_share_for_mtp_iteration
-    indexer_rope_interleave moe_router_dtype dspark_block_size dspark_noise_token_id attention_bias mlp_bias
-    initial_context_length experts_per_token router_jitter_noise max_window_layers use_sliding_window use_mrope image_token_id
-    engram_compressed_vocab_size engram_max_ngram_size engram_n_heads engram_pad_token_id engram_vocab_size
-    candidate_block_size candidate_source_layer_id candidate_topk_blocks rope_parameters qk_head_dim task_specific_params
-    is_encoder_decoder num_nextn_predict_layers use_return_dict output_attentions output_hidden_states return_dict id2label label2id
-    problem_type rope_scaling quantization_config""".split()
+    [
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "attn_implementation",
+        "auto_map",
+        "ep_size",
+        "aux_loss_alpha",
+        "beta_fast",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "embd_pdrop",
+        "hidden_act",
+        "hidden_activation",
+        "initializer_range",
+        "mlp_only_layers",
+        "model_type",
+        "mscale",
+        "norm_topk_prob",
+        "output_router_logits",
+        "pretraining_tp",
+        "resid_pdrop",
+        "rms_norm_eps",
+        "layer_norm_eps",
+        "rope_interleave",
+        "rope_theta",
+        "router_aux_loss_coef",
+        "routed_scaling_factor",
+        "scoring_func",
+        "seq_aux",
+        "topk_group",
+        "n_group",
+        "topk_method",
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "unsloth_version",
+        "use_cache",
+        "hc_eps",
+        "hc_sinkhorn_iters",
+        "swiglu_limit",
+        "rms_norm_plus_one",
+        "decoder_sparse_step",
+        "compress_rope_theta",
+        "index_topk",
+        "index_topk_freq",
+        "index_topk_pattern",
+        "index_skip_topk_offset",
+        "index_share_for_mtp_iteration",
+        "indexer_rope_interleave",
+        "moe_router_dtype",
+        "dspark_block_size",
+        "dspark_noise_token_id",
+        "attention_bias",
+        "mlp_bias",
+        "initial_context_length",
+        "experts_per_token",
+        "router_jitter_noise",
+        "max_window_layers",
+        "use_sliding_window",
+        "use_mrope",
+        "image_token_id",
+        "engram_compressed_vocab_size",
+        "engram_max_ngram_size",
+        "engram_n_heads",
+        "engram_pad_token_id",
+        "engram_vocab_size",
+        "candidate_block_size",
+        "candidate_source_layer_id",
+        "candidate_topk_blocks",
+        "rope_parameters",
+        "qk_head_dim",
+        "task_specific_params",
+        "is_encoder_decoder",
+        "num_nextn_predict_layers",
+        "use_return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "return_dict",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "rope_scaling",
+        "quantization_config",
+    ]
 )
 """Keys that do not change the memory of a network, or that a reader looks at by other means."""
 
@@ -45,7 +121,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
         raise OomlessError(f"{where}: not valid JSON ({str(error)[:120]})", "check that the file is whole") from None
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

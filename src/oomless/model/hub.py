@@ -59,9 +59,7 @@ class Repository(NamedTuple):
     source: str
 
 
-def read_repository(
-    repo_id: str, *, revision: str | None = None, offline: bool = False, need_headers: bool = False
-) -> Repository:
+def read_repository(repo_id: str, *, revision: str | None = None, offline: bool = False, need_headers: bool = False) -> Repository:
     """Config and checkpoint totals of `repo_id`, from the cache if its commit is known there, else from the hub.
 
     The hub's own totals are one request; headers (one request a file, or two) are read where it gives none, where it
@@ -222,31 +220,29 @@ class _Hub:
             pool.shutdown(cancel_futures=True)  # after a failure nothing more is asked
         return merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}"), len(sizes)
 
-    def read_header(
-        self, file: str, first_bytes: int, timeout_s: float, optional: bool = False
-    ) -> tuple[Stored, ...] | None:
+    def read_header(self, file: str, first_bytes: int, timeout_s: float, optional: bool = False) -> tuple[Stored, ...] | None:
         """The tensors of one file, None if it is `optional` and not there. At most the header is read."""
-        url, size, content, need = self.url(file), None, b"", first_bytes
-        while len(content) < need:
-            span = {"range": f"bytes={len(content)}-{need - 1}", "accept-encoding": "identity"}
+        url, size, content, end = self.url(file), None, b"", first_bytes
+        while len(content) < end:
+            before = len(content)
+            span = {"range": f"bytes={before}-{end - 1}", "accept-encoding": "identity"}
             with self.open(url, timeout_s, span) as (status, headers, chunks):
                 if status == 404 and optional:
                     return None
                 if status not in (200, 206):
                     raise self.refused(status, headers, file)
-                if status == 200:  # the server ignores ranges: all of the file is on its way, the rest is not read
-                    content = b""
-                size = _file_size(status, headers, len(content), url)
-                before = len(content)
+                size = _file_size(status, headers, before, url)
+                if status == 200:  # the server ignores ranges: all of the file is on its way, and the rest is not read
+                    content, before = b"", -1
                 for chunk in chunks:
                     content += chunk
-                    if len(content) >= 8:
-                        need = 8 + header_length(content, size, url)
-                    if len(content) >= need:
-                        break
-            if len(content) == before or status == 200:
-                break  # nothing came, so nothing will: parse_header says what is missing
-            need = 8 + header_length(content, size, url)
+                    if status == 200 and len(content) >= 8:
+                        end = 8 + header_length(content, size, url)
+                    if len(content) > end or (status == 200 and len(content) == end):
+                        break  # a part is read to its end, for that keeps the connection
+            end = 8 + header_length(content, size, url)
+            if len(content) == before or before < 0:
+                break  # what is missing will not come: parse_header says so
         return parse_header(content, size, url)
 
     def get(self, url: str, most: int, timeout_s: float | None = None) -> tuple[int, Mapping[str, str], bytes]:
@@ -275,14 +271,16 @@ class _Hub:
                     raise TimeoutError
 
         try:
-            if hasattr(session, "stream"):  # httpx, since huggingface_hub 1.0
+            if callable(getattr(session, "stream", None)):  # httpx, since huggingface_hub 1.0; before it, requests
                 with session.stream("GET", url, headers=headers, timeout=limit_s, follow_redirects=True) as answer:
                     began = True
                     yield answer.status_code, answer.headers, within_time(answer.iter_bytes())
             else:
                 with session.get(url, headers=headers, timeout=limit_s, stream=True) as answer:
                     began = True
-                    yield answer.status_code, answer.headers, within_time(answer.iter_content(1 << 16))
+                    # Not iter_content: it waits until a chunk is full, so that a slow server would escape the deadline.
+                    parts = iter(lambda: answer.raw.read1(1 << 16, decode_content=True), b"")
+                    yield answer.status_code, answer.headers, within_time(parts)
         except _network_errors() as error:
             raise self.unreachable(error, began, timeout_s if began else limit_s) from None
 
@@ -339,7 +337,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
     from sys import modules
 
     kinds: list[type[Exception]] = [OSError, UnicodeError]  # UnicodeError: a token or address that fits no request
-    for library in (modules.get(name) for name in ("httpx2", "httpx", "requests")):
+    for library in (modules.get(name) for name in ("httpx2", "httpx", "requests", "urllib3.exceptions")):
         found = (getattr(library, kind, None) for kind in ("HTTPError", "InvalidURL", "RequestException"))
         kinds += [kind for kind in found if kind is not None]
     return tuple(kinds)
@@ -405,9 +403,7 @@ def _read_hf_cache(repo_id: str, revision: str) -> Repository | None:
     return _repository(repo_id, folder.name, read_config(Path(found)), stored, "Hugging Face cache")
 
 
-def _repository(
-    repo_id: str, revision: str, config: dict[str, Any], stored: tuple[Stored, ...] | None, source: str
-) -> Repository:
+def _repository(repo_id: str, revision: str, config: dict[str, Any], stored: tuple[Stored, ...] | None, source: str) -> Repository:
     """With the totals of `stored`."""
     if not stored:
         return Repository(repo_id, revision, config, None, None, None, stored, source)
@@ -460,9 +456,11 @@ def _save(path: Path, entry: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-            temporary = file.name
+            temporary = Path(file.name)
             file.write(json.dumps(entry, separators=(",", ":")))  # json.dump is ten times slower
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError:
+        pass
+    finally:
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)

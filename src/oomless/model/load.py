@@ -1,25 +1,98 @@
 """MODEL -> Model: a short name, a hub id, a folder, a config.json, a safetensors file. A name without a match is an error."""
 
+import os
 from functools import cache
+from typing import TYPE_CHECKING
 
 from .. import facts
-from ..errors import UsageError, did_you_mean
+from ..errors import OomlessError, UnsupportedError, UsageError, did_you_mean
+from .config import read_config
 from .families import build
 from .model import Model
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@cache
-def load(name: str) -> Model:
-    """The model of a catalogue name or of another spelling of it.
+FILE_SUFFIXES = (".json", ".safetensors", ".gguf")
+
+
+def load(name: str, *, offline: bool = False, revision: str | None = None) -> Model:
+    """The model that a word means; what the user names explicitly (a path, a hub id) is read, nothing is guessed.
 
     >>> load("deepseek-r1").num_parameters
     671026419200
     """
+    if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
+        from pathlib import Path  # a catalogue name needs no paths
+
+        return load_path(Path(name).expanduser())
+    if name.count("/") == 1 and not name.startswith("-"):
+        return load_hub(name, offline, revision)
+    if revision is not None:
+        raise UsageError("--revision is for hub repositories", f"{name} is a catalogue name: leave it out")
+    return load_catalogue(name)
+
+
+@cache
+def load_catalogue(name: str) -> Model:
+    """The model of a catalogue name or of another spelling of it."""
     found = catalogue_name(name)
     if found is None:
         known = [row["name"] for row in facts.table("catalogue")]
         raise UsageError(f"unknown model {name!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
     return with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
+
+
+def load_path(path: "Path") -> Model:
+    """The model of a folder, a config.json, or a safetensors file or index with its config beside it."""
+    if path.suffix == ".gguf":
+        raise UnsupportedError(f"{path}: GGUF files are not read yet", "name the model, or give its config.json")
+    if not path.exists():
+        raise OomlessError(f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names")
+    folder = path if path.is_dir() else path.parent
+    config_path = path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
+    if not config_path.exists():
+        raise OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
+    name = config_path.resolve().parent.name if config_path.name == "config.json" else config_path.stem
+    model = build(read_config(config_path), name or "model", str(config_path))
+    if path == config_path:
+        return model
+    from .safetensors import read_checkpoint  # only a checkpoint needs it
+
+    stored = read_checkpoint(path)
+    return with_headers(model, sum(tensor.num_bytes for tensor in stored), f"{path}") if stored else model
+
+
+def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
+    """The model of a hub repository: config and totals from hub or cache; offline, what the catalogue knows of it serves too."""
+    from .hub import read_repository
+
+    known = catalogue_name(repo_id)
+    try:
+        repository = read_repository(repo_id, revision=revision, offline=offline)
+    except UsageError:
+        raise
+    except OomlessError as error:
+        if known is None:
+            raise
+        if not offline:
+            raise type(error)(error.message, f"{error.hint}; the catalogue has it as {known}") from None
+        model = load_catalogue(known)
+        return model._replace(warnings=(*model.warnings, f"{repo_id} is not in the cache: answered from the catalogue's facts"))
+    model = build(repository.config, repo_id.rpartition("/")[2].lower(), repo_id)
+    if repository.checkpoint_bytes is None:
+        return model
+    return with_headers(model, repository.checkpoint_bytes, f"{repo_id} ({repository.source})")
+
+
+def with_headers(model: Model, stored_bytes: int, where: str) -> Model:
+    """The model with what its headers say: they are the truth, the config is checked against them."""
+    implied = model.checkpoint_bytes
+    model = model._replace(stored_bytes=stored_bytes)
+    if stored_bytes == implied:
+        return model
+    note = f"{where} holds {stored_bytes:,} bytes of tensors, its config explains {implied:,}"
+    return model._replace(warnings=(*model.warnings, note))
 
 
 def with_copies(model: Model) -> Model:

@@ -45,17 +45,17 @@ class Tensor(NamedTuple):
     """The main tensor that the checkpoint stores again here; a copy is bytes on disk and no parameter."""
 
     @property
-    def count(self) -> int:
+    def num_tensors(self) -> int:
         return self.repeat * (len(self.layers) or 1)
 
     @property
     def num_parameters(self) -> int:
-        return self.count * prod(self.shape)
+        return self.num_tensors * prod(self.shape)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all tensors of the group, with their scales."""
-        return self.count * self.format.num_bytes(self.shape)
+        return self.num_tensors * self.format.num_bytes(self.shape)
 
 
 class Layer(NamedTuple):
@@ -96,6 +96,8 @@ class Model(NamedTuple):
     """MTP or draft layers: stored with the model, run only when speculation is asked for."""
     streams: int = 1
     """Residual streams a token: 4 under hyper-connections."""
+    stored_bytes: int = 0
+    """Tensor data that the checkpoint's headers count; 0: no header was read."""
     warnings: tuple[str, ...] = ()
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
 
@@ -123,13 +125,13 @@ class Model(NamedTuple):
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Tensor data of the published checkpoint, all parts and stored copies."""
-        return sum(t.num_bytes for t in self.tensors)
+        """Tensor data of the published checkpoint, all parts and stored copies; what headers say counts before the formula."""
+        return self.stored_bytes or sum(t.num_bytes for t in self.tensors)
 
     @property
     def num_checkpoint_tensors(self) -> int:
         """Entries of the checkpoint's index: a scaled tensor has its scales beside it."""
-        return sum(t.count * (2 if t.format.block else 1) for t in self.tensors)
+        return sum(t.num_tensors * (2 if t.format.block else 1) for t in self.tensors)
 
     def parameters_of(self, part: Part) -> int:
         return sum(t.num_parameters for t in self.tensors if t.part == part)

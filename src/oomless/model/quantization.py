@@ -1,6 +1,5 @@
 """quantization_config -> how each class of weight is stored. One entry a method: by packing, not by name."""
 
-import re
 from collections.abc import Callable
 
 from ..errors import UnsupportedError
@@ -25,9 +24,7 @@ def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
     method = section.word("quant_method")
     config.check()
     if method not in METHODS:
-        raise UnsupportedError(
-            f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}"
-        )
+        raise UnsupportedError(f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}")
     quantized = METHODS[method](section, config)
     excluded = section.values.get("ignore") or section.values.get("modules_to_not_convert") or []
     linear, expert = _left_out(excluded, section)
@@ -43,15 +40,15 @@ def _left_out(excluded: object, section: Config) -> tuple[bool, bool]:
     hit = {kind: any(_matches(pattern, name) for pattern in excluded for name in names) for kind, names in SAMPLES.items()}
     linear = [hit["attention"], hit["dense"], hit["shared"]]
     if any(linear) and not all(linear):
-        raise UnsupportedError(
-            f"{section.where}: only some of attention, dense and shared layers are quantised", "not known yet"
-        )
+        raise UnsupportedError(f"{section.where}: only some of attention, dense and shared layers are quantised", "not known yet")
     return all(linear), hit["experts"]
 
 
 def _matches(pattern: str, name: str) -> bool:
     """compressed-tensors' rule: `re:` begins an expression, anything else is a name or the beginning of one."""
     if pattern.startswith("re:"):
+        import re
+
         try:
             return re.match(pattern[3:], name) is not None
         except re.error:
@@ -104,8 +101,9 @@ def _compressed_tensors(section: Config, config: Config) -> Format:
 def _gptq(section: Config, config: Config) -> Format:
     """GPTQ: packed integers, an F16 scale and a packed zero a group, and an int32 index for each input column."""
     bits, group = section.size("bits", least=2, most=8), section.size("group_size", least=-1)
+    section.flag("sym", True)
     return grouped(bits, max(group, 0), zeros=True, scale_bits=16)._replace(
-        name=f"gptq int{bits}", column_bits=32, symmetric=section.flag("sym", True), reorders=section.flag("desc_act", False)
+        name=f"gptq int{bits}", column_bits=32, reorders=section.flag("desc_act", False)
     )
 
 
@@ -113,9 +111,7 @@ def _awq(section: Config, config: Config) -> Format:
     """AWQ: packed integers, an F16 scale and a packed zero a group."""
     bits = section.size("bits", least=2, most=8)
     zeros = section.flag("zero_point", True)
-    return grouped(bits, max(section.size("group_size", least=-1), 0), zeros=zeros, scale_bits=16)._replace(
-        name=f"awq int{bits}"
-    )
+    return grouped(bits, max(section.size("group_size", least=-1), 0), zeros=zeros, scale_bits=16)._replace(name=f"awq int{bits}")
 
 
 def grouped(bits: int, group: int, zeros: bool, scale_bits: int) -> Format:
@@ -129,4 +125,3 @@ METHODS: dict[str, Callable[[Config, Config], Format]] = {
     "gptq": _gptq,
     "awq": _awq,
 }
-

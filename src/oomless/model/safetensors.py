@@ -142,8 +142,9 @@ def read_header(path: Path) -> tuple[Stored, ...]:
         with path.open("rb") as file:
             file_size = file.seek(0, 2)
             file.seek(0)
-            content = file.read(LENGTH_BYTES)
-            content += file.read(header_length(content, file_size, str(path)))
+            length = header_length(file.read(LENGTH_BYTES), file_size, str(path))
+            file.seek(0)
+            content = file.read(LENGTH_BYTES + length)
     except OSError as error:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     return parse_header(content, file_size, str(path))

@@ -17,8 +17,6 @@ class Format(NamedTuple):
     """Bits of a zero point, one beside each scale."""
     column_bits: int = 0
     """Bits of an index for each input column (GPTQ's order of columns)."""
-    symmetric: bool = True
-    """Whether stored zero points say nothing, so that an engine may drop them."""
     reorders: bool = False
     """Whether the column index is a real reordering, so that an engine must keep it."""
 

@@ -114,9 +114,7 @@ def _gqa(a: GQA, hidden: int, scope: Scope) -> Iterator[Tensor]:
         yield scope.tensor(f"self_attn.{name}_proj.weight", (heads * a.head_dim, hidden), "linear", columns(heads))
         if a.qkv_bias:
             yield scope.tensor(f"self_attn.{name}_proj.bias", (heads * a.head_dim,), "plain", columns(heads))
-    yield scope.tensor(
-        "self_attn.o_proj.weight", (hidden, a.num_heads * a.head_dim), "linear", rows(a.num_heads)
-    )
+    yield scope.tensor("self_attn.o_proj.weight", (hidden, a.num_heads * a.head_dim), "linear", rows(a.num_heads))
     if a.output_bias:
         yield scope.tensor("self_attn.o_proj.bias", (hidden,), "plain")
     if a.qk_norm:
@@ -154,9 +152,7 @@ def _v4(a: V4 | V41, hidden: int, scope: Scope) -> Iterator[Tensor]:
     yield scope.tensor("attn.wq_b.weight", (width, a.q_lora_rank), "linear", columns(a.num_heads))
     yield scope.tensor("attn.wkv.weight", (a.head_dim, hidden), "linear")
     yield scope.tensor("attn.kv_norm.weight", (a.head_dim,), "plain")
-    yield scope.tensor(
-        "attn.wo_a.weight", (a.o_groups * a.o_lora_rank, width // a.o_groups), "linear", columns(a.o_groups)
-    )
+    yield scope.tensor("attn.wo_a.weight", (a.o_groups * a.o_lora_rank, width // a.o_groups), "linear", columns(a.o_groups))
     yield scope.tensor("attn.wo_b.weight", (hidden, a.o_groups * a.o_lora_rank), "linear", rows(a.o_groups))
     yield scope.tensor("attn.attn_sink", (a.num_heads,), F32, columns(a.num_heads))
 
@@ -170,9 +166,7 @@ def _compressor(prefix: str, ratio: int, dim: int, hidden: int, scope: Scope) ->
     yield scope.tensor(prefix + "norm.weight", (dim,), BF16)
 
 
-def ffn_tensors(
-    ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: str = "mlp."
-) -> Iterator[Tensor]:
+def ffn_tensors(ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: str = "mlp.") -> Iterator[Tensor]:
     """Weights of one feed-forward block.
 
     >>> v3 = MoE(256, 8, 2048, shared_width=2048, router_biases=1)
@@ -201,17 +195,13 @@ def ffn_tensors(
                 bias = f"{name}gate.e_score_correction_bias"
                 yield scope.tensor(bias, (experts,), F32, repeat=ffn.router_biases)
             for part in ("gate_proj", "up_proj"):
-                yield scope.tensor(
-                    f"{name}experts.{part}.weight", (width, hidden), "expert", columns(width), experts
-                )
-            yield scope.tensor(
-                f"{name}experts.down_proj.weight", (hidden, width), "expert", rows(width), experts
-            )
+                yield scope.tensor(f"{name}experts.{part}.weight", (width, hidden), "expert", columns(width), experts)
+            yield scope.tensor(f"{name}experts.down_proj.weight", (hidden, width), "expert", rows(width), experts)
             if ffn.expert_bias:
                 for part, out in (("gate_proj", width), ("up_proj", width), ("down_proj", hidden)):
                     cut = columns(width) if out == width and part != "down_proj" else WHOLE
-                    bias = scope.tensor(f"{name}experts.{part}.bias", (out,), scope.stored.plain, cut, experts)
-                    yield bias._replace(role="expert")
+                    biases = scope.tensor(f"{name}experts.{part}.bias", (out,), scope.stored.plain, cut, experts)
+                    yield biases._replace(role="expert")
             if ffn.shared_width:
                 shared = Dense(ffn.shared_width)
                 yield from ffn_tensors(shared, hidden, vocab, scope, f"{name}shared_experts.")

@@ -1,12 +1,11 @@
 """Hardware: which card, how many, in which nodes; and how much of a card's memory a process really sees."""
 
-import re
 from functools import cache
 from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..units import GIB, MIB, parse_bytes
+from ..units import GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
 """Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and desktop cards
@@ -51,20 +50,20 @@ class Hardware(NamedTuple):
         return -(-self.num_gpus // self.per_node)
 
 
-def short_name(name: str) -> str:
-    """A card's name as one types it.
-
-    >>> short_name("H100 80GB SXM5"), short_name("GB200 (per GPU)"), short_name("RTX 4090")
-    ('h100-80gb-sxm5', 'gb200', 'rtx-4090')
-    """
-    without = re.sub(r"\((?:per GPU|\d+-core GPU)\)", "", name)
-    return re.sub(r"[^a-z0-9]+", "-", without.lower()).strip("-")
+@cache
+def _rows() -> dict[str, dict[str, str]]:
+    return {row["short_name"]: row for row in facts.table("hardware")}
 
 
 @cache
+def card(short_name: str) -> Card:
+    """The card of facts/hardware.csv with this short name."""
+    return _card(_rows()[short_name])
+
+
 def cards() -> dict[str, Card]:
-    """Every card of facts/hardware.csv under its short name."""
-    return {short_name(row["name"]): _card(row) for row in facts.table("hardware")}
+    """Every card under its short name."""
+    return {name: card(name) for name in _rows()}
 
 
 @cache
@@ -74,8 +73,14 @@ def aliases() -> dict[str, tuple[str, str]]:
 
 
 def _first_number(text: str) -> float:
-    found = re.search(r"\d+(?:\.\d+)?", text)
-    return float(found.group()) if found else 0.0
+    """The first number in a cell such as "14.56-14.74" or "65536 / 32768 (npu-smi)"; 0 if there is none."""
+    digits = ""
+    for char in text:
+        if char.isdigit() or (char == "." and digits):
+            digits += char
+        elif digits:
+            break
+    return float(digits or 0)
 
 
 def _card(row: dict[str, str]) -> Card:
@@ -84,7 +89,10 @@ def _card(row: dict[str, str]) -> Card:
     if seen:
         memory, source = int(seen * GIB), f"lowest size that a process saw in logs: {seen} GiB"
     elif driver:
-        memory, source = int(driver * MIB * SEEN_SHARE), f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)"
+        memory, source = (
+            int(driver * MIB * SEEN_SHARE),
+            f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
+        )
     else:
         memory, source = int(marketed * 10**9), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
     return Card(
@@ -114,11 +122,11 @@ def parse_gpu(text: str) -> Hardware:
     """
     name, _, count = text.strip().lower().partition(":")
     num, per_node = _count(text, count)
-    if re.fullmatch(r"[\d.]+\s*([kmgt]i?b|b)?", name):
+    if name[:1].isdigit() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
         memory = parse_bytes(name)
         if memory < MIB:
             raise UsageError(f"--gpu {text}: a card of {memory} bytes", "write its memory with a unit: 80GiB:8")
-        card, reading = synthetic(memory, name.replace("ib", "iB").replace("g", "G")), ""
+        card, reading = synthetic(memory, f"{format_exact(memory)} card"), ""
     else:
         card, reading = find_card(name)
     if not per_node:
@@ -126,24 +134,26 @@ def parse_gpu(text: str) -> Hardware:
     return Hardware(card, num, per_node, reading)
 
 
+SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
+
+
 def find_card(name: str) -> tuple[Card, str]:
     """The card of a short name or alias, and how the name was read."""
-    wanted = re.sub(r"[\s_]+", "-", name.strip().lower())
+    wanted = "-".join(name.strip().lower().replace("_", " ").split())
     target, reading = aliases().get(wanted, (wanted, ""))
-    known = cards()
-    if target not in known:
-        raise UsageError(f"unknown card {name!r}", did_you_mean(wanted, [*known, *aliases()], "oomless gpus"))
-    return known[target], reading
+    if target not in _rows():
+        raise UsageError(f"unknown card {name!r}", did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus"))
+    return card(target), reading
 
 
 def _count(text: str, count: str) -> tuple[int, int]:
     """(cards in all, cards a node or 0) of the part behind the colon."""
     if not count:
         return 1, 0
-    found = re.fullmatch(r"(\d{1,7})(?:x(\d{1,7}))?", count)
-    if not found:
+    each, times, nodes = count.partition("x")
+    if not each.isdecimal() or len(each) > 7 or (times and not (nodes.isdecimal() and len(nodes) <= 7)):
         raise UsageError(f"--gpu {text}: {count!r} is no number of cards", "write h200:8 (cards) or h100:8x2 (cards x nodes)")
-    per_node, nodes = int(found[1]), int(found[2] or 1)
-    if not 1 <= per_node * nodes <= MAX_GPUS:
-        raise UsageError(f"--gpu {text}: {per_node * nodes} cards", f"between 1 and {MAX_GPUS:,}")
-    return per_node * nodes, per_node if found[2] else 0
+    per_node, num_nodes = int(each), int(nodes or 1)
+    if not 1 <= per_node * num_nodes <= MAX_GPUS:
+        raise UsageError(f"--gpu {text}: {per_node * num_nodes} cards", f"between 1 and {MAX_GPUS:,}")
+    return per_node * num_nodes, per_node if times else 0

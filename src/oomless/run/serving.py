@@ -52,7 +52,8 @@ class Serving(NamedTuple):
                 raise UsageError(f"{flag(name)} is {value}", "it must be between 1 and 2**40")
         if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
             raise UsageError(
-                f"{flag('gpu_memory_utilization')} is {self.gpu_memory_utilization}", "it is a share: above 0, at most 1"
+                f"{flag('gpu_memory_utilization')} is {self.gpu_memory_utilization}",
+                "it is a share: above 0, at most 1",
             )
         if self.layout is not None:
             for name in ("tp", "pp", "dp", "dcp"):

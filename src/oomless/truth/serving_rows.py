@@ -82,7 +82,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
 
 def _version(row: dict[str, str]) -> str:
     text = row["engine_version"].strip()
-    if not re.match(r"\d+\.\d+(\D|$)", text) or re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text):
+    if not re.match(r"\d+\.\d+(\D|$)", text) or (re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text)):
         raise Incomplete(f"engine_version {text!r} names no release")
     found = re.match(r"\d+(?:\.\d+)+", text)
     number = found.group() if found else text

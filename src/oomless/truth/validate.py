@@ -49,10 +49,9 @@ Interval = tuple[float, float, float]
 """(predicted, low, high) in bytes or tokens."""
 
 
-def validate(path: Path) -> tuple[Scored, ...]:
-    """Every row of a table with the columns of truth/inference.csv."""
-    rows = read_table(path)
-    return tuple(score(row) for row in rows)
+def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, ...]:
+    """Every row of a table with the columns of truth/inference.csv, or those of one confidence."""
+    return tuple(score(row) for row in read_table(path) if confidence is None or row.get("confidence") == confidence)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -72,17 +71,28 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise OomlessError(f"{path}: not valid CSV ({error})", "check the quoting") from None
     missing = NEEDED - set(reader.fieldnames or ())
     if missing:
-        raise OomlessError(
-            f"{path}: columns missing: {', '.join(sorted(missing))}", "the columns of truth/inference.csv are needed"
-        )
+        raise OomlessError(f"{path}: columns missing: {', '.join(sorted(missing))}", "the columns of truth/inference.csv are needed")
     if short := next((index for index, row in enumerate(rows, 2) if None in row or None in row.values()), None):
         raise OomlessError(f"{path}: row {short} has another number of cells than the header", "check the quoting")
     return rows
 
 
-CONFIGURATION = (
-    "engine engine_version model quant kv_dtype tp pp dp ep context_len batch_or_parallel gpu gpu_mem_util other_flags"
-).split()
+CONFIGURATION = [
+    "engine",
+    "engine_version",
+    "model",
+    "quant",
+    "kv_dtype",
+    "tp",
+    "pp",
+    "dp",
+    "ep",
+    "context_len",
+    "batch_or_parallel",
+    "gpu",
+    "gpu_mem_util",
+    "other_flags",
+]
 NEEDED = {"id", "quantity", "value", "unit", *CONFIGURATION}
 
 
@@ -134,11 +144,7 @@ def _lines(estimate: Estimate, chosen: Callable[[Line], bool]) -> Interval:
 
 
 def _pool(estimate: Estimate) -> Interval:
-    first = [ledger.capacity_bytes - ledger.total_bytes for ledger in estimate.ledgers][0]
-    needed = estimate.ledgers[0].by_category()["kv_cache"]
-    lows = [each.capacity_bytes - each.high_bytes + each.by_category()["kv_cache"] for each in estimate.ledgers]
-    highs = [each.capacity_bytes - each.low_bytes + each.by_category()["kv_cache"] for each in estimate.ledgers]
-    return first + needed, min(lows), max(highs)
+    return estimate.pools[0], min(estimate.pools_low), max(estimate.pools_high)
 
 
 QUANTITIES: dict[str, Callable[[Estimate], Interval]] = {

@@ -7,7 +7,7 @@ from math import ceil
 from typing import NamedTuple
 
 from ... import facts
-from ...ledger import Category, Line, exact
+from ...ledger import Category, Kind, Line, exact
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
@@ -18,6 +18,8 @@ from ...units import GIB, gib
 from .. import Stage
 from .release import LATEST, Release, release
 
+FITTED_GRAPHS = 102
+"""Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
 WHAT_LOGITS = "sampler over the profile batch"
 WHAT_ACTIVATIONS = "activations of the profile run"
 WHAT_NON_TORCH = "non-torch: NCCL, kernels, handles"
@@ -32,17 +34,24 @@ class Budget(NamedTuple):
     beside: tuple[Line, ...]
 
 
-def capacity_bytes(asked: Serving, hardware: Hardware, beside: tuple[Line, ...]) -> int:
-    """Bytes that a rank may use: utilisation of the total, and what lives outside of it, but never more than the card has."""
-    requested = ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
-    return min(hardware.card.memory_bytes, requested + sum(line.bytes for line in beside))
+def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+    """What vLLM allows itself: utilisation of the card's total.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> budget_bytes(Serving(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
+    77309411328
+    """
+    return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache. CUDA graphs are charged from 0.21 on, the context never is."""
     now = release(asked.engine_version or LATEST)
-    tags = conditions(model, asked, hardware, now)
-    charged = [*profile_lines(model, asked, hardware, stage, now, tags), _measured("non_torch", WHAT_NON_TORCH, now, tags)]
+    tags = conditions(model, asked, hardware, stage, now)
+    charged = [
+        *profile_lines(model, asked, hardware, stage, now, tags),
+        _measured("non_torch", WHAT_NON_TORCH, now, tags),
+    ]
     beside = [_measured("context", WHAT_CONTEXT, now, tags)]
     (charged if now.since(0, 21) else beside).extend(graph_lines(model, asked, stage, now, tags))
     if now.since(0, 25) and not now.v0 and stage.last:
@@ -59,7 +68,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget(tuple(charged), tuple(beside))
 
 
-def conditions(model: Model, asked: Serving, hardware: Hardware, now: Release) -> tuple[str, ...]:
+def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
     layout = asked.layout or Layout()
     attention = model.layers[-1].attention
@@ -70,6 +79,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, now: Release) -
         "tp8": together >= 8,
         "pp": layout.pp > 1 and together == 1,
         "multi_node": layout.num_ranks > hardware.per_node,
+        "remote": layout.num_ranks > hardware.per_node and not stage.first,
         "v0": now.v0,
         "mla": isinstance(attention, MLA | DSA),
         "v4": isinstance(attention, V4 | V41),
@@ -79,9 +89,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, now: Release) -
     return tuple(name for name, holds in found.items() if holds)
 
 
-def profile_lines(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]
-) -> list[Line]:
+def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
     """The activation peak: MoE workspace + the larger of sampling and forward pass, hidden states in both.
 
     sampler = S*V*B + T*h*b + 2*S*h*b + multiprocessors*V*4 + cuBLAS;  forward = T*b*(3*ff + c*h) + cuBLAS + flush buffer.
@@ -95,7 +103,7 @@ def profile_lines(
         return facts.constant("vllm", quantity, now.numbers, *tags, *more)
 
     cublas = int(of("cublas_workspace").value)
-    experts = _expert_workspace(model, layout, tokens, width)
+    experts = _expert_workspace(model, layout, now, tokens, width)
     persistent = experts if now.since(0, 16) else 0
     copies = of("forward_hidden_copies", *([] if stage.last else ["passes_on"])).value
     inner = _widest_inner(model, layout)
@@ -106,9 +114,7 @@ def profile_lines(
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
     if stage.last and now.since(0, 17) and not now.since(0, 21):
         logits += min(hardware.card.num_sms or 132, rows) * vocab * 4
-    spread = of("activation_spread", *(["v0 tp"] if now.v0 and layout.tp > 1 else []))
-    if now.v0 and layout.tp > 1:
-        spread = facts.constant("vllm", "activation_spread", now.numbers, "v0", "tp")
+    spread = of("activation_spread")
     source = f"engines/vllm/budget.py profile_lines; {per_logit.source}"
     if stage.last and logits + hidden_states + cublas >= forward:
         rest = hidden_states + cublas + persistent
@@ -121,15 +127,15 @@ def profile_lines(
     return [_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)]
 
 
-def _expert_workspace(model: Model, layout: Layout, tokens: int, width: int) -> int:
-    """Two buffers of the fused experts: T*k*max(ff, h) and T*k*max(2*ff, h) elements (fused_moe workspace_shapes)."""
+def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, width: int) -> int:
+    """Two buffers of the fused experts: T*k*max(2*ff, h) and T*k*max(ff, h) elements; before 0.16 the second is T*k*ff."""
     largest = 0
     for ffn in {layer.ffn for layer in model.layers}:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
             rows = tokens * ffn.num_active_experts
-            first, second = max(inner, model.hidden_size), max(2 * inner, model.hidden_size)
-            largest = max(largest, width * rows * (first + second))
+            first = max(inner, model.hidden_size) if now.since(0, 16) else inner
+            largest = max(largest, width * rows * (first + max(2 * inner, model.hidden_size)))
     return largest
 
 
@@ -142,21 +148,24 @@ def _widest_inner(model: Model, layout: Layout) -> int:
 
 
 def graph_sizes(asked: Serving, now: Release) -> int:
-    """How many batch sizes are captured: 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every 8).
+    """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every 8).
+
+    Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
 
     >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
-    51
+    102
     """
     largest = min(2 * (asked.max_num_seqs or 256), 512, asked.max_num_batched_tokens or 512)
     if now.v0:
         largest = min(asked.max_num_seqs or 256, 256)
     step = 16 if now.since(0, 16) else 8
     sizes = {1, 2, 4, *range(8, 256, 8), *range(256, 513, step)}
-    return sum(1 for size in sizes if size <= largest)
+    piecewise = sum(1 for size in sizes if size <= largest)
+    return piecewise + sum(1 for size in sizes if size <= min(largest, asked.max_num_seqs or 256))
 
 
 def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """Memory of captured graphs: a fit over runs with 51 sizes, scaled by the number of sizes."""
+    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number."""
     if asked.enforce_eager:
         return []
 
@@ -171,9 +180,9 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         estimate += of("graphs_moe") if any(isinstance(layer.ffn, MoE) for layer in model.layers) else 0
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
-        estimate *= graph_sizes(asked, now) / 51
+        estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
     spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
-    formula = f"{num_layers} layers, {graph_sizes(asked, now)} sizes"
+    formula = f"{num_layers} layers, {graph_sizes(asked, now)} graphs"
     return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0), spread, formula, spread.source)]
 
 
@@ -187,6 +196,6 @@ def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> 
 
 
 def _fitted(category: Category, what: str, value: int, spread: facts.Constant, formula: str, source: str) -> Line:
-    kind = "fitted" if spread.num_runs else "assumed"
+    kind: Kind = "fitted" if spread.num_runs else "assumed"
     shown = f"{formula} = {gib(value):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
     return Line(category, what, value, int(value * spread.low), int(value * spread.high), kind, shown, source)

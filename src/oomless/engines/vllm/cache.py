@@ -3,34 +3,33 @@
 v1/core/kv_cache_utils.py and kv_cache_interface.py of 0.8.5 to 0.33; worker/cache_engine.py of 0.7.2.
 """
 
-from fractions import Fraction
-
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
 from .. import CacheGroup, CacheLayout, Stage
-from .cache_v4 import INDEX_ROW_BYTES, v4_layout
 from .release import LATEST, Release, release
 
+INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
+"""Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
 PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
-HYBRID_TOLERANCE = {16: Fraction(5, 4), 19: Fraction(3, 2)}
+HYBRID_TOLERANCE = {16: 1.25, 19: 1.5}
 """Minor version from which layers of the rarer kind are padded up to the commoner one, and up to which ratio of counts."""
 
 
-def element_bytes(asked: Serving) -> Fraction:
-    """Bytes of a cache element."""
+def element_bits(asked: Serving) -> float:
+    """Bits of a cache element, with the scale that 16 of nvfp4 share."""
     match asked.kv_cache_dtype:
         case "auto":
-            return Fraction(DTYPES[asked.dtype].bits, 8)
+            return DTYPES[asked.dtype].bits
         case "fp8" | "fp8_e4m3" | "fp8_e5m2" | "fp8_ds_mla":
-            return Fraction(1)
+            return 8
         case "nvfp4" | "nvfp4_ds_mla":
-            return Fraction(9, 16)  # two values a byte and an fp8 scale for 16
+            return 4.5
         case name:
-            return Fraction(DTYPES[name].bits, 8)
+            return DTYPES[name].bits
 
 
 def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
@@ -42,7 +41,7 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
     512
     """
     tp = (asked.layout or Layout()).tp
-    width = element_bytes(asked)
+    width = element_bits(asked) / 8
     match attention:
         case GQA():
             if asked.kv_cache_dtype.endswith("_ds_mla"):
@@ -59,7 +58,7 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
             if asked.kv_cache_dtype in PACKED_MLA_ROWS and now.since(0, 11):
                 return PACKED_MLA_ROWS[asked.kv_cache_dtype]
             row = int(attention.latent_dim * width)
-            return row if now.since(0, 8) else -(-row // 256) * 256  # 0.7 aligned each entry to 256 B
+            return row if now.since(0, 8, 5) else -(-row // 256) * 256  # each entry was aligned to 256 B
         case V4() | V41() | Linear():
             raise UnsupportedError(f"a cache row of {attention.kind} attention has no one size", "see cache_v4.py")
 
@@ -71,16 +70,21 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     if asked.speculative and stage.last:
         attentions += [layer.attention for layer in model.draft]
     if isinstance(attentions[0], V4 | V41):
-        return v4_layout(attentions, asked, now)
+        from .cache_v4 import v4_layout  # rules of one family, and half as long as all the others
+
+        return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, now)
     check_context_parallel(model, asked)
     block = asked.block_size or 16
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
     index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
+    counts: dict[Attention, int] = {}
     for attention in attentions:
+        counts[attention] = counts.get(attention, 0) + 1
+    for attention, num in counts.items():
         window = attention.window if isinstance(attention, Sliding) and now.since(0, 11) and not now.v0 else 0
         key = (row_bytes(attention, asked, now), window)
-        rows[key] = rows.get(key, 0) + 1
-        index_layers += isinstance(attention, DSA) and attention.owns_indexer
+        rows[key] = rows.get(key, 0) + num
+        index_layers += num if isinstance(attention, DSA) and attention.owns_indexer else 0
     full = {row: num for (row, window), num in rows.items() if not window}
     windows = {key: num for key, num in rows.items() if key[1]}
     token_bytes = sum(row * num for row, num in full.items()) + index_row * index_layers
@@ -92,16 +96,14 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     )
     if not windows:
         page = block * token_bytes
-        groups = (CacheGroup("all layers", sum(full.values()), block, page),)
-        return CacheLayout(groups, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
+        one = (CacheGroup("all layers", sum(full.values()), block, page),)
+        return CacheLayout(one, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
     groups = hybrid_groups(full, windows, block, now)
     page = groups[0].page_bytes
     return CacheLayout(groups, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
 
 
-def hybrid_groups(
-    full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release
-) -> tuple[CacheGroup, ...]:
+def hybrid_groups(full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release) -> tuple[CacheGroup, ...]:
     """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the group's size."""
     sizes = [*full, *(row for row, _ in windows)]
     if len(set(sizes)) > 1:
@@ -140,9 +142,7 @@ def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]
     """Blocks of each group that one sequence of this length needs."""
     now = release(asked.engine_version or LATEST)
     dcp = (asked.layout or Layout()).dcp
-    return [
-        group.blocks(-(-length // dcp) if not group.window else length, in_flight(asked, now)) for group in layout.groups
-    ]
+    return [group.blocks(-(-length // dcp) if not group.window else length, in_flight(asked, now)) for group in layout.groups]
 
 
 def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
@@ -200,5 +200,3 @@ def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> in
         fits = sum(blocks_of_one(layout, middle, asked)) * layout.need_block_bytes <= pool_bytes
         low, high = (middle, high) if fits else (low, middle - 1)
     return low
-
-

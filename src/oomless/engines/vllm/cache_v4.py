@@ -14,8 +14,6 @@ from .release import Release
 
 PACKED_ROW_BYTES = 584
 """448 fp8 + 64 BF16 of rope + 8 B of scales."""
-INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
-"""Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
 PACKED_ALIGN, PLAIN_ALIGN = 576, 512
 ALIGNED_STRIDES = {"mxfp8_ds_mla": 528, "nvfp4_ds_mla": 3168}
 """V4.1 on Blackwell: blocks are multiples of both of its row sizes."""
@@ -54,12 +52,11 @@ def row_bytes(dtype: str, head_dim: int) -> int:
             raise UnsupportedError(f"--kv-cache-dtype {dtype} is not known for V4", "use auto, fp8 or bfloat16")
 
 
-def v4_layout(attentions: list[Attention], asked: Serving, now: Release) -> CacheLayout:
+def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: Release) -> CacheLayout:
     """Groups and block bytes of a V4 or V4.1 stage."""
     v4 = [a for a in attentions if isinstance(a, V4)]
     v41 = [a for a in attentions if isinstance(a, V41)]
     block = asked.block_size or 256
-    index_row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
     pages = v4_pages(v4, block, asked.kv_cache_dtype, index_row) if v4 else v41_pages(v41, block, asked.kv_cache_dtype, index_row)
     buckets: dict[tuple[int, int], list[Page]] = {}
     for page in pages:  # layers that may share a block table: the same block and the same window
@@ -68,9 +65,7 @@ def v4_layout(attentions: list[Attention], asked: Serving, now: Release) -> Cach
     groups, block_bytes, need = pack(list(buckets.values()), now)
     if asked.kv_cache_dtype in ALIGNED_STRIDES:
         block_bytes = need = rounded(block_bytes, ALIGNED_STRIDES[asked.kv_cache_dtype])
-    formula = " + ".join(
-        f"{page.num_layers} x {page.page_bytes} B a block of {page.block_size} ({page.what})" for page in pages
-    )
+    formula = " + ".join(f"{page.num_layers} x {page.page_bytes} B a block of {page.block_size} ({page.what})" for page in pages)
     token_bytes, fixed = sum(page.token_bytes for page in pages), sum(page.fixed_bytes for page in pages)
     return CacheLayout(tuple(groups), block_bytes, token_bytes, fixed, need, formula, asked.kv_cache_dtype)
 
@@ -111,9 +106,7 @@ def pack_033(buckets: list[list[Page]], now: Release) -> Packed:
         repeats = group_size([most(b) for b, even in zip(buckets, balanced, strict=True) if even], max(mixed))
     cuts = [-(-most(b) // repeats) if repeats and even else 1 for b, even in zip(buckets, balanced, strict=True)]
     loose = [b[0].window == RING or (not repeats and b[0].window > 0) for b in buckets]
-    anchor = max(
-        total(split(b, most(b) if free else cut)[0]) for b, cut, free in zip(buckets, cuts, loose, strict=True)
-    )
+    anchor = max(total(split(b, most(b) if free else cut)[0]) for b, cut, free in zip(buckets, cuts, loose, strict=True))
     for index, bucket in enumerate(buckets):
         if loose[index]:
             cuts[index] = max(cuts[index], -(-most(bucket) // max(anchor // bucket[0].page_bytes, 1)))
@@ -128,9 +121,7 @@ def most(bucket: list[Page]) -> int:
 
 def split(bucket: list[Page], num: int) -> list[list[Page]]:
     """A bucket dealt out to `num` groups, layer by layer."""
-    return [
-        [page._replace(num_layers=len(range(page.num_layers)[part::num])) for page in bucket] for part in range(num)
-    ]
+    return [[page._replace(num_layers=len(range(page.num_layers)[part::num])) for page in bucket] for part in range(num)]
 
 
 def group_of(bucket: list[Page]) -> CacheGroup:
@@ -203,5 +194,3 @@ def _growing(what: str, num: int, block: int, ratio: int, row: int, align: int) 
 
 def _window(what: str, num: int, block: int, window: int, row: int, align: int) -> Page:
     return Page(what, num, block, rounded(block * row, align), window, 0, num * window * row)
-
-

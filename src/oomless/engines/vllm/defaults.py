@@ -90,7 +90,18 @@ def resolve_dtype(model: Model, asked: str) -> str:
     return DTYPES[asked].name
 
 
-CACHE_DTYPES = ("auto", "bfloat16", "float16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "nvfp4", "nvfp4_ds_mla")
+CACHE_DTYPES = (
+    "auto",
+    "bfloat16",
+    "float16",
+    "float32",
+    "fp8",
+    "fp8_e4m3",
+    "fp8_e5m2",
+    "fp8_ds_mla",
+    "nvfp4",
+    "nvfp4_ds_mla",
+)
 
 
 def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: str) -> str:
@@ -107,9 +118,7 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
         case V4() | V41():
             needed = (0, 33) if isinstance(attention, V41) else (0, 20)
             if now.numbers < needed:
-                raise UnsupportedError(
-                    f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version"
-                )
+                raise UnsupportedError(f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version")
             if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
                 record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
                 return "mxfp8_ds_mla" if record else "fp8_ds_mla"

@@ -1,11 +1,25 @@
 """Which releases of vLLM are known, and which of its two engines runs."""
 
+from functools import cache
 from typing import NamedTuple
 
 from ...errors import UnsupportedError
 from .. import Version, parse_version
 
-VERSIONS = ("0.5.5", "0.6.6", "0.7.2", "0.8.5", "0.11.0", "0.16.0", "0.17.0", "0.18.0", "0.19.0", "0.21.0", "0.25.0", "0.33.0")
+VERSIONS = (
+    "0.5.5",
+    "0.6.6",
+    "0.7.2",
+    "0.8.5",
+    "0.11.0",
+    "0.16.0",
+    "0.17.0",
+    "0.18.0",
+    "0.19.0",
+    "0.21.0",
+    "0.25.0",
+    "0.33.0",
+)
 FIRST, LATEST = (0, 5), "0.33.0"
 
 
@@ -19,6 +33,7 @@ class Release(NamedTuple):
         return self.numbers >= numbers
 
 
+@cache
 def release(text: str) -> Release:
     """The release that a version text names; it may say which engine runs: `0.8.5 (V0)`.
 

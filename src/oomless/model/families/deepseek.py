@@ -89,9 +89,7 @@ def read_experts(config: Config) -> MoE:
     )
 
 
-def mtp_tensors(
-    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage
-) -> Iterator[Tensor]:
+def mtp_tensors(draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage) -> Iterator[Tensor]:
     """MTP layers: one block, eh_proj (2h x h, unquantised), three norms, and stored copies of embedding and head.
 
     Source: DeepSeek-V3 README_WEIGHTS.md; counts by models_index.csv.

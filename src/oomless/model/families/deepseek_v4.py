@@ -33,9 +33,7 @@ def read(config: Config, name: str) -> Model:
     if config.flag("tie_word_embeddings", False):
         config.fault("tie_word_embeddings is true, which no V4 release is")
     config.check()
-    layers = tuple(
-        Layer(attention, moe._replace(hash_routed=index < num_hash)) for index, attention in enumerate(attentions)
-    )
+    layers = tuple(Layer(attention, moe._replace(hash_routed=index < num_hash)) for index, attention in enumerate(attentions))
     # releases with DSpark keep num_nextn_predict_layers 1 although they store three draft stages and no MTP layer
     draft = (Layer(window_only, moe),) * (dspark or num_mtp)
     tensors = [*ends(hidden, vocab, stored, tied=False), *head_mixer(hidden, streams, Scope((), stored, "model."))]
@@ -102,9 +100,7 @@ def read_ropes(config: Config, max_positions: int) -> tuple[Rope, ...]:
     return rope, rope._replace(theta=config.number("compress_rope_theta", rope.theta))
 
 
-def stack_tensors(
-    layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, streams: int
-) -> Iterator[Tensor]:
+def stack_tensors(layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, streams: int) -> Iterator[Tensor]:
     """Blocks with the mixers of their residual streams."""
     for layer, indices in equal_layers(layers):
         yield from mixed_block(layer, hidden, vocab, streams, Scope(indices, stored))
@@ -127,9 +123,7 @@ def head_mixer(hidden: int, streams: int, scope: Scope) -> Iterator[Tensor]:
     yield scope.tensor("hc_head_scale", (1,), F32)
 
 
-def mtp_tensors(
-    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage, streams: int
-) -> Iterator[Tensor]:
+def mtp_tensors(draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage, streams: int) -> Iterator[Tensor]:
     """The preview's MTP layer. Base checkpoints (FP8 experts) store embedding and head again (models_index.csv)."""
     scope = Scope(tuple(range(first, first + len(draft))), stored, "model.mtp.{}.", "mtp")
     yield from mixed_block(draft[0], hidden, vocab, streams, scope)
@@ -158,4 +152,3 @@ def dspark_tensors(
     yield last.tensor("markov_head.markov_w1.weight", (vocab, rank), BF16)
     yield last.tensor("markov_head.markov_w2.weight", (vocab, rank), BF16)
     yield last.tensor("confidence_head.proj.weight", (1, hidden + rank), "plain")
-

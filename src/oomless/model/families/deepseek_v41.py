@@ -154,4 +154,3 @@ def vision_tensors(vision: Config, hidden: int) -> Iterator[Tensor]:
     yield from linear(outside, "aligner.0", hidden, window * window * width)
     yield from linear(outside, "aligner.2", hidden, hidden)
     yield Tensor("vision.learned", (hidden,), BF16, repeat=3, part="vision")
-

@@ -20,8 +20,7 @@ def read(config: Config, name: str) -> Model:
         if step > 1 or dense_layers:
             dense = Dense(config.size("intermediate_size"))
     layers = tuple(
-        Layer(attention, dense if index in dense_layers or (index + 1) % step else moe)
-        for index, attention in enumerate(attentions)
+        Layer(attention, dense if index in dense_layers or (index + 1) % step else moe) for index, attention in enumerate(attentions)
     )
     return decoder(config, name, layers)
 

@@ -41,4 +41,3 @@ def read_rope(config: Config, dim: int, max_positions: int) -> Rope:
         scaling.number("factor", 1.0),
         scaling.size("original_max_position_embeddings", 0, least=0),
     )
-

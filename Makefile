@@ -1,0 +1,58 @@
+# Everything sets itself up; nothing but python3 (>= 3.11) with venv and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test test-slow lint format bench accuracy clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m compileall -q src  # start-up is imports: compile even where Python is told to write no bytecode
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@touch $@
+
+demo: $(VENV)/.core ## install the core alone and answer three questions
+	@echo '$$ oomless infer deepseek-r1 --gpu h200:8'
+	@$(BIN)/oomless infer deepseek-r1 --gpu h200:8
+	@echo
+	@echo '$$ oomless infer deepseek-r1 --gpu h100:16'
+	@$(BIN)/oomless infer deepseek-r1 --gpu h100:16
+	@echo
+	@echo '$$ oomless infer deepseek-r1-distill-qwen-7b --gpu rtx-4090 --max-model-len 32768'
+	@$(BIN)/oomless infer deepseek-r1-distill-qwen-7b --gpu rtx-4090 --max-model-len 32768
+
+install: $(VENV)/.dev ## set up .venv with every extra that a CPU machine can use and the development tools
+	@echo 'ready: $(BIN)/oomless'
+
+test: $(VENV)/.dev ## all tests that this machine can run, but the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.dev ## the slow ones
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev ## ruff and mypy --strict
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff format the code
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+bench: $(VENV)/.dev ## the figures that README quotes, as ratios in one run
+	$(BIN)/python -m bench
+
+accuracy: $(VENV)/.core ## README's accuracy table
+	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
+
+clean: ## remove what make made
+	rm -rf $(VENV)

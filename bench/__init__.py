@@ -1,0 +1,1 @@
+"""What the README quotes about speed: `python -m bench` (or `make bench`)."""

@@ -1,0 +1,72 @@
+"""Start-up and speed, as ratios in one run: never asserted in a test, always printed here."""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+RUNS = 40
+
+
+def cpu_s(command: list[str]) -> float:
+    """The least CPU time (user + system) of a whole process over RUNS runs."""
+    best = float("inf")
+    for _ in range(RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return best
+
+
+def each_s(call: Callable[[], object], runs: int = 200) -> float:
+    """The least time of a call."""
+    best = float("inf")
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    """Print the table."""
+    import oomless
+    from oomless.estimate.weights import _allocated
+
+    python = [sys.executable]
+    oomless_command = [sys.executable.replace("python3", "oomless").replace("python", "oomless")]
+    base = cpu_s([*python, "-c", "pass"])
+    rows = [
+        ("python -c pass", base),
+        ("python -c 'import click'", cpu_s([*python, "-c", "import click"])),
+        (
+            "oomless infer deepseek-v3 --gpu h200:8 --json",
+            cpu_s([*oomless_command, "infer", "deepseek-v3", "--gpu", "h200:8", "--json"]),
+        ),
+        (
+            "oomless infer deepseek-v3 --gpu h200:8",
+            cpu_s([*oomless_command, "infer", "deepseek-v3", "--gpu", "h200:8"]),
+        ),
+        ("oomless --help", cpu_s([*oomless_command, "--help"])),
+    ]
+    print(f"{'whole process':<50} {'CPU ms':>8} {'x python':>9}")
+    for what, seconds in rows:
+        print(f"{what:<50} {1000 * seconds:>8.1f} {seconds / base:>9.2f}")
+    model = oomless.load("deepseek-v3")
+
+    def again() -> object:
+        return oomless.infer(model, "h200:8", tp=8)
+
+    def anew() -> object:
+        _allocated.cache_clear()
+        return oomless.infer(model, "h200:8", tp=8)
+
+    print(f"\n{'in process':<50} {'ms':>8}")
+    print(f"{'infer deepseek-v3, tp 8, a layout seen before':<50} {1000 * each_s(again):>8.3f}")
+    print(f"{'infer deepseek-v3, tp 8, a layout not seen before':<50} {1000 * each_s(anew):>8.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""oomless: how much accelerator memory a language model needs, which hardware holds it, and proof that the answer was right.
+
+    import oomless
+    answer = oomless.infer("deepseek-r1", gpu="h200:8", tp=8)
+    answer.verdict, answer.headroom_bytes, answer.kv_cache.max_tokens
+
+Names are imported when first used, so that importing the package costs nothing.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "infer": "api",
+    "load": "model.load",
+    "Estimate": "estimate.serving",
+    "Model": "model.model",
+    "OomlessError": "errors",
+    "UsageError": "errors",
+    "UnsupportedError": "errors",
+    "MissingExtra": "errors",
+}
+
+__all__ = ["Estimate", "MissingExtra", "Model", "OomlessError", "UnsupportedError", "UsageError", "infer", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'oomless' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,5 @@
+"""`python -m oomless`."""
+
+from .cli import main
+
+main()

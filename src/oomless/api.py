@@ -1,0 +1,72 @@
+"""The Python interface: what the command line does, under the flags' names as keywords."""
+
+from typing import Any
+
+from .errors import UsageError, did_you_mean
+from .estimate.serving import Estimate, estimate_serving
+from .model.load import load
+from .model.model import Model
+from .run.hardware import Hardware, parse_gpu
+from .run.serving import Layout, Serving
+
+LAYOUT_FLAGS = {
+    "tp": "tp",
+    "tensor_parallel_size": "tp",
+    "pp": "pp",
+    "pipeline_parallel_size": "pp",
+    "dp": "dp",
+    "data_parallel_size": "dp",
+    "decode_context_parallel_size": "dcp",
+    "enable_expert_parallel": "enable_expert_parallel",
+}
+
+
+def serving_request(**flags: Any) -> Serving:
+    """A Serving from flags; None means not given.
+
+    >>> serving_request(tp=8, max_model_len=32768).layout
+    Layout(tp=8, pp=1, dp=1, dcp=1, enable_expert_parallel=False)
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    layout = {LAYOUT_FLAGS[name]: value for name, value in given.items() if name in LAYOUT_FLAGS}
+    rest = {name: value for name, value in given.items() if name not in LAYOUT_FLAGS}
+    if "speculative_config" in rest:
+        rest["speculative"] = speculates(rest.pop("speculative_config"))
+    if unknown := set(rest) - set(Serving._fields):
+        name = min(unknown)
+        known = [*Serving._fields, *LAYOUT_FLAGS]
+        raise UsageError(f"unknown option {name!r}", did_you_mean(name, known, "oomless infer --help"))
+    if layout == {"enable_expert_parallel": False}:
+        layout = {}
+    return Serving(**rest, layout=Layout(**layout) if layout else None)
+
+
+def speculates(text: str) -> bool:
+    """Whether a speculative config asks for the model's own MTP or draft layers: a method's name, or vLLM's JSON."""
+    if text.strip().startswith("{"):
+        import json
+
+        try:
+            method = json.loads(text).get("method", "")
+        except ValueError:
+            raise UsageError(f"--speculative-config {text!r} is not valid JSON", 'write mtp, or {"method": "mtp"}') from None
+    else:
+        method = text.strip()
+    if str(method) not in OWN_DRAFTS:
+        raise UsageError(f"speculative method {method!r} is not known", f"known are the model's own drafts: {', '.join(OWN_DRAFTS)}")
+    return True
+
+
+OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn")
+
+
+def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any) -> Estimate:
+    """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
+
+    >>> answer = infer("deepseek-r1", "h200:8", tp=8, engine_version="0.19.0")
+    >>> answer.verdict, answer.kv_cache.bytes_per_token
+    ('fits', 70272)
+    """
+    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
+    return estimate_serving(found, serving_request(**flags), hardware)

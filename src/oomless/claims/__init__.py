@@ -1,0 +1,64 @@
+"""The guide's numbers (facts/guide_claims.csv), each re-derived: statement, verdict, figures, and the command behind them."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from .. import facts
+from ..errors import UsageError, did_you_mean
+
+ClaimVerdict = Literal["holds", "depends", "does not hold", "not settled"]
+
+
+class Figure(NamedTuple):
+    """One number of the evidence."""
+
+    what: str
+    value: float
+    unit: str
+
+
+class Evidence(NamedTuple):
+    """What was found, why, and how anyone can see it again."""
+
+    verdict: ClaimVerdict
+    because: str
+    figures: tuple[Figure, ...]
+    commands: tuple[str, ...]
+
+
+class Claim(NamedTuple):
+    """A statement of the guide, with the evidence if some code settles it."""
+
+    id: str
+    section: str
+    subject: str
+    statement: str
+    first_reading: str
+    how_to_settle: str
+    evidence: Evidence
+
+
+UNSETTLED = Evidence("not settled", "no part of oomless can decide it yet", (), ())
+
+
+def claims() -> tuple[Claim, ...]:
+    """All claims, in the guide's order."""
+    return tuple(claim(row["id"]) for row in facts.table("guide_claims"))
+
+
+def claim(claim_id: str) -> Claim:
+    """One claim by its number, with its evidence worked out anew."""
+    wanted = claim_id.strip().upper()
+    row = next((row for row in facts.table("guide_claims") if row["id"] == wanted), None)
+    if row is None:
+        known = [row["id"] for row in facts.table("guide_claims")]
+        raise UsageError(f"unknown claim {claim_id!r}", did_you_mean(wanted, known, "oomless claims"))
+    settle = _settlers().get(wanted)
+    evidence = settle() if settle else UNSETTLED
+    return Claim(wanted, row["section"], row["system"], row["claim"], row["first_reading"], row["how_to_settle"], evidence)
+
+
+def _settlers() -> dict[str, Callable[[], Evidence]]:
+    from . import serving
+
+    return serving.SETTLERS

@@ -1,0 +1,36 @@
+"""Ways in. `main` is the console script: it answers, and turns every failure into a message and an exit code."""
+
+import gc
+import sys
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; never returns."""
+    words = sys.argv[1:] if arguments is None else arguments
+    from .fast import read
+
+    quick = read(words)
+    try:
+        if quick is not None:
+            gc.disable()  # a process that answers once is gone before a collection would pay
+            from .answer import answer_infer
+
+            code = answer_infer(*quick)
+        else:
+            from .app import run
+
+            code = run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader has what it wanted (| head -1): no message, and nothing left to flush at exit
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        from .failure import explain
+
+        code = explain(error, "--debug" in words)
+    sys.exit(code)

@@ -1,0 +1,74 @@
+"""The click application: commands are imported when they run, names complete in the shell."""
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import UsageError, did_you_mean
+
+COMMANDS = {
+    "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
+    "validate": ("truth", "Score the estimator against a table of measured rows."),
+    "claims": ("claims", "The guide's numbers, with verdict and evidence."),
+    "models": ("lists", "Models of the catalogue."),
+    "gpus": ("lists", "Cards, their names and what a process sees of their memory."),
+    "engines": ("lists", "Serving engines and the versions whose rules are known."),
+    "doctor": ("lists", "This machine, its cards, caches and extras."),
+    "completion": ("lists", "A script that completes commands, models and cards in the shell."),
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module when it is needed, and suggests names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help"))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+EPILOG = """\b
+Examples:
+  oomless infer deepseek-r1 --gpu h200:8
+  oomless infer deepseek-r1 --gpu h100:16 --context 32768 --concurrency 64
+  oomless infer ./config.json --gpu 80GiB --explain kv_cache
+  oomless infer deepseek-v3 --gpu h200:8 --json | jq .kv_cache"""
+
+
+@click.group(cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="oomless %(version)s")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+def app(debug: bool) -> None:
+    """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer was right."""
+
+
+def run(words: list[str]) -> int:
+    """Run the application; click's own complaints become ours."""
+    words = [word for word in words if word != "--debug"]
+    try:
+        code: Any = app.main(args=words, prog_name="oomless", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.exceptions.Abort:
+        return 130
+    except click.UsageError as error:
+        where = f" {error.ctx.command_path}" if error.ctx else " oomless"
+        raise UsageError(error.format_message(), f"`{where.strip()} --help` lists the options") from None
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,65 @@
+"""The options of `infer`, as a table. Both readers of a command line use it: click's, and the quick one of fast.py."""
+
+from typing import Literal, NamedTuple
+
+FlagType = Literal["whole", "share", "text", "switch"]
+
+
+class Flag(NamedTuple):
+    """One option: its spellings, the keyword that it sets, its type, and its help."""
+
+    names: tuple[str, ...]
+    field: str
+    type: FlagType
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+INFER = (
+    Flag(("--gpu",), "gpu", "text", "Cards: h200:8, h100:8x2 (two nodes), rtx-4090, 80GiB:8 (any card of that size)."),
+    Flag(("--engine",), "engine", "text", "Serving engine.", ("vllm",)),
+    Flag(("--engine-version",), "engine_version", "text", "Its version, for example 0.19.0 [the newest known]."),
+    Flag(("--tp", "--tensor-parallel-size"), "tp", "whole", "Tensor-parallel ranks [the smallest size that fits]."),
+    Flag(("--pp", "--pipeline-parallel-size"), "pp", "whole", "Pipeline stages."),
+    Flag(("--dp", "--data-parallel-size"), "dp", "whole", "Data-parallel ranks of the attention."),
+    Flag(
+        ("--decode-context-parallel-size",),
+        "decode_context_parallel_size",
+        "whole",
+        "Ranks that share a sequence's cache.",
+    ),
+    Flag(
+        ("--enable-expert-parallel",),
+        "enable_expert_parallel",
+        "switch",
+        "Divide experts over the ranks, not their width.",
+    ),
+    Flag(("--num-redundant-experts",), "num_redundant_experts", "whole", "Copies of experts for balance."),
+    Flag(("--dtype",), "dtype", "text", "Type of weights and activations: auto, bfloat16, float16, float32."),
+    Flag(("--quantization",), "quantization", "text", "Quantise on loading: fp8."),
+    Flag(("--kv-cache-dtype",), "kv_cache_dtype", "text", "Type of the cache: auto, fp8, fp8_ds_mla, nvfp4 ..."),
+    Flag(("--indexer-kv-dtype",), "indexer_kv_dtype", "text", "Keys of the sparse indexer.", ("auto", "fp8", "mxfp4")),
+    Flag(("--max-model-len",), "max_model_len", "whole", "Longest sequence that the engine admits [the model's own]."),
+    Flag(("--max-num-seqs",), "max_num_seqs", "whole", "Sequences in a step [by version and card]."),
+    Flag(("--max-num-batched-tokens",), "max_num_batched_tokens", "whole", "Tokens in a step [by version and card]."),
+    Flag(("--context",), "context", "whole", "Tokens of each sequence of the asked load [--max-model-len]."),
+    Flag(("--concurrency",), "concurrency", "whole", "Sequences of the asked load at once [1]."),
+    Flag(
+        ("--gpu-memory-utilization",),
+        "gpu_memory_utilization",
+        "share",
+        "Share of the card that the engine takes [0.9, 0.92].",
+    ),
+    Flag(("--block-size",), "block_size", "whole", "Tokens of a cache block [by attention]."),
+    Flag(("--enforce-eager",), "enforce_eager", "switch", "No CUDA graphs."),
+    Flag(("--speculative-config",), "speculative_config", "text", "Load the model's own draft: mtp, or vLLM's JSON."),
+    Flag(("--engram",), "engram", "text", "Where V4.1's Engram tables live.", ("host", "gpu")),
+    Flag(("--revision",), "revision", "text", "Revision of a hub repository."),
+    Flag(("--offline",), "offline", "switch", "Ask no network; use what is cached or in the catalogue."),
+    Flag(("--strict",), "strict", "switch", "Exit with 3 when the answer is tight."),
+    Flag(("--json",), "json", "switch", "One JSON object on stdout."),
+    Flag(("--explain",), "explain", "text", "Show the lines of a category (or all): formula, numbers, source."),
+)
+
+OUTPUT_FIELDS = ("strict", "json", "explain")
+"""Fields that say how to answer, not what is asked."""

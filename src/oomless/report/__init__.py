@@ -1,0 +1,1 @@
+"""Text and JSON views of an answer. No arithmetic beyond shares and units."""

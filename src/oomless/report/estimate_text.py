@@ -1,0 +1,130 @@
+"""A serving estimate for people: verdict first, then where the memory goes, then what the cache holds."""
+
+from typing import Any
+
+from ..estimate.serving import Estimate
+from ..ledger import CATEGORIES, Ledger, Verdict
+from ..units import format_bytes, gib
+
+BAR_WIDTH = 24
+WORDS: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit"}
+
+
+def verdict_line(estimate: Estimate) -> str:
+    """fits / tight / does not fit, by how much, on which rank."""
+    ledger, headroom = estimate.ledger, estimate.headroom_bytes
+    hardware, layout = estimate.hardware, estimate.request.layout
+    assert layout is not None
+    amount = format_bytes(abs(headroom))
+    spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
+    match estimate.verdict:
+        case "fits":
+            text = f"fits: {amount} to spare on {ledger.group}"
+        case "tight":
+            side = "to spare" if headroom >= 0 else "too much"
+            text = f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
+        case "does_not_fit":
+            text = f"does not fit: {amount} too much on {ledger.group}"
+    where = f"{layout.num_ranks} x {hardware.card.name}"
+    how = ", ".join(f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1)
+    replicas = f", {estimate.replicas} replicas" if estimate.replicas > 1 else ""
+    return f"{text} ({where}{', ' + how if how else ''}{replicas})"
+
+
+def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width: int | None) -> None:
+    """The whole answer on stdout; `explain` is a category, or "all", whose lines are shown with formula and source."""
+    from rich.console import Console  # only a person's answer pays for rich
+
+    console = Console(no_color=not colour, highlight=False, width=width, soft_wrap=False)
+    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
+    console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
+    console.print(question_line(estimate), soft_wrap=True)
+    console.print()
+    for index, ledger in enumerate(estimate.ledgers):
+        mark = "  <- the worst" if len(estimate.ledgers) > 1 and index == estimate.worst_rank else ""
+        console.print(rank_table(ledger, mark))
+    console.print(cache_lines(estimate), soft_wrap=True)
+    if estimate.ram_bytes:
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} for Engram tables", soft_wrap=True)
+    for warning in estimate.warnings:
+        console.print(f"note: {warning}", soft_wrap=True)
+    if explain:
+        console.print()
+        print_lines(console, estimate, explain)
+
+
+def question_line(estimate: Estimate) -> str:
+    """What was asked, in one line."""
+    model, request = estimate.model, estimate.request
+    billions = f"{model.num_parameters / 1e9:.1f}B parameters"
+    if model.num_active_parameters != model.num_parameters:
+        billions += f" ({model.num_active_parameters / 1e9:.1f}B active)"
+    return (
+        f"{model.name}, {billions}, {request.quantization or model.quantization or request.dtype}, "
+        f"{request.engine} {request.engine_version}, {request.concurrency} x {request.context:,} tokens"
+    )
+
+
+def rank_table(ledger: Ledger, mark: str) -> Any:
+    """One group of ranks: a row a category, in GiB, with a bar of its share of the capacity."""
+    from rich.table import Table
+
+    title = f"{ledger.group}, {ledger.num_ranks} of them, {format_bytes(ledger.capacity_bytes)} each{mark}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("category")
+    table.add_column("GiB", justify="right")
+    table.add_column("from", justify="right")
+    table.add_column("to", justify="right")
+    table.add_column("share of capacity", no_wrap=True)
+    table.add_column("known")
+    for category in CATEGORIES:
+        lines = [line for line in ledger.lines if line.category == category]
+        if not lines:
+            continue
+        kinds = [kind for kind in ("exact", "fitted", "assumed") if any(line.kind == kind for line in lines)]
+        sums = (sum(x.bytes for x in lines), sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
+        table.add_row(category, *_row(sums), bar(sums[0], ledger.capacity_bytes), "+".join(kinds))
+    totals = (ledger.total_bytes, ledger.low_bytes, ledger.high_bytes)
+    table.add_row("total", *_row(totals), bar(totals[0], ledger.capacity_bytes), "", style="bold")
+    return table
+
+
+def _row(sums: tuple[int, int, int]) -> tuple[str, str, str]:
+    value, low, high = sums
+    if low == value == high:
+        return f"{gib(value):.2f}", "", ""
+    return f"{gib(value):.2f}", f"{gib(low):.2f}", f"{gib(high):.2f}"
+
+
+def bar(num_bytes: int, capacity_bytes: int) -> str:
+    """A bar of the share of the capacity, with the share in percent."""
+    share = num_bytes / capacity_bytes if capacity_bytes else 0.0
+    filled = min(max(round(share * BAR_WIDTH), 1 if share > 0.002 else 0), BAR_WIDTH)
+    return f"{'#' * filled}{'.' * (BAR_WIDTH - filled)} {100 * share:5.1f} %"
+
+
+def cache_lines(estimate: Estimate) -> str:
+    """What the cache holds."""
+    cache, request = estimate.kv_cache, estimate.request
+    lines = [
+        f"cache pool {format_bytes(cache.pool_bytes)}, needed {format_bytes(cache.needed_bytes)}: "
+        f"{cache.max_tokens:,} tokens, {cache.max_concurrency:,.2f} sequences of {request.context:,}, "
+        f"one of at most {cache.longest_sequence:,}",
+        f"a token takes {cache.bytes_per_token:,.10g} B on each rank ({cache.formula})",
+    ]
+    if cache.fixed_bytes_per_sequence:
+        lines.append(f"a sequence holds {format_bytes(cache.fixed_bytes_per_sequence)} whatever its length")
+    if estimate.verdict == "does_not_fit" and 0 < cache.longest_sequence < (request.max_model_len or 0):
+        lines.append(f"it would start with --max-model-len {cache.longest_sequence} (or a smaller cache type, or more cards)")
+    return "\n".join(lines)
+
+
+def print_lines(console: Any, estimate: Estimate, category: str) -> None:
+    """Each line of the worst rank with its formula, the numbers put in, and its source."""
+    for line in estimate.ledger.lines:
+        if category not in ("all", line.category):
+            continue
+        spread = "" if line.low_bytes == line.high_bytes else f" ({gib(line.low_bytes):.3f} to {gib(line.high_bytes):.3f})"
+        console.print(f"{line.category}: {line.what}  {gib(line.bytes):.4f} GiB{spread}, {line.kind}", soft_wrap=True)
+        console.print(f"    = {line.formula}", soft_wrap=True)
+        console.print(f"    source: {line.source}", soft_wrap=True)

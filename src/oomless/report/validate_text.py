@@ -1,0 +1,38 @@
+"""The error table of `validate`: one row a quantity. README's accuracy table is this text."""
+
+from ..truth.validate import Summary
+
+HEADER = ("quantity", "rows", "scored", "median", "p90", "max", "inside", "width")
+
+
+def validate_table_text(summary: dict[str, Summary]) -> str:
+    """A Markdown table, readable as it is."""
+    rows = [HEADER, *(_row(quantity, numbers) for quantity, numbers in summary.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+
+    def line(cells: tuple[str, ...]) -> str:
+        padded = [
+            cells[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = f"|{'-' * (widths[0] + 2)}|" + "".join(f"{'-' * (width + 1)}:|" for width in widths[1:])
+    return "\n".join([line(rows[0]), rule, *(line(row) for row in rows[1:])])
+
+
+def _row(quantity: str, numbers: Summary) -> tuple[str, ...]:
+    return (
+        quantity,
+        str(numbers.num_rows),
+        str(numbers.num_scored),
+        _percent(numbers.median_abs_rel_error, 3),
+        _percent(numbers.p90_abs_rel_error, 2),
+        _percent(numbers.max_abs_rel_error, 1),
+        _percent(numbers.share_inside, 0),
+        _percent(numbers.median_width, 0),
+    )
+
+
+def _percent(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
