@@ -138,7 +138,9 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     pools, lows, highs = [], [], []
     for stage in stages:
         placed = rules.placed_weights(model, request, hardware, stage)
-        lines = weight_lines(placed, stage.stop - stage.start, f"{rules.NAME} {request.engine_version} weights")
+        lines = weight_lines(
+            placed, stage.stop - stage.start, f"engines/{request.engine}/weights.py, version {request.engine_version}"
+        )
         budget = rules.budget_lines(model, request, hardware, stage)
         lines += budget.charged
         pools.append(allowed - sum(line.bytes for line in lines))
@@ -152,7 +154,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     for stage, lines, capacity, cache in drafts:
         needed = rules.needed_bytes(cache, request)
         what = f"cache for {request.concurrency} x {request.context:,} tokens"
-        source = f"{rules.NAME} {request.engine_version} cache, {cache.dtype}"
+        source = f"engines/{request.engine}/cache.py, version {request.engine_version}, {cache.dtype}"
         lines.append(exact("kv_cache", what, needed, f"{cache.formula}; paged: {cache.block_bytes:,} B a block", source))
         ledgers.append(Ledger(stage.name, layout.tp * layout.dp * replicas, capacity, tuple(lines)))
     worst = min(range(len(ledgers)), key=lambda index: ledgers[index].headroom_bytes)

@@ -23,7 +23,7 @@ def weight_lines(placed: Sequence[Placed], num_layers: int, what: str) -> list[L
         formula = " + ".join(_formula(group) for group in groups[:MOST_SHOWN])
         if len(groups) > MOST_SHOWN:
             formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
-        line = exact("weights", part, total, formula, f"{what} {'; '.join(notes)}".strip())
+        line = exact("weights", part, total, formula, "; ".join([what, *notes]))
         if part in ("scales on Blackwell", "unexplained tensors"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
         lines.append(line)

@@ -1,19 +1,16 @@
 """Score a table of measured rows: each row predicted from its configuration, each quantity summed up."""
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from ..engines.vllm.budget import WHAT_GRAPHS, WHAT_NON_TORCH
-from ..errors import OomlessError, UnsupportedError, UsageError
+from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving import Estimate, estimate_serving
 from ..ledger import Line
 from .serving_rows import Incomplete, question, unit_factor
-
-MAX_TABLE_BYTES = 64 << 20
+from .tables import Row, read_table
 
 
 class Scored(NamedTuple):
@@ -50,87 +47,30 @@ Interval = tuple[float, float, float]
 
 
 def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, ...]:
-    """Every row of a table with the columns of truth/inference.csv, or those of one confidence."""
-    return tuple(score(row) for row in read_table(path) if confidence is None or row.get("confidence") == confidence)
+    """Every row of a table of measured rows, or those of one confidence."""
+    return tuple(score(row) for row in read_table(path) if confidence is None or row.confidence == confidence)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV table; a file that is no such table is refused with the columns that it lacks."""
+def score(row: Row) -> Scored:
+    """One row. The prediction sees the configuration alone; the measured value is put beside it afterwards."""
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise OomlessError(f"{path}: larger than {MAX_TABLE_BYTES >> 20} MiB", "split the table")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    except UnicodeDecodeError:
-        raise OomlessError(f"{path}: not a UTF-8 text", "export the table as UTF-8 CSV") from None
-    try:
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        rows = list(reader)
-    except csv.Error as error:
-        raise OomlessError(f"{path}: not valid CSV ({error})", "check the quoting") from None
-    missing = NEEDED - set(reader.fieldnames or ())
-    if missing:
-        raise OomlessError(f"{path}: columns missing: {', '.join(sorted(missing))}", "the columns of truth/inference.csv are needed")
-    if short := next((index for index, row in enumerate(rows, 2) if None in row or None in row.values()), None):
-        raise OomlessError(f"{path}: row {short} has another number of cells than the header", "check the quoting")
-    return rows
-
-
-CONFIGURATION = [
-    "engine",
-    "engine_version",
-    "model",
-    "quant",
-    "kv_dtype",
-    "tp",
-    "pp",
-    "dp",
-    "ep",
-    "context_len",
-    "batch_or_parallel",
-    "gpu",
-    "gpu_mem_util",
-    "other_flags",
-]
-NEEDED = {"id", "quantity", "value", "unit", *CONFIGURATION}
-
-
-def score(row: dict[str, str]) -> Scored:
-    """One row. The prediction sees the configuration columns alone; the measured value is put beside it afterwards."""
-    quantity, unit = row["quantity"], row["unit"]
-    configuration = {name: row[name] for name in CONFIGURATION}
-    predicted: Interval | None = None
-    status, reason = "scored", ""
-    try:
-        factor = unit_factor(unit)
-        predicted = predict(configuration, quantity)
+        factor = unit_factor(row.unit) if row.kind == "serving" else 1
+        value, low, high = (number / factor for number in predict(row.kind, row.configuration, row.quantity))
     except Incomplete as error:
-        status, reason = "incomplete", str(error)
-    except UnsupportedError as error:
-        status, reason = "unsupported", error.message
+        return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error))
     except OomlessError as error:
-        status, reason = "unsupported", error.message
-    try:
-        measured = float(row["value"])
-    except ValueError:
-        raise OomlessError(f"row {row['id']}: value {row['value']!r} is no number", "correct the table") from None
-    if predicted is None:
-        return Scored(row["id"], quantity, measured, None, None, None, unit, None, status, reason)
-    value, low, high = (number / factor for number in predicted)
-    error_share = value / measured - 1 if measured else None
-    return Scored(row["id"], quantity, measured, value, low, high, unit, error_share, status, reason)
+        return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "unsupported", error.message)
+    relative = value / row.value - 1 if row.value else None
+    return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
 
 
-def predict(configuration: dict[str, str], quantity: str) -> Interval:
+def predict(kind: str, configuration: dict[str, str], quantity: str) -> Interval:
     """What a row's configuration gives for a quantity, with its interval."""
+    if kind != "serving":
+        raise UnsupportedError(f"rows about {kind} are not predicted yet")
     if quantity not in QUANTITIES:
         raise UnsupportedError(f"{quantity} is not predicted")
     asked = question(configuration, quantity)
-    if quantity in ("kv_bytes_per_gpu", "kv_tokens"):
-        limit = asked.model.max_positions
-        if asked.asked.max_model_len and asked.asked.max_model_len > limit:
-            asked = asked._replace(model=asked.model._replace(max_positions=asked.asked.max_model_len))
     return QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
 
 

@@ -4,7 +4,7 @@ from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
 from ...model.model import Model
-from ...model.storage import DTYPES, F16, F32
+from ...model.storage import BF16, DTYPES, F16, F32
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
@@ -37,7 +37,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return asked._replace(
         engine_version=version,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype),
+        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
@@ -81,13 +81,22 @@ def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -
     return (1024, 8192) if large else (256, 2048)
 
 
-def resolve_dtype(model: Model, asked: str) -> str:
-    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, as vLLM does."""
+def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
+    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take F16."""
+    card = hardware.card
+    has_bf16 = not 0 < card.capability < BF16_CAPABILITY
     if asked == "auto":
-        return F16.name if model.dtype == F32 else model.dtype.name
+        if model.dtype == F32 or (model.dtype == BF16 and not has_bf16):
+            return F16.name
+        return model.dtype.name
     if asked not in DTYPES:
         raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
+    if DTYPES[asked] == BF16 and not has_bf16:
+        raise UnsupportedError(f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16")
     return DTYPES[asked].name
+
+
+BF16_CAPABILITY = 8.0
 
 
 CACHE_DTYPES = (

@@ -30,6 +30,9 @@ def fused_name(name: str, now: Release) -> str:
 
 
 FUSED = (
+    ("shared_experts.gate_proj.", "shared_experts.gate_up_proj."),
+    ("shared_experts.up_proj.", "shared_experts.gate_up_proj."),
+    ("shared_experts.down_proj.", "shared_experts.down_proj."),
     ("experts.gate_proj.", "experts.w13_"),
     ("experts.up_proj.", "experts.w13_"),
     ("experts.down_proj.", "experts.w2_"),
@@ -90,20 +93,26 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
 
 
 def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
-    """Refuse a quantisation that the checkpoint or the card cannot have."""
-    wanted = asked.quantization
-    if wanted in (None, "none", model.quantization):
-        return
-    if wanted != "fp8":
+    """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
+    wanted, card = asked.quantization, hardware.card
+    if wanted not in (None, "none", model.quantization):
+        if wanted != "fp8":
+            raise UnsupportedError(
+                f"--quantization {wanted} on {model.name} is not known", "known: fp8 on loading, or what the checkpoint has"
+            )
+        if model.quantization:
+            raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+    method = wanted or model.quantization
+    least = LEAST_CAPABILITY.get(method or "", 0)
+    if 0 < card.capability < least:
         raise UnsupportedError(
-            f"--quantization {wanted} on {model.name} is not known", "known: fp8 on the fly, or what the checkpoint has"
+            f"{method} weights of {model.name} need compute capability {least} in vLLM; {card.name} has {card.capability}",
+            "use a newer card, or a checkpoint in 16 bit, AWQ or GPTQ",
         )
-    if model.quantization:
-        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
-    if 0 < hardware.card.capability < 8.9 and not hardware.card.capability >= 8.0:
-        raise UnsupportedError(
-            f"fp8 needs capability 8.0; {hardware.card.name} has {hardware.card.compute_capability}", "use another card"
-        )
+
+
+LEAST_CAPABILITY = {"fp8": 8.0, "compressed-tensors": 7.5, "gptq": 7.0, "awq": 7.5, "mxfp4": 8.0}
+"""get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""
 
 
 def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) -> tuple[tuple[int, ...], int]:
