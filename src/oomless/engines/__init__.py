@@ -1,9 +1,13 @@
 """One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of engines."""
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError, did_you_mean
+from ..ledger import Line
+
+if TYPE_CHECKING:
+    from .protocol import Engine  # a protocol costs start-up and says nothing at run time
 
 ENGINES = {"vllm": "vllm"}
 """Engine name -> module."""
@@ -11,11 +15,13 @@ ENGINES = {"vllm": "vllm"}
 Version = tuple[int, ...]
 
 
-def engine(name: str) -> Any:
-    """The module of an engine. It has VERSIONS, resolve, placed_weights, cache_layout and budget_lines."""
+def engine(name: str) -> "Engine":
+    """The module of an engine."""
     if name not in ENGINES:
         raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
-    return import_module(f".{ENGINES[name]}", __name__)
+    module: Any = import_module(f".{ENGINES[name]}", __name__)
+    rules: Engine = module
+    return rules
 
 
 def parse_version(text: str) -> Version:
@@ -113,3 +119,10 @@ class CacheLayout(NamedTuple):
     """Bytes that the engine's own admission check counts for a block."""
     formula: str
     dtype: str
+
+
+class Budget(NamedTuple):
+    """Lines that an engine subtracts from its budget, and lines that are on the card beside it."""
+
+    charged: tuple[Line, ...]
+    beside: tuple[Line, ...]

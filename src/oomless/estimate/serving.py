@@ -143,9 +143,9 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         )
         budget = rules.budget_lines(model, request, hardware, stage)
         lines += budget.charged
-        pools.append(allowed - sum(line.bytes for line in lines))
-        lows.append(allowed - sum(line.high_bytes for line in lines))
-        highs.append(allowed - sum(line.low_bytes for line in lines))
+        pools.append(rules.pool_bytes(request, allowed, sum(line.bytes for line in lines)))
+        lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
+        highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
         # what lives beside the engine's budget raises what a rank may use, up to what the card has
         capacity = min(hardware.card.memory_bytes, allowed + sum(line.bytes for line in budget.beside))
         drafts.append((stage, [*lines, *budget.beside], capacity, rules.cache_layout(model, request, stage)))
@@ -167,12 +167,12 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         max_tokens=rules.max_tokens(layouts, pools, request),
         max_tokens_low=rules.max_tokens(layouts, lows, request),
         max_tokens_high=rules.max_tokens(layouts, highs, request),
-        max_concurrency=rules.sequences(cache, pool, request.context, request),
+        max_concurrency=rules.sequences(cache, pool, request.context or 1, request),
         longest_sequence=rules.longest_sequence(cache, pool, request),
         dtype=cache.dtype,
         formula=cache.formula,
     )
-    host = sum(t.num_bytes for t in model.tensors if t.part == "engram") if request.engram == "host" else 0
+    host = rules.host_bytes(model, request)
     return Estimate(
         model,
         request,

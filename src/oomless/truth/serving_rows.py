@@ -48,7 +48,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     if engine not in ENGINES:
         raise UnsupportedError(f"engine {engine} is not known yet")
     version = _version(row)
-    name = catalogue_name(row["model"])
+    name = catalogue_name(row["model"]) or catalogue_name(re.sub(r"\s*\(.*\)$", "", row["model"]))
     if name is None:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
     model = load(name)
@@ -172,6 +172,7 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     seen = re.search(r"\(([\d.]+) GiB\)", text)
     name = re.sub(r"\(.*?\)", "", text)
     name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", name.strip()).strip().lower()
+    name = re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name)
     count = max(layout.num_ranks, 1)
     card = None
     for word in (name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-")):

@@ -4,7 +4,7 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from .budget import budget_bytes, budget_lines
+from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
 from .release import LATEST, VERSIONS
@@ -19,10 +19,12 @@ __all__ = [
     "budget_bytes",
     "budget_lines",
     "cache_layout",
+    "host_bytes",
     "longest_sequence",
     "max_tokens",
     "needed_bytes",
     "placed_weights",
+    "pool_bytes",
     "resolve",
     "sequences",
     "stages",

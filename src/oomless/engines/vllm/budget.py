@@ -4,7 +4,6 @@ The profile run executes max_num_batched_tokens tokens and then samples max_num_
 """
 
 from math import ceil
-from typing import NamedTuple
 
 from ... import facts
 from ...ledger import Category, Kind, Line, exact
@@ -15,7 +14,7 @@ from ...model.storage import DTYPES
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, gib
-from .. import Stage
+from .. import Budget, Stage
 from .release import LATEST, Release, release
 
 FITTED_GRAPHS = 102
@@ -27,13 +26,6 @@ WHAT_GRAPHS = "CUDA graphs"
 WHAT_CONTEXT = "CUDA context"
 
 
-class Budget(NamedTuple):
-    """Lines that vLLM subtracts from its budget, and lines that are on the card beside it."""
-
-    charged: tuple[Line, ...]
-    beside: tuple[Line, ...]
-
-
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     """What vLLM allows itself: utilisation of the card's total.
 
@@ -42,6 +34,16 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     77309411328
     """
     return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
+
+
+def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+    """The cache gets what is left of the budget."""
+    return allowed - charged
+
+
+def host_bytes(model: Model, asked: Serving) -> int:
+    """Engram tables, where they live on the host."""
+    return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
