@@ -102,7 +102,10 @@ def with_copies(model: Model) -> Model:
         if row["model"] == model.name:
             original = next(tensor for tensor in model.tensors if tensor.name == row["copy_of"])
             copies.append(original._replace(name=row["name"], copy_of=row["copy_of"]))
-    return model._replace(tensors=(*model.tensors, *copies)) if copies else model
+    if not copies:
+        return model
+    explained = model.explained_bytes + sum(tensor.num_bytes for tensor in copies)
+    return model._replace(tensors=(*model.tensors, *copies), explained_bytes=explained)
 
 
 def catalogue_name(word: str) -> str | None:

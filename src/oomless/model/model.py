@@ -96,6 +96,8 @@ class Model(NamedTuple):
     """MTP or draft layers: stored with the model, run only when speculation is asked for."""
     streams: int = 1
     """Residual streams a token: 4 under hyper-connections."""
+    explained_bytes: int = 0
+    """Tensor data of the checkpoint by `tensors`, summed up once when the model is built."""
     stored_bytes: int = 0
     """Tensor data that the checkpoint's headers count; 0: no header was read."""
     warnings: tuple[str, ...] = ()
@@ -126,7 +128,7 @@ class Model(NamedTuple):
     @property
     def checkpoint_bytes(self) -> int:
         """Tensor data of the published checkpoint, all parts and stored copies; what headers say counts before the formula."""
-        return self.stored_bytes or sum(t.num_bytes for t in self.tensors)
+        return self.stored_bytes or self.explained_bytes or sum(t.num_bytes for t in self.tensors)
 
     @property
     def num_checkpoint_tensors(self) -> int:

@@ -262,7 +262,7 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     if asked.speculative and stage.last and model.streams > 1 and model.draft:
         size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
         extra.append(Placed("workspaces", "hidden states for the draft", size, 1, ()))
-    if model.stored_bytes and model.stored_bytes > (explained := sum(tensor.num_bytes for tensor in model.tensors)):
+    if model.stored_bytes and model.stored_bytes > (explained := model.explained_bytes):
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
         extra.append(Placed("unexplained tensors", "headers less config", model.stored_bytes - explained, 1, (), note))
     if hardware.card.capability >= 10 and model.quantization == "fp8":

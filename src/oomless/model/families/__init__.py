@@ -43,6 +43,7 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
     config.check()
+    model = model._replace(explained_bytes=sum(tensor.num_bytes for tensor in model.tensors))
     unread = config.unread()
     if unread:
         listed = ", ".join(unread)
