@@ -69,4 +69,5 @@ def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, rev
     """
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    return estimate_serving(found, serving_request(**flags), hardware)
+    estimate = estimate_serving(found, serving_request(**flags), hardware)
+    return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")

@@ -6,11 +6,20 @@ from typing import Any
 from ..api import infer
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES
-from .flags import OUTPUT_FIELDS
+from .flags import INFER, OUTPUT_FIELDS
 
 
-def answer_infer(model: str, options: dict[str, Any]) -> int:
+def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     """Print the answer as text or JSON; nothing reaches stdout before all of it is known."""
+    notes: tuple[str, ...] = ()
+    if "from_file" in options:
+        model, options = from_saved(model, options)
+    if "command" in options:
+        model, options, notes = from_command(model, options)
+    if model is None:
+        from ..errors import UsageError
+
+        raise UsageError("MODEL is missing", "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them")
     how = {name: options.get(name) for name in OUTPUT_FIELDS}
     asked = {name: value for name, value in options.items() if name not in OUTPUT_FIELDS}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
@@ -20,7 +29,16 @@ def answer_infer(model: str, options: dict[str, Any]) -> int:
             f"--explain {how['explain']}: no such category",
             did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all"),
         )
+    if "gpu" not in asked:
+        from ..errors import UsageError
+
+        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    if how["compare"]:
+        return compare(model, asked, how)
     estimate = infer(model, **asked)
+    estimate = estimate._replace(warnings=(*estimate.warnings, *notes))
+    if how["plot"]:
+        write_plot(estimate, how["plot"])
     if how["json"]:
         import json
 
@@ -42,3 +60,106 @@ def exit_code(estimate: Estimate, strict: bool) -> int:
             return 3 if strict else 0
         case "does_not_fit":
             return 3
+
+
+def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
+    """MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes say what was not read."""
+    from ..run.command import read_command
+
+    command = read_command(options["command"])
+    if model is not None and command.model is not None and model != command.model:
+        from ..errors import UsageError
+
+        raise UsageError(f"MODEL is {model}, --command serves {command.model}", "leave one of them out")
+    ours = {name: value for name, value in options.items() if name != "command"}
+    notes = []
+    if command.ignored:
+        notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
+    if command.unknown:
+        notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
+    return model or command.model, {"engine": command.engine, **command.flags, **ours}, tuple(notes)
+
+
+def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """MODEL and options of an earlier answer; what stands beside it on our command line counts first."""
+    from pathlib import Path
+
+    from ..run.saved import read_answer
+
+    saved_model, gpu, flags = read_answer(Path(options["from_file"]))
+    ours = {name: value for name, value in options.items() if name != "from_file"}
+    return model or saved_model, {"gpu": gpu, **flags, **ours}
+
+
+def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
+    """Several answers side by side, which differ in one flag, the cards or the model."""
+    from ..errors import UsageError
+
+    name, has_value, values = how["compare"].partition("=")
+    field, variants = FIELDS.get(name.strip().lstrip("-")), [value.strip() for value in values.split(",") if value.strip()]
+    if field is None or not has_value or len(variants) < 2:
+        raise UsageError(
+            f"--compare {how['compare']!r} is no flag with two values or more",
+            "write --compare gpu=h100:8,h200:8 or --compare kv-cache-dtype=auto,fp8 or --compare model=deepseek-v3,deepseek-v3.2",
+        )
+    estimates = []
+    for variant in variants:
+        if field == "model":
+            estimates.append(infer(variant, **asked))
+        else:
+            estimates.append(infer(model, **{**asked, field: _typed(field, variant)}))
+    if how["json"]:
+        import json
+
+        document = {"schema": "oomless/compare/1", "flag": name, "values": variants, "answers": [e.to_json() for e in estimates]}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        from ..report.compare_text import print_comparison
+        from .terminal import colour, width
+
+        print_comparison(variants, estimates, width(), colour())
+    return 0 if any(estimate.verdict != "does_not_fit" for estimate in estimates) else 3
+
+
+FIELDS = {"model": "model", **{name.lstrip("-"): flag.field for flag in INFER for name in flag.names}}
+TYPES = {flag.field: flag.type for flag in INFER}
+
+
+def _typed(field: str, text: str) -> Any:
+    """A value of --compare in the type of its flag."""
+    from ..errors import UsageError
+
+    try:
+        match TYPES[field]:
+            case "whole":
+                return int(text)
+            case "share":
+                return float(text)
+            case "switch":
+                return {"true": True, "on": True, "false": False, "off": False}[text.lower()]
+            case "text":
+                return text
+    except (ValueError, KeyError):
+        raise UsageError(f"--compare: {text!r} is no value of {field}", "see `oomless infer --help`") from None
+
+
+def write_plot(estimate: Estimate, path: str) -> None:
+    """The picture, whole or not at all."""
+    import os
+    from pathlib import Path
+    from tempfile import NamedTemporaryFile
+
+    from ..errors import UsageError
+    from ..estimate.curve import context_curve
+    from ..report.svg import estimate_svg
+
+    target = Path(path)
+    if target.suffix != ".svg":
+        raise UsageError(f"--plot {path}: the picture is an SVG", "name a file that ends in .svg")
+    content = estimate_svg(estimate, context_curve(estimate))
+    try:
+        with NamedTemporaryFile("w", dir=target.parent, delete=False, suffix=".part", encoding="utf-8") as part:
+            part.write(content)
+        os.replace(part.name, target)
+    except OSError as error:
+        raise UsageError(f"--plot {path}: cannot be written ({error.strerror})", "check the folder") from None

@@ -8,6 +8,8 @@ from typing import Any
 
 from .flags import INFER
 
+RARE = ("explain", "command", "from_file", "compare", "plot")
+"""Options that ask for more than one plain answer."""
 SPELLINGS = {name: flag for flag in INFER for name in flag.names}
 
 
@@ -46,6 +48,6 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
             options[flag.field] = int(value) if flag.type == "whole" else float(value) if flag.type == "share" else value
         except ValueError:
             return None
-    if model is None or "gpu" not in options or "explain" in options:
+    if model is None or "gpu" not in options or not options.keys().isdisjoint(RARE):
         return None
     return model, options

@@ -53,7 +53,13 @@ INFER = (
     Flag(("--block-size",), "block_size", "whole", "Tokens of a cache block [by attention]."),
     Flag(("--enforce-eager",), "enforce_eager", "switch", "No CUDA graphs."),
     Flag(("--speculative-config",), "speculative_config", "text", "Load the model's own draft: mtp, or vLLM's JSON."),
+    Flag(("--instances",), "instances", "whole", "Copies of the engine on each card, which divide its memory."),
+    Flag(("--reserve",), "reserve", "text", "Memory of each card to leave to others: 2GiB."),
     Flag(("--engram",), "engram", "text", "Where V4.1's Engram tables live.", ("host", "gpu")),
+    Flag(("--command",), "command", "text", 'A real command line instead of MODEL and flags: "vllm serve ...".'),
+    Flag(("--from",), "from_file", "text", "Ask again what an earlier answer (JSON of infer) was asked."),
+    Flag(("--compare",), "compare", "text", "Variants side by side: gpu=h100:8,h200:8 or kv-cache-dtype=auto,fp8 or model=A,B."),
+    Flag(("--plot",), "plot", "text", "Write a picture of the answer to this .svg file."),
     Flag(("--revision",), "revision", "text", "Revision of a hub repository."),
     Flag(("--offline",), "offline", "switch", "Ask no network; use what is cached or in the catalogue."),
     Flag(("--strict",), "strict", "switch", "Exit with 3 when the answer is tight."),
@@ -61,5 +67,5 @@ INFER = (
     Flag(("--explain",), "explain", "text", "Show the lines of a category (or all): formula, numbers, source."),
 )
 
-OUTPUT_FIELDS = ("strict", "json", "explain")
+OUTPUT_FIELDS = ("strict", "json", "explain", "plot", "compare")
 """Fields that say how to answer, not what is asked."""

@@ -117,7 +117,9 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             return "not installed"
 
-    cards = nvidia_smi()
+    from ..run.local import query_cards
+
+    cards = [f"{name} ({format_bytes(total)}, {format_bytes(used)} used)" for name, total, used, _ in query_cards()]
     return {
         "oomless": __version__,
         "python": platform.python_version(),
@@ -130,27 +132,6 @@ def machine() -> dict[str, str]:
         "HF_TOKEN": "set" if os.environ.get("HF_TOKEN") else "not set",
         "HF_HOME": os.environ.get("HF_HOME", "not set"),
     }
-
-
-def nvidia_smi() -> list[str]:
-    """Name and memory of each NVIDIA card, by the driver's own tool; [] without one."""
-    import shutil
-    import subprocess
-
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    found = []
-    for line in answer.splitlines():
-        name, _, mib = line.rpartition(",")
-        if name and mib.strip().isdigit():
-            found.append(f"{name.strip()} ({format_bytes(int(mib) << 20)})")
-    return found
 
 
 @click.command()

@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError
 from .answer import answer_infer
 from .flags import INFER, Flag
 
@@ -32,16 +31,14 @@ def option(flag: Flag) -> click.Option:
     return click.Option([*flag.names, flag.field], type=kind, default=None, help=flag.help, shell_complete=complete)
 
 
-def _infer(model: str, **options: Any) -> int:
-    if options.get("gpu") is None:
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+def _infer(model: str | None, **options: Any) -> int:
     return answer_infer(model, {name: value for name, value in options.items() if value is not None})
 
 
 infer = click.Command(
     "infer",
     callback=_infer,
-    params=[click.Argument(["model"], shell_complete=complete_model), *(option(flag) for flag in INFER)],
+    params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in INFER)],
     help="Will MODEL serve on the cards of --gpu, and how many tokens and sequences will its cache take?\n\n"
     "MODEL is a catalogue name (deepseek-v3), a hub id (deepseek-ai/DeepSeek-V3), a folder, a config.json or a safetensors file.",
     epilog="\b\nExamples:\n  oomless infer deepseek-r1 --gpu h200:8\n"

@@ -8,6 +8,7 @@ from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
+from ..units import format_bytes, parse_bytes
 from .weights import weight_lines
 
 
@@ -45,6 +46,9 @@ class Estimate(NamedTuple):
     disk_bytes: int
     worst_rank: int
     warnings: tuple[str, ...]
+    model_word: str = ""
+    gpu_word: str = ""
+    """MODEL and cards as they were asked for, so that the same question can be put again."""
 
     @property
     def ledger(self) -> Ledger:
@@ -71,11 +75,21 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
     asked.check()
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
+    hardware = share_of(hardware, asked)
     if asked.layout is not None and asked.layout.num_ranks > 1:
         return with_layout(model, asked, hardware, asked.layout)
     if asked.layout is not None and not asked.layout.enable_expert_parallel:
         return with_layout(model, asked, hardware, asked.layout)
     return smallest_layout(model, asked, hardware)
+
+
+def share_of(hardware: Hardware, asked: Serving) -> Hardware:
+    """The cards as one instance may use them: less what is reserved for others, divided among the instances."""
+    reserved = parse_bytes(asked.reserve) if asked.reserve else 0
+    memory = (hardware.card.memory_bytes - reserved) // asked.instances
+    if memory <= 0:
+        raise UsageError(f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}", "reserve less")
+    return hardware._replace(card=hardware.card._replace(memory_bytes=memory))
 
 
 def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:

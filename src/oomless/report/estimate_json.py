@@ -34,8 +34,18 @@ def serving_json(estimate: Estimate) -> dict[str, Any]:
         "verdict": estimate.verdict,
         "worst_rank": estimate.worst_rank,
         "headroom_bytes": estimate.headroom_bytes,
+        "changes": changes_json(estimate),
         "warnings": list(estimate.warnings),
     }
+
+
+def changes_json(estimate: Estimate) -> list[dict[str, Any]]:
+    """Single changes that would make it fit; [] for an answer that fits."""
+    if estimate.verdict == "fits":
+        return []
+    from ..estimate.changes import changes_that_fit
+
+    return [change._asdict() for change in changes_that_fit(estimate)]
 
 
 def request_json(estimate: Estimate) -> dict[str, Any]:
@@ -44,9 +54,11 @@ def request_json(estimate: Estimate) -> dict[str, Any]:
     layout = values.pop("layout")
     hardware = estimate.hardware
     return {
+        "model": estimate.model_word or estimate.model.name,
         **values,
         "layout": {**layout._asdict(), "replicas": estimate.replicas},
         "gpu": {
+            "spec": estimate.gpu_word or None,
             "name": hardware.card.name,
             "num_gpus": hardware.num_gpus,
             "num_nodes": hardware.num_nodes,

@@ -46,6 +46,10 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
     console.print(cache_lines(estimate), soft_wrap=True)
     if estimate.ram_bytes:
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} for Engram tables", soft_wrap=True)
+    from ..estimate.changes import changes_that_fit
+
+    for change in changes_that_fit(estimate):
+        console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)
     for warning in estimate.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
@@ -114,8 +118,6 @@ def cache_lines(estimate: Estimate) -> str:
     ]
     if cache.fixed_bytes_per_sequence:
         lines.append(f"a sequence holds {format_bytes(cache.fixed_bytes_per_sequence)} whatever its length")
-    if estimate.verdict == "does_not_fit" and 0 < cache.longest_sequence < (request.max_model_len or 0):
-        lines.append(f"it would start with --max-model-len {cache.longest_sequence} (or a smaller cache type, or more cards)")
     return "\n".join(lines)
 
 

@@ -121,6 +121,10 @@ def parse_gpu(text: str) -> Hardware:
     (2, 16, 85899345920)
     """
     name, _, count = text.strip().lower().partition(":")
+    if name == "local" and not count:
+        from .local import local_hardware  # asks the driver, so only when told to
+
+        return local_hardware()
     num, per_node = _count(text, count)
     if name[:1].isdigit() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
         memory = parse_bytes(name)

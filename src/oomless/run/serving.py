@@ -44,6 +44,11 @@ class Serving(NamedTuple):
     engram: str = "host"
     """Where V4.1's Engram tables live: host or gpu."""
 
+    instances: int = 1
+    """Independent copies of the engine on each card, which divide its memory."""
+    reserve: str | None = None
+    """Memory of each card that is left to others, with its unit."""
+
     def check(self) -> None:
         """Refuse what no engine can mean, naming the flag."""
         for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "context", "concurrency", "block_size"):
@@ -67,6 +72,8 @@ class Serving(NamedTuple):
                 )
         if not 0 <= self.num_redundant_experts <= 1 << 20:
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
+        if not 1 <= self.instances <= 1024:
+            raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
         if self.engram not in ("host", "gpu"):
             raise UsageError(f"--engram is {self.engram!r}", "it is host or gpu")
 

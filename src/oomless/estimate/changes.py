@@ -1,0 +1,89 @@
+"""When it does not fit, or is tight: the single changes that would make it fit, each with the bytes that it frees."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from ..errors import OomlessError
+from ..run.hardware import Hardware
+from ..run.serving import Serving
+from .serving import Estimate, estimate_serving
+
+
+class Change(NamedTuple):
+    """One change of the question, by its flag."""
+
+    flag: str
+    saved_bytes: int
+    """How much headroom the worst rank gains."""
+    headroom_bytes: int
+
+
+WHOLE_CARD: Any = {"reserve": None, "instances": 1}
+"""The estimate's cards are already an instance's share: it must not be taken twice."""
+
+
+def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
+    """Every single change after which the verdict is `fits`, least loss of service first. Nothing for an answer that fits."""
+    if estimate.verdict == "fits":
+        return ()
+    found = []
+    for flag, asked, hardware in _candidates(estimate):
+        try:
+            other = estimate_serving(estimate.model, asked, hardware)
+        except OomlessError:
+            continue
+        if other.verdict == "fits":
+            found.append(Change(flag, other.headroom_bytes - estimate.headroom_bytes, other.headroom_bytes))
+    return tuple(found)
+
+
+def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+    request, hardware = estimate.request, estimate.hardware
+    asked = request._replace(**WHOLE_CARD)
+    if request.kv_cache_dtype in ("auto", "bfloat16", "float16"):
+        yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
+    if not estimate.model.quantization and not request.quantization:
+        yield "--quantization fp8", asked._replace(quantization="fp8"), hardware
+    if (request.concurrency or 1) > 1:
+        fewer = _largest(estimate, "concurrency", request.concurrency or 1)
+        if fewer:
+            yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
+    length = _largest(estimate, "max_model_len", request.max_model_len or 1)
+    if length:
+        shorter = asked._replace(max_model_len=length, context=min(request.context or length, length))
+        yield f"--max-model-len {length}", shorter, hardware
+    if (request.max_num_seqs or 0) > 64:
+        fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
+        yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
+    if not request.enforce_eager:
+        yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
+    layout = request.layout
+    assert layout is not None
+    for factor in (2, 4):
+        more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
+        more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
+        cards = f" on {more.num_gpus} cards" if more.num_gpus > hardware.num_gpus else ""
+        yield f"--tp {layout.tp * factor}{cards}", asked._replace(layout=layout._replace(tp=layout.tp * factor)), more
+
+
+def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"], most: int) -> int:
+    """The largest value of a field, below the one asked for, whose verdict is fits; 0 if there is none. By halving, then search."""
+
+    def fits(value: int) -> bool:
+        asked = estimate.request._replace(**WHOLE_CARD)
+        if field == "concurrency":
+            asked = asked._replace(concurrency=value)
+        else:
+            asked = asked._replace(max_model_len=value, context=min(asked.context or value, value))
+        try:
+            return estimate_serving(estimate.model, asked, estimate.hardware).verdict == "fits"
+        except OomlessError:
+            return False
+
+    low, high = 0, most
+    while high - low > max(1, low // 64):  # to 1.5 %: nobody sets a length to the token
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    if low > 256 and field == "max_model_len":
+        low -= low % 256
+    return low

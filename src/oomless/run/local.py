@@ -1,0 +1,59 @@
+"""`--gpu local`: the cards of this machine as the driver's own tool reports them, less what other processes hold now."""
+
+import shutil
+import subprocess
+
+from ..errors import OomlessError, UsageError
+from ..units import MIB, format_bytes
+from .hardware import Card, Hardware, find_card
+
+QUERY = "name,memory.total,memory.used,compute_cap"
+TIMEOUT_S = 10
+
+
+def query_cards() -> list[tuple[str, int, int, str]]:
+    """(name, total bytes, used bytes, compute capability) of each NVIDIA card; [] without a driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in answer.splitlines():
+        cells = [cell.strip() for cell in line.rsplit(",", 3)]
+        if len(cells) == 4 and cells[1].isdigit() and cells[2].isdigit():
+            found.append((cells[0], int(cells[1]) * MIB, int(cells[2]) * MIB, cells[3]))
+    return found
+
+
+def local_hardware() -> Hardware:
+    """This machine's cards as one kind of hardware: the fullest card decides, since every rank needs the same."""
+    cards = query_cards()
+    if not cards:
+        raise OomlessError(
+            "--gpu local: no NVIDIA card found here", "nvidia-smi must be on the PATH; or name the cards: --gpu h100:8"
+        )
+    names = sorted({name for name, *_ in cards})
+    if len(names) > 1:
+        raise UsageError(f"--gpu local: cards of {len(names)} kinds: {', '.join(names)}", "name one kind: --gpu rtx-4090:2")
+    total = min(size for _, size, _, _ in cards)
+    used = max(size for _, _, size, _ in cards)
+    card = _known(names[0], cards[0][3])
+    seen = min(total, card.memory_bytes) if card.memory_bytes else total
+    reading = f"{len(cards)} x {names[0]}: {format_bytes(total)} by the driver, of which other processes hold {format_bytes(used)}"
+    free = card._replace(memory_bytes=max(seen - used, 0), memory_source="this machine now")
+    return Hardware(free, len(cards), len(cards), reading)
+
+
+def _known(name: str, capability: str) -> Card:
+    """The catalogue's card of a driver's name, or one that only has its name and capability."""
+    words = name.lower().removeprefix("nvidia ").removeprefix("geforce ").removeprefix("tesla ")
+    for word in (words, words.replace(" ", "-"), words.split("-")[0]):
+        try:
+            return find_card(word)[0]
+        except UsageError:
+            continue
+    return Card(name, "NVIDIA", capability, 0, "this machine now", 8, 0, "", "B")

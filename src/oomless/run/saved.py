@@ -1,0 +1,35 @@
+"""An earlier answer's JSON -> the question that it answered, so that it can be asked again."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import OomlessError, UsageError
+from ..model.config import parse_json
+from .serving import Layout, Serving
+
+MAX_ANSWER_BYTES = 16 << 20
+
+
+def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
+    """(MODEL, GPU, flags) of a saved answer of `infer --json`."""
+    try:
+        if path.stat().st_size > MAX_ANSWER_BYTES:
+            raise OomlessError(f"{path}: too large for an answer", "give the JSON that infer --json printed")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    answer = parse_json(content, str(path))
+    request = answer.get("request") if isinstance(answer, dict) else None
+    if not isinstance(request, dict) or answer.get("schema") != "oomless/estimate/1" or not isinstance(request.get("gpu"), dict):
+        raise OomlessError(f"{path}: no answer of `infer --json`", "its schema is oomless/estimate/1")
+    model, gpu = request.get("model"), request["gpu"].get("spec")
+    if not isinstance(model, str) or not isinstance(gpu, str):
+        raise OomlessError(f"{path}: request names no model or no cards", "save the answer again with this version")
+    flags = {name: request[name] for name in Serving._fields if name != "layout" and request.get(name) is not None}
+    layout = request.get("layout")
+    if isinstance(layout, dict):
+        names = {"dcp": "decode_context_parallel_size"}
+        flags |= {names.get(name, name): layout[name] for name in Layout._fields if name in layout}
+    if flags.pop("speculative", False):
+        flags["speculative_config"] = "mtp"
+    return model, gpu, flags
