@@ -3,8 +3,9 @@
 from .errors import UsageError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 _BINARY = {"KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": TIB}
-_DECIMAL = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_DECIMAL = {"B": 1, "KB": KB, "MB": MB, "GB": GB, "TB": TB}
 _UNITS = _BINARY | _DECIMAL
 
 
@@ -38,6 +39,15 @@ def gib(num_bytes: float) -> float:
     641.285
     """
     return num_bytes / GIB
+
+
+def gb(num_bytes: float) -> float:
+    """Decimal gigabytes as a float, for display alone.
+
+    >>> gb(688_574_839_360).__round__(1)
+    688.6
+    """
+    return num_bytes / GB
 
 
 def format_bytes(num_bytes: int, digits: int = 2) -> str:

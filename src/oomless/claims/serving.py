@@ -4,7 +4,7 @@ from ..estimate.serving import Estimate, estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving
-from ..units import gib
+from ..units import gb, gib
 from . import Evidence, Figure
 
 ONE_CARD = Layout()
@@ -27,7 +27,7 @@ def c01() -> Evidence:
         "2.6 GB is 1.3e9 x 2 B; the release has 1.346e9 parameters and takes 2.69 GB",
         (
             Figure("parameters of deepseek-coder-1.3b", model.num_parameters, ""),
-            Figure("checkpoint", model.checkpoint_bytes / 1e9, "GB"),
+            Figure("checkpoint", gb(model.checkpoint_bytes), "GB"),
             Figure("checkpoint", gib(model.checkpoint_bytes), "GiB"),
         ),
         ("oomless models deepseek-coder-1.3b --json",),
@@ -42,7 +42,7 @@ def c02() -> Evidence:
         "there is no DeepSeek of 13B; the profile of that size takes 26.04 GB, which a tool that counts in GiB shows as 24.25",
         (
             Figure("parameters of profile-deepseek-pro-13b", model.num_parameters, ""),
-            Figure("weights in 16 bit", model.checkpoint_bytes / 1e9, "GB"),
+            Figure("weights in 16 bit", gb(model.checkpoint_bytes), "GB"),
             Figure("weights in 16 bit", gib(model.checkpoint_bytes), "GiB"),
         ),
         ("oomless models profile-deepseek-pro-13b --json",),

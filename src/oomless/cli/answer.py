@@ -149,7 +149,7 @@ def write_plot(estimate: Estimate, path: str) -> None:
     from pathlib import Path
     from tempfile import NamedTemporaryFile
 
-    from ..errors import UsageError
+    from ..errors import OomlessError, UsageError
     from ..estimate.curve import context_curve
     from ..report.svg import estimate_svg
 
@@ -162,4 +162,4 @@ def write_plot(estimate: Estimate, path: str) -> None:
             part.write(content)
         os.replace(part.name, target)
     except OSError as error:
-        raise UsageError(f"--plot {path}: cannot be written ({error.strerror})", "check the folder") from None
+        raise OomlessError(f"--plot {path}: cannot be written ({error.strerror})", "check the folder") from None

@@ -1,5 +1,6 @@
 """The click application: commands are imported when they run, names complete in the shell."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -59,16 +60,24 @@ def app(debug: bool) -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run the application; click's own complaints become ours."""
+    """Run the application; click's own complaints become ours.
+
+    Not `app.main`: it turns a closed pipe into exit code 1. Completion alone needs it.
+    """
     words = [word for word in words if word != "--debug"]
+    if "_OOMLESS_COMPLETE" in os.environ:
+        app.main(args=words, prog_name="oomless")
     try:
-        code: Any = app.main(args=words, prog_name="oomless", standalone_mode=False)
+        with app.make_context("oomless", words) as context:
+            code: Any = app.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
     except click.exceptions.Abort:
         return 130
     except click.UsageError as error:
-        where = f" {error.ctx.command_path}" if error.ctx else " oomless"
-        raise UsageError(error.format_message(), f"`{where.strip()} --help` lists the options") from None
+        where = error.ctx.command_path if error.ctx else "oomless"
+        raise UsageError(error.format_message(), f"`{where} --help` lists the options") from None
     return code if isinstance(code, int) else 0

@@ -124,11 +124,12 @@ def parse_json(text: str | bytes, where: str) -> Any:
 def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise OomlessError(f"{path}: {path.stat().st_size:,} bytes is too large for a config", "is it a weight file?")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)  # whatever the file claims, or if it has no end
     except OSError as error:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise OomlessError(f"{path}: more than {MAX_CONFIG_BYTES:,} bytes, too large for a config", "is it a weight file?")
     value = parse_json(content, str(path))
     if not isinstance(value, dict):
         raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")

@@ -25,7 +25,10 @@ def load(name: str, *, offline: bool = False, revision: str | None = None) -> Mo
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 
-        return load_path(Path(name).expanduser())
+        try:
+            return load_path(Path(name).expanduser())
+        except (OSError, RuntimeError, ValueError) as error:  # too long, no such home, a NUL: the system's own words
+            raise OomlessError(f"{name[:200]}: not a path that can be read ({error})", "check the path") from None
     if name.count("/") == 1 and not name.startswith("-"):
         return load_hub(name, offline, revision)
     if revision is not None:
@@ -57,7 +60,7 @@ def load_path(path: "Path") -> Model:
     model = build(read_config(config_path), name or "model", str(config_path))
     if path == config_path:
         return model
-    from .safetensors import read_checkpoint  # only a checkpoint needs it
+    from .checkpoint import read_checkpoint  # only a checkpoint needs it
 
     stored = read_checkpoint(path)
     return with_headers(model, sum(tensor.num_bytes for tensor in stored), f"{path}") if stored else model

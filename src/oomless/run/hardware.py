@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..units import GIB, MIB, format_exact, parse_bytes
+from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
 """Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and desktop cards
@@ -94,7 +94,7 @@ def _card(row: dict[str, str]) -> Card:
             f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
         )
     else:
-        memory, source = int(marketed * 10**9), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
+        memory, source = int(marketed * GB), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
     return Card(
         name=row["name"],
         vendor=row["vendor"],

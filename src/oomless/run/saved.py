@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError
 from ..model.config import parse_json
 from .serving import Layout, Serving
 
@@ -17,7 +17,7 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
             raise OomlessError(f"{path}: too large for an answer", "give the JSON that infer --json printed")
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     answer = parse_json(content, str(path))
     request = answer.get("request") if isinstance(answer, dict) else None
     if not isinstance(request, dict) or answer.get("schema") != "oomless/estimate/1" or not isinstance(request.get("gpu"), dict):

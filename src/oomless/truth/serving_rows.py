@@ -11,7 +11,7 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, find_card, synthetic
 from ..run.serving import Layout, Serving
-from ..units import GIB, KIB, MIB
+from ..units import GB, GIB, KB, KIB, MIB
 
 
 class Incomplete(Exception):  # noqa: N818 - a status, not an error
@@ -24,7 +24,7 @@ class Question(NamedTuple):
     hardware: Hardware
 
 
-UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": 10**3, "GB": 10**9}
+UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": KB, "GB": GB}
 
 MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
 """Quantities that depend on the card's memory and on the utilisation."""

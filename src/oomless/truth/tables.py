@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError
+from ..units import MIB, format_bytes
 
-MAX_TABLE_BYTES = 64 << 20
+MAX_TABLE_BYTES = 64 * MIB
 
 TableKind = Literal["serving", "training", "speed", "files", "megatron"]
 
@@ -43,10 +44,10 @@ def read_table(path: Path) -> list[Row]:
     """The rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
-            raise OomlessError(f"{path}: larger than {MAX_TABLE_BYTES >> 20} MiB", "split the table")
+            raise OomlessError(f"{path}: larger than {format_bytes(MAX_TABLE_BYTES)}", "split the table")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
         raise OomlessError(f"{path}: not a UTF-8 text", "export the table as UTF-8") from None
     if path.suffix == ".jsonl" or text.lstrip().startswith("{"):

@@ -17,7 +17,7 @@ LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and card)."""
-    version = asked.engine_version or LATEST
+    version = LATEST if asked.engine_version is None else asked.engine_version
     now = release(version)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):

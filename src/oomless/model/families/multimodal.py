@@ -22,7 +22,6 @@ def read(config: Config, name: str) -> Model:
         config.fault("language_config is missing")
         config.check()
     model = build(_defaults(language.values), name, language.where)
-    architecture = (config.values.get("architectures") or [""])[0]
     projector = config.section("projector_config")
     vision = config.section("vision_config")
     for key in ("aligner_config", "gen_aligner_config", "gen_head_config", "gen_vision_config"):
@@ -32,7 +31,7 @@ def read(config: Config, name: str) -> Model:
     if config.word("model_type") == "multi_modality":
         warning = "the vision tower, aligners and image generator of Janus are not counted: no published count to check them"
         return model._replace(family="multi_modality", warnings=(*model.warnings, warning))
-    parts = _tower(architecture, name, projector, vision, model.hidden_size)
+    parts = _tower(name, projector, vision, model.hidden_size)
     tensors = tuple(Tensor(part, shape, BF16, repeat=num, part="vision") for part, num, shape in parts)
     return model._replace(family="deepseek_vl_v2", tensors=(*model.tensors, *tensors))
 
@@ -42,8 +41,8 @@ def _defaults(language: dict[str, Any]) -> dict[str, Any]:
     return {"moe_layer_freq": 1, "tie_word_embeddings": False, **language}
 
 
-def _tower(architecture: str, name: str, projector: Config, vision: Config, hidden: int) -> Parts:
-    """Which vision tower a config means. OCR's configs have no vision_config: the architecture stands for it."""
+def _tower(name: str, projector: Config, vision: Config, hidden: int) -> Parts:
+    """Which vision tower a config means. OCR's configs have no vision_config: the projector stands for it."""
     into, out = projector.size("input_dim"), projector.size("n_embed")
     projector.check()
     kinds: dict[str, Callable[[], Parts]] = {
@@ -52,7 +51,7 @@ def _tower(architecture: str, name: str, projector: Config, vision: Config, hidd
     }
     kind = projector.word("projector_type")
     if kind not in kinds:
-        raise UnsupportedError(f"{architecture} ({name}): projector {kind!r} is not known", f"known are {', '.join(kinds)}")
+        raise UnsupportedError(f"{name}: projector {kind!r} is not known", f"known are {', '.join(kinds)}")
     return kinds[kind]()
 
 
