@@ -11,7 +11,8 @@ import pytest
 
 from fake_hub import COMMIT, V3, V3_ELEMENTS, FakeHub, File, checkpoint, hub_process, run_client, shard
 from oomless.errors import OomlessError, UsageError
-from oomless.model.hub import Repository, read_repository
+from oomless.model.hub import read_repository
+from oomless.model.hub_cache import Repository
 from oomless.model.safetensors import Stored
 
 REPO = "org/model"
@@ -274,6 +275,15 @@ def test_offline(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_repository(REPO, offline=True).elements_by_dtype == ELEMENTS
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert read_repository(REPO, need_headers=True).num_tensors == 4
+    assert len(hub.requests) == num_requests
+
+
+def test_a_mirror_without_api_is_remembered(serve: Serve) -> None:
+    hub = serve(has_api=False)  # only the files' own answers tell the commit
+    read_repository(REPO)
+    num_requests = len(hub.requests)
+    for revision in ("main", COMMIT):
+        assert read_repository(REPO, revision=revision, offline=True).elements_by_dtype == ELEMENTS
     assert len(hub.requests) == num_requests
 
 

@@ -4,33 +4,21 @@ Requests go through huggingface_hub's own session, so that HF_TOKEN, HF_HOME and
 plain GETs, because its download functions retry for half a minute, ask twice for each file and write progress.
 """
 
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-from ..errors import OomlessError, UsageError
-from .config import MAX_CONFIG_BYTES, parse_json, read_config
-from .safetensors import (
-    BITS,
-    INDEX_NAME,
-    MAX_INDEX_BYTES,
-    Stored,
-    header_length,
-    merge,
-    parse_header,
-    parse_index,
-    read_checkpoint,
-    totals,
-)
+from ..errors import OomlessError
+from . import hub_cache
+from .checkpoint import INDEX_NAME, MAX_INDEX_BYTES, WHOLE_NAME, merge, parse_index
+from .config import MAX_CONFIG_BYTES, parse_json
+from .hub_cache import Repository, are_counts, as_commit, importing_client, with_totals
+from .safetensors import BITS, Stored, header_length, parse_header
 
-WHOLE_NAME = "model.safetensors"
-SCHEMA = "oomless/hub-cache/1"
 MAX_INFO_BYTES = 8 << 20
 """Of the hub's answer about a repository: it lists the files, 163 of DeepSeek-V3 take 6 KB."""
 FIRST_RANGE_BYTES = 1 << 18
@@ -43,20 +31,8 @@ EXACT_IN_API = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """Types whose elements the hub counts as they are stored. Of packed integers it counts the values packed in them:
 huggingface.co/openai/gpt-oss-20b lists 19.7e9 of U8 in 9.9e9 bytes."""
 
-
-class Repository(NamedTuple):
-    """A model repository: its config, and what its safetensors files hold as far as that is known."""
-
-    repo_id: str
-    revision: str
-    """The commit if the hub told it, else the revision that was asked for."""
-    config: dict[str, Any]
-    elements_by_dtype: dict[str, int] | None
-    checkpoint_bytes: int | None
-    num_tensors: int | None
-    stored: tuple[Stored, ...] | None
-    """Every tensor, if headers were read; () if there is no safetensors file."""
-    source: str
+Answer = tuple[int, Mapping[str, str], Iterator[bytes]]
+"""Status, headers, chunks of the body."""
 
 
 def read_repository(repo_id: str, *, revision: str | None = None, offline: bool = False, need_headers: bool = False) -> Repository:
@@ -68,45 +44,35 @@ def read_repository(repo_id: str, *, revision: str | None = None, offline: bool 
     OomlessError, within HF_HUB_DOWNLOAD_TIMEOUT (10 s) an answer.
     """
     revision = revision or "main"
-    _check_names(repo_id, revision)
+    hub_cache.check_names(repo_id, revision)
     endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
     if offline or _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
-        return _read_offline(endpoint, repo_id, revision, need_headers)
-    is_commit = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    if is_commit and (cached := _load(_cache_path(endpoint, repo_id, revision), need_headers)):
+        return hub_cache.read_offline(endpoint, repo_id, revision, need_headers)
+    commit = as_commit(revision)  # of a commit the hub need not be asked again: it never changes
+    if commit and (cached := hub_cache.load(endpoint, repo_id, revision, need_headers)):
         return cached
     hub = _Hub(endpoint, repo_id, revision)
-    info = hub.read_info()
-    hub.commit = info.commit or (revision if is_commit else None)
-    path = _cache_path(endpoint, repo_id, hub.commit or revision)
-    repository = _load(path, need_headers) if hub.commit else None
+    hub.read_info()
+    hub.commit = hub.commit or commit
+    repository = hub_cache.load(endpoint, repo_id, hub.commit, need_headers) if hub.commit else None
     if repository is None:
-        repository = _read_online(hub, info, need_headers)
+        repository = _read_online(hub, need_headers)
         # Tensors by the ten thousand are kept only for those who ask for them: writing them costs more than the rest.
-        _save(path, _entry(repository if need_headers else repository._replace(stored=repository.stored and None)))
+        hub_cache.save(endpoint, repository if need_headers else repository._replace(stored=repository.stored and None))
     if hub.commit and hub.commit != revision:
-        _save(_cache_path(endpoint, repo_id, revision), {"schema": SCHEMA, "same_as": hub.commit})
+        hub_cache.save_alias(endpoint, repo_id, revision, hub.commit)
     return repository
 
 
-class _Info(NamedTuple):
-    """The hub's answer about a repository, as far as it is used; () and None where it says nothing."""
-
-    commit: str | None = None
-    files: tuple[str, ...] = ()
-    elements_by_dtype: dict[str, int] | None = None
-
-
-def _read_online(hub: "_Hub", info: _Info, need_headers: bool) -> Repository:
-    config = hub.read_config(info.files)
-    elements = info.elements_by_dtype
+def _read_online(hub: "_Hub", need_headers: bool) -> Repository:
+    config = hub.read_config()
+    elements = hub.elements_by_dtype
     if elements and not need_headers and _is_exact(elements, config):
         num_bytes = sum(count * BITS[dtype] for dtype, count in elements.items()) // 8
-        revision = hub.commit or hub.revision
-        return Repository(hub.repo_id, revision, config, elements, num_bytes, None, None, "hub API")
-    stored, num_files = hub.read_headers(info.files)
+        return Repository(hub.repo_id, hub.commit or hub.revision, config, elements, num_bytes, None, None, "hub API")
+    stored, num_files = hub.read_headers()
     source = f"headers of {num_files} file{'s'[: num_files != 1]}" if stored else "config.json"
-    return _repository(hub.repo_id, hub.commit or hub.revision, config, stored, source)
+    return with_totals(hub.repo_id, hub.commit or hub.revision, config, stored, source)
 
 
 def _is_exact(elements: dict[str, int], config: dict[str, Any]) -> bool:
@@ -120,29 +86,19 @@ def _is_exact(elements: dict[str, int], config: dict[str, Any]) -> bool:
     return elements.keys() <= EXACT_IN_API
 
 
-def _check_names(repo_id: str, revision: str) -> None:
-    """The hub's own rules (huggingface_hub.utils.validate_repo_id), checked without importing it."""
-    name = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
-    if not re.fullmatch(f"{name}/{name}", repo_id) or re.search(r"--|\.\.|\.git$", repo_id):
-        hint = "a hub id is organisation/name, such as deepseek-ai/DeepSeek-V3"
-        raise UsageError(f"{repo_id[:120]!r} is not the id of a hub repository", hint)
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}", revision) or ".." in revision:
-        raise UsageError(f"{revision[:120]!r} is not a revision", "give a branch, a tag or a commit")
-
-
 def _is_true(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 class _Hub:
-    """Requests about one revision of one repository."""
+    """Requests about one revision of one repository, and what the hub has told of it so far; () and None: nothing."""
 
     def __init__(self, endpoint: str, repo_id: str, revision: str) -> None:
-        self.endpoint = endpoint
-        self.repo_id = repo_id
-        self.revision = revision
+        self.endpoint, self.repo_id, self.revision = endpoint, repo_id, revision
         self.commit: str | None = None
-        with _importing_client():
+        self.files: tuple[str, ...] = ()
+        self.elements_by_dtype: dict[str, int] | None = None
+        with importing_client():
             from huggingface_hub import get_session, get_token
         self.get_session: Callable[[], Any] = get_session  # of requests or httpx, see `open`
         token = None if _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") else get_token()
@@ -155,24 +111,30 @@ class _Hub:
     def url(self, file: str) -> str:
         return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit or self.revision, safe='')}/{quote(file)}"
 
-    def read_info(self) -> _Info:
-        """Commit, files and totals in one request; empty from a mirror that serves files but no API."""
+    def read_info(self) -> None:
+        """Commit, files and totals in one request; nothing from a mirror that serves files but no API, or bends the answer."""
         where = f"/revision/{quote(self.revision, safe='')}" if self.revision != "main" else ""
-        fields = "&".join(f"expand={field}" for field in ("sha", "siblings", "safetensors"))
-        url = f"{self.endpoint}/api/models/{self.repo_id}{where}?{fields}"
+        url = f"{self.endpoint}/api/models/{self.repo_id}{where}?expand=sha&expand=siblings&expand=safetensors"
         status, headers, body = self.get(url, MAX_INFO_BYTES)
         if status == 404 and "x-error-code" not in headers:
-            return _Info()
+            return
         if status != 200:
             raise self.refused(status, headers, "it")
         value = parse_json(body, f"{self.endpoint}: answer about {self.repo_id}")
-        return _parse_info(value) if isinstance(value, dict) else _Info()
+        if not isinstance(value, dict):
+            return
+        self.commit = as_commit(value.get("sha"))
+        siblings, tensors = value.get("siblings"), value.get("safetensors")
+        names = [file.get("rfilename") for file in siblings if isinstance(file, dict)] if isinstance(siblings, list) else []
+        self.files = tuple(name for name in names if isinstance(name, str))
+        elements = tensors.get("parameters") if isinstance(tensors, dict) else None
+        self.elements_by_dtype = elements if isinstance(elements, dict) and are_counts(elements) else None
 
-    def read_config(self, files: tuple[str, ...]) -> dict[str, Any]:
-        """config.json; `files` are the repository's, () if not known."""
+    def read_config(self) -> dict[str, Any]:
+        """The object of config.json."""
         status, headers, body = self.get(self.url("config.json"), MAX_CONFIG_BYTES)
-        if status == 404 and (files or headers.get("x-error-code") == "EntryNotFound"):
-            gguf = next((file for file in files if file.endswith(".gguf")), None)
+        if status == 404 and (self.files or headers.get("x-error-code") == "EntryNotFound"):
+            gguf = next((file for file in self.files if file.endswith(".gguf")), None)
             what = f"only GGUF files such as {gguf[:80]}" if gguf else "so it is no model that transformers can load"
             hint = "download one and give its path" if gguf else "give the repository that its card names as base"
             raise OomlessError(f"{self.endpoint}/{self.repo_id} has no config.json, {what}", hint)
@@ -182,20 +144,20 @@ class _Hub:
         if not isinstance(config, dict):
             what = f"a config is a JSON object, this is a {type(config).__name__}"
             raise OomlessError(f"{self.url('config.json')}: {what}", "check the repository")
-        self.commit = self.commit or _commit(headers.get("x-repo-commit"))
+        self.commit = self.commit or as_commit(headers.get("x-repo-commit"))
         return config
 
-    def read_headers(self, files: tuple[str, ...]) -> tuple[tuple[Stored, ...], int]:
+    def read_headers(self) -> tuple[tuple[Stored, ...], int]:
         """(tensors, number of files) of the whole checkpoint; ((), 0) if it has no safetensors file."""
-        if not files or INDEX_NAME in files:
+        if not self.files or INDEX_NAME in self.files:
             status, headers, body = self.get(self.url(INDEX_NAME), MAX_INDEX_BYTES, 3 * self.timeout_s)
             if status == 200:
                 return self.read_shards(parse_index(body, self.url(INDEX_NAME)))
-            if status != 404 or files:
+            if status != 404 or self.files:
                 raise self.refused(status, headers, INDEX_NAME)
-        if files and WHOLE_NAME not in files:
+        if self.files and WHOLE_NAME not in self.files:
             return (), 0
-        stored = self.read_header(WHOLE_NAME, FIRST_RANGE_BYTES, self.timeout_s, optional=not files)
+        stored = self.read_header(WHOLE_NAME, FIRST_RANGE_BYTES, self.timeout_s, optional=not self.files)
         return stored or (), int(stored is not None)
 
     def read_shards(self, weight_map: dict[str, str]) -> tuple[tuple[Stored, ...], int]:
@@ -256,10 +218,8 @@ class _Hub:
         return status, headers, bytes(body)
 
     @contextmanager
-    def open(
-        self, url: str, timeout_s: float, extra: dict[str, str] | None = None
-    ) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
-        """An answer as (status, headers, chunks of its body), complete within `timeout_s` or an OomlessError."""
+    def open(self, url: str, timeout_s: float, extra: dict[str, str] | None = None) -> Iterator[Answer]:
+        """An answer, complete within `timeout_s` or an OomlessError."""
         deadline = time.monotonic() + timeout_s
         session = self.get_session()
         headers, limit_s, began = self.headers | (extra or {}), min(timeout_s, self.timeout_s), False
@@ -311,25 +271,10 @@ class _Hub:
             hint = f"check the spelling; private and gated repositories look like this too: {token}"
             return OomlessError(f"{page} {missing} (404)", hint)
         if status == 429:
-            wait = headers.get("retry-after", "")
-            when = f"in {wait} s" if wait.isdigit() else "later"
+            when = f"in {wait} s" if (wait := headers.get("retry-after", "")).isdigit() else "later"
             return OomlessError(f"{self.endpoint} answers too many requests (429)", f"try again {when}; {token}")
         hint = "try again later, or another HF_ENDPOINT; --offline answers from what was read before"
         return OomlessError(f"{self.endpoint} failed with {status}, asked for {what} of {self.repo_id}", hint)
-
-
-@contextmanager
-def _importing_client() -> Iterator[None]:
-    """Around imports of huggingface_hub, which are late: they take ten times the start-up of Python."""
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice about variables that do not concern us
-            yield
-    except (ImportError, ValueError) as error:  # ValueError: a HF_ variable that is no number
-        hint = "check the variables that begin with HF_, or install it anew"
-        raise OomlessError(f"huggingface_hub cannot be used ({str(error)[:160]})", hint) from None
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -343,25 +288,6 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return tuple(kinds)
 
 
-def _parse_info(value: dict[str, Any]) -> _Info:
-    """Only what has the right form: a mirror may leave out or bend any of it."""
-    siblings, tensors = value.get("siblings"), value.get("safetensors")
-    files = [file for file in siblings if isinstance(file, dict)] if isinstance(siblings, list) else []
-    names = [file.get("rfilename") for file in files]
-    elements = tensors.get("parameters") if isinstance(tensors, dict) else None
-    if not isinstance(elements, dict) or not _are_counts(elements):
-        elements = None
-    return _Info(_commit(value.get("sha")), tuple(name for name in names if isinstance(name, str)), elements)
-
-
-def _are_counts(elements: dict[Any, Any]) -> bool:
-    return all(type(count) is int and 0 <= count < 1 << 63 and type(dtype) is str for dtype, count in elements.items())
-
-
-def _commit(text: object) -> str | None:
-    return text if isinstance(text, str) and re.fullmatch(r"[0-9a-f]{40}", text) else None
-
-
 def _file_size(status: int, headers: Mapping[str, str], start: int, url: str) -> int | None:
     """Bytes of the whole file, from Content-Range of a part or Content-Length of the whole; None if not told."""
     if status == 200:
@@ -371,96 +297,3 @@ def _file_size(status: int, headers: Mapping[str, str], start: int, url: str) ->
     if not told or int(told[1]) != start:
         raise OomlessError(f"{url}: the server sent another part than was asked for", "check HF_ENDPOINT and proxies")
     return int(told[2]) if told[2] else None
-
-
-def _read_offline(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repository:
-    """From our cache, else from the Hugging Face cache; headers if one of them has them."""
-    cached = _load(_cache_path(endpoint, repo_id, revision), False)
-    if cached and (cached.stored is not None or not need_headers):
-        return cached
-    local = _read_hf_cache(repo_id, revision)
-    if cached and not (local and local.stored):
-        return cached
-    if local:
-        return local
-    hint = "ask once without --offline (and HF_HUB_OFFLINE), or give a folder or a config.json"
-    raise OomlessError(f"{repo_id} at {revision} is in no cache of this machine, and offline nothing is fetched", hint)
-
-
-def _read_hf_cache(repo_id: str, revision: str) -> Repository | None:
-    """The snapshot that huggingface_hub has; its safetensors count if all of them are there."""
-    with _importing_client():
-        from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repo_id, "config.json", revision=revision)
-    if not isinstance(found, str):
-        return None
-    folder = Path(found).parent
-    try:
-        stored = read_checkpoint(folder) or None
-    except OomlessError:  # an index without its files is the usual state of a partial download
-        stored = None
-    return _repository(repo_id, folder.name, read_config(Path(found)), stored, "Hugging Face cache")
-
-
-def _repository(repo_id: str, revision: str, config: dict[str, Any], stored: tuple[Stored, ...] | None, source: str) -> Repository:
-    """With the totals of `stored`."""
-    if not stored:
-        return Repository(repo_id, revision, config, None, None, None, stored, source)
-    num_bytes = sum(tensor.num_bytes for tensor in stored)
-    return Repository(repo_id, revision, config, totals(stored), num_bytes, len(stored), stored, source)
-
-
-def _cache_path(endpoint: str, repo_id: str, revision: str) -> Path:
-    """Where the entry of one revision lies; every part is one plain name."""
-    home = os.environ.get("OOMLESS_CACHE")
-    if not home:
-        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "oomless")
-    name = repo_id.replace("/", "--")
-    return Path(home, "hub", quote(endpoint, safe="")[:200], name, quote(revision, safe="") + ".json")
-
-
-def _entry(repository: Repository) -> dict[str, Any]:
-    return {"schema": SCHEMA, "date": time.strftime("%Y-%m-%d"), "repository": repository._asdict()}
-
-
-def _load(path: Path, need_headers: bool) -> Repository | None:
-    """A cached repository if it is whole and has what is needed; anything doubtful counts as absent."""
-    try:
-        entry = json.loads(path.read_bytes())
-        if isinstance(entry, dict) and _commit(entry.get("same_as")):
-            entry = json.loads(path.with_name(f"{entry['same_as']}.json").read_bytes())
-        if entry["schema"] != SCHEMA:
-            return None
-        known = Repository(**entry["repository"])
-        stored = known.stored
-        if stored is not None:
-            stored = tuple(Stored(name, dtype, tuple(shape), size) for name, dtype, shape, size in stored)
-        elements = known.elements_by_dtype
-        sane = isinstance(known.config, dict) and (elements is None or _are_counts(elements))
-        numbers = known.checkpoint_bytes, known.num_tensors
-        if not sane or any(type(number) not in (int, type(None)) for number in numbers):
-            return None
-        if need_headers and stored is None:
-            return None
-        return known._replace(stored=stored, source=f"{known.source}, cache of {entry['date']}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-def _save(path: Path, entry: dict[str, Any]) -> None:
-    """All of the entry or nothing: nobody ever sees half of it. A cache that cannot be written is no error."""
-    import tempfile
-
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-            temporary = Path(file.name)
-            file.write(json.dumps(entry, separators=(",", ":")))  # json.dump is ten times slower
-        temporary.replace(path)
-    except OSError:
-        pass
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)

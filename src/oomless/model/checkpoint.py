@@ -1,0 +1,97 @@
+"""The tensors of a whole checkpoint: an index, a folder or one file, whose shards together hold each tensor once."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from ..errors import OomlessError
+from .safetensors import Stored, parse_object, read_header, short, tensor_error
+
+WHOLE_NAME = "model.safetensors"
+"""Of a checkpoint in one file."""
+INDEX_NAME = "model.safetensors.index.json"
+MAX_INDEX_BYTES = 32 << 20
+"""DeepSeek-V3's index has 8.9 MB."""
+
+
+def parse_index(content: bytes, where: str) -> dict[str, str]:
+    """The weight_map of an index: tensor name -> file name. A file name is plain: it cannot point out of the folder.
+
+    Anything else is an OomlessError that names `where`.
+    """
+    num_bytes = len(content) * (1 if content.isascii() else 4)  # as a text; a header is so short that four times it is bearable
+    if num_bytes > MAX_INDEX_BYTES:
+        raise OomlessError(f"{where}: {len(content):,} bytes is too large for an index", "is it a weight file?")
+    weight_map = parse_object(content, where).get("weight_map")
+    if not isinstance(weight_map, dict) or {type(file) for file in weight_map.values()} != {str}:
+        raise OomlessError(f"{where}: weight_map is missing or does not map tensors to files", "check the index")
+    for file in set(weight_map.values()):
+        if not re.fullmatch(r"[^/\\:\x00-\x1f\ud800-\udfff]{1,200}\.safetensors", file) or file.startswith("."):
+            raise OomlessError(f"{where}: {short(file)} is no plain name of a .safetensors file", "check the index")
+    return weight_map
+
+
+def merge(weight_map: dict[str, str], shards: dict[str, tuple[Stored, ...]], where: str) -> tuple[Stored, ...]:
+    """All tensors of the files of an index, each once; an OomlessError if one that the map promises is not there."""
+    merged: list[Stored] = []
+    for file, stored in shards.items():
+        # A tensor that the map does not know is still in the file; one that it places elsewhere counts there.
+        merged += [tensor for tensor in stored if weight_map.get(tensor.name, file) == file]
+    names = {tensor.name for tensor in merged}
+    if missing := weight_map.keys() - names:
+        first = min(missing)
+        what = f"{len(missing):,} tensors of the index are not in their files, first {short(first)}"
+        raise OomlessError(f"{where}: {what} in {weight_map[first]}", "index and files are of different versions")
+    _check_once(merged, len(names), where)
+    return tuple(merged)
+
+
+def read_checkpoint(path: Path) -> tuple[Stored, ...]:
+    """The tensors of a .safetensors file, of an index with its files, or of a folder; () for a folder without any.
+
+    A file that is missing, cannot be read or says what the format forbids is an OomlessError.
+    """
+    if path.is_dir():
+        if not (path / INDEX_NAME).exists():
+            return _read_folder(path)
+        path = path / INDEX_NAME
+    if path.suffix != ".json":
+        return read_header(path)
+    try:
+        if (num_bytes := path.stat().st_size) > MAX_INDEX_BYTES:
+            raise OomlessError(f"{path}: {num_bytes:,} bytes is too large for an index", "is it a weight file?")
+        weight_map = parse_index(path.read_bytes(), str(path))
+    except OSError as error:
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    files = sorted(set(weight_map.values()))
+    _check_present(path, [file for file in files if not (path.parent / file).exists()], len(files))
+    return merge(weight_map, {file: read_header(path.parent / file) for file in files}, str(path))
+
+
+def _read_folder(folder: Path) -> tuple[Stored, ...]:
+    """Every file of a folder without index; model.safetensors alone if it is there, as transformers takes it."""
+    files = sorted(folder.glob("*.safetensors"))
+    if whole := [file for file in files if file.name == WHOLE_NAME]:
+        return read_header(whole[0])
+    names = {file.name for file in files}
+    for name in sorted(names):
+        if shard := re.fullmatch(r"(.*-)(\d{5})-of-(\d{5})\.safetensors", name):
+            num_shards = int(shard[3])
+            expected = (f"{shard[1]}{i:05}-of-{shard[3]}.safetensors" for i in range(1, num_shards + 1))
+            _check_present(folder, [file for file in expected if file not in names], num_shards)
+    stored = [tensor for file in files for tensor in read_header(file)]
+    _check_once(stored, len({tensor.name for tensor in stored}), str(folder))
+    return tuple(stored)
+
+
+def _check_present(where: Path, missing: list[str], num_files: int) -> None:
+    if missing:
+        what = f"{len(missing):,} of {num_files:,} files are missing, first {short(missing[0])}"
+        raise OomlessError(f"{where}: {what}", "fetch them, or give the config.json alone")
+
+
+def _check_once(stored: list[Stored], num_names: int, where: str) -> None:
+    """Files may not share a tensor, or it would count twice."""
+    if num_names != len(stored):
+        name, _ = Counter(tensor.name for tensor in stored).most_common(1)[0]
+        raise tensor_error(where, name, "is listed twice")
