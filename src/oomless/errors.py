@@ -47,5 +47,9 @@ def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str) -> 
     """
     from difflib import get_close_matches  # imported late: only a failing command pays for it
 
-    near = get_close_matches(word.lower(), known, n=3, cutoff=0.6)
+    wanted = word.lower()
+    begun = sorted((name for name in known if len(name) > 2 and wanted.startswith(name.lower())), key=len, reverse=True)
+    near = [*begun[:1], *get_close_matches(wanted, known, n=3, cutoff=0.6)]
+    near = near or sorted((name for name in known if wanted and wanted in name.lower()), key=len)
+    near = list(dict.fromkeys(near))[:3]
     return f"did you mean {' or '.join(near)}? `{what}` lists all" if near else f"`{what}` lists all"

@@ -13,7 +13,24 @@ class GQA(NamedTuple):
     output_bias: bool = False
     qk_norm: bool = False
     sinks: bool = False
+    wide_norm: bool = False
+    """The norms cover all heads of query and of key (OLMo-2, MiniMax) or have a weight for each (Cohere), not one head."""
+    gated: bool = False
+    """Queries come with a gate of their own size (Qwen3-Next)."""
+    value_dim: int = 0
+    """Width of a value head where it differs from a key's; 0: the same."""
+    cross: bool = False
+    """Keys and values come from an image, with a gate for each block (Llama-3.2-Vision)."""
+    shares_values: bool = False
+    """Keys serve as values: no value projection (Gemma-4's full layers)."""
+    borrows_cache: bool = False
+    """Reads the cache of an earlier layer and stores nothing itself (Gemma-3n, Gemma-4 E)."""
     kind: Literal["gqa"] = "gqa"
+
+    @property
+    def cache_dim(self) -> int:
+        """Elements that one key-value head keeps a token: its key and its value."""
+        return 0 if self.borrows_cache else self.head_dim + (self.value_dim or self.head_dim)
 
 
 class Sliding(NamedTuple):
@@ -21,6 +38,8 @@ class Sliding(NamedTuple):
 
     inner: GQA
     window: int
+    chunked: bool = False
+    """Chunks of `window` tokens instead of a window that moves (Llama-4)."""
     kind: Literal["sliding"] = "sliding"
 
 
@@ -96,14 +115,49 @@ class V41(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """Linear attention (gated delta rule): a state of fixed size a sequence instead of a cache."""
+    """A state of fixed size a sequence instead of a cache: gated delta rule, Mamba-2, or a short convolution alone.
+
+    Mamba-2's groups are key heads of its state size, its heads are value heads; a short convolution has values alone.
+    """
 
     num_key_heads: int
     num_value_heads: int
     key_head_dim: int
     value_head_dim: int
     conv_kernel: int
+    variant: Literal["gdn", "mamba2", "short_conv"] = "gdn"
+    split_projections: bool = False
+    """The checkpoint keeps qkv, z, b and a apart (Qwen3.5); Qwen3-Next has qkvz and ba."""
+    conv_bias: bool = False
+    state_bits: int = 0
+    """Bits of an element of the recurrent state where the config fixes them; 0: the model's own type."""
     kind: Literal["linear"] = "linear"
+
+    @property
+    def key_width(self) -> int:
+        return self.num_key_heads * self.key_head_dim
+
+    @property
+    def value_width(self) -> int:
+        return self.num_value_heads * self.value_head_dim
+
+    @property
+    def conv_width(self) -> int:
+        """Channels of the convolution: queries, keys and values (Mamba-2: C, B and x).
+
+        >>> Linear(16, 48, 128, 128, 4).conv_width   # Qwen3.5-27B
+        10240
+        """
+        return 2 * self.key_width + self.value_width
+
+    @property
+    def state_size(self) -> int:
+        """Elements of the recurrent state.
+
+        >>> Linear(16, 48, 128, 128, 4).state_size
+        786432
+        """
+        return self.num_value_heads * self.value_head_dim * self.key_head_dim
 
 
 Attention = GQA | Sliding | MLA | DSA | V4 | V41 | Linear

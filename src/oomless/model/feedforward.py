@@ -4,9 +4,10 @@ from typing import Literal, NamedTuple
 
 
 class Dense(NamedTuple):
-    """SwiGLU: gate and up (ff x h), down (h x ff)."""
+    """SwiGLU: gate and up (ff x h), down (h x ff); without a gate, up and down."""
 
     intermediate_size: int
+    """0: the layer has no feed-forward block (Nemotron-H pairs of mixers)."""
     bias: bool = False
     gated: bool = True
     kind: Literal["dense"] = "dense"
@@ -31,6 +32,11 @@ class MoE(NamedTuple):
     expert_bias: bool = False
     hash_routed: bool = False
     """V4's first layers choose experts by a table over token ids instead of a bias."""
+    gated: bool = True
+    dense_width: int = 0
+    """Width of a dense block that every token passes beside the experts (Gemma-4)."""
+    latent_width: int = 0
+    """Width to which the hidden state is projected before the experts (Nemotron-3 latent experts); 0: the hidden size."""
     kind: Literal["moe"] = "moe"
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import facts
-from ..errors import OomlessError, UnsupportedError, UsageError, did_you_mean
+from ..errors import OomlessError, UsageError, did_you_mean
 from .config import read_config
 from .families import build
 from .model import Model
@@ -49,7 +49,10 @@ def load_catalogue(name: str) -> Model:
 def load_path(path: "Path") -> Model:
     """The model of a folder, a config.json, or a safetensors file or index with its config beside it."""
     if path.suffix == ".gguf":
-        raise UnsupportedError(f"{path}: GGUF files are not read yet", "name the model, or give its config.json")
+        from .gguf import read_all_parts
+        from .gguf_model import model_from_gguf
+
+        return model_from_gguf(read_all_parts(path), path.stem.lower(), str(path))
     if not path.exists():
         raise OomlessError(f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names")
     folder = path if path.is_dir() else path.parent

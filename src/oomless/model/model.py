@@ -76,6 +76,15 @@ class Rope(NamedTuple):
     original_max_positions: int = 0
 
 
+class Vision(NamedTuple):
+    """What an encoder beside the language model makes of its largest item, and what it is fed."""
+
+    item_tokens: int
+    """Tokens that the largest image becomes."""
+    item_values: int
+    """Numbers that its pixels are, after tiling and patching."""
+
+
 class Model(NamedTuple):
     """A network: layers, weights and the few numbers that engines need beside them."""
 
@@ -102,6 +111,8 @@ class Model(NamedTuple):
     """Tensor data that the checkpoint's headers count; 0: no header was read."""
     warnings: tuple[str, ...] = ()
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
+    vision: Vision | None = None
+    """The encoder that runs with the model; None: text alone, or an encoder of unknown size."""
 
     @property
     def num_parameters(self) -> int:

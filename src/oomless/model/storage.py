@@ -64,6 +64,12 @@ FP8_CHANNEL = Format("fp8, one F32 scale a row", 8, (1, 0), 32)
 FP8_TENSOR = Format("fp8, one F32 scale a tensor", 8, (0, 0), 32)
 INT8_CHANNEL = Format("int8, one F32 scale a row", 8, (1, 0), 32)
 FP4_E8M0 = Format("fp4 1x32, E8M0 scales", 4, (1, 32), 8)
+NVFP4 = Format("fp4 1x16, FP8 scales", 4, (1, 16), 8)
+"""Beside it one F32 a tensor, which is not counted."""
+NF4 = Format("nf4 by 64, scales quantised again", 4, (1, 64), 8)
+"""bitsandbytes with double quantisation; of the second scales (F32 for 256 of the first, 0.05 % of the whole) nothing is counted."""
+NF4_PLAIN = Format("nf4 by 64, F32 scales", 4, (1, 64), 32)
+INT8_BNB = Format("int8, one F32 scale a row (bitsandbytes)", 8, (1, 0), 32)
 
 DTYPES = {"float32": F32, "float": F32, "bfloat16": BF16, "float16": F16, "half": F16}
 """The unscaled floating types by the names that configs and flags use."""

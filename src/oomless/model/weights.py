@@ -18,6 +18,14 @@ class Storage(NamedTuple):
     """Matrices of attention, dense and shared feed-forward."""
     expert: Format
     """Matrices of routed experts."""
+    attention: Format | None = None
+    """Matrices of attention, where they are stored in another way than feed-forward."""
+    shared: Format | None = None
+    """Matrices of shared experts, where they are stored in another way than the other linear layers."""
+    mixer: Format | None = None
+    """Matrices of layers with a recurrent state, where they are stored in another way than attention."""
+    head: Format | None = None
+    """The output head, where it is quantised."""
 
     def of(self, role: Role) -> Format:
         match role:
@@ -38,6 +46,10 @@ class Scope(NamedTuple):
     stored: Storage
     prefix: str = "model.layers.{}."
     part: Part = "main"
+
+    def within(self, form: Format | None) -> "Scope":
+        """The scope of linear layers that are stored in `form`, or like all others."""
+        return self if form is None else self._replace(stored=self.stored._replace(linear=form))
 
     def tensor(self, name: str, shape: Shape, stored: Role | Format, cut: Cut = WHOLE, repeat: int = 1) -> Tensor:
         """A group in this scope. A Format instead of a role is for weights whose type no quantisation changes."""
@@ -61,6 +73,7 @@ def attention_tensors(attention: Attention, hidden: int, scope: Scope) -> Iterat
     >>> sum(t.num_parameters for t in attention_tensors(v3, 7168, Scope((0,), Storage(BF16, BF16, BF16))))
     187107328
     """
+    scope = scope.within(scope.stored.mixer if isinstance(attention, Linear) and scope.stored.mixer else scope.stored.attention)
     tensor = scope.tensor
     match attention:
         case GQA():
@@ -103,25 +116,72 @@ def attention_tensors(attention: Attention, hidden: int, scope: Scope) -> Iterat
                 yield tensor("attn.indexer.wq_b.weight", (heads * dim, attention.q_lora_rank), "linear")
                 yield tensor("attn.indexer.weights_proj.weight", (heads, hidden), "plain")
         case Linear():
-            raise ValueError("linear attention has no weights here yet")
+            yield from _linear(attention, hidden, scope)
         case _:
             assert_never(attention)
 
 
 def _gqa(a: GQA, hidden: int, scope: Scope) -> Iterator[Tensor]:
-    """h*d*(n + 2kv) + n*d*h, with biases, key and query norms, sinks where the kind has them."""
-    for name, heads in (("q", a.num_heads), ("k", a.num_kv_heads), ("v", a.num_kv_heads)):
-        yield scope.tensor(f"self_attn.{name}_proj.weight", (heads * a.head_dim, hidden), "linear", columns(heads))
+    """h*d*(n + 2kv) + n*d*h, with biases, gates, key and query norms, sinks where the kind has them."""
+    value_dim = a.value_dim or a.head_dim
+    query_dim = a.head_dim * (2 if a.gated else 1)
+    projections = [("q", a.num_heads, query_dim), ("k", a.num_kv_heads, a.head_dim), ("v", a.num_kv_heads, value_dim)]
+    for name, heads, dim in projections[: 2 if a.shares_values else 3]:
+        yield scope.tensor(f"self_attn.{name}_proj.weight", (heads * dim, hidden), "linear", columns(heads))
         if a.qkv_bias:
-            yield scope.tensor(f"self_attn.{name}_proj.bias", (heads * a.head_dim,), "plain", columns(heads))
-    yield scope.tensor("self_attn.o_proj.weight", (hidden, a.num_heads * a.head_dim), "linear", rows(a.num_heads))
+            yield scope.tensor(f"self_attn.{name}_proj.bias", (heads * dim,), "plain", columns(heads))
+    yield scope.tensor("self_attn.o_proj.weight", (hidden, a.num_heads * value_dim), "linear", rows(a.num_heads))
     if a.output_bias:
         yield scope.tensor("self_attn.o_proj.bias", (hidden,), "plain")
     if a.qk_norm:
-        yield scope.tensor("self_attn.q_norm.weight", (a.head_dim,), "plain")
-        yield scope.tensor("self_attn.k_norm.weight", (a.head_dim,), "plain")
+        for name, heads in (("q", a.num_heads), ("k", a.num_kv_heads)):
+            width = heads * a.head_dim if a.wide_norm else a.head_dim
+            yield scope.tensor(f"self_attn.{name}_norm.weight", (width,), "plain", columns(heads) if a.wide_norm else WHOLE)
     if a.sinks:
         yield scope.tensor("self_attn.sinks", (a.num_heads,), "plain", columns(a.num_heads))
+    if a.cross:
+        yield scope.tensor("cross_attn_attn_gate", (1,), "plain")
+        yield scope.tensor("cross_attn_mlp_gate", (1,), "plain")
+
+
+def _linear(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
+    """Projections in and out, a convolution over the last tokens, decay and step of each head, a norm before the output.
+
+    >>> qwen = Linear(16, 48, 128, 128, 4)
+    >>> sum(t.num_parameters for t in attention_tensors(qwen, 5120, Scope((0,), Storage(BF16, BF16, BF16))))
+    115876064
+    """
+    keys, values, heads = a.key_width, a.value_width, a.num_value_heads
+    name = "linear_attn."
+    match a.variant:
+        case "gdn":
+            for key, width in (("q", keys), ("k", keys), ("v", values), ("z", values)):
+                yield scope.tensor(f"{name}in_proj_{key}.weight", (width, hidden), "linear", columns(a.num_key_heads))
+            for key in ("b", "a"):  # two rows a head are not worth quantising: formats leave them out
+                yield scope.tensor(f"{name}in_proj_{key}.weight", (heads, hidden), "plain", columns(heads))
+            yield scope.tensor(f"{name}conv1d.weight", (a.conv_width, 1, a.conv_kernel), "plain", columns(a.num_key_heads))
+            yield scope.tensor(f"{name}dt_bias", (heads,), "plain", columns(heads))
+            yield scope.tensor(f"{name}A_log", (heads,), "plain", columns(heads))
+            yield scope.tensor(f"{name}norm.weight", (a.value_head_dim,), "plain")
+            yield scope.tensor(f"{name}out_proj.weight", (hidden, values), "linear", rows(heads))
+        case "mamba2":
+            width = values + a.conv_width + heads
+            yield scope.tensor("mamba.in_proj.weight", (width, hidden), "linear", columns(heads))
+            yield scope.tensor("mamba.conv1d.weight", (a.conv_width, 1, a.conv_kernel), "plain", columns(heads))
+            if a.conv_bias:
+                yield scope.tensor("mamba.conv1d.bias", (a.conv_width,), "plain", columns(heads))
+            for key in ("A_log", "D", "dt_bias"):
+                yield scope.tensor(f"mamba.{key}", (heads,), "plain", columns(heads))
+            yield scope.tensor("mamba.norm.weight", (values,), "plain", columns(heads))
+            yield scope.tensor("mamba.out_proj.weight", (hidden, values), "linear", rows(heads))
+        case "short_conv":
+            yield scope.tensor("conv.in_proj.weight", (3 * values, hidden), "linear", columns(values))
+            yield scope.tensor("conv.conv.weight", (values, 1, a.conv_kernel), "plain", columns(values))
+            if a.conv_bias:
+                yield scope.tensor("conv.conv.bias", (values,), "plain", columns(values))
+            yield scope.tensor("conv.out_proj.weight", (hidden, values), "linear", rows(values))
+        case _:
+            assert_never(a.variant)
 
 
 def _mla(a: MLA, hidden: int, scope: Scope) -> Iterator[Tensor]:
@@ -177,6 +237,8 @@ def ffn_tensors(ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: s
         case Dense():
             names = ("gate_proj", "up_proj") if ffn.gated else ("up_proj",)
             width = ffn.intermediate_size
+            if not width:
+                return
             for part in names:
                 yield scope.tensor(f"{name}{part}.weight", (width, hidden), "linear", columns(width))
                 if ffn.bias:
@@ -194,37 +256,60 @@ def ffn_tensors(ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: s
             elif ffn.router_biases:
                 bias = f"{name}gate.e_score_correction_bias"
                 yield scope.tensor(bias, (experts,), F32, repeat=ffn.router_biases)
-            for part in ("gate_proj", "up_proj"):
-                yield scope.tensor(f"{name}experts.{part}.weight", (width, hidden), "expert", columns(width), experts)
-            yield scope.tensor(f"{name}experts.down_proj.weight", (hidden, width), "expert", rows(width), experts)
+            inner = ffn.latent_width or hidden
+            if ffn.latent_width:
+                yield scope.tensor(f"{name}fc1_latent_proj.weight", (inner, hidden), "linear")
+                yield scope.tensor(f"{name}fc2_latent_proj.weight", (hidden, inner), "linear")
+            for part in ("gate_proj", "up_proj") if ffn.gated else ("up_proj",):
+                yield scope.tensor(f"{name}experts.{part}.weight", (width, inner), "expert", columns(width), experts)
+            yield scope.tensor(f"{name}experts.down_proj.weight", (inner, width), "expert", rows(width), experts)
             if ffn.expert_bias:
                 for part, out in (("gate_proj", width), ("up_proj", width), ("down_proj", hidden)):
                     cut = columns(width) if out == width and part != "down_proj" else WHOLE
                     biases = scope.tensor(f"{name}experts.{part}.bias", (out,), scope.stored.plain, cut, experts)
                     yield biases._replace(role="expert")
             if ffn.shared_width:
-                shared = Dense(ffn.shared_width)
-                yield from ffn_tensors(shared, hidden, vocab, scope, f"{name}shared_experts.")
+                shared = Dense(ffn.shared_width, gated=ffn.gated)
+                yield from ffn_tensors(shared, hidden, vocab, scope.within(scope.stored.shared), f"{name}shared_experts.")
+            if ffn.dense_width:
+                yield from ffn_tensors(Dense(ffn.dense_width), hidden, vocab, scope, f"{name}beside.")
             if ffn.shared_gate:
                 yield scope.tensor(f"{name}shared_expert_gate.weight", (1, hidden), "plain")
         case _:
             assert_never(ffn)
 
 
-def block_tensors(
-    layer: Layer, hidden: int, vocab: int, scope: Scope, norms: tuple[str, ...] = ("input", "post_attention")
-) -> Iterator[Tensor]:
+class Norms(NamedTuple):
+    """The norms of a block and whether they have biases (LayerNorm) beside their weights."""
+
+    names: tuple[str, ...] = ("input", "post_attention")
+    bias: bool = False
+    weight: bool = True
+    """False: norms without parameters (OLMo-1)."""
+
+    def tensors(self, hidden: int, scope: Scope) -> Iterator[Tensor]:
+        for name in self.names:
+            if self.weight:
+                yield scope.tensor(f"{name}_layernorm.weight", (hidden,), "plain")
+            if self.bias:
+                yield scope.tensor(f"{name}_layernorm.bias", (hidden,), "plain")
+
+
+PAIR = Norms()
+"""One norm before attention and one before the feed-forward block: most decoders."""
+
+
+def block_tensors(layer: Layer, hidden: int, vocab: int, scope: Scope, norms: Norms = PAIR) -> Iterator[Tensor]:
     """One layer: attention, feed-forward and its norms."""
     yield from attention_tensors(layer.attention, hidden, scope)
     yield from ffn_tensors(layer.ffn, hidden, vocab, scope)
-    for norm in norms:
-        yield scope.tensor(f"{norm}_layernorm.weight", (hidden,), "plain")
+    yield from norms.tensors(hidden, scope)
 
 
-def stack_tensors(layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage) -> Iterator[Tensor]:
+def stack_tensors(layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, norms: Norms = PAIR) -> Iterator[Tensor]:
     """All layers of a plain decoder; equal layers become one group of tensors."""
     for layer, indices in equal_layers(layers):
-        yield from block_tensors(layer, hidden, vocab, Scope(indices, stored))
+        yield from block_tensors(layer, hidden, vocab, Scope(indices, stored), norms)
 
 
 def equal_layers(layers: tuple[Layer, ...]) -> list[tuple[Layer, tuple[int, ...]]]:
@@ -235,9 +320,14 @@ def equal_layers(layers: tuple[Layer, ...]) -> list[tuple[Layer, tuple[int, ...]
     return [(layer, tuple(indices)) for layer, indices in groups.items()]
 
 
-def ends(hidden: int, vocab: int, stored: Storage, tied: bool) -> Iterator[Tensor]:
+def ends(hidden: int, vocab: int, stored: Storage, tied: bool, norms: Norms = PAIR, head_bias: bool = False) -> Iterator[Tensor]:
     """Embedding, last norm, and a head unless the embedding serves as one."""
     yield Tensor(EMBEDDING, (vocab, hidden), stored.plain, VOCABULARY, lookup=True)
-    yield Tensor("model.norm.weight", (hidden,), stored.plain)
+    if norms.weight:
+        yield Tensor("model.norm.weight", (hidden,), stored.plain)
+    if norms.bias:
+        yield Tensor("model.norm.bias", (hidden,), stored.plain)
     if not tied:
-        yield Tensor(HEAD, (vocab, hidden), stored.plain, VOCABULARY)
+        yield Tensor(HEAD, (vocab, hidden), stored.head or stored.plain, VOCABULARY)
+    if head_bias:
+        yield Tensor("lm_head.bias", (vocab,), stored.plain, VOCABULARY)

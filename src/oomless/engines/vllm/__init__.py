@@ -4,6 +4,7 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
+from .. import Count, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
@@ -11,8 +12,11 @@ from .release import LATEST, VERSIONS
 from .weights import placed_weights
 
 NAME = "vLLM"
+COUNTS: Count = "allocated"
+layouts = tensor_parallel_layouts
 
 __all__ = [
+    "COUNTS",
     "LATEST",
     "NAME",
     "VERSIONS",
@@ -20,6 +24,7 @@ __all__ = [
     "budget_lines",
     "cache_layout",
     "host_bytes",
+    "layouts",
     "longest_sequence",
     "max_tokens",
     "needed_bytes",

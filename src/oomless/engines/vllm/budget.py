@@ -16,6 +16,7 @@ from ...run.serving import Layout, Serving
 from ...units import GIB, gib
 from .. import Budget, Stage
 from .release import LATEST, Release, release
+from .weights import runtime_format
 
 FITTED_GRAPHS = 102
 """Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
@@ -51,7 +52,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     now = release(asked.engine_version or LATEST)
     tags = conditions(model, asked, hardware, stage, now)
     charged = [
-        *profile_lines(model, asked, hardware, stage, now, tags),
+        *with_unknown_images(profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now),
         _measured("non_torch", WHAT_NON_TORCH, now, tags),
     ]
     beside = [_measured("context", WHAT_CONTEXT, now, tags)]
@@ -74,7 +75,8 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
     """The conditions of engines.csv that hold here."""
     layout = asked.layout or Layout()
     attention = model.layers[-1].attention
-    together = layout.tp * (layout.dp if layout.enable_expert_parallel else 1)
+    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    together = layout.tp * (layout.dp if experts else 1)  # experts are divided over data-parallel ranks too, so those communicate
     found = {
         "tp": together > 1,
         "tp4": together >= 4,
@@ -87,6 +89,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
         "v4": isinstance(attention, V4 | V41),
         "float32": asked.dtype == "float32",
         "before_hopper": 0 < hardware.card.capability < 9,
+        "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
     }
     return tuple(name for name, holds in found.items() if holds)
 
@@ -107,10 +110,15 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     cublas = int(of("cublas_workspace").value)
     experts = _expert_workspace(model, layout, now, tokens, width)
     persistent = experts if now.since(0, 16) else 0
+    seen = vision_bytes(model, asked, stage, now, width)
     copies = of("forward_hidden_copies", *([] if stage.last else ["passes_on"])).value
-    inner = _widest_inner(model, layout)
-    forward = int(tokens * width * (3 * inner + copies * hidden * model.streams)) + cublas + int(of("forward_extra").value)
+    inner, gates = _widest_inner(model, layout)
+    row_bytes = width * (gates * inner + copies * hidden * model.streams)
+    if quantises_inputs(model, asked):
+        row_bytes += inner  # the input of the last projection in 8 bits, beside itself and what it was made of
+    forward = int(tokens * row_bytes) + cublas + int(of("forward_extra").value)
     forward += experts - persistent
+    persistent += seen
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
     per_logit = of("sampler_bytes_per_logit")
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
@@ -120,13 +128,44 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     source = f"engines/vllm/budget.py profile_lines; {per_logit.source}"
     if stage.last and logits + hidden_states + cublas >= forward:
         rest = hidden_states + cublas + persistent
-        what = "hidden states, cuBLAS workspace" + (", expert workspace" if persistent else "")
+        what = "hidden states, cuBLAS workspace" + (", expert workspace" if persistent > seen else "")
+        what += f", {seen:,} B of images and their tokens" if seen else ""
         return [
             _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source),
             _fitted("activations", WHAT_ACTIVATIONS, rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
         ]
-    formula = f"{tokens} tokens x {width} B x (3 x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
+    formula = f"{tokens} tokens x {width} B x ({gates} x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
     return [_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)]
+
+
+def with_unknown_images(lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release) -> list[Line]:
+    """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up to the budget.
+
+    Measured: 36.6 GiB for Llama-3.2-11B-Vision with 128 sequences on 0.6.6, 4.1 for Qwen2.5-VL-3B on 0.7.
+    """
+    if not now.v0 or not any(tensor.part == "vision" for tensor in model.tensors):
+        return lines
+    *others, last = lines
+    formula = f"{last.formula}; images of the profile run of V0 are not counted"
+    high = max(budget_bytes(asked, hardware) - sum(line.high_bytes for line in others), last.high_bytes)
+    return [*others, last._replace(kind="assumed", high_bytes=high, formula=formula)]
+
+
+def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width: int) -> int:
+    """Images of the profile run and the tokens made of them, which stay while the language model runs: as many as a batch holds.
+
+    v1/core/encoder_cache_manager.py and gpu_model_runner.py profile_run of 0.8.5 to 0.25; 0.33 lets the pixels go.
+
+    >>> from ...model.load import load
+    >>> vision_bytes(load("gemma-3-12b"), Serving(max_num_batched_tokens=8192), Stage(0, 1, 0, 48), release("0.19.0"), 2)
+    217055232
+    """
+    vision = model.vision
+    if vision is None or now.v0 or not stage.first:
+        return 0
+    items = max((asked.max_num_batched_tokens or 0) // vision.item_tokens, 1)
+    values = 0 if now.since(0, 33) else vision.item_values
+    return items * (vision.item_tokens * model.hidden_size + values) * width
 
 
 def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, width: int) -> int:
@@ -141,12 +180,18 @@ def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, w
     return largest
 
 
-def _widest_inner(model: Model, layout: Layout) -> int:
-    """Width of the widest dense or shared feed-forward on a rank."""
-    widths = [0]
+def _widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
+    """Width of the widest dense or shared feed-forward on a rank, and how many of that width live at once: 3 with a gate, else 2."""
+    widths = [(0, 3)]
     for ffn in {layer.ffn for layer in model.layers}:
-        widths.append((ffn.intermediate_size if isinstance(ffn, Dense) else ffn.shared_width) // layout.tp)
+        inner = ffn.intermediate_size if isinstance(ffn, Dense) else max(ffn.shared_width, ffn.dense_width)
+        widths.append((inner // layout.tp, 3 if ffn.gated else 2))
     return max(widths)
+
+
+def quantises_inputs(model: Model, asked: Serving) -> bool:
+    """Whether matrices are multiplied with 8-bit inputs, which are made by the way."""
+    return any(tensor.role == "linear" and runtime_format(tensor, model, asked).bits == 8 for tensor in model.tensors)
 
 
 def graph_sizes(asked: Serving, now: Release) -> int:
@@ -193,6 +238,8 @@ def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> 
     row = facts.constant("vllm", quantity, now.numbers, *tags)
     category: Category = "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
     value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    if "other_vendor" in tags:
+        row, low, high = row._replace(num_runs=0), 0, 2 * high
     kind: Line = Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", "", row.source)
     return kind._replace(formula=f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}")
 

@@ -46,7 +46,7 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
         case GQA():
             if asked.kv_cache_dtype.endswith("_ds_mla"):
                 raise UnsupportedError(f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto")
-            return int(2 * max(attention.num_kv_heads // tp, 1) * attention.head_dim * width)
+            return int(max(attention.num_kv_heads // tp, 1) * attention.cache_dim * width)
         case Sliding():
             return row_bytes(attention.inner, asked, now)
         case DSA():
@@ -75,6 +75,8 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, now)
     check_context_parallel(model, asked)
     block = asked.block_size or 16
+    if any(isinstance(attention, Linear) for attention in attentions):
+        return linear_layout(attentions, block, asked, now)
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
     index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
     counts: dict[Attention, int] = {}
@@ -82,43 +84,102 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         counts[attention] = counts.get(attention, 0) + 1
     for attention, num in counts.items():
         window = attention.window if isinstance(attention, Sliding) and now.since(0, 11) and not now.v0 else 0
+        if isinstance(attention, Sliding) and attention.chunked:
+            window = 0  # groups of several kinds are off for local chunks unless an environment variable asks for them
         key = (row_bytes(attention, asked, now), window)
+        if not key[0]:  # reads another layer's cache
+            continue
         rows[key] = rows.get(key, 0) + num
         index_layers += num if isinstance(attention, DSA) and attention.owns_indexer else 0
     full = {row: num for (row, window), num in rows.items() if not window}
     windows = {key: num for key, num in rows.items() if key[1]}
     token_bytes = sum(row * num for row, num in full.items()) + index_row * index_layers
+    dcp = (asked.layout or Layout()).dcp
+    own_bytes = token_bytes / dcp if dcp > 1 else token_bytes  # each of the ranks keeps every dcp-th token
     fixed = sum(row * num * window for (row, window), num in windows.items())
     formula = " + ".join(
         [f"{num} layers x {row} B" for row, num in full.items()]
         + ([f"{index_layers} indexers x {index_row} B"] if index_layers else [])
         + [f"{num} layers x {row} B up to {window} tokens" for (row, window), num in windows.items()]
     )
+    if dcp > 1:
+        formula = f"({formula}) / {dcp} ranks"
     if not windows:
         page = block * token_bytes
         one = (CacheGroup("all layers", sum(full.values()), block, page),)
-        return CacheLayout(one, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
+        return CacheLayout(one, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
     groups = hybrid_groups(full, windows, block, now)
     page = groups[0].page_bytes
-    return CacheLayout(groups, page, token_bytes, fixed, page, formula, asked.kv_cache_dtype)
+    return CacheLayout(groups, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
 
 
 def hybrid_groups(full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release) -> tuple[CacheGroup, ...]:
-    """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the group's size."""
-    sizes = [*full, *(row for row, _ in windows)]
-    if len(set(sizes)) > 1:
-        raise UnsupportedError("layers with windows and rows of several sizes", "not known for this engine version")
-    buckets = [("full attention", 0, num) for num in full.values()]
-    buckets += [("sliding window", window, num) for (_, window), num in windows.items()]
-    least, most = min(num for *_, num in buckets), max(num for *_, num in buckets)
+    """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the group's size.
+
+    Kinds with smaller rows get larger blocks, so that all pages are equal.
+    """
+    largest = max([*full, *(row for row, _ in windows)])
+    if any(largest % row for row in [*full, *(row for row, _ in windows)]):
+        raise UnsupportedError("layers with windows whose rows do not divide each other", "not known for this engine version")
+    buckets = [("full attention", 0, num, row) for row, num in full.items()]
+    buckets += [("sliding window", window, num, row) for (row, window), num in windows.items()]
+    size = group_size([num for _, _, num, _ in buckets], now)
+    groups = []
+    for what, window, num, row in buckets:
+        groups += [CacheGroup(what, size, block * (largest // row), size * block * largest, window)] * -(-num // size)
+    return tuple(groups)
+
+
+def group_size(counts: list[int], now: Release) -> int:
+    """Layers a group: the rarest kind's number, or the commonest one's where that is near (HYBRID_TOLERANCE).
+
+    >>> group_size([48, 16], release("0.21.0")), group_size([12, 13], release("0.19.0"))
+    (16, 13)
+    """
+    least, most = min(counts), max(counts)
     size = least
     for minor, tolerance in HYBRID_TOLERANCE.items():
         if now.since(0, minor):
             size = most if most < tolerance * least else least
-    groups = []
-    for what, window, num in buckets:
-        groups += [CacheGroup(what, size, block, size * block * sizes[0], window)] * -(-num // size)
-    return tuple(groups)
+    return size
+
+
+def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: Release) -> CacheLayout:
+    """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py _align_hybrid_block_size).
+
+    A block of the cache is made so long that its page holds a state; a state's page is padded to it; a sequence holds one
+    page a layer with a state, and another one where prefix caching keeps the state of its last whole block.
+    """
+    if now.v0 or not now.since(0, 11):
+        raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
+    rows = {row_bytes(each, asked, now) for each in attentions if not isinstance(each, Linear)}
+    states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
+    if len(rows) != 1 or any(isinstance(each, Sliding) for each in attentions):
+        raise UnsupportedError("states beside caches of several sizes", "not known for this engine version")
+    row = rows.pop()
+    aligned = max(block, 16)
+    block = max(block, aligned * -(-max(states) // (aligned * row)))
+    num_full = len(attentions) - len(states)
+    size = group_size([num_full, len(states)], now)
+    page = size * block * row
+    # two logs of 0.21 and 0.24 hold two pages; prefix caching of these models became the default in 0.33
+    pages = (2 if now.since(0, 21) else 1) + int(asked.speculative)
+    groups = [CacheGroup("full attention", size, block, page)] * -(-num_full // size)
+    groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(-len(states) // size)
+    fixed = len(states) * block * row * pages
+    formula = f"{num_full} layers x {row} B + {len(states)} states x {max(states)} B in pages of {block * row} B x {pages}"
+    return CacheLayout(tuple(groups), page, row * num_full, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def state_bytes(linear: Linear, asked: Serving) -> int:
+    """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the recurrent state.
+
+    >>> state_bytes(Linear(16, 48, 128, 128, 4, state_bits=32), Serving(dtype="bfloat16", layout=Layout(tp=2)))   # Qwen3.6-27B
+    1603584
+    """
+    tp, width = (asked.layout or Layout()).tp, DTYPES[asked.dtype].bits // 8
+    conv = linear.conv_width // tp * (linear.conv_kernel - 1) * width
+    return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
 
 
 def check_context_parallel(model: Model, asked: Serving) -> None:
@@ -195,6 +256,8 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
 def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token fits."""
     low, high = 0, asked.max_model_len or 1
+    if release(asked.engine_version or LATEST).since(0, 33):
+        pool_bytes -= layout.need_block_bytes  # the null block
     while low < high:
         middle = (low + high + 1) // 2
         fits = sum(blocks_of_one(layout, middle, asked)) * layout.need_block_bytes <= pool_bytes

@@ -65,7 +65,7 @@ def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: 
     groups, block_bytes, need = pack(list(buckets.values()), now)
     if asked.kv_cache_dtype in ALIGNED_STRIDES:
         block_bytes = need = rounded(block_bytes, ALIGNED_STRIDES[asked.kv_cache_dtype])
-    formula = " + ".join(f"{page.num_layers} x {page.page_bytes} B a block of {page.block_size} ({page.what})" for page in pages)
+    formula = " + ".join(f"{page.what} {page.token_bytes:,.10g} B" for page in pages if page.token_bytes)
     token_bytes, fixed = sum(page.token_bytes for page in pages), sum(page.fixed_bytes for page in pages)
     return CacheLayout(tuple(groups), block_bytes, token_bytes, fixed, need, formula, asked.kv_cache_dtype)
 

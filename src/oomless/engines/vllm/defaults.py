@@ -46,6 +46,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         gpu_memory_utilization=share,
         kv_cache_dtype=cache_dtype,
         block_size=asked.block_size or default_block_size(model, now, hardware),
+        engram="host" if asked.engram == "auto" else asked.engram,
     )
 
 
@@ -61,7 +62,7 @@ def default_length(model: Model) -> int:
         case "yarn" | "deepseek_yarn":
             scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
             return max(scaled, model.max_positions)
-        case "linear" | "dynamic":
+        case "linear" | "dynamic" if not model.family.startswith("gemma3"):  # whose positions are counted after scaling
             return int(model.max_positions * rope.factor)
         case _:
             return model.max_positions

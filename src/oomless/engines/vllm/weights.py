@@ -5,7 +5,8 @@ from math import prod
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
 from ...model.model import EMBEDDING, HEAD, Model, Rope, Tensor
-from ...model.storage import BF16, DTYPES, F32, FP8_TENSOR, Format
+from ...model.quantization import REQUANTISED
+from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB
@@ -41,6 +42,12 @@ FUSED = (
     ("self_attn.v_proj.", "self_attn.qkv_proj."),
     (".gate_proj.", ".gate_up_proj."),
     (".up_proj.", ".gate_up_proj."),
+    ("linear_attn.in_proj_b.", "linear_attn.in_proj_ba."),
+    ("linear_attn.in_proj_a.", "linear_attn.in_proj_ba."),
+    ("linear_attn.in_proj_q.", "linear_attn.in_proj_qkvz."),
+    ("linear_attn.in_proj_k.", "linear_attn.in_proj_qkvz."),
+    ("linear_attn.in_proj_v.", "linear_attn.in_proj_qkvz."),
+    ("linear_attn.in_proj_z.", "linear_attn.in_proj_qkvz."),
     ("attn.wq_a.", "attn.fused_wqa_wkv."),
     ("attn.wkv.", "attn.fused_wqa_wkv."),
     ("compressor.wkv.", "compressor.fused_wkv_wgate."),
@@ -74,6 +81,8 @@ PARTS = (
     ("norm", "norms and small tensors"),
     ("hc_", "hyper-connections"),
     ("attn.", "attention"),
+    ("mamba.", "attention"),
+    ("conv.", "attention"),
     ("mlp.", "feed-forward"),
 )
 
@@ -81,9 +90,11 @@ PARTS = (
 def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
     """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of them."""
     stored = tensor.format
+    wanted = asked.quantization
+    touched = tensor.role != "plain" and (not model.quantization or stored != model.dtype)  # what is left in 16 bit stays
+    if touched and wanted in REQUANTISED and wanted != model.quantization:
+        return REQUANTISED[wanted]
     if stored == model.dtype:
-        if tensor.role != "plain" and asked.quantization == "fp8":
-            return FP8_TENSOR
         return DTYPES[asked.dtype]
     if stored.column_bits and not stored.reorders:  # Marlin keeps the column order only where it means something
         stored = stored._replace(column_bits=0)
@@ -96,11 +107,12 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
     """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
     wanted, card = asked.quantization, hardware.card
     if wanted not in (None, "none", model.quantization):
-        if wanted != "fp8":
+        if wanted not in REQUANTISED:
             raise UnsupportedError(
-                f"--quantization {wanted} on {model.name} is not known", "known: fp8 on loading, or what the checkpoint has"
+                f"--quantization {wanted} on {model.name} is not known",
+                f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
             )
-        if model.quantization:
+        if model.quantization and wanted.startswith("fp8"):
             raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
     method = wanted or model.quantization
     least = LEAST_CAPABILITY.get(method or "", 0)
@@ -111,7 +123,20 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
         )
 
 
-LEAST_CAPABILITY = {"fp8": 8.0, "compressed-tensors": 7.5, "gptq": 7.0, "awq": 7.5, "mxfp4": 8.0}
+LEAST_CAPABILITY = {
+    "fp8": 8.0,
+    "fp8-dynamic": 8.0,
+    "compressed-tensors": 7.5,
+    "w8a8": 7.5,
+    "w4a16": 7.5,
+    "gptq": 7.0,
+    "auto-round": 7.0,
+    "awq": 7.5,
+    "bitsandbytes": 7.0,
+    "mxfp4": 8.0,
+    "nvfp4": 8.0,
+    "modelopt": 8.0,
+}
 """get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""
 
 
@@ -149,9 +174,10 @@ def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) 
         case "row":
             if units % tp == 0:
                 return (*shape[:-1], shape[-1] // tp), repeat
+    what = "heads" if "attn" in tensor.name else "columns"
     raise UsageError(
-        f"{tensor.name.replace('.{}', '')}: {units} pieces do not divide over {tp} ranks",
-        "choose a --tp that divides both",
+        f"--tp {tp} does not divide the {units} {what} of {tensor.name.replace('model.layers.{}.', '').removesuffix('.weight')}",
+        "choose a size that divides them",
     )
 
 
@@ -172,6 +198,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     now = release(asked.engine_version or LATEST)
     check_quantization(model, asked, hardware)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
+    alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage, now)
         if layers is None:
@@ -181,10 +208,20 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         name = fused_name(tensor.name, now)
         if name.endswith("qkv_proj.weight") and (tensor.name, layers) not in groups and not _has_kv(model, tensor):
             name = tensor.name  # MLA without q_lora: its q_proj stands alone
-        groups.setdefault((name, layers), []).append((shape, form, repeat))
+        if name == tensor.name and (name, layers) in groups:  # layers of a tower that the model's list calls alike
+            alone.append((name, layers, [(shape, form, repeat)]))
+        else:
+            groups.setdefault((name, layers), []).append((shape, form, repeat))
     placed: list[Placed] = []
-    for (name, layers), members in groups.items():
-        placed += _allocations(name, layers, members)
+    for name, layers, members in [*((*key, members) for key, members in groups.items()), *alone]:
+        if model.family == "gpt_oss" and model.quantization == "mxfp4" and "experts.w" in name:
+            shape, _, repeat = members[0]
+            shape = (sum(member[0][0] for member in members), *shape[1:])
+            from .mxfp4 import placed_experts  # rules of one family
+
+            placed += placed_experts(part_of(name), name, layers, shape, repeat, hardware, now)
+        else:
+            placed += _allocations(name, layers, members)
     return placed + extra_tensors(model, asked, hardware, stage, now)
 
 
@@ -300,7 +337,7 @@ def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) 
 
 def rope_tables(model: Model) -> tuple[Rope, ...]:
     """Distinct tables: equal parameters share one."""
-    return tuple(dict.fromkeys(model.ropes))
+    return tuple(dict.fromkeys(rope for rope in model.ropes if rope.dim))
 
 
 def rope_positions(rope: Rope) -> int:
@@ -314,5 +351,9 @@ def rope_positions(rope: Rope) -> int:
             return int((rope.original_max_positions or rope.max_positions) * rope.factor)
         case "linear" | "dynamic":
             return int(rope.max_positions * rope.factor)
+        case "mrope":
+            return 4 * rope.max_positions
+        case "longrope":
+            return rope.original_max_positions + rope.max_positions
         case _:
             return rope.max_positions

@@ -25,6 +25,62 @@ FAMILIES = {
     "glm4_moe": "glm",
     "glm_moe_dsa": "glm",
     "gpt_oss": "gpt_oss",
+    "gemma": "gemma",
+    "gemma2": "gemma",
+    "gemma3": "gemma",
+    "gemma3_text": "gemma",
+    "apertus": "plain",
+    "arcee": "plain",
+    "baichuan": "plain",
+    "cohere": "plain",
+    "cohere2": "plain",
+    "ernie4_5": "plain",
+    "exaone4": "plain",
+    "glm": "plain",
+    "glm4": "plain",
+    "granite": "plain",
+    "hunyuan_v1_dense": "plain",
+    "internlm2": "plain",
+    "internlm3": "plain",
+    "ministral3": "plain",
+    "olmo2": "plain",
+    "olmo3": "plain",
+    "phi": "plain",
+    "phi3": "plain",
+    "seed_oss": "plain",
+    "smollm3": "plain",
+    "stablelm": "plain",
+    "starcoder2": "plain",
+    "llama4": "llama4",
+    "mistral3": "mistral3",
+    "mllama": "mllama",
+    "kimi_vl": "kimi",
+    "kimi_k25": "kimi",
+    "qwen2_vl": "qwen_vl",
+    "qwen2_5_vl": "qwen_vl",
+    "qwen3_vl": "qwen_vl",
+    "qwen3_vl_moe": "qwen_vl",
+    "qwen3_next": "qwen_hybrid",
+    "qwen3_5": "qwen_hybrid",
+    "qwen3_5_text": "qwen_hybrid",
+    "qwen3_5_moe": "qwen_hybrid",
+    "qwen3_5_moe_text": "qwen_hybrid",
+    "glm4_moe_lite": "deepseek",
+    "gpt2": "early",
+    "gpt_neox": "early",
+    "opt": "early",
+    "falcon": "early",
+    "llava": "llava",
+    "llava_next": "llava",
+    "granitemoehybrid": "hybrid",
+    "lfm2": "hybrid",
+    "nemotron_h": "hybrid",
+    "granitemoe": "moe",
+    "phimoe": "moe",
+    "minimax_m2": "moe",
+    "mimo": "mimo",
+    "mimo_v2_flash": "mimo",
+    "gemma4": "gemma4",
     "deepseek_vl_v2": "multimodal",
     "multi_modality": "multimodal",
 }
@@ -48,4 +104,13 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     if unread:
         listed = ", ".join(unread)
         model = model._replace(warnings=(*model.warnings, f"keys not understood, which may change memory: {listed}"))
+    return model
+
+
+def read_nested(config: Config, name: str) -> Model:
+    """The model of a config inside of another one, which shares its faults; the caller reports its unread keys."""
+    model_type = config.word("model_type")
+    if model_type not in FAMILIES:
+        raise UnsupportedError(f"{config.where}: model_type {model_type!r} is not known", "oomless models --families")
+    model: Model = import_module(f".{FAMILIES[model_type]}", __name__).read(config, name)
     return model

@@ -60,6 +60,7 @@ def read_attention(config: Config) -> tuple[Attention, int]:
             config.size(key, 0, least=0)  # present and without meaning where MLA is off
         return GQA(heads, kv_heads, hidden // heads or 1), hidden // heads or 1
     config.size("num_key_value_heads", heads)  # stored and without meaning: MLA has one latent for all heads
+    config.number("partial_rotary_factor", 1.0)  # of the rotary part, which is rotated whole
     mla = MLA(
         heads,
         config.size("q_lora_rank", 0, least=0),

@@ -17,6 +17,8 @@ def read(config: Config, name: str) -> Model:
     sparse = config.word("model_type") == "glm_moe_dsa"
     attentions, rope_dim = read_latent(config, num_layers) if sparse else read_grouped(config, num_layers)
     num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
+    if config.size("moe_layer_freq", 1) != 1:
+        config.fault("moe_layer_freq other than 1 is not known in any release")
     for key in ("mlp_layer_types", "qk_head_dim", "head_dim"):
         config.has(key)
     dense: FeedForward = Dense(config.size("intermediate_size"))

@@ -3,8 +3,8 @@
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
-from ..model import Layer, Model
-from ..weights import ends, stack_tensors
+from ..model import Layer, Model, Rope
+from ..weights import PAIR, Norms, ends, stack_tensors
 from .shared import read_rope, read_storage
 
 
@@ -53,16 +53,27 @@ def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attent
     return [Sliding(attention, window) if layer >= first else attention for layer in range(num_layers)]
 
 
-def decoder(config: Config, name: str, layers: tuple[Layer, ...]) -> Model:
-    """The model around its layers: embedding, head, rotary table."""
+def decoder(
+    config: Config,
+    name: str,
+    layers: tuple[Layer, ...],
+    *,
+    norms: Norms = PAIR,
+    ropes: tuple[Rope, ...] | None = None,
+    tied: bool = False,
+    head_bias: bool = False,
+) -> Model:
+    """The model around its layers: embedding, head, rotary table. `tied` is the default of the family's class."""
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     max_positions = config.size("max_position_embeddings")
     stored, quantization = read_storage(config)
-    tied = config.flag("tie_word_embeddings", False)
+    tied = config.flag("tie_word_embeddings", tied)
+    if ropes is None:
+        first = layers[0].attention
+        inner = first.inner if isinstance(first, Sliding) else first
+        assert isinstance(inner, GQA)
+        ropes = (read_rope(config, inner.head_dim, max_positions),)
     config.check()
-    first = layers[0].attention
-    inner = first.inner if isinstance(first, Sliding) else first
-    assert isinstance(inner, GQA)
     return Model(
         name=name,
         family=config.word("model_type"),
@@ -72,7 +83,7 @@ def decoder(config: Config, name: str, layers: tuple[Layer, ...]) -> Model:
         dtype=stored.plain,
         quantization=quantization,
         layers=layers,
-        tensors=(*ends(hidden, vocab, stored, tied), *stack_tensors(layers, hidden, vocab, stored)),
-        ropes=(read_rope(config, inner.head_dim, max_positions),),
+        tensors=(*ends(hidden, vocab, stored, tied, norms, head_bias), *stack_tensors(layers, hidden, vocab, stored, norms)),
+        ropes=ropes,
         tied=tied,
     )

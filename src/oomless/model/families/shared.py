@@ -27,17 +27,61 @@ def read_storage(config: Config) -> tuple[Storage, str]:
     return quantization.read_storage(config, read_dtype(config))
 
 
-def read_rope(config: Config, dim: int, max_positions: int) -> Rope:
-    """The rotary embedding: its scaling decides how many positions an engine tabulates."""
+def read_rope(config: Config, dim: int, max_positions: int, layer_type: str = "", theta: float = 10000.0) -> Rope:
+    """The rotary embedding: its scaling decides how many positions an engine tabulates.
+
+    `rope_parameters` may hold one section a layer type; `theta` is the default of the model's class.
+    """
     scaling = config.section("rope_scaling")
     if not scaling.values:
         scaling = config.section("rope_parameters")
+    if layer_type and isinstance(scaling.values.get(layer_type), dict):
+        scaling = scaling.section(layer_type)
     kind = scaling.word("rope_type" if "rope_type" in scaling.values else "type", "default")
+    if "mrope_section" in scaling.values and kind in ("mrope", "default"):
+        kind = "mrope"  # positions of time, height and width: configs call the scaling default
+    kind = {"su": "longrope"}.get(kind, kind)
+    original = scaling.size("original_max_position_embeddings", 0, least=0)
+    if kind == "longrope" and not original:  # Phi-3 keeps it outside of the section
+        original = config.size("original_max_position_embeddings", max_positions)
     return Rope(
         dim,
-        config.number("rope_theta", scaling.number("rope_theta", 10000.0)),
+        config.number("rope_theta", scaling.number("rope_theta", theta)),
         max_positions,
         kind,
         scaling.number("factor", 1.0),
-        scaling.size("original_max_position_embeddings", 0, least=0),
+        original,
+    )
+
+
+def rotary_dim(config: Config, head_dim: int, default: float = 1.0) -> int:
+    """The part of a head that is rotated."""
+    nested = config.section("rope_scaling" if config.values.get("rope_scaling") else "rope_parameters")
+    share = config.number("partial_rotary_factor", nested.number("partial_rotary_factor", default))
+    return max(int(head_dim * share), 1)
+
+
+def with_outer(config: Config, key: str) -> Config:
+    """The config of the language model inside of another one, with dtype, quantisation and tying of the outer where it has none."""
+    inner = config.section(key)
+    config.check()
+    if not inner.values:
+        config.fault(f"{key} is missing")
+        config.check()
+    for shared in ("torch_dtype", "dtype", "quantization_config", "tie_word_embeddings"):
+        config.used.add(shared)
+        if inner.values.get(shared) is None and config.values.get(shared) is not None:
+            inner.values = {**inner.values, shared: config.values[shared]}
+    if inner.values.get("torch_dtype") is None and inner.values.get("dtype") is None:
+        vision = config.values.get("vision_config")
+        if isinstance(vision, dict) and vision.get("torch_dtype"):
+            inner.values = {**inner.values, "torch_dtype": vision["torch_dtype"]}
+    return inner
+
+
+def unread_inside(inner: Config) -> tuple[str, ...]:
+    """The warning about keys of a nested config that no reader knows, if there are any."""
+    unread = inner.unread()
+    return (
+        (f"keys not understood, which may change memory: {', '.join(unread)} ({inner.where.rpartition(': ')[2]})",) if unread else ()
     )

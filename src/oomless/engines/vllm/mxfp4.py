@@ -1,0 +1,91 @@
+"""What vLLM makes of gpt-oss's experts: widths rounded up for a kernel, scales in the kernel's own order, biases in F32.
+
+quantization/mxfp4.py and fused_moe/oracle/mxfp4.py of 0.11 to 0.33; third_party/triton_kernels (tensor_details/layout_details)
+of 0.16 to 0.33. The kernel follows from the card: Triton on Hopper, TRTLLM on Blackwell, Marlin before Hopper and on RTX Blackwell.
+"""
+
+from typing import Literal, NamedTuple
+
+from ...run.hardware import Hardware
+from .. import Placed
+from .release import Release
+
+Kernel = Literal["triton", "trtllm", "marlin"]
+BLOCK = 32
+"""Values that share a scale of one byte."""
+
+
+class Padding(NamedTuple):
+    """Multiples to which a rank's width of an expert and the hidden size are rounded, and bytes of an entry of a bias."""
+
+    inner: int
+    hidden: int
+    bias_bytes: int
+
+
+def kernel(hardware: Hardware, now: Release) -> Kernel:
+    """The kernel that a release takes for a card; an unknown card counts as Hopper."""
+    capability = hardware.card.capability
+    if 0 < capability < 9 or (capability >= 11 and now.since(0, 12)):
+        return "marlin"
+    return "trtllm" if 10 <= capability < 11 else "triton"
+
+
+def padding(chosen: Kernel, now: Release) -> Padding:
+    """The table of mxfp4_round_up_hidden_size_and_intermediate_size."""
+    match chosen:
+        case "marlin":
+            return Padding(128, 256, 2)
+        case "trtllm":
+            return Padding(128 if now.since(0, 33) else 256, 256, 4)
+        case "triton":
+            return Padding(64, 1, 4)
+
+
+def up(number: int, multiple: int) -> int:
+    """The next multiple.
+
+    >>> up(1440, 64), up(2880, 256)
+    (1472, 3072)
+    """
+    return -(-number // multiple) * multiple
+
+
+def placed_experts(
+    part: str, name: str, layers: tuple[int, ...], shape: tuple[int, ...], repeat: int, hardware: Hardware, now: Release
+) -> list[Placed]:
+    """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts of a layer in one.
+
+    Triton on Hopper: the swizzled scales pad their rows to 256, and until 0.25 the loaded scales stay beside them. Releases
+    with the triton_kernels of 0.19 to 0.21 also pad the packed values to 64 bytes. Measured: gpt-oss-20b 13.47 GiB on one
+    H100 and 7.01 on two (0.19), 120b 64.38.
+    """
+    chosen = kernel(hardware, now)
+    pad = padding(chosen, now)
+    first = "w13_" in name
+    halves = 2 if first else 1
+    if len(shape) == 1:
+        width = halves * up(shape[0] // halves, pad.inner if first else pad.hidden)
+        return [Placed(part, name, repeat * width * pad.bias_bytes, 1, layers)]
+    num_rows, num_columns = shape
+    num_rows = halves * up(num_rows // halves, pad.inner if first else pad.hidden)
+    num_columns = up(num_columns, pad.hidden if first else pad.inner)
+    packed, scales = num_columns // 2, num_columns // BLOCK
+    loaded = repeat * num_rows * scales
+    swizzled = chosen == "triton" and now.since(0, 11)
+    if not swizzled:
+        return [
+            Placed(part, name, repeat * num_rows * packed, 1, layers),
+            Placed(part, f"{name} scales", loaded, 1, layers),
+        ]
+    value_rows = num_rows
+    if now.since(0, 19) and not now.since(0, 25):
+        value_rows, packed = up(num_rows, 64), up(packed, 64)
+    placed = [
+        Placed(part, name, repeat * value_rows * packed, 1, layers),
+        Placed(part, f"{name} scales, swizzled", repeat * up(num_rows, 256) * up(scales, 2), 1, layers),
+    ]
+    if not now.since(0, 25):
+        note = "dropped after swizzling only from 0.25 on"
+        placed.append(Placed(part, f"{name} scales as loaded", loaded, 1, layers, note))
+    return placed

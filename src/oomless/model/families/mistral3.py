@@ -1,0 +1,44 @@
+"""Mistral 3 with eyes: a Mistral or Ministral decoder, Pixtral's tower, a projector that merges four patches into a token."""
+
+from ..config import MAX_LAYERS, Config
+from ..model import Model, Vision
+from .shared import unread_inside, with_outer
+from .vision import Tower
+
+
+def read(config: Config, name: str) -> Model:
+    """The decoder under text_config, and the tower."""
+    from . import read_nested
+
+    text = with_outer(config, "text_config")
+    model = read_nested(text, name)
+    vision = config.section("vision_config")
+    merge = config.size("spatial_merge_size", 2)
+    for key in ("projector_hidden_act", "vision_feature_layer", "image_token_index"):
+        config.has(key)
+    width, hidden = vision.size("hidden_size"), model.hidden_size
+    patch, image = vision.size("patch_size"), vision.size("image_size")
+    tower = Tower(width)
+    tower.add("patch_conv.weight", (width, vision.size("num_channels", 3), patch, patch))
+    tower.norm("ln_pre", width, bias=False)
+    tower.blocks(
+        vision.size("num_hidden_layers", most=MAX_LAYERS),
+        vision.size("intermediate_size"),
+        vision.size("num_attention_heads"),
+        bias=False,
+        gated=True,
+        norm_bias=False,
+    )
+    bias = config.flag("multimodal_projector_bias", False)
+    tower.norm("projector.norm", width, bias=False)
+    tower.linear("projector.patch_merger", width, width * merge * merge, bias=False)
+    tower.linear("projector.linear_1", hidden, width, bias=bias)
+    tower.linear("projector.linear_2", hidden, hidden, bias=bias)
+    config.check()
+    side = image // (patch * merge)
+    return model._replace(
+        family="mistral3",
+        tensors=(*model.tensors, *tower.tensors),
+        vision=Vision(side * side, 3 * image * image),
+        warnings=(*model.warnings, *unread_inside(text)),
+    )

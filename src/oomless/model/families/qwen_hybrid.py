@@ -1,0 +1,119 @@
+"""Qwen3-Next and Qwen3.5: three of four layers keep a state (gated delta rule), the fourth is gated attention; an MTP layer."""
+
+from collections.abc import Iterator
+
+from ..attention import GQA, Attention, Linear
+from ..config import MAX_LAYERS, Config
+from ..feedforward import Dense, FeedForward, MoE
+from ..model import Layer, Model, Tensor
+from ..storage import DTYPES, Format
+from ..weights import Scope, Storage, block_tensors
+from .llama import decoder
+from .qwen_vl import largest_image, read_tower, with_axes
+from .shared import read_rope, read_storage, rotary_dim, unread_inside, with_outer
+
+
+def read(config: Config, name: str) -> Model:
+    """Qwen3-Next is text alone; Qwen3.5 has its text under text_config and a tower."""
+    family = config.word("model_type")
+    if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
+        return read_text(config, name)
+    for key in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "language_model_only"):
+        config.has(key)
+    text = with_outer(config, "text_config")
+    model = read_text(text, name)
+    vision = config.section("vision_config")
+    tower = read_tower(vision, model.dtype)
+    config.check()
+    return model._replace(
+        family=family,
+        ropes=with_axes(model.ropes),
+        tensors=(*model.tensors, *tower.tensors),
+        vision=largest_image(vision, 1 << 24),
+        warnings=(*model.warnings, *unread_inside(text)),
+    )
+
+
+def read_text(config: Config, name: str) -> Model:
+    """The decoder; each layer's kind by layer_types, or every full_attention_interval-th full."""
+    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    max_positions = config.size("max_position_embeddings")
+    full, linear = read_full(config), read_linear(config)
+    interval = config.size("full_attention_interval", 4)
+    kinds = config.values.get("layer_types") if config.has("layer_types") else None
+    if kinds is None:
+        kinds = ["full_attention" if (layer + 1) % interval == 0 else "linear_attention" for layer in range(num_layers)]
+    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "linear_attention"}:
+        config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
+        kinds = ["full_attention"] * num_layers
+    ffn = read_ffn(config)
+    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds[:num_layers]]
+    layers = tuple(Layer(each, ffn) for each in attentions)
+    rope = read_rope(config, rotary_dim(config, full.head_dim, 0.25), max_positions)
+    num_mtp = config.size("mtp_num_hidden_layers", 0, least=0, most=MAX_LAYERS)
+    if config.flag("mtp_use_dedicated_embeddings", False):
+        config.fault("mtp_use_dedicated_embeddings is on, which no published config has")
+    config.word("output_gate_type", "swish")
+    model = decoder(config, name, layers, ropes=(rope,))
+    draft = (Layer(full, ffn),) * num_mtp
+    stored, _ = read_storage(config)
+    return model._replace(draft=draft, tensors=(*model.tensors, *mtp_tensors(draft, model, stored)))
+
+
+def read_full(config: Config) -> GQA:
+    """Gated grouped-query attention with norms on queries and keys."""
+    config.flag("attn_output_gate", True)
+    return GQA(
+        config.size("num_attention_heads"),
+        config.size("num_key_value_heads"),
+        config.size("head_dim"),
+        qkv_bias=config.flag("attention_bias", False),
+        qk_norm=True,
+        gated=True,
+    )
+
+
+def read_linear(config: Config) -> Linear:
+    """The gated delta rule's heads. Qwen3.5 keeps its state in F32 whatever the model's type; Qwen3-Next follows the model."""
+    state = config.word("mamba_ssm_dtype", "")
+    if state and state not in DTYPES:
+        config.fault(f"mamba_ssm_dtype is {state!r}, not one of {', '.join(DTYPES)}")
+    return Linear(
+        config.size("linear_num_key_heads"),
+        config.size("linear_num_value_heads"),
+        config.size("linear_key_head_dim"),
+        config.size("linear_value_head_dim"),
+        config.size("linear_conv_kernel_dim"),
+        state_bits=DTYPES[state].bits if state in DTYPES else 0,
+    )
+
+
+def read_ffn(config: Config) -> FeedForward:
+    """Experts with one gated shared expert, or a dense block."""
+    if not config.has("num_experts"):
+        return Dense(config.size("intermediate_size"))
+    config.has("intermediate_size")
+    if config.size("decoder_sparse_step", 1) != 1 or config.values.get("mlp_only_layers"):
+        config.fault("dense layers between layers with experts are not known in any release")
+    shared = config.size("shared_expert_intermediate_size", 0, least=0)
+    return MoE(
+        config.size("num_experts"),
+        config.size("num_experts_per_tok"),
+        config.size("moe_intermediate_size"),
+        shared,
+        shared_gate=bool(shared),
+    )
+
+
+def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
+    """The MTP layer: one full-attention block, fc (2h x h), three norms; published quantised checkpoints leave it in 16 bit."""
+    if not draft:
+        return
+    first, hidden = len(model.layers), model.hidden_size
+    block: Format = stored.linear if model.quantization == "fp8" else stored.plain
+    whole = Storage(stored.plain, block, stored.expert if model.quantization == "fp8" else stored.plain)
+    scope = Scope(tuple(range(first, first + len(draft))), whole, "mtp.layers.{}.", "mtp")
+    yield from block_tensors(draft[0], hidden, model.vocab_size, scope)
+    yield scope.tensor("fc.weight", (hidden, 2 * hidden), "plain")
+    for norm in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm"):
+        yield scope.tensor(f"{norm}.weight", (hidden,), "plain")

@@ -1,0 +1,261 @@
+"""A Model as a GGUF file: the tensors that llama.cpp's converter makes of ours, their types by file type, the size of the file.
+
+And back: the Model that a file's header describes, with the types that it really has.
+"""
+
+import re
+from collections.abc import Iterator
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+from ..errors import OomlessError, UnsupportedError
+from .attention import DSA, GQA, MLA, Sliding
+from .families import build
+from .feedforward import MoE
+from .gguf import Array, GGUFFile, GGUFTensor
+from .gguf_types import FILE_TYPES, TYPES, Facts, file_type, mix_type
+from .model import Model, Tensor
+from .storage import F32, Shape
+
+KvB = Literal["split", "whole", "both"]
+"""How a file keeps MLA's kv_b: in k_b and v_b (llama.cpp#12801, April 2025), whole (before), or both (ik_llama.cpp then)."""
+
+ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+BLOCK = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate": "ffn_gate_inp"}
+BLOCK |= {f"self_attn.{part}_proj": f"attn_{part}" for part in ("q", "k", "v", "q_a", "q_b", "kv_b", "k_b", "v_b")}
+BLOCK |= {f"self_attn.{part}_norm": f"attn_{part}_norm" for part in ("q", "k")} | {"self_attn.o_proj": "attn_output"}
+BLOCK |= {"self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.kv_a_layernorm": "attn_kv_a_norm"}
+BLOCK |= {"self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+for _part in ("gate", "up", "down"):
+    BLOCK |= {f"mlp.{_part}_proj": f"ffn_{_part}", f"mlp.experts.{_part}_proj": f"ffn_{_part}_exps"}
+    BLOCK[f"mlp.shared_experts.{_part}_proj"] = f"ffn_{_part}_shexp"
+BLOCK |= {f"self_attn.indexer.{ours}": f"indexer.{theirs}" for ours, theirs in (("wq_b", "attn_q_b"), ("wk", "attn_k"))}
+BLOCK |= {"self_attn.indexer.k_norm": "indexer.k_norm", "self_attn.indexer.weights_proj": "indexer.proj"}
+BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "embed_tokens")}
+BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
+WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
+KEEPS_MTP = frozenset(["glm4_moe"])
+"""Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
+METADATA_BYTES_PER_TOKEN = 40
+"""Text, type and merge of a token: 12 + n and 8 + n + 1 bytes, n in UTF-8 of the byte alphabet, averaged over the vocabularies of
+DeepSeek-V3 (40.5), Qwen2 (39.1), Llama-3 (37.7), Llama-4 (41.6). SentencePiece vocabularies need about 23: 0.6 MB less for 32,000."""
+
+
+class Piece(NamedTuple):
+    """One tensor of a GGUF file, and the group of ours that it belongs to."""
+
+    name: str
+    shape: Shape
+    layer: int
+    """-1: outside of the layers."""
+    group: Tensor
+
+
+def pieces(model: Model, kv_b: KvB = "split") -> list[Piece]:
+    """The tensors of the model's GGUF file, in the order in which llama-quantize meets them. Vision parts have files of their own.
+
+    >>> from .load import load
+    >>> len(pieces(load("deepseek-r1"))), len(pieces(load("deepseek-r1"), "whole"))
+    (1086, 1025)
+    """
+    groups = [group for tensor in model.tensors for group in _groups(model, tensor, kv_b)]
+    if model.ropes and model.ropes[0].scaling == "llama3":  # the converter stores the factors of its frequencies
+        groups.append(Tensor("rope_freqs.weight", (model.ropes[0].dim // 2,), F32))
+    found = []
+    for group in groups:
+        shape = (group.repeat, *group.shape) if group.role == "expert" else group.shape
+        found += [Piece(_theirs(group, layer), shape, layer, group) for layer in group.layers or (-1,)]
+    return sorted(found, key=lambda piece: (piece.layer, piece.name))
+
+
+def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
+    """The tensor as the file groups it: one of ours, or kv_b in two."""
+    if tensor.part != "main" and not (tensor.part == "mtp" and model.family in KEEPS_MTP):
+        return
+    if not tensor.name.endswith("kv_b_proj.weight") or kv_b != "split":
+        yield tensor
+    if tensor.name.endswith("kv_b_proj.weight") and kv_b != "whole":
+        attention = model.layers[tensor.layers[0]].attention
+        mla = attention.mla if isinstance(attention, DSA) else attention
+        assert isinstance(mla, MLA)
+        for part, shape in (("k_b", (mla.kv_lora_rank, mla.qk_nope_head_dim)), ("v_b", (mla.v_head_dim, mla.kv_lora_rank))):
+            yield tensor._replace(name=tensor.name.replace("kv_b", part), shape=(mla.num_heads, *shape))
+
+
+def _theirs(group: Tensor, layer: int) -> str:
+    """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is refused."""
+    stem, _, suffix = group.name.removeprefix("model.layers.{}.").rpartition(".")
+    if layer < 0:
+        return f"{ENDS.get(stem, stem)}.{suffix}"
+    if f"{stem}.{suffix}" in WHOLE_NAMES:
+        return f"blk.{layer}.{WHOLE_NAMES[f'{stem}.{suffix}']}"
+    if stem not in BLOCK and len(group.shape) > 1:
+        raise UnsupportedError(f"{group.name} has no known place in a GGUF file", "this family is not written as GGUF here yet")
+    return f"blk.{layer}.{BLOCK.get(stem, stem)}.{suffix}"
+
+
+def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None) -> tuple[str, list[tuple[Piece, str]]]:
+    """(the file type, each piece with the type that llama-quantize gives it)."""
+    mix, usual = file_type(word)
+    found = pieces(model, kv_b)
+    first = model.layers[0].attention
+    gqa = first.inner if isinstance(first, Sliding) else first
+    n_gqa = gqa.num_heads // gqa.num_kv_heads if isinstance(gqa, GQA) else 1
+    grouped = model.family == "qwen2" or (model.family in ("llama", "mistral") and n_gqa > 1)
+    facts = Facts(
+        num_layers=max(piece.layer for piece in found) + 1,
+        n_gqa=n_gqa,
+        num_experts=max((layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0),
+        tied=model.tied,
+        is_70b=len(model.layers) == 80 and grouped,
+        falcon=model.family == "falcon",
+        imatrix=usual if imatrix is None else imatrix,
+        num_attn_v=sum(bool(re.search(r"attn_(v|qkv|kv_b)\.weight", piece.name)) for piece in found),
+    )
+    before = {"attn_v.weight": 0, "ffn_down": 0}
+    chosen = []
+    for piece in found:
+        kind = next((kind for kind in before if kind in piece.name), "")
+        chosen.append((piece, mix_type(mix, piece.name, piece.shape, facts, before.get(kind, 0), piece.layer)))
+        if kind:
+            before[kind] += 1
+    return mix, chosen
+
+
+def with_types(model: Model, chosen: list[tuple[Piece, str]], quantization: str) -> Model:
+    """The model as a GGUF file stores it: equal tensors of one type are a group again."""
+    groups: dict[tuple[Tensor, str], list[int]] = {}
+    for piece, kind in chosen:
+        groups.setdefault((piece.group, kind), []).append(piece.layer)
+    tensors = [
+        group._replace(format=TYPES[kind].format(group.shape[-1]), layers=() if layers == [-1] else tuple(layers))
+        for (group, kind), layers in groups.items()
+    ]
+    total = sum(tensor.num_bytes for tensor in tensors)
+    return model._replace(tensors=tuple(tensors), quantization=quantization, explained_bytes=total, stored_bytes=0, draft=())
+
+
+def as_gguf(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None) -> Model:
+    """The model as its GGUF file of a file type would store it.
+
+    >>> from .load import load
+    >>> as_gguf(load("deepseek-r1"), "Q4_K_M").checkpoint_bytes    # published by unsloth and others as 404 GB
+    404488847360
+    """
+    mix, chosen = _choose_types(model, word, kv_b, imatrix)
+    return with_types(model, chosen, f"gguf {mix}")
+
+
+def file_bytes(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None) -> int:
+    """Bytes of the model's GGUF file of a file type: header, tokenizer and aligned tensors.
+
+    Ignored: chat template and other short keys (up to 20 KB), a second header of each further part. The tokenizer is an average
+    (METADATA_BYTES_PER_TOKEN), some 10 % off, which is 0.03 % of a 2 GB file.
+
+    >>> from .load import load
+    >>> round(file_bytes(load("deepseek-r1-distill-qwen-7b"), "Q4_K_M") / 1e9, 3)    # published: 4.683 GB
+    4.683
+    """
+    _, chosen = _choose_types(model, word, kv_b, imatrix)
+    infos = sum(24 + len(piece.name) + 8 * len(piece.shape) for piece, _ in chosen)
+    header = 24 + model.vocab_size * METADATA_BYTES_PER_TOKEN + infos
+    return _aligned(header) + sum(_aligned(TYPES[kind].num_bytes(piece.shape)) for piece, kind in chosen)
+
+
+def _aligned(num_bytes: int, alignment: int = 32) -> int:
+    return -(-num_bytes // alignment) * alignment
+
+
+# ---- a Model from a file
+
+HYPERPARAMETERS = {"block_count": "num_hidden_layers", "context_length": "max_position_embeddings", "embedding_length": "hidden_size"}
+HYPERPARAMETERS |= {"feed_forward_length": "intermediate_size", "attention.head_count": "num_attention_heads"}
+HYPERPARAMETERS |= {"attention.head_count_kv": "num_key_value_heads", "rope.freq_base": "rope_theta"}
+HYPERPARAMETERS |= {"expert_used_count": "num_experts_per_tok", "expert_feed_forward_length": "moe_intermediate_size"}
+HYPERPARAMETERS |= {"expert_shared_count": "n_shared_experts", "leading_dense_block_count": "first_k_dense_replace"}
+HYPERPARAMETERS |= {"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank"}
+HYPERPARAMETERS |= {"expert_shared_feed_forward_length": "shared_expert_intermediate_size"}
+EXPERT_COUNTS = {"llama": "num_local_experts", "qwen2moe": "num_experts", "qwen3moe": "num_experts"}
+ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}
+ARCHITECTURES |= {"deepseek": "deepseek", "deepseek2": "deepseek_v2"}
+
+
+def model_from_gguf(file: GGUFFile, name: str, where: str) -> Model:
+    """The model of a file's hyperparameters, its weights as the file stores them, byte for byte.
+
+    Tensors that the hyperparameters do not explain are kept, with a warning; ones that are missing are an error.
+    """
+    stored = {tensor.name: tensor for tensor in file.tensors}
+    model = build(_config(file, stored, where), name, where)
+    has = [f"blk.0.attn_{part}.weight" in stored for part in ("kv_b", "k_b")]
+    kv_b: KvB = "both" if all(has) else "whole" if has[0] else "split"
+    chosen, missing = [], []
+    for piece in pieces(model, kv_b):
+        tensor = stored.pop(piece.name, None)
+        if tensor is None or (prod(tensor.shape), tensor.shape[-1:]) != (prod(piece.shape), piece.shape[-1:]):
+            held = f"is {list(tensor.shape)}" if tensor else "is missing"
+            missing.append(f"{piece.name} {list(piece.shape)} {held}")
+        else:
+            chosen.append((piece, tensor.type.name))
+    if missing:
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        raise OomlessError(f"{where}: {', '.join(missing[:3])}{more}", "the header does not fit its own hyperparameters")
+    model = with_types(model, chosen, f"gguf {FILE_TYPES.get(_whole(file, 'general.file_type', -1, where), '')}".strip())
+    extra = tuple(Tensor(each.name, each.shape, each.type.format(each.shape[-1])) for each in stored.values())
+    model = model._replace(tensors=(*model.tensors, *extra), stored_bytes=sum(tensor.num_bytes for tensor in file.tensors))
+    if extra:
+        note = f"{where}: {len(extra):,} tensors are not explained by its hyperparameters, the first is {extra[0].name!a}"
+        model = model._replace(warnings=(*model.warnings, note))
+    return model
+
+
+def _whole(file: GGUFFile, key: str, default: int, where: str) -> int:
+    """A hyperparameter that is a whole number, or an array of equal ones (llama.cpp writes some by layer)."""
+    value = file.metadata.get(key, default)
+    if isinstance(value, Array) and value.values and len(set(value.values)) == 1:
+        value = value.values[0]
+    if isinstance(value, Array):
+        raise UnsupportedError(f"{where}: {key} differs from layer to layer, which no family here does")
+    if not isinstance(value, int):
+        raise OomlessError(f"{where}: {key} is {ascii(value)[:40]}, not a whole number", "the header is wrong: check the file")
+    return value
+
+
+def _config(file: GGUFFile, stored: dict[str, GGUFTensor], where: str) -> dict[str, Any]:
+    """The config.json that the hyperparameters stand for."""
+    architecture = file.metadata.get("general.architecture")
+    if architecture not in ARCHITECTURES or "token_embd.weight" not in stored:
+        what = "has no token_embd.weight" if architecture in ARCHITECTURES else f"has the architecture {architecture!a}"
+        known = f"known are {', '.join(ARCHITECTURES)}"
+        raise UnsupportedError(f"{where}: {what}; the header alone says {sum(t.num_bytes for t in stored.values()):,} bytes", known)
+
+    def whole(key: str, default: int = 0) -> int:
+        return _whole(file, f"{architecture}.{key}", default, where)
+
+    config: dict[str, Any] = {"model_type": ARCHITECTURES[architecture], "vocab_size": stored["token_embd.weight"].shape[0]}
+    for theirs, ours in HYPERPARAMETERS.items():
+        if (value := file.metadata.get(f"{architecture}.{theirs}")) is not None:
+            config[ours] = whole(theirs) if isinstance(value, Array) else value
+    config["tie_word_embeddings"] = "output.weight" not in stored
+    config["attention_bias"] = "blk.0.attn_q.bias" in stored
+    kind = stored["token_embd.weight"].type.name
+    config["torch_dtype"] = {"F32": "float32", "BF16": "bfloat16"}.get(kind, "float16")
+    scaling = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
+    if "rope_freqs.weight" in stored or scaling not in ("none", ""):
+        config["rope_scaling"] = {"rope_type": "llama3" if "rope_freqs.weight" in stored else scaling}
+        config["rope_scaling"]["factor"] = file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0)
+        if original := whole("rope.scaling.original_context_length"):
+            config["rope_scaling"]["original_max_position_embeddings"] = original
+    if experts := whole("expert_count"):
+        config[EXPERT_COUNTS.get(architecture, "n_routed_experts")] = experts
+        config["model_type"] = "mixtral" if architecture == "llama" else config["model_type"]
+    if architecture == "deepseek2":
+        rope = whole("rope.dimension_count")
+        config["qk_rope_head_dim"] = rope
+        config["qk_nope_head_dim"] = whole("attention.key_length_mla", whole("attention.key_length")) - rope
+        config["v_head_dim"] = whole("attention.value_length_mla", whole("attention.value_length"))
+        if any(name.endswith("exp_probs_b.bias") for name in stored):
+            config |= {"model_type": "deepseek_v3", "topk_method": "noaux_tc"}
+    elif length := whole("attention.key_length"):
+        config["head_dim"] = length
+    return config

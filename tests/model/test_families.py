@@ -1,0 +1,202 @@
+"""Families: every catalogue config builds and has the hub's number of elements; bad configs end in a clear error; runtime rules of kinds."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from oomless import facts
+from oomless.engines.vllm import COUNTS, cache_layout, max_tokens, placed_weights, resolve, stages
+from oomless.errors import OomlessError, UnsupportedError
+from oomless.estimate.weights import weight_lines
+from oomless.model.attention import GQA, Linear, Sliding
+from oomless.model.families import FAMILIES, build
+from oomless.model.feedforward import Dense, MoE
+from oomless.model.load import load
+from oomless.model.model import Model
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Serving
+from oomless.units import GIB
+
+ROWS = {row["name"]: row for row in facts.table("catalogue")}
+COUNTED = [name for name, row in ROWS.items() if row["checked"] == "yes" and row["parameters_hub"]]
+
+ROTARY_AND_MASKS = "rotary frequencies and attention masks are stored as buffers"
+HUB_COUNTS_MORE = {
+    "deepseek-v4-flash-base": (17669120, "scales of experts, which models_index.csv counts apart"),
+    "deepseek-v4-pro-base": (97408000, "scales of experts, which models_index.csv counts apart"),
+    "devstral-small-2-24b": (560, "one scale a quantised matrix and input"),
+    "glm-4.6": (-1551892480, "the hub's count has no copies of embedding and head with the MTP layer"),
+    "kimi-k2-instruct": (3416, "rotary frequencies"),
+    "kimi-k2-instruct-0905": (62503000, "scales and rotary frequencies"),
+    "kimi-k2-thinking": (7808, "rotary frequencies"),
+    "kimi-vl-a3b": (1728, "rotary frequencies: 27 layers x 64"),
+    "llama-2-7b": (2048, "rotary frequencies: 32 layers x 64"),
+    "llama-2-13b": (2560, "rotary frequencies: 40 layers x 64"),
+    "llama-2-70b": (5120, "rotary frequencies: 80 layers x 64"),
+    "moonlight-16b-a3b": (1728, "rotary frequencies: 27 layers x 64"),
+    "nemotron-3-nano-30b-a3b": (-2944, "the hub's count has no router biases: 23 layers x 128"),
+    "qwen3-next-80b-a3b": (1650471424, "an MTP layer that no key of the config counts"),
+}
+
+
+def config_of(name: str) -> dict[str, Any]:
+    return facts.model_config(name)
+
+
+def elements(model: Model) -> int:
+    return sum(tensor.num_parameters for tensor in model.tensors)
+
+
+def scales(model: Model) -> int:
+    return sum(tensor.num_tensors * tensor.format.num_scales(tensor.shape) for tensor in model.tensors)
+
+
+def stored_again(model: Model) -> int:
+    """A tied embedding that some checkpoints store as head too."""
+    return model.vocab_size * model.hidden_size if model.tied else 0
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_has_the_elements_that_the_hub_counts(name: str) -> None:
+    model, hub = load(name), int(ROWS[name]["parameters_hub"])
+    expected = {elements(model), elements(model) + scales(model)}
+    if name in HUB_COUNTS_MORE:
+        expected.add(elements(model) + HUB_COUNTS_MORE[name][0])
+    if "tied head" in ROWS[name]["note"] or "embedding and head stay" in ROWS[name]["note"]:
+        expected |= {total + stored_again(model) for total in set(expected)}
+    if "attention mask buffers" in ROWS[name]["note"]:
+        assert 0 < hub - elements(model) < 0.4 * hub, ROTARY_AND_MASKS
+        return
+    assert hub in expected, f"{hub - elements(model):+,} beside {elements(model):,} elements and {scales(model):,} scales"
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_every_key_of_the_catalogue_is_understood(name: str) -> None:
+    assert not [warning for warning in load(name).warnings if "not understood" in warning and not name.startswith("janus")]
+
+
+def test_unknown_family_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="minimax_m9"):
+        build({"model_type": "minimax_m9"}, "x", "x")
+
+
+FAMILY_SAMPLES = {ROWS[name]["name"]: config_of(name)["model_type"] for name in ROWS}
+
+
+def samples() -> list[str]:
+    """The smallest config text of each family."""
+    best: dict[str, str] = {}
+    for name, family in FAMILY_SAMPLES.items():
+        if family not in best or len(json.dumps(config_of(name))) < len(json.dumps(config_of(best[family]))):
+            best[family] = name
+    return sorted(best.values())
+
+
+def paths(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield (*above, key)
+        if isinstance(value, dict) and len(above) < 2:
+            yield from paths(value, (*above, key))
+
+
+BROKEN: tuple[Any, ...] = (None, -1, 0, 2**70, "x", [], [0], {}, {"a": 1}, 1.5, True)
+
+
+@pytest.mark.parametrize("name", samples())
+def test_a_broken_value_gives_a_clear_error_or_a_model(name: str) -> None:
+    original = config_of(name)
+    for path in paths(original):
+        for value in BROKEN:
+            values = copy.deepcopy(original)
+            inner = values
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+            try:
+                build(values, name, name)
+            except OomlessError as error:
+                assert error.message
+
+
+def test_every_family_has_a_config_in_the_catalogue_or_is_part_of_one() -> None:
+    nested = {"gemma3_text", "internlm3", "qwen3_5_text", "qwen3_5_moe_text"}
+    assert set(FAMILIES) - set(FAMILY_SAMPLES.values()) <= nested
+
+
+def kinds(model: Model) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for layer in model.layers:
+        found[layer.attention.kind] = found.get(layer.attention.kind, 0) + 1
+    return found
+
+
+def test_layers_have_the_kinds_that_their_configs_say() -> None:
+    assert kinds(load("gemma-3-27b")) == {"sliding": 52, "gqa": 10}
+    assert kinds(load("qwen3.5-27b")) == {"linear": 48, "gqa": 16}
+    assert kinds(load("llama-4-scout")) == {"sliding": 36, "gqa": 12}
+    assert kinds(load("nemotron-3-nano-30b-a3b")) == {"linear": 23, "gqa": 6}
+    assert kinds(load("lfm2-1.2b")) == {"linear": 10, "gqa": 6}
+    local = load("llama-4-scout").layers[0].attention
+    assert isinstance(local, Sliding)
+    assert local.chunked
+    across = load("llama-3.2-11b-vision").layers[3].attention
+    assert isinstance(across, GQA)
+    assert across.cross
+
+
+def test_feed_forward_blocks() -> None:
+    assert load("phi-2").layers[0].ffn == Dense(10240, bias=True, gated=False)
+    granite = load("granite-4.0-h-small").layers[0].ffn
+    assert isinstance(granite, MoE)
+    assert (granite.num_experts, granite.num_active_experts, granite.shared_width) == (72, 10, 1536)
+    state = load("granite-4.0-h-small").layers[0].attention
+    assert isinstance(state, Linear)
+    assert (state.variant, state.conv_width, state.state_size) == ("mamba2", 8448, 1048576)
+
+
+def weights_gib(name: str, version: str, tp: int, card: str) -> float:
+    model, hardware = load(name), parse_gpu(card)
+    asked = resolve(model, hardware, Serving(engine_version=version), Layout(tp=tp))
+    stage = stages(model, asked)[0]
+    lines = weight_lines(placed_weights(model, asked, hardware, stage), COUNTS, "test")
+    return sum(line.bytes for line in lines) / GIB
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "tp", "measured"),
+    [("gpt-oss-20b", "0.11.0", 1, 13.47), ("gpt-oss-120b", "0.11.0", 1, 64.38), ("gpt-oss-20b", "0.19.0", 2, 7.01)],
+)
+def test_experts_of_gpt_oss_on_hopper_keep_their_scales_twice(name: str, version: str, tp: int, measured: float) -> None:
+    assert weights_gib(name, version, tp, "h100:2") == pytest.approx(measured, rel=0.0025)
+
+
+def test_experts_of_gpt_oss_are_padded_for_marlin_before_hopper() -> None:
+    triton, marlin = weights_gib("gpt-oss-20b", "0.33.0", 1, "h100"), weights_gib("gpt-oss-20b", "0.33.0", 1, "a100-80gb")
+    assert triton < marlin < 1.08 * triton
+
+
+def test_states_are_paged_as_blocks_of_the_cache() -> None:
+    """vLLM 0.21 printed 619,202 tokens for 9.84 GiB (TP2), 0.24 printed 569,878 for 6.01 GiB: both exact."""
+    for name, tp, version, length, pool, tokens in (
+        ("qwen3.6-27b", 2, "0.21.0", 262144, 9.84, 619202),
+        ("qwen3.6-35b-a3b", 1, "0.24.0", 131072, 6.01, 569878),
+    ):
+        model, hardware = load(name), parse_gpu("h100:2")
+        serving = Serving(engine_version=version, kv_cache_dtype="fp8", max_model_len=length)
+        asked = resolve(model, hardware, serving, Layout(tp=tp))
+        layout = cache_layout(model, asked, stages(model, asked)[0])
+        assert max_tokens([layout], [int(pool * GIB)], asked) == tokens
+
+
+def test_requantised_models_weigh_less_in_order() -> None:
+    model, hardware = load("llama-3.1-8b"), parse_gpu("h100")
+
+    def gib(quantization: str | None) -> float:
+        asked = resolve(model, hardware, Serving(engine_version="0.19.0", quantization=quantization), Layout())
+        placed = placed_weights(model, asked, hardware, stages(model, asked)[0])
+        return sum(each.total_bytes for each in placed) / GIB
+
+    assert gib("bitsandbytes") < gib("awq") < gib("nvfp4") < gib("fp8") < gib("w8a8") < gib(None)

@@ -1,0 +1,198 @@
+"""What GGUF types and file types weigh, against ggml's own table and published files (tests/tables/gguf_sizes.csv)."""
+
+import csv
+from math import prod
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oomless.errors import UnsupportedError, UsageError
+from oomless.model.gguf_model import as_gguf, file_bytes, pieces
+from oomless.model.gguf_types import (
+    FALLBACKS,
+    FILE_TYPES,
+    LARGE_ENDS,
+    TYPE_NUMBERS,
+    TYPES,
+    Facts,
+    default_type,
+    file_type,
+    mix_type,
+    tensor_bytes,
+)
+from oomless.model.load import load
+
+BUDGET = 0.005
+TABLE = Path(__file__).parents[1] / "tables" / "gguf_sizes.csv"
+
+
+def test_published_files() -> None:
+    """All rows within the budget. The table's notes say how a row's i-quants were made; what is not said is without a matrix."""
+    lines, errors = [], []
+    with TABLE.open() as file:
+        for row in csv.DictReader(file):
+            imatrix = None if "importance matrix" in row["notes"] else False
+            predicted = file_bytes(load(row["model"]), row["quant"], imatrix=imatrix) / 1e9
+            errors.append(predicted / float(row["value"]) - 1)
+            lines.append(f"{row['model']:28} {row['quant']:8} {row['value']:>7} GB {predicted:8.3f} {errors[-1]:+.3%}")
+    print("\n".join(lines))
+    assert len(errors) == 38
+    assert max(map(abs, errors)) <= BUDGET
+    assert sum(map(abs, errors)) / len(errors) <= 0.0012
+
+
+def test_what_a_file_type_alone_cannot_tell() -> None:
+    """Whether IQ4_XS was made with an importance matrix is its publisher's choice: by name alone one row of 38 is off by 0.9 %."""
+    off = []
+    with TABLE.open() as file:
+        for row in csv.DictReader(file):
+            model, measured = load(row["model"]), float(row["value"]) * 1e9
+            if abs(file_bytes(model, row["quant"]) / measured - 1) > BUDGET:
+                off.append((row["model"], row["quant"]))
+                without = file_bytes(model, row["quant"], imatrix=False)
+                assert abs(without / measured - 1) < BUDGET
+    assert off == [("deepseek-v2-lite", "IQ4_XS")]
+
+
+def test_types_against_the_gguf_package() -> None:
+    package = pytest.importorskip("gguf")
+    for kind, (block, size) in package.GGML_QUANT_SIZES.items():
+        ours = TYPE_NUMBERS[int(kind)]
+        assert (ours.name, ours.block, ours.block_bytes) == (kind.name, block, size)
+    for number, name in FILE_TYPES.items():
+        if number < 41:  # newer than gguf 0.19
+            assert package.LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_") == name
+
+
+def test_type_numbers_are_unique() -> None:
+    assert len(TYPE_NUMBERS) == len(TYPES)
+
+
+@given(st.sampled_from(sorted(TYPES)), st.integers(1, 9), st.integers(1, 4), st.integers(1, 40))
+def test_a_format_weighs_what_its_type_weighs(name: str, experts: int, rows: int, blocks: int) -> None:
+    kind = TYPES[name]
+    shape = (experts, rows, blocks * kind.block)
+    form = kind.format(shape[-1])
+    assert form.num_bytes(shape) == tensor_bytes(name, shape)
+    assert 0 < form.bits <= 64
+    assert form.scale_bits >= 0
+
+
+def test_sizes_that_logs_print() -> None:
+    # llama.cpp's host buffer of a token embedding, 152064 x 5120 in q4_K: 417.66 MiB (knowledge: serving_memory.md)
+    assert round(tensor_bytes("Q4_K", (152064, 5120)) / 2**20, 2) == 417.66
+    # DeepSeek-V3 with k_b and v_b beside kv_b has 672.05 B parameters instead of 671.03 B
+    counted = {way: sum(prod(piece.shape) for piece in pieces(load("deepseek-v3"), way)) for way in ("whole", "split", "both")}
+    assert counted["whole"] == counted["split"] == load("deepseek-v3").num_parameters
+    assert counted["both"] - counted["whole"] == 61 * 128 * 512 * 256
+
+
+def test_every_file_type_of_every_kind_of_model() -> None:
+    for name in ("qwen2.5-0.5b", "mixtral-8x7b", "deepseek-v3", "qwen3-30b-a3b", "glm-4.5-air", "gpt-oss-20b"):
+        model = load(name)
+        sizes = {mix: file_bytes(model, mix) for mix in (*FILE_TYPES.values(), *LARGE_ENDS)}
+        ladder = [sizes[mix] for mix in ("IQ1_S", "IQ2_XXS", "IQ3_XXS", "IQ4_XS", "Q5_K_S", "Q8_0", "F16")]
+        assert ladder == sorted(ladder)  # gpt-oss's rows of 2880 make equal what asks for blocks of 256
+        for small, large in (("Q3_K_S", "Q3_K_M"), ("Q4_K_S", "Q4_K_M"), ("Q4_K_M", "Q4_K_L"), ("Q6_K", "Q6_K_L")):
+            assert sizes[small] <= sizes[large]
+        stored = as_gguf(model, "Q4_K_M")
+        assert stored.num_parameters == sum(prod(piece.shape) for piece in pieces(model) if piece.group.part == "main")
+        # beside the tensors lie the tokenizer and names: below 1 % of the smallest of these files but for the tiny model
+        assert 0 < sizes["Q4_K_M"] - stored.checkpoint_bytes < 60 * model.vocab_size
+
+
+def test_a_file_holds_no_mtp_layer_but_glms() -> None:
+    assert not any(piece.layer > 60 for piece in pieces(load("deepseek-v3")))
+    assert any("nextn.eh_proj" in piece.name for piece in pieces(load("glm-4.5-air")))
+
+
+def test_a_tied_model_has_one_embedding_in_the_heads_type() -> None:
+    stored = as_gguf(load("qwen2.5-0.5b"), "Q4_K_M")
+    ends = [(t.name, t.format.name) for t in stored.tensors if not t.layers]
+    assert ends == [("model.norm.weight", "float32"), ("model.embed_tokens.weight", "Q8_0")]  # 896 is no multiple of 256
+
+
+def test_families_without_a_place_in_gguf_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="no known place in a GGUF file"):
+        file_bytes(load("deepseek-v4-flash"), "Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("q3_k", "Q3_K_M"), ("Q4-K-M", "Q4_K_M"), ("i1-IQ1_S", "IQ1_S"), ("mxfp4", "MXFP4_MOE")]
+)
+def test_words_of_file_types(word: str, expected: str) -> None:
+    assert file_type(word)[0] == expected
+
+
+@pytest.mark.parametrize("word", ["Q4_K_XXL", "", "AWQ", "IQ9"])
+def test_unknown_words_are_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="is no GGUF file type"):
+        file_type(word)
+
+
+def test_dynamic_mixes_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="chosen by hand"):
+        file_type("UD-Q4_K_XL")
+
+
+LLAMA_70B = Facts(num_layers=80, n_gqa=8, is_70b=True, num_attn_v=80)
+MIXTRAL = Facts(num_layers=32, n_gqa=4, num_experts=8, num_attn_v=32)
+QWEN = Facts(num_layers=28, n_gqa=7, num_attn_v=28)
+MHA = Facts(num_layers=32, n_gqa=1, num_attn_v=32)
+MATRIX = (4096, 4096)
+
+
+@pytest.mark.parametrize(
+    ("mix", "name", "facts", "place", "expected"),
+    [
+        ("Q4_K_M", "output.weight", QWEN, 0, "Q6_K"),
+        ("Q8_0", "output.weight", QWEN, 0, "Q8_0"),
+        ("IQ3_XXS", "output.weight", QWEN, 0, "Q5_K"),
+        ("Q2_K", "token_embd.weight", QWEN, 0, "Q2_K"),
+        ("Q2_K", "token_embd.weight", QWEN._replace(tied=True), 0, "Q6_K"),
+        ("IQ2_M", "token_embd.weight", QWEN, 0, "IQ3_S"),
+        ("Q6_K_L", "token_embd.weight", QWEN, 0, "Q8_0"),
+        ("Q6_K_L", "blk.0.ffn_up.weight", QWEN, 0, "Q6_K"),
+        ("Q2_K", "blk.9.attn_v.weight", QWEN, 9, "Q4_K"),
+        ("Q2_K", "blk.9.attn_v.weight", MHA, 9, "Q3_K"),
+        ("Q2_K", "blk.9.attn_output.weight", QWEN, 9, "Q3_K"),
+        ("Q3_K_M", "blk.1.attn_v.weight", QWEN, 1, "Q5_K"),
+        ("Q3_K_M", "blk.2.attn_v.weight", QWEN, 2, "Q4_K"),
+        ("Q3_K_M", "blk.2.attn_v.weight", LLAMA_70B, 2, "Q5_K"),
+        ("Q4_K_S", "blk.3.attn_v.weight", QWEN, 3, "Q5_K"),
+        ("Q4_K_S", "blk.4.attn_v.weight", QWEN, 4, "Q4_K"),
+        ("Q4_K_M", "blk.4.attn_v.weight", MIXTRAL, 4, "Q8_0"),
+        ("Q4_K_M", "blk.4.attn_k.weight", MIXTRAL, 4, "Q8_0"),
+        ("Q4_K_M", "blk.4.attn_output.weight", MIXTRAL, 4, "Q5_K"),
+        ("IQ3_XS", "blk.2.ffn_gate.weight", QWEN, 2, "IQ3_S"),
+        ("IQ3_XS", "blk.3.ffn_gate.weight", QWEN, 3, "IQ3_XXS"),
+        ("IQ3_XXS", "blk.3.attn_q.weight", QWEN, 3, "IQ2_S"),
+        ("IQ1_S", "blk.3.attn_output.weight", QWEN, 3, "IQ2_XXS"),
+        ("IQ2_XS", "blk.2.ffn_down.weight", QWEN, 2, "Q2_K"),
+        ("IQ2_XS", "blk.3.ffn_down.weight", QWEN, 3, "IQ2_XS"),
+        ("IQ4_XS", "blk.2.ffn_down.weight", QWEN, 2, "Q5_K"),
+        ("IQ4_XS", "blk.2.ffn_down.weight", QWEN._replace(imatrix=True), 2, "IQ4_XS"),
+        ("Q4_0", "blk.2.ffn_down.weight", QWEN, 2, "Q4_0"),
+        ("Q4_0", "blk.2.ffn_down.weight", QWEN._replace(imatrix=True), 2, "Q4_1"),
+        ("Q4_K_M", "blk.9.attn_k_b.weight", MHA, 9, "Q4_K"),
+        ("Q4_K_M", "blk.9.attn_norm.weight", QWEN, 9, "F32"),
+        ("Q4_K_M", "blk.9.ffn_gate_inp.weight", MIXTRAL, 9, "F32"),
+        ("Q4_K_M", "blk.9.ffn_up_exps.bias", MIXTRAL, 9, "F32"),
+        ("F16", "blk.9.ffn_gate_inp.weight", MIXTRAL, 9, "F32"),
+        ("BF16", "blk.9.ffn_up.weight", QWEN, 9, "BF16"),
+        ("MXFP4_MOE", "blk.9.attn_q.weight", MIXTRAL, 9, "Q8_0"),
+    ],
+)
+def test_rules_of_the_mixes(mix: str, name: str, facts: Facts, place: int, expected: str) -> None:
+    assert mix_type(mix, name, MATRIX, facts, place, place) == expected
+
+
+def test_rows_that_no_block_divides() -> None:
+    """A row of 1408 falls back to blocks of 32, one of 80 to blocks of 16 bits."""
+    for mix in FILE_TYPES.values():
+        default = default_type(mix)
+        expected = "Q8_0" if mix == "MXFP4_MOE" else FALLBACKS[default] if 1408 % TYPES[default].block else default
+        assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 1408), MHA, 9, 9) == expected
+        assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 80), MHA, 9, 9) in ("F16", "BF16", "F32")
