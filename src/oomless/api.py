@@ -18,6 +18,8 @@ LAYOUT_FLAGS = {
     "data_parallel_size": "dp",
     "decode_context_parallel_size": "dcp",
     "enable_expert_parallel": "enable_expert_parallel",
+    "enable_dp_attention": "enable_dp_attention",
+    "ep_size": "ep_size",
 }
 
 
@@ -25,13 +27,15 @@ def serving_request(**flags: Any) -> Serving:
     """A Serving from flags; None means not given.
 
     >>> serving_request(tp=8, max_model_len=32768).layout
-    Layout(tp=8, pp=1, dp=1, dcp=1, enable_expert_parallel=False)
+    Layout(tp=8, pp=1, dp=1, dcp=1, enable_expert_parallel=False, enable_dp_attention=False, ep_size=0)
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layout = {LAYOUT_FLAGS[name]: value for name, value in given.items() if name in LAYOUT_FLAGS}
     rest = {name: value for name, value in given.items() if name not in LAYOUT_FLAGS}
     if "speculative_config" in rest:
         rest["speculative"] = speculates(rest.pop("speculative_config"))
+    if isinstance(rest.get("flash_attn"), str):
+        rest["flash_attn"] = rest["flash_attn"] == "on"
     if unknown := set(rest) - set(Serving._fields):
         name = min(unknown)
         known = [*Serving._fields, *LAYOUT_FLAGS]
@@ -57,7 +61,8 @@ def speculates(text: str) -> bool:
     return True
 
 
-OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn")
+OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")
+"""As vLLM writes them, and in capitals as SGLang does; SGLang's EAGLE with the model's own layers."""
 
 
 def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any) -> Estimate:

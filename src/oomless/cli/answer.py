@@ -29,7 +29,7 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
             f"--explain {how['explain']}: no such category",
             did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all"),
         )
-    if "gpu" not in asked:
+    if "gpu" not in asked and not (how["compare"] or "").startswith("gpu="):
         from ..errors import UsageError
 
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")

@@ -21,6 +21,9 @@ COMMANDS = {
 }
 
 
+LATER = ("train", "plan", "cost", "trace", "compress", "monitor", "reconcile", "web")
+
+
 class Lazy(click.Group):
     """A group that imports a command's module when it is needed, and suggests names."""
 
@@ -35,6 +38,8 @@ class Lazy(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in LATER:
+            raise UsageError(f"`oomless {args[0]}` is not there yet", f"there are: {', '.join(COMMANDS)}")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise UsageError(f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help"))
         return super().resolve_command(ctx, args)

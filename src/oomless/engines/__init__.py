@@ -1,18 +1,89 @@
 """One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of engines."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import UsageError, did_you_mean
 from ..ledger import Line
+from ..run.hardware import Hardware
+from ..run.serving import Layout, Serving, flag
 
 if TYPE_CHECKING:
     from .protocol import Engine  # a protocol costs start-up and says nothing at run time
 
-ENGINES = {"vllm": "vllm"}
+ENGINES = {
+    "vllm": "vllm",
+    "vllm-ascend": "vllm_ascend",
+    "vllm-hpu": "vllm_hpu",
+    "sglang": "sglang",
+    "llamacpp": "llamacpp",
+    "trtllm": "trtllm",
+    "transformers": "transformers",
+}
 """Engine name -> module."""
 
+VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
+KNOWN_BY: dict[str, tuple[str, ...]] = {
+    "gpu_memory_utilization": VLLM,
+    "indexer_kv_dtype": VLLM,
+    "dcp": VLLM,
+    "tp": (*VLLM, "sglang", "trtllm"),
+    "dp": (*VLLM, "sglang"),
+    "enable_expert_parallel": (*VLLM, "sglang", "trtllm"),
+    "quantization": (*VLLM, "sglang", "llamacpp"),
+    "block_size": (*VLLM, "sglang", "trtllm"),
+    "max_num_batched_tokens": (*VLLM, "sglang", "trtllm"),
+    "max_num_seqs": (*VLLM, "sglang", "trtllm"),
+    "speculative": (*VLLM, "sglang"),
+    "num_redundant_experts": (*VLLM, "sglang"),
+    "enforce_eager": (*VLLM, "sglang", "trtllm"),
+    "engram": (*VLLM, "sglang"),
+    "mem_fraction_static": ("sglang",),
+    "swa_full_tokens_ratio": ("sglang",),
+    "moe_a2a_backend": ("sglang",),
+    "cuda_graph_max_bs": ("sglang",),
+    "enable_dp_attention": ("sglang",),
+    "ep_size": ("sglang",),
+    "free_gpu_memory_fraction": ("trtllm",),
+    "n_gpu_layers": ("llamacpp",),
+    "ubatch_size": ("llamacpp",),
+    "flash_attn": ("llamacpp",),
+    "cache_type_k": ("llamacpp",),
+    "cache_type_v": ("llamacpp",),
+    "mla_attn": ("llamacpp",),
+    "attn_max_batch": ("llamacpp",),
+    "cpu_moe": ("llamacpp",),
+    "device_map": ("transformers",),
+    "cache_implementation": ("transformers",),
+}
+"""Fields that only some engines know; every other field is known to all. The one place that says so."""
+SHARES = {
+    "vllm": "--gpu-memory-utilization",
+    "sglang": "--mem-fraction-static",
+    "trtllm": "--free-gpu-memory-fraction",
+}
+"""How each engine names the share that it takes: not the same share, so none stands in for another."""
+
 Version = tuple[int, ...]
+Count = Literal["allocated", "reserved", "plain"]
+"""What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments, or file bytes."""
+
+
+def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
+    """Tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes.
+
+    >>> from ..run.hardware import parse_gpu
+    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("h100:8x2"), False)]
+    [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]
+    """
+    within = min(hardware.per_node, hardware.num_gpus)
+    sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
+    found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
+    for nodes in range(2, hardware.num_nodes + 1):
+        if hardware.num_nodes % nodes == 0:
+            stages = nodes * (within // sizes[-1] or 1)
+            found.append(Layout(tp=sizes[-1], pp=stages, enable_expert_parallel=expert_parallel))
+    return found
 
 
 def engine(name: str) -> "Engine":
@@ -22,6 +93,29 @@ def engine(name: str) -> "Engine":
     module: Any = import_module(f".{ENGINES[name]}", __name__)
     rules: Engine = module
     return rules
+
+
+def check_flags(asked: Serving) -> None:
+    """Refuse a flag that the engine does not have: ignoring it would answer another question.
+
+    >>> check_flags(Serving(engine="sglang", gpu_memory_utilization=0.9))
+    Traceback (most recent call last):
+    oomless.errors.UsageError: sglang has no --gpu-memory-utilization
+      its own is --mem-fraction-static
+    """
+    layout = asked.layout
+    given = {name for name, default in asked._field_defaults.items() if getattr(asked, name) != default}
+    if layout is not None:
+        given |= {name for name, default in layout._field_defaults.items() if getattr(layout, name) != default}
+    for name in KNOWN_BY:
+        if name in given and asked.engine in ENGINES and asked.engine not in KNOWN_BY[name]:
+            hint = f"{' and '.join(KNOWN_BY[name])} know it; leave it out"
+            if name in ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction") and asked.engine in SHARES:
+                hint = f"its own is {SHARES[asked.engine]}"
+            raise UsageError(f"{asked.engine} has no {FLAG_NAMES.get(name, flag(name))}", hint)
+
+
+FLAG_NAMES = {"dcp": "--decode-context-parallel-size", "speculative": "--speculative-config"}
 
 
 def parse_version(text: str) -> Version:
@@ -112,6 +206,8 @@ class CacheLayout(NamedTuple):
     """Bytes that the engine's own admission check counts for a block."""
     formula: str
     dtype: str
+    set_aside_bytes: int = 0
+    """Part of the pool that grows with no sequence: windows and states made for all that may run."""
 
 
 class Budget(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Protocol
 from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
-from . import Budget, CacheLayout, Placed, Stage
+from . import Budget, CacheLayout, Count, Placed, Stage
 
 
 class Engine(Protocol):
@@ -17,6 +17,11 @@ class Engine(Protocol):
     def LATEST(self) -> str: ...  # noqa: N802
     @property
     def VERSIONS(self) -> tuple[str, ...]: ...  # noqa: N802
+    @property
+    def COUNTS(self) -> Count: ...  # noqa: N802 - how the memory of weights is counted
+
+    def layouts(self, hardware: Hardware, expert_parallel: bool) -> list[Layout]:
+        """The layouts to try where none is asked for, smallest first."""
 
     def resolve(self, model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
         """The question with every default that the engine would choose."""

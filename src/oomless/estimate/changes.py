@@ -51,7 +51,8 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     length = _largest(estimate, "max_model_len", request.max_model_len or 1)
     if length:
         shorter = asked._replace(max_model_len=length, context=min(request.context or length, length))
-        yield f"--max-model-len {length}", shorter, hardware
+        context = f" --context {length}" if (request.context or 0) > length and request.context != request.max_model_len else ""
+        yield f"--max-model-len {length}{context}", shorter, hardware
     if (request.max_num_seqs or 0) > 64:
         fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware

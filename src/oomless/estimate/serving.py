@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..engines import CacheLayout, Stage, engine
+from ..engines import CacheLayout, Stage, check_flags, engine, parse_version
 from ..errors import UsageError
 from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
@@ -73,6 +73,7 @@ class Estimate(NamedTuple):
 def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
     asked.check()
+    check_flags(asked)
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     hardware = share_of(hardware, asked)
@@ -93,11 +94,11 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
 
 
 def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
-    """Tensor-parallel sizes 1, 2, 4, 8, then pipeline stages over the nodes: the first that fits, else the best of the rest."""
+    """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
     fault: UsageError | None = None
-    layouts = candidates(hardware, expert_parallel)
+    layouts = engine(asked.engine).layouts(hardware, expert_parallel)
     resident = sum(t.num_bytes for t in model.tensors if t.part == "main" and not t.copy_of)
     for layout in layouts:
         # no rank can hold less than its share of the published weights (quantising on loading can only halve them)
@@ -120,22 +121,6 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     return best
 
 
-def candidates(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """The layouts tried by default, smallest first.
-
-    >>> from ..run.hardware import parse_gpu
-    >>> [(each.tp, each.pp) for each in candidates(parse_gpu("h100:8x2"), False)]
-    [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]
-    """
-    within = min(hardware.per_node, hardware.num_gpus)
-    sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
-    found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
-    for nodes in range(2, hardware.num_nodes + 1):
-        if hardware.num_nodes % nodes == 0:
-            found.append(Layout(tp=sizes[-1], pp=nodes * (within // sizes[-1] or 1), enable_expert_parallel=expert_parallel))
-    return found
-
-
 def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
     """The estimate for one layout."""
     if layout.num_ranks > hardware.num_gpus:
@@ -145,6 +130,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         )
     rules = engine(asked.engine)
     request: Serving = rules.resolve(model, hardware, asked, layout)
+    layout = request.layout or layout
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
     allowed = rules.budget_bytes(request, hardware)
@@ -152,26 +138,26 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     pools, lows, highs = [], [], []
     for stage in stages:
         placed = rules.placed_weights(model, request, hardware, stage)
-        lines = weight_lines(
-            placed, stage.stop - stage.start, f"engines/{request.engine}/weights.py, version {request.engine_version}"
-        )
+        lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
         budget = rules.budget_lines(model, request, hardware, stage)
         lines += budget.charged
-        pools.append(rules.pool_bytes(request, allowed, sum(line.bytes for line in lines)))
+        charged = sum(line.bytes for line in lines)
+        pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
         highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
         # what lives beside the engine's budget raises what a rank may use, up to what the card has
-        capacity = min(hardware.card.memory_bytes, allowed + sum(line.bytes for line in budget.beside))
+        capacity = min(hardware.card.memory_bytes, charged + pools[-1] + sum(line.bytes for line in budget.beside))
         drafts.append((stage, [*lines, *budget.beside], capacity, rules.cache_layout(model, request, stage)))
     layouts = [cache for *_, cache in drafts]
     ledgers = []
     for stage, lines, capacity, cache in drafts:
         needed = rules.needed_bytes(cache, request)
         what = f"cache for {request.concurrency} x {request.context:,} tokens"
-        source = f"engines/{request.engine}/cache.py, version {request.engine_version}, {cache.dtype}"
+        source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
         lines.append(exact("kv_cache", what, needed, f"{cache.formula}; paged: {cache.block_bytes:,} B a block", source))
-        ledgers.append(Ledger(stage.name, layout.tp * layout.dp * replicas, capacity, tuple(lines)))
-    worst = min(range(len(ledgers)), key=lambda index: ledgers[index].headroom_bytes)
+        ledgers.append(Ledger(stage.name, layout.num_ranks // layout.pp * replicas, capacity, tuple(lines)))
+    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
+    worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
     cache, pool = layouts[worst], max(pools[worst], 0)
     kv = KVCache(
         bytes_per_token=cache.token_bytes,
@@ -218,12 +204,25 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(card.note)
     if card.vendor not in ("NVIDIA", ""):
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
+    if later := later_than_known(request):
+        found.append(later)
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]
     if assumed:
         found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
     if request.context and request.max_model_len and request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
-            "raise --max-model-len or ask for less",
+            "ask for less" if request.max_model_len >= model.max_positions else "raise --max-model-len or ask for less",
         )
     return tuple(found)
+
+
+def later_than_known(request: Serving) -> str:
+    """A note if the version asked for is later than any whose rules were read."""
+    latest = engine(request.engine).LATEST
+    version = request.engine_version or latest
+    if version == latest or not version[:1].isdigit() or not latest.replace(".", "").isdigit():
+        return ""
+    if parse_version(version) <= parse_version(latest):
+        return ""
+    return f"{request.engine} {version} is later than {latest}, whose rules are used"

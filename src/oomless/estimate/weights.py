@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ..engines import Placed
+from ..engines import Count, Placed
 from ..ledger import Line, exact
-from .allocator import allocated_bytes
+from .allocator import allocated_bytes, reserved_bytes
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
 
 
-def weight_lines(placed: Sequence[Placed], num_layers: int, what: str) -> list[Line]:
-    """One line a part of the model, and one for rounding, so that their sum is what torch counts as allocated."""
+def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Line]:
+    """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine calls its weights."""
     parts: dict[str, list[Placed]] = {}
     for group in placed:
         parts.setdefault(group.part, []).append(group)
@@ -27,9 +27,11 @@ def weight_lines(placed: Sequence[Placed], num_layers: int, what: str) -> list[L
         if part in ("scales on Blackwell", "unexplained tensors"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
         lines.append(line)
+    if counts == "plain":
+        return lines
     sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
-    slack = _allocated(sizes, num_layers) - sum(group.total_bytes for group in placed)
-    formula = "torch's allocated bytes for these tensors in order of creation, less their own bytes"
+    slack = _counted(sizes, counts) - sum(group.total_bytes for group in placed)
+    formula = f"torch's {counts} bytes for these tensors in order of creation, less their own bytes"
     lines.append(exact("fragmentation", "allocator rounding of weights", slack, formula, "estimate/allocator.py"))
     return lines
 
@@ -44,8 +46,8 @@ def _formula(group: Placed) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _allocated(sizes: Sizes, num_layers: int) -> int:
-    """Allocated bytes of the tensors in order: what is outside of the layers first, then layer after layer."""
+def _counted(sizes: Sizes, counts: Count) -> int:
+    """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer after layer."""
     outside: list[int] = []
     by_layer: dict[int, list[int]] = {}
     for num_bytes, count, layers in sizes:
@@ -54,4 +56,4 @@ def _allocated(sizes: Sizes, num_layers: int) -> int:
         for layer in layers:
             by_layer.setdefault(layer, []).extend([num_bytes] * count)
     in_order = [size for layer in sorted(by_layer) for size in by_layer[layer]]
-    return allocated_bytes(outside + in_order)
+    return (reserved_bytes if counts == "reserved" else allocated_bytes)(outside + in_order)

@@ -5,12 +5,11 @@ from typing import Any
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES
 from ..units import gib
-from .estimate_text import WORDS
+from .estimate_text import WORDS, open_console
 
 
 def print_comparison(names: list[str], estimates: list[Estimate], width: int | None, colour: bool) -> None:
     """A table with a column for each variant, in GiB of its worst rank."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -19,7 +18,7 @@ def print_comparison(names: list[str], estimates: list[Estimate], width: int | N
         table.add_column(name, justify="right")
     for row in comparison_rows(estimates):
         table.add_row(*row)
-    Console(no_color=not colour, highlight=False, width=width).print(table)
+    open_console(colour, width).print(table)
 
 
 def comparison_rows(estimates: list[Estimate]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES, Ledger, Verdict
+from ..model.feedforward import MoE
 from ..units import format_bytes, gib
 
 BAR_WIDTH = 24
@@ -27,15 +28,15 @@ def verdict_line(estimate: Estimate) -> str:
             text = f"does not fit: {amount} too much on {ledger.group}"
     where = f"{layout.num_ranks} x {hardware.card.name}"
     how = ", ".join(f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1)
-    replicas = f", {estimate.replicas} replicas" if estimate.replicas > 1 else ""
+    replicas = f", one of {estimate.replicas} replicas" if estimate.replicas > 1 else ""
+    if estimate.request.instances > 1:
+        where = f"one of {estimate.request.instances} instances on {where}"
     return f"{text} ({where}{', ' + how if how else ''}{replicas})"
 
 
 def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width: int | None) -> None:
     """The whole answer on stdout; `explain` is a category, or "all", whose lines are shown with formula and source."""
-    from rich.console import Console  # only a person's answer pays for rich
-
-    console = Console(no_color=not colour, highlight=False, width=width, soft_wrap=False)
+    console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
     console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
     console.print(question_line(estimate), soft_wrap=True)
@@ -45,7 +46,7 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
         console.print(rank_table(ledger, mark))
     console.print(cache_lines(estimate), soft_wrap=True)
     if estimate.ram_bytes:
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} for Engram tables", soft_wrap=True)
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of tensors", soft_wrap=True)
     from ..estimate.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
@@ -57,11 +58,22 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
         print_lines(console, estimate, explain)
 
 
+def open_console(colour: bool, width: int | None) -> Any:
+    """A rich console on stdout; only a person's answer pays for rich."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; cli.main knows better
+
+    return Quiet(no_color=not colour, highlight=False, width=width, soft_wrap=False)
+
+
 def question_line(estimate: Estimate) -> str:
     """What was asked, in one line."""
     model, request = estimate.model, estimate.request
     billions = f"{model.num_parameters / 1e9:.1f}B parameters"
-    if model.num_active_parameters != model.num_parameters:
+    if any(isinstance(layer.ffn, MoE) for layer in model.layers):
         billions += f" ({model.num_active_parameters / 1e9:.1f}B active)"
     return (
         f"{model.name}, {billions}, {request.quantization or model.quantization or request.dtype}, "

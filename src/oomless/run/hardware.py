@@ -126,7 +126,7 @@ def parse_gpu(text: str) -> Hardware:
 
         return local_hardware()
     num, per_node = _count(text, count)
-    if name[:1].isdigit() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
+    if name not in aliases() and name[:1].isdigit() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
         memory = parse_bytes(name)
         if memory < MIB:
             raise UsageError(f"--gpu {text}: a card of {memory} bytes", "write its memory with a unit: 80GiB:8")
@@ -146,7 +146,12 @@ def find_card(name: str) -> tuple[Card, str]:
     wanted = "-".join(name.strip().lower().replace("_", " ").split())
     target, reading = aliases().get(wanted, (wanted, ""))
     if target not in _rows():
-        raise UsageError(f"unknown card {name!r}", did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus"))
+        hint = did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus")
+        before, _, after = wanted.partition("x")
+        for count, turned in ((before, after), (after, before)):
+            if count.isdigit() and (turned in aliases() or turned in _rows()):
+                hint = f"write {turned}:{count}"
+        raise UsageError(f"unknown card {name!r}", hint)
     return card(target), reading
 
 

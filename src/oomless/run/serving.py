@@ -13,10 +13,14 @@ class Layout(NamedTuple):
     dp: int = 1
     dcp: int = 1
     enable_expert_parallel: bool = False
+    enable_dp_attention: bool = False
+    """SGLang: the `dp` groups lie inside of the `tp` ranks and divide the attention alone."""
+    ep_size: int = 0
+    """Ranks that divide the experts, where the engine lets one say it; 0: all or none."""
 
     @property
     def num_ranks(self) -> int:
-        return self.tp * self.pp * self.dp
+        return self.tp * self.pp * (1 if self.enable_dp_attention else self.dp)
 
 
 class Serving(NamedTuple):
@@ -41,30 +45,66 @@ class Serving(NamedTuple):
     speculative: bool = False
     """Load the MTP or draft layers that the checkpoint carries."""
     num_redundant_experts: int = 0
-    engram: str = "host"
-    """Where V4.1's Engram tables live: host or gpu."""
+    engram: str = "auto"
+    """Where V4.1's Engram tables live: host or gpu; auto: where the engine puts them."""
+    mem_fraction_static: float | None = None
+    """SGLang: share of the memory found free at the start that weights and cache take."""
+    swa_full_tokens_ratio: float | None = None
+    """SGLang: slots of window layers for each slot of full ones."""
+    moe_a2a_backend: str = "none"
+    """SGLang: what carries tokens to experts; deepep keeps shared experts whole on every rank."""
+    cuda_graph_max_bs: int | None = None
+    """SGLang: the largest batch that is captured."""
+    free_gpu_memory_fraction: float | None = None
+    """TensorRT-LLM: share of what is free after loading that the cache takes."""
+    device_map: str = "auto"
+    """transformers: auto spreads layers over the cards."""
+    cache_implementation: str = "dynamic"
+    """transformers: dynamic grows with the sequence, static is made for the longest one."""
 
     instances: int = 1
     """Independent copies of the engine on each card, which divide its memory."""
     reserve: str | None = None
     """Memory of each card that is left to others, with its unit."""
 
+    n_gpu_layers: int | None = None
+    """llama.cpp: layers on the cards, counted from the last; the output is one more."""
+    ubatch_size: int | None = None
+    flash_attn: bool = True
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    mla_attn: int | None = None
+    """ik_llama.cpp: how the cache keeps MLA (0 to 3)."""
+    attn_max_batch: int = 0
+    """ik_llama.cpp: MiB of F32 scores at a time; 0: all."""
+    cpu_moe: bool = False
+    """Routed experts stay on the host."""
+
     def check(self) -> None:
         """Refuse what no engine can mean, naming the flag."""
-        for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "context", "concurrency", "block_size"):
+        for name in (
+            "max_model_len",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "context",
+            "concurrency",
+            "block_size",
+            "cuda_graph_max_bs",
+        ):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be between 1 and 2**40")
-        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise UsageError(
-                f"{flag('gpu_memory_utilization')} is {self.gpu_memory_utilization}",
-                "it is a share: above 0, at most 1",
-            )
+        for name in ("gpu_memory_utilization", "mem_fraction_static", "swa_full_tokens_ratio", "free_gpu_memory_fraction"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise UsageError(f"{flag(name)} is {share}", "it is a share: above 0, at most 1")
         if self.layout is not None:
             for name in ("tp", "pp", "dp", "dcp"):
                 value = getattr(self.layout, name)
                 if not 1 <= value <= 65536:
                     raise UsageError(f"--{name} is {value}", "it must be between 1 and 65536")
+            if not 0 <= self.layout.ep_size <= 65536:
+                raise UsageError(f"--ep-size is {self.layout.ep_size}", "it must be between 1 and 65536")
             if self.layout.tp % self.layout.dcp:
                 raise UsageError(
                     f"--decode-context-parallel-size {self.layout.dcp} does not divide --tp {self.layout.tp}",
@@ -74,8 +114,17 @@ class Serving(NamedTuple):
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
-        if self.engram not in ("host", "gpu"):
-            raise UsageError(f"--engram is {self.engram!r}", "it is host or gpu")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
+
+
+CHOICES = {
+    "engram": ("auto", "host", "gpu"),
+    "moe_a2a_backend": ("none", "deepep"),
+    "device_map": ("auto", "cuda"),
+    "cache_implementation": ("dynamic", "static"),
+}
 
 
 def flag(field: str) -> str:

@@ -6,12 +6,14 @@ What a row does not say is `incomplete`, what nothing here can predict is `unsup
 import re
 from typing import NamedTuple
 
+from ..engines import VLLM
 from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, find_card, synthetic
 from ..run.serving import Layout, Serving
 from ..units import GB, GIB, KB, KIB, MIB
+from .engine_rows import ENGINES, PRINTS_GIB_AS_GB, as_asked
 
 
 class Incomplete(Exception):  # noqa: N818 - a status, not an error
@@ -31,12 +33,12 @@ MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
 BATCH_COUNTS = {"activation_peak", *MEMORY_COUNTS}
 """Quantities that depend on the batch of the profile run."""
 
-ENGINES = {"vLLM": "vllm"}
 
-
-def unit_factor(unit: str) -> int:
-    """Units of one table cell; "GB" that a log means as GiB says so in brackets."""
+def unit_factor(unit: str, engine: str = "") -> int:
+    """Units of one table cell; "GB" that a log means as GiB says so in brackets, or is known of the engine."""
     word = unit.split(" ")[0]
+    if word == "GB" and engine in PRINTS_GIB_AS_GB:
+        return GIB
     if word not in UNITS:
         raise Incomplete(f"unit {unit!r} is not known")
     return UNITS[word]
@@ -59,10 +61,10 @@ def question(row: dict[str, str], quantity: str) -> Question:
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
     v0 = "V0" in version or version < "0.8"
-    if length is None and quantity in BATCH_COUNTS and (v0 or quantity == "kv_tokens"):
+    if length is None and ENGINES[engine] in VLLM and quantity in BATCH_COUNTS and (v0 or quantity == "kv_tokens"):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
-    asked = Serving(
+    common = Serving(
         engine=ENGINES[engine],
         engine_version=version,
         layout=layout,
@@ -77,7 +79,8 @@ def question(row: dict[str, str], quantity: str) -> Question:
         enforce_eager="eager" in flags,
         speculative="mtp draft loaded" in flags,
     )
-    return Question(model, asked, _hardware(row["gpu"], layout, quantity))
+    asked = as_asked(ENGINES[engine], common, flags)
+    return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
 
 
 def _version(row: dict[str, str]) -> str:
@@ -99,7 +102,7 @@ def _check_flags(flags: str, quantity: str) -> None:
 
 
 def _precision(quant: str, model: Model) -> tuple[str, str | None]:
-    """(dtype, quantization) of the column quant."""
+    """(dtype, quantization) of the column quant. A word that the checkpoint is not published in is a requantisation."""
     word = quant.strip().lower().removesuffix(" (dummy)")
     if word in ("bfloat16", "float16", "float32", "fp16"):
         if model.quantization:
@@ -108,13 +111,42 @@ def _precision(quant: str, model: Model) -> tuple[str, str | None]:
     if not word:
         raise Incomplete("quant is not given")
     published = model.quantization
-    if published and ("dequant" in word or any(other in word for other in ("gguf", "awq", "int4", "bnb", "iq", "q4"))):
+    named = next((name for part, name in REQUANTISED if part in word), None)
+    if named in PUBLISHED_AS.get(published, (published,)) or (published and word in ("int4", "int4 weight-only")):
+        return "auto", None
+    if published and ("dequant" in word or any(other in word for other in ("gguf", "iq", "q4"))):
         raise UnsupportedError(f"{model.name} requantised as {quant!r} is not known yet")
+    if named and (not published or named not in ("fp8", "fp8-dynamic", "w8a8")):
+        return "auto", named
     if published:
         return "auto", None
-    if word == "fp8":
-        return "auto", "fp8"
     raise UnsupportedError(f"quantization {quant!r} of {model.name} is not known yet")
+
+
+REQUANTISED = (
+    ("bnb", "bitsandbytes"),
+    ("nf4", "bitsandbytes"),
+    ("awq", "awq"),
+    ("gptq", "gptq"),
+    ("nvfp4", "nvfp4"),
+    ("mxfp4", "mxfp4"),
+    ("w8a8", "w8a8"),
+    ("int8", "w8a8"),
+    ("w4a16", "w4a16"),
+    ("int4", "w4a16"),
+    ("fp8-dynamic", "fp8-dynamic"),
+    ("fp8", "fp8"),
+)
+"""A piece of the table's word -> the format that --quantization calls so; the first piece that occurs counts."""
+PUBLISHED_AS = {
+    "compressed-tensors": ("w8a8", "w4a16", "fp8", "fp8-dynamic", "nvfp4", "gptq"),
+    "modelopt": ("nvfp4", "fp8"),
+    "auto-round": ("w4a16", "gptq", "awq"),
+    "gptq": ("gptq", "w4a16"),
+    "awq": ("awq", "w4a16"),
+    "fp8": ("fp8", "fp8-dynamic"),
+}
+"""What a checkpoint's method may be called in a table."""
 
 
 def _layout(row: dict[str, str], flags: str) -> Layout:
@@ -126,7 +158,8 @@ def _layout(row: dict[str, str], flags: str) -> Layout:
         sizes[axis] = int(text)
     ep = row["ep"].strip()
     dcp = re.search(r"decode-context-parallel-size (\d+)", flags)
-    return Layout(**sizes, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdigit() and int(ep) > 1)
+    tp, pp, dp = sizes.values()
+    return Layout(tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdigit() and int(ep) > 1)
 
 
 def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:
@@ -142,7 +175,7 @@ def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | No
 
 def _utilization(text: str, quantity: str) -> float | None:
     try:
-        return float(text)
+        return float(text.removesuffix(" of free"))
     except ValueError:
         if quantity in MEMORY_COUNTS:
             raise Incomplete(f"gpu_mem_util is {text!r}" if text else "gpu_mem_util is not given") from None
@@ -190,6 +223,8 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
         card = synthetic(int(size[1]) * GIB if size else 80 * GIB, text or "a card")
         if size and int(size[1]) < 40:
             card = card._replace(compute_capability="8.9", num_sms=0)
+    if re.match(r"mi\d", name):
+        card = card._replace(vendor="AMD")
     if seen:
         card = card._replace(memory_bytes=int(float(seen[1]) * GIB), memory_source=f"seen in the log: {seen[1]} GiB")
     return Hardware(card, count, min(count, card.gpus_per_node))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ SPEED = (
     "engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus parallelism input_len output_len "
     "concurrency_or_batch metric"
 ).split()
-FILES = ["model", "quant"]
+FILES = ["model", "quant", "notes"]
 
 COLUMNS: dict[TableKind, list[str]] = {"serving": SERVING, "training": TRAINING, "speed": SPEED, "files": FILES}
 """The configuration columns of each kind of CSV table: the only ones that a prediction may see."""
@@ -83,9 +84,12 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
 
 def _value(path: Path, row_id: str, text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise OomlessError(f"{path}: row {row_id}: value {text!r} is no number", "correct the table") from None
+        value = nan
+    if not isfinite(value):
+        raise OomlessError(f"{path}: row {row_id}: value {text!r} is no number", "correct the table")
+    return value
 
 
 MEGATRON = ("framework", "case", "stack", "world_size", "padded_vocab_size", "env", "args", "rank")

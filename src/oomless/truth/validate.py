@@ -9,6 +9,8 @@ from ..engines.vllm.budget import WHAT_GRAPHS, WHAT_NON_TORCH
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving import Estimate, estimate_serving
 from ..ledger import Line
+from .engine_rows import logged_share
+from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, question, unit_factor
 from .tables import Row, read_table
 
@@ -54,7 +56,7 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
 def score(row: Row) -> Scored:
     """One row. The prediction sees the configuration alone; the measured value is put beside it afterwards."""
     try:
-        factor = unit_factor(row.unit) if row.kind == "serving" else 1
+        factor = unit_factor(row.unit, row.configuration.get("engine", "")) if row.kind in ("serving", "files") else 1
         value, low, high = (number / factor for number in predict(row.kind, row.configuration, row.quantity))
     except Incomplete as error:
         return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error))
@@ -66,12 +68,31 @@ def score(row: Row) -> Scored:
 
 def predict(kind: str, configuration: dict[str, str], quantity: str) -> Interval:
     """What a row's configuration gives for a quantity, with its interval."""
+    if kind == "files":
+        return file_size(configuration, quantity)
     if kind != "serving":
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
+    if configuration["engine"] in LLAMA_ENGINES:
+        return predict_llama(configuration, quantity)
     if quantity not in QUANTITIES:
         raise UnsupportedError(f"{quantity} is not predicted")
     asked = question(configuration, quantity)
-    return QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
+    value, low, high = QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
+    share = logged_share(configuration, quantity)
+    return value * share, low * share, high * share
+
+
+def file_size(configuration: dict[str, str], quantity: str) -> Interval:
+    """Bytes of a GGUF file. Whether an importance matrix was used is the publisher's choice: the interval covers both."""
+    if quantity != "file_bytes":
+        raise UnsupportedError(f"{quantity} is not predicted")
+    from ..model.gguf_model import file_bytes
+    from ..model.load import load
+
+    model, word = load(configuration["model"]), configuration["quant"]
+    usual = None if "importance matrix" in configuration.get("notes", "") else False
+    sizes = [file_bytes(model, word, imatrix=each) for each in (usual, True, False)]
+    return sizes[0], min(sizes), max(sizes)
 
 
 def _lines(estimate: Estimate, chosen: Callable[[Line], bool]) -> Interval:

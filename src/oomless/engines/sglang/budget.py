@@ -1,0 +1,131 @@
+"""How SGLang divides a card: the pool is mem_fraction_static of what was free at the start, less the weights; the rest is for running.
+
+pool = free after loading - (1 - f) * free before loading = f * (card - context - NCCL) - weights   (profile_max_num_token).
+Activations, graphs and the table of requests live in (1 - f) of it and are not subtracted again.
+"""
+
+from ... import facts
+from ...ledger import Category, Line, exact
+from ...model.attention import DSA, MLA
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import GIB, gib
+from .. import Budget, Stage
+from ..vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOGITS, WHAT_NON_TORCH
+from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
+from .release import LATEST, attention_ranks, expert_ranks, release
+from .weights import placed_part
+
+PLAIN_ROW_BYTES = 576
+TABLE_EXTRA = 4
+"""Columns of the table of requests beyond the longest length."""
+
+
+def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
+    """What is on the card before loading: the context, then NCCL and custom all-reduce."""
+    layout = asked.layout or Layout()
+    now = release(asked.engine_version or LATEST)
+    found = {"tp": layout.tp > 1, "pp": layout.pp > 1, "multi_node": layout.num_ranks > hardware.per_node}
+    tags = [name for name, holds in found.items() if holds]
+    return [
+        _measured("runtime", "context", WHAT_CONTEXT, now.numbers, tags),
+        _measured("communication", "dist_init", WHAT_NON_TORCH, now.numbers, tags),
+    ]
+
+
+def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+    """What weights, cache and all that was there before may take: f * card + (1 - f) * (context + NCCL).
+
+    >>> from ...run.hardware import parse_gpu
+    >>> budget_bytes(Serving(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")) // 2**20
+    72163
+    """
+    share, before = asked.mem_fraction_static or 0, sum(line.bytes for line in start_lines(asked, hardware))
+    return int(share * hardware.card.memory_bytes + (1 - share) * before)
+
+
+def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+    """The cache gets what is left of the budget.
+
+    0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more, out of what should stay free.
+    """
+    left = allowed - charged
+    if asked.kv_cache_dtype == "fp8_ds_mla" and not release(asked.engine_version or LATEST).since(0, 5, 4):
+        return left * (PACKED_ROW_BYTES + INDEX_ROW_BYTES) // PLAIN_ROW_BYTES
+    return left
+
+
+def host_bytes(model: Model, asked: Serving) -> int:
+    """Engram tables, where they are kept on the host."""
+    return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+
+
+def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+    """What was there before loading is charged; activations, graphs, the table of requests and an old release's draft are beside."""
+    now = release(asked.engine_version or LATEST)
+    beside = [*activation_lines(model, asked, stage), request_table(asked)]
+    if not asked.enforce_eager:
+        beside.append(_measured("runtime", "graphs", WHAT_GRAPHS, now.numbers, []))
+    if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
+        size = sum(group.total_bytes for group in placed_part(model, asked, hardware, stage, "mtp"))
+        beside.append(
+            exact("weights", "draft, loaded after the pool", size, "tensors of the MTP layers", "speculative/eagle_worker.py")
+        )
+    return Budget(tuple(start_lines(asked, hardware)), tuple(beside))
+
+
+def request_table(asked: Serving) -> Line:
+    """ReqToTokenPool: one int32 for each token that each request may have."""
+    layout = asked.layout or Layout()
+    rows = max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    width = (asked.max_model_len or 0) + TABLE_EXTRA
+    formula = f"{rows:,} requests x {width:,} x 4 B"
+    return exact("runtime", "table of requests", rows * width * 4, formula, "mem_cache/memory_pool.py, ReqToTokenPool")
+
+
+def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+    """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h), expanded heads of MLA; logits.
+
+    Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token (arg_groups/memory_hook.py).
+    """
+    layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
+    tokens, hidden = asked.max_num_batched_tokens or 0, model.hidden_size
+    largest = 0
+    for ffn in {layer.ffn for layer in model.layers}:
+        match ffn:
+            case Dense():
+                inner = 3 * ffn.intermediate_size // layout.tp
+            case MoE():
+                expert = ffn.expert_width // (layout.tp // expert_ranks(asked))
+                inner = ffn.num_active_experts * (3 * expert + hidden) + 3 * ffn.shared_width // layout.tp
+        largest = max(largest, inner)
+    attention = model.layers[stage.start].attention
+    mla = attention.mla if isinstance(attention, DSA) else attention
+    if isinstance(mla, MLA):
+        largest = max(largest, mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim))
+    spread = facts.constant("sglang", "activation_spread", release(asked.engine_version or LATEST).numbers)
+    size = tokens * width * (largest + 4 * hidden * model.streams)
+    formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"
+    lines = [_assumed("activations", WHAT_ACTIVATIONS, size, spread, formula)]
+    if stage.last:
+        rows = max(asked.cuda_graph_max_bs or 0, 1)
+        logits = rows * model.vocab_size * (width + 4)
+        formula = f"{rows} rows x {model.vocab_size:,} x ({width} + 4) B"
+        lines.append(_assumed("logits", WHAT_LOGITS, logits, spread, formula))
+    return lines
+
+
+def _assumed(category: Category, what: str, size: int, spread: facts.Constant, formula: str) -> Line:
+    shown = f"{formula} = {gib(size):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
+    return Line(category, what, size, int(size * spread.low), int(size * spread.high), "assumed", shown, spread.source)
+
+
+def _measured(category: Category, quantity: str, what: str, numbers: tuple[int, ...], tags: list[str]) -> Line:
+    """A line that is a row of engines.csv."""
+    row = facts.constant("sglang", quantity, numbers, *tags)
+    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
+    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)

@@ -1,0 +1,131 @@
+"""SGLang's pools: bytes of a token by kind of attention, tokens from the pool, what a load needs.
+
+model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/pool_configurator.py of 0.5.23.
+"""
+
+from ...errors import UnsupportedError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.serving import Layout, Serving
+from .. import CacheGroup, CacheLayout, Stage
+from .release import LATEST, Release, attention_ranks, release
+
+PACKED_ROW_BYTES = 656
+"""Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
+INDEX_ROW_BYTES = 132
+"""Key of the indexer: 128 fp8 values and an F32 scale."""
+SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2")
+"""Families whose window layers have a pool of their own (configs/model_config.py, is_hybrid_swa_model); others store every token."""
+SWA_RATIO = 0.8
+"""Slots of window layers for each slot of full ones, where nothing else is asked (arg_groups/fields/schedule.py)."""
+
+
+def element_bytes(asked: Serving) -> float:
+    """Bytes of a cache element."""
+    word = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
+    return 1 if word.startswith(("fp8", "mxfp8")) else DTYPES[word].bits / 8
+
+
+def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
+    """Bytes of one token in one layer on one rank, without an indexer's key.
+
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), release("0.5.3"))
+    1152
+    >>> sparse = DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048)
+    >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), release("0.5.3"))
+    656
+    """
+    width = element_bytes(asked)
+    match attention:
+        case GQA():
+            heads = max(attention.num_kv_heads // attention_ranks(asked.layout or Layout()), 1)
+            return int(heads * attention.cache_dim * width)
+        case Sliding():
+            return row_bytes(attention.inner, asked, now)
+        case MLA():
+            return int(attention.latent_dim * width)
+        case DSA():
+            packed = asked.kv_cache_dtype == "fp8_ds_mla"
+            return PACKED_ROW_BYTES if packed else int(attention.mla.latent_dim * width)
+        case V4() | V41():
+            raise UnsupportedError("a cache row of V4 has no one size", "see cache_v4.py")
+        case _:
+            raise UnsupportedError(f"{attention.kind} attention in SGLang is not known yet", "use vllm")
+
+
+def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    """How one rank of a stage sizes its pools.
+
+    One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of their own.
+    With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside (budget.py).
+    """
+    now = release(asked.engine_version or LATEST)
+    attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    if isinstance(attentions[0], V4 | V41):
+        from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
+
+        return v4_layout(attentions, asked, stage)
+    if asked.speculative and stage.last and now.since(0, 5, 4):
+        attentions += [layer.attention for layer in model.draft]
+    page = asked.block_size or 1
+    full = window = index = swa = 0
+    for attention in attentions:
+        row = row_bytes(attention, asked, now)
+        if isinstance(attention, Sliding) and model.family.startswith(SPLIT_POOLS) and now.since(0, 5, 4):
+            swa, window = swa + row, attention.window
+        else:
+            full += row
+        if isinstance(attention, DSA) and (attention.owns_indexer or not now.since(0, 5, 4)):
+            index += INDEX_ROW_BYTES
+    ratio = asked.swa_full_tokens_ratio or SWA_RATIO
+    sized = full + index + int(ratio * swa)
+    groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]
+    if swa:
+        groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
+    formula = f"{full:,} B in {len(attentions)} layers" + (f" + {index:,} B of index keys" if index else "")
+    formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
+    return CacheLayout(tuple(groups), page * sized, full + index, window * swa, page * (full + index), formula, asked.kv_cache_dtype)
+
+
+def pool_tokens(layout: CacheLayout, pool: int) -> int:
+    """Token slots of a pool: what is left of it beside fixed pools, in whole pages."""
+    return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes * layout.groups[0].block_size
+
+
+def slots(layout: CacheLayout, length: int, asked: Serving) -> int:
+    """Slots that one sequence takes: whole pages, and of a window's pool as many as the ratio of the pools makes worse."""
+    page = layout.groups[0].block_size
+    tokens = -(-length // page) * page
+    for group in layout.groups[1:]:
+        held = min(group.window + page + (asked.max_num_batched_tokens or 0), tokens)
+        tokens = max(tokens, -(-int(held / (asked.swa_full_tokens_ratio or SWA_RATIO)) // page) * page)
+    return tokens
+
+
+def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+    """Pool that the asked load needs: `concurrency` sequences of `context` tokens, beside the fixed pools.
+
+    Unlike vLLM, SGLang starts with any pool: one sequence of max_model_len need not fit.
+    """
+    page = layout.groups[0].block_size
+    return layout.set_aside_bytes + slots(layout, asked.context or 1, asked) // page * layout.block_bytes * (asked.concurrency or 1)
+
+
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+    """Sequences of a length that fit the pool at once, at most as many as may run."""
+    return min(pool_tokens(layout, pool) / slots(layout, length, asked), float(asked.max_num_seqs or 1))
+
+
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+    """max_total_num_tokens as the log prints it: of the stage that has room for the fewest.
+
+    A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100), which are not capacity.
+    """
+    return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
+
+
+def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+    """The longest single sequence that the pool holds."""
+    tokens = pool_tokens(layout, pool)
+    return min(tokens if slots(layout, tokens, asked) <= tokens else 0, asked.max_model_len or tokens)

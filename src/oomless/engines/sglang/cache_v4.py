@@ -1,0 +1,127 @@
+"""The pools of DeepSeek-V4 and V4.1 in SGLang 0.5.23 (DSV4PoolConfigurator, deepseek_v4_memory_pool.py).
+
+A full pool of compressed rows that grows with tokens; beside it a pool of window rows, sized by the running requests, and states
+sized by request slots. Bytes of a token: models.md 4.2; the window pool of V4.1 at 256 requests: 15.8 GB in dynamo#15169.
+"""
+
+from typing import NamedTuple
+
+from ...model.attention import CSA_RATIO, V4, V41, Attention
+from ...run.serving import Layout, Serving
+from .. import CacheGroup, CacheLayout, Stage
+
+ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
+"""(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on compute capability 10."""
+INDEX_BYTES, INDEX_BYTES_FP4 = 132, 68
+HCA_RATIO = 128
+EVICTION_INTERVAL = 128
+"""SGLANG_SWA_EVICTION_INTERVAL"""
+PREFIX_TAILS = 4
+"""Cached prefixes a running request for which the window pool keeps room (swa_prefix_tails)."""
+CHUNKS_IN_FLIGHT = 2
+STATE_BYTES = 4
+RINGS = {False: {2: 2, 4: 8, 128: 128}, True: {2: 8, 4: 16, 128: 256}}
+"""Slots of a compressor's state a request, by speculation: one that is speculative must hold its draft (up to 5 tokens for ratio 2)."""
+
+
+class Prices(NamedTuple):
+    """Bytes of a token in the full pool and of a slot in the window pool, and what request slots take."""
+
+    token: float
+    slot: float
+    states: int
+
+
+def row_names(attention: Attention, dtype: str) -> tuple[str, str]:
+    """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where the card has V4.1's layouts."""
+    if dtype != "mxfp8_ds_mla":
+        return "v4", "v4"
+    return "v41", "v41_fp4" if isinstance(attention, V41) else "v41"
+
+
+def paged_row(name: str, page: int) -> float:
+    """Bytes of a row with its share of the page's padding.
+
+    >>> paged_row("v4", 256), paged_row("v4", 64), paged_row("v4", 2)
+    (585.0, 585.0, 864.0)
+    """
+    row, align = ROWS[name]
+    return -(-page * row // align) * align / page
+
+
+def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
+    """Growth of a sequence a token, before page rounding: C4 * (row + idx) / 4 + C128 * row / 128, V4.1 (row + idx) / ratio."""
+    total = 0.0
+    for a in attentions:
+        row = 2 * a.head_dim if dtype == "bfloat16" else ROWS[row_names(a, dtype)[1]][0]
+        if isinstance(a, V41):
+            total += (row + INDEX_BYTES_FP4) / a.ratio if a.owns_cache else 0
+        elif a.ratio:
+            total += (row + (INDEX_BYTES if a.has_indexer else 0)) / a.ratio
+    return total
+
+
+def prices(attentions: list[V4 | V41], asked: Serving) -> Prices:
+    """What a token, a window slot and the request slots cost on this stage."""
+    page, dtype, draft = asked.block_size or 256, asked.kv_cache_dtype, asked.speculative
+    rings, head, index_head = RINGS[draft], attentions[0].head_dim, attentions[0].index_head_dim
+    inflation = (len(attentions) + 1) / len(attentions) if draft else 1.0
+    requests = request_slots(asked)
+    token = slot = 0.0
+    states = 0
+    for a in attentions:
+        window_name, name = row_names(a, dtype)
+        slot += paged_row(window_name, page)
+        if isinstance(a, V41):
+            if a.owns_cache:
+                token += (paged_row(name, page // a.ratio) + INDEX_BYTES_FP4) / a.ratio
+            if a.owns_cache and a.ratio == 2:
+                rows = -(-(requests * rings[2] + rings[2] + 1) // 2) * 2
+                states += rows * 2 * head * STATE_BYTES
+        elif a.ratio == CSA_RATIO:
+            token += (paged_row(name, page // CSA_RATIO) + INDEX_BYTES) / CSA_RATIO
+            slot += rings[CSA_RATIO] / page * 4 * (head + index_head) * STATE_BYTES
+        elif a.ratio:
+            token += paged_row(name, page // a.ratio) / a.ratio
+            rows = -(-(requests * rings[HCA_RATIO] + rings[HCA_RATIO] + 1) // HCA_RATIO) * HCA_RATIO
+            states += rows * 2 * head * STATE_BYTES
+    return Prices(token * inflation, slot * inflation, states)
+
+
+def request_slots(asked: Serving) -> int:
+    """Requests that one rank may run, and one more."""
+    layout = asked.layout or Layout()
+    return max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+
+
+def window_slots(window: int, asked: Serving) -> int:
+    """Slots of the window pool: for each request its window, an eviction interval and two pages; two chunks; cached prefixes.
+
+    >>> window_slots(128, Serving(max_num_seqs=256, max_num_batched_tokens=8192, block_size=256))
+    606464
+    """
+    page, requests = asked.block_size or 256, request_slots(asked) - 1
+    draft_tokens = DRAFT_TOKENS if asked.speculative else 1
+    each = window + EVICTION_INTERVAL * draft_tokens + page + page * (2 if asked.speculative else 1)
+    cap = each * requests + CHUNKS_IN_FLIGHT * (asked.max_num_batched_tokens or 0) + page
+    return -(-(cap + PREFIX_TAILS * requests * (window + page)) // page) * page
+
+
+DRAFT_TOKENS = 4
+
+
+def v4_layout(layers: list[Attention], asked: Serving, stage: Stage) -> CacheLayout:
+    """Pools of a V4 or V4.1 stage. With an explicit ratio the window pool follows the tokens instead of the requests."""
+    attentions = [a for a in layers if isinstance(a, V4 | V41)]
+    page, cost = asked.block_size or 256, prices(attentions, asked)
+    window = attentions[0].window
+    exact = exact_token_bytes(attentions, asked.kv_cache_dtype)
+    if asked.swa_full_tokens_ratio:
+        token, slots, fixed = cost.token + asked.swa_full_tokens_ratio * cost.slot, 0, cost.states
+    else:
+        slots = window_slots(window, asked)
+        token, fixed = cost.token, cost.states + int(slots * cost.slot)
+    formula = f"{token:,.2f} B a token + {slots:,} window slots x {cost.slot:,.1f} B + {cost.states:,} B of states"
+    group = CacheGroup("compressed rows", len(attentions), page, int(page * token))
+    one = int((window + page) * cost.slot) + cost.states // request_slots(asked)
+    return CacheLayout((group,), int(page * token), exact, one, int(page * token), formula, asked.kv_cache_dtype, fixed)

@@ -1,0 +1,261 @@
+"""TensorRT-LLM: weights, then a share of what is free beside them and the execution context goes to blocks of cache.
+
+Engine builds (0.5 to 0.19) fix the context from maximal shapes when the engine is built; the PyTorch backend (the default from 1.0 on)
+measures a dry run. Read in cpp/tensorrt_llm/batch_manager (kDefaultGpuMemFraction, calculateMaxNumBlocks) and
+tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_memory), _torch/modules/attention.py and llmapi's KvCacheConfig.
+"""
+
+from .. import facts
+from ..errors import UnsupportedError, UsageError
+from ..ledger import Category, Line
+from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ..model.feedforward import Dense, MoE
+from ..model.model import EMBEDDING, Model, Tensor
+from ..model.storage import DTYPES
+from ..run.hardware import Hardware
+from ..run.serving import Layout, Serving
+from ..units import GIB, gib
+from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
+from .vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_NON_TORCH
+from .vllm.defaults import default_length, resolve_dtype
+from .vllm.weights import experts_per_rank, part_of, runtime_format
+
+NAME = "TensorRT-LLM"
+VERSIONS = ("0.5", "0.9", "0.17", "1.0", "1.3")
+LATEST = "1.3"
+COUNTS: Count = "allocated"
+layouts = tensor_parallel_layouts
+PYTORCH_SINCE, REQUESTS, ENGINE_REQUESTS, TOKENS = (1, 0), 2048, 256, 8192
+"""First version whose default is the PyTorch backend; max_batch_size of it and of engine builds; max_num_tokens."""
+PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
+"""Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
+V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
+CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8")
+
+
+def numbers(asked: Serving) -> tuple[int, ...]:
+    return parse_version(asked.engine_version or LATEST)
+
+
+def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+    """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
+    asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
+    version = numbers(asked)
+    attention = model.layers[-1].attention
+    if asked.kv_cache_dtype not in CACHE_DTYPES:
+        raise UsageError(f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's", f"known are {', '.join(CACHE_DTYPES)}")
+    if isinstance(attention, V41) or (isinstance(attention, V4 | DSA) and version < PYTORCH_SINCE):
+        raise UnsupportedError(f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet", "use --engine vllm or sglang")
+    if layout.pp > len(model.layers):
+        raise UsageError(f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer stages")
+    length = asked.max_model_len or default_length(model)
+    block = facts.constant("trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else []))
+    share = asked.free_gpu_memory_fraction
+    return asked._replace(
+        layout=layout,
+        dtype=resolve_dtype(model, asked.dtype, hardware),
+        max_model_len=length,
+        max_num_seqs=asked.max_num_seqs or (ENGINE_REQUESTS if version < PYTORCH_SINCE else REQUESTS),
+        max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
+        context=asked.context or length,
+        concurrency=asked.concurrency or 1,
+        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value if share is None else share,
+        block_size=asked.block_size or int(block.value),
+    )
+
+
+def stages(model: Model, asked: Serving) -> list[Stage]:
+    """Layers a pipeline stage: the first stages take the remainder (Mapping.pp_layers).
+
+    >>> from ..model.load import load
+    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
+    [31, 30]
+    """
+    pp, num_layers = (asked.layout or Layout()).pp, len(model.layers)
+    ends = [0]
+    for index in range(pp):
+        ends.append(ends[-1] + num_layers // pp + int(index < num_layers % pp))
+    return [Stage(index, pp, ends[index], ends[index + 1]) for index in range(pp)]
+
+
+def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+    """A rank's share of every tensor of the main model, and MLA's k_b_proj_trans and v_b_proj beside kv_b_proj (same type).
+
+    Vocabulary is padded to a multiple of the ranks alone.
+    """
+    if asked.quantization:
+        raise UnsupportedError("quantising on loading is not TensorRT-LLM's", "use a quantised checkpoint")
+    placed = []
+    for tensor in model.tensors:
+        if tensor.part not in ("main", "vision") or tensor.copy_of:
+            continue
+        layers = tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision")
+        here = bool(layers) if tensor.layers else stage.first if tensor.name == EMBEDDING or tensor.part == "vision" else stage.last
+        if not here or (tensor.part == "vision" and not stage.first):
+            continue
+        shape, repeat = shard(tensor, asked)
+        form = runtime_format(tensor, model, asked)
+        stacked = repeat if tensor.role == "expert" else 1
+        placed.append(Placed(part_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers))
+    attention = model.layers[stage.start].attention
+    mla = attention.mla if isinstance(attention, DSA) else attention
+    if isinstance(mla, MLA):
+        width = 1 if model.quantization == "fp8" else 2
+        rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
+        mine = tuple(range(stage.start, stage.stop))
+        placed.append(
+            Placed("attention", "k_b_proj_trans and v_b_proj", rows * mla.kv_lora_rank * width, 1, mine, "beside kv_b_proj")
+        )
+    return placed
+
+
+def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
+    """(shape on one rank, tensors a layer)."""
+    layout = asked.layout or Layout()
+    shape, ranks, units = tensor.shape, layout.tp, tensor.cut.units
+    if tensor.role == "expert" and layout.enable_expert_parallel:
+        return shape, experts_per_rank(tensor.repeat, ranks, 0)
+    match tensor.cut.how:
+        case "vocabulary":
+            return (-(-shape[0] // ranks), *shape[1:]), tensor.repeat
+        case "column" if units % ranks == 0:
+            return (shape[0] // ranks, *shape[1:]), tensor.repeat
+        case "column" if ranks % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
+            return (shape[0] // units, *shape[1:]), tensor.repeat
+        case "row" if units % ranks == 0:
+            return (*shape[:-1], shape[-1] // ranks), tensor.repeat
+        case "whole":
+            return shape, tensor.repeat
+    name = tensor.name.replace(".{}", "")
+    raise UsageError(f"{name}: {units} pieces do not divide over {ranks} ranks", "choose a --tp that divides both")
+
+
+def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+    """All of the card: the share is of what is free after loading."""
+    return hardware.card.memory_bytes
+
+
+def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+    """fraction * (free after weights, context and activations).
+
+    >>> pool_bytes(Serving(free_gpu_memory_fraction=0.9), 80 * GIB, 70 * GIB) / GIB
+    9.0
+    """
+    return int((asked.free_gpu_memory_fraction or 0) * (allowed - charged))
+
+
+def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+    """Everything but weights and cache: context, communication, and the engine's execution context or the peak of the dry run."""
+    layout, version = asked.layout or Layout(), numbers(asked)
+    tags = ["tp"] if layout.tp > 1 else []
+    lines = [
+        _row("runtime", "context", WHAT_CONTEXT, version, tags),
+        _row("communication", "non_torch", WHAT_NON_TORCH, version, tags),
+    ]
+    if version < PYTORCH_SINCE:
+        lines.append(_row("activations", "execution_context", WHAT_ACTIVATIONS, version, tags))
+        return Budget(tuple(lines), ())
+    tokens, width, hidden = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8, model.hidden_size
+    largest = 0
+    for ffn in {layer.ffn for layer in model.layers}:
+        match ffn:
+            case Dense():
+                largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
+            case MoE():
+                expert = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp)
+                largest = max(largest, ffn.num_active_experts * (3 * expert + 2 * hidden))
+    spread = facts.constant("trtllm", "activation_spread", version)
+    size = tokens * width * (largest + 4 * hidden * model.streams)
+    formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,}) = {gib(size):.3f} GiB"
+    low, high = int(size * spread.low), int(size * spread.high)
+    lines.append(Line("activations", WHAT_ACTIVATIONS, size, low, high, "assumed", formula, spread.source))
+    beside = [] if asked.enforce_eager else [_row("runtime", "graphs", "CUDA graphs", version, tags)]
+    return Budget(tuple(lines), tuple(beside))
+
+
+def _row(category: Category, quantity: str, what: str, version: tuple[int, ...], tags: list[str]) -> Line:
+    """A line that is a row of engines.csv."""
+    row = facts.constant("trtllm", quantity, version, *tags)
+    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
+    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)
+
+
+def row_bytes(attention: Attention, asked: Serving) -> float:
+    """Growth of one layer's cache a token on one rank, an indexer's key included.
+
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16", kv_cache_dtype="fp8"))
+    576
+    """
+    fp8 = asked.kv_cache_dtype == "fp8"
+    width = 1 if fp8 else DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits / 8
+    match attention:
+        case GQA():
+            heads = max(attention.num_kv_heads // (asked.layout or Layout()).tp, 1)
+            return heads * attention.cache_dim * width
+        case Sliding():
+            return row_bytes(attention.inner, asked)
+        case MLA():
+            return attention.latent_dim * width
+        case DSA():
+            row = PACKED_ROW_BYTES if fp8 else attention.mla.latent_dim * width
+            return row + (INDEX_ROW_BYTES if attention.owns_indexer else 0)
+        case V4():
+            index = INDEX_ROW_BYTES if attention.has_indexer else 0
+            return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
+        case _:
+            raise UnsupportedError(f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm")
+
+
+def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence."""
+    attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    block = asked.block_size or 32
+    token = sum(row_bytes(attention, asked) for attention in attentions)
+    fixed = 0
+    for a in attentions:
+        if isinstance(a, V4):
+            fixed += int(a.window * a.head_dim * (1 if asked.kv_cache_dtype == "fp8" else 2))
+            if a.ratio:
+                states = 4 * (a.head_dim + a.index_head_dim) if a.has_indexer else 2 * a.head_dim
+                fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
+    page = int(token * block)
+    formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (f" + {fixed:,} B a sequence" if fixed else "")
+    group = CacheGroup("all layers", len(attentions), block, page)
+    return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def one(layout: CacheLayout, length: int) -> int:
+    """Bytes of one sequence of a length."""
+    return layout.fixed_bytes + layout.groups[0].blocks(length, 0) * layout.block_bytes
+
+
+def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+    """Pool that the asked load needs, in whole blocks."""
+    return one(layout, asked.context or 1) * (asked.concurrency or 1)
+
+
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+    """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them before it makes blocks."""
+    found = []
+    for layout, pool in zip(layouts, pools, strict=True):
+        tokens = int(max(pool, 0) / layout.token_bytes)
+        block = layout.groups[0].block_size
+        found.append(tokens if numbers(asked) < (0, 9) else tokens // block * block)
+    return min(found)
+
+
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+    """Sequences of a length that fit the pool at once, at most max_batch_size."""
+    return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs or 1))
+
+
+def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+    """The longest single sequence that the pool holds."""
+    blocks = max(pool - layout.fixed_bytes, 0) // layout.block_bytes
+    return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)
+
+
+def host_bytes(model: Model, asked: Serving) -> int:
+    """Nothing stays on the host."""
+    return 0

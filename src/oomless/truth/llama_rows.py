@@ -1,0 +1,97 @@
+"""A measured row of llama.cpp or ik_llama.cpp -> what its configuration gives: cache, compute buffer, tensor bytes of the file."""
+
+import re
+
+from ..engines import Stage, llamacpp
+from ..errors import UnsupportedError
+from ..model.load import catalogue_name, load
+from ..model.model import Model
+from ..run.hardware import Hardware, synthetic
+from ..run.serving import Layout, Serving
+from ..units import TIB
+
+LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "Ollama")
+WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
+"""Sums over all devices do not depend on the cards."""
+
+
+def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
+    """(predicted, low, high) in bytes."""
+    from .serving_rows import Incomplete
+
+    name = catalogue_name(row["model"]) or catalogue_name(re.sub(r"\s*\(.*\)$", "", row["model"]))
+    if name is None:
+        raise UnsupportedError(f"model {row['model']} is not in the catalogue")
+    model = load(name)
+    if quantity == "weights_per_gpu":
+        return _file(model, row)
+    if quantity not in ("kv_bytes_per_gpu", "compute_buffer"):
+        raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
+    if not row["context_len"].isdigit():
+        raise Incomplete("context_len is not given")
+    asked = llamacpp.resolve(model, WHOLE, _asked(row), Layout())
+    if quantity == "compute_buffer":
+        stage = Stage(0, 1, 0, len(model.layers))
+        line = llamacpp.budget_lines(model, asked, WHOLE, stage).charged[0]
+        return line.bytes, line.low_bytes, line.high_bytes
+    layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
+    needed = layout.token_bytes * (asked.context or 0)
+    return needed, needed, needed
+
+
+def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
+    """Tensor bytes of the file, all devices together, or of the cards if the row says how many layers lie there.
+
+    Only plain file types say what each tensor is.
+    """
+    from ..model.gguf_model import as_gguf
+    from .serving_rows import Incomplete
+
+    if not re.fullmatch(r"I?Q\d_\w+|BF16|F16", row["quant"]) or row["quant"].endswith(("_R4", "_R8")):
+        raise UnsupportedError(f"the types of {row['quant']!r} are chosen by hand: only the file's header says them")
+    offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
+    if offloaded:
+        asked = llamacpp.resolve(
+            model, WHOLE, Serving(engine="llamacpp", quantization=row["quant"], n_gpu_layers=int(offloaded[1])), Layout()
+        )
+        file = llamacpp.stored(model, asked)
+        on_cards = file.checkpoint_bytes - llamacpp.host_bytes(model, asked)
+        return on_cards, on_cards, on_cards
+    if row["gpu"] == "CPU" and not row["other_flags"]:
+        raise Incomplete("whether cards hold layers too is not given")
+    both = "ik_llama" in row["engine"] and row["engine_version"].startswith("ik")
+    sizes = [as_gguf(model, row["quant"], kv).checkpoint_bytes for kv in ("whole", "both" if both else "split")]
+    return sizes[0], min(sizes), max(sizes)
+
+
+def _asked(row: dict[str, str]) -> Serving:
+    flags = dict(re.findall(r"(\w+)=(\w+)", row["other_flags"]))
+    batch = row["batch_or_parallel"]
+    micro = re.search(r"n_ubatch (\d+)|ub (\d+)", batch)
+    slots = re.search(r"parallel (\d+)", batch)
+    mode = flags.get("mla", "")
+    flash = flags.get("fa", flags.get("flash_attn", "1" if row["engine"] != "Ollama" else "0"))
+    keys, values = _types(row["kv_dtype"], mode)
+    expanded = "expanded" in row["kv_dtype"] or row["engine"] == "Ollama"
+    transposed = "kv^T" in row["kv_dtype"]
+    return Serving(
+        engine="llamacpp",
+        context=int(row["context_len"]),
+        concurrency=int(slots[1]) if slots else 1,
+        ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 512),
+        flash_attn=flash == "1" and not transposed,
+        cache_type_k=keys,
+        cache_type_v=values,
+        mla_attn=0 if expanded else 1 if transposed else int(mode) if mode.isdigit() else 2,
+        attn_max_batch=int(flags["amb"]) if flags.get("amb", "None").isdigit() else 0,
+    )
+
+
+def _types(text: str, mode: str) -> tuple[str, str]:
+    """(type of keys, type of values) of the column kv_dtype; "K q8_0, V f16" names both."""
+    pair = re.match(r"K (\w+), V (\w+)", text)
+    if pair:
+        return pair[1], pair[2]
+    word = re.match(r"\w+", text)
+    kind = {"bfloat16": "bf16", "float16": "f16"}.get(word.group(), word.group()) if word else "f16"
+    return kind, kind
