@@ -33,7 +33,7 @@ def each_s(call: Callable[[], object], runs: int = 200) -> float:
 def main() -> None:
     """Print the table."""
     import oomless
-    from oomless.estimate.weights import _allocated
+    from oomless.estimate.weights import _counted
 
     python = [sys.executable]
     oomless_command = [sys.executable.replace("python3", "oomless").replace("python", "oomless")]
@@ -60,7 +60,7 @@ def main() -> None:
         return oomless.infer(model, "h200:8", tp=8)
 
     def anew() -> object:
-        _allocated.cache_clear()
+        _counted.cache_clear()
         return oomless.infer(model, "h200:8", tp=8)
 
     print(f"\n{'in process':<50} {'ms':>8}")

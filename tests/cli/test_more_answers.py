@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-import oomless
 import pytest
+
+import oomless
 from oomless.cli.answer import answer_infer
 from oomless.estimate.changes import changes_that_fit
 

@@ -1,6 +1,7 @@
 """A pasted command line means what the engine would take it to mean."""
 
 import pytest
+
 from oomless.errors import UsageError
 from oomless.run.command import read_command
 

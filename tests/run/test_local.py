@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from oomless.errors import OomlessError, UsageError
 from oomless.run.hardware import parse_gpu
 from oomless.units import GIB, MIB

@@ -1,0 +1,112 @@
+"""transformers: the cache that is asked for and no pool; expanded MLA in 4.x, latent in 5.x; layers over cards."""
+
+from typing import Any
+
+import pytest
+
+from oomless.api import infer
+from oomless.engines import CacheLayout, transformers
+from oomless.errors import UnsupportedError, UsageError
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Serving
+from oomless.units import GIB
+
+
+def cache(name: str, version: str) -> CacheLayout:
+    asked = Serving(engine="transformers", engine_version=version)
+    request = transformers.resolve(load(name), parse_gpu("h200:8"), asked, Layout())
+    return transformers.cache_layout(load(name), request, transformers.stages(load(name), request)[0])
+
+
+CELLS = [
+    ("deepseek-v3", "4.57", 61 * 81_920),
+    ("deepseek-v3", "5.24", 61 * 1152),
+    ("deepseek-v2-lite", "4.57", 276_480),
+    ("deepseek-v2-lite", "5.24", 31_104),
+    ("deepseek-v3.2", "5.24", 61 * (1152 + 256)),
+    ("deepseek-v4-flash", "5.24", 6_880),
+    ("deepseek-v4-pro", "5.24", 9_848),
+    ("deepseek-coder-1.3b", "5.24", 196_608),
+    ("deepseek-llm-67b", "4.57", 389_120),
+]
+
+
+@pytest.mark.parametrize(("name", "version", "num_bytes"), CELLS)
+def test_a_token_takes(name: str, version: str, num_bytes: float) -> None:
+    assert cache(name, version).token_bytes == num_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "length", "gib"),
+    [
+        ("deepseek-v3", "4.57", 32 << 10, 152.5),
+        ("deepseek-v3", "4.57", 128 << 10, 610),
+        ("deepseek-v3", "5.24", 32 << 10, 2.145),
+        ("deepseek-v2-lite", "5.24", 128 << 10, 3.797),
+        ("deepseek-v4-flash", "5.24", 32 << 10, 0.227),
+        ("deepseek-v4-flash", "5.24", 128 << 10, 0.856),
+        ("deepseek-v4-flash", "5.24", 1 << 20, 6.735),
+        ("deepseek-v4-pro", "5.24", 1 << 20, 9.642),
+    ],
+)
+def test_one_sequence_takes(name: str, version: str, length: int, gib: float) -> None:
+    assert transformers.one(cache(name, version), length) / GIB == pytest.approx(gib, rel=0.0004, abs=0.001)
+
+
+def test_v4_keeps_windows_beside_its_rows() -> None:
+    layout = cache("deepseek-v4-flash", "5.24")
+    states = 21 * 8 * 4 * (512 + 128) * 4 + 20 * 128 * 2 * 512 * 4
+    assert layout.fixed_bytes == 127 * 1024 * (43 + 2) + states  # two layers have a window alone, and keep keys and values apart
+
+
+def test_layers_lie_on_cards() -> None:
+    one = infer("deepseek-v2-lite", "h100:2", engine="transformers", pp=1, max_model_len=4096)
+    two = infer("deepseek-v2-lite", "h100:2", engine="transformers", pp=2, max_model_len=4096)
+    weights = [ledger.by_category()["weights"] for ledger in two.ledgers]
+    assert sum(weights) == one.ledger.by_category()["weights"]
+    assert two.kv_cache.bytes_per_token < one.kv_cache.bytes_per_token == 31_104
+
+
+def test_only_the_last_position_has_logits_from_4_45_on() -> None:
+    old, new = (
+        infer("deepseek-llm-7b", "h100", engine="transformers", engine_version=version, context=2048).ledger.by_category()["logits"]
+        for version in ("4.44", "4.57")
+    )
+    assert old == 2048 * new
+
+
+def test_a_static_cache_is_made_for_the_longest_sequence() -> None:
+    asked: dict[str, Any] = {"engine": "transformers", "max_model_len": 4096, "context": 1024}
+    dynamic = infer("deepseek-llm-7b", "h100", **asked)
+    static = infer("deepseek-llm-7b", "h100", cache_implementation="static", **asked)
+    assert static.kv_cache.needed_bytes == 4 * dynamic.kv_cache.needed_bytes
+
+
+def test_what_it_cannot_do_is_refused_by_name() -> None:
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"tp": 8}, "transformers has no --tp"),
+        ({"gpu_memory_utilization": 0.9}, "transformers has no --gpu-memory-utilization"),
+        ({"pp": 2, "device_map": "cuda"}, "--device-map cuda is one card"),
+    )
+    for flags, message in cases:
+        with pytest.raises(UsageError, match=message):
+            infer("deepseek-v2-lite", "h100:8", engine="transformers", **flags)
+    with pytest.raises(UnsupportedError, match=r"before 5\.0"):
+        infer("deepseek-v3.2", "h200:8", engine="transformers", engine_version="4.57")
+
+
+# variants of vLLM
+
+
+def test_ascend_and_gaudi_follow_vllm() -> None:
+    ascend = infer(
+        "deepseek-r1-distill-llama-70b", "64GiB:8", engine="vllm-ascend", tp=8, engine_version="0.9.0", max_model_len=32767
+    )
+    held = sum(line.bytes for line in ascend.ledger.lines if line.category in ("weights", "fragmentation"))
+    assert held / GIB == pytest.approx(16.461, abs=0.001)  # vllm-ascend#2235
+    gaudi = infer("deepseek-r1", "gaudi-2:8", engine="vllm-hpu", tp=8, engine_version="0.9.0", max_model_len=8192)
+    held = sum(line.bytes for line in gaudi.ledger.lines if line.category in ("weights", "fragmentation"))
+    assert held / GIB == pytest.approx(79.41, abs=0.06)
+    sparse = infer("deepseek-v3.2", "64GiB:16", engine="vllm-ascend", tp=16, engine_version="0.15.0", max_model_len=8192)
+    assert sparse.kv_cache.bytes_per_token == 61 * 704 * 2

@@ -1,0 +1,81 @@
+"""TensorRT-LLM: caches byte for byte, and a pool that is a share of what is free."""
+
+import pytest
+
+from oomless.api import infer
+from oomless.engines import CacheLayout, trtllm
+from oomless.errors import UnsupportedError, UsageError
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Serving
+from oomless.units import GIB
+
+
+def cache(name: str, layout: Layout | None = None, **flags: object) -> CacheLayout:
+    asked = Serving(engine="trtllm", **flags)  # type: ignore[arg-type]
+    request = trtllm.resolve(load(name), parse_gpu("b200:8"), asked, layout or Layout())
+    return trtllm.cache_layout(load(name), request, trtllm.stages(load(name), request)[0])
+
+
+CELLS = [
+    ("deepseek-v3", "auto", 70_272),
+    ("deepseek-v3", "fp8", 35_136),
+    ("deepseek-v3.2", "bfloat16", 78_324),
+    ("deepseek-v3.2", "fp8", 48_068),
+    ("deepseek-v4-flash", "fp8", 3_461),
+    ("deepseek-v4-flash", "bfloat16", 6_229),
+    ("deepseek-v4-pro", "bfloat16", 8_918),
+    ("llama-2-7b", "auto", 524_288),
+    ("tinyllama-1.1b", "auto", 22_528),
+]
+
+
+@pytest.mark.parametrize(("name", "dtype", "num_bytes"), CELLS)
+def test_a_token_takes(name: str, dtype: str, num_bytes: float) -> None:
+    assert cache(name, kv_cache_dtype=dtype).token_bytes == num_bytes
+
+
+@pytest.mark.parametrize(("length", "gib"), [(32 << 10, 0.120), (128 << 10, 0.436), (1 << 20, 3.394)])
+def test_one_sequence_of_v4_flash_takes(length: int, gib: float) -> None:
+    layout = cache("deepseek-v4-flash", kv_cache_dtype="fp8")
+    assert trtllm.one(layout, length) / GIB == pytest.approx(gib, abs=0.0006)
+
+
+def test_every_rank_holds_the_latent_of_mla() -> None:
+    assert cache("deepseek-v3", Layout(tp=8)).token_bytes == 70_272
+    assert cache("llama-2-7b", Layout(tp=8)).token_bytes == 524_288 / 8
+
+
+def test_the_pool_is_a_share_of_what_is_free_after_loading() -> None:
+    answer = infer("deepseek-r1-distill-llama-8b", "h100", engine="trtllm", free_gpu_memory_fraction=0.5, enforce_eager=True)
+    charged = answer.ledger.total_bytes - answer.kv_cache.needed_bytes
+    assert answer.kv_cache.pool_bytes == (answer.hardware.card.memory_bytes - charged) // 2
+    assert answer.ledger.capacity_bytes == charged + answer.kv_cache.pool_bytes
+
+
+def test_631_blocks_of_64_tokens_of_a_7b_are_nine_tenths_of_21_89_gib() -> None:
+    layout = cache("llama-2-7b", engine_version="0.9")
+    pool = trtllm.pool_bytes(Serving(free_gpu_memory_fraction=0.9), int(21.89 * GIB), 0)
+    assert pool // layout.block_bytes == pytest.approx(631, abs=1)
+
+
+def test_defaults_follow_the_version() -> None:
+    found = [
+        trtllm.resolve(load("llama-2-7b"), parse_gpu("a10"), Serving(engine="trtllm", engine_version=version), Layout())
+        for version in ("0.5", "0.9", "1.3")
+    ]
+    assert [(each.free_gpu_memory_fraction, each.block_size) for each in found] == [(0.85, 64), (0.9, 64), (0.9, 32)]
+
+
+def test_what_it_cannot_do_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"trtllm has no --gpu-memory-utilization\n.*--free-gpu-memory-fraction"):
+        infer("deepseek-v3", "h200:8", engine="trtllm", gpu_memory_utilization=0.9)
+    with pytest.raises(UsageError, match="trtllm has no --dp"):
+        infer("deepseek-v3", "h200:8", engine="trtllm", dp=8)
+    with pytest.raises(UnsupportedError, match="not known yet"):
+        infer("deepseek-v4.1-flash", "b200:8", engine="trtllm", tp=8)
+
+
+def test_ranks_share_weights() -> None:
+    one, eight = (infer("deepseek-llm-7b", "h100:8", engine="trtllm", tp=tp).ledger.by_category()["weights"] for tp in (1, 8))
+    assert eight == pytest.approx(one / 8, rel=0.001)

@@ -1,0 +1,233 @@
+"""The estimator against measured rows (tests/tables/inference.csv): the error table, and budgets that only shrink."""
+
+import csv
+import io
+import json
+import random
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pytest
+
+from command import call
+from oomless.model.load import catalogue_name
+from oomless.report.validate_text import validate_table_text
+from oomless.truth.tables import Row, read_table
+from oomless.truth.validate import Scored, score, summarize, validate_table
+
+TABLE = Path(__file__).parent / "tables" / "inference.csv"
+
+
+class Budget(NamedTuple):
+    """Limits of |predicted / measured - 1|, and the least share of rows that must be scored."""
+
+    median: float
+    p90: float
+    scored: float
+
+
+ERRORS = {
+    "weights_per_gpu": Budget(median=0.0002, p90=0.005, scored=1.0),
+    "kv_bytes_per_gpu": Budget(median=0.003, p90=0.04, scored=0.9),
+    "kv_tokens": Budget(median=0.003, p90=0.02, scored=0.9),
+}
+POOLED_CACHE_P90 = 0.02
+"""kv_bytes_per_gpu and kv_tokens together."""
+
+
+class Interval(NamedTuple):
+    """The least share of measured values inside the stated interval, and the most that its median width may be."""
+
+    inside: float
+    width: float
+
+
+INTERVALS = {
+    "activation_peak": Interval(0.9, 0.25),
+    "non_torch": Interval(0.9, 0.25),
+    "cuda_graph": Interval(0.9, 0.5),
+}
+
+
+def known(row: Row) -> bool:
+    """A row of the best confidence about vLLM and a model of the catalogue: what this project answers for."""
+    configuration = row.configuration
+    return row.confidence == "A" and configuration["engine"] == "vLLM" and catalogue_name(configuration["model"]) is not None
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[Scored, ...]:
+    return tuple(score(row) for row in read_table(TABLE) if known(row))
+
+
+def errors(rows: tuple[Scored, ...], *quantities: str) -> list[float]:
+    return sorted(abs(row.rel_error) for row in rows if row.quantity in quantities and row.rel_error is not None)
+
+
+def p90(sizes: list[float]) -> float:
+    """The error that nine of ten rows do not exceed."""
+    return sizes[-(-9 * len(sizes) // 10) - 1]
+
+
+def test_the_table_of_errors_is_printed(scored: tuple[Scored, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    table = validate_table_text(summarize(scored))
+    with capsys.disabled():
+        print(f"\n\nvLLM, confidence A, models of the catalogue\n{table}")
+    assert "weights_per_gpu" in table
+
+
+@pytest.mark.parametrize("quantity", ERRORS)
+def test_errors_stay_within_their_budget(quantity: str, scored: tuple[Scored, ...]) -> None:
+    budget, found = ERRORS[quantity], errors(scored, quantity)
+    assert len(found) >= 20
+    assert median(found) <= budget.median
+    assert p90(found) <= budget.p90
+
+
+def test_cache_errors_together_stay_within_their_budget(scored: tuple[Scored, ...]) -> None:
+    assert p90(errors(scored, "kv_bytes_per_gpu", "kv_tokens")) <= POOLED_CACHE_P90
+
+
+@pytest.mark.parametrize("quantity", ERRORS)
+def test_rows_about_known_models_are_scored(quantity: str, scored: tuple[Scored, ...]) -> None:
+    mine = [row for row in scored if row.quantity == quantity]
+    left_out = [f"{row.id}: {row.status}, {row.reason}" for row in mine if row.status != "scored"]
+    assert len(left_out) <= (1 - ERRORS[quantity].scored) * len(mine), left_out
+
+
+@pytest.mark.parametrize("quantity", INTERVALS)
+def test_stated_intervals_hold_and_are_narrow(quantity: str, scored: tuple[Scored, ...]) -> None:
+    numbers = summarize(scored)[quantity]
+    assert numbers.num_scored >= 20
+    assert (numbers.share_inside or 0) >= INTERVALS[quantity].inside
+    assert (numbers.median_width or 9) <= INTERVALS[quantity].width
+
+
+@pytest.mark.parametrize("quantity", ["kv_bytes_per_gpu", "kv_tokens"])
+def test_no_row_has_less_room_than_was_promised(quantity: str, scored: tuple[Scored, ...]) -> None:
+    """A measured capacity below the interval would have been a wrong "fits", the worst error there is."""
+    wrong = [row for row in scored if row.quantity == quantity and row.low is not None and row.measured < row.low - digit(row)]
+    assert not wrong
+
+
+def digit(row: Scored) -> float:
+    """Half of the last digit that was printed."""
+    return 0.005 if row.unit.startswith("GiB") else 0.5
+
+
+def test_every_interval_holds_its_prediction(scored: tuple[Scored, ...]) -> None:
+    for row in scored:
+        if row.predicted is not None and row.low is not None and row.high is not None:
+            assert row.low <= row.predicted <= row.high, row
+
+
+# what a prediction may see
+
+MEASURED = {
+    "value": "1",
+    "exact_formula_value": "2",
+    "naive_formula_value": "3",
+    "rel_diff_pct": "4",
+    "notes": "the cache takes 17 GiB",
+    "verbatim_log_line": "Available KV cache memory: 17.00 GiB",
+    "source": "somewhere",
+    "date": "1970-01-01",
+}
+
+
+def test_predictions_see_the_configuration_alone(tmp_path: Path) -> None:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows, header = list(reader), list(reader.fieldnames or ())
+    assert set(MEASURED) <= set(header)
+    names = [row["id"] for row in rows]
+    random.Random(0).shuffle(names)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header)
+    writer.writeheader()
+    writer.writerows({**row, **MEASURED, "id": name} for row, name in zip(rows, names, strict=True))
+    blind = tmp_path / "blind.csv"
+    blind.write_text(text.getvalue(), encoding="utf-8")
+    before, after = validate_table(TABLE), validate_table(blind)
+    seen = [(row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in before]
+    assert [(row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in after] == seen
+
+
+# the JSON of the contract
+
+ROW = "id quantity measured predicted low high unit rel_error status reason".split()
+SUMMARY = (
+    "num_rows num_scored num_unsupported num_incomplete median_abs_rel_error p90_abs_rel_error max_abs_rel_error "
+    "share_inside median_width"
+).split()
+
+
+def test_validate_json_is_that_of_the_contract() -> None:
+    answer = call("validate", str(TABLE), "--json")
+    assert answer.code == 0
+    document = json.loads(answer.out)
+    assert document["schema"] == "oomless/validate/1"
+    assert [row["id"] for row in document["rows"]] == [row.id for row in read_table(TABLE)]
+    for row in document["rows"]:
+        assert list(row) == ROW
+        assert row["status"] in ("scored", "unsupported", "incomplete")
+        assert (row["predicted"] is None) == (row["status"] != "scored")
+        assert bool(row["reason"]) == (row["status"] != "scored")
+    for quantity, numbers in document["summary"].items():
+        assert list(numbers) == SUMMARY
+        mine = [row for row in document["rows"] if row["quantity"] == quantity]
+        assert numbers["num_rows"] == len(mine)
+        assert numbers["num_scored"] + numbers["num_unsupported"] + numbers["num_incomplete"] == len(mine)
+
+
+def test_confidence_chooses_rows() -> None:
+    best = json.loads(call("validate", str(TABLE), "--confidence", "A", "--json").out)
+    assert {row["id"] for row in best["rows"]} == {row.id for row in read_table(TABLE) if row.confidence == "A"}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "columns"),
+        ("a,b\n1,2\n", "columns"),
+        ("\x00\x01\x02", "validate-me.csv"),
+        ('{"id": 1}\n', "line 1"),
+        ("{" * 10_000, "line 1"),
+    ],
+    ids=["empty", "other columns", "binary", "record without args", "deep"],
+)
+def test_a_table_of_another_kind_is_refused(text: str, word: str, tmp_path: Path) -> None:
+    path = tmp_path / "validate-me.csv"
+    path.write_text(text, encoding="utf-8")
+    answer = call("validate", str(path))
+    assert (answer.code, answer.out) == (1, "")
+    assert word in answer.err
+    assert "internal error" not in answer.err
+
+
+@pytest.mark.parametrize("value", ["", "many", "12 GiB"])
+def test_a_value_that_is_no_number_is_named_with_its_row(value: str, tmp_path: Path) -> None:
+    header, first, *_ = TABLE.read_text(encoding="utf-8").splitlines()
+    cells = next(csv.reader([first]))
+    cells[header.split(",").index("value")] = value
+    path = tmp_path / "table.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header.split(","), cells])
+    answer = call("validate", str(path))
+    assert (answer.code, answer.out) == (1, "")
+    assert f"row {cells[0]}" in answer.err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_measured_value_without_a_size_never_reaches_the_json(value: str, tmp_path: Path) -> None:
+    header, first, *_ = TABLE.read_text(encoding="utf-8").splitlines()
+    cells = next(csv.reader([first]))
+    cells[header.split(",").index("value")] = value
+    path = tmp_path / "table.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header.split(","), cells])
+    answer = call("validate", str(path), "--json")
+    assert answer.code in (0, 1)
+    if answer.code == 0:
+        json.loads(answer.out, parse_constant=lambda word: pytest.fail(f"{word} in the JSON"))

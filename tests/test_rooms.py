@@ -1,0 +1,182 @@
+"""Data flows one way: no room imports one to its right, and only `units` knows what a GiB is (design.md, section 1)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import oomless
+
+SOURCE = Path(oomless.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+GROUND = ("units", "errors", "ledger")
+ROOMS = ("facts", "model", "run", "engines", "estimate", "speed", "plan", "truth", "claims", "report")
+BESIDE_ESTIMATE = ("trace", "compress", "monitor")
+ENTRIES = ("cli", "web")
+
+EXCEPTION = ("estimate/serving.py", "to_json", "report")
+"""`to_json` belongs to the object that the API returns; the view behind it is imported when it is asked for."""
+
+
+def may_see(room: str) -> set[str]:
+    """The rooms that a room may import, itself included."""
+    if room in GROUND:
+        return {*GROUND}
+    if room in BESIDE_ESTIMATE:
+        return {*GROUND, "facts", "model", "run", room}
+    if room in ROOMS:
+        left = ROOMS[: ROOMS.index(room) + 1]
+        return {*GROUND, *left, *(BESIDE_ESTIMATE if "speed" in left else ())}
+    before_report = {*GROUND, *ROOMS[:-1], *BESIDE_ESTIMATE}
+    if room == "api":
+        return {*before_report, "api"}
+    if room in ENTRIES:
+        return {*before_report, "report", "api", room}
+    return {"cli"} if room == "__main__" else set()  # the package itself imports nothing: it is lazy
+
+
+class Import(NamedTuple):
+    """One import: the room it reaches, and where it stands."""
+
+    room: str
+    function: str
+    line: int
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import of a module of ours, wherever it stands."""
+    package = path.relative_to(SOURCE).parts[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for node in ast.walk(tree):
+        targets: list[tuple[str, ...]] = []
+        match node:
+            case ast.ImportFrom(level=0, module=str(name)) if name.split(".")[0] == "oomless":
+                base = tuple(name.split(".")[1:])
+                targets = [(*base, alias.name) for alias in node.names]
+            case ast.ImportFrom(level=level, module=name) if level:
+                assert level <= len(package) + 1, f"{path}: an import leaves the package"
+                base = (*package[: len(package) - level + 1], *(name.split(".") if name else ()))
+                targets = [(*base, alias.name) for alias in node.names]
+            case ast.Import():
+                targets = [tuple(alias.name.split(".")[1:]) for alias in node.names if alias.name.split(".")[0] == "oomless"]
+            case _:
+                continue
+        inside = [f.name for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+        for target in targets:
+            if target and not target[0].startswith("__"):
+                yield Import(target[0], inside[-1] if inside else "", node.lineno)
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+def test_every_room_has_a_place() -> None:
+    known = {*GROUND, *ROOMS, *BESIDE_ESTIMATE, *ENTRIES, "api", "__init__", "__main__"}
+    assert {room_of(path) for path in MODULES} <= known
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_no_import_runs_rightwards(path: Path) -> None:
+    where = path.relative_to(SOURCE).as_posix()
+    allowed = may_see(room_of(path))
+    wrong = [
+        f"{where}:{found.line}: {room_of(path)} imports {found.room}, which lies to its right"
+        for found in imports(path)
+        if found.room not in allowed and (where, found.function, found.room) != EXCEPTION
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_exception_is_still_needed() -> None:
+    where, function, room = EXCEPTION
+    found = [each for each in imports(SOURCE / where) if (each.function, each.room) == (function, room)]
+    assert len(found) == 1
+
+
+def test_heavy_packages_are_imported_inside_the_function_that_needs_them() -> None:
+    heavy = {"torch", "transformers", "numpy", "huggingface_hub", "rich", "gguf", "psutil", "pynvml"}
+    wrong = []
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            wrong += [f"{path.name}:{node.lineno}: {name}" for name in names if name.split(".")[0] in heavy]
+    assert not wrong, wrong
+
+
+UNIT_SHIFTS = (10, 20, 30, 40)
+UNIT_POWERS = {(10, 3), (10, 6), (10, 9), (10, 12), (2, 10), (2, 20), (2, 30), (2, 40), (1024, 2), (1024, 3)}
+UNIT_NUMBERS = {10**6, 10**9, 10**12, 1 << 20, 1 << 30, 1 << 40}
+
+LIMIT = "a bound against corrupt input, not a size for people"
+ALLOWED = {
+    ("estimate/allocator.py", "1 << 20"): "a constant of PyTorch's allocator",
+    ("estimate/allocator.py", "10 << 20"): "a constant of PyTorch's allocator",
+    ("estimate/allocator.py", "20 << 20"): "a constant of PyTorch's allocator",
+    ("estimate/allocator.py", "2 << 20"): "a constant of PyTorch's allocator",
+    ("run/hardware.py", "10 ** 9"): "the marketed size of a card is decimal",
+    ("run/serving.py", "1 << 40"): LIMIT,
+    ("run/serving.py", "1 << 20"): LIMIT,
+    ("model/safetensors.py", "1 << 20"): LIMIT,
+    ("model/families/deepseek_v4.py", "1 << 20"): LIMIT,
+    ("model/families/deepseek_v41.py", "1 << 20"): LIMIT,
+    ("cli/lists.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
+    ("report/estimate_text.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
+    ("report/estimate_text.py", "model.num_active_parameters / 1000000000.0"): "billions of parameters",
+}
+ALLOWED_NAMES = {
+    ("run/command.py", "THOUSANDS"): "suffixes of counts in an engine's flags, as the engine reads them",
+}
+"""Constants of a module that may hold such numbers; those named MAX_... are bounds and need no entry."""
+
+
+def allowed_constants(where: str, tree: ast.Module) -> set[int]:
+    """Lines of the constants that bound an input, or that are on the list."""
+    lines: set[int] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name.startswith("MAX_") or (where, name) in ALLOWED_NAMES:
+                lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
+
+
+def conversions(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Arithmetic with a number that is a unit: shifts by 10 to 40, powers, and products or quotients with 1024, 1e6, 1e9 ..."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(op=ast.LShift() | ast.RShift(), right=ast.Constant(value=shift)) if shift in UNIT_SHIFTS:
+                yield node.lineno, ast.unparse(node)
+            case ast.BinOp(op=ast.Pow(), left=ast.Constant(value=base), right=ast.Constant(value=power)) if (
+                base,
+                power,
+            ) in UNIT_POWERS:
+                yield node.lineno, ast.unparse(node)
+            case ast.BinOp(op=ast.Mult() | ast.Div() | ast.FloorDiv() | ast.Mod(), left=left, right=right):
+                for side in (left, right):
+                    if isinstance(side, ast.Constant) and (side.value == 1024 or _is_unit(side.value)):
+                        yield node.lineno, ast.unparse(node)
+
+
+def _is_unit(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value in UNIT_NUMBERS
+
+
+def test_only_units_converts_units() -> None:
+    wrong = []
+    for path in MODULES:
+        where = path.relative_to(SOURCE).as_posix()
+        if where == "units.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bounds = allowed_constants(where, tree)
+        wrong += [
+            f"{where}:{line}: {text}" for line, text in conversions(tree) if line not in bounds and (where, text) not in ALLOWED
+        ]
+    assert not wrong, "units.py should do this: " + "; ".join(wrong)

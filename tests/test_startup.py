@@ -1,0 +1,83 @@
+"""Start-up is held by the list of modules that an answer loads; a timing is a benchmark (`make bench`), never a test."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import environment
+from frozen import check
+
+INFER = ["infer", "deepseek-v3", "--gpu", "h200:8", "--json"]
+
+LOADED = """
+import sys
+before = set(sys.modules)
+{body}
+sys.stderr.write("\\n".join(sorted(set(sys.modules) - before)))
+"""
+ANSWER = f"""
+from oomless.cli import main
+try:
+    main({INFER!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+
+HEAVY = (
+    "click rich huggingface_hub inspect dataclasses pathlib urllib http numpy torch asyncio logging fractions decimal "
+    "importlib.metadata oomless.model.hub oomless.model.safetensors oomless.report.estimate_text oomless.truth oomless.claims"
+).split()
+
+
+def loads(body: str) -> tuple[str, set[str]]:
+    """(stdout, modules) of a fresh interpreter; what the interpreter itself had loaded before is not counted."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(body=body)], capture_output=True, text=True, env=environment(), check=True, timeout=60
+    )
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def infer_json() -> tuple[str, set[str]]:
+    return loads(ANSWER)
+
+
+def test_an_answer_for_scripts_loads_nothing_heavy(infer_json: tuple[str, set[str]]) -> None:
+    _, modules = infer_json
+    assert "oomless.estimate.serving" in modules
+    assert not [name for name in HEAVY if name in modules]
+
+
+def test_an_answer_for_scripts_loads_exactly_these_modules_of_ours(infer_json: tuple[str, set[str]]) -> None:
+    _, modules = infer_json
+    ours = sorted(name for name in modules if name.split(".")[0] == "oomless")
+    check("startup_modules.txt", ours)
+
+
+def test_an_answer_for_scripts_is_one_json_object_and_nothing_else(infer_json: tuple[str, set[str]]) -> None:
+    out, _ = infer_json
+    document = json.loads(out)  # a second value, or a word beside it, would be an error
+    assert isinstance(document, dict)
+    assert document["schema"] == "oomless/estimate/1"
+    assert out.endswith("}\n")
+
+
+def test_importing_the_package_loads_no_module_of_it() -> None:
+    _, modules = loads("import oomless")
+    assert {name for name in modules if name.split(".")[0] == "oomless"} == {"oomless"}
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["infer", "--help"]])
+def test_help_loads_no_model_and_no_hub(words: list[str]) -> None:
+    _, modules = loads(f"import os\nfrom oomless.cli import main\ntry:\n    main({words!r})\nexcept SystemExit:\n    pass")
+    unwanted = {"rich", "huggingface_hub", "oomless.model.hub", "oomless.truth", "oomless.claims"}
+    assert not unwanted & modules
+
+
+def test_frozen_files_are_sorted_text() -> None:
+    for path in sorted((Path(__file__).parent / "surface").glob("*.txt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines == sorted(lines), path.name
