@@ -58,11 +58,11 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
 }
 """Fields that only some engines know; every other field is known to all. The one place that says so."""
 SHARES = {
-    "vllm": "--gpu-memory-utilization",
+    **dict.fromkeys(VLLM, "--gpu-memory-utilization"),
     "sglang": "--mem-fraction-static",
     "trtllm": "--free-gpu-memory-fraction",
 }
-"""How each engine names the share that it takes: not the same share, so none stands in for another."""
+"""How each engine that takes its pool whole names its share: not the same share, so none stands in for another."""
 
 Version = tuple[int, ...]
 Count = Literal["allocated", "reserved", "plain"]

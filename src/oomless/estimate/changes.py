@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
+from ..engines import SHARES
 from ..errors import OomlessError
 from ..run.hardware import Hardware
 from ..run.serving import Serving
@@ -58,6 +59,13 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
+    overrun = estimate.ledger.overrun_high_bytes
+    if overrun and request.engine in SHARES:
+        name = SHARES[request.engine]
+        field = name.lstrip("-").replace("-", "_")
+        lower = int(100 * (getattr(request, field) - overrun / hardware.card.memory_bytes)) / 100
+        share: Any = {field: lower}
+        yield f"{name} {lower:g}", asked._replace(**share), hardware
     layout = request.layout
     assert layout is not None
     for factor in (2, 4):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..engines import CacheLayout, Stage, check_flags, engine, parse_version
+from ..engines import SHARES, CacheLayout, Stage, check_flags, engine, parse_version
 from ..errors import UsageError
 from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
@@ -70,6 +70,28 @@ class Estimate(NamedTuple):
         return serving_json(self)
 
 
+class Taken(NamedTuple):
+    """What an engine takes of a card: its budget with the whole pool at start, and what comes beside it later."""
+
+    card_bytes: int
+    budget_bytes: int
+    beside: tuple[Line, ...]
+
+    def ledger(self, group: str, num_ranks: int, lines: tuple[Line, ...]) -> Ledger:
+        """What lies beside raises what a rank may use. Where both may pass the card, the room is what they leave of it:
+
+        a pool that is taken whole holds memory that a small load does not need.
+        """
+        left = self.card_bytes - self.budget_bytes
+        beside = sum(line.bytes for line in self.beside)
+        low = max(sum(line.low_bytes for line in self.beside) - left, 0)
+        high = max(sum(line.high_bytes for line in self.beside) - left, 0)
+        capacity = self.budget_bytes + beside
+        if high:
+            capacity = min(capacity, self.card_bytes, sum(line.bytes for line in lines) + left - beside)
+        return Ledger(group, num_ranks, capacity, lines, low, high)
+
+
 def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
     asked.check()
@@ -134,7 +156,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
     allowed = rules.budget_bytes(request, hardware)
-    drafts: list[tuple[Stage, list[Line], int, CacheLayout]] = []
+    drafts: list[tuple[Stage, list[Line], Taken, CacheLayout]] = []
     pools, lows, highs = [], [], []
     for stage in stages:
         placed = rules.placed_weights(model, request, hardware, stage)
@@ -145,17 +167,18 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
         highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
-        # what lives beside the engine's budget raises what a rank may use, up to what the card has
-        capacity = min(hardware.card.memory_bytes, charged + pools[-1] + sum(line.bytes for line in budget.beside))
-        drafts.append((stage, [*lines, *budget.beside], capacity, rules.cache_layout(model, request, stage)))
+        taken = Taken(hardware.card.memory_bytes, charged + pools[-1], budget.beside)
+        drafts.append((stage, [*lines, *budget.beside], taken, rules.cache_layout(model, request, stage)))
     layouts = [cache for *_, cache in drafts]
     ledgers = []
-    for stage, lines, capacity, cache in drafts:
+    needs = []
+    for stage, lines, taken, cache in drafts:
         needed = rules.needed_bytes(cache, request)
+        needs.append(needed)
         what = f"cache for {request.concurrency} x {request.context:,} tokens"
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
         lines.append(exact("kv_cache", what, needed, f"{cache.formula}; paged: {cache.block_bytes:,} B a block", source))
-        ledgers.append(Ledger(stage.name, layout.num_ranks // layout.pp * replicas, capacity, tuple(lines)))
+        ledgers.append(taken.ledger(stage.name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
     cache, pool = layouts[worst], max(pools[worst], 0)
@@ -163,7 +186,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         bytes_per_token=cache.token_bytes,
         fixed_bytes_per_sequence=cache.fixed_bytes,
         pool_bytes=pool,
-        needed_bytes=ledgers[worst].by_category()["kv_cache"],
+        needed_bytes=needs[worst],
         max_tokens=rules.max_tokens(layouts, pools, request),
         max_tokens_low=rules.max_tokens(layouts, lows, request),
         max_tokens_high=rules.max_tokens(layouts, highs, request),
@@ -206,6 +229,9 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     if later := later_than_known(request):
         found.append(later)
+    if worst.overrun_high_bytes:
+        lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
+        found.append(f"the pool is taken whole, needed or not, and what comes beside it (context, graphs) may pass the card{lower}")
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]
     if assumed:
         found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
