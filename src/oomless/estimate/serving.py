@@ -177,7 +177,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         needs.append(needed)
         what = f"cache for {request.concurrency} x {request.context:,} tokens"
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
-        lines.append(exact("kv_cache", what, needed, f"{cache.formula}; paged: {cache.block_bytes:,} B a block", source))
+        lines.append(exact("kv_cache", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
         ledgers.append(taken.ledger(stage.name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
@@ -211,6 +211,21 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         worst,
         warnings(model, request, hardware, ledgers[worst]),
     )
+
+
+def in_blocks(cache: CacheLayout, needed: int) -> str:
+    """The bytes of a load as blocks of the pool, and what takes them.
+
+    >>> from ..engines import CacheGroup
+    >>> in_blocks(CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""), 11514488832)
+    '10,241 blocks of 1,124,352 B'
+    """
+    of_blocks = needed - cache.set_aside_bytes
+    blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
+    if len(cache.groups) > 1:
+        kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)
+        blocks += f", {len(cache.groups)} groups: {', '.join(kinds)}"
+    return blocks + (f" + {cache.set_aside_bytes:,} B set aside" if cache.set_aside_bytes else "")
 
 
 def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
