@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 from ..engines import Count, Placed
 from ..ledger import Line, exact
-from .allocator import allocated_bytes, reserved_bytes
+from .allocator import SMALL, allocated_bytes, reserved_bytes, rounded
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
@@ -47,13 +48,20 @@ def _formula(group: Placed) -> str:
 
 @lru_cache(maxsize=4096)
 def _counted(sizes: Sizes, counts: Count) -> int:
-    """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer after layer."""
+    """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer after layer.
+
+    Small tensors have segments of their own, so their order does not matter: they go in as one.
+    """
     outside: list[int] = []
     by_layer: dict[int, list[int]] = {}
+    small = 0
     for num_bytes, count, layers in sizes:
-        if not layers:
+        if num_bytes <= SMALL:
+            small += rounded(num_bytes) * count * (len(layers) or 1)
+        elif layers:
+            for layer in layers:
+                by_layer.setdefault(layer, []).extend([num_bytes] * count)
+        else:
             outside += [num_bytes] * count
-        for layer in layers:
-            by_layer.setdefault(layer, []).extend([num_bytes] * count)
-    in_order = [size for layer in sorted(by_layer) for size in by_layer[layer]]
-    return (reserved_bytes if counts == "reserved" else allocated_bytes)(outside + in_order)
+    in_order = chain(outside, *(by_layer[layer] for layer in sorted(by_layer)))
+    return (reserved_bytes if counts == "reserved" else allocated_bytes)(in_order, small)

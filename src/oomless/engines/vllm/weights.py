@@ -1,5 +1,6 @@
 """The tensors that a rank of vLLM holds after loading: fused, cut, padded, and what loading adds to them."""
 
+from functools import lru_cache
 from math import prod
 
 from ...errors import UnsupportedError, UsageError
@@ -16,6 +17,7 @@ from .release import LATEST, Release, release
 VOCABULARY_PAD = 64
 
 
+@lru_cache(maxsize=4096)
 def fused_name(name: str, now: Release) -> str:
     """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a name."""
     for part, whole in FUSED:
@@ -56,6 +58,7 @@ FUSED = (
 """First match counts, so routed and shared experts come before plain feed-forward. MLA without q_lora keeps q_proj apart by shape."""
 
 
+@lru_cache(maxsize=4096)
 def part_of(name: str) -> str:
     """What a reader calls the place of a tensor."""
     for piece, part in PARTS:
