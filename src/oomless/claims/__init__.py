@@ -61,6 +61,6 @@ def claim(claim_id: str) -> Claim:
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import serving
+    from . import compressed, serving
 
-    return serving.SETTLERS
+    return {**serving.SETTLERS, **compressed.SETTLERS}

@@ -10,11 +10,13 @@ from . import Evidence, Figure
 ONE_CARD = Layout()
 
 
-def _infer(model: str, gpu: str, asked: Serving) -> Estimate:
+def on_one_card(model: str, gpu: str, asked: Serving) -> Estimate:
+    """The estimate for one card."""
     return estimate_serving(load(model), asked._replace(layout=ONE_CARD), parse_gpu(gpu))
 
 
-def _weights(estimate: Estimate) -> int:
+def held_weights(estimate: Estimate) -> int:
+    """Bytes of the weights as the engine counts them."""
     by_category = estimate.ledger.by_category()
     return by_category["weights"] + by_category["fragmentation"]
 
@@ -55,10 +57,10 @@ def c07() -> Evidence:
     figures, first = [], 0.0
     for concurrency in (1, 16, 64):
         load_of = Serving(engine_version="0.19.0", max_model_len=2048, concurrency=concurrency)
-        before = _infer(name, "a100-80gb", load_of)
-        after = _infer(name, "h100", load_of._replace(quantization="fp8"))
+        before = on_one_card(name, "a100-80gb", load_of)
+        after = on_one_card(name, "h100", load_of._replace(quantization="fp8"))
         saving = 100 * (1 - after.ledger.total_bytes / before.ledger.total_bytes)
-        first = first or 100 * (1 - _weights(after) / _weights(before))
+        first = first or 100 * (1 - held_weights(after) / held_weights(before))
         figures.append(Figure(f"saving in all at {concurrency} x 2,048 tokens", saving, "%"))
     return Evidence(
         "does not hold",
@@ -78,7 +80,7 @@ def c10() -> Evidence:
     longest = 0
     asked = Serving(engine_version="0.19.0", max_model_len=16384)
     for length in (256, 512, 1024, 2048, 4096, 16384):
-        answer = _infer("deepseek-coder-1.3b", "t4", asked._replace(context=length))
+        answer = on_one_card("deepseek-coder-1.3b", "t4", asked._replace(context=length))
         figures.append(Figure(f"sequences of {length:,} tokens at once", answer.kv_cache.max_concurrency, ""))
         longest = answer.kv_cache.max_tokens // 64
     return Evidence(
@@ -91,13 +93,13 @@ def c10() -> Evidence:
 
 def c13() -> Evidence:
     """13B on an H100 in 24 GB."""
-    answer = _infer("profile-deepseek-pro-13b", "h100", Serving(engine_version="0.19.0"))
+    answer = on_one_card("profile-deepseek-pro-13b", "h100", Serving(engine_version="0.19.0"))
     return Evidence(
         "does not hold",
         "24.25 GiB are the 16-bit weights alone; activations, graphs, context and the cache of even one sequence come on top "
         "(the 22 ms are not settled here)",
         (
-            Figure("weights", gib(_weights(answer)), "GiB"),
+            Figure("weights", gib(held_weights(answer)), "GiB"),
             Figure("in all, one sequence of 4,096 tokens", gib(answer.ledger.total_bytes), "GiB"),
         ),
         ("oomless infer profile-deepseek-pro-13b --gpu h100 --engine-version 0.19.0",),
@@ -107,7 +109,7 @@ def c13() -> Evidence:
 def c28() -> Evidence:
     """The 0.7B profile on a Jetson AGX Orin."""
     asked = Serving(engine_version="0.19.0", max_num_seqs=16, gpu_memory_utilization=0.5)
-    answer = _infer("profile-deepseek-lite-0.7b", "jetson-agx-orin-32gb", asked)
+    answer = on_one_card("profile-deepseek-lite-0.7b", "jetson-agx-orin-32gb", asked)
     return Evidence(
         "holds" if answer.verdict == "fits" else "depends",
         "it fits with room to spare even in half of the module's memory, which the system shares (the price is not settled here)",
