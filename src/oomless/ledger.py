@@ -52,9 +52,8 @@ class Ledger(NamedTuple):
     num_ranks: int
     capacity_bytes: int
     lines: tuple[Line, ...]
-    overrun_low_bytes: int = 0
-    overrun_high_bytes: int = 0
-    """By how much a pool that is taken whole and what comes beside it later pass the card, however little of the pool is needed."""
+    overrun_bytes: int = 0
+    """By how much, at most, a pool that is taken whole and what comes beside it pass the card, however little of it is needed."""
 
     @property
     def total_bytes(self) -> int:
@@ -82,7 +81,7 @@ class Ledger(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """fits, if even the upper end of the interval is within the capacity and nothing overruns; tight, if that lies inside it."""
-        if self.high_bytes <= self.capacity_bytes and not self.overrun_high_bytes:
+        """fits, if even the upper end of the interval is within the capacity; tight, if the capacity lies inside it."""
+        if self.high_bytes <= self.capacity_bytes:
             return "fits"
-        return "tight" if self.low_bytes <= self.capacity_bytes and not self.overrun_low_bytes else "does_not_fit"
+        return "tight" if self.low_bytes <= self.capacity_bytes else "does_not_fit"

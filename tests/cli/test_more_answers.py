@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -66,3 +67,50 @@ def test_instances_divide_a_card() -> None:
 
     assert three.hardware.card.memory_bytes == one.hardware.card.memory_bytes // 3
     assert three.kv_cache.pool_bytes < one.kv_cache.pool_bytes / 3
+
+
+def test_every_change_is_one_to_the_question_as_it_was_asked() -> None:
+    """Defaults that were resolved for the question (its batch, its share) are not kept for the changed one."""
+    asked = {"gpu": "l4", "engine_version": "0.5.5"}
+    changes = changes_that_fit(oomless.infer("deepseek-r1-distill-llama-8b", **asked))
+    shorter = next(int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len"))
+    assert oomless.infer("deepseek-r1-distill-llama-8b", max_model_len=shorter, **asked).verdict == "fits"
+
+
+def test_data_parallel_ranks_divide_the_load() -> None:
+    one, eight = (
+        oomless.infer("qwen3-8b", "h100:8", tp=1, dp=dp, concurrency=64, context=1024, max_model_len=8192).kv_cache.needed_bytes
+        for dp in (1, 8)
+    )
+    assert eight < one / 7
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "more"),
+    [
+        ("deepseek-v3", "m3-max", {}),
+        ("deepseek-r1", "mi250x:16", {}),
+        ("gpt-oss-20b", "h100", {"engine_version": "0.6.6"}),
+        ("deepseek-v3", "h200:8", {"engine": "vllm-ascend"}),
+        ("glm-5", "910c:64", {"engine": "vllm-ascend", "kv_cache_dtype": "fp8", "tp": 32}),
+        ("llama-3.1-405b", "h100:8", {"engine_version": "0.8.5", "quantization": "fp8", "max_model_len": 4096, "tp": 8}),
+    ],
+)
+def test_what_cannot_run_is_refused(model: str, gpu: str, more: dict[str, Any]) -> None:
+    with pytest.raises(oomless.UnsupportedError):
+        oomless.infer(model, gpu, **more)
+
+
+def test_a_damaged_answer_is_refused(tmp_path: Path) -> None:
+    answer = oomless.infer("deepseek-coder-1.3b", "t4").to_json()
+    for name, value in (("concurrency", "x"), ("engine", 3), ("layout", [])):
+        damaged = json.loads(json.dumps(answer))
+        damaged["request"][name] = value
+        path = tmp_path / "answer.json"
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(oomless.OomlessError, match=name):
+            answer_infer(None, {"from_file": str(path)})
+
+
+def test_gpt_oss_stays_mxfp4_under_llama_cpp() -> None:
+    assert oomless.infer("gpt-oss-20b", "rtx-4090", engine="llamacpp", context=8192).verdict == "fits"

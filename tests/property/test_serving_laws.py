@@ -98,8 +98,7 @@ shares = st.one_of(st.floats(-1.0, 2.0), st.floats(0.9, 1.1))
 def test_the_verdict_is_that_of_the_interval_on_every_rank(question: Question, share: float) -> None:
     found = answer(at_the_edge(question, share))
     for ledger in found.ledgers:
-        least = ledger.low_bytes <= ledger.capacity_bytes and not ledger.overrun_low_bytes
-        most = ledger.high_bytes <= ledger.capacity_bytes and not ledger.overrun_high_bytes
+        least, most = ledger.low_bytes <= ledger.capacity_bytes, ledger.high_bytes <= ledger.capacity_bytes
         assert ledger.verdict == ("fits" if most else "tight" if least else "does_not_fit")
     assert VERDICTS.index(found.verdict) == max(VERDICTS.index(ledger.verdict) for ledger in found.ledgers)
 
@@ -276,7 +275,7 @@ def test_a_larger_share_never_gives_a_smaller_pool(question: Question, one: floa
     before, after = answer(question, gpu_memory_utilization=less), answer(question, gpu_memory_utilization=more)
     assert all(small <= large for small, large in zip(before.pools, after.pools, strict=True))
     assert before.kv_cache.max_tokens <= after.kv_cache.max_tokens
-    if not any(ledger.overrun_high_bytes for ledger in after.ledgers):  # what comes after the pool has room too
+    if not any(ledger.overrun_bytes for ledger in after.ledgers):  # what comes after the pool has room too
         assert VERDICTS.index(after.verdict) <= VERDICTS.index(before.verdict)
 
 
@@ -284,8 +283,7 @@ def test_a_larger_share_never_gives_a_smaller_pool(question: Question, one: floa
 def test_what_fits_leaves_room_for_what_comes_after_the_pool(question: Question, share: float) -> None:
     found = answer(question, gpu_memory_utilization=share)
     for ledger in found.ledgers:
-        assert (ledger.overrun_high_bytes > 0) <= (ledger.verdict != "fits")
-        assert (ledger.overrun_low_bytes > 0) <= (ledger.verdict == "does_not_fit")
+        assert (ledger.overrun_bytes > 0) <= (ledger.verdict != "fits")
         assert ledger.capacity_bytes <= found.hardware.card.memory_bytes
 
 

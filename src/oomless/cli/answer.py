@@ -102,6 +102,8 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
             f"--compare {how['compare']!r} is no flag with two values or more",
             "write --compare gpu=h100:8,h200:8 or --compare kv-cache-dtype=auto,fp8 or --compare model=deepseek-v3,deepseek-v3.2",
         )
+    if how.get("plot") or how.get("explain"):
+        raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
     estimates = []
     for variant in variants:
         if field == "model":

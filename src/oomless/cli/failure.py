@@ -20,6 +20,9 @@ def explain(error: Exception, debug: bool) -> int:
             file=sys.stderr,
         )
         return 1
+    if isinstance(error, OSError) and error.filename is None:  # what we open ourselves is reported where it is opened
+        print(f"oomless: the answer could not be written: {error.strerror}\n  check where stdout goes", file=sys.stderr)
+        return 1
     print(f"oomless: internal error: {type(error).__name__}: {error}", file=sys.stderr)
     print("  this is a defect of oomless; run again with --debug and report what it prints", file=sys.stderr)
     return 1

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..ledger import Line
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving, flag
@@ -115,6 +115,27 @@ def check_flags(asked: Serving) -> None:
             raise UsageError(f"{asked.engine} has no {FLAG_NAMES.get(name, flag(name))}", hint)
 
 
+def check_card(name: str, vendor: str) -> None:
+    """Refuse a card that the engine has no kernels for. A card that is only a size ("") is taken for one that it has.
+
+    >>> check_card("vllm", "Apple")
+    Traceback (most recent call last):
+    oomless.errors.UnsupportedError: vllm does not run on cards of Apple
+      use --engine llamacpp
+    """
+    only, never = ONLY_ON.get(name), NEVER_ON.get(name, {})
+    if vendor and only and vendor not in only:
+        raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"it is for {' and '.join(only)}")
+    if vendor in never:
+        raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"use --engine {never[vendor]}")
+
+
+ONLY_ON = {"vllm-ascend": ("Huawei",), "vllm-hpu": ("Intel",), "trtllm": ("NVIDIA",)}
+NEVER_ON = {
+    "vllm": {"Apple": "llamacpp", "Raspberry Pi": "llamacpp", "Huawei": "vllm-ascend", "Intel": "vllm-hpu"},
+    "sglang": {"Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
+}
+"""Engine -> makers of cards, and the engine that does run there."""
 FLAG_NAMES = {"dcp": "--decode-context-parallel-size", "speculative": "--speculative-config"}
 
 

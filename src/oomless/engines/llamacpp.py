@@ -56,6 +56,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if isinstance(model.layers[0].attention, V4 | V41 | Linear):
         raise UnsupportedError(f"the cache of {model.family} in llama.cpp is not known yet", "use --engine vllm")
     return asked._replace(
+        quantization=asked.quantization or (None if model.quantization.startswith("gguf") else published_as(model)),
         engine_version=asked.engine_version or LATEST,
         layout=layout,
         max_model_len=length,
@@ -67,6 +68,18 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         kv_cache_dtype=f"{asked.cache_type_k}/{asked.cache_type_v}",
         gpu_memory_utilization=1.0,
     )
+
+
+def published_as(model: Model) -> str:
+    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4 stays as it is.
+
+    >>> from ..model.load import load
+    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v3", "deepseek-coder-1.3b")]
+    ['MXFP4', 'BF16', 'BF16']
+    """
+    if model.quantization == "mxfp4":
+        return "MXFP4"
+    return "F16" if model.dtype.name == "float16" else "BF16"
 
 
 def sizes(model: Model, asked: Serving) -> Sizes:
@@ -100,7 +113,7 @@ def stored(model: Model, asked: Serving) -> Model:
     """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16 bits."""
     if model.quantization.startswith("gguf"):
         return model
-    word = asked.quantization or ("F16" if model.dtype.name == "float16" else "BF16")
+    word = asked.quantization or published_as(model)
     kv_b = "whole" if sizes(model, asked).mla_mode == 0 else "split"
     return as_gguf(model, word, "whole" if kv_b == "whole" else "split")
 

@@ -4,6 +4,7 @@ Known from logs (serving_memory.md): weights as vLLM allocates them (R1-Distill-
 the cache's type a token and layer from 0.15 on (#6610); before, it booked two MLA pages a layer (1,152). Overheads are assumed.
 """
 
+from ..errors import UnsupportedError
 from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
@@ -51,7 +52,10 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     sparse = [layer.attention for layer in model.layers[stage.start : stage.stop] if isinstance(layer.attention, DSA)]
     if not sparse:
         return vllm.cache_layout(model, asked, stage)
-    width = DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits // 8
+    dtype = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
+    if dtype not in ("bfloat16", "float16"):
+        raise UnsupportedError(f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto")
+    width = DTYPES[dtype].bits // 8
     one_page = parse_version(asked.engine_version or LATEST) >= ONE_PAGE_SINCE
     rows = [a.mla.latent_dim + a.index_head_dim if one_page else 2 * a.mla.latent_dim for a in sparse]
     token, block = sum(rows) * width, asked.block_size or BLOCK_SIZE

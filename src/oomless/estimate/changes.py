@@ -19,10 +19,6 @@ class Change(NamedTuple):
     headroom_bytes: int
 
 
-WHOLE_CARD: Any = {"reserve": None, "instances": 1}
-"""The estimate's cards are already an instance's share: it must not be taken twice."""
-
-
 def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`, least loss of service first. Nothing for an answer that fits."""
     if estimate.verdict == "fits":
@@ -39,8 +35,8 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
 
 
 def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
-    request, hardware = estimate.request, estimate.hardware
-    asked = request._replace(**WHOLE_CARD)
+    request, asked = estimate.request, estimate.asked
+    hardware = estimate.cards or estimate.hardware
     if request.kv_cache_dtype in ("auto", "bfloat16", "float16"):
         yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
     if not estimate.model.quantization and not request.quantization:
@@ -51,15 +47,16 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
             yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
     length = _largest(estimate, "max_model_len", request.max_model_len or 1)
     if length:
-        shorter = asked._replace(max_model_len=length, context=min(request.context or length, length))
-        context = f" --context {length}" if (request.context or 0) > length and request.context != request.max_model_len else ""
+        longer = (asked.context or 0) > length
+        shorter = asked._replace(max_model_len=length, context=length if longer else asked.context)
+        context = f" --context {length}" if longer else ""
         yield f"--max-model-len {length}{context}", shorter, hardware
     if (request.max_num_seqs or 0) > 64:
         fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
-    overrun = estimate.ledger.overrun_high_bytes
+    overrun = estimate.ledger.overrun_bytes
     if overrun and request.engine in SHARES:
         name = SHARES[request.engine]
         field = name.lstrip("-").replace("-", "_")
@@ -72,20 +69,21 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
         more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
         cards = f" on {more.num_gpus} cards" if more.num_gpus > hardware.num_gpus else ""
-        yield f"--tp {layout.tp * factor}{cards}", asked._replace(layout=layout._replace(tp=layout.tp * factor)), more
+        stages = f" --pp {layout.pp}" if layout.pp > 1 else ""
+        yield f"--tp {layout.tp * factor}{stages}{cards}", asked._replace(layout=layout._replace(tp=layout.tp * factor)), more
 
 
 def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"], most: int) -> int:
     """The largest value of a field, below the one asked for, whose verdict is fits; 0 if there is none. By halving, then search."""
 
     def fits(value: int) -> bool:
-        asked = estimate.request._replace(**WHOLE_CARD)
+        asked = estimate.asked
         if field == "concurrency":
             asked = asked._replace(concurrency=value)
         else:
-            asked = asked._replace(max_model_len=value, context=min(asked.context or value, value))
+            asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
-            return estimate_serving(estimate.model, asked, estimate.hardware).verdict == "fits"
+            return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
         except OomlessError:
             return False
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..engines import SHARES, CacheLayout, Stage, check_flags, engine, parse_version
+from ..engines import SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
 from ..errors import UsageError
 from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
@@ -49,6 +49,9 @@ class Estimate(NamedTuple):
     model_word: str = ""
     gpu_word: str = ""
     """MODEL and cards as they were asked for, so that the same question can be put again."""
+    asked: Serving = Serving()
+    cards: Hardware | None = None
+    """The question before defaults and shares: a change is one to this."""
 
     @property
     def ledger(self) -> Ledger:
@@ -75,6 +78,7 @@ class Taken(NamedTuple):
 
     card_bytes: int
     budget_bytes: int
+    pool_bytes: int
     beside: tuple[Line, ...]
 
     def ledger(self, group: str, num_ranks: int, lines: tuple[Line, ...]) -> Ledger:
@@ -87,23 +91,26 @@ class Taken(NamedTuple):
         low = max(sum(line.low_bytes for line in self.beside) - left, 0)
         high = max(sum(line.high_bytes for line in self.beside) - left, 0)
         capacity = self.budget_bytes + beside
-        if high:
+        if high and self.pool_bytes > 0:
             capacity = min(capacity, self.card_bytes, sum(line.bytes for line in lines) + left - beside)
-        return Ledger(group, num_ranks, capacity, lines, low, high)
+        if low and self.pool_bytes > 0:
+            capacity = min(capacity, sum(line.low_bytes for line in lines) - low)
+        return Ledger(group, num_ranks, min(capacity, self.card_bytes), lines, high if self.pool_bytes > 0 else 0)
 
 
 def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
     asked.check()
     check_flags(asked)
+    check_card(asked.engine, hardware.card.vendor)
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
-    hardware = share_of(hardware, asked)
-    if asked.layout is not None and asked.layout.num_ranks > 1:
-        return with_layout(model, asked, hardware, asked.layout)
-    if asked.layout is not None and not asked.layout.enable_expert_parallel:
-        return with_layout(model, asked, hardware, asked.layout)
-    return smallest_layout(model, asked, hardware)
+    share = share_of(hardware, asked)
+    if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
+        found = with_layout(model, asked, share, asked.layout)
+    else:
+        found = smallest_layout(model, asked, share)
+    return found._replace(asked=asked, cards=hardware)
 
 
 def share_of(hardware: Hardware, asked: Serving) -> Hardware:
@@ -167,15 +174,17 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
         highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
-        taken = Taken(hardware.card.memory_bytes, charged + pools[-1], budget.beside)
+        taken = Taken(hardware.card.memory_bytes, charged + pools[-1], pools[-1], budget.beside)
         drafts.append((stage, [*lines, *budget.beside], taken, rules.cache_layout(model, request, stage)))
     layouts = [cache for *_, cache in drafts]
     ledgers = []
     needs = []
+    concurrency = request.concurrency or 1
+    on_a_rank = -(-concurrency // layout.dp)  # data-parallel ranks divide the sequences
     for stage, lines, taken, cache in drafts:
-        needed = rules.needed_bytes(cache, request)
+        needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
         needs.append(needed)
-        what = f"cache for {request.concurrency} x {request.context:,} tokens"
+        what = f"cache for {on_a_rank} x {request.context:,} tokens" + (f" of {concurrency}" if layout.dp > 1 else "")
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
         lines.append(exact("kv_cache", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
         ledgers.append(taken.ledger(stage.name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
@@ -244,7 +253,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     if later := later_than_known(request):
         found.append(later)
-    if worst.overrun_high_bytes:
+    if worst.overrun_bytes:
         lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
         found.append(f"the pool is taken whole, needed or not, and what comes beside it (context, graphs) may pass the card{lower}")
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]

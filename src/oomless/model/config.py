@@ -141,6 +141,8 @@ def parse_json(text: str | bytes, where: str) -> Any:
 
 def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise OomlessError(f"{path}: no regular file", "give a config.json")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)  # whatever the file claims, or if it has no end

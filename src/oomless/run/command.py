@@ -50,8 +50,8 @@ def read_command(text: str) -> Command:
     for pattern, engine in STARTS:
         if found := re.match(pattern + r"(?:\s|$)", line):
             return _read(engine, words[len(found.group().split()) :])
-    known = "; ".join(sorted({pattern.replace("\\", "") for pattern, _ in STARTS}))
-    raise UsageError(f"--command: {line[:60]!r} starts no engine that is known", f"known are: {known}")
+    known = "write it as `vllm serve MODEL ...` or `python -m vllm.entrypoints.openai.api_server --model MODEL ...`"
+    raise UsageError(f"--command: {line[:60]!r} starts no engine that is known here", known)
 
 
 def _read(engine: str, words: list[str]) -> Command:

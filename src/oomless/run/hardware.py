@@ -26,6 +26,8 @@ class Card(NamedTuple):
     link: str
     confidence: str
     note: str = ""
+    native_fp8: str = ""
+    """As the table says it: yes, no, or nothing where it is not known."""
 
     @property
     def capability(self) -> float:
@@ -106,6 +108,7 @@ def _card(row: dict[str, str]) -> Card:
         link=row["link"],
         confidence=row["confidence"],
         note=row["note"],
+        native_fp8=row["native_fp8"],
     )
 
 

@@ -1,7 +1,7 @@
 """An earlier answer's JSON -> the question that it answered, so that it can be asked again."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import OomlessError
 from ..model.config import parse_json
@@ -26,10 +26,26 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     if not isinstance(model, str) or not isinstance(gpu, str):
         raise OomlessError(f"{path}: request names no model or no cards", "save the answer again with this version")
     flags = {name: request[name] for name in Serving._fields if name != "layout" and request.get(name) is not None}
-    layout = request.get("layout")
-    if isinstance(layout, dict):
+    layout = request.get("layout", {})
+    if not isinstance(layout, dict):
+        raise OomlessError(f"{path}: request.layout is no object", "save the answer again")
+    faults = [name for name, value in flags.items() if not _fits(value, Serving.__annotations__[name])]
+    faults += [
+        f"layout.{name}" for name in Layout._fields if name in layout and not _fits(layout[name], Layout.__annotations__[name])
+    ]
+    if faults:
+        raise OomlessError(f"{path}: wrong type: {', '.join(faults)}", "save the answer again")
+    if layout:
         names = {"dcp": "decode_context_parallel_size"}
         flags |= {names.get(name, name): layout[name] for name in Layout._fields if name in layout}
     if flags.pop("speculative", False):
         flags["speculative_config"] = "mtp"
     return model, gpu, flags
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value of JSON is of the type that a field of Serving or Layout says."""
+    allowed = get_args(kind) or (kind,)
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
+        return True
+    return type(value) in allowed or (isinstance(value, str) and any(isinstance(each, str) for each in allowed))

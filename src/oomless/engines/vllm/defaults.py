@@ -14,11 +14,28 @@ from .release import LATEST, Release, release
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
 
+FIRST_RELEASE: dict[str, tuple[int, ...]] = {
+    "qwen3": (0, 8, 4),
+    "qwen3_moe": (0, 8, 4),
+    "gemma3": (0, 8),
+    "gemma3_text": (0, 8),
+    "llama4": (0, 8, 3),
+    "glm4_moe": (0, 10),
+    "gpt_oss": (0, 10, 1),
+    "qwen3_next": (0, 10, 2),
+}
+"""Family -> the release of vLLM that first had it, from its release notes; what is not here is not checked."""
+
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and card)."""
     version = LATEST if asked.engine_version is None else asked.engine_version
     now = release(version)
+    if now.numbers < (first := FIRST_RELEASE.get(model.family, (0,))):
+        known = ".".join(map(str, first))
+        raise UnsupportedError(
+            f"vllm {version} came before {model.name}: {model.family} is known from {known} on", "ask for a later one"
+        )
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(

@@ -10,7 +10,7 @@ from ...model.quantization import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
-from ...units import MIB
+from ...units import MIB, format_bytes
 from .. import Placed, Stage
 from .release import LATEST, Release, release
 
@@ -118,6 +118,10 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
         if model.quantization and wanted.startswith("fp8"):
             raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
     method = wanted or model.quantization
+    if (method or "").startswith("fp8") and card.native_fp8 == "no" and card.vendor != "NVIDIA":
+        raise UnsupportedError(
+            f"{card.name} has no FP8: {method} weights of {model.name} do not run there", "use a checkpoint in 16 bit or W8A8"
+        )
     least = LEAST_CAPABILITY.get(method or "", 0)
     if 0 < card.capability < least:
         raise UnsupportedError(
@@ -196,10 +200,32 @@ def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
     return -(-(num_experts + redundant) // num_ranks)
 
 
+def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
+    """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Serving(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
+    >>> check_load_peak(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
+    Traceback (most recent call last):
+    oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank before it halves them
+      use a checkpoint that is published in FP8, more ranks, or 0.16 and later
+    """
+    if model.quantization or asked.quantization != "fp8" or release(asked.engine_version or LATEST).since(0, 16):
+        return
+    first = sum(group.total_bytes for group in placed_weights(model, asked._replace(quantization=None), hardware, stage))
+    if first > hardware.card.memory_bytes:
+        raise UnsupportedError(
+            f"--quantization fp8 of vllm {asked.engine_version} loads {format_bytes(first)} of 16-bit weights a rank before it halves them",
+            "use a checkpoint that is published in FP8, more ranks, or 0.16 and later",
+        )
+
+
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     now = release(asked.engine_version or LATEST)
     check_quantization(model, asked, hardware)
+    check_load_peak(model, asked, hardware, stage)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
     alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:

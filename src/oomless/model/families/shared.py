@@ -27,6 +27,10 @@ def read_storage(config: Config) -> tuple[Storage, str]:
     return quantization.read_storage(config, read_dtype(config))
 
 
+MAX_ROPE_FACTOR = 1024
+"""YaRN and its like stretch by 4 to 64; a table of cosines grows with it."""
+
+
 def read_rope(config: Config, dim: int, max_positions: int, layer_type: str = "", theta: float = 10000.0) -> Rope:
     """The rotary embedding: its scaling decides how many positions an engine tabulates.
 
@@ -44,12 +48,16 @@ def read_rope(config: Config, dim: int, max_positions: int, layer_type: str = ""
     original = scaling.size("original_max_position_embeddings", 0, least=0)
     if kind == "longrope" and not original:  # Phi-3 keeps it outside of the section
         original = config.size("original_max_position_embeddings", max_positions)
+    factor = scaling.number("factor", 1.0)
+    if not 0 < factor <= MAX_ROPE_FACTOR:
+        scaling.faults.append(f"factor is {factor:g}, a rope is stretched by at most {MAX_ROPE_FACTOR:,}")
+        factor = 1.0
     return Rope(
         dim,
         config.number("rope_theta", scaling.number("rope_theta", theta)),
         max_positions,
         kind,
-        scaling.number("factor", 1.0),
+        factor,
         original,
     )
 
