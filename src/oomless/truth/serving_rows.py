@@ -97,6 +97,14 @@ def _version(row: dict[str, str]) -> str:
 def _check_flags(flags: str, quantity: str) -> None:
     if "offload" in flags and quantity in ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"):
         raise UnsupportedError("weights offloaded to the host are not known yet")
+    if "lora" in flags.lower() and quantity in (
+        "weights_per_gpu",
+        "activation_peak",
+        "kv_bytes_per_gpu",
+        "kv_tokens",
+        "total_per_gpu",
+    ):
+        raise UnsupportedError("memory of LoRA adapters is not known yet")
     if "connector" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("cache connectors are not known yet")
 
