@@ -114,3 +114,29 @@ def test_a_damaged_answer_is_refused(tmp_path: Path) -> None:
 
 def test_gpt_oss_stays_mxfp4_under_llama_cpp() -> None:
     assert oomless.infer("gpt-oss-20b", "rtx-4090", engine="llamacpp", context=8192).verdict == "fits"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"engine": "llamacpp", "ubatch_size": -5},
+        {"engine": "llamacpp", "n_gpu_layers": -1},
+        {"engine": "llamacpp", "mla_attn": 9},
+        {"engine": "llamacpp", "kv_cache_dtype": "fp8"},
+        {"indexer_kv_dtype": "foo"},
+    ],
+)
+def test_nonsense_of_every_engine_is_refused(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(oomless.UsageError):
+        oomless.infer("deepseek-v2-lite", "h100", **nonsense)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "llamacpp", "trtllm", "transformers"])
+def test_every_engine_s_answer_can_be_asked_again(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, first = answer(capsys, "deepseek-v2-lite", gpu="h100:2", engine=engine, context=2048, json=True)
+    saved = tmp_path / "answer.json"
+    saved.write_text(first)
+
+    _, second = answer(capsys, None, from_file=str(saved), json=True)
+
+    assert json.loads(second) == json.loads(first)

@@ -24,6 +24,8 @@ ENGINES = {
 
 VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
 KNOWN_BY: dict[str, tuple[str, ...]] = {
+    "dtype": (*VLLM, "sglang", "trtllm", "transformers"),
+    "kv_cache_dtype": (*VLLM, "sglang", "trtllm", "transformers"),
     "gpu_memory_utilization": VLLM,
     "indexer_kv_dtype": VLLM,
     "dcp": VLLM,

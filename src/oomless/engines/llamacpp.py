@@ -62,11 +62,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         max_model_len=length,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        max_num_seqs=asked.max_num_seqs or asked.concurrency or 1,
         ubatch_size=asked.ubatch_size or 512,
         n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, len(model.layers) + 1),
-        kv_cache_dtype=f"{asked.cache_type_k}/{asked.cache_type_v}",
-        gpu_memory_utilization=1.0,
     )
 
 

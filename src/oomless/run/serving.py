@@ -90,6 +90,7 @@ class Serving(NamedTuple):
             "concurrency",
             "block_size",
             "cuda_graph_max_bs",
+            "ubatch_size",
         ):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= 1 << 40:
@@ -114,12 +115,19 @@ class Serving(NamedTuple):
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
+        for name in ("n_gpu_layers", "attn_max_batch"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1 << 40:
+                raise UsageError(f"{flag(name)} is {value}", "it must be 0 or more")
+        if self.mla_attn not in (None, 0, 1, 2, 3):
+            raise UsageError(f"--mla-use is {self.mla_attn}", "it is 0, 1, 2 or 3")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
 
 
 CHOICES = {
+    "indexer_kv_dtype": ("auto", "fp8", "mxfp4"),
     "engram": ("auto", "host", "gpu"),
     "moe_a2a_backend": ("none", "deepep"),
     "device_map": ("auto", "cuda"),

@@ -94,6 +94,10 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
     return tuple(name for name, holds in found.items() if holds)
 
 
+HOPPER_SMS = 132
+"""Multiprocessors of a card whose table row has none: the largest that the constants were measured on."""
+
+
 def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
     """The activation peak: MoE workspace + the larger of sampling and forward pass, hidden states in both.
 
@@ -123,7 +127,7 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     per_logit = of("sampler_bytes_per_logit")
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
     if stage.last and now.since(0, 17) and not now.since(0, 21):
-        logits += min(hardware.card.num_sms or 132, rows) * vocab * 4
+        logits += int(min(hardware.card.num_sms or HOPPER_SMS, rows) * vocab * of("topp_buffer").value)
     spread = of("activation_spread")
     source = f"engines/vllm/budget.py profile_lines; {per_logit.source}"
     if stage.last and logits + hidden_states + cublas >= forward:
