@@ -85,6 +85,10 @@ def _first_number(text: str) -> float:
     return float(digits or 0)
 
 
+UNIFIED_SHARE = 0.70
+"""The lower end of 70 to 78 % of Apple's unified memory (notes of hardware.csv)."""
+
+
 def _card(row: dict[str, str]) -> Card:
     seen, driver = _first_number(row["mem_gib_torch_seen"]), _first_number(row["mem_mib_nvidia_smi"])
     marketed = _first_number(row["mem_gb_marketed"])
@@ -97,6 +101,8 @@ def _card(row: dict[str, str]) -> Card:
         )
     else:
         memory, source = int(marketed * GB), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
+    if row["vendor"] == "Apple":
+        memory, source = int(memory * UNIFIED_SHARE), f"{source}; a GPU may take about 70 % of unified memory by default (assumed)"
     return Card(
         name=row["name"],
         vendor=row["vendor"],
