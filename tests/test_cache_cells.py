@@ -12,7 +12,7 @@ from oomless.units import GIB
 
 def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
     """The question with vLLM's defaults."""
-    asked = Serving(**flags)  # type: ignore[arg-type]
+    asked = Serving(**flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     return vllm.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
@@ -175,8 +175,8 @@ def test_a_sequence_of_v4_holds_windows_and_states_whatever_its_length() -> None
 def test_capacity_of_v4_flash_with_mtp_in_two_logs_of_025(pool_gib: float, tokens: int, length: int, printed: int) -> None:
     """vllm#51041: pool, --max-num-batched-tokens and --max-model-len -> the capacity that the log prints."""
     flags = {"engine_version": "0.25.0", "max_model_len": length, "max_num_batched_tokens": tokens, "speculative": True}
-    found = cache("deepseek-v4-flash", **flags)  # type: ignore[arg-type]
-    assert vllm.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]
+    found = cache("deepseek-v4-flash", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+    assert vllm.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def test_what_one_sequence_needs_in_a_log_of_022() -> None:

@@ -22,7 +22,7 @@ Category = Literal[
 Kind = Literal["exact", "fitted", "assumed"]
 Verdict = Literal["fits", "tight", "does_not_fit"]
 
-CATEGORIES: tuple[Category, ...] = Category.__args__  # type: ignore[attr-defined]
+CATEGORIES: tuple[Category, ...] = Category.__args__  # type: ignore[attr-defined]  # typing.get_args is the import that start-up saves
 
 
 class Line(NamedTuple):

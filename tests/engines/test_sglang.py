@@ -24,7 +24,7 @@ TABLE = Path(__file__).parents[1] / "tables" / "inference.csv"
 
 
 def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
-    asked = Serving(engine="sglang", **flags)  # type: ignore[arg-type]
+    asked = Serving(engine="sglang", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     return sglang.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_meant_is_refused_by_name(flags: dict[str, Any], message:
 @pytest.mark.parametrize("flag", ["mem_fraction_static", "swa_full_tokens_ratio", "free_gpu_memory_fraction"])
 def test_vllm_refuses_the_shares_of_others(flag: str) -> None:
     with pytest.raises(UsageError, match=f"vllm has no --{flag.replace('_', '-')}"):
-        estimate_serving(load("deepseek-v3"), Serving(**{flag: 0.9}), parse_gpu("h200:8"))  # type: ignore[arg-type]
+        estimate_serving(load("deepseek-v3"), Serving(**{flag: 0.9}), parse_gpu("h200:8"))  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def test_releases_before_a_kind_refuse_it() -> None:

@@ -12,7 +12,7 @@ from oomless.units import GIB
 
 
 def cache(name: str, layout: Layout | None = None, **flags: object) -> CacheLayout:
-    asked = Serving(engine="trtllm", **flags)  # type: ignore[arg-type]
+    asked = Serving(engine="trtllm", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     request = trtllm.resolve(load(name), parse_gpu("b200:8"), asked, layout or Layout())
     return trtllm.cache_layout(load(name), request, trtllm.stages(load(name), request)[0])
 

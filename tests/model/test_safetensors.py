@@ -40,7 +40,7 @@ def fault_of(file: bytes) -> str:
 
 def by_package(file: bytes) -> list[tuple[str, dict[str, Any]]]:
     """What the safetensors package finds; an exception of its own where it refuses."""
-    found: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(file)  # type: ignore[no-untyped-call]
+    found: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(file)  # type: ignore[no-untyped-call]  # the library has no types
     return found
 
 

@@ -76,7 +76,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
 def answer(question: Question, **changes: object) -> Estimate:
     """The estimate of a question, with some flags changed; a question that has no answer is not one for laws."""
     try:
-        return estimate_serving(question.model, question.asked._replace(**changes), question.hardware)  # type: ignore[arg-type]
+        return estimate_serving(question.model, question.asked._replace(**changes), question.hardware)  # type: ignore[arg-type]  # flags of mixed types, by name
     except (UsageError, UnsupportedError):
         reject()
 
@@ -85,7 +85,7 @@ def pinned(question: Question) -> Question:
     """The question with its batch given, so that no default follows another value."""
     request = answer(question).request
     batch = {"max_num_seqs": request.max_num_seqs, "max_num_batched_tokens": request.max_num_batched_tokens}
-    return question._replace(asked=question.asked._replace(**batch))  # type: ignore[arg-type]
+    return question._replace(asked=question.asked._replace(**batch))  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def at_the_edge(question: Question, share: float) -> Question:

@@ -14,9 +14,9 @@ class Engine(Protocol):
     @property
     def NAME(self) -> str: ...  # noqa: N802 - a constant of the module
     @property
-    def LATEST(self) -> str: ...  # noqa: N802
+    def LATEST(self) -> str: ...  # noqa: N802 - a constant of the module
     @property
-    def VERSIONS(self) -> tuple[str, ...]: ...  # noqa: N802
+    def VERSIONS(self) -> tuple[str, ...]: ...  # noqa: N802 - a constant of the module
     @property
     def COUNTS(self) -> Count: ...  # noqa: N802 - how the memory of weights is counted
 
