@@ -43,6 +43,7 @@ INFER = (
     Flag(
         ("--num-redundant-experts", "--ep-num-redundant-experts"), "num_redundant_experts", "whole", "Copies of experts for balance."
     ),
+    Flag(("--moe-backend",), "moe_backend", "text", "Kernels of the experts; deep_gemm_mega_moe takes a buffer of its own."),
     Flag(("--dtype",), "dtype", "text", "Type of weights and activations: auto, bfloat16, float16, float32."),
     Flag(("--quantization",), "quantization", "text", "Quantise on loading: fp8."),
     Flag(("--kv-cache-dtype",), "kv_cache_dtype", "text", "Type of the cache: auto, fp8, fp8_ds_mla, nvfp4 ..."),

@@ -42,6 +42,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "engram": (*VLLM, "sglang"),
     "mem_fraction_static": ("sglang",),
     "swa_full_tokens_ratio": ("sglang",),
+    "moe_backend": VLLM,
     "moe_a2a_backend": ("sglang",),
     "cuda_graph_max_bs": ("sglang",),
     "enable_dp_attention": ("sglang",),

@@ -45,6 +45,8 @@ class Serving(NamedTuple):
     speculative: bool = False
     """Load the MTP or draft layers that the checkpoint carries."""
     num_redundant_experts: int = 0
+    moe_backend: str = "auto"
+    """vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer for all ranks, the others are counted as auto."""
     engram: str = "auto"
     """Where V4.1's Engram tables live: host or gpu; auto: where the engine puts them."""
     mem_fraction_static: float | None = None
@@ -126,9 +128,30 @@ class Serving(NamedTuple):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
 
 
+MOE_BACKENDS = (
+    "auto",
+    "deep_gemm_mega_moe",
+    "deep_gemm",
+    "triton",
+    "batched_triton",
+    "triton_unfused",
+    "cutlass",
+    "flashinfer_trtllm",
+    "flashinfer_cutlass",
+    "flashinfer_cutedsl",
+    "flashinfer_b12x",
+    "marlin",
+    "humming",
+    "aiter",
+    "flydsl",
+    "hpc",
+    "emulation",
+)
+"""vllm/config/kernel.py of 0.19 to 0.33, without those that need a build of their own."""
 CHOICES = {
     "indexer_kv_dtype": ("auto", "fp8", "mxfp4"),
     "engram": ("auto", "host", "gpu"),
+    "moe_backend": MOE_BACKENDS,
     "moe_a2a_backend": ("none", "deepep"),
     "device_map": ("auto", "cuda"),
     "cache_implementation": ("dynamic", "static"),

@@ -34,14 +34,19 @@ BATCH_COUNTS = {"activation_peak", *MEMORY_COUNTS}
 """Quantities that depend on the batch of the profile run."""
 
 
-def unit_factor(unit: str, engine: str = "") -> int:
-    """Units of one table cell; "GB" that a log means as GiB says so in brackets, or is known of the engine."""
+def unit_factor(unit: str, engine: str = "") -> float:
+    """Units of one table cell; "GB" that a log means as GiB says so in brackets, or is known of the engine.
+
+    >>> unit_factor("GiB"), unit_factor("tokens over 8 ranks")
+    (1073741824, 0.125)
+    """
     word = unit.split(" ")[0]
     if word == "GB" and engine in PRINTS_GIB_AS_GB:
         return GIB
     if word not in UNITS:
         raise Incomplete(f"unit {unit!r} is not known")
-    return UNITS[word]
+    ranks = re.search(r" over (\d+) ranks$", unit)
+    return UNITS[word] / int(ranks[1]) if ranks else UNITS[word]
 
 
 def question(row: dict[str, str], quantity: str) -> Question:
@@ -78,6 +83,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         block_size=_block(flags),
         enforce_eager="eager" in flags,
         speculative="mtp draft loaded" in flags,
+        moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     asked = as_asked(ENGINES[engine], common, flags)
     return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))

@@ -20,6 +20,9 @@ from .weights import runtime_format
 
 FITTED_GRAPHS = 102
 """Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
+MEGA_MOE = "deep_gemm_mega_moe"
+LARGEST_GRAPH = 512
+"""Tokens of the largest captured step (max_cudagraph_capture_size)."""
 WHAT_LOGITS = "sampler over the profile batch"
 WHAT_ACTIVATIONS = "activations of the profile run"
 WHAT_NON_TORCH = "non-torch: NCCL, kernels, handles"
@@ -51,9 +54,15 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     """Everything but weights and cache. CUDA graphs are charged from 0.21 on, the context never is."""
     now = release(asked.engine_version or LATEST)
     tags = conditions(model, asked, hardware, stage, now)
+    fused: list[Line] = []
+    if asked.moe_backend == MEGA_MOE:
+        from .mega_moe import mega_moe_lines  # one backend's buffer
+
+        fused = mega_moe_lines(model, asked, hardware, now)
     charged = [
         *with_unknown_images(profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now),
         _measured("non_torch", WHAT_NON_TORCH, now, tags),
+        *fused,
     ]
     beside = [_measured("context", WHAT_CONTEXT, now, tags)]
     (charged if now.since(0, 21) else beside).extend(graph_lines(model, asked, stage, now, tags))
@@ -69,6 +78,10 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         )
         (charged if now.since(0, 33) else beside).append(line)
     return Budget(tuple(charged), tuple(beside))
+
+
+def is_sparse(model: Model) -> bool:
+    return any(isinstance(layer.attention, DSA | V4 | V41) for layer in model.layers)
 
 
 def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> tuple[str, ...]:
@@ -99,7 +112,9 @@ HOPPER_SMS = 132
 
 
 def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """The activation peak: MoE workspace + the larger of sampling and forward pass, hidden states in both.
+    """The activation peak: shared workspace + the larger of sampling and forward pass, hidden states in both.
+
+    From 0.16 on experts and sparse attention share one workspace, which stays; before, the experts' lived while they ran.
 
     sampler = S*V*B + T*h*b + 2*S*h*b + multiprocessors*V*4 + cuBLAS;  forward = T*b*(3*ff + c*h) + cuBLAS + flush buffer.
     S sequences, T tokens, V vocabulary, b bytes of the dtype; B, c by version (engines.csv). Residuals: 2.4 % on 26 logs.
@@ -112,8 +127,14 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         return facts.constant("vllm", quantity, now.numbers, *tags, *more)
 
     cublas = int(of("cublas_workspace").value)
-    experts = _expert_workspace(model, layout, now, tokens, width)
+    experts = _expert_workspace(model, layout, now, tokens, width) if asked.moe_backend != MEGA_MOE else 0
     persistent = experts if now.since(0, 16) else 0
+    scratch = 0
+    if is_sparse(model):
+        from . import sparse  # most models have none
+
+        persistent = max(persistent, sparse.shared_bytes(model, asked, hardware, now)) - sparse.loaded_bytes(model, asked, now)
+        scratch = sparse.scratch_bytes(asked, now)
     seen = vision_bytes(model, asked, stage, now, width)
     copies = of("forward_hidden_copies", *([] if stage.last else ["passes_on"])).value
     inner, gates = _widest_inner(model, layout)
@@ -121,7 +142,9 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     if quantises_inputs(model, asked):
         row_bytes += inner  # the input of the last projection in 8 bits, beside itself and what it was made of
     forward = int(tokens * row_bytes) + cublas + int(of("forward_extra").value)
-    forward += experts - persistent
+    forward += 0 if now.since(0, 16) else experts
+    if scratch:  # an indexer runs before the feed-forward, beside the hidden states alone
+        forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
     persistent += seen
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
     per_logit = of("sampler_bytes_per_logit")
@@ -132,7 +155,7 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     source = f"engines/vllm/budget.py profile_lines; {per_logit.source}"
     if stage.last and logits + hidden_states + cublas >= forward:
         rest = hidden_states + cublas + persistent
-        what = "hidden states, cuBLAS workspace" + (", expert workspace" if persistent > seen else "")
+        what = "hidden states, cuBLAS workspace" + (", workspace of experts or sparse attention" if persistent > seen else "")
         what += f", {seen:,} B of images and their tokens" if seen else ""
         return [
             _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source),
@@ -206,7 +229,7 @@ def graph_sizes(asked: Serving, now: Release) -> int:
     >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
     102
     """
-    largest = min(2 * (asked.max_num_seqs or 256), 512, asked.max_num_batched_tokens or 512)
+    largest = min(2 * (asked.max_num_seqs or 256), LARGEST_GRAPH, asked.max_num_batched_tokens or 512)
     if now.v0:
         largest = min(asked.max_num_seqs or 256, 256)
     step = 16 if now.since(0, 16) else 8
@@ -234,7 +257,13 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
     spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
     formula = f"{num_layers} layers, {graph_sizes(asked, now)} graphs"
-    return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0), spread, formula, spread.source)]
+    scores = 0
+    if is_sparse(model):
+        from .sparse import captured_bytes
+
+        scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
+    formula += f", {scores:,} B of the indexer's scores" if scores else ""
+    return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)]
 
 
 def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> Line:

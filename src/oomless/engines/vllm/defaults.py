@@ -36,6 +36,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         raise UnsupportedError(
             f"vllm {version} came before {model.name}: {model.family} is known from {known} on", "ask for a later one"
         )
+    check_kernels(model, now, hardware)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
@@ -65,6 +66,32 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         block_size=asked.block_size or default_block_size(model, now, hardware),
         engram="host" if asked.engram == "auto" else asked.engram,
     )
+
+
+SPARSE_MLA = (9, 10, 12)
+"""Major compute capabilities that have a kernel of sparse MLA; 12 not up to 0.21 (supports_compute_capability in backends/mla)."""
+
+
+def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
+    """Refuse sparse attention where vLLM has no kernel for it: it dies when the first layer is built.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> check_kernels(load("deepseek-v4-flash"), release("0.33.0"), parse_gpu("a100-80gb:8"))
+    Traceback (most recent call last):
+    oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on A100 80GB SXM4
+      it needs compute capability 9, 10 or 12; forks for others exist and are not known here
+    """
+    major = int(hardware.card.capability)
+    if not major or hardware.card.vendor != "NVIDIA" or not isinstance(model.layers[-1].attention, DSA | V4 | V41):
+        return
+    known = [each for each in SPARSE_MLA if each < 12 or now.since(0, 22)]
+    if major not in known:
+        version = ".".join(map(str, now.numbers[:2]))
+        raise UnsupportedError(
+            f"vllm {version} has no kernel for the sparse attention of {model.name} on {hardware.card.name}",
+            f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for others exist and are not known here",
+        )
 
 
 def default_length(model: Model) -> int:

@@ -325,6 +325,11 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     if topk:
         size = (asked.max_num_batched_tokens or 0) * topk * 4
         extra.append(Placed("workspaces", "index buffer, one for all layers", size, 1, ()))
+        from .sparse import loaded_bytes  # most models have no sparse attention
+
+        reserved = loaded_bytes(model, asked, now)
+        if reserved:
+            extra.append(Placed("workspaces", "queries and gathered rows of sparse MLA, one for all layers", reserved, 1, ()))
     if asked.speculative and stage.last and model.streams > 1 and model.draft:
         size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
         extra.append(Placed("workspaces", "hidden states for the draft", size, 1, ()))

@@ -1,0 +1,118 @@
+"""What sparse attention sets aside while vLLM profiles: the shared workspace of a prefill, and the scores of its indexer.
+
+Read in 0.11 (models/deepseek_v2.py), 0.16 to 0.33 (layers/sparse_attn_indexer.py, backends/mla/indexer.py and
+flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41).
+"""
+
+from ...model.attention import DSA, V4, V41, Attention
+from ...model.model import Model
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import MIB
+from .cache import INDEX_ROW_BYTES
+from .release import Release
+
+LOGITS_BYTES = 512 * MIB
+"""VLLM_SPARSE_INDEXER_MAX_LOGITS_MB: the profile run allocates as much in place of the indexer's scores."""
+FLASHINFER_BYTES = 128 * MIB
+"""The fixed workspace of V4's FlashInfer kernels, which compute capability 12 takes."""
+GATHERED_REQUESTS = 4
+"""PREFILL_CHUNK_SIZE: requests whose compressed rows are gathered in BF16 at a time."""
+LONG_CONTEXT = 262144
+
+
+def loaded_bytes(model: Model, asked: Serving, now: Release) -> int:
+    """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the model."""
+    if not now.since(0, 16):
+        return 0
+    return max((_mla_bytes(each, asked, now) for each in {la.attention for la in model.layers} if isinstance(each, DSA)), default=0)
+
+
+def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
+    """The largest that any sparse layer asks of the workspace that all layers share.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import release
+    >>> asked = Serving(kv_cache_dtype="fp8_ds_mla", max_model_len=163840, max_num_batched_tokens=8192, layout=Layout(tp=8))
+    >>> shared_bytes(load("deepseek-v3.2"), asked, parse_gpu("h200:8"), release("0.19.0"))
+    1094713344
+    """
+    if not now.since(0, 16):
+        return 0
+    return max((_layer_bytes(each, asked, hardware, now) for each in {layer.attention for layer in model.layers}), default=0)
+
+
+def scratch_bytes(asked: Serving, now: Release) -> int:
+    """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the gathered keys."""
+    if now.since(0, 19):
+        return LOGITS_BYTES
+    return 0 if now.since(0, 16) else 2 * _gathered_keys(asked, now, 1)
+
+
+def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
+    """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in F32.
+
+    >>> from ...model.load import load
+    >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
+    268435456
+    """
+    ratios = {1 for layer in model.layers if isinstance(layer.attention, DSA)}
+    for attention in {layer.attention for layer in model.layers if isinstance(layer.attention, V4 | V41)}:
+        if isinstance(attention, V41) and attention.owns_index and attention.ratio:
+            ratios.add(attention.ratio)
+        if isinstance(attention, V4) and attention.has_indexer:
+            ratios.add(attention.ratio)
+    return rows * ((asked.max_model_len or 0) // min(ratios)) * 4 if ratios else 0
+
+
+def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, now: Release) -> int:
+    match attention:
+        case DSA():
+            return max(_mla_bytes(attention, asked, now), _gathered_keys(asked, now, 1))
+        case V4():
+            index = _gathered_keys(asked, now, attention.ratio) if attention.has_indexer else 0
+            return max(_gathered_rows(attention, asked, hardware, now), index)
+        case V41():
+            index = _gathered_keys(asked, now, attention.ratio) if attention.owns_index and attention.ratio else 0
+            return max(_gathered_rows(attention, asked, hardware, now), index)
+        case _:
+            return 0
+
+
+def _factor(asked: Serving, now: Release) -> int:
+    """sparse_mla_prefill_workspace_factor: how many of the longest sequence a prefill gathers at a time."""
+    return 2 if now.since(0, 33) and (asked.max_model_len or 0) > LONG_CONTEXT else 5
+
+
+def _gathered_keys(asked: Serving, now: Release, ratio: int) -> int:
+    """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own workspace."""
+    row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
+    return 8 * _factor(asked, now) * (asked.max_model_len or 0) // ratio * row
+
+
+def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now: Release) -> int:
+    """Compressed rows, the window and the batch in BF16; from 0.33 on with the indices of each token."""
+    if hardware.card.capability >= 12:
+        return FLASHINFER_BYTES
+    tokens = asked.max_num_batched_tokens or 0
+    rows = (-(-(asked.max_model_len or 0) // attention.ratio) if attention.ratio else 0) + attention.window + tokens
+    gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
+    if now.since(0, 33):
+        topk = attention.index_topk if attention.ratio else 0
+        gathered += 4 * tokens * (-(-(topk + attention.window) // 128) * 128 + 1)
+    return gathered
+
+
+def _mla_bytes(attention: DSA, asked: Serving, now: Release) -> int:
+    """FlashMLA's sparse kernel: queries side by side (0.19), and for packed caches their rows in BF16."""
+    mla, tokens, tp = attention.mla, asked.max_num_batched_tokens or 0, (asked.layout or Layout()).tp
+    heads = max(mla.num_heads // tp, 1)
+    queries = tokens * heads * mla.latent_dim * 2 if now.since(0, 19) else 0
+    if not asked.kv_cache_dtype.endswith("_ds_mla"):
+        return queries
+    rows = _factor(asked, now) * (asked.max_model_len or 0) * mla.latent_dim * 2
+    if now.since(0, 33):  # padded queries and outputs of a prefill too
+        padded = -(-heads // 64) * 64
+        queries += 2 * tokens * (padded * (mla.latent_dim + mla.kv_lora_rank) + heads * mla.kv_lora_rank)
+    return queries + rows
