@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.errors import UsageError
-from oomless.estimate.allocator import allocated_bytes
+from oomless.estimate.allocator import allocated_bytes, place
 from oomless.run.hardware import Hardware, parse_gpu
 from oomless.units import GIB, MIB, format_bytes, format_exact, parse_bytes
 
@@ -81,6 +81,14 @@ def test_one_more_tensor_takes_at_least_its_size(sizes: list[int], more: int) ->
 @given(st.integers(1, 300 << 20), st.integers(0, 40))
 def test_equal_tensors_can_be_told_in_any_way(size: int, count: int) -> None:
     assert allocated_bytes([size] * count) == allocated_bytes(iter([rounded(size)] * count))
+
+
+layer_sizes = st.lists(st.one_of(st.integers(1 << 20, 3 << 20), st.integers(1 << 20, 45 << 20)), max_size=8)
+
+
+@given(st.lists(st.tuples(layer_sizes, st.integers(0, 30)), max_size=4))
+def test_layers_that_repeat_are_served_as_if_each_were_told(runs: list[tuple[list[int], int]]) -> None:
+    assert place(runs) == place([([size for sizes, times in runs for size in sizes * times], 1)])
 
 
 @given(st.lists(st.integers(1, 1 << 20), max_size=40))

@@ -6,7 +6,9 @@ own, a multiple of 2 MiB. A free remainder of at most 1 MiB is not split off: it
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 ROUND = 512
 SMALL = 1 << 20
@@ -26,44 +28,82 @@ def fresh_segment(size: int) -> int:
     return MEDIUM_SEGMENT if size < MEDIUM else (size + LARGE_ROUND - 1) // LARGE_ROUND * LARGE_ROUND
 
 
-def allocated_bytes(sizes: Iterable[int], small: int = 0) -> int:
-    """Bytes that torch.cuda.memory_allocated shows after these tensors were made, in this order, and none was freed.
+class Segments(NamedTuple):
+    """What tensors that stay have taken: bytes of the small ones, of the segments of the others, and remainders free in those."""
 
-    `small` is the sum of rounded sizes of further tensors of up to 1 MiB.
+    small_bytes: int
+    segment_bytes: int
+    free: list[int]
+
+    @property
+    def allocated_bytes(self) -> int:
+        """What torch.cuda.memory_allocated shows."""
+        return self.small_bytes + self.segment_bytes - sum(self.free)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What the card misses once caches are emptied."""
+        return self.segment_bytes + -(-self.small_bytes // SMALL_SEGMENT) * SMALL_SEGMENT
+
+
+def allocated_bytes(sizes: Iterable[int]) -> int:
+    """Bytes that torch.cuda.memory_allocated shows after these tensors were made, in this order, and none was freed.
 
     >>> allocated_bytes([1]), allocated_bytes([32256 * 2048 * 2])  # the embedding of deepseek-coder-1.3b is 126 MiB exactly
     (512, 132120576)
     >>> allocated_bytes([(100 << 20) - 512])  # a remainder of 512 B is not split off
     104857600
     """
-    small_bytes, segments, free = place(sizes)
-    return small + small_bytes + segments - sum(free)
+    return place([(list(sizes), 1)]).allocated_bytes
 
 
-def reserved_bytes(sizes: Iterable[int], small: int = 0) -> int:
-    """Bytes of the segments that hold these tensors, made in this order: what the card misses once caches are emptied.
+def reserved_bytes(sizes: Iterable[int]) -> int:
+    """Bytes of the segments that hold these tensors, made in this order.
 
     >>> reserved_bytes([512]), reserved_bytes([5 << 20]), reserved_bytes([(16 << 20) + 512])
     (2097152, 20971520, 18874368)
     """
-    small_bytes, segments, _ = place(sizes)
-    return segments + -(-(small + small_bytes) // SMALL_SEGMENT) * SMALL_SEGMENT
+    return place([(list(sizes), 1)]).reserved_bytes
 
 
-def place(sizes: Iterable[int]) -> tuple[int, int, list[int]]:
-    """(bytes of small tensors, bytes of the segments of the others, remainders that are still free in those segments)."""
+def place(runs: Iterable[tuple[Sequence[int], int]]) -> Segments:
+    """Serve lists of sizes in order, each as often in a row as it says: a model repeats its layers.
+
+    Once a list is served as it was the time before, and leaves at least the remainders that it found, it always will be: the
+    remainders that came in between were no better fit then, and further ones of the same sizes are none later.
+
+    >>> place([([3 << 20], 400)]) == place([([3 << 20] * 400, 1)])
+    True
+    """
     free: list[int] = []  # sorted: best fit takes the smallest that holds the tensor
     small = segments = 0
-    for size in sizes:
-        needed = (size + ROUND - 1) // ROUND * ROUND
-        if needed <= SMALL:
-            small += needed
-            continue
-        if free and needed <= free[-1]:
-            block = free.pop(bisect_left(free, needed))
-        else:
-            block = fresh_segment(needed)
-            segments += block
-        if block - needed > SMALL:
-            insort(free, block - needed)
-    return small, segments, free
+    for sizes, times in runs:
+        served: list[int] = []
+        for turn in range(times):
+            at_small, at_segments, found = small, segments, free.copy()
+            before, served = served, []
+            for size in sizes:
+                needed = (size + ROUND - 1) // ROUND * ROUND
+                if needed <= SMALL:
+                    small += needed
+                    continue
+                if free and needed <= free[-1]:
+                    block = free.pop(bisect_left(free, needed))
+                    served.append(block)
+                else:
+                    block = fresh_segment(needed)
+                    segments += block
+                    served.append(0)
+                if block - needed > SMALL:
+                    insort(free, block - needed)
+            left = times - turn - 1
+            if not left or not turn or served != before:
+                continue
+            more = Counter(free)
+            more.subtract(found)
+            if min(more.values(), default=0) >= 0:
+                small += left * (small - at_small)
+                segments += left * (segments - at_segments)
+                free = sorted(free + left * list(more.elements()))
+                break
+    return Segments(small, segments, free)

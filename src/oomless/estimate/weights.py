@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import compress, groupby
 
 from ..engines import Count, Placed
 from ..ledger import Line, exact
-from .allocator import SMALL, allocated_bytes, reserved_bytes, rounded
+from .allocator import SMALL, place, rounded
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
@@ -50,18 +50,23 @@ def _formula(group: Placed) -> str:
 def _counted(sizes: Sizes, counts: Count) -> int:
     """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer after layer.
 
-    Small tensors have segments of their own, so their order does not matter: they go in as one.
+    Small tensors have segments of their own, so their order does not matter: they go in as multiples.
     """
-    outside: list[int] = []
-    by_layer: dict[int, list[int]] = {}
     small = 0
+    outside: list[int] = []
+    inside: list[tuple[list[int], tuple[int, ...]]] = []
     for num_bytes, count, layers in sizes:
         if num_bytes <= SMALL:
             small += rounded(num_bytes) * count * (len(layers) or 1)
         elif layers:
-            for layer in layers:
-                by_layer.setdefault(layer, []).extend([num_bytes] * count)
+            inside.append(([num_bytes] * count, layers))
         else:
             outside += [num_bytes] * count
-    in_order = chain(outside, *(by_layer[layer] for layer in sorted(by_layer)))
-    return (reserved_bytes if counts == "reserved" else allocated_bytes)(in_order, small)
+    kinds = {layers: frozenset(layers) for _, layers in inside}
+    runs = [(outside, 1)]
+    for held, alike in groupby(sorted(frozenset().union(*kinds.values())), lambda layer: [layer in each for each in kinds.values()]):
+        of_layer = set(compress(kinds, held))
+        runs.append(([size for group, layers in inside if layers in of_layer for size in group], len(list(alike))))
+    taken = place(runs)
+    taken = taken._replace(small_bytes=taken.small_bytes + small)
+    return taken.reserved_bytes if counts == "reserved" else taken.allocated_bytes

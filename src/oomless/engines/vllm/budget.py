@@ -81,7 +81,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
 
 def is_sparse(model: Model) -> bool:
-    return any(isinstance(layer.attention, DSA | V4 | V41) for layer in model.layers)
+    return isinstance(model.layers[-1].attention, DSA | V4 | V41)
 
 
 def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> tuple[str, ...]:
