@@ -17,12 +17,15 @@ ENGINES = {
     "vllm-hpu": "vllm_hpu",
     "sglang": "sglang",
     "llamacpp": "llamacpp",
+    "ik-llamacpp": "llamacpp",
+    "ollama": "llamacpp",
     "trtllm": "trtllm",
     "transformers": "transformers",
 }
 """Engine name -> module."""
 
 VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
+LLAMA = ("llamacpp", "ik-llamacpp", "ollama")
 KNOWN_BY: dict[str, tuple[str, ...]] = {
     "dtype": (*VLLM, "sglang", "trtllm", "transformers"),
     "kv_cache_dtype": (*VLLM, "sglang", "trtllm", "transformers"),
@@ -32,7 +35,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "tp": (*VLLM, "sglang", "trtllm"),
     "dp": (*VLLM, "sglang"),
     "enable_expert_parallel": (*VLLM, "sglang", "trtllm"),
-    "quantization": (*VLLM, "sglang", "llamacpp"),
+    "quantization": (*VLLM, "sglang", *LLAMA),
     "block_size": (*VLLM, "sglang", "trtllm"),
     "max_num_batched_tokens": (*VLLM, "sglang", "trtllm"),
     "max_num_seqs": (*VLLM, "sglang", "trtllm"),
@@ -48,14 +51,14 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "enable_dp_attention": ("sglang",),
     "ep_size": ("sglang",),
     "free_gpu_memory_fraction": ("trtllm",),
-    "n_gpu_layers": ("llamacpp",),
-    "ubatch_size": ("llamacpp",),
-    "flash_attn": ("llamacpp",),
-    "cache_type_k": ("llamacpp",),
-    "cache_type_v": ("llamacpp",),
-    "mla_attn": ("llamacpp",),
-    "attn_max_batch": ("llamacpp",),
-    "cpu_moe": ("llamacpp",),
+    "n_gpu_layers": LLAMA,
+    "ubatch_size": LLAMA,
+    "flash_attn": LLAMA,
+    "cache_type_k": LLAMA,
+    "cache_type_v": LLAMA,
+    "mla_attn": ("llamacpp", "ik-llamacpp"),
+    "attn_max_batch": ("llamacpp", "ik-llamacpp"),
+    "cpu_moe": LLAMA,
     "device_map": ("transformers",),
     "cache_implementation": ("transformers",),
 }

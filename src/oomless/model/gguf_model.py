@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, Literal, NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from .attention import DSA, GQA, MLA, Sliding
+from .attention import DSA, GQA, MLA, Linear, Sliding
 from .families import build
 from .feedforward import MoE
 from .gguf import Array, GGUFFile, GGUFTensor
@@ -33,6 +33,8 @@ BLOCK |= {f"self_attn.indexer.{ours}": f"indexer.{theirs}" for ours, theirs in (
 BLOCK |= {"self_attn.indexer.k_norm": "indexer.k_norm", "self_attn.indexer.weights_proj": "indexer.proj"}
 BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "embed_tokens")}
 BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
+BLOCK |= {f"linear_attn.in_proj_{ours}": theirs for ours, theirs in (("qkv", "attn_qkv"), ("z", "attn_gate"), ("b", "ssm_beta"))}
+BLOCK |= {"linear_attn.in_proj_a": "ssm_alpha", "linear_attn.conv1d": "ssm_conv1d", "linear_attn.out_proj": "ssm_out"}
 WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
 KEEPS_MTP = frozenset(["glm4_moe"])
 """Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
@@ -69,8 +71,16 @@ def pieces(model: Model, kv_b: KvB = "split") -> list[Piece]:
 
 
 def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
-    """The tensor as the file groups it: one of ours, or kv_b in two."""
+    """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values of linear attention in one."""
     if tensor.part != "main" and not (tensor.part == "mtp" and model.family in KEEPS_MTP):
+        return
+    if tensor.name.endswith(("linear_attn.in_proj_k.weight", "linear_attn.in_proj_v.weight")):
+        return
+    if tensor.name.endswith("linear_attn.in_proj_q.weight"):
+        linear = model.layers[tensor.layers[0]].attention
+        assert isinstance(linear, Linear)
+        rows = 2 * linear.key_width + linear.value_width
+        yield tensor._replace(name=tensor.name.replace("in_proj_q", "in_proj_qkv"), shape=(rows, tensor.shape[1]))
         return
     if not tensor.name.endswith("kv_b_proj.weight") or kv_b != "split":
         yield tensor

@@ -176,7 +176,7 @@ def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, laye
 
 def quantized(name: str, shape: Shape) -> bool:
     """Whether a tensor is quantised at all: matrices named weight, but norms, routers and the tables of token ids."""
-    kept = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight")
+    kept = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight", "ssm_conv1d.weight")
     return name.endswith("weight") and not name.endswith(kept) and sum(size > 1 for size in shape) > 1
 
 

@@ -13,6 +13,9 @@ from ..units import TIB
 LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "Ollama")
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
+PLAIN = r"I?Q\d_\w+|BF16|F16"
+"""File types that say what each tensor is, but for those of _R4 and _R8."""
+HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="CPU"))
 
 
 def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
@@ -29,13 +32,19 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
     if not row["context_len"].isdigit():
         raise Incomplete("context_len is not given")
-    asked = llamacpp.resolve(model, WHOLE, _asked(row), Layout())
-    if quantity == "compute_buffer":
-        stage = Stage(0, 1, 0, len(model.layers))
-        line = llamacpp.budget_lines(model, asked, WHOLE, stage).charged[0]
+    if row["engine_version"].startswith("PR "):
+        raise Incomplete(f"{row['engine_version']!r} is a branch, no build")
+    if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
+        raise Incomplete("the micro-batch is not given, and the buffer depends on it")
+    hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
+    devices = re.search(r"devices=(\d+)", row["other_flags"])
+    num_devices = int(devices[1]) if devices else 1
+    asked = llamacpp.resolve(model, hardware, _asked(row), Layout(pp=num_devices))
+    if quantity == "compute_buffer":  # the log's first device, which has the output only if it is alone
+        line = llamacpp.budget_lines(model, asked, hardware, llamacpp.stages(model, asked)[0]).charged[0]
         return line.bytes, line.low_bytes, line.high_bytes
     layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
-    needed = layout.token_bytes * (asked.context or 0)
+    needed = llamacpp.needed_bytes(layout, asked) if layout.fixed_bytes else layout.token_bytes * (asked.context or 0)
     return needed, needed, needed
 
 
@@ -47,7 +56,7 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     from ..model.gguf_model import as_gguf
     from .serving_rows import Incomplete
 
-    if not re.fullmatch(r"I?Q\d_\w+|BF16|F16", row["quant"]) or row["quant"].endswith(("_R4", "_R8")):
+    if not re.fullmatch(PLAIN, row["quant"]) or row["quant"].endswith(("_R4", "_R8")):
         raise UnsupportedError(f"the types of {row['quant']!r} are chosen by hand: only the file's header says them")
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
@@ -65,29 +74,44 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
 
 
 def _asked(row: dict[str, str]) -> Serving:
-    flags = dict(re.findall(r"(\w+)=(\w+)", row["other_flags"]))
+    flags = dict(re.findall(r"(\w+)=([\w-]+)", row["other_flags"]))
     batch = row["batch_or_parallel"]
     micro = re.search(r"n_ubatch (\d+)|ub (\d+)", batch)
     slots = re.search(r"parallel (\d+)", batch)
+    engine = {"ik_llama.cpp": "ik-llamacpp", "Ollama": "ollama"}.get(row["engine"], "llamacpp")
     mode = flags.get("mla", "")
-    flash = flags.get("fa", flags.get("flash_attn", "1" if row["engine"] != "Ollama" else "0"))
-    keys, values = _types(row["kv_dtype"], mode)
-    expanded = "expanded" in row["kv_dtype"] or row["engine"] == "Ollama"
-    transposed = "kv^T" in row["kv_dtype"]
+    keys, values = _types(row["kv_dtype"])
+    ik = engine == "ik-llamacpp"
+    expanded = 0 if "expanded" in row["kv_dtype"] else 1 if "kv^T" in row["kv_dtype"] else int(mode) if mode.isdigit() else None
     return Serving(
-        engine="llamacpp",
+        engine=engine,
+        engine_version=_build(row, flags),
         context=int(row["context_len"]),
         concurrency=int(slots[1]) if slots else 1,
-        ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 512),
-        flash_attn=flash == "1" and not transposed,
+        ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,
+        flash_attn=flags.get("fa", flags.get("flash_attn", "1")) == "1" and "kv^T" not in row["kv_dtype"],
         cache_type_k=keys,
         cache_type_v=values,
-        mla_attn=0 if expanded else 1 if transposed else int(mode) if mode.isdigit() else 2,
-        attn_max_batch=int(flags["amb"]) if flags.get("amb", "None").isdigit() else 0,
+        mla_attn=expanded if ik or expanded == 0 else None,
+        attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdigit() else 0,
+        cpu_moe=flags.get("exps") == "CPU",
+        quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else None,
     )
 
 
-def _types(text: str, mode: str) -> tuple[str, str]:
+def _build(row: dict[str, str], flags: dict[str, str]) -> str | None:
+    """The month of the build: said, or the thread's; a discussion runs for months, so its date says nothing."""
+    if "build" in flags:
+        return flags["build"]
+    if found := re.match(r"20\d\d-\d\d", row["engine_version"]):
+        return found[0]
+    if "(discussions)" in row["source"]:
+        return None
+    found = re.match(r"20\d\d-\d\d(-\d\d)?", row["date"])
+    return found[0] if found else None
+
+
+def _types(text: str) -> tuple[str, str]:
     """(type of keys, type of values) of the column kv_dtype; "K q8_0, V f16" names both."""
     pair = re.match(r"K (\w+), V (\w+)", text)
     if pair:

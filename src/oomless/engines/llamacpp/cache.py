@@ -1,0 +1,136 @@
+"""The cache of llama.cpp: as long as the context asked for, rows by type and kind of attention, windows and states beside them.
+
+src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llama-memory-recurrent.cpp of 2026; ik_llama.cpp of 2025.
+"""
+
+from ...errors import UnsupportedError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.gguf_types import TYPES
+from ...model.model import Model
+from ...run.serving import Serving
+from .. import CacheGroup, CacheLayout, Stage
+from .defaults import CELLS, expands, flash, is_ik, num_cells, since
+
+WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
+"""When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA got its indexer (#21149)."""
+F32 = 4
+
+
+def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
+    """Bytes of a token in one layer: keys and values in their own types; MLA keeps its latent, or every head's if it expands.
+
+    >>> from ...model.load import load
+    >>> r1, mla = load("deepseek-r1"), MLA(128, 1536, 512, 128, 64, 128)
+    >>> row_bytes(mla, r1, Serving(cache_type_k="q8_0"))   # 576 values of 8.5 bits
+    612
+    >>> row_bytes(mla, r1, Serving(mla_attn=0))            # every head: 128 x (192 + 128) x 2 B
+    81920
+    """
+
+    def size(kind: str, values: int) -> int:
+        return TYPES[kind.upper()].num_bytes((values,))
+
+    match attention:
+        case GQA():
+            if attention.borrows_cache:
+                return 0
+            width, value = (
+                attention.num_kv_heads * attention.head_dim,
+                attention.num_kv_heads * (attention.value_dim or attention.head_dim),
+            )
+            return size(asked.cache_type_k, width) + size(asked.cache_type_v, value)
+        case Sliding():
+            return row_bytes(attention.inner, model, asked)
+        case DSA():
+            index = attention.owns_indexer and not is_ik(asked) and since(asked, INDEX_SINCE)
+            keys = size(asked.cache_type_k, attention.index_head_dim) if index else 0
+            return row_bytes(attention.mla, model, asked) + keys
+        case MLA():
+            if expands(model, asked):
+                query = attention.qk_nope_head_dim + attention.qk_rope_head_dim
+                values = size(asked.cache_type_v, attention.num_heads * attention.v_head_dim)
+                return size(asked.cache_type_k, attention.num_heads * query) + values
+            return size(asked.cache_type_k, attention.latent_dim) + (
+                size(asked.cache_type_v, attention.kv_lora_rank) if _stores_values(model, asked) else 0
+            )
+        case Linear():
+            return 0
+        case V4() | V41():
+            raise UnsupportedError(f"the cache of {attention.kind} attention in llama.cpp is not known yet", "use --engine vllm")
+
+
+def _stores_values(model: Model, asked: Serving) -> bool:
+    """Whether MLA's latent is cached a second time: for -mla 1 without flash attention transposed, in llama.cpp until #19067."""
+    if is_ik(asked):
+        return asked.mla_attn == 1 and not flash(model, asked)
+    return not since(asked, NO_VALUES_SINCE)
+
+
+def state_bytes(attention: Linear) -> int:
+    """The state of one slot in F32: inputs of the convolution and the recurrence (llama-hparams.cpp n_embd_r, n_embd_s).
+
+    >>> from ...model.load import load
+    >>> linear = next(each.attention for each in load("qwen3-next-80b-a3b").layers if isinstance(each.attention, Linear))
+    >>> state_bytes(linear)   # (3 x 8,192 + 32 x 128 x 128) x 4 B
+    2195456
+    """
+    channels = 2 * attention.key_width + attention.value_width if attention.variant != "short_conv" else attention.value_width
+    recurrence = (
+        0 if attention.variant == "short_conv" else attention.num_value_heads * attention.key_head_dim * attention.value_head_dim
+    )
+    return ((attention.conv_kernel - 1) * channels + recurrence) * F32
+
+
+def window_cells(window: int, asked: Serving) -> int:
+    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the whole context."""
+    cells = min(num_cells(asked), window * (asked.concurrency or 1) + (asked.ubatch_size or 512))
+    return -(-cells // CELLS) * CELLS
+
+
+def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    """The cache of a card's layers: what grows with the context, and what does not."""
+    rows: dict[int, int] = {}
+    fixed: list[tuple[str, int]] = []
+    has_windows = not is_ik(asked) and since(asked, WINDOWS_SINCE)
+    for layer in model.layers[stage.start : stage.stop]:
+        attention = layer.attention
+        row = row_bytes(attention, model, asked)
+        if isinstance(attention, Linear):
+            fixed.append(("states", state_bytes(attention) * (asked.concurrency or 1)))
+        elif isinstance(attention, Sliding) and has_windows:
+            fixed.append(("windows", row * window_cells(attention.window, asked)))
+        elif row:
+            rows[row] = rows.get(row, 0) + 1
+    token = sum(row * num for row, num in rows.items())
+    grows = " + ".join(f"{num} layers x {row} B" for row, num in rows.items()) or "no layers"
+    for what in dict(fixed):
+        grows += f"; {what} {sum(size for kind, size in fixed if kind == what):,} B"
+    group = CacheGroup("all layers", stage.stop - stage.start, CELLS, token * CELLS)
+    dtype = f"{asked.cache_type_k}/{asked.cache_type_v}"
+    total = sum(size for _, size in fixed)
+    return CacheLayout((group,), max(token * CELLS, 1), token, total, token * CELLS, grows, dtype)
+
+
+def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+    """The cache is allocated for the whole context of all slots."""
+    return num_cells(asked) // CELLS * layout.groups[0].page_bytes + int(layout.fixed_bytes)
+
+
+def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+    """The largest context whose cache fits beside the buffers of the asked one; what llama.cpp prints is the context asked for."""
+    fits = [_blocks(layout, pool) * CELLS for layout, pool in zip(layouts_, pools, strict=True) if layout.token_bytes]
+    return min(fits, default=0)
+
+
+def _blocks(layout: CacheLayout, pool: int) -> int:
+    return max(pool - int(layout.fixed_bytes), 0) // layout.block_bytes
+
+
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+    """Slots of a length that fit beside the windows and states of the asked number."""
+    return _blocks(layout, pool) / -(-length // CELLS)
+
+
+def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+    """The longest single sequence beside the buffers of the asked context."""
+    return min(_blocks(layout, pool) * CELLS, asked.max_model_len or 0)

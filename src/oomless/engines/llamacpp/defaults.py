@@ -1,0 +1,149 @@
+"""What llama-server, ik_llama.cpp and Ollama choose where the question is silent: context, micro-batch, types, layers of each card."""
+
+import re
+
+from ...errors import UnsupportedError, UsageError
+from ...model.attention import DSA, GQA, MLA, V4, V41
+from ...model.gguf_types import TYPES
+from ...model.model import Model
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from ...units import GIB, MIB
+from .. import Stage
+
+VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
+LATEST = "2026-08"
+CELLS = 256
+"""The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
+LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
+"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and values are cached."""
+
+
+def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
+    """Layers over one card, two ... all of them: a layer split is a pipeline of one sequence."""
+    return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
+
+
+def since(asked: Serving, date: str) -> bool:
+    """Whether a build is at least as new as a date; versions are dates of builds.
+
+    >>> since(Serving(engine_version="2026-02"), "2026-02"), since(Serving(engine_version="2025-12-31"), "2026-02")
+    (True, False)
+    """
+    return (asked.engine_version or LATEST) >= date
+
+
+def is_ik(asked: Serving) -> bool:
+    """ik_llama.cpp, which alone has -mla."""
+    return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
+
+
+def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+    """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it can, cache in f16."""
+    if layout.tp > 1 or layout.dp > 1:
+        raise UsageError("--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out")
+    version = asked.engine_version or LATEST
+    if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
+        raise UsageError(
+            f"--engine-version {version!r} is no date", "llama.cpp has no releases: write the month of the build, 2026-08"
+        )
+    for kind in (asked.cache_type_k, asked.cache_type_v):
+        if kind.upper() not in TYPES:
+            raise UsageError(f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl")
+    if isinstance(model.layers[0].attention, V4 | V41):
+        raise UnsupportedError(f"the cache of {model.family} in llama.cpp is not known yet", "use --engine vllm")
+    length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
+    mode = asked.mla_attn
+    if mode is None and asked.engine == "ik-llamacpp":
+        mode = 3 if any(isinstance(layer.attention, MLA | DSA) for layer in model.layers) else 0
+    found = asked._replace(
+        quantization=asked.quantization or (None if model.quantization.startswith("gguf") else published_as(model)),
+        engine_version=version,
+        layout=layout,
+        max_model_len=length,
+        context=asked.context or length,
+        concurrency=asked.concurrency or 1,
+        n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, len(model.layers) + 1),
+        mla_attn=mode,
+    )
+    return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
+    """llama-server takes the model's own length, Ollama one by the memory of all cards (server/routes.go)."""
+    if asked.engine != "ollama":
+        return model.max_positions
+    total = hardware.card.memory_bytes * hardware.num_gpus
+    return min(262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096, model.max_positions)
+
+
+def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
+    """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go automaticGenerationBatch).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Serving(engine="ollama", quantization="Q4_0", context=32768)
+    >>> default_ubatch(load("deepseek-v2-lite"), parse_gpu("rtx-3090"), asked)
+    1024
+    """
+    total = (asked.context or 1) * (asked.concurrency or 1)
+    if asked.engine != "ollama" or total <= 4096:
+        return 512
+    from .weights import stored  # the file's size, which only Ollama's guess needs
+
+    first = model.layers[0].attention
+    heads = first.num_kv_heads if isinstance(first, GQA) else first.num_heads if isinstance(first, MLA) else 1
+    query_heads = getattr(first, "num_heads", 1)
+    cache = 4 * len(model.layers) * heads * (model.hidden_size // max(query_heads, 1)) * total
+    predicted, available = stored(model, asked).checkpoint_bytes + cache, hardware.card.memory_bytes * hardware.num_gpus
+    for batch, most, surcharge in ((2048, 0.6, 2 * GIB), (1024, 0.75, 768 * MIB)):
+        if batch == 2048 and total <= 32768:
+            continue
+        if predicted <= most * available and surcharge <= 0.8 * available - predicted:
+            return batch
+    return 512
+
+
+def published_as(model: Model) -> str:
+    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4 stays as it is.
+
+    >>> from ...model.load import load
+    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v3", "deepseek-coder-1.3b")]
+    ['MXFP4', 'BF16', 'BF16']
+    """
+    if model.quantization == "mxfp4":
+        return "MXFP4"
+    return "F16" if model.dtype.name == "float16" else "BF16"
+
+
+def num_cells(asked: Serving) -> int:
+    """The context is shared by all slots, so it is their number times the length of one."""
+    return -(-(asked.context or 1) * (asked.concurrency or 1) // CELLS) * CELLS
+
+
+def expands(model: Model, asked: Serving) -> bool:
+    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is whole."""
+    if is_ik(asked):
+        return asked.mla_attn == 0
+    return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
+
+
+def flash(model: Model, asked: Serving) -> bool:
+    """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it turns itself off."""
+    heads_differ = expands(model, asked) and any(isinstance(layer.attention, MLA | DSA) for layer in model.layers)
+    return asked.flash_attn and (is_ik(asked) or not heads_differ)
+
+
+def stages(model: Model, asked: Serving) -> list[Stage]:
+    """Layers of each card: the last -ngl ones, dealt out evenly; the output goes with the last.
+
+    llama.cpp's load_tensors: layer il of the offloaded ones goes to the card whose share of the split it falls into.
+    """
+    cards = (asked.layout or Layout()).pp
+    num_layers = len(model.layers)
+    offloaded = asked.n_gpu_layers if asked.n_gpu_layers is not None else num_layers + 1
+    first = max(num_layers - offloaded, 0) if offloaded else num_layers
+    active = max(min(offloaded, num_layers + 1), 1)
+    starts = [first + -(-active * card // cards) for card in range(cards)]
+    stops = [min(start, num_layers) for start in [*starts[1:], num_layers]]
+    return [Stage(card, cards, min(start, num_layers), stop) for card, (start, stop) in enumerate(zip(starts, stops, strict=True))]

@@ -1,0 +1,124 @@
+"""Compute buffers of llama.cpp, ik_llama.cpp and Ollama against logged ones: the graph is replayed as ggml's allocator serves it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oomless
+from oomless.engines.llamacpp.ggml import Graph, Node
+from oomless.engines.llamacpp.graphs import Batch, buffer_bytes
+from oomless.errors import OomlessError
+from oomless.model.load import load
+from oomless.units import MIB
+
+LOGGED = [  # a log's MiB, and what its command line says
+    (6081.00, "deepseek-r1", {"num_cells": 65536, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True}),
+    (3425.00, "deepseek-r1", {"num_cells": 32768, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True}),
+    (12400.02, "deepseek-r1", {"num_cells": 114688, "num_tokens": 4096, "mla_mode": 3, "most_scores": 256, "key_type": "Q8_0"}),
+    (20496.03, "deepseek-v3", {"num_cells": 98304, "num_tokens": 8192, "mla_mode": 3, "most_scores": 8192, "key_type": "Q8_0"}),
+    (7688.02, "deepseek-r1", {"num_cells": 65536, "num_tokens": 4096, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0"}),
+    (2872.02, "deepseek-r1", {"num_cells": 20480, "num_tokens": 4096, "mla_mode": 3, "most_scores": 512}),
+    (6346.00, "deepseek-v2.5", {"num_cells": 32768, "mla_mode": 3}),
+    (2662.01, "deepseek-v3", {"num_cells": 32768, "mla_mode": 3, "most_scores": 1024, "key_type": "Q8_0", "host": True}),
+    (3258.01, "deepseek-r1", {"num_cells": 16384, "mla_mode": 3, "host": True}),
+    (283.01, "deepseek-v3", {"num_cells": 512, "mla_mode": 0, "flash": False, "host": True}),
+    (379.01, "deepseek-v3", {"num_cells": 512, "flash": False, "host": True}),  # llama.cpp, absorbed
+    (19857.00, "deepseek-r1", {"num_cells": 65536, "mla_mode": 2, "most_scores": 2048, "early": True}),
+    (8470.00, "deepseek-r1", {"num_cells": 32768, "mla_mode": 2, "most_scores": 2048, "key_type": "Q8_0", "early": True}),
+    (263.00, "kimi-k2-instruct", {"num_cells": 2048, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0", "has_output": False}),
+    (5720.01, "deepseek-r1", {"num_cells": 20480, "mla_mode": 2, "flash": False, "num_copies": 4, "has_output": False}),
+    (368.01, "qwen3-30b-a3b", {"num_cells": 32768, "mla_mode": 0, "num_copies": 4, "has_output": False}),
+    (312.75, "qwen3-235b-a22b", {"num_cells": 32768, "mla_mode": 0}),
+    (5252.01, "qwen3-32b", {"num_cells": 40960, "mla_mode": 0, "flash": False, "host": True}),
+    (2376, "deepseek-v2-lite", {"num_cells": 32768, "num_tokens": 1024, "flash": False, "split_kv_b": False, "num_outputs": 1}),
+]
+
+
+@pytest.mark.parametrize(("logged", "name", "said"), LOGGED)
+def test_buffers_are_what_logs_say(logged: float, name: str, said: dict[str, Any]) -> None:
+    model = load(name)
+    batch = Batch(**{"num_tokens": 512, **said})
+    assert buffer_bytes(tuple(model.layers), model.hidden_size, model.vocab_size, batch) / MIB == pytest.approx(logged, rel=3e-4)
+
+
+def test_the_case_of_ollama_line_by_line() -> None:
+    """ollama#5136 on an RTX 3090: 8,376 MiB of weights, 8,640 of cache, 2,376 of graph; Ollama said 15,405 in all."""
+    found = oomless.infer("deepseek-v2-lite", "rtx-3090", engine="ollama", quantization="q4_0", context=32768)
+    sums = {line.category: 0 for line in found.ledgers[0].lines}
+    for line in found.ledgers[0].lines:
+        sums[line.category] += line.bytes
+    assert sums["weights"] / MIB == pytest.approx(8376, abs=0.5)
+    assert sums["kv_cache"] / MIB == 8640
+    assert sums["activations"] / MIB == pytest.approx(2376, abs=0.6)
+    assert found.request.ubatch_size == 1024
+
+
+def test_host_experts_are_copied_to_a_card_that_multiplies_them() -> None:
+    """ggml's scheduler: a matrix of all 256 experts of a layer lies in the buffer for as long as it is read."""
+    on_host = oomless.infer("deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, cpu_moe=True)
+    small = oomless.infer(
+        "deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, cpu_moe=True, ubatch_size=16
+    )
+    more = [sum(line.bytes for line in each.ledgers[0].lines if line.category == "activations") for each in (on_host, small)]
+    assert more[0] - more[1] > 256 * 7168 * 2048 * 210 // 256
+
+
+def test_windows_and_states_have_caches_of_their_own() -> None:
+    gemma = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768)
+    whole = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, engine_version="2025-03")
+    assert gemma.kv_cache.needed_bytes < whole.kv_cache.needed_bytes / 3
+    assert gemma.kv_cache.fixed_bytes_per_sequence == 40 * 8 * 256 * 2 * 2 * (1024 + 512)  # 40 of 48 layers see 1,024 tokens
+    hybrid = oomless.infer("qwen3-next-80b-a3b", "h200", engine="llamacpp", quantization="q4_0", context=4096)
+    assert hybrid.kv_cache.fixed_bytes_per_sequence == 36 * 2195456
+
+
+def test_the_latent_was_cached_twice_until_2026() -> None:
+    """ggml-org/llama.cpp#19067: 576 values a token and layer, and 512 more before."""
+    flags: dict[str, Any] = {"engine": "llamacpp", "quantization": "q4_0", "context": 4096}
+    before = oomless.infer("deepseek-v2-lite", "rtx-4090", engine_version="2025-07", **flags)
+    after = oomless.infer("deepseek-v2-lite", "rtx-4090", **flags)
+    assert (before.kv_cache.bytes_per_token, after.kv_cache.bytes_per_token) == (27 * 1088 * 2, 27 * 576 * 2)
+
+
+@pytest.mark.parametrize("version", ["banana", "b4567", "0.9", "2026"])
+def test_builds_are_dates(version: str) -> None:
+    with pytest.raises(OomlessError, match="is no date"):
+        oomless.infer("deepseek-v2-lite", "rtx-4090", engine="llamacpp", engine_version=version)
+
+
+# ---------------------------------------------------------------- the allocator
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[Graph, list[Node]]:
+    graph = Graph()
+    nodes = [graph.input(draw(st.integers(1, 4096)))]
+    for _ in range(draw(st.integers(1, 25))):
+        operands = draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=2, unique=True))
+        if draw(st.booleans()):
+            nodes.append(graph.op(draw(st.integers(1, 4096)), *operands, in_place=draw(st.booleans())))
+        else:
+            nodes.append(graph.view(operands[0], same_layout=draw(st.booleans())))
+    for node in nodes:
+        graph.expand(node)
+    return graph, nodes
+
+
+@given(chains())
+def test_a_buffer_holds_its_largest_tensor_and_no_more_than_all(found: tuple[Graph, list[Node]]) -> None:
+    graph, nodes = found
+    sizes = [-(-node.size // 128) * 128 for node in nodes if node.base is None]
+    assert max(sizes) <= graph.buffer_bytes() <= sum(sizes)
+
+
+@given(st.integers(1, 4), st.integers(256, 1024), st.integers(1, 8))
+def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, times: int) -> None:
+    model = load("deepseek-v2-lite")
+
+    def size(cells: int, batch: int) -> int:
+        asked = Batch(cells, batch, num_copies=copies)
+        return buffer_bytes(tuple(model.layers), model.hidden_size, model.vocab_size, asked)
+
+    assert size(4096, tokens) <= size(4096 * times, tokens) <= size(4096 * times, 2 * tokens)
