@@ -30,7 +30,7 @@ class Budget(NamedTuple):
 
 ERRORS = {
     "weights_per_gpu": Budget(median=0.0002, p90=0.005, scored=1.0),
-    "kv_bytes_per_gpu": Budget(median=0.003, p90=0.04, scored=0.9),
+    "kv_bytes_per_gpu": Budget(median=0.003, p90=0.02, scored=0.9),
     "kv_tokens": Budget(median=0.003, p90=0.02, scored=0.9),
 }
 POOLED_CACHE_P90 = 0.02

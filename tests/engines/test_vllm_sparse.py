@@ -83,3 +83,23 @@ def test_fused_experts_take_a_buffer_of_their_own() -> None:
 def test_fused_experts_are_refused_where_the_engine_refuses_them(model: str, card: str, more: dict[str, Any], why: str) -> None:
     with pytest.raises(UnsupportedError, match=why):
         infer(model, card, tp=8, engine_version="0.25.0", moe_backend="deep_gemm_mega_moe", **more)
+
+
+def test_data_parallel_attention_pays_for_the_context_of_all_heads() -> None:
+    """mla_attention.py: the profile run allocates 64 Ki tokens x heads x 256 values; 0.5 GiB with 16 heads a rank, 4 with all 128."""
+    apart = infer("deepseek-r1", "h200:8", tp=1, dp=8, enable_expert_parallel=True, engine_version="0.19.0")
+    together = infer("deepseek-r1", "h200:8", tp=8, engine_version="0.19.0")
+    sums = [
+        sum(line.bytes for line in found.ledgers[0].lines if line.category in ("activations", "logits"))
+        for found in (apart, together)
+    ]
+    assert sums[0] - sums[1] > 2 << 30
+
+
+def test_v0_pays_for_prefix_caching_with_mla() -> None:
+    flags: dict[str, Any] = {"tp": 8, "pp": 2, "engine_version": "0.8.3 (V0)", "max_model_len": 8192}
+    without = infer("deepseek-v2.5", "a100-40gb:8x2", **flags)
+    with_it = infer("deepseek-v2.5", "a100-40gb:8x2", enable_prefix_caching=True, **flags)
+    assert with_it.kv_cache.pool_bytes < without.kv_cache.pool_bytes
+    newer: dict[str, Any] = {"tp": 8, "engine_version": "0.19.0", "max_model_len": 8192}
+    assert infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).pools == infer("deepseek-v3", "h200:8", **newer).pools

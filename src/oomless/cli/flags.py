@@ -76,6 +76,7 @@ INFER = (
     ),
     Flag(("--block-size", "--page-size", "--tokens-per-block"), "block_size", "whole", "Tokens of a cache block [by attention]."),
     Flag(("--enforce-eager", "--disable-cuda-graph"), "enforce_eager", "switch", "No CUDA graphs."),
+    Flag(("--enable-prefix-caching",), "enable_prefix_caching", "switch", "vLLM: takes memory with V0 and MLA alone."),
     Flag(
         ("--speculative-config", "--speculative-algorithm"),
         "speculative_config",

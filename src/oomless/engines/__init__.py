@@ -41,6 +41,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "max_num_seqs": (*VLLM, "sglang", "trtllm"),
     "speculative": (*VLLM, "sglang"),
     "num_redundant_experts": (*VLLM, "sglang"),
+    "enable_prefix_caching": VLLM,
     "enforce_eager": (*VLLM, "sglang", "trtllm"),
     "engram": (*VLLM, "sglang"),
     "mem_fraction_static": ("sglang",),

@@ -42,6 +42,8 @@ class Serving(NamedTuple):
     indexer_kv_dtype: str = "auto"
     """Keys of the sparse-attention indexer: fp8 (auto) or mxfp4."""
     enforce_eager: bool = False
+    enable_prefix_caching: bool = False
+    """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing."""
     speculative: bool = False
     """Load the MTP or draft layers that the checkpoint carries."""
     num_redundant_experts: int = 0

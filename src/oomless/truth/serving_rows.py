@@ -82,6 +82,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         gpu_memory_utilization=utilization,
         block_size=_block(flags),
         enforce_eager="eager" in flags,
+        enable_prefix_caching="enable-prefix-caching" in flags,
         speculative="mtp draft loaded" in flags,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )

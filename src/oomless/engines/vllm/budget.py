@@ -7,7 +7,7 @@ from math import ceil
 
 from ... import facts
 from ...ledger import Category, Kind, Line, exact
-from ...model.attention import DSA, MLA, V4, V41
+from ...model.attention import DSA, MLA, V4, V41, Attention
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -66,6 +66,10 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     ]
     beside = [_measured("context", WHAT_CONTEXT, now, tags)]
     (charged if now.since(0, 21) else beside).extend(graph_lines(model, asked, stage, now, tags))
+    if isinstance(model.layers[-1].attention, MLA) and now.since(0, 11) and not now.v0:
+        size = context_chunk(asked) * model.layers[-1].attention.latent_dim * DTYPES[asked.dtype].bits // 8
+        formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
+        beside.append(exact("runtime", "workspace of cached context", size, formula, "vllm mla/common.py, mla_attention.py"))
     if now.since(0, 25) and not now.v0 and stage.last:
         # the second model runner keeps counts and masks of tokens; only 0.33 sees them in its budget
         rows, vocab = asked.max_num_seqs or 0, model.vocab_size
@@ -129,21 +133,24 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     cublas = int(of("cublas_workspace").value)
     experts = _expert_workspace(model, layout, now, tokens, width) if asked.moe_backend != MEGA_MOE else 0
     persistent = experts if now.since(0, 16) else 0
-    scratch = 0
+    scratch, attention = 0, model.layers[-1].attention
     if is_sparse(model):
         from . import sparse  # most models have none
 
         persistent = max(persistent, sparse.shared_bytes(model, asked, hardware, now)) - sparse.loaded_bytes(model, asked, now)
         scratch = sparse.scratch_bytes(asked, now)
     seen = vision_bytes(model, asked, stage, now, width)
-    copies = of("forward_hidden_copies", *([] if stage.last else ["passes_on"])).value
+    copies = of("forward_hidden_copies", *([] if stage.last or now.v0 else ["passes_on"])).value
     inner, gates = _widest_inner(model, layout)
     row_bytes = width * (gates * inner + copies * hidden * model.streams)
     if quantises_inputs(model, asked):
         row_bytes += inner  # the input of the last projection in 8 bits, beside itself and what it was made of
     forward = int(tokens * row_bytes) + cublas + int(of("forward_extra").value)
     forward += 0 if now.since(0, 16) else experts
-    if scratch:  # an indexer runs before the feed-forward, beside the hidden states alone
+    if now.v0 and isinstance(attention, MLA) and now.since(0, 8):
+        forward = max(forward, v0_attention_bytes(attention, hidden, asked, stage, width) + cublas)
+    scratch = max(scratch, expanded_context_bytes(attention, asked, now, width))
+    if scratch:  # attention runs before the feed-forward, beside the hidden states alone
         forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
     persistent += seen
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
@@ -163,6 +170,60 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         ]
     formula = f"{tokens} tokens x {width} B x ({gates} x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
     return [_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)]
+
+
+CONTEXT_CHUNK = 65536
+"""Tokens of cached context that MLA expands at a time, at most."""
+
+
+def context_chunk(asked: Serving) -> int:
+    """Tokens whose latents are expanded at a time: 8 of the longest requests, or 4 blocks of each (mla/common.py, mla_attention.py)."""
+    blocks = (asked.max_num_seqs or 0) * (asked.block_size or 16)
+    return max(min(max(8 * (asked.max_model_len or 0), 4 * blocks), CONTEXT_CHUNK), blocks)
+
+
+def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, width: int) -> int:
+    """What lives while the output projection of MLA runs in V0, which compiles nothing (attention/backends/mla/common.py of 0.8).
+
+    Hidden states and residual, queries and latents, keys and values of the batch with values padded to keys, the projection, its
+    all-reduced copy and what both are written to; with prefix caching a chunk of cached latents and what they expand to.
+
+    DeepSeek-V2.5 at TP8 with 8,192 tokens and prefix caching; a log of 0.8.3 says 1.27 GiB (of it 0.01 are cuBLAS's):
+
+    >>> from ...model.load import load
+    >>> asked = Serving(max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2))
+    >>> asked = asked._replace(enable_prefix_caching=True)
+    >>> attention = load("deepseek-v2.5").layers[0].attention
+    >>> round(v0_attention_bytes(attention, 5120, asked, Stage(0, 2, 0, 30), 2) / GIB, 2)
+    1.27
+    """
+    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    query, expanded = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.qk_nope_head_dim + mla.v_head_dim
+    per_head = 3 * query + expanded + mla.v_head_dim
+    row = (5 if stage.first else 6) * hidden + 2 * mla.q_lora_rank + mla.latent_dim + 2 * mla.kv_lora_rank + heads * per_head
+    total = (asked.max_num_batched_tokens or 0) * row
+    if asked.enable_prefix_caching:
+        blocks = (asked.max_num_seqs or 0) * (asked.block_size or 16)
+        chunk = min(max(8 * (asked.max_model_len or 0), 4 * blocks), 2 * CONTEXT_CHUNK)
+        total += chunk * (heads * expanded + mla.latent_dim)
+    return total * width
+
+
+def expanded_context_bytes(attention: Attention, asked: Serving, now: Release, width: int) -> int:
+    """Keys and values of a chunk of cached context, which the profile run of MLA stands in for (read in 0.11 to 0.33).
+
+    DeepSeek-V3 with all 128 heads on each rank, as under data parallelism: 65,536 x 128 x 256 x 2 B = 4 GiB.
+
+    >>> from ...model.load import load
+    >>> asked = Serving(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
+    >>> expanded_context_bytes(load("deepseek-v3").layers[0].attention, asked, release("0.19.0"), 2) == 4 * GIB
+    True
+    """
+    mla = attention.mla if isinstance(attention, DSA) else attention
+    if not isinstance(mla, MLA) or not now.since(0, 11) or now.v0:
+        return 0
+    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    return context_chunk(asked) * heads * (mla.qk_nope_head_dim + mla.v_head_dim) * width
 
 
 def with_unknown_images(lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release) -> list[Line]:
