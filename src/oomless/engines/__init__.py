@@ -60,6 +60,10 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "mla_attn": ("llamacpp", "ik-llamacpp"),
     "attn_max_batch": ("llamacpp", "ik-llamacpp"),
     "cpu_moe": LLAMA,
+    "n_cpu_moe": LLAMA,
+    "override_tensor": LLAMA,
+    "tensor_split": LLAMA,
+    "split_mode": LLAMA,
     "device_map": ("transformers",),
     "cache_implementation": ("transformers",),
 }

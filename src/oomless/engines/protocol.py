@@ -27,7 +27,7 @@ class Engine(Protocol):
         """The question with every default that the engine would choose."""
 
     def stages(self, model: Model, asked: Serving) -> list[Stage]:
-        """Groups of equal ranks, by the layers that they hold."""
+        """Groups of equal ranks, by the layers that they hold; one a card where cards share no layer."""
 
     def placed_weights(self, model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
         """Every tensor that one rank holds after loading, in order of creation within a layer."""

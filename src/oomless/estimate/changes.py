@@ -1,9 +1,10 @@
 """When it does not fit, or is tight: the single changes that would make it fit, each with the bytes that it frees."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ..engines import SHARES
+from ..engines import LLAMA, SHARES
 from ..errors import OomlessError
 from ..run.hardware import Hardware
 from ..run.serving import Serving
@@ -54,6 +55,8 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     if (request.max_num_seqs or 0) > 64:
         fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
+    if request.engine in LLAMA:
+        yield from _on_the_host(estimate)
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
     overrun = estimate.ledger.overrun_bytes
@@ -65,12 +68,46 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         yield f"{name} {lower:g}", asked._replace(**share), hardware
     layout = request.layout
     assert layout is not None
-    for factor in (2, 4):
+    axis = "pp" if request.engine in LLAMA else "tp"
+    for factor in (2, 3, 4) if axis == "pp" else (2, 4):
         more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
         more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
         cards = f" on {more.num_gpus} cards" if more.num_gpus > hardware.num_gpus else ""
-        stages = f" --pp {layout.pp}" if layout.pp > 1 else ""
-        yield f"--tp {layout.tp * factor}{stages}{cards}", asked._replace(layout=layout._replace(tp=layout.tp * factor)), more
+        size = getattr(layout, axis) * factor
+        stages = f" --pp {layout.pp}" if axis == "tp" and layout.pp > 1 else ""
+        yield f"--{axis} {size}{stages}{cards}", asked._replace(layout=layout._replace(**{axis: size}), tensor_split=None), more
+
+
+def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+    """What llama.cpp can do instead: narrower types, and layers or their experts on the host."""
+    request, asked = estimate.request, estimate.asked
+    hardware = estimate.cards or estimate.hardware
+    if request.cache_type_k == "f16" and request.cache_type_v == "f16":
+        yield "-ctk q8_0 -ctv q8_0", asked._replace(cache_type_k="q8_0", cache_type_v="q8_0"), hardware
+    if not estimate.model.quantization.startswith("gguf"):
+        yield "--quantization q4_k_m", asked._replace(quantization="q4_k_m"), hardware
+    num_layers = len(estimate.model.layers)
+    if any(tensor.role == "expert" for tensor in estimate.model.tensors):
+        layers = _smallest(estimate, "n_cpu_moe", num_layers)
+        yield f"--n-cpu-moe {layers}", asked._replace(n_cpu_moe=layers), hardware
+    layers = num_layers + 1 - _smallest(estimate, "n_gpu_layers", num_layers + 1)
+    if layers:
+        yield f"-ngl {layers}", asked._replace(n_gpu_layers=layers), hardware
+
+
+def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], most: int) -> int:
+    """The fewest layers to leave to the host after which it fits, up to `most`: the more are left, the less a card holds."""
+    layers = range(1, most)
+
+    def fits(left: int) -> bool:
+        value = left if field == "n_cpu_moe" else most - left
+        asked = estimate.asked._replace(n_cpu_moe=value) if field == "n_cpu_moe" else estimate.asked._replace(n_gpu_layers=value)
+        try:
+            return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+        except OomlessError:
+            return False
+
+    return 1 + bisect_left(layers, True, key=fits)
 
 
 def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"], most: int) -> int:

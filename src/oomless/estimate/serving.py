@@ -6,7 +6,7 @@ from ..engines import SHARES, CacheLayout, Stage, check_card, check_flags, engin
 from ..errors import UsageError
 from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.hardware import Card, Hardware
 from ..run.serving import Layout, Serving
 from ..units import format_bytes, parse_bytes
 from .weights import weight_lines
@@ -102,7 +102,8 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
     asked.check()
     check_flags(asked)
-    check_card(asked.engine, hardware.card.vendor)
+    for card in hardware.mixed or (hardware.card,):
+        check_card(asked.engine, card.vendor)
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
@@ -116,10 +117,13 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
 def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     """The cards as one instance may use them: less what is reserved for others, divided among the instances."""
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
-    memory = (hardware.card.memory_bytes - reserved) // asked.instances
-    if memory <= 0:
+
+    def share(card: Card) -> Card:
+        return card._replace(memory_bytes=(card.memory_bytes - reserved) // asked.instances)
+
+    if share(hardware.card).memory_bytes <= 0:
         raise UsageError(f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}", "reserve less")
-    return hardware._replace(card=hardware.card._replace(memory_bytes=memory))
+    return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
 def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
@@ -157,24 +161,29 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
             f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} cards, --gpu gives {hardware.num_gpus}",
             "ask for more cards or smaller sizes",
         )
+    if hardware.card.alone and layout.num_ranks > 1:
+        raise UsageError(
+            f"{hardware.card.name} cannot share a model: a process sees one slice", "leave --tp and --pp out, or take whole cards"
+        )
     rules = engine(asked.engine)
     request: Serving = rules.resolve(model, hardware, asked, layout)
     layout = request.layout or layout
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
-    allowed = rules.budget_bytes(request, hardware)
     drafts: list[tuple[Stage, list[Line], Taken, CacheLayout]] = []
     pools, lows, highs = [], [], []
     for stage in stages:
-        placed = rules.placed_weights(model, request, hardware, stage)
+        mine = hardware.at(stage.position) if layout.num_ranks == layout.pp else hardware
+        allowed = rules.budget_bytes(request, mine)
+        placed = rules.placed_weights(model, request, mine, stage)
         lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
-        budget = rules.budget_lines(model, request, hardware, stage)
+        budget = rules.budget_lines(model, request, mine, stage)
         lines += budget.charged
         charged = sum(line.bytes for line in lines)
         pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
         highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
-        taken = Taken(hardware.card.memory_bytes, charged + pools[-1], pools[-1], budget.beside)
+        taken = Taken(mine.card.memory_bytes, charged + pools[-1], pools[-1], budget.beside)
         drafts.append((stage, [*lines, *budget.beside], taken, rules.cache_layout(model, request, stage)))
     layouts = [cache for *_, cache in drafts]
     ledgers = []
@@ -187,7 +196,12 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         what = f"cache for {on_a_rank} x {request.context:,} tokens" + (f" of {concurrency}" if layout.dp > 1 else "")
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
         lines.append(exact("kv_cache", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
-        ledgers.append(taken.ledger(stage.name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
+        name = (
+            f"{stage.name} ({hardware.at(stage.position).card.name})"
+            if hardware.mixed and layout.num_ranks == layout.pp
+            else stage.name
+        )
+        ledgers.append(taken.ledger(name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
     cache, pool = layouts[worst], max(pools[worst], 0)
@@ -247,7 +261,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory")
     if "assumed" in card.memory_source or "decimal" in card.memory_source:
         found.append(f"memory of {card.name}: {card.memory_source}")
-    if card.note.startswith("a synthetic card"):
+    if card.note.startswith(("a synthetic card", "a slice")):
         found.append(card.note)
     if card.vendor not in ("NVIDIA", ""):
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")

@@ -66,7 +66,7 @@ def pieces(model: Model, kv_b: KvB = "split") -> list[Piece]:
     found = []
     for group in groups:
         shape = (group.repeat, *group.shape) if group.role == "expert" else group.shape
-        found += [Piece(_theirs(group, layer), shape, layer, group) for layer in group.layers or (-1,)]
+        found += [Piece(gguf_name(group, layer), shape, layer, group) for layer in group.layers or (-1,)]
     return sorted(found, key=lambda piece: (piece.layer, piece.name))
 
 
@@ -92,7 +92,7 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
             yield tensor._replace(name=tensor.name.replace("kv_b", part), shape=(mla.num_heads, *shape))
 
 
-def _theirs(group: Tensor, layer: int) -> str:
+def gguf_name(group: Tensor, layer: int) -> str:
     """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is refused."""
     stem, _, suffix = group.name.removeprefix("model.layers.{}.").rpartition(".")
     if layer < 0:

@@ -59,7 +59,7 @@ def request_json(estimate: Estimate) -> dict[str, Any]:
         "layout": {**layout._asdict(), "replicas": estimate.replicas},
         "gpu": {
             "spec": estimate.gpu_word or None,
-            "name": hardware.card.name,
+            "name": hardware.what if hardware.mixed else hardware.card.name,
             "num_gpus": hardware.num_gpus,
             "num_nodes": hardware.num_nodes,
             "memory_bytes": hardware.card.memory_bytes,

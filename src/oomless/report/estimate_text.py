@@ -26,7 +26,7 @@ def verdict_line(estimate: Estimate) -> str:
             text = f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
         case "does_not_fit":
             text = f"does not fit: {amount} too much on {ledger.group}"
-    where = f"{layout.num_ranks} x {hardware.card.name}"
+    where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
     how = ", ".join(f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1)
     replicas = f", one of {estimate.replicas} replicas" if estimate.replicas > 1 else ""
     if estimate.request.instances > 1:

@@ -28,6 +28,8 @@ class Card(NamedTuple):
     note: str = ""
     native_fp8: str = ""
     """As the table says it: yes, no, or nothing where it is not known."""
+    alone: bool = False
+    """A process sees one of them and no other: MIG slices."""
 
     @property
     def capability(self) -> float:
@@ -46,6 +48,24 @@ class Hardware(NamedTuple):
     per_node: int
     reading: str = ""
     """What a short name was taken to mean, if it could mean more than one thing."""
+    mixed: tuple[Card, ...] = ()
+    """Every card in its place, if they are not all alike; `card` is then the smallest: ranks that share a layer need the same."""
+
+    def memories(self, num: int) -> list[int]:
+        """Memory of each of the first `num` cards."""
+        return [card.memory_bytes for card in self.mixed[:num]] or [self.card.memory_bytes] * num
+
+    def at(self, position: int) -> "Hardware":
+        """The hardware as the rank of one card sees it."""
+        return self._replace(card=self.mixed[position]) if self.mixed else self
+
+    @property
+    def what(self) -> str:
+        """The cards by name: "8 x H200", "1 x RTX 3090 + 1 x RTX 4090"."""
+        if not self.mixed:
+            return f"{self.num_gpus} x {self.card.name}"
+        names = [card.name for card in self.mixed]
+        return " + ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
     @property
     def num_nodes(self) -> int:
@@ -124,11 +144,15 @@ def synthetic(memory_bytes: int, name: str) -> Card:
 
 
 def parse_gpu(text: str) -> Hardware:
-    """`h200:8` cards of the usual node, `h100:8x2` two nodes of 8, `80GiB:8` synthetic cards, `rtx-4090` one card.
+    """`h200:8` cards of the usual node, `h100:8x2` two nodes of 8, `80GiB:8` synthetic cards.
+
+    `rtx-3090+rtx-4090` is one of each, `h100-mig-3g.40gb` a slice.
 
     >>> parse_gpu("h200:16").num_nodes, parse_gpu("h100:8x2").num_gpus, parse_gpu("80GiB:4").card.memory_bytes
     (2, 16, 85899345920)
     """
+    if "+" in text:
+        return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, _, count = text.strip().lower().partition(":")
     if name == "local" and not count:
         from .local import local_hardware  # asks the driver, so only when told to
@@ -147,12 +171,34 @@ def parse_gpu(text: str) -> Hardware:
     return Hardware(card, num, per_node, reading)
 
 
+def mixed(groups: list[Hardware], text: str) -> Hardware:
+    """Cards of several kinds in one machine, in the order in which they are written.
+
+    >>> parse_gpu("rtx-4090+rtx-3090:2").what, parse_gpu("rtx-4090+rtx-3090:2").card.name
+    ('1 x RTX 4090 + 2 x RTX 3090', 'RTX 3090')
+    """
+    cards = tuple(group.card for group in groups for _ in range(group.num_gpus))
+    if any(group.num_nodes > 1 for group in groups) or len(cards) > MOST_MIXED:
+        raise UsageError(f"--gpu {text}: cards of several kinds on several machines", "mix cards of one machine: rtx-3090+rtx-4090:2")
+    smallest = min(cards, key=lambda card: card.memory_bytes)
+    if len({card.name for card in cards}) == 1:
+        return Hardware(smallest, len(cards), len(cards))
+    readings = [group.reading for group in groups if group.reading]
+    readings.append(f"cards of several kinds: where they share a layer, each counts as the smallest ({smallest.name})")
+    return Hardware(smallest, len(cards), len(cards), "; ".join(readings), cards)
+
+
+MOST_MIXED = 64
 SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 
 
 def find_card(name: str) -> tuple[Card, str]:
     """The card of a short name or alias, and how the name was read."""
     wanted = "-".join(name.strip().lower().replace("_", " ").split())
+    whole, cut, profile = wanted.partition(MIG)
+    if cut:
+        parent, reading = find_card(whole)
+        return mig_slice(parent, profile, wanted), reading
     target, reading = aliases().get(wanted, (wanted, ""))
     if target not in _rows():
         hint = did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus")
@@ -162,6 +208,34 @@ def find_card(name: str) -> tuple[Card, str]:
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name!r}", hint)
     return card(target), reading
+
+
+MIG = "-mig-"
+
+
+def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
+    """A MIG slice of a card: h100-mig-3g.40gb. Its memory is what the driver lists for the profile.
+
+    >>> parse_gpu("h100-mig-3g.40gb").card.memory_bytes / GIB, parse_gpu("h100-mig-3g.40gb").card.num_sms
+    (39.25, 60)
+    """
+    names = {each.name: short for short, each in cards().items()}
+    rows = {row["profile"]: row for row in facts.table("mig") if row["card"] == names[parent.name]}
+    if not rows:
+        known = sorted({row["card"] for row in facts.table("mig")})
+        raise UsageError(f"{wanted}: no MIG slices of {parent.name} are known", f"known are those of {', '.join(known)}")
+    if profile not in rows:
+        raise UsageError(f"{wanted}: {parent.name} has no profile {profile!r}", f"its profiles are {', '.join(rows)}")
+    row = rows[profile]
+    return parent._replace(
+        name=f"{parent.name} MIG {profile}",
+        memory_bytes=int(float(row["mem_gib"]) * GIB),
+        memory_source=f"{row['mem_gib']} GiB by the driver ({row['source']})",
+        num_sms=int(row["num_sms"] or 0),
+        gpus_per_node=1,
+        note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process sees one, so none share a model",
+        alone=True,
+    )
 
 
 def _count(text: str, count: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import subprocess
 
 from ..errors import OomlessError, UsageError
 from ..units import MIB, format_bytes
-from .hardware import Card, Hardware, find_card
+from .hardware import Card, Hardware, find_card, mixed
 
 QUERY = "name,memory.total,memory.used,compute_cap"
 TIMEOUT_S = 10
@@ -30,20 +30,24 @@ def query_cards() -> list[tuple[str, int, int, str]]:
 
 
 def local_hardware() -> Hardware:
-    """This machine's cards as one kind of hardware: the fullest card decides, since every rank needs the same."""
+    """This machine's cards: of one kind, or one by one if they are of several."""
     cards = query_cards()
     if not cards:
         raise OomlessError(
             "--gpu local: no NVIDIA card found here", "nvidia-smi must be on the PATH; or name the cards: --gpu h100:8"
         )
-    names = sorted({name for name, *_ in cards})
-    if len(names) > 1:
-        raise UsageError(f"--gpu local: cards of {len(names)} kinds: {', '.join(names)}", "name one kind: --gpu rtx-4090:2")
+    if len({name for name, *_ in cards}) > 1:
+        return mixed([local_group([card]) for card in cards], "local")
+    return local_group(cards)
+
+
+def local_group(cards: list[tuple[str, int, int, str]]) -> Hardware:
+    """Cards of one name: the fullest decides."""
     total = min(size for _, size, _, _ in cards)
     used = max(size for _, _, size, _ in cards)
-    card = _known(names[0], cards[0][3])
+    card = _known(cards[0][0], cards[0][3])
     seen = min(total, card.memory_bytes) if card.memory_bytes else total
-    reading = f"{len(cards)} x {names[0]}: {format_bytes(total)} by the driver, of which other processes hold {format_bytes(used)}"
+    reading = f"{len(cards)} x {cards[0][0]}: {format_bytes(total)} by the driver, of which other processes hold {format_bytes(used)}"
     free = card._replace(memory_bytes=max(seen - used, 0), memory_source="this machine now")
     return Hardware(free, len(cards), len(cards), reading)
 

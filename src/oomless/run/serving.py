@@ -83,6 +83,14 @@ class Serving(NamedTuple):
     """ik_llama.cpp: MiB of F32 scores at a time; 0: all."""
     cpu_moe: bool = False
     """Routed experts stay on the host."""
+    n_cpu_moe: int = 0
+    """Layers, from the first, whose routed experts stay on the host."""
+    override_tensor: str | None = None
+    """Rules for single tensors: pattern=CPU or pattern=CUDA0, the first that finds a tensor's name counts."""
+    tensor_split: str | None = None
+    """Share of each card in the layers; None: by its memory."""
+    split_mode: str = "layer"
+    """layer deals whole layers, row cuts matrices too, none uses one card."""
 
     def check(self) -> None:
         """Refuse what no engine can mean, naming the flag."""
@@ -119,7 +127,7 @@ class Serving(NamedTuple):
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
-        for name in ("n_gpu_layers", "attn_max_batch"):
+        for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be 0 or more")
@@ -157,6 +165,7 @@ CHOICES = {
     "moe_a2a_backend": ("none", "deepep"),
     "device_map": ("auto", "cuda"),
     "cache_implementation": ("dynamic", "static"),
+    "split_mode": ("layer", "row", "none"),
 }
 
 

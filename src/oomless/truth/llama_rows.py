@@ -60,11 +60,11 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
         raise UnsupportedError(f"the types of {row['quant']!r} are chosen by hand: only the file's header says them")
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
-        asked = llamacpp.resolve(
-            model, WHOLE, Serving(engine="llamacpp", quantization=row["quant"], n_gpu_layers=int(offloaded[1])), Layout()
-        )
-        file = llamacpp.stored(model, asked)
-        on_cards = file.checkpoint_bytes - llamacpp.host_bytes(model, asked)
+        num = int(offloaded[1])
+        asked = Serving(engine="llamacpp", engine_version=_build(row, {}), quantization=row["quant"], n_gpu_layers=num)
+        asked = llamacpp.resolve(model, WHOLE, asked, Layout())
+        (stage,) = llamacpp.stages(model, asked)
+        on_cards = sum(group.total_bytes for group in llamacpp.placed_weights(model, asked, WHOLE, stage))
         return on_cards, on_cards, on_cards
     if row["gpu"] == "CPU" and not row["other_flags"]:
         raise Incomplete("whether cards hold layers too is not given")

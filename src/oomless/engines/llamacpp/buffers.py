@@ -1,16 +1,17 @@
 """What llama.cpp takes beside weights and cache: the compute buffer of its graph, and the context of the driver."""
 
 from ... import facts
-from ...ledger import Line, exact
+from ...ledger import Kind, Line, exact
 from ...model.attention import Linear
 from ...model.feedforward import MoE
-from ...model.model import Model
+from ...model.model import EMBEDDING, Model
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage
-from .defaults import expands, flash, is_ik, num_cells, since
+from .defaults import expands, flash, is_ik, num_cells, output_first, since, stages
 from .graphs import Batch, buffer_bytes
+from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
 WHAT_COMPUTE = "compute buffer"
@@ -31,11 +32,11 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 
 def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Batch:
-    """What the graph of a card depends on."""
+    """What the graph of a card depends on, beside its layers."""
     cells, ik = num_cells(asked), is_ik(asked)
     tokens = min(asked.ubatch_size or 512, cells)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
-    copies = PIPELINE_COPIES if (asked.layout or Layout()).pp > 1 and all_offloaded and not asked.cpu_moe else 1
+    copies = PIPELINE_COPIES if (asked.layout or Layout()).pp > 1 and all_offloaded and not by_hand(asked) else 1
     host = hardware.card.vendor in HOSTS
     return Batch(
         num_cells=cells,
@@ -46,13 +47,12 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
         most_scores=asked.attn_max_batch if ik else 0,
         key_type=asked.cache_type_k.upper(),
         host=host,
-        host_experts=asked.cpu_moe,
-        copied_matrix=0 if host or not asked.cpu_moe else copied_matrix(model, asked),
+        copied_matrix=0 if host or not by_hand(asked) else copied_matrix(model, asked),
         split_kv_b=not expands(model, asked),
         early=ik and not since(asked, "2025-03-18"),
         transposed_values=not asked.flash_attn,
         num_copies=copies,
-        has_output=stage.last and all_offloaded,
+        has_output=stage.last and offload(len(model.layers), asked, output_first(asked)).output,
     )
 
 
@@ -89,18 +89,51 @@ def copied_matrix(model: Model, asked: Serving) -> int:
     return largest.format.num_bytes(largest.shape) * (ffn.num_experts if len(largest.shape) == 2 else 1)
 
 
+def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
+    """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it for a whole micro-batch."""
+    left = offload(len(model.layers), asked, output_first(asked))
+    if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
+        return 0
+    if not left.first and left.output:
+        return 0
+    file = stored(model, asked)
+    matrices = [
+        each.group
+        for each in held(
+            file, asked._replace(cpu_moe=False, n_cpu_moe=0, override_tensor=None), stages(model, asked), HOST, output_first(asked)
+        )
+        if len(each.group.shape) > 1 and (each.group.name != EMBEDDING or (model.tied and not left.output))
+    ]
+    return max((group.format.num_bytes(group.shape) * group.repeat for group in matrices), default=0)
+
+
+def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
+    """Layers whose routed experts lie on the host by an override, whole or in part."""
+    if not by_hand(asked):
+        return frozenset()
+    experts = [each for each in stored(model, asked).tensors if each.role == "expert"]
+    return frozenset(layer for each in experts for layer in each.layers if device_of(each, layer, asked, 0) == HOST)
+
+
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Compute buffer and context. The output buffer of logits is on the host."""
     batch = batch_of(model, asked, hardware, stage)
-    layers = tuple(layer for layer in model.layers[stage.start : stage.stop] if not isinstance(layer.attention, Linear))
-    value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch) if layers else 0
+    numbers = [number for number in range(stage.start, stage.stop) if not isinstance(model.layers[number].attention, Linear)]
+    layers = tuple(model.layers[number] for number in numbers)
+    on_host = with_host_experts(model, asked)
+    host_experts = frozenset(index for index, number in enumerate(numbers) if number in on_host)
+    value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts) if layers else 0
+    copied = copied_for_layers_left(model, asked, hardware, stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     kinds = {layer.attention.kind for layer in model.layers} & {"mla", "linear", "dsa"}
     spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
     compute = exact("activations", WHAT_COMPUTE, value, formula, "engines/llamacpp/graphs.py")
     low, high = int(value * spread.low), int(value * spread.high)
-    compute = compute._replace(low_bytes=low, high_bytes=high, kind="fitted" if spread.num_runs else "assumed", source=spread.source)
+    if copied:
+        compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
+    kind: Kind = "fitted" if spread.num_runs and not copied else "assumed"
+    compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
     row = facts.constant("llamacpp", "context", (0,))
     low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
     context = Line("runtime", "CUDA context", middle, low, high, "assumed", f"{row.value:g} GiB", row.source)

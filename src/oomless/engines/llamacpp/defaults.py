@@ -10,6 +10,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
 from .. import Stage
+from .placement import OUTPUT_FIRST_SINCE, check, deal
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
 LATEST = "2026-08"
@@ -42,6 +43,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it can, cache in f16."""
     if layout.tp > 1 or layout.dp > 1:
         raise UsageError("--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out")
+    if asked.split_mode == "none":
+        layout = layout._replace(pp=1)
     version = asked.engine_version or LATEST
     if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
         raise UsageError(
@@ -65,8 +68,21 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         concurrency=asked.concurrency or 1,
         n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
+        tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
+    check(found)
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def by_memory(hardware: Hardware, cards: int) -> str:
+    """The shares of the cards where none are given: as their free memory.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> by_memory(parse_gpu("rtx-3090:2"), 2), by_memory(parse_gpu("80GiB+20GiB"), 2)
+    ('1,1', '81920,20480')
+    """
+    memories = hardware.memories(cards)
+    return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 
 def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
@@ -134,16 +150,11 @@ def flash(model: Model, asked: Serving) -> bool:
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
-    """Layers of each card: the last -ngl ones, dealt out evenly; the output goes with the last.
+def output_first(asked: Serving) -> bool:
+    """Whether -ngl counts the output as the first layer to go to a card, or as the last."""
+    return not is_ik(asked) and since(asked, OUTPUT_FIRST_SINCE)
 
-    llama.cpp's load_tensors: layer il of the offloaded ones goes to the card whose share of the split it falls into.
-    """
-    cards = (asked.layout or Layout()).pp
-    num_layers = len(model.layers)
-    offloaded = asked.n_gpu_layers if asked.n_gpu_layers is not None else num_layers + 1
-    first = max(num_layers - offloaded, 0) if offloaded else num_layers
-    active = max(min(offloaded, num_layers + 1), 1)
-    starts = [first + -(-active * card // cards) for card in range(cards)]
-    stops = [min(start, num_layers) for start in [*starts[1:], num_layers]]
-    return [Stage(card, cards, min(start, num_layers), stop) for card, (start, stop) in enumerate(zip(starts, stops, strict=True))]
+
+def stages(model: Model, asked: Serving) -> list[Stage]:
+    """Layers of each card."""
+    return deal(len(model.layers), asked, output_first(asked))

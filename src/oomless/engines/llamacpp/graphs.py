@@ -32,8 +32,6 @@ class Batch(NamedTuple):
     key_type: str = "F16"
     host: bool = False
     """No card at all: inputs lie in the same buffer, and the cache's own type is used throughout."""
-    host_experts: bool = False
-    """Routed experts stay on the host and are multiplied there."""
     copied_matrix: int = 0
     """Bytes of one matrix of a layer's host experts, if a card multiplies it for a whole micro-batch: then it is copied over."""
     split_kv_b: bool = True
@@ -52,13 +50,14 @@ class Batch(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batch) -> int:
-    """Bytes of the compute buffer of a device that computes these layers.
+def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batch, host_experts: frozenset[int] = frozenset()) -> int:
+    """Bytes of the compute buffer of a device that computes these layers; the routed experts of some lie on the host, by position.
 
     >>> from ...model.load import load
     >>> r1 = load("deepseek-r1")
-    >>> batch = Batch(32768, 512, mla_mode=2, most_scores=512, key_type="Q8_0", host_experts=True)
-    >>> round(buffer_bytes(tuple(r1.layers), r1.hidden_size, r1.vocab_size, batch) / MIB, 2)   # a log of ik_llama.cpp says 3425.00
+    >>> batch = Batch(32768, 512, mla_mode=2, most_scores=512, key_type="Q8_0")
+    >>> found = buffer_bytes(tuple(r1.layers), r1.hidden_size, r1.vocab_size, batch, frozenset(range(61)))
+    >>> round(found / MIB, 2)   # a log of ik_llama.cpp says 3425.00
     3425.0
     """
     graph = Graph()
@@ -71,8 +70,8 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
             graph.expand(node)
     if batch.flash and batch.ik:
         mask = graph.op(batch.num_cells * tokens * F16, mask)
-    shown = representative(layers)
-    for index, layer in enumerate(shown):
+    shown = representative([(layer, index in host_experts) for index, layer in enumerate(layers)])
+    for index, (layer, on_host) in enumerate(shown):
         attended = _attention(graph, batch, layer.attention, graph.op(hidden * tokens * F32, residual), positions, mask)
         attended = graph.op(hidden * tokens * F32, attended)
         if index == len(shown) - 1 and batch.has_output:
@@ -82,7 +81,7 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
             batch = batch._replace(num_tokens=tokens)
         joined = graph.op(attended.size, attended, residual, in_place=True)
         normed = graph.op(joined.size, joined)
-        residual = graph.op(joined.size, _feed_forward(graph, batch, layer.ffn, normed), joined, in_place=True)
+        residual = graph.op(joined.size, _feed_forward(graph, batch, layer.ffn, normed, on_host), joined, in_place=True)
     if batch.has_output:
         logits = graph.op(vocab * tokens * F32, graph.op(residual.size, residual))
         logits.lasts = True
@@ -91,9 +90,9 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
     return graph.buffer_bytes()
 
 
-def representative(layers: tuple[Layer, ...]) -> list[Layer]:
+def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]:
     """Two layers of each kind in a row and the last: after two the allocator has reached its full height for that kind."""
-    kept: list[Layer] = []
+    kept: list[tuple[Layer, bool]] = []
     for index, layer in enumerate(layers):
         if index == len(layers) - 1 or kept[-2:] != [layer, layer]:
             kept.append(layer)
@@ -109,12 +108,12 @@ def _input(graph: Graph, batch: Batch, size: int) -> Node:
 # ---------------------------------------------------------------- feed-forward
 
 
-def _feed_forward(graph: Graph, batch: Batch, ffn: Dense | MoE, normed: Node) -> Node:
+def _feed_forward(graph: Graph, batch: Batch, ffn: Dense | MoE, normed: Node, on_host: bool) -> Node:
     match ffn:
         case Dense():
             return _dense(graph, batch, normed, ffn.intermediate_size, ffn.gated)
         case MoE():
-            routed = _experts(graph, batch, ffn, normed)
+            routed = _experts(graph, batch, ffn, normed, on_host and not batch.host)
             if not ffn.shared_width:
                 return routed
             shared = _dense(graph, batch, normed, ffn.shared_width, ffn.gated)
@@ -128,7 +127,7 @@ def _dense(graph: Graph, batch: Batch, normed: Node, width: int, gated: bool) ->
     return graph.op(normed.size, up)
 
 
-def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node) -> Node:
+def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node, on_host: bool) -> Node:
     tokens, most = batch.num_tokens, ffn.num_active_experts
     logits = graph.op(ffn.num_experts * tokens * F32, normed)
     probabilities = graph.op(logits.size, logits, in_place=True)
@@ -138,13 +137,13 @@ def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node) -> Node:
     total = graph.op(tokens * F32, graph.view(weights))
     weights = graph.op(weights.size, graph.op(weights.size, graph.view(weights), total, in_place=True))
     graph.expand(weights)
-    if batch.host_experts and not batch.host and not batch.copied_matrix:
+    if on_host and not batch.copied_matrix:
         return graph.input(normed.size)  # copied back from the host
     inner = ffn.expert_width * most * tokens * F32
 
     def weights_of(num_matrices: int) -> list[Node]:
         """Copies live while the operation reads them: each begins a split of its own."""
-        return [graph.expand(graph.input(batch.copied_matrix)) for _ in range(num_matrices if batch.copied_matrix else 0)]
+        return [graph.expand(graph.input(batch.copied_matrix)) for _ in range(num_matrices if on_host else 0)]
 
     if batch.ik:  # up and gate in one operation, the sum over experts too
         product = graph.expand(graph.op(inner, *weights_of(2), graph.view(normed), chosen))

@@ -1,11 +1,12 @@
-"""What a card holds of a GGUF file, and what stays on the host. Read in src/llama-model.cpp (load_tensors)."""
+"""What cards and host hold of a GGUF file: its tensors in one buffer each, rounded to 32 B at most."""
 
 from ...model.gguf_model import as_gguf
-from ...model.model import EMBEDDING, Model
+from ...model.model import Model, Tensor
 from ...run.hardware import Hardware
 from ...run.serving import Serving
 from .. import Placed, Stage
-from .defaults import expands, published_as, stages
+from .defaults import expands, output_first, published_as, stages
+from .placement import HOST, Held, held, rows_of_card, split_points
 
 
 def stored(model: Model, asked: Serving) -> Model:
@@ -17,34 +18,35 @@ def stored(model: Model, asked: Serving) -> Model:
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """What a card holds; it does not depend on which card it is."""
-    return on_card(stored(model, asked), asked, stage)
+    """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest of its layers."""
+    file = stored(model, asked)
+    dealt = stages(model, asked)
+    if asked.split_mode != "row" or len(dealt) == 1:
+        return [_placed(each) for each in held(file, asked, dealt, stage.position, output_first(asked))]
+    points = split_points(asked)
+    found = []
+    for card in range(len(dealt)):
+        for each in held(file, asked, dealt, card, output_first(asked)):
+            if divides_by_rows(each.group):
+                rows = rows_of_card(each.group.shape[0], points, stage.position)
+                found.append(_placed(each._replace(group=each.group._replace(shape=(rows, each.group.shape[1])))))
+            elif card == stage.position:
+                found.append(_placed(each))
+    return found
 
 
-def on_card(model: Model, asked: Serving, stage: Stage) -> list[Placed]:
-    """Tensor bytes of the layers on a card, in one buffer: no rounding but to 32 B. Embedding and layers left stay on the host."""
-    placed = []
-    for tensor in model.tensors:
-        on_host = asked.cpu_moe and tensor.role == "expert"
-        if tensor.name == EMBEDDING and not (model.tied and stage.last):
-            continue
-        layers = tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop)
-        if on_host or (tensor.layers and not layers) or (not tensor.layers and not output_here(asked, model, stage)):
-            continue
-        part = "routed experts" if tensor.role == "expert" else "output" if not tensor.layers else "layers"
-        placed.append(Placed(part, tensor.name, tensor.format.num_bytes(tensor.shape), tensor.repeat, layers))
-    return placed
+def divides_by_rows(tensor: Tensor) -> bool:
+    """Whether --split-mode row divides a tensor: plain matrices; those of routed experts stay whole (no split MUL_MAT_ID)."""
+    return len(tensor.shape) == 2 and tensor.repeat == 1 and tensor.role != "expert"
 
 
-def output_here(asked: Serving, model: Model, stage: Stage) -> bool:
-    """The output counts as one layer more: it is on the last card if all layers are."""
-    return stage.last and (asked.n_gpu_layers or 0) > len(model.layers)
+def _placed(each: Held) -> Placed:
+    group = each.group
+    part = "routed experts" if group.role == "expert" else "layers" if group.layers else "output"
+    return Placed(part, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
 def host_bytes(model: Model, asked: Serving) -> int:
-    """Tensors that no card holds: the embedding, layers before the offloaded ones, experts that were told to stay."""
-    file = stored(model, asked)
-    on_cards = 0
-    for stage in stages(model, asked):
-        on_cards += sum(group.total_bytes for group in on_card(file, asked, stage))
-    return sum(tensor.num_bytes for tensor in file.tensors) - on_cards
+    """Tensors that no card holds: the embedding, layers before the offloaded ones, what was told to stay."""
+    dealt = stages(model, asked)
+    return sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))

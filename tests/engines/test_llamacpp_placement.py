@@ -1,0 +1,124 @@
+"""Where llama.cpp puts layers and tensors: layers left to the host, uneven cards, rules for single tensors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oomless
+from oomless.engines import llamacpp
+from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
+from oomless.errors import OomlessError
+from oomless.estimate.changes import changes_that_fit
+from oomless.model.load import load
+from oomless.run.serving import Layout, Serving
+
+
+def weights(found: oomless.Estimate) -> list[int]:
+    return [sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in found.ledgers]
+
+
+@given(
+    num_layers=st.integers(1, 130),
+    left=st.integers(0, 140),
+    shares=st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any),
+    output_first=st.booleans(),
+)
+def test_every_layer_is_on_one_card_or_left(num_layers: int, left: int, shares: list[int], output_first: bool) -> None:
+    split = ",".join(map(str, shares))
+    asked = Serving(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
+    dealt = deal(num_layers, asked, output_first)
+    on_cards = [layer for stage in dealt for layer in range(stage.start, stage.stop)]
+    expected = min(left - output_first, num_layers) if left else 0
+    assert on_cards == list(range(num_layers - expected, num_layers))
+
+
+@pytest.mark.parametrize(
+    "flags", [{}, {"n_cpu_moe": 9}, {"override_tensor": r"blk\\.[3-5]\\.attn=CUDA1,exps=CPU"}, {"n_gpu_layers": 13}]
+)
+@pytest.mark.parametrize("version", ["2025-07", "2026-08"])
+def test_devices_hold_the_file_together(flags: dict[str, int], version: str) -> None:
+    model = load("deepseek-v2-lite")
+    asked = Serving(engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags)  # type: ignore[arg-type]
+    file, dealt = llamacpp.stored(model, asked), deal(27, asked, version > "2025-12")
+    places = [held(file, asked, dealt, device, version > "2025-12") for device in (HOST, 0, 1)]
+    together = sum(
+        each.group.format.num_bytes(each.group.shape) * each.group.repeat * (len(each.layers) or 1)
+        for place in places
+        for each in place
+    )
+    assert together == file.checkpoint_bytes
+
+
+def test_rows_are_cut_and_none_is_lost() -> None:
+    parts = [rows_of_card(13824, [0.3, 0.55, 1.0], card) for card in range(3)]
+    assert sum(parts) == 13824
+    assert [part % 128 for part in parts[:2]] == [0, 0]
+
+
+def test_a_larger_card_gets_more_layers_and_its_own_ledger() -> None:
+    found = oomless.infer(
+        "deepseek-r1-distill-llama-70b", "rtx-4090+rtx-5090", engine="llamacpp", quantization="q4_k_m", context=8192
+    )
+    small, large = weights(found)
+    assert small < large
+    assert [ledger.group for ledger in found.ledgers] == ["pipeline stage 0 (RTX 4090)", "pipeline stage 1 (RTX 5090)"]
+    assert found.ledgers[0].capacity_bytes < found.ledgers[1].capacity_bytes
+
+
+def test_equal_cards_written_apart_are_one_kind() -> None:
+    together, apart = (oomless.infer("deepseek-v2-lite", gpu, engine="llamacpp") for gpu in ("rtx-3090:2", "rtx-3090+rtx-3090"))
+    assert together.ledgers == apart.ledgers
+
+
+def test_ranks_that_share_a_layer_count_as_the_smallest_card() -> None:
+    mixed, small = (oomless.infer("deepseek-v2-lite", gpu, tp=2) for gpu in ("rtx-4090+rtx-3090", "rtx-3090:2"))
+    assert mixed.ledger.capacity_bytes == small.ledger.capacity_bytes
+
+
+def test_experts_left_by_a_rule_and_by_the_switch_are_the_same() -> None:
+    by_rule, by_switch, by_count = (
+        oomless.infer("deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=8192, **flags).ledgers
+        for flags in ({"override_tensor": "exps=CPU"}, {"cpu_moe": True}, {"n_cpu_moe": 61})
+    )
+    assert by_rule == by_switch == by_count
+
+
+def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
+    model, sizes = load("qwen3-30b-a3b"), []
+    for layers in range(0, 49, 6):
+        found = oomless.infer(model, "rtx-3090", engine="llamacpp", quantization="q4_k_m", context=8192, n_cpu_moe=layers)
+        sizes += weights(found)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_what_would_fit_is_said_in_its_own_flags() -> None:
+    found = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768)
+    flags = [change.flag for change in changes_that_fit(found)]
+    assert flags == ["--n-cpu-moe 19", "-ngl 19", "--pp 3 on 3 cards", "--pp 4 on 4 cards"]
+    one_less = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, n_cpu_moe=18)
+    assert one_less.verdict != "fits"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"override_tensor": "exps=CUDA5"}, "names card 5"),
+        ({"override_tensor": "exps"}, "is no rule"),
+        ({"override_tensor": "(=CPU"}, "--override-tensor '(=CPU'"),
+        ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
+        ({"tensor_split": "a,b"}, "no list of shares"),
+        ({"tensor_split": "0,0"}, "no list of shares"),
+        ({"split_mode": "diagonal"}, "layer or row or none"),
+        ({"n_cpu_moe": -1}, "--n-cpu-moe is -1"),
+    ],
+)
+def test_what_is_not_understood_is_named(flags: dict[str, str], says: str) -> None:
+    with pytest.raises(OomlessError) as error:
+        oomless.infer("deepseek-v2-lite", "rtx-3090:2", engine="llamacpp", pp=2, **flags)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("gpu", ["rtx-3090+", "+", "rtx-3090+nope", "rtx-3090:40+rtx-4090:40", "h100:8x2+h200"])
+def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
+    with pytest.raises(OomlessError):
+        oomless.infer("deepseek-v2-lite", gpu)
