@@ -68,10 +68,14 @@ def test_host_experts_are_copied_to_a_card_that_multiplies_them() -> None:
 
 
 def test_windows_and_states_have_caches_of_their_own() -> None:
-    gemma = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768)
+    gemma = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, max_num_seqs=1)
     whole = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, engine_version="2025-03")
     assert gemma.kv_cache.needed_bytes < whole.kv_cache.needed_bytes / 3
     assert gemma.kv_cache.fixed_bytes_per_sequence == 40 * 8 * 256 * 2 * 2 * (1024 + 512)  # 40 of 48 layers see 1,024 tokens
+    four = oomless.infer(
+        "gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768
+    )  # llama-server's own number
+    assert four.kv_cache.fixed_bytes_per_sequence * 4 == 40 * 8 * 256 * 2 * 2 * (4 * 1024 + 512)
     hybrid = oomless.infer("qwen3-next-80b-a3b", "h200", engine="llamacpp", quantization="q4_0", context=4096)
     assert hybrid.kv_cache.fixed_bytes_per_sequence == 36 * 2195456
 

@@ -1,7 +1,11 @@
 """A pasted command line means what the engine would take it to mean."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from oomless import facts
+from oomless.cli.flags import INFER
 from oomless.errors import UsageError
 from oomless.run.command import read_command
 
@@ -26,6 +30,97 @@ def test_harmless_and_unknown_flags_are_told_apart() -> None:
 
 def test_lines_joined_by_backslashes_are_one_command() -> None:
     assert read_command("vllm serve m \\\n  -tp 2 \\\n  --enforce-eager").flags == {"tp": 2, "enforce_eager": True}
+
+
+def test_sglang_is_read_under_its_own_names() -> None:
+    found = read_command(
+        "docker run --gpus all lmsysorg/sglang:v0.5.3 python3 -m sglang.launch_server --model-path deepseek-ai/DeepSeek-R1 --tp 8 --dp-size 8 "
+        "--enable-dp-attention --mem-fraction-static=0.85 --chunked-prefill-size 8K --speculative-algo EAGLE --port 30000 --nope 3"
+    )
+
+    assert (found.engine, found.model) == ("sglang", "deepseek-ai/DeepSeek-R1")
+    assert found.flags == {
+        "engine_version": "0.5.3",
+        "tp": 8,
+        "dp": 8,
+        "enable_dp_attention": True,
+        "mem_fraction_static": 0.85,
+        "max_num_batched_tokens": 8000,
+        "speculative_config": "EAGLE",
+    }
+    assert (found.ignored, found.unknown) == (("--port 30000",), ("--nope 3",))
+
+
+def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
+    apart, shared = (read_command(f"llama-server -hf a/b-GGUF:Q8_0 -c 32768 -np 4 {flag}") for flag in ("", "-kvu"))
+
+    assert apart.flags["context"] * apart.flags["concurrency"] == shared.flags["context"] * shared.flags["concurrency"] == 32768
+    assert (apart.flags["max_num_seqs"], shared.flags["max_num_seqs"]) == (4, 4)
+    assert (apart.model, apart.flags["quantization"]) == ("a/b-GGUF", "Q8_0")
+
+
+@pytest.mark.parametrize(
+    ("said", "flags"),
+    [
+        ("-ngl all", {}),
+        ("-ngl 20", {"n_gpu_layers": 20}),
+        ("-fa", {"flash_attn": "on"}),
+        ("-fa -c 0", {"flash_attn": "on"}),
+        ("-fa auto -np -1", {"flash_attn": "on"}),
+        ("-fa 0", {"flash_attn": "off"}),
+        ("--no-flash-attn", {"flash_attn": "off"}),
+        ("-b 256", {"ubatch_size": 256}),
+        ("-b 2048 -ub 1024", {"ubatch_size": 1024}),
+        ("-ot exps=CPU -ts 3,1", {"override_tensor": "exps=CPU", "tensor_split": "3,1"}),
+        ("-ncmoe 9 -cmoe", {"n_cpu_moe": 9, "cpu_moe": True}),
+    ],
+)
+def test_words_of_llama_server(said: str, flags: dict[str, object]) -> None:
+    found = read_command(f"/opt/bin/llama-server -m x.gguf {said}")
+    assert (found.engine, found.model, found.flags) == ("llamacpp", "x.gguf", flags)
+
+
+def test_a_flag_of_ik_llama_names_the_engine() -> None:
+    assert read_command("llama-server -m x.gguf -mla 3 -amb 512 -fmoe").engine == "ik-llamacpp"
+
+
+def test_trtllm_takes_both_kinds_of_dashes() -> None:
+    found = read_command("trtllm-serve serve org/m --tp_size 8 --max-batch-size 64 --kv_cache_free_gpu_memory_fraction .8")
+    assert found.flags == {"tp": 8, "max_num_seqs": 64, "free_gpu_memory_fraction": 0.8}
+
+
+@pytest.mark.parametrize("engine", ["vllm serve m", "llama-server -m m", "python -m sglang.launch_server --model-path m"])
+@pytest.mark.parametrize("flag", ["--api-key mine", "--api-key=mine"])
+def test_secrets_are_not_repeated(engine: str, flag: str) -> None:
+    found = read_command(f"{engine} {flag}")
+    assert "mine" not in str(found)
+
+
+def test_the_version_of_an_image_counts() -> None:
+    assert read_command("docker run --gpus all vllm/vllm-openai:v0.11.0 --model m").flags == {"engine_version": "0.11.0"}
+    assert read_command("docker run --gpus all vllm/vllm-openai:latest --model m").flags == {}
+
+
+def test_every_flag_sets_something_that_there_is() -> None:
+    known = {flag.field for flag in INFER} | {"model", "slots", "batch_size"}
+    rows = facts.table("engine_flags")
+    assert {row["field"].partition("=")[0] for row in rows if row["field"]} <= known
+    assert len({(row["engine"], row["flag"]) for row in rows}) == len(rows)
+    assert {row["takes"] for row in rows} == {"value", "whole", "share", "switch", "optional", "several", "onoff", "layers"}
+
+
+@given(
+    st.lists(
+        st.sampled_from(["-c", "8192", "-np", "4", "-fa", "auto", "-ngl", "x", "--nope", "=", "-", "--", "'", "m", "-1", "K"]),
+        max_size=9,
+    )
+)
+def test_any_words_are_read_or_refused(words: list[str]) -> None:
+    for start in ("vllm serve", "llama-server", "trtllm-serve", "sglang serve"):
+        try:
+            read_command(f"{start} {' '.join(words)}")
+        except UsageError as error:
+            assert str(error).startswith("--command")
 
 
 @pytest.mark.parametrize("text", ["", "ls -l", "vllm", "vllm serve m -tp", "vllm serve m -tp many", "vllm serve 'm"])

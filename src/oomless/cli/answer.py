@@ -64,10 +64,10 @@ def exit_code(estimate: Estimate, strict: bool) -> int:
 
 def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
     """MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes say what was not read."""
-    from ..run.command import read_command
+    from ..run.command import is_path, read_command
 
     command = read_command(options["command"])
-    if model is not None and command.model is not None and model != command.model:
+    if model is not None and command.model is not None and model != command.model and not is_path(command.model):
         from ..errors import UsageError
 
         raise UsageError(f"MODEL is {model}, --command serves {command.model}", "leave one of them out")

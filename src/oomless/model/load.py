@@ -74,6 +74,10 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     from .hub import read_repository
 
     known = catalogue_name(repo_id)
+    if known and repo_id.lower().endswith(GGUF):
+        model = load_catalogue(known)
+        note = f"{repo_id} is read as {known} of the catalogue, its types as llama-quantize chooses them; the file itself says them exactly"
+        return model._replace(warnings=(*model.warnings, note))
     try:
         repository = read_repository(repo_id, revision=revision, offline=offline)
     except UsageError:
@@ -117,13 +121,19 @@ def with_copies(model: Model) -> Model:
 def catalogue_name(word: str) -> str | None:
     """The catalogue's name for a model's word: its own name, its hub id, or another spelling (catalogue.csv).
 
-    >>> catalogue_name("deepseek-ai/DeepSeek-R1"), catalogue_name("gpt-17")
-    ('deepseek-r1', None)
+    >>> catalogue_name("deepseek-ai/DeepSeek-R1"), catalogue_name("unsloth/DeepSeek-R1-GGUF"), catalogue_name("gpt-17")
+    ('deepseek-r1', 'deepseek-r1', None)
     """
     key = word.strip().lower()
+    if key.endswith(GGUF):
+        key = key.rpartition("/")[2].removesuffix(GGUF)
     if facts.has_model_config(key):
         return key
     return _spellings().get(key)
+
+
+GGUF = "-gguf"
+"""How repositories of GGUF files are called, after the model."""
 
 
 @cache

@@ -10,15 +10,25 @@ from typing import Any, NamedTuple
 
 from .. import facts
 from ..errors import UsageError
+from ..units import GB, GIB, KB, KIB, MB, MIB
 
 STARTS: tuple[tuple[str, str], ...] = (
-    (r"vllm serve", "vllm"),
+    (r"(\S*/)?vllm serve", "vllm"),
     (r"\S*python\S* -m vllm\.entrypoints\.\S+", "vllm"),
+    (r"(\S*/)?vllm/vllm-openai(:\S+)?", "vllm"),
+    (r"(\S*/)?sglang serve", "sglang"),
+    (r"\S*python\S* -m sglang\.launch_server", "sglang"),
+    (r"(\S*/)?llama-(server|cli)(\.exe)?", "llamacpp"),
+    (r"(\S*/)?trtllm-serve( serve)?", "trtllm"),
 )
-"""How a command begins, and the engine that it starts."""
+"""How a command begins, and the engine that it starts; a container image that starts one counts as its command."""
 
-THOUSANDS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-"""Suffixes of whole numbers as vLLM reads them: 32k is 32,000 and 32K is 32,768."""
+SUFFIXES = {
+    "vllm": {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
+    "sglang": {"k": KB, "K": KB, "M": MB, "G": GB, "Ki": KIB, "Mi": MIB, "Gi": GIB},
+}
+"""Suffixes of whole numbers as engines read them: 32K is 32,768 for vLLM and 32,000 for SGLang."""
+SECRET = re.compile(r"key|token|password", re.IGNORECASE)
 
 
 class Command(NamedTuple):
@@ -39,19 +49,31 @@ def read_command(text: str) -> Command:
     >>> found = read_command("VLLM_USE_V1=1 vllm serve deepseek-ai/DeepSeek-R1 -tp 8 --max-model-len 32k --port 8000")
     >>> found.model, found.flags, found.ignored
     ('deepseek-ai/DeepSeek-R1', {'tp': 8, 'max_model_len': 32000}, ('--port 8000',))
+    >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
+    {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'Q4_K_M'}
     """
     try:
         words = shlex.split(text.replace("\\\n", " "))
     except ValueError as error:
         raise UsageError(f"--command: {error}", "quote the command as the shell takes it") from None
-    while words and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", words[0]):
-        words.pop(0)  # variables of the environment come before the program
-    line = " ".join(words)
-    for pattern, engine in STARTS:
-        if found := re.match(pattern + r"(?:\s|$)", line):
-            return _read(engine, words[len(found.group().split()) :])
-    known = "write it as `vllm serve MODEL ...` or `python -m vllm.entrypoints.openai.api_server --model MODEL ...`"
-    raise UsageError(f"--command: {line[:60]!r} starts no engine that is known here", known)
+    for first in range(len(words)):  # variables, numactl, docker run and the like come before the program
+        line = " ".join(words[first : first + MOST_START_WORDS])
+        for pattern, engine in STARTS:
+            if found := re.match(pattern + r"(?:\s|$)", line):
+                start = first + len(found.group().split())
+                return with_version(_read(engine, words[start:]), words[:start])
+    known = "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...` or `trtllm-serve MODEL ...`"
+    raise UsageError(f"--command: {text.strip()[:60]!r} starts no engine that is known here", f"write it as {known}")
+
+
+MOST_START_WORDS = 3
+IMAGE = re.compile(r"(?:\S*/)?(?:vllm/vllm-openai|lmsysorg/sglang|tensorrt-llm/release):v?(\d+(?:\.\d+)+)")
+
+
+def with_version(command: Command, before: list[str]) -> Command:
+    """The command with the release that its container image names, if it names one."""
+    found = next((match[1] for word in before if (match := IMAGE.match(word))), None)
+    return command._replace(flags={"engine_version": found, **command.flags}) if found else command
 
 
 def _read(engine: str, words: list[str]) -> Command:
@@ -71,42 +93,95 @@ def _read(engine: str, words: list[str]) -> Command:
                 unknown.append(word)
             continue
         name, has_value, value = word.partition("=")
-        row = rows.get(name if name in rows else name.replace("_", "-"))
-        takes_next = not has_value and position < len(words) and not words[position].startswith("-")
-        if row is None:
-            if takes_next and model is not None:
-                word += f" {words[position]}"
-                position += 1
-            unknown.append(word)
-            continue
-        if row["takes"] == "switch":
-            if row["field"]:
-                flags[row["field"]] = True
-            else:
-                ignored.append(word)
-            continue
-        if not has_value:
+        row = next((rows[each] for each in (name, name.replace("_", "-")) if each in rows), None)
+        takes = row["takes"] if row else "unknown"
+        last = position  # the words behind it that are its own
+        if takes == "several":
+            while last < len(words) and not words[last].startswith("-"):
+                last += 1
+        elif takes in ("optional", "onoff") or (takes == "unknown" and model is not None):
+            last += position < len(words) and not has_value and not words[position].startswith("-")
+            if takes == "onoff" and words[position:last] not in ([], *([each] for each in ON_OFF)):
+                last = position
+        elif takes not in ("switch", "unknown") and not has_value:
             if position == len(words):
                 raise UsageError(f"--command: {name} has no value", "the command is cut off")
-            value = words[position]
-            position += 1
-        if not row["field"]:
-            ignored.append(f"{name} {value}")
+            last += 1
+        value = value if has_value else " ".join(words[position:last])
+        shown = " ".join((name, "..." if SECRET.search(name) else value)).strip() if value else word
+        position = last
+        if row is None:
+            unknown.append(shown)
+        elif not row["field"]:
+            ignored.append(shown)
         elif row["field"] == "model":
             model = value
+        elif takes == "switch":
+            field, _, constant = row["field"].partition("=")
+            flags[field] = constant or True
         else:
-            flags[row["field"]] = _value(name, value, row["takes"])
-    return Command(engine, model, flags, tuple(ignored), tuple(unknown))
+            flags[row["field"]] = _value(engine, name, value, takes)
+    if engine == "llamacpp":
+        engine, model, flags = _llama(model, flags)
+    return Command(engine, model, {name: value for name, value in flags.items() if value is not None}, tuple(ignored), tuple(unknown))
 
 
-def _value(name: str, text: str, takes: str) -> Any:
-    if takes == "value":
+ON_OFF = {
+    "on": "on",
+    "1": "on",
+    "auto": "on",
+    "off": "off",
+    "0": "off",
+    "true": "on",
+    "false": "off",
+    "enabled": "on",
+    "disabled": "off",
+}
+
+
+def _value(engine: str, name: str, text: str, takes: str) -> Any:
+    """The value of a flag in the type that its row says; None where the engine is left its own choice."""
+    if takes == "onoff":
+        return ON_OFF.get(text, "on")
+    if takes in ("value", "optional", "several"):
         return text
+    if takes == "layers" and text in ("auto", "all", "-1"):
+        return None
     try:
         if takes == "share":
             return float(text)
-        if text[-1:] in THOUSANDS:
-            return int(float(text[:-1]) * THOUSANDS[text[-1]])
+        suffix = text.lstrip("-.0123456789")
+        if suffix in SUFFIXES.get(engine, {}):
+            return int(float(text.removesuffix(suffix)) * SUFFIXES[engine][suffix])
         return int(text)
     except (ValueError, OverflowError):
         raise UsageError(f"--command: {name} {text!r} is no number", "write it as the engine takes it") from None
+
+
+def _llama(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """llama-server's words in ours: its context is that of all slots, a repository may name a file type, a batch bounds a micro-batch.
+
+    >>> _llama("unsloth/DeepSeek-R1-GGUF:Q4_K_M", {"mla_attn": 2, "batch_size": 256})
+    ('ik-llamacpp', 'unsloth/DeepSeek-R1-GGUF', {'mla_attn': 2, 'ubatch_size': 256, 'quantization': 'Q4_K_M'})
+    """
+    slots, length, batch = flags.pop("slots", 0), flags.pop("max_model_len", 0), flags.pop("batch_size", 0)
+    if slots > 0:
+        flags["max_num_seqs"] = slots
+    apart = slots if slots > 1 and not flags.get("kv_unified") else 1
+    if length > 0:
+        flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
+    if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
+        flags["ubatch_size"] = batch
+    if model and model.count("/") == 1 and not is_path(model):  # a repository: one file of it, of the type behind the colon
+        model, _, kind = model.partition(":")
+        flags["quantization"] = kind or "Q4_K_M"
+    engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
+    return engine, model, flags
+
+
+DEFAULT_UBATCH = 512
+
+
+def is_path(model: str) -> bool:
+    """Whether a command's model is a place on its machine, which says nothing about what lies there."""
+    return model.startswith((".", "/", "~")) or model.endswith(".gguf")

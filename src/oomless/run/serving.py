@@ -75,6 +75,8 @@ class Serving(NamedTuple):
     """llama.cpp: layers on the cards, counted from the last; the output is one more."""
     ubatch_size: int | None = None
     flash_attn: bool = True
+    kv_unified: bool | None = None
+    """llama.cpp: slots share one cache; None: they do if the number of slots is the server's own choice."""
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     mla_attn: int | None = None

@@ -88,6 +88,7 @@ def _asked(row: dict[str, str]) -> Serving:
         engine_version=_build(row, flags),
         context=int(row["context_len"]),
         concurrency=int(slots[1]) if slots else 1,
+        max_num_seqs=int(slots[1]) if slots else 1,
         ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,
         flash_attn=flags.get("fa", flags.get("flash_attn", "1")) == "1" and "kv^T" not in row["kv_dtype"],
         cache_type_k=keys,

@@ -41,7 +41,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     return Batch(
         num_cells=cells,
         num_tokens=tokens,
-        num_outputs=asked.concurrency or 1 if not ik and since(asked, FEW_OUTPUTS_SINCE) else tokens,
+        num_outputs=asked.max_num_seqs or 1 if not ik and since(asked, FEW_OUTPUTS_SINCE) else tokens,
         flash=flash(model, asked),
         mla_mode=(asked.mla_attn or 0) if ik else None,
         most_scores=asked.attn_max_batch if ik else 0,

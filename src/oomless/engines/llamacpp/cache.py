@@ -82,9 +82,18 @@ def state_bytes(attention: Linear) -> int:
 
 
 def window_cells(window: int, asked: Serving) -> int:
-    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the whole context."""
-    cells = min(num_cells(asked), window * (asked.concurrency or 1) + (asked.ubatch_size or 512))
-    return -(-cells // CELLS) * CELLS
+    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the whole context.
+
+    Slots with caches of their own have a micro-batch each.
+
+    >>> four = Serving(context=32768, max_num_seqs=4, kv_unified=True)
+    >>> window_cells(1024, four), window_cells(1024, four._replace(kv_unified=False))
+    (4608, 6144)
+    """
+    slots = asked.max_num_seqs or 1
+    shared, apart = (slots, 1) if asked.kv_unified else (1, slots)
+    cells = min(num_cells(asked) // apart, window * shared + (asked.ubatch_size or 512))
+    return -(-cells // CELLS) * CELLS * apart
 
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
@@ -96,7 +105,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(("states", state_bytes(attention) * (asked.concurrency or 1)))
+            fixed.append(("states", state_bytes(attention) * (asked.max_num_seqs or 1)))
         elif isinstance(attention, Sliding) and has_windows:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:
@@ -108,12 +117,13 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     group = CacheGroup("all layers", stage.stop - stage.start, CELLS, token * CELLS)
     dtype = f"{asked.cache_type_k}/{asked.cache_type_v}"
     total = sum(size for _, size in fixed)
-    return CacheLayout((group,), max(token * CELLS, 1), token, total, token * CELLS, grows, dtype)
+    each = total // (asked.max_num_seqs or 1)
+    return CacheLayout((group,), max(token * CELLS, 1), token, each, token * CELLS, grows, dtype, total)
 
 
 def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
     """The cache is allocated for the whole context of all slots."""
-    return num_cells(asked) // CELLS * layout.groups[0].page_bytes + int(layout.fixed_bytes)
+    return num_cells(asked) // CELLS * layout.groups[0].page_bytes + layout.set_aside_bytes
 
 
 def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) -> int:
@@ -123,7 +133,7 @@ def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) ->
 
 
 def _blocks(layout: CacheLayout, pool: int) -> int:
-    return max(pool - int(layout.fixed_bytes), 0) // layout.block_bytes
+    return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:

@@ -16,6 +16,8 @@ VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
 LATEST = "2026-08"
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
+AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
+"""llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in November 2025)."""
 LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
 """Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and values are cached."""
 
@@ -68,10 +70,24 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         concurrency=asked.concurrency or 1,
         n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
+        max_num_seqs=num_slots(asked),
+        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS
+        if asked.kv_unified is None
+        else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
     check(found)
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def num_slots(asked: Serving) -> int:
+    """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not told.
+
+    >>> num_slots(Serving(engine="llamacpp")), num_slots(Serving(engine="ollama")), num_slots(Serving(engine="llamacpp", concurrency=9))
+    (4, 1, 9)
+    """
+    auto = AUTO_SLOTS if asked.engine == "llamacpp" and not is_ik(asked) and since(asked, SLOTS_SINCE) else 1
+    return asked.max_num_seqs or max(asked.concurrency or 1, auto)
 
 
 def by_memory(hardware: Hardware, cards: int) -> str:
