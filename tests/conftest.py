@@ -4,7 +4,9 @@ OOMLESS_FUZZ=20 searches twenty times as long, with other examples each time.
 """
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 FACTOR = int(os.environ.get("OOMLESS_FUZZ", "0"))
@@ -18,3 +20,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.load_profile("oomless")
+
+
+@pytest.fixture(autouse=True)
+def no_defaults_of_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers must not depend on a config file or variables of the machine."""
+    for name in os.environ:
+        if name.startswith("OOMLESS_") and name not in ("OOMLESS_FUZZ", "OOMLESS_UPDATE_SURFACE", "OOMLESS_UPDATE_DOCS"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path(os.devnull) / "none"))

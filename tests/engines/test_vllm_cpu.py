@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from oomless import facts
 from oomless.engines import Stage
 from oomless.engines.vllm.cache import cache_layout, max_tokens
 from oomless.model.load import load
@@ -73,14 +74,43 @@ SHAPES: dict[str, dict[str, Any]] = {
         "n_group": 1,
         "topk_group": 1,
     },
+    "states": {
+        **SHAPE,
+        **GROUPED,
+        "model_type": "qwen3_next",
+        "architectures": ["Qwen3NextForCausalLM"],
+        "num_hidden_layers": 8,
+        "head_dim": 256,
+        "full_attention_interval": 4,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "linear_value_head_dim": 128,
+        "mamba_ssm_dtype": "float32",  # as RUN asks for; a CPU with AVX-512 takes it by itself
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 128,
+        "shared_expert_intermediate_size": 128,
+        "norm_topk_prob": True,
+        "partial_rotary_factor": 0.25,
+        "rope_theta": 1e7,
+    },
 }
+SHAPES["v4"] = {
+    key: value for key, value in facts.model_config("deepseek-v4-flash").items() if key not in ("quantization_config", "expert_dtype")
+}
+SHAPES["v4"] |= {"hidden_size": 1024, "num_hidden_layers": 6, "compress_ratios": [0, 0, 4, 128, 4, 128, 0], "vocab_size": 2048}
+SHAPES["v4"] |= {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 256}  # BF16: the CPU's FP8 asks for AMX
 
 RUN = """
 import sys
 from vllm import LLM
 folder, block, length, batch = sys.argv[1], *map(int, sys.argv[2:])
 llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, block_size=block, max_model_len=length, max_num_seqs=4,
-          max_num_batched_tokens=batch, enforce_eager=True)
+          max_num_batched_tokens=batch, enforce_eager=True, mamba_ssm_cache_dtype="float32")
 print("BLOCKS", llm.llm_engine.vllm_config.cache_config.num_gpu_blocks)
 """
 
@@ -110,14 +140,23 @@ def serve(folder: Path, block: int, batch: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(
     ("name", "block", "batch"),
-    [("llama", 32, 2048), ("llama", 128, 2048), ("mla", 16, 2048), ("windows", 32, 2048), ("windows", 32, 512)],
+    [
+        ("llama", 32, 2048),
+        ("llama", 128, 2048),
+        ("mla", 16, 2048),  # the CPU's kernel has no other block
+        ("windows", 32, 2048),
+        ("windows", 32, 512),  # a window holds its batch too
+        ("states", 128, 2048),
+        ("v4", 256, 2048),
+    ],
 )
 def test_blocks_are_those_of_our_layout(tmp_path: Path, name: str, block: int, batch: int) -> None:
-    """Blocks of 16 alone for MLA: the CPU's kernel has no others, whatever is asked. A window holds its batch too."""
     release = installed()
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name]))
     found = load(str(tmp_path))
     asked = Serving(engine_version=release, dtype="bfloat16", block_size=block, max_model_len=LENGTH, max_num_batched_tokens=batch)
+    if name == "v4":  # its auto; and 0.27 began to count the blocks of all groups alike, which our rules say of 0.33
+        asked = asked._replace(kv_cache_dtype="fp8_ds_mla", engine_version=max(release, "0.33.0"))
     layout = cache_layout(found, asked, Stage(0, 1, 0, len(found.layers)))
     blocks, tokens = serve(tmp_path, block, batch)
     assert blocks == GIB // layout.block_bytes

@@ -23,6 +23,7 @@ from oomless.model.gguf_types import (
     tensor_bytes,
 )
 from oomless.model.load import load
+from oomless.units import GIB
 
 BUDGET = 0.005
 TABLE = Path(__file__).parents[1] / "tables" / "gguf_sizes.csv"
@@ -41,6 +42,16 @@ def test_published_files() -> None:
     assert len(errors) == 38
     assert max(map(abs, errors)) <= BUDGET
     assert sum(map(abs, errors)) / len(errors) <= 0.0012
+
+
+GPT_OSS_120B = {"F16": 60.88, "Q8_0": 59.03, "Q6_K": 58.94, "Q5_K_M": 58.57, "Q5_K_S": 58.56, "Q4_K_M": 58.46, "Q4_1": 58.41}
+GPT_OSS_120B |= {"Q4_0": 58.32, "Q3_K_M": 58.33, "Q3_K_S": 58.27, "Q2_K": 58.27}
+"""GiB of unsloth's files, as public lists print them (the unit is printed as GB there)."""
+
+
+@pytest.mark.parametrize(("word", "published"), GPT_OSS_120B.items())
+def test_experts_published_in_mxfp4_stay_so_in_every_file(word: str, published: float) -> None:
+    assert file_bytes(load("gpt-oss-120b"), word) / GIB == pytest.approx(published, rel=2e-4)
 
 
 def test_what_a_file_type_alone_cannot_tell() -> None:

@@ -1,5 +1,6 @@
 """`infer`: options -> answer on stdout -> exit code. Used by both readers of the command line."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ from ..api import infer
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES
 from .flags import INFER, OUTPUT_FIELDS
+from .settings import read_settings, with_settings
 
 
 def answer_infer(model: str | None, options: dict[str, Any]) -> int:
@@ -16,6 +18,8 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
         model, options = from_saved(model, options)
     if "command" in options:
         model, options, notes = from_command(model, options)
+    options, from_settings = with_settings(options, read_settings(os.environ))
+    notes = (*notes, *from_settings)
     if model is None:
         from ..errors import UsageError
 

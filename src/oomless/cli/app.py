@@ -16,6 +16,7 @@ COMMANDS = {
     "models": ("lists", "Models of the catalogue."),
     "gpus": ("lists", "Cards, their names and what a process sees of their memory."),
     "engines": ("lists", "Serving engines and the versions whose rules are known."),
+    "config": ("config", "The user's own defaults, and who sets them."),
     "doctor": ("lists", "This machine, its cards, caches and extras."),
     "completion": ("lists", "A script that completes commands, models and cards in the shell."),
 }

@@ -126,7 +126,9 @@ def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None) -> t
     chosen = []
     for piece in found:
         kind = next((kind for kind in before if kind in piece.name), "")
-        chosen.append((piece, mix_type(mix, piece.name, piece.shape, facts, before.get(kind, 0), piece.layer)))
+        kept = model.quantization == "mxfp4" and piece.group.role == "expert" and len(piece.shape) > 2
+        of_mix = mix_type(mix, piece.name, piece.shape, facts, before.get(kind, 0), piece.layer)
+        chosen.append((piece, "MXFP4" if kept else of_mix))  # the converter repacks them, and llama-quantize does not quantise twice
         if kind:
             before[kind] += 1
     return mix, chosen
