@@ -42,6 +42,8 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "speculative": (*VLLM, "sglang"),
     "num_redundant_experts": (*VLLM, "sglang"),
     "enable_prefix_caching": VLLM,
+    **dict.fromkeys(("cpu_offload_gb", "swap_space", "kv_offloading_size"), ("vllm",)),
+    **dict.fromkeys(("enable_lora", "max_loras", "max_lora_rank", "fully_sharded_loras"), ("vllm",)),
     "enforce_eager": (*VLLM, "sglang", "trtllm"),
     "engram": (*VLLM, "sglang"),
     "mem_fraction_static": ("sglang",),

@@ -46,7 +46,7 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
         console.print(rank_table(ledger, mark))
     console.print(cache_lines(estimate), soft_wrap=True)
     if estimate.ram_bytes:
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of tensors", soft_wrap=True)
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} beside the cards", soft_wrap=True)
     from ..estimate.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):

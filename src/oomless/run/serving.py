@@ -44,6 +44,17 @@ class Serving(NamedTuple):
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
     """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing."""
+    cpu_offload_gb: float = 0.0
+    """vLLM: GiB of each rank's layers that stay on the host."""
+    swap_space: float | None = None
+    """vLLM's V0: GiB of host memory of each rank for blocks of sequences that wait."""
+    kv_offloading_size: float = 0.0
+    """vLLM: GiB of host memory, of all ranks, for blocks of the cache."""
+    enable_lora: bool = False
+    max_loras: int = 1
+    """Adapters that run at once, each with a slot of the largest rank."""
+    max_lora_rank: int = 16
+    fully_sharded_loras: bool = False
     speculative: bool = False
     """Load the MTP or draft layers that the checkpoint carries."""
     num_redundant_experts: int = 0
@@ -133,6 +144,14 @@ class Serving(NamedTuple):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be 0 or more")
+        for name in ("cpu_offload_gb", "swap_space", "kv_offloading_size"):
+            size = getattr(self, name)
+            if size is not None and not 0 <= size <= 1 << 20:
+                raise UsageError(f"{flag(name)} is {size}", "it is GiB: 0 or more")
+        for name in ("max_loras", "max_lora_rank"):
+            value = getattr(self, name)
+            if not 1 <= value <= 1 << 12:
+                raise UsageError(f"{flag(name)} is {value}", "it must be between 1 and 4096")
         if self.mla_attn not in (None, 0, 1, 2, 3):
             raise UsageError(f"--mla-use is {self.mla_attn}", "it is 0, 1, 2 or 3")
         for name, known in CHOICES.items():

@@ -83,6 +83,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         block_size=_block(flags),
         enforce_eager="eager" in flags,
         enable_prefix_caching="enable-prefix-caching" in flags,
+        cpu_offload_gb=float(offloaded[1]) if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags)) else 0.0,
         speculative="mtp draft loaded" in flags,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
@@ -102,16 +103,10 @@ def _version(row: dict[str, str]) -> str:
 
 
 def _check_flags(flags: str, quantity: str) -> None:
-    if "offload" in flags and quantity in ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"):
-        raise UnsupportedError("weights offloaded to the host are not known yet")
-    if "lora" in flags.lower() and quantity in (
-        "weights_per_gpu",
-        "activation_peak",
-        "kv_bytes_per_gpu",
-        "kv_tokens",
-        "total_per_gpu",
-    ):
-        raise UnsupportedError("memory of LoRA adapters is not known yet")
+    if "offload" in flags and not re.search(r"cpu-offload-gb \d", flags) and quantity in MEMORY_COUNTS | {"weights_per_gpu"}:
+        raise Incomplete("how much is offloaded to the host is not given")
+    if "lora" in flags.lower() and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}:
+        raise Incomplete("the rank of LoRA adapters is not given")
     if "connector" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("cache connectors are not known yet")
 

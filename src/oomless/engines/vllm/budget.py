@@ -16,7 +16,7 @@ from ...run.serving import Layout, Serving
 from ...units import GIB, gib
 from .. import Budget, Stage
 from .release import LATEST, Release, release
-from .weights import runtime_format
+from .weights import placed_weights, runtime_format
 
 FITTED_GRAPHS = 102
 """Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
@@ -46,8 +46,19 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 
 def host_bytes(model: Model, asked: Serving) -> int:
-    """Engram tables, where they live on the host."""
-    return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+    """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap space, a tier of blocks."""
+    tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+    ranks = (asked.layout or Layout()).num_ranks
+    if asked.cpu_offload_gb:
+        from .offload import most_on_host
+
+        tables += most_on_host(asked, ranks, sum(t.num_bytes for t in model.tensors if t.part == "main" and t.layers))
+    swap = SWAP_GIB if release(asked.engine_version or LATEST).v0 and asked.swap_space is None else asked.swap_space or 0
+    return tables + int((swap * ranks + asked.kv_offloading_size) * GIB)
+
+
+SWAP_GIB = 4
+"""V0's --swap-space, a rank."""
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
@@ -146,7 +157,13 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     if quantises_inputs(model, asked):
         row_bytes += inner  # the input of the last projection in 8 bits, beside itself and what it was made of
     forward = int(tokens * row_bytes) + cublas + int(of("forward_extra").value)
-    forward += 0 if now.since(0, 16) else experts
+    if now.v0:  # nothing is compiled and nothing outlives its layer, so a dense layer and the experts take turns
+        shared = any(isinstance(layer.ffn, MoE) and layer.ffn.shared_width for layer in model.layers)
+        beside = int(tokens * width * (copies + int(shared)) * hidden) + cublas + int(of("forward_extra").value)
+        forward = max(forward, beside + experts if experts else 0)
+        forward += _largest_layer(model, asked, hardware, stage) if asked.cpu_offload_gb else 0
+    elif not now.since(0, 16):
+        forward += experts
     if now.v0 and isinstance(attention, MLA) and now.since(0, 8):
         forward = max(forward, v0_attention_bytes(attention, hidden, asked, stage, width) + cublas)
     scratch = max(scratch, expanded_context_bytes(attention, asked, now, width))
@@ -257,15 +274,34 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
 
 
 def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, width: int) -> int:
-    """Two buffers of the fused experts: T*k*max(2*ff, h) and T*k*max(ff, h) elements; before 0.16 the second is T*k*ff."""
+    """Two buffers of the fused experts: T*k*max(2*ff, h) and T*k*max(ff, h) elements; before 0.16 the second is T*k*ff.
+
+    0.7 had three, T*k*2*ff, T*k*ff and T*k*h (fused_moe.py). Before 0.16 a call takes at most 32,768 tokens at a time.
+    """
     largest = 0
+    if not now.since(0, 16):
+        tokens = min(tokens, EXPERTS_CHUNK)
     for ffn in {layer.ffn for layer in model.layers}:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
             rows = tokens * ffn.num_active_experts
             first = max(inner, model.hidden_size) if now.since(0, 16) else inner
-            largest = max(largest, width * rows * (first + max(2 * inner, model.hidden_size)))
+            second = max(2 * inner, model.hidden_size) if now.since(0, 8) else 2 * inner + model.hidden_size
+            largest = max(largest, width * rows * (first + second))
     return largest
+
+
+EXPERTS_CHUNK = 32768
+"""VLLM_FUSED_MOE_CHUNK_SIZE."""
+
+
+def _largest_layer(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
+    """Bytes of the largest layer of a rank: V0 copies a layer that lies on the host to the card to run it."""
+    placed = placed_weights(model, asked._replace(cpu_offload_gb=0.0), hardware, stage)
+    sizes = [
+        sum(each.num_bytes * each.per_layer for each in placed if layer in each.layers) for layer in range(stage.start, stage.stop)
+    ]
+    return max(sizes, default=0)
 
 
 def _widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
@@ -317,7 +353,12 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         estimate += of("graphs_tp") if "tp" in tags else 0
         estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
     spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
-    formula = f"{num_layers} layers, {graph_sizes(asked, now)} graphs"
+    if asked.enable_lora and now.since(*TWICE_WITH_LORA_SINCE):
+        estimate *= 2
+        spread = spread._replace(low=spread.low / 2, num_runs=0)
+    formula = (
+        f"{num_layers} layers, {graph_sizes(asked, now)} graphs{', each with and without adapters' if asked.enable_lora else ''}"
+    )
     scores = 0
     if is_sparse(model):
         from .sparse import captured_bytes
@@ -325,6 +366,10 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
     return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)]
+
+
+TWICE_WITH_LORA_SINCE = (0, 12)
+"""cudagraph_specialize_lora: each size is captured with and without adapters. Read, not measured."""
 
 
 def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> Line:

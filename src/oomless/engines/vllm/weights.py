@@ -251,7 +251,16 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             placed += placed_experts(part_of(name), name, layers, shape, repeat, hardware, now)
         else:
             placed += _allocations(name, layers, members)
-    return placed + extra_tensors(model, asked, hardware, stage, now)
+    extra = extra_tensors(model, asked, hardware, stage, now)
+    if asked.cpu_offload_gb:
+        from .offload import stay_on_card  # few leave weights on the host
+
+        placed, extra = stay_on_card(placed, extra, asked, stage, now.v0), []
+    if asked.enable_lora:
+        from .lora import adapter_tensors
+
+        extra = extra + adapter_tensors(model, asked, stage, now)
+    return placed + extra
 
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:

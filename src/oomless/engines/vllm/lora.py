@@ -1,0 +1,56 @@
+"""The slots that vLLM makes for LoRA adapters: A and B of the largest rank beside every matrix, for as many adapters as may run at once.
+
+vllm/lora/layers of 0.16 to 0.33: each part of a fused matrix has its own A; without --fully-sharded-loras only one of the two is cut.
+"""
+
+from ...model.model import EMBEDDING, HEAD, Model, Tensor
+from ...model.storage import DTYPES
+from ...run.serving import Layout, Serving
+from .. import Placed, Stage
+from .release import Release
+from .weights import shard, stage_layers
+
+EXPERTS_SINCE = (0, 11, 1)
+"""Before, routed experts took no adapters."""
+WITH_EMBEDDINGS = ("llama", "mistral", "qwen3", "mixtral")
+"""Families whose embedding and head take adapters (embedding_modules of their classes); of others only the layers do."""
+
+
+def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+    """A and B of every matrix of a rank, for all slots.
+
+    >>> from ...model.load import load
+    >>> from .release import release
+    >>> asked = Serving(dtype="bfloat16", layout=Layout(), enable_lora=True, max_lora_rank=16)
+    >>> sum(each.total_bytes for each in adapter_tensors(load("deepseek-r1-distill-qwen-7b"), asked, Stage(0, 1, 0, 28), release("0.33.0")))
+    80740352
+    """
+    layout, found = asked.layout or Layout(), []
+    width = DTYPES[asked.dtype].bits // 8
+    ranked = asked.max_loras * asked.max_lora_rank * width
+    for tensor in model.tensors:
+        ends = tensor.name in (EMBEDDING, HEAD) and model.family in WITH_EMBEDDINGS
+        if tensor.part != "main" or not (tensor.role in ("linear", "expert") or ends):
+            continue
+        if tensor.role == "expert" and not now.since(*EXPERTS_SINCE):
+            continue
+        layers = stage_layers(tensor, model, asked, stage, now)
+        if layers is None or len(tensor.shape) != 2:
+            continue
+        rows, columns, repeat = cut(tensor, asked, now)
+        if ends:
+            rows, columns = tensor.shape
+        first, second = columns, rows
+        if asked.fully_sharded_loras and not ends:
+            first = -(-first // layout.tp) if tensor.cut.how == "column" else first
+            second = -(-second // layout.tp) if tensor.cut.how == "row" else second
+        note = f"{asked.max_loras} slots of rank {asked.max_lora_rank}"
+        found.append(Placed("LoRA slots", f"{tensor.name} A", ranked * first * repeat, 1, layers, note))
+        found.append(Placed("LoRA slots", f"{tensor.name} B", ranked * second * repeat, 1, layers, note))
+    return found
+
+
+def cut(tensor: Tensor, asked: Serving, now: Release) -> tuple[int, int, int]:
+    """(rows, columns, matrices a layer) of a tensor on one rank."""
+    shape, repeat = shard(tensor, asked, now, True)
+    return shape[0], shape[1], repeat

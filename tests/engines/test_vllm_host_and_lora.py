@@ -1,0 +1,80 @@
+"""vLLM's weights on the host and slots for adapters: sums that must hold, and numbers that others publish."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oomless
+from oomless.errors import OomlessError
+from oomless.model.load import load
+from oomless.units import GIB
+
+
+def weights(found: oomless.Estimate, what: str = "") -> int:
+    lines = [line for ledger in found.ledgers for line in ledger.lines if line.category == "weights"]
+    return sum(line.bytes for line in lines if not what or line.what == what)
+
+
+@given(offload=st.floats(0, 40), tp=st.sampled_from([1, 2]), pp=st.sampled_from([1, 3]))
+def test_what_leaves_the_card_is_what_was_asked_for(offload: float, tp: int, pp: int) -> None:
+    """To the tensor that crosses the limit, which is the largest at most."""
+    model = load("deepseek-v2-lite")
+    whole, part = (oomless.infer(model, "h100:8", tp=tp, pp=pp, max_model_len=4096, cpu_offload_gb=gib) for gib in (0.0, offload))
+    for before, after in zip(whole.ledgers, part.ledgers, strict=True):
+        held, left = (sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in (before, after))
+        largest = 64 * 2 * 1408 * 2048 * 2 // tp
+        ends = 102400 * 2048 * 2 // tp
+        assert held - left <= offload * GIB + largest
+        assert held - left >= min(int(offload * GIB), held - 2 * ends - 200 * 2**20)
+
+
+def test_a_card_too_small_holds_a_model_whose_layers_stay_on_the_host() -> None:
+    flags = {"max_model_len": 8192, "max_num_batched_tokens": 2048}
+    assert oomless.infer("deepseek-v2-lite", "rtx-4090", **flags).verdict == "does_not_fit"
+    found = oomless.infer("deepseek-v2-lite", "rtx-4090", cpu_offload_gb=14.0, **flags)
+    assert found.verdict == "fits"
+    assert 14 * GIB <= found.ram_bytes <= 15 * GIB
+
+
+def test_v0_sets_swap_space_aside() -> None:
+    found = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192)
+    assert found.ram_bytes == 2 * 4 * GIB
+    assert (
+        oomless.infer("deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192, swap_space=0.0).ram_bytes == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [("deepseek-r1-distill-qwen-7b", 40_370_176), ("deepseek-r1-distill-qwen-14b", 68_812_800), ("qwen2.5-0.5b", 8_798_208)],
+)
+def test_a_slot_holds_what_peft_counts_for_all_linear_layers(name: str, trainable: int) -> None:
+    """peft prints these for rank 16 on q, k, v, o, gate, up and down."""
+    slots = weights(oomless.infer(name, "h200", max_model_len=4096, enable_lora=True), "LoRA slots")
+    assert slots == trainable * 2
+
+
+def test_slots_grow_with_adapters_and_ranks() -> None:
+    one, many = (
+        weights(oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags), "LoRA slots")
+        for flags in ({}, {"max_loras": 4, "max_lora_rank": 64})
+    )
+    assert many == 16 * one
+    cut = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, fully_sharded_loras=True)
+    assert weights(cut, "LoRA slots") < one
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"cpu_offload_gb": -1.0}, "--cpu-offload-gb is -1.0"),
+        ({"max_loras": 0, "enable_lora": True}, "--max-loras is 0"),
+        ({"max_lora_rank": 10**9}, "--max-lora-rank"),
+        ({"engine": "sglang", "cpu_offload_gb": 2.0}, "sglang has no --cpu-offload-gb"),
+        ({"swap_space": float("nan")}, "--swap-space is nan"),
+    ],
+)
+def test_what_cannot_be_is_named(flags: dict[str, object], says: str) -> None:
+    with pytest.raises(OomlessError) as error:
+        oomless.infer("deepseek-v2-lite", "h100", **flags)
+    assert says in str(error.value)
