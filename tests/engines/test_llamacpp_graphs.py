@@ -106,7 +106,7 @@ def chains(draw: st.DrawFn) -> tuple[Graph, list[Node]]:
         if draw(st.booleans()):
             nodes.append(graph.op(draw(st.integers(1, 4096)), *operands, in_place=draw(st.booleans())))
         else:
-            nodes.append(graph.view(operands[0], same_layout=draw(st.booleans())))
+            nodes.append(graph.view(operands[0]))
     for node in nodes:
         graph.expand(node)
     return graph, nodes

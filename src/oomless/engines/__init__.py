@@ -42,6 +42,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "speculative": (*VLLM, "sglang"),
     "num_redundant_experts": (*VLLM, "sglang"),
     "enable_prefix_caching": VLLM,
+    "no_async_scheduling": VLLM,
     **dict.fromkeys(("cpu_offload_gb", "swap_space", "kv_offloading_size"), ("vllm",)),
     **dict.fromkeys(("enable_lora", "max_loras", "max_lora_rank", "fully_sharded_loras"), ("vllm",)),
     "enforce_eager": (*VLLM, "sglang", "trtllm"),
@@ -141,13 +142,14 @@ def check_card(name: str, vendor: str) -> None:
     if vendor and only and vendor not in only:
         raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"it is for {' and '.join(only)}")
     if vendor in never:
-        raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"use --engine {never[vendor]}")
+        where = "is not known on a plain CPU" if vendor == "generic" else f"does not run on cards of {vendor}"
+        raise UnsupportedError(f"{name} {where}", f"use --engine {never[vendor]}")
 
 
 ONLY_ON = {"vllm-ascend": ("Huawei",), "vllm-hpu": ("Intel",), "trtllm": ("NVIDIA",)}
 NEVER_ON = {
-    "vllm": {"Apple": "llamacpp", "Raspberry Pi": "llamacpp", "Huawei": "vllm-ascend", "Intel": "vllm-hpu"},
-    "sglang": {"Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
+    "vllm": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp", "Huawei": "vllm-ascend", "Intel": "vllm-hpu"},
+    "sglang": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
 }
 """Engine -> makers of cards, and the engine that does run there."""
 FLAG_NAMES = {"dcp": "--decode-context-parallel-size", "speculative": "--speculative-config"}

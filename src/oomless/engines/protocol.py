@@ -56,5 +56,5 @@ class Engine(Protocol):
     def longest_sequence(self, layout: CacheLayout, pool: int, asked: Serving) -> int:
         """The longest single sequence that a pool holds."""
 
-    def host_bytes(self, model: Model, asked: Serving) -> int:
+    def host_bytes(self, model: Model, asked: Serving, hardware: Hardware) -> int:
         """Memory of the host that the engine holds beside the cards."""

@@ -282,6 +282,6 @@ def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
     return min(int(max(left, 0) / max(layout.token_bytes, 1)), asked.max_model_len or 1)
 
 
-def host_bytes(model: Model, asked: Serving) -> int:
+def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """Nothing stays on the host: safetensors are read by mapping."""
     return 0

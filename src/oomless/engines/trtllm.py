@@ -256,6 +256,6 @@ def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
     return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)
 
 
-def host_bytes(model: Model, asked: Serving) -> int:
+def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """Nothing stays on the host."""
     return 0

@@ -218,7 +218,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         dtype=cache.dtype,
         formula=cache.formula,
     )
-    host = rules.host_bytes(model, request)
+    host = rules.host_bytes(model, request, hardware)
     return Estimate(
         model,
         request,

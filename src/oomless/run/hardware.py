@@ -154,6 +154,8 @@ def parse_gpu(text: str) -> Hardware:
     if "+" in text:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, _, count = text.strip().lower().partition(":")
+    if name == "cpu":
+        return Hardware(plain_cpu(count), 1, 1)
     if name == "local" and not count:
         from .local import local_hardware  # asks the driver, so only when told to
 
@@ -208,6 +210,17 @@ def find_card(name: str) -> tuple[Card, str]:
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name!r}", hint)
     return card(target), reading
+
+
+def plain_cpu(size: str) -> Card:
+    """A machine without accelerator, and the memory that the model may have of it: cpu:64GiB.
+
+    >>> plain_cpu("64GiB").memory_bytes
+    68719476736
+    """
+    if not size:
+        raise UsageError("--gpu cpu says no memory", "write how much a model may have: --gpu cpu:64GiB")
+    return Card(f"CPU with {format_exact(parse_bytes(size))}", "generic", "", parse_bytes(size), "given", 1, 0, "", "A")
 
 
 MIG = "-mig-"

@@ -44,6 +44,8 @@ class Serving(NamedTuple):
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
     """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing."""
+    no_async_scheduling: bool = False
+    """vLLM: no batch is prepared while another runs, which windows need less room for."""
     cpu_offload_gb: float = 0.0
     """vLLM: GiB of each rank's layers that stay on the host."""
     swap_space: float | None = None

@@ -15,7 +15,7 @@ WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16"
 """File types that say what each tensor is, but for those of _R4 and _R8."""
-HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="CPU"))
+HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
 
 
 def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
@@ -32,8 +32,8 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
     if not row["context_len"].isdigit():
         raise Incomplete("context_len is not given")
-    if row["engine_version"].startswith("PR "):
-        raise Incomplete(f"{row['engine_version']!r} is a branch, no build")
+    if row["engine_version"].startswith("PR ") or "branch" in row["engine"]:
+        raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
     hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
@@ -106,6 +106,8 @@ def _build(row: dict[str, str], flags: dict[str, str]) -> str | None:
         return flags["build"]
     if found := re.match(r"20\d\d-\d\d", row["engine_version"]):
         return found[0]
+    if found := re.match(r"(20\d\d) build", row["engine_version"]):
+        return f"{found[1]}-12"  # a year is all that is known: its end, whose rules have held since
     if "(discussions)" in row["source"]:
         return None
     found = re.match(r"20\d\d-\d\d(-\d\d)?", row["date"])

@@ -9,7 +9,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage
-from .defaults import expands, flash, is_ik, num_cells, output_first, since, stages
+from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
 from .graphs import Batch, buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
@@ -19,6 +19,8 @@ PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by hand."""
 FEW_OUTPUTS_SINCE = "2026-06"
 """llama-server reserves logits for its slots alone (#23861), not for every token of a micro-batch."""
+
+ROW_INDICES_SINCE, EMBEDDED_INPUT_SINCE = "2025-07", "2026-01-17"
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -52,12 +54,10 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
         early=ik and not since(asked, "2025-03-18"),
         transposed_values=not asked.flash_attn,
         num_copies=copies,
+        row_indices=asked.engine == "llamacpp" and not ik and since(asked, ROW_INDICES_SINCE),
+        embedded_input=asked.engine == "llamacpp" and not ik and host and since(asked, EMBEDDED_INPUT_SINCE),
         has_output=stage.last and offload(len(model.layers), asked, output_first(asked)).output,
     )
-
-
-HOSTS = ("CPU", "Raspberry Pi")
-"""Makers of "cards" that are the host itself."""
 
 
 MIN_OFFLOADED_BATCH = 32
@@ -134,6 +134,8 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
     kind: Kind = "fitted" if spread.num_runs and not copied else "assumed"
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
+    if hardware.card.vendor in HOSTS:
+        return Budget((compute,), ())
     row = facts.constant("llamacpp", "context", (0,))
     low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
     context = Line("runtime", "CUDA context", middle, low, high, "assumed", f"{row.value:g} GiB", row.source)

@@ -18,6 +18,8 @@ CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
 """llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in November 2025)."""
+HOSTS = ("generic", "Raspberry Pi")
+"""Makers of "cards" that are the host itself."""
 LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
 """Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and values are cached."""
 

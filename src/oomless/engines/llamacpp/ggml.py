@@ -23,7 +23,6 @@ class Node:
         "num_views",
         "offset",
         "operands",
-        "same_layout",
         "size",
     )
 
@@ -32,7 +31,6 @@ class Node:
         self.operands = operands
         self.base = base
         self.in_place = in_place
-        self.same_layout = False
         self.external = False
         self.is_input = self.lasts = False
         self.num_readers = self.num_views = 0
@@ -59,11 +57,9 @@ class Graph:
         node.is_input, node.lasts = first, lasts
         return node
 
-    def view(self, node: Node, same_layout: bool = False) -> Node:
-        """Another shape over the same memory; same_layout: a reshape, which an operation may overwrite."""
-        found = Node(0, (node,), base=node.base or node)
-        found.same_layout = same_layout
-        return found
+    def view(self, node: Node) -> Node:
+        """Another shape over the same memory, which no operation may take over."""
+        return Node(0, (node,), base=node.base or node)
 
     def store(self, *operands: Node) -> None:
         """A write into the cache."""
@@ -116,13 +112,8 @@ def _reusable(node: Node) -> Node | None:
     for operand in node.operands:
         if operand.external or operand.num_readers != 1 or operand.num_views:
             continue
-        if operand.base is None:
-            if operand.size == node.size and operand.offset is not None:
-                return operand
-        elif operand.same_layout and not operand.base.external:
-            base = operand.base
-            if base.num_views == 1 and not base.num_readers and base.size == node.size and base.offset is not None:
-                return base
+        if operand.base is None and operand.size == node.size and operand.offset is not None:
+            return operand  # memory behind a view is not its own to give away
     return None
 
 

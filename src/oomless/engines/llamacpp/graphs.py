@@ -14,7 +14,7 @@ from ...model.model import Layer
 from ...units import MIB
 from .ggml import Graph, Node
 
-F32, F16, I32 = 4, 2, 4
+F32, F16, I32, I64 = 4, 2, 4, 8
 
 
 class Batch(NamedTuple):
@@ -41,8 +41,11 @@ class Batch(NamedTuple):
     """llama.cpp with -fa off from the start: values are cached transposed, else each layer transposes a copy of them."""
     num_copies: int = 1
     """Copies of each input: 4 where llama.cpp runs micro-batches through several cards at once."""
-    has_input: bool = True
     has_output: bool = True
+    row_indices: bool = False
+    """llama.cpp since #14285 (2025-07): rows of the cache to write to are an input, one a token; of transposed values one a value."""
+    embedded_input: bool = False
+    """llama.cpp on a host since #18898 (2026-01): room for embeddings as input, beside those that it looks up."""
 
     @property
     def ik(self) -> bool:
@@ -62,8 +65,20 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
     """
     graph = Graph()
     tokens = batch.num_tokens
-    residual = _input(graph, batch, hidden * tokens * F32)
+    if batch.embedded_input:
+        words = graph.input(tokens * I32, first=True)
+        graph.expand(graph.input(hidden * tokens * F32, first=True, lasts=True))
+        residual = graph.expand(graph.op(hidden * tokens * F32, words))
+    else:
+        residual = _input(graph, batch, hidden * tokens * F32)
     positions = _input(graph, batch, tokens * I32)
+    if batch.row_indices:
+        graph.expand(positions)
+        first = _heads_of(layers[0].attention)
+        graph.expand(graph.input(tokens * I64, first=True, lasts=True))
+        if first is not None:  # an MLA latent has no values of its own
+            each = first.num_kv_heads * first.head_dim if batch.transposed_values else 1
+            graph.expand(graph.input(tokens * I64 * each, first=True, lasts=True))
     mask = _input(graph, batch, batch.num_cells * tokens * (F16 if batch.flash and not batch.ik else F32))
     if not batch.host:  # copies of a split are made when it begins
         for node in (residual, positions, mask):
@@ -88,6 +103,12 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
         residual = logits
     graph.expand(residual)
     return graph.buffer_bytes()
+
+
+def _heads_of(attention: Attention) -> GQA | None:
+    """The heads of plain attention, in a window or not."""
+    inner = attention.inner if isinstance(attention, Sliding) else attention
+    return inner if isinstance(inner, GQA) else None
 
 
 def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]:
@@ -187,7 +208,7 @@ def _grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions
         node = graph.op(heads * dim * tokens * F32, normed)
         if attention.qkv_bias:
             node = graph.op(node.size, node, in_place=True)
-        node = graph.view(node, same_layout=True)
+        node = graph.view(node)
         if rotated and attention.qk_norm:
             node = graph.op(heads * dim * tokens * F32, node)
         return graph.op(heads * dim * tokens * F32, node, positions, in_place=True) if rotated else node
@@ -224,7 +245,7 @@ def _latent(graph: Graph, batch: Batch, mla: MLA, normed: Node, positions: Node,
     query_dim = mla.qk_nope_head_dim + rope
     source = normed
     if mla.q_lora_rank:
-        source = graph.op(mla.q_lora_rank * tokens * F32, graph.op(mla.q_lora_rank * tokens * F32, normed))
+        source = graph.op(mla.q_lora_rank * tokens * F32, graph.op(mla.q_lora_rank * tokens * F32, normed), in_place=not batch.ik)
     query = graph.op(query_dim * heads * tokens * F32, source)
     plain, turned = graph.view(query), graph.op(rope * heads * tokens * F32, graph.view(query), positions)
     both = graph.op(mla.latent_dim * tokens * F32, normed)
@@ -253,7 +274,7 @@ def _latent(graph: Graph, batch: Batch, mla: MLA, normed: Node, positions: Node,
         joined = graph.op(mla.latent_dim * heads * tokens * F32, graph.view(turned), absorbed)
         return _absorbed(graph, batch, mla, joined, mask)
     joined = graph.op(mla.latent_dim * heads * tokens * F32, graph.view(absorbed), turned)
-    reshaped = graph.view(latent, same_layout=True)
+    reshaped = graph.view(latent)
     key = graph.op(both.size, reshaped, key_rope)
     for node in (joined, reshaped, key):
         graph.expand(node)

@@ -5,7 +5,7 @@ from ...model.model import Model, Tensor
 from ...run.hardware import Hardware
 from ...run.serving import Serving
 from .. import Placed, Stage
-from .defaults import expands, output_first, published_as, stages
+from .defaults import HOSTS, expands, output_first, published_as, stages
 from .placement import HOST, Held, held, rows_of_card, split_points
 
 
@@ -21,6 +21,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest of its layers."""
     file = stored(model, asked)
     dealt = stages(model, asked)
+    if hardware.card.vendor in HOSTS:  # no card at all: one memory holds every tensor
+        return [_placed(Held(group, group.layers)) for group in file.tensors]
     if asked.split_mode != "row" or len(dealt) == 1:
         return [_placed(each) for each in held(file, asked, dealt, stage.position, output_first(asked))]
     points = split_points(asked)
@@ -46,7 +48,9 @@ def _placed(each: Held) -> Placed:
     return Placed(part, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
-def host_bytes(model: Model, asked: Serving) -> int:
+def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """Tensors that no card holds: the embedding, layers before the offloaded ones, what was told to stay."""
+    if hardware.card.vendor in HOSTS:
+        return 0
     dealt = stages(model, asked)
     return sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))

@@ -58,7 +58,7 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     return left
 
 
-def host_bytes(model: Model, asked: Serving) -> int:
+def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """Engram tables, where they are kept on the host."""
     return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
 

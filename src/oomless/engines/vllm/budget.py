@@ -45,7 +45,7 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     return allowed - charged
 
 
-def host_bytes(model: Model, asked: Serving) -> int:
+def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap space, a tier of blocks."""
     tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
     ranks = (asked.layout or Layout()).num_ranks

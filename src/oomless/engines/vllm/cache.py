@@ -194,9 +194,10 @@ def check_context_parallel(model: Model, asked: Serving) -> None:
 
 
 def in_flight(asked: Serving, now: Release) -> int:
-    """Tokens that the scheduler may have under way for one sequence; 0.33 prepares the next steps meanwhile."""
+    """Tokens that the scheduler may have under way for one sequence; 0.26 counts a batch for every stage, and the next that it prepares."""
     tokens = asked.max_num_batched_tokens or 0
-    return tokens * ((asked.layout or Layout()).pp + 1) if now.since(0, 33) else tokens
+    batches = (asked.layout or Layout()).pp + (0 if asked.no_async_scheduling else 1)
+    return tokens * batches if now.since(0, 26) else tokens
 
 
 def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
@@ -209,10 +210,10 @@ def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]
 def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
     """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
 
-    Up to 0.25 groups count by their bytes, relative to the first one (they differ for V4 alone); later each block counts as one.
+    Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each block counts as one.
     """
     blocks = blocks_of_one(layout, length, asked)
-    if release(asked.engine_version or LATEST).since(0, 33):
+    if release(asked.engine_version or LATEST).since(0, 27):
         return sum(blocks)
     weighted = sum(num * group.page_bytes for num, group in zip(blocks, layout.groups, strict=True))
     return -(-weighted // layout.groups[0].page_bytes)
@@ -226,7 +227,7 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
     now = release(asked.engine_version or LATEST)
     load = blocks_to_admit(layout, asked.context or 1, asked) * (asked.concurrency or 1) * layout.block_bytes
     longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
-    if now.since(0, 33):
+    if now.since(0, 29):
         longest += layout.need_block_bytes
     return max(load, longest)
 
@@ -256,7 +257,7 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
 def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token fits."""
     low, high = 0, asked.max_model_len or 1
-    if release(asked.engine_version or LATEST).since(0, 33):
+    if release(asked.engine_version or LATEST).since(0, 29):
         pool_bytes -= layout.need_block_bytes  # the null block
     while low < high:
         middle = (low + high + 1) // 2
