@@ -35,7 +35,20 @@ BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "
 BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
 BLOCK |= {f"linear_attn.in_proj_{ours}": theirs for ours, theirs in (("qkv", "attn_qkv"), ("z", "attn_gate"), ("b", "ssm_beta"))}
 BLOCK |= {"linear_attn.in_proj_a": "ssm_alpha", "linear_attn.conv1d": "ssm_conv1d", "linear_attn.out_proj": "ssm_out"}
+BLOCK |= {f"attn.{ours}": theirs for ours, theirs in (("wq_a", "attn_q_a"), ("wq_b", "attn_q_b"), ("wkv", "attn_kv"))}
+BLOCK |= {
+    "attn.wo_a": "attn_output_a",
+    "attn.wo_b": "attn_output_b",
+    "attn.q_norm": "attn_q_a_norm",
+    "attn.kv_norm": "attn_kv_a_norm",
+}
+BLOCK |= {"attn.indexer.wq_b": "indexer.attn_q_b", "attn.indexer.weights_proj": "indexer.proj"}
 WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
+WHOLE_NAMES |= {"attn.attn_sink": "attn_sinks.weight", "mlp.gate.tid2eid": "ffn_gate_tid2eid.weight"}
+for _ours, _theirs in (("attn.compressor", "attn_compressor"), ("attn.indexer.compressor", "indexer_compressor")):
+    BLOCK |= {f"{_ours}.wkv": f"{_theirs}_kv", f"{_ours}.wgate": f"{_theirs}_gate", f"{_ours}.norm": f"{_theirs}_norm"}
+    WHOLE_NAMES[f"{_ours}.ape"] = f"{_theirs}_ape.weight"
+WHOLE_NAMES |= {f"hc_{at}_{part}": f"hc_{at}_{part}.weight" for at in ("attn", "ffn") for part in ("fn", "base", "scale")}
 KEEPS_MTP = frozenset(["glm4_moe"])
 """Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
 METADATA_BYTES_PER_TOKEN = 40
@@ -94,11 +107,12 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
 
 def gguf_name(group: Tensor, layer: int) -> str:
     """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is refused."""
-    stem, _, suffix = group.name.removeprefix("model.layers.{}.").rpartition(".")
+    short = group.name.removeprefix("model.layers.{}.")
+    stem, _, suffix = short.rpartition(".")
     if layer < 0:
-        return f"{ENDS.get(stem, stem)}.{suffix}"
-    if f"{stem}.{suffix}" in WHOLE_NAMES:
-        return f"blk.{layer}.{WHOLE_NAMES[f'{stem}.{suffix}']}"
+        return f"{ENDS.get(stem, stem)}.{suffix}" if not suffix.startswith("hc_head") else f"output_{suffix}.weight"
+    if short in WHOLE_NAMES:
+        return f"blk.{layer}.{WHOLE_NAMES[short]}"
     if stem not in BLOCK and len(group.shape) > 1:
         raise UnsupportedError(f"{group.name} has no known place in a GGUF file", "this family is not written as GGUF here yet")
     return f"blk.{layer}.{BLOCK.get(stem, stem)}.{suffix}"

@@ -4,6 +4,7 @@ import re
 
 from ..engines import Stage, llamacpp
 from ..errors import UnsupportedError
+from ..model.attention import V4
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, synthetic
@@ -36,6 +37,11 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
+    if quantity == "kv_bytes_per_gpu" and isinstance(model.layers[0].attention, V4):
+        if "SWA cells" in row["other_flags"]:
+            raise Incomplete("the row counts one part of the cache")
+        if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):
+            raise Incomplete("the number of slots is not given, and V4 keeps rows for each")
     hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
     devices = re.search(r"devices=(\d+)", row["other_flags"])
     num_devices = int(devices[1]) if devices else 1

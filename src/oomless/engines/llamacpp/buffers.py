@@ -2,7 +2,7 @@
 
 from ... import facts
 from ...ledger import Kind, Line, exact
-from ...model.attention import Linear
+from ...model.attention import V4, Linear
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model
 from ...run.hardware import Hardware
@@ -10,7 +10,7 @@ from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage
 from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
-from .graphs import Batch, buffer_bytes
+from .graphs import F32, Batch, buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
@@ -89,6 +89,25 @@ def copied_matrix(model: Model, asked: Serving) -> int:
     return largest.format.num_bytes(largest.shape) * (ffn.num_experts if len(largest.shape) == 2 else 1)
 
 
+def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
+    """A bound of V4's graph, which is not replayed: queries four times over, streams, masks, and the indexer's scores.
+
+    The scores of every head against every fourth token were there twice until the indexer became one operation; then a row a token.
+    """
+    widest = max((layer.attention for layer in model.layers if isinstance(layer.attention, V4)), key=lambda each: each.ratio)
+    queries = 4 * widest.num_heads * widest.head_dim
+    indexed = [layer.attention for layer in model.layers if isinstance(layer.attention, V4) and layer.attention.has_indexer]
+    rows = batch.num_cells // indexed[0].ratio if indexed else 0
+    heads = indexed[0].index_heads if indexed and not since(asked, FUSED_INDEXER_SINCE) else 1
+    streams = model.streams * model.hidden_size
+    logits = model.vocab_size * batch.num_outputs * F32 if batch.has_output else 0
+    return batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows) + logits + batch.copied_matrix
+
+
+FUSED_INDEXER_SINCE = "2026-08"
+"""Assumed: a log of July has the scores of all heads, logs of August have not."""
+
+
 def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it for a whole micro-batch."""
     left = offload(len(model.layers), asked, output_first(asked))
@@ -122,11 +141,14 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     layers = tuple(model.layers[number] for number in numbers)
     on_host = with_host_experts(model, asked)
     host_experts = frozenset(index for index, number in enumerate(numbers) if number in on_host)
-    value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts) if layers else 0
+    if isinstance(model.layers[0].attention, V4):
+        value = v4_buffer_bytes(model, asked, batch)
+    else:
+        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts) if layers else 0
     copied = copied_for_layers_left(model, asked, hardware, stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
-    kinds = {layer.attention.kind for layer in model.layers} & {"mla", "linear", "dsa"}
+    kinds = {layer.attention.kind for layer in model.layers} & {"mla", "linear", "dsa", "v4"}
     spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
     compute = exact("activations", WHAT_COMPUTE, value, formula, "engines/llamacpp/graphs.py")
     low, high = int(value * spread.low), int(value * spread.high)

@@ -55,7 +55,10 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
             )
         case Linear():
             return 0
-        case V4() | V41():
+        case V4():
+            keys = size(asked.cache_type_k, attention.head_dim) + index_row(attention, asked)
+            return keys if attention.ratio else 0  # of one compressed row; the window has cells of its own
+        case V41():
             raise UnsupportedError(f"the cache of {attention.kind} attention in llama.cpp is not known yet", "use --engine vllm")
 
 
@@ -64,6 +67,61 @@ def _stores_values(model: Model, asked: Serving) -> bool:
     if is_ik(asked):
         return asked.mla_attn == 1 and not flash(model, asked)
     return not since(asked, NO_VALUES_SINCE)
+
+
+def index_row(attention: V4, asked: Serving) -> int:
+    """Bytes of the indexer's key of a compressed row, in the type of keys."""
+    return TYPES[asked.cache_type_k.upper()].num_bytes((attention.index_head_dim,)) if attention.has_indexer else 0
+
+
+def v4_fixed_bytes(attention: V4, asked: Serving) -> int:
+    """What a V4 layer holds of a slot whatever the length: its window, and states of its compressors in F32 (values and scores).
+
+    src/llama-kv-cache-dsv4.cpp: 8 rows of both halves for ratio 4, 128 rows for ratio 128.
+
+    >>> from ...model.load import load
+    >>> flash, asked = load("deepseek-v4-flash"), Serving(context=65536, ubatch_size=4096, max_num_seqs=1)
+    >>> sum(v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers) / 2**20   # a log says 182.75 MiB
+    182.75
+    """
+    window = TYPES[asked.cache_type_k.upper()].num_bytes((attention.head_dim,)) * window_cells(attention.window, _one_slot(asked))
+    if not attention.ratio:
+        return window
+    if attention.has_indexer:
+        return window + 2 * F32 * 2 * attention.ratio * 2 * (attention.head_dim + attention.index_head_dim)
+    return window + 2 * F32 * attention.ratio * attention.head_dim
+
+
+def _one_slot(asked: Serving) -> Serving:
+    """The question of one slot: V4 keeps slots apart, and each has cells for all of a shared context."""
+    apart = 1 if asked.kv_unified else asked.max_num_seqs or 1
+    return asked._replace(max_num_seqs=1, concurrency=1, context=num_cells(asked) // apart)
+
+
+def v4_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    """The cache of V4: compressed rows of each ratio, in multiples of 256 of them, and what a slot holds beside; for every slot."""
+    slots = asked.max_num_seqs or 1
+    copies = slots if asked.kv_unified else 1  # cells of the asked context, which slots share in name alone
+    rows: dict[tuple[int, int], int] = {}
+    fixed = 0
+    for layer in model.layers[stage.start : stage.stop]:
+        attention = layer.attention
+        assert isinstance(attention, V4)
+        fixed += v4_fixed_bytes(attention, asked) * slots
+        if attention.ratio:
+            key = (attention.ratio, row_bytes(attention, model, asked))
+            rows[key] = rows.get(key, 0) + 1
+    groups = tuple(
+        CacheGroup(f"ratio {ratio}", num, CELLS * ratio, size * num * CELLS * copies) for (ratio, size), num in sorted(rows.items())
+    )
+    token = sum(size * num * copies / ratio for (ratio, size), num in rows.items())
+    formula = " + ".join(f"{num} layers x {size} B / {ratio}" for (ratio, size), num in sorted(rows.items())) or "windows alone"
+    formula += f"; windows and states {fixed:,} B of {slots} slots" + (", each with rows for all cells" if copies > 1 else "")
+    block = int(token * CELLS * LARGEST_RATIO) or 1
+    return CacheLayout(groups, block, token, fixed // slots, block, formula, asked.cache_type_k, fixed)
+
+
+LARGEST_RATIO = 128
 
 
 def state_bytes(attention: Linear) -> int:
@@ -98,6 +156,8 @@ def window_cells(window: int, asked: Serving) -> int:
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
+    if isinstance(model.layers[0].attention, V4):
+        return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []
     has_windows = not is_ik(asked) and since(asked, WINDOWS_SINCE)
@@ -123,24 +183,30 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
 
 def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
     """The cache is allocated for the whole context of all slots."""
-    return num_cells(asked) // CELLS * layout.groups[0].page_bytes + layout.set_aside_bytes
+    grows = sum(-(-num_cells(asked) // group.block_size) * group.page_bytes for group in layout.groups)
+    return grows + layout.set_aside_bytes
 
 
 def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) -> int:
     """The largest context whose cache fits beside the buffers of the asked one; what llama.cpp prints is the context asked for."""
-    fits = [_blocks(layout, pool) * CELLS for layout, pool in zip(layouts_, pools, strict=True) if layout.token_bytes]
+    fits = [_cells(layout, pool) for layout, pool in zip(layouts_, pools, strict=True) if layout.token_bytes]
     return min(fits, default=0)
 
 
-def _blocks(layout: CacheLayout, pool: int) -> int:
-    return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes
+def _cells(layout: CacheLayout, pool: int) -> int:
+    """Cells of the longest context whose rows fit a pool beside what is set aside."""
+    room = max(pool - layout.set_aside_bytes, 0)
+    blocks = int(room // (layout.token_bytes * CELLS))
+    while blocks and sum(-(-blocks * CELLS // group.block_size) * group.page_bytes for group in layout.groups) > room:
+        blocks -= 1  # rows of a ratio come in whole blocks: 128 steps at most
+    return blocks * CELLS
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
     """Slots of a length that fit beside the windows and states of the asked number."""
-    return _blocks(layout, pool) / -(-length // CELLS)
+    return _cells(layout, pool) / (-(-length // CELLS) * CELLS)
 
 
 def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
     """The longest single sequence beside the buffers of the asked context."""
-    return min(_blocks(layout, pool) * CELLS, asked.max_model_len or 0)
+    return min(_cells(layout, pool), asked.max_model_len or 0)

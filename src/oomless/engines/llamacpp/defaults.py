@@ -20,6 +20,8 @@ AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
 """llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in November 2025)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
+V4_SINCE = "2026-06"
+"""#24162."""
 LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
 """Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and values are cached."""
 
@@ -57,8 +59,12 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     for kind in (asked.cache_type_k, asked.cache_type_v):
         if kind.upper() not in TYPES:
             raise UsageError(f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl")
-    if isinstance(model.layers[0].attention, V4 | V41):
-        raise UnsupportedError(f"the cache of {model.family} in llama.cpp is not known yet", "use --engine vllm")
+    if isinstance(model.layers[0].attention, V41):
+        raise UnsupportedError(f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang")
+    if isinstance(model.layers[0].attention, V4) and (is_ik(asked) or version < V4_SINCE):
+        raise UnsupportedError(
+            f"{asked.engine} of {version} is not known to serve {model.name}", f"use llamacpp of {V4_SINCE} or later"
+        )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
@@ -142,11 +148,11 @@ def published_as(model: Model) -> str:
     """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4 stays as it is.
 
     >>> from ...model.load import load
-    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v3", "deepseek-coder-1.3b")]
-    ['MXFP4', 'BF16', 'BF16']
+    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
+    ['MXFP4', 'MXFP4', 'BF16']
     """
-    if model.quantization == "mxfp4":
-        return "MXFP4"
+    if any(tensor.role == "expert" and tensor.format.bits == 4 for tensor in model.tensors):
+        return "MXFP4"  # experts in FP4 with a scale for 32 are repacked as they are
     return "F16" if model.dtype.name == "float16" else "BF16"
 
 
