@@ -127,7 +127,7 @@ def test_a_tied_model_has_one_embedding_in_the_heads_type() -> None:
 
 def test_families_without_a_place_in_gguf_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="no known place in a GGUF file"):
-        file_bytes(load("deepseek-v4-flash"), "Q4_K_M")
+        file_bytes(load("deepseek-v4.1-flash"), "Q4_K_M")
 
 
 @pytest.mark.parametrize(
