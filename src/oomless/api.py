@@ -34,6 +34,8 @@ def serving_request(**flags: Any) -> Serving:
     rest = {name: value for name, value in given.items() if name not in LAYOUT_FLAGS}
     if "speculative_config" in rest:
         rest["speculative"] = speculates(rest.pop("speculative_config"))
+    if "limit_mm_per_prompt" in rest:
+        rest["images_per_prompt"] = images_of(rest.pop("limit_mm_per_prompt"))
     if isinstance(rest.get("flash_attn"), str):
         rest["flash_attn"] = rest["flash_attn"] == "on"
     if unknown := set(rest) - set(Serving._fields):
@@ -59,6 +61,22 @@ def speculates(text: str) -> bool:
     if str(method) not in OWN_DRAFTS:
         raise UsageError(f"speculative method {method!r} is not known", f"known are the model's own drafts: {', '.join(OWN_DRAFTS)}")
     return True
+
+
+def images_of(text: str) -> int:
+    """Images a prompt of vLLM's --limit-mm-per-prompt: image=4,video=0 as in early releases, or JSON.
+
+    >>> images_of("image=4,video=0"), images_of('{"image": 2}'), images_of('{"image": {"count": 3, "width": 512}}')
+    (4, 2, 3)
+    """
+    import json
+
+    try:
+        found = json.loads(text) if text.lstrip().startswith("{") else dict(part.split("=") for part in text.split(","))
+        image = found["image"]
+        return int(image["count"] if isinstance(image, dict) else image)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"--limit-mm-per-prompt {text!r} names no number of images", 'write image=4, or {"image": 4}') from None
 
 
 OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")

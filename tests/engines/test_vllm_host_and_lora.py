@@ -64,6 +64,19 @@ def test_slots_grow_with_adapters_and_ranks() -> None:
     assert weights(cut, "LoRA slots") < one
 
 
+def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
+    def activations(**flags: object) -> int:
+        found = oomless.infer("gemma-3-27b", "h200", max_model_len=8192, **flags)
+        return sum(line.bytes for line in found.ledger.lines if line.category == "activations")
+
+    none, one, two, many = (
+        activations(max_num_seqs=1, limit_mm_per_prompt=text) for text in ("image=0", "image=1", '{"image": 2}', "image=999")
+    )
+    assert none < one < two < many
+    assert two - one == one - none
+    assert activations() == activations(limit_mm_per_prompt="image=999")
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -72,6 +85,9 @@ def test_slots_grow_with_adapters_and_ranks() -> None:
         ({"max_lora_rank": 10**9}, "--max-lora-rank"),
         ({"engine": "sglang", "cpu_offload_gb": 2.0}, "sglang has no --cpu-offload-gb"),
         ({"swap_space": float("nan")}, "--swap-space is nan"),
+        ({"limit_mm_per_prompt": "4"}, "names no number of images"),
+        ({"limit_mm_per_prompt": "[" * 10**5}, "names no number of images"),
+        ({"limit_mm_per_prompt": "image=-1"}, "is -1"),
     ],
 )
 def test_what_cannot_be_is_named(flags: dict[str, object], says: str) -> None:

@@ -77,6 +77,7 @@ INFER = (
     Flag(("--block-size", "--page-size", "--tokens-per-block"), "block_size", "whole", "Tokens of a cache block [by attention]."),
     Flag(("--enforce-eager", "--disable-cuda-graph"), "enforce_eager", "switch", "No CUDA graphs."),
     Flag(("--enable-prefix-caching",), "enable_prefix_caching", "switch", "vLLM: takes memory with V0 and MLA alone."),
+    Flag(("--limit-mm-per-prompt",), "limit_mm_per_prompt", "text", "vLLM: images of a prompt: image=4, or vLLM's JSON."),
     Flag(("--no-async-scheduling",), "no_async_scheduling", "switch", "vLLM: prepare no batch while another runs."),
     Flag(("--cpu-offload-gb",), "cpu_offload_gb", "share", "vLLM: GiB of each rank's layers that stay on the host."),
     Flag(("--swap-space",), "swap_space", "share", "vLLM's V0: GiB of host memory a rank for blocks [4]."),

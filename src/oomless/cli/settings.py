@@ -140,7 +140,7 @@ def with_settings(options: dict[str, Any], settings: tuple[Setting, ...]) -> tup
     return {**{each.field: each.value for each in used}, **options}, notes
 
 
-DEPENDS = {"speculative_config": "speculative", "decode_context_parallel_size": "dcp"}
+DEPENDS = {"speculative_config": "speculative", "limit_mm_per_prompt": "images_per_prompt", "decode_context_parallel_size": "dcp"}
 """Flags whose field has another name in the question."""
 QUIET = ("json", "explain", "strict", "offline")
 

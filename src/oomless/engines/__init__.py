@@ -43,6 +43,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "num_redundant_experts": (*VLLM, "sglang"),
     "enable_prefix_caching": VLLM,
     "no_async_scheduling": VLLM,
+    "images_per_prompt": VLLM,
     **dict.fromkeys(("cpu_offload_gb", "swap_space", "kv_offloading_size"), ("vllm",)),
     **dict.fromkeys(("enable_lora", "max_loras", "max_lora_rank", "fully_sharded_loras"), ("vllm",)),
     "enforce_eager": (*VLLM, "sglang", "trtllm"),
@@ -152,7 +153,11 @@ NEVER_ON = {
     "sglang": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
 }
 """Engine -> makers of cards, and the engine that does run there."""
-FLAG_NAMES = {"dcp": "--decode-context-parallel-size", "speculative": "--speculative-config"}
+FLAG_NAMES = {
+    "images_per_prompt": "--limit-mm-per-prompt",
+    "dcp": "--decode-context-parallel-size",
+    "speculative": "--speculative-config",
+}
 
 
 def parse_version(text: str) -> Version:

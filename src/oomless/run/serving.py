@@ -44,6 +44,8 @@ class Serving(NamedTuple):
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
     """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing."""
+    images_per_prompt: int | None = None
+    """vLLM: images that a prompt may have; 0: none, so that no room is made for them."""
     no_async_scheduling: bool = False
     """vLLM: no batch is prepared while another runs, which windows need less room for."""
     cpu_offload_gb: float = 0.0
@@ -142,7 +144,7 @@ class Serving(NamedTuple):
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
-        for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe"):
+        for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe", "images_per_prompt"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be 0 or more")

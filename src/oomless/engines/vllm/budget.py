@@ -268,9 +268,20 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
     vision = model.vision
     if vision is None or now.v0 or not stage.first:
         return 0
-    items = max((asked.max_num_batched_tokens or 0) // vision.item_tokens, 1)
+    limit = asked.images_per_prompt
+    if limit == 0:
+        return 0
+    of_prompt = max(
+        min(MANY_IMAGES if limit is None else limit, (asked.max_model_len or vision.item_tokens) // vision.item_tokens), 1
+    )
+    of_batch = (asked.max_num_batched_tokens or 0) // vision.item_tokens
+    items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
     values = 0 if now.since(0, 33) else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
+
+
+MANY_IMAGES = 999
+"""V1's --limit-mm-per-prompt where it is not given."""
 
 
 def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, width: int) -> int:
