@@ -122,3 +122,18 @@ def test_what_is_not_understood_is_named(flags: dict[str, str], says: str) -> No
 def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
     with pytest.raises(OomlessError):
         oomless.infer("deepseek-v2-lite", gpu)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("deepseek-r1-distill-qwen-14b", {"context": 4096}),
+        ("deepseek-r1", {"context": 8192, "engine": "ik-llamacpp", "override_tensor": "exps=CPU", "attn_max_batch": 512}),
+        ("deepseek-r1", {"context": 8192, "override_tensor": "exps=CPU"}),
+    ],
+)
+def test_the_longest_context_counts_the_buffer_that_it_needs(name: str, flags: dict[str, object]) -> None:
+    asked = {"engine": "llamacpp", "quantization": "q4_k_m", **flags}
+    longest = oomless.infer(name, "rtx-4080", **asked).kv_cache.longest_sequence
+    at, beyond = (oomless.infer(name, "rtx-4080", **{**asked, "context": length}).verdict for length in (longest, longest + 256))
+    assert (at, beyond != "fits") == ("fits", True)

@@ -78,6 +78,17 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         yield f"--{axis} {size}{stages}{cards}", asked._replace(layout=layout._replace(**{axis: size}), tensor_split=None), more
 
 
+def longest_context(estimate: Estimate) -> int:
+    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too (llama.cpp); 0 if none does."""
+    layout, asked = estimate.request.layout, estimate.asked
+
+    def fails(steps: int) -> bool:
+        longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
+        return estimate_serving(estimate.model, longer, estimate.cards or estimate.hardware).verdict != "fits"
+
+    return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)
+
+
 def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     """What llama.cpp can do instead: narrower types, and layers or their experts on the host."""
     request, asked = estimate.request, estimate.asked
