@@ -1,0 +1,167 @@
+"""A layer as a list of operations: what autograd keeps of it, and how much is alive at once, forward and backward.
+
+A network's layer is written once, in the order in which it runs. `walk` replays it as autograd does: outputs are made, tensors
+die after their last reader unless an operation keeps them for its backward; then, in reverse, gradients of what an operation
+read are made, and what it kept and the gradient that it consumed die. Peaks follow; nothing is fitted. Weights are not part of
+it, and neither are their gradients: those are the phases' (estimate/phases.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+
+class Op(NamedTuple):
+    """One operation of a layer. Tensors are names; their sizes stand in the graph. A view is no operation."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    saves: tuple[str, ...] = ()
+    """What autograd keeps for this operation's backward, of its reads and writes."""
+    forward_temp: int = 0
+    """Bytes that the forward makes and frees inside of itself."""
+    backward_temp: int = 0
+    module: str = ""
+    """The part of the layer that selective recomputation may name: norm, core_attn, mlp, ..."""
+    product: bool = False
+    """A matrix product or attention: what op-level recomputation keeps."""
+    in_place: bool = False
+    """The output takes the place of the first tensor read."""
+
+
+class Graph(NamedTuple):
+    """Operations in order, bytes of every tensor, and which tensors need no gradient."""
+
+    ops: tuple[Op, ...]
+    sizes: Mapping[str, int]
+    source: str
+    target: str
+    """What the layer is given, and what it passes on."""
+    constants: frozenset[str] = frozenset()
+    """Tensors without a gradient: ids, masks, statistics."""
+
+
+class Walk(NamedTuple):
+    """Bytes of a layer through a step, on top of what other layers hold."""
+
+    saved: Mapping[str, int]
+    """What stays from forward to backward, by name; the layer's input is among it if an operation keeps it."""
+    forward_peak: int
+    """Most bytes alive during the forward, the input and all that is kept included."""
+    backward_peak: int
+    """Most bytes alive during the backward: what was kept, the gradient handed in, and what is made on the way."""
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes kept from forward to backward."""
+        return sum(self.saved.values())
+
+
+def walk(graph: Graph, recomputed: frozenset[str] = frozenset()) -> Walk:
+    """Replay one layer. `recomputed` are modules whose insides are computed again in the backward.
+
+    >>> square = Graph((Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))), {"x": 8, "y": 8, "z": 8}, "x", "z")
+    >>> walk(square)
+    Walk(saved={'x': 8, 'y': 8}, forward_peak=24, backward_peak=32)
+    """
+    saved = kept(graph, recomputed)
+    peak_forward = _forward(graph, set(saved), graph.ops, {graph.source})
+    return Walk(saved, peak_forward, _backward(graph, saved, recomputed))
+
+
+def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
+    """What stays alive from forward to backward: what operations keep, and of recomputed modules what comes in from outside."""
+    made_inside = {name: op.module for op in graph.ops if op.module in recomputed for name in op.writes}
+    names: dict[str, None] = {}
+    for op in graph.ops:
+        if op.module in recomputed:
+            wanted: Iterable[str] = (name for name in op.reads if made_inside.get(name) != op.module)
+        else:
+            wanted = op.saves
+        names.update(dict.fromkeys(wanted))
+    return {name: graph.sizes[name] for name in names}
+
+
+def _last_readers(ops: Sequence[Op]) -> dict[str, int]:
+    return {name: index for index, op in enumerate(ops) for name in op.reads}
+
+
+def _forward(graph: Graph, stay: set[str], ops: Sequence[Op], alive: set[str]) -> int:
+    """Most bytes alive while `ops` run once; `stay` are never freed, nor is what the last operation makes."""
+    sizes, last = graph.sizes, _last_readers(ops)
+    alive = set(alive)
+    live = sum(sizes[name] for name in alive)
+    peak = live
+    for index, op in enumerate(ops):
+        fresh = [name for name in op.writes if name not in alive]
+        taken = op.reads[0] if op.in_place and op.reads and op.reads[0] in alive and op.reads[0] not in stay else ""
+        made = sum(sizes[name] for name in fresh) - (sizes[taken] if taken else 0)
+        peak = max(peak, live + max(made, 0) + op.forward_temp)
+        live += made
+        alive.update(fresh)
+        alive.discard(taken)
+        for name in {*op.reads, *op.writes}:
+            if name in alive and name not in stay and last.get(name, -1 if name != graph.target else len(ops)) <= index:
+                alive.discard(name)
+                live -= sizes[name]
+    return peak
+
+
+def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str]) -> int:
+    """Most bytes alive while gradients run back, starting with what is kept and the gradient of the layer's output."""
+    sizes, constants = graph.sizes, graph.constants
+    users: dict[str, int] = {}
+    for op in graph.ops:
+        for name in _needs(op, recomputed):
+            users[name] = users.get(name, 0) + 1
+    kept_now = dict(saved)
+    grads = {graph.target}
+    live = sum(kept_now.values()) + sizes[graph.target]
+    peak = live
+    again: str = ""
+    for index in range(len(graph.ops) - 1, -1, -1):
+        op = graph.ops[index]
+        if op.module in recomputed and op.module != again:
+            again = op.module
+            block = _block(graph.ops, index, again)
+            stay = {name for each in block for name in each.saves}
+            inputs = {name for each in block for name in each.reads} - {name for each in block for name in each.writes}
+            outer = sum(sizes[name] for name in inputs)
+            peak = max(peak, live - outer + _forward(graph, stay | inputs, block, inputs))
+            for name in stay - set(kept_now):
+                kept_now[name] = sizes[name]
+                live += sizes[name]
+        elif op.module != again:
+            again = ""
+        wanted = [name for name in dict.fromkeys(op.reads) if name not in constants]
+        made = 0
+        for name in wanted:
+            made += sizes[name]
+        spare = sizes[op.writes[0]] if op.in_place and op.writes and op.writes[0] in grads else 0
+        peak = max(peak, live + max(made - spare, 0) + op.backward_temp)
+        for name in op.writes:
+            if name in grads:
+                grads.discard(name)
+                live -= sizes[name]
+        for name in wanted:
+            if name not in grads:
+                grads.add(name)
+                live += sizes[name]
+        for name in set(_needs(op, recomputed)):
+            users[name] -= 1
+            if not users[name] and name in kept_now:
+                live -= kept_now.pop(name)
+    return peak
+
+
+def _needs(op: Op, recomputed: frozenset[str]) -> tuple[str, ...]:
+    """What an operation's backward reads, or what its recomputation starts from."""
+    return tuple(dict.fromkeys((*op.saves, *op.reads))) if op.module in recomputed else op.saves
+
+
+def _block(ops: Sequence[Op], last: int, module: str) -> list[Op]:
+    """The run of operations of one module that ends at `last`."""
+    first = last
+    while first and ops[first - 1].module == module:
+        first -= 1
+    return list(ops[first : last + 1])

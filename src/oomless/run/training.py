@@ -1,0 +1,247 @@
+"""Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves no None."""
+
+from typing import Literal, NamedTuple
+
+from .. import facts
+from ..errors import UnsupportedError, UsageError, did_you_mean
+
+Method = Literal["full", "lora", "qlora"]
+Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"]
+Recompute = Literal["none", "selective", "full"]
+Task = Literal["pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"]
+
+
+class Mesh(NamedTuple):
+    """How ranks divide a training step. Sizes, not indices; `dp` 0: what the cards leave."""
+
+    dp: int = 0
+    """Data-parallel ranks; the `cp` ranks of a sequence hold the same weights and share their states."""
+    tp: int = 1
+    pp: int = 1
+    cp: int = 1
+    ep: int = 1
+    """Ranks that divide the routed experts; they lie inside of dp x cp x tp."""
+    etp: int = 0
+    """Tensor-parallel size of the experts; 0: that of the rest (Megatron), 1 elsewhere."""
+    sequence_parallel: bool = False
+    """What tensor parallelism would repeat (norms, residuals) is cut along the sequence."""
+    virtual_stages: int = 1
+    """Chunks of layers on each pipeline rank (interleaved schedules)."""
+    schedule: str = "1f1b"
+    """gpipe, 1f1b, interleaved, zb1p, zbv, dualpipe, dualpipev."""
+    shard_size: int = 0
+    """HSDP, and Megatron's optimizer instances: ranks that share one copy of the states; 0: all data-parallel ranks."""
+
+    @property
+    def num_ranks(self) -> int:
+        return (self.dp or 1) * self.tp * self.pp * self.cp
+
+
+SCHEDULES = ("gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev")
+
+
+class Training(NamedTuple):
+    """A training question, under the flags' own names."""
+
+    framework: str = "transformers"
+    framework_version: str | None = None
+    task: Task = "pretrain"
+    method: Method = "full"
+    mesh: Mesh | None = None
+    precision: str | None = None
+    """A recipe of facts/recipes.csv: which types weights, gradients, master copies and moments have."""
+    optimizer: str | None = None
+    """An optimizer of facts/optimizers.csv: adamw, adamw-foreach, adamw-fused, adamw-8bit, muon ..."""
+    optimizer_in_backward: bool = False
+    """Each gradient is applied and freed as soon as it is there."""
+    micro_batch: int = 1
+    seq_len: int | None = None
+    """Tokens of each sequence of the micro-batch, padding included."""
+    grad_accum: int = 1
+    """Micro-batches of a step on each data-parallel rank (pipelines: those in a flush)."""
+    sharding: Sharding | None = None
+    recompute: Recompute | None = None
+    recompute_modules: tuple[str, ...] = ()
+    """selective: what is computed again: core_attn, mlp, norm, moe, moe_act, mla_up_proj, ...; or `ops`: all but matrix products."""
+    recompute_every: int = 1
+    """full: layers between two kept inputs; selective by layers: every how many-th layer is computed again."""
+    recompute_num_layers: int | None = None
+    """full: only the first so many layers of a stage (Megatron's block method); None: all."""
+    attention: str | None = None
+    """auto, eager, math, efficient, flash, cudnn; auto: what the card and head sizes allow."""
+    loss: str | None = None
+    """plain, chunked, fused (linear and loss in one), compiled, vocab-parallel ..."""
+    kernels: str | None = None
+    """How elementwise work is run: eager, liger, compiled, te."""
+    offload: tuple[str, ...] = ()
+    """What lies in host memory: optimizer, params, gradients, activations."""
+    lora_rank: int = 8
+    lora_targets: tuple[str, ...] = ()
+    """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the head."""
+    trained_ends: bool = False
+    """LoRA: embedding and head are trained in full."""
+    expert_imbalance: float = 1.0
+    """Tokens of the busiest expert rank over the mean."""
+    expandable_segments: bool = False
+    gradient_bucket_view: bool = True
+    """DDP: gradients are views into the buckets."""
+    limit_all_gathers: bool = True
+    dropout: float = 0.0
+    packed: bool = False
+    """Documents are packed into full sequences."""
+    activation_bits: int = 16
+    """Bits of kept activations: 8 or 4 in block floating point."""
+    partition_activations: bool = False
+    """DeepSpeed: the kept input of a layer is cut over the tensor-parallel ranks."""
+    reserve: str | None = None
+    """Memory of each card that is left to others, with its unit."""
+
+    def check(self) -> None:
+        """Ranges that hold for every framework."""
+        if self.framework not in frameworks():
+            raise UsageError(
+                f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks()), "oomless train --help")
+            )
+        for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
+            value = getattr(self, name)
+            if not 1 <= value <= 1 << 20:
+                raise UsageError(f"{flag(name)} is {value}", "it must be 1 or more")
+        if self.seq_len is not None and not 1 <= self.seq_len <= 1 << 27:
+            raise UsageError(f"--seq-len is {self.seq_len}", "it must be 1 or more")
+        if self.mesh is not None:
+            for name in ("tp", "pp", "cp", "ep", "virtual_stages"):
+                if not 1 <= getattr(self.mesh, name) <= 1 << 20:
+                    raise UsageError(f"--{name.replace('_', '-')} is {getattr(self.mesh, name)}", "it must be 1 or more")
+            if not 0 <= self.mesh.dp <= 1 << 20:
+                raise UsageError(f"--dp is {self.mesh.dp}", "it must be 1 or more")
+            if self.mesh.schedule not in SCHEDULES:
+                raise UsageError(
+                    f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES, "oomless train --help")
+                )
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"--dropout is {self.dropout}", "it must be 0 or more and less than 1")
+        if not 1.0 <= self.expert_imbalance <= 1024.0:
+            raise UsageError(f"--expert-imbalance is {self.expert_imbalance}", "1 is even, 2 means twice the mean")
+        if self.activation_bits not in (4, 8, 16):
+            raise UsageError(f"--activation-bits is {self.activation_bits}", "it is 4, 8 or 16")
+        for name in self.offload:
+            if name not in OFFLOADS:
+                raise UsageError(f"--offload {name!r} is not known", f"known are {', '.join(OFFLOADS)}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in (None, *known):
+                raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
+
+
+OFFLOADS = ("optimizer", "params", "gradients", "activations")
+CHOICES = {
+    "method": ("full", "lora", "qlora"),
+    "task": ("pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"),
+    "sharding": ("none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"),
+    "recompute": ("none", "selective", "full"),
+    "attention": ("auto", "eager", "math", "efficient", "flash", "cudnn"),
+    "loss": ("plain", "chunked", "fused", "compiled", "vocab-parallel", "vocab-parallel-fused"),
+    "kernels": ("eager", "liger", "compiled", "te", "megatron-local"),
+}
+
+
+class Recipe(NamedTuple):
+    """Bytes of each state of a trained parameter, and the types that computation uses."""
+
+    name: str
+    weight: int
+    gradient: int
+    master: int
+    moment: int
+    """One moment; an optimizer has none, one or two of them."""
+    compute: int
+    """Bytes of an activation."""
+    autocast: bool
+    """Weights are cast at every use, and the cast copy lives as long as autograd needs it."""
+    source: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes a parameter with two moments.
+
+        >>> recipe("megatron-bf16").num_bytes, recipe("bf16").num_bytes, recipe("bf16-moments").num_bytes
+        (18, 8, 14)
+        """
+        return self.weight + self.gradient + self.master + 2 * self.moment
+
+
+def recipe(name: str) -> Recipe:
+    """The precision recipe of facts/recipes.csv.
+
+    >>> recipe("fp32").num_bytes, recipe("amp-bf16").num_bytes
+    (16, 16)
+    """
+    rows = {row["recipe"]: row for row in facts.table("recipes")}
+    if name not in rows:
+        raise UsageError(f"unknown precision {name!r}", did_you_mean(name, sorted(rows), "oomless train --help"))
+    row = rows[name]
+    weight, gradient, master, moment, compute = (int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute"))
+    return Recipe(name, weight, gradient, master, moment, compute, row["autocast"] == "yes", row["source"])
+
+
+class Optimizer(NamedTuple):
+    """What an optimizer keeps for each parameter, and what its step takes for a moment."""
+
+    name: str
+    moments: int
+    moment_bits: int
+    """Bits of one moment with its scales; 0: the recipe's type."""
+    factored: bool
+    """Adafactor: rows and columns instead of a second moment."""
+    step: Literal["foreach", "loop", "fused"]
+    """foreach: temporaries of all parameters at once; loop: of one after the other; fused: none."""
+    paged: bool
+    """Moments lie in unified memory and move to the host when the card is full."""
+    source: str
+
+
+def optimizer(name: str) -> Optimizer:
+    """The optimizer of facts/optimizers.csv.
+
+    >>> optimizer("adamw").moments, optimizer("sgd").moments, optimizer("adamw-8bit").moment_bits
+    (2, 1, 8)
+    """
+    rows = {row["optimizer"]: row for row in facts.table("optimizers")}
+    if name not in rows:
+        raise UsageError(f"unknown optimizer {name!r}", did_you_mean(name, sorted(rows), "oomless train --help"))
+    row = rows[name]
+    step: Literal["foreach", "loop", "fused"] = (
+        "foreach" if row["step"] == "foreach" else "fused" if row["step"] == "fused" else "loop"
+    )
+    return Optimizer(
+        name, int(row["moments"]), int(row["moment_bits"]), row["factored"] == "yes", step, row["paged"] == "yes", row["source"]
+    )
+
+
+def frameworks() -> dict[str, dict[str, str]]:
+    """The rows of facts/frameworks.csv: what each framework uses where it is not told."""
+    return {row["framework"]: row for row in facts.table("frameworks")}
+
+
+def resolved(asked: Training) -> Training:
+    """The question with the framework's defaults in place of None."""
+    asked.check()
+    row = frameworks()[asked.framework]
+    if asked.method not in row["methods"].split():
+        raise UnsupportedError(
+            f"{asked.framework} does not run --method {asked.method}", f"it runs {row['methods'].replace(' ', ', ')}"
+        )
+    chosen: dict[str, object] = {}
+    for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels"):
+        if getattr(asked, name) is None:
+            chosen[name] = row[name]
+    if asked.precision is None:
+        chosen["precision"] = row["precision_lora"] if asked.method != "full" and row["precision_lora"] else row["precision"]
+    if (asked.recompute or row["recompute"]) == "selective" and not asked.recompute_modules:
+        chosen["recompute_modules"] = tuple(row["selective"].split())
+    if asked.method != "full" and not asked.lora_targets:
+        chosen["lora_targets"] = tuple(row["lora_targets"].split())
+    return asked._replace(**chosen)  # type: ignore[arg-type]
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
