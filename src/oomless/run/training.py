@@ -104,15 +104,15 @@ class Training(NamedTuple):
             )
         for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
             value = getattr(self, name)
-            if not 1 <= value <= 1 << 20:
+            if not 1 <= value <= MAX_COUNT:
                 raise UsageError(f"{flag(name)} is {value}", "it must be 1 or more")
-        if self.seq_len is not None and not 1 <= self.seq_len <= 1 << 27:
+        if self.seq_len is not None and not 1 <= self.seq_len <= MAX_TOKENS:
             raise UsageError(f"--seq-len is {self.seq_len}", "it must be 1 or more")
         if self.mesh is not None:
             for name in ("tp", "pp", "cp", "ep", "virtual_stages"):
-                if not 1 <= getattr(self.mesh, name) <= 1 << 20:
+                if not 1 <= getattr(self.mesh, name) <= MAX_COUNT:
                     raise UsageError(f"--{name.replace('_', '-')} is {getattr(self.mesh, name)}", "it must be 1 or more")
-            if not 0 <= self.mesh.dp <= 1 << 20:
+            if not 0 <= self.mesh.dp <= MAX_COUNT:
                 raise UsageError(f"--dp is {self.mesh.dp}", "it must be 1 or more")
             if self.mesh.schedule not in SCHEDULES:
                 raise UsageError(
@@ -132,6 +132,8 @@ class Training(NamedTuple):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
 
 
+MAX_COUNT = 1_000_000
+MAX_TOKENS = 100_000_000
 OFFLOADS = ("optimizer", "params", "gradients", "activations")
 CHOICES = {
     "method": ("full", "lora", "qlora"),
