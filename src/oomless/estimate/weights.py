@@ -17,11 +17,12 @@ def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Lin
     parts: dict[str, list[Placed]] = {}
     for group in placed:
         parts.setdefault(group.part, []).append(group)
-    lines = []
+    lines, whole = [], 0
     for part, groups in parts.items():
-        total = sum(group.total_bytes for group in groups)
-        notes = dict.fromkeys(group.note for group in groups if group.note)
-        formula = " + ".join(_formula(group) for group in groups[:MOST_SHOWN])
+        total = sum([group.total_bytes for group in groups])
+        whole += total
+        notes = dict.fromkeys([group.note for group in groups if group.note])
+        formula = " + ".join([_formula(group) for group in groups[:MOST_SHOWN]])
         if len(groups) > MOST_SHOWN:
             formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
         line = exact("weights", part, total, formula, "; ".join([what, *notes]))
@@ -31,7 +32,7 @@ def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Lin
     if counts == "plain":
         return lines
     sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
-    slack = _counted(sizes, counts) - sum(group.total_bytes for group in placed)
+    slack = _counted(sizes, counts) - whole
     formula = f"torch's {counts} bytes for these tensors in order of creation, less their own bytes"
     lines.append(exact("fragmentation", "allocator rounding of weights", slack, formula, "estimate/allocator.py"))
     return lines
@@ -41,9 +42,10 @@ MOST_SHOWN = 12
 
 
 def _formula(group: Placed) -> str:
-    times = group.per_layer * (len(group.layers) or 1)
-    short = group.name.removeprefix("model.layers.{}.").removeprefix("model.")
-    return f"{short} {times} x {group.num_bytes:,} B" if times > 1 else f"{short} {group.num_bytes:,} B"
+    _, name, num_bytes, per_layer, layers, _ = group
+    times = per_layer * (len(layers) or 1)
+    short = name.removeprefix("model.layers.{}.").removeprefix("model.")
+    return f"{short} {times} x {num_bytes:,} B" if times > 1 else f"{short} {num_bytes:,} B"
 
 
 @lru_cache(maxsize=4096)

@@ -167,12 +167,20 @@ def _parse_entry(entry: dict[str, Any]) -> dict[str, Any] | tuple[str, Shape, in
 
     Done while JSON is parsed: kept until its end, the objects would take twice the memory and a tenth more time.
     """
-    if type(entry.get("data_offsets")) is not list:  # such as the header itself, even if a tensor has that name
+    offsets = entry.get("data_offsets")
+    if type(offsets) is not list:  # such as the header itself, even if a tensor has that name
         return entry
     try:
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        dtype, shape = entry["dtype"], entry["shape"]
     except KeyError as error:
         return _Fault(f"{error.args[0]} missing")
+    if type(dtype) is str and type(shape) is list and len(shape) <= 8 and len(offsets) == 2:  # almost every entry: numbers that agree
+        start, stop = offsets
+        num_bits = BITS.get(dtype, 0)
+        for size in shape:
+            num_bits = num_bits * size if type(size) is int and size > 0 else 0
+        if type(start) is type(stop) is int and 0 <= start < stop < MAX_SIZE > num_bits == (stop - start) * 8:
+            return dtype, tuple(shape), stop - start, start
     if not isinstance(dtype, str) or dtype not in BITS:
         return _Fault(f"unknown dtype {short(dtype)}")
     for key, sizes in (("shape", shape), ("data_offsets", offsets)):

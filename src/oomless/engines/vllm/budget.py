@@ -341,9 +341,16 @@ def graph_sizes(asked: Serving, now: Release) -> int:
     if now.v0:
         largest = min(asked.max_num_seqs or 256, 256)
     step = 16 if now.since(0, 16) else 8
-    sizes = {1, 2, 4, *range(8, 256, 8), *range(256, 513, step)}
-    piecewise = sum(1 for size in sizes if size <= largest)
-    return piecewise + sum(1 for size in sizes if size <= min(largest, asked.max_num_seqs or 256))
+    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs or 256), step)
+
+
+def _num_sizes(largest: int, step: int) -> int:
+    """How many of 1, 2, 4, every 8 up to 256 and every `step` up to 512 are at most `largest`.
+
+    >>> _num_sizes(512, 16), _num_sizes(256, 8), _num_sizes(3, 8)
+    (51, 35, 2)
+    """
+    return sum(size <= largest for size in (1, 2, 4)) + min(largest, 256) // 8 + max(min(largest, 512) - 256, 0) // step
 
 
 def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:

@@ -203,8 +203,8 @@ def in_flight(asked: Serving, now: Release) -> int:
 def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
     """Blocks of each group that one sequence of this length needs."""
     now = release(asked.engine_version or LATEST)
-    dcp = (asked.layout or Layout()).dcp
-    return [group.blocks(-(-length // dcp) if not group.window else length, in_flight(asked, now)) for group in layout.groups]
+    dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked, now)
+    return [group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups]
 
 
 def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
@@ -259,8 +259,9 @@ def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> in
     low, high = 0, asked.max_model_len or 1
     if release(asked.engine_version or LATEST).since(0, 29):
         pool_bytes -= layout.need_block_bytes  # the null block
+    middle = high  # mostly all of it fits
     while low < high:
-        middle = (low + high + 1) // 2
         fits = sum(blocks_of_one(layout, middle, asked)) * layout.need_block_bytes <= pool_bytes
         low, high = (middle, high) if fits else (low, middle - 1)
+        middle = (low + high + 1) // 2
     return low
