@@ -116,10 +116,10 @@ UNIT_NUMBERS = {10**6, 10**9, 10**12, 1 << 20, 1 << 30, 1 << 40}
 
 LIMIT = "a bound against corrupt input, not a size for people"
 ALLOWED = {
-    ("estimate/allocator.py", "1 << 20"): "a constant of PyTorch's allocator",
-    ("estimate/allocator.py", "10 << 20"): "a constant of PyTorch's allocator",
-    ("estimate/allocator.py", "20 << 20"): "a constant of PyTorch's allocator",
-    ("estimate/allocator.py", "2 << 20"): "a constant of PyTorch's allocator",
+    ("run/allocator.py", "1 << 20"): "a constant of PyTorch's allocator",
+    ("run/allocator.py", "10 << 20"): "a constant of PyTorch's allocator",
+    ("run/allocator.py", "20 << 20"): "a constant of PyTorch's allocator",
+    ("run/allocator.py", "2 << 20"): "a constant of PyTorch's allocator",
     ("run/hardware.py", "10 ** 9"): "the marketed size of a card is decimal",
     ("run/serving.py", "1 << 40"): LIMIT,
     ("run/serving.py", "1 << 20"): LIMIT,

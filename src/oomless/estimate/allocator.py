@@ -1,8 +1,7 @@
 """What PyTorch's caching allocator counts as allocated for a sequence of tensors that stay.
 
-Rules (torch/csrc/cuda CUDACachingAllocator; knowledge of serving_memory.md section 1): sizes round up to 512 B. Up to 1 MiB they
-come out of 2 MiB segments and are exact. From 1 MiB to 10 MiB they come out of 20 MiB segments, larger ones get a segment of their
-own, a multiple of 2 MiB. A free remainder of at most 1 MiB is not split off: it counts as allocated with the tensor before it.
+The rules are those of run/allocator.py; trace/allocator.py follows tensors that come and go. A free remainder of at most 1 MiB is
+not split off: it counts as allocated with the tensor before it.
 """
 
 from bisect import bisect_left, insort
@@ -10,22 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-ROUND = 512
-SMALL = 1 << 20
-MEDIUM = 10 << 20
-MEDIUM_SEGMENT = 20 << 20
-LARGE_ROUND = 2 << 20
-SMALL_SEGMENT = 2 << 20
-
-
-def rounded(size: int) -> int:
-    """A size as the allocator counts it at least."""
-    return -(-size // ROUND) * ROUND
-
-
-def fresh_segment(size: int) -> int:
-    """Bytes of the segment that a rounded size above 1 MiB makes when no remainder holds it."""
-    return MEDIUM_SEGMENT if size < MEDIUM else (size + LARGE_ROUND - 1) // LARGE_ROUND * LARGE_ROUND
+from ..run.allocator import ROUND, SMALL, SMALL_SEGMENT, fresh_segment
 
 
 class Segments(NamedTuple):

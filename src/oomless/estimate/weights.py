@@ -6,7 +6,8 @@ from itertools import compress, groupby
 
 from ..engines import Count, Placed
 from ..ledger import Line, exact
-from .allocator import SMALL, place, rounded
+from ..run.allocator import SMALL, rounded
+from .allocator import place
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""

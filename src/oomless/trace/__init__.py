@@ -1,0 +1,1 @@
+"""Run the real model without memory, record every allocation, replay it in a simulated allocator."""
