@@ -82,6 +82,28 @@ def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, in
     return {name: graph.sizes[name] for name in names}
 
 
+def transient_peak(graph: Graph) -> int:
+    """Most bytes alive while the layer runs and nothing is kept, its input included: the forward of a recomputed layer."""
+    return _forward(graph, set(), graph.ops, {graph.source})
+
+
+def walk_keeping_products(graph: Graph, every: int = 2) -> Walk:
+    """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is computed again.
+
+    Source: torchtitan, the selective policy "op" of distributed/activation_checkpoint.py. In the backward the whole layer is
+    there again, beside what was kept.
+    """
+    products = [op for op in graph.ops if op.product]
+    chosen = [op for op in products if op.module == "core_attn"]
+    chosen += [op for index, op in enumerate(op for op in products if op.module != "core_attn") if index % every == 0]
+    outputs = {name: graph.sizes[name] for op in chosen for name in op.writes}
+    saved = {graph.source: graph.sizes[graph.source], **outputs}
+    whole = walk(graph)
+    beside = sum(size for name, size in saved.items() if name not in whole.saved)
+    forward = max(transient_peak(graph), _forward(graph, set(saved), graph.ops, {graph.source}))
+    return Walk(saved, forward, whole.backward_peak + beside)
+
+
 def _last_readers(ops: Sequence[Op]) -> dict[str, int]:
     return {name: index for index, op in enumerate(ops) for name in op.reads}
 

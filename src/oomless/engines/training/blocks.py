@@ -1,0 +1,270 @@
+"""Building blocks of a layer's graph: norms, projections, rotary embedding, attention, gated feed-forward, as torch runs them.
+
+Sizes are bytes on one rank for one micro-batch. Each block says what autograd keeps; the sources are the derivative formulas of
+torch (tools/autograd/derivatives.yaml) and the modules of transformers 5.
+"""
+
+from typing import Literal, NamedTuple
+
+from .graph import Graph, Op
+
+Kernels = Literal["eager", "liger", "compiled"]
+AttentionKernel = Literal["flash", "efficient", "cudnn", "math", "eager"]
+
+
+class Work(NamedTuple):
+    """What a rank computes in one micro-batch."""
+
+    batch: int
+    seq: int
+    """Tokens of a sequence on this rank: the length over the context-parallel ranks."""
+    compute: int
+    """Bytes of an activation."""
+    residual: int
+    """Bytes of the residual stream's elements: 4 under autocast, where embeddings stay in F32."""
+    autocast: bool
+    tp: int = 1
+    sequence_parallel: bool = False
+    trained: bool = True
+    """Full training; adapters leave the weights frozen, and an input of a frozen matrix is not kept."""
+    lora_rank: int = 0
+    lora_targets: tuple[str, ...] = ()
+    adapter_bytes: int = 4
+    """Bytes of an adapter's weight: what it reads is cast to them."""
+    quantized: bool = False
+    """Frozen matrices are stored in 4 bits and unpacked at each use."""
+    kernels: Kernels = "eager"
+    attention: AttentionKernel = "flash"
+    dropout: float = 0.0
+    imbalance: float = 1.0
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.seq
+
+    @property
+    def stream_tokens(self) -> int:
+        """Tokens of the residual stream that this rank holds: sequence parallelism cuts it."""
+        return -(-self.tokens // self.tp) if self.sequence_parallel else self.tokens
+
+    def targets(self, name: str) -> bool:
+        """Whether a matrix of this name has an adapter."""
+        return bool(self.lora_rank) and (name in self.lora_targets or "all-linear" in self.lora_targets)
+
+
+class Builder:
+    """A graph as it grows. `module` names the part that selective recomputation knows."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.ops: list[Op] = []
+        self.sizes: dict[str, int] = {}
+        self.constants: set[str] = set()
+        self.cheap: set[str] = set()
+        """Tensors that a compiler makes again from what is kept instead of keeping them."""
+        self.weight_bytes: dict[str, int] = {}
+        self.module = ""
+        self.count = 0
+
+    def op(
+        self,
+        name: str,
+        reads: tuple[str, ...],
+        writes: dict[str, int],
+        saves: tuple[str, ...] = (),
+        *,
+        forward_temp: int = 0,
+        backward_temp: int = 0,
+        product: bool = False,
+        in_place: bool = False,
+    ) -> None:
+        """Add an operation; a kept tensor that a compiler can make again is made again."""
+        dropped = tuple(each for each in saves if each in self.cheap)
+        saves = tuple(each for each in saves if each not in self.cheap)
+        backward_temp += sum(self.sizes[each] for each in dropped)
+        self.sizes.update(writes)
+        self.ops.append(Op(name, reads, tuple(writes), saves, forward_temp, backward_temp, self.module, product, in_place))
+
+    def fresh(self, stem: str) -> str:
+        """A name that no tensor has yet."""
+        self.count += 1
+        return f"{stem}.{self.count}"
+
+    def graph(self, source: str, target: str) -> Graph:
+        return Graph(tuple(self.ops), self.sizes, source, target, frozenset(self.constants))
+
+
+def rms_norm(b: Builder, x: str, width: int, out: str, rows: int | None = None, *, element: int | None = None) -> None:
+    """LlamaRMSNorm: cast to F32, x * rsqrt(mean(x^2) + eps), cast back, times weight.
+
+    Keeps the F32 copy and the normalised copy that the weight multiplies (bf16: 6 B an element; F32: 8 B), which the output's
+    reader joins with 2 or 4 more. A fused or compiled norm keeps its input and one F32 a row. A norm inside of a projection
+    (query, key, latent) is the same with fewer elements.
+    """
+    work = b.work
+    rows = work.stream_tokens if rows is None else rows
+    size = element or work.residual
+    elements = rows * width
+    rstd = b.fresh("rstd")
+    if work.kernels != "eager":
+        b.op("rms_norm", (x,), {rstd: 4 * rows, out: elements * size}, (x, rstd), backward_temp=0)
+        b.constants.add(rstd)
+        if work.kernels == "compiled":
+            b.cheap.add(out)
+        return
+    wide = x
+    if size != 4:
+        wide = b.fresh("f32")
+        b.op("to_f32", (x,), {wide: 4 * elements})
+    b.op("variance", (wide,), {rstd: 4 * rows}, (wide, rstd), forward_temp=4 * elements, backward_temp=4 * elements)
+    scaled = b.fresh("scaled")
+    b.op("scale", (wide, rstd), {scaled: 4 * elements}, (wide, rstd), backward_temp=4 * elements)
+    if size != 4:
+        narrow = b.fresh("normed")
+        b.op("to_half", (scaled,), {narrow: size * elements})
+        scaled = narrow
+    trained = work.trained
+    b.op(
+        "times_weight",
+        (scaled,),
+        {out: size * elements},
+        (scaled,) if trained else (),
+        backward_temp=size * elements if trained else 0,
+    )
+
+
+def layer_norm(b: Builder, x: str, width: int, out: str) -> None:
+    """torch's native layer norm: keeps its input, and mean and rstd of each row."""
+    work = b.work
+    rows = work.stream_tokens
+    stats = b.fresh("stats")
+    b.op("layer_norm", (x,), {stats: 8 * rows, out: rows * width * work.residual}, (x, stats))
+    b.constants.add(stats)
+    if work.kernels == "compiled":
+        b.cheap.add(out)
+
+
+def gather(b: Builder, x: str, width: int) -> str:
+    """Sequence parallelism: what a column-parallel matrix reads is gathered from the ranks first, and gathered again in the backward."""
+    work = b.work
+    if not work.sequence_parallel:
+        return x
+    whole = b.fresh("gathered")
+    b.op("all_gather", (x,), {whole: work.tokens * width * (b.sizes[x] // max(1, work.stream_tokens * width))})
+    return whole
+
+
+def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: str, rows: int | None = None) -> None:
+    """A matrix product: a trained matrix keeps what it reads, a frozen one nothing.
+
+    Under autocast each use casts an F32 input anew. An adapter keeps its input (cast to its own type) and the projection to its
+    rank; its output is made beside the matrix' own and added.
+    """
+    work = b.work
+    rows = work.tokens if rows is None else rows
+    read = x
+    element = b.sizes[x] // max(1, rows * width_in)
+    if work.autocast and element == 4:
+        read = b.fresh("cast")
+        b.op("autocast", (x,), {read: rows * width_in * work.compute})
+    size = rows * width_out * work.compute
+    unpacked = width_in * width_out * work.compute if work.quantized else 0
+    if not work.targets(name):
+        saves = (read,) if work.trained else ()
+        b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=unpacked, product=True)
+        return
+    base = b.fresh(f"{name}.base")
+    b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
+    given = read
+    if work.adapter_bytes != work.compute and not work.autocast:
+        given = b.fresh("adapter_in")
+        b.op("to_adapter", (read,), {given: rows * width_in * work.adapter_bytes})
+    inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
+    bytes_out = work.compute if work.autocast else work.adapter_bytes
+    b.op("lora_A", (given,), {inner: rows * work.lora_rank * bytes_out}, (given,), product=True)
+    b.op("lora_B", (inner,), {outer: rows * width_out * bytes_out}, (inner,), product=True, forward_temp=rows * width_out * bytes_out)
+    b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0)
+
+
+def rope(b: Builder, x: str, size: int, out: str) -> None:
+    """q * cos + rotate_half(q) * sin: keeps nothing of its size, and makes up to three copies on the way."""
+    temp = 0 if b.work.kernels != "eager" else 2 * size
+    b.op("rope", (x,), {out: size}, forward_temp=temp, backward_temp=temp)
+
+
+def attend(
+    b: Builder, q: str, k: str, v: str, *, heads: int, kv_heads: int, head_dim: int, value_dim: int, out: str, window: int = 0
+) -> None:
+    """Softmax attention: a fused kernel keeps q, k, v, its output and one F32 a row and head; eager keeps the scores' softmax.
+
+    Eager scores (transformers): product, scaled copy, masked copy, softmax in F32, cast back: of b x heads x s^2 elements the F32
+    softmax and its cast are kept. flash and cuDNN read grouped heads as they are; a window needs a mask, and with a mask keys and
+    values are repeated for every head.
+    """
+    work = b.work
+    seq, rows = work.seq, work.tokens
+    masked = bool(window and window < seq)
+    size_out = rows * heads * value_dim * work.compute
+    if heads != kv_heads and (work.attention in ("eager", "math", "efficient") or masked or head_dim != value_dim):
+        for name, width in ((k, head_dim), (v, value_dim)):
+            repeated = f"{name}.repeated"
+            b.op("repeat_kv", (name,), {repeated: rows * heads * width * work.compute})
+        k, v = f"{k}.repeated", f"{v}.repeated"
+    module, b.module = b.module, "core_attn"
+    if work.attention in ("eager", "math"):
+        scores = work.batch * heads * seq * seq
+        raw, soft = b.fresh("scores"), b.fresh("softmax")
+        b.op("q_k", (q, k), {raw: scores * work.compute}, (q, k), forward_temp=scores * work.compute, product=True)
+        b.op("softmax", (raw,), {soft: 4 * scores}, (soft,), forward_temp=scores * work.compute, backward_temp=4 * scores)
+        if work.compute != 4:
+            narrow = b.fresh("weights")
+            b.op("to_half", (soft,), {narrow: scores * work.compute})
+            soft = narrow
+        if work.dropout:
+            mask, dropped = b.fresh("mask"), b.fresh("dropped")
+            b.op("dropout", (soft,), {mask: scores, dropped: scores * work.compute}, (mask,))
+            b.constants.add(mask)
+            soft = dropped
+        b.op("weights_v", (soft, v), {out: size_out}, (soft, v), product=True, forward_temp=size_out)
+    else:
+        lse = b.fresh("lse")
+        wide = rows * heads * head_dim * 4 if work.attention == "flash" and work.compute != 4 else 0
+        stats = rows * heads * 4
+        b.op("attention", (q, k, v), {lse: stats, out: size_out}, (q, k, v, out, lse), backward_temp=wide + stats, product=True)
+        b.constants.add(lse)
+    b.module = module
+
+
+def gated(
+    b: Builder, x: str, width_in: int, width: int, out: str, *, rows: int | None = None, names: str = "", is_gated: bool = True
+) -> None:
+    """SwiGLU: gate and up read x, silu(gate) * up, down. Keeps gate, its activation, up and their product; fused: gate, up, product.
+
+    Without a gate: up, its activation.
+    """
+    work = b.work
+    rows = work.tokens if rows is None else rows
+    size = rows * width * work.compute
+    up, product = b.fresh("up"), b.fresh("product")
+    if not is_gated:
+        linear(b, f"{names}up_proj", x, width_in, width, up, rows)
+        b.op("activation", (up,), {product: size}, (up,))
+    else:
+        gate = b.fresh("gate")
+        linear(b, f"{names}gate_proj", x, width_in, width, gate, rows)
+        if work.kernels == "eager":
+            act = b.fresh("act")
+            b.op("silu", (gate,), {act: size}, (gate,))
+            linear(b, f"{names}up_proj", x, width_in, width, up, rows)
+            b.op("multiply", (act, up), {product: size}, (act, up))
+        else:
+            linear(b, f"{names}up_proj", x, width_in, width, up, rows)
+            b.op("silu_multiply", (gate, up), {product: size}, (gate, up))
+    if work.kernels == "compiled":
+        b.cheap.add(product)
+    linear(b, f"{names}down_proj", product, width, width_in, out, rows)
+
+
+def add(b: Builder, x: str, y: str, out: str) -> None:
+    """The residual: keeps nothing."""
+    b.op("add", (x, y), {out: b.sizes[x]})

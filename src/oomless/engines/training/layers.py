@@ -1,0 +1,300 @@
+"""A layer of a model as transformers runs it, as a graph: attention of every kind, dense and routed feed-forward, norms, residuals."""
+
+from typing import NamedTuple, assert_never
+
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.feedforward import Dense, FeedForward, MoE
+from ...model.model import Layer, Model
+from .blocks import Builder, Work, add, attend, gated, gather, layer_norm, linear, rms_norm, rope
+from .graph import Graph
+
+
+class Norms(NamedTuple):
+    """Norms of a layer: how many of the hidden width, and whether they have a bias (LayerNorm) or none (RMSNorm)."""
+
+    count: int
+    biased: bool
+    after: bool = False
+    """Behind attention and feed-forward instead of before (OLMo-2)."""
+
+
+def norms_of(model: Model, layer: int) -> Norms:
+    """Norms of one layer, read off its tensors.
+
+    >>> from ...model.load import load
+    >>> norms_of(load("deepseek-v3"), 5)
+    Norms(count=2, biased=False, after=False)
+    """
+    names = [
+        tensor.name
+        for tensor in model.tensors
+        if layer in tensor.layers and tensor.part == "main" and tensor.shape == (model.hidden_size,) and "norm" in tensor.name.lower()
+    ]
+    weights = [name for name in names if not name.endswith("bias")]
+    return Norms(max(1, min(4, len(weights))), len(names) > len(weights), model.family in ("olmo2", "olmo3", "exaone4"))
+
+
+def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int = 1) -> Graph:
+    """One layer: x -> x + attention(norm(x)) -> y + feed_forward(norm(y)); a single norm serves both side by side.
+
+    Hyper-connections (V4) carry `streams` residuals, of which each block reads a mixture and to which it writes back.
+
+    >>> from ...model.load import load
+    >>> v3, work = load("deepseek-v3"), Work(1, 4096, 2, 2, False, attention="efficient")
+    >>> from .graph import walk
+    >>> walk(layer_graph(v3.layers[0], 7168, norms_of(v3, 0), work)).saved_bytes
+    1948319744
+    """
+    b = Builder(work)
+    b.sizes["x"] = work.stream_tokens * hidden * work.residual * streams
+    inner = "x"
+    if streams > 1:
+        b.op("mix_in", ("x",), {"x.in": b.sizes["x"] // streams}, ("x",))
+        inner = "x.in"
+
+    def norm(source: str, out: str) -> str:
+        b.module = "norm"
+        (layer_norm if norms.biased else rms_norm)(b, source, hidden, out)
+        b.module = ""
+        return out
+
+    before = not norms.after
+    read = norm(inner, "normed") if before else inner
+    read_attention = gather(b, read, hidden)
+    attention(b, layer.attention, read_attention, hidden, "attended")
+    mixed = "attended"
+    if norms.after or norms.count == 4:
+        mixed = norm("attended", "attended.normed")
+    if norms.count == 1:
+        feed_forward(b, layer.ffn, read_attention, hidden, "fed")
+        add(b, "attended", "fed", "both")
+        add(b, "x", "both", "out")
+        return b.graph("x", "out")
+    if isinstance(layer.ffn, Dense) and not layer.ffn.intermediate_size:
+        add(b, "x", mixed, "out")
+        return b.graph("x", "out")
+    residual(b, mixed, "x", "y", streams)
+    second = "y"
+    if streams > 1:
+        b.op("mix_in", ("y",), {"y.in": b.sizes["y"] // streams}, ("y",))
+        second = "y.in"
+    read = norm(second, "normed2") if before else second
+    feed_forward(b, layer.ffn, gather(b, read, hidden), hidden, "fed")
+    fed = norm("fed", "fed.normed") if norms.after or norms.count == 4 else "fed"
+    residual(b, fed, "y", "out", streams)
+    return b.graph("x", "out")
+
+
+def residual(b: Builder, update: str, x: str, out: str, streams: int) -> None:
+    """x + update; with hyper-connections the update is written to every stream and kept for the gradient of its weights."""
+    if b.work.sequence_parallel and b.sizes[update] > b.sizes[x] // streams:
+        b.op("reduce_scatter", (update,), {f"{update}.cut": b.sizes[x] // streams})
+        update = f"{update}.cut"
+    if streams == 1:
+        add(b, x, update, out)
+    else:
+        b.op("mix_out", (x, update), {out: b.sizes[x]}, (x, update), backward_temp=b.sizes[x])
+
+
+def cut(number: int, tp: int) -> int:
+    """Heads or columns of one tensor-parallel rank; fewer than ranks are repeated."""
+    return -(-number // tp)
+
+
+def attention(b: Builder, kind: Attention, x: str, hidden: int, out: str) -> None:
+    """Queries, keys and values, their mixture, and the projection back."""
+    match kind:
+        case GQA():
+            _grouped(b, kind, x, hidden, out, 0)
+        case Sliding():
+            _grouped(b, kind.inner, x, hidden, out, kind.window)
+        case MLA():
+            _latent(b, kind, x, hidden, out)
+        case DSA():
+            _latent(b, kind.mla, x, hidden, out)
+            if kind.owns_indexer:
+                index(b, kind, x, hidden)
+        case V4() | V41():
+            _compressed(b, kind, x, hidden, out)
+        case Linear():
+            _recurrent(b, kind, x, hidden, out)
+        case _:
+            assert_never(kind)
+
+
+def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) -> None:
+    work = b.work
+    heads, kv_heads = cut(kind.num_heads, work.tp), cut(kind.num_kv_heads, work.tp)
+    value_dim = kind.value_dim or kind.head_dim
+    rows = work.tokens
+    queries = heads * kind.head_dim * (2 if kind.gated else 1)
+    linear(b, "q_proj", x, hidden, queries, "q")
+    linear(b, "k_proj", x, hidden, kv_heads * kind.head_dim, "k")
+    v = "k" if kind.shares_values else "v"
+    if not kind.shares_values:
+        linear(b, "v_proj", x, hidden, kv_heads * value_dim, "v")
+    q, k = "q", "k"
+    if kind.qk_norm:
+        rms_norm(b, "q", kind.head_dim, "q.normed", rows * heads, element=work.compute)
+        rms_norm(b, "k", kind.head_dim, "k.normed", rows * kv_heads, element=work.compute)
+        q, k = "q.normed", "k.normed"
+    rope(b, q, rows * heads * kind.head_dim * work.compute, "q.rope")
+    rope(b, k, rows * kv_heads * kind.head_dim * work.compute, "k.rope")
+    attend(
+        b,
+        "q.rope",
+        "k.rope",
+        v,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=kind.head_dim,
+        value_dim=value_dim,
+        out="mixed",
+        window=window,
+    )
+    mixed = "mixed"
+    if kind.gated:
+        b.op("gate", ("mixed", "q"), {"gated": b.sizes["mixed"]}, ("mixed", "q"), forward_temp=b.sizes["mixed"])
+        mixed = "gated"
+    linear(b, "o_proj", mixed, heads * value_dim, hidden, out)
+
+
+def _latent(b: Builder, kind: MLA, x: str, hidden: int, out: str) -> None:
+    """MLA as trained: latents are expanded to keys and values of every head; attention reads heads of 192 and 128."""
+    work, rows = b.work, b.work.tokens
+    heads = cut(kind.num_heads, work.tp)
+    width_q = kind.qk_nope_head_dim + kind.qk_rope_head_dim
+    width_kv = kind.qk_nope_head_dim + kind.v_head_dim
+    element = work.compute
+    if kind.q_lora_rank:
+        linear(b, "q_a_proj", x, hidden, kind.q_lora_rank, "q_a")
+        rms_norm(b, "q_a", kind.q_lora_rank, "q_a.normed", rows, element=element)
+        b.module = "mla_up_proj"
+        linear(b, "q_b_proj", "q_a.normed", kind.q_lora_rank, heads * width_q, "q_b")
+    else:
+        linear(b, "q_proj", x, hidden, heads * width_q, "q_b")
+    b.module = ""
+    linear(b, "kv_a_proj_with_mqa", x, hidden, kind.latent_dim, "kv_a")
+    rms_norm(b, "kv_a", kind.kv_lora_rank, "kv_a.normed", rows, element=element)
+    b.module = "mla_up_proj"
+    rotary = rows * kind.qk_rope_head_dim * element
+    b.op("rope", ("q_b",), {"q_rot": rotary * heads}, forward_temp=2 * rotary * heads, backward_temp=rotary * heads)
+    b.op("rope", ("kv_a",), {"k_rot": rotary}, forward_temp=2 * rotary, backward_temp=rotary)
+    b.op("cat", ("q_b", "q_rot"), {"q": rows * heads * width_q * element})
+    linear(b, "kv_b_proj", "kv_a.normed", kind.kv_lora_rank, heads * width_kv, "kv_b")
+    b.op("copy_in", ("kv_b", "k_rot"), {"k": rows * heads * width_q * element})
+    attend(b, "q", "k", "kv_b", heads=heads, kv_heads=heads, head_dim=width_q, value_dim=kind.v_head_dim, out="mixed")
+    b.module = ""
+    linear(b, "o_proj", "mixed", heads * kind.v_head_dim, hidden, out)
+
+
+def index(b: Builder, kind: DSA, x: str, hidden: int) -> None:
+    """DSA's indexer: its own queries, keys and scores; trained by a loss of its own, so its tensors are kept."""
+    work, rows = b.work, b.work.tokens
+    linear(b, "indexer.wq_b", "q_a.normed", kind.mla.q_lora_rank, kind.index_heads * kind.index_head_dim, "index.q")
+    linear(b, "indexer.wk", x, hidden, kind.index_head_dim, "index.k")
+    scores = work.batch * work.seq * work.seq * 4
+    b.op("index_scores", ("index.q", "index.k"), {"index.top": rows * min(kind.index_topk, work.seq) * 8}, forward_temp=scores)
+    b.constants.update(("index.top", "index.q", "index.k"))
+
+
+def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> None:
+    """V4: low-rank queries, one head of keys that are values, compressed rows beside the window, an output in low-rank groups."""
+    work, rows = b.work, b.work.tokens
+    heads, element = cut(kind.num_heads, work.tp), work.compute
+    linear(b, "q_a_proj", x, hidden, kind.q_lora_rank, "q_a")
+    rms_norm(b, "q_a", kind.q_lora_rank, "q_a.normed", rows, element=element)
+    linear(b, "q_b_proj", "q_a.normed", kind.q_lora_rank, heads * kind.head_dim, "q_b")
+    rms_norm(b, "q_b", kind.head_dim, "q.normed", rows * heads, element=element)
+    rope(b, "q.normed", rows * heads * kind.head_dim * element, "q")
+    linear(b, "kv_proj", x, hidden, kind.head_dim, "kv")
+    rms_norm(b, "kv", kind.head_dim, "kv.normed", rows, element=element)
+    rope(b, "kv.normed", rows * kind.head_dim * element, "k")
+    if kind.ratio:
+        linear(b, "compressor", x, hidden, 2 * kind.head_dim, "compressed")
+        b.op("compress", ("compressed", "k"), {"k.all": b.sizes["k"] + b.sizes["k"] // kind.ratio}, ("compressed",))
+    else:
+        b.op("window", ("k",), {"k.all": b.sizes["k"]})
+    attend(b, "q", "k.all", "k.all", heads=heads, kv_heads=heads, head_dim=kind.head_dim, value_dim=kind.head_dim, out="mixed")
+    groups = cut(kind.o_groups, work.tp)
+    linear(b, "o_a_proj", "mixed", heads * kind.head_dim, groups * kind.o_lora_rank, "o_a")
+    linear(b, "o_b_proj", "o_a", groups * kind.o_lora_rank, hidden, out)
+
+
+def _recurrent(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None:
+    """Linear attention: projections, short convolution, chunked scan that keeps a state for every 64 tokens, gate, projection back."""
+    work, rows = b.work, b.work.tokens
+    element = work.compute
+    width, value = kind.conv_width // work.tp, kind.value_width // work.tp
+    linear(b, "in_proj", x, hidden, width + value, "in")
+    b.op("conv", ("in",), {"conv": rows * width * element}, ("in",))
+    b.op("silu", ("conv",), {"qkv": rows * width * element}, ("conv",))
+    chunks = -(-work.seq // SCAN_CHUNK) * work.batch
+    states = chunks * (kind.state_size // work.tp) * 4 if kind.variant != "short_conv" else 0
+    b.op("scan", ("qkv",), {"states": states, "mixed": rows * value * element}, ("qkv", "states"), backward_temp=states)
+    b.constants.add("states")
+    b.op("gate", ("mixed", "in"), {"gated": rows * value * element}, ("mixed", "in"))
+    linear(b, "out_proj", "gated", value, hidden, out)
+
+
+SCAN_CHUNK = 64
+"""Tokens of a chunk in the kernels of flash-linear-attention (fla/ops/gated_delta_rule, chunk_size)."""
+
+
+def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str) -> None:
+    """The block behind the attention; its module is "mlp" or "moe"."""
+    match kind:
+        case Dense():
+            b.module = "mlp"
+            gated(b, x, hidden, cut(kind.intermediate_size, b.work.tp), out, is_gated=kind.gated)
+        case MoE():
+            b.module = "moe"
+            routed(b, kind, x, hidden, out)
+        case _:
+            assert_never(kind)
+    b.module = ""
+
+
+def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
+    """Routed experts (transformers grouped_mm): router in F32, rows of each token's k experts gathered, gate and up in one product,
+
+    activation, product, down, weighted, put back in order, summed. Kept: F32 copy for the router, gathered rows, gate and up,
+    activation, product, output before weighting. Shared experts run beside them. `imbalance` multiplies the rows of a rank.
+    """
+    work, element = b.work, b.work.compute
+    tokens = work.tokens
+    rows = round(tokens * kind.num_active_experts * work.imbalance)
+    width = cut(kind.expert_width, work.tp)
+    b.op("to_f32", (x,), {"router.in": 4 * tokens * hidden})
+    b.op("router", ("router.in",), {"logits": 4 * tokens * kind.num_experts}, ("router.in",) if work.trained else (), product=True)
+    b.op("scores", ("logits",), {"scores": 4 * tokens * kind.num_experts}, ("scores",), forward_temp=8 * tokens * kind.num_experts)
+    b.op("top_k", ("scores",), {"chosen": 8 * rows, "mix": 4 * rows}, ("chosen",))
+    b.constants.add("chosen")
+    inner = kind.latent_width or hidden
+    source = x
+    if kind.latent_width:
+        linear(b, "latent_in", x, hidden, inner, "latent")
+        source = "latent"
+    b.op("gather_rows", (source,), {"rows": rows * inner * element})
+    both = rows * width * element * (2 if kind.gated else 1)
+    trained = work.trained
+    b.op("gate_up", ("rows",), {"gate_up": both}, ("rows",) if trained else (), product=True)
+    if kind.gated and work.kernels == "eager":
+        b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
+        b.op("multiply", ("moe.act", "gate_up"), {"moe.product": rows * width * element}, ("moe.act", "gate_up"))
+    else:
+        b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
+    b.op("down", ("moe.product",), {"expert.out": rows * inner * element}, ("moe.product",) if trained else (), product=True)
+    b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
+    b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
+    b.op("sum", ("ordered",), {"routed": tokens * inner * element})
+    last = "routed"
+    if kind.latent_width:
+        linear(b, "latent_out", "routed", inner, hidden, "routed.wide")
+        last = "routed.wide"
+    for beside, name in ((kind.shared_width, "shared"), (kind.dense_width, "dense")):
+        if beside:
+            gated(b, x, hidden, cut(beside, work.tp), f"{name}.out", is_gated=kind.gated)
+            b.op("add", (last, f"{name}.out"), {f"{name}.sum": tokens * hidden * element})
+            last = f"{name}.sum"
+    b.op("as_stream", (last,), {out: tokens * hidden * element}, in_place=True)
