@@ -12,7 +12,7 @@ from .graph import Graph
 class Norms(NamedTuple):
     """Norms of a layer: how many of the hidden width, and whether they have a bias (LayerNorm) or none (RMSNorm)."""
 
-    count: int
+    number: int
     biased: bool
     after: bool = False
     """Behind attention and feed-forward instead of before (OLMo-2)."""
@@ -23,7 +23,7 @@ def norms_of(model: Model, layer: int) -> Norms:
 
     >>> from ...model.load import load
     >>> norms_of(load("deepseek-v3"), 5)
-    Norms(count=2, biased=False, after=False)
+    Norms(number=2, biased=False, after=False)
     """
     names = [
         tensor.name
@@ -63,9 +63,9 @@ def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: in
     read_attention = gather(b, read, hidden)
     attention(b, layer.attention, read_attention, hidden, "attended")
     mixed = "attended"
-    if norms.after or norms.count == 4:
+    if norms.after or norms.number == 4:
         mixed = norm("attended", "attended.normed")
-    if norms.count == 1:
+    if norms.number == 1:
         feed_forward(b, layer.ffn, read_attention, hidden, "fed")
         add(b, "attended", "fed", "both")
         add(b, "x", "both", "out")
@@ -80,7 +80,7 @@ def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: in
         second = "y.in"
     read = norm(second, "normed2") if before else second
     feed_forward(b, layer.ffn, gather(b, read, hidden), hidden, "fed")
-    fed = norm("fed", "fed.normed") if norms.after or norms.count == 4 else "fed"
+    fed = norm("fed", "fed.normed") if norms.after or norms.number == 4 else "fed"
     residual(b, fed, "y", "out", streams)
     return b.graph("x", "out")
 
