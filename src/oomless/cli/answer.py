@@ -150,22 +150,9 @@ def _typed(field: str, text: str) -> Any:
 
 
 def write_plot(estimate: Estimate, path: str) -> None:
-    """The picture, whole or not at all."""
-    import os
-    from pathlib import Path
-    from tempfile import NamedTemporaryFile
-
-    from ..errors import OomlessError, UsageError
+    """The picture of an answer."""
     from ..estimate.curve import context_curve
     from ..report.svg import estimate_svg
+    from .files import write_svg
 
-    target = Path(path)
-    if target.suffix != ".svg":
-        raise UsageError(f"--plot {path}: the picture is an SVG", "name a file that ends in .svg")
-    content = estimate_svg(estimate, context_curve(estimate))
-    try:
-        with NamedTemporaryFile("w", dir=target.parent, delete=False, suffix=".part", encoding="utf-8") as part:
-            part.write(content)
-        os.replace(part.name, target)
-    except OSError as error:
-        raise OomlessError(f"--plot {path}: cannot be written ({error.strerror})", "check the folder") from None
+    write_svg(path, estimate_svg(estimate, context_curve(estimate)))

@@ -11,6 +11,7 @@ from ..errors import UsageError, did_you_mean
 
 COMMANDS = {
     "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
+    "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "validate": ("truth", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("lists", "Models of the catalogue."),
@@ -22,7 +23,7 @@ COMMANDS = {
 }
 
 
-LATER = ("train", "plan", "cost", "trace", "compress", "monitor", "reconcile", "web")
+LATER = ("train", "plan", "trace", "compress", "monitor", "reconcile", "web")
 
 
 class Lazy(click.Group):

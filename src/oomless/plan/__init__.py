@@ -1,0 +1,1 @@
+"""Which hardware and setting, for how much money, started by which command."""
