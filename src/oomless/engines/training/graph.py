@@ -27,6 +27,8 @@ class Op(NamedTuple):
     """A matrix product or attention: what op-level recomputation keeps."""
     in_place: bool = False
     """The output takes the place of the first tensor read."""
+    ready: tuple[str, ...] = ()
+    """Tensors read whose gradients the forward has made, or that are written over what is kept: the backward makes nothing."""
 
 
 class Graph(NamedTuple):
@@ -158,7 +160,7 @@ def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str]
         wanted = [name for name in dict.fromkeys(op.reads) if name not in constants]
         made = 0
         for name in wanted:
-            made += sizes[name]
+            made += sizes[name] if name not in op.ready else 0
         spare = sizes[op.writes[0]] if op.in_place and op.writes and op.writes[0] in grads else 0
         peak = max(peak, live + max(made - spare, 0) + op.backward_temp)
         for name in op.writes:

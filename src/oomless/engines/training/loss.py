@@ -1,0 +1,235 @@
+"""The head and the loss as operations: from 2 to 20 bytes a logit, by how a framework writes it.
+
+A training step's largest tensors are often the logits (tokens x vocabulary). Which copies of them live at once is a matter of
+code: whether they are upcast and where, whether the shifted ones are a copy, whether the caller still holds them, whether they
+are made in chunks, or never. Each such habit is a row of facts/losses.csv; the graph follows from it, and engines/training/graph.py
+replays it. Weight gradients of the head belong to the phases, except those that a fused loss makes in its forward.
+"""
+
+from math import ceil
+from typing import Literal, NamedTuple, assert_never
+
+from ... import facts
+from ...errors import UsageError, did_you_mean
+from .graph import Graph, Op
+
+Kind = Literal["logits", "chunked-logits", "fused-linear", "cut", "compiled", "vocab-parallel", "vocab-parallel-fused", "in-place"]
+F32 = 4
+TARGET = 8
+"""Bytes of a label."""
+
+
+class Loss(NamedTuple):
+    """How a framework computes the loss: a row of facts/losses.csv."""
+
+    kind: Kind
+    upcast: Literal["none", "loss", "model"]
+    """Where logits become F32: nowhere, in the loss (the caller keeps the others), in the model."""
+    shift_copy: bool
+    """Logits without the last position are a copy."""
+    logits_alive: bool
+    """The caller holds the logits until the backward is over."""
+    chunks: int
+    chunk_tokens: int
+    """Tokens of a chunk where that is fixed, else 0; both 0: Liger's rule."""
+    source: str
+
+
+class LossShape(NamedTuple):
+    """Sizes on one rank."""
+
+    tokens: int
+    hidden: int
+    vocab: int
+    """This rank's share of the vocabulary."""
+    compute: int = 2
+    """Bytes of a logit as the head makes it."""
+    trained_head: bool = True
+    """Whether the head's weight gets a gradient."""
+    weight: int = 2
+    """Bytes of an element of the head's gradient."""
+
+
+def loss_kind(name: str, framework: str = "") -> Loss:
+    """The row of facts/losses.csv: that of the framework if there is one, else the general one.
+
+    >>> loss_kind("plain").upcast, loss_kind("chunked", "litgpt").chunk_tokens
+    ('loss', 128)
+    """
+    rows = [row for row in facts.table("losses") if row["loss"] == name and row["framework"] in ("", framework)]
+    if not rows:
+        known = sorted({row["loss"] for row in facts.table("losses")})
+        raise UsageError(f"unknown loss {name!r}", did_you_mean(name, known, "oomless train --help"))
+    row = max(rows, key=lambda each: bool(each["framework"]))
+    kind: Kind = row["kind"]  # type: ignore[assignment]
+    upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
+    chunks, chunk_tokens = (int(row[key] or 0) for key in ("chunks", "chunk_tokens"))
+    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", chunks, chunk_tokens, row["source"])
+
+
+def chunk_tokens(loss: Loss, shape: LossShape) -> int:
+    """Tokens of the largest chunk.
+
+    Liger: next_power_of_2(ceil(tokens / ceil(vocabulary / hidden))), fused_linear_cross_entropy.py.
+
+    >>> chunk_tokens(loss_kind("fused"), LossShape(4096, 7168, 129280))
+    256
+    """
+    if loss.chunk_tokens:
+        return min(loss.chunk_tokens, shape.tokens)
+    if loss.chunks:
+        return ceil(shape.tokens / loss.chunks)
+    rows = ceil(shape.tokens / ceil(shape.vocab / shape.hidden))
+    return min(1 << (rows - 1).bit_length(), shape.tokens)
+
+
+def loss_graph(loss: Loss, shape: LossShape) -> Graph:
+    """From the last norm's output ("hidden") to the loss.
+
+    Bytes of what autograd keeps and makes, from shapes; kernels' workspaces are not among them (cuBLAS: engines' facts).
+    DeepSeek-V3 over 4,096 tokens, plain: 129,280 x 4,096 logits keep 2 + 4 bytes each, and 14 at the peak.
+
+    >>> from .graph import walk
+    >>> shape = LossShape(4096, 7168, 129280)
+    >>> logits = 4096 * 129280
+    >>> plain = walk(loss_graph(loss_kind("plain"), shape))
+    >>> round(plain.backward_peak / logits, 1), round(walk(loss_graph(loss_kind("vocab-parallel"), shape)).backward_peak / logits, 1)
+    (14.1, 6.1)
+    >>> round(walk(loss_graph(loss_kind("fused"), shape._replace(trained_head=False))).forward_peak / logits, 2)
+    0.47
+    """
+    match loss.kind:
+        case "logits":
+            return _logits(loss, shape)
+        case "chunked-logits":
+            return _chunked(loss, shape)
+        case "fused-linear":
+            return _fused_linear(loss, shape)
+        case "cut":
+            return _cut(shape)
+        case "compiled":
+            return _compiled(shape)
+        case "vocab-parallel":
+            return _vocab_parallel(shape, fused=False)
+        case "vocab-parallel-fused":
+            return _vocab_parallel(shape, fused=True)
+        case "in-place":
+            return _in_place(shape)
+        case _:
+            assert_never(loss.kind)
+
+
+def _sizes(shape: LossShape, **more: int) -> dict[str, int]:
+    logits = shape.tokens * shape.vocab
+    return {
+        "hidden": shape.tokens * shape.hidden * shape.compute,
+        "logits": logits * shape.compute,
+        "target": shape.tokens * TARGET,
+        "loss": F32,
+        **more,
+    }
+
+
+def _head(*saves: str, module: str = "head") -> Op:
+    return Op("head", ("hidden",), ("logits",), ("hidden", *saves), module=module, product=True)
+
+
+def _logits(loss: Loss, shape: LossShape) -> Graph:
+    """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made."""
+    wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
+    ops = [_head(*(("logits",) if loss.logits_alive and loss.upcast != "model" else ()))]
+    name = "logits"
+    if loss.upcast != "none" and shape.compute != F32:
+        ops.append(Op("upcast", (name,), ("wide",), ("wide",) if loss.logits_alive and loss.upcast == "model" else ()))
+        name = "wide"
+    if loss.shift_copy:
+        ops.append(Op("shift", (name,), ("shifted",)))
+        name = "shifted"
+    ops.append(Op("log_softmax", (name,), ("log_softmax",), ("log_softmax",), module="loss"))
+    ops.append(Op("nll", ("log_softmax", "target"), ("loss",), ("target",), module="loss"))
+    sizes = _sizes(shape, wide=wide, shifted=wide, log_softmax=wide)
+    return Graph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _chunked(loss: Loss, shape: LossShape) -> Graph:
+    """All chunks of logits are made, then the loss of one after the other: what is kept is whole, what passes is one chunk."""
+    width = F32 if loss.upcast != "none" else shape.compute
+    chunk = chunk_tokens(loss, shape) * shape.vocab
+    wide = shape.tokens * shape.vocab * width
+    upcast = chunk * width if width != shape.compute else 0
+    alive = ("logits",) if loss.logits_alive else ()
+    ops = (
+        _head(*alive),
+        Op("loss", ("logits", "target"), ("log_softmax", "loss"), ("log_softmax", "target"), upcast, 2 * chunk * width, "loss"),
+    )
+    sizes = _sizes(shape, log_softmax=wide)
+    return Graph(ops, sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
+    """Gradients of hidden states and head are made in the forward, chunk by chunk, and kept.
+
+    A chunk holds its logits, and the gradient written over those of the chunk before (Liger), or upcast logits with what
+    log-softmax keeps and makes (others). The head's gradient of a chunk is a product of its own before it is added.
+    """
+    chunk = chunk_tokens(loss, shape) * shape.vocab
+    weight = shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
+    passing = chunk * (2 * shape.compute if loss.upcast == "none" else shape.compute + 3 * F32)
+    kept = ("hidden_gradient", "head_gradient")
+    op = Op(
+        "fused",
+        ("hidden", "target"),
+        (*kept, "loss"),
+        kept,
+        max(passing, chunk * shape.compute + weight),
+        0,
+        "loss",
+        ready=("hidden",),
+    )
+    sizes = _sizes(shape, hidden_gradient=shape.tokens * shape.hidden * shape.compute, head_gradient=weight)
+    return Graph((op,), sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _cut(shape: LossShape) -> Graph:
+    """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept."""
+    op = Op("cut", ("hidden", "target"), ("lse", "loss"), ("hidden", "lse", "target"), module="loss")
+    return Graph((op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"}))
+
+
+def _compiled(shape: LossShape) -> Graph:
+    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made once."""
+    op = Op("loss", ("logits", "target"), ("statistics", "loss"), ("logits", "statistics", "target"), module="loss")
+    sizes = _sizes(shape, statistics=shape.tokens * 2 * F32)
+    return Graph((_head(), op), sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _vocab_parallel(shape: LossShape, fused: bool) -> Graph:
+    """Megatron: F32 copies, exponentiated in place, are kept, and the gradient is written over them.
+
+    The fused one is compiled in pieces: each makes its F32 output beside its input, while the caller holds the logits. 6 and 10
+    bytes a logit (training logs).
+    """
+    wide = shape.tokens * shape.vocab * F32
+    beside = wide + shape.tokens * shape.vocab * shape.compute if fused else 0
+    ops = (
+        _head(),
+        Op("upcast", ("logits",), ("wide",), module="loss"),
+        Op(
+            "cross_entropy",
+            ("wide", "target"),
+            ("softmax", "loss"),
+            ("softmax", "target"),
+            beside,
+            0,
+            "loss",
+            in_place=True,
+            ready=("wide",),
+        ),
+    )
+    return Graph(ops, _sizes(shape, wide=wide, softmax=wide), "hidden", "loss", frozenset({"target"}))
+
+
+def _in_place(shape: LossShape) -> Graph:
+    """One kernel reads the logits and writes their gradient over them."""
+    op = Op("loss", ("logits", "target"), ("loss",), ("logits",), module="loss", ready=("logits",))
+    return Graph((_head(), op), _sizes(shape), "hidden", "loss", frozenset({"target"}))
