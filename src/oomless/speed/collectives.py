@@ -1,0 +1,83 @@
+"""Time of a collective over cards of a node and over nodes: a latency that grows with the ranks, and bytes over the slowest link."""
+
+from math import ceil, log2
+from typing import NamedTuple
+
+from .efficiency import value
+from .machine import Machine
+
+
+class Fabric(NamedTuple):
+    """What joins the ranks of a group."""
+
+    ranks: int
+    nodes: int
+    link: str
+    link_bytes_per_s: float
+    network_bytes_per_s: float
+    """Of one card to another node, one direction."""
+
+    @property
+    def latency_s(self) -> float:
+        """One hop of the slowest link that the group crosses."""
+        return value("hop", engine="", device=self.network if self.nodes > 1 else self.link)
+
+    @property
+    def network(self) -> str:
+        return "ethernet" if self.link == "ethernet" else "ib"
+
+    @property
+    def bytes_per_s(self) -> float:
+        """What a rank can send a second over the slowest link of the group, as far as collectives reach it."""
+        if self.nodes > 1:
+            return min(self.link_bytes_per_s or self.network_bytes_per_s, self.network_bytes_per_s) * value("wire", self.network)
+        return self.link_bytes_per_s * value("wire", self.link)
+
+
+def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
+    """The fabric of `ranks` neighbouring cards."""
+    network = value("network", "ethernet" if machine.link == "ethernet" else "ib")
+    return Fabric(ranks, ceil(ranks / max(per_node, 1)), machine.link, machine.link_bytes_per_s, network)
+
+
+def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
+    """Seconds of an all-reduce of `num_bytes` on each rank: the best of one-shot, ring and tree.
+
+    one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) hop + 2 (p - 1) / p n / B;
+    tree over nodes: 2 log2(nodes) network hops, within the nodes a reduce-scatter and an all-gather.
+    Ignored: in-network reduction (NVLink SHARP), which halves the traffic of large messages.
+    """
+    p = fabric.ranks
+    if p <= 1:
+        return 0.0
+    rate = fabric.bytes_per_s
+    if fabric.nodes <= 1:
+        hop = fabric.latency_s
+        one_shot = hop * (1 + log2(p) / 2) + (p - 1) * num_bytes / rate
+        ring = 2 * (p - 1) * hop / 2 + 2 * (p - 1) / p * num_bytes / rate
+        return min(one_shot, ring)
+    inside = Fabric(ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s)
+    hops = 2 * ceil(log2(fabric.nodes)) * fabric.latency_s
+    return hops + 2 * (p - 1) / p * num_bytes / rate / max(inside.ranks, 1) + all_reduce_s(inside, num_bytes)
+
+
+def gather_s(fabric: Fabric, num_bytes: float) -> float:
+    """Seconds of an all-gather or a reduce-scatter whose whole is `num_bytes`: (p - 1) / p n / B and the hops of a ring."""
+    p = fabric.ranks
+    if p <= 1:
+        return 0.0
+    hops = ceil(log2(p)) * fabric.latency_s
+    return hops + (p - 1) / p * num_bytes / fabric.bytes_per_s
+
+
+def all_to_all_s(fabric: Fabric, num_bytes: float) -> float:
+    """Seconds of an all-to-all in which a rank sends `num_bytes` in all; what stays on the rank costs nothing."""
+    p = fabric.ranks
+    if p <= 1:
+        return 0.0
+    return 2 * fabric.latency_s + (p - 1) / p * num_bytes / fabric.bytes_per_s
+
+
+def send_s(fabric: Fabric, num_bytes: float) -> float:
+    """Seconds of sending `num_bytes` to the next pipeline stage."""
+    return fabric.latency_s + num_bytes / fabric.bytes_per_s

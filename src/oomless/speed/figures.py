@@ -1,0 +1,36 @@
+"""Figure and Part: the shapes in which times and rates leave this room."""
+
+from typing import Literal, NamedTuple
+
+FigureKind = Literal["fitted", "assumed", "bound"]
+
+
+class Figure(NamedTuple):
+    """A time or a rate with its band; nine of ten measurements are meant to lie inside it."""
+
+    value: float
+    low: float
+    high: float
+    kind: FigureKind
+    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: what the hardware allows at most."""
+
+    def times(self, factor: float) -> "Figure":
+        """The figure in another unit."""
+        return Figure(self.value * factor, self.low * factor, self.high * factor, self.kind)
+
+    def over(self, amount: float) -> "Figure":
+        """`amount` divided by the figure: a time becomes a rate, so the ends of the band change places.
+
+        >>> Figure(0.5, 0.4, 1.0, "fitted").over(10)
+        Figure(value=20.0, low=10.0, high=25.0, kind='fitted')
+        """
+        return Figure(amount / self.value, amount / self.high, amount / self.low, self.kind)
+
+
+class Part(NamedTuple):
+    """Seconds that one thing takes in a forward pass of the slowest rank, and where the number comes from."""
+
+    what: str
+    seconds: float
+    formula: str
+    source: str

@@ -1,0 +1,52 @@
+"""Laws of the speed of serving: more work is never faster, and figures hold their parts."""
+
+import pytest
+
+from oomless.errors import UnsupportedError, UsageError
+from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Serving
+from oomless.speed.serving import serving_speed
+
+
+def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **asked: object) -> Estimate:
+    request = Serving(layout=Layout(tp=tp), max_model_len=16384)._replace(**asked)  # type: ignore[arg-type]
+    return estimate_serving(load(model), request, parse_gpu(gpu))
+
+
+def test_parts_add_up_to_the_step() -> None:
+    alone = serving_speed(estimate(), input_len=2000, output_len=10**9, concurrency=1)
+    assert sum(part.seconds for part in alone.decode_parts) == pytest.approx(alone.tpot_s.value, rel=1e-6)
+
+
+def test_more_work_is_never_faster() -> None:
+    answer = estimate()
+    before = serving_speed(answer, input_len=1000, output_len=500, concurrency=1)
+    for concurrency in (2, 8, 32, 128):
+        after = serving_speed(answer, input_len=1000, output_len=500, concurrency=concurrency)
+        assert after.tpot_s.value >= before.tpot_s.value
+        assert after.tokens_per_s.value >= before.tokens_per_s.value * 0.999
+        before = after
+    longer = serving_speed(answer, input_len=8000, output_len=500, concurrency=8)
+    shorter = serving_speed(answer, input_len=1000, output_len=500, concurrency=8)
+    assert longer.ttft_s.value > shorter.ttft_s.value
+    assert longer.tpot_s.value > shorter.tpot_s.value
+
+
+def test_every_figure_lies_in_its_band() -> None:
+    speed = serving_speed(estimate("deepseek-r1-distill-qwen-7b", "rtx-4090", 1), input_len=512, output_len=128, concurrency=4)
+    for figure in (speed.ttft_s, speed.tpot_s, speed.tokens_per_s):
+        assert 0 < figure.low <= figure.value <= figure.high
+
+
+def test_a_card_without_a_bandwidth_has_no_speed() -> None:
+    with pytest.raises(UnsupportedError, match="bandwidth"):
+        serving_speed(estimate("deepseek-v2-lite", "80GiB", 1), input_len=512, output_len=128, concurrency=1)
+
+
+@pytest.mark.parametrize("name", ["input_len", "output_len", "concurrency"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    counts = {"input_len": 10, "output_len": 10, "concurrency": 1, name: 0}
+    with pytest.raises(UsageError, match=name):
+        serving_speed(estimate(), **counts)

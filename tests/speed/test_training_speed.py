@@ -1,0 +1,39 @@
+"""Laws of the speed of training."""
+
+import pytest
+
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.training import Mesh, Training
+from oomless.speed.training import training_speed
+
+BASE = Training(framework="megatron-lm", seq_len=4096, grad_accum=16)
+
+
+def test_parts_add_up_to_the_step() -> None:
+    speed = training_speed(load("deepseek-llm-7b"), BASE, parse_gpu("h100:8"))
+    assert sum(part.seconds for part in speed.parts) == pytest.approx(speed.step_s.value)
+    assert speed.tokens_per_s.value == pytest.approx(speed.tokens_per_step / speed.step_s.value)
+
+
+def test_recomputation_costs_time_and_no_model_flops() -> None:
+    kept = training_speed(load("deepseek-llm-7b"), BASE._replace(recompute="none"), parse_gpu("h100:8"))
+    again = training_speed(load("deepseek-llm-7b"), BASE._replace(recompute="full"), parse_gpu("h100:8"))
+    assert kept.step_s.value < again.step_s.value < 1.4 * kept.step_s.value
+    assert kept.model_flops == again.model_flops
+
+
+def test_more_micro_batches_shrink_the_bubble() -> None:
+    shares = []
+    for count in (4, 16, 64):
+        asked = BASE._replace(mesh=Mesh(tp=8, pp=4), grad_accum=count)
+        speed = training_speed(load("llama-3-70b"), asked, parse_gpu("h100:8x4"))
+        bubble = sum(part.seconds for part in speed.parts if part.what == "pipeline bubble")
+        shares.append(bubble / speed.step_s.value)
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_no_share_of_the_peak_is_above_one() -> None:
+    for gpu in ("a100-40gb:8", "h100:8", "b200:8"):
+        speed = training_speed(load("deepseek-coder-1.3b"), BASE, parse_gpu(gpu))
+        assert 0 < speed.mfu.high < 1
