@@ -6,19 +6,17 @@ And back: the Model that a file's header describes, with the types that it reall
 import re
 from collections.abc import Iterator
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
 from .attention import DSA, GQA, MLA, Linear, Sliding
 from .families import build
 from .feedforward import MoE
 from .gguf import Array, GGUFFile, GGUFTensor
-from .gguf_types import FILE_TYPES, TYPES, Facts, file_type, mix_type
+from .gguf_mixes import REPACKED, KvB, Mix, published, words
+from .gguf_types import FILE_TYPES, TYPES, Facts, file_type, mix_type, quantized
 from .model import Model, Tensor
 from .storage import F32, Shape
-
-KvB = Literal["split", "whole", "both"]
-"""How a file keeps MLA's kv_b: in k_b and v_b (llama.cpp#12801, April 2025), whole (before), or both (ik_llama.cpp then)."""
 
 ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 BLOCK = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate": "ffn_gate_inp"}
@@ -119,8 +117,11 @@ def gguf_name(group: Tensor, layer: int) -> str:
 
 
 def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None) -> tuple[str, list[tuple[Piece, str]]]:
-    """(the file type, each piece with the type that llama-quantize gives it)."""
-    mix, usual = file_type(word)
+    """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
+    if by_hand := published(model.name, word):
+        of_file = pieces(model, by_hand.kv_b)
+        return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
+    mix, usual = _file_type(model, word)
     found = pieces(model, kv_b)
     first = model.layers[0].attention
     gqa = first.inner if isinstance(first, Sliding) else first
@@ -146,6 +147,20 @@ def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None) -> t
         if kind:
             before[kind] += 1
     return mix, chosen
+
+
+def _by_hand(mix: Mix, piece: Piece) -> str:
+    return mix.type_of(piece.name, piece.layer) if quantized(piece.name, piece.shape) else "F32"
+
+
+def _file_type(model: Model, word: str) -> tuple[str, bool]:
+    """The file type that a word names; what was chosen by hand and is not known is refused with what is known instead."""
+    try:
+        return file_type(REPACKED.get(word.upper(), word))
+    except OomlessError as error:
+        if by_hand := words(model.name):
+            error.hint += f"; of {model.name} also the published {', '.join(by_hand)}"
+        raise
 
 
 def with_types(model: Model, chosen: list[tuple[Piece, str]], quantization: str) -> Model:

@@ -5,17 +5,18 @@ import re
 from ..engines import Stage, llamacpp
 from ..errors import UnsupportedError
 from ..model.attention import V4
+from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, synthetic
 from ..run.serving import Layout, Serving
 from ..units import TIB
 
-LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "Ollama")
+LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box", "Ollama")
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16"
-"""File types that say what each tensor is, but for those of _R4 and _R8."""
+"""File types that say what each tensor is, but for those that end with _R4 and _R8."""
 HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
 
 
@@ -57,25 +58,33 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     """Tensor bytes of the file, all devices together, or of the cards if the row says how many layers lie there.
 
-    Only plain file types say what each tensor is.
+    Plain file types say what each tensor is, and so do published mixes; whether an importance matrix was used no word says.
     """
+    from ..model.gguf_mixes import REPACKED, published
     from ..model.gguf_model import as_gguf
     from .serving_rows import Incomplete
 
-    if not re.fullmatch(PLAIN, row["quant"]) or row["quant"].endswith(("_R4", "_R8")):
+    word = row["quant"].removesuffix(" mix")
+    known = published(model.name, word) is not None
+    if not known and (not re.fullmatch(PLAIN, word) or (word.endswith(("_R4", "_R8")) and word not in REPACKED)):
         raise UnsupportedError(f"the types of {row['quant']!r} are chosen by hand: only the file's header says them")
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
         num = int(offloaded[1])
-        asked = Serving(engine="llamacpp", engine_version=_build(row, {}), quantization=row["quant"], n_gpu_layers=num)
+        asked = Serving(engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num)
         asked = llamacpp.resolve(model, WHOLE, asked, Layout())
         (stage,) = llamacpp.stages(model, asked)
         on_cards = sum(group.total_bytes for group in llamacpp.placed_weights(model, asked, WHOLE, stage))
         return on_cards, on_cards, on_cards
     if row["gpu"] == "CPU" and not row["other_flags"]:
-        raise Incomplete("whether cards hold layers too is not given")
+        if row["engine"] != "Ollama":
+            raise Incomplete("whether cards hold layers too is not given")
+        file = as_gguf(model, word)  # Ollama fills the cards by itself: what the host keeps is the embedding, if they hold the rest
+        embedding = next(tensor.num_bytes for tensor in file.tensors if tensor.name.startswith("model.embed_tokens"))
+        return embedding, embedding, file.checkpoint_bytes
     both = "ik_llama" in row["engine"] and row["engine_version"].startswith("ik")
-    sizes = [as_gguf(model, row["quant"], kv).checkpoint_bytes for kv in ("whole", "both" if both else "split")]
+    forms: tuple[KvB, ...] = ("whole", "both" if both else "split")
+    sizes = [as_gguf(model, word, kv_b, imatrix).checkpoint_bytes for kv_b in forms for imatrix in (None, True, False)]
     return sizes[0], min(sizes), max(sizes)
 
 

@@ -40,6 +40,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     copies = PIPELINE_COPIES if (asked.layout or Layout()).pp > 1 and all_offloaded and not by_hand(asked) else 1
     host = hardware.card.vendor in HOSTS
+    copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
         num_cells=cells,
         num_tokens=tokens,
@@ -49,7 +50,8 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
         most_scores=asked.attn_max_batch if ik else 0,
         key_type=asked.cache_type_k.upper(),
         host=host,
-        copied_matrix=0 if host or not by_hand(asked) else copied_matrix(model, asked),
+        copied_matrix=copied[0],
+        copied_down=copied[1],
         split_kv_b=not expands(model, asked),
         early=ik and not since(asked, "2025-03-18"),
         transposed_values=not asked.flash_attn,
@@ -64,29 +66,40 @@ MIN_OFFLOADED_BATCH = 32
 """GGML_OP_OFFLOAD_MIN_BATCH: tokens from which a card multiplies weights of the host."""
 
 
-def copied_matrix(model: Model, asked: Serving) -> int:
-    """Bytes of the largest matrix of a layer's experts, if a card multiplies host experts: then it copies one at a time.
+def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
+    """Bytes of the largest matrices of a layer's experts, those that lead in and that which leads back, if a card multiplies
+
+    host experts: then it copies them, one operation after the other.
 
     ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520), and had no kernels for interleaved types on cards before
     2025-05-26 (#461).
 
     >>> from ...model.load import load
     >>> asked = Serving(quantization="Q4_K_M", ubatch_size=512, cpu_moe=True)
-    >>> copied_matrix(load("deepseek-r1"), asked)   # 256 x 7,168 x 2,048 values of Q6_K
-    3082813440
+    >>> copied_matrices(load("deepseek-r1"), asked)   # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
+    (2113929216, 3082813440)
     """
     ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
     tokens = asked.ubatch_size or 512
     if ffn is None or tokens < MIN_OFFLOADED_BATCH:
-        return 0
+        return 0, 0
     by_expert = is_ik(asked) and since(asked, "2025-06-12")
     if by_expert and tokens * ffn.num_active_experts < MIN_OFFLOADED_BATCH * ffn.num_experts:
-        return 0
+        return 0, 0
     experts = [each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name]
-    largest = max(experts, key=lambda each: each.format.num_bytes(each.shape))
-    if is_ik(asked) and largest.format.name.endswith(("_R4", "_R8")) and not since(asked, "2025-05-26"):
-        return 0
-    return largest.format.num_bytes(largest.shape) * (ffn.num_experts if len(largest.shape) == 2 else 1)
+    early = is_ik(asked) and not since(asked, "2025-05-26")
+    if early and any(each.format.name.endswith(("_R4", "_R8")) for each in experts):
+        return 0, 0
+
+    def largest(*, down: bool) -> int:
+        sizes = [
+            each.format.num_bytes(each.shape) * (ffn.num_experts if len(each.shape) == 2 else 1)
+            for each in experts
+            if ("down" in each.name) == down
+        ]
+        return max(sizes, default=0)
+
+    return largest(down=False), largest(down=True)
 
 
 def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
@@ -101,7 +114,9 @@ def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
     heads = indexed[0].index_heads if indexed and not since(asked, FUSED_INDEXER_SINCE) else 1
     streams = model.streams * model.hidden_size
     logits = model.vocab_size * batch.num_outputs * F32 if batch.has_output else 0
-    return batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows) + logits + batch.copied_matrix
+    return (
+        batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows) + logits + max(batch.copied_matrix, batch.copied_down)
+    )
 
 
 FUSED_INDEXER_SINCE = "2026-08"

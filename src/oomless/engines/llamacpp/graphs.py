@@ -33,7 +33,9 @@ class Batch(NamedTuple):
     host: bool = False
     """No card at all: inputs lie in the same buffer, and the cache's own type is used throughout."""
     copied_matrix: int = 0
-    """Bytes of one matrix of a layer's host experts, if a card multiplies it for a whole micro-batch: then it is copied over."""
+    """Bytes of one matrix (up or gate) of a layer's host experts, if a card multiplies it for a micro-batch: then it is copied over."""
+    copied_down: int = 0
+    """The same of the matrix that leads back."""
     split_kv_b: bool = True
     early: bool = False
     """ik_llama.cpp before 2025-03-18 (#260): keys and values of all heads and cells at once, by way of F32."""
@@ -162,17 +164,18 @@ def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node, on_host: bool) 
         return graph.input(normed.size)  # copied back from the host
     inner = ffn.expert_width * most * tokens * F32
 
-    def weights_of(num_matrices: int) -> list[Node]:
+    def copies(*sizes: int) -> list[Node]:
         """Copies live while the operation reads them: each begins a split of its own."""
-        return [graph.expand(graph.input(batch.copied_matrix)) for _ in range(num_matrices if on_host else 0)]
+        return [graph.expand(graph.input(size)) for size in sizes if on_host]
 
+    one = batch.copied_matrix
     if batch.ik:  # up and gate in one operation, the sum over experts too
-        product = graph.expand(graph.op(inner, *weights_of(2), graph.view(normed), chosen))
+        product = graph.expand(graph.op(inner, *copies(one, one), graph.view(normed), chosen))
     else:
-        up = graph.expand(graph.op(inner, *weights_of(1), graph.view(normed), chosen))
-        gate = graph.expand(graph.op(inner, *weights_of(1), graph.view(normed), chosen))
+        up = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
+        gate = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
         product = graph.expand(graph.op(inner, gate, up))
-    outputs = graph.expand(graph.op(normed.size * most, *weights_of(1), product, chosen))
+    outputs = graph.expand(graph.op(normed.size * most, *copies(batch.copied_down), product, chosen))
     outputs = graph.op(outputs.size, outputs, weights, in_place=True)
     if batch.ik or most == 1:
         return graph.op(normed.size, graph.view(outputs))

@@ -1,0 +1,27 @@
+"""Mixes that were chosen by hand: each sums to the size that the loader of the published file printed."""
+
+import pytest
+
+from command import call
+from oomless import facts
+from oomless.model.gguf_mixes import REPACKED
+from oomless.model.gguf_model import as_gguf
+from oomless.model.load import load
+from oomless.units import GIB
+
+
+@pytest.mark.parametrize("row", facts.table("gguf_mixes"), ids=lambda row: f"{row['model']} {row['word']}")
+def test_a_published_mix_weighs_what_its_loader_printed(row: dict[str, str]) -> None:
+    assert as_gguf(load(row["model"]), row["word"]).checkpoint_bytes / GIB == pytest.approx(float(row["published_gib"]), abs=6e-4)
+
+
+@pytest.mark.parametrize(("word", "plain"), REPACKED.items())
+def test_rows_laid_out_anew_weigh_the_same(word: str, plain: str) -> None:
+    model = load("deepseek-v2-lite")
+    assert as_gguf(model, word).checkpoint_bytes == as_gguf(model, plain).checkpoint_bytes
+
+
+def test_a_mix_that_is_not_known_is_refused_with_those_that_are() -> None:
+    answer = call("infer", "deepseek-r1", "--engine", "llamacpp", "--quantization", "UD-Q3_K_XL", "--gpu", "rtx-4090")
+    assert (answer.code, answer.out) == (4, "")
+    assert "UD-Q2_K_XL" in answer.err
