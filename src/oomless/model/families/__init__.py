@@ -70,6 +70,7 @@ FAMILIES = {
     "gpt_neox": "early",
     "opt": "early",
     "falcon": "early",
+    "qwen": "early",
     "llava": "llava",
     "llava_next": "llava",
     "granitemoehybrid": "hybrid",

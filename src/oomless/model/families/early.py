@@ -1,4 +1,4 @@
-"""The decoders before llama: GPT-2, GPT-NeoX (Pythia), OPT, Falcon. LayerNorms, plain MLPs, tables of positions or partial rotation."""
+"""The decoders before llama: GPT-2, GPT-NeoX (Pythia), OPT, Falcon, Qwen. LayerNorms, plain MLPs, tables of positions or partial rotation."""
 
 from ..attention import GQA
 from ..config import MAX_LAYERS, Config
@@ -29,6 +29,8 @@ def read(config: Config, name: str) -> Model:
             return read_gpt_neox(config, name)
         case "opt":
             return read_opt(config, name)
+        case "qwen":
+            return read_qwen(config, name)
         case _:
             return read_falcon(config, name)
 
@@ -88,3 +90,39 @@ def read_falcon(config: Config, name: str) -> Model:
     norms = LAYER_NORMS if new or not config.flag("parallel_attn", True) else ONE_NORM
     config.has("parallel_attn")
     return decoder(config, name, layers, norms=norms, tied=True)
+
+
+def read_qwen(config: Config, name: str) -> Model:
+    """Qwen of 2023: llama with biases of queries, keys and values; intermediate_size counts gate and up together."""
+    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
+    if not config.flag("no_bias", True):
+        config.fault("no_bias is off, which no published Qwen has")
+    if config.size("kv_channels", hidden // heads) * heads != hidden:
+        config.fault(f"kv_channels times num_attention_heads {heads} is not hidden_size {hidden}")
+    gqa = GQA(heads, heads, hidden // heads or 1, qkv_bias=True)
+    layer = Layer(gqa, Dense(config.size("intermediate_size") // 2))
+    layers = (layer,) * config.size("num_hidden_layers", most=MAX_LAYERS)
+    for key in QWEN_OTHERS:
+        config.has(key)
+    dim = int((hidden // heads or 1) * config.number("rotary_pct", 1.0))
+    rope = read_rope(config, dim, config.size("max_position_embeddings"), theta=config.number("rotary_emb_base", 10000.0))
+    return decoder(config, name, layers, ropes=(rope,))
+
+
+QWEN_OTHERS = (
+    "bf16",
+    "fp16",
+    "fp32",
+    "emb_dropout_prob",
+    "attn_dropout_prob",
+    "layer_norm_epsilon",
+    "scale_attn_weights",
+    "seq_length",
+    "use_dynamic_ntk",
+    "use_logn_attn",
+    "use_flash_attn",
+    "use_cache_kernel",
+    "use_cache_quantization",
+    "onnx_safe",
+)
+"""Keys of Qwen's own code that change no tensor."""
