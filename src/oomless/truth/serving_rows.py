@@ -6,7 +6,7 @@ What a row does not say is `incomplete`, what nothing here can predict is `unsup
 import re
 from typing import NamedTuple
 
-from ..engines import VLLM
+from ..engines import VLLM, parse_version
 from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -65,7 +65,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
-    v0 = "V0" in version or version < "0.8"
+    v0 = "V0" in version or parse_version(version) < (0, 8)
     if length is None and ENGINES[engine] in VLLM and quantity in BATCH_COUNTS and (v0 or quantity == "kv_tokens"):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
@@ -89,6 +89,21 @@ def question(row: dict[str, str], quantity: str) -> Question:
     )
     asked = as_asked(ENGINES[engine], common, flags)
     return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
+
+
+def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Serving]:
+    """Other questions that the row may mean: an empty cell for the batch means that the source does not say it.
+
+    Few sequences with large batches (desktop cards) and twice the default batch (servers) bound what is usual.
+    """
+    asked = found.asked
+    v0 = "V0" in (asked.engine_version or "") or parse_version(asked.engine_version or "0") < (0, 8)
+    if row["batch_or_parallel"].strip() or asked.engine not in VLLM or v0 or quantity not in {*BATCH_COUNTS, "cuda_graph"}:
+        return []
+    return [asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192), asked._replace(max_num_batched_tokens=16384)]
+
+
+FEW_SEQUENCES = 4
 
 
 def _version(row: dict[str, str]) -> str:

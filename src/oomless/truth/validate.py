@@ -11,7 +11,7 @@ from ..estimate.serving import Estimate, estimate_serving
 from ..ledger import Line
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
-from .serving_rows import Incomplete, question, unit_factor
+from .serving_rows import Incomplete, question, unit_factor, unsaid
 from .tables import Row, read_table
 
 
@@ -78,6 +78,9 @@ def predict(kind: str, configuration: dict[str, str], quantity: str) -> Interval
         raise UnsupportedError(f"{quantity} is not predicted")
     asked = question(configuration, quantity)
     value, low, high = QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
+    for other in unsaid(configuration, asked, quantity):
+        _, least, most = QUANTITIES[quantity](estimate_serving(asked.model, other, asked.hardware))
+        low, high = min(low, least), max(high, most)
     share = logged_share(configuration, quantity)
     return value * share, low * share, high * share
 

@@ -19,6 +19,8 @@ from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release
 from .weights import placed_part
 
+WHAT_LOADED = "loaded beside the weights"
+"""SGLang reads the free memory before and after loading: kernels, handles and remains of the loader count as weights."""
 PLAIN_ROW_BYTES = 576
 TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
@@ -67,6 +69,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     """What was there before loading is charged; activations, graphs, the table of requests and an old release's draft are beside."""
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
+    loaded = _measured("fragmentation", "load_extra", WHAT_LOADED, now.numbers, [])
     if not asked.enforce_eager:
         beside.append(_measured("runtime", "graphs", WHAT_GRAPHS, now.numbers, []))
     if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
@@ -74,7 +77,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         beside.append(
             exact("weights", "draft, loaded after the pool", size, "tensors of the MTP layers", "speculative/eagle_worker.py")
         )
-    return Budget(tuple(start_lines(asked, hardware)), tuple(beside))
+    return Budget((*start_lines(asked, hardware), loaded), tuple(beside))
 
 
 def request_table(asked: Serving) -> Line:

@@ -117,6 +117,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
         "v4": isinstance(attention, V4 | V41),
         "float32": asked.dtype == "float32",
         "before_hopper": 0 < hardware.card.capability < 9,
+        "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
     }
     return tuple(name for name, holds in found.items() if holds)
@@ -371,6 +372,7 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         estimate += of("graphs_tp") if "tp" in tags else 0
         estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
     spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
+    estimate, spread = estimate * spread.value, spread._replace(low=spread.low / spread.value, high=spread.high / spread.value)
     if asked.enable_lora and now.since(*TWICE_WITH_LORA_SINCE):
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
