@@ -12,9 +12,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "infer": "api",
+    "infer": "api.serving",
+    "train": "api.training",
     "load": "model.load",
     "Estimate": "estimate.serving",
+    "TrainingEstimate": "estimate.training",
     "Model": "model.model",
     "OomlessError": "errors",
     "UsageError": "errors",
@@ -22,7 +24,18 @@ _HOMES = {
     "MissingExtra": "errors",
 }
 
-__all__ = ["Estimate", "MissingExtra", "Model", "OomlessError", "UnsupportedError", "UsageError", "infer", "load"]
+__all__ = [
+    "Estimate",
+    "MissingExtra",
+    "Model",
+    "OomlessError",
+    "TrainingEstimate",
+    "UnsupportedError",
+    "UsageError",
+    "infer",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from command import call
-from oomless import facts
-from oomless.api import infer
+from oomless import facts, infer
 from oomless.cli.flags import INFER
 from oomless.errors import OomlessError
 from oomless.model.families import build

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oomless.api import infer
+from oomless.api.serving import infer
 from oomless.engines import Stage
 from oomless.engines.vllm.cache import cache_layout, max_tokens
 from oomless.estimate.serving import Estimate

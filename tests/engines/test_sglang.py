@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oomless.api import infer
+from oomless.api.serving import infer
 from oomless.engines import CacheLayout, sglang
 from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import release, shared_clones

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oomless.api import infer
+from oomless.api.serving import infer
 from oomless.engines import CacheLayout, transformers
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load

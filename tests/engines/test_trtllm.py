@@ -2,7 +2,7 @@
 
 import pytest
 
-from oomless.api import infer
+from oomless.api.serving import infer
 from oomless.engines import CacheLayout, trtllm
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load

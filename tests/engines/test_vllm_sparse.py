@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oomless.api import infer
+from oomless.api.serving import infer
 from oomless.engines.vllm.release import release
 from oomless.engines.vllm.sparse import captured_bytes, loaded_bytes, shared_bytes
 from oomless.errors import UnsupportedError

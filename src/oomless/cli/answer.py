@@ -4,9 +4,9 @@ import os
 import sys
 from typing import Any
 
-from ..api import infer
+from ..api.serving import infer
 from ..estimate.serving import Estimate
-from ..ledger import CATEGORIES
+from ..ledger import CATEGORIES, Verdict
 from .flags import INFER, OUTPUT_FIELDS
 from .settings import read_settings, with_settings
 
@@ -52,12 +52,12 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
         from .terminal import colour, width
 
         print_estimate(estimate, how["explain"], colour(), width())
-    return exit_code(estimate, bool(how["strict"]))
+    return exit_code(estimate.verdict, bool(how["strict"]))
 
 
-def exit_code(estimate: Estimate, strict: bool) -> int:
+def exit_code(verdict: Verdict, strict: bool) -> int:
     """0 fits or tight, 3 does not fit; tight is 3 too if asked for."""
-    match estimate.verdict:
+    match verdict:
         case "fits":
             return 0
         case "tight":
@@ -98,55 +98,28 @@ def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, 
 def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
     from ..errors import UsageError
+    from .variants import typed, variants
 
-    name, has_value, values = how["compare"].partition("=")
-    field, variants = FIELDS.get(name.strip().lstrip("-")), [value.strip() for value in values.split(",") if value.strip()]
-    if field is None or not has_value or len(variants) < 2:
-        raise UsageError(
-            f"--compare {how['compare']!r} is no flag with two values or more",
-            "write --compare gpu=h100:8,h200:8 or --compare kv-cache-dtype=auto,fp8 or --compare model=deepseek-v3,deepseek-v3.2",
-        )
+    name, field, values = variants(how["compare"], INFER, "kv-cache-dtype=auto,fp8")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
     estimates = []
-    for variant in variants:
+    for variant in values:
         if field == "model":
             estimates.append(infer(variant, **asked))
         else:
-            estimates.append(infer(model, **{**asked, field: _typed(field, variant)}))
+            estimates.append(infer(model, **{**asked, field: typed(INFER, field, variant)}))
     if how["json"]:
         import json
 
-        document = {"schema": "oomless/compare/1", "flag": name, "values": variants, "answers": [e.to_json() for e in estimates]}
+        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": [e.to_json() for e in estimates]}
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         from ..report.compare_text import print_comparison
         from .terminal import colour, width
 
-        print_comparison(variants, estimates, width(), colour())
+        print_comparison(values, estimates, width(), colour())
     return 0 if any(estimate.verdict != "does_not_fit" for estimate in estimates) else 3
-
-
-FIELDS = {"model": "model", **{name.lstrip("-"): flag.field for flag in INFER for name in flag.names}}
-TYPES = {flag.field: flag.type for flag in INFER}
-
-
-def _typed(field: str, text: str) -> Any:
-    """A value of --compare in the type of its flag."""
-    from ..errors import UsageError
-
-    try:
-        match TYPES[field]:
-            case "whole":
-                return int(text)
-            case "share":
-                return float(text)
-            case "switch":
-                return {"true": True, "on": True, "false": False, "off": False}[text.lower()]
-            case "text":
-                return text
-    except (ValueError, KeyError):
-        raise UsageError(f"--compare: {text!r} is no value of {field}", "see `oomless infer --help`") from None
 
 
 def write_plot(estimate: Estimate, path: str) -> None:

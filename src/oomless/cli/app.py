@@ -12,6 +12,7 @@ from ..errors import UsageError, did_you_mean
 COMMANDS = {
     "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
+    "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
     "validate": ("truth", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("lists", "Models of the catalogue."),
@@ -23,7 +24,7 @@ COMMANDS = {
 }
 
 
-LATER = ("train", "plan", "trace", "compress", "monitor", "reconcile", "web")
+LATER = ("plan", "trace", "compress", "monitor", "reconcile", "web")
 
 
 class Lazy(click.Group):

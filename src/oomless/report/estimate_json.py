@@ -4,6 +4,7 @@ from typing import Any
 
 from ..estimate.serving import Estimate
 from ..ledger import Ledger
+from ..model.model import Model
 
 SCHEMA = "oomless/estimate/1"
 
@@ -13,20 +14,7 @@ def serving_json(estimate: Estimate) -> dict[str, Any]:
     model, cache = estimate.model, estimate.kv_cache
     return {
         "schema": SCHEMA,
-        "model": {
-            "name": model.name,
-            "family": model.family,
-            "num_parameters": model.num_parameters,
-            "num_active_parameters": model.num_active_parameters,
-            "checkpoint_bytes": model.checkpoint_bytes,
-            "num_draft_parameters": model.parameters_of("mtp"),
-            "num_engram_parameters": model.parameters_of("engram"),
-            "num_vision_parameters": model.parameters_of("vision"),
-            "num_layers": len(model.layers),
-            "max_positions": model.max_positions,
-            "dtype": model.dtype.name,
-            "quantization": model.quantization or None,
-        },
+        "model": model_json(model),
         "request": request_json(estimate),
         "ranks": [rank_json(ledger) for ledger in estimate.ledgers],
         "kv_cache": {**cache._asdict(), "bytes_per_token": _number(cache.bytes_per_token)},
@@ -36,6 +24,24 @@ def serving_json(estimate: Estimate) -> dict[str, Any]:
         "headroom_bytes": estimate.headroom_bytes,
         "changes": changes_json(estimate),
         "warnings": list(estimate.warnings),
+    }
+
+
+def model_json(model: Model) -> dict[str, Any]:
+    """The model of an answer."""
+    return {
+        "name": model.name,
+        "family": model.family,
+        "num_parameters": model.num_parameters,
+        "num_active_parameters": model.num_active_parameters,
+        "checkpoint_bytes": model.checkpoint_bytes,
+        "num_draft_parameters": model.parameters_of("mtp"),
+        "num_engram_parameters": model.parameters_of("engram"),
+        "num_vision_parameters": model.parameters_of("vision"),
+        "num_layers": len(model.layers),
+        "max_positions": model.max_positions,
+        "dtype": model.dtype.name,
+        "quantization": model.quantization or None,
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES, Ledger, Verdict
 from ..model.feedforward import MoE
+from ..model.model import Model
 from ..units import format_bytes, gib
 
 BAR_WIDTH = 24
@@ -55,7 +56,7 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
         console.print()
-        print_lines(console, estimate, explain)
+        print_lines(console, estimate.ledger, explain)
 
 
 def open_console(colour: bool, width: int | None) -> Any:
@@ -69,14 +70,19 @@ def open_console(colour: bool, width: int | None) -> Any:
     return Quiet(no_color=not colour, highlight=False, width=width, soft_wrap=False)
 
 
+def parameters_of(model: Model) -> str:
+    """How many parameters, and of routed experts how many a token meets."""
+    text = f"{model.num_parameters / 1e9:.1f}B parameters"
+    if any(isinstance(layer.ffn, MoE) for layer in model.layers):
+        text += f" ({model.num_active_parameters / 1e9:.1f}B active)"
+    return text
+
+
 def question_line(estimate: Estimate) -> str:
     """What was asked, in one line."""
     model, request = estimate.model, estimate.request
-    billions = f"{model.num_parameters / 1e9:.1f}B parameters"
-    if any(isinstance(layer.ffn, MoE) for layer in model.layers):
-        billions += f" ({model.num_active_parameters / 1e9:.1f}B active)"
     return (
-        f"{model.name}, {billions}, {request.quantization or model.quantization or request.dtype}, "
+        f"{model.name}, {parameters_of(model)}, {request.quantization or model.quantization or request.dtype}, "
         f"{request.engine} {request.engine_version}, {request.concurrency} x {request.context:,} tokens"
     )
 
@@ -133,9 +139,9 @@ def cache_lines(estimate: Estimate) -> str:
     return "\n".join(lines)
 
 
-def print_lines(console: Any, estimate: Estimate, category: str) -> None:
-    """Each line of the worst rank with its formula, the numbers put in, and its source."""
-    for line in estimate.ledger.lines:
+def print_lines(console: Any, ledger: Ledger, category: str) -> None:
+    """Each line of a rank with its formula, the numbers put in, and its source."""
+    for line in ledger.lines:
         if category not in ("all", line.category):
             continue
         spread = "" if line.low_bytes == line.high_bytes else f" ({gib(line.low_bytes):.3f} to {gib(line.high_bytes):.3f})"

@@ -75,9 +75,13 @@ class Training(NamedTuple):
     """How elementwise work is run: eager, liger, compiled, te."""
     offload: tuple[str, ...] = ()
     """What lies in host memory: optimizer, params, gradients, activations."""
+    quantization: str | None = None
+    """qlora: nf4 (F32 scales) or nf4-dq (scales quantised again)."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the head."""
+    adapter_dtype: str | None = None
+    """float32 or bfloat16."""
     trained_ends: bool = False
     """LoRA: embedding and head are trained in full."""
     expert_imbalance: float = 1.0
@@ -140,6 +144,7 @@ CHOICES = {
     "task": ("pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"),
     "sharding": ("none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"),
     "recompute": ("none", "selective", "full"),
+    "adapter_dtype": ("float32", "bfloat16"),
     "attention": ("auto", "eager", "math", "efficient", "flash", "cudnn"),
     "loss": ("plain", "chunked", "fused", "compiled", "vocab-parallel", "vocab-parallel-fused"),
     "kernels": ("eager", "liger", "compiled", "te", "megatron-local"),
@@ -233,7 +238,7 @@ def resolved(asked: Training) -> Training:
             f"{asked.framework} does not run --method {asked.method}", f"it runs {row['methods'].replace(' ', ', ')}"
         )
     chosen: dict[str, object] = {}
-    for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels"):
+    for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
         if getattr(asked, name) is None:
             chosen[name] = row[name]
     if asked.precision is None:

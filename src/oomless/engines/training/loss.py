@@ -87,14 +87,14 @@ def loss_graph(loss: Loss, shape: LossShape) -> Graph:
     """From the last norm's output ("hidden") to the loss.
 
     Bytes of what autograd keeps and makes, from shapes; kernels' workspaces are not among them (cuBLAS: engines' facts).
-    DeepSeek-V3 over 4,096 tokens, plain: 129,280 x 4,096 logits keep 2 + 4 bytes each, and 14 at the peak.
+    DeepSeek-V3 over 4,096 tokens, plain: 129,280 x 4,096 logits keep 4 bytes each, and 12 at the peak.
 
     >>> from .graph import walk
     >>> shape = LossShape(4096, 7168, 129280)
     >>> logits = 4096 * 129280
     >>> plain = walk(loss_graph(loss_kind("plain"), shape))
     >>> round(plain.backward_peak / logits, 1), round(walk(loss_graph(loss_kind("vocab-parallel"), shape)).backward_peak / logits, 1)
-    (14.1, 6.1)
+    (12.1, 6.1)
     >>> round(walk(loss_graph(loss_kind("fused"), shape._replace(trained_head=False))).forward_peak / logits, 2)
     0.47
     """

@@ -1,0 +1,76 @@
+"""The Python interface of training; apart from api.py, so that a serving answer does not load it."""
+
+from typing import Any
+
+from ..errors import UsageError, did_you_mean
+from ..estimate.training import TrainingEstimate, estimate_training
+from ..model.load import load
+from ..model.model import Model
+from ..run.hardware import Hardware, parse_gpu
+from ..run.training import Mesh, Training
+
+MESH_FLAGS = ("dp", "tp", "pp", "cp", "ep", "etp", "sequence_parallel", "virtual_stages", "schedule", "shard_size")
+
+
+def training_request(num_gpus: int, **flags: Any) -> Training:
+    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a rank.
+
+    >>> training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding, training_request(8, tp=2).mesh.tp
+    ('zero2', 2)
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    mesh = {name: given.pop(name) for name in MESH_FLAGS if name in given}
+    if mesh.get("virtual_stages", 1) > 1 and "schedule" not in mesh:
+        mesh["schedule"] = "interleaved"
+    ways = [name for name in ("zero", "fsdp", "sharding") if given.get(name) not in (None, False)]
+    if len(ways) > 1:
+        raise UsageError(f"--{ways[0]} and --{ways[1]} say the same thing", "give one of them")
+    stage = given.pop("zero", None)
+    if stage is not None:
+        if stage not in (0, 1, 2, 3):
+            raise UsageError(f"--zero is {stage}", "it is 0, 1, 2 or 3")
+        given["sharding"] = ("ddp", "zero1", "zero2", "zero3")[stage]
+    if given.pop("fsdp", False):
+        given["sharding"] = "fsdp2"
+    if given.pop("no_bucket_view", False):
+        given["gradient_bucket_view"] = False
+    for name in ("offload", "lora_targets", "recompute_modules"):
+        if isinstance(given.get(name), str):
+            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
+    batch = given.pop("global_batch", None)
+    if batch is not None:
+        given["grad_accum"] = micro_batches(batch, given, Mesh(**mesh), num_gpus)
+    if unknown := set(given) - set(Training._fields):
+        name = min(unknown)
+        raise UsageError(f"unknown option {name!r}", did_you_mean(name, [*Training._fields, *MESH_FLAGS], "oomless train --help"))
+    return Training(**given, mesh=Mesh(**mesh) if mesh else None)
+
+
+def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) -> int:
+    """Micro-batches of a rank: the global batch over data-parallel ranks and the micro-batch; it must divide."""
+    if "grad_accum" in given:
+        raise UsageError("--global-batch and --grad-accum say the same thing", "give one of them")
+    ranks = mesh.dp or max(1, num_gpus // (mesh.tp * mesh.pp * mesh.cp))
+    each = ranks * given.get("micro_batch", 1)
+    if batch < 1 or batch % each:
+        raise UsageError(
+            f"--global-batch {batch} is no multiple of {ranks} ranks x --micro-batch {given.get('micro_batch', 1)}",
+            "choose one that is",
+        )
+    count: int = batch // each
+    return count
+
+
+def train(
+    model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any
+) -> TrainingEstimate:
+    """Will `model` train on `gpu`? The flags are those of `oomless train`.
+
+    >>> answer = train("deepseek-coder-1.3b", "a100-80gb", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048)
+    >>> answer.verdict, answer.peaks.phase
+    ('fits', 'backward')
+    """
+    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
+    estimate = estimate_training(found, training_request(hardware.num_gpus, **flags), hardware)
+    return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")

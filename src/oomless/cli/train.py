@@ -1,0 +1,85 @@
+"""`oomless train`: options -> answer on stdout -> exit code."""
+
+import sys
+from typing import Any
+
+import click
+
+from ..api.training import train as train_api
+from ..errors import UsageError, did_you_mean
+from ..estimate.training import TrainingEstimate
+from ..ledger import CATEGORIES
+from .answer import exit_code
+from .flags_train import OUTPUT, TRAIN
+from .serving import complete_model, option
+from .variants import typed, variants
+
+
+def _train(model: str | None, **given: Any) -> int:
+    options = {name: value for name, value in given.items() if value is not None}
+    how = {name: options.pop(name, None) for name in OUTPUT}
+    if model is None:
+        raise UsageError(
+            "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
+        )
+    if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
+        raise UsageError(
+            f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
+        )
+    if "gpu" not in options and not (how["compare"] or "").startswith("gpu="):
+        raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
+    if how["compare"]:
+        return _compare(model, options, how)
+    estimate = train_api(model, **options)
+    if how["plot"]:
+        from ..report.training_svg import training_svg
+        from .files import write_svg
+
+        write_svg(how["plot"], training_svg(estimate))
+    if how["json"]:
+        import json
+
+        sys.stdout.write(json.dumps(estimate.to_json()) + "\n")
+    else:
+        from ..estimate.training_changes import largest
+        from ..report.training_text import print_training
+        from .terminal import colour, width
+
+        print_training(estimate, largest(estimate), how["explain"], colour(), width())
+    return exit_code(estimate.verdict, bool(how["strict"]))
+
+
+def _compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
+    """Several answers side by side, which differ in one flag, the cards or the model."""
+    name, field, values = variants(how["compare"], TRAIN, "recompute=none,full")
+    if how.get("plot") or how.get("explain"):
+        raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
+    estimates: list[TrainingEstimate] = []
+    for value in values:
+        if field == "model":
+            estimates.append(train_api(value, **asked))
+        else:
+            estimates.append(train_api(model, **{**asked, field: typed(TRAIN, field, value)}))
+    if how["json"]:
+        import json
+
+        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": [e.to_json() for e in estimates]}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        from ..report.training_text import print_comparison
+        from .terminal import colour, width
+
+        print_comparison(values, estimates, width(), colour())
+    return 0 if any(estimate.verdict != "does_not_fit" for estimate in estimates) else 3
+
+
+train = click.Command(
+    "train",
+    callback=_train,
+    params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in TRAIN)],
+    help="Will MODEL train on the cards of --gpu: memory by category and rank at the worst moment of a step.\n\n"
+    "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json or a safetensors file.",
+    epilog="\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
+    "  oomless train llama-3.1-70b --gpu h100:64 --framework torchtitan --seq-len 8192\n"
+    "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora --recompute full --explain all",
+)

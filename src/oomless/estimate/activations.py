@@ -1,0 +1,198 @@
+"""What the layers of a stage keep from forward to backward, and how much is alive while each runs: walks under the asked recomputation."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..engines.training.blocks import AttentionKernel, Builder, Kernels, Work, layer_norm, rms_norm
+from ..engines.training.graph import Walk, transient_peak, walk, walk_keeping_products
+from ..engines.training.layers import Norms, layer_graph, norms_of
+from ..engines.training.loss import LossShape, loss_graph, loss_kind
+from ..model.attention import DSA, MLA, V4, V41, Linear, Sliding
+from ..model.model import Layer, Model
+from ..run.hardware import Card
+from ..run.training import Mesh, Recipe, Training, recipe
+from .shares import Stage
+
+
+class Segment(NamedTuple):
+    """Layers between two points where something is kept: one layer, or those that are computed again together."""
+
+    layers: tuple[int, ...]
+    saved: int
+    forward_peak: int
+    """Bytes on top of what other segments keep."""
+    backward_peak: int
+    what: str
+
+
+class Ends(NamedTuple):
+    """The last norm, the head and the loss."""
+
+    saved: int
+    forward_peak: int
+    backward_peak: int
+    logits: int
+    """Elements of the logits on this rank."""
+    source: str
+
+
+def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) -> AttentionKernel:
+    """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head sizes up to 256.
+
+    Source: torch aten/native/transformers/cuda/sdp_utils.cpp. MLA's heads of 192 and 128 go to the memory-efficient kernel.
+    """
+    asked = request.attention or "auto"
+    if asked != "auto":
+        kernel: AttentionKernel = asked  # type: ignore[assignment]
+        return kernel
+    if form.compute == 4 or (card.vendor == "NVIDIA" and 0 < card.capability < 8.0):
+        return "efficient"
+    latent = any(isinstance(layer.attention, MLA | DSA | V4 | V41) for layer in model.layers)
+    return "efficient" if latent else "flash"
+
+
+def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
+    """What a rank computes in one micro-batch."""
+    form = recipe(request.precision or "bf16")
+    kernels: Kernels = "compiled" if request.kernels == "compiled" else "liger" if request.kernels in ("liger", "te") else "eager"
+    seq = -(-(request.seq_len or 1) // mesh.cp)
+    return Work(
+        batch=request.micro_batch,
+        seq=seq,
+        compute=form.compute,
+        residual=4 if form.autocast else form.compute,
+        autocast=form.autocast,
+        tp=mesh.tp,
+        sequence_parallel=mesh.sequence_parallel and mesh.tp > 1,
+        trained=request.method == "full",
+        lora_rank=request.lora_rank if request.method != "full" else 0,
+        lora_targets=request.lora_targets,
+        adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
+        quantized=request.method == "qlora",
+        kernels=kernels,
+        attention=attention_kernel(request, form, model, card),
+        dropout=request.dropout,
+        imbalance=request.expert_imbalance,
+    )
+
+
+@lru_cache(maxsize=256)
+def _walk(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int, modules: frozenset[str]) -> tuple[Walk, int, int]:
+    """The walk of a layer, the most that is alive when nothing is kept, and the bytes of its input."""
+    graph = layer_graph(layer, hidden, norms, work, streams)
+    found = walk_keeping_products(graph) if "ops" in modules else walk(graph, modules)
+    return found, transient_peak(graph), graph.sizes[graph.source]
+
+
+ALIASES = {"layernorm": "norm", "mlp": "mlp", "moe": "moe", "core_attn": "core_attn", "moe_act": "moe", "mla_up_proj": "mla_up_proj"}
+"""Names of modules as frameworks write them, as the graphs do."""
+
+
+def segments(model: Model, request: Training, work: Work, stage: Stage) -> tuple[Segment, ...]:
+    """The stage's layers, chunk after chunk, under the asked recomputation.
+
+    none: each layer keeps what autograd keeps. selective: what the named modules keep inside is computed again. full: a segment
+    keeps its input alone; its backward holds all that its layers keep. Every k-th: segments of k layers (sqrt(n) of Chen et
+    al., arXiv 1604.06174, with k = sqrt(n)). Only the first `recompute_num_layers` layers, if that is given.
+    """
+    found = []
+    norms = {layer: norms_of(model, layer) for layer in _kinds(model)}
+    kinds = _kinds(model)
+    layers = stage.layers
+    scale = request.activation_bits
+    for chunk in stage.chunks:
+        at = 0
+        while at < len(chunk):
+            position = layers.index(chunk[at])
+            limited = request.recompute_num_layers
+            full = request.recompute == "full" and (limited is None or position < limited)
+            width = request.recompute_every if full else 1
+            group = chunk[at : at + width]
+            at += len(group)
+            skipped = request.recompute == "selective" and request.recompute_every > 1 and position % request.recompute_every
+            modules = frozenset(ALIASES.get(name, name) for name in request.recompute_modules)
+            if request.recompute != "selective" or skipped:
+                modules = frozenset()
+            if request.recompute == "selective" and request.recompute_every > 1 and not skipped:
+                full, modules = True, frozenset()
+            walks = [
+                _walk(model.layers[layer], model.hidden_size, norms[kinds_first(kinds, model, layer)], work, model.streams, modules)
+                for layer in group
+            ]
+            found.append(_segment(group, walks, full, request, work, scale))
+    return tuple(found)
+
+
+def _segment(
+    group: tuple[int, ...], walks: list[tuple[Walk, int, int]], full: bool, request: Training, work: Work, bits: int
+) -> Segment:
+    inputs = walks[0][2]
+    if not full:
+        found, _, _ = walks[0]
+        saved = found.saved_bytes
+        if bits < 16:  # block floating point: `bits` a value and 8 bits of exponent for 32
+            saved = -(-saved * (bits * 32 + 8) // (16 * 32))
+        return Segment(group, saved, found.forward_peak, found.backward_peak, "kept by autograd")
+    kept = inputs if not request.partition_activations else -(-inputs // work.tp)
+    forward = max(transient + inputs for _, transient, _ in walks)
+    below = inputs
+    backward = 0
+    for found, _, size in walks:
+        backward = max(backward, below + size + found.forward_peak, below + found.backward_peak)
+        below += found.saved_bytes
+    return Segment(group, kept, forward, backward, "input alone, computed again in the backward")
+
+
+def _kinds(model: Model) -> dict[int, Layer]:
+    """The first layer of each kind."""
+    seen: dict[Layer, int] = {}
+    for index, layer in enumerate(model.layers):
+        seen.setdefault(layer, index)
+    return {index: layer for layer, index in seen.items()}
+
+
+def kinds_first(kinds: dict[int, Layer], model: Model, layer: int) -> int:
+    """The first layer that is like this one."""
+    wanted = model.layers[layer]
+    return next(index for index, kind in kinds.items() if kind == wanted)
+
+
+def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
+    """Last norm, head and loss of a stage that has them. A reward model has one output and no logits."""
+    b = Builder(work)
+    hidden = model.hidden_size
+    b.sizes["x"] = work.stream_tokens * hidden * work.residual
+    first = norms_of(model, 0)
+    (layer_norm if first.biased else rms_norm)(b, "x", hidden, "hidden")
+    norm = walk(b.graph("x", "hidden"))
+    if request.task == "reward":
+        return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
+    vocab = -(-model.vocab_size // mesh.tp)
+    kind = loss_kind(request.loss or "plain", request.framework)
+    trained_head = work.trained or request.trained_ends
+    form = recipe(request.precision or "bf16")
+    shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, form.compute)
+    loss = walk(loss_graph(kind, shape))
+    inside = norm.saved_bytes
+    return Ends(
+        inside + loss.saved_bytes,
+        max(norm.forward_peak, inside + loss.forward_peak),
+        max(norm.backward_peak, inside + loss.backward_peak),
+        work.tokens * vocab,
+        kind.source,
+    )
+
+
+def unusual(model: Model) -> tuple[str, ...]:
+    """Kinds of layers whose training graph was never compared with a run."""
+    names = {
+        "compressed attention (V4)": any(isinstance(layer.attention, V4 | V41) for layer in model.layers),
+        "sparse attention (DSA)": any(isinstance(layer.attention, DSA) for layer in model.layers),
+        "linear attention": any(isinstance(layer.attention, Linear) for layer in model.layers),
+    }
+    return tuple(name for name, there in names.items() if there)
+
+
+def windowed(model: Model, seq: int) -> bool:
+    """Whether some layer needs a mask of its own."""
+    return any(isinstance(layer.attention, Sliding) and layer.attention.window < seq for layer in model.layers)

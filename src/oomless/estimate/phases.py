@@ -1,0 +1,344 @@
+"""A training step as phases: what is alive at the worst moment of forward, backward and optimizer. The peak is the largest of them."""
+
+from typing import NamedTuple
+
+from ..ledger import Category
+from ..model.model import EMBEDDING as EMBEDDING_NAME
+from ..model.model import HEAD as HEAD_NAME
+from ..run.training import Mesh, Optimizer, Recipe, Training
+from .activations import Ends, Segment
+from .shares import Portion, Stage
+from .states import States, adapter_bytes, degrees, local_values, sharding_ranks
+
+
+class Part(NamedTuple):
+    """Bytes of one thing at one moment."""
+
+    category: Category
+    what: str
+    bytes: int
+    formula: str
+
+
+class Phase(NamedTuple):
+    """The worst moment of a phase. Its parts are what is there beside the states that live through the whole step."""
+
+    name: str
+    moment: str
+    parts: tuple[Part, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+class LayerStates(NamedTuple):
+    """Bytes of one layer that come and go during a step."""
+
+    gradients: int
+    """Gradients as they stay until the optimizer has read them."""
+    largest: int
+    """The largest gradient of a tensor in the type of the computation."""
+    unit: int
+    """The layer's weights gathered from all ranks, in the type of the computation."""
+    casts: int
+    """Copies that autocast makes of its matrices."""
+    unit_values: int
+
+
+def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: Recipe) -> dict[int, LayerStates]:
+    """Per layer; HEAD is what the last stage has outside of the layers, EMBEDDING what the first one has."""
+    sharding = request.sharding or "none"
+    sums: dict[int, list[int]] = {}
+    for portion in portions:
+        over = degrees(sharding, sharding_ranks(mesh, portion.group))
+        size = adapter_bytes(request) if portion.adapter else form.gradient
+        layers = portion.layers or ((EMBEDDING if portion.lookup else HEAD),)
+        held = local_values(portion, over.gradients, over.padded) if portion.trained else 0
+        each = held * size // len(layers)
+        values = portion.values * portion.per_layer
+        stack = values if portion.stacked else portion.values
+        largest = stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
+        for layer in layers:
+            row = sums.setdefault(layer, [0, 0, 0, 0, 0])
+            row[0] += each
+            row[1] = max(row[1], largest)
+            row[2] += values * (adapter_bytes(request) if portion.adapter else form.compute)
+            row[3] += values * form.compute if portion.product and form.autocast and request.method == "full" else 0
+            row[4] += values if portion.trained else 0
+    return {layer: LayerStates(*row) for layer, row in sums.items()}
+
+
+HEAD, EMBEDDING = -1, -2
+
+
+def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
+    """Chunks of layers whose activations a rank holds at once, a micro-batch being as many as it has chunks.
+
+    GPipe: all micro-batches. 1F1B and ZB1P: min(m, p - r). Interleaved: 2 (p - r - 1) + (v - 1) p + 1 chunks. ZB-V and DualPipe-V:
+    as much as 1F1B's first stage on every rank. DualPipe: p + 1 micro-batches. Sources: arXiv 2104.04473, 2401.10241, deepseek-ai/DualPipe.
+
+    >>> [in_flight(Mesh(pp=4), Stage(r, ((0,),), r == 0, r == 3), 8) for r in range(4)]
+    [4, 3, 2, 1]
+    >>> in_flight(Mesh(pp=4, virtual_stages=2, schedule="interleaved"), Stage(3, ((0,), (1,)), False, True), 8)
+    5
+    """
+    p, r, v, m = mesh.pp, stage.rank, mesh.virtual_stages, max(1, micro_batches)
+    match mesh.schedule:
+        case "gpipe":
+            return m * v
+        case "zbv" | "dualpipev":
+            return min(m * v, p * v)
+        case "dualpipe":
+            return min(m, p + 1) * v
+        case _ if v > 1:
+            return min(m * v, 2 * (p - r - 1) + (v - 1) * p + 1)
+        case _:
+            return min(m, p - r)
+
+
+def gathered(sharding: str, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe) -> tuple[Part | None, Part | None]:
+    """What fully sharded ranks gather: in the forward the running unit, the next one on its way, and the root's unit, which stays;
+
+    in the backward their whole gradients too, in the type of the computation, and the buffer that is reduced and scattered.
+    """
+    if sharding not in ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp"):
+        return None, None
+    largest = max((units[layer].unit for layer in layers if layer in units), default=0)
+    values = max((units[layer].unit_values for layer in layers if layer in units), default=0)
+    root = sum(units[end].unit for end in (HEAD, EMBEDDING) if end in units)
+    forward = 2 * largest + root
+    text = f"2 x {largest:,} B of the largest layer + {root:,} B outside of the layers"
+    reduced = values * form.compute + values * form.gradient
+    return (
+        Part("communication", "gathered weights", forward, text),
+        Part(
+            "communication",
+            "gathered weights and whole gradients",
+            forward + reduced,
+            f"{text} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients",
+        ),
+    )
+
+
+def resident_gradients(request: Training, mesh: Mesh) -> bool:
+    """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or micro-batches that add up."""
+    return request.sharding in ("ddp", "distopt", "megatron_fsdp") or request.grad_accum > 1 or mesh.pp > 1
+
+
+def step(
+    stage: Stage,
+    pieces: tuple[Segment, ...],
+    last: Ends | None,
+    portions: list[Portion],
+    held: States,
+    mesh: Mesh,
+    request: Training,
+    form: Recipe,
+    rule: Optimizer,
+    boundary: int,
+) -> tuple[Phase, ...]:
+    """The phases of a step on one rank, with what each adds to weights and optimizer states.
+
+    forward: gradients that have memory of their own, what segments below keep, and the running one.
+    backward: what is kept below, the running segment, gradients of those above.
+    optimizer: all gradients, and the temporaries of its step: foreach as much as its moments' type of every value, loop of the
+    largest tensor twice, fused nothing.
+    """
+    per_layer = layer_states(portions, mesh, request, form)
+    none = LayerStates(0, 0, 0, 0, 0)
+    head, embedding = per_layer.get(HEAD, none), per_layer.get(EMBEDDING, none)
+    resident = resident_gradients(request, mesh)
+    adds_up = request.grad_accum > 1 or mesh.pp > 1 or request.sharding == "ddp"
+    all_gradients = held.gradients
+    offloaded = "activations" in request.offload
+    kept = sum(piece.saved for piece in pieces)
+    chunks = in_flight(mesh, stage, request.grad_accum) if mesh.pp > 1 else mesh.virtual_stages
+    flying = kept * chunks // mesh.virtual_stages
+    others = max(0, flying - kept)
+    if offloaded:
+        others = 0
+    casts = sum(each.casts for each in per_layer.values())
+    unit_forward, unit_backward = gathered(request.sharding or "none", per_layer, stage.layers, form)
+    phases = []
+
+    def parts(*found: Part | None) -> tuple[Part, ...]:
+        return tuple(part for part in found if part is not None and part.bytes)
+
+    grads = Part("gradients", "gradients", all_gradients, "memory of their own") if resident else None
+    waiting = Part("activations", "micro-batches in flight", others, f"{chunks} chunks of {mesh.virtual_stages} a micro-batch")
+    pipes = Part(
+        "communication", "pipeline inputs and outputs", 2 * boundary * chunks // mesh.virtual_stages, f"2 x {boundary:,} B each"
+    )
+    if mesh.pp == 1:
+        pipes = pipes._replace(bytes=0)
+    inputs = Part(
+        "inputs", "token ids, labels, mask", 3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp, "3 x 8 B a token"
+    )
+
+    # forward: the segment at which most is alive
+    below, most, at = 0, 0, pieces[0]
+    for piece in pieces:
+        alive = (0 if offloaded else below) + piece.forward_peak
+        if alive > most:
+            most, at = alive, piece
+        below += piece.saved
+    window = 2 * max(piece.saved for piece in pieces) if offloaded else kept
+    cast = Part("temporaries", "autocast copies of weights", casts, f"{casts // form.compute:,} values x {form.compute} B")
+    forward_parts = parts(
+        grads,
+        Part("activations", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
+        waiting,
+        cast,
+        unit_forward,
+        pipes,
+        inputs,
+    )
+    phases.append(Phase("forward", f"in layer {at.layers[0]}", forward_parts))
+    base = min(window, kept) if offloaded else kept
+    if last is not None:
+        phases.append(
+            Phase(
+                "forward",
+                "in the loss",
+                parts(
+                    grads,
+                    Part("activations", "kept by layers", base, _kept(pieces)),
+                    waiting,
+                    Part("logits", "logits and loss", last.forward_peak, f"{last.logits:,} logits"),
+                    cast,
+                    unit_forward,
+                    pipes,
+                    inputs,
+                ),
+            )
+        )
+        many = in_flight(mesh, stage, request.grad_accum) if mesh.schedule == "gpipe" and mesh.pp > 1 else 1
+        phases.append(
+            Phase(
+                "backward",
+                "in the loss",
+                parts(
+                    grads,
+                    Part("activations", "kept by layers", base, _kept(pieces)),
+                    waiting,
+                    Part(
+                        "logits",
+                        "logits and loss",
+                        last.backward_peak + (many - 1) * last.saved,
+                        f"{last.logits:,} logits" + (f", {many} micro-batches" if many > 1 else ""),
+                    ),
+                    cast._replace(bytes=_cast_kept(request, per_layer, casts)),
+                    unit_backward,
+                    pipes,
+                    inputs,
+                ),
+            )
+        )
+    # backward: from the last segment to the first
+    above = head.gradients if stage.last else 0
+    casts_left = _cast_kept(request, per_layer, casts)
+    best: tuple[int, Segment, int, int, int, int] | None = None
+    below = kept
+    for piece in reversed(pieces):
+        below -= piece.saved
+        own = sum(per_layer[layer].gradients for layer in piece.layers if layer in per_layer)
+        largest = max((per_layer[layer].largest for layer in piece.layers if layer in per_layer), default=0)
+        cast_here = sum(per_layer[layer].casts for layer in piece.layers if layer in per_layer)
+        if request.optimizer_in_backward:
+            grad_bytes = max(own, largest)
+        else:
+            above += own
+            grad_bytes = 0 if resident else above
+        extra = largest if adds_up else 0
+        copies = max(casts_left, cast_here)
+        held_below = min(below, window) if offloaded else below
+        alive = held_below + piece.backward_peak + grad_bytes + extra + copies
+        if best is None or alive > best[0]:
+            best = (alive, piece, held_below, grad_bytes, extra, copies)
+        casts_left = max(0, casts_left - cast_here)
+    assert best is not None
+    _, piece, held_below, grad_bytes, extra, copies = best
+    phases.append(
+        Phase(
+            "backward",
+            f"in layer {piece.layers[-1]}",
+            parts(
+                grads or Part("gradients", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"),
+                Part("activations", "kept by layers below", held_below, f"layers below {piece.layers[0]}"),
+                Part("activations", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
+                waiting,
+                Part("temporaries", "a gradient before it is added", extra, "the largest tensor of the layer"),
+                cast._replace(bytes=copies),
+                unit_backward,
+                pipes,
+                inputs,
+            ),
+        )
+    )
+    if stage.first and embedding.gradients and not request.optimizer_in_backward:
+        again = embedding.largest if adds_up or request_ties(portions) else 0
+        phases.append(
+            Phase(
+                "backward",
+                "in the embedding",
+                parts(
+                    Part("gradients", "gradients", all_gradients, "all of them"),
+                    Part("temporaries", "gradient of the embedding", again, "before it is added to the head's"),
+                    Part("activations", "gradient of the first layer's input", boundary, f"{boundary:,} B"),
+                    unit_backward,
+                    inputs,
+                ),
+            )
+        )
+    temp, formula = optimizer_temporaries(held, portions, request, form, rule)
+    phases.append(
+        Phase(
+            "optimizer",
+            "in the step",
+            parts(
+                Part("gradients", "gradients", 0 if request.optimizer_in_backward else all_gradients, "all of them"),
+                Part("temporaries", f"{rule.step} step of {rule.name}", temp, formula),
+                inputs,
+            ),
+        )
+    )
+    return tuple(phases)
+
+
+def optimizer_temporaries(held: States, portions: list[Portion], request: Training, form: Recipe, rule: Optimizer) -> tuple[int, str]:
+    """foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the square roots); loop:
+
+    two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the host.
+    """
+    if {"optimizer", "params"} & set(request.offload) or rule.step == "fused":
+        return 0, "fused, or on the host"
+    size = adapter_bytes(request) if request.method != "full" else form.moment
+    if rule.step == "foreach" and rule.moments == 2:
+        return held.trained_values * size, f"{held.trained_values:,} values x {size} B"
+    wide = 4 if rule.moment_bits or rule.factored else size
+    return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"
+
+
+def request_ties(portions: list[Portion]) -> bool:
+    """Whether one tensor is both embedding and head: two gradients then meet."""
+    names = {portion.name for portion in portions if not portion.layers}
+    return EMBEDDING_NAME in names and HEAD_NAME not in names
+
+
+def _cast_kept(request: Training, per_layer: dict[int, LayerStates], casts: int) -> int:
+    """Copies of weights that outlive the forward: autograd keeps those of layers that are not computed again."""
+    if request.recompute == "full":
+        return per_layer[HEAD].casts if HEAD in per_layer else 0
+    return casts
+
+
+def _span(layers: tuple[int, ...]) -> str:
+    return str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+
+
+def _kept(pieces: tuple[Segment, ...]) -> str:
+    sizes: dict[int, int] = {}
+    for piece in pieces:
+        sizes[piece.saved] = sizes.get(piece.saved, 0) + 1
+    return " + ".join(f"{count} x {size:,} B" for size, count in sizes.items())

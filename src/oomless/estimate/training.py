@@ -1,0 +1,308 @@
+"""Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the phases, a verdict."""
+
+from typing import NamedTuple
+
+from .. import facts
+from ..errors import UnsupportedError, UsageError
+from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
+from ..model.model import Model
+from ..run.hardware import Card, Hardware
+from ..run.training import Mesh, Training, optimizer, recipe, resolved
+from ..units import GIB, parse_bytes
+from .activations import ends, segments, unusual, work_of
+from .phases import Phase, resident_gradients, step
+from .shares import Stage, check_mesh, portions, stages
+from .states import States, states
+
+
+class Peaks(NamedTuple):
+    """The three numbers that are called memory, on one rank."""
+
+    allocated_bytes: int
+    """torch.cuda.max_memory_allocated."""
+    reserved_bytes: int
+    """torch.cuda.max_memory_reserved: with what the allocator holds and nobody uses."""
+    device_bytes: int
+    """What nvidia-smi shows: with context and communication buffers."""
+    phase: str
+    moment: str
+
+
+class RankGroup(NamedTuple):
+    """Equal ranks: a pipeline stage."""
+
+    ledger: Ledger
+    phases: tuple[Phase, ...]
+    states: States
+    steady_bytes: int
+    """Allocated between steps."""
+    peaks: Peaks
+
+    def at(self, phase: Phase) -> dict[str, int]:
+        """What is allocated at the worst moment of a phase, by category, in the order of the ledger's."""
+        sums: dict[str, int] = {}
+        always = [line for line in self.states.lines if line.category != "gradients"]
+        found = [(line.category, line.bytes) for line in always] + [(part.category, part.bytes) for part in phase.parts]
+        for category, num_bytes in found:
+            sums[category] = sums.get(category, 0) + num_bytes
+        return {category: sums[category] for category in CATEGORIES if category in sums}
+
+
+class TrainingEstimate(NamedTuple):
+    """The answer to a training question."""
+
+    model: Model
+    request: Training
+    hardware: Hardware
+    mesh: Mesh
+    groups: tuple[RankGroup, ...]
+    ram_bytes: int
+    disk_bytes: int
+    worst_rank: int
+    warnings: tuple[str, ...]
+    model_word: str = ""
+    gpu_word: str = ""
+    asked: Training = Training()
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        return tuple(group.ledger for group in self.groups)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The worst rank's."""
+        return self.groups[self.worst_rank].ledger
+
+    @property
+    def peaks(self) -> Peaks:
+        """The worst rank's."""
+        return self.groups[self.worst_rank].peaks
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.ledger.verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.ledger.headroom_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `train --json` prints."""
+        from ..report.training_json import training_json  # the views lie to the right: imported when asked for
+
+        document: dict[str, object] = training_json(self)
+        return document
+
+
+DEFAULT_SEQ_LEN = 4096
+"""Length of a question that gives none; never more than the model's own."""
+
+
+def estimate_training(model: Model, asked: Training, hardware: Hardware) -> TrainingEstimate:
+    """The estimate on every pipeline stage; the verdict is the worst one's."""
+    request = resolved(asked)
+    if request.seq_len is None:
+        request = request._replace(seq_len=min(DEFAULT_SEQ_LEN, model.max_positions))
+    if not hardware.card.memory_bytes:
+        raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 80GiB")
+    mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
+    if (request.seq_len or 1) % mesh.cp:
+        raise UsageError(f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}", "choose a length that is a multiple")
+    request = check_sharding(request, mesh)
+    check_types(request, hardware.card)
+    check_model(model, request)
+    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    work = work_of(model, request, mesh, hardware.card)
+    boundary = work.stream_tokens * model.hidden_size * work.residual
+    groups = []
+    capacity = hardware.card.memory_bytes - (parse_bytes(request.reserve) if request.reserve else 0)
+    if capacity <= 0:
+        raise UsageError(f"--reserve {request.reserve} leaves nothing of the card", "reserve less")
+    host = 0
+    dealt = stages(len(model.layers), mesh)
+    for stage in dealt:
+        mine = portions(model, mesh, stage, request)
+        held = states(mine, mesh, request)
+        pieces = segments(model, request, work, stage)
+        last = ends(model, request, work, mesh) if stage.last or (stage.first and mesh.schedule in ("zbv", "dualpipev")) else None
+        phases = step(stage, pieces, last, mine, held, mesh, request, form, rule, boundary)
+        groups.append(_group(stage, mesh, request, hardware, held, phases, capacity))
+        kept = sum(piece.saved for piece in pieces) if "activations" in request.offload else 0
+        host += (held.host + kept) * mesh.num_ranks // mesh.pp
+    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
+    worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
+    disk = checkpoint_disk(model, request)
+    return TrainingEstimate(
+        model,
+        request._replace(mesh=mesh),
+        hardware,
+        mesh,
+        tuple(groups),
+        host,
+        disk,
+        worst,
+        warnings(model, request, hardware, mesh, groups[worst]),
+        asked=asked,
+    )
+
+
+def check_sharding(request: Training, mesh: Mesh) -> Training:
+    """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets (DDP)."""
+    ranks = mesh.dp * mesh.cp
+    if ranks == 1 and request.sharding in ("ddp", "zero1", "zero2"):
+        return request._replace(sharding="none")
+    if ranks > 1 and request.sharding == "none":
+        return request._replace(sharding="ddp")
+    return request
+
+
+def check_types(request: Training, card: Card) -> None:
+    """A card that has no such arithmetic is refused, never rounded."""
+    form = recipe(request.precision or "bf16")
+    if card.vendor != "NVIDIA" or not card.capability:
+        return
+    if "bf16" in form.name and card.capability < 8.0:
+        raise UnsupportedError(
+            f"{card.name} (compute capability {card.compute_capability}) has no BF16 and --precision is {form.name}",
+            "take amp-fp16 or fp32, or a card from compute capability 8.0 on",
+        )
+    if form.name.startswith("fp8") and card.capability < 8.9:
+        raise UnsupportedError(
+            f"{card.name} (compute capability {card.compute_capability}) has no FP8 and --precision is {form.name}",
+            "take bf16, or a card from compute capability 8.9 on",
+        )
+
+
+def check_model(model: Model, request: Training) -> None:
+    """What the question asks of the model that it does not have."""
+    if request.seq_len and request.seq_len > 64 * model.max_positions:
+        raise UsageError(
+            f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}", "ask for less"
+        )
+    if request.method == "qlora" and request.precision in ("megatron-bf16", "deepspeed-fp16", "fp8"):
+        raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")
+
+
+def _group(
+    stage: Stage, mesh: Mesh, request: Training, hardware: Hardware, held: States, phases: tuple[Phase, ...], capacity: int
+) -> RankGroup:
+    """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
+    worst = max(phases, key=lambda phase: phase.total_bytes)
+    always = [line for line in held.lines if line.category != "gradients"]
+    source = "estimate/phases.py: " + worst.name
+    lines = [*always, *(exact(part.category, part.what, part.bytes, part.formula, source) for part in worst.parts)]
+    known: Kind = "exact" if request.framework in EXACT else "assumed"
+    spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
+    lines = [
+        line._replace(
+            kind=known if spread.num_runs == 0 else "fitted",
+            low_bytes=round(line.bytes * spread.low),
+            high_bytes=round(line.bytes * spread.high),
+        )
+        if line.category in ("activations", "logits", "temporaries", "communication")
+        else line
+        for line in lines
+    ]
+    allocated = sum(line.bytes for line in lines)
+    reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
+    lines.append(_share("held by the allocator beyond that", allocated, reserved))
+    total = sum(line.bytes for line in lines)
+    for quantity in ("context", "communication_buffers"):
+        if quantity == "communication_buffers" and mesh.num_ranks == 1:
+            continue
+        lines.append(_constant(quantity, hardware.card))
+    device = sum(line.bytes for line in lines)
+    name = "every rank" if mesh.pp == 1 else f"pipeline stage {stage.rank}"
+    ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
+    steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
+    return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment))
+
+
+EXACT = ("transformers", "peft", "fsdp")
+"""Frameworks that run the very modules that the graphs describe."""
+
+
+def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
+    """Conditions under which rows of engines.csv hold."""
+    sharding = request.sharding or "none"
+    found = [
+        "fsdp" if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3") else "megatron" if sharding == "distopt" else "whole",
+        request.framework,
+    ]
+    found.append(request.method)
+    if request.expandable_segments:
+        found.append("expandable")
+    if request.recompute == "full":
+        found.append("recompute")
+    if request.kernels == "compiled":
+        found.append("compiled")
+    if not request.packed and request.task != "pretrain":
+        found.append("variable")
+    return tuple(found)
+
+
+def _share(what: str, allocated: int, row: facts.Constant) -> Line:
+    """A line that is a share of what is allocated."""
+    value, low, high = (round(allocated * (share - 1)) for share in (row.value, row.low, row.high))
+    kind: Kind = "fitted" if row.num_runs else "assumed"
+    return Line(
+        "fragmentation", what, value, min(low, value), max(high, value), kind, f"{allocated:,} B x ({row.value} - 1)", row.source
+    )
+
+
+def _constant(quantity: str, card: Card) -> Line:
+    """A line of what lies outside of the allocator."""
+    conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
+    row = facts.constant("training", quantity, (0,), *conditions)
+    value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
+    kind: Kind = "fitted" if row.num_runs else "assumed"
+    category: Category = "runtime" if quantity == "context" else "communication"
+    return Line(category, quantity.replace("_", " "), value, low, high, kind, f"{row.value} GiB", row.source)
+
+
+def checkpoint_disk(model: Model, request: Training) -> int:
+    """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
+    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    if request.method == "full":
+        return model.num_parameters * (form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment))
+    from .shares import adapters
+
+    whole = Mesh(dp=1)
+    found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
+    return found * (4 + 4 * rule.moments)
+
+
+def warnings(model: Model, request: Training, hardware: Hardware, mesh: Mesh, worst: RankGroup) -> tuple[str, ...]:
+    """What a reader must know before trusting the number."""
+    found = list(model.warnings)
+    card = hardware.card
+    if hardware.reading:
+        found.append(hardware.reading)
+    if card.confidence in ("C", "D"):
+        found.append(f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory")
+    idle = hardware.num_gpus - mesh.num_ranks
+    if idle > 0:
+        found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
+    if kinds := unusual(model):
+        found.append(f"activations of {', '.join(kinds)} follow the published code and were never compared with a run")
+    if request.method == "qlora" and any(tensor.role == "expert" for tensor in model.tensors):
+        found.append("bitsandbytes packs no stacked experts: they stay in 16 bit")
+    if any(tensor.part == "mtp" for tensor in model.tensors):
+        found.append("MTP layers are left out: transformers does not load them")
+    if len(model.layers) % (mesh.pp * mesh.virtual_stages):
+        found.append(f"{len(model.layers)} layers over {mesh.pp * mesh.virtual_stages} pieces: the first ones hold one more")
+    found += portions_over(model, request, mesh)
+    if request.optimizer == "muon" or (request.optimizer or "").startswith("galore"):
+        found.append(f"{request.optimizer}: states by formula, never compared with a run")
+    return tuple(found)
+
+
+def portions_over(model: Model, request: Training, mesh: Mesh) -> tuple[str, ...]:
+    """A note if FSDP2 cuts stacked experts over more ranks than there are experts: every rank holds a whole one, and gathers all."""
+    ranks = mesh.dp * mesh.cp
+    experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
+    if request.sharding in ("fsdp2", "hsdp") and experts and mesh.ep == 1 and ranks > experts:
+        return (
+            f"FSDP2 cuts stacked experts along the first dimension: {experts} experts over {ranks} ranks leave one whole on {experts} of them",
+        )
+    return ()

@@ -1,0 +1,75 @@
+"""A training estimate as the JSON object of the contract: bytes as integers, nothing rounded."""
+
+from typing import Any
+
+from ..estimate.phases import Phase
+from ..estimate.training import RankGroup, TrainingEstimate
+from .estimate_json import SCHEMA, model_json, rank_json
+
+
+def training_json(estimate: TrainingEstimate) -> dict[str, Any]:
+    """What `train --json` prints; `peaks` are the worst rank's."""
+    return {
+        "schema": SCHEMA,
+        "model": model_json(estimate.model),
+        "request": request_json(estimate),
+        "ranks": [group_json(group) for group in estimate.groups],
+        "peaks": {
+            "allocated_bytes": estimate.peaks.allocated_bytes,
+            "reserved_bytes": estimate.peaks.reserved_bytes,
+            "device_bytes": estimate.peaks.device_bytes,
+            "phase": estimate.peaks.phase,
+            "moment": estimate.peaks.moment,
+        },
+        "host": {"ram_bytes": estimate.ram_bytes, "disk_bytes": estimate.disk_bytes},
+        "verdict": estimate.verdict,
+        "worst_rank": estimate.worst_rank,
+        "headroom_bytes": estimate.headroom_bytes,
+        "changes": changes_json(estimate),
+        "warnings": list(estimate.warnings),
+    }
+
+
+def changes_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
+    """Single changes that would make it fit; [] for an answer that fits."""
+    if estimate.verdict == "fits":
+        return []
+    from ..estimate.training_changes import changes_that_fit
+
+    return [change._asdict() for change in changes_that_fit(estimate)]
+
+
+def group_json(group: RankGroup) -> dict[str, Any]:
+    """One group of ranks: its ledger at the peak, what it holds between steps, its three peaks, its phases."""
+    return {
+        **rank_json(group.ledger),
+        "steady_bytes": group.steady_bytes,
+        "peaks": group.peaks._asdict(),
+        "phases": [phase_json(phase, group) for phase in group.phases],
+    }
+
+
+def phase_json(phase: Phase, group: RankGroup) -> dict[str, Any]:
+    """The worst moment of a phase: all that is allocated then, by category."""
+    sums = group.at(phase)
+    return {"name": phase.name, "moment": phase.moment, "allocated_bytes": sum(sums.values()), "by_category": sums}
+
+
+def request_json(estimate: TrainingEstimate) -> dict[str, Any]:
+    """Every value that was used, given or default."""
+    values = estimate.request._asdict()
+    values.pop("mesh")
+    hardware = estimate.hardware
+    return {
+        "model": estimate.model_word or estimate.model.name,
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        "mesh": {**estimate.mesh._asdict(), "num_ranks": estimate.mesh.num_ranks},
+        "gpu": {
+            "spec": estimate.gpu_word or None,
+            "name": hardware.card.name,
+            "num_gpus": hardware.num_gpus,
+            "num_nodes": hardware.num_nodes,
+            "memory_bytes": hardware.card.memory_bytes,
+            "memory_source": hardware.card.memory_source,
+        },
+    }

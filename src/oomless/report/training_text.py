@@ -1,0 +1,126 @@
+"""A training estimate for people: verdict first, then where the memory goes at the peak, then the phases and what else would fit."""
+
+from typing import Any
+
+from ..estimate.training import RankGroup, TrainingEstimate
+from ..estimate.training_changes import Largest
+from ..ledger import CATEGORIES
+from ..units import format_bytes, gib
+from .estimate_text import WORDS, bar, open_console, parameters_of, print_lines, rank_table
+
+
+def verdict_line(estimate: TrainingEstimate) -> str:
+    """fits / tight / does not fit, by how much, on which rank."""
+    ledger, headroom = estimate.ledger, estimate.headroom_bytes
+    amount = format_bytes(abs(headroom))
+    spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
+    match estimate.verdict:
+        case "fits":
+            text = f"fits: {amount} to spare on {ledger.group}"
+        case "tight":
+            side = "to spare" if headroom >= 0 else "too much"
+            text = f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
+        case "does_not_fit":
+            text = f"does not fit: {amount} too much on {ledger.group}"
+    mesh = estimate.mesh
+    sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
+    how = ", ".join(f"{axis} {size}" for axis, size in sizes if size > 1)
+    return f"{text} ({mesh.num_ranks} x {estimate.hardware.card.name}{', ' + how if how else ''})"
+
+
+def question_line(estimate: TrainingEstimate) -> str:
+    """What was asked, in one line."""
+    model, request = estimate.model, estimate.request
+    billions = parameters_of(model)
+    method = (
+        request.method if request.method == "full" else f"{request.method} r{request.lora_rank} on {', '.join(request.lora_targets)}"
+    )
+    again = f"recompute {request.recompute}"
+    if request.recompute == "selective":
+        again += f" ({', '.join(request.recompute_modules)})"
+    return (
+        f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, {request.sharding}, {again}, "
+        f"{request.loss} loss, {request.framework}, {request.micro_batch} x {request.seq_len:,} tokens a micro-batch"
+    )
+
+
+def print_training(estimate: TrainingEstimate, most: Largest | None, explain: str | None, colour: bool, width: int | None) -> None:
+    """The whole answer on stdout."""
+    console = open_console(colour, width)
+    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
+    console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
+    console.print(question_line(estimate), soft_wrap=True)
+    console.print()
+    for index, group in enumerate(estimate.groups):
+        if index not in (0, estimate.worst_rank, len(estimate.groups) - 1):
+            continue
+        mark = "  <- the worst" if len(estimate.groups) > 1 and index == estimate.worst_rank else ""
+        console.print(rank_table(group.ledger, mark))
+    if len(estimate.groups) > 3:
+        others = [gib(group.peaks.device_bytes) for group in estimate.groups]
+        console.print(f"{len(others)} stages take {min(others):.2f} to {max(others):.2f} GiB", soft_wrap=True)
+    console.print(phase_table(estimate.groups[estimate.worst_rank], estimate))
+    peaks = estimate.peaks
+    console.print(
+        f"allocated {gib(peaks.allocated_bytes):.2f}, reserved {gib(peaks.reserved_bytes):.2f}, "
+        f"on the device {gib(peaks.device_bytes):.2f} GiB; the peak is in the {peaks.phase}, {peaks.moment}; "
+        f"between steps {gib(estimate.groups[estimate.worst_rank].steady_bytes):.2f} GiB",
+        soft_wrap=True,
+    )
+    if most is not None:
+        console.print(f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}", soft_wrap=True)
+    if estimate.ram_bytes:
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of what is offloaded, all ranks", soft_wrap=True)
+    console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
+    from ..estimate.training_changes import changes_that_fit
+
+    for change in changes_that_fit(estimate):
+        console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)
+    for warning in estimate.warnings:
+        console.print(f"note: {warning}", soft_wrap=True)
+    if explain:
+        console.print()
+        print_lines(console, estimate.ledger, explain)
+
+
+def phase_table(group: RankGroup, estimate: TrainingEstimate) -> Any:
+    """The worst moment of each phase: what is allocated then."""
+    from rich.table import Table
+
+    table = Table(title="allocated at the worst moments of a step", title_justify="left", box=None, pad_edge=False)
+    table.add_column("phase")
+    table.add_column("moment")
+    table.add_column("GiB", justify="right")
+    table.add_column("share of capacity", no_wrap=True)
+    for phase in group.phases:
+        total = sum(group.at(phase).values())
+        table.add_row(phase.name, phase.moment, f"{gib(total):.2f}", bar(total, group.ledger.capacity_bytes))
+    return table
+
+
+def print_comparison(names: list[str], estimates: list[TrainingEstimate], width: int | None, colour: bool) -> None:
+    """A table with a column for each variant, in GiB of its worst rank."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("worst rank, GiB")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in comparison_rows(estimates):
+        table.add_row(*row)
+    open_console(colour, width).print(table)
+
+
+def comparison_rows(estimates: list[TrainingEstimate]) -> list[list[str]]:
+    """The rows of the table as text."""
+    rows = [["verdict", *(WORDS[estimate.verdict] for estimate in estimates)]]
+    for category in CATEGORIES:
+        if any(category in estimate.ledger.by_category() for estimate in estimates):
+            rows.append([category, *(f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}" for estimate in estimates)])
+    rows.append(["total", *(f"{gib(estimate.ledger.total_bytes):.2f}" for estimate in estimates)])
+    rows.append(["capacity", *(f"{gib(estimate.ledger.capacity_bytes):.2f}" for estimate in estimates)])
+    rows.append(["headroom", *(f"{gib(estimate.headroom_bytes):.2f}" for estimate in estimates)])
+    rows.append(["allocated", *(f"{gib(estimate.peaks.allocated_bytes):.2f}" for estimate in estimates)])
+    rows.append(["reserved", *(f"{gib(estimate.peaks.reserved_bytes):.2f}" for estimate in estimates)])
+    rows.append(["peak in", *(estimate.peaks.phase for estimate in estimates)])
+    return rows
