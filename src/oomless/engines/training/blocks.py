@@ -116,7 +116,8 @@ def rms_norm(b: Builder, x: str, width: int, out: str, rows: int | None = None, 
     if size != 4:
         wide = b.fresh("f32")
         b.op("to_f32", (x,), {wide: 4 * elements})
-    b.op("variance", (wide,), {rstd: 4 * rows}, (wide, rstd), forward_temp=4 * elements, backward_temp=4 * elements)
+    # x^2's backward holds the mean's expanded gradient, x^1, twice that, and their product (a CPU run: 12 of 12 B an element)
+    b.op("variance", (wide,), {rstd: 4 * rows}, (wide, rstd), forward_temp=4 * elements, backward_temp=12 * elements)
     scaled = b.fresh("scaled")
     b.op("scale", (wide, rstd), {scaled: 4 * elements}, (wide, rstd), backward_temp=4 * elements)
     if size != 4:

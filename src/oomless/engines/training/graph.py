@@ -59,8 +59,8 @@ class Walk(NamedTuple):
         return sum(self.saved.values())
 
 
-def walk(graph: Graph, recomputed: frozenset[str] = frozenset()) -> Walk:
-    """Replay one layer. `recomputed` are modules whose insides are computed again in the backward.
+def walk(graph: Graph, recomputed: frozenset[str] = frozenset(), retained: bool = False) -> Walk:
+    """Replay one layer. `recomputed` are modules whose insides are computed again in the backward; `retained`: as retain_graph says.
 
     >>> square = Graph((Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))), {"x": 8, "y": 8, "z": 8}, "x", "z")
     >>> walk(square)
@@ -68,7 +68,7 @@ def walk(graph: Graph, recomputed: frozenset[str] = frozenset()) -> Walk:
     """
     saved = kept(graph, recomputed)
     peak_forward = _forward(graph, set(saved), graph.ops, {graph.source})
-    return Walk(saved, peak_forward, _backward(graph, saved, recomputed))
+    return Walk(saved, peak_forward, _backward(graph, saved, recomputed, retained))
 
 
 def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
@@ -131,7 +131,7 @@ def _forward(graph: Graph, stay: set[str], ops: Sequence[Op], alive: set[str]) -
     return peak
 
 
-def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str]) -> int:
+def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str], retained: bool) -> int:
     """Most bytes alive while gradients run back, starting with what is kept and the gradient of the layer's output."""
     sizes, constants = graph.sizes, graph.constants
     users: dict[str, int] = {}
@@ -173,7 +173,7 @@ def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str]
                 live += sizes[name]
         for name in set(_needs(op, recomputed)):
             users[name] -= 1
-            if not users[name] and name in kept_now:
+            if not users[name] and name in kept_now and not retained:
                 live -= kept_now.pop(name)
     return peak
 

@@ -32,6 +32,10 @@ class Loss(NamedTuple):
     chunks: int
     chunk_tokens: int
     """Tokens of a chunk where that is fixed, else 0; both 0: Liger's rule."""
+    chunk_bytes: int
+    """fused-linear: bytes of a chunk's logit, all copies that live at once."""
+    product_bytes: int
+    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place."""
     source: str
 
 
@@ -63,8 +67,8 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, chunk_tokens = (int(row[key] or 0) for key in ("chunks", "chunk_tokens"))
-    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", chunks, chunk_tokens, row["source"])
+    numbers = (int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes"))
+    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", *numbers, source=row["source"])
 
 
 def chunk_tokens(loss: Loss, shape: LossShape) -> int:
@@ -169,24 +173,23 @@ def _chunked(loss: Loss, shape: LossShape) -> Graph:
 def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
     """Gradients of hidden states and head are made in the forward, chunk by chunk, and kept.
 
-    A chunk holds its logits, and the gradient written over those of the chunk before (Liger), or upcast logits with what
-    log-softmax keeps and makes (others). The head's gradient of a chunk is a product of its own before it is added.
+    A chunk's logits, their upcasts and gradients pass; so does the chunk's share of the head's gradient, unless it is added in place.
     """
     chunk = chunk_tokens(loss, shape) * shape.vocab
-    weight = shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
-    passing = chunk * (2 * shape.compute if loss.upcast == "none" else shape.compute + 3 * F32)
+    elements = shape.vocab * shape.hidden if shape.trained_head else 0
+    passing = chunk * loss.chunk_bytes + elements * loss.product_bytes
     kept = ("hidden_gradient", "head_gradient")
     op = Op(
         "fused",
         ("hidden", "target"),
         (*kept, "loss"),
         kept,
-        max(passing, chunk * shape.compute + weight),
+        passing,
         0,
         "loss",
         ready=("hidden",),
     )
-    sizes = _sizes(shape, hidden_gradient=shape.tokens * shape.hidden * shape.compute, head_gradient=weight)
+    sizes = _sizes(shape, hidden_gradient=shape.tokens * shape.hidden * shape.compute, head_gradient=elements * shape.weight)
     return Graph((op,), sizes, "hidden", "loss", frozenset({"target"}))
 
 
