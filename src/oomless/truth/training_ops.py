@@ -35,7 +35,7 @@ def operation_bytes(row: dict[str, str]) -> int:
     log-softmax and two gradients on the way make 20 bytes a logit.
 
     >>> row = {"model": "OP:cross_entropy", "arch_if_not_public": "V=131072 {B: 8, T: 2048}", "loss_impl": "plain"}
-    >>> operation_bytes(row) / MIB
+    >>> round(operation_bytes(row) / MIB, 3)
     40960.125
     """
     size = {name.lower(): int(text) for name, text in re.findall(r"\b(\w+)[=:] ?(\d+)\b", row["arch_if_not_public"])}

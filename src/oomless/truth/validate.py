@@ -13,6 +13,7 @@ from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, question, unit_factor, unsaid
 from .tables import Row, read_table
+from .training_predict import predict_training
 
 
 class Scored(NamedTuple):
@@ -57,7 +58,7 @@ def score(row: Row) -> Scored:
     """One row. The prediction sees the configuration alone; the measured value is put beside it afterwards."""
     try:
         factor = unit_factor(row.unit, row.configuration.get("engine", "")) if row.kind in ("serving", "files") else 1
-        value, low, high = (number / factor for number in predict(row.kind, row.configuration, row.quantity))
+        value, low, high = (number / factor for number in predict(row.kind, row.configuration, row.quantity, row.unit))
     except Incomplete as error:
         return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error))
     except OomlessError as error:
@@ -66,10 +67,12 @@ def score(row: Row) -> Scored:
     return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
 
 
-def predict(kind: str, configuration: dict[str, str], quantity: str) -> Interval:
+def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str = "") -> Interval:
     """What a row's configuration gives for a quantity, with its interval."""
     if kind == "files":
         return file_size(configuration, quantity)
+    if kind == "training":
+        return predict_training(configuration, quantity, unit)
     if kind != "serving":
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
     if configuration["engine"] in LLAMA_ENGINES:

@@ -67,8 +67,8 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    numbers = (int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes"))
-    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", *numbers, source=row["source"])
+    chunks, tokens, chunk, product = (int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes"))
+    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", chunks, tokens, chunk, product, row["source"])
 
 
 def chunk_tokens(loss: Loss, shape: LossShape) -> int:

@@ -1,0 +1,85 @@
+"""What a training row's configuration gives for its quantity, with an interval. What each framework's log counts stands here."""
+
+from typing import NamedTuple
+
+from ..errors import UnsupportedError
+from ..estimate.training import RankGroup, TrainingEstimate, estimate_training
+from .serving_rows import Incomplete
+from .training_ops import is_operation, operation_bytes
+from .training_rows import Question, question, unit_factor
+from .training_words import length
+
+OPERATION_SPREAD = 0.15
+"""Kernels' own buffers: torch's column sums and Triton's partial sums are not in the graphs."""
+
+
+class Interval(NamedTuple):
+    """Bytes."""
+
+    value: float
+    low: float
+    high: float
+
+
+LAST_RANK = ("megatron-lm", "megatron-bridge")
+"""Frameworks whose log is written by the last rank of the pipeline (Megatron's training.py)."""
+
+
+def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[float, float, float]:
+    """(predicted, low, high) in the row's unit."""
+    factor = unit_factor(unit, row["model"])
+    if is_operation(row["model"]):
+        value = operation_bytes(row)
+        return value / factor, value * (1 - OPERATION_SPREAD) / factor, value * (1 + OPERATION_SPREAD) / factor
+    found = interval(row, quantity)
+    return found.value / factor, found.low / factor, found.high / factor
+
+
+def interval(row: dict[str, str], quantity: str) -> Interval:
+    """The interval of a quantity; where a length is only bounded, its lower end is that of shorter samples."""
+    asked = question(row)
+    if quantity not in QUANTITIES:
+        raise UnsupportedError(f"{quantity} is not predicted")
+    found = of_group(group_of(estimate_training(asked.model, asked.asked, asked.hardware), asked), quantity)
+    beside = 2 * asked.beside
+    found = Interval(found.value + beside, found.low + beside, found.high + beside)
+    if length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
+        shorter = asked.asked._replace(seq_len=max(1, asked.asked.seq_len // 2))
+        less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
+        return found._replace(low=min(found.low, less.low + beside))
+    return found
+
+
+def group_of(estimate: TrainingEstimate, asked: Question) -> RankGroup:
+    """The rank that the row is of: the one it names, the last one, or the one that holds most."""
+    if asked.rank is not None:
+        if asked.rank >= len(estimate.groups):
+            raise Incomplete(f"rank {asked.rank} of {len(estimate.groups)} stages")
+        return estimate.groups[asked.rank]
+    if asked.asked.framework in LAST_RANK:
+        return estimate.groups[-1]
+    return max(estimate.groups, key=lambda group: group.peaks.reserved_bytes)
+
+
+QUANTITIES = ("peak_allocated", "peak_reserved", "nvidia_smi", "unspecified", "model_states", "activations")
+
+
+def of_group(group: RankGroup, quantity: str) -> Interval:
+    """One of the three numbers that are called memory, or what lies between steps. What a source does not name is read as reserved."""
+    peaks = group.peaks
+    lines = group.ledger.lines
+    inside = [line for line in lines if line.category not in ("runtime", "fragmentation") and line.what != "communication buffers"]
+    allocated = Interval(peaks.allocated_bytes, sum(x.low_bytes for x in inside), sum(x.high_bytes for x in inside))
+    match quantity:
+        case "peak_allocated":
+            return allocated
+        case "peak_reserved" | "unspecified":
+            held = [line for line in lines if line.category == "fragmentation"]
+            low, high = sum(x.low_bytes for x in held), sum(x.high_bytes for x in held)
+            return Interval(peaks.reserved_bytes, allocated.low + low, allocated.high + high)
+        case "nvidia_smi":
+            return Interval(peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
+        case "model_states":
+            return Interval(group.steady_bytes, group.steady_bytes * 0.98, group.steady_bytes * 1.05)
+    rest = peaks.allocated_bytes - group.steady_bytes
+    return Interval(rest, rest * 0.9, rest * 1.1)

@@ -1,0 +1,185 @@
+"""A measured training row -> the question that it answers. Only configuration columns are read, never a value or a note.
+
+What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name of the reason.
+"""
+
+import re
+from typing import NamedTuple
+
+from .. import facts
+from ..errors import UnsupportedError
+from ..model.families import build
+from ..model.load import catalogue_name, load
+from ..model.model import Model
+from ..run.hardware import Hardware, parse_gpu
+from ..run.training import Mesh, Training
+from ..units import GB, GIB, MIB
+from . import training_words as words
+from .serving_rows import Incomplete
+
+
+class Question(NamedTuple):
+    model: Model
+    asked: Training
+    hardware: Hardware
+    rank: int | None
+    """The pipeline rank that the row is of; None: what its framework's log shows."""
+    beside: int
+    """Frozen values beside the language model: an image encoder that is loaded and not used."""
+
+
+class Named(NamedTuple):
+    """A model whose name in the table is no name of the catalogue."""
+
+    catalogue: str
+    beside: int = 0
+
+
+MODELS = {
+    "DeepSeek-V3-16B (torchtitan flavour)": Named("deepseek-v2-lite"),
+    "GPT-2 774M": Named("gpt2-large"),
+    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": Named("smollm2-1.7b", 428_000_000),
+    "LiquidAI/LFM2-VL-450M": Named("lfm2-350m", 93_000_000),
+    "Ministral-3-3B VL": Named("ministral-3-3b"),
+    "Nemotron-3-Nano": Named("nemotron-3-nano-30b-a3b"),
+    "OpenGVLab/InternVL3_5-8B-HF": Named("qwen3-8b", 337_000_000),
+    "InternVL3.5-4B": Named("qwen3-4b", 330_000_000),
+    "axolotl-ai-co/gpt-oss-120b-dequantized": Named("gpt-oss-120b"),
+    "ibm-granite/granite-4.0-tiny-preview": Named("granite-4.0-h-tiny"),
+    "katanemo/Plano-Orchestrator-4B": Named("qwen3-4b"),
+    "mistralai/Magistral-Small-2506": Named("devstral-small-2505"),
+    "mistralai/Magistral-Small-2507": Named("devstral-small-2505"),
+    "mistralai/Magistral-Small-2509": Named("mistral-small-3.2-24b"),
+    "mistralai/Ministral-3-3B-Reasoning-2512": Named("ministral-3-3b"),
+    "tiny-llama": Named("tinyllama-1.1b"),
+}
+"""Names of the table -> models of the same shapes; encoders by their publishers' counts (SigLIP 428M and 93M, InternViT 304M)."""
+
+SHAPES = {"minimind": "minimind2"}
+"""Families whose shape stands in arch_if_not_public: "h768/L128" is 768 wide and 128 layers deep."""
+
+GIB_AS_GB = ("OP:linear+cross_entropy",)
+"""Models of rows whose source prints GiB and writes GB (max_memory_allocated / 1024**3 in its script)."""
+
+
+def unit_factor(unit: str, model: str) -> int:
+    """Bytes of a unit. "GB?" is what the table writes where a source says GB and may mean GiB; it is taken as GiB, as are MB of
+    torch's counters.
+
+    >>> unit_factor("GB?", ""), unit_factor("GB", "Llama-2-7B")
+    (1073741824, 1000000000)
+    """
+    if unit == "GB" and model in GIB_AS_GB:
+        return GIB
+    known = {"bytes": 1, "GiB": GIB, "GB?": GIB, "GB": GB, "MiB": MIB, "MB": MIB}
+    if unit not in known:
+        raise Incomplete(f"unit {unit!r} is not known")
+    return known[unit]
+
+
+def model_of(row: dict[str, str]) -> tuple[Model, int]:
+    """The model of a row, and values of an encoder beside it."""
+    word = row["model"]
+    if word in words.SAYS_NOTHING or word == "":
+        raise Incomplete("the model is not given")
+    family = word.split(" ")[0]
+    shape = re.match(r"h(\d+)/L(\d+)", row["arch_if_not_public"])
+    if family in SHAPES and shape:
+        config = dict(facts.model_config(SHAPES[family]))
+        config.update(hidden_size=int(shape[1]), num_hidden_layers=int(shape[2]))
+        return build(config, word, f"{SHAPES[family]} as {word}"), 0
+    named = MODELS.get(word)
+    name = named.catalogue if named else catalogue_name(word)
+    if name is None:
+        raise UnsupportedError(f"model {word} is not in the catalogue")
+    return load(name), named.beside if named else 0
+
+
+def question(row: dict[str, str]) -> Question:
+    """The question of a row of truth/training.csv.
+
+    >>> row = dict.fromkeys(("arch_if_not_public", "optimizer", "grad_accum", "attention_impl", "pp_schedule", "lora", "gpu"), "")
+    >>> row |= {"framework": "torchtune", "model": "Llama-3.2-3B", "precision": "bf16", "seq_len": "4096", "micro_batch": "2"}
+    >>> row |= dict.fromkeys(("dp", "tp", "pp", "cp", "ep"), "1") | {"recompute": "full", "loss_impl": "chunked", "sp": "n"}
+    >>> row |= {"zero_stage_or_fsdp": "none", "offload": "none", "setting": "compile", "framework_version": ""}
+    >>> found = question(row)
+    >>> found.model.name, found.asked.seq_len, found.asked.kernels
+    ('llama-3.2-3b', 4096, 'compiled')
+    """
+    framework = words.framework(row["framework"])
+    setting = words.setting(row["setting"])
+    model, beside = model_of(row)
+    mesh = mesh_of(row)
+    precision = words.precision(row["precision"], framework)
+    adapter = words.adapter(row["lora"])
+    if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
+        adapter = words.Adapter("lora", 0, (), False)
+    optimizer = words.optimizer(row["optimizer"])
+    micro_batch, grad_accum = batches(row, mesh)
+    length = words.length(row["seq_len"], mesh.dp * mesh.cp, micro_batch * grad_accum)
+    again = words.recompute(row["recompute"], len(model.layers))
+    sharding = words.sharding(row["zero_stage_or_fsdp"], framework)
+    asked = Training(
+        framework=framework,
+        framework_version=row["framework_version"] or None,
+        task="sft" if length.most or adapter else "pretrain",
+        method="full" if adapter is None else "qlora" if precision.quantization else "lora",
+        mesh=mesh,
+        precision=precision.recipe,
+        optimizer=optimizer.name,
+        optimizer_in_backward=optimizer.in_backward,
+        micro_batch=micro_batch,
+        seq_len=length.tokens,
+        grad_accum=grad_accum,
+        sharding=sharding,  # type: ignore[arg-type]
+        recompute=again.how,  # type: ignore[arg-type]
+        recompute_modules=again.modules,
+        recompute_every=again.every,
+        attention=words.attention(row["attention_impl"]),
+        loss=words.loss(row["loss_impl"]),
+        kernels="compiled" if setting.compiled else "eager" if setting.eager else None,
+        offload=tuple(dict.fromkeys((*words.offload(row["offload"]), *setting.offload))),
+        quantization=precision.quantization,
+        lora_rank=(adapter.rank if adapter else 0) or DEFAULT_RANK.get(framework, 8),
+        lora_targets=adapter.targets if adapter else (),
+        trained_ends=bool(adapter and adapter.ends),
+        expandable_segments=setting.expandable_segments,
+        packed=length.packed,
+    )
+    num_gpus = max(1, mesh.num_ranks)
+    hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{num_gpus}")
+    return Question(model, asked, hardware, setting.rank, beside)
+
+
+DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
+"""Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes; else PEFT's 8."""
+
+
+def mesh_of(row: dict[str, str]) -> Mesh:
+    """The parallel sizes; a pipeline without a schedule is 1F1B."""
+    sizes = {}
+    for name in ("dp", "tp", "pp", "cp", "ep"):
+        if not row[name].isdigit():
+            raise Incomplete(f"{name} is not given")
+        sizes[name] = int(row[name])
+    schedule = words.schedule(row["pp_schedule"]) if sizes["pp"] > 1 else words.Schedule("1f1b", 1)
+    return Mesh(**sizes, sequence_parallel=row["sp"] == "y", virtual_stages=schedule.virtual_stages, schedule=schedule.name)
+
+
+def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
+    """(sequences of a micro-batch, micro-batches of a step). A local batch of a pipeline is split into as many as it has stages.
+
+    >>> base = {"grad_accum": "", "micro_batch": "32 local batch split in PP microbatches"}
+    >>> batches(base, Mesh(pp=8)), batches({"grad_accum": "", "micro_batch": "4 (pp microbatch; local batch 32)"}, Mesh(pp=2))
+    ((4, 8), (4, 8))
+    """
+    word = row["micro_batch"]
+    number = words.count(word, "micro_batch")
+    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdigit() else 1
+    if found := re.search(r"local batch (\d+)\)", word):
+        return number, max(1, int(found[1]) // number)
+    if "local batch" in word:
+        return max(1, number // mesh.pp), min(number, mesh.pp)
+    if mesh.pp > 1 and accumulated == 1:
+        accumulated = 2 * mesh.pp  # enough to fill the pipeline
+    return number, accumulated
