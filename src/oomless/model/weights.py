@@ -123,6 +123,8 @@ def attention_tensors(attention: Attention, hidden: int, scope: Scope) -> Iterat
 
 def _gqa(a: GQA, hidden: int, scope: Scope) -> Iterator[Tensor]:
     """h*d*(n + 2kv) + n*d*h, with biases, gates, key and query norms, sinks where the kind has them."""
+    if not a.num_heads:  # a block without attention (Nemotron-NAS)
+        return
     value_dim = a.value_dim or a.head_dim
     query_dim = a.head_dim * (2 if a.gated else 1)
     projections = [("q", a.num_heads, query_dim), ("k", a.num_kv_heads, a.head_dim), ("v", a.num_kv_heads, value_dim)]

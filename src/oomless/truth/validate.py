@@ -11,7 +11,7 @@ from ..estimate.serving import Estimate, estimate_serving
 from ..ledger import Line
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
-from .serving_rows import Incomplete, question, unit_factor, unsaid
+from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
 from .tables import Row, read_table
 from .training_predict import predict_training
 
@@ -84,8 +84,17 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
     for other in unsaid(configuration, asked, quantity):
         _, least, most = QUANTITIES[quantity](estimate_serving(asked.model, other, asked.hardware))
         low, high = min(low, least), max(high, most)
+    if quantity == "weights_per_gpu" and "(draft of " in configuration["model"]:
+        shared = rotary_bytes(asked)  # vLLM keeps one table for models of a process that rotate alike
+        value, low, high = value - shared, low - shared, high - shared
     share = logged_share(configuration, quantity)
     return value * share, low * share, high * share
+
+
+def rotary_bytes(asked: Question) -> int:
+    """Bytes of the rotary tables of a rank."""
+    estimate = estimate_serving(asked.model, asked.asked, asked.hardware)
+    return sum(line.bytes for line in estimate.ledgers[0].lines if line.what == "rotary tables")
 
 
 def file_size(configuration: dict[str, str], quantity: str) -> Interval:

@@ -76,6 +76,7 @@ FAMILIES = {
     "granitemoehybrid": "hybrid",
     "lfm2": "hybrid",
     "nemotron_h": "hybrid",
+    "nemotron-nas": "nemotron_nas",
     "granitemoe": "moe",
     "phimoe": "moe",
     "minimax_m2": "moe",
