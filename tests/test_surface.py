@@ -108,6 +108,45 @@ def test_infer_json_is_frozen() -> None:
     check("infer_json.txt", schema(*(document("infer", *words) for words in INFER)))
 
 
+TRAIN = (
+    ("deepseek-coder-1.3b", "--gpu", "a100-80gb", "--precision", "bf16", "--seq-len", "2048"),
+    ("deepseek-v2-lite", "--gpu", "a100-80gb", "--method", "lora"),
+    (
+        "deepseek-v3",
+        "--gpu",
+        "h100:256",
+        "--framework",
+        "fsdp",
+        "--pp",
+        "8",
+        "--ep",
+        "16",
+        "--recompute",
+        "full",
+        "--offload",
+        "optimizer",
+    ),
+    ("deepseek-r1-distill-qwen-7b", "--gpu", "rtx-4090", "--method", "full"),
+)
+
+
+def test_train_json_is_frozen() -> None:
+    check("train_json.txt", schema(*(document("train", *words) for words in TRAIN)))
+
+
+@pytest.mark.parametrize("words", TRAIN, ids=lambda words: words[0])
+def test_train_json_has_the_keys_of_the_contract(words: tuple[str, ...]) -> None:
+    answer = document("train", *words)
+    found = {path for path, _ in paths(answer)}
+    peaks = ["peaks.allocated_bytes", "peaks.reserved_bytes", "peaks.device_bytes", "peaks.phase"]
+    assert [key for key in CONTRACT if key not in found and not key.startswith("kv_cache")] == []
+    assert [key for key in peaks if key not in found] == []
+    assert answer["schema"] == "oomless/estimate/1"
+    assert answer["peaks"]["phase"] in ("forward", "backward", "optimizer")
+    wrong = [(path, kind) for path, kind in paths(answer) if (path.endswith("bytes") or ".by_category." in path) and kind != "int"]
+    assert not wrong
+
+
 def test_validate_json_is_frozen() -> None:
     check("validate_json.txt", schema(document("validate", str(TABLE))))
 

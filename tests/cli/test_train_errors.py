@@ -1,0 +1,53 @@
+"""Bad questions about training: what, where, what to do; the right code; nothing on stdout; no traceback."""
+
+import pytest
+
+from command import run
+
+BAD = {
+    "no model": (["--gpu", "h100"], 2, "MODEL is missing"),
+    "no cards": (["deepseek-v3"], 2, "--gpu is missing"),
+    "unknown model": (["deepseek-v33", "--gpu", "h100"], 2, "deepseek-v3"),
+    "heads": (["deepseek-v3", "--gpu", "h100:24", "--tp", "3"], 2, "--tp 3 does not divide the 128 attention heads"),
+    "stages": (["deepseek-coder-1.3b", "--gpu", "h100:32", "--pp", "32"], 2, "--pp 32 x 1 chunks is more than the 24 layers"),
+    "experts": (["deepseek-v2-lite", "--gpu", "h100:6", "--ep", "6"], 2, "--ep 6 does not divide the 64 experts"),
+    "experts of none": (["llama-3.1-8b", "--gpu", "h100:8", "--ep", "8"], 2, "has no routed experts"),
+    "targets": (["deepseek-v3", "--gpu", "h100", "--method", "lora", "--lora-targets", "qproj"], 2, "names no matrix of deepseek-v3"),
+    "batch": (["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "0"], 2, "--micro-batch is 0"),
+    "length": (["deepseek-coder-1.3b", "--gpu", "h100", "--seq-len", "-4"], 2, "--seq-len is -4"),
+    "BF16": (["deepseek-coder-1.3b", "--gpu", "v100-32gb", "--precision", "bf16"], 4, "has no BF16 and --precision is bf16"),
+    "FP8": (["deepseek-coder-1.3b", "--gpu", "a100-80gb", "--precision", "fp8"], 4, "has no FP8 and --precision is fp8"),
+    "two ways": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--zero", "2", "--fsdp"], 2, "--zero and --fsdp say the same thing"),
+    "stage 4": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--zero", "4"], 2, "--zero is 4"),
+    "global batch": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:8", "--global-batch", "12"],
+        2,
+        "--global-batch 12 is no multiple of 8 ranks",
+    ),
+    "world": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--tp", "2", "--pp", "3"], 2, "which does not divide 8 cards"),
+    "framework": (["deepseek-coder-1.3b", "--gpu", "h100", "--framework", "torchtitn"], 2, "torchtitan"),
+    "optimizer": (["deepseek-coder-1.3b", "--gpu", "h100", "--optimizer", "adamv"], 2, "adam"),
+    "precision": (["deepseek-coder-1.3b", "--gpu", "h100", "--precision", "bf17"], 2, "bf16"),
+    "what it cannot": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--framework", "torchtitan", "--method", "lora"],
+        4,
+        "does not run --method lora",
+    ),
+    "context parallel": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:3", "--cp", "3", "--seq-len", "4096"],
+        2,
+        "--cp 3 does not divide --seq-len 4096",
+    ),
+    "offload": (["deepseek-coder-1.3b", "--gpu", "h100", "--offload", "weights"], 2, "known are optimizer, params"),
+    "category": (["deepseek-coder-1.3b", "--gpu", "h100", "--explain", "weight"], 2, "weights"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_question_is_answered(case: str) -> None:
+    words, code, text = BAD[case]
+    answer = run("train", *words)
+    assert answer.code == code, answer.err
+    assert text in answer.err
+    assert not answer.out
+    assert "Traceback" not in answer.err

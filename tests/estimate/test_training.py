@@ -1,0 +1,46 @@
+"""Training estimates against figures of a recorded step (fake tensors, two steps of the real modules) and against known cases."""
+
+import pytest
+
+from oomless.api.training import train
+from oomless.units import GIB, MIB
+
+
+@pytest.mark.parametrize(("recompute", "mib"), [("none", 28343.2), ("full", 12841.1)])
+def test_peak_of_a_recorded_step(recompute: str, mib: float) -> None:
+    """deepseek-coder-1.3b, pure bfloat16, AdamW with foreach, 4 x 2,048 tokens: requested bytes of the second step."""
+    found = train(
+        "deepseek-coder-1.3b", "h100", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048, recompute=recompute
+    )
+    assert found.peaks.allocated_bytes / MIB == pytest.approx(mib, rel=0.001)
+
+
+def test_lora_of_a_recorded_step() -> None:
+    """Qwen2-7B's shape, adapters of rank 16 on every matrix in F32, bfloat16 base, recomputed, 1 x 4,096 tokens: 22.42 GiB."""
+    lora = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
+    found = train("deepseek-r1-distill-qwen-7b", "h100", seq_len=4096, recompute="full", **lora)
+    assert found.peaks.allocated_bytes / GIB == pytest.approx(22.42, rel=0.005)
+
+
+def test_zero_paper_figure() -> None:
+    """16 B a parameter over 64 ranks: 16, 4 + 12/64, 2 + 14/64 and 16/64 B (arXiv 1910.02054, figure 1)."""
+    asked = {"framework": "deepspeed", "precision": "deepspeed-fp16", "seq_len": 512}
+    found = [train("deepseek-llm-7b", "v100-32gb:64", zero=stage, **asked) for stage in range(4)]
+    held = [sum(line.bytes for line in each.groups[0].states.lines) / each.model.num_parameters for each in found]
+    assert [round(value, 2) for value in held] == [16.0, 4.19, 2.22, 0.25]
+
+
+def test_pipeline_stages_differ() -> None:
+    """The first stage holds most micro-batches, the last one the logits."""
+    found = train("llama-3.1-8b", "h100:4", pp=4, framework="fsdp", precision="bf16", grad_accum=8, seq_len=4096)
+    kept = [sum(part.bytes for part in group.phases[0].parts if part.category == "activations") for group in found.groups]
+    assert kept == sorted(kept, reverse=True)
+    assert [any("loss" in phase.moment for phase in group.phases) for group in found.groups] == [False, False, False, True]
+
+
+def test_offloaded_states_move_to_the_host() -> None:
+    """What leaves the card is in host memory, byte for byte."""
+    asked = {"zero": 2, "framework": "deepspeed", "seq_len": 1024}
+    here = train("deepseek-llm-7b", "h100:8", **asked)
+    there = train("deepseek-llm-7b", "h100:8", offload="optimizer", **asked)
+    assert there.ram_bytes == 8 * (here.groups[0].states.optimizer - there.groups[0].states.optimizer) > 0
