@@ -1,5 +1,7 @@
 """Training estimates against figures of a recorded step (fake tensors, two steps of the real modules) and against known cases."""
 
+from typing import Any
+
 import pytest
 
 from oomless.api.training import train
@@ -17,14 +19,14 @@ def test_peak_of_a_recorded_step(recompute: str, mib: float) -> None:
 
 def test_lora_of_a_recorded_step() -> None:
     """Qwen2-7B's shape, adapters of rank 16 on every matrix in F32, bfloat16 base, recomputed, 1 x 4,096 tokens: 22.42 GiB."""
-    lora = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
+    lora: dict[str, Any] = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
     found = train("deepseek-r1-distill-qwen-7b", "h100", seq_len=4096, recompute="full", **lora)
     assert found.peaks.allocated_bytes / GIB == pytest.approx(22.42, rel=0.005)
 
 
 def test_zero_paper_figure() -> None:
     """16 B a parameter over 64 ranks: 16, 4 + 12/64, 2 + 14/64 and 16/64 B (arXiv 1910.02054, figure 1)."""
-    asked = {"framework": "deepspeed", "precision": "deepspeed-fp16", "seq_len": 512}
+    asked: dict[str, Any] = {"framework": "deepspeed", "precision": "deepspeed-fp16", "seq_len": 512}
     found = [train("deepseek-llm-7b", "v100-32gb:64", zero=stage, **asked) for stage in range(4)]
     held = [sum(line.bytes for line in each.groups[0].states.lines) / each.model.num_parameters for each in found]
     assert [round(value, 2) for value in held] == [16.0, 4.19, 2.22, 0.25]
@@ -40,7 +42,7 @@ def test_pipeline_stages_differ() -> None:
 
 def test_offloaded_states_move_to_the_host() -> None:
     """What leaves the card is in host memory, byte for byte."""
-    asked = {"zero": 2, "framework": "deepspeed", "seq_len": 1024}
+    asked: dict[str, Any] = {"zero": 2, "framework": "deepspeed", "seq_len": 1024}
     here = train("deepseek-llm-7b", "h100:8", **asked)
     there = train("deepseek-llm-7b", "h100:8", offload="optimizer", **asked)
     assert there.ram_bytes == 8 * (here.groups[0].states.optimizer - there.groups[0].states.optimizer) > 0
