@@ -6,11 +6,12 @@ What a row does not say is `incomplete`, what nothing here can predict is `unsup
 import re
 from typing import NamedTuple
 
+from .. import facts
 from ..engines import VLLM, parse_version
 from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, find_card, synthetic
+from ..run.hardware import Card, Hardware, card, find_card, synthetic
 from ..run.serving import Layout, Serving
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import ENGINES, PRINTS_GIB_AS_GB, as_asked
@@ -91,16 +92,38 @@ def question(row: dict[str, str], quantity: str) -> Question:
     return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
 
 
-def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Serving]:
-    """Other questions that the row may mean: an empty cell for the batch means that the source does not say it.
+def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
+    """Other questions that the row may mean. An empty cell for the batch means that the source does not say it: few sequences
 
-    Few sequences with large batches (desktop cards) and twice the default batch (servers) bound what is usual.
+    with large batches (desktop cards) and twice the default batch (servers) bound what is usual. A size is any card of that size.
     """
-    asked = found.asked
+    asked, others = found.asked, []
     v0 = "V0" in (asked.engine_version or "") or parse_version(asked.engine_version or "0") < (0, 8)
-    if row["batch_or_parallel"].strip() or asked.engine not in VLLM or v0 or quantity not in {*BATCH_COUNTS, "cuda_graph"}:
+    if not row["batch_or_parallel"].strip() and asked.engine in VLLM and not v0 and quantity in {*BATCH_COUNTS, "cuda_graph"}:
+        few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
+        others = [found._replace(asked=each) for each in (few, asked._replace(max_num_batched_tokens=16384))]
+    if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
+        hardware = found.hardware
+        others += [found._replace(hardware=hardware._replace(card=card)) for card in alike[:1]]
+    return others
+
+
+def cards_of_size(text: str) -> list[Card]:
+    """The discrete NVIDIA cards of a size, by the memory that a process sees, where a cell names only a size ("24GB", "80 GB class").
+
+    >>> [card.name for card in cards_of_size("80GB x16")][-1:], cards_of_size("48GB (47.4 GiB)")
+    (['H100 80GB SXM5'], [])
+    """
+    size = re.fullmatch(r"(\d+) ?GB( class)?( \(not stated\))?( x\d+)?", text.strip(), re.IGNORECASE)
+    if not size:
         return []
-    return [asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192), asked._replace(max_num_batched_tokens=16384)]
+    found = [
+        (row, card(row["short_name"]))
+        for row in facts.table("hardware")
+        if row["vendor"] == "NVIDIA" and not row["mem_type"].startswith("LPDDR")
+    ]
+    alike = [each for row, each in found if row["mem_gb_marketed"] == size[1] and each.capability >= 8]
+    return sorted(alike, key=lambda each: each.memory_bytes)
 
 
 FEW_SEQUENCES = 4
@@ -232,8 +255,11 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", name.strip()).strip().lower()
     name = re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name)
     count = max(layout.num_ranks, 1)
-    card = None
+    alike = cards_of_size(text)
+    card = alike[-1] if alike else None  # the largest is the desktop card or the newest; the interval has the smallest
     for word in (name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-")):
+        if card:
+            break
         try:
             card, _ = find_card(word.strip())
             break

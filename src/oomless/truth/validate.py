@@ -82,7 +82,7 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
     asked = question(configuration, quantity)
     value, low, high = QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
     for other in unsaid(configuration, asked, quantity):
-        _, least, most = QUANTITIES[quantity](estimate_serving(asked.model, other, asked.hardware))
+        _, least, most = QUANTITIES[quantity](estimate_serving(other.model, other.asked, other.hardware))
         low, high = min(low, least), max(high, most)
     if quantity == "weights_per_gpu" and "(draft of " in configuration["model"]:
         shared = rotary_bytes(asked)  # vLLM keeps one table for models of a process that rotate alike
