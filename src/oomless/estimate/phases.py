@@ -8,7 +8,7 @@ from ..model.model import HEAD as HEAD_NAME
 from ..run.training import Mesh, Optimizer, Recipe, Training
 from .activations import Ends, Segment
 from .shares import Portion, Stage
-from .states import States, adapter_bytes, degrees, local_values, sharding_ranks
+from .states import States, adapter_bytes, degrees, local_values, sharding_ranks, weight_bytes_of
 
 
 class Part(NamedTuple):
@@ -40,7 +40,7 @@ class LayerStates(NamedTuple):
     largest: int
     """The largest gradient of a tensor in the type of the computation."""
     unit: int
-    """The layer's weights gathered from all ranks, in the type of the computation."""
+    """The layer's weights gathered from all ranks: in the type of the computation, packed ones as they are stored."""
     casts: int
     """Copies that autocast makes of its matrices."""
     unit_values: int
@@ -63,7 +63,9 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
             row = sums.setdefault(layer, [0, 0, 0, 0, 0])
             row[0] += each
             row[1] = max(row[1], largest)
-            row[2] += values * (adapter_bytes(request) if portion.adapter else form.compute)
+            packed = request.method == "qlora" and not portion.trained
+            stored = weight_bytes_of(portion, values, request, form) if packed else 0
+            row[2] += stored or values * (adapter_bytes(request) if portion.adapter else form.compute)
             row[3] += values * form.compute if portion.product and form.autocast and request.method == "full" else 0
             row[4] += values if portion.trained else 0
     return {layer: LayerStates(*row) for layer, row in sums.items()}

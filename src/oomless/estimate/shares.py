@@ -182,6 +182,17 @@ def portions(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
     return found
 
 
+def short_name(name: str) -> str:
+    """The last part of a tensor's name: q_proj."""
+    return name.removesuffix(".weight").rpartition(".")[2]
+
+
+def is_target(name: str, targets: tuple[str, ...]) -> bool:
+    """Whether a list of targets means this tensor: its last part, or the last parts that the target spells out."""
+    whole = name.removesuffix(".weight")
+    return any(whole == target or whole.endswith("." + target) for target in targets)
+
+
 def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
     """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
 
@@ -198,8 +209,8 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         layers = tuple(layer for layer in tensor.layers if layer in inside)
         if not layers or tensor.part != "main" or len(tensor.shape) < 2:
             continue
-        short = tensor.name.removesuffix(".weight").rpartition(".")[2]
-        if tensor.role == "plain" or not (everything or short in request.lora_targets):
+        short = short_name(tensor.name)
+        if tensor.role == "plain" or not (everything or is_target(tensor.name, request.lora_targets)):
             continue
         if tensor.role == "expert" and everything:
             continue  # stacked experts are no nn.Linear: PEFT's all-linear passes over them
@@ -213,13 +224,7 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         for name, rows, values in ((f"{short}.lora_A", rank, rank * in_cut), (f"{short}.lora_B", out_cut, rank * out_cut)):
             found.append(Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True))
     if not found and not request.trained_ends:
-        known = sorted(
-            {
-                t.name.removesuffix(".weight").rpartition(".")[2]
-                for t in model.tensors
-                if t.role != "plain" and len(t.shape) > 1 and t.layers
-            }
-        )
+        known = sorted({short_name(t.name) for t in model.tensors if t.role != "plain" and len(t.shape) > 1 and t.layers})
         raise UsageError(
             f"--lora-targets {','.join(request.lora_targets)} names no matrix of {model.name}",
             f"it has {', '.join(known)}, or all-linear",

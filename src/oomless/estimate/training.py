@@ -11,7 +11,7 @@ from ..run.training import Mesh, Training, optimizer, recipe, resolved
 from ..units import GIB, parse_bytes
 from .activations import ends, segments, unusual, work_of
 from .phases import Phase, resident_gradients, step
-from .shares import Stage, check_mesh, portions, stages
+from .shares import Stage, adapters, check_mesh, is_target, portions, stages
 from .states import States, states
 
 
@@ -111,6 +111,7 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     request = check_sharding(request, mesh)
     check_types(request, hardware.card)
     check_model(model, request)
+    request = with_targets(model, asked, request)
     form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
     work = work_of(model, request, mesh, hardware.card)
     boundary = work.stream_tokens * model.hidden_size * work.residual
@@ -141,9 +142,17 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         host,
         disk,
         worst,
-        warnings(model, request, hardware, mesh, groups[worst]),
+        warnings(model, asked, request, hardware, mesh),
         asked=asked,
     )
+
+
+def with_targets(model: Model, asked: Training, request: Training) -> Training:
+    """The framework's targets, or every matrix if the model has none of them and the question names none."""
+    if request.method == "full" or asked.lora_targets or "all-linear" in request.lora_targets:
+        return request
+    there = any(is_target(tensor.name, request.lora_targets) for tensor in model.tensors)
+    return request if there else request._replace(lora_targets=("all-linear",))
 
 
 def check_sharding(request: Training, mesh: Mesh) -> Training:
@@ -265,14 +274,12 @@ def checkpoint_disk(model: Model, request: Training) -> int:
     form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
     if request.method == "full":
         return model.num_parameters * (form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment))
-    from .shares import adapters
-
     whole = Mesh(dp=1)
     found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
     return found * (4 + 4 * rule.moments)
 
 
-def warnings(model: Model, request: Training, hardware: Hardware, mesh: Mesh, worst: RankGroup) -> tuple[str, ...]:
+def warnings(model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
     found = list(model.warnings)
     card = hardware.card
@@ -283,6 +290,10 @@ def warnings(model: Model, request: Training, hardware: Hardware, mesh: Mesh, wo
     idle = hardware.num_gpus - mesh.num_ranks
     if idle > 0:
         found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
+    if asked.method != "full" and not asked.lora_targets:
+        found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
+    if model.quantization and request.method != "qlora":
+        found.append(f"published in {model.quantization}: training holds its weights in {recipe(request.precision or 'bf16').name}")
     if kinds := unusual(model):
         found.append(f"activations of {', '.join(kinds)} follow the published code and were never compared with a run")
     if request.method == "qlora" and any(tensor.role == "expert" for tensor in model.tensors):
