@@ -140,3 +140,45 @@ def test_every_engine_s_answer_can_be_asked_again(engine: str, tmp_path: Path, c
     _, second = answer(capsys, None, from_file=str(saved), json=True)
 
     assert json.loads(second) == json.loads(first)
+
+
+def test_a_saved_question_on_other_cards_has_no_values_of_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """max_num_seqs of a desktop card is 256, of an H100 1024: a default belongs to its card and its engine."""
+    _, first = answer(capsys, "llama-3.1-8b", gpu="rtx-4090", engine_version="0.19.0", context=4096, json=True)
+    saved = tmp_path / "answer.json"
+    saved.write_text(first)
+
+    _, second = answer(capsys, None, from_file=str(saved), gpu="h100", json=True)
+    _, third = answer(capsys, None, from_file=str(saved), engine="sglang", json=True)
+
+    requests = [json.loads(text)["request"] for text in (first, second, third)]
+    assert [request["context"] for request in requests] == [4096] * 3
+    assert [request["max_num_seqs"] for request in requests[:2]] == [256, 1024]
+    assert (requests[1]["engine_version"], requests[2]["engine"]) == ("0.19.0", "sglang")
+    assert requests[0]["given"] == ["context"]
+
+
+def test_a_comparison_goes_on_after_a_variant_that_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"gpu": "h200:8", "compare": "kv-cache-dtype=auto,nvfp4_ds_mla"}
+    code, text = answer(capsys, "deepseek-v3.2", **asked, json=True)
+    answers = json.loads(text)["answers"]
+    assert code == 0
+    assert answers[0]["kv_cache"]["bytes_per_token"] == 78_324
+    assert answers[1]["error"]["exit_code"] == 4
+    assert "Blackwell" in answers[1]["error"]["message"]
+
+    _, table = answer(capsys, "deepseek-v3.2", **asked)
+    assert "cannot run" in table
+    assert "nvfp4_ds_mla: " in table
+
+
+def test_a_comparison_without_any_answer_fails_as_its_first_variant_does() -> None:
+    with pytest.raises(oomless.OomlessError, match="nowhere"):
+        answer_infer("deepseek-v3", {"gpu": "h200:8", "compare": "model=nowhere,nothing"})
+
+
+def test_strict_counts_in_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"gpu": "h200:8", "context": 65536, "concurrency": 8, "compare": "kv-cache-dtype=auto,bfloat16"}
+    codes = [answer(capsys, "deepseek-v3.2", **asked, **strict)[0] for strict in ({}, {"strict": True})]
+    verdict = oomless.infer("deepseek-v3.2", "h200:8", context=65536, concurrency=8).verdict
+    assert codes == [0, 3 if verdict == "tight" else 0]

@@ -92,34 +92,43 @@ def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, 
 
     saved_model, gpu, flags = read_answer(Path(options["from_file"]))
     ours = {name: value for name, value in options.items() if name != "from_file"}
+    if ours.get("engine", flags.get("engine")) != flags.get("engine"):
+        flags.pop("engine_version", None)  # another engine counts its releases otherwise
     return model or saved_model, {"gpu": gpu, **flags, **ours}
 
 
 def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
-    from ..errors import UsageError
+    from ..errors import OomlessError, UsageError
     from .variants import typed, variants
 
     name, field, values = variants(how["compare"], INFER, "kv-cache-dtype=auto,fp8")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
-    estimates = []
+    found: list[Estimate | OomlessError] = []
     for variant in values:
-        if field == "model":
-            estimates.append(infer(variant, **asked))
-        else:
-            estimates.append(infer(model, **{**asked, field: typed(INFER, field, variant)}))
+        try:
+            found.append(
+                infer(variant, **asked) if field == "model" else infer(model, **{**asked, field: typed(INFER, field, variant)})
+            )
+        except OomlessError as error:  # one that cannot run is an answer too, beside others
+            found.append(error)
+    answered = [each for each in found if not isinstance(each, OomlessError)]
+    if not answered:
+        raise next(each for each in found if isinstance(each, OomlessError))
     if how["json"]:
         import json
 
-        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": [e.to_json() for e in estimates]}
+        from ..report.compare_text import variant_json
+
+        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": list(map(variant_json, found))}
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         from ..report.compare_text import print_comparison
         from .terminal import colour, width
 
-        print_comparison(values, estimates, width(), colour())
-    return 0 if any(estimate.verdict != "does_not_fit" for estimate in estimates) else 3
+        print_comparison(values, found, width(), colour())
+    return min(exit_code(estimate.verdict, bool(how.get("strict"))) for estimate in answered)
 
 
 def write_plot(estimate: Estimate, path: str) -> None:

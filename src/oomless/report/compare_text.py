@@ -1,37 +1,55 @@
 """Several estimates side by side: what they hold by category, verdicts, capacities."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from ..errors import OomlessError
 from ..estimate.serving import Estimate
-from ..ledger import CATEGORIES
+from ..ledger import CATEGORIES, Category
 from ..units import gib
 from .estimate_text import WORDS, open_console
 
+Answer = Estimate | OomlessError
+"""Of one variant: what it holds, or why it cannot run."""
 
-def print_comparison(names: list[str], estimates: list[Estimate], width: int | None, colour: bool) -> None:
-    """A table with a column for each variant, in GiB of its worst rank."""
+
+def print_comparison(names: list[str], answers: Sequence[Answer], width: int | None, colour: bool) -> None:
+    """A table with a column for each variant, in GiB of its worst rank; below it why others cannot run."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("worst rank, GiB")
     for name in names:
         table.add_column(name, justify="right")
-    for row in comparison_rows(estimates):
+    for row in comparison_rows(answers):
         table.add_row(*row)
-    open_console(colour, width).print(table)
+    console = open_console(colour, width)
+    console.print(table)
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, OomlessError):
+            console.print(f"{name}: {answer.message}", style="yellow", markup=False, highlight=False)
 
 
-def comparison_rows(estimates: list[Estimate]) -> list[list[str]]:
+def variant_json(answer: Answer) -> dict[str, Any]:
+    """The answer of one variant: that of `infer --json`, or its error."""
+    if isinstance(answer, OomlessError):
+        return {"error": {"message": answer.message, "hint": answer.hint, "exit_code": answer.exit_code}}
+    return answer.to_json()
+
+
+def comparison_rows(answers: Sequence[Answer]) -> list[list[str]]:
     """The rows of the table as text."""
+    estimates = [each for each in answers if not isinstance(each, OomlessError)]
 
-    def row(title: str, value: Any) -> list[str]:
-        return [title, *(value(estimate) for estimate in estimates)]
+    def row(title: str, value: Callable[[Estimate], str]) -> list[str]:
+        return [title, *("-" if isinstance(each, OomlessError) else value(each) for each in answers)]
 
-    rows = [row("verdict", lambda e: WORDS[e.verdict])]
-    rows.append(row("layout", _layout))
+    verdicts = ["cannot run" if isinstance(each, OomlessError) else WORDS[each.verdict] for each in answers]
+    rows = [["verdict", *verdicts], row("layout", _layout)]
     for category in CATEGORIES:
         if any(category in estimate.ledger.by_category() for estimate in estimates):
-            rows.append(row(category, lambda e, c=category: f"{gib(e.ledger.by_category().get(c, 0)):.2f}"))
+            rows.append(row(category, partial(_category, category)))
     rows.append(row("total", lambda e: f"{gib(e.ledger.total_bytes):.2f}"))
     rows.append(row("capacity", lambda e: f"{gib(e.ledger.capacity_bytes):.2f}"))
     rows.append(row("headroom", lambda e: f"{gib(e.headroom_bytes):.2f}"))
@@ -39,6 +57,10 @@ def comparison_rows(estimates: list[Estimate]) -> list[list[str]]:
     rows.append(row("bytes a token", lambda e: f"{e.kv_cache.bytes_per_token:,.10g}"))
     rows.append(row("sequences at once", lambda e: f"{e.kv_cache.max_concurrency:,.2f}"))
     return rows
+
+
+def _category(category: Category, estimate: Estimate) -> str:
+    return f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}"
 
 
 def _layout(estimate: Estimate) -> str:

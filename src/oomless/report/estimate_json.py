@@ -63,6 +63,7 @@ def request_json(estimate: Estimate) -> dict[str, Any]:
         "model": estimate.model_word or estimate.model.name,
         **values,
         "layout": {**layout._asdict(), "replicas": estimate.replicas},
+        "given": list(estimate.asked.given()),
         "gpu": {
             "spec": estimate.gpu_word or None,
             "name": hardware.what if hardware.mixed else hardware.card.name,

@@ -11,7 +11,7 @@ MAX_ANSWER_BYTES = 16 << 20
 
 
 def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
-    """(MODEL, GPU, flags) of a saved answer of `infer --json`."""
+    """(MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not what followed from them."""
     try:
         if path.stat().st_size > MAX_ANSWER_BYTES:
             raise OomlessError(f"{path}: too large for an answer", "give the JSON that infer --json printed")
@@ -25,6 +25,10 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     model, gpu = request.get("model"), request["gpu"].get("spec")
     if not isinstance(model, str) or not isinstance(gpu, str):
         raise OomlessError(f"{path}: request names no model or no cards", "save the answer again with this version")
+    given = request.get("given", [*Serving._fields, *Layout._fields])  # answers from before it was written down
+    if not isinstance(given, list):
+        raise OomlessError(f"{path}: request.given is no list", "save the answer again")
+    asked = {"engine", "engine_version", *map(str, given)}
     flags = {name: request[name] for name in Serving._fields if name != "layout" and request.get(name) is not None}
     layout = request.get("layout", {})
     if not isinstance(layout, dict):
@@ -35,6 +39,8 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     ]
     if faults:
         raise OomlessError(f"{path}: wrong type: {', '.join(faults)}", "save the answer again")
+    flags = {name: value for name, value in flags.items() if name in asked}
+    layout = {name: value for name, value in layout.items() if name in asked}
     if layout:
         names = {"dcp": "decode_context_parallel_size"}
         flags |= {names.get(name, name): layout[name] for name in Layout._fields if name in layout}

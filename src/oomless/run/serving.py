@@ -109,6 +109,20 @@ class Serving(NamedTuple):
     split_mode: str = "layer"
     """layer deals whole layers, row cuts matrices too, none uses one card."""
 
+    def given(self) -> tuple[str, ...]:
+        """What the question says, beside engine and version: the fields that are no defaults, those of the layout by their own names.
+
+        >>> Serving(engine_version="0.19.0", context=4096, layout=Layout(tp=8)).given(), Serving(layout=Layout()).given()
+        (('context', 'tp'), ('tp',))
+        """
+        usual = Serving(self.engine, self.engine_version, self.layout)
+        names = [name for name, value, default in zip(self._fields, self, usual, strict=True) if value != default]
+        if self.layout is not None:
+            names += [n for n, value, default in zip(Layout._fields, self.layout, Layout(), strict=True) if value != default] or [
+                "tp"
+            ]
+        return tuple(names)
+
     def check(self) -> None:
         """Refuse what no engine can mean, naming the flag."""
         for name in (
