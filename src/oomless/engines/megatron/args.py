@@ -1,0 +1,500 @@
+"""The argument list of Megatron-LM as one record: types, defaults of arguments.py and transformer_config.py, and its checks."""
+
+import re
+from typing import Any, Literal, NamedTuple
+
+from ...errors import OomlessError, UnsupportedError, UsageError
+from .names import without_memory
+from .source import Value
+
+Family = Literal["gpt", "bert", "t5", "hybrid"]
+
+
+class Latent(NamedTuple):
+    """Multi-latent attention: ranks and widths."""
+
+    q_rank: int
+    """0: queries come straight from the hidden state."""
+    kv_rank: int
+    qk_dim: int
+    rope_dim: int
+    v_dim: int
+
+
+class Experts(NamedTuple):
+    """Routed and shared experts."""
+
+    num: int
+    topk: int
+    width: int
+    shared_width: int
+    grouped: bool
+    dispatcher: str
+    router_float32: bool
+    latent: int
+    permute_fusion: bool
+    shared_overlap: bool
+    capacity_factor: float | None
+    pad_to_capacity: bool
+
+
+class Mamba(NamedTuple):
+    """State-space layers of a hybrid."""
+
+    num_heads: int
+    head_dim: int
+    state: int
+    groups: int
+
+    @property
+    def inner(self) -> int:
+        return self.num_heads * self.head_dim
+
+
+class Megatron(NamedTuple):
+    """One pre-training run of Megatron-LM, as far as memory depends on it."""
+
+    family: Family
+    kinds: str
+    """One letter a decoder layer: t attention and MLP, e attention and experts; hybrids: M * - E as their pattern."""
+    encoder_layers: int
+    hidden: int
+    heads: int
+    query_groups: int
+    head_dim: int
+    ffn: int
+    gated: bool
+    squared_relu: bool
+    rms_norm: bool
+    bias: bool
+    qkv_bias: bool
+    qk_norm: bool
+    tied: bool
+    position: str
+    max_positions: int
+    padded_vocab: int
+    binary_head: bool
+    latent: Latent | None
+    experts: Experts | None
+    mamba: Mamba | None
+    mtp: int
+    world_size: int
+    tp: int
+    pp: int
+    cp: int
+    ep: int
+    etp: int
+    virtual: int
+    layout: str
+    first_layers: int | None
+    last_layers: int | None
+    count_embedding: bool
+    count_loss: bool
+    group_size: int
+    sequence_parallel: bool
+    micro_batch: int
+    global_batch: int
+    seq_len: int
+    decoder_seq_len: int
+    hidden_dropout: float
+    attention_dropout: float
+    dtype: Literal["bf16", "fp16", "fp32"]
+    grad_bytes: int
+    distributed: bool
+    instances: int
+    fsdp: str
+    """"": none; else Megatron-FSDP's sharding strategy."""
+    overlap_reduce: bool
+    overlap_gather: bool
+    bucket_size: int | None
+    pad_buckets: bool
+    optimizer: str
+    fused_wgrad: bool
+    deferred_wgrads: int | None
+    """--defer-embedding-wgrad-compute: how many micro-batches wait; 0: all of them; None: none."""
+    local: bool
+    attention: str
+    fused_loss: bool
+    fused_bias_gelu: bool
+    fused_weighting: bool
+    """The activation of experts is one kernel with the router's probabilities."""
+    fused_rope: bool
+    fp8: str
+    fp8_recipe: str
+    fp8_params: bool
+    recompute: str
+    recompute_method: str
+    recompute_layers: int
+    recompute_modules: tuple[str, ...]
+    offload: tuple[str, ...]
+    comm_overlap: bool
+    graphs: str
+    moe_overlap: bool
+    full_scores: bool
+    """Local attention without the fused softmax."""
+    warnings: tuple[str, ...]
+    defaults: tuple[str, ...]
+    """Arguments that memory depends on and that were not given, with the value taken."""
+
+    @property
+    def dp(self) -> int:
+        return self.world_size // (self.tp * self.pp * self.cp)
+
+    @property
+    def expert_dp(self) -> int:
+        return self.world_size // (self.pp * self.ep * self.etp)
+
+    @property
+    def num_microbatches(self) -> int:
+        return max(1, self.global_batch // (self.micro_batch * self.dp))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch on a context-parallel rank."""
+        return self.seq_len * self.micro_batch // self.cp
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of an activation."""
+        return 4 if self.dtype == "fp32" else 2
+
+
+def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = "") -> Megatron:
+    """The run that an argument list describes; `kind` is its script's: gpt, bert, t5, hybrid. What it leaves out takes Megatron's default; what cannot be left out is an error."""
+    get = _Getter(given)
+    if any(name in given for name in ("perform-rl-step", "flextron", "img-h", "model-provider")):
+        raise UnsupportedError("this Megatron run is no language-model pre-training", "reinforcement learning, vision and flextron differ")
+    family = _family(given, kind)
+    world = world_size if world_size is not None else get.optional_int("world-size")
+    if world is None:
+        raise UsageError("world size is not given", "add --world-size N: all ranks of the run")
+    tp, pp, cp = (get.int(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
+    hidden, heads = get.needed("hidden-size"), get.needed("num-attention-heads")
+    _divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
+    groups = get.int("num-query-groups", heads) if get.flag("group-query-attention") else heads
+    _divides(heads, groups, "num-attention-heads", "num-query-groups")
+    if groups > tp:
+        _divides(groups, tp, "num-query-groups", "tensor-model-parallel-size")
+    _divides(world, tp * pp * cp, "world size", "tensor x pipeline x context parallel size")
+    if "kv-channels" not in given:
+        _divides(hidden, heads, "hidden-size", "num-attention-heads")
+    experts = _experts(get, hidden)
+    ep, etp = get.int("expert-model-parallel-size", 1), get.int("expert-tensor-parallel-size", tp)
+    if experts is not None:
+        _divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
+        _divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
+    gated = get.flag("swiglu")
+    ffn = get.optional_int("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if gated else 4 * hidden)
+    if experts is not None and not experts.width:
+        experts = experts._replace(width=ffn)
+    _divides(ffn, tp, "ffn-hidden-size", "tensor-model-parallel-size")
+    kinds, encoder = _layers(get, family, experts)
+    seq = get.optional_int("seq-length") or get.optional_int("encoder-seq-length")
+    if seq is None:
+        raise UsageError("--seq-length is not given", "add it to the arguments")
+    if cp > 1:
+        _divides(seq, 2 * cp, "seq-length", "twice the context-parallel-size")
+    sequence_parallel = get.flag("sequence-parallel") and tp > 1
+    if sequence_parallel:
+        _divides(seq // cp, tp, "tokens of a sequence", "tensor-model-parallel-size")
+    micro = get.int("micro-batch-size", 1)
+    data_parallel = world // (tp * pp * cp)
+    batch = get.optional_int("global-batch-size") or _first_batch(given) or micro * data_parallel
+    _divides(batch, micro * data_parallel, "global-batch-size", "micro-batch-size x data-parallel size")
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16" if get.flag("bf16") else "fp16" if get.flag("fp16") else "fp32"
+    if dtype == "fp32" and get.text("fp8-format", ""):
+        dtype = "bf16"
+    vocab = _vocab(get, tp)
+    fsdp = get.text("data-parallel-sharding-strategy", "no_shard") if get.flag("use-megatron-fsdp") else ""
+    overlap = get.flag("overlap-grad-reduce")
+    bias = not get.flag("disable-bias-linear")
+    impl = get.text("transformer-impl", "transformer_engine")
+    local = impl == "local" or get.text("spec", "") == "local"
+    modules = get.words("recompute-modules") or (("core_attn",) if get.text("recompute-granularity", "") == "selective" else ())
+    virtual = _virtual(get, pp, len(kinds))
+    defaults = tuple(f"{name} {value}" for name, value in get.taken.items() if value not in (None, "", False))
+    return Megatron(
+        family=family,
+        kinds=kinds,
+        encoder_layers=encoder,
+        hidden=hidden,
+        heads=heads,
+        query_groups=groups,
+        head_dim=get.int("kv-channels", hidden // heads),
+        ffn=ffn,
+        gated=gated,
+        squared_relu=get.flag("squared-relu"),
+        rms_norm=get.text("normalization", "LayerNorm") == "RMSNorm",
+        bias=bias,
+        qkv_bias=bias or get.flag("add-qkv-bias"),
+        qk_norm=get.flag("qk-layernorm"),
+        tied=not get.flag("untie-embeddings-and-output-weights"),
+        position=get.text("position-embedding-type", "rope" if get.flag("use-rotary-position-embeddings") else "learned_absolute"),
+        max_positions=get.int("max-position-embeddings", seq),
+        padded_vocab=vocab,
+        binary_head=not get.flag("bert-no-binary-head"),
+        latent=_latent(get),
+        experts=experts,
+        mamba=_mamba(get, hidden) if family == "hybrid" else None,
+        mtp=get.int("mtp-num-layers", 0),
+        world_size=world,
+        tp=tp,
+        pp=pp,
+        cp=cp,
+        ep=ep,
+        etp=etp,
+        virtual=virtual,
+        layout=get.text("pipeline-model-parallel-layout", ""),
+        first_layers=get.optional_int("decoder-first-pipeline-num-layers"),
+        last_layers=get.optional_int("decoder-last-pipeline-num-layers"),
+        count_embedding=get.flag("account-for-embedding-in-pipeline-split"),
+        count_loss=get.flag("account-for-loss-in-pipeline-split"),
+        group_size=get.int("microbatch-group-size-per-virtual-pipeline-stage", pp),
+        sequence_parallel=sequence_parallel,
+        micro_batch=micro,
+        global_batch=batch,
+        seq_len=seq,
+        decoder_seq_len=get.int("decoder-seq-length", seq) if family == "t5" else seq,
+        hidden_dropout=get.float("hidden-dropout", 0.1),
+        attention_dropout=get.float("attention-dropout", 0.1),
+        dtype=dtype,
+        grad_bytes=_grad_bytes(get, dtype),
+        distributed=get.flag("use-distributed-optimizer") or bool(fsdp),
+        instances=get.int("num-distributed-optimizer-instances", 1),
+        fsdp=fsdp,
+        overlap_reduce=overlap,
+        overlap_gather=get.flag("overlap-param-gather"),
+        bucket_size=(get.optional_int("ddp-bucket-size") or max(40_000_000, 1_000_000 * data_parallel * cp)) if overlap else None,
+        pad_buckets=get.flag("ddp-pad-buckets-for-high-nccl-busbw"),
+        optimizer=get.text("optimizer", "adam"),
+        fused_wgrad=not get.flag("no-gradient-accumulation-fusion"),
+        deferred_wgrads=get.int("wgrad-deferral-limit", 0) if get.flag("defer-embedding-wgrad-compute") else None,
+        local=local,
+        attention="flash" if get.flag("use-flash-attn") else get.text("attention-backend", "auto"),
+        fused_loss=get.flag("cross-entropy-loss-fusion"),
+        fused_bias_gelu=bias and not gated and not get.flag("squared-relu") and not get.flag("no-bias-gelu-fusion"),
+        fused_weighting=(gated and not get.flag("no-bias-swiglu-fusion")) or get.flag("use-fused-weighted-squared-relu"),
+        fused_rope=not get.flag("no-rope-fusion"),
+        fp8=get.text("fp8-format", ""),
+        fp8_recipe=get.text("fp8-recipe", "delayed"),
+        fp8_params=get.flag("fp8-param-gather"),
+        recompute=get.text("recompute-granularity", "selective" if get.flag("recompute-activations") else ""),
+        recompute_method=get.text("recompute-method", ""),
+        recompute_layers=get.int("recompute-num-layers", 1),
+        recompute_modules=modules,
+        offload=get.words("offload-modules") if get.flag("fine-grained-activation-offloading") else (),
+        comm_overlap=get.flag("tp-comm-overlap"),
+        graphs=get.text("cuda-graph-impl", "none"),
+        moe_overlap=get.flag("overlap-moe-expert-parallel-comm"),
+        full_scores=get.flag("no-masked-softmax-fusion"),
+        warnings=get.warnings(),
+        defaults=defaults,
+    )
+
+
+class _Getter:
+    """Reads typed values and remembers which defaults were taken."""
+
+    def __init__(self, given: dict[str, Value]) -> None:
+        self.given = given
+        self.taken: dict[str, Any] = {}
+        self.asked: set[str] = set()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Arguments that nothing read and that are not known to leave memory alone."""
+        left = [name for name in self.given if name not in self.asked and not without_memory(name)]
+        return tuple(f"--{name} was not read: it may change memory" for name in left)
+
+    def flag(self, name: str) -> bool:
+        self.asked.add(name)
+        return self.given.get(name, False) not in (False, "false", 0)
+
+    def text(self, name: str, default: str) -> str:
+        self.asked.add(name)
+        if name not in self.given:
+            self.taken[name] = default
+            return default
+        return str(self.given[name])
+
+    def words(self, name: str) -> tuple[str, ...]:
+        self.asked.add(name)
+        value = self.given.get(name, ())
+        if isinstance(value, str):
+            return tuple(re.findall(r"[\w.]+", value))
+        return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
+
+    def float(self, name: str, default: float) -> float:
+        self.asked.add(name)
+        value = self.given.get(name)
+        if value is None:
+            self.taken[name] = default
+            return default
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise UsageError(f"--{name} is {value!r}", "it is a number") from None
+
+    def optional_int(self, name: str) -> int | None:
+        self.asked.add(name)
+        value = self.given.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)) or not 0 <= int(str(value)) <= MAX_COUNT:
+            raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {MAX_COUNT}")
+        return int(str(value))
+
+    def int(self, name: str, default: int) -> int:
+        value = self.optional_int(name)
+        if value is None:
+            self.taken[name] = default
+            return default
+        if value < 1 and default >= 1:
+            raise UsageError(f"--{name} is {value}", "it must be 1 or more")
+        return value
+
+    def needed(self, name: str) -> int:
+        value = self.optional_int(name)
+        if not value:
+            raise UsageError(f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments")
+        return value
+
+
+MAX_COUNT = 10**9
+
+
+def _divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
+    if part < 1 or whole % part:
+        raise UsageError(f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two")
+
+
+def _family(given: dict[str, Value], kind: str) -> Family:
+    if "hybrid-layer-pattern" in given or "hybrid-override-pattern" in given or "is-hybrid-model" in given:
+        return "hybrid"
+    if "decoder-seq-length" in given:
+        return "t5"
+    kind = kind or str(given.get("model-family", given.get("model-type", "")))
+    if kind in ("bert", "t5", "gpt", "hybrid"):
+        return kind  # type: ignore[return-value]
+    return "bert" if any(name.startswith("bert-") for name in given) else "gpt"
+
+
+def _first_batch(given: dict[str, Value]) -> int | None:
+    """--step-batch-size-schedule "0:384 200B:768": the first step's."""
+    match = re.match(r"\s*0:(\d+)", str(given.get("step-batch-size-schedule", "")))
+    return int(match[1]) if match else None
+
+
+def _grad_bytes(get: _Getter, dtype: str) -> int:
+    if dtype == "bf16":
+        return 2 if get.flag("grad-reduce-in-bf16") else 4
+    if dtype == "fp16":
+        return 4 if get.flag("accumulate-allreduce-grads-in-fp32") else 2
+    return 4
+
+
+def _vocab(get: _Getter, tp: int) -> int:
+    """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
+    padded = get.optional_int("padded-vocab-size")
+    if padded:
+        _divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
+        return padded
+    plain = get.optional_int("vocab-size")
+    if not plain:
+        raise UsageError("vocabulary size is not given", "add --vocab-size N (or --padded-vocab-size N): it comes from the tokenizer")
+    step = get.int("make-vocab-size-divisible-by", 128) * tp
+    return -(-plain // step) * step
+
+
+def _latent(get: _Getter) -> Latent | None:
+    if not get.flag("multi-latent-attention"):
+        return None
+    return Latent(
+        get.optional_int("q-lora-rank") or 0,
+        get.int("kv-lora-rank", 32),
+        get.int("qk-head-dim", 128),
+        get.int("qk-pos-emb-head-dim", 64),
+        get.int("v-head-dim", 128),
+    )
+
+
+def _experts(get: _Getter, hidden: int) -> Experts | None:
+    num = get.optional_int("num-experts")
+    if not num:
+        return None
+    topk = get.int("moe-router-topk", 2)
+    if topk > num:
+        raise UsageError(f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two")
+    capacity = get.given.get("moe-expert-capacity-factor")
+    return Experts(
+        num=num,
+        topk=topk,
+        width=get.optional_int("moe-ffn-hidden-size") or 0,
+        shared_width=get.optional_int("moe-shared-expert-intermediate-size") or 0,
+        grouped=get.flag("moe-grouped-gemm"),
+        dispatcher=get.text("moe-token-dispatcher-type", "allgather"),
+        router_float32=get.text("moe-router-dtype", "") in ("fp32", "fp64"),
+        latent=get.optional_int("moe-latent-size") or 0,
+        permute_fusion=get.flag("moe-permute-fusion"),
+        shared_overlap=get.flag("moe-shared-expert-overlap"),
+        capacity_factor=float(capacity) if capacity is not None else None,  # type: ignore[arg-type]
+        pad_to_capacity=get.flag("moe-pad-expert-input-to-capacity"),
+    )
+
+
+def _mamba(get: _Getter, hidden: int) -> Mamba:
+    head = get.int("mamba-head-dim", 64)
+    return Mamba(get.int("mamba-num-heads", 2 * hidden // head), head, get.int("mamba-state-dim", 128), get.int("mamba-num-groups", 8))
+
+
+def _layers(get: _Getter, family: Family, experts: Experts | None) -> tuple[str, int]:
+    """Kinds of the decoder's layers, and the number of encoder layers."""
+    if family == "hybrid":
+        pattern = str(get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))).split("/")[0]
+        if not pattern or set(pattern) - set("M*-E|"):
+            raise UnsupportedError(f"hybrid layer pattern {pattern!r} is not understood", "known are M, *, -, E and |")
+        return pattern, 0
+    if family == "t5":
+        encoder = get.optional_int("encoder-num-layers") or get.needed("num-layers")
+        return "t" * (get.optional_int("decoder-num-layers") or encoder), encoder
+    count = get.needed("num-layers")
+    return "".join("e" if each else "t" for each in _frequency(get, count, experts)), 0
+
+
+def _frequency(get: _Getter, count: int, experts: Experts | None) -> list[int]:
+    """--moe-layer-freq: every how many-th layer has experts, or a list such as ([0]*3+[1]*12)."""
+    if experts is None:
+        return [0] * count
+    text = str(get.given.get("moe-layer-freq", 1)).replace(" ", "")
+    if text.isdigit():
+        return [0 if index % int(text) else 1 for index in range(count)]
+    found: list[int] = []
+    for part in text.strip("()").split("+"):
+        match = re.fullmatch(r"\(?\[([01](?:,[01])*)\](?:\*(\d+))?\)?", part)
+        if not match or int(match[2] or 1) > MAX_LAYERS:
+            raise UsageError(f"--moe-layer-freq {text!r} is not understood", "give a number or a list such as ([0]*3+[1]*12)")
+        found += [int(each) for each in match[1].split(",")] * int(match[2] or 1)
+    if len(found) != count:
+        raise UsageError(f"--moe-layer-freq names {len(found)} layers, --num-layers {count}", "change one of the two")
+    return found
+
+
+MAX_LAYERS = 10_000
+
+
+def _virtual(get: _Getter, pp: int, layers: int) -> int:
+    """Model chunks of a pipeline rank."""
+    stages = get.optional_int("num-virtual-stages-per-pipeline-rank")
+    if stages:
+        return stages
+    each = get.optional_int("num-layers-per-virtual-pipeline-stage")
+    if not each or pp == 1:
+        return 1
+    total = layers + get.flag("account-for-embedding-in-pipeline-split") + get.flag("account-for-loss-in-pipeline-split")
+    _divides(total, pp * each, "layers", "pipeline-model-parallel-size x layers of a virtual stage")
+    return total // (pp * each)
+
+
+def check_layout(run: Megatron) -> None:
+    """What placement needs beside divisibility."""
+    if run.pp > max(1, len(run.kinds.replace("|", ""))) + 2:
+        raise OomlessError(f"pipeline-model-parallel-size {run.pp} is more than {len(run.kinds)} layers", "change one of the two")

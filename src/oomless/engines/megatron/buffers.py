@@ -1,0 +1,109 @@
+"""What stays allocated beside the states: cuBLAS and Transformer Engine workspaces, the gather buffer, gradients that fused products stand in for,
+and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and Megatron-LM (facts/megatron.csv names where each stands)."""
+
+from typing import NamedTuple
+
+from ... import facts
+from .args import Megatron
+from .attention import Device, shape
+from .placement import Chunk
+from .weights import Weight, rank_weights
+
+
+class Buffer(NamedTuple):
+    """One thing that stays, with its bytes and spread."""
+
+    what: str
+    value: int
+    low: int
+    high: int
+    formula: str
+    source: str
+
+
+def constant(name: str, generation: int) -> tuple[int, int, int, str]:
+    """Bytes, lowest, highest and source of a row of facts/megatron.csv for a card generation.
+
+    >>> constant("te_workspace", 9)[0] >> 20, constant("torch_blas_workspace", 8)[0] >> 10
+    (32, 8320)
+    """
+    rows = [row for row in facts.table("megatron") if row["quantity"] == name and row["generation"] in ("", str(min(generation, 10)))]
+    row = rows[-1]
+    return int(row["value"]), int(row["low"]), int(row["high"]), row["source"]
+
+
+def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buffer, ...]:
+    """All of them on one rank."""
+    found = [_blas(run, mine, device)]
+    engine = not run.local or (run.experts is not None and run.experts.router_float32) or run.experts is not None
+    if engine:
+        found.append(_engine(run, device))
+    found += [each for each in (_gathered(run, mine), _standins(run, mine, device), pipeline_inputs(run, mine)) if each.value]
+    return tuple(found)
+
+
+def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
+    """PyTorch keeps a cuBLAS workspace for each handle and stream: the forward's thread has one, autograd's another.
+
+    A stage without an output layer makes its products in Transformer Engine; the overlapped expert exchange runs on a stream of its own.
+    """
+    count = 2 + run.moe_overlap
+    if device.blas_workspace is not None:
+        size = low = high = device.blas_workspace
+        source = "CUBLAS_WORKSPACE_CONFIG"
+    else:
+        size, low, high, source = constant("torch_blas_workspace", device.generation)
+    return Buffer("cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size}", source)
+
+
+def _engine(run: Megatron, device: Device) -> Buffer:
+    """Transformer Engine keeps one cuBLASLt workspace, four more for grouped products, three times one for overlapped communication."""
+    size, low, high, source = constant("te_workspace", device.generation)
+    count = 1 + (4 if run.experts is not None and run.experts.grouped and not run.local else 0) + (3 if run.comm_overlap and run.tp > 1 else 0)
+    return Buffer("Transformer Engine workspaces", count * size, count * low, count * high, f"{count} x {size}", source)
+
+
+def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
+    """The global memory buffer `mpu`: the largest tensor gathered into it, over sequence parallelism at the output layer, over expert ranks
+    by the all-gather dispatcher; the local attention's scores are made in it too."""
+    at = shape(run, run.seq_len)
+    b, sizes = run.num_bytes, {"": 0}
+    if run.sequence_parallel and (any(chunk.loss for chunk in mine) or run.local):
+        sizes["output layer's input"] = at.tokens * run.hidden * b
+    kind = run.experts
+    if kind is not None and kind.dispatcher == "allgather" and run.ep * run.etp > 1:
+        sizes["tokens of all expert ranks"] = at.residual * run.ep * run.etp * (kind.latent or run.hidden) * b
+    if run.local:
+        sizes["attention scores"] = at.tokens * (run.heads // run.tp) * at.keys * b
+    what = max(sizes, key=lambda name: sizes[name])
+    return Buffer("global memory buffer", sizes[what], 0, sizes[what], what, "core/parallel_state.py get_global_memory_buffer")
+
+
+def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
+    """Fused weight gradients go straight into the gradient buffer; autograd is handed a stand-in, one kept for each shape (get_dummy_wgrad)."""
+    if not run.fused_wgrad:
+        return Buffer("stand-in gradients", 0, 0, 0, "", "")
+    shapes: dict[tuple[int, int], int] = {}
+    vocabulary = 0
+    for weight in (w for chunk in mine for w in rank_weights(run, chunk)):
+        if weight.rows > 1 and weight.name.endswith("weight") and not _no_product(weight):
+            if weight.name.startswith(("output_layer", "embedding.word")):
+                vocabulary = max(vocabulary, weight.num)
+            elif not run.local or not device.old_stack:
+                shapes[weight.rows, weight.num] = weight.num
+    own = sum(shapes.values()) * run.num_bytes
+    head = vocabulary * run.num_bytes if any(chunk.loss for chunk in mine) and not device.old_stack else 0
+    return Buffer("stand-in gradients", own + head, own, own + vocabulary * run.num_bytes, f"{len(shapes)} shapes and the output layer's",
+                  "Transformer Engine module/base.py get_dummy_wgrad")  # fmt: skip
+
+
+def _no_product(weight: Weight) -> bool:
+    return any(part in weight.name for part in ("position_embeddings", "tokentype", "router", "conv1d", "dense", "binary"))
+
+
+def pipeline_inputs(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
+    """Each model chunk holds the last micro-batch's received input (decoder.input_tensor), and that its gradient."""
+    count = sum(not chunk.embedding for chunk in mine) if run.pp > 1 else 0
+    size = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
+    return Buffer("last pipeline inputs and their gradients", 2 * count * size, 0, 2 * count * size, f"2 x {count} x {size}",
+                  "core/transformer/transformer_block.py set_input_tensor; schedules.py retain_grad")  # fmt: skip

@@ -1,0 +1,102 @@
+"""Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts, shared experts."""
+
+from .args import Experts, Megatron
+from .attention import Shape, linear, norm
+from .tape import Tape
+
+
+def routed_tokens(run: Megatron, at: Shape) -> int:
+    """Rows that the local experts of a rank are given if routing is even: tokens of all expert ranks x top-k / expert ranks."""
+    kind = run.experts
+    assert kind is not None
+    gathered = at.residual * run.ep * run.etp
+    return gathered * kind.topk // run.ep
+
+
+def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
+    """Norm, router, dispatch, experts, combine, shared experts; returns what the residual adds."""
+    kind, b = run.experts, run.num_bytes
+    assert kind is not None
+    norm(tape, run, "pre_mlp_layernorm", source, "ln2", at.residual, run.hidden)
+    _router(tape, run, kind, at)
+    width = kind.latent or run.hidden
+    dispatched = "ln2"
+    if kind.latent:
+        tape.op("latent down", "ln2", {"latent": at.residual * width * b}, "ln2", product=True)
+        dispatched = "latent"
+    rows = routed_tokens(run, at)
+    if kind.dispatcher == "allgather":
+        combined = _all_gather(tape, run, kind, at, dispatched, rows, width)
+    else:
+        combined = _all_to_all(tape, run, kind, at, dispatched, rows, width)
+    if kind.latent:
+        tape.op("latent up", combined, {"latent.up": at.residual * run.hidden * b}, combined, product=True)
+        combined = "latent.up"
+    if not kind.shared_width:
+        return combined
+    shared = kind.shared_width // run.tp
+    up = shared * (2 if run.gated else 1)
+    linear(tape, run, "shared fc1", "ln2", "shared.up", at.tokens * up, column=True, at=at, width=run.hidden, module="shared_experts")
+    tape.op("shared activation", "shared.up", {"shared.act": at.tokens * shared * b}, "shared.up", module="shared_experts")
+    linear(tape, run, "shared fc2", "shared.act", "shared", at.residual * run.hidden, column=False, at=at, width=run.hidden, module="shared_experts")
+    tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b})
+    return "moe"
+
+
+def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
+    """Logits in F32 if so asked (the input is cast inside the product); probabilities and a map over all experts."""
+    cells = at.residual * kind.num
+    element = 4 if kind.router_float32 else run.num_bytes
+    tape.constant("routing_map")
+    tape.op("gating", "ln2", {"router.logits": cells * element}, "ln2", product=True)
+    tape.op("scores", "router.logits", {"router.scores": cells * 4, "router.top": at.residual * kind.topk * 12}, "router.scores router.top")
+    tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map")
+
+
+def _feed(tape: Tape, run: Megatron, kind: Experts, rows: int, width: int) -> None:
+    """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting; another activation's result is kept for it."""
+    b, inner = run.num_bytes, kind.width // run.etp
+    up = inner * (2 if run.gated else 1)
+    tape.op("expert fc1", "permuted", {"expert.up": rows * up * b}, "permuted", module="expert_fc1", product=True)
+    if run.fused_weighting:
+        tape.op("expert activation", "expert.up", {"expert.act": rows * inner * b}, "expert.up", module="moe_act")
+    else:
+        tape.op("expert activation", "expert.up", {"expert.plain": rows * inner * b}, "expert.up", module="moe_act")
+        tape.op("weight by probability", "expert.plain", {"expert.act": rows * inner * b}, "expert.plain", module="moe_act",
+                forward_temp=rows * inner * 4)  # fmt: skip
+    tape.op("expert fc2", "expert.act", {"expert.out": rows * width * b}, "expert.act", module="moe", product=True)
+
+
+def _all_gather(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int) -> str:
+    """Tokens of all expert ranks are gathered (into a buffer that stays), and each rank picks those of its experts."""
+    b = run.num_bytes
+    gathered = at.residual * run.ep * run.etp
+    tape.constant("sorted", "all.map")
+    tape.op("gather", f"{source} probs", {"all.map": gathered * kind.num, "all.probs": gathered * kind.num * 4}, "all.map")
+    local = max(kind.num // run.ep, 1)
+    tape.op("permute", f"{source} all.probs", {"permuted": rows * width * b, "sorted": rows * 8}, "sorted",
+            forward_temp=gathered * local * 9, backward_temp=gathered * width * b)  # fmt: skip
+    _feed(tape, run, kind, rows, width)
+    tape.op("unpermute", "expert.out sorted", {"all.out": gathered * width * b}, "sorted")
+    tape.op("reduce-scatter", "all.out", {"combined": at.residual * width * b})
+    return "combined"
+
+
+def _all_to_all(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int) -> str:
+    """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local expert; then all of it backwards."""
+    b, sent = run.num_bytes, at.residual * kind.topk
+    tape.constant("sorted")
+    tape.op("permute 1", f"{source} probs", {"sent": sent * width * b, "sorted": sent * 8}, "sorted")
+    tape.op("all-to-all", "sent", {"received": rows // run.etp * width * b})
+    local = kind.num // run.ep
+    if run.etp > 1:
+        tape.op("all-gather", "received", {"gathered": rows * width * b})
+    tape.op("sort by expert", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b})
+    if local == 1:
+        tape.ops.pop()
+        tape.op("hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b})
+    _feed(tape, run, kind, rows, width)
+    tape.op("sort back", "expert.out", {"unsorted": rows * width * b})
+    tape.op("all-to-all back", "unsorted", {"returned": sent * width * b})
+    tape.op("unpermute", "returned sorted", {"combined": at.residual * width * b}, "sorted")
+    return "combined"

@@ -1,0 +1,124 @@
+"""What stays allocated between steps: parameters, gradient buffers, optimizer shards, buffers and workspaces, in the order in which they are made.
+
+Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.py, distrib_optimizer.py, param_layout.py) and Transformer Engine.
+"""
+
+from math import lcm
+from typing import Literal, NamedTuple
+
+from .args import Megatron
+from .placement import Chunk
+from .weights import Weight, rank_weights
+
+Part = Literal["weights", "gradients", "optimizer"]
+
+
+class Kept(NamedTuple):
+    """Tensors of one part of the states, each with its bytes."""
+
+    part: Part
+    what: str
+    sizes: tuple[int, ...]
+
+
+def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
+    """A rank's states, tensor by tensor, in the order of allocation."""
+    found: list[Kept] = []
+    per_chunk = [rank_weights(run, chunk) for chunk in mine]
+    weights = [weight for each in per_chunk for weight in each]
+    b, g = run.num_bytes, run.grad_bytes
+    master = 4 if run.dtype != "fp32" else 0
+    if run.fsdp:
+        return _sharded(run, weights, master)
+    if not run.distributed:
+        found.append(Kept("weights", "parameters", tuple(w.num * b for w in weights)))
+        found.append(Kept("gradients", "gradient buffers", tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True))))
+        num = tuple(w.num for w in weights)
+    else:
+        buffers = [_buffer(run, each, expert) for each in per_chunk for expert in (False, True)]
+        found.append(Kept("weights", "parameter buffers", tuple(size * b for size in buffers)))
+        found.append(Kept("gradients", "gradient buffers", tuple(size * g for size in buffers)))
+        num = tuple(size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert))
+    if master:
+        found.append(Kept("optimizer", "F32 copies of parameters", tuple(n * master for n in num)))
+    if run.dtype == "fp16" and g == 2:
+        found.append(Kept("gradients", "F32 copies of gradients", tuple(n * 4 for n in num)))
+    found.append(Kept("optimizer", "moments", _moments(run, weights, num)))
+    return tuple(kept._replace(sizes=tuple(size for size in kept.sizes if size)) for kept in found)
+
+
+def _moments(run: Megatron, weights: list[Weight], num: tuple[int, ...]) -> tuple[int, ...]:
+    """Adam keeps two F32 moments; Muon one for each matrix of the layers, and Adam's two for the rest."""
+    if "muon" in run.optimizer and not run.distributed:
+        return tuple(n * 4 for w in weights for n in ([w.num] if _by_muon(w) else [w.num, w.num]))
+    if run.optimizer == "sgd":
+        return tuple(n * 4 for n in num)
+    return tuple(n * 4 for n in num for _ in (0, 1))
+
+
+def _by_muon(weight: Weight) -> bool:
+    return weight.rows > 1 and not weight.name.startswith(("embedding", "output_layer"))
+
+
+def _group(weights: list[Weight], expert: bool) -> int:
+    return sum(w.num for w in weights if w.expert == expert)
+
+
+def data_ranks(run: Megatron, expert: bool) -> int:
+    """Ranks that share one copy of the optimizer's states: data times context parallel, or those of the experts, by instance."""
+    return max((run.expert_dp if expert else run.dp * run.cp) // run.instances, 1)
+
+
+def _buckets(run: Megatron, weights: list[Weight], expert: bool) -> list[list[tuple[int, int]]]:
+    """Buckets of (start, end) in a buffer: parameters in reverse order, each start padded to 64 elements, each bucket's end to the ranks."""
+    ranks = data_ranks(run, expert)
+    step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
+    buckets: list[list[tuple[int, int]]] = [[]]
+    at = begin = 0
+    for weight in reversed([w for w in weights if w.expert == expert]):
+        at = -(-at // 64) * 64
+        buckets[-1].append((at, at + weight.num))
+        at += weight.num
+        if run.bucket_size is not None and at - begin >= run.bucket_size:
+            at = begin = -(-at // step) * step
+            buckets.append([])
+    return [bucket for bucket in buckets if bucket]
+
+
+def _buffer(run: Megatron, weights: list[Weight], expert: bool) -> int:
+    """Elements of a parameter or gradient buffer of the distributed optimizer."""
+    buckets = _buckets(run, weights, expert)
+    if not buckets:
+        return 0
+    ranks = data_ranks(run, expert)
+    step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
+    return -(-buckets[-1][-1][1] // step) * step
+
+
+def _shards(run: Megatron, weights: list[Weight], expert: bool) -> list[int]:
+    """Elements of the last data-parallel rank's piece of each parameter: the distributed optimizer cuts buckets, not parameters."""
+    ranks = data_ranks(run, expert)
+    step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
+    found: list[int] = []
+    for bucket in _buckets(run, weights, expert):
+        begin, end = bucket[0][0], -(-bucket[-1][1] // step) * step
+        first = end - (end - begin) // ranks
+        found += [stop - max(start, first) for start, stop in bucket if stop > first]
+    return found[::-1]
+
+
+def _sharded(run: Megatron, weights: list[Weight], master: int) -> tuple[Kept, ...]:
+    """Megatron-FSDP, optim_grads_params: weights, gradients and optimizer states all cut over the data-parallel ranks."""
+    cut = {"no_shard": 0, "optim": 1, "optim_grads": 2, "optim_grads_params": 3}.get(run.fsdp, 3)
+    weight_size = gradient_size = state_size = 0
+    for expert in (False, True):
+        num, ranks = _group(weights, expert), data_ranks(run, expert)
+        shard = -(-num // ranks)
+        weight_size += (shard if cut >= 3 else num) * run.num_bytes
+        gradient_size += (shard if cut >= 2 else num) * run.grad_bytes
+        state_size += shard if cut >= 1 else num
+    return (
+        Kept("weights", "parameter shards", (weight_size,)),
+        Kept("gradients", "gradient shards", (gradient_size,)),
+        Kept("optimizer", "F32 copies and moments", (state_size * (master + 8),)),
+    )
