@@ -18,6 +18,11 @@ from .variants import typed, variants
 def _train(model: str | None, **given: Any) -> int:
     options = {name: value for name, value in given.items() if value is not None}
     how = {name: options.pop(name, None) for name in OUTPUT}
+    arguments, world_size = options.pop("megatron_args", None), options.pop("world_size", None)
+    if arguments:
+        return _megatron(model, arguments, world_size, options, how)
+    if world_size:
+        raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
     if model is None:
         raise UsageError(
             "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
@@ -30,7 +35,24 @@ def _train(model: str | None, **given: Any) -> int:
         raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
     if how["compare"]:
         return _compare(model, options, how)
-    estimate = train_api(model, **options)
+    return _answer(train_api(model, **options), how)
+
+
+def _megatron(model: str | None, path: str, world_size: int | None, options: dict[str, Any], how: dict[str, Any]) -> int:
+    """A Megatron-LM argument list in place of a model and its flags."""
+    from ..api.megatron import train_megatron
+
+    if model is not None:
+        raise UsageError(f"MODEL {model} and --megatron-args say the same thing", "give one of them")
+    if how["compare"]:
+        raise UsageError("--compare does not go with --megatron-args", "give two argument files, one after the other")
+    if other := sorted(set(options) - {"gpu", "expandable_segments", "reserve"}):
+        raise UsageError(f"--{other[0].replace('_', '-')} and --megatron-args say the same thing", "write it into the arguments")
+    return _answer(train_megatron(path, world_size=world_size, **options), how)
+
+
+def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
+    """The answer as it is asked for: text, JSON, a picture."""
     if how["plot"]:
         from ..report.training_svg import training_svg
         from .files import write_svg
@@ -81,5 +103,6 @@ train = click.Command(
     "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json or a safetensors file.",
     epilog="\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
     "  oomless train llama-3.1-70b --gpu h100:64 --framework torchtitan --seq-len 8192\n"
-    "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora --recompute full --explain all",
+    "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora --recompute full --explain all\n"
+    "  oomless train --megatron-args pretrain.sh --world-size 16 --gpu h100:16",
 )

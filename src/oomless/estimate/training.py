@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from .. import facts
+from ..engines.megatron.args import Megatron
 from ..errors import UnsupportedError, UsageError
 from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
 from ..model.model import Model
@@ -63,6 +64,8 @@ class TrainingEstimate(NamedTuple):
     model_word: str = ""
     gpu_word: str = ""
     asked: Training = Training()
+    megatron: Megatron | None = None
+    """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
 
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
@@ -212,19 +215,46 @@ def _group(
         else line
         for line in lines
     ]
+    steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
+    return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity)
+
+
+def rank_group(
+    rank: int,
+    lines: list[Line],
+    held: States,
+    steady: int,
+    phases: tuple[Phase, ...],
+    worst: Phase,
+    request: Training,
+    mesh: Mesh,
+    hardware: Hardware,
+    capacity: int,
+) -> RankGroup:
+    """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the context and other processes' buffers."""
     allocated = sum(line.bytes for line in lines)
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
-    lines.append(_share("held by the allocator beyond that", allocated, reserved))
+    lines = [*lines, _share(HELD, allocated, reserved)]
     total = sum(line.bytes for line in lines)
-    for quantity in ("context", "communication_buffers"):
+    for quantity in OUTSIDE:
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
             continue
         lines.append(_constant(quantity, hardware.card))
     device = sum(line.bytes for line in lines)
-    name = "every rank" if mesh.pp == 1 else f"pipeline stage {stage.rank}"
+    name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
-    steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
     return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment))
+
+
+HELD = "held by the allocator beyond that"
+OUTSIDE = ("context", "communication_buffers")
+"""What the process has outside of the allocator."""
+
+
+def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
+    """The lines that torch.cuda.max_memory_allocated counts."""
+    beside = {HELD, *(quantity.replace("_", " ") for quantity in OUTSIDE)}
+    return tuple(line for line in ledger.lines if line.what not in beside)
 
 
 EXACT = ("transformers", "peft", "fsdp")

@@ -21,6 +21,10 @@ def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`: what costs time first, what changes the training last."""
     if estimate.verdict == "fits":
         return ()
+    if estimate.megatron is not None:
+        from .megatron_changes import changes
+
+        return changes(estimate)
     found = []
     for text, asked, hardware in _candidates(estimate):
         try:
@@ -75,6 +79,10 @@ def largest(estimate: TrainingEstimate) -> Largest:
 
     Lengths beyond what the model was made for are not offered.
     """
+    if estimate.megatron is not None:
+        from .megatron_changes import most
+
+        return Largest(*most(estimate))
     return Largest(
         _grow(estimate, "micro_batch", 4096),
         _grow(estimate, "seq_len", max(estimate.model.max_positions, estimate.request.seq_len or 1)),

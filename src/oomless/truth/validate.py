@@ -73,6 +73,10 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
         return file_size(configuration, quantity)
     if kind == "training":
         return predict_training(configuration, quantity, unit)
+    if kind == "megatron":
+        from .megatron_rows import predict_megatron
+
+        return predict_megatron(configuration, quantity)
     if kind != "serving":
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
     if configuration["engine"] in LLAMA_ENGINES:

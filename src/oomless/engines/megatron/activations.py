@@ -11,16 +11,21 @@ from .placement import Chunk
 from .schedule import passes
 
 
-class Peak(NamedTuple):
-    """The fullest moment of a rank, on top of what stays between steps."""
+class Moment(NamedTuple):
+    """The fullest moment of a phase on one rank, on top of what stays between steps."""
 
     phase: str
+    where: str
     kept: int
     """Activations that wait for their backward."""
     logits: int
-    """Logits, softmax and their gradients."""
+    """Logits and softmax."""
     temporaries: int
-    inputs: int
+    """What the running layer or loss makes beside."""
+
+    @property
+    def total(self) -> int:
+        return self.kept + self.logits + self.temporaries
 
 
 class Piece(NamedTuple):
@@ -32,28 +37,28 @@ class Piece(NamedTuple):
     backward: int
     """Most alive during its backward beyond `kept`."""
     logits: int
-    """Share of `kept` + `forward` that is logits and softmax."""
+    """Share of `kept` + `forward` that is logits and softmax at the end of the forward."""
 
 
-def peak(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> Peak:
-    """Walk through the schedule and keep the fullest moment."""
+def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[Moment, ...]:
+    """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
     pieces = [piece(run, chunk, device) for chunk in mine]
-    alive = best = 0
-    found = Peak("forward", 0, 0, 0, 0)
+    waiting = deferred(run, mine)
+    alive = 0
+    forward, backward = Moment("forward", "", 0, 0, 0), Moment("backward", "", 0, 0, 0)
     for step in passes(run, rank):
         own = pieces[step.chunk]
         if step.forward:
-            moment = alive + own.kept + own.forward
-            if moment > best:
-                logits = min(own.logits, own.kept + own.forward)
-                best, found = moment, Peak("forward", moment - own.forward if not logits else moment - logits, logits, own.forward if not logits else 0, 0)
+            if alive + own.kept + own.forward > forward.total:
+                rest = own.kept + own.forward - own.logits
+                forward = Moment("forward", "in the loss" if own.logits else f"in chunk {step.chunk}", alive + min(rest, own.kept), own.logits,
+                                 max(0, rest - own.kept))  # fmt: skip
             alive += own.kept
         else:
-            moment = alive + own.backward
-            if moment > best:
-                best, found = moment, Peak("backward", alive, 0, own.backward, 0)
+            if alive + own.backward > backward.total:
+                backward = Moment("backward", f"in chunk {step.chunk}", alive, 0, own.backward)
             alive -= own.kept
-    return found._replace(inputs=inputs(run), kept=found.kept + deferred(run, mine))
+    return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
 
 
 def deferred(run: Megatron, mine: tuple[Chunk, ...]) -> int:

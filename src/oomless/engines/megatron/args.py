@@ -160,18 +160,23 @@ class Megatron(NamedTuple):
 
 
 def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = "") -> Megatron:
-    """The run that an argument list describes; `kind` is its script's: gpt, bert, t5, hybrid. What it leaves out takes Megatron's default; what cannot be left out is an error."""
+    """The run that an argument list describes; `kind` is its script's: gpt, bert, t5, hybrid.
+
+    What it leaves out takes Megatron's default; what cannot be left out is an error.
+    """
     get = _Getter(given)
     if any(name in given for name in ("perform-rl-step", "flextron", "img-h", "model-provider")):
-        raise UnsupportedError("this Megatron run is no language-model pre-training", "reinforcement learning, vision and flextron differ")
+        raise UnsupportedError(
+            "this Megatron run is no language-model pre-training", "reinforcement learning, vision and flextron differ"
+        )
     family = _family(given, kind)
-    world = world_size if world_size is not None else get.optional_int("world-size")
+    world = world_size if world_size is not None else get.optional("world-size") or _launched(get)
     if world is None:
         raise UsageError("world size is not given", "add --world-size N: all ranks of the run")
-    tp, pp, cp = (get.int(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
+    tp, pp, cp = (get.whole(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
     hidden, heads = get.needed("hidden-size"), get.needed("num-attention-heads")
     _divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
-    groups = get.int("num-query-groups", heads) if get.flag("group-query-attention") else heads
+    groups = get.whole("num-query-groups", heads) if get.flag("group-query-attention") else heads
     _divides(heads, groups, "num-attention-heads", "num-query-groups")
     if groups > tp:
         _divides(groups, tp, "num-query-groups", "tensor-model-parallel-size")
@@ -179,17 +184,17 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     if "kv-channels" not in given:
         _divides(hidden, heads, "hidden-size", "num-attention-heads")
     experts = _experts(get, hidden)
-    ep, etp = get.int("expert-model-parallel-size", 1), get.int("expert-tensor-parallel-size", tp)
+    ep, etp = get.whole("expert-model-parallel-size", 1), get.whole("expert-tensor-parallel-size", tp)
     if experts is not None:
         _divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
         _divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
     gated = get.flag("swiglu")
-    ffn = get.optional_int("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if gated else 4 * hidden)
+    ffn = get.optional("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if gated else 4 * hidden)
     if experts is not None and not experts.width:
         experts = experts._replace(width=ffn)
     _divides(ffn, tp, "ffn-hidden-size", "tensor-model-parallel-size")
     kinds, encoder = _layers(get, family, experts)
-    seq = get.optional_int("seq-length") or get.optional_int("encoder-seq-length")
+    seq = get.optional("seq-length") or get.optional("encoder-seq-length")
     if seq is None:
         raise UsageError("--seq-length is not given", "add it to the arguments")
     if cp > 1:
@@ -197,9 +202,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     sequence_parallel = get.flag("sequence-parallel") and tp > 1
     if sequence_parallel:
         _divides(seq // cp, tp, "tokens of a sequence", "tensor-model-parallel-size")
-    micro = get.int("micro-batch-size", 1)
+    micro = get.whole("micro-batch-size", 1)
     data_parallel = world // (tp * pp * cp)
-    batch = get.optional_int("global-batch-size") or _first_batch(given) or micro * data_parallel
+    batch = get.optional("global-batch-size") or _first_batch(given) or micro * data_parallel
     _divides(batch, micro * data_parallel, "global-batch-size", "micro-batch-size x data-parallel size")
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16" if get.flag("bf16") else "fp16" if get.flag("fp16") else "fp32"
     if dtype == "fp32" and get.text("fp8-format", ""):
@@ -212,15 +217,14 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     local = impl == "local" or get.text("spec", "") == "local"
     modules = get.words("recompute-modules") or (("core_attn",) if get.text("recompute-granularity", "") == "selective" else ())
     virtual = _virtual(get, pp, len(kinds))
-    defaults = tuple(f"{name} {value}" for name, value in get.taken.items() if value not in (None, "", False))
-    return Megatron(
+    run = Megatron(
         family=family,
         kinds=kinds,
         encoder_layers=encoder,
         hidden=hidden,
         heads=heads,
         query_groups=groups,
-        head_dim=get.int("kv-channels", hidden // heads),
+        head_dim=get.whole("kv-channels", hidden // heads),
         ffn=ffn,
         gated=gated,
         squared_relu=get.flag("squared-relu"),
@@ -230,13 +234,13 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         qk_norm=get.flag("qk-layernorm"),
         tied=not get.flag("untie-embeddings-and-output-weights"),
         position=get.text("position-embedding-type", "rope" if get.flag("use-rotary-position-embeddings") else "learned_absolute"),
-        max_positions=get.int("max-position-embeddings", seq),
+        max_positions=get.whole("max-position-embeddings", seq),
         padded_vocab=vocab,
         binary_head=not get.flag("bert-no-binary-head"),
         latent=_latent(get),
         experts=experts,
         mamba=_mamba(get, hidden) if family == "hybrid" else None,
-        mtp=get.int("mtp-num-layers", 0),
+        mtp=get.whole("mtp-num-layers", 0),
         world_size=world,
         tp=tp,
         pp=pp,
@@ -245,30 +249,30 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         etp=etp,
         virtual=virtual,
         layout=get.text("pipeline-model-parallel-layout", ""),
-        first_layers=get.optional_int("decoder-first-pipeline-num-layers"),
-        last_layers=get.optional_int("decoder-last-pipeline-num-layers"),
+        first_layers=get.optional("decoder-first-pipeline-num-layers"),
+        last_layers=get.optional("decoder-last-pipeline-num-layers"),
         count_embedding=get.flag("account-for-embedding-in-pipeline-split"),
         count_loss=get.flag("account-for-loss-in-pipeline-split"),
-        group_size=get.int("microbatch-group-size-per-virtual-pipeline-stage", pp),
+        group_size=get.whole("microbatch-group-size-per-virtual-pipeline-stage", pp),
         sequence_parallel=sequence_parallel,
         micro_batch=micro,
         global_batch=batch,
         seq_len=seq,
-        decoder_seq_len=get.int("decoder-seq-length", seq) if family == "t5" else seq,
-        hidden_dropout=get.float("hidden-dropout", 0.1),
-        attention_dropout=get.float("attention-dropout", 0.1),
+        decoder_seq_len=get.whole("decoder-seq-length", seq) if family == "t5" else seq,
+        hidden_dropout=get.number("hidden-dropout", 0.1),
+        attention_dropout=get.number("attention-dropout", 0.1),
         dtype=dtype,
         grad_bytes=_grad_bytes(get, dtype),
         distributed=get.flag("use-distributed-optimizer") or bool(fsdp),
-        instances=get.int("num-distributed-optimizer-instances", 1),
+        instances=get.whole("num-distributed-optimizer-instances", 1),
         fsdp=fsdp,
         overlap_reduce=overlap,
         overlap_gather=get.flag("overlap-param-gather"),
-        bucket_size=(get.optional_int("ddp-bucket-size") or max(40_000_000, 1_000_000 * data_parallel * cp)) if overlap else None,
+        bucket_size=(get.optional("ddp-bucket-size") or max(BUCKET_LEAST, BUCKET_A_RANK * data_parallel * cp)) if overlap else None,
         pad_buckets=get.flag("ddp-pad-buckets-for-high-nccl-busbw"),
         optimizer=get.text("optimizer", "adam"),
         fused_wgrad=not get.flag("no-gradient-accumulation-fusion"),
-        deferred_wgrads=get.int("wgrad-deferral-limit", 0) if get.flag("defer-embedding-wgrad-compute") else None,
+        deferred_wgrads=get.whole("wgrad-deferral-limit", 0) if get.flag("defer-embedding-wgrad-compute") else None,
         local=local,
         attention="flash" if get.flag("use-flash-attn") else get.text("attention-backend", "auto"),
         fused_loss=get.flag("cross-entropy-loss-fusion"),
@@ -280,16 +284,18 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         fp8_params=get.flag("fp8-param-gather"),
         recompute=get.text("recompute-granularity", "selective" if get.flag("recompute-activations") else ""),
         recompute_method=get.text("recompute-method", ""),
-        recompute_layers=get.int("recompute-num-layers", 1),
+        recompute_layers=get.whole("recompute-num-layers", 1),
         recompute_modules=modules,
         offload=get.words("offload-modules") if get.flag("fine-grained-activation-offloading") else (),
         comm_overlap=get.flag("tp-comm-overlap"),
         graphs=get.text("cuda-graph-impl", "none"),
         moe_overlap=get.flag("overlap-moe-expert-parallel-comm"),
         full_scores=get.flag("no-masked-softmax-fusion"),
-        warnings=get.warnings(),
-        defaults=defaults,
+        warnings=(),
+        defaults=(),
     )
+    taken = tuple(f"{name} {value}" for name, value in get.taken.items() if value not in ("", "none", "no_shard"))
+    return run._replace(warnings=get.warnings(), defaults=taken)
 
 
 class _Getter:
@@ -323,7 +329,7 @@ class _Getter:
             return tuple(re.findall(r"[\w.]+", value))
         return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
 
-    def float(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float) -> float:
         self.asked.add(name)
         value = self.given.get(name)
         if value is None:
@@ -334,7 +340,7 @@ class _Getter:
         except (TypeError, ValueError):
             raise UsageError(f"--{name} is {value!r}", "it is a number") from None
 
-    def optional_int(self, name: str) -> int | None:
+    def optional(self, name: str) -> int | None:
         self.asked.add(name)
         value = self.given.get(name)
         if value is None:
@@ -343,8 +349,8 @@ class _Getter:
             raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {MAX_COUNT}")
         return int(str(value))
 
-    def int(self, name: str, default: int) -> int:
-        value = self.optional_int(name)
+    def whole(self, name: str, default: int) -> int:
+        value = self.optional(name)
         if value is None:
             self.taken[name] = default
             return default
@@ -353,18 +359,26 @@ class _Getter:
         return value
 
     def needed(self, name: str) -> int:
-        value = self.optional_int(name)
+        value = self.optional(name)
         if not value:
             raise UsageError(f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments")
         return value
 
 
 MAX_COUNT = 10**9
+BUCKET_LEAST, BUCKET_A_RANK = 40_000_000, 1_000_000
+"""Elements of a bucket under --overlap-grad-reduce (core/distributed/distributed_data_parallel.py)."""
 
 
 def _divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
     if part < 1 or whole % part:
         raise UsageError(f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two")
+
+
+def _launched(get: _Getter) -> int | None:
+    """Ranks that torchrun starts."""
+    each = get.optional("nproc-per-node")
+    return each * (get.optional("nnodes") or 1) if each else None
 
 
 def _family(given: dict[str, Value], kind: str) -> Family:
@@ -394,14 +408,14 @@ def _grad_bytes(get: _Getter, dtype: str) -> int:
 
 def _vocab(get: _Getter, tp: int) -> int:
     """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
-    padded = get.optional_int("padded-vocab-size")
+    padded = get.optional("padded-vocab-size")
     if padded:
         _divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
         return padded
-    plain = get.optional_int("vocab-size")
+    plain = get.optional("vocab-size")
     if not plain:
         raise UsageError("vocabulary size is not given", "add --vocab-size N (or --padded-vocab-size N): it comes from the tokenizer")
-    step = get.int("make-vocab-size-divisible-by", 128) * tp
+    step = get.whole("make-vocab-size-divisible-by", 128) * tp
     return -(-plain // step) * step
 
 
@@ -409,31 +423,31 @@ def _latent(get: _Getter) -> Latent | None:
     if not get.flag("multi-latent-attention"):
         return None
     return Latent(
-        get.optional_int("q-lora-rank") or 0,
-        get.int("kv-lora-rank", 32),
-        get.int("qk-head-dim", 128),
-        get.int("qk-pos-emb-head-dim", 64),
-        get.int("v-head-dim", 128),
+        get.optional("q-lora-rank") or 0,
+        get.whole("kv-lora-rank", 32),
+        get.whole("qk-head-dim", 128),
+        get.whole("qk-pos-emb-head-dim", 64),
+        get.whole("v-head-dim", 128),
     )
 
 
 def _experts(get: _Getter, hidden: int) -> Experts | None:
-    num = get.optional_int("num-experts")
+    num = get.optional("num-experts")
     if not num:
         return None
-    topk = get.int("moe-router-topk", 2)
+    topk = get.whole("moe-router-topk", 2)
     if topk > num:
         raise UsageError(f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two")
     capacity = get.given.get("moe-expert-capacity-factor")
     return Experts(
         num=num,
         topk=topk,
-        width=get.optional_int("moe-ffn-hidden-size") or 0,
-        shared_width=get.optional_int("moe-shared-expert-intermediate-size") or 0,
+        width=get.optional("moe-ffn-hidden-size") or 0,
+        shared_width=get.optional("moe-shared-expert-intermediate-size") or 0,
         grouped=get.flag("moe-grouped-gemm"),
         dispatcher=get.text("moe-token-dispatcher-type", "allgather"),
         router_float32=get.text("moe-router-dtype", "") in ("fp32", "fp64"),
-        latent=get.optional_int("moe-latent-size") or 0,
+        latent=get.optional("moe-latent-size") or 0,
         permute_fusion=get.flag("moe-permute-fusion"),
         shared_overlap=get.flag("moe-shared-expert-overlap"),
         capacity_factor=float(capacity) if capacity is not None else None,  # type: ignore[arg-type]
@@ -442,8 +456,10 @@ def _experts(get: _Getter, hidden: int) -> Experts | None:
 
 
 def _mamba(get: _Getter, hidden: int) -> Mamba:
-    head = get.int("mamba-head-dim", 64)
-    return Mamba(get.int("mamba-num-heads", 2 * hidden // head), head, get.int("mamba-state-dim", 128), get.int("mamba-num-groups", 8))
+    head = get.whole("mamba-head-dim", 64)
+    return Mamba(
+        get.whole("mamba-num-heads", 2 * hidden // head), head, get.whole("mamba-state-dim", 128), get.whole("mamba-num-groups", 8)
+    )
 
 
 def _layers(get: _Getter, family: Family, experts: Experts | None) -> tuple[str, int]:
@@ -454,8 +470,8 @@ def _layers(get: _Getter, family: Family, experts: Experts | None) -> tuple[str,
             raise UnsupportedError(f"hybrid layer pattern {pattern!r} is not understood", "known are M, *, -, E and |")
         return pattern, 0
     if family == "t5":
-        encoder = get.optional_int("encoder-num-layers") or get.needed("num-layers")
-        return "t" * (get.optional_int("decoder-num-layers") or encoder), encoder
+        encoder = get.optional("encoder-num-layers") or get.needed("num-layers")
+        return "t" * (get.optional("decoder-num-layers") or encoder), encoder
     count = get.needed("num-layers")
     return "".join("e" if each else "t" for each in _frequency(get, count, experts)), 0
 
@@ -483,10 +499,10 @@ MAX_LAYERS = 10_000
 
 def _virtual(get: _Getter, pp: int, layers: int) -> int:
     """Model chunks of a pipeline rank."""
-    stages = get.optional_int("num-virtual-stages-per-pipeline-rank")
+    stages = get.optional("num-virtual-stages-per-pipeline-rank")
     if stages:
         return stages
-    each = get.optional_int("num-layers-per-virtual-pipeline-stage")
+    each = get.optional("num-layers-per-virtual-pipeline-stage")
     if not each or pp == 1:
         return 1
     total = layers + get.flag("account-for-embedding-in-pipeline-split") + get.flag("account-for-loss-in-pipeline-split")

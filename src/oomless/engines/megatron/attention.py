@@ -69,7 +69,9 @@ def norm(tape: Tape, run: Megatron, name: str, source: str, target: str, rows: i
     tape.op(name, source, {target: rows * width * run.num_bytes, f"{target}.stats": stats}, f"{source} {target}.stats", module=module)
 
 
-def linear(tape: Tape, run: Megatron, name: str, source: str, target: str, num: int, *, column: bool, at: Shape, width: int, module: str = "") -> None:
+def linear(
+    tape: Tape, run: Megatron, name: str, source: str, target: str, num: int, *, column: bool, at: Shape, width: int, module: str = ""
+) -> None:
     """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a moment, forward and backward."""
     gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
     tape.op(name, source, {target: num * run.num_bytes}, source, module=module, product=True,
@@ -98,7 +100,18 @@ def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape,
             query, key, value = _contiguous(tape, run, at, query, key, value)
         groups = max(run.query_groups // run.tp, 1)
     _core(tape, run, backend(run, device), at, query, key, value, key_dim, value_dim, groups, at.keys)
-    linear(tape, run, "linear_proj", "context", "attention", at.residual * run.hidden, column=False, at=at, width=run.hidden, module="attn_proj")
+    linear(
+        tape,
+        run,
+        "linear_proj",
+        "context",
+        "attention",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+        module="attn_proj",
+    )
     return "attention"
 
 
@@ -148,7 +161,18 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
         if run.qk_norm:
             norm(tape, run, "q_layernorm", "q.low", "q.lown", at.residual, latent.q_rank, module=up)
             source = "q.lown"
-        linear(tape, run, "linear_q_up_proj", source, "q.up", at.tokens * heads * key_dim, column=True, at=at, width=latent.q_rank, module=up)
+        linear(
+            tape,
+            run,
+            "linear_q_up_proj",
+            source,
+            "q.up",
+            at.tokens * heads * key_dim,
+            column=True,
+            at=at,
+            width=latent.q_rank,
+            module=up,
+        )
     else:
         linear(tape, run, "linear_q_proj", "ln1", "q.up", at.tokens * heads * key_dim, column=True, at=at, width=run.hidden)
     tape.op("linear_kv_down_proj", "ln1", {"kv.low": at.residual * (latent.kv_rank + latent.rope_dim) * b}, "ln1", product=True)
@@ -159,7 +183,18 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
         norm(tape, run, "kv_layernorm", "kv.part", "kv.lown", at.residual, latent.kv_rank, module=up)
         source = "kv.lown"
     width = latent.qk_dim + latent.v_dim
-    linear(tape, run, "linear_kv_up_proj", source, "kv.up", at.tokens * heads * width, column=True, at=at, width=latent.kv_rank, module=up)
+    linear(
+        tape,
+        run,
+        "linear_kv_up_proj",
+        source,
+        "kv.up",
+        at.tokens * heads * width,
+        column=True,
+        at=at,
+        width=latent.kv_rank,
+        module=up,
+    )
     rows = at.tokens * heads
     tape.op("rotate queries", "q.up", {"query": rows * key_dim * b}, module=up)
     tape.op("rotate keys", "kv.up kv.low", {"key": rows * key_dim * b}, module=up)
@@ -168,7 +203,17 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
 
 
 def _core(
-    tape: Tape, run: Megatron, kernel: Backend, at: Shape, query: str, key: str, value: str, key_dim: int, value_dim: int, groups: int, keys: int
+    tape: Tape,
+    run: Megatron,
+    kernel: Backend,
+    at: Shape,
+    query: str,
+    key: str,
+    value: str,
+    key_dim: int,
+    value_dim: int,
+    groups: int,
+    keys: int,
 ) -> None:
     """The attention itself. `context` is what the output projection reads."""
     b, heads = run.num_bytes, run.heads // run.tp
@@ -198,7 +243,14 @@ def _core(
             made = {"q.bshd": q, "k.bshd": k, "v.bshd": at.tokens * groups * value_dim * b}
             tape.op("to bshd", read, made, module="core_attn")
             names = " ".join(made)
-            tape.op("flash attention", names, {"context.bshd": context, "lse": rows * 4}, f"{names} context.bshd lse", module="core_attn", product=True)
+            tape.op(
+                "flash attention",
+                names,
+                {"context.bshd": context, "lse": rows * 4},
+                f"{names} context.bshd lse",
+                module="core_attn",
+                product=True,
+            )
             tape.op("to sbhd", "context.bshd", {"context": context}, module="core_attn")
         case "fused":
             tape.constant("lse")

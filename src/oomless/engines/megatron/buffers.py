@@ -1,5 +1,5 @@
 """What stays allocated beside the states: cuBLAS and Transformer Engine workspaces, the gather buffer, gradients that fused products stand in for,
-and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and Megatron-LM (facts/megatron.csv names where each stands)."""
+and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and Megatron-LM; facts/engines.csv has those that a card decides."""
 
 from typing import NamedTuple
 
@@ -21,15 +21,14 @@ class Buffer(NamedTuple):
     source: str
 
 
-def constant(name: str, generation: int) -> tuple[int, int, int, str]:
-    """Bytes, lowest, highest and source of a row of facts/megatron.csv for a card generation.
+def constant(name: str, generation: int) -> facts.Constant:
+    """The row of facts/engines.csv for a card generation.
 
-    >>> constant("te_workspace", 9)[0] >> 20, constant("torch_blas_workspace", 8)[0] >> 10
-    (32, 8320)
+    >>> constant("te_workspace", 9).value / 2**20 > 32, constant("blas_workspace", 8).value / 1024
+    (True, 8320.0)
     """
-    rows = [row for row in facts.table("megatron") if row["quantity"] == name and row["generation"] in ("", str(min(generation, 10)))]
-    row = rows[-1]
-    return int(row["value"]), int(row["low"]), int(row["high"]), row["source"]
+    word = "ampere" if generation == 8 else "hopper" if generation == 9 else "blackwell" if generation >= 10 else ""
+    return facts.constant("megatron", name, (0,), *([word] if word else []))
 
 
 def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buffer, ...]:
@@ -52,15 +51,21 @@ def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
         size = low = high = device.blas_workspace
         source = "CUBLAS_WORKSPACE_CONFIG"
     else:
-        size, low, high, source = constant("torch_blas_workspace", device.generation)
-    return Buffer("cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size}", source)
+        row = constant("blas_workspace", device.generation)
+        size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
+    return Buffer("cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size:,} B", source)
 
 
 def _engine(run: Megatron, device: Device) -> Buffer:
     """Transformer Engine keeps one cuBLASLt workspace, four more for grouped products, three times one for overlapped communication."""
-    size, low, high, source = constant("te_workspace", device.generation)
-    count = 1 + (4 if run.experts is not None and run.experts.grouped and not run.local else 0) + (3 if run.comm_overlap and run.tp > 1 else 0)
-    return Buffer("Transformer Engine workspaces", count * size, count * low, count * high, f"{count} x {size}", source)
+    row = constant("te_workspace", device.generation)
+    size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
+    count = (
+        1
+        + (4 if run.experts is not None and run.experts.grouped and not run.local else 0)
+        + (3 if run.comm_overlap and run.tp > 1 else 0)
+    )
+    return Buffer("Transformer Engine workspaces", count * size, count * low, count * high, f"{count} x {size:,} B", source)
 
 
 def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
@@ -105,5 +110,5 @@ def pipeline_inputs(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
     """Each model chunk holds the last micro-batch's received input (decoder.input_tensor), and that its gradient."""
     count = sum(not chunk.embedding for chunk in mine) if run.pp > 1 else 0
     size = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
-    return Buffer("last pipeline inputs and their gradients", 2 * count * size, 0, 2 * count * size, f"2 x {count} x {size}",
+    return Buffer("last pipeline inputs and their gradients", 2 * count * size, 0, 2 * count * size, f"2 x {count} x {size:,} B",
                   "core/transformer/transformer_block.py set_input_tensor; schedules.py retain_grad")  # fmt: skip

@@ -38,7 +38,18 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
     up = shared * (2 if run.gated else 1)
     linear(tape, run, "shared fc1", "ln2", "shared.up", at.tokens * up, column=True, at=at, width=run.hidden, module="shared_experts")
     tape.op("shared activation", "shared.up", {"shared.act": at.tokens * shared * b}, "shared.up", module="shared_experts")
-    linear(tape, run, "shared fc2", "shared.act", "shared", at.residual * run.hidden, column=False, at=at, width=run.hidden, module="shared_experts")
+    linear(
+        tape,
+        run,
+        "shared fc2",
+        "shared.act",
+        "shared",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+        module="shared_experts",
+    )
     tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b})
     return "moe"
 
@@ -49,7 +60,12 @@ def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
     element = 4 if kind.router_float32 else run.num_bytes
     tape.constant("routing_map")
     tape.op("gating", "ln2", {"router.logits": cells * element}, "ln2", product=True)
-    tape.op("scores", "router.logits", {"router.scores": cells * 4, "router.top": at.residual * kind.topk * 12}, "router.scores router.top")
+    tape.op(
+        "scores",
+        "router.logits",
+        {"router.scores": cells * 4, "router.top": at.residual * kind.topk * 12},
+        "router.scores router.top",
+    )
     tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map")
 
 

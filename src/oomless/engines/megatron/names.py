@@ -1,19 +1,21 @@
 """Arguments of Megatron-LM that change no memory of a training step; any other one that is not read is a named warning."""
 
-PREFIXES = (
-    "adam-", "attention-softmax-in-fp32", "bert-", "blend", "ckpt-", "clip-", "cp-comm", "data-", "distributed-", "dist-ckpt", "dataloader-",
-    "eod-", "error-", "eval-", "exit-", "export-", "fim-", "hierarchical-context", "high-priority", "init-", "load", "log-", "lr", "manual-gc",
-    "merge-", "min-lr", "moe-aux-", "moe-router-", "moe-z-loss", "mscale", "mtp-loss", "muon-", "no-create-attention", "no-load", "no-mmap", "no-save",
-    "norm-epsilon", "num-dataset", "num-workers", "override-", "rerun-", "reset-", "rotary-", "save", "seed", "sgd-", "split", "start-weight",
-    "step-batch", "tensorboard", "test-", "timing-", "tiktoken", "tokenizer", "train-", "use-checkpoint", "use-mcore", "use-tp-pp-dp", "valid-",
-    "verify", "vocab-extra", "vocab-file", "wandb", "weight-decay", "worker-", "end-weight", "async-", "auto-detect", "mock-data", "model-family",
-    "model-type", "check-weight", "no-check-for-nan", "ddp-average", "disable-gloo", "enable-experimental", "finetune", "apply-layernorm-1p",
-    "apply-query-key", "calculate-per-token", "overlap-p2p", "no-persist", "nccl-", "position-embedding", "no-bias-dropout", "cross-entropy-fusion",
-    "norm", "use-fused-weighted", "no-use-layer-wise", "outer-dp", "delay-wgrad", "megatron-fsdp", "tp-comm-", "ffn", "attention-backend", "is-hybrid",
-    "first-last-layers", "num-layers-at", "reuse-grad", "cuda-graph", "moe-hybridep", "moe-flex", "ddp-num-buckets", "kitchen", "te-", "sequence-parallel",
-    "untie", "use-flash", "hybrid", "max-position", "no-masked", "bf16", "fp16", "loss-scale", "initial-loss", "hysteresis", "deterministic", "padded-vocab",
-    "world-size", "global-batch", "rampup",
-)  # fmt: skip
+PREFIXES = tuple(
+    """
+    adam- apply-layernorm-1p apply-query-key async- attention-backend attention-softmax-in-fp32 auto-detect bert- bf16 blend
+    calculate-per-token check-weight ckpt- clip- cp-comm cross-entropy-fusion cuda-graph data- dataloader- ddp-average
+    ddp-num-buckets delay-wgrad deterministic disable-gloo dist-ckpt distributed- enable-experimental end-weight eod- error-
+    eval- exit- export- ffn fim- finetune first-last-layers fp16 global-batch hierarchical-context high-priority hybrid
+    hysteresis init- initial-loss is-hybrid kitchen load log- loss-scale lr manual-gc master- max-position max-restarts
+    megatron-fsdp merge- min-lr mock-data model-family model-type moe-aux- moe-flex moe-hybridep moe-router- moe-z-loss
+    mscale mtp-loss muon- nccl- nnodes no-bias-dropout no-check-for-nan no-create-attention no-load no-masked no-mmap
+    no-persist no-save no-use-layer-wise node-rank norm norm-epsilon nproc-per num-dataset num-layers-at num-workers
+    outer-dp overlap-p2p override- padded-vocab position-embedding rampup rdzv redirects rerun- reset- reuse-grad rotary-
+    save seed sequence-parallel sgd- split start-weight step-batch te- tee tensorboard test- tiktoken timing- tokenizer
+    tp-comm- train- untie use-checkpoint use-flash use-fused-weighted use-mcore use-tp-pp-dp valid- verify vocab-extra
+    vocab-file wandb weight-decay worker- world-size
+    """.split()
+)
 
 
 def without_memory(name: str) -> bool:

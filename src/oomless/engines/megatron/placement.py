@@ -30,7 +30,9 @@ def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     for rank in range(pp):
         each, rest = divmod(_layers_of(run, rank), virtual)
         if rest:
-            raise UsageError(f"layers of a stage {_layers_of(run, rank)} are not divisible by {virtual} virtual stages", "change one of the two")
+            raise UsageError(
+                f"layers of a stage {_layers_of(run, rank)} are not divisible by {virtual} virtual stages", "change one of the two"
+            )
         counts[rank] = [each] * virtual
     counts[0][0] -= run.count_embedding
     counts[-1][-1] -= run.count_loss
@@ -66,7 +68,9 @@ def _layers_of(run: Megatron, rank: int) -> int:
                 total, stages = total - named, stages - 1
     total += run.count_embedding + run.count_loss
     if total < 0 or total % stages:
-        raise UsageError(f"{total} layers are not divisible by {stages} pipeline stages", "change --num-layers or --pipeline-model-parallel-size")
+        raise UsageError(
+            f"{total} layers are not divisible by {stages} pipeline stages", "change --num-layers or --pipeline-model-parallel-size"
+        )
     return total // stages
 
 
@@ -89,7 +93,8 @@ def _laid_out(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     stages = expand(run.layout)
     if len(stages) % run.pp:
         raise UsageError(
-            f"--pipeline-model-parallel-layout has {len(stages)} stages, --pipeline-model-parallel-size is {run.pp}", "change one of the two"
+            f"--pipeline-model-parallel-layout has {len(stages)} stages, --pipeline-model-parallel-size is {run.pp}",
+            "change one of the two",
         )
     if sum(stage.count("t") for stage in stages) != len(run.kinds):
         raise UsageError(
@@ -108,7 +113,9 @@ def _laid_out(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
 def _piped(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     parts = run.kinds.split("|")
     if len(parts) % run.pp:
-        raise UsageError(f"the hybrid pattern has {len(parts)} stages, --pipeline-model-parallel-size is {run.pp}", "change one of the two")
+        raise UsageError(
+            f"the hybrid pattern has {len(parts)} stages, --pipeline-model-parallel-size is {run.pp}", "change one of the two"
+        )
     built: list[list[Chunk]] = [[] for _ in range(run.pp)]
     index = 0
     for number, part in enumerate(parts):

@@ -14,7 +14,7 @@ MAX_TEXT = 1 << 20
 def read_text(text: str, where: str) -> dict[str, Value]:
     """The arguments in a text of any of the three kinds, under their names without dashes.
 
-    >>> read_text("torchrun pretrain_gpt.py --num-layers 12 --bf16", "a line")
+    >>> read_text("--num-layers 12 --bf16", "a line")
     {'num-layers': 12, 'bf16': True}
     >>> read_text('{"--num-layers": 12}', "JSON"), read_text("num_layers: 12\\nbf16: true", "YAML")
     ({'num-layers': 12}, {'num-layers': 12, 'bf16': True})
@@ -70,6 +70,8 @@ def _shell(text: str, where: str) -> dict[str, Value]:
     found: dict[str, Value] = {}
     name = ""
     for word in words:
+        if re.fullmatch(r"\$\{?\w+(\[[@*]\])?\}?", word):
+            continue
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
             name = name.replace("_", "-")

@@ -32,7 +32,9 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
         return _sharded(run, weights, master)
     if not run.distributed:
         found.append(Kept("weights", "parameters", tuple(w.num * b for w in weights)))
-        found.append(Kept("gradients", "gradient buffers", tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True))))
+        found.append(
+            Kept("gradients", "gradient buffers", tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True)))
+        )
         num = tuple(w.num for w in weights)
     else:
         buffers = [_buffer(run, each, expert) for each in per_chunk for expert in (False, True)]

@@ -5,7 +5,7 @@ from math import prod
 from typing import NamedTuple
 
 from ...model.model import VOCABULARY, WHOLE, Cut, Tensor
-from ...model.storage import BF16, F16, F32
+from ...model.storage import BF16, F16, F32, Format
 from .args import Experts, Megatron
 from .placement import Chunk
 
@@ -56,7 +56,7 @@ def _of_chunk(run: Megatron, chunk: Chunk) -> Iterator[tuple[Tensor, int]]:
         yield from ((tensor, 1) for tensor in head(run, shared=run.tied and chunk.embedding))
 
 
-def format_of(run: Megatron):  # type: ignore[no-untyped-def]
+def format_of(run: Megatron) -> Format:
     return {"bf16": BF16, "fp16": F16, "fp32": F32}[run.dtype]
 
 

@@ -1,0 +1,55 @@
+"""The Python interface of Megatron-LM argument lists."""
+
+from ..engines.megatron.args import read_arguments
+from ..engines.megatron.source import read_text
+from ..errors import OomlessError, UsageError
+from ..estimate.megatron import device_of, estimate_megatron
+from ..estimate.training import TrainingEstimate
+from ..run.hardware import Hardware, parse_gpu
+
+MAX_FILE_BYTES = 1 << 20
+
+
+def train_megatron(
+    path: str,
+    gpu: str | Hardware | None = None,
+    *,
+    world_size: int | None = None,
+    expandable_segments: bool = False,
+    reserve: str | None = None,
+) -> TrainingEstimate:
+    """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as the run has ranks.
+
+    The file has a shell line, the JSON of a run, or YAML of key: value.
+    """
+    given = read_text(read_file(path), path)
+    hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
+    if world_size is not None and not 1 <= world_size <= MAX_RANKS:
+        raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
+    ranks = world_size or (None if "world-size" in given or hardware is None else hardware.num_gpus)
+    run = read_arguments(given, ranks)
+    assumed = hardware is None
+    hardware = hardware or parse_gpu(f"h100:{run.world_size}")
+    device = device_of(hardware)._replace(expandable=expandable_segments)
+    estimate = estimate_megatron(run, hardware, device, reserve)
+    if assumed:
+        estimate = estimate._replace(warnings=(*estimate.warnings, "no --gpu was given: H100 with 80 GB are taken"))
+    return estimate._replace(model_word=path, gpu_word=gpu if isinstance(gpu, str) else "")
+
+
+MAX_RANKS = 1_000_000
+
+
+def read_file(path: str) -> str:
+    """The text of a small file."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise OomlessError(f"{path}: larger than 1 MiB", "give the file with the arguments alone")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise OomlessError(f"{path}: not a UTF-8 text", "give a text file of arguments") from None

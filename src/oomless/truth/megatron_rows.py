@@ -1,0 +1,81 @@
+"""Rows of Megatron records -> predictions, by the path that `oomless train --megatron-args` takes. Measured is the last rank."""
+
+from typing import Any
+
+from ..engines.megatron.args import Megatron, read_arguments
+from ..engines.megatron.attention import Device
+from ..engines.megatron.source import Value, named
+from ..errors import UnsupportedError, UsageError
+from ..estimate.megatron import estimate_megatron
+from ..estimate.training import allocated_lines
+from ..ledger import Line
+from ..run.hardware import parse_gpu
+from ..units import KIB
+from .serving_rows import Incomplete
+
+Interval = tuple[float, float, float]
+
+CARDS = {"a100": ("a100-80gb", 8), "h100": ("h100", 9), "gb200": ("gb200", 10)}
+"""Words of a stack's name, the card that they mean and its generation."""
+FAMILIES = {"bert": "bert", "t5": "t5", "hybrid": "hybrid", "nemotron": "hybrid"}
+"""The script that a case's folder runs where it is not pretrain_gpt."""
+NOT_TEXT = ("multimodal", "mimo", "vision", "retro", "inference", "ckpt_converter")
+
+
+def predict_megatron(configuration: dict[str, Any], quantity: str) -> Interval:
+    """Bytes of the last rank: `model_states` between steps, or `peak_allocated`."""
+    if quantity not in ("peak_allocated", "model_states"):
+        raise UnsupportedError(f"{quantity} is not predicted")
+    run = run_of(configuration)
+    device = device_of(configuration)
+    card = next((name for name, generation in CARDS.values() if generation == device.generation), "a100-80gb")
+    group = estimate_megatron(run, parse_gpu(f"{card}:{run.world_size}"), device).groups[-1]
+    return _sum(group.states.lines if quantity == "model_states" else allocated_lines(group.ledger))
+
+
+def _sum(lines: tuple[Line, ...]) -> Interval:
+    return sum(x.bytes for x in lines), sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines)
+
+
+def run_of(configuration: dict[str, Any]) -> Megatron:
+    """The run of a record; what the record does not say is incomplete, and named."""
+    case = str(configuration.get("case") or "")
+    if any(word in case.partition("/")[0] for word in NOT_TEXT):
+        raise UnsupportedError(f"{case}: no language-model pre-training")
+    if configuration.get("world_size") is None:
+        raise Incomplete("world_size")
+    given: dict[str, Value] = named(configuration["args"], case)
+    padded = configuration.get("padded_vocab_size")
+    if padded is not None:
+        given["padded-vocab-size"] = int(padded)
+    elif "vocab-size" not in given and "padded-vocab-size" not in given:
+        raise Incomplete("padded_vocab_size")
+    if "account_for_embedding_loss_in_pipeline_split" in case:  # the records leave these two switches out of their arguments
+        given["account-for-embedding-in-pipeline-split"] = given["account-for-loss-in-pipeline-split"] = True
+    try:
+        return read_arguments(given, int(configuration["world_size"]), FAMILIES.get(case.partition("/")[0], ""))
+    except UsageError as error:
+        raise Incomplete(error.message) from None
+
+
+def device_of(configuration: dict[str, Any]) -> Device:
+    """Card and software of a record: its stack's name and its environment."""
+    stack, env = str(configuration.get("stack") or ""), configuration.get("env") or {}
+    generation = next((found for word, (_, found) in CARDS.items() if word in stack), 8)
+    return Device(
+        generation,
+        str(env.get("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "1")) == "0",
+        blas_bytes(str(env["CUBLAS_WORKSPACE_CONFIG"])) if "CUBLAS_WORKSPACE_CONFIG" in env else None,
+        "expandable_segments:True" in str(env.get("PYTORCH_CUDA_ALLOC_CONF", "")),
+        stack.startswith("lts"),
+    )
+
+
+def blas_bytes(text: str) -> int:
+    """CUBLAS_WORKSPACE_CONFIG: pairs of KiB and count.
+
+    >>> blas_bytes(":4096:8"), blas_bytes(":4096:2:16:8")
+    (33554432, 8519680)
+    """
+    numbers = [int(word) for word in text.split(":") if word.isdigit()]
+    return sum(size * count for size, count in zip(numbers[::2], numbers[1::2], strict=False)) * KIB
