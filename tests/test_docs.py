@@ -24,7 +24,7 @@ EN, ZH = ROOT / "docs" / "en", ROOT / "docs" / "zh"
 PAGES = (ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted(EN.glob("*.md")), *sorted(ZH.glob("*.md")))
 TWINS = ((ROOT / "README.md", ROOT / "README.zh.md"), *((page, ZH / page.name) for page in sorted(EN.glob("*.md"))))
 CHINESE_ALONE = {"glossary.md"}
-PAGE_OF = {"infer": "infer.md", "train": "train.md", "validate": "accuracy.md", "cost": "cost.md"}
+PAGE_OF = {"infer": "infer.md", "train": "train.md", "validate": "accuracy.md", "cost": "cost.md", "plan": "plan.md"}
 """The page that describes a command's options; index.md has the others."""
 
 COMMAND_BLOCK = re.compile(r"(<!-- command: (?P<command>[^\n]+?) -->\n```(?P<kind>\w+)\n)(?P<body>.*?)(```\n)", re.S)

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "infer": "api.serving",
     "train": "api.training",
+    "plan": "plan.ask",
     "load": "model.load",
     "Estimate": "estimate.serving",
     "TrainingEstimate": "estimate.training",
@@ -34,6 +35,7 @@ __all__ = [
     "UsageError",
     "infer",
     "load",
+    "plan",
     "train",
 ]
 

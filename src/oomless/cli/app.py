@@ -11,6 +11,7 @@ from ..errors import UsageError, did_you_mean
 
 COMMANDS = {
     "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
+    "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
     "validate": ("truth", "Score the estimator against a table of measured rows."),
@@ -24,7 +25,7 @@ COMMANDS = {
 }
 
 
-LATER = ("plan", "trace", "compress", "monitor", "reconcile", "web")
+LATER = ("trace", "compress", "monitor", "reconcile", "web")
 
 
 class Lazy(click.Group):

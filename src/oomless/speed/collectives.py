@@ -3,6 +3,7 @@
 from math import ceil, log2
 from typing import NamedTuple
 
+from ..errors import UnsupportedError
 from .efficiency import value
 from .machine import Machine
 
@@ -35,7 +36,11 @@ class Fabric(NamedTuple):
 
 
 def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
-    """The fabric of `ranks` neighbouring cards."""
+    """The fabric of `ranks` neighbouring cards; of cards whose link is not known nothing is said."""
+    if min(ranks, per_node) > 1 and not machine.link_bytes_per_s:
+        raise UnsupportedError(
+            f"what joins cards of {machine.name} is not known, so neither is their speed together", "ask for one card"
+        )
     network = value("network", "ethernet" if machine.link == "ethernet" else "ib")
     return Fabric(ranks, ceil(ranks / max(per_node, 1)), machine.link, machine.link_bytes_per_s, network)
 

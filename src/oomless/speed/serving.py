@@ -78,9 +78,8 @@ def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concur
 def places(estimate: Estimate, length: int) -> float:
     """Sequences of a length for which the cache of one replica has room, each full-grown only at its end."""
     groups = estimate.request.layout.dp if estimate.request.layout else 1
-    tokens = estimate.kv_cache.max_tokens
-    limit = (estimate.request.max_num_seqs or MAX_COUNT) * groups
-    return max(min(tokens / length, limit), 1.0)
+    each = min(estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT)  # of one data-parallel group
+    return max(each * groups, 1.0)
 
 
 def setup_of(estimate: Estimate) -> Setup:

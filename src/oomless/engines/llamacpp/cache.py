@@ -194,7 +194,9 @@ def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) ->
 
 
 def _cells(layout: CacheLayout, pool: int) -> int:
-    """Cells of the longest context whose rows fit a pool beside what is set aside."""
+    """Cells of the longest context whose rows fit a pool beside what is set aside; 0 where a card holds no layer, and so no rows."""
+    if not layout.token_bytes:
+        return 0
     room = max(pool - layout.set_aside_bytes, 0)
     blocks = int(room // (layout.token_bytes * CELLS))
     while blocks and sum(-(-blocks * CELLS // group.block_size) * group.page_bytes for group in layout.groups) > room:

@@ -13,8 +13,18 @@ def stored(model: Model, asked: Serving) -> Model:
     """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16 bits."""
     if model.quantization.startswith("gguf"):
         return model
-    word = asked.quantization or published_as(model)
-    return as_gguf(model, word, "whole" if expands(model, asked) else "split")
+    word, whole = asked.quantization or published_as(model), expands(model, asked)
+    key = (id(model), word, whole)
+    if key not in _FILES:
+        if len(_FILES) >= MOST_FILES:
+            _FILES.clear()
+        _FILES[key] = (model, as_gguf(model, word, "whole" if whole else "split"))
+    return _FILES[key][1]
+
+
+MOST_FILES = 64
+_FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
+"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is kept, so its id stays its own."""
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:

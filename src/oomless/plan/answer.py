@@ -1,0 +1,149 @@
+"""`oomless plan --for infer`: from a question to ranked rows, each with the question that re-estimates it and what starts it."""
+
+from typing import NamedTuple
+
+from ..engines import LLAMA
+from ..estimate.serving import Estimate
+from ..model.load import load
+from ..model.model import Model
+from ..run.serving import Layout, Serving
+from ..units import format_bytes
+from .launch import Launch
+from .launch.serving import serving_launch
+from .prices import Price
+from .question import Wanted
+from .ranking import rank, why_not
+from .search import Miss, Row, Search
+
+
+class Planned(NamedTuple):
+    """A row of the answer."""
+
+    row: Row
+    arguments: tuple[str, ...]
+    """Of `oomless`, which re-estimates it."""
+    launch: Launch
+    why: str
+    """Why it lost against the first row; "" for that."""
+    on_front: bool
+
+
+class Plan(NamedTuple):
+    """The answer."""
+
+    model: Model
+    model_word: str
+    wanted: Wanted
+    input_len: int
+    output_len: int
+    rows: tuple[Planned, ...]
+    front: tuple[Row, ...]
+    num_more: int
+    """Rows that are not shown."""
+    excluded: dict[str, int]
+    misses: tuple[Miss, ...]
+    num_candidates: int
+    num_estimates: int
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `plan --json` prints."""
+        from ..report.plan_json import plan_json  # the views lie to the right: imported when asked for
+
+        return plan_json(self)
+
+
+def plan_serving(
+    model: str | Model, wanted: Wanted, table: tuple[Price, ...] | None = None, *, offline: bool = False, revision: str | None = None
+) -> Plan:
+    """Which cards and settings serve the load.
+
+    >>> found = plan_serving("deepseek-r1", Wanted(gpus=("h200",), context=32768, concurrency=64))
+    >>> found.rows[0].row.gpu, found.rows[0].row.estimate.verdict
+    ('h200-141gb-sxm:8', 'fits')
+    """
+    wanted.check(table)
+    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    word = model if isinstance(model, str) else model.name
+    search = Search(found, word, wanted, table)
+    result = search.run()
+    ranked = rank(result.rows, wanted.goal, wanted.limits, not any(":" in word for word in wanted.gpus))
+    shown = ranked.rows[: wanted.rows]
+    on_front = {id(row) for row in ranked.front}
+    rows = tuple(
+        Planned(
+            row,
+            arguments_of(row.estimate, row.asked, word, row.gpu),
+            serving_launch(found, word, row.asked, row.hardware),
+            why_not(row, shown[0], wanted.goal) if row is not shown[0] else "",
+            id(row) in on_front,
+        )
+        for row in shown
+    )
+    return Plan(
+        model=found,
+        model_word=word,
+        wanted=wanted,
+        input_len=search.input_len,
+        output_len=search.output_len,
+        rows=rows,
+        front=ranked.front,
+        num_more=len(ranked.rows) - len(shown),
+        excluded=dict(sorted({**result.excluded, **ranked.excluded}.items())),
+        misses=result.misses,
+        num_candidates=result.num_candidates,
+        num_estimates=result.num_estimates,
+        warnings=warnings_of(rows),
+    )
+
+
+NAMES = {"dcp": "decode_context_parallel_size"}
+
+
+def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tuple[str, ...]:
+    """The `infer` command that asks the same question again.
+
+    >>> from ..estimate.serving import estimate_serving
+    >>> from ..run.hardware import parse_gpu
+    >>> question = Serving(layout=Layout(tp=8), context=4096, concurrency=2)
+    >>> answer = estimate_serving(load("deepseek-r1"), question, parse_gpu("h200:8"))
+    >>> " ".join(arguments_of(answer, question, "deepseek-r1", "h200:8"))
+    'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096 --concurrency 2'
+    """
+    layout = asked.layout or Layout()
+    words = ["infer", word, "--gpu", gpu, "--engine", asked.engine]
+    if version := estimate.request.engine_version:
+        words += ["--engine-version", version]
+    values: list[tuple[str, object]] = [("pp" if asked.engine in LLAMA else "tp", layout.pp if asked.engine in LLAMA else layout.tp)]
+    values += [
+        (NAMES.get(name, name), value)
+        for name, value in layout._asdict().items()
+        if value != Layout._field_defaults[name] and name != values[0][0]
+    ]
+    values += [
+        (name, getattr(asked, name))
+        for name, default in Serving._field_defaults.items()
+        if name not in ("engine", "engine_version", "layout") and getattr(asked, name) != default
+    ]
+    for name, value in values:
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return tuple(words)
+
+
+def warnings_of(rows: tuple[Planned, ...]) -> tuple[str, ...]:
+    """What a reader must know of the rows that are shown; each note once."""
+    notes: dict[str, None] = {}
+    for planned in rows:
+        row = planned.row
+        if row.price is None:
+            notes[f"nobody known rents out {row.hardware.card.name}: it is ranked after those with a price"] = None
+        if planned.launch.note:
+            notes[planned.launch.note] = None
+        card = row.hardware.card
+        if card.confidence in ("C", "D"):
+            notes[f"the figures of {card.name} are of low confidence ({card.confidence})"] = None
+        if row.estimate.ram_bytes and (row.asked.n_cpu_moe or row.asked.n_gpu_layers is not None):
+            notes[f"{row.gpu}: {format_bytes(row.estimate.ram_bytes)} of the host hold what the cards do not"] = None
+    return tuple(notes)

@@ -1,0 +1,84 @@
+"""The question as it is put in Python: the flags of `oomless plan` as keywords."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from ..errors import UsageError, did_you_mean
+from ..model.model import Model
+from .answer import Plan, plan_serving
+from .prices import Price
+from .question import Limits, Wanted
+
+ONE_OR_MORE = {
+    "gpu": "gpus",
+    "engine": "engines",
+    "quantization": "quantizations",
+    "kv_cache_dtype": "kv_cache_dtypes",
+    "vendor": "vendors",
+    "provider": "providers",
+    "region": "regions",
+}
+"""Flags that may be given more than once, and the fields that they fill."""
+GOAL_FLAGS = ("cheapest", "fastest", "fewest")
+
+
+def plan(
+    model: str | Model,
+    *,
+    for_: str = "infer",
+    prices: str | Sequence[str] | Sequence[Price] = (),
+    offline: bool = False,
+    revision: str | None = None,
+    **flags: Any,
+) -> Plan:
+    """Which cards and settings hold the load, ranked. The flags are those of `oomless plan`; what may repeat is one value or a list.
+
+    >>> found = plan("deepseek-r1", gpu=["h100", "h200"], context=32768, concurrency=64)
+    >>> found.rows[0].row.gpu, found.rows[0].row.price.provider
+    ('h200-141gb-sxm:8', 'E2E Networks')
+    """
+    if for_ != "infer":
+        raise UsageError(f"for_ is {for_!r}", "it is infer")
+    return plan_serving(model, wanted_from(flags), read_all(prices), offline=offline, revision=revision)
+
+
+def wanted_from(flags: dict[str, Any]) -> Wanted:
+    """The question of keywords; None and () mean not given.
+
+    >>> wanted_from({"gpu": "h100", "fastest": True, "max_gpus": 8}).limits.max_gpus
+    8
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != () and value is not False}
+    goals = [name for name in GOAL_FLAGS if given.pop(name, None)]
+    if len(goals) > 1:
+        raise UsageError(f"--{' and --'.join(goals)} contradict each other", "rank by one of them")
+    if goals:
+        given["goal"] = goals[0]
+    for name, field in ONE_OR_MORE.items():
+        if name in given:
+            value = given.pop(name)
+            given[field] = (value,) if isinstance(value, str) else tuple(value)
+    limits = Limits(**{name: given.pop(name) for name in Limits._fields if name in given})
+    if unknown := set(given) - set(Wanted._fields):
+        name = min(unknown)
+        known = [*Wanted._fields, *Limits._fields, *ONE_OR_MORE, *GOAL_FLAGS]
+        raise UsageError(f"unknown option {name!r}", did_you_mean(name, known, "oomless plan --help"))
+    for name, value in {**given, **limits._asdict()}.items():
+        kind = {**Wanted.__annotations__, **Limits.__annotations__}.get(name)
+        numbers = set(get_args(kind) or (kind,)) & {int, float}
+        if value is not None and numbers and not isinstance(value, bool) and not isinstance(value, int | float):
+            raise UsageError(f"{name} is {value!r}", "write a number")
+    return Wanted(**given, limits=limits)
+
+
+def read_all(prices: str | Sequence[str] | Sequence[Price]) -> tuple[Price, ...] | None:
+    """The prices that count: those of files, those that are given, or None for the tables."""
+    if not prices:
+        return None
+    from .price_files import read_prices
+
+    words = [prices] if isinstance(prices, str) else prices
+    found: list[Price] = []
+    for word in words:
+        found += read_prices(word).prices if isinstance(word, str) else [word]
+    return tuple(found)

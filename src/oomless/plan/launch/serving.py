@@ -1,0 +1,168 @@
+"""A serving question -> the engine's own command line, read back by `oomless infer --command` to the same ledger."""
+
+import shlex
+from typing import Any
+
+from ... import facts
+from ...engines import LLAMA, VLLM
+from ...errors import UnsupportedError
+from ...model.model import Model
+from ...run.hardware import Hardware
+from ...run.serving import Layout, Serving
+from . import Launch
+from .cluster import cluster_files
+
+PROGRAMS = {
+    "vllm": "vllm serve {model}",
+    "vllm-ascend": "vllm serve {model}",
+    "vllm-hpu": "vllm serve {model}",
+    "sglang": "python -m sglang.launch_server --model-path {model}",
+    "trtllm": "trtllm-serve {model}",
+    "llamacpp": "llama-server -m {model}",
+    "ik-llamacpp": "llama-server -m {model}",
+}
+"""How each engine is started."""
+OF_THE_LOAD = ("context", "concurrency")
+"""What the asked load is made of: no engine is told."""
+
+
+def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) -> Launch:
+    """How an engine is started for a question; `asked` has its layout."""
+    hub = hub_word(model, word)
+    if asked.engine == "transformers":
+        return transformers_launch(hub, asked)
+    if asked.engine == "ollama":
+        return ollama_launch(model, asked)
+    gguf = asked.engine in LLAMA
+    target = f"{hub.rpartition('/')[2]}-{(asked.quantization or 'f16').upper()}.gguf" if gguf and not word.endswith(".gguf") else hub
+    words = [*PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(), *flags_of(asked)]
+    command = " ".join(words)
+    layout = asked.layout or Layout()
+    num_nodes = -(-layout.num_ranks // hardware.per_node)
+    note = f"{target}: a GGUF file of that type, published or made with llama-quantize" if gguf and target != hub else ""
+    published = checkpoint_note(model, asked)
+    files = cluster_files(model.name, command, asked, hardware, num_nodes)
+    return Launch(command, files, note or published)
+
+
+def checkpoint_note(model: Model, asked: Serving) -> str:
+    """What a quantised form needs that the engine does not make while loading."""
+    if asked.quantization in (None, "none", "fp8", "bitsandbytes", model.quantization) or asked.engine in LLAMA:
+        return ""
+    return f"needs a checkpoint of {model.name} in {asked.quantization}, published or made: give its name in place of this one"
+
+
+def hub_word(model: Model, word: str) -> str:
+    """The name that an engine downloads: the catalogue's repository, or what the user named.
+
+    >>> from ...model.load import load
+    >>> hub_word(load("deepseek-r1"), "deepseek-r1")
+    'deepseek-ai/DeepSeek-R1'
+    """
+    row = next((row for row in facts.table("catalogue") if row["name"] == model.name), None)
+    if word and (word.count("/") or word.endswith((".json", ".gguf", ".safetensors"))):
+        return word.removesuffix("/config.json")
+    return row["hub_id"] if row and row["hub_id"] else word or model.name
+
+
+def spellings(engine: str) -> dict[str, tuple[str, str]]:
+    """Field -> (flag, what it takes): the longest spelling that facts/engine_flags.csv has first for it."""
+    table = "vllm" if engine in VLLM else "llamacpp" if engine in LLAMA else engine
+    found: dict[str, tuple[str, str]] = {}
+    for row in facts.table("engine_flags"):
+        field = row["field"].partition("=")[0]
+        if row["engine"] == table and field and field not in found and "=" not in row["field"]:
+            found[field] = (row["flag"], row["takes"])
+    return found
+
+
+def flags_of(asked: Serving) -> list[str]:
+    """Every field that is not the default, as the engine's flag."""
+    layout = asked.layout or Layout()
+    wanted: dict[str, Any] = {
+        name: getattr(asked, name)
+        for name, default in Serving._field_defaults.items()
+        if name not in ("engine", "engine_version", "layout", *OF_THE_LOAD) and getattr(asked, name) != default
+    }
+    names = {"dcp": "decode_context_parallel_size"}
+    wanted |= {names.get(name, name): value for name, value in layout._asdict().items() if value != Layout._field_defaults[name]}
+    wanted["tp"] = layout.tp
+    if asked.engine in LLAMA:
+        wanted = _llama(wanted, asked)
+    if "speculative" in wanted:
+        del wanted["speculative"]
+        wanted["speculative_config"] = '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
+    known = spellings(asked.engine)
+    words: list[str] = []
+    for name in sorted(wanted, key=ORDER.index if set(wanted) <= set(ORDER) else _order):
+        value = wanted[name]
+        if name not in known:
+            if name == "tp" and value == 1:
+                continue
+            raise UnsupportedError(f"{asked.engine} has no flag for {name.replace('_', '-')}", "start it another way")
+        flag, takes = known[name]
+        if asked.engine == "trtllm":
+            flag = "--" + flag.lstrip("-").replace("-", "_")  # as its releases up to 1.3 spell them
+        words.append(flag)
+        if takes != "switch":
+            text = ("on" if value else "off") if takes == "onoff" else f"{value:g}" if isinstance(value, float) else str(value)
+            words.append(shlex.quote(text))
+    return words
+
+
+ORDER = ("tp", "pp", "dp", "enable_expert_parallel", "quantization", "kv_cache_dtype", "max_model_len", "max_num_seqs")
+"""What a reader looks for first."""
+
+
+def _order(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def _llama(wanted: dict[str, Any], asked: Serving) -> dict[str, Any]:
+    """llama-server counts the context of all slots together, and deals layers over the cards that it sees."""
+    for name in ("tp", "pp", "quantization", "max_num_seqs"):
+        wanted.pop(name, None)
+    slots = asked.max_num_seqs or asked.concurrency or 1
+    each = asked.max_model_len or asked.context
+    wanted["slots"] = slots
+    if each:
+        wanted["max_model_len"] = each * slots
+    return wanted
+
+
+def transformers_launch(hub: str, asked: Serving) -> Launch:
+    """A script, since transformers is a library: it loads the model as the question says and answers one prompt."""
+    kinds = {"auto": '"auto"', "bfloat16": "torch.bfloat16", "float16": "torch.float16", "float32": "torch.float32"}
+    cache = f', cache_implementation="{asked.cache_implementation}"' if asked.cache_implementation != "dynamic" else ""
+    script = f'''"""Load {hub} and answer one prompt."""
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+NAME = "{hub}"
+tokenizer = AutoTokenizer.from_pretrained(NAME)
+model = AutoModelForCausalLM.from_pretrained(NAME, dtype={kinds[asked.dtype]}, device_map="{asked.device_map}")
+prompts = ["Why is the sky blue?"] * {asked.concurrency or 1}
+inputs = tokenizer(prompts, return_tensors="pt").to(model.device)
+with torch.inference_mode():
+    output = model.generate(**inputs, max_new_tokens=256{cache})
+print(tokenizer.batch_decode(output, skip_special_tokens=True)[0])
+'''
+    return Launch("python serve.py", {"serve.py": script})
+
+
+def ollama_launch(model: Model, asked: Serving) -> Launch:
+    """A Modelfile with the context, and a server with the slots: Ollama takes both from different places."""
+    length = asked.max_model_len or asked.context
+    slots = asked.max_num_seqs or asked.concurrency or 1
+    file = f"{model.name}-{(asked.quantization or 'q4_k_m').upper()}.gguf"
+    lines = [f"FROM ./{file}"]
+    if length:
+        lines.append(f"PARAMETER num_ctx {length}")
+    if asked.n_gpu_layers is not None:
+        lines.append(f"PARAMETER num_gpu {asked.n_gpu_layers}")
+    cache = f"OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={asked.cache_type_k} " if asked.cache_type_k != "f16" else ""
+    start = f"#!/bin/sh\nset -eu\n{cache}OLLAMA_NUM_PARALLEL={slots} ollama serve &\nsleep 3\nollama create {model.name} -f Modelfile\nwait\n"
+    return Launch(
+        "sh start.sh", {"Modelfile": "\n".join(lines) + "\n", "start.sh": start}, f"{file}: published, or made with llama-quantize"
+    )

@@ -1,0 +1,110 @@
+"""What is asked of a plan: a load, goals and limits. Whatever is not said is chosen here and shown in the answer."""
+
+from typing import Literal, NamedTuple
+
+from ..engines import ENGINES
+from ..errors import UsageError, did_you_mean
+from ..model.model import Model
+from ..run.hardware import cards, find_card
+from ..units import parse_bytes
+from .prices import TIERS, Price, check_provider
+
+Goal = Literal["cheapest", "fastest", "fewest"]
+GOALS: tuple[Goal, ...] = ("cheapest", "fastest", "fewest")
+DEFAULT_CONTEXT = 8192
+"""Tokens of a sequence where nobody says: a model's full length would ask for machines that nobody meant."""
+OUTPUT_SHARE = 8
+"""One eighth of a sequence is output where nobody says: long prompts, short answers."""
+
+
+class Limits(NamedTuple):
+    """What a row must keep; None: no limit."""
+
+    budget_usd_per_hour: float | None = None
+    max_ttft_s: float | None = None
+    max_tpot_s: float | None = None
+    min_tokens_per_s: float | None = None
+    max_gpus: int = 32
+
+
+class Wanted(NamedTuple):
+    """A plan for serving."""
+
+    gpus: tuple[str, ...] = ()
+    """Cards, with or without a number; (): the whole catalogue."""
+    context: int | None = None
+    concurrency: int = 1
+    output_len: int | None = None
+    max_model_len: int | None = None
+    goal: Goal = "cheapest"
+    limits: Limits = Limits()
+    engines: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ()
+    """Forms of the weights; (): as published, and what the engines make of 16 bit."""
+    kv_cache_dtypes: tuple[str, ...] = ()
+    vendors: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    tier: str = "on-demand"
+    host_memory: str | None = None
+    """Memory of the host that layers or experts may take, with its unit; None: none."""
+    instances: int = 1
+    rows: int = 10
+
+    def check(self, table: tuple[Price, ...] | None = None) -> None:
+        """Refuse what nothing can satisfy, naming the flag."""
+        for name in ("context", "concurrency", "output_len", "max_model_len", "rows", "instances"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MAX_COUNT:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"between 1 and {MAX_COUNT:,}")
+        for name, value in self.limits._asdict().items():
+            if value is not None and not 0 < value <= MAX_COUNT:
+                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", "a limit is above 0")
+        if self.goal not in GOALS:
+            raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
+        if self.output_len is not None and self.context is not None and self.output_len >= self.context:
+            raise UsageError(
+                f"--output-len {self.output_len} leaves no prompt in --context {self.context}",
+                "a sequence is prompt and output: ask for more context or less output",
+            )
+        if self.context and self.max_model_len and self.context > self.max_model_len:
+            raise UsageError(
+                f"--context {self.context} is more than --max-model-len {self.max_model_len}", "they contradict each other"
+            )
+        for engine in self.engines:
+            if engine not in ENGINES:
+                raise UsageError(f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines"))
+        known_vendors = sorted({card.vendor for card in cards().values()})
+        for vendor in self.vendors:
+            if vendor.lower() not in {each.lower() for each in known_vendors}:
+                raise UsageError(f"unknown vendor {vendor!r}", did_you_mean(vendor, known_vendors, "oomless gpus"))
+        for word in self.gpus:
+            name = word.partition(":")[0]
+            if not name[:1].isdigit() and name not in ("cpu", "local") and "+" not in word:
+                card, _ = find_card(name)
+                if self.vendors and card.vendor.lower() not in {each.lower() for each in self.vendors}:
+                    raise UsageError(f"--gpu {word} is no card of {', '.join(self.vendors)}", "they contradict each other")
+        for provider in self.providers:
+            check_provider(provider, table)
+        if self.tier not in (*TIERS, "any"):
+            raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
+        if self.host_memory is not None:
+            parse_bytes(self.host_memory)
+
+    def lengths(self, model: Model) -> tuple[int, int]:
+        """(prompt, output) tokens of a sequence.
+
+        >>> from ..model.load import load
+        >>> Wanted(context=32768).lengths(load("deepseek-r1"))
+        (28672, 4096)
+        """
+        context = self.whole(model)
+        output = self.output_len or max(context // OUTPUT_SHARE, 1)
+        return max(context - output, 1), output
+
+    def whole(self, model: Model) -> int:
+        """Tokens of a whole sequence."""
+        return self.context or min(self.max_model_len or DEFAULT_CONTEXT, model.max_positions)
+
+
+MAX_COUNT = 1 << 40

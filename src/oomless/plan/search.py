@@ -1,0 +1,262 @@
+"""The search: every card, engine, form, cache type, size and layout that can hold the load, estimated once; what cannot is bounded away.
+
+A candidate is not estimated if its weights alone (exact bytes, from an estimate of the same layout on a card of the same kind, or the
+published ones over its ranks) are more than its cards hold. Nothing is called fitting that was not estimated.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..engines import LLAMA
+from ..errors import OomlessError, UnsupportedError, UsageError
+from ..estimate.serving import Estimate, estimate_serving
+from ..model.model import Model
+from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..run.serving import Layout, Serving
+from ..speed.serving import ServingSpeed, serving_speed
+from ..units import parse_bytes
+from .cards import short_name
+from .prices import Price, cheapest
+from .question import Wanted
+from .rules import Form, engines_of, forms_of, kinds_of_cache, layouts_of, resident_bytes, sizes_of
+
+
+class Row(NamedTuple):
+    """A candidate that holds the load."""
+
+    hardware: Hardware
+    gpu: str
+    """Its word for --gpu, with the number of cards."""
+    replicas: int
+    asked: Serving
+    estimate: Estimate
+    speed: ServingSpeed | None
+    """None: the card's bandwidth is not known."""
+    price: Price | None
+    """None: nobody known rents it out."""
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        return None if self.price is None else self.price.usd_per_hour(self.hardware.num_gpus)
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """Rent over output tokens at the asked load."""
+        if self.usd_per_hour is None or self.speed is None or self.speed.tokens_per_s.value <= 0:
+            return None
+        from .money import usd_per_million_tokens
+
+        return usd_per_million_tokens(self.usd_per_hour, self.speed.tokens_per_s.value, 1.0)
+
+
+class Miss(NamedTuple):
+    """The candidate that came nearest to fitting, of cards that hold the load in no setting."""
+
+    gpu: str
+    engine: str
+    what: str
+    missing_bytes: int
+
+
+class Found(NamedTuple):
+    """All rows, what was left out by reason, and the nearest misses."""
+
+    rows: tuple[Row, ...]
+    excluded: Counter[str]
+    misses: tuple[Miss, ...]
+    num_candidates: int
+    num_estimates: int
+
+
+NO_ROOM, TIGHT = "does not fit", "tight"
+NOT_RUN = "the engine does not run it there"
+NO_DIVISION = "the model does not divide so"
+NO_HOST = "needs more of the host than --host-memory"
+
+
+class Search:
+    """One search over a model: it remembers bounds, and counts what it leaves out."""
+
+    def __init__(self, model: Model, word: str, wanted: Wanted, table: tuple[Price, ...] | None = None) -> None:
+        self.model, self.word, self.wanted, self.table = model, word, wanted, table
+        self.context = wanted.whole(model)
+        self.input_len, self.output_len = wanted.lengths(model)
+        self.excluded: Counter[str] = Counter()
+        self.misses: dict[str, Miss] = {}
+        self.bounds: dict[tuple[object, ...], int] = {}
+        self.num_candidates = self.num_estimates = 0
+        self.resident = resident_bytes(model)
+
+    def run(self) -> Found:
+        """Every card in turn."""
+        rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
+        held = {row.gpu for row in rows}
+        misses = sorted((miss for miss in self.misses.values() if miss.gpu not in held), key=lambda miss: miss.missing_bytes)
+        return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
+
+    def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
+        """The cards to look at, and the hardware where its number is given."""
+        vendors = {vendor.lower() for vendor in self.wanted.vendors}
+        if self.wanted.gpus:
+            for word in self.wanted.gpus:
+                hardware = parse_gpu(word)
+                counted = ":" in word or "+" in word or word.startswith(("cpu", "local"))
+                yield hardware.card, hardware if counted else None
+            return
+        for card in cards().values():
+            if card.memory_bytes and (not vendors or card.vendor.lower() in vendors):
+                yield card, None
+
+    def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[Row]:
+        """The rows of one card."""
+        sizes = sizes_of(card, self.wanted.limits.max_gpus, fixed)
+        for engine in engines_of(card, self.wanted.engines, self.wanted.concurrency):
+            for form in forms_of(self.model, engine, card, self.wanted.quantizations):
+                yield from self.of_form(engine, form, sizes)
+
+    def of_form(self, engine: str, form: Form, sizes: list[Hardware]) -> Iterator[Row]:
+        """Sizes upwards. A replica of what already held the whole load is not tried: it only costs more."""
+        alone: set[Layout] = set()
+        for hardware in sizes:
+            for layout, replicas in layouts_of(self.model, engine, hardware):
+                if replicas > 1 and (layout in alone or replicas > self.wanted.concurrency):
+                    continue
+                for kind in kinds_of_cache(engine, self.wanted.kv_cache_dtypes):
+                    row = self.candidate(engine, form, kind, hardware, layout, replicas)
+                    if row is not None:
+                        yield row
+                        if replicas == 1:
+                            alone.add(layout)
+                        break
+                    if kind == "auto" and self.hopeless:
+                        break
+
+    hopeless = False
+    """Whether the last candidate failed by more than a smaller cache could bring."""
+
+    def candidate(self, engine: str, form: Form, kind: str, hardware: Hardware, layout: Layout, replicas: int) -> Row | None:
+        """One candidate: bounded, estimated, or left out with its reason."""
+        self.num_candidates += 1
+        self.hopeless = True
+        memory = hardware.card.memory_bytes
+        host = engine in LLAMA and self.wanted.host_memory is not None
+        if not host and self.resident * form.least_share > memory * layout.num_ranks:
+            return self.without(NO_ROOM)
+        each = -(-self.wanted.concurrency // replicas)
+        key = (engine, form.quantization, kind, layout, each, hardware.card.compute_capability, hardware.card.vendor)
+        if not host and self.bounds.get(key, 0) > memory // self.wanted.instances:
+            return self.without(NO_ROOM)
+        asked = self.question(engine, form, kind, layout, each)
+        try:
+            estimate = self.estimate(asked, hardware)
+            if host and estimate.verdict == "does_not_fit":
+                asked, estimate = self.on_the_host(asked, estimate, hardware)
+        except UnsupportedError as error:
+            self.hopeless = "--kv-cache-dtype" not in error.message
+            return self.without(NOT_RUN)
+        except UsageError:
+            return self.without(NO_DIVISION)
+        self.bounds[key] = max(sum(line.bytes for line in ledger.lines if is_firm(line.category)) for ledger in estimate.ledgers)
+        if estimate.verdict == "does_not_fit":
+            worst = estimate.ledger
+            self.hopeless = worst.low_bytes - worst.by_category().get("kv_cache", 0) > worst.capacity_bytes
+            self.miss(estimate, hardware, layout)
+            return self.without(NO_ROOM)
+        if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
+            return self.without(NO_HOST)
+        return Row(hardware, self.gpu_word(hardware), replicas, asked, estimate, self.speed(estimate), self.price(hardware))
+
+    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
+        """The serving question of a candidate; its batch is raised only where the engine's own would be too small."""
+        per_group = -(-each // layout.dp)
+        llama = engine in LLAMA
+        return Serving(
+            engine=engine,
+            layout=layout,
+            quantization=form.quantization,
+            kv_cache_dtype="auto" if llama else kind,
+            max_model_len=self.wanted.max_model_len or self.context,
+            max_num_seqs=per_group if per_group > LEAST_BATCH or llama else None,
+            context=self.context,
+            concurrency=each,
+            instances=self.wanted.instances,
+        )
+
+    def estimate(self, asked: Serving, hardware: Hardware) -> Estimate:
+        self.num_estimates += 1
+        return estimate_serving(self.model, asked, hardware)
+
+    def on_the_host(self, asked: Serving, best: Estimate, hardware: Hardware) -> tuple[Serving, Estimate]:
+        """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
+        num_layers = len(self.model.layers)
+        experts = any(tensor.role == "expert" for tensor in self.model.tensors)
+        low, high = 0, num_layers
+        found = (asked, best)
+        while high - low > 1 or found[1] is best:
+            middle = (low + high + 1) // 2 if found[1] is not best else high
+            moved = asked._replace(n_cpu_moe=middle) if experts else asked._replace(n_gpu_layers=num_layers + 1 - middle)
+            answer = self.estimate(moved, hardware)
+            if answer.verdict != "fits":
+                if middle == num_layers:
+                    return asked, best
+                low = middle
+            else:
+                found, high = (moved, answer), middle
+        return found
+
+    def speed(self, estimate: Estimate) -> ServingSpeed | None:
+        try:
+            load = {"input_len": self.input_len, "output_len": self.output_len, "concurrency": self.wanted.concurrency}
+            return serving_speed(estimate, **load)
+        except OomlessError:
+            return None
+
+    def price(self, hardware: Hardware) -> Price | None:
+        card = short_name(hardware.card)
+        if not card:
+            return None
+        wanted = self.wanted
+        return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
+
+    def gpu_word(self, hardware: Hardware) -> str:
+        """The cards as --gpu takes them."""
+        name = short_name(hardware.card)
+        if not name:  # a card that is only a size, a mixed machine, a CPU: as the user wrote it
+            return next((word for word in self.wanted.gpus if parse_gpu(word) == hardware), hardware.card.name)
+        if hardware.num_nodes > 1:
+            return f"{name}:{hardware.per_node}x{hardware.num_nodes}"
+        return f"{name}:{hardware.num_gpus}"
+
+    def without(self, reason: str) -> Row | None:
+        """No row, and why."""
+        self.excluded[reason] += 1
+        return None
+
+    def miss(self, estimate: Estimate, hardware: Hardware, layout: Layout) -> None:
+        missing = -estimate.headroom_bytes
+        gpu = self.gpu_word(hardware)
+        before = self.misses.get(gpu)
+        if before is None or missing < before.missing_bytes:
+            self.misses[gpu] = Miss(gpu, estimate.request.engine, layout_text(layout), missing)
+
+
+LEAST_BATCH = 256
+"""Engines run at least so many sequences at once unless told otherwise."""
+
+
+def is_firm(category: str) -> bool:
+    """Whether bytes of a category follow from shapes alone, whatever card they lie on."""
+    return category in ("weights", "kv_cache")
+
+
+def layout_text(layout: Layout) -> str:
+    """TP 8, PP 2: the axes that are used.
+
+    >>> layout_text(Layout(tp=8, pp=2)), layout_text(Layout(dp=16, enable_expert_parallel=True)), layout_text(Layout())
+    ('TP 8, PP 2', 'DP 16, EP', 'one card')
+    """
+    parts = [f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1]
+    if layout.enable_expert_parallel or layout.ep_size > 1:
+        parts.append("EP")
+    return ", ".join(parts) or "one card"

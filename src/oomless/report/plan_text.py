@@ -1,0 +1,122 @@
+"""A plan for people: the first row in full, then the table, the front, what was left out and why."""
+
+from ..plan.answer import Plan, Planned
+from ..plan.search import Row, layout_text
+from ..units import format_bytes, gib
+from .plan_cost_text import table
+
+MOST_MISSES = 5
+
+
+def plan_text(plan: Plan, with_front: bool) -> str:
+    """The whole answer."""
+    blocks = [question_line(plan)]
+    if plan.rows:
+        blocks += [first_row(plan.rows[0]), row_table(plan)]
+        if with_front:
+            blocks.append(front_table(plan))
+    else:
+        blocks.append("nothing holds the load within the limits")
+    blocks.append(excluded_lines(plan))
+    notes = "\n".join(f"note: {warning}" for warning in plan.warnings)
+    return "\n\n".join([*blocks, *([notes] if notes else [])]) + "\n"
+
+
+def question_line(plan: Plan) -> str:
+    """What was asked."""
+    wanted = plan.wanted
+    return (
+        f"{plan.model.name}: {wanted.concurrency} sequence{'s' if wanted.concurrency > 1 else ''} of {plan.input_len + plan.output_len:,} tokens "
+        f"({plan.input_len:,} in, {plan.output_len:,} out), the {wanted.goal}"
+    )
+
+
+def first_row(planned: Planned) -> str:
+    """The best row with its price, speed and the command that starts it."""
+    row = planned.row
+    headroom = format_bytes(row.estimate.headroom_bytes)
+    lines = [
+        f"{row.gpu}, {row.asked.engine} {row.estimate.request.engine_version}, {setting(row)}: {row.estimate.verdict}, {headroom} to spare"
+    ]
+    if row.price is not None:
+        lines.append(f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})")
+    if row.speed is not None:
+        speed = row.speed
+        lines.append(
+            f"  {speed.tokens_per_s.value:,.0f} tokens/s ({speed.tokens_per_s.low:,.0f} to {speed.tokens_per_s.high:,.0f}), "
+            f"first token {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to {seconds(speed.ttft_s.high)}), "
+            f"then {seconds(speed.tpot_s.value)} each ({seconds(speed.tpot_s.low)} to {seconds(speed.tpot_s.high)})"
+        )
+    if row.usd_per_million_tokens is not None:
+        lines.append(f"  {row.usd_per_million_tokens:,.2f} USD a million output tokens")
+    lines += [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}"]
+    if planned.launch.files:
+        lines.append(f"  files for --write: {', '.join(planned.launch.files)}")
+    return "\n".join(lines)
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> seconds(0.0123), seconds(1.5), seconds(240)
+    ('12.3 ms', '1.50 s', '240 s')
+    """
+    if value < 1:
+        return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value * 1000:,.0f} ms"
+    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def setting(row: Row) -> str:
+    """Layout and precision in a few words."""
+    layout = row.estimate.request.layout
+    assert layout is not None
+    weights = row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
+    replicas = f", {row.replicas} replicas" if row.replicas > 1 else ""
+    host = f", {row.asked.n_cpu_moe} layers' experts on the host" if row.asked.n_cpu_moe else ""
+    return f"{layout_text(layout)}{replicas}, {weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
+
+
+def row_table(plan: Plan) -> str:
+    """One line a row."""
+    rows = [("", "cards", "engine", "setting", "GiB to spare", "tokens/s", "first", "each", "USD/h", "USD/M", "price of", "lost by")]
+    for number, planned in enumerate(plan.rows, 1):
+        row = planned.row
+        speed = row.speed
+        mark = "*" if planned.on_front else ""
+        tight = " (tight)" if row.estimate.verdict == "tight" else ""
+        rows.append(
+            (
+                f"{number}{mark}",
+                row.gpu,
+                row.asked.engine,
+                setting(row),
+                f"{gib(row.estimate.headroom_bytes):.1f}{tight}",
+                "?" if speed is None else f"{speed.tokens_per_s.value:,.0f}",
+                "?" if speed is None else seconds(speed.ttft_s.value),
+                "?" if speed is None else seconds(speed.tpot_s.value),
+                "?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}",
+                "?" if row.usd_per_million_tokens is None else f"{row.usd_per_million_tokens:,.2f}",
+                "-" if row.price is None else row.price.label,
+                planned.why,
+            )
+        )
+    more = f"\n{plan.num_more} more rows: --rows" if plan.num_more else ""
+    return table(rows) + "\n* no other row is cheaper, faster and roomier" + more
+
+
+def front_table(plan: Plan) -> str:
+    """The front by rising price."""
+    rows = [("on the front", "USD/h", "tokens/s", "GiB to spare")]
+    for row in plan.front:
+        rate = "?" if row.speed is None else f"{row.speed.tokens_per_s.value:,.0f}"
+        rows.append((f"{row.gpu} {row.asked.engine}", f"{row.usd_per_hour:,.2f}", rate, f"{gib(row.estimate.headroom_bytes):.1f}"))
+    return table(rows)
+
+
+def excluded_lines(plan: Plan) -> str:
+    """What was left out, how often, and the nearest misses."""
+    lines = [f"{plan.num_candidates:,} candidates, {plan.num_estimates:,} estimated; left out:"]
+    lines += [f"  {count:,}: {reason}" for reason, count in sorted(plan.excluded.items(), key=lambda each: -each[1])]
+    for miss in plan.misses[:MOST_MISSES]:
+        lines.append(f"  nearest miss: {miss.gpu}, {miss.engine}, {miss.what}: {format_bytes(miss.missing_bytes)} too much on a card")
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Laws of a plan: every row re-estimates as it was planned, its launch command reads back to the same ledger, its files parse."""
+
+import json
+import subprocess
+import tomllib
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped,unused-ignore]
+from hypothesis import given, settings
+
+from command import call
+from oomless.engines import LLAMA
+from oomless.errors import UnsupportedError
+from oomless.plan.answer import Plan, Planned, plan_serving
+from oomless.plan.question import Wanted
+from plan.questions import plans
+
+READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")
+FUZZ_PLANS = 200
+
+
+def check_files(files: dict[str, str]) -> None:
+    """Every file in its own syntax."""
+    for name, content in files.items():
+        if name.endswith((".yaml", ".yml")):
+            documents = list(yaml.safe_load_all(content))
+            assert all(isinstance(document, dict) for document in documents), name
+        elif name.endswith(".json"):
+            json.loads(content)
+        elif name.endswith(".toml"):
+            tomllib.loads(content)
+        elif name.endswith(".py"):
+            compile(content, name, "exec")
+        elif name.endswith((".sh", ".sbatch")):
+            done = subprocess.run(["bash", "-n"], input=content, text=True, capture_output=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+def infer(*words: str) -> dict[str, Any]:
+    answer = call(*words, "--json")
+    assert answer.code == 0, f"{words}: {answer.err}"
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def check_row(plan: Plan, planned: Planned) -> None:
+    row = planned.row
+    again = infer(*planned.arguments)
+    assert again["verdict"] == row.estimate.verdict
+    assert again["headroom_bytes"] == row.estimate.headroom_bytes
+    assert again["ranks"][0]["lines"] == [line._asdict() for line in row.estimate.ledgers[0].lines]
+    if row.asked.engine in READ_BACK and row.asked.instances == 1:
+        beside = ["--gpu", row.gpu, "--context", str(row.asked.context), "--concurrency", str(row.asked.concurrency)]
+        if row.asked.engine in LLAMA:
+            beside += ["--quantization", row.asked.quantization or "none"] if row.asked.quantization else []
+            beside += ["--pp", str(row.asked.layout.pp)] if row.asked.layout else []
+        if row.asked.engine.startswith("vllm-"):
+            beside += ["--engine", row.asked.engine]
+        if row.asked.engine in LLAMA:
+            beside.append(plan.model_word)  # a file's name says nothing of what lies there
+        back = infer("infer", "--offline", "--command", planned.launch.command, *beside)
+        assert back["ranks"] == again["ranks"], planned.launch.command
+        assert not [warning for warning in back["warnings"] if "not known" in warning and "flags" in warning]
+    check_files(planned.launch.files)
+
+
+def check_plan(model: str, wanted: Wanted) -> None:
+    try:
+        plan = plan_serving(model, wanted)
+    except UnsupportedError:
+        return
+    verdicts = [planned.row.estimate.verdict for planned in plan.rows]
+    assert set(verdicts) <= {"fits", "tight"}
+    assert verdicts == sorted(verdicts)  # fits before tight
+    for planned in plan.rows:
+        check_row(plan, planned)
+    assert sum(plan.excluded.values()) + len(plan.rows) + plan.num_more >= plan.num_candidates - plan.num_more
+
+
+@given(plans)
+@settings(max_examples=40)
+def test_every_row_is_what_it_says(question: tuple[str, Wanted]) -> None:
+    check_plan(*question)
+
+
+@pytest.mark.slow
+@given(plans)
+@settings(max_examples=FUZZ_PLANS)
+def test_every_row_of_200_plans(question: tuple[str, Wanted]) -> None:
+    check_plan(*question)

@@ -1,0 +1,178 @@
+"""The search: what it finds, what it leaves out and why, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import oomless
+from command import call
+from oomless.errors import UsageError
+from oomless.estimate.serving import estimate_serving
+from oomless.model.load import load
+from oomless.plan.ask import plan
+from oomless.plan.question import Limits, Wanted
+from oomless.plan.ranking import front, rank
+from oomless.plan.search import Search
+
+
+@pytest.fixture(scope="module")
+def r1() -> Search:
+    search = Search(load("deepseek-r1"), "deepseek-r1", Wanted(context=32768, concurrency=64))
+    return search
+
+
+def test_the_whole_catalogue_for_r1(r1: Search) -> None:
+    found = r1.run()
+
+    gpus = {row.gpu for row in found.rows}
+    assert {"h200-141gb-sxm:8", "b200-sxm:8", "instinct-mi300x:8"} <= gpus
+    assert not {"h100-80gb-sxm5:8", "rtx-4090:8"} & gpus
+    assert found.num_estimates < found.num_candidates / 3  # bounds do most of the work
+    assert sum(found.excluded.values()) + len(found.rows) == found.num_candidates
+
+
+def test_what_is_bounded_away_would_not_fit() -> None:
+    """The bound of another card of the same kind is no guess: estimated, the candidate does not fit either."""
+    wanted = Wanted(gpus=("h200", "h100", "h20"), context=4096, concurrency=8, engines=("vllm",), limits=Limits(max_gpus=8))
+    bounded, checked = Search(load("deepseek-r1"), "deepseek-r1", wanted), Search(load("deepseek-r1"), "deepseek-r1", wanted)
+    checked.resident = 0
+    checked.bounds = Forgetful()
+
+    assert {(row.gpu, row.asked) for row in bounded.run().rows} == {(row.gpu, row.asked) for row in checked.run().rows}
+
+
+class Forgetful(dict[tuple[object, ...], int]):
+    """Bounds that are never remembered."""
+
+    def get(self, key: object, default: object = None) -> int:
+        return 0
+
+
+def test_goals_order_the_same_rows() -> None:
+    rows = (
+        Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200", "b200", "mi300x"), context=8192, concurrency=32)).run().rows
+    )
+
+    cheapest = rank(rows, "cheapest", Limits(), True).rows[0]
+    fastest = rank(rows, "fastest", Limits(), True).rows[0]
+    fewest = rank(rows, "fewest", Limits(), True).rows[0]
+    assert cheapest.usd_per_hour == min(row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits")
+    assert fastest.speed is not None
+    assert fastest.speed.tokens_per_s.value == max(row.speed.tokens_per_s.value for row in rows if row.speed)
+    assert fewest.hardware.num_gpus == min(row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits")
+
+
+def test_no_row_of_the_front_is_beaten() -> None:
+    rows = Search(load("deepseek-v2-lite"), "deepseek-v2-lite", Wanted(context=8192, concurrency=8)).run().rows
+    best = front(rows)
+
+    assert len(best) > 2
+    for row in best:
+        for other in rows:
+            if other.usd_per_hour is None or other.speed is None or row.speed is None or other.estimate.verdict != "fits":
+                continue
+            better = (
+                other.usd_per_hour <= (row.usd_per_hour or 0)
+                and other.speed.tokens_per_s.value >= row.speed.tokens_per_s.value
+                and other.estimate.headroom_bytes >= row.estimate.headroom_bytes
+            )
+            same = (other.usd_per_hour, other.speed.tokens_per_s.value, other.estimate.headroom_bytes) == (
+                row.usd_per_hour,
+                row.speed.tokens_per_s.value,
+                row.estimate.headroom_bytes,
+            )
+            assert not better or same
+
+
+def test_limits_say_how_many_they_left_out() -> None:
+    answer = call("plan", "deepseek-r1", "--gpu", "h200", "--budget-usd-per-hour", "1", "--json")
+
+    assert answer.code == 3
+    found = json.loads(answer.out)
+    assert found["rows"] == []
+    assert found["excluded"]["over --budget-usd-per-hour"] > 0
+    shown = call("plan", "deepseek-r1", "--gpu", "h200", "--max-ttft-s", "0.000001")
+    assert shown.code == 3
+    assert "first token later than --max-ttft-s" in shown.out
+
+
+def test_tight_rows_come_last_and_are_marked() -> None:
+    answer = plan("deepseek-r1-distill-qwen-32b", gpu="rtx-4090:1", context=8192)
+
+    verdicts = [planned.row.estimate.verdict for planned in answer.rows]
+    assert verdicts == ["fits", "tight"]
+    assert "tight" in answer.rows[1].why
+
+
+def test_experts_in_host_memory_make_a_card_enough() -> None:
+    without = plan("deepseek-r1", gpu="rtx-4090:1", context=4096)
+    answer = plan("deepseek-r1", gpu="rtx-4090:1", context=4096, host_memory="512GiB")
+
+    assert not without.rows
+    row = answer.rows[0].row
+    assert row.asked.n_cpu_moe > 0
+    assert row.estimate.verdict == "fits"
+    fewer = estimate_serving(answer.model, row.asked._replace(n_cpu_moe=row.asked.n_cpu_moe - 1), row.hardware)
+    assert fewer.verdict != "fits"
+    assert f"-ncmoe {row.asked.n_cpu_moe}" in answer.rows[0].launch.command
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "start"
+    answer = call("plan", "deepseek-r1", "--gpu", "h100:8x2", "--engine", "vllm", "--context", "8192", "--write", str(target))
+
+    assert answer.code == 0
+    assert {"launch.sh", "ray.sh", "leaderworkerset.yaml", "serve.sbatch"} <= {path.name for path in target.iterdir()}
+    assert target.joinpath("ray.sh").stat().st_mode & 0o100
+    again = call("plan", "deepseek-r1", "--gpu", "h100:8x2", "--engine", "vllm", "--context", "8192", "--write", str(target))
+    assert again.code == 2
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    blocked = call("plan", "deepseek-r1", "--gpu", "h200:8", "--context", "8192", "--write", str(tmp_path / "file" / "deep"))
+    assert blocked.code == 1
+    assert blocked.out == ""
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+WRONG = (
+    (("--gpu", "h100", "--vendor", "AMD"), "contradict"),
+    (("--vendor", "Nvidea"), "unknown vendor"),
+    (("--engine", "vlm"), "unknown engine"),
+    (("--provider", "awx"), "unknown provider"),
+    (("--context", "0"), "--context"),
+    (("--context", "100", "--output-len", "100"), "leaves no prompt"),
+    (("--context", "9000", "--max-model-len", "8000"), "contradict"),
+    (("--budget-usd-per-hour", "-1"), "--budget-usd-per-hour"),
+    (("--max-tpot-s", "nan"), "--max-tpot-s"),
+    (("--fastest", "--fewest"), "contradict"),
+    (("--gpu", "h2000"), "unknown card"),
+    (("--host-memory", "512"), "no unit"),
+    (("--plot", "a.png"), "SVG"),
+)
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
+    answer = call("plan", "deepseek-r1", *words)
+
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.out == ""
+
+
+def test_the_interface_in_python() -> None:
+    found = getattr(oomless, "plan")("deepseek-coder-1.3b", gpu=["t4", "l4"], context=2048, max_gpus=1)  # noqa: B009 - a room and a function
+
+    assert {planned.row.gpu for planned in found.rows} == {"t4:1", "l4:1"}
+    assert found.to_json()["schema"] == "oomless/plan/1"
+    with pytest.raises(UsageError, match="unknown option 'contxt'"):
+        plan("deepseek-r1", contxt=1)
+
+
+def test_prices_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("InstanceType,AcceleratorName,AcceleratorCount,Price,Region\nx,H200,8,8.00,here\n", encoding="utf-8")
+
+    found = json.loads(call("plan", "deepseek-r1", "--gpu", "h200:8", "--prices", str(path), "--json").out)
+    assert found["rows"][0]["usd_per_hour"]["value"] == 8.0
+    assert found["rows"][0]["usd_per_hour"]["provider"] == "mine"
