@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
+from oomless.estimate.training import TrainingEstimate
 from oomless.units import GIB, MIB
+
+
+def requested(found: TrainingEstimate) -> int:
+    """What tensors take at the peak: all but the workspaces that cuBLAS keeps, which fake tensors do not show."""
+    return found.peaks.allocated_bytes - sum(line.bytes for line in found.ledger.lines if line.what == "cublas workspaces")
 
 
 @pytest.mark.parametrize(("recompute", "mib"), [("none", 28343.2), ("full", 12841.1)])
@@ -14,14 +20,14 @@ def test_peak_of_a_recorded_step(recompute: str, mib: float) -> None:
     found = train(
         "deepseek-coder-1.3b", "h100", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048, recompute=recompute
     )
-    assert found.peaks.allocated_bytes / MIB == pytest.approx(mib, rel=0.001)
+    assert requested(found) / MIB == pytest.approx(mib, rel=0.001)
 
 
 def test_lora_of_a_recorded_step() -> None:
     """Qwen2-7B's shape, adapters of rank 16 on every matrix in F32, bfloat16 base, recomputed, 1 x 4,096 tokens: 22.42 GiB."""
     lora: dict[str, Any] = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
     found = train("deepseek-r1-distill-qwen-7b", "h100", seq_len=4096, recompute="full", **lora)
-    assert found.peaks.allocated_bytes / GIB == pytest.approx(22.42, rel=0.005)
+    assert requested(found) / GIB == pytest.approx(22.42, rel=0.005)
 
 
 def test_zero_paper_figure() -> None:

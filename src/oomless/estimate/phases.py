@@ -8,7 +8,7 @@ from ..model.model import HEAD as HEAD_NAME
 from ..run.training import Mesh, Optimizer, Recipe, Training
 from .activations import Ends, Segment
 from .shares import Portion, Stage
-from .states import States, adapter_bytes, degrees, local_values, sharding_ranks, weight_bytes_of
+from .states import States, adapter_bytes, degrees, local_values, packed, packed_bytes, sharding_ranks
 
 
 class Part(NamedTuple):
@@ -57,16 +57,15 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
         held = local_values(portion, over.gradients, over.padded) if portion.trained else 0
         each = held * size // len(layers)
         values = portion.values * portion.per_layer
+        width = adapter_bytes(request) if portion.adapter else form.compute
         stack = values if portion.stacked else portion.values
         largest = stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
         for layer in layers:
             row = sums.setdefault(layer, [0, 0, 0, 0, 0])
             row[0] += each
             row[1] = max(row[1], largest)
-            packed = request.method == "qlora" and not portion.trained
-            stored = weight_bytes_of(portion, values, request, form) if packed else 0
-            row[2] += stored or values * (adapter_bytes(request) if portion.adapter else form.compute)
-            row[3] += values * form.compute if portion.product and form.autocast and request.method == "full" else 0
+            row[2] += packed_bytes(values, request.quantization or "nf4-dq") if packed(portion, request) else values * width
+            row[3] += values * form.compute if portion.product and form.autocast and not portion.adapter else 0
             row[4] += values if portion.trained else 0
     return {layer: LayerStates(*row) for layer, row in sums.items()}
 
@@ -99,16 +98,27 @@ def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
             return min(m, p - r)
 
 
-def gathered(sharding: str, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe) -> tuple[Part | None, Part | None]:
+def gathered(
+    sharding: str, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe, mesh: Mesh
+) -> tuple[Part | None, Part | None]:
     """What fully sharded ranks gather: in the forward the running unit, the next one on its way, and the root's unit, which stays;
 
     in the backward their whole gradients too, in the type of the computation, and the buffer that is reduced and scattered.
+    Under a pipeline FSDP2 neither gives up gathered weights between micro-batches nor scatters gradients before the last one, and
+    adds them up in F32 (torchtitan: reshard_after_forward off, reduce in F32; torch FSDPParam.unsharded_accumulated_grad).
     """
     if sharding not in ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp"):
         return None, None
     largest = max((units[layer].unit for layer in layers if layer in units), default=0)
     values = max((units[layer].unit_values for layer in layers if layer in units), default=0)
     root = sum(units[end].unit for end in (HEAD, EMBEDDING) if end in units)
+    if mesh.pp > 1 and sharding in ("fsdp2", "hsdp"):
+        whole, trained = sum(each.unit for each in units.values()), sum(each.unit_values for each in units.values())
+        text = f"{whole:,} B of the stage's weights"
+        return (
+            Part("communication", "gathered weights", whole, text),
+            Part("communication", "gathered weights and whole gradients", whole + 4 * trained, f"{text} + {trained:,} values x 4 B"),
+        )
     forward = 2 * largest + root
     text = f"2 x {largest:,} B of the largest layer + {root:,} B outside of the layers"
     reduced = values * form.compute + values * form.gradient
@@ -161,7 +171,7 @@ def step(
     if offloaded:
         others = 0
     casts = sum(each.casts for each in per_layer.values())
-    unit_forward, unit_backward = gathered(request.sharding or "none", per_layer, stage.layers, form)
+    unit_forward, unit_backward = gathered(request.sharding or "none", per_layer, stage.layers, form, mesh)
     phases = []
 
     def parts(*found: Part | None) -> tuple[Part, ...]:
@@ -311,12 +321,19 @@ def step(
 def optimizer_temporaries(held: States, portions: list[Portion], request: Training, form: Recipe, rule: Optimizer) -> tuple[int, str]:
     """foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the square roots); loop:
 
-    two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the host.
+    two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the host. Until torch 2.0
+    foreach made two copies (the square roots, and their sums with epsilon). DeepSpeed flattens its half-precision gradients (2),
+    casts them to F32 (4) and keeps those that it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py.
     """
-    if {"optimizer", "params"} & set(request.offload) or rule.step == "fused":
-        return 0, "fused, or on the host"
+    if {"optimizer", "params"} & set(request.offload):
+        return 0, "on the host"
+    if form.name.startswith("deepspeed"):
+        return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
+    if rule.step == "fused":
+        return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment
-    if rule.step == "foreach" and rule.moments == 2:
+    if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2:
+        size *= 2 if rule.step == "foreach-2.0" else 1
         return held.trained_values * size, f"{held.trained_values:,} values x {size} B"
     wide = 4 if rule.moment_bits or rule.factored else size
     return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"

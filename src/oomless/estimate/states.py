@@ -78,12 +78,38 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
     """
     if portion.adapter:
         return values * adapter_bytes(request)
-    if request.method == QLORA and portion.product and portion.matrix and portion.layers and not portion.stacked:
-        double = request.quantization != "nf4"
-        scales = -(-values // 64)
-        form4 = NF4 if double else NF4_PLAIN
-        return values // 2 + scales * form4.scale_bits // 8 + (-(-scales // 256) * 4 if double else 0)
+    if packed(portion, request):
+        return packed_bytes(values, request.quantization or "nf4-dq")
     return values * form.weight
+
+
+def packed(portion: Portion, request: Training) -> bool:
+    """Whether a weight is stored in fewer bits: matrices of products inside of the layers, but not stacked experts."""
+    frozen = request.method == QLORA and not portion.adapter
+    return frozen and portion.product and portion.matrix and bool(portion.layers) and not portion.stacked
+
+
+def packed_bytes(values: int, how: str) -> int:
+    """Bytes of a frozen matrix by its storage.
+
+    nf4: 4 bits and an F32 scale for 64 values (bitsandbytes); nf4-dq: those scales in 8 bits, with an F32 for 256 of them
+    (bitsandbytes, torchao). gptq: 4 or 8 bits, for 128 values a half-precision scale and a zero point as wide as a value
+    (AutoGPTQ). int8: a byte and an F32 a row, which is left out (bitsandbytes LLM.int8, arXiv 2208.07339).
+
+    >>> [packed_bytes(4096 * 4096, how) for how in ("nf4", "nf4-dq", "gptq-int4", "gptq-int8", "int8")]
+    [9437184, 8654848, 8716288, 17170432, 16777216]
+    """
+    match how:
+        case "int8":
+            return values
+        case "gptq-int4" | "gptq-int8":
+            bits = int(how.removeprefix("gptq-int"))
+            return values * bits // 8 + -(-values // 128) * (16 + bits) // 8
+        case _:
+            scales = -(-values // 64)
+            double = how != "nf4"
+            form4 = NF4 if double else NF4_PLAIN
+            return values // 2 + scales * form4.scale_bits // 8 + (-(-scales // 256) * 4 if double else 0)
 
 
 def adapter_bytes(request: Training) -> int:

@@ -215,6 +215,7 @@ def _group(
         else line
         for line in lines
     ]
+    lines.append(_constant("cublas_workspaces", hardware.card))
     steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
     return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity)
 
@@ -234,7 +235,7 @@ def rank_group(
     """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the context and other processes' buffers."""
     allocated = sum(line.bytes for line in lines)
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
-    lines = [*lines, _share(HELD, allocated, reserved)]
+    lines = [*lines, _share(HELD, max(0, allocated - steady), reserved)]
     total = sum(line.bytes for line in lines)
     for quantity in OUTSIDE:
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
@@ -280,22 +281,27 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _share(what: str, allocated: int, row: facts.Constant) -> Line:
-    """A line that is a share of what is allocated."""
-    value, low, high = (round(allocated * (share - 1)) for share in (row.value, row.low, row.high))
+def _share(what: str, transient: int, row: facts.Constant) -> Line:
+    """A line that is a share of what comes and goes during a step: states lie still and leave no gaps.
+
+    reserved = steady + share x (allocated - steady). Lengths that vary leave blocks of many sizes behind, unless segments expand.
+    """
+    value, low, high = (round(transient * (share - 1)) for share in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
     return Line(
-        "fragmentation", what, value, min(low, value), max(high, value), kind, f"{allocated:,} B x ({row.value} - 1)", row.source
+        "fragmentation", what, value, min(low, value), max(high, value), kind, f"{transient:,} B x ({row.value} - 1)", row.source
     )
 
 
 def _constant(quantity: str, card: Card) -> Line:
-    """A line of what lies outside of the allocator."""
+    """A line of what lies outside of the allocator, or of what libraries take from it once."""
     conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
     row = facts.constant("training", quantity, (0,), *conditions)
     value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
-    category: Category = "runtime" if quantity == "context" else "communication"
+    category: Category = (
+        "communication" if quantity == "communication_buffers" else "temporaries" if quantity.startswith("cublas") else "runtime"
+    )
     return Line(category, quantity.replace("_", " "), value, low, high, kind, f"{row.value} GiB", row.source)
 
 

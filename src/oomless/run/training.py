@@ -76,7 +76,9 @@ class Training(NamedTuple):
     offload: tuple[str, ...] = ()
     """What lies in host memory: optimizer, params, gradients, activations."""
     quantization: str | None = None
-    """qlora: nf4 (F32 scales) or nf4-dq (scales quantised again)."""
+    """qlora: nf4 (F32 scales), nf4-dq (scales quantised again), int8, gptq-int4 or gptq-int8."""
+    products: str | None = None
+    """Type of matrix products where it is not that of the activations: fp8, mxfp8 or nvfp4."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the head."""
@@ -145,6 +147,8 @@ CHOICES = {
     "sharding": ("none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"),
     "recompute": ("none", "selective", "full"),
     "adapter_dtype": ("float32", "bfloat16"),
+    "quantization": ("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8"),
+    "products": ("fp8", "mxfp8", "nvfp4"),
     "attention": ("auto", "eager", "math", "efficient", "flash", "cudnn"),
     "loss": ("plain", "chunked", "fused", "compiled", "vocab-parallel", "vocab-parallel-fused"),
     "kernels": ("eager", "liger", "compiled", "te", "megatron-local"),
@@ -199,8 +203,8 @@ class Optimizer(NamedTuple):
     """Bits of one moment with its scales; 0: the recipe's type."""
     factored: bool
     """Adafactor: rows and columns instead of a second moment."""
-    step: Literal["foreach", "loop", "fused"]
-    """foreach: temporaries of all parameters at once; loop: of one after the other; fused: none."""
+    step: Literal["foreach", "foreach-2.0", "loop", "fused"]
+    """foreach: temporaries of all parameters at once, until torch 2.0 twice; loop: of one after the other; fused: none."""
     paged: bool
     """Moments lie in unified memory and move to the host when the card is full."""
     source: str
@@ -216,9 +220,7 @@ def optimizer(name: str) -> Optimizer:
     if name not in rows:
         raise UsageError(f"unknown optimizer {name!r}", did_you_mean(name, sorted(rows), "oomless train --help"))
     row = rows[name]
-    step: Literal["foreach", "loop", "fused"] = (
-        "foreach" if row["step"] == "foreach" else "fused" if row["step"] == "fused" else "loop"
-    )
+    step: Literal["foreach", "foreach-2.0", "loop", "fused"] = row["step"]  # type: ignore[assignment]
     return Optimizer(
         name, int(row["moments"]), int(row["moment_bits"]), row["factored"] == "yes", step, row["paged"] == "yes", row["source"]
     )

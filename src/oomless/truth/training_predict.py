@@ -65,7 +65,7 @@ QUANTITIES = ("peak_allocated", "peak_reserved", "nvidia_smi", "unspecified", "m
 
 
 def of_group(group: RankGroup, quantity: str) -> Interval:
-    """One of the three numbers that are called memory, or what lies between steps. What a source does not name is read as reserved."""
+    """One of the three numbers that are called memory, or what lies between steps. What a source does not name is what nvidia-smi shows."""
     peaks = group.peaks
     lines = group.ledger.lines
     inside = [line for line in lines if line.category not in ("runtime", "fragmentation") and line.what != "communication buffers"]
@@ -73,11 +73,11 @@ def of_group(group: RankGroup, quantity: str) -> Interval:
     match quantity:
         case "peak_allocated":
             return allocated
-        case "peak_reserved" | "unspecified":
+        case "peak_reserved":
             held = [line for line in lines if line.category == "fragmentation"]
             low, high = sum(x.low_bytes for x in held), sum(x.high_bytes for x in held)
             return Interval(peaks.reserved_bytes, allocated.low + low, allocated.high + high)
-        case "nvidia_smi":
+        case "nvidia_smi" | "unspecified":
             return Interval(peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
         case "model_states":
             return Interval(group.steady_bytes, group.steady_bytes * 0.98, group.steady_bytes * 1.05)

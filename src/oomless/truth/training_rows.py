@@ -136,23 +136,38 @@ def question(row: dict[str, str]) -> Question:
         recompute_modules=again.modules,
         recompute_every=again.every,
         attention=words.attention(row["attention_impl"]),
-        loss=words.loss(row["loss_impl"]),
+        loss="compiled" if compiled_loss(row, setting) else words.loss(row["loss_impl"]),
         kernels="compiled" if setting.compiled else "eager" if setting.eager else None,
         offload=tuple(dict.fromkeys((*words.offload(row["offload"]), *setting.offload))),
-        quantization=precision.quantization,
+        quantization=DOUBLE.get((framework, precision.quantization or ""), precision.quantization),
+        products=precision.products or None,
         lora_rank=(adapter.rank if adapter else 0) or DEFAULT_RANK.get(framework, 8),
         lora_targets=adapter.targets if adapter else (),
         trained_ends=bool(adapter and adapter.ends),
         expandable_segments=setting.expandable_segments,
-        packed=length.packed,
+        packed=not varies(length, framework),
     )
     num_gpus = max(1, mesh.num_ranks)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{num_gpus}")
     return Question(model, asked, hardware, setting.rank, beside)
 
 
+DOUBLE = {(name, "nf4"): "nf4-dq" for name in ("torchtune", "axolotl", "ms-swift")}
+"""Frameworks whose NF4 quantises its scales again by default (torchao's NF4Tensor, bnb_4bit_use_double_quant)."""
 DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
 """Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes; else PEFT's 8."""
+
+
+def varies(length: words.Length, framework: str) -> bool:
+    """Whether samples of many lengths follow each other: where a row names a limit, and in axolotl unless it packs them."""
+    return length.most or (framework == "axolotl" and not length.packed)
+
+
+def compiled_loss(row: dict[str, str], setting: words.Setting) -> bool:
+    """torchtitan compiles its loss with the model since 2025; the versions of 2024 ran it as it stands."""
+    return (
+        row["framework"] == "torchtitan" and setting.compiled and "HEAD" in row["framework_version"] and row["loss_impl"] == "plain"
+    )
 
 
 def mesh_of(row: dict[str, str]) -> Mesh:

@@ -31,7 +31,7 @@ FRAMEWORKS = {
     "torchtune": "torchtune",
     "transformers": "transformers",
     "transformers+peft": "peft",
-    "transformers+peft+DeepSpeed": "transformers",
+    "transformers+peft+DeepSpeed": "transformers-2023",
     "xtuner": "xtuner",
 }
 """The table's framework -> ours."""
@@ -92,7 +92,9 @@ def _recipe(text: str, framework: str) -> str:
         return "bf16-moments" if "bf16 moments" in text else "megatron-bf16"
     if "bf16-mixed" in text or "fp32 params, bf16 amp" in text:
         return "amp-bf16"
-    if "bf16 amp" in text or text == "bf16 + fp32 master":
+    if framework == "colossalai" and "amp" in text:
+        return "colossalai-bf16"
+    if "bf16 amp" in text or text in ("bf16 + fp32 master", "full, bf16"):
         return "deepspeed-bf16"
     if "amp" in text:
         return "megatron-fp16" if framework.startswith("megatron") else "deepspeed-fp16"

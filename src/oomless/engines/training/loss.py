@@ -13,7 +13,17 @@ from ... import facts
 from ...errors import UsageError, did_you_mean
 from .graph import Graph, Op
 
-Kind = Literal["logits", "chunked-logits", "fused-linear", "cut", "compiled", "vocab-parallel", "vocab-parallel-fused", "in-place"]
+Kind = Literal[
+    "logits",
+    "chunked-logits",
+    "fused-linear",
+    "cut",
+    "compiled",
+    "chunked-compiled",
+    "vocab-parallel",
+    "vocab-parallel-fused",
+    "in-place",
+]
 F32 = 4
 TARGET = 8
 """Bytes of a label."""
@@ -113,6 +123,8 @@ def loss_graph(loss: Loss, shape: LossShape) -> Graph:
             return _cut(shape)
         case "compiled":
             return _compiled(shape)
+        case "chunked-compiled":
+            return _compiled(shape, chunk_tokens(loss, shape))
         case "vocab-parallel":
             return _vocab_parallel(shape, fused=False)
         case "vocab-parallel-fused":
@@ -199,9 +211,21 @@ def _cut(shape: LossShape) -> Graph:
     return Graph((op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"}))
 
 
-def _compiled(shape: LossShape) -> Graph:
-    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made once."""
-    op = Op("loss", ("logits", "target"), ("statistics", "loss"), ("logits", "statistics", "target"), module="loss")
+def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
+    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made once.
+
+    In chunks, each of which the head makes by itself, the gradient of one passes at a time.
+    """
+    op = Op(
+        "loss",
+        ("logits", "target"),
+        ("statistics", "loss"),
+        ("logits", "statistics", "target"),
+        0,
+        chunk * shape.vocab * shape.compute,
+        "loss",
+        ready=("logits",) if chunk else (),
+    )
     sizes = _sizes(shape, statistics=shape.tokens * 2 * F32)
     return Graph((_head(), op), sizes, "hidden", "loss", frozenset({"target"}))
 
