@@ -182,3 +182,28 @@ def test_strict_counts_in_a_comparison(capsys: pytest.CaptureFixture[str]) -> No
     codes = [answer(capsys, "deepseek-v3.2", **asked, **strict)[0] for strict in ({}, {"strict": True})]
     verdict = oomless.infer("deepseek-v3.2", "h200:8", context=65536, concurrency=8).verdict
     assert codes == [0, 3 if verdict == "tight" else 0]
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "said"),
+    [
+        ("qwen3-8b", {"num_redundant_experts": 4}, "has no experts"),
+        ("qwen3-8b", {"tp": 1, "enable_expert_parallel": True}, "has no experts"),
+        ("deepseek-v3", {"num_redundant_experts": 32, "tp": 8}, "only with --enable-expert-parallel"),
+        ("qwen3-8b", {"speculative_config": "mtp"}, "no MTP or draft layers"),
+        ("qwen3-8b", {"indexer_kv_dtype": "mxfp4"}, "no indexer"),
+        ("qwen3-8b", {"limit_mm_per_prompt": "image=2"}, "reads no images"),
+    ],
+)
+def test_a_flag_that_does_nothing_is_said(model: str, flags: dict[str, Any], said: str) -> None:
+    warnings = oomless.infer(model, "h200:8", **flags).warnings
+    assert [note for note in warnings if said in note]
+    del flags[next(reversed([name for name in flags if name != "tp"]))]
+    assert not [note for note in oomless.infer(model, "h200:8", **flags).warnings if said in note]
+
+
+def test_a_pasted_command_takes_a_known_model_from_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = answer(capsys, None, command="vllm serve deepseek-ai/DeepSeek-R1 -tp 8", gpu="h200:8", json=True)
+    found = json.loads(text)
+    assert (code, found["request"]["model"]) == (0, "deepseek-r1")
+    assert [note for note in found["warnings"] if "deepseek-ai/DeepSeek-R1 is deepseek-r1 of the catalogue" in note]

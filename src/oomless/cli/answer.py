@@ -81,7 +81,14 @@ def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None
         notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
     if command.unknown:
         notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
-    return model or command.model, {"engine": command.engine, **command.flags, **ours}, tuple(notes)
+    served = model or command.model
+    if model is None and served and "/" in served and not is_path(served) and "revision" not in {**command.flags, **ours}:
+        from ..model.load import catalogue_name
+
+        if known := catalogue_name(served):
+            notes.append(f"{served} is {known} of the catalogue; name it as MODEL to read the hub instead")
+            served = known
+    return served, {"engine": command.engine, **command.flags, **ours}, tuple(notes)
 
 
 def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -253,7 +253,7 @@ def in_blocks(cache: CacheLayout, needed: int) -> str:
 
 def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
-    card = hardware.card
+    card, ep = hardware.card, request.layout is not None and request.layout.enable_expert_parallel
     found = list(model.warnings)
     if hardware.reading:
         found.append(hardware.reading)
@@ -267,6 +267,10 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     if later := later_than_known(request):
         found.append(later)
+    if request.num_redundant_experts or request.speculative or request.images_per_prompt or request.indexer_kv_dtype != "auto" or ep:
+        from .idle import idle_flags  # most questions have none of these flags
+
+        found += idle_flags(model, request)
     if worst.overrun_bytes:
         lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
         found.append(f"the pool is taken whole, needed or not, and what comes beside it (context, graphs) may pass the card{lower}")
