@@ -36,6 +36,8 @@ class Experts(NamedTuple):
     shared_overlap: bool
     capacity_factor: float | None
     pad_to_capacity: bool
+    balanced: bool
+    """A loss or a bias of the router evens out what experts are given."""
 
 
 class Mamba(NamedTuple):
@@ -109,6 +111,8 @@ class Megatron(NamedTuple):
     bucket_size: int | None
     pad_buckets: bool
     optimizer: str
+    muon_layout: bool
+    """Muon's distributed optimizer with a layout of parameters of its own."""
     fused_wgrad: bool
     deferred_wgrads: int | None
     """--defer-embedding-wgrad-compute: how many micro-batches wait; 0: all of them; None: none."""
@@ -271,6 +275,7 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         bucket_size=(get.optional("ddp-bucket-size") or max(BUCKET_LEAST, BUCKET_A_RANK * data_parallel * cp)) if overlap else None,
         pad_buckets=get.flag("ddp-pad-buckets-for-high-nccl-busbw"),
         optimizer=get.text("optimizer", "adam"),
+        muon_layout=not get.flag("no-use-layer-wise-param-layout"),
         fused_wgrad=not get.flag("no-gradient-accumulation-fusion"),
         deferred_wgrads=get.whole("wgrad-deferral-limit", 0) if get.flag("defer-embedding-wgrad-compute") else None,
         local=local,
@@ -452,6 +457,7 @@ def _experts(get: _Getter, hidden: int) -> Experts | None:
         shared_overlap=get.flag("moe-shared-expert-overlap"),
         capacity_factor=float(capacity) if capacity is not None else None,  # type: ignore[arg-type]
         pad_to_capacity=get.flag("moe-pad-expert-input-to-capacity"),
+        balanced=bool(get.number("moe-aux-loss-coeff", 0.0)) or get.flag("moe-router-enable-expert-bias"),
     )
 
 

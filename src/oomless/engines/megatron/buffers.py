@@ -21,14 +21,14 @@ class Buffer(NamedTuple):
     source: str
 
 
-def constant(name: str, generation: int) -> facts.Constant:
+def constant(name: str, generation: int, *more: str) -> facts.Constant:
     """The row of facts/engines.csv for a card generation.
 
     >>> constant("te_workspace", 9).value / 2**20 > 32, constant("blas_workspace", 8).value / 1024
     (True, 8320.0)
     """
     word = "ampere" if generation == 8 else "hopper" if generation == 9 else "blackwell" if generation >= 10 else ""
-    return facts.constant("megatron", name, (0,), *([word] if word else []))
+    return facts.constant("megatron", name, (0,), *([word] if word else []), *more)
 
 
 def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buffer, ...]:
@@ -51,7 +51,7 @@ def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
         size = low = high = device.blas_workspace
         source = "CUBLAS_WORKSPACE_CONFIG"
     else:
-        row = constant("blas_workspace", device.generation)
+        row = constant("blas_workspace", device.generation, *(["deterministic"] if device.deterministic else []))
         size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
     return Buffer("cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size:,} B", source)
 

@@ -1,16 +1,21 @@
 """Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts, shared experts."""
 
+from ... import facts
 from .args import Experts, Megatron
 from .attention import Shape, linear, norm
 from .tape import Tape
 
 
 def routed_tokens(run: Megatron, at: Shape) -> int:
-    """Rows that the local experts of a rank are given if routing is even: tokens of all expert ranks x top-k / expert ranks."""
+    """Rows that the local experts of a rank are given: tokens of all expert ranks x top-k / expert ranks, times the imbalance of routing."""
     kind = run.experts
     assert kind is not None
     gathered = at.residual * run.ep * run.etp
-    return gathered * kind.topk // run.ep
+    rows = gathered * kind.topk // run.ep
+    if run.ep == 1:
+        return rows
+    share = facts.constant("megatron", "expert_imbalance", (0,), *(["balanced"] if kind.balanced else [])).value
+    return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 
 
 def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:

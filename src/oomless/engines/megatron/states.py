@@ -30,6 +30,8 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
     master = 4 if run.dtype != "fp32" else 0
     if run.fsdp:
         return _sharded(run, weights, master)
+    if run.distributed and "muon" in run.optimizer:
+        return _layer_wise(run, weights, master)
     if not run.distributed:
         found.append(Kept("weights", "parameters", tuple(w.num * b for w in weights)))
         found.append(
@@ -56,6 +58,32 @@ def _moments(run: Megatron, weights: list[Weight], num: tuple[int, ...]) -> tupl
     if run.optimizer == "sgd":
         return tuple(n * 4 for n in num)
     return tuple(n * 4 for n in num for _ in (0, 1))
+
+
+def _layer_wise(run: Megatron, weights: list[Weight], master: int) -> tuple[Kept, ...]:
+    """Muon's distributed optimizer gives whole matrices to ranks (core/optimizer/layer_wise_optimizer.py).
+
+    With the parameter layout, what Adam manages is cut evenly as the distributed optimizer does it; before it, all parameters
+    were dealt by size, forth and back over the ranks, the last of which may hold the whole embedding.
+    """
+    mine: list[Weight] = []
+    even = 0
+    for expert in (False, True):
+        ranks = data_ranks(run, expert)
+        group = [weight for weight in weights if weight.expert == expert]
+        if run.muon_layout:
+            even += -(-sum(w.num for w in group if not _by_muon(w)) // ranks)
+            group = [weight for weight in group if _by_muon(weight)]
+        order = [*range(ranks), *reversed(range(ranks))]
+        dealt = enumerate(sorted(group, key=lambda weight: weight.num))
+        mine += [weight for index, weight in dealt if order[index % len(order)] == ranks - 1]
+    moments = tuple(w.num * 4 * (1 if _by_muon(w) else 2) for w in mine)
+    return (
+        Kept("weights", "parameters", tuple(w.num * run.num_bytes for w in weights)),
+        Kept("gradients", "gradient buffers", tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True))),
+        Kept("optimizer", "F32 copies of parameters", (*(w.num * master for w in mine), even * master)),
+        Kept("optimizer", "moments", (*moments, even * 8)),
+    )
 
 
 def _by_muon(weight: Weight) -> bool:
