@@ -83,7 +83,7 @@ def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
     """One forward and backward of head and loss, whose logits stay in a variable."""
     weight, inputs = vocab * hidden * BF16, tokens * hidden * BF16
     shape = LossShape(tokens, hidden, vocab, BF16)
-    loss = loss_kind("plain")._replace(upcast="none")
+    loss = loss_kind("plain")._replace(upcast="none", logits_alive=True)
     if loss_impl.startswith("chunked"):
         loss = loss_kind("chunked", "xtuner")._replace(chunk_tokens=int(loss_impl.partition(" ")[2] or 1024))
         assert chunk_tokens(loss, shape) <= tokens

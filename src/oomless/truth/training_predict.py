@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from ..errors import UnsupportedError
-from ..estimate.training import RankGroup, TrainingEstimate, estimate_training
+from ..errors import OomlessError, UnsupportedError
+from ..estimate.training import RankGroup, TrainingEstimate, allocated_lines, estimate_training
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import Question, question, unit_factor
@@ -40,7 +40,7 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
     asked = question(row)
     if quantity not in QUANTITIES:
         raise UnsupportedError(f"{quantity} is not predicted")
-    found = of_group(group_of(estimate_training(asked.model, asked.asked, asked.hardware), asked), quantity)
+    found = of_group(group_of(estimate(asked), asked), quantity)
     beside = 2 * asked.beside
     found = Interval(found.value + beside, found.low + beside, found.high + beside)
     if length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
@@ -48,6 +48,20 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
         less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
         return found._replace(low=min(found.low, less.low + beside))
     return found
+
+
+def estimate(asked: Question) -> TrainingEstimate:
+    """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the model."""
+    request = asked.asked
+    if request.framework in LAST_RANK and request.method == "full" and request.mesh is not None:
+        from ..estimate.megatron import estimate_megatron
+        from .megatron_models import run_of_model
+
+        try:
+            return estimate_megatron(run_of_model(asked.model, request, request.mesh), asked.hardware)
+        except OomlessError:
+            pass  # a model or a division that Megatron's arguments do not describe
+    return estimate_training(asked.model, request, asked.hardware)
 
 
 def group_of(estimate: TrainingEstimate, asked: Question) -> RankGroup:
@@ -68,7 +82,7 @@ def of_group(group: RankGroup, quantity: str) -> Interval:
     """One of the three numbers that are called memory, or what lies between steps. What a source does not name is what nvidia-smi shows."""
     peaks = group.peaks
     lines = group.ledger.lines
-    inside = [line for line in lines if line.category not in ("runtime", "fragmentation") and line.what != "communication buffers"]
+    inside = allocated_lines(group.ledger)
     allocated = Interval(peaks.allocated_bytes, sum(x.low_bytes for x in inside), sum(x.high_bytes for x in inside))
     match quantity:
         case "peak_allocated":

@@ -1,0 +1,103 @@
+"""A catalogue model in Megatron-LM's arguments: rows of Megatron-Bridge and Megatron-LM name a model, not an argument list.
+
+What a row does not say takes what Megatron-Bridge's recipes set: distributed optimizer, gradient reduction and parameter gathering
+overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout.
+"""
+
+from ..engines.megatron.args import Megatron, read_arguments
+from ..engines.megatron.source import Value
+from ..errors import UnsupportedError
+from ..model.attention import GQA, MLA
+from ..model.feedforward import Dense, MoE
+from ..model.model import Model
+from ..run.training import Mesh, Training
+
+
+def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
+    """The Megatron run of a question.
+
+    >>> from ..model.load import load
+    >>> mesh = Mesh(dp=2, tp=4, pp=4, sequence_parallel=True, virtual_stages=5)
+    >>> run = run_of_model(load("llama-3-70b"), Training(micro_batch=1, seq_len=4096, grad_accum=16), mesh)
+    >>> run.dp, run.virtual, run.query_groups, run.padded_vocab
+    (2, 5, 8, 128512)
+    """
+    given: dict[str, Value] = {
+        "num-layers": len(model.layers),
+        "hidden-size": model.hidden_size,
+        "vocab-size": model.vocab_size,
+        "max-position-embeddings": model.max_positions,
+        "seq-length": asked.seq_len or 1,
+        "micro-batch-size": asked.micro_batch,
+        "global-batch-size": asked.micro_batch * asked.grad_accum * mesh.dp,
+        "tensor-model-parallel-size": mesh.tp,
+        "pipeline-model-parallel-size": mesh.pp,
+        "context-parallel-size": mesh.cp,
+        "expert-model-parallel-size": mesh.ep,
+        "normalization": "RMSNorm",
+        "position-embedding-type": "rope",
+        "hidden-dropout": 0.0,
+        "attention-dropout": 0.0,
+    }
+    switches = ["bf16", "disable-bias-linear", "use-distributed-optimizer", "overlap-grad-reduce", "overlap-param-gather"]
+    if mesh.ep > 1:
+        given["expert-tensor-parallel-size"] = mesh.etp or 1
+    if mesh.sequence_parallel:
+        switches.append("sequence-parallel")
+    if mesh.virtual_stages > 1:
+        given["num-layers-per-virtual-pipeline-stage"] = len(model.layers) // (mesh.pp * mesh.virtual_stages)
+    if not model.tied:
+        switches.append("untie-embeddings-and-output-weights")
+    switches += _attention(model, given)
+    switches += _feed_forward(model, given)
+    if asked.recompute == "full":
+        given |= {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
+    elif asked.recompute == "selective":
+        given["recompute-granularity"] = "selective"
+        given["recompute-modules"] = list(asked.recompute_modules or ("core_attn",))
+    if asked.products == "fp8":
+        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise"}
+    if asked.loss == "vocab-parallel-fused":
+        switches.append("cross-entropy-loss-fusion")
+    given |= dict.fromkeys(switches, True)
+    return read_arguments(given, mesh.num_ranks)
+
+
+def _attention(model: Model, given: dict[str, Value]) -> list[str]:
+    attention = model.layers[0].attention
+    match attention:
+        case GQA():
+            given |= {"num-attention-heads": attention.num_heads, "kv-channels": attention.head_dim}
+            given["num-query-groups"] = attention.num_kv_heads
+            named = {"add-qkv-bias": attention.qkv_bias, "qk-layernorm": attention.qk_norm}
+            return ["group-query-attention", *(name for name, there in named.items() if there)]
+        case MLA():
+            given |= {"num-attention-heads": attention.num_heads, "kv-lora-rank": attention.kv_lora_rank}
+            given |= {"qk-head-dim": attention.qk_nope_head_dim, "qk-pos-emb-head-dim": attention.qk_rope_head_dim}
+            given["v-head-dim"] = attention.v_head_dim
+            if attention.q_lora_rank:
+                given["q-lora-rank"] = attention.q_lora_rank
+            return ["multi-latent-attention", "qk-layernorm"]
+    raise UnsupportedError(f"{attention.kind} attention of {model.name} is not written in Megatron's arguments yet")
+
+
+def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:
+    routed = [layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)]
+    dense = [layer.ffn for layer in model.layers if isinstance(layer.ffn, Dense)]
+    if dense:
+        given["ffn-hidden-size"] = dense[0].intermediate_size
+    if not routed:
+        return ["swiglu"]
+    ffn = routed[0]
+    given |= {
+        "num-experts": ffn.num_experts,
+        "moe-router-topk": ffn.num_active_experts,
+        "moe-ffn-hidden-size": ffn.expert_width,
+        "moe-token-dispatcher-type": "alltoall",
+        "moe-layer-freq": [int(isinstance(layer.ffn, MoE)) for layer in model.layers],
+    }
+    if ffn.shared_width:
+        given["moe-shared-expert-intermediate-size"] = ffn.shared_width
+    if not dense:
+        given["ffn-hidden-size"] = ffn.expert_width
+    return ["swiglu", "moe-grouped-gemm", "moe-permute-fusion"]
