@@ -10,7 +10,7 @@ from ..engines.training.loss import LossShape, loss_graph, loss_kind
 from ..model.attention import DSA, MLA, V4, V41, Linear, Sliding
 from ..model.model import Layer, Model
 from ..run.hardware import Card
-from ..run.training import Mesh, Recipe, Training, recipe
+from ..run.training import Mesh, Recipe, Training, frameworks, recipe
 from .shares import Stage
 
 
@@ -56,11 +56,13 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
     form = recipe(request.precision or "bf16")
     kernels: Kernels = "compiled" if request.kernels == "compiled" else "liger" if request.kernels in ("liger", "te") else "eager"
     seq = -(-(request.seq_len or 1) // mesh.cp)
+    row = frameworks()[request.framework]
+    compute = 4 if request.method == "qlora" and row["packed_compute"] == "float32" else form.compute
     return Work(
         batch=request.micro_batch,
         seq=seq,
-        compute=form.compute,
-        residual=4 if form.autocast else form.compute,
+        compute=compute,
+        residual=4 if form.autocast else compute,
         autocast=form.autocast,
         tp=mesh.tp,
         sequence_parallel=mesh.sequence_parallel and mesh.tp > 1,
@@ -68,6 +70,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         lora_rank=request.lora_rank if request.method != "full" else 0,
         lora_targets=request.lora_targets,
         adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
+        adapter_dropout=row["adapter_dropout"] == "yes",
         quantized=request.method == "qlora",
         kernels=kernels,
         attention=attention_kernel(request, form, model, card),

@@ -94,6 +94,8 @@ def _recipe(text: str, framework: str) -> str:
         return "amp-bf16"
     if framework == "colossalai" and "amp" in text:
         return "colossalai-bf16"
+    if framework == "deepspeed" and text == "bf16":
+        return "deepspeed-bf16"
     if "bf16 amp" in text or text in ("bf16 + fp32 master", "full, bf16"):
         return "deepspeed-bf16"
     if "amp" in text:

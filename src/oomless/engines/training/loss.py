@@ -206,8 +206,9 @@ def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
 
 
 def _cut(shape: LossShape) -> Graph:
-    """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept."""
-    op = Op("cut", ("hidden", "target"), ("lse", "loss"), ("hidden", "lse", "target"), module="loss")
+    """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept. The head's gradient is made in the same kernel."""
+    weight = shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
+    op = Op("cut", ("hidden", "target"), ("lse", "loss"), ("hidden", "lse", "target"), 0, weight, "loss")
     return Graph((op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"}))
 
 
