@@ -200,3 +200,14 @@ def test_requantised_models_weigh_less_in_order() -> None:
         return sum(each.total_bytes for each in placed) / GIB
 
     assert gib("bitsandbytes") < gib("awq") < gib("nvfp4") < gib("fp8") < gib("w8a8") < gib(None)
+
+
+def test_gemma_4_e_models_lend_caches_and_embed_each_layer() -> None:
+    """The last 18 of E4B's 42 layers read caches of earlier ones; their weights are stored all the same."""
+    model = load("gemma-4-e4b")
+    inner = [layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention for layer in model.layers]
+    assert [isinstance(each, GQA) and each.borrows_cache for each in inner] == [False] * 24 + [True] * 18
+    table = next(tensor for tensor in model.tensors if "embed_tokens_per_layer" in tensor.name)
+    assert (table.shape, table.lookup) == ((262144, 42 * 256), True)
+    widths = [layer.ffn.intermediate_size for layer in load("gemma-4-e2b").layers if isinstance(layer.ffn, Dense)]
+    assert widths == [6144] * 15 + [12288] * 20

@@ -305,7 +305,7 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage, now
         return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
     if tensor.name == EMBEDDING:
         return () if stage.first or (model.tied and stage.last) else None
-    return () if stage.last else None
+    return () if (stage.first if tensor.lookup else stage.last) else None
 
 
 def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> list[Placed]:

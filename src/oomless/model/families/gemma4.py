@@ -1,11 +1,16 @@
-"""Gemma 4: full layers with wide heads whose keys are their values, experts beside a dense block, a ViT with a table for two axes."""
+"""Gemma 4: full layers with wide heads whose keys are their values, experts beside a dense block, a ViT with a table for two axes.
 
-from ...errors import UnsupportedError
+The E models have an embedding for each layer beside the one for all, later layers that read the caches of earlier ones, and a
+conformer for sound. Checked against the hub's element counts and transformers' classes on the meta device.
+"""
+
+from collections.abc import Iterator
+
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
-from ..model import Layer, Model, Rope, Tensor, Vision
-from ..weights import Norms
+from ..model import VOCABULARY, Layer, Model, Rope, Tensor, Vision
+from ..weights import Norms, columns
 from .gemma import SANDWICH, read_kinds
 from .llama import decoder
 from .shared import read_rope, unread_inside, with_outer
@@ -13,7 +18,7 @@ from .vision import Tower
 
 
 def read(config: Config, name: str) -> Model:
-    """The text part under text_config and the tower; a config with an audio encoder is refused."""
+    """The text part under text_config, the tower, and the encoder for sound where there is one."""
     text = with_outer(config, "text_config")
     for key in (
         "audio_token_id",
@@ -25,20 +30,20 @@ def read(config: Config, name: str) -> Model:
         "video_token_id",
     ):
         config.has(key)
-    if text.size("hidden_size_per_layer_input", 0, least=0) or text.size("num_kv_shared_layers", 0, least=0):
-        raise UnsupportedError(f"{config.where}: Gemma 4 E models are not known", "their audio encoder is in no public config copy")
-    if config.has("audio_config"):
-        raise UnsupportedError(f"{config.where}: the audio encoder of Gemma 4 is not known", "remove audio_config to leave it out")
     model = read_text(text, name)
     vision = config.section("vision_config")
     tokens = config.size("vision_soft_tokens_per_image", 280)
     tower = read_tower(vision, model.hidden_size)
     patches = tokens * vision.size("pooling_kernel_size", 3) ** 2
     values = patches * 3 * vision.size("patch_size") ** 2
+    vision.flag("use_clipped_linears", False)
+    sound: list[Tensor] = []
+    if config.has("audio_config") and config.values["audio_config"] is not None:
+        sound = read_audio(config.section("audio_config"), model.hidden_size).tensors
     config.check()
     return model._replace(
         family="gemma4",
-        tensors=(*model.tensors, *tower.tensors),
+        tensors=(*model.tensors, *tower.tensors, *sound),
         vision=Vision(tokens, values),
         warnings=(*model.warnings, *unread_inside(text)),
     )
@@ -69,7 +74,13 @@ def read_text(text: Config, name: str) -> Model:
             text.size("moe_intermediate_size"),
             dense_width=dense.intermediate_size,
         )
-    attentions: list[Attention] = [Sliding(local, window) if kind == "sliding_attention" else wide for kind in kinds]
+    first_shared = num_layers - text.size("num_kv_shared_layers", 0, least=0, most=num_layers - 1)
+    double = text.flag("use_double_wide_mlp", False)
+    attentions: list[Attention] = []
+    for index, kind in enumerate(kinds):
+        gqa = (local if kind == "sliding_attention" else wide)._replace(borrows_cache=index >= first_shared)
+        attentions.append(Sliding(gqa, window) if kind == "sliding_attention" else gqa)
+    ffns = [Dense(2 * dense.intermediate_size) if double and index >= first_shared else ffn for index in range(num_layers)]
     norms = SANDWICH
     if has_experts:
         norms = Norms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
@@ -77,13 +88,77 @@ def read_text(text: Config, name: str) -> Model:
         read_rope(text, wide.head_dim, max_positions, "full_attention", 1e6),
         Rope(local.head_dim, read_rope(text, local.head_dim, max_positions, "sliding_attention").theta, max_positions),
     )
-    model = decoder(text, name, tuple(Layer(each, ffn) for each in attentions), norms=norms, ropes=ropes, tied=True)
+    layers = tuple(Layer(each, block) for each, block in zip(attentions, ffns, strict=True))
+    model = decoder(text, name, layers, norms=norms, ropes=ropes, tied=True)
     every = tuple(range(num_layers))
     extra = [Tensor("model.layers.{}.layer_scalar", (1,), model.dtype, layers=every)]
     if isinstance(ffn, MoE):
         extra.append(Tensor("model.layers.{}.router.scale", (hidden,), model.dtype, layers=every))
         extra.append(Tensor("model.layers.{}.router.per_expert_scale", (ffn.num_experts,), model.dtype, layers=every))
+    if width := text.size("hidden_size_per_layer_input", 0, least=0):
+        extra += layer_inputs(model, width, text.size("vocab_size_per_layer_input", model.vocab_size))
     return model._replace(tensors=(*model.tensors, *extra))
+
+
+def layer_inputs(model: Model, width: int, vocab: int) -> Iterator[Tensor]:
+    """The embedding for each layer: one wide table, its projection, and a gate, a projection and a norm a layer."""
+    hidden, num_layers, dtype = model.hidden_size, len(model.layers), model.dtype
+    every = tuple(range(num_layers))
+    yield Tensor("model.embed_tokens_per_layer.weight", (vocab, num_layers * width), dtype, VOCABULARY, lookup=True)
+    yield Tensor("model.per_layer_model_projection.weight", (num_layers * width, hidden), dtype, columns(num_layers * width))
+    yield Tensor("model.per_layer_projection_norm.weight", (width,), dtype)
+    yield Tensor("model.layers.{}.per_layer_input_gate.weight", (width, hidden), dtype, layers=every)
+    yield Tensor("model.layers.{}.per_layer_projection.weight", (hidden, width), dtype, layers=every)
+    yield Tensor("model.layers.{}.post_per_layer_input_norm.weight", (hidden,), dtype, layers=every)
+
+
+def read_audio(audio: Config, hidden: int) -> Tower:
+    """A conformer: two convolutions, then layers of two half MLPs, attention with relative positions and a gated convolution."""
+    for key in AUDIO_WITHOUT_EFFECT:
+        audio.has(key)
+    width, num_layers = audio.size("hidden_size", 1024), audio.size("num_hidden_layers", 12, most=MAX_LAYERS)
+    heads, out = audio.size("num_attention_heads", 8), audio.size("output_proj_dims", 1536)
+    channels = audio.sizes("subsampling_conv_channels") if audio.has("subsampling_conv_channels") else (128, 32)
+    if len(channels) != 2:
+        audio.fault(f"subsampling_conv_channels has {len(channels)} numbers, not two")
+        channels = (128, 32)
+    first, second = channels
+    tower = Tower(width)
+    tower.add("audio.conv0.weight", (first, 1, 3, 3))
+    tower.add("audio.conv1.weight", (second, first, 3, 3))
+    tower.norm("audio.conv0.norm", first, bias=False)
+    tower.norm("audio.conv1.norm", second, bias=False)
+    tower.linear("audio.input_proj", width, MEL_BINS // 4 * second, bias=False)
+    for part, rows_, columns_, each in (
+        ("ffw_in", 4 * width, width, 2),
+        ("ffw_out", width, 4 * width, 2),
+        ("attn", width, width, 5),
+        ("conv_start", 2 * width, width, 1),
+        ("conv_end", width, width, 1),
+    ):
+        tower.linear(f"audio.blocks.{part}", rows_, columns_, bias=False, repeat=each * num_layers)
+    tower.add("audio.blocks.depthwise.weight", (width, 1, audio.size("conv_kernel_size", 5)), repeat=num_layers)
+    tower.norm("audio.blocks.norms", width, bias=False, repeat=NORMS_OF_A_CONFORMER_LAYER * num_layers)
+    tower.add("audio.blocks.per_dim_scale", (width // heads or 1,), repeat=num_layers)
+    tower.linear("audio.output_proj", out, width)
+    tower.linear("audio.projector", hidden, out, bias=False)
+    return tower
+
+
+MEL_BINS = 128
+"""Of the feature extractor; two convolutions of stride 2 leave a quarter of them."""
+NORMS_OF_A_CONFORMER_LAYER = 9
+"""Before and after each half MLP, before and after attention, two in the convolution, one at the end."""
+AUDIO_WITHOUT_EFFECT = (
+    "attention_chunk_size",
+    "attention_context_left",
+    "attention_context_right",
+    "attention_invalid_logits_value",
+    "attention_logit_cap",
+    "gradient_clipping",
+    "residual_weight",
+    "use_clipped_linears",
+)
 
 
 def read_tower(vision: Config, hidden: int) -> Tower:

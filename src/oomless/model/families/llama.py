@@ -27,7 +27,7 @@ def read_gqa(config: Config) -> GQA:
     if not config.has("head_dim") and hidden % heads:
         config.fault(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing")
     kv_heads = config.size("num_key_value_heads", heads)
-    if heads % kv_heads:
+    if heads % kv_heads and not config.faults:  # a missing one was said already
         config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
     return GQA(
         heads,
