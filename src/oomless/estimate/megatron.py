@@ -1,7 +1,7 @@
 """A Megatron-LM run on hardware: its own rules (engines/megatron) put into the ledgers, phases and verdict of every training estimate."""
 
 from .. import facts
-from ..engines.megatron.activations import Moment, inputs, moments
+from ..engines.megatron.activations import Moment, inputs, kept_sizes, moments
 from ..engines.megatron.args import Megatron
 from ..engines.megatron.attention import Device
 from ..engines.megatron.buffers import buffers, pipeline_inputs
@@ -54,7 +54,8 @@ def _group(
     lines = standing(run, mine, kept, device)
     held = _held(run, lines)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
-    found = [_phase(run, moment, kept, overlap) for moment in moments(run, mine, rank, device)]
+    beside = remainders(kept, kept_sizes(run, mine, device), device)
+    found = [_phase(run, moment, kept, overlap, beside) for moment in moments(run, mine, rank, device)]
     found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
     share = facts.constant("megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []))
@@ -80,7 +81,7 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
         for each in kept
         if each.sizes
     ]
-    sizes = [size for each in kept for size in each.sizes]
+    sizes = [size for each in kept for size in each.sizes if size > 0]
     plain = sum(sizes)
     unsplit = 0 if device.expandable else allocated_bytes(sizes) - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
@@ -119,13 +120,23 @@ def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
     )
 
 
-def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int) -> Phase:
+def remainders(kept: tuple[Kept, ...], activations: tuple[int, ...], device: Device) -> float:
+    """What the allocator does not split off beside activations that are made after the states, as a share of their bytes."""
+    plain = sum(activations)
+    if device.expandable or not plain:
+        return 0.0
+    held = [size for each in kept for size in each.sizes if size > 0]
+    return (allocated_bytes([*held, *activations]) - allocated_bytes(held)) / plain - 1
+
+
+def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float) -> Phase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among its kept activations."""
     parts = [
         *_gradients(kept, copies=False),
         Part("activations", "kept for the backward", moment.kept - overlap, "engines/megatron/layers.py"),
         Part("logits", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
         Part("temporaries", "of the running layer", moment.temporaries, "its operations replayed"),
+        Part("fragmentation", "remainders beside activations", max(0, round(moment.kept * beside)), "served after the states"),
         Part("inputs", "ids, labels, masks", inputs(run), "of a micro-batch"),
     ]
     return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

@@ -9,6 +9,7 @@ from .ends import embedding_graph, head_graph, mtp_graph
 from .layers import layer_graph
 from .placement import Chunk
 from .schedule import passes
+from .selective import selective_walk
 
 
 class Moment(NamedTuple):
@@ -88,8 +89,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
             transient = walked.forward_peak - held
             backward = max(walked.backward_peak, walked.forward_peak) - held
         else:
-            modules = frozenset(run.recompute_modules) if run.recompute == "selective" else frozenset()
-            walked = walk(graph, modules) if modules else walked
+            walked = selective_walk(run, graph)
             held = walked.saved_bytes
             transient = max(walked.forward_peak - held, 0)
             backward = max(walked.backward_peak - held, 0)
@@ -108,6 +108,14 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
     logits = sum(size for each, _ in ended for name, size in each.saved.items() if name.endswith("softmax"))
     moment = logits + max(0, last.forward_peak - last.saved_bytes)
     return Piece(kept, max(forward - kept, 0), max(backward - kept, 0), moment)
+
+
+def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
+    """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in which they are made."""
+    found: list[int] = []
+    for graph, recomputed in (each for chunk in mine for each in layers(run, chunk, device)):
+        found += [graph.sizes[graph.source]] if recomputed == "full" else selective_walk(run, graph).saved.values()
+    return tuple(found)
 
 
 def _heads(run: Megatron, chunk: Chunk, device: Device) -> list[tuple[Walk, Graph]]:

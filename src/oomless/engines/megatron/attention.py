@@ -74,8 +74,23 @@ def linear(
 ) -> None:
     """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a moment, forward and backward."""
     gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
+    source = quantised(tape, run, source)
     tape.op(name, source, {target: num * run.num_bytes}, source, module=module, product=True,
             forward_temp=gathered, backward_temp=gathered if column else 0)  # fmt: skip
+
+
+def quantised(tape: Tape, run: Megatron, source: str) -> str:
+    """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a value.
+
+    Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors nothing.
+    """
+    if not run.fp8 or run.local:
+        return source
+    name = f"{source}.fp8"
+    if name not in tape.sizes:
+        values = tape.sizes[source] // run.num_bytes
+        tape.op("quantise", source, {name: values + (values // 32 if run.fp8_recipe in ("mxfp8", "blockwise") else 0)})
+    return name
 
 
 def residual(tape: Tape, run: Megatron, name: str, source: str, skip: str, target: str, at: Shape) -> None:
@@ -156,7 +171,8 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
     heads, key_dim = run.heads // run.tp, latent.qk_dim + latent.rope_dim
     up = "mla_up_proj"
     if latent.q_rank:
-        tape.op("linear_q_down_proj", "ln1", {"q.low": at.residual * latent.q_rank * b}, "ln1", product=True)
+        low = quantised(tape, run, "ln1")
+        tape.op("linear_q_down_proj", low, {"q.low": at.residual * latent.q_rank * b}, low, product=True)
         source = "q.low"
         if run.qk_norm:
             norm(tape, run, "q_layernorm", "q.low", "q.lown", at.residual, latent.q_rank, module=up)
@@ -175,7 +191,8 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
         )
     else:
         linear(tape, run, "linear_q_proj", "ln1", "q.up", at.tokens * heads * key_dim, column=True, at=at, width=run.hidden)
-    tape.op("linear_kv_down_proj", "ln1", {"kv.low": at.residual * (latent.kv_rank + latent.rope_dim) * b}, "ln1", product=True)
+    low = quantised(tape, run, "ln1")
+    tape.op("linear_kv_down_proj", low, {"kv.low": at.residual * (latent.kv_rank + latent.rope_dim) * b}, low, product=True)
     source = "kv.low"
     tape.op("split latent", "kv.low", {"kv.part": at.residual * latent.kv_rank * b}, module=up)
     source = "kv.part"

@@ -7,7 +7,8 @@ from ... import facts
 from .args import Megatron
 from .attention import Device, shape
 from .placement import Chunk
-from .weights import Weight, rank_weights
+from .states import data_ranks
+from .weights import rank_weights
 
 
 class Buffer(NamedTuple):
@@ -37,7 +38,8 @@ def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buf
     engine = not run.local or (run.experts is not None and run.experts.router_float32) or run.experts is not None
     if engine:
         found.append(_engine(run, device))
-    found += [each for each in (_gathered(run, mine), _standins(run, mine, device), pipeline_inputs(run, mine)) if each.value]
+    others = (_gathered(run, mine), _standins(run, mine, device), _quantised(run, mine, device), pipeline_inputs(run, mine))
+    found += [each for each in others if each.value]
     return tuple(found)
 
 
@@ -91,19 +93,31 @@ def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
     shapes: dict[tuple[int, int], int] = {}
     vocabulary = 0
     for weight in (w for chunk in mine for w in rank_weights(run, chunk)):
-        if weight.rows > 1 and weight.name.endswith("weight") and not _no_product(weight):
-            if weight.name.startswith(("output_layer", "embedding.word")):
-                vocabulary = max(vocabulary, weight.num)
-            elif not run.local or not device.old_stack:
-                shapes[weight.rows, weight.num] = weight.num
+        if weight.name.startswith(("output_layer.weight", "embedding.word")):
+            vocabulary = max(vocabulary, weight.num)
+        elif weight.product and not (run.local and device.old_stack):
+            shapes[weight.rows, weight.num] = weight.num
     own = sum(shapes.values()) * run.num_bytes
     head = vocabulary * run.num_bytes if any(chunk.loss for chunk in mine) and not device.old_stack else 0
     return Buffer("stand-in gradients", own + head, own, own + vocabulary * run.num_bytes, f"{len(shapes)} shapes and the output layer's",
                   "Transformer Engine module/base.py get_dummy_wgrad")  # fmt: skip
 
 
-def _no_product(weight: Weight) -> bool:
-    return any(part in weight.name for part in ("position_embeddings", "tokentype", "router", "conv1d", "dense", "binary"))
+def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
+    """FP8 copies of weights: one for the forward, and on Hopper, or by blocks, a transposed one for the backward; of stored FP8 weights the latter.
+
+    Transformer Engine keeps them from one micro-batch to the next (module/base.py, _fp8_workspaces; Blackwell multiplies in any layout).
+    """
+    if not run.fp8 or run.local:
+        return Buffer("FP8 copies of weights", 0, 0, 0, "", "")
+    values = sum(w.num for chunk in mine for w in rank_weights(run, chunk) if w.product) // (
+        data_ranks(run, False) if run.fsdp else 1
+    )
+    twice = device.generation < 10 or run.fp8_recipe in ("mxfp8", "blockwise")
+    copies = (1 if twice else 0) + (0 if run.fp8_params else 1)
+    return Buffer(
+        "FP8 copies of weights", copies * values, 0, 2 * values, f"{copies} x {values:,} values", "Transformer Engine module/base.py"
+    )
 
 
 def pipeline_inputs(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:

@@ -2,7 +2,7 @@
 
 from ... import facts
 from .args import Experts, Megatron
-from .attention import Shape, linear, norm
+from .attention import Shape, linear, norm, quantised
 from .tape import Tape
 
 
@@ -27,7 +27,7 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
     width = kind.latent or run.hidden
     dispatched = "ln2"
     if kind.latent:
-        tape.op("latent down", "ln2", {"latent": at.residual * width * b}, "ln2", product=True)
+        tape.op("latent down", "ln2", {"latent": at.residual * width * b}, "ln2", module="moe", product=True)
         dispatched = "latent"
     rows = routed_tokens(run, at)
     if kind.dispatcher == "allgather":
@@ -35,7 +35,7 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
     else:
         combined = _all_to_all(tape, run, kind, at, dispatched, rows, width)
     if kind.latent:
-        tape.op("latent up", combined, {"latent.up": at.residual * run.hidden * b}, combined, product=True)
+        tape.op("latent up", combined, {"latent.up": at.residual * run.hidden * b}, combined, module="moe", product=True)
         combined = "latent.up"
     if not kind.shared_width:
         return combined
@@ -55,7 +55,7 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         width=run.hidden,
         module="shared_experts",
     )
-    tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b})
+    tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b}, module="moe")
     return "moe"
 
 
@@ -64,28 +64,30 @@ def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
     cells = at.residual * kind.num
     element = 4 if kind.router_float32 else run.num_bytes
     tape.constant("routing_map")
-    tape.op("gating", "ln2", {"router.logits": cells * element}, "ln2", product=True)
+    tape.op("gating", "ln2", {"router.logits": cells * element}, "ln2", module="moe", product=True)
     tape.op(
         "scores",
         "router.logits",
         {"router.scores": cells * 4, "router.top": at.residual * kind.topk * 12},
         "router.scores router.top",
     )
-    tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map")
+    tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map", module="moe")
 
 
 def _feed(tape: Tape, run: Megatron, kind: Experts, rows: int, width: int) -> None:
     """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting; another activation's result is kept for it."""
     b, inner = run.num_bytes, kind.width // run.etp
     up = inner * (2 if run.gated else 1)
-    tape.op("expert fc1", "permuted", {"expert.up": rows * up * b}, "permuted", module="expert_fc1", product=True)
+    source = quantised(tape, run, "permuted")
+    tape.op("expert fc1", source, {"expert.up": rows * up * b}, source, module="expert_fc1", product=True)
     if run.fused_weighting:
         tape.op("expert activation", "expert.up", {"expert.act": rows * inner * b}, "expert.up", module="moe_act")
     else:
         tape.op("expert activation", "expert.up", {"expert.plain": rows * inner * b}, "expert.up", module="moe_act")
         tape.op("weight by probability", "expert.plain", {"expert.act": rows * inner * b}, "expert.plain", module="moe_act",
                 forward_temp=rows * inner * 4)  # fmt: skip
-    tape.op("expert fc2", "expert.act", {"expert.out": rows * width * b}, "expert.act", module="moe", product=True)
+    source = quantised(tape, run, "expert.act")
+    tape.op("expert fc2", source, {"expert.out": rows * width * b}, source, module="moe", product=True)
 
 
 def _all_gather(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int) -> str:
@@ -93,13 +95,15 @@ def _all_gather(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str
     b = run.num_bytes
     gathered = at.residual * run.ep * run.etp
     tape.constant("sorted", "all.map")
-    tape.op("gather", f"{source} probs", {"all.map": gathered * kind.num, "all.probs": gathered * kind.num * 4}, "all.map")
+    tape.op(
+        "gather", f"{source} probs", {"all.map": gathered * kind.num, "all.probs": gathered * kind.num * 4}, "all.map", module="moe"
+    )
     local = max(kind.num // run.ep, 1)
-    tape.op("permute", f"{source} all.probs", {"permuted": rows * width * b, "sorted": rows * 8}, "sorted",
+    tape.op("permute", f"{source} all.probs", {"permuted": rows * width * b, "sorted": rows * 8}, "sorted", module="moe",
             forward_temp=gathered * local * 9, backward_temp=gathered * width * b)  # fmt: skip
     _feed(tape, run, kind, rows, width)
-    tape.op("unpermute", "expert.out sorted", {"all.out": gathered * width * b}, "sorted")
-    tape.op("reduce-scatter", "all.out", {"combined": at.residual * width * b})
+    tape.op("unpermute", "expert.out sorted", {"all.out": gathered * width * b}, "sorted", module="moe")
+    tape.op("reduce-scatter", "all.out", {"combined": at.residual * width * b}, module="moe")
     return "combined"
 
 
@@ -107,17 +111,17 @@ def _all_to_all(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str
     """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local expert; then all of it backwards."""
     b, sent = run.num_bytes, at.residual * kind.topk
     tape.constant("sorted")
-    tape.op("permute 1", f"{source} probs", {"sent": sent * width * b, "sorted": sent * 8}, "sorted")
-    tape.op("all-to-all", "sent", {"received": rows // run.etp * width * b})
+    tape.op("permute 1", f"{source} probs", {"sent": sent * width * b, "sorted": sent * 8}, "sorted", module="moe")
+    tape.op("all-to-all", "sent", {"received": rows // run.etp * width * b}, module="moe")
     local = kind.num // run.ep
     if run.etp > 1:
-        tape.op("all-gather", "received", {"gathered": rows * width * b})
-    tape.op("sort by expert", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b})
+        tape.op("all-gather", "received", {"gathered": rows * width * b}, module="moe")
+    tape.op("sort by expert", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe")
     if local == 1:
         tape.ops.pop()
-        tape.op("hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b})
+        tape.op("hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe")
     _feed(tape, run, kind, rows, width)
-    tape.op("sort back", "expert.out", {"unsorted": rows * width * b})
-    tape.op("all-to-all back", "unsorted", {"returned": sent * width * b})
-    tape.op("unpermute", "returned sorted", {"combined": at.residual * width * b}, "sorted")
+    tape.op("sort back", "expert.out", {"unsorted": rows * width * b}, module="moe")
+    tape.op("all-to-all back", "unsorted", {"returned": sent * width * b}, module="moe")
+    tape.op("unpermute", "returned sorted", {"combined": at.residual * width * b}, "sorted", module="moe")
     return "combined"

@@ -33,14 +33,21 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
     if run.distributed and "muon" in run.optimizer:
         return _layer_wise(run, weights, master)
     if not run.distributed:
-        found.append(Kept("weights", "parameters", tuple(w.num * b for w in weights)))
+        found.append(Kept("weights", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights)))
         found.append(
             Kept("gradients", "gradient buffers", tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True)))
         )
         num = tuple(w.num for w in weights)
     else:
         buffers = [_buffer(run, each, expert) for each in per_chunk for expert in (False, True)]
-        found.append(Kept("weights", "parameter buffers", tuple(size * b for size in buffers)))
+        thin = sum(w.num for w in weights if weight_bytes(run, w) == 1)
+        found.append(
+            Kept(
+                "weights",
+                "parameter buffers",
+                (*(size * b for size in buffers), -thin) if thin else tuple(size * b for size in buffers),
+            )
+        )
         found.append(Kept("gradients", "gradient buffers", tuple(size * g for size in buffers)))
         num = tuple(size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert))
     if master:
@@ -49,6 +56,11 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
         found.append(Kept("gradients", "F32 copies of gradients", tuple(n * 4 for n in num)))
     found.append(Kept("optimizer", "moments", _moments(run, weights, num)))
     return tuple(kept._replace(sizes=tuple(size for size in kept.sizes if size)) for kept in found)
+
+
+def weight_bytes(run: Megatron, weight: Weight) -> int:
+    """Bytes of a stored parameter: one under --fp8-param-gather, for matrices of Transformer Engine's products."""
+    return 1 if run.fp8_params and weight.product else run.num_bytes
 
 
 def _moments(run: Megatron, weights: list[Weight], num: tuple[int, ...]) -> tuple[int, ...]:
@@ -144,7 +156,8 @@ def _sharded(run: Megatron, weights: list[Weight], master: int) -> tuple[Kept, .
     for expert in (False, True):
         num, ranks = _group(weights, expert), data_ranks(run, expert)
         shard = -(-num // ranks)
-        weight_size += (shard if cut >= 3 else num) * run.num_bytes
+        bits = sum(w.num * weight_bytes(run, w) for w in weights if w.expert == expert)
+        weight_size += -(-bits // ranks) if cut >= 3 else bits
         gradient_size += (shard if cut >= 2 else num) * run.grad_bytes
         state_size += shard if cut >= 1 else num
     return (

@@ -22,6 +22,15 @@ class Weight(NamedTuple):
     """1: a vector."""
     expert: bool
 
+    @property
+    def product(self) -> bool:
+        """A matrix that a linear module of Transformer Engine multiplies with."""
+        return self.rows > 1 and not any(part in self.name for part in NO_PRODUCT)
+
+
+NO_PRODUCT = ("embeddings", "output_layer", "router", "conv1d", "lm_head", "pooler", "binary_head")
+"""Matrices that are looked up, or that PyTorch multiplies with."""
+
 
 def rank_weights(run: Megatron, chunk: Chunk) -> list[Weight]:
     """A model chunk's parameters on one rank, in the order in which modules are built."""
