@@ -1,7 +1,8 @@
 """The Python interface of Megatron-LM argument lists."""
 
 from ..engines.megatron.args import read_arguments
-from ..engines.megatron.source import read_text
+from ..engines.megatron.environment import device_from
+from ..engines.megatron.source import environment, read_text
 from ..errors import OomlessError, UsageError
 from ..estimate.megatron import device_of, estimate_megatron
 from ..estimate.training import TrainingEstimate
@@ -22,7 +23,7 @@ def train_megatron(
 
     The file has a shell line, the JSON of a run, or YAML of key: value.
     """
-    given = read_text(read_file(path), path)
+    given, env = environment(read_text(read_file(path), path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:
         raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
@@ -30,7 +31,8 @@ def train_megatron(
     run = read_arguments(given, ranks)
     assumed = hardware is None
     hardware = hardware or parse_gpu(f"h100:{run.world_size}")
-    device = device_of(hardware)._replace(expandable=expandable_segments)
+    device = device_from(device_of(hardware).generation, env)
+    device = device._replace(expandable=device.expandable or expandable_segments)
     estimate = estimate_megatron(run, hardware, device, reserve)
     if assumed:
         estimate = estimate._replace(warnings=(*estimate.warnings, "no --gpu was given: H100 with 80 GB are taken"))

@@ -3,8 +3,8 @@
 from .. import facts
 from ..engines.megatron.activations import Moment, inputs, kept_sizes, moments
 from ..engines.megatron.args import Megatron
-from ..engines.megatron.attention import Device
 from ..engines.megatron.buffers import buffers, pipeline_inputs
+from ..engines.megatron.environment import Device
 from ..engines.megatron.network import mesh_of, network, question
 from ..engines.megatron.placement import Chunk, chunks
 from ..engines.megatron.states import Kept, states
@@ -85,7 +85,7 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
     plain = sum(sizes)
     unsplit = 0 if device.expandable else allocated_bytes(sizes) - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
-    room = facts.constant("megatron", "unexplained", (0,))
+    room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
     lines.append(
         Line(
             "fragmentation",

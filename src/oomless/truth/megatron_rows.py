@@ -3,14 +3,13 @@
 from typing import Any
 
 from ..engines.megatron.args import Megatron, read_arguments
-from ..engines.megatron.attention import Device
+from ..engines.megatron.environment import Device, device_from
 from ..engines.megatron.source import Value, named
 from ..errors import UnsupportedError, UsageError
 from ..estimate.megatron import estimate_megatron
 from ..estimate.training import allocated_lines
 from ..ledger import Line
 from ..run.hardware import parse_gpu
-from ..units import KIB
 from .serving_rows import Incomplete
 
 Interval = tuple[float, float, float]
@@ -62,20 +61,4 @@ def device_of(configuration: dict[str, Any]) -> Device:
     """Card and software of a record: its stack's name and its environment."""
     stack, env = str(configuration.get("stack") or ""), configuration.get("env") or {}
     generation = next((found for word, (_, found) in CARDS.items() if word in stack), 8)
-    return Device(
-        generation,
-        str(env.get("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "1")) == "0",
-        blas_bytes(str(env["CUBLAS_WORKSPACE_CONFIG"])) if "CUBLAS_WORKSPACE_CONFIG" in env else None,
-        "expandable_segments:True" in str(env.get("PYTORCH_CUDA_ALLOC_CONF", "")),
-        stack.startswith("lts"),
-    )
-
-
-def blas_bytes(text: str) -> int:
-    """CUBLAS_WORKSPACE_CONFIG: pairs of KiB and count.
-
-    >>> blas_bytes(":4096:8"), blas_bytes(":4096:2:16:8")
-    (33554432, 8519680)
-    """
-    numbers = [int(word) for word in text.split(":") if word.isdigit()]
-    return sum(size * count for size, count in zip(numbers[::2], numbers[1::2], strict=False)) * KIB
+    return device_from(generation, env, stack.startswith("lts"))

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal, NamedTuple
 
-from ...errors import OomlessError, UnsupportedError, UsageError
+from ...errors import UnsupportedError, UsageError
 from .names import without_memory
 from .source import Value
 
@@ -514,9 +514,3 @@ def _virtual(get: _Getter, pp: int, layers: int) -> int:
     total = layers + get.flag("account-for-embedding-in-pipeline-split") + get.flag("account-for-loss-in-pipeline-split")
     _divides(total, pp * each, "layers", "pipeline-model-parallel-size x layers of a virtual stage")
     return total // (pp * each)
-
-
-def check_layout(run: Megatron) -> None:
-    """What placement needs beside divisibility."""
-    if run.pp > max(1, len(run.kinds.replace("|", ""))) + 2:
-        raise OomlessError(f"pipeline-model-parallel-size {run.pp} is more than {len(run.kinds)} layers", "change one of the two")

@@ -7,23 +7,10 @@ Read in Transformer Engine 2.x attention/dot_product_attention (utils.get_attent
 from typing import Literal, NamedTuple
 
 from .args import Megatron
+from .environment import Device
 from .tape import Tape
 
 Backend = Literal["flash", "fused", "unfused"]
-
-
-class Device(NamedTuple):
-    """What of the card and the software stack decides kernels and workspaces."""
-
-    generation: int
-    """Major compute capability: 8 A100, 9 H100, 10 Blackwell."""
-    deterministic: bool = False
-    """NVTE_ALLOW_NONDETERMINISTIC_ALGO=0."""
-    blas_workspace: int | None = None
-    """Bytes that CUBLAS_WORKSPACE_CONFIG asks for; None: PyTorch's default of the card."""
-    expandable: bool = False
-    old_stack: bool = False
-    """Megatron-LM's long-term-support image."""
 
 
 def backend(run: Megatron, device: Device) -> Backend:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from ... import facts
 from .args import Megatron
-from .attention import Device, shape
+from .attention import shape
+from .environment import Device
 from .placement import Chunk
 from .states import data_ranks
 from .weights import rank_weights

@@ -2,7 +2,8 @@
 
 from ..training.graph import Graph
 from .args import Megatron
-from .attention import Device, Shape, norm, shape
+from .attention import Shape, norm, shape
+from .environment import Device
 from .tape import Tape
 
 

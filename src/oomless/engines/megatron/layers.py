@@ -2,7 +2,8 @@
 
 from ..training.graph import Graph
 from .args import Megatron
-from .attention import Device, Shape, attention, cross_attention, linear, norm, residual, shape
+from .attention import Shape, attention, cross_attention, linear, norm, residual, shape
+from .environment import Device
 from .moe import experts
 from .tape import Tape
 

@@ -5,7 +5,8 @@ from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model, Part, Tensor
 from ...run.training import Mesh, Sharding, Training
 from .args import Megatron
-from .attention import Device, backend
+from .attention import backend
+from .environment import Device
 from .weights import all_tensors, format_of
 
 

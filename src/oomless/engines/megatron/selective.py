@@ -37,7 +37,8 @@ def _offloaded(run: Megatron, graph: Graph, recomputed: frozenset[str]) -> set[s
     if not run.offload:
         return set()
     names = {name for word in run.offload for name in OFFLOADED.get(word, ())}
-    mine, others = set(), set()
+    mine: set[str] = set()
+    others: set[str] = set()
     held = kept(graph, recomputed)
     for op in graph.ops:
         needed = set(op.reads if op.module in recomputed else op.saves)

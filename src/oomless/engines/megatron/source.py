@@ -9,6 +9,8 @@ from ...errors import OomlessError
 
 Value = str | int | float | bool | list[Any]
 MAX_TEXT = 1 << 20
+ENVIRONMENT = ("CUDA_", "CUBLAS_", "NVTE_", "NCCL_", "PYTORCH_", "TORCH_")
+"""How the names of variables begin that a script sets for the run."""
 
 
 def read_text(text: str, where: str) -> dict[str, Value]:
@@ -28,6 +30,16 @@ def read_text(text: str, where: str) -> dict[str, Value]:
     return _yaml(text, where)
 
 
+def environment(given: dict[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Arguments, and the environment variables that stand among them.
+
+    >>> environment({"num-layers": 12, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
+    ({'num-layers': 12}, {'CUBLAS_WORKSPACE_CONFIG': ':4096:8'})
+    """
+    names = {name for name in given if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)}
+    return {k: v for k, v in given.items() if k not in names}, {k: v for k, v in given.items() if k in names}
+
+
 def named(raw: dict[str, Any], where: str) -> dict[str, Value]:
     """The same arguments with names as Megatron's help writes them: dashes inside, none before."""
     found: dict[str, Value] = {}
@@ -36,7 +48,7 @@ def named(raw: dict[str, Any], where: str) -> dict[str, Value]:
             continue
         if isinstance(value, dict):
             raise OomlessError(f"{where}: {key} is a mapping", "an argument has a value, a list of values, or true")
-        found[str(key).lstrip("-").replace("_", "-")] = value
+        found[key if str(key).isupper() else str(key).lstrip("-").replace("_", "-")] = value
     return found
 
 
@@ -48,7 +60,8 @@ def _json(text: str, where: str) -> dict[str, Value]:
     inner = record.get("args", record) if isinstance(record, dict) else None
     if not isinstance(inner, dict):
         raise OomlessError(f"{where}: no arguments found", 'give an object such as {"--num-layers": 12}')
-    found = named(inner, where)
+    env = record.get("env")
+    found = {**(env if isinstance(env, dict) else {}), **named(inner, where)}
     for name in ("padded_vocab_size",):
         if inner is not record and isinstance(record.get(name), int):
             found.setdefault(name.replace("_", "-"), record[name])
@@ -70,6 +83,9 @@ def _shell(text: str, where: str) -> dict[str, Value]:
     found: dict[str, Value] = {}
     name = ""
     for word in words:
+        if (setting := re.fullmatch(r"([A-Z][A-Z0-9_]+)=([^\s()]+)", word)) is not None and setting[1].startswith(ENVIRONMENT):
+            found[setting[1]] = setting[2]
+            continue
         if re.fullmatch(r"\$\{?\w+(\[[@*]\])?\}?", word):
             continue
         if word.startswith("--"):
@@ -102,7 +118,8 @@ def _yaml(text: str, where: str) -> dict[str, Value]:
             continue
         read = _scalar(value.strip())
         if read not in ("null", "~"):
-            found[key.strip().strip("\"'").lstrip("-").replace("_", "-")] = read
+            name = key.strip().strip("\"'").lstrip("-")
+            found[name if name.isupper() else name.replace("_", "-")] = read
     if not found:
         raise OomlessError(f"{where}: no arguments found", "give a shell line, JSON, or YAML of key: value")
     return found
