@@ -83,7 +83,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
 def _walk(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int, modules: frozenset[str]) -> tuple[Walk, int, int]:
     """The walk of a layer, the most that is alive when nothing is kept, and the bytes of its input."""
     graph = layer_graph(layer, hidden, norms, work, streams)
-    found = walk_keeping_products(graph) if "ops" in modules else walk(graph, modules)
+    found = walk_keeping_products(graph, pruned=work.kernels == "compiled") if "ops" in modules else walk(graph, modules)
     return found, transient_peak(graph), graph.sizes[graph.source]
 
 
@@ -136,7 +136,10 @@ def _segment(
         if bits < 16:  # block floating point: `bits` a value and 8 bits of exponent for 32
             saved = -(-saved * (bits * 32 + 8) // (16 * 32))
         return Segment(group, saved, found.forward_peak, found.backward_peak, "kept by autograd")
-    kept = inputs if not request.partition_activations else -(-inputs // work.tp)
+    pieces = int(
+        frameworks()[request.framework]["checkpoints"]
+    )  # a framework may wrap norms, attention and feed-forward by themselves
+    kept = pieces * (inputs if not request.partition_activations else -(-inputs // work.tp))
     forward = max(transient + inputs for _, transient, _ in walks)
     below = inputs
     backward = 0

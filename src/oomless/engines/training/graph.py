@@ -89,8 +89,10 @@ def transient_peak(graph: Graph) -> int:
     return _forward(graph, set(), graph.ops, {graph.source})
 
 
-def walk_keeping_products(graph: Graph, every: int = 2) -> Walk:
+def walk_keeping_products(graph: Graph, every: int = 2, pruned: bool = False) -> Walk:
     """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is computed again.
+
+    `pruned`: a compiler drops those from which nothing that the backward reads is made (the layer's last product).
 
     Source: torchtitan, the selective policy "op" of distributed/activation_checkpoint.py. In the backward the whole layer is
     there again, beside what was kept.
@@ -98,12 +100,21 @@ def walk_keeping_products(graph: Graph, every: int = 2) -> Walk:
     products = [op for op in graph.ops if op.product]
     chosen = [op for op in products if op.module == "core_attn"]
     chosen += [op for index, op in enumerate(op for op in products if op.module != "core_attn") if index % every == 0]
-    outputs = {name: graph.sizes[name] for op in chosen for name in op.writes}
+    outputs = {name: graph.sizes[name] for op in chosen for name in op.writes if not pruned or name in wanted_again(graph)}
     saved = {graph.source: graph.sizes[graph.source], **outputs}
     whole = walk(graph)
     beside = sum(size for name, size in saved.items() if name not in whole.saved)
     forward = max(transient_peak(graph), _forward(graph, set(saved), graph.ops, {graph.source}))
     return Walk(saved, forward, whole.backward_peak + beside)
+
+
+def wanted_again(graph: Graph) -> frozenset[str]:
+    """Tensors that the backward reads, or from which those are made."""
+    wanted = {name for op in graph.ops for name in op.saves}
+    for op in reversed(graph.ops):
+        if wanted & set(op.writes):
+            wanted |= set(op.reads)
+    return frozenset(wanted)
 
 
 def _last_readers(ops: Sequence[Op]) -> dict[str, int]:

@@ -174,12 +174,18 @@ def _chunked(loss: Loss, shape: LossShape) -> Graph:
     wide = shape.tokens * shape.vocab * width
     upcast = chunk * width if width != shape.compute else 0
     alive = ("logits",) if loss.logits_alive else ()
+    passing = 2 * chunk * width + _head_sums(shape)
     ops = (
         _head(*alive),
-        Op("loss", ("logits", "target"), ("log_softmax", "loss"), ("log_softmax", "target"), upcast, 2 * chunk * width, "loss"),
+        Op("loss", ("logits", "target"), ("log_softmax", "loss"), ("log_softmax", "target"), upcast, passing, "loss"),
     )
     sizes = _sizes(shape, log_softmax=wide)
     return Graph(ops, sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _head_sums(shape: LossShape) -> int:
+    """Chunks add to the head's gradient: the sum so far and the share of a chunk, while other chunks' logits are there."""
+    return 2 * shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
 
 
 def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
@@ -223,7 +229,7 @@ def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
         ("statistics", "loss"),
         ("logits", "statistics", "target"),
         0,
-        chunk * shape.vocab * shape.compute,
+        chunk * shape.vocab * shape.compute + (_head_sums(shape) if chunk else 0),
         "loss",
         ready=("logits",) if chunk else (),
     )
