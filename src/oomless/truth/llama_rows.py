@@ -34,7 +34,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
     if not row["context_len"].isdigit():
         raise Incomplete("context_len is not given")
-    if row["engine_version"].startswith("PR ") or "branch" in row["engine"]:
+    if row["engine_version"].startswith("PR ") or ("branch" in row["engine"] and quantity == "kv_bytes_per_gpu"):
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
