@@ -18,6 +18,8 @@ CARDS = {"a100": ("a100-80gb", 8), "h100": ("h100", 9), "gb200": ("gb200", 10)}
 """Words of a stack's name, the card that they mean and its generation."""
 FAMILIES = {"bert": "bert", "t5": "t5", "hybrid": "hybrid", "nemotron": "hybrid"}
 """The script that a case's folder runs where it is not pretrain_gpt."""
+OTHER_KINDS = ("distill", "_gdn", "grpo")
+"""Words in a case's name that its arguments do not always carry: distillation, gated delta net, reinforcement learning."""
 NOT_TEXT = ("multimodal", "mimo", "vision", "retro", "inference", "ckpt_converter")
 
 
@@ -41,6 +43,8 @@ def run_of(configuration: dict[str, Any]) -> Megatron:
     case = str(configuration.get("case") or "")
     if any(word in case.partition("/")[0] for word in NOT_TEXT):
         raise UnsupportedError(f"{case}: no language-model pre-training")
+    if any(word in case.partition("/")[2] for word in OTHER_KINDS):
+        raise UnsupportedError(f"{case}: no plain pre-training")
     if configuration.get("world_size") is None:
         raise Incomplete("world_size")
     given: dict[str, Value] = named(configuration["args"], case)

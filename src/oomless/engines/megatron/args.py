@@ -169,10 +169,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     What it leaves out takes Megatron's default; what cannot be left out is an error.
     """
     get = _Getter(given)
-    if any(name in given for name in ("perform-rl-step", "flextron", "img-h", "model-provider")):
-        raise UnsupportedError(
-            "this Megatron run is no language-model pre-training", "reinforcement learning, vision and flextron differ"
-        )
+    for name, what in OTHER_KINDS.items():
+        if name in given:
+            raise UnsupportedError(f"--{name}: {what} is not supported", "pre-training of a language model is")
     family = _family(given, kind)
     world = world_size if world_size is not None else get.optional("world-size") or _launched(get)
     if world is None:
@@ -215,6 +214,8 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         dtype = "bf16"
     vocab = _vocab(get, tp)
     fsdp = get.text("data-parallel-sharding-strategy", "no_shard") if get.flag("use-megatron-fsdp") else ""
+    if get.flag("use-torch-fsdp2"):
+        fsdp = "optim_grads_params"
     overlap = get.flag("overlap-grad-reduce")
     bias = not get.flag("disable-bias-linear")
     impl = get.text("transformer-impl", "transformer_engine")
@@ -281,7 +282,7 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         local=local,
         attention="flash" if get.flag("use-flash-attn") else get.text("attention-backend", "auto"),
         fused_loss=get.flag("cross-entropy-loss-fusion"),
-        fused_bias_gelu=bias and not gated and not get.flag("squared-relu") and not get.flag("no-bias-gelu-fusion"),
+        fused_bias_gelu=not get.flag("no-bias-gelu-fusion") and bias and not gated and not get.flag("squared-relu"),
         fused_weighting=(gated and not get.flag("no-bias-swiglu-fusion")) or get.flag("use-fused-weighted-squared-relu"),
         fused_rope=not get.flag("no-rope-fusion"),
         fp8=get.text("fp8-format", ""),
@@ -301,6 +302,20 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     )
     taken = tuple(f"{name} {value}" for name, value in get.taken.items() if value not in ("", "none", "no_shard"))
     return run._replace(warnings=get.warnings(), defaults=taken)
+
+
+OTHER_KINDS = {
+    "perform-rl-step": "reinforcement learning",
+    "flextron": "elastic training",
+    "img-h": "a vision model",
+    "model-provider": "another model than a language model",
+    "export-kd-teacher-load": "distillation",
+    "experimental-attention-variant": "that attention",
+    "dsa-indexer-topk": "that attention",
+    "incoming-requests-per-sec": "inference",
+    "num-tokens-to-generate": "inference",
+}
+"""Arguments that make a run something else than pre-training of a transformer or Mamba hybrid."""
 
 
 class _Getter:
@@ -413,14 +428,13 @@ def _grad_bytes(get: _Getter, dtype: str) -> int:
 
 def _vocab(get: _Getter, tp: int) -> int:
     """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
-    padded = get.optional("padded-vocab-size")
+    padded, step = get.optional("padded-vocab-size"), get.whole("make-vocab-size-divisible-by", 128) * tp
     if padded:
         _divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
         return padded
     plain = get.optional("vocab-size")
     if not plain:
         raise UsageError("vocabulary size is not given", "add --vocab-size N (or --padded-vocab-size N): it comes from the tokenizer")
-    step = get.whole("make-vocab-size-divisible-by", 128) * tp
     return -(-plain // step) * step
 
 
@@ -486,7 +500,7 @@ def _frequency(get: _Getter, count: int, experts: Experts | None) -> list[int]:
     """--moe-layer-freq: every how many-th layer has experts, or a list such as ([0]*3+[1]*12)."""
     if experts is None:
         return [0] * count
-    text = str(get.given.get("moe-layer-freq", 1)).replace(" ", "")
+    text = get.text("moe-layer-freq", "1").replace(" ", "")
     if text.isdigit():
         return [0 if index % int(text) else 1 for index in range(count)]
     found: list[int] = []

@@ -2,6 +2,7 @@
 
 PREFIXES = tuple(
     """
+    decoupled- use-persistent-ckpt no-ckpt apply-wd use-mup mup- moe-shared-expert-gate te-rng
     adam- apply-layernorm-1p apply-query-key async- attention-backend attention-softmax-in-fp32 auto-detect bert- bf16 blend
     calculate-per-token check-weight ckpt- clip- cp-comm cross-entropy-fusion cuda-graph data- dataloader- ddp-average
     ddp-num-buckets delay-wgrad deterministic disable-gloo dist-ckpt distributed- enable-experimental end-weight eod- error-

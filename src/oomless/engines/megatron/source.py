@@ -105,21 +105,43 @@ def _shell(text: str, where: str) -> dict[str, Value]:
 
 
 def _yaml(text: str, where: str) -> dict[str, Value]:
-    """The flat subset of YAML that argument files use: `key: value`, with lists in brackets; nested keys are read flat."""
+    """The subset of YAML that argument files use: `key: value` at any depth, lists in brackets or behind dashes; block texts are passed over.
+
+    Where a file has a section MODEL_ARGS, that and ENV_VARS are all that is read.
+    """
     found: dict[str, Value] = {}
+    sections = "MODEL_ARGS:" in text
+    section, key, skip = "", "", -1
     for number, line in enumerate(text.splitlines(), 1):
         bare = re.sub(r"(^|\s)#.*", "", line).rstrip()
-        if not bare.strip() or bare.strip() == "---":
+        indent = len(bare) - len(bare.lstrip())
+        if not bare.strip() or bare.strip() == "---" or 0 <= skip < indent:
             continue
-        key, colon, value = bare.strip().partition(":")
+        skip = -1
+        if re.match(r"-\s", bare.lstrip()):
+            old = found.get(key)
+            if key and isinstance(old, list):
+                old.append(_scalar(bare.lstrip()[1:].strip()))
+            continue
+        if key and found.get(key) == [] and re.fullmatch(r"[\w.]+", bare.strip()):
+            found[key] = _scalar(bare.strip())
+            continue
+        name, colon, value = bare.strip().partition(":")
         if not colon or (value and not value[0].isspace()):
             raise OomlessError(f"{where}: line {number} is no `key: value`", "give a shell line, JSON, or YAML of key: value")
-        if not value.strip():
-            continue
-        read = _scalar(value.strip())
-        if read not in ("null", "~"):
-            name = key.strip().strip("\"'").lstrip("-")
-            found[name if name.isupper() else name.replace("_", "-")] = read
+        section = name if not indent else section
+        value = value.strip()
+        if value[:1] in ("|", ">"):
+            skip = indent
+        elif not sections or (indent and section in ("MODEL_ARGS", "ENV_VARS")):
+            key = name.strip().strip("\"'").lstrip("-")
+            key = key if key.isupper() else key.replace("_", "-")
+            read = _scalar(value) if value else []
+            if read not in ("null", "~"):
+                found[key] = read
+        else:
+            key = ""
+    found = {name: value for name, value in found.items() if value != []}
     if not found:
         raise OomlessError(f"{where}: no arguments found", "give a shell line, JSON, or YAML of key: value")
     return found
