@@ -61,6 +61,6 @@ def claim(claim_id: str) -> Claim:
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, serving, training
+    from . import compressed, money, serving
 
-    return {**serving.SETTLERS, **compressed.SETTLERS, **money.SETTLERS, **training.SETTLERS}
+    return {**serving.SETTLERS, **compressed.SETTLERS, **money.SETTLERS}
