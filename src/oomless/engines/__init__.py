@@ -35,7 +35,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "tp": (*VLLM, "sglang", "trtllm"),
     "dp": (*VLLM, "sglang"),
     "enable_expert_parallel": (*VLLM, "sglang", "trtllm"),
-    "quantization": (*VLLM, "sglang", *LLAMA),
+    "quantization": (*VLLM, "sglang", *LLAMA, "trtllm", "transformers"),
     "block_size": (*VLLM, "sglang", "trtllm"),
     "max_num_batched_tokens": (*VLLM, "sglang", "trtllm"),
     "max_num_seqs": (*VLLM, "sglang", "trtllm", *LLAMA),

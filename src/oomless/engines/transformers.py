@@ -9,12 +9,14 @@ from ..errors import UnsupportedError, UsageError
 from ..ledger import Category, Line, exact
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
 from ..model.feedforward import Dense, MoE
-from ..model.model import EMBEDDING, Model
+from ..model.model import EMBEDDING, Model, Tensor
+from ..model.quantization import REQUANTISED
 from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
-from ..units import GIB, gib
+from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
+from .shards import measured
 from .vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_LOGITS
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import part_of
@@ -49,6 +51,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         raise UsageError(f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer cards")
     if asked.kv_cache_dtype not in ("auto", "bfloat16", "float16", "float32"):
         raise UsageError(f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'", "its cache has the type of the model")
+    check_quantization(model, asked)
     for attention in {layer.attention for layer in model.layers}:
         if isinstance(attention, DSA | V4) and version < LATENT_SINCE:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
@@ -88,7 +91,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         here = bool(layers) if tensor.layers else stage.first if tensor.name == EMBEDDING or tensor.part == "vision" else stage.last
         if not here or (tensor.part == "vision" and not stage.first):
             continue
-        form = runtime_format(tensor.format, model, asked, hardware)
+        form = runtime_format(tensor, model, asked, hardware)
         stacked = tensor.repeat if tensor.role == "expert" and version >= FUSED_EXPERTS_SINCE else 1
         count, part = tensor.repeat // stacked, part_of(tensor.name)
         placed.append(Placed(part, tensor.name, form.data_bytes(tensor.shape) * stacked, count, layers))
@@ -100,13 +103,31 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed
 
 
-def runtime_format(stored: Format, model: Model, asked: Serving, hardware: Hardware) -> Format:
-    """The type that a weight has in memory."""
+def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardware) -> Format:
+    """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes while loading)."""
+    stored, wanted = tensor.format, asked.quantization
+    if wanted in REQUANTISED and wanted != model.quantization and tensor.role != "plain":
+        return REQUANTISED[wanted]
     if stored == model.dtype:
         return DTYPES[asked.dtype]
     if model.quantization == "fp8" and stored.bits == 8 and 0 < hardware.card.capability < FP8_CAPABILITY:
         return BF16
     return stored
+
+
+def check_quantization(model: Model, asked: Serving) -> None:
+    """Refuse what transformers cannot quantise, or has quantised already."""
+    wanted = asked.quantization
+    if wanted in (None, "none", model.quantization):
+        return
+    if wanted not in REQUANTISED:
+        raise UnsupportedError(f"--quantization {wanted} in transformers is not known", f"known are {', '.join(REQUANTISED)}")
+    if model.quantization:
+        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+    if numbers(asked) >= FUSED_EXPERTS_SINCE and any(isinstance(layer.ffn, MoE) for layer in model.layers):
+        raise UnsupportedError(
+            f"what transformers 5 quantises of the stacked experts of {model.name} is not known", "use --engine-version 4.57"
+        )
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -123,7 +144,6 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the allocator's waste."""
     width, hidden = DTYPES[asked.dtype].bits // 8, model.hidden_size
     tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
-    context = facts.constant("transformers", "context", numbers(asked))
     spread = facts.constant("transformers", "activation_spread", numbers(asked))
     busiest, largest = facts.constant("transformers", "busiest_expert_share", numbers(asked)).value, 0
     for ffn in {layer.ffn for layer in model.layers}:
@@ -138,7 +158,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {attention_width(attention):,}) + 4 x {hidden:,})"
     )
     lines = [
-        _row("runtime", WHAT_CONTEXT, context),
+        measured("transformers", "runtime", "context", WHAT_CONTEXT, numbers(asked)),
         _of("activations", WHAT_ACTIVATIONS, size, spread, formula),
     ]
     if stage.last:
@@ -175,12 +195,6 @@ def attention_width(attention: Attention) -> int:
             return 4 * attention.num_heads * attention.head_dim
         case _:
             raise UnsupportedError(f"{attention.kind} attention in transformers is not known yet", "use --engine vllm")
-
-
-def _row(category: Category, what: str, row: facts.Constant) -> Line:
-    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
-    formula = f"{row.value:g} {row.unit}, {row.low:g} to {row.high:g}"
-    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)
 
 
 def _of(category: Category, what: str, size: int, spread: facts.Constant, formula: str) -> Line:

@@ -7,15 +7,16 @@ tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_memory), _torch/modules/attent
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError
-from ..ledger import Category, Line
+from ..ledger import Line
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.storage import DTYPES
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
-from ..units import GIB, gib
+from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
+from .shards import divide, measured
 from .vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_NON_TORCH
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import experts_per_rank, part_of, runtime_format
@@ -83,8 +84,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
 
     Vocabulary is padded to a multiple of the ranks alone.
     """
-    if asked.quantization:
-        raise UnsupportedError("quantising on loading is not TensorRT-LLM's", "use a quantised checkpoint")
+    check_published(model, asked)
     placed = []
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision") or tensor.copy_of:
@@ -109,25 +109,25 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed
 
 
+def check_published(model: Model, asked: Serving) -> None:
+    """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes."""
+    wanted = asked.quantization
+    if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
+        raise UnsupportedError(f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}")
+    if wanted in CHECKPOINTS and model.quantization:
+        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+
+
+CHECKPOINTS = ("fp8", "w8a8", "awq", "gptq", "w4a16", "nvfp4")
+
+
 def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer)."""
     layout = asked.layout or Layout()
-    shape, ranks, units = tensor.shape, layout.tp, tensor.cut.units
+    shape, ranks = tensor.shape, layout.tp
     if tensor.role == "expert" and layout.enable_expert_parallel:
         return shape, experts_per_rank(tensor.repeat, ranks, 0)
-    match tensor.cut.how:
-        case "vocabulary":
-            return (-(-shape[0] // ranks), *shape[1:]), tensor.repeat
-        case "column" if units % ranks == 0:
-            return (shape[0] // ranks, *shape[1:]), tensor.repeat
-        case "column" if ranks % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
-            return (shape[0] // units, *shape[1:]), tensor.repeat
-        case "row" if units % ranks == 0:
-            return (*shape[:-1], shape[-1] // ranks), tensor.repeat
-        case "whole":
-            return shape, tensor.repeat
-    name = tensor.name.replace(".{}", "")
-    raise UsageError(f"{name}: {units} pieces do not divide over {ranks} ranks", "choose a --tp that divides both")
+    return divide(tensor, ranks, f"--tp {ranks}"), tensor.repeat
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -138,8 +138,8 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
 def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     """fraction * (free after weights, context and activations).
 
-    >>> pool_bytes(Serving(free_gpu_memory_fraction=0.9), 80 * GIB, 70 * GIB) / GIB
-    9.0
+    >>> pool_bytes(Serving(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
+    9
     """
     return int((asked.free_gpu_memory_fraction or 0) * (allowed - charged))
 
@@ -147,13 +147,13 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the peak of the dry run."""
     layout, version = asked.layout or Layout(), numbers(asked)
-    tags = ["tp"] if layout.tp > 1 else []
+    tags = ("tp",) if layout.tp > 1 else ()
     lines = [
-        _row("runtime", "context", WHAT_CONTEXT, version, tags),
-        _row("communication", "non_torch", WHAT_NON_TORCH, version, tags),
+        measured("trtllm", "runtime", "context", WHAT_CONTEXT, version, tags),
+        measured("trtllm", "communication", "non_torch", WHAT_NON_TORCH, version, tags),
     ]
     if version < PYTORCH_SINCE:
-        lines.append(_row("activations", "execution_context", WHAT_ACTIVATIONS, version, tags))
+        lines.append(measured("trtllm", "activations", "execution_context", WHAT_ACTIVATIONS, version, tags))
         return Budget(tuple(lines), ())
     tokens, width, hidden = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8, model.hidden_size
     largest = 0
@@ -169,16 +169,8 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,}) = {gib(size):.3f} GiB"
     low, high = int(size * spread.low), int(size * spread.high)
     lines.append(Line("activations", WHAT_ACTIVATIONS, size, low, high, "assumed", formula, spread.source))
-    beside = [] if asked.enforce_eager else [_row("runtime", "graphs", "CUDA graphs", version, tags)]
+    beside = [] if asked.enforce_eager else [measured("trtllm", "runtime", "graphs", "CUDA graphs", version, tags)]
     return Budget(tuple(lines), tuple(beside))
-
-
-def _row(category: Category, quantity: str, what: str, version: tuple[int, ...], tags: list[str]) -> Line:
-    """A line that is a row of engines.csv."""
-    row = facts.constant("trtllm", quantity, version, *tags)
-    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
-    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
-    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)
 
 
 def row_bytes(attention: Attention, asked: Serving) -> float:

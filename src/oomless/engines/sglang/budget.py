@@ -12,8 +12,9 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
-from ...units import GIB, gib
+from ...units import gib
 from .. import Budget, Stage
+from ..shards import measured
 from ..vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOGITS, WHAT_NON_TORCH
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release
@@ -31,10 +32,10 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     layout = asked.layout or Layout()
     now = release(asked.engine_version or LATEST)
     found = {"tp": layout.tp > 1, "pp": layout.pp > 1, "multi_node": layout.num_ranks > hardware.per_node}
-    tags = [name for name, holds in found.items() if holds]
+    tags = tuple(name for name, holds in found.items() if holds)
     return [
-        _measured("runtime", "context", WHAT_CONTEXT, now.numbers, tags),
-        _measured("communication", "dist_init", WHAT_NON_TORCH, now.numbers, tags),
+        measured("sglang", "runtime", "context", WHAT_CONTEXT, now.numbers, tags),
+        measured("sglang", "communication", "dist_init", WHAT_NON_TORCH, now.numbers, tags),
     ]
 
 
@@ -69,9 +70,9 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     """What was there before loading is charged; activations, graphs, the table of requests and an old release's draft are beside."""
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
-    loaded = _measured("fragmentation", "load_extra", WHAT_LOADED, now.numbers, [])
+    loaded = measured("sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers)
     if not asked.enforce_eager:
-        beside.append(_measured("runtime", "graphs", WHAT_GRAPHS, now.numbers, []))
+        beside.append(measured("sglang", "runtime", "graphs", WHAT_GRAPHS, now.numbers))
     if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
         size = sum(group.total_bytes for group in placed_part(model, asked, hardware, stage, "mtp"))
         beside.append(
@@ -124,11 +125,3 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
 def _assumed(category: Category, what: str, size: int, spread: facts.Constant, formula: str) -> Line:
     shown = f"{formula} = {gib(size):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
     return Line(category, what, size, int(size * spread.low), int(size * spread.high), "assumed", shown, spread.source)
-
-
-def _measured(category: Category, quantity: str, what: str, numbers: tuple[int, ...], tags: list[str]) -> Line:
-    """A line that is a row of engines.csv."""
-    row = facts.constant("sglang", quantity, numbers, *tags)
-    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
-    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
-    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)

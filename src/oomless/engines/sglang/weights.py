@@ -3,13 +3,13 @@
 models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parallel_embedding.py of 0.4.4 to 0.5.23.
 """
 
-from ...errors import UsageError
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from .. import Placed, Stage
+from ..shards import divide
 from ..vllm.weights import (
     FUSED,
     VOCABULARY_PAD,
@@ -119,26 +119,12 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
         ranks = 1
     if tensor.part == "engram" and tensor.name.endswith("embedding.weight"):
         return (-(-shape[0] // layout.tp), *shape[1:]), repeat  # rows over all ranks (layers/engram.py)
-    return cut(tensor, shape, ranks), repeat
+    return cut(tensor, ranks), repeat
 
 
-def cut(tensor: Tensor, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
-    """A shape divided over ranks as its tensor may be; key and value heads fewer than ranks are repeated."""
-    units = tensor.cut.units
-    if tensor.cut.how == "vocabulary":
-        padded = -(-shape[0] // VOCABULARY_PAD) * VOCABULARY_PAD
-        return (-(-padded // ranks), *shape[1:])
-    if ranks == 1 or tensor.cut.how == "whole" or "attn_sink" in tensor.name:
-        return shape
-    if tensor.cut.how == "column":
-        if units % ranks == 0:
-            return (shape[0] // ranks, *shape[1:])
-        if ranks % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
-            return (shape[0] // units, *shape[1:])
-    elif units % ranks == 0:
-        return (*shape[:-1], shape[-1] // ranks)
-    name = tensor.name.replace(".{}", "")
-    raise UsageError(f"{name}: {units} pieces do not divide over {ranks} ranks", "choose sizes that divide it")
+def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
+    """A shape divided over ranks as its tensor may be; sinks stay whole."""
+    return tensor.shape if "attn_sink" in tensor.name else divide(tensor, ranks, f"a division over {ranks} ranks", VOCABULARY_PAD)
 
 
 def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[Placed]:

@@ -15,6 +15,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, gib
 from .. import Budget, Stage
+from ..shards import measured
 from .release import LATEST, Release, release
 from .weights import placed_weights, runtime_format
 
@@ -393,14 +394,10 @@ TWICE_WITH_LORA_SINCE = (0, 12)
 
 
 def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> Line:
-    """A line that is a row of engines.csv."""
-    row = facts.constant("vllm", quantity, now.numbers, *tags)
+    """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the room."""
     category: Category = "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
-    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
-    if "other_vendor" in tags:
-        row, low, high = row._replace(num_runs=0), 0, 2 * high
-    kind: Line = Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", "", row.source)
-    return kind._replace(formula=f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}")
+    line = measured("vllm", category, quantity, what, now.numbers, tags)
+    return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed") if "other_vendor" in tags else line
 
 
 def _fitted(category: Category, what: str, value: int, spread: facts.Constant, formula: str, source: str) -> Line:

@@ -12,6 +12,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB, format_bytes
 from .. import Placed, Stage
+from ..shards import divide
 from .release import LATEST, Release, release
 
 VOCABULARY_PAD = 64
@@ -162,30 +163,9 @@ def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) 
         tp = ranks
     elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
         tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
-    if tp == 1:
-        if tensor.cut.how == "vocabulary":
-            return (-(-shape[0] // VOCABULARY_PAD) * VOCABULARY_PAD, *shape[1:]), repeat
+    if tp == 1 and tensor.cut.how != "vocabulary":
         return shape, repeat
-    units = tensor.cut.units
-    match tensor.cut.how:
-        case "whole":
-            return shape, repeat
-        case "vocabulary":
-            padded = -(-shape[0] // VOCABULARY_PAD) * VOCABULARY_PAD
-            return (-(-padded // tp), *shape[1:]), repeat
-        case "column":
-            if units % tp == 0:
-                return (shape[0] // tp, *shape[1:]), repeat
-            if tp % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
-                return (shape[0] // units, *shape[1:]), repeat
-        case "row":
-            if units % tp == 0:
-                return (*shape[:-1], shape[-1] // tp), repeat
-    what = "heads" if "attn" in tensor.name else "columns"
-    raise UsageError(
-        f"--tp {tp} does not divide the {units} {what} of {tensor.name.replace('model.layers.{}.', '').removesuffix('.weight')}",
-        "choose a size that divides them",
-    )
+    return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
 
 
 def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:

@@ -1,0 +1,47 @@
+"""What engines share: how a weight is divided over ranks that hold a part of it each, and how a measured constant becomes a line."""
+
+from .. import facts
+from ..errors import UsageError
+from ..ledger import Category, Line
+from ..model.model import Tensor
+from ..model.storage import Shape
+from ..units import GIB
+
+
+def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
+    """The part of one rank: rows, columns or entries of the vocabulary (padded to `pad`) over `ranks`; key and value heads fewer than
+
+    ranks are repeated. `blame` says what asked for that many, should they not divide.
+
+    >>> from ..model.model import Cut
+    >>> heads = Cut("column", 8)
+    >>> divide(Tensor("k_proj.weight", (1024, 4096), None, heads), 16, "--tp 16")    # Llama-3.1-8B: 8 key heads of 128
+    (128, 4096)
+    >>> divide(Tensor("lm_head.weight", (151_665, 896), None, Cut("vocabulary")), 2, "--tp 2", pad=64)
+    (75840, 896)
+    """
+    shape, units = tensor.shape, tensor.cut.units
+    match tensor.cut.how:
+        case "vocabulary":
+            return (-(-(-(-shape[0] // pad) * pad) // ranks), *shape[1:])
+        case "whole":
+            return shape
+        case "column":
+            if units % ranks == 0:
+                return (shape[0] // ranks, *shape[1:])
+            if ranks % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
+                return (shape[0] // units, *shape[1:])
+        case "row":
+            if units % ranks == 0:
+                return (*shape[:-1], shape[-1] // ranks)
+    what = "heads" if "attn" in tensor.name else "columns"
+    name = tensor.name.replace("model.layers.{}.", "").replace(".{}", "").removesuffix(".weight")
+    raise UsageError(f"{blame} does not divide the {units} {what} of {name}", "choose a size that divides them")
+
+
+def measured(engine: str, category: Category, quantity: str, what: str, version: tuple[int, ...], tags: tuple[str, ...] = ()) -> Line:
+    """A line that is a row of engines.csv, in GiB: fitted where runs are behind it, assumed where not."""
+    row = facts.constant(engine, quantity, version, *tags)
+    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
+    return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)
