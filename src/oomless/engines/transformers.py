@@ -107,7 +107,8 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardw
     """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes while loading)."""
     stored, wanted = tensor.format, asked.quantization
     if wanted in REQUANTISED and wanted != model.quantization and tensor.role != "plain":
-        return REQUANTISED[wanted]
+        form = REQUANTISED[wanted]
+        return form._replace(scale_bits=32) if wanted == "bitsandbytes" else form  # scales are quantised again only if asked for
     if stored == model.dtype:
         return DTYPES[asked.dtype]
     if model.quantization == "fp8" and stored.bits == 8 and 0 < hardware.card.capability < FP8_CAPABILITY:
