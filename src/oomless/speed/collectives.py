@@ -32,7 +32,7 @@ class Fabric(NamedTuple):
         """What a rank can send a second over the slowest link of the group, as far as collectives reach it."""
         if self.nodes > 1:
             return min(self.link_bytes_per_s or self.network_bytes_per_s, self.network_bytes_per_s) * value("wire", self.network)
-        return self.link_bytes_per_s * value("wire", self.link)
+        return (self.link_bytes_per_s or self.network_bytes_per_s) * value("wire", self.link)
 
 
 def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
@@ -49,7 +49,8 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
     """Seconds of an all-reduce of `num_bytes` on each rank: the best of one-shot, ring and tree.
 
     one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) hop + 2 (p - 1) / p n / B;
-    tree over nodes: 2 log2(nodes) network hops, within the nodes a reduce-scatter and an all-gather.
+    over nodes: trees up and down, 2 log2(nodes) network hops and 2 log2(ranks of a node) inside; the bytes are scattered over the
+    ranks of a node, so that every adapter carries its share.
     Ignored: in-network reduction (NVLink SHARP), which halves the traffic of large messages.
     """
     p = fabric.ranks
@@ -62,8 +63,9 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
         ring = 2 * (p - 1) * hop / 2 + 2 * (p - 1) / p * num_bytes / rate
         return min(one_shot, ring)
     inside = Fabric(ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s)
-    hops = 2 * ceil(log2(fabric.nodes)) * fabric.latency_s
-    return hops + 2 * (p - 1) / p * num_bytes / rate / max(inside.ranks, 1) + all_reduce_s(inside, num_bytes)
+    hops = 2 * ceil(log2(fabric.nodes)) * fabric.latency_s + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s
+    within = 2 * (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0
+    return hops + 2 * (fabric.nodes - 1) / fabric.nodes * num_bytes / inside.ranks / rate + within
 
 
 def gather_s(fabric: Fabric, num_bytes: float) -> float:

@@ -22,6 +22,10 @@ class Efficiency(NamedTuple):
     unit: str
     num_runs: int
     source: str
+    prior: float
+    """What is published elsewhere, or assumed: the value before any measured row was seen."""
+    spread: float
+    """Standard deviation of the prior's logarithm; 0: nothing was fitted."""
 
 
 @cache
@@ -40,6 +44,8 @@ def rows() -> tuple[Efficiency, ...]:
             row["unit"],
             int(row["num_runs"]),
             row["source"],
+            float(row["prior"]),
+            float(row["spread"]),
         )
         for row in facts.table("speed")
     )
@@ -60,6 +66,20 @@ def replaced(values: dict[str, float]) -> Iterator[None]:
         _REPLACED.update(before)
 
 
+_RECORD: list[set[str]] = []
+
+
+@contextmanager
+def recorded() -> Iterator[set[str]]:
+    """The ids of the rows that are asked for."""
+    used: set[str] = set()
+    _RECORD.append(used)
+    try:
+        yield used
+    finally:
+        _RECORD.pop()
+
+
 def efficiency(quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()) -> Efficiency:
     """The row whose class and conditions all hold: of those the one that names most, then the later one.
 
@@ -67,6 +87,8 @@ def efficiency(quantity: str, device: str = "", engine: str = "", conditions: fr
     True
     """
     found = _chosen(quantity, device, engine, conditions)
+    if _RECORD:
+        _RECORD[-1].add(found.id)
     other = _REPLACED.get(found.id)
     return found if other is None else found._replace(value=other)
 

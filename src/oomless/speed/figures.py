@@ -12,7 +12,8 @@ class Figure(NamedTuple):
     low: float
     high: float
     kind: FigureKind
-    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: what the hardware allows at most."""
+    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: what the hardware allows at
+    best, nothing more is known (a time has no upper end then, a rate no lower one)."""
 
     def times(self, factor: float) -> "Figure":
         """The figure in another unit."""
@@ -25,6 +26,14 @@ class Figure(NamedTuple):
         Figure(value=20.0, low=10.0, high=25.0, kind='fitted')
         """
         return Figure(amount / self.value, amount / self.high, amount / self.low, self.kind)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers; an end that does not exist is null.
+
+        >>> Figure(0.5, 0.5, float("inf"), "bound").to_json()["high"] is None
+        True
+        """
+        return {"value": self.value, "low": self.low, "high": None if self.high == float("inf") else self.high, "kind": self.kind}
 
 
 class Part(NamedTuple):

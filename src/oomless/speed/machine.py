@@ -8,7 +8,7 @@ from ..errors import UnsupportedError
 from ..run.hardware import MIG, Card, Hardware
 from ..units import GB, TB
 
-DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "amd", "other"]
+DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]
 
 
 class Machine(NamedTuple):
@@ -24,6 +24,8 @@ class Machine(NamedTuple):
     link_bytes_per_s: float
     """One direction."""
     pcie_bytes_per_s: float
+    issue_hz: float
+    """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
 
     def peak(self, kind: str) -> float:
         """Operations a second in a type; in one that the card lacks it computes in 16 bit, without matrix units in FP32."""
@@ -61,6 +63,8 @@ def machine_of(card: Card) -> Machine:
     kinds = {"bf16": "bf16_tflops", "fp8": "fp8_tflops", "int8": "int8_tops", "fp4": "fp4_tflops", "fp32": "fp32_tflops"}
     rates = {kind: _number(row[column]) * TB * share for kind, column in kinds.items()}
     rates["bf16"] = rates["bf16"] or _number(row["fp16_tflops"]) * TB * share
+    if row["vendor"] == "NVIDIA":
+        rates["bf16"] = max(rates["bf16"], _sixteen_bit(rates, row))
     link = _number(row["link_gbs_bidir"]) * GB / 2
     pcie = PCIE_BYTES_PER_S.get(row["pcie_gen"].strip(), 0)
     return Machine(
@@ -72,7 +76,36 @@ def machine_of(card: Card) -> Machine:
         link=_link(row),
         link_bytes_per_s=link or pcie,
         pcie_bytes_per_s=pcie,
+        issue_hz=_issue_hz(row) * share,
     )
+
+
+TENSOR_INT8_SHARE = 0.6
+"""Of the INT8 rate of an Orin module, what is its GPU's: the rest are its deep-learning accelerators (85 of 138 on AGX 64 GB)."""
+
+
+def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
+    """The 16-bit rate where a table names narrower types alone: each halving of the width doubles the rate.
+
+    FP4 doubles it once more on cards of capability 12 (RTX PRO 6000: 504, 1008, 2015; RTX 5090: 209, 419, 1676).
+    """
+    if rates["fp8"]:
+        return rates["fp8"] / 2
+    if rates["fp4"]:
+        return rates["fp4"] / (8 if row["compute_capability"].startswith("12") else 4)
+    return rates["int8"] / 2 * TENSOR_INT8_SHARE if "Orin" in row["name"] else 0.0
+
+
+def _issue_hz(row: dict[str, str]) -> float:
+    """Multiprocessors x clock, from the FP32 rate: 128 lanes each, 64 where 32-bit integers have lanes of their own (Volta to A100).
+
+    >>> round(_issue_hz({"vendor": "NVIDIA", "fp32_tflops": "19.5", "num_sms": "108", "compute_capability": "8.0"}) / 1e9)
+    152
+    """
+    if row["vendor"] != "NVIDIA" or not _number(row["fp32_tflops"]):
+        return 0.0
+    lanes = 64 if row["compute_capability"] in ("7.0", "7.5", "8.0") else 128
+    return _number(row["fp32_tflops"]) * TB / (2 * lanes)
 
 
 def machines_of(hardware: Hardware) -> tuple[Machine, ...]:
@@ -92,10 +125,8 @@ def _device(row: dict[str, str]) -> DeviceClass:
             return "apple"
         case "Raspberry Pi":
             return "pi"
-        case "generic" | "Ampere":
+        case "generic":
             return "cpu"
-        case "AMD":
-            return "amd"
     return "other"
 
 
@@ -112,7 +143,7 @@ def _link(row: dict[str, str]) -> str:
     ):
         if word in words:
             return link
-    if row["vendor"] in ("Apple", "Raspberry Pi", "generic", "Ampere"):
+    if row["vendor"] in ("Apple", "Raspberry Pi", "generic"):
         return "ethernet"
     return "pcie"
 

@@ -68,6 +68,8 @@ class Network(NamedTuple):
     whole: tuple[Weights, ...]
     """Matrices that every rank holds whole."""
     head: Weights
+    embedding_bytes: float
+    """A table of which a token reads one row; 0 where the head serves as embedding."""
     experts: tuple[Experts, ...]
     caches: tuple[Cache, ...]
     kinds: tuple[tuple[str, int], ...]
@@ -109,13 +111,14 @@ def _network(model: Model, quantization: str | None) -> Network:
     whole: dict[str, list[Tensor]] = {}
     experts: dict[tuple[int, ...], list[Tensor]] = {}
     head = Weights(0.0, 0.0, "bfloat16")
+    embedding_bytes = 0.0
     for tensor in tensors:
         if tensor.part != "main" or len(tensor.shape) < 2:
             continue
         if tensor.name.removesuffix(".weight") in (head_name.removesuffix(".weight"), "output") and not tensor.copy_of:
             head = _sum([tensor])
         elif tensor.lookup or tensor.copy_of:
-            continue
+            embedding_bytes += 0 if model.tied else tensor.num_bytes
         elif tensor.role == "expert":
             experts.setdefault(tensor.layers, []).append(tensor)
         else:
@@ -128,6 +131,7 @@ def _network(model: Model, quantization: str | None) -> Network:
         cut=tuple(_sum(group) for group in cut.values()),
         whole=tuple(_sum(group) for group in whole.values()),
         head=head,
+        embedding_bytes=embedding_bytes,
         experts=_experts(model, experts),
         caches=_caches(model),
         kinds=_kinds(model),
@@ -243,6 +247,34 @@ def cache_of(attention: Attention) -> Cache:
             )
         case Linear():
             return none._replace(state=2 * attention.state_size + 2 * attention.conv_width, prefill_flops=0)
+
+
+def unnamed(name: str, params: float, active: float, bits: float) -> Network:
+    """A model of which the size alone is known: a dense (or sparse) transformer of usual proportions.
+
+    Depth and width as in Llama: hidden = 128 x layers, params = 12 x layers x hidden^2 of the active part; 8 key-value heads of 128.
+    Nothing beside sizes is known, so the answer carries a wide band.
+
+    >>> unnamed("some model", 6.7e9, 6.7e9, 16).num_layers
+    32
+    """
+    layers = max(round((active / (12 * 128**2)) ** (1 / 3)), 1)
+    hidden = 128 * layers
+    vocab = 50_000
+    head = vocab * hidden
+    form = "bfloat16" if bits > 9 else "fp8" if bits >= 8 else "fp4 1x16" if bits == 4.5 else f"{bits:g} bits"
+    rest = max(active - head, active / 2)
+    experts: tuple[Experts, ...] = ()
+    if params > 1.2 * active:  # 128 experts of which 8 run, if nothing is said
+        routed = (params - active) / 120 * 8
+        rest = max(rest - routed, rest / 4)
+        each = (params - active) / 120 / layers
+        experts = (Experts(layers, 128, 8, hidden, max(round(each / 3 / hidden), 1), each, each * bits / 8, form),)
+    flops = 4 * 128 * layers
+    one = Cache(layers, 8, 2 * 8 * 128, 0.0, 0, 1, 0, flops, flops, 0)
+    kinds = (("gqa", layers), ("moe" if experts else "dense", layers))
+    weights = Weights(rest, rest * bits / 8, form)
+    return Network(name, hidden, vocab, layers, (weights,), (), Weights(head, head * bits / 8, form), 0.0, experts, (one,), kinds)
 
 
 def tokens_read(cache: Cache, context: float) -> float:

@@ -6,6 +6,7 @@ from ..engines import LLAMA, VLLM, parse_version
 from ..errors import UsageError
 from ..estimate.serving import Estimate
 from ..run.serving import Layout, Serving
+from .band import Evidence, bound, figure, measured
 from .figures import Figure, Part
 from .machine import Machine, machines_of
 from .network import Network, network
@@ -34,9 +35,9 @@ class ServingSpeed(NamedTuple):
     def to_json(self) -> dict[str, object]:
         """The figures as plain numbers."""
         return {
-            "ttft_s": self.ttft_s._asdict(),
-            "tpot_s": self.tpot_s._asdict(),
-            "tokens_per_s": self.tokens_per_s._asdict(),
+            "ttft_s": self.ttft_s.to_json(),
+            "tpot_s": self.tpot_s.to_json(),
+            "tokens_per_s": self.tokens_per_s.to_json(),
             "running": self.running,
             "waiting": self.waiting,
             "prompt": [part._asdict() for part in self.prompt_parts],
@@ -53,6 +54,8 @@ class Setup(NamedTuple):
     split: Split
     run: Runner
     cache_bits: int
+    budget: int
+    """Tokens of a step, over all data-parallel groups."""
 
 
 def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concurrency: int) -> ServingSpeed:
@@ -91,7 +94,9 @@ def setup_of(estimate: Estimate) -> Setup:
         bits = 8
     layout = request.layout or Layout()
     split = split_of(layout, request.engine, estimate.hardware.per_node)
-    return Setup(network(estimate.model, request.quantization), machine, split, runner_of(request), bits)
+    groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
+    budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
+    return Setup(network(estimate.model, request.quantization), machine, split, runner_of(request), bits, budget)
 
 
 def split_of(layout: Layout, engine: str, per_node: int) -> Split:
@@ -117,38 +122,110 @@ def runner_of(request: Serving) -> Runner:
     return Runner(family, frozenset(conditions))
 
 
-def speed_of(setup: Setup, input_len: int, output_len: int, concurrency: float, room: float, replicas: float) -> ServingSpeed:
-    """Closed form of continuous batching: every step gives a token to each running sequence, and each finished one is followed by
-    a new prompt, so a step carries running / output_len prompts.
+BUDGET = 8192
+"""Tokens of a step where the engine does not say: max_num_batched_tokens of vLLM on large cards, chunked_prefill_size of SGLang."""
 
-    step = decode(running) + running / output_len x prompt(input_len); tokens/s = running / step.
+
+def speed_of(setup: Setup, input_len: int, output_len: int, concurrency: float, room: float, replicas: float = 1.0) -> ServingSpeed:
+    """Closed form of continuous batching with `concurrency` requests always in flight.
+
+    A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that decode; in as many of those as
+    the others' prompts take, a prompt is read beside them. Where more prompts would come than steps, every step carries tokens of
+    both kinds in the proportion of input to output, up to the budget.
     """
-    running = min(concurrency, room)
-    prompt = prompt_pass(setup, input_len)
-    decode = decode_pass(setup, running, input_len + output_len / 2)
-    step_s = decode.seconds + running / output_len * prompt.seconds * (output_len > 1)
-    per_step = running
-    if setup.split.pp > 1 and setup.split.overlaps_stages and running > 1:
-        batches = min(setup.split.pp, running)
-        small = decode_pass(setup, running / batches, input_len + output_len / 2)
-        cycle_s = max(small.stage_s * batches, small.seconds) + running / output_len * prompt.stage_s
-        if cycle_s < step_s:
-            step_s, decode = cycle_s, small
-    rate = per_step / step_s
+    running = max(min(concurrency, room), 1.0)
+    context = input_len + output_len / 2
+    chunk = min(input_len, setup.budget)
+    prompt_steps = input_len / chunk
+    decode = step_pass(setup, running, context)
+    alone = prompt_pass(setup, input_len)
+    decode_s, prompt_s = period(setup, decode, running), period(setup, alone, running)
+    beside = (running - 1) * prompt_steps
+    if beside < output_len - 1 or running == 1:
+        mixed = step_pass(setup, running - 1, context, chunk, input_len) if running > 1 else alone
+        mixed_s = period(setup, mixed, running)
+        own_s = prompt_s if running == 1 else mixed_s * prompt_steps
+        between_s = ((output_len - 1 - beside) * decode_s + beside * mixed_s) / max(output_len - 1, 1)
+        cycle_s = own_s + (output_len - 1) * between_s
+        rate = running * output_len / cycle_s
+        first_s = own_s + (decode_s if running > 1 else 0.0)
+    else:
+        share = output_len / (input_len + output_len)
+        decoding = min(running, setup.budget * share)
+        full = step_pass(setup, decoding, context, decoding / output_len * input_len, input_len)
+        between_s = period(setup, full, running)
+        rate = decoding / between_s
+        first_s = between_s * max(prompt_steps, 1.0) + max(running - decoding, 0.0) / rate * output_len
     served = rate / output_len
-    wait_s = max(concurrency - running, 0) / served
-    first_s = prompt.seconds + wait_s + (decode.seconds if running > 1 else 0.0)
-    spread = 1.3
+    waiting = max(concurrency - running, 0.0)
+    first_s += waiting / served
+    known = evidence_of(setup)
     return ServingSpeed(
-        Figure(first_s, first_s / 1.6, first_s * 1.6, "assumed"),
-        Figure(step_s, step_s / spread, step_s * spread, "assumed"),
-        Figure(rate * replicas, rate * replicas / spread, rate * replicas * spread, "assumed"),
+        *figures(setup, known, first_s, between_s, rate * replicas, concurrency),
         running,
-        max(concurrency - running, 0.0),
-        prompt.parts,
+        waiting,
+        alone.parts,
         decode.parts,
-        (),
+        notes(setup, known, waiting),
     )
+
+
+def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
+    """What is known of a setup."""
+    split = setup.split
+    ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
+    return Evidence(setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node)
+
+
+def figures(
+    setup: Setup, known: Evidence, first_s: float, between_s: float, rate: float, concurrency: float
+) -> tuple[Figure, Figure, Figure]:
+    """The three figures with their bands; on hardware of which no speed was measured, bounds."""
+    if setup.machine.device == "other":
+        return bound(first_s), bound(between_s), Figure(rate, 0.0, rate, "bound")
+    alone = concurrency <= 1
+    return (
+        figure(first_s, "prefill" if alone else "serving", known),
+        figure(between_s, "decode" if alone else "serving", known),
+        figure(rate, "decode" if alone else "throughput", known),
+    )
+
+
+def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
+    """What a reader must know before trusting the figures."""
+    found = []
+    if setup.machine.device == "other":
+        found.append(
+            f"no speed was measured on cards like {setup.machine.name}: the figures are what its memory and matrix units allow at best"
+        )
+    elif not measured("decode", known) and not measured("throughput", known):
+        found.append(
+            f"no speed of {known.engine} was measured on cards like {setup.machine.name}: efficiencies are taken over from others"
+        )
+    if waiting:
+        found.append(f"{waiting:,.0f} of the requests wait for a place in the cache")
+    return tuple(found)
+
+
+def period(setup: Setup, one: Pass, running: float) -> float:
+    """Seconds after which a group of sequences has its next token: a pass, or under a full pipeline a round of its micro-batches.
+
+    With fewer sequences than stages, stages wait.
+    """
+    stages = setup.split.pp
+    if stages == 1 or not setup.split.overlaps_stages or running < 2:
+        return one.seconds
+    batches = min(stages, running)
+    return max(one.stage_s * batches, one.seconds)
+
+
+def step_pass(setup: Setup, decoding: float, context: float, prompt_tokens: float = 0.0, prompt_length: float = 0.0) -> Pass:
+    """A step of continuous batching; under a full pipeline each micro-batch has its share of it."""
+    share = 1.0
+    if setup.split.pp > 1 and setup.split.overlaps_stages and decoding >= 2:
+        share = 1 / min(setup.split.pp, decoding)
+    load = Load(decoding * share, context, prompt_tokens * share, prompt_length, setup.cache_bits)
+    return forward(setup.net, setup.machine, setup.split, setup.run, load)
 
 
 def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:

@@ -7,7 +7,7 @@ from .collectives import Fabric, all_reduce_s, all_to_all_s, fabric, gather_s, s
 from .efficiency import value
 from .figures import Part
 from .machine import Machine
-from .network import Cache, Experts, Network, Weights, tokens_read
+from .network import Cache, Experts, Network, tokens_read
 
 
 class Split(NamedTuple):
@@ -104,16 +104,16 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     bandwidth = machine.bytes_per_s
 
     read: list[tuple[float, float, str]] = []  # bytes, values, storage
-    work: list[tuple[float, str]] = []  # operations, storage
+    work: list[tuple[float, str, float]] = []  # operations, storage, 1 / columns of small matrices
     for group in (*((each, split.tp) for each in net.cut), *((each, 1) for each in net.whole)):
         weights, ranks = group
         read.append((weights.bytes / ranks, weights.params / ranks, weights.format))
-        work.append((2 * weights.params / ranks * tokens, weights.format))
+        work.append((2 * weights.params / ranks * tokens, weights.format, 0.0))
     head = net.head
     read.append((head.bytes / split.tp, head.params / split.tp, head.format))
-    work.append((2 * head.params / split.tp * asked, head.format))
+    work.append((2 * head.params / split.tp * asked, head.format, 0.0))
     for experts in net.experts:
-        met, _ = experts_of_rank(experts, split, everywhere)
+        met = experts_of_rank(experts, split, everywhere)
         share = 1 if split.experts_whole else split.expert_ranks
         read.append(
             (
@@ -123,14 +123,18 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
             )
         )
         rows = everywhere * experts.num_active / split.expert_ranks
-        work.append((2 * experts.num_layers * experts.params_each * rows, experts.format))
+        work.append((2 * experts.num_layers * experts.params_each * rows, experts.format, share / experts.width))
 
-    weights_s = sum(num / (bandwidth * value("weights", device, engine, conditions | {storage_kind(form)})) for num, _, form in read)
+    if device == "other":
+        return roofline(machine, net, split, load, read, work)
+    weights_s = sum(num for num, _, _ in read) / reading_rate(machine, engine, conditions)
     matrix_s = 0.0
-    for operations, form in work:
+    tile = value("tile", device, engine, conditions)
+    for operations, form, small in work:
         kind = matrix_kind(form, machine)
+        peak = machine.peak(kind) or bandwidth
         reach = value("matrix", device, engine, conditions | {kind, storage_kind(form)})
-        matrix_s += operations / (machine.peak(kind) or bandwidth) / reach
+        matrix_s += operations / peak * (1 / reach + tile * peak / bandwidth * small)
     if engine == "llamacpp":
         per_value = value("unpack", device, engine, conditions)
         if per_value and tokens < MATRIX_TOKENS:  # one token: vector units unpack and multiply, no matrix units
@@ -176,23 +180,53 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     return Pass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s + host_s + sends_s / max(split.pp - 1, 1))
 
 
+def roofline(
+    machine: Machine,
+    net: Network,
+    split: Split,
+    load: Load,
+    read: list[tuple[float, float, str]],
+    work: list[tuple[float, str, float]],
+) -> Pass:
+    """What no software can beat: every byte at the full bandwidth or every operation at the full rate, whichever takes longer."""
+    cache_bytes, flops = attention_work(net, split, load)
+    num_bytes = sum(num for num, _, _ in read) + cache_bytes
+    bytes_s = num_bytes / machine.bytes_per_s
+    rates = [(operations, machine.peak(matrix_kind(form, machine))) for operations, form, _ in work] + [(flops, machine.peak("bf16"))]
+    matrix_s = sum(operations / rate for operations, rate in rates if rate)
+    parts = [Part("memory", bytes_s, f"{num_bytes:,.0f} B at the full bandwidth", "hardware.csv")]
+    if matrix_s > bytes_s:
+        parts.append(Part("matrix units", matrix_s - bytes_s, "operations at the full rate, beyond reading", "hardware.csv"))
+    seconds = max(bytes_s, matrix_s)
+    return Pass(tuple(parts), seconds, seconds / split.pp)
+
+
+def reading_rate(machine: Machine, engine: str, conditions: frozenset[str]) -> float:
+    """Bytes of weights a second: a share of the bandwidth; llama.cpp's kernels for one token have too few loads in flight for HBM,
+
+    so that there the multiprocessors' clock is the limit (A100 and H100 PCIe have one bandwidth, and differ by their clocks).
+    """
+    rate = machine.bytes_per_s * value("weights", machine.device, engine, conditions)
+    if engine == "llamacpp" and machine.issue_hz:
+        rate = min(rate, machine.issue_hz * value("issue", machine.device, engine, conditions))
+    return rate
+
+
 MATRIX_TOKENS = 8
 """From this batch on llama.cpp multiplies matrices instead of vectors (ggml-cuda: MMVQ_MAX_BATCH_SIZE)."""
 
 
-def experts_of_rank(experts: Experts, split: Split, tokens: float) -> tuple[float, float]:
-    """(experts of a layer that the busiest rank reads, tokens that each of them gets).
+def experts_of_rank(experts: Experts, split: Split, tokens: float) -> float:
+    """Experts of a layer that the busiest rank reads.
 
     Whole experts: a rank has 1 / ranks of them, and the busiest one of the few that are met more than its share.
     """
     if not split.experts_whole or split.expert_ranks == 1:
-        met = touched(experts.num_experts, experts.num_active, tokens)
-        return met, tokens * experts.num_active / max(met, 1)
+        return touched(experts.num_experts, experts.num_active, tokens)
     mine = experts.num_experts / split.expert_ranks
     met = touched(experts.num_experts, experts.num_active, tokens) / split.expert_ranks
-    spread = (2 * met * log(split.expert_ranks)) ** 0.5 * (1 - met / mine)  # the fullest of `ranks` bins
-    met = min(mine, met + spread)
-    return met, tokens * experts.num_active / split.expert_ranks / max(met, 1)
+    spread: float = (2 * met * log(split.expert_ranks)) ** 0.5 * (1 - met / mine)  # the fullest of `ranks` bins
+    return min(mine, met + spread)
 
 
 def attention_work(net: Network, split: Split, load: Load) -> tuple[float, float]:
@@ -265,6 +299,20 @@ HEAD_KERNELS = 10
 """Embedding, last norm, head, softmax, sampling."""
 
 
-def slowest(weights: tuple[Weights, ...]) -> str:
-    """The storage type of most bytes."""
-    return max(weights, key=lambda each: each.bytes).format if weights else ""
+def resident_bytes(net: Network, split: Split) -> float:
+    """Bytes of weights on a rank."""
+    dense = sum(each.bytes for each in net.cut) / split.tp + sum(each.bytes for each in net.whole)
+    routed = sum(each.num_layers * each.num_experts * each.bytes_each for each in net.experts) / split.expert_ranks
+    return (dense + routed + (net.head.bytes + net.embedding_bytes) / split.tp) / split.pp
+
+
+def cache_bytes_per_token(net: Network, split: Split, bits: int) -> float:
+    """Bytes of cache that a token takes on a rank, windows counted as if they were whole."""
+    return (
+        sum(
+            each.num_layers
+            * (each.read / (min(split.tp, each.kv_heads) if each.kv_heads else 1) * bits / 8 / each.ratio + each.index_bytes)
+            for each in net.caches
+        )
+        / split.pp
+    )

@@ -33,9 +33,9 @@ class TrainingSpeed(NamedTuple):
     def to_json(self) -> dict[str, object]:
         """The figures as plain numbers."""
         return {
-            "step_s": self.step_s._asdict(),
-            "tokens_per_s": self.tokens_per_s._asdict(),
-            "mfu": self.mfu._asdict(),
+            "step_s": self.step_s.to_json(),
+            "tokens_per_s": self.tokens_per_s.to_json(),
+            "mfu": self.mfu.to_json(),
             "tokens_per_step": self.tokens_per_step,
             "model_flops": self.model_flops,
             "parts": [part._asdict() for part in self.parts],

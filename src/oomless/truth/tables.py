@@ -20,7 +20,7 @@ TRAINING = (
     "attention_impl loss_impl zero_stage_or_fsdp dp tp sp pp pp_schedule cp ep offload lora gpu kind setting"
 ).split()
 SPEED = (
-    "engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus parallelism input_len output_len "
+    "date engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus parallelism input_len output_len "
     "concurrency_or_batch metric"
 ).split()
 FILES = ["model", "quant", "notes"]

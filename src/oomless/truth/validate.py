@@ -12,6 +12,7 @@ from ..ledger import Line
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
+from .speed_rows import predict_speed
 from .tables import Row, read_table
 from .training_predict import predict_training
 
@@ -73,6 +74,8 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
         return file_size(configuration, quantity)
     if kind == "training":
         return predict_training(configuration, quantity, unit)
+    if kind == "speed":
+        return predict_speed(configuration, quantity, unit)
     if kind == "megatron":
         from .megatron_rows import predict_megatron
 

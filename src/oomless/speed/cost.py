@@ -1,0 +1,74 @@
+"""The time of any step of continuous batching from a few passes: tables over tokens and context, so that a step costs microseconds."""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from .serving import Setup, decode_pass, prompt_pass
+from .step import Load, Pass, forward
+
+
+class Curve(NamedTuple):
+    """A function known at some points, straight between them and beyond the last."""
+
+    at: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, x: float) -> float:
+        index = min(max(bisect_right(self.at, x) - 1, 0), len(self.at) - 2)
+        left, right = self.at[index], self.at[index + 1]
+        return self.values[index] + (self.values[index + 1] - self.values[index]) * (x - left) / (right - left)
+
+
+class StepCost(NamedTuple):
+    """Seconds of a step with `decoding` sequences and some tokens of prompts.
+
+    step = passes(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention. Within a pass everything
+    but attention depends on the number of tokens alone; attention is linear in the tokens, and in the context piece by piece.
+    """
+
+    tokens: Curve
+    """A pass of so many tokens of prompts without context."""
+    cache: Curve
+    """What one sequence adds by its context."""
+    attention: Curve
+    """What a token of a prompt adds by the tokens before it."""
+    each_s: float
+    """What a sequence adds beside its token: its row of the head, its sampling."""
+
+    def step_s(self, decoding: int, context: float, prompt_tokens: int = 0, before: float = 0.0) -> float:
+        """`context`: tokens of all decoding sequences together; `before`: mean tokens before those of the prompts."""
+        seconds = self.tokens(decoding + prompt_tokens)
+        if decoding:
+            seconds += decoding * (self.cache(context / decoding) + self.each_s)
+        if prompt_tokens:
+            seconds += prompt_tokens * self.attention(before)
+        return seconds
+
+
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536)
+CONTEXTS = (0, 128, 512, 2048, 8192, 32768, 131072, 1048576)
+
+
+def step_cost(setup: Setup) -> StepCost:
+    """The tables of a setup. With pipeline stages, a step is what a full pipeline gives: the time of its slowest stage."""
+
+    def seconds(one: Pass) -> float:
+        return one.stage_s if setup.split.pp > 1 and setup.split.overlaps_stages else one.seconds
+
+    dp = setup.split.dp
+    flat = [seconds(_flat(setup, tokens)) for tokens in TOKENS]
+    base = seconds(decode_pass(setup, dp, 0))
+    cache = [max(seconds(decode_pass(setup, dp, context)) - base, 0.0) / dp for context in CONTEXTS]
+    tokens = 256
+    attention = [
+        max(seconds(prompt_pass(setup, 2 * before, tokens / max(2 * before, 1))) - flat[8], 0.0) / tokens if before else 0.0
+        for before in CONTEXTS
+    ]
+    many = 64
+    each_s = max(seconds(decode_pass(setup, many, 0)) - flat[6], 0.0) / many
+    return StepCost(Curve(TOKENS, tuple(flat)), Curve(CONTEXTS, tuple(cache)), Curve(CONTEXTS, tuple(attention)), each_s)
+
+
+def _flat(setup: Setup, tokens: float) -> Pass:
+    """A pass of prompt tokens that attend to nothing."""
+    return forward(setup.net, setup.machine, setup.split, setup.run, Load(prompt_tokens=tokens, cache_bits=setup.cache_bits))
