@@ -64,7 +64,12 @@ def machine_of(card: Card) -> Machine:
     rates = {kind: _number(row[column]) * TB * share for kind, column in kinds.items()}
     rates["bf16"] = rates["bf16"] or _number(row["fp16_tflops"]) * TB * share
     if row["vendor"] == "NVIDIA":
-        rates["bf16"] = max(rates["bf16"], _sixteen_bit(rates, row))
+        vector = rates["bf16"] < rates["fp32"] or "Orin" in row["name"]  # a rate without matrix units
+        rates["bf16"] = _sixteen_bit(rates, row) if vector else rates["bf16"]
+    if not any(rates.values()):
+        raise UnsupportedError(
+            f"the speed of {card.name} is not known: no table has how much it computes", "name another card of `oomless gpus`"
+        )
     link = _number(row["link_gbs_bidir"]) * GB / 2
     pcie = PCIE_BYTES_PER_S.get(row["pcie_gen"].strip(), 0)
     return Machine(
@@ -91,9 +96,11 @@ def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
     """
     if rates["fp8"]:
         return rates["fp8"] / 2
-    if rates["fp4"]:
+    if rates["fp4"] and not rates["bf16"]:
         return rates["fp4"] / (8 if row["compute_capability"].startswith("12") else 4)
-    return rates["int8"] / 2 * TENSOR_INT8_SHARE if "Orin" in row["name"] else 0.0
+    if "Orin" in row["name"]:
+        return rates["int8"] / 2 * TENSOR_INT8_SHARE
+    return rates["fp32"] * (2 if _number(row["compute_capability"]) >= 7.5 else 1)  # GeForce cards of four generations
 
 
 def _issue_hz(row: dict[str, str]) -> float:

@@ -132,7 +132,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     tile = value("tile", device, engine, conditions)
     for operations, form, small in work:
         kind = matrix_kind(form, machine)
-        peak = machine.peak(kind) or bandwidth
+        peak = machine.peak(kind)
         reach = value("matrix", device, engine, conditions | {kind, storage_kind(form)})
         matrix_s += operations / peak * (1 / reach + tile * peak / bandwidth * small)
     if engine == "llamacpp":
@@ -144,7 +144,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
             matrix_s = 0.0
     cache_bytes, attention_flops = attention_work(net, split, load)
     cache_s = cache_bytes / (bandwidth * value("cache", device, engine, conditions))
-    attention_s = attention_flops / (machine.peak("bf16") or bandwidth) / value("attention", device, engine, conditions)
+    attention_s = attention_flops / machine.peak("bf16") / value("attention", device, engine, conditions)
     passes = value("passes", device, engine, conditions)
     activations_s = activation_bytes(net, split, tokens, everywhere, passes) / (bandwidth * value("weights", "hbm"))
     joined, collectives_s = collectives(net, machine, split, load, tokens, everywhere)
