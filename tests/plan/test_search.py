@@ -59,7 +59,7 @@ def test_goals_order_the_same_rows() -> None:
     fewest = rank(rows, "fewest", Limits(), True).rows[0]
     assert cheapest.usd_per_hour == min(row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits")
     assert fastest.speed is not None
-    assert fastest.speed.tokens_per_s.value == max(row.speed.tokens_per_s.value for row in rows if row.speed)
+    assert fastest.speed.tokens_per_s.counted_on == max(row.speed.tokens_per_s.counted_on for row in rows if row.speed)
     assert fewest.hardware.num_gpus == min(row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits")
 
 
@@ -74,12 +74,12 @@ def test_no_row_of_the_front_is_beaten() -> None:
                 continue
             better = (
                 other.usd_per_hour <= (row.usd_per_hour or 0)
-                and other.speed.tokens_per_s.value >= row.speed.tokens_per_s.value
+                and other.speed.tokens_per_s.counted_on >= row.speed.tokens_per_s.counted_on
                 and other.estimate.headroom_bytes >= row.estimate.headroom_bytes
             )
-            same = (other.usd_per_hour, other.speed.tokens_per_s.value, other.estimate.headroom_bytes) == (
+            same = (other.usd_per_hour, other.speed.tokens_per_s.counted_on, other.estimate.headroom_bytes) == (
                 row.usd_per_hour,
-                row.speed.tokens_per_s.value,
+                row.speed.tokens_per_s.counted_on,
                 row.estimate.headroom_bytes,
             )
             assert not better or same

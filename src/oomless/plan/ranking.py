@@ -44,7 +44,7 @@ def order(goal: Goal) -> Callable[[Row], tuple[object, ...]]:
     def key(row: Row) -> tuple[object, ...]:
         tight = row.estimate.verdict != "fits"
         usd = BIG if row.usd_per_hour is None else row.usd_per_hour
-        rate = 0.0 if row.speed is None else row.speed.tokens_per_s.value
+        rate = 0.0 if row.speed is None else row.speed.tokens_per_s.counted_on
         last = (row.asked.engine, row.gpu)
         match goal:
             case "cheapest":
@@ -91,7 +91,7 @@ def rank(rows: Sequence[Row], goal: Goal, limits: Limits, one_a_machine: bool) -
 def front(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The Pareto front of price (low), speed (high) and headroom of a card (high), of rows that fit and have a price and a speed."""
     known = [
-        (row.usd_per_hour, row.speed.tokens_per_s.value, row.estimate.headroom_bytes, row)
+        (row.usd_per_hour, row.speed.tokens_per_s.counted_on, row.estimate.headroom_bytes, row)
         for row in rows
         if row.usd_per_hour is not None and row.speed is not None and row.estimate.verdict == "fits"
     ]
@@ -135,7 +135,7 @@ def slower(row: Row, best: Row) -> str:
     """How much less it serves; "" if no less."""
     if row.speed is None or best.speed is None:
         return "its speed is not known" if row.speed is None and best.speed is not None else ""
-    share = row.speed.tokens_per_s.value / best.speed.tokens_per_s.value
+    share = row.speed.tokens_per_s.counted_on / best.speed.tokens_per_s.counted_on
     return f"{share:.2f} x the tokens a second" if share < 1 - SMALLEST else "as good: the order of names"
 
 

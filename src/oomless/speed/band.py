@@ -54,4 +54,4 @@ def figure(value: float, kind: Kind, evidence: Evidence) -> Figure:
 
 def bound(seconds: float) -> Figure:
     """A time of which nothing is known but that the hardware cannot do better."""
-    return Figure(seconds, seconds, float("inf"), "bound")
+    return Figure(seconds, seconds, seconds * efficiency("band", "", "", frozenset(("bound",))).value, "bound")

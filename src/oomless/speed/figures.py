@@ -12,8 +12,8 @@ class Figure(NamedTuple):
     low: float
     high: float
     kind: FigureKind
-    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: what the hardware allows at
-    best, nothing more is known (a time has no upper end then, a rate no lower one)."""
+    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: nothing is known but what
+    the hardware allows at best. That is the value then, and the other end of the band is the worst share of it that was ever seen."""
 
     def times(self, factor: float) -> "Figure":
         """The figure in another unit."""
@@ -27,13 +27,14 @@ class Figure(NamedTuple):
         """
         return Figure(amount / self.value, amount / self.high, amount / self.low, self.kind)
 
-    def to_json(self) -> dict[str, object]:
-        """Plain numbers; an end that does not exist is null.
+    @property
+    def counted_on(self) -> float:
+        """The figure to compare others with: of a rate that is a bound, the lower end."""
+        return self.low if self.kind == "bound" else self.value
 
-        >>> Figure(0.5, 0.5, float("inf"), "bound").to_json()["high"] is None
-        True
-        """
-        return {"value": self.value, "low": self.low, "high": None if self.high == float("inf") else self.high, "kind": self.kind}
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers."""
+        return {"value": self.value, "low": self.low, "high": self.high, "kind": self.kind}
 
 
 class Part(NamedTuple):

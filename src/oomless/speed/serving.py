@@ -182,7 +182,7 @@ def figures(
 ) -> tuple[Figure, Figure, Figure]:
     """The three figures with their bands; on hardware of which no speed was measured, bounds."""
     if setup.machine.device == "other":
-        return bound(first_s), bound(between_s), Figure(rate, 0.0, rate, "bound")
+        return bound(first_s), bound(between_s), bound(1 / rate).over(1)
     alone = concurrency <= 1
     return (
         figure(first_s, "prefill" if alone else "serving", known),
