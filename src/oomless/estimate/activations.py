@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..engines.training.adapters import adapter
 from ..engines.training.blocks import AttentionKernel, Builder, Kernels, Work, layer_norm, rms_norm
 from ..engines.training.graph import Walk, transient_peak, walk, walk_keeping_products
 from ..engines.training.layers import Norms, layer_graph, norms_of
@@ -56,6 +57,9 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
     form = recipe(request.precision or "bf16")
     kernels: Kernels = "compiled" if request.kernels == "compiled" else "liger" if request.kernels in ("liger", "te") else "eager"
     seq = -(-(request.seq_len or 1) // mesh.cp)
+    kind = adapter(request.adapter)
+    if request.method != "full" and kind.where == "tokens":
+        seq += kind.tokens
     row = frameworks()[request.framework]
     compute = 4 if request.method == "qlora" and row["packed_compute"] == "float32" else form.compute
     return Work(
@@ -69,6 +73,9 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         trained=request.method == "full",
         lora_rank=request.lora_rank if request.method != "full" else 0,
         lora_targets=request.lora_targets,
+        adapter=request.adapter,
+        trained_norms=request.method != "full" and kind.where == "norm",
+        prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
         adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
         adapter_dropout=row["adapter_dropout"] == "yes",
         quantized=request.method == "qlora",

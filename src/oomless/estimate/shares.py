@@ -4,6 +4,7 @@ from itertools import pairwise
 from math import prod
 from typing import Literal, NamedTuple
 
+from ..engines.training.adapters import Adapter, adapter, trained_values
 from ..errors import UsageError
 from ..model.attention import DSA, GQA, MLA, Sliding
 from ..model.feedforward import MoE
@@ -193,6 +194,31 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     return any(whole == target or whole.endswith("." + target) for target in targets)
 
 
+def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
+    """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
+
+    >>> from ..model.load import load
+    >>> coder = load("deepseek-coder-1.3b")
+    >>> sum(p.total for p in beside_layers(coder, stages(24, Mesh())[0], adapter("ln_tuning")))   # (2 x 24 + 1) x 2048
+    100352
+    """
+    hidden, layers = model.hidden_size, stage.layers
+    ways = {
+        "norm": ("norms", 2 * hidden, layers),
+        "embedding": ("tokens", kind.tokens * hidden, ()),
+        "tokens": ("prompt", kind.tokens * hidden, ()),
+    }
+    attention = model.layers[0].attention
+    width = 2 * attention.num_kv_heads * attention.head_dim if isinstance(attention, GQA) else hidden
+    if kind.name == "adaption_prompt":
+        width = hidden
+    name, values, where = ways.get(kind.where, ("prefix", kind.tokens * width, layers))
+    found = [Portion(name, 1, values, 1, where, "dense", True, False, False, adapter=True)]
+    if kind.where == "norm" and stage.last:
+        found.append(Portion("last norm", 1, hidden, 1, (), "dense", True, False, False, adapter=True))
+    return found
+
+
 def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
     """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
 
@@ -201,6 +227,9 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
     >>> sum(p.total for p in adapters(load("deepseek-v2-lite"), Mesh(dp=1), stages(27, Mesh())[0], asked))   # 27 x 16 x (2048 + 3072)
     2211840
     """
+    kind = adapter(request.adapter)
+    if kind.where != "matrix":
+        return beside_layers(model, stage, kind)
     inside = set(stage.layers)
     found = []
     rank = request.lora_rank
@@ -221,7 +250,14 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         out_cut = -(-out // tp) if tensor.cut.how == "column" else out
         in_cut = -(-inner // tp) if tensor.cut.how == "row" else inner
         group: Group = "expert" if expert else "dense"
-        for name, rows, values in ((f"{short}.lora_A", rank, rank * in_cut), (f"{short}.lora_B", out_cut, rank * out_cut)):
+        parts: tuple[tuple[str, int, int], ...] = (
+            (f"{short}.lora_A", rank, rank * in_cut),
+            (f"{short}.lora_B", out_cut, rank * out_cut),
+        )
+        if request.adapter != "lora":
+            values = trained_values(request.adapter, rank, in_cut, out_cut, short.startswith("down"))
+            parts = ((f"{short}.{request.adapter}", min(rank, values), values),)
+        for name, rows, values in parts:
             found.append(Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True))
     if not found and not request.trained_ends:
         known = sorted({short_name(t.name) for t in model.tensors if t.role != "plain" and len(t.shape) > 1 and t.layers})

@@ -79,6 +79,8 @@ class Training(NamedTuple):
     """qlora: nf4 (F32 scales), nf4-dq (scales quantised again), int8, gptq-int4 or gptq-int8."""
     products: str | None = None
     """Type of matrix products where it is not that of the activations: fp8, mxfp8 or nvfp4."""
+    adapter: str = "lora"
+    """lora and qlora: the kind of adapter, a row of facts/adapters.csv."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the head."""

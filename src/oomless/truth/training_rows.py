@@ -141,6 +141,7 @@ def question(row: dict[str, str]) -> Question:
         offload=tuple(dict.fromkeys((*words.offload(row["offload"]), *setting.offload))),
         quantization=DOUBLE.get((framework, precision.quantization or ""), precision.quantization),
         products=precision.products or None,
+        adapter=kind_of(row, adapter),
         lora_rank=(adapter.rank if adapter else 0) or DEFAULT_RANK.get(framework, 8),
         lora_targets=adapter.targets if adapter else (),
         trained_ends=bool(adapter and adapter.ends),
@@ -156,6 +157,13 @@ DOUBLE = {(name, "nf4"): "nf4-dq" for name in ("torchtune", "axolotl", "ms-swift
 """Frameworks whose NF4 quantises its scales again by default (torchao's NF4Tensor, bnb_4bit_use_double_quant)."""
 DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
 """Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes; else PEFT's 8."""
+
+
+def kind_of(row: dict[str, str], adapter: words.Adapter | None) -> str:
+    """The kind of adapter; LoRA-FA is an optimizer's rule."""
+    if adapter is None:
+        return "lora"
+    return "lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind
 
 
 def varies(length: words.Length, framework: str) -> bool:

@@ -6,6 +6,7 @@ torch (tools/autograd/derivatives.yaml) and the modules of transformers 5.
 
 from typing import Literal, NamedTuple
 
+from .adapters import Adapter, adapter
 from .graph import Graph, Op
 
 Kernels = Literal["eager", "liger", "compiled"]
@@ -29,6 +30,11 @@ class Work(NamedTuple):
     """Full training; adapters leave the weights frozen, and an input of a frozen matrix is not kept."""
     lora_rank: int = 0
     lora_targets: tuple[str, ...] = ()
+    adapter: str = "lora"
+    """A kind of facts/adapters.csv."""
+    trained_norms: bool = False
+    prefix_outputs: int = 0
+    """Copies of its output that attention to virtual tokens keeps beside a layer's own."""
     adapter_bytes: int = 4
     """Bytes of an adapter's weight: what it reads is cast to them."""
     adapter_dropout: bool = False
@@ -120,7 +126,7 @@ def rms_norm(b: Builder, x: str, width: int, out: str, rows: int | None = None, 
         narrow = b.fresh("normed")
         b.op("to_half", (scaled,), {narrow: size * elements})
         scaled = narrow
-    trained = work.trained
+    trained = work.trained or work.trained_norms
     b.op(
         "times_weight",
         (scaled,),
@@ -181,9 +187,33 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
         given = dropped
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
     bytes_out = work.compute if work.autocast else work.adapter_bytes
+    kind = adapter(work.adapter)
+    if kind.name == "ia3" and name.endswith("down_proj"):
+        kind = kind._replace(inputs=1, outputs=0)  # a feed-forward is scaled before
+    if (kind.inputs, kind.outputs, kind.dense) != (1, 0, 0):
+        _other_adapter(b, kind, given, outer, rows, width_in, width_out, bytes_out)
+        b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out)
+        return
     b.op("lora_A", (given,), {inner: rows * work.lora_rank * bytes_out}, (given,), product=True)
     b.op("lora_B", (inner,), {outer: rows * width_out * bytes_out}, (inner,), product=True, forward_temp=rows * width_out * bytes_out)
     b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0)
+
+
+def _other_adapter(b: Builder, kind: Adapter, given: str, outer: str, rows: int, width_in: int, width_out: int, width: int) -> None:
+    """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says."""
+    saves = [given] if kind.inputs else []
+    writes = {outer: rows * width_out * width}
+    if kind.outputs:
+        kept = b.fresh("adapter_kept")
+        writes[kept] = kind.outputs * rows * width_out * width
+        saves.append(kept)
+    if kind.dense:
+        update = b.fresh("adapter_update")
+        writes[update] = kind.dense * width_in * width_out * b.work.adapter_bytes
+        saves.append(update)
+        b.constants.add(update)
+    once = width_in * width_out * b.work.adapter_bytes if kind.dense else 0
+    b.op("adapter", (given,), writes, tuple(saves), forward_temp=once, backward_temp=2 * once, product=True)
 
 
 def rope(b: Builder, x: str, size: int, out: str) -> None:

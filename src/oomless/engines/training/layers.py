@@ -62,6 +62,10 @@ def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: in
     read = norm(inner, "normed") if before else inner
     read_attention = gather(b, read, hidden)
     attention(b, layer.attention, read_attention, hidden, "attended")
+    if work.prefix_outputs:
+        beside = {"prefix.kept": work.prefix_outputs * work.tokens * hidden * work.adapter_bytes}
+        b.op("prefix", (read_attention,), beside, ("prefix.kept",))
+        b.constants.add("prefix.kept")
     mixed = "attended"
     if norms.after or norms.number == 4:
         mixed = norm("attended", "attended.normed")
