@@ -30,7 +30,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
     model = load(name)
     if quantity == "weights_per_gpu":
         return _file(model, row)
-    if quantity not in ("kv_bytes_per_gpu", "compute_buffer"):
+    if quantity not in ("kv_bytes_per_gpu", "kv_bytes_per_token", "compute_buffer"):
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
     if not row["context_len"].isdigit():
         raise Incomplete("context_len is not given")
@@ -38,7 +38,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
-    if quantity == "kv_bytes_per_gpu" and isinstance(model.layers[0].attention, V4):
+    if quantity.startswith("kv_bytes") and isinstance(model.layers[0].attention, V4):
         if "SWA cells" in row["other_flags"]:
             raise Incomplete("the row counts one part of the cache")
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):
@@ -51,6 +51,8 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         line = llamacpp.budget_lines(model, asked, hardware, llamacpp.stages(model, asked)[0]).charged[0]
         return line.bytes, line.low_bytes, line.high_bytes
     layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
+    if quantity == "kv_bytes_per_token":
+        return layout.token_bytes, layout.token_bytes, layout.token_bytes
     needed = llamacpp.needed_bytes(layout, asked) if layout.fixed_bytes else layout.token_bytes * (asked.context or 0)
     return needed, needed, needed
 
@@ -135,5 +137,5 @@ def _types(text: str) -> tuple[str, str]:
     if pair:
         return pair[1], pair[2]
     word = re.match(r"\w+", text)
-    kind = {"bfloat16": "bf16", "float16": "f16"}.get(word.group(), word.group()) if word else "f16"
+    kind = {"bfloat16": "bf16", "float16": "f16", "fp16": "f16", "float32": "f32"}.get(word.group(), word.group()) if word else "f16"
     return kind, kind
