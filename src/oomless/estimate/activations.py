@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+from .. import facts
 from ..engines.training.adapters import adapter
 from ..engines.training.blocks import AttentionKernel, Builder, Kernels, Work, layer_norm, rms_norm
 from ..engines.training.graph import Walk, transient_peak, walk, walk_keeping_products
@@ -140,6 +141,8 @@ def _segment(
     if not full:
         found, _, _ = walks[0]
         saved = found.saved_bytes
+        if request.products == "nvfp4":
+            saved = round(saved * facts.constant("training", "saved_share", (0,), "nvfp4").value)
         if bits < 16:  # block floating point: `bits` a value and 8 bits of exponent for 32
             saved = -(-saved * (bits * 32 + 8) // (16 * 32))
         return Segment(group, saved, found.forward_peak, found.backward_peak, "kept by autograd")

@@ -63,6 +63,8 @@ def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
 
     >>> [stage.chunks for stage in stages(8, Mesh(pp=2, virtual_stages=2))]
     [((0, 1), (4, 5)), ((2, 3), (6, 7))]
+    >>> [stage.chunks for stage in stages(8, Mesh(pp=2, virtual_stages=2, count_ends=True))]
+    [((0, 1), (5, 6)), ((2, 3, 4), (7,))]
     """
     pieces = mesh.pp * mesh.virtual_stages
     if pieces > num_layers:
@@ -70,10 +72,12 @@ def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
             f"--pp {mesh.pp} x {mesh.virtual_stages} chunks is more than the {num_layers} layers of the model",
             "lower --pp or the chunks",
         )
-    base, rest = divmod(num_layers, pieces)
+    ends = 1 if mesh.count_ends and mesh.pp > 1 and num_layers >= pieces else 0
+    base, rest = divmod(num_layers + 2 * ends, pieces)
     bounds = [0]
     for piece in range(pieces):
-        bounds.append(bounds[-1] + base + (piece < rest))
+        taken = ends if piece in (0, pieces - 1) else 0
+        bounds.append(bounds[-1] + base + (piece < rest) - taken)
     chunks = [tuple(range(start, end)) for start, end in pairwise(bounds)]
     return tuple(Stage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1) for rank in range(mesh.pp))
 

@@ -8,7 +8,7 @@ from ..errors import UnsupportedError, UsageError
 from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
 from ..model.model import Model
 from ..run.hardware import Card, Hardware
-from ..run.training import Mesh, Training, optimizer, recipe, resolved
+from ..run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
 from ..units import GIB, parse_bytes
 from .activations import ends, segments, unusual, work_of
 from .phases import Phase, resident_gradients, step
@@ -109,6 +109,7 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 80GiB")
     mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
+    mesh = mesh._replace(count_ends=mesh.count_ends or frameworks()[request.framework]["pipeline_ends"] == "layers")
     if (request.seq_len or 1) % mesh.cp:
         raise UsageError(f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}", "choose a length that is a multiple")
     request = check_sharding(request, mesh)

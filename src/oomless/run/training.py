@@ -32,6 +32,9 @@ class Mesh(NamedTuple):
     shard_size: int = 0
     """HSDP, and Megatron's optimizer instances: ranks that share one copy of the states; 0: all data-parallel ranks."""
 
+    count_ends: bool = False
+    """Embedding and head count as a layer each when layers are dealt to stages (torchtitan)."""
+
     @property
     def num_ranks(self) -> int:
         return (self.dp or 1) * self.tp * self.pp * self.cp

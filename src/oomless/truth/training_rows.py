@@ -146,7 +146,7 @@ def question(row: dict[str, str]) -> Question:
         lora_targets=adapter.targets if adapter else (),
         trained_ends=bool(adapter and adapter.ends),
         expandable_segments=setting.expandable_segments,
-        packed=not varies(length, framework),
+        packed=not length.most,
     )
     num_gpus = max(1, mesh.num_ranks)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{num_gpus}")
@@ -166,11 +166,6 @@ def kind_of(row: dict[str, str], adapter: words.Adapter | None) -> str:
     return "lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind
 
 
-def varies(length: words.Length, framework: str) -> bool:
-    """Whether samples of many lengths follow each other: where a row names a limit, and in axolotl unless it packs them."""
-    return length.most or (framework == "axolotl" and not length.packed)
-
-
 def compiled_loss(row: dict[str, str], setting: words.Setting) -> bool:
     """torchtitan compiles its loss with the model since 2025; the versions of 2024 ran it as it stands."""
     return (
@@ -186,7 +181,8 @@ def mesh_of(row: dict[str, str]) -> Mesh:
             raise Incomplete(f"{name} is not given")
         sizes[name] = int(row[name])
     schedule = words.schedule(row["pp_schedule"]) if sizes["pp"] > 1 else words.Schedule("1f1b", 1)
-    return Mesh(**sizes, sequence_parallel=row["sp"] == "y", virtual_stages=schedule.virtual_stages, schedule=schedule.name)
+    mesh = Mesh(sequence_parallel=row["sp"] == "y", virtual_stages=schedule.virtual_stages, schedule=schedule.name)
+    return mesh._replace(dp=sizes["dp"], tp=sizes["tp"], pp=sizes["pp"], cp=sizes["cp"], ep=sizes["ep"])
 
 
 def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
