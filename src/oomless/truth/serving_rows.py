@@ -27,6 +27,8 @@ class Question(NamedTuple):
     hardware: Hardware
 
 
+ANY_MODEL = "llama-3.1-70b"
+"""Stands for a model that is not known where the model does not matter: communication and handles."""
 UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": KB, "GB": GB}
 
 MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
@@ -57,12 +59,14 @@ def question(row: dict[str, str], quantity: str) -> Question:
         raise UnsupportedError(f"engine {engine} is not known yet")
     version = _version(row)
     name = catalogue_name(row["model"]) or catalogue_name(re.sub(r"\s*\(.*\)$", "", row["model"]))
+    if name is None and quantity == "non_torch":
+        name = ANY_MODEL
     if name is None:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
     model = load(name)
     flags = row["other_flags"].lower()
     _check_flags(flags, quantity)
-    dtype, quantization = _precision(row["quant"], model)
+    dtype, quantization = ("auto", None) if quantity == "non_torch" else _precision(row["quant"], model)
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])

@@ -117,6 +117,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
         "mla": isinstance(attention, MLA | DSA),
         "v4": isinstance(attention, V4 | V41),
         "float32": asked.dtype == "float32",
+        "granite": model.family.startswith("granite") and together == 1 and layout.pp == 1,
         "before_hopper": 0 < hardware.card.capability < 9,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
