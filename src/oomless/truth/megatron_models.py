@@ -1,7 +1,7 @@
 """A catalogue model in Megatron-LM's arguments: rows of Megatron-Bridge and Megatron-LM name a model, not an argument list.
 
 What a row does not say takes what Megatron-Bridge's recipes set: distributed optimizer, gradient reduction and parameter gathering
-overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout.
+overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8 its weights are gathered in FP8 (mixed_precision.py).
 """
 
 from ..engines.megatron.args import Megatron, read_arguments
@@ -56,7 +56,7 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
         given["recompute-granularity"] = "selective"
         given["recompute-modules"] = list(asked.recompute_modules or ("core_attn",))
     if asked.products == "fp8":
-        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise"}
+        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise", "fp8-param-gather": True}
     if asked.loss == "vocab-parallel-fused":
         switches.append("cross-entropy-loss-fusion")
     given |= dict.fromkeys(switches, True)
