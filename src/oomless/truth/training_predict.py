@@ -1,13 +1,16 @@
 """What a training row's configuration gives for its quantity, with an interval. What each framework's log counts stands here."""
 
+import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
+from ..estimate.states import degrees
 from ..estimate.training import RankGroup, TrainingEstimate, allocated_lines, estimate_training
+from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
-from .training_rows import Question, question, unit_factor
-from .training_words import length
+from .training_rows import STATES, Question, question, unit_factor
+from .training_words import framework, length, precision, sharding
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
 """Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15 elsewhere."""
@@ -42,9 +45,14 @@ def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[flo
 
 def interval(row: dict[str, str], quantity: str) -> Interval:
     """The interval of a quantity; where a length is only bounded, its lower end is that of shorter samples."""
-    asked = question(row)
     if quantity not in QUANTITIES:
-        raise UnsupportedError(f"{quantity} is not predicted")
+        raise UnsupportedError(f"{quantity} is not predicted: sources differ in which layers and micro-batches they count")
+    try:
+        asked = question(row, quantity)
+    except UnsupportedError:
+        if quantity == STATES and (found := states_of_count(row)):
+            return found
+        raise
     answer = estimate(asked)
     group = group_of(answer, asked)
     found = of_group(group, quantity)
@@ -53,11 +61,39 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
         found = found._replace(low=found.low - UNSAID_LOW * passing, high=found.high + UNSAID_HIGH * passing)
     beside = 2 * asked.beside
     found = Interval(found.value + beside, found.low + beside, found.high + beside)
-    if length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
+    if row["seq_len"] and length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
         shorter = asked.asked._replace(seq_len=max(1, asked.asked.seq_len // 2))
         less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
         return found._replace(low=min(found.low, less.low + beside))
     return found
+
+
+FORMULAS = ("DeepSpeed", "formula")
+"""Frameworks whose rows without a model are outputs of a formula over a number of parameters."""
+
+
+def states_of_count(row: dict[str, str]) -> Interval | None:
+    """States of a model of which a row says the parameters alone: values x bytes, divided as its sharding divides them.
+
+    The ZeRO paper's 7.5e9 parameters over 64 ranks at stage 2: 2 + 14 / 64 B each (arXiv 1910.02054, figure 1: 16.6 GB).
+
+    >>> row = {"params": "7.5B", "framework": "DeepSpeed", "precision": "fp16 AMP, K=12", "dp": "64", "tp": "1", "pp": "1"}
+    >>> round(states_of_count(row | {"zero_stage_or_fsdp": "ZeRO-2 (Pos+g)", "offload": "none"}).value / 1e9, 1)
+    16.6
+    """
+    counted = re.fullmatch(r"([\d.]+)B", row["params"])
+    ranks = [row[name] for name in ("dp", "tp", "pp")]
+    if row["framework"] not in FORMULAS or not counted or row["offload"] != "none" or not all(each.isdigit() for each in ranks):
+        return None
+    name = framework(row["framework"])
+    form = recipe(precision(row["precision"], name).recipe)
+    dp, tp, pp = (int(each) for each in ranks)
+    way: Sharding = sharding(row["zero_stage_or_fsdp"], name) or "none"  # type: ignore[assignment]
+    over = degrees(way, dp)
+    each = form.weight / over.weights + form.gradient / over.gradients + (form.master + 2 * form.moment) / over.optimizer
+    whole, _, rest = counted[1].partition(".")
+    value = int(whole + rest.ljust(9, "0")) * each / (tp * pp)
+    return Interval(value, value * 0.95, value * 1.2)
 
 
 def estimate(asked: Question) -> TrainingEstimate:
@@ -85,7 +121,7 @@ def group_of(estimate: TrainingEstimate, asked: Question) -> RankGroup:
     return max(estimate.groups, key=lambda group: group.peaks.reserved_bytes)
 
 
-QUANTITIES = ("peak_allocated", "peak_reserved", "nvidia_smi", "unspecified", "model_states", "activations")
+QUANTITIES = ("peak_allocated", "peak_reserved", "nvidia_smi", "unspecified", "model_states")
 
 
 def of_group(group: RankGroup, quantity: str) -> Interval:
@@ -103,7 +139,4 @@ def of_group(group: RankGroup, quantity: str) -> Interval:
             return Interval(peaks.reserved_bytes, allocated.low + low, allocated.high + high)
         case "nvidia_smi" | "unspecified":
             return Interval(peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
-        case "model_states":
-            return Interval(group.steady_bytes, group.steady_bytes * 0.98, group.steady_bytes * 1.05)
-    rest = peaks.allocated_bytes - group.steady_bytes
-    return Interval(rest, rest * 0.9, rest * 1.1)
+    return Interval(group.steady_bytes, group.steady_bytes * 0.98, group.steady_bytes * 1.05)

@@ -28,6 +28,9 @@ class Question(NamedTuple):
     """Frozen values beside the language model: an image encoder that is loaded and not used."""
 
 
+STATES = "model_states"
+
+
 class Named(NamedTuple):
     """A model whose name in the table is no name of the catalogue."""
 
@@ -95,8 +98,8 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
     return load(name), named.beside if named else 0
 
 
-def question(row: dict[str, str]) -> Question:
-    """The question of a row of truth/training.csv.
+def question(row: dict[str, str], quantity: str = "") -> Question:
+    """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
     >>> row = dict.fromkeys(("arch_if_not_public", "optimizer", "grad_accum", "attention_impl", "pp_schedule", "lora", "gpu"), "")
     >>> row |= {"framework": "torchtune", "model": "Llama-3.2-3B", "precision": "bf16", "seq_len": "4096", "micro_batch": "2"}
@@ -115,6 +118,8 @@ def question(row: dict[str, str]) -> Question:
     if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
         adapter = words.Adapter("lora", 0, (), False)
     optimizer = words.optimizer(row["optimizer"])
+    if quantity == STATES and not (row["micro_batch"] and row["seq_len"]):
+        row = {**row, "micro_batch": "1", "seq_len": "512"}
     micro_batch, grad_accum = batches(row, mesh)
     length = words.length(row["seq_len"], mesh.dp * mesh.cp, micro_batch * grad_accum)
     again = words.recompute(row["recompute"], len(model.layers))
