@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from typing import NamedTuple
 
-from .serving import Setup, decode_pass, prompt_pass
+from .serving import Setup, decode_pass, step_pass
 from .step import Load, Pass, forward
 
 
@@ -61,8 +61,7 @@ def step_cost(setup: Setup) -> StepCost:
     cache = [max(seconds(decode_pass(setup, dp, context)) - base, 0.0) / dp for context in CONTEXTS]
     tokens = 256
     attention = [
-        max(seconds(prompt_pass(setup, 2 * before, tokens / max(2 * before, 1))) - flat[8], 0.0) / tokens if before else 0.0
-        for before in CONTEXTS
+        max(seconds(step_pass(setup, 0, 0, tokens, 2 * before)) - flat[8], 0.0) / tokens if before else 0.0 for before in CONTEXTS
     ]
     many = 64
     each_s = max(seconds(decode_pass(setup, many, 0)) - flat[6], 0.0) / many

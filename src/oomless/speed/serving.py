@@ -122,6 +122,8 @@ def runner_of(request: Serving) -> Runner:
     return Runner(family, frozenset(conditions))
 
 
+ROUNDS = 4
+"""Of the fixed point between the length of a cycle and the number of groups that read prompts at once."""
 BUDGET = 8192
 """Tokens of a step where the engine does not say: max_num_batched_tokens of vLLM on large cards, chunked_prefill_size of SGLang."""
 
@@ -131,28 +133,33 @@ def speed_of(setup: Setup, input_len: int, output_len: int, concurrency: float, 
 
     A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that decode; in as many of those as
     the others' prompts take, a prompt is read beside them. Where more prompts would come than steps, every step carries tokens of
-    both kinds in the proportion of input to output, up to the budget.
+    both kinds in the proportion of input to output, up to the budget. Data-parallel groups go in step: while one reads a prompt the
+    others wait, unless they read one too; how many do follows from the share of time that a group spends on prompts.
     """
     running = max(min(concurrency, room), 1.0)
     context = input_len + output_len / 2
-    chunk = min(input_len, setup.budget)
+    groups = setup.split.dp
+    chunk = min(input_len, max(setup.budget // groups, 1))
     prompt_steps = input_len / chunk
     decode = step_pass(setup, running, context)
     alone = prompt_pass(setup, input_len)
     decode_s, prompt_s = period(setup, decode, running), period(setup, alone, running)
-    beside = (running - 1) * prompt_steps
-    if beside < output_len - 1 or running == 1:
-        mixed = step_pass(setup, running - 1, context, chunk, input_len) if running > 1 else alone
+    together = 1.0  # groups that have a prompt in the same step
+    for _ in range(ROUNDS if groups > 1 and running > 1 else 1):
+        beside = (running - 1) * prompt_steps / together
+        mixed = step_pass(setup, max(running - together, 0.0), context, chunk * together, input_len, together)
         mixed_s = period(setup, mixed, running)
         own_s = prompt_s if running == 1 else mixed_s * prompt_steps
         between_s = ((output_len - 1 - beside) * decode_s + beside * mixed_s) / max(output_len - 1, 1)
         cycle_s = own_s + (output_len - 1) * between_s
+        busy = min(running / groups * own_s / cycle_s, 1.0)
+        together = groups * busy / (1 - (1 - busy) ** groups)
+    if beside < output_len - 1 or running == 1:
         rate = running * output_len / cycle_s
         first_s = own_s + (decode_s if running > 1 else 0.0)
     else:
-        share = output_len / (input_len + output_len)
-        decoding = min(running, setup.budget * share)
-        full = step_pass(setup, decoding, context, decoding / output_len * input_len, input_len)
+        decoding = min(running, setup.budget * output_len / (input_len + output_len))
+        full = step_pass(setup, decoding, context, decoding / output_len * input_len, input_len, groups)
         between_s = period(setup, full, running)
         rate = decoding / between_s
         first_s = between_s * max(prompt_steps, 1.0) + max(running - decoding, 0.0) / rate * output_len
@@ -219,18 +226,21 @@ def period(setup: Setup, one: Pass, running: float) -> float:
     return max(one.stage_s * batches, one.seconds)
 
 
-def step_pass(setup: Setup, decoding: float, context: float, prompt_tokens: float = 0.0, prompt_length: float = 0.0) -> Pass:
+def step_pass(
+    setup: Setup, decoding: float, context: float, prompt_tokens: float = 0.0, prompt_length: float = 0.0, groups: float = 0.0
+) -> Pass:
     """A step of continuous batching; under a full pipeline each micro-batch has its share of it."""
     share = 1.0
     if setup.split.pp > 1 and setup.split.overlaps_stages and decoding >= 2:
         share = 1 / min(setup.split.pp, decoding)
-    load = Load(decoding * share, context, prompt_tokens * share, prompt_length, setup.cache_bits)
+    load = Load(decoding * share, context, prompt_tokens * share, prompt_length, groups, setup.cache_bits)
     return forward(setup.net, setup.machine, setup.split, setup.run, load)
 
 
 def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:
-    """The pass of whole prompts."""
-    load = Load(prompt_tokens=input_len * prompts, prompt_length=input_len, cache_bits=setup.cache_bits)
+    """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget takes several steps."""
+    tokens, groups = input_len * prompts, min(max(prompts, 1.0), setup.split.dp)
+    load = Load(prompt_tokens=tokens, prompt_length=input_len, groups=groups, cache_bits=setup.cache_bits)
     return forward(setup.net, setup.machine, setup.split, setup.run, load)
 
 

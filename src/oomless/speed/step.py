@@ -44,6 +44,8 @@ class Load(NamedTuple):
     prompt_tokens: float = 0.0
     prompt_length: float = 0.0
     """Length of the prompts that these tokens are of: half of it is their mean context."""
+    groups: float = 0.0
+    """Data-parallel groups that share the prompts: with few prompts at once some groups have one and others wait for them; 0: all."""
     cache_bits: int = 16
 
 
@@ -98,8 +100,9 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     """
     device, engine = machine.device, run.engine
     conditions = run.conditions | {machine.architecture.split(" ")[0].lower()}
-    tokens = (load.sequences + load.prompt_tokens) / split.dp
-    asked = load.sequences / split.dp + (load.prompt_tokens / load.prompt_length if load.prompt_length else 0) / split.dp
+    groups = load.groups or split.dp
+    tokens = load.sequences / split.dp + load.prompt_tokens / groups
+    asked = load.sequences / split.dp + (load.prompt_tokens / load.prompt_length if load.prompt_length else 0) / groups
     everywhere = load.sequences + load.prompt_tokens
     bandwidth = machine.bytes_per_s
 
@@ -142,9 +145,10 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
             matrix_s = sum(num for _, num, form in read if storage_kind(form) == "quantised") * per_value / vector if vector else 0.0
         elif tokens < MATRIX_TOKENS:
             matrix_s = 0.0
-    cache_bytes, attention_flops = attention_work(net, split, load)
+    cache_bytes, attention_flops, prompt_flops = attention_work(net, split, load)
     cache_s = cache_bytes / (bandwidth * value("cache", device, engine, conditions))
-    attention_s = attention_flops / machine.peak("bf16") / value("attention", device, engine, conditions)
+    rate = machine.peak("bf16") * value("attention", device, engine, conditions)
+    attention_s = prompt_flops / rate + max(attention_flops / rate - cache_s, 0.0)  # decoding reads while it computes
     passes = value("passes", device, engine, conditions)
     activations_s = activation_bytes(net, split, tokens, everywhere, passes) / (bandwidth * value("weights", "hbm"))
     joined, collectives_s = collectives(net, machine, split, load, tokens, everywhere)
@@ -169,7 +173,12 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         Part("weights", weights_s, "bytes read / (bandwidth x share reached)", "speed.csv: weights"),
         Part("matrix units", matrix_s, "operations / (peak x share reached)", "speed.csv: matrix, unpack"),
         Part("cache", cache_s, f"{cache_bytes:,.0f} B / (bandwidth x share reached)", "speed.csv: cache"),
-        Part("attention", attention_s, f"{attention_flops:.3g} operations / (peak x share reached)", "speed.csv: attention"),
+        Part(
+            "attention",
+            attention_s,
+            f"{attention_flops + prompt_flops:.3g} operations / (peak x share reached), decoding beside reading",
+            "speed.csv: attention",
+        ),
         Part("activations", activations_s, f"{passes:g} passes over the residual stream a layer", "speed.csv: passes"),
         Part("collectives", collectives_s, joined, "speed/collectives.py"),
         Part("kernels", kernels_s, f"{kernels} kernels", "speed.csv: kernel"),
@@ -189,7 +198,8 @@ def roofline(
     work: list[tuple[float, str, float]],
 ) -> Pass:
     """What no software can beat: every byte at the full bandwidth or every operation at the full rate, whichever takes longer."""
-    cache_bytes, flops = attention_work(net, split, load)
+    cache_bytes, decode_flops, prompt_flops = attention_work(net, split, load)
+    flops = decode_flops + prompt_flops
     num_bytes = sum(num for num, _, _ in read) + cache_bytes
     bytes_s = num_bytes / machine.bytes_per_s
     rates = [(operations, machine.peak(matrix_kind(form, machine))) for operations, form, _ in work] + [(flops, machine.peak("bf16"))]
@@ -229,10 +239,10 @@ def experts_of_rank(experts: Experts, split: Split, tokens: float) -> float:
     return min(mine, met + spread)
 
 
-def attention_work(net: Network, split: Split, load: Load) -> tuple[float, float]:
-    """(bytes of cache that a rank reads, operations of attention)."""
-    num_bytes = operations = 0.0
-    sequences, prompts = load.sequences / split.dp, load.prompt_tokens / split.dp
+def attention_work(net: Network, split: Split, load: Load) -> tuple[float, float, float]:
+    """(bytes of cache that a rank reads, operations of decoding attention, operations of prompts' attention)."""
+    num_bytes = decoding = prompting = 0.0
+    sequences, prompts = load.sequences / split.dp, load.prompt_tokens / (load.groups or split.dp)
     for cache in net.caches:
         ranks = min(split.tp, cache.kv_heads) if cache.kv_heads else 1
         read = tokens_read(cache, load.context)
@@ -240,11 +250,11 @@ def attention_work(net: Network, split: Split, load: Load) -> tuple[float, float
         once = read * cache.read * element / ranks + load.context * cache.index_bytes + cache.state * 4
         num_bytes += cache.num_layers * once * sequences
         mean = _mean_read(cache, load.prompt_length)
-        operations += cache.num_layers * cache.decode_flops * read * sequences / split.tp
-        operations += cache.num_layers * cache.prefill_flops * mean * prompts / split.tp
+        decoding += cache.num_layers * cache.decode_flops * read * sequences / split.tp
+        prompting += cache.num_layers * cache.prefill_flops * mean * prompts / split.tp
         if load.prompt_length:
             num_bytes += cache.num_layers * cache.read * element / ranks * prompts  # written, and read once
-    return num_bytes, operations
+    return num_bytes, decoding, prompting
 
 
 def _mean_read(cache: Cache, length: float) -> float:
