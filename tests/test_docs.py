@@ -24,8 +24,17 @@ EN, ZH = ROOT / "docs" / "en", ROOT / "docs" / "zh"
 PAGES = (ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted(EN.glob("*.md")), *sorted(ZH.glob("*.md")))
 TWINS = ((ROOT / "README.md", ROOT / "README.zh.md"), *((page, ZH / page.name) for page in sorted(EN.glob("*.md"))))
 CHINESE_ALONE = {"glossary.md"}
-PAGE_OF = {"infer": "infer.md", "train": "train.md", "validate": "accuracy.md", "cost": "cost.md", "plan": "plan.md"}
+PAGE_OF = {
+    "infer": "infer.md",
+    "train": "train.md",
+    "validate": "accuracy.md",
+    "cost": "cost.md",
+    "plan": "plan.md",
+    "speed": "speed.md",
+}
 """The page that describes a command's options; index.md has the others."""
+TAKEN_OVER = {"speed": "infer"}
+"""Commands that take the options of another one, which its page describes."""
 
 COMMAND_BLOCK = re.compile(r"(<!-- command: (?P<command>[^\n]+?) -->\n```(?P<kind>\w+)\n)(?P<body>.*?)(```\n)", re.S)
 FENCED = re.compile(r"^```.*?^```$", re.S | re.M)
@@ -125,7 +134,8 @@ def test_every_option_is_described(folder: Path) -> None:
     missing = []
     for command, spelling in options():
         page = PAGE_OF.get(command, "index.md")
-        if not re.search(rf"`[^`\n]*(?<![\w-]){re.escape(spelling)}(?![\w-])", texts[page]):
+        described = texts[page] + (texts[PAGE_OF[TAKEN_OVER[command]]] if command in TAKEN_OVER else "")
+        if not re.search(rf"`[^`\n]*(?<![\w-]){re.escape(spelling)}(?![\w-])", described):
             missing.append(f"{command} {spelling} in {page}")
     assert not missing, f"not described in {name_of(folder)}: {'; '.join(missing)}"
     index = texts["index.md"]

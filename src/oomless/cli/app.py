@@ -11,6 +11,7 @@ from ..errors import UsageError, did_you_mean
 
 COMMANDS = {
     "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
+    "speed": ("speed", "How fast it serves: first token, time a token, tokens a second; workloads simulated."),
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),

@@ -1,0 +1,80 @@
+"""A simulated workload: what its requests met, its course over time, and the closed form beside it."""
+
+from typing import Any
+
+from ..speed.dynamic import Dynamic
+from .estimate_text import verdict_line
+from .plan_cost_text import table
+from .plan_text import seconds
+
+
+def dynamic_text(answer: Dynamic) -> str:
+    """The whole answer."""
+    policy, steady = answer.policy, answer.steady
+    lines = [
+        verdict_line(answer.estimate),
+        "",
+        f"{answer.num_requests:,} requests, {answer.arrival_rate:,.3g} a second, {answer.mean_prompt:,.0f} tokens in and "
+        f"{answer.mean_output:,.0f} out on average; {answer.refused:,} refused",
+        f"cache of {policy.capacity_tokens:,} tokens ({policy.memory}), at most {policy.max_running:,} at once, "
+        f"{policy.token_budget:,} tokens a step, {'chunked prompts' if policy.chunked else 'whole prompts first'}",
+        "",
+        table(
+            [
+                ("", "simulated", "closed form"),
+                (
+                    "output tokens/s",
+                    f"{answer.tokens_per_s:,.0f}",
+                    f"{steady.tokens_per_s:,.0f}{' (saturated)' if steady.saturated else ''}",
+                ),
+                ("running", f"{answer.mean_running:,.1f} (most {answer.most_running:,})", f"{steady.running:,.1f}"),
+                *(
+                    (each.what, seconds(each.mean), seconds(value))
+                    for each, value in zip(answer.spreads[1:3], (steady.ttft_s, steady.tpot_s), strict=False)
+                ),
+                ("evictions", f"{answer.evictions:,}", "-"),
+                ("steps", f"{answer.num_steps:,}", "-"),
+            ]
+        ),
+        "",
+        table(
+            [
+                ("", "mean", "half", "90 %", "99 %", "most"),
+                *(
+                    (each.what, *(seconds(value) for value in (each.mean, each.p50, each.p90, each.p99, each.most)))
+                    for each in answer.spreads
+                ),
+            ]
+        ),
+        "",
+        table(
+            [
+                ("from", "running", "waiting", "cache", "tokens/s"),
+                *(
+                    (
+                        seconds(each.start_s),
+                        f"{each.running:,.1f}",
+                        f"{each.waiting:,.1f}",
+                        f"{each.cache_share:.0%}",
+                        f"{each.output_tokens_per_s:,.0f}",
+                    )
+                    for each in answer.slices
+                ),
+            ]
+        ),
+        f"times and rates may be off by a factor of {answer.band:g} either way",
+    ]
+    lines += [f"warning: {note}" for note in answer.warnings]
+    return "\n".join(lines)
+
+
+def dynamic_json(answer: Dynamic) -> dict[str, Any]:
+    """The object of --json."""
+    document = answer.estimate.to_json()
+    return {
+        "schema": "oomless/workload/1",
+        "model": document["model"],
+        "request": document["request"],
+        "verdict": answer.estimate.verdict,
+        **answer.to_json(),
+    }

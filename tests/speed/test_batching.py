@@ -1,0 +1,181 @@
+"""Continuous batching: nothing is lost, the clock runs forward, policies keep what they promise."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomless.errors import OomlessError, UsageError
+from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Serving
+from oomless.speed.batching import Memory, Policy, Request, simulate
+from oomless.speed.cost import Curve, StepCost, step_cost
+from oomless.speed.dynamic import policy_of, run_workload
+from oomless.speed.serving import decode_pass, setup_of, speed_of
+from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
+
+COST = StepCost(Curve((0, 1000), (0.01, 0.02)), Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5)
+
+
+def small(**asked: object) -> Estimate:
+    request = Serving(layout=Layout(), max_model_len=2048)._replace(**asked)  # type: ignore[arg-type]
+    return estimate_serving(load("deepseek-coder-1.3b"), request, parse_gpu("a100-80gb"))
+
+
+requests = st.lists(st.builds(Request, st.floats(0, 50), st.integers(1, 400), st.integers(1, 120)), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests,
+    st.sampled_from(get_args(Memory)),
+    st.booleans(),
+    st.integers(200, 3000),
+    st.integers(1, 16),
+    st.integers(1, 700),
+    st.integers(0, 50),
+)
+def test_every_request_is_served_once_and_in_time(
+    workload: list[Request], memory: Memory, chunked: bool, capacity: int, running: int, budget: int, prefix: int
+) -> None:
+    policy = Policy(capacity, running, budget, memory, chunked, max_length=600, shared_prefix=prefix)
+    done = simulate(workload, COST, policy)
+    assert len(done.served) + done.refused == len(workload)
+    for one in done.served:
+        assert one.arrival_s <= one.started_s <= one.first_token_s <= one.finished_s
+    assert done.moments == () or done.moments[-1].output_tokens == sum(one.output_tokens for one in done.served)
+    before = 0.0
+    for moment in done.moments:
+        assert moment.time_s >= before
+        assert moment.running <= running
+        before = moment.time_s
+        if memory != "evict" or moment.running > 1:
+            assert moment.cached_tokens <= capacity + policy.block_size * running
+    if memory != "evict":
+        assert done.num_evictions == 0
+
+
+def test_a_single_request_takes_its_steps() -> None:
+    done = simulate([Request(1.0, 100, 11)], COST, Policy(10_000, 4))
+    assert done.num_steps == 11
+    assert done.served[0].first_token_s > 1.0
+
+
+def test_leaps_cost_what_single_steps_cost() -> None:
+    """Another request that arrives far away makes no difference; arrivals in between cut the leaps and little else."""
+    alone = simulate([Request(0.0, 100, 200)], COST, Policy(10_000, 4)).served[0]
+    many = [Request(0.0, 100, 200), *(Request(0.01 * n, 1, 1) for n in range(1, 100))]
+    cut = simulate(many, COST, Policy(10_000, 1)).served[0]
+    assert cut.finished_s == pytest.approx(alone.finished_s, rel=1e-6)
+
+
+def test_room_for_the_maximum_runs_fewer_at_once() -> None:
+    workload = [Request(0.0, 100, 50)] * 40
+    most = {}
+    for memory in get_args(Memory):
+        done = simulate(workload, COST, Policy(4000, 64, memory=memory, max_length=1000))
+        most[memory] = max(moment.running for moment in done.moments)
+    assert most["reserve"] < most["no-evict"] <= most["evict"]
+
+
+def test_a_full_cache_evicts_and_computes_again() -> None:
+    done = simulate([Request(0.0, 100, 100)] * 12, COST, Policy(1500, 64))
+    assert done.num_evictions > 0
+    assert len(done.served) == 12
+
+
+def test_a_shared_prefix_is_read_once() -> None:
+    workload = [Request(0.0, 1000, 10)] * 20
+    plain = simulate(workload, COST, Policy(100_000, 64))
+    shared = simulate(workload, COST, Policy(100_000, 64, shared_prefix=900))
+    assert shared.moments[-1].time_s < plain.moments[-1].time_s
+
+
+@pytest.mark.parametrize(("model", "gpu", "tp"), [("deepseek-coder-1.3b", "a100-80gb", 1), ("deepseek-r1", "h200:8", 8)])
+def test_tables_of_costs_agree_with_passes(model: str, gpu: str, tp: int) -> None:
+    estimate = estimate_serving(load(model), Serving(layout=Layout(tp=tp), max_model_len=2048), parse_gpu(gpu))
+    setup = setup_of(estimate)
+    cost = step_cost(setup)
+    for sequences, context in ((1, 100), (16, 1000), (64, 1500)):
+        assert cost.step_s(sequences, sequences * context) == pytest.approx(decode_pass(setup, sequences, context).seconds, rel=0.05)
+
+
+def test_closed_form_and_simulation_agree_at_moderate_load() -> None:
+    estimate = small()
+    answer = run_workload(estimate, poisson(3.0, 800, Lengths(256, 256), Lengths(128, 128), 1))
+    assert not answer.steady.saturated
+    assert answer.tokens_per_s == pytest.approx(answer.steady.tokens_per_s, rel=0.1)
+    assert answer.mean_running == pytest.approx(answer.steady.running, rel=0.25)
+    between = next(each for each in answer.spreads if each.what == "between tokens")
+    assert between.mean == pytest.approx(answer.steady.tpot_s, rel=0.2)
+
+
+def test_a_closed_loop_agrees_with_the_simulation() -> None:
+    """As many requests at once as there are places, and again as many: the closed form's rate."""
+    setup = setup_of(small())
+    done = simulate([Request(0.0, 512, 256)] * 640, step_cost(setup), Policy(10**7, 32, setup.budget))
+    rate = 640 * 256 / done.moments[-1].time_s
+    assert rate == pytest.approx(speed_of(setup, 512, 256, 32, 1e9).tokens_per_s.value, rel=0.15)
+
+
+def test_more_arrivals_than_tokens_are_said_to_saturate() -> None:
+    answer = run_workload(small(), poisson(500.0, 300, Lengths(256, 256), Lengths(128, 128), 1))
+    assert answer.steady.saturated
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "columns"),
+        ("arrival_s,prompt_tokens\n1,2\n", "output_tokens"),
+        ("arrival_s,prompt_tokens,output_tokens\n", "no requests"),
+        ("arrival_s,prompt_tokens,output_tokens\n-1,10,10\n", "line 2"),
+        ("arrival_s,prompt_tokens,output_tokens\nnan,10,10\n", "line 2"),
+        ("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,0,10\n", "line 3"),
+        ("arrival_s,prompt_tokens,output_tokens\n0,ten,10\n", "line 2"),
+        ("arrival_s,prompt_tokens,output_tokens\n0,10\n", "line 2"),
+    ],
+)
+def test_a_bad_workload_says_where(text: str, word: str, tmp_path: "object") -> None:
+    path = f"{tmp_path}/workload.csv"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    with pytest.raises(OomlessError) as error:
+        read_workload(path)
+    assert word in error.value.message
+    assert error.value.exit_code == 1
+
+
+def test_a_workload_file_is_read(tmp_path: "object") -> None:
+    path = f"{tmp_path}/workload.csv"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("arrival_s,prompt_tokens,output_tokens,user\n0.5,10,3,a\n0,7,2,b\n")
+    assert read_workload(path) == [Request(0.5, 10, 3), Request(0.0, 7, 2)]
+
+
+@pytest.mark.parametrize("text", ["", "x", "-5", "0", "5-2", "10~x", "10~9", "1e3", "5-", "9" * 30])
+def test_lengths_that_mean_nothing_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_lengths(text, "--input-len")
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.0, 10), (-1.0, 10), (float("nan"), 10), (float("inf"), 10), (1.0, 0)])
+def test_rates_and_counts_out_of_range_are_refused(rate: float, count: int) -> None:
+    with pytest.raises(UsageError):
+        poisson(rate, count, Lengths(1, 1), Lengths(1, 1), 0)
+
+
+def test_policies_out_of_range_are_refused() -> None:
+    estimate = small()
+    setup = setup_of(estimate)
+    for words in ({"memory": "most"}, {"shared_prefix": -1}, {"token_budget": 0}, {"token_budget": -4}):
+        with pytest.raises(UsageError):
+            policy_of(estimate, setup, **words)
+    with pytest.raises(UsageError, match="maximum"):
+        simulate([Request(0, 1, 1)], COST, Policy(100, 1, memory="reserve"))
