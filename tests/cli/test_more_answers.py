@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 import oomless
+from command import call
 from oomless.cli.answer import answer_infer
 from oomless.estimate.changes import changes_that_fit
 
@@ -207,3 +208,13 @@ def test_a_pasted_command_takes_a_known_model_from_the_catalogue(capsys: pytest.
     found = json.loads(text)
     assert (code, found["request"]["model"]) == (0, "deepseek-r1")
     assert [note for note in found["warnings"] if "deepseek-ai/DeepSeek-R1 is deepseek-r1 of the catalogue" in note]
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [("llama.cpp", "mean llamacpp"), ("TensorRT-LLM", "mean trtllm"), ("sglng", "mean sglang"), ("mindie", "vllm-ascend")],
+)
+def test_an_engine_s_other_names_are_refused_with_ours(engine: str, said: str) -> None:
+    refused = call("infer", "deepseek-v3", "--gpu", "h200:8", "--engine", engine)
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err

@@ -4,10 +4,38 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError, did_you_mean
 from .answer import answer_infer
 from .flags import INFER, Flag
 
 TYPES: dict[str, Any] = {"whole": int, "share": float, "text": str}
+
+
+class Word(click.Choice[str]):
+    """One of several words; another one is refused with what was meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        name = param.opts[0] if param is not None and param.opts else "value"
+        listed = ", ".join(map(str, self.choices))
+        hint = OTHER_WORDS.get(str(value).lower()) if name == "--engine" else None
+        raise UsageError(
+            f"{name} {value!r} is not one of {listed}",
+            hint or did_you_mean(str(value), list(map(str, self.choices)), "oomless infer --help"),
+        )
+
+
+OTHER_WORDS = {
+    **dict.fromkeys(("llama.cpp", "llama-cpp", "llama-server", "llama_cpp", "llama-box"), "did you mean llamacpp?"),
+    **dict.fromkeys(("ik_llama.cpp", "ik_llama", "ik-llama.cpp"), "did you mean ik-llamacpp?"),
+    **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
+    **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
+    "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
+    "lmdeploy": "its rules are not known; vllm serves the same formats",
+    "exllamav3": "its rules are not known; llamacpp serves desktop cards",
+}
+"""What people call engines, or ask for beside those that are known."""
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -26,7 +54,7 @@ def option(flag: Flag) -> click.Option:
     """A click option of a flag."""
     if flag.type == "switch":
         return click.Option([*flag.names, flag.field], is_flag=True, default=None, help=flag.help)
-    kind = click.Choice(flag.choices) if flag.choices else TYPES[flag.type]
+    kind = Word(flag.choices) if flag.choices else TYPES[flag.type]
     complete = complete_gpu if flag.field == "gpu" else None
     return click.Option([*flag.names, flag.field], type=kind, default=None, help=flag.help, shell_complete=complete)
 
