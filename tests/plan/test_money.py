@@ -80,7 +80,7 @@ def test_every_input_names_its_source() -> None:
 
     assert all(source.source for source in answer.inputs)
     assert answer.rent_price is not None
-    assert answer.rent_price.label.split()[0] in "verda tensordock hyperstack digitalocean novita jarvis-labs"
+    assert answer.rent_price.label.split()[0] in "verda hyperstack digitalocean novita jarvis-labs"
     assert {swing.what for swing in answer.swings} >= {"cards_usd", "usd_per_hour", "power_kw", "utilization"}
 
 

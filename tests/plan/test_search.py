@@ -10,6 +10,7 @@ from command import call
 from oomless.errors import UsageError
 from oomless.estimate.serving import estimate_serving
 from oomless.model.load import load
+from oomless.plan.answer import plan_serving
 from oomless.plan.ask import plan
 from oomless.plan.question import Limits, Wanted
 from oomless.plan.ranking import front, rank
@@ -58,8 +59,7 @@ def test_goals_order_the_same_rows() -> None:
     fastest = rank(rows, "fastest", Limits(), True).rows[0]
     fewest = rank(rows, "fewest", Limits(), True).rows[0]
     assert cheapest.usd_per_hour == min(row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits")
-    assert fastest.speed is not None
-    assert fastest.speed.tokens_per_s.counted_on == max(row.speed.tokens_per_s.counted_on for row in rows if row.speed)
+    assert fastest.rate == max(row.rate for row in rows if row.rate and row.fits)
     assert fewest.hardware.num_gpus == min(row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits")
 
 
@@ -70,18 +70,14 @@ def test_no_row_of_the_front_is_beaten() -> None:
     assert len(best) > 2
     for row in best:
         for other in rows:
-            if other.usd_per_hour is None or other.speed is None or row.speed is None or other.estimate.verdict != "fits":
+            if other.usd_per_hour is None or other.rate is None or not other.fits:
                 continue
             better = (
                 other.usd_per_hour <= (row.usd_per_hour or 0)
-                and other.speed.tokens_per_s.counted_on >= row.speed.tokens_per_s.counted_on
+                and (other.rate or 0) >= (row.rate or 0)
                 and other.estimate.headroom_bytes >= row.estimate.headroom_bytes
             )
-            same = (other.usd_per_hour, other.speed.tokens_per_s.counted_on, other.estimate.headroom_bytes) == (
-                row.usd_per_hour,
-                row.speed.tokens_per_s.counted_on,
-                row.estimate.headroom_bytes,
-            )
+            same = (other.usd_per_hour, other.rate, other.headroom_bytes) == (row.usd_per_hour, row.rate, row.headroom_bytes)
             assert not better or same
 
 
@@ -106,8 +102,8 @@ def test_tight_rows_come_last_and_are_marked() -> None:
 
 
 def test_experts_in_host_memory_make_a_card_enough() -> None:
-    without = plan("deepseek-r1", gpu="rtx-4090:1", context=4096)
-    answer = plan("deepseek-r1", gpu="rtx-4090:1", context=4096, host_memory="512GiB")
+    without = plan_serving("deepseek-r1", Wanted(gpus=("rtx-4090:1",), context=4096))
+    answer = plan_serving("deepseek-r1", Wanted(gpus=("rtx-4090:1",), context=4096, host_memory="512GiB"))
 
     assert not without.rows
     row = answer.rows[0].row

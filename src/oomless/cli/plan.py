@@ -2,23 +2,32 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cost import price_table
 from .serving import complete_gpu, complete_model
 
+if TYPE_CHECKING:
+    from ..plan.answer import Plan
+    from ..plan.training_answer import TrainingPlan
+
 ONE_EACH: tuple[tuple[str, type, str], ...] = (
     ("--context", int, "Tokens of each sequence, prompt and output [8192, or the model's own if that is less]."),
     ("--concurrency", int, "Sequences at once [1]."),
     ("--output-len", int, "Output of each sequence, part of --context [an eighth of it]."),
+    ("--seq-len", int, "Training: tokens of a sequence [4096]."),
+    ("--global-batch", int, "Training: sequences of a step over all cards [one micro-batch a rank]."),
+    ("--precision", str, "Training: types of weights, gradients and states [the framework's]."),
+    ("--optimizer", str, "Training: optimizer [the framework's]."),
+    ("--lora-rank", int, "Training: rank of the adapters [8]."),
     ("--max-model-len", int, "Longest sequence that the engine shall admit [--context]."),
     ("--budget-usd-per-hour", float, "No dearer rent than this."),
     ("--max-ttft-s", float, "No later first token than this."),
     ("--max-tpot-s", float, "No slower tokens than this."),
     ("--min-tokens-per-s", float, "No fewer output tokens a second than this, all sequences together."),
-    ("--max-gpus", int, "No more cards than this [32]."),
+    ("--max-gpus", int, "No more cards than this [32; training 64]."),
     ("--host-memory", str, "Memory of the host that layers or experts may take: 256GiB [none]."),
     ("--instances", int, "Copies of the engine on each card, which divide its memory [1]."),
     ("--rows", int, "Rows to show [10]."),
@@ -27,6 +36,7 @@ SEVERAL: tuple[tuple[str, str], ...] = (
     ("--engine", "Engine to plan for [those that are known on the card]."),
     ("--quantization", "Form of the weights: none (as published), fp8, w4a16, q4_k_m ..."),
     ("--kv-cache-dtype", "Type of the cache [the engine's own; fp8 where that does not fit]."),
+    ("--framework", "Training: framework to plan for [those whose launch files are known]."),
     ("--vendor", "Cards of this maker alone."),
     ("--provider", "Rents of this provider alone."),
     ("--region", "Rents of this region alone."),
@@ -40,6 +50,7 @@ def plan_options() -> list[click.Parameter]:
     found: list[click.Parameter] = [
         click.Argument(["model"], required=False, shell_complete=complete_model),
         click.Option(["--for", "purpose"], type=click.Choice(["infer", "train"]), default="infer", help="What for [infer]."),
+        click.Option(["--method"], type=click.Choice(["full", "lora", "qlora"]), help="Training: what is trained [full]."),
         click.Option(["--gpu"], multiple=True, help="Cards: h200 (any number), h200:8 (these). [all]", shell_complete=complete_gpu),
     ]
     found += [click.Option([name], type=kind, default=None, help=text) for name, kind, text in ONE_EACH]
@@ -73,16 +84,12 @@ def _plan(
     **options: Any,
 ) -> int:
     from ..errors import UsageError
-    from ..plan.answer import plan_serving
-    from ..plan.ask import wanted_from
+    from ..plan.ask import plan_for
 
     if model is None:
         raise UsageError("MODEL is missing", "name a model: oomless plan deepseek-r1 --for infer; `oomless models` lists them")
-    if purpose == "train":
-        raise UsageError("plans for training are not there yet", "ask for --for infer")
-    wanted = wanted_from(options)
     table, notes = price_table(prices)
-    answer = plan_serving(model, wanted, table, offline=offline, revision=revision)
+    answer = plan_for(purpose, model, options, table, offline, revision)
     answer = answer._replace(warnings=(*answer.warnings, *notes))
     if plot:
         from ..report.plan_svg import plan_svg
@@ -96,10 +103,21 @@ def _plan(
     if as_json:
         click.echo(jsonlib.dumps(answer.to_json()))
     else:
+        click.echo(text_of(answer, front), nl=False)
+    return 0 if answer.rows else 3
+
+
+def text_of(answer: "Plan | TrainingPlan", front: bool) -> str:
+    """The answer for people."""
+    from ..plan.answer import Plan
+
+    if isinstance(answer, Plan):
         from ..report.plan_text import plan_text
 
-        click.echo(plan_text(answer, front), nl=False)
-    return 0 if answer.rows else 3
+        return plan_text(answer, front)
+    from ..report.plan_training_text import plan_training_text
+
+    return plan_training_text(answer, front)
 
 
 plan = click.Command(

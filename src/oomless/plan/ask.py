@@ -1,13 +1,16 @@
 """The question as it is put in Python: the flags of `oomless plan` as keywords."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UsageError, did_you_mean
 from ..model.model import Model
 from .answer import Plan, plan_serving
 from .prices import Price
 from .question import Limits, Wanted
+
+if TYPE_CHECKING:
+    from .training_answer import TrainingPlan
 
 ONE_OR_MORE = {
     "gpu": "gpus",
@@ -30,16 +33,58 @@ def plan(
     offline: bool = False,
     revision: str | None = None,
     **flags: Any,
-) -> Plan:
+) -> "Plan | TrainingPlan":
     """Which cards and settings hold the load, ranked. The flags are those of `oomless plan`; what may repeat is one value or a list.
 
     >>> found = plan("deepseek-r1", gpu=["h100", "h200"], context=32768, concurrency=64)
     >>> found.rows[0].row.gpu, found.rows[0].row.price.provider
     ('h200-141gb-sxm:8', 'E2E Networks')
     """
-    if for_ != "infer":
-        raise UsageError(f"for_ is {for_!r}", "it is infer")
-    return plan_serving(model, wanted_from(flags), read_all(prices), offline=offline, revision=revision)
+    return plan_for(for_, model, flags, read_all(prices), offline, revision)
+
+
+def plan_for(
+    purpose: str, model: str | Model, flags: dict[str, Any], table: "tuple[Price, ...] | None", offline: bool, revision: str | None
+) -> "Plan | TrainingPlan":
+    """The plan of a purpose; what belongs to the other one is refused."""
+    given = {name: value for name, value in flags.items() if value is not None and value != () and value is not False}
+    if purpose not in FLAGS_OF:
+        raise UsageError(f"--for {purpose} is not known", f"it is {' or '.join(FLAGS_OF)}")
+    for other in FLAGS_OF:
+        wrong = sorted(FLAGS_OF[other] & set(given)) if other != purpose else []
+        if wrong:
+            raise UsageError(f"--{wrong[0].replace('_', '-')} belongs to --for {other}", "leave it out, or ask for that")
+    if purpose == "infer":
+        return plan_serving(model, wanted_from(given), table, offline=offline, revision=revision)
+    from .training import WantedTraining
+    from .training_answer import plan_training
+
+    own = {name: given.pop(name) for name in FLAGS_OF["train"] if name in given}
+    if isinstance(own.get("framework"), str):
+        own["framework"] = (own["framework"],)
+    if "framework" in own:
+        own["frameworks"] = tuple(own.pop("framework"))
+    wanted = wanted_from({"max_gpus": MAX_TRAINING_GPUS, **given})
+    return plan_training(model, wanted, WantedTraining(**own), table, offline=offline, revision=revision)
+
+
+MAX_TRAINING_GPUS = 64
+FLAGS_OF = {
+    "infer": {
+        "context",
+        "concurrency",
+        "output_len",
+        "max_model_len",
+        "engine",
+        "quantization",
+        "kv_cache_dtype",
+        "instances",
+        "max_ttft_s",
+        "max_tpot_s",
+    },
+    "train": {"seq_len", "global_batch", "method", "framework", "precision", "optimizer", "lora_rank"},
+}
+"""Flags that only one purpose has."""
 
 
 def wanted_from(flags: dict[str, Any]) -> Wanted:

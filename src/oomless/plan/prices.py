@@ -123,7 +123,7 @@ def known_prices() -> tuple[Price, ...]:
         card = card_sold_as(row["gpu"], row["mem_gb"], row["sku"])
         if row["kind"] != "rent" or row["tier"] not in TIER_OF or not row["price_per_gpu_hour_usd"] or not card:
             continue
-        if not any(char.isdigit() for char in row["snapshot_date"]):
+        if not any(char.isdigit() for char in row["snapshot_date"]) or STALE in row["note"]:
             continue  # a price of no known year is no price
         rows.append(
             Price(
@@ -153,6 +153,8 @@ CHEAPEST_HOST = "Marketplace min price"
 """How the source marks the price of the one cheapest host of a marketplace: whoever owns it, it is no offer for a node."""
 PROVIDER_NAMES = {"lambda": "Lambda", "runpod": "RunPod"}
 """One provider, two spellings in two sources."""
+STALE = "prices may be stale"
+"""How the source marks a seller whose own page is of an earlier year than the snapshot."""
 MAX_AGE_YEARS = 1
 """Older prices are another market: A100 rents halved between 2024 and 2026."""
 

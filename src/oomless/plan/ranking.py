@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from ..run.hardware import Hardware
 from .question import Goal, Limits
-from .search import Row
 
 BIG = float("inf")
 NO_PRICE = "no price is known"
@@ -17,56 +17,83 @@ FEW = "fewer than --min-tokens-per-s"
 SAME_CARDS = "a better setting of the same cards"
 
 
-def outside(row: Row, limits: Limits) -> str:
+class Candidate(Protocol):
+    """What ranking asks of a row, of serving or of training."""
+
+    @property
+    def hardware(self) -> Hardware: ...
+    @property
+    def gpu(self) -> str: ...
+    @property
+    def runner(self) -> str: ...
+    @property
+    def usd_per_hour(self) -> float | None: ...
+    @property
+    def cost(self) -> float | None: ...
+    @property
+    def rate(self) -> float | None: ...
+    @property
+    def ttft_s(self) -> float | None: ...
+    @property
+    def tpot_s(self) -> float | None: ...
+    @property
+    def fits(self) -> bool: ...
+    @property
+    def headroom_bytes(self) -> int: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Candidate)
+
+
+def outside(row: Candidate, limits: Limits) -> str:
     """The first limit that a row breaks; "" if none. A limit on speed is held against the figure, not against the end of its band."""
-    usd, speed = row.usd_per_hour, row.speed
     if limits.budget_usd_per_hour is not None:
-        if usd is None:
+        if row.usd_per_hour is None:
             return NO_PRICE
-        if usd > limits.budget_usd_per_hour:
+        if row.usd_per_hour > limits.budget_usd_per_hour:
             return OVER_BUDGET
-    if (limits.max_ttft_s, limits.max_tpot_s, limits.min_tokens_per_s) == (None, None, None):
-        return ""
-    if speed is None:
-        return NO_SPEED
-    if limits.max_ttft_s is not None and speed.ttft_s.value > limits.max_ttft_s:
-        return LATE
-    if limits.max_tpot_s is not None and speed.tpot_s.value > limits.max_tpot_s:
-        return SLOW
-    if limits.min_tokens_per_s is not None and speed.tokens_per_s.value < limits.min_tokens_per_s:
-        return FEW
+    for limit, value, reason in (
+        (limits.max_ttft_s, row.ttft_s, LATE),
+        (limits.max_tpot_s, row.tpot_s, SLOW),
+        (limits.min_tokens_per_s and -limits.min_tokens_per_s, row.rate and -row.rate, FEW),
+    ):
+        if limit is None:
+            continue
+        if value is None:
+            return NO_SPEED
+        if value > limit:
+            return reason
     return ""
 
 
-def order(goal: Goal) -> Callable[[Row], tuple[object, ...]]:
+def order(goal: Goal) -> Callable[[Candidate], tuple[object, ...]]:
     """The key of a goal: a tight row comes after every one that fits, whatever it promises."""
 
-    def key(row: Row) -> tuple[object, ...]:
-        tight = row.estimate.verdict != "fits"
-        usd = BIG if row.usd_per_hour is None else row.usd_per_hour
-        rate = 0.0 if row.speed is None else row.speed.tokens_per_s.counted_on
-        last = (row.asked.engine, row.gpu)
+    def key(row: Candidate) -> tuple[object, ...]:
+        cost = BIG if row.cost is None else row.cost
+        rate = row.rate or 0.0
+        last = (row.runner, row.gpu)
         match goal:
             case "cheapest":
-                return (tight, usd, row.hardware.num_gpus if usd == BIG else 0, -rate, *last)
+                return (not row.fits, cost, row.hardware.num_gpus if cost == BIG else 0, -rate, *last)
             case "fastest":
-                return (tight, -rate, usd, *last)
+                return (not row.fits, -rate, cost, *last)
             case "fewest":
-                return (tight, row.hardware.num_gpus, usd, -rate, *last)
+                return (not row.fits, row.hardware.num_gpus, cost, -rate, *last)
 
     return key
 
 
-class Ranked(NamedTuple):
+class Ranked(NamedTuple, Generic[AnyRow]):
     """Rows in order, with what was left out."""
 
-    rows: tuple[Row, ...]
-    excluded: Counter[str]
-    front: tuple[Row, ...]
+    rows: tuple[AnyRow, ...]
+    excluded: "Counter[str]"
+    front: tuple[AnyRow, ...]
     """Rows that no other beats in price, speed and headroom at once."""
 
 
-def rank(rows: Sequence[Row], goal: Goal, limits: Limits, one_a_machine: bool) -> Ranked:
+def rank(rows: Sequence[AnyRow], goal: Goal, limits: Limits, one_a_machine: bool) -> Ranked[AnyRow]:
     """Limits, then order; with `one_a_machine` only the best setting of each set of cards."""
     excluded: Counter[str] = Counter()
     kept = []
@@ -78,7 +105,7 @@ def rank(rows: Sequence[Row], goal: Goal, limits: Limits, one_a_machine: bool) -
             kept.append(row)
     kept.sort(key=order(goal))
     if one_a_machine:
-        best: dict[str, Row] = {}
+        best: dict[str, AnyRow] = {}
         for row in kept:
             if row.gpu in best:
                 excluded[SAME_CARDS] += 1
@@ -88,34 +115,34 @@ def rank(rows: Sequence[Row], goal: Goal, limits: Limits, one_a_machine: bool) -
     return Ranked(tuple(kept), excluded, front(kept))
 
 
-def front(rows: Sequence[Row]) -> tuple[Row, ...]:
+def front(rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
     """The Pareto front of price (low), speed (high) and headroom of a card (high), of rows that fit and have a price and a speed."""
     known = [
-        (row.usd_per_hour, row.speed.tokens_per_s.counted_on, row.estimate.headroom_bytes, row)
+        (row.usd_per_hour, row.rate, row.headroom_bytes, row)
         for row in rows
-        if row.usd_per_hour is not None and row.speed is not None and row.estimate.verdict == "fits"
+        if row.usd_per_hour is not None and row.rate is not None and row.fits
     ]
     known.sort(key=lambda each: (each[0], -each[1], -each[2]))
-    found: list[tuple[float, float, int, Row]] = []
+    found: list[tuple[float, float, int, AnyRow]] = []
     for each in known:
         if not any(other[1] >= each[1] and other[2] >= each[2] for other in found):
             found.append(each)
     return tuple(each[3] for each in found)
 
 
-def why_not(row: Row, best: Row, goal: Goal) -> str:
+def why_not(row: Candidate, best: Candidate, goal: Goal) -> str:
     """Why a row lost against the first one, in the goal's terms."""
-    if row.estimate.verdict != "fits" and best.estimate.verdict == "fits":
+    if not row.fits and best.fits:
         return "tight: the estimate's spread does not settle that it fits"
     match goal:
         case "cheapest":
-            return more(row.usd_per_hour, best.usd_per_hour, "the price", "no price is known") or slower(row, best)
+            return more(row.cost, best.cost, "the price", "no price is known") or slower(row, best)
         case "fastest":
-            return slower(row, best) or more(row.usd_per_hour, best.usd_per_hour, "the price", "no price is known")
+            return slower(row, best) or more(row.cost, best.cost, "the price", "no price is known")
         case "fewest":
             return (
                 more(float(row.hardware.num_gpus), float(best.hardware.num_gpus), "the cards", "")
-                or more(row.usd_per_hour, best.usd_per_hour, "the price", "no price is known")
+                or more(row.cost, best.cost, "the price", "no price is known")
                 or slower(row, best)
             )
 
@@ -131,11 +158,11 @@ def more(value: float | None, least: float | None, what: str, unknown: str) -> s
     return f"{value / least:.2f} x {what}" if least and value / least > 1 + SMALLEST else ""
 
 
-def slower(row: Row, best: Row) -> str:
+def slower(row: Candidate, best: Candidate) -> str:
     """How much less it serves; "" if no less."""
-    if row.speed is None or best.speed is None:
-        return "its speed is not known" if row.speed is None and best.speed is not None else ""
-    share = row.speed.tokens_per_s.counted_on / best.speed.tokens_per_s.counted_on
+    if row.rate is None or not best.rate:
+        return NO_SPEED if row.rate is None and best.rate is not None else ""
+    share = row.rate / best.rate
     return f"{share:.2f} x the tokens a second" if share < 1 - SMALLEST else "as good: the order of names"
 
 

@@ -14,6 +14,7 @@ from ..estimate.serving import Estimate, estimate_serving
 from ..model.model import Model
 from ..run.hardware import Card, Hardware, cards, parse_gpu
 from ..run.serving import Layout, Serving
+from ..speed.figures import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
 from .cards import short_name
@@ -41,13 +42,55 @@ class Row(NamedTuple):
         return None if self.price is None else self.price.usd_per_hour(self.hardware.num_gpus)
 
     @property
+    def cost(self) -> float | None:
+        """What the cheapest row has least of: rent, since the load is the same for all."""
+        return self.usd_per_hour
+
+    @property
+    def rate(self) -> float | None:
+        """Output tokens a second to count on: of a bound the lower end."""
+        return None if self.speed is None else self.speed.tokens_per_s.counted_on
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds to the first token to count on: of a bound the upper end."""
+        return None if self.speed is None else later(self.speed.ttft_s)
+
+    @property
+    def tpot_s(self) -> float | None:
+        return None if self.speed is None else later(self.speed.tpot_s)
+
+    @property
+    def fits(self) -> bool:
+        """Not tight."""
+        return self.estimate.verdict == "fits"
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.estimate.headroom_bytes
+
+    @property
+    def runner(self) -> str:
+        """What runs it: the engine."""
+        return self.asked.engine
+
+    @property
     def usd_per_million_tokens(self) -> float | None:
         """Rent over output tokens at the asked load."""
-        if self.usd_per_hour is None or self.speed is None or self.speed.tokens_per_s.value <= 0:
+        if self.usd_per_hour is None or not self.rate:
             return None
         from .money import usd_per_million_tokens
 
-        return usd_per_million_tokens(self.usd_per_hour, self.speed.tokens_per_s.value, 1.0)
+        return usd_per_million_tokens(self.usd_per_hour, self.rate, 1.0)
+
+
+def later(time: Figure) -> float:
+    """A time to compare with a limit.
+
+    >>> later(Figure(0.1, 0.1, 0.9, "bound")), later(Figure(0.1, 0.05, 0.2, "fitted"))
+    (0.9, 0.1)
+    """
+    return time.high if time.kind == "bound" else time.value
 
 
 class Miss(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..plan.answer import Plan, Planned
 from ..plan.search import Row
+from ..plan.training import TrainingRow
 from ..speed.figures import Figure
 
 SCHEMA = "oomless/plan/1"
@@ -100,7 +101,7 @@ def figure_json(figure: Figure) -> dict[str, Any]:
     return {"value": figure.value, "low": figure.low, "high": figure.high, "kind": figure.kind}
 
 
-def price_json(row: Row) -> dict[str, Any] | None:
+def price_json(row: Row | TrainingRow) -> dict[str, Any] | None:
     """A rent with who asks it; null where nobody is known to."""
     price = row.price
     if price is None:

@@ -1,7 +1,8 @@
 """A plan for people: the first row in full, then the table, the front, what was left out and why."""
 
 from ..plan.answer import Plan, Planned
-from ..plan.search import Row, layout_text
+from ..plan.search import Miss, Row, layout_text
+from ..speed.figures import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
 
@@ -17,7 +18,7 @@ def plan_text(plan: Plan, with_front: bool) -> str:
             blocks.append(front_table(plan))
     else:
         blocks.append("nothing holds the load within the limits")
-    blocks.append(excluded_lines(plan))
+    blocks.append(excluded_text(plan.num_candidates, plan.num_estimates, plan.excluded, plan.misses))
     notes = "\n".join(f"note: {warning}" for warning in plan.warnings)
     return "\n\n".join([*blocks, *([notes] if notes else [])]) + "\n"
 
@@ -66,6 +67,11 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
 
 
+def rate_text(rate: Figure) -> str:
+    """A rate; of hardware of which nothing was measured, what it is at most."""
+    return f"< {rate.value:,.0f}" if rate.kind == "bound" else f"{rate.value:,.0f}"
+
+
 def setting(row: Row) -> str:
     """Layout and precision in a few words."""
     layout = row.estimate.request.layout
@@ -91,7 +97,7 @@ def row_table(plan: Plan) -> str:
                 row.asked.engine,
                 setting(row),
                 f"{gib(row.estimate.headroom_bytes):.1f}{tight}",
-                "?" if speed is None else f"{speed.tokens_per_s.value:,.0f}",
+                "?" if speed is None else rate_text(speed.tokens_per_s),
                 "?" if speed is None else seconds(speed.ttft_s.value),
                 "?" if speed is None else seconds(speed.tpot_s.value),
                 "?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}",
@@ -113,10 +119,11 @@ def front_table(plan: Plan) -> str:
     return table(rows)
 
 
-def excluded_lines(plan: Plan) -> str:
+def excluded_text(num_candidates: int, num_estimates: int, excluded: dict[str, int], misses: tuple[Miss, ...]) -> str:
     """What was left out, how often, and the nearest misses."""
-    lines = [f"{plan.num_candidates:,} candidates, {plan.num_estimates:,} estimated; left out:"]
-    lines += [f"  {count:,}: {reason}" for reason, count in sorted(plan.excluded.items(), key=lambda each: -each[1])]
-    for miss in plan.misses[:MOST_MISSES]:
+    counted = f"{num_candidates:,} candidates, {num_estimates:,} estimated; left out:"
+    lines = [counted if excluded else counted.replace("left out:", "none was left out")]
+    lines += [f"  {count:,}: {reason}" for reason, count in sorted(excluded.items(), key=lambda each: -each[1])]
+    for miss in misses[:MOST_MISSES]:
         lines.append(f"  nearest miss: {miss.gpu}, {miss.engine}, {miss.what}: {format_bytes(miss.missing_bytes)} too much on a card")
     return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""A model and a training question -> the arguments of Megatron-LM's pretrain_gpt.py, which `train --megatron-args` reads back."""
+
+from ...errors import UnsupportedError
+from ...model.attention import GQA, MLA
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...run.training import Mesh, Training
+
+
+def runs(model: Model) -> bool:
+    """Whether Megatron-LM's GPT has these layers: one kind of attention, dense and expert blocks with gates.
+
+    >>> from ...model.load import load
+    >>> [runs(load(name)) for name in ("deepseek-v3", "deepseek-r1-distill-llama-70b", "deepseek-v4-flash")]
+    [True, True, False]
+    """
+    kinds = {type(layer.attention) for layer in model.layers}
+    plain = all(
+        not isinstance(layer.attention, GQA)
+        or not (layer.attention.gated or layer.attention.cross or layer.attention.sinks or layer.attention.value_dim)
+        for layer in model.layers
+    )
+    return kinds in ({GQA}, {MLA}) and plain and all(layer.ffn.gated for layer in model.layers) and model.streams == 1
+
+
+def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str]:
+    """The arguments, a flag with its values in each entry.
+
+    >>> from ...model.load import load
+    >>> words = megatron_arguments(load("deepseek-r1-distill-llama-70b"), Training(mesh=Mesh(tp=8, pp=2), seq_len=4096), 64)
+    >>> words[:3], "--group-query-attention" in words
+    (['--num-layers 80', '--hidden-size 8192', '--num-attention-heads 64'], True)
+    """
+    if not runs(model):
+        raise UnsupportedError(f"Megatron-LM's GPT does not have the layers of {model.name}", "use --framework fsdp or deepspeed")
+    mesh = asked.mesh or Mesh()
+    dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
+    attention = model.layers[0].attention
+    assert isinstance(attention, GQA | MLA)
+    words = [
+        f"--num-layers {len(model.layers)}",
+        f"--hidden-size {model.hidden_size}",
+        f"--num-attention-heads {attention.num_heads}",
+    ]
+    words += _attention(attention) + _feed_forward(model, mesh)
+    words += ["--swiglu", "--normalization RMSNorm", "--disable-bias-linear", "--position-embedding-type rope"]
+    words += [f"--max-position-embeddings {max(asked.seq_len or 0, model.max_positions)}", f"--seq-length {asked.seq_len}"]
+    if not model.tied:
+        words.append("--untie-embeddings-and-output-weights")
+    words += ["--attention-dropout 0.0", "--hidden-dropout 0.0", f"--micro-batch-size {asked.micro_batch}"]
+    words.append(f"--global-batch-size {asked.micro_batch * asked.grad_accum * dp}")
+    for name, size in (("tensor-model", mesh.tp), ("pipeline-model", mesh.pp), ("context", mesh.cp), ("expert-model", mesh.ep)):
+        if size > 1:
+            words.append(f"--{name}-parallel-size {size}")
+    if mesh.pp > 1 and len(model.layers) % mesh.pp:  # the last stage, which has the head too, takes what is left
+        words.append(f"--decoder-last-pipeline-num-layers {len(model.layers) - (mesh.pp - 1) * -(-len(model.layers) // mesh.pp)}")
+    if mesh.ep > 1:
+        words.append(f"--expert-tensor-parallel-size {mesh.etp or 1}")
+    if mesh.sequence_parallel:
+        words.append("--sequence-parallel")
+    if mesh.virtual_stages > 1:
+        words.append(f"--num-virtual-stages-per-pipeline-rank {mesh.virtual_stages}")
+    if asked.sharding == "distopt":
+        words += ["--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"]
+    match asked.recompute:
+        case "full":
+            words += ["--recompute-granularity full", "--recompute-method uniform", f"--recompute-num-layers {asked.recompute_every}"]
+        case "selective":
+            words += ["--recompute-granularity selective"]
+            if asked.recompute_modules:
+                words.append(f"--recompute-modules {' '.join(asked.recompute_modules)}")
+    words += ["--bf16", "--transformer-impl transformer_engine", "--use-mcore-models", "--distributed-timeout-minutes 60"]
+    words += ["--tokenizer-type NullTokenizer", f"--vocab-size {model.vocab_size - 1}", "--make-vocab-size-divisible-by 1"]
+    words += ["--mock-data", "--train-iters 100", "--lr 1e-5", "--min-lr 1e-6", "--lr-decay-style cosine", "--clip-grad 1.0"]
+    return words
+
+
+def _attention(attention: GQA | MLA) -> list[str]:
+    if isinstance(attention, GQA):
+        words = [f"--kv-channels {attention.head_dim}"]
+        if attention.num_kv_heads != attention.num_heads:
+            words += ["--group-query-attention", f"--num-query-groups {attention.num_kv_heads}"]
+        words += ["--add-qkv-bias"] if attention.qkv_bias else []
+        return words + (["--qk-layernorm"] if attention.qk_norm else [])
+    words = ["--multi-latent-attention", f"--kv-lora-rank {attention.kv_lora_rank}"]
+    words += [f"--q-lora-rank {attention.q_lora_rank}"] if attention.q_lora_rank else []
+    words += [f"--qk-head-dim {attention.qk_nope_head_dim}", f"--qk-pos-emb-head-dim {attention.qk_rope_head_dim}"]
+    return [*words, f"--v-head-dim {attention.v_head_dim}", "--qk-layernorm"]
+
+
+def _feed_forward(model: Model, mesh: Mesh) -> list[str]:
+    dense = next((layer.ffn for layer in model.layers if isinstance(layer.ffn, Dense)), None)
+    moe = next((layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)), None)
+    width = dense.intermediate_size if dense else moe.expert_width if moe else 0
+    words = [f"--ffn-hidden-size {width}"]
+    if moe is None:
+        return words
+    pattern = [int(isinstance(layer.ffn, MoE)) for layer in model.layers]
+    words += [
+        f"--num-experts {moe.num_experts}",
+        f"--moe-router-topk {moe.num_active_experts}",
+        f"--moe-ffn-hidden-size {moe.expert_width}",
+    ]
+    if 0 in pattern:
+        first = pattern.index(1)
+        words.append(f"--moe-layer-freq ([0]*{first}+[1]*{len(pattern) - first})")
+    if moe.shared_width:
+        words.append(f"--moe-shared-expert-intermediate-size {moe.shared_width}")
+    words += ["--moe-grouped-gemm", "--moe-token-dispatcher-type alltoall"]
+    return words + (["--moe-router-score-function sigmoid", "--moe-router-enable-expert-bias"] if moe.router_biases else [])

@@ -1,0 +1,162 @@
+"""`oomless plan --for train`: from a question to ranked rows, each with the question that re-estimates it and what starts it."""
+
+from typing import NamedTuple
+
+from ..engines.megatron.args import read_arguments
+from ..engines.megatron.source import read_text
+from ..errors import OomlessError
+from ..estimate.megatron import estimate_megatron
+from ..model.load import load
+from ..model.model import Model
+from ..run.training import Mesh, Training
+from .launch import Launch
+from .launch.training import training_launch
+from .prices import Price
+from .question import Wanted
+from .ranking import rank, why_not
+from .search import Miss
+from .training import TrainingRow, TrainingSearch, WantedTraining
+
+
+class PlannedTraining(NamedTuple):
+    """A row of the answer."""
+
+    row: TrainingRow
+    arguments: tuple[str, ...]
+    """Of `oomless`, which re-estimates it."""
+    launch: Launch
+    why: str
+    on_front: bool
+
+
+class TrainingPlan(NamedTuple):
+    """The answer."""
+
+    model: Model
+    model_word: str
+    wanted: Wanted
+    training: WantedTraining
+    rows: tuple[PlannedTraining, ...]
+    front: tuple[TrainingRow, ...]
+    num_more: int
+    excluded: dict[str, int]
+    misses: tuple[Miss, ...]
+    num_candidates: int
+    num_estimates: int
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `plan --for train --json` prints."""
+        from ..report.plan_training_json import plan_training_json  # the views lie to the right: imported when asked for
+
+        return plan_training_json(self)
+
+
+OWN_RULES = "its launch arguments do not fit by Megatron-LM's own rules"
+NO_LAUNCH = "no launch file can say it"
+
+
+def plan_training(
+    model: str | Model,
+    wanted: Wanted,
+    training: WantedTraining,
+    table: tuple[Price, ...] | None = None,
+    *,
+    offline: bool = False,
+    revision: str | None = None,
+) -> TrainingPlan:
+    """Which cards and settings hold the training step.
+
+    >>> found = plan_training("deepseek-v2-lite", Wanted(gpus=("a100-80gb:1",)), WantedTraining(method="lora"))
+    >>> found.rows[0].row.estimate.verdict, found.rows[0].launch.command
+    ('fits', 'accelerate launch --config_file accelerate.yaml train.py')
+    """
+    wanted.check(table)
+    training.check()
+    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    word = model if isinstance(model, str) else model.name
+    result = TrainingSearch(found, wanted, training, table).run()
+    ranked = rank(result.rows, wanted.goal, wanted.limits, False)
+    excluded = result.excluded + ranked.excluded
+    one_each = not any(":" in each for each in wanted.gpus)
+    shown: list[tuple[TrainingRow, Launch]] = []
+    seen: set[tuple[str, str]] = set()
+    num_more = 0
+    for row in ranked.rows:
+        key = (row.gpu, "" if one_each else row.runner)
+        if key in seen:
+            excluded["a better setting of the same cards"] += 1
+        elif len(shown) == wanted.rows:
+            num_more += 1
+            seen.add(key)
+        else:
+            launch, reason = launched(found, word, row)
+            if launch is None:
+                excluded[reason] += 1
+            else:
+                shown.append((row, launch))
+                seen.add(key)
+    on_front = {id(row) for row in ranked.front}
+    rows = tuple(
+        PlannedTraining(
+            row,
+            arguments_of(row.asked, word, row.gpu),
+            launch,
+            why_not(row, shown[0][0], wanted.goal) if row is not shown[0][0] else "",
+            id(row) in on_front,
+        )
+        for row, launch in shown
+    )
+    notes = {
+        f"nobody known rents out {row.hardware.card.name}: ranked after those with a price": None for row, _ in shown if not row.price
+    }
+    return TrainingPlan(
+        model=found,
+        model_word=word,
+        wanted=wanted,
+        training=training,
+        rows=rows,
+        front=ranked.front,
+        num_more=num_more,
+        excluded=dict(sorted(excluded.items())),
+        misses=result.misses,
+        num_candidates=result.num_candidates,
+        num_estimates=result.num_estimates,
+        warnings=tuple(notes),
+    )
+
+
+def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, str]:
+    """What starts a row, or why it is not shown. A run of Megatron-LM must fit by the rules of its own arguments too."""
+    try:
+        launch = training_launch(model, word, row.asked, row.hardware)
+        if row.asked.framework == "megatron-lm":
+            run = read_arguments(read_text(launch.files["megatron.args"], "megatron.args"), row.hardware.num_gpus)
+            if estimate_megatron(run, row.hardware).verdict != "fits" and row.fits:
+                return None, OWN_RULES
+    except OomlessError:
+        return None, NO_LAUNCH
+    return launch, ""
+
+
+def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
+    """The `train` command that asks the same question again.
+
+    >>> " ".join(arguments_of(Training(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096), "deepseek-llm-7b", "h100:8"))
+    'train deepseek-llm-7b --gpu h100:8 --framework fsdp --seq-len 4096 --sharding fsdp2 --recompute full'
+    """
+    words = ["train", word, "--gpu", gpu, "--framework", asked.framework]
+    values = [
+        (name, getattr(asked, name))
+        for name, default in Training._field_defaults.items()
+        if name not in ("framework", "mesh") and getattr(asked, name) != default
+    ]
+    mesh = asked.mesh or Mesh()
+    values += [(name, value) for name, value in mesh._asdict().items() if value != Mesh._field_defaults[name]]
+    for name, value in values:
+        words.append("--" + name.replace("_", "-"))
+        if isinstance(value, tuple):
+            words.append(",".join(str(each) for each in value))
+        elif value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return tuple(words)

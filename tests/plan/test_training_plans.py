@@ -1,0 +1,171 @@
+"""Plans for training: every row re-estimates as it was planned, its files parse and say the same question to the framework's reader."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from command import call
+from oomless.estimate.training import estimate_training
+from oomless.plan.question import Limits, Wanted
+from oomless.plan.training import WantedTraining
+from oomless.plan.training_answer import PlannedTraining, TrainingPlan, plan_training
+from oomless.run.hardware import parse_gpu
+from oomless.run.training_files import read_training_file
+from plan.test_plans import check_files
+
+MODELS = (
+    "deepseek-v2-lite",
+    "deepseek-r1-distill-qwen-7b",
+    "deepseek-r1-distill-llama-70b",
+    "llama-3.1-8b",
+    "deepseek-v3",
+    "qwen3-30b-a3b",
+)
+READ_BACK = {"job.toml": "torchtitan", "axolotl.yaml": "axolotl", "llama_factory.yaml": "llama-factory"}
+
+Built = TypeVar("Built")
+
+
+def built(kind: Callable[..., Built], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Built]:
+    """Records whose other fields keep their defaults."""
+    return st.fixed_dictionaries(dict(fields)).map(lambda values: kind(**values))
+
+
+questions = st.tuples(
+    st.sampled_from(MODELS),
+    built(
+        Wanted,
+        gpus=st.lists(
+            st.sampled_from(("h100", "a100-80gb:8", "rtx-4090", "b200", "l40s:4", "mi300x:8x2")), min_size=1, max_size=2
+        ).map(tuple),
+        goal=st.sampled_from(("cheapest", "fastest", "fewest")),
+        limits=st.sampled_from((Limits(max_gpus=8), Limits(max_gpus=64))),
+        host_memory=st.sampled_from((None, "1TiB")),
+        rows=st.just(3),
+    ),
+    built(
+        WantedTraining,
+        seq_len=st.sampled_from((512, 4096)),
+        global_batch=st.sampled_from((None, 64, 96)),
+        method=st.sampled_from(("full", "lora", "qlora")),
+        frameworks=st.sampled_from(((), (), ("torchtitan",), ("llama-factory", "axolotl"), ("transformers",))),
+        lora_rank=st.sampled_from((8, 64)),
+    ),
+)
+
+
+def check_row(plan: TrainingPlan, planned: PlannedTraining, folder: Path) -> None:
+    row = planned.row
+    answer = call(*planned.arguments, "--json")
+    assert answer.code == 0, answer.err
+    again = json.loads(answer.out)
+    assert again["verdict"] == row.estimate.verdict
+    assert [rank["lines"] for rank in again["ranks"]] == [
+        [line._asdict() for line in ledger.lines] for ledger in row.estimate.ledgers
+    ]
+    check_files(planned.launch.files)
+    for name, content in planned.launch.files.items():
+        folder.joinpath(name).write_text(content, encoding="utf-8")
+    for name, framework in READ_BACK.items():
+        if name in planned.launch.files:
+            found = read_training_file(folder / name)
+            assert found.framework == framework
+            assert not found.warnings
+            back = estimate_training(plan.model, found.training, row.hardware)
+            assert [ledger.total_bytes for ledger in back.ledgers] == [ledger.total_bytes for ledger in row.estimate.ledgers], content
+    if "megatron.args" in planned.launch.files:
+        words = (
+            "train",
+            "--megatron-args",
+            str(folder / "megatron.args"),
+            "--world-size",
+            str(row.hardware.num_gpus),
+            "--gpu",
+            row.gpu,
+        )
+        own = call(*words, "--json")
+        assert own.code == 0, own.err
+        read = json.loads(own.out)
+        assert read["verdict"] == "fits" or not row.fits
+        assert not [warning for warning in read["warnings"] if "was not read" in warning]
+
+
+def check_plan(folder: Path, model: str, wanted: Wanted, training: WantedTraining) -> None:
+    plan = plan_training(model, wanted, training)
+    fits = [planned.row.fits for planned in plan.rows]
+    assert fits == sorted(fits, reverse=True)
+    for planned in plan.rows:
+        assert planned.row.estimate.verdict in ("fits", "tight")
+        check_row(plan, planned, folder)
+
+
+@given(questions)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_every_row_is_what_it_says(tmp_path: Path, question: tuple[str, Wanted, WantedTraining]) -> None:
+    check_plan(tmp_path, *question)
+
+
+@pytest.mark.slow
+@given(questions)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_every_row_of_100_plans(tmp_path: Path, question: tuple[str, Wanted, WantedTraining]) -> None:
+    check_plan(tmp_path, *question)
+
+
+def test_the_batch_is_what_was_asked() -> None:
+    plan = plan_training("deepseek-r1-distill-llama-70b", Wanted(gpus=("h100:64",)), WantedTraining(global_batch=128))
+
+    assert {planned.row.runner for planned in plan.rows} == {"megatron-lm", "deepspeed", "fsdp"}
+    for planned in plan.rows:
+        mesh, asked = planned.row.estimate.mesh, planned.row.asked
+        assert mesh.dp * asked.micro_batch * asked.grad_accum == 128
+
+
+def test_a_bound_is_below_the_estimate() -> None:
+    from oomless.model.load import load
+    from oomless.plan.training import TrainingSearch
+
+    wanted = Wanted(gpus=("h100:64",))
+    search = TrainingSearch(load("deepseek-r1-distill-llama-70b"), wanted, WantedTraining())
+    for framework in ("fsdp", "deepspeed", "megatron-lm"):
+        for base in search.ways(framework, parse_gpu("h100:64")):
+            asked = search.training.asked(base._replace(recompute="full"))
+            estimate = estimate_training(search.model, asked, parse_gpu("h100:64"))
+            assert search.least_bytes(asked, 64) <= max(ledger.low_bytes for ledger in estimate.ledgers)
+
+
+WRONG = (
+    (("--context", "4096"), "belongs to --for infer"),
+    (("--framework", "megatron"), "unknown framework"),
+    (("--seq-len", "0"), "--seq-len"),
+    (("--precision", "bf15"), "unknown precision"),
+    (("--global-batch", "-1"), "--global-batch"),
+)
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
+    answer = call("plan", "deepseek-v2-lite", "--for", "train", "--gpu", "a100-80gb", *words)
+
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.out == ""
+
+
+def test_what_belongs_to_training_is_refused_for_serving() -> None:
+    answer = call("plan", "deepseek-v2-lite", "--method", "lora")
+
+    assert answer.code == 2
+    assert "belongs to --for train" in answer.err
+
+
+def test_a_plan_without_rows_says_why() -> None:
+    answer = call("plan", "deepseek-v3", "--for", "train", "--gpu", "rtx-4090:8")
+
+    assert answer.code == 3
+    assert "does not fit" in answer.out
