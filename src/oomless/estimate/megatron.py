@@ -2,20 +2,20 @@
 
 from .. import facts
 from ..engines.megatron.activations import Moment, inputs, kept_sizes, moments
-from ..engines.megatron.args import Megatron
 from ..engines.megatron.buffers import buffers, pipeline_inputs
 from ..engines.megatron.environment import Device
 from ..engines.megatron.network import mesh_of, network, question
 from ..engines.megatron.placement import Chunk, chunks
+from ..engines.megatron.run import Megatron
 from ..engines.megatron.states import Kept, states
-from ..errors import UsageError
+from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, exact
 from ..run.hardware import Hardware
 from ..units import parse_bytes
 from .allocator import allocated_bytes
 from .phases import Part, Phase
 from .states import States
-from .training import RankGroup, TrainingEstimate, rank_group
+from .training import RankGroup, TrainingEstimate, check_types, rank_group
 
 
 def device_of(hardware: Hardware) -> Device:
@@ -36,6 +36,12 @@ def estimate_megatron(
     if capacity <= 0:
         raise UsageError(f"{hardware.card.name} leaves no memory for the run", "give a card with a size, or reserve less")
     request, mesh, model = question(run, device, reserve), mesh_of(run), network(run)
+    check_types(request, hardware.card)
+    if run.fp8 and hardware.card.vendor == "NVIDIA" and 0 < hardware.card.capability < FP8_CAPABILITY:
+        raise UnsupportedError(
+            f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no FP8 and --fp8-format is {run.fp8}",
+            "leave it out, or take a card from compute capability 8.9 on",
+        )
     groups = tuple(_group(run, mine, rank, hardware, device, capacity, reserve) for rank, mine in enumerate(chunks(run)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
@@ -44,6 +50,9 @@ def estimate_megatron(
     if hardware.num_gpus > run.world_size:
         notes.append(f"{hardware.num_gpus - run.world_size} of {hardware.num_gpus} cards have no rank")
     return TrainingEstimate(model, request, hardware, mesh, groups, 0, disk, worst, tuple(notes), asked=request, megatron=run)
+
+
+FP8_CAPABILITY = 8.9
 
 
 def _group(

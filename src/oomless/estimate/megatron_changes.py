@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from ..engines.megatron.args import Megatron
+from ..engines.megatron.run import Megatron
 from ..errors import OomlessError
 from .changes import Change
 from .megatron import device_of, estimate_megatron

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from .. import facts
-from ..engines.megatron.args import Megatron
+from ..engines.megatron.run import Megatron
 from ..errors import UnsupportedError, UsageError
 from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
 from ..model.model import Model

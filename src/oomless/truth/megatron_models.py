@@ -4,7 +4,8 @@ What a row does not say takes what Megatron-Bridge's recipes set: distributed op
 overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8 its weights are gathered in FP8 (mixed_precision.py).
 """
 
-from ..engines.megatron.args import Megatron, read_arguments
+from ..engines.megatron.args import read_arguments
+from ..engines.megatron.run import Megatron
 from ..engines.megatron.source import Value
 from ..errors import UnsupportedError
 from ..model.attention import GQA, MLA

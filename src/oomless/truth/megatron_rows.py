@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ..engines.megatron.args import Megatron, read_arguments
+from ..engines.megatron.args import read_arguments
 from ..engines.megatron.environment import Device, device_from
+from ..engines.megatron.run import Megatron
 from ..engines.megatron.source import Value, named
 from ..errors import UnsupportedError, UsageError
 from ..estimate.megatron import estimate_megatron

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from command import call
-from oomless.engines.megatron.args import Megatron, read_arguments
+from oomless.engines.megatron.args import read_arguments
 from oomless.engines.megatron.placement import chunks, expand
+from oomless.engines.megatron.run import Megatron
 from oomless.engines.megatron.source import read_text
 from oomless.errors import UsageError
 

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomless.engines.megatron.activations import moments
-from oomless.engines.megatron.args import Megatron, read_arguments
+from oomless.engines.megatron.args import read_arguments
 from oomless.engines.megatron.attention import backend, shape
 from oomless.engines.megatron.buffers import buffers
 from oomless.engines.megatron.ends import head_graph
 from oomless.engines.megatron.environment import Device
 from oomless.engines.megatron.network import network
 from oomless.engines.megatron.placement import chunks
+from oomless.engines.megatron.run import Megatron
 from oomless.engines.megatron.schedule import passes
 from oomless.engines.megatron.states import states
 from oomless.engines.megatron.weights import rank_weights

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from ..training.graph import Graph, Walk, walk
-from .args import Megatron
 from .attention import shape
 from .ends import embedding_graph, head_graph, mtp_graph
 from .environment import Device
 from .layers import layer_graph
 from .placement import Chunk
+from .run import Megatron
 from .schedule import passes
 from .selective import selective_walk
 

@@ -1,166 +1,12 @@
 """The argument list of Megatron-LM as one record: types, defaults of arguments.py and transformer_config.py, and its checks."""
 
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 from ...errors import UnsupportedError, UsageError
-from .names import without_memory
+from .given import BUCKET_A_RANK, BUCKET_LEAST, Given, divides
+from .run import Experts, Family, Latent, Mamba, Megatron
 from .source import Value
-
-Family = Literal["gpt", "bert", "t5", "hybrid"]
-
-
-class Latent(NamedTuple):
-    """Multi-latent attention: ranks and widths."""
-
-    q_rank: int
-    """0: queries come straight from the hidden state."""
-    kv_rank: int
-    qk_dim: int
-    rope_dim: int
-    v_dim: int
-
-
-class Experts(NamedTuple):
-    """Routed and shared experts."""
-
-    num: int
-    topk: int
-    width: int
-    shared_width: int
-    grouped: bool
-    dispatcher: str
-    router_float32: bool
-    latent: int
-    permute_fusion: bool
-    shared_overlap: bool
-    capacity_factor: float | None
-    pad_to_capacity: bool
-    balanced: bool
-    """A loss or a bias of the router evens out what experts are given."""
-
-
-class Mamba(NamedTuple):
-    """State-space layers of a hybrid."""
-
-    num_heads: int
-    head_dim: int
-    state: int
-    groups: int
-
-    @property
-    def inner(self) -> int:
-        return self.num_heads * self.head_dim
-
-
-class Megatron(NamedTuple):
-    """One pre-training run of Megatron-LM, as far as memory depends on it."""
-
-    family: Family
-    kinds: str
-    """One letter a decoder layer: t attention and MLP, e attention and experts; hybrids: M * - E as their pattern."""
-    encoder_layers: int
-    hidden: int
-    heads: int
-    query_groups: int
-    head_dim: int
-    ffn: int
-    gated: bool
-    squared_relu: bool
-    rms_norm: bool
-    bias: bool
-    qkv_bias: bool
-    qk_norm: bool
-    tied: bool
-    position: str
-    max_positions: int
-    padded_vocab: int
-    binary_head: bool
-    latent: Latent | None
-    experts: Experts | None
-    mamba: Mamba | None
-    mtp: int
-    world_size: int
-    tp: int
-    pp: int
-    cp: int
-    ep: int
-    etp: int
-    virtual: int
-    layout: str
-    first_layers: int | None
-    last_layers: int | None
-    count_embedding: bool
-    count_loss: bool
-    group_size: int
-    sequence_parallel: bool
-    micro_batch: int
-    global_batch: int
-    seq_len: int
-    decoder_seq_len: int
-    hidden_dropout: float
-    attention_dropout: float
-    dtype: Literal["bf16", "fp16", "fp32"]
-    grad_bytes: int
-    distributed: bool
-    instances: int
-    fsdp: str
-    """"": none; else Megatron-FSDP's sharding strategy."""
-    overlap_reduce: bool
-    overlap_gather: bool
-    bucket_size: int | None
-    pad_buckets: bool
-    optimizer: str
-    muon_layout: bool
-    """Muon's distributed optimizer with a layout of parameters of its own."""
-    fused_wgrad: bool
-    deferred_wgrads: int | None
-    """--defer-embedding-wgrad-compute: how many micro-batches wait; 0: all of them; None: none."""
-    local: bool
-    attention: str
-    fused_loss: bool
-    fused_bias_gelu: bool
-    fused_weighting: bool
-    """The activation of experts is one kernel with the router's probabilities."""
-    fused_rope: bool
-    fp8: str
-    fp8_recipe: str
-    fp8_params: bool
-    recompute: str
-    recompute_method: str
-    recompute_layers: int
-    recompute_modules: tuple[str, ...]
-    offload: tuple[str, ...]
-    comm_overlap: bool
-    graphs: str
-    moe_overlap: bool
-    full_scores: bool
-    """Local attention without the fused softmax."""
-    warnings: tuple[str, ...]
-    defaults: tuple[str, ...]
-    """Arguments that memory depends on and that were not given, with the value taken."""
-
-    @property
-    def dp(self) -> int:
-        return self.world_size // (self.tp * self.pp * self.cp)
-
-    @property
-    def expert_dp(self) -> int:
-        return self.world_size // (self.pp * self.ep * self.etp)
-
-    @property
-    def num_microbatches(self) -> int:
-        return max(1, self.global_batch // (self.micro_batch * self.dp))
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a micro-batch on a context-parallel rank."""
-        return self.seq_len * self.micro_batch // self.cp
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of an activation."""
-        return 4 if self.dtype == "fp32" else 2
 
 
 def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = "") -> Megatron:
@@ -168,7 +14,7 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
 
     What it leaves out takes Megatron's default; what cannot be left out is an error.
     """
-    get = _Getter(given)
+    get = Given(given)
     for name, what in OTHER_KINDS.items():
         if name in given:
             raise UnsupportedError(f"--{name}: {what} is not supported", "pre-training of a language model is")
@@ -178,37 +24,37 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         raise UsageError("world size is not given", "add --world-size N: all ranks of the run")
     tp, pp, cp = (get.whole(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
     hidden, heads = get.needed("hidden-size"), get.needed("num-attention-heads")
-    _divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
+    divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
     groups = get.whole("num-query-groups", heads) if get.flag("group-query-attention") else heads
-    _divides(heads, groups, "num-attention-heads", "num-query-groups")
+    divides(heads, groups, "num-attention-heads", "num-query-groups")
     if groups > tp:
-        _divides(groups, tp, "num-query-groups", "tensor-model-parallel-size")
-    _divides(world, tp * pp * cp, "world size", "tensor x pipeline x context parallel size")
+        divides(groups, tp, "num-query-groups", "tensor-model-parallel-size")
+    divides(world, tp * pp * cp, "world size", "tensor x pipeline x context parallel size")
     if "kv-channels" not in given:
-        _divides(hidden, heads, "hidden-size", "num-attention-heads")
+        divides(hidden, heads, "hidden-size", "num-attention-heads")
     experts = _experts(get, hidden)
     ep, etp = get.whole("expert-model-parallel-size", 1), get.whole("expert-tensor-parallel-size", tp)
     if experts is not None:
-        _divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
-        _divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
+        divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
+        divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
     gated = get.flag("swiglu")
     ffn = get.optional("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if gated else 4 * hidden)
     if experts is not None and not experts.width:
         experts = experts._replace(width=ffn)
-    _divides(ffn, tp, "ffn-hidden-size", "tensor-model-parallel-size")
+    divides(ffn, tp, "ffn-hidden-size", "tensor-model-parallel-size")
     kinds, encoder = _layers(get, family, experts)
     seq = get.optional("seq-length") or get.optional("encoder-seq-length")
     if seq is None:
         raise UsageError("--seq-length is not given", "add it to the arguments")
     if cp > 1:
-        _divides(seq, 2 * cp, "seq-length", "twice the context-parallel-size")
+        divides(seq, 2 * cp, "seq-length", "twice the context-parallel-size")
     sequence_parallel = get.flag("sequence-parallel") and tp > 1
     if sequence_parallel:
-        _divides(seq // cp, tp, "tokens of a sequence", "tensor-model-parallel-size")
+        divides(seq // cp, tp, "tokens of a sequence", "tensor-model-parallel-size")
     micro = get.whole("micro-batch-size", 1)
     data_parallel = world // (tp * pp * cp)
     batch = get.optional("global-batch-size") or _first_batch(given) or micro * data_parallel
-    _divides(batch, micro * data_parallel, "global-batch-size", "micro-batch-size x data-parallel size")
+    divides(batch, micro * data_parallel, "global-batch-size", "micro-batch-size x data-parallel size")
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16" if get.flag("bf16") else "fp16" if get.flag("fp16") else "fp32"
     if dtype == "fp32" and get.text("fp8-format", ""):
         dtype = "bf16"
@@ -318,84 +164,7 @@ OTHER_KINDS = {
 """Arguments that make a run something else than pre-training of a transformer or Mamba hybrid."""
 
 
-class _Getter:
-    """Reads typed values and remembers which defaults were taken."""
-
-    def __init__(self, given: dict[str, Value]) -> None:
-        self.given = given
-        self.taken: dict[str, Any] = {}
-        self.asked: set[str] = set()
-
-    def warnings(self) -> tuple[str, ...]:
-        """Arguments that nothing read and that are not known to leave memory alone."""
-        left = [name for name in self.given if name not in self.asked and not without_memory(name)]
-        return tuple(f"--{name} was not read: it may change memory" for name in left)
-
-    def flag(self, name: str) -> bool:
-        self.asked.add(name)
-        return self.given.get(name, False) not in (False, "false", 0)
-
-    def text(self, name: str, default: str) -> str:
-        self.asked.add(name)
-        if name not in self.given:
-            self.taken[name] = default
-            return default
-        return str(self.given[name])
-
-    def words(self, name: str) -> tuple[str, ...]:
-        self.asked.add(name)
-        value = self.given.get(name, ())
-        if isinstance(value, str):
-            return tuple(re.findall(r"[\w.]+", value))
-        return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
-
-    def number(self, name: str, default: float) -> float:
-        self.asked.add(name)
-        value = self.given.get(name)
-        if value is None:
-            self.taken[name] = default
-            return default
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise UsageError(f"--{name} is {value!r}", "it is a number") from None
-
-    def optional(self, name: str) -> int | None:
-        self.asked.add(name)
-        value = self.given.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)) or not 0 <= int(str(value)) <= MAX_COUNT:
-            raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {MAX_COUNT}")
-        return int(str(value))
-
-    def whole(self, name: str, default: int) -> int:
-        value = self.optional(name)
-        if value is None:
-            self.taken[name] = default
-            return default
-        if value < 1 and default >= 1:
-            raise UsageError(f"--{name} is {value}", "it must be 1 or more")
-        return value
-
-    def needed(self, name: str) -> int:
-        value = self.optional(name)
-        if not value:
-            raise UsageError(f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments")
-        return value
-
-
-MAX_COUNT = 10**9
-BUCKET_LEAST, BUCKET_A_RANK = 40_000_000, 1_000_000
-"""Elements of a bucket under --overlap-grad-reduce (core/distributed/distributed_data_parallel.py)."""
-
-
-def _divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
-    if part < 1 or whole % part:
-        raise UsageError(f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two")
-
-
-def _launched(get: _Getter) -> int | None:
+def _launched(get: Given) -> int | None:
     """Ranks that torchrun starts."""
     each = get.optional("nproc-per-node")
     return each * (get.optional("nnodes") or 1) if each else None
@@ -418,7 +187,7 @@ def _first_batch(given: dict[str, Value]) -> int | None:
     return int(match[1]) if match else None
 
 
-def _grad_bytes(get: _Getter, dtype: str) -> int:
+def _grad_bytes(get: Given, dtype: str) -> int:
     if dtype == "bf16":
         return 2 if get.flag("grad-reduce-in-bf16") else 4
     if dtype == "fp16":
@@ -426,11 +195,11 @@ def _grad_bytes(get: _Getter, dtype: str) -> int:
     return 4
 
 
-def _vocab(get: _Getter, tp: int) -> int:
+def _vocab(get: Given, tp: int) -> int:
     """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
     padded, step = get.optional("padded-vocab-size"), get.whole("make-vocab-size-divisible-by", 128) * tp
     if padded:
-        _divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
+        divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
         return padded
     plain = get.optional("vocab-size")
     if not plain:
@@ -438,7 +207,7 @@ def _vocab(get: _Getter, tp: int) -> int:
     return -(-plain // step) * step
 
 
-def _latent(get: _Getter) -> Latent | None:
+def _latent(get: Given) -> Latent | None:
     if not get.flag("multi-latent-attention"):
         return None
     return Latent(
@@ -450,7 +219,7 @@ def _latent(get: _Getter) -> Latent | None:
     )
 
 
-def _experts(get: _Getter, hidden: int) -> Experts | None:
+def _experts(get: Given, hidden: int) -> Experts | None:
     num = get.optional("num-experts")
     if not num:
         return None
@@ -475,14 +244,14 @@ def _experts(get: _Getter, hidden: int) -> Experts | None:
     )
 
 
-def _mamba(get: _Getter, hidden: int) -> Mamba:
+def _mamba(get: Given, hidden: int) -> Mamba:
     head = get.whole("mamba-head-dim", 64)
     return Mamba(
         get.whole("mamba-num-heads", 2 * hidden // head), head, get.whole("mamba-state-dim", 128), get.whole("mamba-num-groups", 8)
     )
 
 
-def _layers(get: _Getter, family: Family, experts: Experts | None) -> tuple[str, int]:
+def _layers(get: Given, family: Family, experts: Experts | None) -> tuple[str, int]:
     """Kinds of the decoder's layers, and the number of encoder layers."""
     if family == "hybrid":
         pattern = str(get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))).split("/")[0]
@@ -496,7 +265,7 @@ def _layers(get: _Getter, family: Family, experts: Experts | None) -> tuple[str,
     return "".join("e" if each else "t" for each in _frequency(get, count, experts)), 0
 
 
-def _frequency(get: _Getter, count: int, experts: Experts | None) -> list[int]:
+def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
     """--moe-layer-freq: every how many-th layer has experts, or a list such as ([0]*3+[1]*12)."""
     if experts is None:
         return [0] * count
@@ -517,7 +286,7 @@ def _frequency(get: _Getter, count: int, experts: Experts | None) -> list[int]:
 MAX_LAYERS = 10_000
 
 
-def _virtual(get: _Getter, pp: int, layers: int) -> int:
+def _virtual(get: Given, pp: int, layers: int) -> int:
     """Model chunks of a pipeline rank."""
     stages = get.optional("num-virtual-stages-per-pipeline-rank")
     if stages:
@@ -526,5 +295,5 @@ def _virtual(get: _Getter, pp: int, layers: int) -> int:
     if not each or pp == 1:
         return 1
     total = layers + get.flag("account-for-embedding-in-pipeline-split") + get.flag("account-for-loss-in-pipeline-split")
-    _divides(total, pp * each, "layers", "pipeline-model-parallel-size x layers of a virtual stage")
+    divides(total, pp * each, "layers", "pipeline-model-parallel-size x layers of a virtual stage")
     return total // (pp * each)

@@ -6,8 +6,8 @@ Read in Transformer Engine 2.x attention/dot_product_attention (utils.get_attent
 
 from typing import Literal, NamedTuple
 
-from .args import Megatron
 from .environment import Device
+from .run import Megatron
 from .tape import Tape
 
 Backend = Literal["flash", "fused", "unfused"]

@@ -4,10 +4,10 @@ and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and 
 from typing import NamedTuple
 
 from ... import facts
-from .args import Megatron
 from .attention import shape
 from .environment import Device
 from .placement import Chunk
+from .run import Megatron
 from .states import data_ranks
 from .weights import rank_weights
 
@@ -29,7 +29,7 @@ def constant(name: str, generation: int, *more: str) -> facts.Constant:
     >>> constant("te_workspace", 9).value / 2**20 > 32, constant("blas_workspace", 8).value / 1024
     (True, 8320.0)
     """
-    word = "ampere" if generation == 8 else "hopper" if generation == 9 else "blackwell" if generation >= 10 else ""
+    word = "ampere" if 0 < generation <= 8 else "hopper" if generation == 9 else "blackwell" if generation >= 10 else ""
     return facts.constant("megatron", name, (0,), *([word] if word else []), *more)
 
 

@@ -1,9 +1,9 @@
 """First and last of a network: embedding with dropout, final norm, output layer and loss."""
 
 from ..training.graph import Graph
-from .args import Megatron
 from .attention import Shape, norm, shape
 from .environment import Device
+from .run import Megatron
 from .tape import Tape
 
 

@@ -1,10 +1,10 @@
 """Layers of Megatron-LM as operations: dense, mixture of experts, Mamba, encoder and decoder of T5."""
 
 from ..training.graph import Graph
-from .args import Megatron
 from .attention import Shape, attention, cross_attention, linear, norm, residual, shape
 from .environment import Device
 from .moe import experts
+from .run import Megatron
 from .tape import Tape
 
 

@@ -1,8 +1,8 @@
 """Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts, shared experts."""
 
 from ... import facts
-from .args import Experts, Megatron
 from .attention import Shape, linear, norm, quantised
+from .run import Experts, Megatron
 from .tape import Tape
 
 

@@ -4,9 +4,9 @@ from ...model.attention import GQA, MLA, Attention, Linear
 from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model, Part, Tensor
 from ...run.training import Mesh, Sharding, Training
-from .args import Megatron
 from .attention import backend
 from .environment import Device
+from .run import Megatron
 from .weights import all_tensors, format_of
 
 

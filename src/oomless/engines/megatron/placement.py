@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .args import Megatron
+from .run import Megatron
 
 
 class Chunk(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .args import Megatron
+from .run import Megatron
 
 
 class Pass(NamedTuple):

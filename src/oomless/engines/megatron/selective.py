@@ -1,7 +1,7 @@
 """Which parts of a layer are computed again (--recompute-modules) and which leave for host memory (--offload-modules)."""
 
 from ..training.graph import Graph, Walk, kept, walk
-from .args import Megatron
+from .run import Megatron
 
 MODULES = {"layernorm": "norm"}
 """Megatron's names of modules that the graphs call otherwise."""

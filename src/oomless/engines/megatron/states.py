@@ -6,8 +6,8 @@ Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.
 from math import lcm
 from typing import Literal, NamedTuple
 
-from .args import Megatron
 from .placement import Chunk
+from .run import Megatron
 from .weights import Weight, rank_weights
 
 Part = Literal["weights", "gradients", "optimizer"]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ...model.model import VOCABULARY, WHOLE, Cut, Tensor
 from ...model.storage import BF16, F16, F32, Format
-from .args import Experts, Megatron
 from .placement import Chunk
+from .run import Experts, Megatron
 
 COLUMN, ROW = Cut("column"), Cut("row")
 

@@ -1,0 +1,158 @@
+"""One pre-training run of Megatron-LM, as far as memory depends on it."""
+
+from typing import Literal, NamedTuple
+
+Family = Literal["gpt", "bert", "t5", "hybrid"]
+
+
+class Latent(NamedTuple):
+    """Multi-latent attention: ranks and widths."""
+
+    q_rank: int
+    """0: queries come straight from the hidden state."""
+    kv_rank: int
+    qk_dim: int
+    rope_dim: int
+    v_dim: int
+
+
+class Experts(NamedTuple):
+    """Routed and shared experts."""
+
+    num: int
+    topk: int
+    width: int
+    shared_width: int
+    grouped: bool
+    dispatcher: str
+    router_float32: bool
+    latent: int
+    permute_fusion: bool
+    shared_overlap: bool
+    capacity_factor: float | None
+    pad_to_capacity: bool
+    balanced: bool
+    """A loss or a bias of the router evens out what experts are given."""
+
+
+class Mamba(NamedTuple):
+    """State-space layers of a hybrid."""
+
+    num_heads: int
+    head_dim: int
+    state: int
+    groups: int
+
+    @property
+    def inner(self) -> int:
+        return self.num_heads * self.head_dim
+
+
+class Megatron(NamedTuple):
+    """One pre-training run of Megatron-LM, as far as memory depends on it."""
+
+    family: Family
+    kinds: str
+    """One letter a decoder layer: t attention and MLP, e attention and experts; hybrids: M * - E as their pattern."""
+    encoder_layers: int
+    hidden: int
+    heads: int
+    query_groups: int
+    head_dim: int
+    ffn: int
+    gated: bool
+    squared_relu: bool
+    rms_norm: bool
+    bias: bool
+    qkv_bias: bool
+    qk_norm: bool
+    tied: bool
+    position: str
+    max_positions: int
+    padded_vocab: int
+    binary_head: bool
+    latent: Latent | None
+    experts: Experts | None
+    mamba: Mamba | None
+    mtp: int
+    world_size: int
+    tp: int
+    pp: int
+    cp: int
+    ep: int
+    etp: int
+    virtual: int
+    layout: str
+    first_layers: int | None
+    last_layers: int | None
+    count_embedding: bool
+    count_loss: bool
+    group_size: int
+    sequence_parallel: bool
+    micro_batch: int
+    global_batch: int
+    seq_len: int
+    decoder_seq_len: int
+    hidden_dropout: float
+    attention_dropout: float
+    dtype: Literal["bf16", "fp16", "fp32"]
+    grad_bytes: int
+    distributed: bool
+    instances: int
+    fsdp: str
+    """"": none; else Megatron-FSDP's sharding strategy."""
+    overlap_reduce: bool
+    overlap_gather: bool
+    bucket_size: int | None
+    pad_buckets: bool
+    optimizer: str
+    muon_layout: bool
+    """Muon's distributed optimizer with a layout of parameters of its own."""
+    fused_wgrad: bool
+    deferred_wgrads: int | None
+    """--defer-embedding-wgrad-compute: how many micro-batches wait; 0: all of them; None: none."""
+    local: bool
+    attention: str
+    fused_loss: bool
+    fused_bias_gelu: bool
+    fused_weighting: bool
+    """The activation of experts is one kernel with the router's probabilities."""
+    fused_rope: bool
+    fp8: str
+    fp8_recipe: str
+    fp8_params: bool
+    recompute: str
+    recompute_method: str
+    recompute_layers: int
+    recompute_modules: tuple[str, ...]
+    offload: tuple[str, ...]
+    comm_overlap: bool
+    graphs: str
+    moe_overlap: bool
+    full_scores: bool
+    """Local attention without the fused softmax."""
+    warnings: tuple[str, ...]
+    defaults: tuple[str, ...]
+    """Arguments that memory depends on and that were not given, with the value taken."""
+
+    @property
+    def dp(self) -> int:
+        return self.world_size // (self.tp * self.pp * self.cp)
+
+    @property
+    def expert_dp(self) -> int:
+        return self.world_size // (self.pp * self.ep * self.etp)
+
+    @property
+    def num_microbatches(self) -> int:
+        return max(1, self.global_batch // (self.micro_batch * self.dp))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch on a context-parallel rank."""
+        return self.seq_len * self.micro_batch // self.cp
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of an activation."""
+        return 4 if self.dtype == "fp32" else 2
