@@ -6,6 +6,8 @@ OomlessError            1  a file, config, hub or network failed
 +-- MissingExtra        5  an optional dependency is not installed
 """
 
+from typing import Any
+
 
 class OomlessError(Exception):
     """A failure that a user can act on: `message` says what and where, `hint` what to do."""
@@ -53,3 +55,20 @@ def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str) -> 
     near = near or sorted((name for name in known if wanted and wanted in name.lower()), key=len)
     near = list(dict.fromkeys(near))[:3]
     return f"did you mean {' or '.join(near)}? `{what}` lists all" if near else f"`{what}` lists all"
+
+
+def need(module: str, extra: str) -> Any:
+    """A module of an optional extra, imported now; without it, the line that installs it.
+
+    >>> need("json", "trace").dumps([1])
+    '[1]'
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        package = module.partition(".")[0]
+        raise MissingExtra(f"{package} is not installed", f"pip install 'oomless[{extra}]'") from None

@@ -1,0 +1,102 @@
+"""A training question made ready to run: model with adapters, recomputation and types, optimizer, batch - real or fake alike."""
+
+from typing import Any, NamedTuple
+
+from ..errors import UnsupportedError, need
+from ..run.training import Training, recipe
+from .models import function_model, transformers_model
+from .optimizers import make_optimizer
+from .step import Stepping
+
+WIDTH = {2: "bfloat16", 4: "float32"}
+
+
+class Source(NamedTuple):
+    """Where the model comes from: a config, or a function of the user's."""
+
+    name: str
+    config: dict[str, Any] | None
+    function: str | None = None
+
+
+def build_model(source: Source, asked: Training, attention: str | None, meta: bool = True) -> Any:
+    """The model in the types and with the adapters and recomputation that were asked for, on the meta device or for real."""
+    torch = need("torch", "trace")
+    precision = recipe(asked.precision or "bf16")
+    if asked.method == "qlora":
+        raise UnsupportedError("a trace does not quantise weights", "oomless train --method qlora has a formula for it")
+    dtype = "float16" if precision.name == "fp16" else WIDTH.get(precision.weight)
+    if dtype is None or precision.master:
+        raise UnsupportedError(
+            f"a trace does not keep the master weights of --precision {precision.name}", "choose bf16, fp16, fp32, amp-bf16 or amp-fp16"
+        )
+    if source.function is not None:
+        model = function_model(source.function, meta)
+        model = model.to(getattr(torch, dtype))
+    else:
+        assert source.config is not None
+        model = transformers_model(source.config, dtype, attention, source.name, meta)
+    if asked.method == "lora":
+        model = with_adapters(model, asked)
+    if asked.recompute == "full":
+        recompute_layers(model)
+    elif asked.recompute == "selective":
+        raise UnsupportedError("a trace recomputes whole layers or nothing", "choose --recompute full or none")
+    if asked.dropout and hasattr(model, "config"):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = asked.dropout
+    return model.train()
+
+
+def with_adapters(model: Any, asked: Training) -> Any:
+    """Adapters of peft beside the matrices that were named; everything else is frozen."""
+    peft = need("peft", "trace")
+    targets = "all-linear" if "all-linear" in asked.lora_targets else list(asked.lora_targets) or None
+    config = peft.LoraConfig(r=asked.lora_rank, target_modules=targets, task_type="CAUSAL_LM" if hasattr(model, "config") else None)
+    return peft.get_peft_model(model, config)
+
+
+def recompute_layers(model: Any) -> None:
+    """Checkpointing of each layer, without re-entering autograd, as transformers does it."""
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        raise UnsupportedError("--recompute full is for models of transformers", "checkpoint inside the function instead")
+    try:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise UnsupportedError(str(error), "leave --recompute at none") from None
+    if hasattr(model, "enable_input_require_grads") and hasattr(model, "peft_config"):
+        model.enable_input_require_grads()
+
+
+def build_optimizer(model: Any, asked: Training, on_cpu: bool) -> Any:
+    return make_optimizer(asked.optimizer or "adamw", model.parameters(), on_cpu)
+
+
+def stepping(asked: Training) -> Stepping:
+    """Micro-batches and the mixed-precision region of a question."""
+    torch = need("torch", "trace")
+    precision = recipe(asked.precision or "bf16")
+    dtype = (torch.float16 if precision.name.endswith("fp16") else torch.bfloat16) if precision.autocast else None
+    return Stepping(asked.grad_accum, dtype)
+
+
+def vocabulary(model: Any) -> int:
+    """Tokens that the model knows; 0 if it does not say."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return int(getattr(text, "vocab_size", 0) or 0)
+
+
+def training_batch(model: Any, asked: Training, seed: int | None = None) -> dict[str, Any]:
+    """Random token ids as a language model takes them; a user's model gets what its `example` says."""
+    torch = need("torch", "trace")
+    if hasattr(model, "example_inputs"):
+        example: dict[str, Any] = model.example_inputs(asked.micro_batch, asked.seq_len)
+        return example
+    shape = (asked.micro_batch, asked.seq_len or 1)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, max(vocabulary(model), 2), shape, generator=generator)
+    if not hasattr(model, "config"):
+        return {"input_ids": ids}
+    return {"input_ids": ids, "labels": ids, "use_cache": False}

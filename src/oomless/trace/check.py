@@ -1,0 +1,96 @@
+"""The same step for real on the CPU: what torch's profiler says was allocated and freed, beside what the trace says."""
+
+from typing import Any, NamedTuple
+
+from ..errors import need
+from ..run.training import Training
+from .build import Source, build_model, build_optimizer, stepping, training_batch
+from .recording import Recording, phase_peaks
+from .step import NUM_STEPS, training_steps
+
+MARK = "oomless step phase"
+
+
+class Compared(NamedTuple):
+    """A phase of the last step, or its whole: bytes alive at its peak, measured and traced."""
+
+    what: str
+    measured_bytes: int
+    traced_bytes: int
+
+    @property
+    def error(self) -> float:
+        """Relative error of the trace."""
+        return self.traced_bytes / self.measured_bytes - 1 if self.measured_bytes else 0.0
+
+
+class NoRecorder:
+    """Stands where the recorder would: marks phases for the profiler, and follows nothing."""
+
+    on_device = False
+
+    def __init__(self) -> None:
+        self.torch = need("torch", "trace")
+
+    def during(self, name: str, step: int) -> Any:
+        return self.torch.profiler.record_function(f"{MARK} {step} {name}")
+
+    def kind_of(self, *_: Any) -> None:
+        """Nothing: kinds are the trace's."""
+
+
+def measured(source: Source, asked: Training, attention: str | None = None) -> dict[tuple[int, str], int]:
+    """Bytes alive at the peak of each phase of each step of a real run on this CPU."""
+    torch = need("torch", "trace")
+    torch.manual_seed(0)
+    model = build_model(source, asked, attention, meta=False)
+    optimizer = build_optimizer(model, asked, on_cpu=True)
+    batch = training_batch(model, asked, seed=0)
+    held = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in [*model.parameters(), *model.buffers()]}
+    held |= {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in batch.values() if isinstance(t, torch.Tensor)}
+    base = sum(held.values())
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        training_steps(NoRecorder(), model, optimizer, batch, stepping(asked))  # type: ignore[arg-type]
+    return peaks(profiler, base)
+
+
+def peaks(profiler: Any, base: int) -> dict[tuple[int, str], int]:
+    """The most bytes alive within each marked phase, from the profiler's allocation events."""
+    moments: list[tuple[int, int]] = []
+    marks: dict[tuple[int, str], tuple[int, int]] = {}
+    waiting = list(profiler.profiler.kineto_results.experimental_event_tree())
+    while waiting:
+        event = waiting.pop()
+        waiting.extend(event.children)
+        if event.name == "[memory]":
+            moments.append((event.start_time_ns, event.extra_fields.alloc_size))
+        elif event.name.startswith(MARK):
+            step, name = event.name.removeprefix(MARK).split()
+            start, end = marks.get((int(step), name), (event.start_time_ns, event.end_time_ns))
+            marks[int(step), name] = (min(start, event.start_time_ns), max(end, event.end_time_ns))
+    moments.sort(key=lambda moment: moment[0])
+    found = dict.fromkeys(marks, 0)
+    alive, at = base, 0
+    for key, (start, end) in sorted(marks.items(), key=lambda item: item[1]):
+        while at < len(moments) and moments[at][0] < start:
+            alive += moments[at][1]
+            at += 1
+        highest = alive
+        while at < len(moments) and moments[at][0] <= end:
+            alive += moments[at][1]
+            highest = max(highest, alive)
+            at += 1
+        found[key] = highest
+    return found
+
+
+def compare(recording: Recording, real: dict[tuple[int, str], int]) -> list[Compared]:
+    """The phases of the last step and their highest, measured beside traced."""
+    traced: dict[tuple[int, str], int] = {}
+    for phase, num_bytes in phase_peaks(recording):
+        key = (phase.step, phase.name)
+        traced[key] = max(traced.get(key, 0), num_bytes)
+    last = NUM_STEPS - 1
+    rows = [Compared(name, real[last, name], traced[last, name]) for name in ("forward", "backward", "optimizer")]
+    return [*rows, Compared("peak", max(row.measured_bytes for row in rows), max(row.traced_bytes for row in rows))]

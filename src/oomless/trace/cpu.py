@@ -1,0 +1,101 @@
+"""What kernels of a CPU allocate inside of themselves: needed to hold a trace against a real run on one (`--attention cpu`, `--check`).
+
+Seen in the profiler's events under torch 2.13, and named by ATen's source: operands of another type than the result are copied first
+(TensorIterator casts on the CPU; CUDA kernels cast while they read), reductions into another type copy their input (ReduceOpsUtils.h),
+attention has a block of scores a thread (FlashAttentionKernel.cpp), and oneDNN packs blocks of 16-bit products. The last is its own
+heuristic: blocks of 64 columns and up to 256 rows a thread, which comes within a factor of two.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import need
+
+COLUMNS, MAX_ROWS, MAX_DEPTH, DEPTH_STEP = 64, 256, 512, 32
+"""Blocks of oneDNN's products."""
+LONG_QUERY, MIDDLE_QUERY = 768, 192
+KEY_BLOCK = 512
+
+
+class Temporaries:
+    """Bytes beside the outputs, by operator, on this machine: its threads, and whether oneDNN multiplies 16-bit matrices."""
+
+    def __init__(self) -> None:
+        torch = need("torch", "trace")
+        self.torch, self.aten = torch, torch.ops.aten
+        self.threads = torch.get_num_threads()
+        self.packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        aten = self.aten
+        self.rules: dict[Any, Callable[[Any, Any, Any], int]] = {
+            aten.mm.default: self._product,
+            aten.bmm.default: self._product,
+            aten.addmm.default: lambda args, kwargs, out: self._product(args[1:], kwargs, out),
+            aten._grouped_mm.default: self._grouped,
+            aten.sum.dim_IntList: self._reduction,
+            aten.sum.default: self._reduction,
+            aten.mean.dim: self._reduction,
+            aten.cumsum.default: self._reduction,
+            aten._scaled_dot_product_flash_attention_for_cpu.default: self._attention,
+        }
+        self.pointwise: dict[Any, bool] = {}
+        self.without_cast = {aten.masked_fill, aten.masked_fill_, aten.copy_, aten._to_copy}
+
+    def of(self, operator: Any, args: Any, kwargs: Any, out: Any) -> int:
+        """Bytes that an operator allocates and frees while it runs."""
+        rule = self.rules.get(operator)
+        if rule is not None:
+            return rule(args, kwargs, out)
+        pointwise = self.pointwise.get(operator)
+        if pointwise is None:
+            pointwise = self.torch.Tag.pointwise in operator.tags and operator.overloadpacket not in self.without_cast
+            self.pointwise[operator] = pointwise
+        if not pointwise or len(args) < 2:
+            return 0
+        operands = args[1:] if operator.overloadpacket is self.aten.where else args
+        return self._casts(operands)
+
+    def _casts(self, operands: Any) -> int:
+        """Copies of operands in the type that they have in common."""
+        tensors = [each for each in operands if isinstance(each, self.torch.Tensor) and each.dim()]
+        types = {each.dtype for each in tensors}
+        if len(types) < 2:
+            return 0
+        common = tensors[0].dtype
+        for each in tensors[1:]:
+            common = self.torch.promote_types(common, each.dtype)
+        return sum(each.numel() * common.itemsize for each in tensors if each.dtype is not common)
+
+    def _reduction(self, args: Any, kwargs: Any, out: Any) -> int:
+        source = args[0]
+        return source.numel() * out.dtype.itemsize if source.dtype is not out.dtype else 0
+
+    def _product(self, args: Any, kwargs: Any, out: Any) -> int:
+        left, right = args[0], args[1]
+        return self._packed(left.shape[-2], left.shape[-1], left.stride(-1) != 1, left.dtype) if right.numel() else 0
+
+    def _grouped(self, args: Any, kwargs: Any, out: Any) -> int:
+        """Groups are multiplied one after the other, each with its share of the rows."""
+        left, offsets = args[0], kwargs.get("offs", args[2] if len(args) > 2 else None)
+        if offsets is None or left.dim() != 2:
+            return 0
+        groups = offsets.shape[0]
+        if args[1].dim() == 2:  # the gradient of the weights: rows are summed over
+            return self._packed(left.shape[0], -(-left.shape[1] // groups), True, left.dtype)
+        return self._packed(-(-left.shape[0] // groups), left.shape[1], False, left.dtype)
+
+    def _packed(self, rows: int, depth: int, transposed: bool, dtype: Any) -> int:
+        """Blocks of a product of 16-bit matrices: an F32 block of the result, the right side, and a transposed left one."""
+        if not self.packs or dtype.itemsize != 2 or not rows:
+            return 0
+        block = -(-rows // -(-rows // MAX_ROWS))
+        deep = min(-(-depth // DEPTH_STEP) * DEPTH_STEP, MAX_DEPTH)
+        return self.threads * (block * COLUMNS * 4 + deep * 2 * (COLUMNS + (block if transposed else 0)))
+
+    def _attention(self, args: Any, kwargs: Any, out: Any) -> int:
+        """Scores of a block of queries and keys, their largest and sum, and the block of the result, in F32 for each thread."""
+        query, key = args[0], args[1]
+        length = query.shape[-2]
+        rows = 256 if length >= LONG_QUERY else 64 if length >= MIDDLE_QUERY else 32
+        rows, keys = min(rows, length), min(KEY_BLOCK, key.shape[-2])
+        block = rows * (keys + 2 + query.shape[-1]) * 4
+        return self.threads * (block + (rows * keys * query.dtype.itemsize if query.dtype.itemsize == 2 else 0))

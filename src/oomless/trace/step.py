@@ -1,0 +1,106 @@
+"""Two training steps, or a prefill and decode steps, on a model with fake weights: the code that a user would write, under the recorder."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ..errors import need
+from .recorder import Recorder
+
+NUM_STEPS = 2
+"""The second step is the one that counts: it finds the optimizer's states."""
+
+
+def own_model(recorder: Recorder, model: Any) -> None:
+    """Weights and buffers in the order in which a model is moved to a device."""
+    for module_name, module in model.named_modules():
+        for tensors in (module._parameters, module._buffers):
+            for tensor in tensors.values():
+                if tensor is not None:
+                    recorder.own(tensor, "weights", module_name, "weight")
+
+
+def training_steps(recorder: Recorder, model: Any, optimizer: Any, batch: dict[str, Any], settings: "Stepping") -> None:
+    """Forward, backward and optimizer, twice; gradients become None after each step."""
+    for step in range(NUM_STEPS):
+        for _ in range(settings.grad_accum):
+            with recorder.during("forward", step), settings.region():
+                loss = _loss(model(**batch))
+                if settings.grad_accum > 1:
+                    loss = loss / settings.grad_accum
+            with recorder.during("backward", step):
+                loss.backward()
+                own_gradients(recorder, model)
+        with recorder.during("optimizer", step):
+            optimizer.step()
+            own_states(recorder, optimizer)
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _loss(output: Any) -> Any:
+    """The loss of what a model returns: its `loss`, or the tensor itself."""
+    return output.loss if hasattr(output, "loss") else output
+
+
+def own_gradients(recorder: Recorder, model: Any) -> None:
+    """What lies in `.grad` now is a gradient."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            recorder.kind_of(local(parameter.grad), "gradients", name.rpartition(".")[0])
+
+
+def own_states(recorder: Recorder, optimizer: Any) -> None:
+    """What an optimizer keeps is a state; the counter of steps lies on the host unless the step is fused."""
+    torch = recorder.torch
+    fused = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
+    for states in optimizer.state.values():
+        for key, value in states.items():
+            if isinstance(value, torch.Tensor):
+                recorder.kind_of(local(value), "optimizer")
+                if key == "step" and not fused and recorder.on_device:
+                    recorder.on_host(local(value))
+
+
+def local(tensor: Any) -> Any:
+    """The shard of a distributed tensor that lies here; any other tensor itself."""
+    return tensor._local_tensor if hasattr(tensor, "_local_tensor") else tensor
+
+
+class Stepping:
+    """How a step is made: micro-batches, and the region of mixed precision."""
+
+    def __init__(self, grad_accum: int = 1, autocast: Any = None) -> None:
+        self.grad_accum = grad_accum
+        self.autocast = autocast
+
+    def region(self) -> AbstractContextManager[Any]:
+        """Where operators choose their type: `torch.autocast`, or nothing."""
+        if self.autocast is None:
+            return nullcontext()
+        region: AbstractContextManager[Any] = need("torch", "trace").autocast("cpu", dtype=self.autocast)
+        return region
+
+
+def inference_steps(recorder: Recorder, model: Any, batch: dict[str, Any], num_decoded: int) -> None:
+    """A prefill of the whole prompt, then single tokens, with the cache that the model makes."""
+    torch = recorder.torch
+    with torch.no_grad():
+        with recorder.during("prefill", 0):
+            output = model(**batch, use_cache=True)
+            cache = output.past_key_values
+            own_cache(recorder, cache)
+        token = batch["input_ids"][:, -1:]
+        for _ in range(num_decoded):
+            del output
+            with recorder.during("decode", 0):
+                output = model(input_ids=token, past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                own_cache(recorder, cache)
+
+
+def own_cache(recorder: Recorder, cache: Any) -> None:
+    """Every tensor that a cache's layers hold."""
+    torch = recorder.torch
+    for layer in getattr(cache, "layers", []):
+        for value in vars(layer).values():
+            if isinstance(value, torch.Tensor):
+                recorder.kind_of(value, "kv_cache")
