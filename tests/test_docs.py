@@ -31,6 +31,7 @@ PAGE_OF = {
     "cost": "cost.md",
     "plan": "plan.md",
     "speed": "speed.md",
+    "trace": "trace.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

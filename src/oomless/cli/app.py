@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
+    "trace": ("trace", "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU."),
     "validate": ("truth", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("lists", "Models of the catalogue."),
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 
 
-LATER = ("trace", "compress", "monitor", "reconcile", "web")
+LATER = ("compress", "monitor", "reconcile", "web")
 
 
 class Lazy(click.Group):

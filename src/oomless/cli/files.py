@@ -15,11 +15,11 @@ def write_svg(path: str, content: str) -> None:
     write_whole(target, content, f"--plot {path}")
 
 
-def write_whole(target: Path, content: str, what: str) -> None:
+def write_whole(target: Path, content: str | bytes, what: str) -> None:
     """The file beside its place first, then in its place: who reads it meanwhile sees the old one or the new one."""
     try:
-        with NamedTemporaryFile("w", dir=target.parent, delete=False, suffix=".part", encoding="utf-8") as part:
-            part.write(content)
+        with NamedTemporaryFile("wb", dir=target.parent, delete=False, suffix=".part") as part:
+            part.write(content.encode() if isinstance(content, str) else content)
         os.replace(part.name, target)
     except OSError as error:
         raise OomlessError(f"{what}: cannot be written ({error.strerror})", "check the folder") from None

@@ -2,7 +2,7 @@
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import facts
 from ..errors import OomlessError, UsageError, did_you_mean
@@ -34,6 +34,42 @@ def load(name: str, *, offline: bool = False, revision: str | None = None) -> Mo
     if revision is not None:
         raise UsageError("--revision is for hub repositories", f"{name} is a catalogue name: leave it out")
     return load_catalogue(name)
+
+
+def config_document(name: str, *, offline: bool = False, revision: str | None = None) -> tuple[str, dict[str, Any]]:
+    """(name, config.json as published) of what `load` would read: what a library needs to build the model itself.
+
+    >>> config_document("deepseek-ai/DeepSeek-V3")[1]["model_type"]
+    'deepseek_v3'
+    """
+    if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
+        from pathlib import Path
+
+        path = Path(name).expanduser()
+        if path.suffix == ".gguf":
+            raise UsageError(f"{name}: a GGUF file has no config", "give the model's config.json or its hub id")
+        if not path.exists():
+            raise OomlessError(f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names")
+        folder = path if path.is_dir() else path.parent
+        config = path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
+        if not config.exists():
+            raise OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
+        return (config.resolve().parent.name if config.name == "config.json" else config.stem) or "model", read_config(config)
+    found = catalogue_name(name)
+    if name.count("/") == 1 and not name.startswith("-"):
+        from .hub import read_repository
+
+        try:
+            return name.rpartition("/")[2].lower(), read_repository(name, revision=revision, offline=offline).config
+        except UsageError:
+            raise
+        except OomlessError:
+            if found is None:
+                raise
+    if found is None:
+        known = [row["name"] for row in facts.table("catalogue")]
+        raise UsageError(f"unknown model {name!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
+    return found, facts.model_config(found)
 
 
 @cache

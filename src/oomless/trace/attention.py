@@ -135,7 +135,9 @@ def _attention(capability: float, wanted: str, used: dict[str, int]) -> Callable
         if name == "flash":
             return aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
         if name == "cudnn":
-            return aten._scaled_dot_product_cudnn_attention(query, key, value, None, keep, dropout_p, is_causal, False, scale=scale)[0]
+            return aten._scaled_dot_product_cudnn_attention(query, key, value, None, keep, dropout_p, is_causal, False, scale=scale)[
+                0
+            ]
         bias = None if attn_mask is None else _bias(torch, attn_mask, query, key)
         return aten._scaled_dot_product_efficient_attention(query, key, value, bias, keep, dropout_p, is_causal, scale=scale)[0]
 

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..errors import UnsupportedError, need
+from ..run.tracing import Prompt
 from ..run.training import Training, recipe
 from .models import function_model, transformers_model
 from .optimizers import make_optimizer
@@ -28,7 +29,8 @@ def build_model(source: Source, asked: Training, attention: str | None, meta: bo
     dtype = "float16" if precision.name == "fp16" else WIDTH.get(precision.weight)
     if dtype is None or precision.master:
         raise UnsupportedError(
-            f"a trace does not keep the master weights of --precision {precision.name}", "choose bf16, fp16, fp32, amp-bf16 or amp-fp16"
+            f"a trace does not keep the master weights of --precision {precision.name}",
+            "choose bf16, fp16, fp32, amp-bf16 or amp-fp16",
         )
     if source.function is not None:
         model = function_model(source.function, meta)
@@ -59,14 +61,16 @@ def with_adapters(model: Any, asked: Training) -> Any:
 
 def recompute_layers(model: Any) -> None:
     """Checkpointing of each layer, without re-entering autograd, as transformers does it."""
-    if not hasattr(model, "gradient_checkpointing_enable"):
-        raise UnsupportedError("--recompute full is for models of transformers", "checkpoint inside the function instead")
+    settings = {"use_reentrant": False}
     try:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+        elif hasattr(model, "gradient_checkpointing_enable"):  # its name before transformers 5.20
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
+        else:
+            raise UnsupportedError("--recompute full is for models of transformers", "checkpoint inside the function instead")
     except ValueError as error:
         raise UnsupportedError(str(error), "leave --recompute at none") from None
-    if hasattr(model, "enable_input_require_grads") and hasattr(model, "peft_config"):
-        model.enable_input_require_grads()
 
 
 def build_optimizer(model: Any, asked: Training, on_cpu: bool) -> Any:
@@ -83,7 +87,7 @@ def stepping(asked: Training) -> Stepping:
 
 def vocabulary(model: Any) -> int:
     """Tokens that the model knows; 0 if it does not say."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return int(getattr(text, "vocab_size", 0) or 0)
 
@@ -100,3 +104,18 @@ def training_batch(model: Any, asked: Training, seed: int | None = None) -> dict
     if not hasattr(model, "config"):
         return {"input_ids": ids}
     return {"input_ids": ids, "labels": ids, "use_cache": False}
+
+
+def build_inference(source: Source, prompt: Prompt, attention: str | None) -> Any:
+    """The model for generation, on the meta device."""
+    torch = need("torch", "trace")
+    if source.function is not None:
+        return function_model(source.function).to(getattr(torch, prompt.dtype)).eval()
+    assert source.config is not None
+    return transformers_model(source.config, prompt.dtype, attention, source.name).eval()
+
+
+def prompt_batch(model: Any, prompt: Prompt) -> dict[str, Any]:
+    """Token ids of the sequences to prefill."""
+    torch = need("torch", "trace")
+    return {"input_ids": torch.randint(0, max(vocabulary(model), 2), (prompt.concurrency, prompt.context))}

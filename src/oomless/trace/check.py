@@ -19,6 +19,10 @@ class Compared(NamedTuple):
     traced_bytes: int
 
     @property
+    def difference_bytes(self) -> int:
+        return self.traced_bytes - self.measured_bytes
+
+    @property
     def error(self) -> float:
         """Relative error of the trace."""
         return self.traced_bytes / self.measured_bytes - 1 if self.measured_bytes else 0.0

@@ -37,6 +37,10 @@ class Temporaries:
             aten.cumsum.default: self._reduction,
             aten._scaled_dot_product_flash_attention_for_cpu.default: self._attention,
         }
+        if hasattr(torch.ops.c10d, "_reduce_scatter_base_"):  # where torch.distributed is built: gloo reduces a copy of its input
+            self.rules[torch.ops.c10d._reduce_scatter_base_.default] = lambda args, kwargs, out: (
+                args[1].numel() * args[1].element_size()
+            )
         self.pointwise: dict[Any, bool] = {}
         self.without_cast = {aten.masked_fill, aten.masked_fill_, aten.copy_, aten._to_copy}
 
@@ -63,11 +67,11 @@ class Temporaries:
         common = tensors[0].dtype
         for each in tensors[1:]:
             common = self.torch.promote_types(common, each.dtype)
-        return sum(each.numel() * common.itemsize for each in tensors if each.dtype is not common)
+        return int(sum(each.numel() * common.itemsize for each in tensors if each.dtype is not common))
 
     def _reduction(self, args: Any, kwargs: Any, out: Any) -> int:
         source = args[0]
-        return source.numel() * out.dtype.itemsize if source.dtype is not out.dtype else 0
+        return int(source.numel() * out.dtype.itemsize) if source.dtype is not out.dtype else 0
 
     def _product(self, args: Any, kwargs: Any, out: Any) -> int:
         left, right = args[0], args[1]
@@ -89,7 +93,7 @@ class Temporaries:
             return 0
         block = -(-rows // -(-rows // MAX_ROWS))
         deep = min(-(-depth // DEPTH_STEP) * DEPTH_STEP, MAX_DEPTH)
-        return self.threads * (block * COLUMNS * 4 + deep * 2 * (COLUMNS + (block if transposed else 0)))
+        return int(self.threads) * (block * COLUMNS * 4 + deep * 2 * (COLUMNS + (block if transposed else 0)))
 
     def _attention(self, args: Any, kwargs: Any, out: Any) -> int:
         """Scores of a block of queries and keys, their largest and sum, and the block of the result, in F32 for each thread."""
@@ -98,4 +102,5 @@ class Temporaries:
         rows = 256 if length >= LONG_QUERY else 64 if length >= MIDDLE_QUERY else 32
         rows, keys = min(rows, length), min(KEY_BLOCK, key.shape[-2])
         block = rows * (keys + 2 + query.shape[-1]) * 4
-        return self.threads * (block + (rows * keys * query.dtype.itemsize if query.dtype.itemsize == 2 else 0))
+        half = rows * keys * query.dtype.itemsize if query.dtype.itemsize == 2 else 0
+        return int(self.threads * (block + half))

@@ -4,6 +4,7 @@ Fake tensors are on the CPU device: fake CUDA ones abort without a GPU, meta one
 on the device (attention, autocast, foreach) is decided by our own rules for the card that is asked for, never by torch's for the CPU.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -11,7 +12,12 @@ from typing import Any
 from ..errors import UnsupportedError, need
 from .cpu import Temporaries
 from .recorder import Recorder
+from .workspaces import NAME as WORKSPACE
 
+HARMLESS = "transformers/masking_utils.py"
+"""Asks whether sequences are packed or padded, which those of a trace are not."""
+SHOWN_EVERY = 1000
+"""Operators between two looks at the clock."""
 DATA_DEPENDENT = "its size or way depends on the data, which a trace does not have"
 
 
@@ -23,6 +29,7 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
     special = values.rules()
     distributed = _distributed_tensor()
     inside = None if recorder.on_device else Temporaries()
+    beside = recorder.workspaces
 
     class Recording(python_dispatch.TorchDispatchMode):  # type: ignore[misc, name-defined]
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -31,7 +38,7 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
             rule = special.get(operator)
             result = operator(*args, **(kwargs or {})) if rule is None else rule(operator, args, kwargs or {})
             recorder.counted += 1
-            if progress is not None and recorder.counted % 1024 == 0:
+            if progress is not None and recorder.counted % SHOWN_EVERY == 0:
                 progress(recorder.counted)
             if isinstance(result, tensor_class):
                 made(result, operator)
@@ -45,6 +52,12 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
                                 made(inner, operator)
             if inside is not None and (extra := inside.of(operator, args, kwargs or {}, result)):
                 recorder.drop(recorder.extra(extra, f"inside {operator.__name__}"))
+            if beside is not None:
+                extra, stays = beside.of(operator, args, kwargs or {}, result)
+                if extra:
+                    number = recorder.extra(extra, f"{WORKSPACE} {operator.__name__}", stays)
+                    if not stays:
+                        recorder.drop(number)
             return result
 
     return Recording()
@@ -52,8 +65,6 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
 
 def _distributed_tensor() -> Any:
     """DTensor, if something has imported it."""
-    import sys
-
     module = sys.modules.get("torch.distributed.tensor")
     return getattr(module, "DTensor", None)
 
@@ -69,7 +80,7 @@ class Values:
         self.recorder = recorder
         self.experts = experts
         self.trusted = trusted
-        """Parts of the paths of files whose control flow does not change memory."""
+        """How paths of files begin whose control flow does not change memory."""
 
     def rules(self) -> dict[Any, Callable[[Any, Any, Any], Any]]:
         """Operators with a rule of ours."""
@@ -89,10 +100,13 @@ class Values:
         tensor = args[0]
         if self.recorder.phase != "optimizer":
             line = self.line()
-            if not any(part in line for part in self.trusted):
+            if asked_by_torch():
+                return True if tensor.dtype is self.recorder.torch.bool else 1
+            if not line.startswith(self.trusted):
                 raise UnsupportedError(f"{line}: reads a number from a tensor: {DATA_DEPENDENT}", "give it as a plain number")
-            self.recorder.warnings[f"{line} reads a number from a tensor; it was answered with 1"] = None
-        return True if tensor.dtype is self.recorder.torch.bool else tensor.dtype.is_floating_point and 1.0 or 1
+            if not line.startswith(HARMLESS):
+                self.recorder.warnings[f"{line} reads a number from a tensor; it was answered with 1"] = None
+        return True if tensor.dtype is self.recorder.torch.bool else (tensor.dtype.is_floating_point and 1.0) or 1
 
     def _nonzero(self, operator: Any, args: Any, kwargs: Any) -> Any:
         tensor, torch = args[0], self.recorder.torch
@@ -105,6 +119,15 @@ class Values:
         return torch.empty((rows, tensor.dim()), dtype=torch.int64, device=tensor.device)
 
 
+def asked_by_torch() -> bool:
+    """Whether torch's own distributed code reads the number: what it asks there, a world without other ranks answers with yes."""
+    frame: Any = sys._getframe(2)
+    passed = ("/oomless/", "/torch/_compile.py", "/torch/_dynamo/", "/torch/utils/")
+    while frame is not None and any(part in frame.f_code.co_filename for part in passed):
+        frame = frame.f_back
+    return frame is not None and "/torch/distributed/" in frame.f_code.co_filename
+
+
 def grouped_product(operator: Any, args: Any, kwargs: Any) -> Any:
     """The output of a grouped matrix product of any float type; torch's own rule knows bfloat16 alone.
 
@@ -114,6 +137,7 @@ def grouped_product(operator: Any, args: Any, kwargs: Any) -> Any:
     left, right = args[0], args[1]
     offsets = kwargs.get("offs", args[2] if len(args) > 2 else None)
     dtype = kwargs.get("out_dtype") or left.dtype
+    shape: tuple[int, ...]
     if left.dim() == 2 and right.dim() == 2:
         shape = (offsets.shape[0], left.shape[0], right.shape[1])
     elif left.dim() == 2:
@@ -189,8 +213,6 @@ def _modules(recorder: Recorder) -> Iterator[None]:
 @contextmanager
 def _not_tracing() -> Iterator[None]:
     """transformers takes fake tensors for a compiler's and then builds masks that a real run does without: tell it that they are none."""
-    import sys
-
     checks: Any = sys.modules.get("transformers.utils.import_utils")
     original = getattr(checks, "is_fake_tensor", None)
     if original is not None:

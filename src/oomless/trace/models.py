@@ -18,8 +18,12 @@ def transformers_model(config: dict[str, Any], dtype: str, attention: str | None
     if kind is None:
         raise OomlessError(f"{name}: the config has no model_type", "transformers needs it to choose a class")
     version = transformers.__version__
+    named = next(iter(settings.get("architectures") or []), "")
     try:
-        parsed = transformers.AutoConfig.for_model(kind, **settings)
+        if kind in transformers.CONFIG_MAPPING or not hasattr(transformers, str(named)):
+            parsed = transformers.AutoConfig.for_model(kind, **settings)
+        else:  # a model type of its own over a class that transformers has, as Kimi-K2's over DeepSeek-V3's
+            parsed = getattr(transformers, named).config_class(**settings)
     except ValueError:
         raise UnsupportedError(
             f"{name}: transformers {version} has no model class for {kind!r}",
@@ -36,7 +40,9 @@ def transformers_model(config: dict[str, Any], dtype: str, attention: str | None
         None,
     )
     if loader is None:
-        raise UnsupportedError(f"{name}: transformers {version} has no language model for {kind!r}", "trace a function that builds it")
+        raise UnsupportedError(
+            f"{name}: transformers {version} has no language model for {kind!r}", "trace a function that builds it"
+        )
     chosen = {} if attention is None else {"attn_implementation": attention}
     try:
         with torch.device("meta" if meta else "cpu"):
@@ -66,26 +72,30 @@ def function_model(reference: str, meta: bool = True) -> Any:
         with torch.device("meta" if meta else "cpu"):
             model = function()
     except Exception as error:
-        raise OomlessError(f"{reference} raises {_where(error)}", "it is called without arguments, under torch.device('meta')") from None
+        raise OomlessError(
+            f"{reference} raises {_where(error)}", "it is called without arguments, under torch.device('meta')"
+        ) from None
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"{reference} returns {type(model).__name__}", "it must return a torch.nn.Module")
     return model
 
 
-def materialized(model: Any, fake: Any) -> Any:
+def materialized(model: Any, fake: Any, tie: bool = True) -> Any:
     """The model with fake storage behind every weight; weights that were one are one again."""
     with fake:
         model.to_empty(device="cpu")
-        if hasattr(model, "tie_weights"):
+        if tie and hasattr(model, "tie_weights"):
             model.tie_weights()
     return model
 
 
 def experts_of(model: Any) -> tuple[int, int] | None:
     """(routed experts, experts a token) of a model's config, if it has any."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    num = next((getattr(text, key) for key in ("n_routed_experts", "num_local_experts", "num_experts") if getattr(text, key, None)), 0)
+    num = next(
+        (getattr(text, key) for key in ("n_routed_experts", "num_local_experts", "num_experts") if getattr(text, key, None)), 0
+    )
     chosen = next((getattr(text, key) for key in ("num_experts_per_tok", "moe_topk", "top_k_experts") if getattr(text, key, None)), 0)
     return (num, chosen) if num and chosen else None
 
@@ -103,7 +113,9 @@ def failing_clearly(what: str) -> Iterator[None]:
             f"{_place(error)}: {error.func} needs data, which a trace does not have", "rewrite what depends on values of tensors"
         ) from None
     except MemoryError:
-        raise OomlessError(f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host") from None
+        raise OomlessError(
+            f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host"
+        ) from None
     except Exception as error:
         raise OomlessError(f"{what} fails: {_where(error)}", "run with --debug to see where") from error
 
@@ -127,3 +139,19 @@ def _where(error: BaseException) -> str:
     """What was raised, and on which line."""
     place = _place(error)
     return f"{type(error).__name__}: {_first_line(error) if isinstance(error, Exception) else ''}{f' ({place})' if place else ''}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the notes that libraries print about configs and deprecations: what matters is in the answer."""
+    import logging
+    import warnings
+
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -16,7 +16,7 @@ RATE = 1e-3
 def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
     """An optimizer over parameters, stepping as on the device: torch prefers foreach on CUDA and the loop on a CPU."""
     torch = need("torch", "trace")
-    optim, trained = torch.optim, [each for each in parameters if each.requires_grad]
+    optim, trained = torch.optim, grouped([each for each in parameters if each.requires_grad])
     foreach = not on_cpu
     match name:
         case "adamw" | "adamw-foreach" | "adamw-loop":
@@ -32,7 +32,8 @@ def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
         case "sgd-plain":
             return optim.SGD(trained, lr=RATE, foreach=foreach)
         case "adafactor":
-            return optim.Adafactor(trained, lr=RATE, foreach=foreach)
+            library = need("transformers.optimization", "trace")
+            return library.Adafactor(trained, lr=RATE, scale_parameter=False, relative_step=False)
         case "muon":
             raise UnsupportedError("a trace does not step muon", "choose adamw or another optimizer")
         case "galore" | "galore-8bit":
@@ -41,14 +42,21 @@ def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
             return _by_states(torch, optimizer(name), trained)
 
 
+def grouped(trained: list[Any]) -> list[Any]:
+    """Distributed tensors and others in groups of their own, since foreach takes no mixture; one kind alone stays a plain list."""
+    cut = [each for each in trained if hasattr(each, "_local_tensor")]
+    whole = [each for each in trained if not hasattr(each, "_local_tensor")]
+    return [{"params": cut}, {"params": whole}] if cut and whole else trained
+
+
 def _by_states(torch: Any, row: Optimizer, trained: list[Any]) -> Any:
     """An optimizer that keeps moments of so many bits, and works in place, one parameter after the other."""
 
-    class States(torch.optim.Optimizer):  # type: ignore[misc, name-defined]
+    class States(torch.optim.Optimizer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(trained, {"lr": RATE})
 
-        def step(self) -> None:  # type: ignore[override]
+        def step(self) -> None:
             for group in self.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:

@@ -14,8 +14,10 @@ from typing import Any
 from ..errors import need
 from ..ledger import Category
 from .recording import KIND, Phase, Recording, Tensors
+from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = KIND["temporaries"], KIND["activations"], KIND["logits"], KIND["communication"]
+RUNTIME = KIND["runtime"]
 HOST = -1
 """Kind of a tensor that lies in host memory on a real device; it leaves no event."""
 
@@ -39,6 +41,7 @@ class Recorder:
     def __init__(self, on_device: bool = True) -> None:
         self.on_device = on_device
         """Whether a card is followed; else the CPU itself, where nothing is on another host."""
+        self.workspaces: Workspaces | None = None
         self.torch = need("torch", "trace")
         self.sizes: list[int] = []
         self.kinds: list[int] = []
@@ -71,6 +74,10 @@ class Recorder:
         """Number of each module's path, by the module's identity."""
         self.counted = 0
         """Operators so far: what progress shows."""
+        self.ended = False
+        """The run is over: what Python clears away from now on is no event."""
+        self.paused = False
+        """Nothing is recorded: operators run that no rank would run."""
 
     # events
 
@@ -80,7 +87,9 @@ class Recorder:
         key = storage._cdata
         if key in self.storages:
             return -1
-        number = self._new(storage.nbytes(), KIND[category], self.module_words.number(module), self.operator_words.number(operator), 0)
+        number = self._new(
+            storage.nbytes(), KIND[category], self.module_words.number(module), self.operator_words.number(operator), 0
+        )
         self._watch(storage, key, number)
         return number
 
@@ -103,10 +112,11 @@ class Recorder:
         for path, module in model.named_modules():
             self.names[id(module)] = self.module_words.number(f"{prefix}{path}")
 
-    def extra(self, num_bytes: int, operator: str) -> int:
-        """Bytes that an operator takes beside its outputs; `drop` ends them."""
+    def extra(self, num_bytes: int, operator: str, stays: bool = False) -> int:
+        """Bytes that an operator takes beside its outputs; `drop` ends them, unless they stay for the whole run."""
         module, line, _ = self._where()
-        return self._new(num_bytes, TEMPORARY, module, self.operator_words.number(operator), line)
+        kind = RUNTIME if stays else TEMPORARY
+        return self._new(num_bytes, kind, 0 if stays else module, self.operator_words.number(operator), 0 if stays else line)
 
     def drop(self, number: int) -> None:
         self.events.append(~number)
@@ -127,13 +137,15 @@ class Recorder:
         def gone(_: Any) -> None:
             self.references.pop(key, None)
             held = self.storages.pop(key, None)
-            if held is not None and held >= 0:
+            if held is not None and held >= 0 and not self.ended:
                 self.events.append(~held)
 
         self.references[key] = weakref.ref(storage, gone)
 
     def made(self, tensor: Any, operator: Any) -> None:
         """An operator returned a tensor: if its storage is new, bytes were allocated."""
+        if self.paused:
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.storages:
@@ -167,7 +179,7 @@ class Recorder:
         if number >= 0:
             self.events.append(~number)
         if num_bytes:
-            fresh = self._new(num_bytes, self.kinds[old], self.modules[old], self.operators[old], self.lines[old])
+            fresh = self._new(num_bytes, COMMUNICATION, self.modules[old], self.operators[old], self.lines[old])
             self.storages[key] = fresh
         else:
             self.storages[key] = ~old  # nothing is held, but it is known what was
@@ -184,7 +196,7 @@ class Recorder:
             module, line = self.stack[-1] if len(self.stack) > 1 else module, self._line()  # a layer is computed again
         else:
             module, line = self.stack[-1], self._line()
-            if self.phase not in ("forward", "prefill", "decode"):
+            if self.phase not in ("forward", "prefill", "decode", "backward"):  # a pipeline's backward has forwards in it
                 return module, line, False
         self._mark(module, line)
         return module, line, True
@@ -211,7 +223,8 @@ class Recorder:
                 path = code.co_filename
                 skip = ours[code] = "/torch/" in path or "/oomless/" in path or path.startswith("<") or "contextlib" in path
             if not skip:
-                return self.line_words.number(f"{code.co_filename}:{frame.f_lineno}")
+                path = code.co_filename.rpartition("site-packages/")[2]  # a library's file is the same everywhere
+                return self.line_words.number(f"{path}:{frame.f_lineno}")
             frame = frame.f_back
         return 0
 
@@ -257,6 +270,11 @@ class Recorder:
                 events.append(renamed[number] if event >= 0 else ~renamed[number])
             before.append(len(events))
         phases = [p._replace(first_event=before[p.first_event], end_event=before[p.end_event]) for p in self.phases]
-        columns = [[column[number] for number in kept] for column in (self.sizes, self.kinds, self.modules, self.operators, self.lines)]
+
+        def kept_of(column: list[int]) -> list[int]:
+            return [column[number] for number in kept]
+
+        numbers = (self.sizes, self.kinds, self.modules, self.operators, self.lines)
+        sizes, kinds, modules, operators, lines = (kept_of(column) for column in numbers)
         words = (self.module_words.texts(), self.operator_words.texts(), self.line_words.texts())
-        return Recording(Tensors(*columns, *words), events, phases, request, list(self.warnings))
+        return Recording(Tensors(sizes, kinds, modules, operators, lines, *words), events, phases, request, list(self.warnings))

@@ -1,60 +1,112 @@
 """A question -> a recording: builds the model without memory, runs the steps under the recorder."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from ..errors import need
-from ..run.training import Training
+from ..run.tracing import Tracing
 from .attention import attention_of
-from .build import Source, build_model, build_optimizer, stepping, training_batch, vocabulary
+from .autocast import autocast_of_a_card
+from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch, vocabulary
 from .mode import Values, recorded
-from .models import experts_of, failing_clearly, materialized
+from .models import experts_of, failing_clearly, materialized, quiet
 from .recorder import Recorder
 from .recording import Recording
-from .step import own_model, training_steps
+from .step import inference_steps, own_model, training_steps
+from .workspaces import Workspaces
 
-TRUSTED = ("/transformers/", "/peft/")
+TRUSTED = ("transformers/", "peft/")
 """Libraries whose checks of values do not change what is allocated."""
 
+Progress = Callable[[int, str], None]
 
-def trace_training(
-    source: Source,
-    asked: Training,
-    attention: str,
-    capability: float,
-    request: dict[str, Any],
-    progress: Callable[[int], None] | None = None,
-) -> Recording:
-    """Two training steps of a model on one rank. `attention` cpu follows the CPU's own kernels, else the card of `capability`."""
-    on_cpu = attention == "cpu"
-    recorder = Recorder(on_device=not on_cpu)
+
+def trace(source: Source, asked: Tracing, request: dict[str, Any], progress: Progress | None = None) -> Recording:
+    """The steps of a model on one rank."""
+    asked.check()
+    recorder = Recorder(on_device=asked.attention != "cpu")
     used: dict[str, int] = {}
-    fake = need("torch._subclasses.fake_tensor", "trace").FakeTensorMode(allow_non_fake_inputs=True)
-    with failing_clearly(source.name):
-        model = materialized(build_model(source, asked, "eager" if attention == "eager" else None), fake)
-        recorder.name_modules(model)
-        recorder.widths = frozenset({vocabulary(model)} - {0})
-        own_model(recorder, model)
-        values = Values(recorder, experts_of(model), TRUSTED)
-        patches = device_rules(recorder, attention, capability, used)
-        with recorded(recorder, values, fake, patches, progress):
-            batch = training_batch(model, asked)
-            for tensor in batch.values():
-                if hasattr(tensor, "untyped_storage"):
-                    recorder.kind_of(tensor, "inputs")
-            optimizer = build_optimizer(model, asked, on_cpu)
-            training_steps(recorder, model, optimizer, batch, stepping(asked))
-        recording = recorder.recording({**request, "attention_kernels": used})
-    return recording
+    with failing_clearly(source.name), quiet():
+        if asked.world_size > 1:
+            from .sharded import trace_rank
+
+            trace_rank(source, asked, recorder, used, progress)
+        elif asked.purpose == "infer":
+            _inference(source, asked, recorder, used, progress)
+        else:
+            _training(source, asked, recorder, used, progress)
+        if recorder.on_device:
+            request = {**request, "attention_kernels": dict(sorted(used.items()))}
+        return recorder.recording(request)
 
 
-def device_rules(
-    recorder: Recorder, attention: str, capability: float, used: dict[str, int]
-) -> list[AbstractContextManager[Any]]:
+def eager(asked: Tracing) -> str | None:
+    """What transformers is told about attention: its own choice, but where eager is asked for."""
+    return "eager" if asked.attention == "eager" else None
+
+
+def _training(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+    training = asked.training
+    fake = fake_mode()
+    model = prepare(recorder, materialized(build_model(source, training, eager(asked)), fake))
+    with running(recorder, model, asked, fake, used, progress):
+        batch = training_batch(model, training)
+        own_inputs(recorder, batch)
+        optimizer = build_optimizer(model, training, not recorder.on_device)
+        training_steps(recorder, model, optimizer, batch, stepping(training))
+
+
+def _inference(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+    fake = fake_mode()
+    model = prepare(recorder, materialized(build_inference(source, asked.prompt, eager(asked)), fake))
+    with running(recorder, model, asked, fake, used, progress):
+        batch = prompt_batch(model, asked.prompt)
+        own_inputs(recorder, batch)
+        inference_steps(recorder, model, batch, asked.prompt.num_decoded)
+
+
+def fake_mode() -> Any:
+    """Tensors without data."""
+    return need("torch._subclasses.fake_tensor", "trace").FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def prepare(recorder: Recorder, model: Any) -> Any:
+    """Let the recorder know a model's modules, its logits and its weights."""
+    recorder.name_modules(model)
+    recorder.widths |= frozenset({vocabulary(model)} - {0})
+    own_model(recorder, model)
+    return model
+
+
+@contextmanager
+def running(
+    recorder: Recorder, model: Any, asked: Tracing, fake: Any, used: dict[str, int], progress: Progress | None
+) -> Iterator[None]:
+    """The region in which a model's steps are recorded under the rules of the device."""
+    values = Values(recorder, experts_of(model), TRUSTED)
+    shown = None if progress is None else lambda count: progress(count, recorder.phase)
+    with ExitStack() as stack:
+        stack.enter_context(recorded(recorder, values, fake, device_rules(recorder, asked, used), shown))
+        try:
+            yield
+        finally:
+            recorder.ended = True
+
+
+def own_inputs(recorder: Recorder, batch: dict[str, Any]) -> None:
+    """Token ids and labels."""
+    for tensor in batch.values():
+        if hasattr(tensor, "untyped_storage"):
+            recorder.kind_of(tensor, "inputs")
+
+
+def device_rules(recorder: Recorder, asked: Tracing, used: dict[str, int]) -> list[AbstractContextManager[Any]]:
     """What follows the device: attention kernels of the card, or random states that a CPU run keeps for recomputation."""
     if recorder.on_device:
-        return [attention_of(capability, "auto" if attention == "eager" else attention, used)]
+        recorder.workspaces = Workspaces(asked.capability)
+        wanted = "auto" if asked.attention == "eager" else asked.attention
+        return [autocast_of_a_card(), attention_of(asked.capability, wanted, used)]
     return [random_states(recorder)]
 
 

@@ -16,7 +16,7 @@ def own_model(recorder: Recorder, model: Any) -> None:
         for tensors in (module._parameters, module._buffers):
             for tensor in tensors.values():
                 if tensor is not None:
-                    recorder.own(tensor, "weights", module_name, "weight")
+                    recorder.own(local(tensor), "weights", module_name, "weight")
 
 
 def training_steps(recorder: Recorder, model: Any, optimizer: Any, batch: dict[str, Any], settings: "Stepping") -> None:
@@ -32,7 +32,7 @@ def training_steps(recorder: Recorder, model: Any, optimizer: Any, batch: dict[s
                 own_gradients(recorder, model)
         with recorder.during("optimizer", step):
             optimizer.step()
-            own_states(recorder, optimizer)
+            own_states(recorder, model, optimizer)
             optimizer.zero_grad(set_to_none=True)
 
 
@@ -48,14 +48,15 @@ def own_gradients(recorder: Recorder, model: Any) -> None:
             recorder.kind_of(local(parameter.grad), "gradients", name.rpartition(".")[0])
 
 
-def own_states(recorder: Recorder, optimizer: Any) -> None:
+def own_states(recorder: Recorder, model: Any, optimizer: Any) -> None:
     """What an optimizer keeps is a state; the counter of steps lies on the host unless the step is fused."""
     torch = recorder.torch
+    homes = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
     fused = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
-    for states in optimizer.state.values():
+    for parameter, states in optimizer.state.items():
         for key, value in states.items():
             if isinstance(value, torch.Tensor):
-                recorder.kind_of(local(value), "optimizer")
+                recorder.kind_of(local(value), "optimizer", homes.get(id(parameter)))
                 if key == "step" and not fused and recorder.on_device:
                     recorder.on_host(local(value))
 
@@ -86,14 +87,14 @@ def inference_steps(recorder: Recorder, model: Any, batch: dict[str, Any], num_d
     with torch.no_grad():
         with recorder.during("prefill", 0):
             output = model(**batch, use_cache=True)
-            cache = output.past_key_values
+            cache = getattr(output, "past_key_values", None)
             own_cache(recorder, cache)
         token = batch["input_ids"][:, -1:]
         for _ in range(num_decoded):
             del output
             with recorder.during("decode", 0):
                 output = model(input_ids=token, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
+                cache = getattr(output, "past_key_values", None)
                 own_cache(recorder, cache)
 
 
@@ -101,6 +102,13 @@ def own_cache(recorder: Recorder, cache: Any) -> None:
     """Every tensor that a cache's layers hold."""
     torch = recorder.torch
     for layer in getattr(cache, "layers", []):
-        for value in vars(layer).values():
-            if isinstance(value, torch.Tensor):
-                recorder.kind_of(value, "kv_cache")
+        for value in _tensors(torch, vars(layer)):
+            recorder.kind_of(value, "kv_cache")
+
+
+def _tensors(torch: Any, value: Any) -> list[Any]:
+    """Every tensor inside of dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for each in inner for tensor in _tensors(torch, each)]

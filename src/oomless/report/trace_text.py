@@ -1,0 +1,149 @@
+"""A traced run for people: what it needs first, then the peak by category and by module, the phases, and where a card runs out."""
+
+from typing import Any
+
+from ..trace.answer import Node, Traced
+from ..truth.against import Row
+from ..units import format_bytes, gib
+from .estimate_text import bar, open_console, print_lines
+
+DEPTH = 4
+SMALL_SHARE = 0.002
+"""Modules below this share of the peak are left out of the tree."""
+
+
+def verdict_line(traced: Traced) -> str:
+    """The peak, and whether the card holds it."""
+    peak, replayed = traced.peak, traced.replayed
+    text = f"peak {gib(peak.bytes):.3f} GiB in the {peak.phase.name}: {gib(replayed.peak_allocated):.3f} GiB allocated, "
+    text += f"{gib(replayed.peak_reserved):.3f} GiB reserved; runs on {format_bytes(traced.smallest_capacity_bytes)} or more"
+    if traced.verdict is None:
+        return text
+    word = "fits" if traced.verdict == "fits" else "does not fit"
+    return f"{word}: {text} ({traced.card}, {gib(traced.capacity_bytes or 0):.2f} GiB)"
+
+
+def question_line(traced: Traced) -> str:
+    """What was asked, in one line."""
+    request = traced.recording.request
+    shown = [str(request.get("model"))]
+    for key in ("for", "method", "precision", "optimizer", "sharding", "recompute", "dtype", "attention"):
+        value = request.get(key)
+        if value not in (None, "", "none"):
+            shown.append(f"{key} {value}")
+    if request.get("for") == "infer":
+        shown.append(f"{request.get('concurrency')} x {request.get('context'):,} tokens")
+    elif request.get("seq_len"):
+        shown.append(f"{request.get('micro_batch')} x {request.get('seq_len'):,} tokens")
+    if request.get("world_size", 1) > 1:
+        shown.append(f"rank {request.get('rank')} of {request.get('world_size')}")
+    if traced.settings.text():
+        shown.append(traced.settings.text())
+    return ", ".join(shown)
+
+
+def print_trace(traced: Traced, root: Node, explain: str | None, colour: bool, width: int | None) -> None:
+    """The whole answer on stdout."""
+    console = open_console(colour, width)
+    style = "bold red" if traced.verdict == "does_not_fit" else "bold green"
+    console.print(verdict_line(traced), style=style if colour else None, soft_wrap=True)
+    console.print(question_line(traced), soft_wrap=True)
+    console.print(f"{len(traced.recording.tensors.sizes):,} tensors, {len(traced.recording.events):,} events", soft_wrap=True)
+    console.print()
+    console.print(category_table(traced))
+    console.print(phase_table(traced))
+    console.print(module_table(root))
+    failure = traced.limited.failure if traced.limited else None
+    if failure is not None:
+        tensors = traced.recording.tensors
+        number = traced.recording.events[failure.event]
+        console.print(
+            f"runs out at event {failure.event:,}: {format_bytes(failure.size)} for {tensors.operator_names[tensors.operators[number]]}"
+            f" in {tensors.module_names[tensors.modules[number]] or 'no module'}, with {len(failure.alive):,} tensors alive, "
+            f"{gib(failure.allocated_bytes):.3f} GiB allocated and {gib(failure.reserved_bytes):.3f} GiB reserved",
+            soft_wrap=True,
+        )
+    for warning in traced.recording.warnings:
+        console.print(f"note: {warning}", soft_wrap=True)
+    if explain:
+        console.print()
+        print_lines(console, traced.ledger, explain)
+
+
+def _table(title: str, *columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def category_table(traced: Traced) -> Any:
+    """What is alive at the peak, by category."""
+    table = _table("alive at the peak", "category", "GiB", "share")
+    for category, num_bytes in traced.by_category().items():
+        table.add_row(category, f"{gib(num_bytes):.3f}", bar(num_bytes, traced.peak.bytes))
+    return table
+
+
+def phase_table(traced: Traced) -> Any:
+    """The most bytes alive in each phase of each step."""
+    table = _table("most alive in a phase", "phase", "step", "GiB")
+    shown: dict[tuple[str, int], int] = {}
+    for phase, num_bytes in traced.phases:
+        key = (phase.name, phase.step)
+        shown[key] = max(shown.get(key, 0), num_bytes)
+    for (name, step), num_bytes in shown.items():
+        table.add_row(name, str(step + 1), f"{gib(num_bytes):.3f}")
+    return table
+
+
+def module_table(root: Node) -> Any:
+    """The tree of modules, with the largest category of each."""
+    table = _table("alive at the peak by module", "module", "GiB", "share")
+    table.add_column("mostly", no_wrap=True)
+
+    def add(node: Node, depth: int) -> None:
+        total = node.bytes * node.num
+        if depth > DEPTH or total < SMALL_SHARE * root.bytes:
+            return
+        mostly = sorted(node.by_kind.items(), key=lambda item: -item[1])[:2]
+        label = f"{node.name} ({node.num} x {gib(node.bytes):.3f} GiB)" if node.num > 1 else node.name
+        words = ", ".join(f"{kind} {100 * num_bytes / node.bytes:.0f} %" for kind, num_bytes in mostly)
+        table.add_row(f"{'  ' * depth}{label}", f"{gib(total):.3f}", f"{100 * total / root.bytes:.1f} %", words)
+        for child in node.children:
+            add(child, depth + 1)
+
+    add(root, 0)
+    return table
+
+
+def print_against(rows: tuple[Row, ...], colour: bool, width: int | None) -> None:
+    """Both ledgers side by side, with the difference a line."""
+    console = open_console(colour, width)
+    table = _table("closed form against trace", "category", "closed form GiB", "trace GiB", "difference GiB", "of the peak")
+    for row in rows:
+        table.add_row(
+            row.what,
+            f"{gib(row.closed_bytes):.4f}",
+            f"{gib(row.traced_bytes):.4f}",
+            f"{gib(row.difference_bytes):+.4f}",
+            f"{100 * row.share:+.2f} %",
+        )
+    console.print(table)
+
+
+def print_check(rows: list[Any], colour: bool, width: int | None) -> None:
+    """What a real run on this CPU allocated, beside the trace."""
+    console = open_console(colour, width)
+    table = _table("a real step on this CPU against its trace", "phase", "measured B", "traced B", "difference B", "error")
+    for row in rows:
+        table.add_row(
+            row.what,
+            f"{row.measured_bytes:,}",
+            f"{row.traced_bytes:,}",
+            f"{row.difference_bytes:+,}",
+            f"{100 * row.error:+.4f} %",
+        )
+    console.print(table)

@@ -1,0 +1,80 @@
+"""Tracing: what a run without memory is asked to do. Training questions are those of `train`; what a trace cannot follow is refused."""
+
+from typing import Literal, NamedTuple
+
+from ..errors import UnsupportedError, UsageError
+from .allocator import AllocatorSettings
+from .training import Mesh, Training, flag
+
+ATTENTIONS = ("auto", "flash", "efficient", "cudnn", "math", "eager", "cpu")
+Purpose = Literal["train", "infer"]
+DEFAULT_CARD = "h100"
+"""Whose attention kernels and workspaces are followed where no card is named."""
+
+
+class Prompt(NamedTuple):
+    """Sequences to prefill at once, and tokens decoded after them."""
+
+    dtype: str = "bfloat16"
+    context: int = 1024
+    concurrency: int = 1
+    num_decoded: int = 2
+
+
+class Tracing(NamedTuple):
+    """A trace of one rank."""
+
+    purpose: Purpose
+    training: Training
+    prompt: Prompt
+    attention: str = "auto"
+    """cpu follows the CPU's own kernels; the others are kernels of the card."""
+    capability: float = 9.0
+    """Compute capability of the card."""
+    mesh: Mesh = Mesh()
+    rank: int = 0
+    settings: AllocatorSettings = AllocatorSettings()
+
+    @property
+    def world_size(self) -> int:
+        return self.mesh.num_ranks
+
+    def check(self) -> None:
+        """Refuse what no trace can follow, naming the flag."""
+        if self.attention not in ATTENTIONS:
+            raise UsageError(f"--attention is {self.attention!r}", f"it is {' or '.join(ATTENTIONS)}")
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError(f"--rank is {self.rank}", f"the layout has ranks 0 to {self.world_size - 1}")
+        for name in ("context", "concurrency"):
+            if not 1 <= getattr(self.prompt, name) <= MAX_TOKENS:
+                raise UsageError(f"{flag(name)} is {getattr(self.prompt, name)}", "it must be 1 or more")
+        if not 0 <= self.prompt.num_decoded <= MAX_DECODED:
+            raise UsageError(f"--decode is {self.prompt.num_decoded}", f"it is 0 to {MAX_DECODED}")
+        if self.purpose == "infer":
+            return
+        asked = self.training
+        for name, allowed in FOLLOWED.items():
+            value = getattr(asked, name)
+            if value not in allowed:
+                raise UnsupportedError(f"a trace does not follow {flag(name)} {value}", "oomless train has a formula for it")
+
+
+MAX_TOKENS = 100_000_000
+MAX_DECODED = 4096
+FOLLOWED: dict[str, tuple[object, ...]] = {
+    "framework": ("transformers", "peft", "fsdp", "trl"),
+    "task": ("pretrain", "sft"),
+    "method": ("full", "lora"),
+    "optimizer_in_backward": (False,),
+    "recompute_every": (1,),
+    "loss": ("plain", None),
+    "kernels": ("eager", None),
+    "offload": ((),),
+    "activation_bits": (16,),
+    "partition_activations": (False,),
+    "expert_imbalance": (1.0,),
+    "sharding": ("none", "ddp", "fsdp2", "zero3", None),
+    "recompute": ("none", "full", None),
+    "quantization": (None,),
+}
+"""Values of the flags of `train` that a trace runs."""

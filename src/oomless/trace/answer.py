@@ -1,0 +1,181 @@
+"""A recording, replayed under settings of the allocator -> peaks, ledger lines of the worst moment, and whether a card holds it."""
+
+import re
+from typing import Any, NamedTuple
+
+from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict
+from ..run.allocator import AllocatorSettings
+from .recording import KIND, Peak, Phase, Recording, peak, phase_peaks
+from .replay import Replayed, replay, smallest_capacity
+from .workspaces import NAME as WORKSPACE
+from .workspaces import table
+
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+class Traced(NamedTuple):
+    """The answer to a traced question."""
+
+    recording: Recording
+    settings: AllocatorSettings
+    peak: Peak
+    phases: tuple[tuple[Phase, int], ...]
+    """The most bytes alive within each phase, as requested."""
+    replayed: Replayed
+    """On a device without a limit."""
+    smallest_capacity_bytes: int
+    lines: tuple[Line, ...]
+    """What is alive at the peak; their sum is the peak in requested bytes."""
+    capacity_bytes: int | None
+    limited: Replayed | None
+    """On a device of the capacity, if one was given."""
+    card: str = ""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The lines with what rounding and caches add, against the capacity."""
+        more = self.replayed.reserved_at_peak - self.peak.bytes
+        source = "trace/allocator.py: the caching allocator, simulated"
+        held = Line(
+            "fragmentation", "held by the allocator beyond that", more, min(more, 0), more, "assumed", "reserved - requested", source
+        )
+        return Ledger("this rank", 1, self.capacity_bytes or 0, (*self.lines, held))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """fits, if the replay on the card ends well; None without a card."""
+        if self.limited is None:
+            return None
+        return "fits" if self.limited.failure is None else "does_not_fit"
+
+    def by_category(self) -> dict[str, int]:
+        """Bytes alive at the peak, by category."""
+        return Ledger("", 1, 0, self.lines).by_category()
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `trace --json` prints."""
+        from ..report.trace_json import trace_json  # the views lie to the right: imported when asked for
+
+        document: dict[str, Any] = trace_json(self)
+        return document
+
+
+def answer(recording: Recording, settings: AllocatorSettings | None = None, capacity: int | None = None, card: str = "") -> Traced:
+    """Replay a recording without a limit, on the smallest device that runs it, and on the card."""
+    settings = settings or AllocatorSettings()
+    events, sizes = recording.events, recording.tensors.sizes
+    free_run = replay(events, sizes, settings, since=recording.since)
+    whole = replay(events, sizes, settings)
+    found = peak(recording)
+    limited = None if capacity is None else replay(events, sizes, settings, capacity, recording.since)
+    return Traced(
+        recording,
+        settings,
+        found,
+        tuple(phase_peaks(recording)),
+        free_run,
+        smallest_capacity(events, sizes, settings, whole),
+        lines_of(recording, found),
+        capacity,
+        limited,
+        card,
+    )
+
+
+def pattern(module: str) -> str:
+    """A module's path without the numbers of its layers.
+
+    >>> pattern("model.layers.17.self_attn.q_proj")
+    'model.layers.*.self_attn.q_proj'
+    """
+    return NUMBER.sub("*", module)
+
+
+def lines_of(recording: Recording, at: Peak) -> tuple[Line, ...]:
+    """A line for each category and kind of module, largest first within the category.
+
+    Sizes follow from the model's own operators, so lines are exact; what kernels of a card take beside their outputs is assumed.
+    """
+    tensors = recording.tensors
+    groups: dict[tuple[int, str, bool], list[int]] = {}
+    patterns = [pattern(name) for name in tensors.module_names]
+    beside = [name.startswith(WORKSPACE) for name in tensors.operator_names]
+    for number in at.alive:
+        key = (tensors.kinds[number], patterns[tensors.modules[number]], beside[tensors.operators[number]])
+        groups.setdefault(key, []).append(number)
+    found = []
+    for (kind, where, assumed), members in groups.items():
+        total = sum(tensors.sizes[number] for number in members)
+        largest = max(members, key=lambda number: tensors.sizes[number])
+        operator = tensors.operator_names[tensors.operators[largest]]
+        line = short(tensors.line_texts[tensors.lines[largest]])
+        formula = f"{len(members):,} tensor{'s' if len(members) > 1 else ''}, largest {tensors.sizes[largest]:,} B by {operator}"
+        source = f"trace{f', {line}' if line else ''}"
+        if assumed:
+            name = operator.removeprefix(f"{WORKSPACE} ").partition(".")[0]
+            source = next((row.source for row in table() if row.operator == name), source)
+        certainty: Kind = "assumed" if assumed else "exact"
+        category: Category = CATEGORIES[kind]
+        found.append(Line(category, where or "(outside of modules)", total, total, total, certainty, formula, source))
+    order = {category: index for index, category in enumerate(CATEGORIES)}
+    return tuple(sorted(found, key=lambda line: (order[line.category], -line.bytes)))
+
+
+def short(line: str) -> str:
+    """The last two parts of a line's path.
+
+    >>> short("/some/where/models/llama/modeling_llama.py:123")
+    'llama/modeling_llama.py:123'
+    """
+    return "/".join(line.split("/")[-2:])
+
+
+class Node(NamedTuple):
+    """A module in the tree of what is alive at the peak; layers that hold as much stand together."""
+
+    name: str
+    num: int
+    """How many modules it stands for."""
+    bytes: int
+    by_kind: dict[str, int]
+    children: tuple["Node", ...]
+
+
+def tree(recording: Recording, at: Peak) -> Node:
+    """What is alive at the peak, by module and within each by category."""
+    tensors = recording.tensors
+    held: dict[str, dict[int, int]] = {}
+    for number in at.alive:
+        module = tensors.module_names[tensors.modules[number]]
+        kinds = held.setdefault(module, {})
+        kinds[tensors.kinds[number]] = kinds.get(tensors.kinds[number], 0) + tensors.sizes[number]
+    root: dict[str, Any] = {}
+    for module, kinds in held.items():
+        node = root
+        for part in module.split(".") if module else []:
+            node = node.setdefault(part, {})
+        node[""] = kinds
+    return _node("model", root)
+
+
+def _node(name: str, content: dict[str, Any]) -> Node:
+    kinds = dict(content.get("", {}))
+    children = [_node(part, inner) for part, inner in content.items() if part]
+    for child in children:
+        for kind, num_bytes in child.by_kind.items():
+            index = KIND[kind]  # type: ignore[index]
+            kinds[index] = kinds.get(index, 0) + num_bytes
+    named = {CATEGORIES[index]: kinds[index] for index in sorted(kinds)}
+    return Node(name, 1, sum(kinds.values()), named, tuple(_together(children)))
+
+
+def _together(children: list[Node]) -> list[Node]:
+    """Neighbours whose names are numbers and that hold the same are one node."""
+    found: list[Node] = []
+    for child in children:
+        last = found[-1] if found else None
+        if last is not None and child.name.isdigit() and last.name[:1].isdigit() and last.by_kind == child.by_kind:
+            found[-1] = last._replace(name=f"{last.name.partition('-')[0]}-{child.name}", num=last.num + 1)
+        else:
+            found.append(child)
+    return found

@@ -1,0 +1,113 @@
+"""A recording in a file, so that it can be replayed under other settings without tracing again: gzip of one JSON object, versioned."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import OomlessError
+from ..ledger import CATEGORIES
+from ..model.config import parse_json
+from .recording import Phase, Recording, Tensors
+
+SCHEMA = "oomless/trace-file/"
+VERSION = 1
+MAX_FILE_BYTES = 1 << 30
+"""A trace of DeepSeek-V3 is under 2 MB; what unpacks to more than this is no trace."""
+MAX_PIECE_BYTES = 1 << 20
+COLUMNS = ("sizes", "kinds", "modules", "operators", "lines")
+WORDS = ("module_names", "operator_names", "line_texts")
+
+
+def packed(recording: Recording) -> bytes:
+    """The content of a trace file."""
+    document = {
+        "schema": f"{SCHEMA}{VERSION}",
+        "categories": list(CATEGORIES),
+        "tensors": recording.tensors._asdict(),
+        "events": recording.events,
+        "phases": [list(phase) for phase in recording.phases],
+        "request": recording.request,
+        "warnings": recording.warnings,
+    }
+    return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6, mtime=0)
+
+
+def read_trace(path: Path) -> Recording:
+    """The recording of a trace file; anything that is none is an error that says how."""
+    try:
+        with gzip.open(path) as file:
+            content = b"".join(_pieces(file))
+    except (EOFError, zlib.error):
+        raise OomlessError(f"{path}: ends too early, or is damaged", "trace again, or copy the file again") from None
+    except gzip.BadGzipFile:
+        raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote") from None
+    except OSError as error:
+        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise OomlessError(f"{path}: unpacks to more than {MAX_FILE_BYTES:,} bytes", "is it a trace?")
+    document = parse_json(content, str(path))
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+        raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
+    version = schema.removeprefix(SCHEMA)
+    if not version.isascii() or not version.isdigit() or int(version) != VERSION:
+        raise OomlessError(f"{path}: a trace of version {version[:20]}, this is version {VERSION}", "use the oomless that wrote it")
+    try:
+        return checked(document)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise OomlessError(f"{path}: a damaged trace ({type(error).__name__}: {error})", "trace again") from None
+
+
+def _pieces(file: gzip.GzipFile) -> Iterator[bytes]:
+    """The content piece by piece, at most a byte more than a trace may have: a buffer of the whole bound would be its own bomb."""
+    left = MAX_FILE_BYTES + 1
+    while left > 0 and (piece := file.read(min(left, MAX_PIECE_BYTES))):
+        left -= len(piece)
+        yield piece
+
+
+def checked(document: dict[str, Any]) -> Recording:
+    """The recording of a document whose numbers belong together; raises ValueError and its like if they do not."""
+    tensors = document["tensors"]
+    columns = [[_count(value) for value in tensors[name]] for name in COLUMNS]
+    words = [[str(value) for value in tensors[name]] for name in WORDS]
+    num = len(columns[0])
+    limits = (None, len(CATEGORIES), len(words[0]), len(words[1]), len(words[2]))
+    for name, column, limit in zip(COLUMNS, columns, limits, strict=True):
+        if len(column) != num or (limit is not None and any(value >= limit for value in column)):
+            raise ValueError(f"column {name}")
+    if document["categories"] != list(CATEGORIES):
+        raise ValueError("categories")
+    alive: set[int] = set()
+    made: set[int] = set()
+    for event in document["events"]:
+        number = event if event >= 0 else ~event
+        if not isinstance(event, int) or number >= num or (event in made if event >= 0 else number not in alive):
+            raise ValueError(f"event {event}")
+        if event >= 0:
+            alive.add(number)
+            made.add(number)
+        else:
+            alive.remove(number)
+    phases = [Phase(str(name), _count(step), _count(first), _count(end)) for name, step, first, end in document["phases"]]
+    if any(phase.first_event > phase.end_event or phase.end_event > len(document["events"]) for phase in phases):
+        raise ValueError("phases")
+    request, warnings = document["request"], document["warnings"]
+    if not isinstance(request, dict) or not isinstance(warnings, list):
+        raise TypeError("request")
+    return Recording(
+        Tensors(*columns, *words),  # type: ignore[arg-type]  # columns of numbers, then lists of words
+        document["events"],
+        phases,
+        request,
+        [str(each) for each in warnings],
+    )
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value

@@ -1,0 +1,104 @@
+"""What kernels of a card allocate beside their outputs: rows of facts/workspaces.csv, each with a source and whether it was checked.
+
+They are part of a trace under a name of their own (`workspace of ...`) and make its lines assumed: no row was measured on a card yet.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from .. import facts
+from ..errors import need
+
+NAME = "workspace of"
+
+
+class Workspace(NamedTuple):
+    """One row."""
+
+    operator: str
+    capability_from: float
+    whole_run: bool
+    """Made at the first call and kept, or made and freed by each call."""
+    rule: str
+    constant: int
+    checked: bool
+    source: str
+
+
+@cache
+def table() -> tuple[Workspace, ...]:
+    """A row an operator."""
+    return tuple(
+        Workspace(
+            operator,
+            float(row["capability_from"]),
+            row["lives"] == "run",
+            row["rule"],
+            int(row["constant"]),
+            row["checked"] != "not yet checked",
+            row["source"],
+        )
+        for row in facts.table("workspaces")
+        for operator in row["operators"].split()
+    )
+
+
+def rounded_up(length: int, step: int) -> int:
+    return -(-length // step) * step
+
+
+class Workspaces:
+    """The rows of a card, asked for each operator."""
+
+    def __init__(self, capability: float) -> None:
+        self.torch = need("torch", "trace")
+        self.rows: dict[str, Workspace] = {}
+        for row in table():
+            known = self.rows.get(row.operator)
+            if row.capability_from <= capability and (known is None or row.capability_from >= known.capability_from):
+                self.rows[row.operator] = row
+        self.made: set[str] = set()
+        """Sources of workspaces that are there already."""
+        self.known: dict[Any, Workspace | None] = {}
+
+    def of(self, operator: Any, args: Any, kwargs: Any, out: Any) -> tuple[int, bool]:
+        """(bytes, whether they stay) that an operator takes beside its outputs."""
+        if operator in self.known:
+            row = self.known[operator]
+        else:
+            name = operator.overloadpacket.__name__ if operator.namespace == "aten" else ""
+            row = self.known[operator] = self.rows.get(name)
+        if row is None:
+            return 0, False
+        match row.rule:
+            case "constant":
+                if row.source in self.made:
+                    return 0, False
+                self.made.add(row.source)
+                return row.constant, True
+            case "flash_backward":
+                return self._flash(args, row.constant), False
+            case "efficient_backward":
+                grad, query = args[0], args[1]
+                batch, heads, length, width = query.shape
+                scores = batch * heads * rounded_up(length, row.constant) * 4
+                return scores + (scores * width if grad.dtype.itemsize == 2 else 0), False
+            case "sorted":
+                places = out[1] if isinstance(out, (tuple, list)) and len(out) > 1 else out
+                return row.constant * args[0].numel() * (args[0].dtype.itemsize + places.dtype.itemsize), False
+            case _:
+                indices = [each for each in self._flat(args[1]) if each is not None]
+                return row.constant * 8 * max((each.numel() for each in indices), default=0), False
+
+    def _flash(self, args: Any, step: int) -> int:
+        """F32 sum of dq and of the rows' products, and gradients of keys and values for every query head if heads are grouped."""
+        query, key, value = args[1:4]
+        batch, heads, length, width = query.shape
+        rows = batch * heads * rounded_up(length, step) * 4
+        found: int = rows * (rounded_up(width, 32) + 1)
+        if key.shape[1] != heads:
+            found += batch * heads * key.shape[2] * (width + value.shape[-1]) * key.dtype.itemsize
+        return found
+
+    def _flat(self, value: Any) -> list[Any]:
+        return list(value) if isinstance(value, (list, tuple)) else [value]
