@@ -4,7 +4,7 @@ from ..run.tracing import ATTENTIONS
 from .flags import Flag
 from .flags_train import TRAIN
 
-WITHOUT = ("attention", "compare", "plot", "explain", "json", "gpu")
+WITHOUT = ("attention", "compare", "plot", "explain", "json", "gpu", "megatron_args", "world_size", "from_file")
 OWN = (
     Flag(
         ("--card", "--gpu"),

@@ -65,6 +65,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "framework": ("transformers", "peft", "fsdp", "trl"),
     "task": ("pretrain", "sft"),
     "method": ("full", "lora"),
+    "adapter": ("lora", "dora"),
     "optimizer_in_backward": (False,),
     "recompute_every": (1,),
     "loss": ("plain", None),

@@ -55,8 +55,14 @@ def with_adapters(model: Any, asked: Training) -> Any:
     """Adapters of peft beside the matrices that were named; everything else is frozen."""
     peft = need("peft", "trace")
     targets = "all-linear" if "all-linear" in asked.lora_targets else list(asked.lora_targets) or None
-    config = peft.LoraConfig(r=asked.lora_rank, target_modules=targets, task_type="CAUSAL_LM" if hasattr(model, "config") else None)
-    return peft.get_peft_model(model, config)
+    config = peft.LoraConfig(
+        r=asked.lora_rank,
+        target_modules=targets,
+        use_dora=asked.adapter == "dora",
+        modules_to_save=["embed_tokens", "lm_head"] if asked.trained_ends else None,
+        task_type="CAUSAL_LM" if hasattr(model, "config") else None,
+    )
+    return peft.get_peft_model(model, config, autocast_adapter_dtype=asked.adapter_dtype != "bfloat16")
 
 
 def recompute_layers(model: Any) -> None:
