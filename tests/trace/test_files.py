@@ -92,7 +92,6 @@ def test_views_are_written(tmp_path: Path) -> None:
 def test_the_snapshot_opens_in_torchs_viewer(settings: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     import pickle
-
     from importlib import import_module
 
     viewer = import_module("torch.cuda._memory_viz")
