@@ -5,7 +5,7 @@ import pytest
 from command import call
 from oomless import facts
 from oomless.model.gguf_mixes import REPACKED
-from oomless.model.gguf_model import as_gguf
+from oomless.model.gguf_model import as_gguf, file_bytes
 from oomless.model.load import load
 from oomless.units import GIB
 
@@ -25,3 +25,9 @@ def test_a_mix_that_is_not_known_is_refused_with_those_that_are() -> None:
     answer = call("infer", "deepseek-r1", "--engine", "llamacpp", "--quantization", "UD-Q3_K_XL", "--gpu", "rtx-4090")
     assert (answer.code, answer.out) == (4, "")
     assert "UD-Q2_K_XL" in answer.err
+
+
+@pytest.mark.parametrize(("word", "gib"), [("F16", 8.67), ("Q8_0", 4.63), ("Q6_K", 3.58), ("Q4_K_M", 3.19)])
+def test_gemma_4_e2b_files_that_were_published(word: str, gib: float) -> None:
+    """dahus/gemma-4-e2b-it-GGUF: the embedding for each layer takes the type of the tied output."""
+    assert file_bytes(load("gemma-4-e2b"), word) / GIB == pytest.approx(gib, rel=0.005)

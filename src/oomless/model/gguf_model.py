@@ -19,9 +19,12 @@ from .model import Model, Tensor
 from .storage import F32, Shape
 
 ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+ENDS |= {"model.embed_tokens_per_layer": "per_layer_token_embd", "model.per_layer_model_projection": "per_layer_model_proj"}
+ENDS |= {"model.per_layer_projection_norm": "per_layer_proj_norm"}
 BLOCK = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate": "ffn_gate_inp"}
 BLOCK |= {f"self_attn.{part}_proj": f"attn_{part}" for part in ("q", "k", "v", "q_a", "q_b", "kv_b", "k_b", "v_b")}
 BLOCK |= {f"self_attn.{part}_norm": f"attn_{part}_norm" for part in ("q", "k")} | {"self_attn.o_proj": "attn_output"}
+BLOCK |= {"per_layer_input_gate": "inp_gate", "per_layer_projection": "proj", "post_per_layer_input_norm": "post_norm"}
 BLOCK |= {"self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.kv_a_layernorm": "attn_kv_a_norm"}
 BLOCK |= {"self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
 for _part in ("gate", "up", "down"):

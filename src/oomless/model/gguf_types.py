@@ -161,17 +161,23 @@ def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, laye
     >>> mix_type("Q4_K_M", "blk.1.ffn_down_exps.weight", (64, 2048, 1408), Facts(27, 1, 64), 1, 1)  # 1408 is no multiple of 256
     'Q8_0'
     """
+    if name == "per_layer_model_proj.weight":
+        return "BF16"  # kept as the converter wrote it
     if not quantized(name, shape):
         return "F32"
     base = LARGE_ENDS.get(mix, mix)
     default = default_type(base)
     if default in PLAIN:
         return default
-    is_end = name in ("output.weight", "token_embd.weight")
+    is_end = name == "output.weight" or name in TABLES
     chosen = "Q8_0" if is_end and mix in LARGE_ENDS else _choose(base, default, name, shape, facts, nth, layer)
     if shape[-1] % TYPES[chosen].block:
         chosen = FALLBACKS.get(chosen, "F16")
     return chosen if shape[-1] % TYPES[chosen].block == 0 else "F16"
+
+
+TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
+"""Embeddings; of Gemma's E models one for each layer too, which llama-quantize treats alike."""
 
 
 def quantized(name: str, shape: Shape) -> bool:
@@ -186,13 +192,13 @@ def _more(index: int, count: int) -> bool:
 
 
 def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: int, layer: int) -> str:
-    if name == "output.weight" or (facts.tied and name == "token_embd.weight"):
+    if name == "output.weight" or (facts.tied and name in TABLES):
         if mix == "MXFP4_MOE" or facts.falcon or shape[-1] % TYPES[default].block or default == "Q8_0":
             return "Q8_0"
         return "Q5_K" if mix in {*LOWEST, "IQ3_XXS"} else "Q6_K"
     if mix == "MXFP4_MOE":  # experts, and MLA's split k_b and v_b, which have three dimensions too
         return "MXFP4" if len(shape) > 2 and shape[0] > 1 else "Q8_0"
-    if name == "token_embd.weight":
+    if name in TABLES:
         small = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(["IQ2_S", "IQ2_M", "IQ3_XXS"], "IQ3_S")
         return {**small, "TQ1_0": "Q4_K", "TQ2_0": "Q4_K", "Q2_0": "Q4_K"}.get(mix, default)
     if mix in LOWEST:

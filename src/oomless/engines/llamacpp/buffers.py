@@ -123,6 +123,15 @@ FUSED_INDEXER_SINCE = "2026-08"
 """Assumed: a log of July has the scores of all heads, logs of August have not."""
 
 
+def layer_inputs_bytes(model: Model, batch: Batch) -> int:
+    """Gemma's embeddings for each layer, which live beside the graph's own tensors: rows that were looked up, and projected ones."""
+    table = next((tensor for tensor in model.tensors if tensor.name == LAYER_TABLE), None)
+    return 2 * batch.num_tokens * table.shape[1] * F32 if table else 0
+
+
+LAYER_TABLE = "model.embed_tokens_per_layer.weight"
+
+
 def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it for a whole micro-batch."""
     left = offload(len(model.layers), asked, output_first(asked))
@@ -160,6 +169,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         value = v4_buffer_bytes(model, asked, batch)
     else:
         value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts) if layers else 0
+        value += layer_inputs_bytes(model, batch)
     copied = copied_for_layers_left(model, asked, hardware, stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"

@@ -155,6 +155,9 @@ def held(model: Model, asked: Serving, stages: Sequence[Stage], device: int, out
         if group.name == EMBEDDING:
             if device in (HOST, output if model.tied else HOST):
                 found.append(Held(group, ()))
+        elif group.lookup and not group.layers:  # another table of the input: positions, an embedding for each layer
+            if device == HOST:
+                found.append(Held(group, ()))
         elif group.layers:
             layers = tuple(layer for layer in group.layers if device_of(group, layer, asked, owner.get(layer, HOST)) == device)
             if layers:
