@@ -126,7 +126,7 @@ def implied() -> list[Implied]:
         kind = facts.constant("training", "reserved_share", (0,), *words(request, mesh)).source
         beside = 2 * asked.beside
         measured = float(row["value"]) * unit_factor(row["unit"], row["model"])
-        passing = group.peaks.allocated_bytes - group.steady_bytes
+        passing = group.passing_bytes
         found.append(Implied(row["source"].split(" ")[0], kind, row["completeness"], measured, group.steady_bytes + beside, passing))
     return found
 

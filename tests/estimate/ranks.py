@@ -1,6 +1,6 @@
 """Real ranks on this machine: processes with gloo between them, and the bytes that each of them put on the wire.
 
-`python -m estimate.ranks RANK WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs one rank of jobs of steps.py and writes what they return to
+`python -m estimate.ranks RANK WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs one rank of jobs and writes what they return to
 FOLDER/RANK.json. Jobs of one start share it: importing torch takes longer than most of them.
 Bytes are the kernel's own count of each of the process's TCP sockets (TCP_INFO), payload alone: no headers, no other process.
 """
@@ -42,7 +42,7 @@ Job = tuple[str, dict[str, Any]]
 
 
 def run_ranks(jobs: Sequence[Job], world: int, folder: Path, timeout_s: int = 600) -> list[list[Any]]:
-    """What each job returned: a list of the ranks' results for each of them."""
+    """What each job, "ddp" of steps.py or "memory.train", returned: a list of the ranks' results for each of them."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(TESTS)}
     folder.mkdir(parents=True, exist_ok=True)
     ranks = [
@@ -74,11 +74,16 @@ def main(rank: int, world: int, folder: Path, jobs: Sequence[Job]) -> None:
     import torch
     import torch.distributed as dist
 
-    from estimate import steps
+    from estimate import memory, steps
+
+    rooms = {"memory": memory, "steps": steps}
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    found = [getattr(steps, name)(rank, world, **arguments) for name, arguments in jobs]
+    found = []
+    for name, arguments in jobs:
+        room, _, job = name.rpartition(".")
+        found.append(getattr(rooms[room or "steps"], job)(rank, world, **arguments))
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()

@@ -221,17 +221,18 @@ class Chunk(nn.Module):
 
 
 def pipe(rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int) -> Any:
-    """A schedule of torch.distributed.pipelining over this rank's chunks."""
+    """A schedule of torch.distributed.pipelining, and this rank's chunks."""
     from torch.distributed import pipelining
 
     model = llama(config)
     chunks, num = world * virtual, config["num_hidden_layers"]
     size = num // chunks
+    held = [
+        Chunk(model, range(index * size, (index + 1) * size), index == 0, index == chunks - 1) for index in range(rank, chunks, world)
+    ]
     mine = [
-        pipelining.PipelineStage(
-            Chunk(model, range(index * size, (index + 1) * size), index == 0, index == chunks - 1), index, chunks, torch.device("cpu")
-        )
-        for index in range(rank, chunks, world)
+        pipelining.PipelineStage(chunk, index, chunks, torch.device("cpu"))
+        for chunk, index in zip(held, range(rank, chunks, world), strict=True)
     ]
 
     def loss(out: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -242,19 +243,19 @@ def pipe(rank: int, world: int, config: dict[str, Any], schedule: str, virtual: 
         "1f1b": pipelining.Schedule1F1B,
         "interleaved": pipelining.ScheduleInterleaved1F1B,
     }
-    return kinds[schedule](mine if schedule == "interleaved" else mine[0], micro_batches, loss_fn=loss)
+    return kinds[schedule](mine if schedule == "interleaved" else mine[0], micro_batches, loss_fn=loss), held
 
 
 def run_pipe(schedule: Any, rank: int, world: int, ids: torch.Tensor) -> None:
     """One flush: the first rank is given ids, the last one labels."""
     arguments = (ids,) if rank == 0 else ()
-    schedule.step(*arguments, **({"target": ids} if rank == world - 1 else {}))
+    schedule.step(*arguments, return_outputs=False, **({"target": ids} if rank == world - 1 else {}))
 
 
 def pp(
     rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int, micro_batch: int, seq_len: int
 ) -> int:
-    made = pipe(rank, world, config, schedule, virtual, micro_batches)
+    made, _ = pipe(rank, world, config, schedule, virtual, micro_batches)
     ids = batch(config, micro_batches * micro_batch, seq_len)
     run_pipe(made, rank, world, ids)
     return count(lambda: run_pipe(made, rank, world, ids))

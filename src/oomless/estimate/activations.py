@@ -151,7 +151,7 @@ def _segment(
     )  # a framework may wrap norms, attention and feed-forward by themselves
     kept = pieces * (inputs if not request.partition_activations else -(-inputs // work.tp))
     forward = max(transient + inputs for _, transient, _ in walks)
-    below = inputs
+    below = 0  # a walk counts its own input: the one that was kept
     backward = 0
     for found, _, size in walks:
         backward = max(backward, below + size + found.forward_peak, below + found.backward_peak)
@@ -173,8 +173,20 @@ def kinds_first(kinds: dict[int, Layer], model: Model, layer: int) -> int:
     return next(index for index, kind in kinds.items() if kind == wanted)
 
 
+def vocab_parallel(request: Training) -> bool:
+    """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel; elsewhere logits are gathered
+
+    (transformers' tp_plan: colwise_gather_output).
+    """
+    return (request.loss or "").startswith("vocab-parallel") or request.framework.startswith(("torchtitan", "megatron"))
+
+
 def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
-    """Last norm, head and loss of a stage that has them. A reward model has one output and no logits."""
+    """Last norm, head and loss of a stage that has them. A reward model has one output and no logits.
+
+    Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they are gathered, so that every
+    rank has all of them, and for a moment its share beside them.
+    """
     b = Builder(work)
     hidden = model.hidden_size
     b.sizes["x"] = work.stream_tokens * hidden * work.residual
@@ -183,16 +195,17 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
     norm = walk(b.graph("x", "hidden"))
     if request.task == "reward":
         return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
-    vocab = -(-model.vocab_size // mesh.tp)
+    vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = loss_kind(request.loss or "plain", request.framework)
     trained_head = work.trained or request.trained_ends
     form = recipe(request.precision or "bf16")
     shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, form.compute)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
+    part = work.tokens * model.vocab_size * work.compute // mesh.tp if vocab * mesh.tp > model.vocab_size + mesh.tp else 0
     return Ends(
         inside + loss.saved_bytes,
-        max(norm.forward_peak, inside + loss.forward_peak),
+        max(norm.forward_peak, inside + loss.forward_peak + part),
         max(norm.backward_peak, inside + loss.backward_peak),
         work.tokens * vocab,
         kind.source,

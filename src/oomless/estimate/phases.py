@@ -98,44 +98,118 @@ def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
             return min(m, p - r)
 
 
-def gathered(
-    sharding: str, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe, mesh: Mesh
-) -> tuple[Part | None, Part | None]:
+class Gathered(NamedTuple):
+    """What fully sharded ranks have whole for a while, at the three kinds of moments."""
+
+    forward: Part | None
+    loss: Part | None
+    backward: Part | None
+    """In a layer: its whole gradients too."""
+    embedding: Part | None
+    scattered: int = 0
+    """Bytes of the layer above that are reduced and scattered meanwhile."""
+
+
+def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe, mesh: Mesh) -> Gathered:
     """What fully sharded ranks gather: in the forward the running unit, the next one on its way, and the root's unit, which stays;
 
-    in the backward their whole gradients too, in the type of the computation, and the buffer that is reduced and scattered.
+    in the loss the root's and one layer's, as there is no next one (FSDP: seen with two ranks, to 0.1 %); in the backward a layer's
+    whole gradients too, in the type of the computation, the buffer in which those of the layer above are reduced, and under FSDP the
+    head's whole gradient, which waits for the rest of the root's unit; at the end this unit's gradients and their buffer.
+    torchtitan of 2024 keeps the last layer whole from forward to backward; since 2025 embedding and head are units of their own, so
+    that it has less than this.
     Under a pipeline FSDP2 neither gives up gathered weights between micro-batches nor scatters gradients before the last one, and
     adds them up in F32 (torchtitan: reshard_after_forward off, reduce in F32; torch FSDPParam.unsharded_accumulated_grad).
     """
+    sharding = request.sharding or "none"
     if sharding not in ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp"):
-        return None, None
+        return Gathered(None, None, None, None)
     largest = max((units[layer].unit for layer in layers if layer in units), default=0)
     values = max((units[layer].unit_values for layer in layers if layer in units), default=0)
     root = sum(units[end].unit for end in (HEAD, EMBEDDING) if end in units)
     if mesh.pp > 1 and sharding in ("fsdp2", "hsdp"):
         whole, trained = sum(each.unit for each in units.values()), sum(each.unit_values for each in units.values())
         text = f"{whole:,} B of the stage's weights"
-        return (
-            Part("communication", "gathered weights", whole, text),
-            Part("communication", "gathered weights and whole gradients", whole + 4 * trained, f"{text} + {trained:,} values x 4 B"),
+        weights = Part("communication", "gathered weights", whole, text)
+        both = Part(
+            "communication", "gathered weights and whole gradients", whole + 4 * trained, f"{text} + {trained:,} values x 4 B"
         )
+        return Gathered(weights, both, both, both)
     forward = 2 * largest + root
     text = f"2 x {largest:,} B of the largest layer + {root:,} B outside of the layers"
     reduced = values * form.compute + values * form.gradient
-    return (
-        Part("communication", "gathered weights", forward, text),
-        Part(
-            "communication",
-            "gathered weights and whole gradients",
-            forward + reduced,
-            f"{text} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients",
-        ),
+    weights = Part("communication", "gathered weights", forward, text)
+    shown = f"{text} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients"
+    if sharding == "zero3" or sharding == "megatron_fsdp":
+        both = Part("communication", "gathered weights and whole gradients", forward + reduced, shown)
+        return Gathered(weights, both, both, both)
+    head = units[HEAD].unit_values * form.compute if HEAD in units else 0
+    rest = sum(units[end].unit_values for end in (HEAD, EMBEDDING) if end in units)
+    units_in_loss = 2 if request.framework == "torchtitan" else 1
+    shown = f"{text} + {values:,} values x {form.compute} B of its gradients" + (
+        f" + {head:,} B of the head's gradient" if head else ""
     )
+    last = f"{root:,} B + {rest:,} values x ({form.compute} + {form.gradient}) B of gradients"
+    return Gathered(
+        weights,
+        weights._replace(
+            bytes=units_in_loss * largest + root, formula=f"{units_in_loss} x {largest:,} B of a layer + {root:,} B outside"
+        ),
+        Part("communication", "gathered weights and whole gradients", forward + values * form.compute + head, shown),
+        Part("communication", "gathered weights and whole gradients", root + rest * (form.compute + form.gradient), last),
+        values * form.gradient,
+    )
+
+
+TORCH_PIPELINES = ("fsdp", "torchtitan", "transformers", "automodel")
+"""Frameworks whose pipelines are torch.distributed.pipelining's."""
+
+
+def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int, chunks: int) -> Part:
+    """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in flight, of v a micro-batch.
+
+    torch.distributed.pipelining makes buffers for every micro-batch and chunk before the first step: of inputs where there is a
+    stage before, of gradients where there is one behind. Inputs in flight are then these buffers and not what a layer keeps beside
+    them; outputs in flight stay until their backward; one gradient is on its way. Schedules with several chunks wait for what they
+    sent at the end of the flush alone (_PipelineScheduleRuntime), so outputs and gradients that were sent stay too. Seen with four
+    ranks and three schedules: between steps to the byte. Others: an input and an output of what is in flight.
+    """
+    if mesh.pp == 1:
+        return Part("communication", "pipeline inputs and outputs", 0, "")
+    v, m, p = mesh.virtual_stages, max(1, request.grad_accum), mesh.pp
+    if request.framework not in TORCH_PIPELINES:
+        return Part("communication", "pipeline inputs and outputs", 2 * boundary * chunks // v, f"2 x {boundary:,} B each")
+    with_input, with_output = v - stage.first, v - stage.last
+    received = m * (with_input + with_output)
+    outputs, sent = chunks * with_output // v, 1
+    if v > 1:
+        done = m * v - chunks
+        rounds, rest = divmod(done, p * v)
+        outputs, sent = m * with_output, rounds * p * with_input + min(rest, p * with_input)
+    beside = outputs - min(m * with_input, chunks * with_input // v)
+    total = max(0, received + beside + sent) * boundary
+    text = f"({received} received + {beside} outputs less inputs in flight + {sent} gradients sent) x {boundary:,} B"
+    return Part("communication", "pipeline inputs and outputs", total, text)
+
+
+def kept_outputs(mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int) -> int:
+    """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every micro-batch in flight.
+
+    Source: torch.distributed.pipelining stage.py, fwd_cache.
+    """
+    if mesh.pp == 1 or request.framework not in TORCH_PIPELINES or not stage.last:
+        return 0
+    return micro_batches * last.logits * size
 
 
 def resident_gradients(request: Training, mesh: Mesh) -> bool:
     """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or micro-batches that add up."""
-    return request.sharding in ("ddp", "distopt", "megatron_fsdp") or request.grad_accum > 1 or mesh.pp > 1
+    return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
+
+
+def held_always(request: Training) -> bool:
+    """Whether gradients lie in buffers that live from the first step on."""
+    return request.sharding in ("ddp", "distopt", "megatron_fsdp")
 
 
 def step(
@@ -171,19 +245,19 @@ def step(
     if offloaded:
         others = 0
     casts = sum(each.casts for each in per_layer.values())
-    unit_forward, unit_backward = gathered(request.sharding or "none", per_layer, stage.layers, form, mesh)
+    whole = gathered(request, per_layer, stage.layers, form, mesh)
     phases = []
 
     def parts(*found: Part | None) -> tuple[Part, ...]:
         return tuple(part for part in found if part is not None and part.bytes)
 
     grads = Part("gradients", "gradients", all_gradients, "memory of their own") if resident else None
+    if mesh.pp > 1 and chunks == request.grad_accum * mesh.virtual_stages and not held_always(request):
+        # all micro-batches fly when the first backward makes the gradients: at the second one a micro-batch is gone
+        late = max(0, all_gradients - kept // mesh.virtual_stages)
+        grads = Part("gradients", "gradients", late, "all of them, when one micro-batch less is in flight")
     waiting = Part("activations", "micro-batches in flight", others, f"{chunks} chunks of {mesh.virtual_stages} a micro-batch")
-    pipes = Part(
-        "communication", "pipeline inputs and outputs", 2 * boundary * chunks // mesh.virtual_stages, f"2 x {boundary:,} B each"
-    )
-    if mesh.pp == 1:
-        pipes = pipes._replace(bytes=0)
+    pipes = pipeline_buffers(mesh, stage, request, boundary, chunks)
     inputs = Part(
         "inputs", "token ids, labels, mask", 3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp, "3 x 8 B a token"
     )
@@ -202,7 +276,7 @@ def step(
         Part("activations", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
         waiting,
         cast,
-        unit_forward,
+        whole.forward,
         pipes,
         inputs,
     )
@@ -219,7 +293,7 @@ def step(
                     waiting,
                     Part("logits", "logits and loss", last.forward_peak, f"{last.logits:,} logits"),
                     cast,
-                    unit_forward,
+                    whole.loss,
                     pipes,
                     inputs,
                 ),
@@ -237,11 +311,11 @@ def step(
                     Part(
                         "logits",
                         "logits and loss",
-                        last.backward_peak + (many - 1) * last.saved,
+                        last.backward_peak + (many - 1) * last.saved + kept_outputs(mesh, stage, request, last, form.compute, many),
                         f"{last.logits:,} logits" + (f", {many} micro-batches" if many > 1 else ""),
                     ),
                     cast._replace(bytes=_cast_kept(request, per_layer, casts)),
-                    unit_backward,
+                    whole.loss,
                     pipes,
                     inputs,
                 ),
@@ -250,8 +324,8 @@ def step(
     # backward: from the last segment to the first
     above = head.gradients if stage.last else 0
     casts_left = _cast_kept(request, per_layer, casts)
-    best: tuple[int, Segment, int, int, int, int] | None = None
-    below = kept
+    best: tuple[int, Segment, int, int, int, int, int] | None = None
+    below, top = kept, pieces[-1]
     for piece in reversed(pieces):
         below -= piece.saved
         own = sum(per_layer[layer].gradients for layer in piece.layers if layer in per_layer)
@@ -260,17 +334,18 @@ def step(
         if request.optimizer_in_backward:
             grad_bytes = max(own, largest)
         else:
+            grad_bytes = 0 if resident else above if whole.scattered else above + own  # sharded gradients follow the whole ones
             above += own
-            grad_bytes = 0 if resident else above
         extra = largest if adds_up else 0
         copies = max(casts_left, cast_here)
         held_below = min(below, window) if offloaded else below
-        alive = held_below + piece.backward_peak + grad_bytes + extra + copies
+        scattered = 0 if piece is top else whole.scattered
+        alive = held_below + piece.backward_peak + grad_bytes + extra + copies + scattered
         if best is None or alive > best[0]:
-            best = (alive, piece, held_below, grad_bytes, extra, copies)
+            best = (alive, piece, held_below, grad_bytes, extra, copies, scattered)
         casts_left = max(0, casts_left - cast_here)
     assert best is not None
-    _, piece, held_below, grad_bytes, extra, copies = best
+    _, piece, held_below, grad_bytes, extra, copies, scattered = best
     phases.append(
         Phase(
             "backward",
@@ -282,7 +357,8 @@ def step(
                 waiting,
                 Part("temporaries", "a gradient before it is added", extra, "the largest tensor of the layer"),
                 cast._replace(bytes=copies),
-                unit_backward,
+                whole.backward,
+                Part("communication", "gradients that are reduced", scattered, "of the layer above"),
                 pipes,
                 inputs,
             ),
@@ -298,7 +374,7 @@ def step(
                     Part("gradients", "gradients", all_gradients, "all of them"),
                     Part("temporaries", "gradient of the embedding", again, "before it is added to the head's"),
                     Part("activations", "gradient of the first layer's input", boundary, f"{boundary:,} B"),
-                    unit_backward,
+                    whole.embedding,
                     inputs,
                 ),
             )

@@ -11,6 +11,7 @@ from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.training import Mesh, Training, recipe
+from .activations import vocab_parallel
 from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
 from .shares import Stage
 
@@ -70,7 +71,7 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
     first, last, hidden = stage.first, stage.last, model.hidden_size
     if first or last:
         yield _exchange("embedding and head", Widths(hidden * first, hidden * last, first + last, 0), tokens, size, asked, mesh)
-    if last and ((asked.loss or "").startswith("vocab-parallel") or asked.framework == "torchtitan"):
+    if last and vocab_parallel(asked):
         sent = m * 3 * all_reduce(4 * tokens, t)
         yield Transfer("tp", "all-reduce", "loss", t, 3 * m, sent, f"{m} x 3 x 2 ({t} - 1) / {t} x {tokens:,} x 4 B")
     elif last:
