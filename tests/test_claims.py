@@ -9,7 +9,7 @@ from command import call
 from oomless import facts
 from oomless.claims import Claim, claim, claims
 
-SETTLED = ("C01", "C02", "C07", "C10", "C13", "C28")
+SETTLED = ("C01", "C02", "C07", "C08", "C10", "C13", "C20", "C28", "C29", "C33")
 VERDICTS = ("holds", "depends", "does not hold", "not settled")
 
 
@@ -93,7 +93,7 @@ def test_13b_takes_26_gb_and_24_gib() -> None:
 
 
 def test_fp8_halves_the_weights_and_saves_ever_less_in_all() -> None:
-    found = list(figures("C07").values())
+    found = [value for (what, _), value in figures("C07").items() if "saving" in what]
     weights, *in_all = found
     assert 40 < weights <= 50
     assert in_all == sorted(in_all, reverse=True)
@@ -101,5 +101,5 @@ def test_fp8_halves_the_weights_and_saves_ever_less_in_all() -> None:
 
 
 def test_24_gib_are_less_than_serving_13b_takes() -> None:
-    weights, in_all = figures("C13").values()
+    weights, in_all, *_ = figures("C13").values()
     assert 24.2 < weights < in_all

@@ -61,6 +61,6 @@ def claim(claim_id: str) -> Claim:
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, serving
+    from . import compressed, money, serving, speed
 
-    return {**serving.SETTLERS, **compressed.SETTLERS, **money.SETTLERS}
+    return {**serving.SETTLERS, **compressed.SETTLERS, **money.SETTLERS, **speed.SETTLERS}

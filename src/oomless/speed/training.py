@@ -1,6 +1,6 @@
 """How fast will it train? A model, a training question and hardware -> step time, tokens a second, share of the peak."""
 
-from math import prod
+from math import log, prod
 from typing import NamedTuple
 
 from ..errors import UsageError
@@ -8,8 +8,9 @@ from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.training import Mesh, Recipe, Training, optimizer, recipe, resolved
+from .band import Evidence, bound, figure
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
-from .efficiency import efficiency, value
+from .efficiency import value
 from .figures import Figure, Part
 from .machine import Machine, machines_of
 from .network import Network, network
@@ -64,10 +65,14 @@ def training_speed(model: Model, asked: Training, hardware: Hardware) -> Trainin
     step_s = sum(part.seconds for part in parts)
     flops = 3 * work.forward_flops(tokens) if chosen.method == "full" else 2 * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
-    share = efficiency("matrix", machine.device, "train", work.conditions)
-    spread = max(share.high / share.value, share.value / share.low)
-    step = Figure(step_s, step_s / spread, step_s * spread, "fitted" if share.num_runs else "assumed")
-    return TrainingSpeed(step, step.over(tokens), step.over(flops / peak), tokens, flops, peak, parts, ())
+    step = figure(step_s, "train", Evidence(machine.device, "train", nodes=mesh.num_ranks > hardware.per_node))
+    warnings: tuple[str, ...] = ()
+    if machine.device == "other":
+        least_s = (flops + work.forward_flops(tokens) * (chosen.recompute == "full")) / peak
+        step = bound(least_s)
+        parts = (Part("matrix units", least_s, f"{flops:.4g} operations at the full rate of all cards", "hardware.csv"),)
+        warnings = (f"no training was measured on cards like {machine.name}: the figures are what its matrix units allow at best",)
+    return TrainingSpeed(step, step.over(tokens), step.over(flops / peak), tokens, flops, peak, parts, warnings)
 
 
 def hardware_ranks(mesh: Mesh) -> int:
@@ -106,11 +111,11 @@ class Work(NamedTuple):
         """The type of the matrix products."""
         if "fp8" in self.states.name and dict(self.machine.flops_per_s).get("fp8"):
             return "fp8"
-        return "bf16" if self.states.compute == 2 else "tf32"
+        return "bf16" if self.states.compute == 2 else "fp32"  # torch multiplies FP32 in FP32 unless it is told otherwise
 
     @property
     def conditions(self) -> frozenset[str]:
-        return frozenset((self.kind, self.machine.architecture.split(" ")[0].lower()))
+        return frozenset((self.kind, self.machine.architecture.split(" ")[0].lower(), self.asked.kernels or ""))
 
     def forward_flops(self, tokens: float) -> float:
         """Operations of a forward pass: two a value of every matrix that a token passes, and attention over half of the sequence."""
@@ -135,7 +140,7 @@ class Work(NamedTuple):
         compute_s = [self.seconds_of(flops) * imbalance for flops in (forward, backward, again)]
         bandwidth = self.machine.bytes_per_s * value("weights", self.machine.device)
         layers = self.net.num_layers / mesh.pp
-        passes = value("train_passes", self.machine.device, asked.kernels or "")
+        passes = value("train_passes", "", "", self.conditions)
         moved = layers * passes * tokens * self.net.hidden * self.states.compute / (mesh.tp if mesh.sequence_parallel else 1)
         moved_s = moved / bandwidth * (1 + again / (forward + backward))
         inside_s = self._inside(tokens, layers, again > 0)
@@ -144,9 +149,11 @@ class Work(NamedTuple):
         gather_total, reduce_total, words = self._data_parallel()
         backward_s = compute_s[1] + compute_s[2]
         overlap = value("overlap", "train")
-        exposed_s = max(gather_total - overlap * asked.grad_accum * (compute_s[0] + backward_s), 0) + max(
-            reduce_total - overlap * backward_s * (asked.grad_accum if self._gathers_each else 1), 0
+        hidden_s = min(gather_total, overlap * asked.grad_accum * (compute_s[0] + backward_s)) + min(
+            reduce_total, overlap * backward_s * (asked.grad_accum if self._gathers_each else 1)
         )
+        exposed_s = gather_total + reduce_total - hidden_s * (1 - value("contention", "train"))
+        waiting_s = asked.grad_accum * micro_s * value("jitter", "train") * (2 * log(mesh.num_ranks)) ** 0.5
         optimizer_s = self._optimizer()
         n = asked.grad_accum
         found = (
@@ -158,7 +165,8 @@ class Work(NamedTuple):
             ),
             Part("tensor, context and expert parallelism", inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
             Part("pipeline bubble", bubble_s, f"{mesh.schedule}, {mesh.pp} stages, {n} micro-batches", "speed/training.py"),
-            Part("data parallelism, exposed", exposed_s, words, "speed/collectives.py"),
+            Part("data parallelism, not hidden", exposed_s, words, "speed/collectives.py"),
+            Part("waiting for the slowest", waiting_s, f"{mesh.num_ranks} ranks: jitter x sqrt(2 ln ranks)", "speed.csv: jitter"),
             Part("optimizer", optimizer_s, "states read and written once", "recipes.csv, optimizers.csv"),
             Part(
                 "host", value("host", self.machine.device, "train"), "data, logging, launches that nothing hides", "speed.csv: host"
