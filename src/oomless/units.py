@@ -50,6 +50,15 @@ def gb(num_bytes: float) -> float:
     return num_bytes / GB
 
 
+def mb(num_bytes: float) -> float:
+    """Decimal megabytes as a float, for display alone.
+
+    >>> mb(41_724_032).__round__(1)
+    41.7
+    """
+    return num_bytes / MB
+
+
 def format_bytes(num_bytes: int, digits: int = 2) -> str:
     """A size for people: the unit is always binary and always spelled.
 

@@ -1,10 +1,20 @@
 """Claims about prices: what dated tables say, and the arithmetic of owning against renting."""
 
+from .. import facts
+from ..estimate.serving import estimate_serving
+from ..model.load import load
 from ..plan.cost import Given, cost
+from ..plan.in_memory import CELL_BITS, weights_in_memory
 from ..plan.money import month_of_saving
 from ..plan.prices import TIERS, cheapest, known_prices, purchases
-from . import Evidence, Figure
+from ..run.hardware import parse_gpu
+from ..run.serving import Layout, Serving
+from ..speed.serving import serving_speed
+from ..units import gb, mb
+from . import Evidence, Figure, compressed, serving
+from .serving import on_one_card
 
+PRO = "profile-deepseek-pro-13b"
 A100_40, A100_80 = "a100-40gb-sxm4", "a100-80gb-sxm4"
 
 
@@ -85,5 +95,96 @@ def c27() -> Evidence:
     )
 
 
-SETTLERS = {"C25": c25, "C26": c26, "C27": c27}
-"""Claims that dated prices settle."""
+def quotes(card: str) -> tuple[Figure, ...]:
+    """What is asked for a card, from and to, with the date of each quote."""
+    return tuple(
+        Figure(f"{each.what}, {each.date} ({each.source.split()[0]}), {end}", value / each.num_gpus, "USD a card")
+        for each in purchases(card)
+        for end, value in (("from", each.low_usd), ("to", each.high_usd))
+        if end == "from" or each.high_usd != each.low_usd
+    )
+
+
+def c28() -> Evidence:
+    """A Jetson AGX Orin at 1,599 dollars for the 0.7B version."""
+    fits = serving.c28()
+    listed = [row for row in facts.table("prices") if row["kind"] == "buy" and "AGX Orin" in row["gpu"]]
+    figures = tuple(
+        Figure(f"{row['gpu']}, {row['source'].split(' (')[0].lower()}", float(row["price"]), row["unit"]) for row in listed
+    )
+    return Evidence(
+        "depends",
+        "the module suits the model: it fits with room to spare; the price names no module: the only figure known here, of no date and not verified, "
+        "puts 1,599 dollars to the 64 GB module, and the 32 GB one below",
+        (*fits.figures, *figures),
+        fits.commands,
+    )
+
+
+def c29() -> Evidence:
+    """An H100 SXM5 at 32,000 dollars, with 2.3 times the throughput of an A100."""
+    figures = list(quotes("h100-80gb-sxm5"))
+    ratios = []
+    for concurrency in (1, 16, 64):
+        before = rate(A100_80, None, concurrency)
+        for word, quantization in (("BF16", None), ("FP8", "fp8")):
+            after = rate("h100-80gb-sxm5", quantization, concurrency)
+            ratios.append(after / before)
+            figures.append(Figure(f"13B, {concurrency} x 1,280 tokens, {word} on H100 over BF16 on A100", ratios[-1], "x"))
+    return Evidence(
+        "depends",
+        f"32,000 dollars is the upper end of the quotes; predicted throughput is {min(ratios):.1f} to {max(ratios):.1f} times that of an A100: "
+        "less at equal precision, where bandwidth decides, more with FP8; 2.3 is one point between",
+        tuple(figures),
+        (
+            "oomless plan profile-deepseek-pro-13b --gpu a100-80gb:1 --gpu h100:1 --engine vllm --context 1280 --output-len 256 "
+            "--concurrency 16 --fastest",
+        ),
+    )
+
+
+def rate(card: str, quantization: str | None, concurrency: int) -> float:
+    """Tokens a second of the 13B profile on one card, prompts of 1,024 and answers of 256 tokens."""
+    asked = Serving(quantization=quantization, max_model_len=4096, context=1280, concurrency=concurrency)
+    speed = serving_speed(on_one_card(PRO, card, asked), input_len=1024, output_len=256, concurrency=concurrency)
+    return speed.tokens_per_s.value
+
+
+def c30() -> Evidence:
+    """An L40 at 8,000 dollars, INT8 with less than 3 % loss."""
+    holds = compressed.c30()
+    return Evidence(
+        "depends",
+        "8,000 dollars is inside the quotes of the L40S, its successor; of the L40 none is known here. In INT8 it holds 13B easily and 32B just so; "
+        "the loss is one of quality, which neither bytes nor prices show",
+        (*holds.figures, *quotes("l40s")),
+        holds.commands,
+    )
+
+
+def c33() -> Evidence:
+    """A compute-in-memory accelerator that keeps activations inside the compute unit."""
+    figures = []
+    for name, gpu, tp in ((PRO, "h100", 1), ("deepseek-v3", "h200:8", 8)):
+        asked = Serving(layout=Layout(tp=tp), max_model_len=4096)
+        answer = estimate_serving(load(name), asked, parse_gpu(gpu))
+        found = weights_in_memory(answer)
+        figures += [
+            Figure(f"{name}: weights that leave each card", gb(found.freed_bytes), "GB"),
+            Figure(f"{name}: weights that stay (embedding, norms, routers)", gb(found.weight_bytes - found.freed_bytes), "GB"),
+            Figure(f"{name}: cells of {CELL_BITS} bits", found.num_cells, ""),
+            Figure(f"{name}: weights that a token reads now", gb(found.read_now_bytes), "GB"),
+            Figure(f"{name}: activations that pass converters for it", mb(found.converted_bytes), "MB"),
+        ]
+    return Evidence(
+        "does not hold",
+        "it is the other way round: a crossbar holds the weights and never moves them; activations pass converters into and out of every tile, "
+        "and with the cache, norms and routers they stay outside. Less data moves, since a token's activations are hundreds to thousands of "
+        "times less than its weights",
+        tuple(figures),
+        (f"oomless plan {PRO} --gpu h100:1 --weights-in-memory",),
+    )
+
+
+SETTLERS = {"C25": c25, "C26": c26, "C27": c27, "C28": c28, "C29": c29, "C30": c30, "C33": c33}
+"""Claims that prices, and what-ifs of the planner, settle."""

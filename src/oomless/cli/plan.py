@@ -11,6 +11,7 @@ from .serving import complete_gpu, complete_model
 
 if TYPE_CHECKING:
     from ..plan.answer import Plan
+    from ..plan.in_memory import InMemory
     from ..plan.training_answer import TrainingPlan
 
 ONE_EACH: tuple[tuple[str, type, str], ...] = (
@@ -61,6 +62,9 @@ def plan_options() -> list[click.Parameter]:
         click.Option(["--fewest"], is_flag=True, help="Rank by number of cards."),
         click.Option(["--tier"], type=click.Choice([*TIERS, "any"]), default="on-demand", help="What kind of rent [on-demand]."),
         click.Option(["--prices"], multiple=True, help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt."),
+        click.Option(
+            ["--weights-in-memory"], is_flag=True, help="What if the first row's weights lay in a compute-in-memory crossbar."
+        ),
         click.Option(["--front"], is_flag=True, help="Show the rows that no other beats in price, speed and headroom."),
         click.Option(["--plot"], help="Write a picture of price against speed to this .svg file."),
         click.Option(["--write"], help="Write the first row's launch files into this new folder."),
@@ -76,6 +80,7 @@ def _plan(
     purpose: str,
     prices: tuple[str, ...],
     front: bool,
+    weights_in_memory: bool,
     plot: str | None,
     write: str | None,
     revision: str | None,
@@ -91,6 +96,7 @@ def _plan(
     table, notes = price_table(prices)
     answer = plan_for(purpose, model, options, table, offline, revision)
     answer = answer._replace(warnings=(*answer.warnings, *notes))
+    what_if = in_memory_of(answer) if weights_in_memory else None
     if plot:
         from ..report.plan_svg import plan_svg
         from .files import write_svg
@@ -101,10 +107,26 @@ def _plan(
 
         write_launch(answer.rows[0].launch, Path(write))
     if as_json:
-        click.echo(jsonlib.dumps(answer.to_json()))
+        extra = {"weights_in_memory": what_if._asdict()} if what_if else {}
+        click.echo(jsonlib.dumps({**answer.to_json(), **extra}))
     else:
         click.echo(text_of(answer, front), nl=False)
+        if what_if:
+            from ..report.plan_extra_text import in_memory_text
+
+            click.echo("\n" + in_memory_text(what_if), nl=False)
     return 0 if answer.rows else 3
+
+
+def in_memory_of(answer: "Plan | TrainingPlan") -> "InMemory | None":
+    """The what-if of the first row of serving."""
+    from ..errors import UsageError
+    from ..plan.answer import Plan
+    from ..plan.in_memory import weights_in_memory
+
+    if not isinstance(answer, Plan):
+        raise UsageError("--weights-in-memory belongs to --for infer", "a crossbar that trains has no tensors to count")
+    return weights_in_memory(answer.rows[0].row.estimate) if answer.rows else None
 
 
 def text_of(answer: "Plan | TrainingPlan", front: bool) -> str:
