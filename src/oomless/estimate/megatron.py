@@ -1,5 +1,7 @@
 """A Megatron-LM run on hardware: its own rules (engines/megatron) put into the ledgers, phases and verdict of every training estimate."""
 
+from functools import lru_cache
+
 from .. import facts
 from ..engines.megatron.activations import Moment, inputs, kept_sizes, moments
 from ..engines.megatron.buffers import buffers, pipeline_inputs
@@ -92,7 +94,7 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
     ]
     sizes = [size for each in kept for size in each.sizes if size > 0]
     plain = sum(sizes)
-    unsplit = 0 if device.expandable else allocated_bytes(sizes) - plain
+    unsplit = 0 if device.expandable else _allocated(tuple(sizes)) - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
     room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
     lines.append(
@@ -135,7 +137,12 @@ def remainders(kept: tuple[Kept, ...], activations: tuple[int, ...], device: Dev
     if device.expandable or not plain:
         return 0.0
     held = [size for each in kept for size in each.sizes if size > 0]
-    return (allocated_bytes([*held, *activations]) - allocated_bytes(held)) / plain - 1
+    return (_allocated((*held, *activations)) - _allocated(tuple(held))) / plain - 1
+
+
+@lru_cache(maxsize=64)
+def _allocated(sizes: tuple[int, ...]) -> int:
+    return allocated_bytes(sizes)
 
 
 def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float) -> Phase:

@@ -9,7 +9,7 @@ from command import call
 from oomless.engines.megatron.args import read_arguments
 from oomless.engines.megatron.placement import chunks, expand
 from oomless.engines.megatron.run import Megatron
-from oomless.engines.megatron.source import read_text
+from oomless.engines.megatron.source import environment, read_text
 from oomless.errors import UsageError
 
 SMALL: dict[str, Any] = {
@@ -52,12 +52,27 @@ def test_defaults_that_were_taken_are_listed_and_unread_arguments_are_warned_of(
         ({"global_batch_size": 36}, ("global-batch-size 36", "32")),
         ({"num_experts": 4, "moe_router_topk": 5}, ("moe-router-topk 5", "num-experts 4")),
         ({"micro_batch_size": 0}, ("micro-batch-size", "0")),
+        ({"num_layers": 10**9}, ("num-layers", "1000000000")),
+        ({"num_experts": 10**9}, ("num-experts", "1000000000")),
+        ({"seq_length": "long"}, ("seq-length", "long")),
+        ({"pipeline_model_parallel_layout": "(((t*9999)*9999)*9999)"}, ("pipeline-model-parallel-layout", "too long")),
+        ({"num_experts": 4, "moe_layer_freq": "([0]*3+[1]*4)"}, ("7 layers", "12")),
     ],
 )
 def test_conflicts_name_both_values(more: dict[str, Any], named: tuple[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
         chunks(small(**more))
     assert all(each in caught.value.message for each in named), caught.value.message
+
+
+def test_a_file_of_its_own_tests_has_sections(tmp_path: Any) -> None:
+    text = (
+        "ENV_VARS:\n  CUBLAS_WORKSPACE_CONFIG: :4096:8\nBEFORE: |\n  pip install x\n"
+        "MODEL_ARGS:\n  --bf16: true\n  --recompute-modules:\n    - mlp\n    - moe_act\nTEST_TYPE: regular\n"
+    )
+    arguments, env = environment(read_text(text, "yaml"))
+    assert arguments == {"bf16": True, "recompute-modules": ["mlp", "moe_act"]}
+    assert env == {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
 def test_layers_of_stages_sum_to_the_network() -> None:

@@ -108,7 +108,7 @@ def test_what_a_schedule_runs_forward_it_runs_backward() -> None:
         run = run_of(**more)
         for rank in range(run.pp):
             alive = [0] * run.virtual
-            for step in passes(run, rank):
+            for step in passes(run, rank, run.virtual):
                 alive[step.chunk] += 1 if step.forward else -1
                 assert min(alive) >= 0
             assert not any(alive)

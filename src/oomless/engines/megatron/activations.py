@@ -1,8 +1,9 @@
 """Activations of one rank through a step: what each chunk keeps, what is in flight, and where the most is alive."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
-from ..training.graph import Graph, Walk, walk
+from ..training.graph import Walk, walk
 from .attention import shape
 from .ends import embedding_graph, head_graph, mtp_graph
 from .environment import Device
@@ -48,7 +49,7 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
     waiting = deferred(run, mine)
     alive = 0
     forward, backward = Moment("forward", "", 0, 0, 0), Moment("backward", "", 0, 0, 0)
-    for step in passes(run, rank):
+    for step in passes(run, rank, len(mine)):
         own = pieces[step.chunk]
         if step.forward:
             if alive + own.kept + own.forward > forward.total:
@@ -82,68 +83,75 @@ def inputs(run: Megatron) -> int:
 def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
     """A chunk's layers one after the other, the head last."""
     kept = most_forward = most_backward = 0
-    graphs = layers(run, chunk, device)
-    for graph, recomputed in graphs:
-        walked = walk(graph)
-        if recomputed == "full":
-            held = graph.sizes[graph.source]
-            transient = walked.forward_peak - held
-            backward = max(walked.backward_peak, walked.forward_peak) - held
-        else:
-            walked = selective_walk(run, graph)
-            held = walked.saved_bytes
-            transient = max(walked.forward_peak - held, 0)
-            backward = max(walked.backward_peak - held, 0)
-        most_forward = max(most_forward, kept + transient)
+    for segment in segments(run, chunk, device):
+        held = sum(segment.saved)
+        most_forward = max(most_forward, kept + segment.forward_peak)
+        most_backward = max(most_backward, kept + segment.backward_peak)
         kept += held
-        most_backward = max(most_backward, kept + backward)
     if not chunk.loss:
-        return Piece(kept, most_forward - kept if most_forward > kept else 0, most_backward - kept, 0)
-    ended = _heads(run, chunk, device)
-    held = sum(each.saved_bytes for each, _ in ended)
-    last = ended[-1][0]
-    before = held - last.saved_bytes
-    forward = max(most_forward, kept + before + last.forward_peak)
-    backward = max(most_backward, kept + before + last.backward_peak)
+        return Piece(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0)
+    ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
+    held, last = sum(each.saved_bytes for each in ended), ended[-1]
+    before = kept + held - last.saved_bytes
+    forward, backward = max(most_forward, before + last.forward_peak), max(most_backward, before + last.backward_peak)
     kept += held
-    logits = sum(size for each, _ in ended for name, size in each.saved.items() if name.endswith("softmax"))
-    moment = logits + max(0, last.forward_peak - last.saved_bytes)
-    return Piece(kept, max(forward - kept, 0), max(backward - kept, 0), moment)
+    logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith("softmax"))
+    return Piece(kept, max(forward - kept, 0), max(backward - kept, 0), logits + max(0, last.forward_peak - last.saved_bytes))
+
+
+class Segment(NamedTuple):
+    """What is recomputed as one, or a layer that is not."""
+
+    saved: tuple[int, ...]
+    """Bytes of each tensor that stays for the backward."""
+    forward_peak: int
+    backward_peak: int
 
 
 def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
     """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in which they are made."""
-    found: list[int] = []
-    for graph, recomputed in (each for chunk in mine for each in layers(run, chunk, device)):
-        found += [graph.sizes[graph.source]] if recomputed == "full" else selective_walk(run, graph).saved.values()
-    return tuple(found)
+    return tuple(size for chunk in mine for segment in segments(run, chunk, device) for size in segment.saved)
 
 
-def _heads(run: Megatron, chunk: Chunk, device: Device) -> list[tuple[Walk, Graph]]:
-    found = []
-    for _ in range(chunk.mtp):
-        graph = mtp_graph(run, shape(run, run.seq_len))
-        found.append((walk(graph), graph))
-    graph = head_graph(run, device)
-    found.append((walk(graph), graph))
-    return found
-
-
-def layers(run: Megatron, chunk: Chunk, device: Device) -> list[tuple[Graph, str]]:
-    """Graphs of a chunk in order, each with how it is recomputed."""
-    found: list[tuple[Graph, str]] = []
+def segments(run: Megatron, chunk: Chunk, device: Device) -> list[Segment]:
+    """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform), or of the first so many (block)."""
+    found: list[Segment] = []
     kinds = run.kinds.replace("|", "")
-    full = run.recompute == "full"
     if chunk.embedding:
-        found.append((embedding_graph(run, run.seq_len), ""))
+        found.append(_whole(walk(embedding_graph(run, run.seq_len))))
         if run.encoder_layers:
-            graph = layer_graph(run, "encoder", device)
-            found += [(graph, "full" if full else "")] * run.encoder_layers
-            found.append((embedding_graph(run, run.decoder_seq_len), ""))
-    used = {kinds[index] for index in chunk.layers} | ({kinds[-1]} if chunk.mtp else set())
-    made = {kind: layer_graph(run, kind, device) for kind in used}
-    for number, index in enumerate(chunk.layers):
-        again = full and (run.recompute_method != "block" or number < run.recompute_layers)
-        found.append((made[kinds[index]], "full" if again else ""))
-    found += [(made[kinds[-1]], "full" if full else "") for _ in range(chunk.mtp)]
+            found += _stack(run, ["encoder"] * run.encoder_layers, device)
+            found.append(_whole(walk(embedding_graph(run, run.decoder_seq_len))))
+    found += _stack(run, [kinds[index] for index in chunk.layers], device)
+    for _ in range(chunk.mtp):
+        found += _stack(run, [kinds[-1]], device)
     return found
+
+
+def _stack(run: Megatron, kinds: list[str], device: Device) -> list[Segment]:
+    if run.recompute != "full":
+        return [_whole(layer_walk(run, kind, device)) for kind in kinds]
+    if run.recompute_method == "block":
+        first = [_again(run, [kind], device) for kind in kinds[: run.recompute_layers]]
+        return first + [_whole(layer_walk(run, kind, device)) for kind in kinds[run.recompute_layers :]]
+    step = max(run.recompute_layers, 1)
+    return [_again(run, kinds[at : at + step], device) for at in range(0, len(kinds), step)]
+
+
+def _whole(walked: Walk) -> Segment:
+    return Segment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak)
+
+
+def _again(run: Megatron, kinds: list[str], device: Device) -> Segment:
+    """Layers that keep the first one's input and run again, all of them, before their backward."""
+    source = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
+    walked = [layer_walk(run, kind, device) for kind in kinds]
+    below = sum(each.saved_bytes for each in walked[:-1])
+    most = max(each.forward_peak for each in walked)
+    return Segment((source,), most, below + max(walked[-1].backward_peak, walked[-1].forward_peak))
+
+
+@lru_cache(maxsize=256)
+def layer_walk(run: Megatron, kind: str, device: Device) -> Walk:
+    """A layer of a kind, replayed."""
+    return selective_walk(run, layer_graph(run, kind, device))

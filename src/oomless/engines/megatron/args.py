@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from ...errors import UnsupportedError, UsageError
-from .given import BUCKET_A_RANK, BUCKET_LEAST, Given, divides
+from .given import BUCKET_A_RANK, BUCKET_LEAST, MAX_LAYERS, Given, divides
 from .run import Experts, Family, Latent, Mamba, Megatron
 from .source import Value
 
@@ -226,7 +226,6 @@ def _experts(get: Given, hidden: int) -> Experts | None:
     topk = get.whole("moe-router-topk", 2)
     if topk > num:
         raise UsageError(f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two")
-    capacity = get.given.get("moe-expert-capacity-factor")
     return Experts(
         num=num,
         topk=topk,
@@ -238,8 +237,7 @@ def _experts(get: Given, hidden: int) -> Experts | None:
         latent=get.optional("moe-latent-size") or 0,
         permute_fusion=get.flag("moe-permute-fusion"),
         shared_overlap=get.flag("moe-shared-expert-overlap"),
-        capacity_factor=float(capacity) if capacity is not None else None,  # type: ignore[arg-type]
-        pad_to_capacity=get.flag("moe-pad-expert-input-to-capacity"),
+        capacity_factor=get.number("moe-expert-capacity-factor", 0.0),
         balanced=bool(get.number("moe-aux-loss-coeff", 0.0)) or get.flag("moe-router-enable-expert-bias"),
     )
 
@@ -255,8 +253,10 @@ def _layers(get: Given, family: Family, experts: Experts | None) -> tuple[str, i
     """Kinds of the decoder's layers, and the number of encoder layers."""
     if family == "hybrid":
         pattern = str(get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))).split("/")[0]
-        if not pattern or set(pattern) - set("M*-E|"):
-            raise UnsupportedError(f"hybrid layer pattern {pattern!r} is not understood", "known are M, *, -, E and |")
+        if not pattern or set(pattern) - set("M*-E|") or len(pattern) > MAX_LAYERS:
+            raise UnsupportedError(f"hybrid layer pattern {pattern[:80]!r} is not understood", "known are M, *, -, E and |")
+        if "E" in pattern and experts is None:
+            raise UsageError("the hybrid layer pattern has experts (E), and --num-experts is not given", "add it to the arguments")
         return pattern, 0
     if family == "t5":
         encoder = get.optional("encoder-num-layers") or get.needed("num-layers")
@@ -270,20 +270,17 @@ def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
     if experts is None:
         return [0] * count
     text = get.text("moe-layer-freq", "1").replace(" ", "")
-    if text.isdigit():
+    if text.isdigit() and int(text):
         return [0 if index % int(text) else 1 for index in range(count)]
     found: list[int] = []
     for part in text.strip("()").split("+"):
         match = re.fullmatch(r"\(?\[([01](?:,[01])*)\](?:\*(\d+))?\)?", part)
-        if not match or int(match[2] or 1) > MAX_LAYERS:
+        if not match or len(found) > MAX_LAYERS or int(match[2] or 1) > MAX_LAYERS:
             raise UsageError(f"--moe-layer-freq {text!r} is not understood", "give a number or a list such as ([0]*3+[1]*12)")
         found += [int(each) for each in match[1].split(",")] * int(match[2] or 1)
     if len(found) != count:
         raise UsageError(f"--moe-layer-freq names {len(found)} layers, --num-layers {count}", "change one of the two")
     return found
-
-
-MAX_LAYERS = 10_000
 
 
 def _virtual(get: Given, pp: int, layers: int) -> int:

@@ -55,8 +55,9 @@ class Given:
         value = self.given.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)) or not 0 <= int(str(value)) <= MAX_COUNT:
-            raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {MAX_COUNT}")
+        most = LIMITS.get(name, MAX_COUNT)
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", str(value)) or int(str(value)) > most:
+            raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {most}")
         return int(str(value))
 
     def whole(self, name: str, default: int) -> int:
@@ -76,6 +77,19 @@ class Given:
 
 
 MAX_COUNT = 10**9
+MAX_LAYERS = 10_000
+LIMITS = {
+    "num-layers": MAX_LAYERS,
+    "encoder-num-layers": MAX_LAYERS,
+    "decoder-num-layers": MAX_LAYERS,
+    "mtp-num-layers": 100,
+    "num-experts": 100_000,
+    "pipeline-model-parallel-size": 1024,
+    "num-virtual-stages-per-pipeline-rank": 1024,
+    "hidden-size": 1_000_000,
+    "num-attention-heads": 100_000,
+}
+"""Far beyond any run, and small enough that a wrong figure is answered at once."""
 BUCKET_LEAST, BUCKET_A_RANK = 40_000_000, 1_000_000
 """Elements of a bucket under --overlap-grad-reduce (core/distributed/distributed_data_parallel.py)."""
 

@@ -15,6 +15,7 @@ def routed_tokens(run: Megatron, at: Shape) -> int:
     if run.ep == 1:
         return rows
     share = facts.constant("megatron", "expert_imbalance", (0,), *(["balanced"] if kind.balanced else [])).value
+    share = min(share, kind.capacity_factor or share)
     return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 
 

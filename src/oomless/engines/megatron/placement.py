@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from ...errors import UsageError
+from .given import MAX_LAYERS
 from .run import Megatron
 
 
@@ -83,6 +84,8 @@ def expand(layout: str) -> list[str]:
     text = layout.replace(",", "").replace(" ", "")
     grouped = re.compile(r"\(([EtmL|]*)\)\*(\d{1,4})|([EtmL|])\*(\d{1,4})")
     while (match := grouped.search(text)) is not None:
+        if len(match[1] or match[3]) * int(match[2] or match[4]) > MAX_LAYERS:
+            raise UsageError(f"--pipeline-model-parallel-layout {layout[:80]!r} is too long", f"it has at most {MAX_LAYERS} letters")
         text = text[: match.start()] + (match[1] or match[3]) * int(match[2] or match[4]) + text[match.end() :]
     if set(text) - set("EtmL|"):
         raise UsageError(f"--pipeline-model-parallel-layout {layout!r} is not understood", "letters are E, t, m, L and |")

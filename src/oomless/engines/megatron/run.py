@@ -29,8 +29,8 @@ class Experts(NamedTuple):
     latent: int
     permute_fusion: bool
     shared_overlap: bool
-    capacity_factor: float | None
-    pad_to_capacity: bool
+    capacity_factor: float
+    """Rows of an expert over the mean at most; 0: tokens are never dropped."""
     balanced: bool
     """A loss or a bias of the router evens out what experts are given."""
 

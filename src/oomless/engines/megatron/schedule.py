@@ -17,13 +17,12 @@ MOST_PASSES = 4096
 """Micro-batches beyond these repeat what came before."""
 
 
-def passes(run: Megatron, rank: int) -> Iterator[Pass]:
+def passes(run: Megatron, rank: int, chunks: int) -> Iterator[Pass]:
     """Forward and backward passes of one pipeline rank, in order.
 
     One stage: forward, backward. 1F1B: p - rank - 1 forwards ahead. Interleaved: 2 (p - rank - 1) + (v - 1) p chunks ahead, chunks in turns of
     p micro-batches, backwards in reversed order of chunks.
     """
-    chunks = run.virtual if not run.layout else max(1, _virtual_of(run))
     micro = min(run.num_microbatches, max(1, MOST_PASSES // chunks), 4 * run.pp * chunks + 4)
     if chunks == 1:
         ahead = min(run.pp - rank - 1, micro)
@@ -43,9 +42,3 @@ def passes(run: Megatron, rank: int) -> Iterator[Pass]:
         yield Pass(True, order[index])
         yield Pass(False, back[index - ahead])
     yield from (Pass(False, back[index]) for index in range(total - ahead, total))
-
-
-def _virtual_of(run: Megatron) -> int:
-    from .placement import expand
-
-    return len(expand(run.layout)) // run.pp

@@ -3,6 +3,7 @@
 Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.py, distrib_optimizer.py, param_layout.py) and Transformer Engine.
 """
 
+from collections.abc import Sequence
 from math import lcm
 from typing import Literal, NamedTuple
 
@@ -63,7 +64,7 @@ def weight_bytes(run: Megatron, weight: Weight) -> int:
     return 1 if run.fp8_params and weight.product else run.num_bytes
 
 
-def _moments(run: Megatron, weights: list[Weight], num: tuple[int, ...]) -> tuple[int, ...]:
+def _moments(run: Megatron, weights: Sequence[Weight], num: tuple[int, ...]) -> tuple[int, ...]:
     """Adam keeps two F32 moments; Muon one for each matrix of the layers, and Adam's two for the rest."""
     if "muon" in run.optimizer and not run.distributed:
         return tuple(n * 4 for w in weights for n in ([w.num] if _by_muon(w) else [w.num, w.num]))
@@ -72,7 +73,7 @@ def _moments(run: Megatron, weights: list[Weight], num: tuple[int, ...]) -> tupl
     return tuple(n * 4 for n in num for _ in (0, 1))
 
 
-def _layer_wise(run: Megatron, weights: list[Weight], master: int) -> tuple[Kept, ...]:
+def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
     """Muon's distributed optimizer gives whole matrices to ranks (core/optimizer/layer_wise_optimizer.py).
 
     With the parameter layout, what Adam manages is cut evenly as the distributed optimizer does it; before it, all parameters
@@ -102,7 +103,7 @@ def _by_muon(weight: Weight) -> bool:
     return weight.rows > 1 and not weight.name.startswith(("embedding", "output_layer"))
 
 
-def _group(weights: list[Weight], expert: bool) -> int:
+def _group(weights: Sequence[Weight], expert: bool) -> int:
     return sum(w.num for w in weights if w.expert == expert)
 
 
@@ -111,7 +112,7 @@ def data_ranks(run: Megatron, expert: bool) -> int:
     return max((run.expert_dp if expert else run.dp * run.cp) // run.instances, 1)
 
 
-def _buckets(run: Megatron, weights: list[Weight], expert: bool) -> list[list[tuple[int, int]]]:
+def _buckets(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[list[tuple[int, int]]]:
     """Buckets of (start, end) in a buffer: parameters in reverse order, each start padded to 64 elements, each bucket's end to the ranks."""
     ranks = data_ranks(run, expert)
     step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
@@ -127,7 +128,7 @@ def _buckets(run: Megatron, weights: list[Weight], expert: bool) -> list[list[tu
     return [bucket for bucket in buckets if bucket]
 
 
-def _buffer(run: Megatron, weights: list[Weight], expert: bool) -> int:
+def _buffer(run: Megatron, weights: Sequence[Weight], expert: bool) -> int:
     """Elements of a parameter or gradient buffer of the distributed optimizer."""
     buckets = _buckets(run, weights, expert)
     if not buckets:
@@ -137,7 +138,7 @@ def _buffer(run: Megatron, weights: list[Weight], expert: bool) -> int:
     return -(-buckets[-1][-1][1] // step) * step
 
 
-def _shards(run: Megatron, weights: list[Weight], expert: bool) -> list[int]:
+def _shards(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[int]:
     """Elements of the last data-parallel rank's piece of each parameter: the distributed optimizer cuts buckets, not parameters."""
     ranks = data_ranks(run, expert)
     step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
@@ -149,7 +150,7 @@ def _shards(run: Megatron, weights: list[Weight], expert: bool) -> list[int]:
     return found[::-1]
 
 
-def _sharded(run: Megatron, weights: list[Weight], master: int) -> tuple[Kept, ...]:
+def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
     """Megatron-FSDP, optim_grads_params: weights, gradients and optimizer states all cut over the data-parallel ranks."""
     cut = {"no_shard": 0, "optim": 1, "optim_grads": 2, "optim_grads_params": 3}.get(run.fsdp, 3)
     weight_size = gradient_size = state_size = 0

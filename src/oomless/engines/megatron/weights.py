@@ -1,9 +1,11 @@
 """The parameters that Megatron-LM builds from its arguments, as groups with the way each one is cut, and a rank's share of them."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ...errors import UsageError
 from ...model.model import VOCABULARY, WHOLE, Cut, Tensor
 from ...model.storage import BF16, F16, F32, Format
 from .placement import Chunk
@@ -32,8 +34,13 @@ NO_PRODUCT = ("embeddings", "output_layer", "router", "conv1d", "lm_head", "pool
 """Matrices that are looked up, or that PyTorch multiplies with."""
 
 
-def rank_weights(run: Megatron, chunk: Chunk) -> list[Weight]:
+def rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
     """A model chunk's parameters on one rank, in the order in which modules are built."""
+    return _rank_weights(run._replace(micro_batch=1, global_batch=1, seq_len=1, decoder_seq_len=1, warnings=(), defaults=()), chunk)
+
+
+@lru_cache(maxsize=256)
+def _rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
     found: list[Weight] = []
     for tensor, repeat in _of_chunk(run, chunk):
         rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
@@ -41,7 +48,14 @@ def rank_weights(run: Megatron, chunk: Chunk) -> list[Weight]:
         ranks = 1 if tensor.cut.how == "whole" else run.etp if expert else run.tp
         separate = expert and (run.ep > 1 or run.etp != run.tp)
         found += [Weight(tensor.name, prod(tensor.shape) // ranks, rows, separate)] * repeat
-    return found
+        if len(found) > MOST_TENSORS:
+            raise UsageError(
+                f"a rank has more than {MOST_TENSORS} parameters", "give fewer layers or experts, or more expert-parallel ranks"
+            )
+    return tuple(found)
+
+
+MOST_TENSORS = 200_000
 
 
 def _of_chunk(run: Megatron, chunk: Chunk) -> Iterator[tuple[Tensor, int]]:
