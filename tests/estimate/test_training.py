@@ -34,7 +34,8 @@ def test_zero_paper_figure() -> None:
     """16 B a parameter over 64 ranks: 16, 4 + 12/64, 2 + 14/64 and 16/64 B (arXiv 1910.02054, figure 1)."""
     asked: dict[str, Any] = {"framework": "deepspeed", "precision": "deepspeed-fp16", "seq_len": 512}
     found = [train("deepseek-llm-7b", "v100-32gb:64", zero=stage, **asked) for stage in range(4)]
-    held = [sum(line.bytes for line in each.groups[0].states.lines) / each.model.num_parameters for each in found]
+    states = [each.groups[0].states for each in found]
+    held = [(s.weights + s.gradients + s.optimizer) / found[0].model.num_parameters for s in states]
     assert [round(value, 2) for value in held] == [16.0, 4.19, 2.22, 0.25]
 
 

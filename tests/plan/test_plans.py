@@ -14,7 +14,7 @@ from oomless.engines import LLAMA
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, Planned, plan_serving
 from oomless.plan.question import Wanted
-from plan.questions import plans
+from plan.asked_plans import plans
 
 READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")
 FUZZ_PLANS = 200

@@ -208,6 +208,7 @@ def _group(
 ) -> RankGroup:
     """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
     worst = max(phases, key=lambda phase: phase.total_bytes)
+    held = held._replace(lines=(*held.lines, _constant("cublas_workspaces", hardware.card)))
     always = [line for line in held.lines if line.category != "gradients"]
     source = "estimate/phases.py: " + worst.name
     lines = [*always, *(exact(part.category, part.what, part.bytes, part.formula, source) for part in worst.parts)]
@@ -223,7 +224,6 @@ def _group(
         else line
         for line in lines
     ]
-    lines.append(_constant("cublas_workspaces", hardware.card))
     steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
     return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity)
 
