@@ -1,5 +1,7 @@
 """The Python interface of Megatron-LM argument lists."""
 
+from typing import Any
+
 from ..engines.megatron.args import read_arguments
 from ..engines.megatron.environment import device_from
 from ..engines.megatron.source import environment, read_text
@@ -18,11 +20,15 @@ def train_megatron(
     world_size: int | None = None,
     expandable_segments: bool = False,
     reserve: str | None = None,
+    **others: Any,
 ) -> TrainingEstimate:
     """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as the run has ranks.
 
     The file has a shell line, the JSON of a run, or YAML of key: value.
     """
+    if others:
+        name = min(others)
+        raise UsageError(f"--{name.replace('_', '-')} and --megatron-args say the same thing", "write it into the arguments")
     given, env = environment(read_text(read_file(path), path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:

@@ -62,14 +62,29 @@ def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) 
 
 
 def train(
-    model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any
+    model: str | Model | None = None,
+    gpu: str | Hardware | None = None,
+    *,
+    megatron_args: str | None = None,
+    world_size: int | None = None,
+    offline: bool = False,
+    revision: str | None = None,
+    **flags: Any,
 ) -> TrainingEstimate:
-    """Will `model` train on `gpu`? The flags are those of `oomless train`.
+    """Will `model`, or the run of a file of Megatron-LM arguments, train on `gpu`? The flags are those of `oomless train`.
 
     >>> answer = train("deepseek-coder-1.3b", "a100-80gb", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048)
     >>> answer.verdict, answer.peaks.phase
     ('fits', 'backward')
     """
+    if megatron_args is not None:
+        from .megatron import train_megatron
+
+        if model is not None:
+            raise UsageError("a model and megatron_args say the same thing", "give one of them")
+        return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
+    if model is None or gpu is None:
+        raise UsageError(f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')")
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     estimate = estimate_training(found, training_request(hardware.num_gpus, **flags), hardware)

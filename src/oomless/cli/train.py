@@ -18,6 +18,10 @@ from .variants import typed, variants
 def _train(model: str | None, **given: Any) -> int:
     options = {name: value for name, value in given.items() if value is not None}
     how = {name: options.pop(name, None) for name in OUTPUT}
+    if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
+        raise UsageError(
+            f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
+        )
     arguments, world_size = options.pop("megatron_args", None), options.pop("world_size", None)
     if arguments:
         return _megatron(model, arguments, world_size, options, how)
@@ -26,10 +30,6 @@ def _train(model: str | None, **given: Any) -> int:
     if model is None:
         raise UsageError(
             "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
-        )
-    if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
-        raise UsageError(
-            f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
         )
     if "gpu" not in options and not (how["compare"] or "").startswith("gpu="):
         raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
@@ -46,8 +46,6 @@ def _megatron(model: str | None, path: str, world_size: int | None, options: dic
         raise UsageError(f"MODEL {model} and --megatron-args say the same thing", "give one of them")
     if how["compare"]:
         raise UsageError("--compare does not go with --megatron-args", "give two argument files, one after the other")
-    if other := sorted(set(options) - {"gpu", "expandable_segments", "reserve"}):
-        raise UsageError(f"--{other[0].replace('_', '-')} and --megatron-args say the same thing", "write it into the arguments")
     return _answer(train_megatron(path, world_size=world_size, **options), how)
 
 

@@ -9,7 +9,7 @@ from ..engines.megatron.environment import Device
 from ..engines.megatron.network import mesh_of, network, question
 from ..engines.megatron.placement import Chunk, chunks
 from ..engines.megatron.run import Megatron
-from ..engines.megatron.states import Kept, states
+from ..engines.megatron.states import Kept, gathered, states
 from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, exact
 from ..run.hardware import Hardware
@@ -66,7 +66,8 @@ def _group(
     held = _held(run, lines)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
     beside = remainders(kept, kept_sizes(run, mine, device), device)
-    found = [_phase(run, moment, kept, overlap, beside) for moment in moments(run, mine, rank, device)]
+    whole = gathered(run, mine)
+    found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
     found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
     share = facts.constant("megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []))
@@ -145,7 +146,7 @@ def _allocated(sizes: tuple[int, ...]) -> int:
     return allocated_bytes(sizes)
 
 
-def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float) -> Phase:
+def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int) -> Phase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among its kept activations."""
     parts = [
         *_gradients(kept, copies=False),
@@ -153,6 +154,7 @@ def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, 
         Part("logits", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
         Part("temporaries", "of the running layer", moment.temporaries, "its operations replayed"),
         Part("fragmentation", "remainders beside activations", max(0, round(moment.kept * beside)), "served after the states"),
+        Part("communication", "gathered weights", whole, "what is outside of the layers, and two layers"),
         Part("inputs", "ids, labels, masks", inputs(run), "of a micro-batch"),
     ]
     return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

@@ -31,7 +31,19 @@ def test_shell_json_and_yaml_say_the_same() -> None:
 
 
 def test_a_script_with_arrays_and_variables_is_read() -> None:
-    text = "TP=2\nARGS=(\n  --num-layers 12  # depth\n  --tensor-model-parallel-size $TP\n)\ntorchrun pretrain_gpt.py ${ARGS[@]} \\\n  --bf16\n"
+    text = "TP=2\nARGS=(\n  --num-layers 12  # depth\n  --tensor-model-parallel-size $TP\n)\n"
+    text += "torchrun --nnodes 2 pretrain_gpt.py ${ARGS[@]} \\\n  --bf16\n"
+    assert read_text(text, "script") == {
+        "num-layers": 12,
+        "tensor-model-parallel-size": 2,
+        "nnodes": 2,
+        "model-family": "gpt",
+        "bf16": True,
+    }
+
+
+def test_a_script_with_quoted_lists_is_read() -> None:
+    text = 'TP=2\nGPT_ARGS="\n    --num-layers 12 \\\n    --tensor-model-parallel-size $TP\n"\ntorchrun pretrain_gpt.py $GPT_ARGS --bf16\n'
     assert read_text(text, "script") == {"num-layers": 12, "tensor-model-parallel-size": 2, "model-family": "gpt", "bf16": True}
 
 

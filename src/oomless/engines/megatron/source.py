@@ -80,6 +80,7 @@ def _shell(text: str, where: str) -> dict[str, Value]:
         words = shlex.split(joined, comments=True)
     except ValueError as error:
         raise OomlessError(f"{where}: cannot be split into words ({error})", "check the quotes") from None
+    words = [each for word in words for each in _inside(word)]
     found: dict[str, Value] = {}
     name = ""
     for word in words:
@@ -88,7 +89,12 @@ def _shell(text: str, where: str) -> dict[str, Value]:
             continue
         if re.fullmatch(r"\$\{?\w+(\[[@*]\])?\}?", word):
             continue
-        if word.startswith("--"):
+        if word.endswith(".py"):
+            name = ""
+            script = re.search(r"pretrain_(gpt|bert|t5|hybrid|mamba)\.py$", word)
+            if script:
+                found["model-family"] = script[1].replace("mamba", "hybrid")
+        elif word.startswith("--"):
             name, _, value = word[2:].partition("=")
             name = name.replace("_", "-")
             found[name] = _scalar(value) if value else True
@@ -98,10 +104,13 @@ def _shell(text: str, where: str) -> dict[str, Value]:
             found[name] = new if old is True else [*old, new] if isinstance(old, list) else [old, new]
         else:
             name = ""
-            script = re.search(r"pretrain_(gpt|bert|t5|hybrid|mamba)\.py$", word)
-            if script:
-                found["model-family"] = script[1].replace("mamba", "hybrid")
     return found
+
+
+def _inside(word: str) -> list[str]:
+    """The arguments of a quoted list that a script gives a name: GPT_ARGS="--num-layers 24 --bf16"."""
+    match = re.fullmatch(r"[A-Za-z_]\w*\+?=(\s*--.*)", word, re.DOTALL)
+    return [*match[1].split(), ";"] if match else [word]
 
 
 def _yaml(text: str, where: str) -> dict[str, Value]:

@@ -166,3 +166,16 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kep
         Kept("gradients", "gradient shards", (gradient_size,)),
         Kept("optimizer", "F32 copies and moments", (state_size * (master + 8),)),
     )
+
+
+def gathered(run: Megatron, mine: tuple[Chunk, ...]) -> int:
+    """Megatron-FSDP, optim_grads_params: weights that are whole at a time: what is outside of the layers, the running layer and the next one."""
+    if run.fsdp != "optim_grads_params":
+        return 0
+    units: dict[str, int] = {}
+    for weight in (weight for chunk in mine for weight in rank_weights(run, chunk)):
+        first, _, rest = weight.name.partition(".")
+        unit = f"{first}.{rest.split('.')[0]}" if first in ("decoder", "encoder", "mtp") else ""
+        units[unit] = units.get(unit, 0) + weight.num * run.num_bytes
+    root = units.pop("", 0)
+    return root + 2 * max(units.values(), default=0)
