@@ -1,25 +1,17 @@
 """Start-up and speed, as ratios in one run: never asserted in a test, always printed here."""
 
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-from . import workload
+from . import plan, whole
 
 RUNS = 40
 
 
 def cpu_s(command: list[str]) -> float:
-    """The least CPU time (user + system) of a whole process over RUNS runs."""
-    best = float("inf")
-    for _ in range(RUNS):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return best
+    """The least CPU time of a whole process over RUNS runs."""
+    return whole.cpu_s(command, RUNS)
 
 
 def each_s(call: Callable[[], object], runs: int = 200) -> float:
@@ -67,8 +59,9 @@ def main() -> None:
 
     print(f"\n{'in process':<50} {'ms':>8}")
     print(f"{'infer deepseek-v3, tp 8, a layout seen before':<50} {1000 * each_s(again):>8.3f}")
-    print(f"{'infer deepseek-v3, tp 8, a layout not seen before':<50} {1000 * each_s(anew):>8.3f}\n")
-    workload.main()
+    print(f"{'infer deepseek-v3, tp 8, a layout not seen before':<50} {1000 * each_s(anew):>8.3f}")
+    print()
+    plan.main()
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ ALLOWED = {
     ("model/families/deepseek_v41.py", "1 << 20"): LIMIT,
     ("cli/lists.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/estimate_text.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
+    ("report/plan_extra_text.py", "held.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/estimate_text.py", "model.num_active_parameters / 1000000000.0"): "billions of parameters",
 }
 ALLOWED_NAMES = {

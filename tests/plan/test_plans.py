@@ -1,6 +1,7 @@
 """Laws of a plan: every row re-estimates as it was planned, its launch command reads back to the same ledger, its files parse."""
 
 import json
+import re
 import subprocess
 import tomllib
 from typing import Any
@@ -14,6 +15,7 @@ from oomless.engines import LLAMA
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, Planned, plan_serving
 from oomless.plan.question import Wanted
+from oomless.run.command import read_command
 from plan.asked_plans import plans
 
 READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")
@@ -89,3 +91,15 @@ def test_every_row_is_what_it_says(question: tuple[str, Wanted]) -> None:
 @settings(max_examples=FUZZ_PLANS)
 def test_every_row_of_200_plans(question: tuple[str, Wanted]) -> None:
     check_plan(*question)
+
+
+def test_every_line_of_a_cluster_file_is_a_command_that_is_understood() -> None:
+    """Flags that join machines are in the table of flags too: none would be called unknown."""
+    for engine in ("vllm", "sglang"):
+        plan = plan_serving("deepseek-r1", Wanted(gpus=("h100:8x2",), context=8192, engines=(engine,), rows=1))
+        text = "\n".join(plan.rows[0].launch.files.values())
+        starts = re.findall(r"(?:vllm serve|python -m sglang\.launch_server)[^\n;\"]*", text)
+        assert len(starts) >= 4
+        for start in starts:
+            words = re.sub(r"\$\(?\w+\)?(:\d+)?", "2", start.removesuffix("'"))
+            assert read_command(words).unknown == (), words

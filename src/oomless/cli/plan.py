@@ -11,7 +11,7 @@ from .serving import complete_gpu, complete_model
 
 if TYPE_CHECKING:
     from ..plan.answer import Plan
-    from ..plan.in_memory import InMemory
+    from ..plan.prices import Price
     from ..plan.training_answer import TrainingPlan
 
 ONE_EACH: tuple[tuple[str, type, str], ...] = (
@@ -65,6 +65,12 @@ def plan_options() -> list[click.Parameter]:
         click.Option(
             ["--weights-in-memory"], is_flag=True, help="What if the first row's weights lay in a compute-in-memory crossbar."
         ),
+        click.Option(
+            ["--largest-model"], is_flag=True, help="In place of MODEL: the catalogue's largest models that the cards of --gpu hold."
+        ),
+        click.Option(["--longest-context"], is_flag=True, help="The longest sequences that the cards of --gpu hold."),
+        click.Option(["--least-quantized"], is_flag=True, help="Put the rows with the most bits a weight first."),
+        click.Option(["--disaggregate"], is_flag=True, help="Prefill and decode on machines of their own: how many of each."),
         click.Option(["--front"], is_flag=True, help="Show the rows that no other beats in price, speed and headroom."),
         click.Option(["--plot"], help="Write a picture of price against speed to this .svg file."),
         click.Option(["--write"], help="Write the first row's launch files into this new folder."),
@@ -80,23 +86,39 @@ def _plan(
     purpose: str,
     prices: tuple[str, ...],
     front: bool,
-    weights_in_memory: bool,
+    largest_model: bool,
     plot: str | None,
     write: str | None,
     revision: str | None,
     offline: bool,
     as_json: bool,
+    longest_context: bool,
+    least_quantized: bool,
+    disaggregate: bool,
+    weights_in_memory: bool,
     **options: Any,
 ) -> int:
     from ..errors import UsageError
     from ..plan.ask import plan_for
 
+    table, notes = price_table(prices)
+    if largest_model:
+        return show_largest(model, purpose, options, table, as_json)
     if model is None:
         raise UsageError("MODEL is missing", "name a model: oomless plan deepseek-r1 --for infer; `oomless models` lists them")
-    table, notes = price_table(prices)
-    answer = plan_for(purpose, model, options, table, offline, revision)
+    more = [name for name, asked in (("--longest-context", longest_context), ("--disaggregate", disaggregate)) if asked]
+    more += [name for name, asked in (("--least-quantized", least_quantized), ("--weights-in-memory", weights_in_memory)) if asked]
+    if more and purpose == "train":
+        raise UsageError(f"{more[0]} belongs to --for infer", "leave it out, or ask for that")
+    answer = (
+        longest(model, options, table, offline, revision)
+        if longest_context
+        else plan_for(purpose, model, options, table, offline, revision)
+    )
+    if least_quantized:
+        answer = least(answer)
     answer = answer._replace(warnings=(*answer.warnings, *notes))
-    what_if = in_memory_of(answer) if weights_in_memory else None
+    extras = extras_of(answer, disaggregate, weights_in_memory)
     if plot:
         from ..report.plan_svg import plan_svg
         from .files import write_svg
@@ -107,26 +129,69 @@ def _plan(
 
         write_launch(answer.rows[0].launch, Path(write))
     if as_json:
-        extra = {"weights_in_memory": what_if._asdict()} if what_if else {}
-        click.echo(jsonlib.dumps({**answer.to_json(), **extra}))
+        click.echo(jsonlib.dumps({**answer.to_json(), **{name: found for name, _, found in extras}}))
     else:
-        click.echo(text_of(answer, front), nl=False)
-        if what_if:
-            from ..report.plan_extra_text import in_memory_text
-
-            click.echo("\n" + in_memory_text(what_if), nl=False)
+        click.echo("\n".join([text_of(answer, front), *(text for _, text, _ in extras)]), nl=False)
     return 0 if answer.rows else 3
 
 
-def in_memory_of(answer: "Plan | TrainingPlan") -> "InMemory | None":
-    """The what-if of the first row of serving."""
+def show_largest(model: str | None, purpose: str, options: dict[str, Any], table: "tuple[Price, ...] | None", as_json: bool) -> int:
+    """The reverse question: which models the cards hold."""
     from ..errors import UsageError
-    from ..plan.answer import Plan
-    from ..plan.in_memory import weights_in_memory
+    from ..plan.ask import wanted_from
+    from ..plan.reverse import largest_models
+    from ..report.plan_extra_text import largest_json, largest_text
 
-    if not isinstance(answer, Plan):
-        raise UsageError("--weights-in-memory belongs to --for infer", "a crossbar that trains has no tensors to count")
-    return weights_in_memory(answer.rows[0].row.estimate) if answer.rows else None
+    if model is not None or purpose != "infer":
+        raise UsageError("--largest-model stands in place of MODEL, and is for serving", "leave one of them out")
+    found = largest_models(wanted_from(options), table)
+    if as_json:
+        click.echo(jsonlib.dumps(largest_json(found)))
+    else:
+        click.echo(largest_text(found) if found else "no model of the catalogue fits\n", nl=False)
+    return 0 if found else 3
+
+
+def longest(
+    model: str, options: dict[str, Any], table: "tuple[Price, ...] | None", offline: bool, revision: str | None
+) -> "Plan | TrainingPlan":
+    """The reverse question: how long sequences may be; the plan of one short step if not even that fits."""
+    from ..plan.answer import plan_serving
+    from ..plan.ask import wanted_from
+    from ..plan.reverse import STEP, longest_context
+
+    wanted = wanted_from(options)
+    found = longest_context(model, wanted, table, offline=offline, revision=revision)
+    return found or plan_serving(model, wanted._replace(context=STEP), table, offline=offline, revision=revision)
+
+
+def least(answer: "Plan | TrainingPlan") -> "Plan | TrainingPlan":
+    from ..plan.answer import Plan
+    from ..plan.reverse import least_quantized
+
+    return least_quantized(answer) if isinstance(answer, Plan) else answer
+
+
+def extras_of(answer: "Plan | TrainingPlan", disaggregate: bool, weights_in_memory: bool) -> list[tuple[str, str, Any]]:
+    """(JSON key, text, JSON) of what is asked beside the rows."""
+    from ..plan.answer import Plan
+
+    if not isinstance(answer, Plan) or not answer.rows:
+        return []
+    found: list[tuple[str, str, Any]] = []
+    if disaggregate and answer.search is not None:
+        from ..plan import disaggregate as apart
+        from ..report.plan_extra_text import disaggregated_json, disaggregated_text
+
+        both = apart.disaggregate(answer.search, answer.all_rows)
+        found.append(("disaggregated", disaggregated_text(both), disaggregated_json(both)))
+    if weights_in_memory:
+        from ..plan import in_memory
+        from ..report.plan_extra_text import in_memory_text
+
+        what_if = in_memory.weights_in_memory(answer.rows[0].row.estimate)
+        found.append(("weights_in_memory", in_memory_text(what_if), what_if._asdict()))
+    return found
 
 
 def text_of(answer: "Plan | TrainingPlan", front: bool) -> str:

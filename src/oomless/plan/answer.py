@@ -45,6 +45,10 @@ class Plan(NamedTuple):
     num_candidates: int
     num_estimates: int
     warnings: tuple[str, ...]
+    search: Search | None = None
+    """What was searched, for questions that go on from here."""
+    all_rows: tuple[Row, ...] = ()
+    """Every row, shown or not."""
 
     def to_json(self) -> dict[str, object]:
         """The object that `plan --json` prints."""
@@ -94,6 +98,8 @@ def plan_serving(
         num_candidates=result.num_candidates,
         num_estimates=result.num_estimates,
         warnings=warnings_of(rows),
+        search=search,
+        all_rows=result.rows,
     )
 
 

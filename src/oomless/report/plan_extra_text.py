@@ -1,7 +1,13 @@
 """What a plan can be asked beside its rows, for people."""
 
+from typing import Any
+
+from ..plan.disaggregate import Disaggregated, Side
 from ..plan.in_memory import CELL_BITS, TILE, InMemory
-from ..units import format_bytes
+from ..plan.reverse import Held
+from ..units import format_bytes, gb, gib
+from .plan_cost_text import table
+from .plan_text import setting
 
 
 def in_memory_text(found: InMemory) -> str:
@@ -15,3 +21,63 @@ def in_memory_text(found: InMemory) -> str:
         f"{format_bytes(found.converted_bytes)} of activations would pass converters\n"
         f"  what stays on the card: cache, activations, norms, routers, embedding\n"
     )
+
+
+def largest_text(found: tuple[Held, ...]) -> str:
+    """One line a model."""
+    rows = [("model", "billions", "bits a weight", "cards", "engine", "GiB to spare", "tokens/s", "setting")]
+    for held in found:
+        row = held.row
+        rate = "?" if row.rate is None else f"{row.rate:,.0f}"
+        billions, bits = f"{held.num_parameters / 1e9:.1f}", f"{held.bits_a_weight:.1f}"
+        rows.append((held.name, billions, bits, row.gpu, row.runner, f"{gib(row.headroom_bytes):.1f}", rate, setting(row)))
+    return table(rows) + "\n"
+
+
+def largest_json(found: tuple[Held, ...]) -> dict[str, Any]:
+    """The same as one JSON object."""
+    rows = [
+        {
+            "model": held.name,
+            "num_parameters": held.num_parameters,
+            "bits_a_weight": held.bits_a_weight,
+            "gpu": held.row.gpu,
+            "engine": held.row.runner,
+            "quantization": held.row.asked.quantization,
+            "headroom_bytes": held.row.headroom_bytes,
+            "tokens_per_s": held.row.rate,
+        }
+        for held in found
+    ]
+    return {"schema": "oomless/largest/1", "rows": rows}
+
+
+def disaggregated_text(found: Disaggregated) -> str:
+    """Both sides, and the best machine that does both beside them."""
+    lines = ["prefill and decode apart, each side on machines of its own:"]
+    for name, side in (("prefill", found.prefill), ("decode", found.decode)):
+        lines.append(f"  {side.num} x {side.row.gpu} {name}, {setting(side.row)}: {side.requests_per_s:.3g} requests/s each")
+        lines.append(f"    $ {side.command}")
+    usd = "" if found.usd_per_hour is None else f", {found.usd_per_hour:,.2f} USD an hour"
+    lines.append(
+        f"  together {found.num_gpus} cards{usd}: {found.tokens_per_s:,.0f} tokens/s, {found.tokens_per_s_per_gpu:,.0f} a card"
+    )
+    lines.append(f"  the best machine that does both: {found.together_tokens_per_s_per_gpu:,.0f} a card")
+    lines.append(
+        f"  a prompt's cache is {format_bytes(found.cache_bytes)}; to send it behind the next prompt each prefill machine needs "
+        f"{gb(found.network_bytes_per_s):.2f} GB/s"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def disaggregated_json(found: Disaggregated) -> dict[str, Any]:
+    """The same as an object."""
+    return {
+        **{name: getattr(found, name) for name in found._fields if name not in ("prefill", "decode")},
+        "prefill": side_json(found.prefill),
+        "decode": side_json(found.decode),
+    }
+
+
+def side_json(side: Side) -> dict[str, Any]:
+    return {"gpu": side.row.gpu, "num": side.num, "requests_per_s": side.requests_per_s, "launch": side.command}

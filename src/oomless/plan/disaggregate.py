@@ -1,0 +1,145 @@
+"""Prefill and decode on machines of their own: how many of each, and whether that beats machines that do both.
+
+A prompt's pass is bound by computation, a decoding step by memory; apart, neither waits for the other. The prefill side holds the caches
+of the prompts in flight, the decode side those of all running sequences. Ignored: sending caches over the network, which hides behind the
+next prompt if network bytes a second x prompt seconds is more than a prompt's cache (said for each answer).
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+from ..engines import LLAMA
+from ..errors import UsageError
+from ..estimate.serving import Estimate
+from ..run.serving import Layout
+from ..speed.serving import prompt_pass, setup_of
+from .launch.serving import flags_of, hub_word
+from .search import Row, Search
+
+PROMPTS_IN_FLIGHT = 4
+"""Sequences that a prefill machine holds: those whose caches are on their way, and the next ones."""
+
+
+class Side(NamedTuple):
+    """One kind of machine: how many of them, and what one does a second."""
+
+    row: Row
+    num: int
+    requests_per_s: float
+    command: str
+
+
+class Disaggregated(NamedTuple):
+    """Both sides, and what they serve together."""
+
+    prefill: Side
+    decode: Side
+    requests_per_s: float
+    tokens_per_s: float
+    num_gpus: int
+    usd_per_hour: float | None
+    tokens_per_s_per_gpu: float
+    together_tokens_per_s_per_gpu: float
+    """Of the best machine that does both."""
+    cache_bytes: int
+    """Of one prompt, which goes from one side to the other."""
+    network_bytes_per_s: float
+    """What sending it behind the next prompt takes, for each prefill machine."""
+
+
+SAYS = {
+    "vllm": (
+        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'""",
+        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'""",
+    ),
+    "sglang": ("--disaggregation-mode prefill", "--disaggregation-mode decode"),
+}
+"""How an engine is told its side (vLLM: disaggregated prefilling; SGLang: PD disaggregation)."""
+
+
+def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
+    """The best pair of settings of one kind of card, by tokens a second of a card.
+
+    >>> from ..model.load import load
+    >>> search = Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=256))
+    >>> found = disaggregate(search, search.run().rows)
+    >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0
+    True
+    """
+    both = [row for row in rows if row.fits and row.rate and row.asked.engine in SAYS and row.replicas == 1]
+    if not both:
+        raise UsageError(
+            "no setting that fits can be told apart into prefill and decode", "vllm and sglang can: name cards that hold the load"
+        )
+    decode = max(both, key=lambda row: decode_requests(row, search) / row.hardware.num_gpus)
+    prompts = [row for row in prefill_rows(search, decode) if row.fits and row.speed]
+    if not prompts:
+        raise UsageError("no setting holds the prompts alone", "name other cards with --gpu")
+    prefill = max(prompts, key=lambda row: prefill_requests(row, search) / row.hardware.num_gpus)
+    fast, slow = prefill_requests(prefill, search), decode_requests(decode, search)
+    counts = (max(1, ceil(slow / fast)), 1) if slow > fast else (1, max(1, ceil(fast / slow)))
+    if slow <= fast:  # as many decode machines as one prefill machine feeds, but no more than the load fills
+        counts = (1, min(counts[1], max(1, ceil(search.wanted.concurrency / running(decode)))))
+    rate = min(counts[0] * fast, counts[1] * slow)
+    gpus = counts[0] * prefill.hardware.num_gpus + counts[1] * decode.hardware.num_gpus
+    prices = (prefill.usd_per_hour, decode.usd_per_hour)
+    usd = None if None in prices else sum(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
+    cache = cache_of_prompt(prefill.estimate, search.input_len)
+    best = max((row.rate or 0.0) / row.hardware.num_gpus for row in both)
+    return Disaggregated(
+        prefill=Side(prefill, counts[0], fast, command(search, prefill, 0)),
+        decode=Side(decode, counts[1], slow, command(search, decode, 1)),
+        requests_per_s=rate,
+        tokens_per_s=rate * search.output_len,
+        num_gpus=gpus,
+        usd_per_hour=usd,
+        tokens_per_s_per_gpu=rate * search.output_len / gpus,
+        together_tokens_per_s_per_gpu=best,
+        cache_bytes=cache,
+        network_bytes_per_s=cache * fast,
+    )
+
+
+def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
+    """Settings of the same engine and kind of card that hold a few prompts."""
+    name = decode.gpu.partition(":")[0]
+    gpus = tuple(word for word in search.wanted.gpus if word.partition(":")[0] in (name, name.partition("-")[0])) or (name,)
+    wanted = search.wanted._replace(
+        gpus=gpus, context=search.input_len, concurrency=PROMPTS_IN_FLIGHT, engines=(decode.asked.engine,), output_len=1
+    )
+    return Search(search.model, search.word, wanted, search.table).run().rows
+
+
+def prefill_requests(row: Row, search: Search) -> float:
+    """Prompts a second of one machine: passes of whole prompts, one of each data-parallel group at a time."""
+    groups = (row.asked.layout or Layout()).dp
+    seconds = prompt_pass(setup_of(row.estimate), search.input_len, groups).seconds
+    return groups * row.replicas / seconds if seconds > 0 else 0.0
+
+
+def decode_requests(row: Row, search: Search) -> float:
+    """Finished sequences a second of a machine that only decodes: running / (step x output)."""
+    assert row.speed is not None
+    step = sum(part.seconds for part in row.speed.decode_parts)
+    return running(row) / (step * search.output_len) if step > 0 else 0.0
+
+
+def running(row: Row) -> float:
+    """Sequences that run at once on one machine."""
+    return row.speed.running if row.speed is not None else 1.0
+
+
+def cache_of_prompt(estimate: Estimate, length: int) -> int:
+    """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the same."""
+    stages = estimate.request.layout.pp if estimate.request.layout else 1
+    return round(estimate.kv_cache.bytes_per_token * length) * stages
+
+
+def command(search: Search, row: Row, side: int) -> str:
+    """How one machine of a side is started."""
+    from .launch.serving import PROGRAMS
+
+    if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
+        return ""
+    start = PROGRAMS[row.asked.engine].format(model=hub_word(search.model, search.word))
+    return " ".join([start, *flags_of(row.asked), SAYS[row.asked.engine][side]])
