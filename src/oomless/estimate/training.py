@@ -244,7 +244,7 @@ def rank_group(
     allocated = sum(line.bytes for line in lines)
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
     apart = streams_apart(request, phases, worst)
-    lines = [*lines, _share(HELD, max(0, allocated - steady) + apart, apart, reserved)]
+    lines = [*lines, _held(lines, max(0, allocated - steady) + apart, apart, reserved)]
     total = sum(line.bytes for line in lines)
     for quantity in OUTSIDE:
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
@@ -306,19 +306,23 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _share(what: str, transient: int, apart: int, row: facts.Constant) -> Line:
-    """A line that is a share of what comes and goes during a step: states lie still and leave no gaps.
+def _held(lines: list[Line], transient: int, apart: int, row: facts.Constant) -> Line:
+    """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
-    many sizes behind, unless segments expand.
+    many sizes behind, unless segments expand. A fitted share was measured against estimates, so that its spread holds theirs too:
+    both together are as wide as the share's.
     """
     value, low, high = (apart + round(transient * (share - 1)) for share in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
+    if row.num_runs:
+        low += sum(line.bytes - line.low_bytes for line in lines)
+        high -= sum(line.high_bytes - line.bytes for line in lines)
     return Line(
         "fragmentation",
-        what,
+        HELD,
         value,
-        min(low, value),
+        max(0, min(low, value)),
         max(high, value),
         kind,
         (f"{apart:,} B of other streams + " if apart else "") + f"{transient:,} B x ({row.value} - 1)",
