@@ -96,7 +96,7 @@ def test_intervals_hold_what_was_measured(scored: dict[str, tuple[Scored, ...]])
 
 
 class Implied(NamedTuple):
-    """A measured reserved peak, and what it implies of the allocator: reserved = steady + share x (allocated - steady)."""
+    """A measured reserved peak, and what it implies of the allocator: reserved = steady + share x (allocated - steady + streams apart)."""
 
     source: str
     kind: str

@@ -185,7 +185,7 @@ def length(word: str, ranks: int, micro_batch: int) -> Length:
     found = re.search(r"\d+", word)
     if not found:
         raise Incomplete(f"seq_len {word!r} says no number")
-    return Length(int(found[0]), "<=" in word or "shorter" in word, "packed" in word)
+    return Length(int(found[0]), "<=" in word or "shorter" in word or word.startswith("max_length"), "packed" in word)
 
 
 def count(word: str, what: str) -> int:
