@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import plan, whole
+from . import plan, whole, workload
 
 RUNS = 40
 
@@ -59,7 +59,8 @@ def main() -> None:
 
     print(f"\n{'in process':<50} {'ms':>8}")
     print(f"{'infer deepseek-v3, tp 8, a layout seen before':<50} {1000 * each_s(again):>8.3f}")
-    print(f"{'infer deepseek-v3, tp 8, a layout not seen before':<50} {1000 * each_s(anew):>8.3f}")
+    print(f"{'infer deepseek-v3, tp 8, a layout not seen before':<50} {1000 * each_s(anew):>8.3f}\n")
+    workload.main()
     print()
     plan.main()
 

@@ -50,3 +50,14 @@ def test_counts_below_one_are_refused(name: str) -> None:
     counts = {"input_len": 10, "output_len": 10, "concurrency": 1, name: 0}
     with pytest.raises(UsageError, match=name):
         serving_speed(estimate(), **counts)
+
+
+@pytest.mark.parametrize("asked", [{"cpu_moe": True}, {"n_gpu_layers": 10}, {"n_cpu_moe": 3}])
+def test_weights_on_the_host_have_no_known_speed(asked: dict[str, object]) -> None:
+    with pytest.raises(UnsupportedError, match="host"):
+        serving_speed(
+            estimate("deepseek-v2-lite", "a100-80gb", 1, engine="llamacpp", quantization="Q4_K_M", **asked),
+            input_len=512,
+            output_len=128,
+            concurrency=1,
+        )

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ..engines import LLAMA, VLLM, parse_version
-from ..errors import UsageError
+from ..errors import UnsupportedError, UsageError
 from ..estimate.serving import Estimate
 from ..run.serving import Layout, Serving
 from .band import Evidence, bound, figure, measured
@@ -88,6 +88,11 @@ def places(estimate: Estimate, length: int) -> float:
 def setup_of(estimate: Estimate) -> Setup:
     """The cards, the split and the engine's class of an estimate."""
     request = estimate.request
+    if on_host := on_the_host(estimate):
+        raise UnsupportedError(
+            f"the speed with {on_host} is not known: it hangs on the host's memory, which no table has",
+            "leave everything on the cards, or take memory alone from `oomless infer`",
+        )
     machine = machines_of(estimate.hardware)[0]
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
     if request.engine in LLAMA and request.cache_type_k.startswith("q8"):
@@ -97,6 +102,21 @@ def setup_of(estimate: Estimate) -> Setup:
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
     return Setup(network(estimate.model, request.quantization), machine, split, runner_of(request), bits, budget)
+
+
+def on_the_host(estimate: Estimate) -> str:
+    """The option that leaves weights to the host, where the cards are not the host itself; "" if none does."""
+    request, layers = estimate.request, len(estimate.model.layers)
+    if estimate.hardware.card.vendor in ("generic", "Raspberry Pi", "Apple"):
+        return ""
+    asked = {
+        "--cpu-moe": request.cpu_moe,
+        "--n-cpu-moe": request.n_cpu_moe > 0,
+        "--override-tensor": request.override_tensor is not None,
+        "--n-gpu-layers": request.n_gpu_layers is not None and request.n_gpu_layers <= layers,
+        "--cpu-offload-gb": request.cpu_offload_gb > 0,
+    }
+    return next((name for name, given in asked.items() if given), "")
 
 
 def split_of(layout: Layout, engine: str, per_node: int) -> Split:
