@@ -7,7 +7,7 @@ from oomless.estimate.serving import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
-from oomless.speed.serving import serving_speed
+from oomless.speed.serving import ServingSpeed, serving_speed
 
 
 def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **asked: object) -> Estimate:
@@ -61,3 +61,13 @@ def test_weights_on_the_host_have_no_known_speed(asked: dict[str, object]) -> No
             output_len=128,
             concurrency=1,
         )
+
+
+def test_experts_under_llama_cpp_on_nvidia_have_a_wide_band_and_early_builds_launch_kernels_one_by_one() -> None:
+    def speed(version: str) -> ServingSpeed:
+        asked = {"engine": "llamacpp", "engine_version": version, "quantization": "Q4_K_M"}
+        return serving_speed(estimate("deepseek-v2-lite", "rtx-4090", 1, **asked), input_len=512, output_len=128, concurrency=1)
+
+    before, after = speed("2025-01"), speed("2025-12")
+    assert before.tpot_s.value > 1.5 * after.tpot_s.value
+    assert after.tpot_s.high / after.tpot_s.value >= 3

@@ -18,6 +18,8 @@ class Evidence(NamedTuple):
     """Several cards share the model."""
     nodes: bool = False
     """They are in several nodes."""
+    sparse: bool = False
+    """Routed experts under an engine whose handling of them was not measured on such cards."""
 
 
 def spread(kind: Kind, evidence: Evidence) -> float:
@@ -31,6 +33,8 @@ def spread(kind: Kind, evidence: Evidence) -> float:
         conditions.add("several")
     if evidence.nodes:
         conditions.add("nodes")
+    if evidence.sparse:
+        conditions.add("sparse")
     if not evidence.model_known:
         conditions.add("unnamed")
     if not measured(kind, evidence):

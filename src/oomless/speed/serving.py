@@ -101,7 +101,8 @@ def setup_of(estimate: Estimate) -> Setup:
     split = split_of(layout, request.engine, estimate.hardware.per_node)
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
-    return Setup(network(estimate.model, request.quantization), machine, split, runner_of(request), bits, budget)
+    net = network(estimate.model, request.quantization)
+    return Setup(net, machine, split, runner_of(request, bool(net.experts) and machine.device in NVIDIA), bits, budget)
 
 
 def on_the_host(estimate: Estimate) -> str:
@@ -128,7 +129,7 @@ def split_of(layout: Layout, engine: str, per_node: int) -> Split:
     return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, engine not in LLAMA)
 
 
-def runner_of(request: Serving) -> Runner:
+def runner_of(request: Serving, sparse: bool = False) -> Runner:
     """The family of an engine, and whether its release launches kernels one by one."""
     engine, version = request.engine, request.engine_version or ""
     family = "llamacpp" if engine in LLAMA else "vllm" if engine in VLLM else engine
@@ -137,9 +138,16 @@ def runner_of(request: Serving) -> Runner:
         conditions.add("eager")
     if family == "trtllm" and version and parse_version(version) < (0, 10):
         conditions.add("eager")
-    if family == "llamacpp" and version[:4].isdigit() and version < "2024-06":
+    if family == "llamacpp" and version[:4].isdigit() and version < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
         conditions.add("eager")
     return Runner(family, frozenset(conditions))
+
+
+NVIDIA = ("hbm", "gddr", "unified")
+GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
+"""From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those with routed experts, whose
+
+ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off)."""
 
 
 ROUNDS = 4
@@ -201,7 +209,8 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     """What is known of a setup."""
     split = setup.split
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
-    return Evidence(setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node)
+    sparse = setup.run.engine == "llamacpp" and bool(setup.net.experts) and setup.machine.device in NVIDIA
+    return Evidence(setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse)
 
 
 def figures(

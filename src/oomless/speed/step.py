@@ -152,7 +152,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     passes = value("passes", device, engine, conditions)
     activations_s = activation_bytes(net, split, tokens, everywhere, passes) / (bandwidth * value("weights", "hbm"))
     joined, collectives_s = collectives(net, machine, split, load, tokens, everywhere)
-    kernels = num_kernels(net)
+    kernels = num_kernels(net, run)
     kernels_s = kernels * value("kernel", device, engine, conditions)
     if engine == "llamacpp":
         matrix_s = max(matrix_s - weights_s, 0.0)  # what reading does not hide
@@ -300,9 +300,10 @@ def collectives(net: Network, machine: Machine, split: Split, load: Load, tokens
     return ", ".join(words), total
 
 
-def num_kernels(net: Network) -> int:
+def num_kernels(net: Network, run: Runner) -> int:
     """Kernels of a pass: those of each kind of block, and the head and the sampler."""
-    return int(sum(count * value("kernels", engine="", conditions=frozenset((kind,))) for kind, count in net.kinds)) + HEAD_KERNELS
+    of_kind = {kind: value("kernels", "", run.engine, run.conditions | {kind}) for kind, _ in net.kinds}
+    return int(sum(count * of_kind[kind] for kind, count in net.kinds)) + HEAD_KERNELS
 
 
 HEAD_KERNELS = 10

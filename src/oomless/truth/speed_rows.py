@@ -16,7 +16,7 @@ from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, Setup, decode_pass, evidence_of, prompt_pass, speed_of
+from ..speed.serving import BUDGET, GRAPHS, GRAPHS_OF_EXPERTS, NVIDIA, Setup, decode_pass, evidence_of, prompt_pass, speed_of
 from ..speed.step import Runner, Split, cache_bytes_per_token, resident_bytes
 from ..units import GB, MB, MIB
 from .serving_rows import Incomplete
@@ -102,14 +102,14 @@ KINDS: dict[str, Kind] = {"decode": "decode", "prefill": "prefill", "serving": "
 
 def question(row: dict[str, str]) -> SpeedRow:
     """The setup and the load of a row."""
-    runner = runner_of(row["engine"], row.get("date", ""))
+    net, known = network_of(row)
     card = card_of(row["gpu"])
     machine = machine_of(card)
     if machine.device == "other":
         raise UnsupportedError(f"only a bound is known on {card.name}: no speed was measured on cards like it")
+    runner = runner_of(row["engine"], row.get("date", ""), bool(net.experts) and machine.device in NVIDIA)
     num_gpus = int(row["n_gpus"] or 1)
     split = split_of(row["parallelism"], num_gpus, card.gpus_per_node, runner.engine)
-    net, known = network_of(row)
     bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
     at_once = PROMPTS_AT_ONCE.fullmatch(concurrency)
@@ -133,11 +133,11 @@ def _length(text: str) -> int:
     return SHORT
 
 
-def runner_of(word: str, date: str) -> Runner:
-    """The engine's family and era. llama.cpp is known by its date alone: it captures graphs since May 2024 (#6766)."""
+def runner_of(word: str, date: str, sparse: bool) -> Runner:
+    """The engine's family and era. llama.cpp is known by its date alone: when it began to capture graphs."""
     lower = word.lower()
     if ("llama" in lower and "distributed" not in lower) or lower.startswith("ollama"):
-        return Runner("llamacpp", frozenset(("eager",)) if date and date < "2024-06" else frozenset())
+        return Runner("llamacpp", frozenset(("eager",)) if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS) else frozenset())
     if lower.startswith("distributed-llama"):
         return Runner("llamacpp")
     if lower.startswith("tensorrt edge"):

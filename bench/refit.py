@@ -1,0 +1,66 @@
+"""Fit the constants of facts/speed.csv anew to the measured rows of tests/tables, and write them back: `python -m bench.refit`.
+
+Priors, spreads and bands are written by hand and stay; value, ends, number of rows and source of what was fitted are renewed.
+"""
+
+import csv
+from collections import Counter
+from math import exp
+from pathlib import Path
+
+from oomless.errors import OomlessError
+from oomless.truth.serving_rows import Incomplete
+from oomless.truth.speed_fit import fit
+from oomless.truth.speed_rows import question
+from oomless.truth.tables import Row, read_table
+
+ROOT = Path(__file__).resolve().parent.parent
+FACTS = ROOT / "src" / "oomless" / "facts" / "speed.csv"
+TABLES = [ROOT / "tests" / "tables" / name for name in ("perf.csv", "perf_more.csv")]
+NINETY = 1.64
+"""Standard deviations to either end of a band that holds nine of ten."""
+
+
+def measured(table: list[Row]) -> Counter[tuple[str, str, str]]:
+    """How many rows there are of each class of card, engine and kind."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for row in table:
+        try:
+            asked = question(row.configuration)
+        except (OomlessError, Incomplete):
+            continue
+        if row.quantity != "memory":
+            found[asked.evidence.device, asked.evidence.engine, row.quantity] += 1
+    return found
+
+
+def main() -> None:
+    """Fit, and write the table."""
+    table = [row for path in TABLES for row in read_table(path)]
+    found = fit(table)
+    with FACTS.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["quantity"] != "measured"]
+    for row in rows:
+        name = "/".join((row["quantity"], row["device"], row["engine"], row["when"]))
+        if name not in found.values:
+            continue
+        value, deviation, support = found.values[name], found.deviations[name], found.support[name]
+        row.update(
+            value=f"{value:.4g}",
+            low=f"{value * exp(-NINETY * deviation):.4g}",
+            high=f"{value * exp(NINETY * deviation):.4g}",
+            num_runs=str(len(support)),
+            source=f"fitted to rows of perf.csv: {' '.join(support)}" if support else row["prior_source"],
+        )
+    where = "perf.csv and perf_more.csv"
+    for (device, engine, kind), count in sorted(measured(table).items()):
+        cells = ("measured", device, engine, kind, *(str(count),) * 3, "rows", str(count), where, str(count), "0", where)
+        rows.append(dict(zip(rows[0], cells, strict=True)))
+    with FACTS.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
