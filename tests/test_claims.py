@@ -9,7 +9,26 @@ from command import call
 from oomless import facts
 from oomless.claims import Claim, claim, claims
 
-SETTLED = ("C01", "C02", "C07", "C08", "C10", "C13", "C20", "C28", "C29", "C33")
+SETTLED = (
+    "C01",
+    "C02",
+    "C03",
+    "C04",
+    "C06",
+    "C07",
+    "C08",
+    "C09",
+    "C10",
+    "C12",
+    "C13",
+    "C14",
+    "C20",
+    "C21",
+    "C28",
+    "C29",
+    "C33",
+    "C35",
+)
 VERDICTS = ("holds", "depends", "does not hold", "not settled")
 
 

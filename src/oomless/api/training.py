@@ -1,10 +1,11 @@
 """The Python interface of training; apart from api.py, so that a serving answer does not load it."""
 
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..estimate.training import TrainingEstimate, estimate_training
-from ..model.load import load
+from ..estimate.training import Origin, TrainingEstimate, estimate_training
+from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
 from ..run.training import Mesh, Training
@@ -12,8 +13,10 @@ from ..run.training import Mesh, Training
 MESH_FLAGS = ("dp", "tp", "pp", "cp", "ep", "etp", "sequence_parallel", "virtual_stages", "schedule", "shard_size")
 
 
-def training_request(num_gpus: int, **flags: Any) -> Training:
-    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a rank.
+def training_request(num_gpus: int, base: Training | None = None, /, **flags: Any) -> Training:
+    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a rank. What flags do not say
+
+    `base` says: a question that was read from a file.
 
     >>> training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding, training_request(8, tp=2).mesh.tp
     ('zero2', 2)
@@ -37,13 +40,17 @@ def training_request(num_gpus: int, **flags: Any) -> Training:
     for name in ("offload", "lora_targets", "recompute_modules"):
         if isinstance(given.get(name), str):
             given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
+    whole = base.mesh._replace(**mesh) if base is not None and base.mesh is not None else Mesh(**mesh)
     batch = given.pop("global_batch", None)
     if batch is not None:
-        given["grad_accum"] = micro_batches(batch, given, Mesh(**mesh), num_gpus)
+        size = given if base is None else {"micro_batch": base.micro_batch, **given}
+        given["grad_accum"] = micro_batches(batch, size, whole, num_gpus)
     if unknown := set(given) - set(Training._fields):
         name = min(unknown)
         raise UsageError(f"unknown option {name!r}", did_you_mean(name, [*Training._fields, *MESH_FLAGS], "oomless train --help"))
-    return Training(**given, mesh=Mesh(**mesh) if mesh else None)
+    if base is not None:
+        return base._replace(**given, mesh=whole)
+    return Training(**given, mesh=whole if mesh else None)
 
 
 def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) -> int:
@@ -65,6 +72,7 @@ def train(
     model: str | Model | None = None,
     gpu: str | Hardware | None = None,
     *,
+    from_file: str | None = None,
     megatron_args: str | None = None,
     world_size: int | None = None,
     offline: bool = False,
@@ -83,9 +91,28 @@ def train(
         if model is not None:
             raise UsageError("a model and megatron_args say the same thing", "give one of them")
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
+    file = None
+    if from_file is not None:
+        from ..run.training_files import read_training_file
+
+        file = read_training_file(Path(from_file))
+        if model is None and file.model is not None:
+            model = catalogue_name(file.model) or file.model
+            if model != file.model:
+                file = file._replace(
+                    warnings=(*file.warnings, f"{file.model} is {model} of the catalogue; give MODEL to read the hub")
+                )
+    if model is None and from_file:
+        raise UsageError("MODEL is missing", f"{from_file} names no model: give one beside it")
     if model is None or gpu is None:
         raise UsageError(f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')")
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_training(found, training_request(hardware.num_gpus, **flags), hardware)
+    estimate = estimate_training(found, training_request(hardware.num_gpus, file.training if file else None, **flags), hardware)
+    if file is not None:
+        warnings = [*file.warnings, *estimate.warnings]
+        if file.num_gpus and file.num_gpus != hardware.num_gpus:
+            warnings.insert(0, f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}")
+        origin = Origin(str(from_file), file.framework, file.read, file.defaults)
+        estimate = estimate._replace(warnings=tuple(warnings), origin=origin)
     return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")

@@ -61,6 +61,13 @@ def claim(claim_id: str) -> Claim:
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, serving, speed
+    from . import compressed, money, parallel, serving, speed, training
 
-    return {**serving.SETTLERS, **compressed.SETTLERS, **money.SETTLERS, **speed.SETTLERS}
+    return {
+        **serving.SETTLERS,
+        **compressed.SETTLERS,
+        **money.SETTLERS,
+        **training.SETTLERS,
+        **parallel.SETTLERS,
+        **speed.SETTLERS,
+    }

@@ -27,7 +27,7 @@ def _train(model: str | None, **given: Any) -> int:
         return _megatron(model, arguments, world_size, options, how)
     if world_size:
         raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
-    if model is None:
+    if model is None and "from_file" not in options:
         raise UsageError(
             "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
         )
@@ -69,7 +69,7 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
     return exit_code(estimate.verdict, bool(how["strict"]))
 
 
-def _compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
+def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
     name, field, values = variants(how["compare"], TRAIN, "recompute=none,full")
     if how.get("plot") or how.get("explain"):

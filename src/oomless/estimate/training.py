@@ -56,6 +56,17 @@ class RankGroup(NamedTuple):
         return {category: sums[category] for category in CATEGORIES if category in sums}
 
 
+class Origin(NamedTuple):
+    """The configuration file that a question was read from."""
+
+    path: str
+    framework: str
+    read: tuple[str, ...]
+    """Entries that were understood, with their values."""
+    defaults: tuple[str, ...]
+    """Entries that the file leaves out, with what its framework takes."""
+
+
 class TrainingEstimate(NamedTuple):
     """The answer to a training question."""
 
@@ -73,6 +84,7 @@ class TrainingEstimate(NamedTuple):
     asked: Training = Training()
     megatron: Megatron | None = None
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
+    origin: Origin | None = None
 
     @property
     def ledgers(self) -> tuple[Ledger, ...]:

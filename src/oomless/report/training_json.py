@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..estimate.phases import Phase
+from ..estimate.traffic import traffic
 from ..estimate.training import RankGroup, TrainingEstimate
 from .estimate_json import SCHEMA, model_json, rank_json
 
@@ -25,9 +26,21 @@ def training_json(estimate: TrainingEstimate) -> dict[str, Any]:
         "verdict": estimate.verdict,
         "worst_rank": estimate.worst_rank,
         "headroom_bytes": estimate.headroom_bytes,
+        "communication": communication_json(estimate),
         "changes": changes_json(estimate),
+        **({"file": estimate.origin._asdict()} if estimate.origin else {}),
         "warnings": list(estimate.warnings),
     }
+
+
+def communication_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
+    """What one rank of each stage sends in a step, by axis and collective; [] for a single rank and for argument lists of Megatron-LM."""
+    if estimate.mesh.num_ranks == 1 or estimate.megatron is not None:
+        return []
+    return [
+        {**stage._asdict(), "sent_bytes": stage.sent_bytes, "transfers": [each._asdict() for each in stage.transfers]}
+        for stage in traffic(estimate.model, estimate.request, estimate.mesh.num_ranks)
+    ]
 
 
 def changes_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:

@@ -72,6 +72,12 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     if estimate.ram_bytes:
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of what is offloaded, all ranks", soft_wrap=True)
     console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
+    if estimate.mesh.num_ranks > 1 and estimate.megatron is None:
+        print_communication(console, estimate)
+    if estimate.origin is not None:
+        file = estimate.origin
+        console.print(f"{file.path} ({file.framework}) says: {'; '.join(file.read)}", soft_wrap=True)
+        console.print(f"it leaves out, so {file.framework} takes: {'; '.join(file.defaults)}", soft_wrap=True)
     from ..estimate.training_changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
@@ -81,6 +87,18 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     if explain:
         console.print()
         print_lines(console, estimate.ledger, explain)
+
+
+def print_communication(console: Any, estimate: TrainingEstimate) -> None:
+    """What the busiest rank sends in a step, a line an axis."""
+    from ..estimate.traffic import busiest, by_axis, traffic, two_dimensional
+
+    stage = busiest(traffic(estimate.model, estimate.request, estimate.mesh.num_ranks))
+    shown = "; ".join(f"{each.axis} {format_bytes(each.sent_bytes)} ({', '.join(each.collectives)})" for each in by_axis(stage))
+    if shown:
+        console.print(f"a rank sends in a step: {shown}", soft_wrap=True)
+    if sentence := two_dimensional(estimate.model, estimate.request, estimate.mesh):
+        console.print(f"note: {sentence}", soft_wrap=True)
 
 
 def phase_table(group: RankGroup, estimate: TrainingEstimate) -> Any:
