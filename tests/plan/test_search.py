@@ -134,6 +134,7 @@ WRONG = (
     (("--gpu", "h100", "--vendor", "AMD"), "contradict"),
     (("--vendor", "Nvidea"), "unknown vendor"),
     (("--engine", "vlm"), "unknown engine"),
+    (("--quantization", "q4_k_n"), "did you mean q4_k_s or q4_k_m"),
     (("--provider", "awx"), "unknown provider"),
     (("--context", "0"), "--context"),
     (("--context", "100", "--output-len", "100"), "leaves no prompt"),
@@ -154,6 +155,13 @@ def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str)
     assert answer.code == 2
     assert message in answer.err
     assert answer.out == ""
+
+
+def test_sparse_weights_are_served_by_nobody() -> None:
+    answer = call("plan", "deepseek-llm-7b", "--quantization", "2:4")
+
+    assert answer.code == 4
+    assert "2:4" in answer.err
 
 
 def test_the_interface_in_python() -> None:

@@ -3,8 +3,10 @@
 from typing import Literal, NamedTuple
 
 from ..engines import ENGINES
-from ..errors import UsageError, did_you_mean
+from ..errors import UnsupportedError, UsageError, did_you_mean
+from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
+from ..model.quantization import METHODS, REQUANTISED
 from ..run.hardware import cards, find_card
 from ..units import parse_bytes
 from .prices import TIERS, Price, check_provider
@@ -74,6 +76,8 @@ class Wanted(NamedTuple):
         for engine in self.engines:
             if engine not in ENGINES:
                 raise UsageError(f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines"))
+        for word in self.quantizations:
+            check_form(word)
         known_vendors = sorted({card.vendor for card in cards().values()})
         for vendor in self.vendors:
             if vendor.lower() not in {each.lower() for each in known_vendors}:
@@ -108,3 +112,24 @@ class Wanted(NamedTuple):
 
 
 MAX_COUNT = 1 << 40
+
+
+def check_form(word: str) -> None:
+    """Refuse a form of the weights that no engine here knows; sparse ones by name, since people ask for them.
+
+    >>> check_form("2:4")
+    Traceback (most recent call last):
+    oomless.errors.UnsupportedError: --quantization 2:4: no engine that is known here serves sparse weights
+      vLLM took its 2:4 kernels out: use fp8, w8a8 or w4a16
+    """
+    if word.replace("_", ":").lower() in SPARSE:
+        raise UnsupportedError(
+            f"--quantization {word}: no engine that is known here serves sparse weights",
+            "vLLM took its 2:4 kernels out: use fp8, w8a8 or w4a16",
+        )
+    forms = [*REQUANTISED, *(kind.lower() for kind in FILE_TYPES.values()), "none", "auto"]
+    if word.lower() not in forms and word not in METHODS:
+        raise UsageError(f"unknown form of weights {word!r}", did_you_mean(word, forms, "oomless plan --help"))
+
+
+SPARSE = ("2:4", "sparse", "marlin:24", "sparse:24", "sparse24")

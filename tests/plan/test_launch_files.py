@@ -1,0 +1,155 @@
+"""Launch files against the parsers of what they start, where those are installed, and against a table of keys with sources elsewhere."""
+
+import json
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped,unused-ignore]
+
+from oomless import facts
+from oomless.model.load import load
+from oomless.plan.launch.training import LAUNCHED, training_launch
+from oomless.run.hardware import parse_gpu
+from oomless.run.training import Mesh, Training
+
+QUESTIONS = (
+    ("deepseek-v2-lite", "a100-80gb:1", Training(framework="peft", method="lora", seq_len=2048)),
+    ("deepseek-v2-lite", "h100:8x2", Training(framework="peft", method="qlora", sharding="fsdp2", seq_len=2048, recompute="full")),
+    ("llama-3.1-8b", "h100:8", Training(framework="transformers", sharding="fsdp2", seq_len=2048)),
+    ("llama-3.1-8b", "h100:8x2", Training(framework="fsdp", sharding="fsdp2", seq_len=4096, recompute="full")),
+    ("llama-3.1-8b", "h100:8", Training(framework="deepspeed", sharding="zero3", offload=("optimizer", "params"), seq_len=4096)),
+    ("llama-3.1-8b", "h100:8", Training(framework="torchtitan", sharding="fsdp2", mesh=Mesh(tp=2, pp=2), seq_len=4096, grad_accum=2)),
+    ("llama-3.1-8b", "h100:8", Training(framework="torchtitan", sharding="fsdp2", recompute="selective", seq_len=4096)),
+    (
+        "deepseek-v3",
+        "h200:8x16",
+        Training(framework="megatron-lm", sharding="distopt", mesh=Mesh(tp=2, pp=8, ep=8, etp=1), seq_len=4096),
+    ),
+    ("llama-3.1-8b", "h100:8", Training(framework="megatron-lm", mesh=Mesh(tp=2), recompute="full", seq_len=4096)),
+    ("llama-3.1-8b", "h100:8x2", Training(framework="axolotl", sharding="fsdp2", seq_len=4096)),
+    ("llama-3.1-8b", "h100:1", Training(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096)),
+    ("llama-3.1-8b", "h100:8", Training(framework="llama-factory", sharding="zero3", seq_len=4096)),
+    ("llama-3.1-8b", "h100:1", Training(framework="llama-factory", method="qlora", seq_len=4096)),
+)
+IS_OF = {
+    "job.toml": "torchtitan",
+    "ds.json": "deepspeed",
+    "accelerate.yaml": "accelerate",
+    "axolotl.yaml": "axolotl",
+    "llama_factory.yaml": "llama-factory",
+    "megatron.args": "megatron-lm",
+    "sky.yaml": "skypilot",
+}
+
+
+def launches() -> Iterator[tuple[str, dict[str, str]]]:
+    for name, gpu, asked in QUESTIONS:
+        launch = training_launch(load(name), name, asked, parse_gpu(gpu))
+        yield launch.command, launch.files
+
+
+def known(framework: str) -> set[str]:
+    return {key for row in facts.table("launch_keys") if row["framework"] == framework for key in row["keys"].split()}
+
+
+def keys_of(name: str, content: str) -> set[str]:
+    """Dotted names of the entries of a file."""
+    if name == "megatron.args":
+        return {line.split()[0].removeprefix("--") for line in content.splitlines()}
+    data = (
+        tomllib.loads(content)
+        if name.endswith(".toml")
+        else json.loads(content)
+        if name.endswith(".json")
+        else yaml.safe_load(content)
+    )
+
+    def walk(prefix: str, value: Any) -> Iterator[str]:
+        for key, each in value.items():
+            if isinstance(each, dict) and f"{prefix}{key}" not in OPEN:
+                yield from walk(f"{prefix}{key}.", each)
+            else:
+                yield f"{prefix}{key}"
+
+    return set(walk("", data))
+
+
+OPEN = {"resources.accelerators"}
+"""Objects whose keys are data."""
+
+
+def test_every_framework_is_launched_once() -> None:
+    assert {asked.framework for _, _, asked in QUESTIONS} == set(LAUNCHED)
+
+
+def test_every_key_has_a_row_with_a_source() -> None:
+    written = 0
+    for _, files in launches():
+        for name, content in files.items():
+            if name in IS_OF:
+                keys = keys_of(name, content)
+                assert keys <= known(IS_OF[name]), (name, keys - known(IS_OF[name]))
+                written += len(keys)
+    assert written > 200
+    assert all(row["source"] and row["since"] for row in facts.table("launch_keys"))
+
+
+@pytest.mark.torch
+def test_torchrun_parses_its_commands() -> None:
+    run = pytest.importorskip("torch.distributed.run")
+    seen = 0
+    for command, _ in launches():
+        program, *words = shlex.split(
+            command.replace("$NODE_RANK", "1").replace("$HEAD", "10.0.0.1").replace("$(cat megatron.args)", "")
+        )
+        if program == "torchrun":
+            parsed = run.get_args_parser().parse_args(words)
+            assert parsed.training_script in ("train.py", "torchtitan.train", "pretrain_gpt.py")
+            assert int(parsed.nproc_per_node) >= 1
+            seen += 1
+    assert seen >= 5
+
+
+@pytest.mark.torch
+def test_accelerate_reads_its_files_and_commands(tmp_path: Path) -> None:
+    config = pytest.importorskip("accelerate.commands.config.config_args")
+    launch = pytest.importorskip("accelerate.commands.launch")
+    for command, files in launches():
+        if "accelerate.yaml" not in files:
+            continue
+        path = tmp_path / "accelerate.yaml"
+        path.write_text(files["accelerate.yaml"], encoding="utf-8")
+        loaded = config.load_config_from_file(str(path))
+        words = shlex.split(command.replace("$NODE_RANK", "1").replace("$HEAD", "10.0.0.1"))
+        parsed = launch.launch_command_parser().parse_args(words[2:])
+        assert parsed.training_script == "train.py"
+        flags = vars(parsed)
+        assert [key for key in loaded.fsdp_config or {} if key not in flags] == []
+
+
+@pytest.mark.torch
+def test_the_trainers_scripts_name_arguments_that_exist() -> None:
+    import ast
+    import dataclasses
+    import inspect
+
+    transformers = pytest.importorskip("transformers")
+    peft = pytest.importorskip("peft")
+    accepted = {
+        "TrainingArguments": {field.name for field in dataclasses.fields(transformers.TrainingArguments)},
+        "LoraConfig": {field.name for field in dataclasses.fields(peft.LoraConfig)},
+        "BitsAndBytesConfig": set(inspect.signature(transformers.BitsAndBytesConfig).parameters),
+        "Trainer": set(inspect.signature(transformers.Trainer).parameters),
+    }
+    calls = 0
+    for _, files in launches():
+        for node in ast.walk(ast.parse(files.get("train.py", ""))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in accepted:
+                names = {keyword.arg for keyword in node.keywords}
+                assert names <= accepted[node.func.id], (node.func.id, names - accepted[node.func.id])
+                calls += 1
+    assert calls >= 8
