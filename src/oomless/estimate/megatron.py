@@ -26,9 +26,9 @@ def device_of(hardware: Hardware) -> Device:
 
 
 def estimate_megatron(
-    run: Megatron, hardware: Hardware, device: Device | None = None, reserve: str | None = None
+    run: Megatron, hardware: Hardware, device: Device | None = None, reserve: str | None = None, named: bool = False
 ) -> TrainingEstimate:
-    """The estimate on every pipeline stage; the verdict is the worst one's."""
+    """The estimate on every pipeline stage; the verdict is the worst one's. `named`: the run follows from a model's name alone."""
     device = device or device_of(hardware)
     if run.world_size > hardware.num_gpus:
         raise UsageError(
@@ -44,7 +44,7 @@ def estimate_megatron(
             f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no FP8 and --fp8-format is {run.fp8}",
             "leave it out, or take a card from compute capability 8.9 on",
         )
-    groups = tuple(_group(run, mine, rank, hardware, device, capacity, reserve) for rank, mine in enumerate(chunks(run)))
+    groups = tuple(_group(run, mine, rank, hardware, device, capacity, reserve, named) for rank, mine in enumerate(chunks(run)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
     disk = model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12)
@@ -58,7 +58,14 @@ FP8_CAPABILITY = 8.9
 
 
 def _group(
-    run: Megatron, mine: tuple[Chunk, ...], rank: int, hardware: Hardware, device: Device, capacity: int, reserve: str | None
+    run: Megatron,
+    mine: tuple[Chunk, ...],
+    rank: int,
+    hardware: Hardware,
+    device: Device,
+    capacity: int,
+    reserve: str | None,
+    named: bool,
 ) -> RankGroup:
     """One pipeline stage: what stays, and what each phase adds to it."""
     kept = states(run, mine)
@@ -70,7 +77,9 @@ def _group(
     found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
     found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
-    share = facts.constant("megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []))
+    share = facts.constant(
+        "megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []), *(["named"] if named else [])
+    )
     always = [line for line in lines if line.category != "gradients"]
     steady = sum(line.bytes for line in lines)
     full = always + [_line(part, share, worst.name) for part in worst.parts]

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from .. import facts
+from ..engines.megatron.models import FRAMEWORKS as MEGATRON
+from ..engines.megatron.models import described
 from ..engines.megatron.run import Megatron
 from ..errors import UnsupportedError, UsageError
 from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
@@ -135,6 +137,8 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)
+    if request.framework in MEGATRON and (run := described(model, request, mesh)) is not None:
+        return _by_megatron(run, model, asked, request, hardware, mesh)
     form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
     work = work_of(model, request, mesh, hardware.card)
     boundary = work.stream_tokens * model.hidden_size * work.residual
@@ -168,6 +172,16 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         warnings(model, asked, request, hardware, mesh),
         asked=asked,
     )
+
+
+def _by_megatron(run: Megatron, model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh) -> TrainingEstimate:
+    """Megatron's own rules for a model that its arguments describe; what a name leaves open, its kernels and fusions, widens the interval."""
+    from .megatron import device_of, estimate_megatron
+
+    device = device_of(hardware)._replace(expandable=request.expandable_segments)
+    found = estimate_megatron(run, hardware, device, request.reserve, named=True)
+    notes = warnings(model, asked, request, hardware, mesh)
+    return found._replace(model=model, request=request._replace(mesh=mesh), mesh=mesh, asked=asked, warnings=notes, megatron=None)
 
 
 def with_targets(model: Model, asked: Training, request: Training) -> Training:

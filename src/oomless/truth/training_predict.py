@@ -100,8 +100,8 @@ def estimate(asked: Question) -> TrainingEstimate:
     """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the model."""
     request = asked.asked
     if request.framework in LAST_RANK and request.method == "full" and request.mesh is not None:
+        from ..engines.megatron.models import run_of_model
         from ..estimate.megatron import estimate_megatron
-        from .megatron_models import run_of_model
 
         try:
             return estimate_megatron(run_of_model(asked.model, request, request.mesh), asked.hardware)

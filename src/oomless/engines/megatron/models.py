@@ -4,20 +4,21 @@ What a row does not say takes what Megatron-Bridge's recipes set: distributed op
 overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8 its weights are gathered in FP8 (mixed_precision.py).
 """
 
-from ..engines.megatron.args import read_arguments
-from ..engines.megatron.run import Megatron
-from ..engines.megatron.source import Value
-from ..errors import UnsupportedError
-from ..model.attention import GQA, MLA
-from ..model.feedforward import Dense, MoE
-from ..model.model import Model
-from ..run.training import Mesh, Training
+from ...errors import OomlessError, UnsupportedError
+from ...model.attention import GQA, MLA
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...run.training import Mesh, Training
+from .args import read_arguments
+from .network import network
+from .run import Megatron
+from .source import Value
 
 
 def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
     """The Megatron run of a question.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> mesh = Mesh(dp=2, tp=4, pp=4, sequence_parallel=True, virtual_stages=5)
     >>> run = run_of_model(load("llama-3-70b"), Training(micro_batch=1, seq_len=4096, grad_accum=16), mesh)
     >>> run.dp, run.virtual, run.query_groups, run.padded_vocab
@@ -62,6 +63,35 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
         switches.append("cross-entropy-loss-fusion")
     given |= dict.fromkeys(switches, True)
     return read_arguments(given, mesh.num_ranks)
+
+
+def described(model: Model, request: Training, mesh: Mesh) -> Megatron | None:
+    """The Megatron run of a question about a model, if Megatron's arguments describe both: None for adapters, offloading, other
+    optimizers and schedules, and for networks whose parameters they do not count to within 2 % (padding of the vocabulary)."""
+    plain = request.method == "full" and request.task == "pretrain" and not request.offload and request.activation_bits == 16
+    plain = plain and request.expert_imbalance == 1.0 and not request.dropout and not mesh.count_ends
+    if request.framework not in FRAMEWORKS or not plain or mesh.schedule not in ("1f1b", "interleaved"):
+        return None
+    if (
+        request.optimizer != "adam-fused"
+        or request.precision != "megatron-bf16"
+        or request.sharding not in ("none", "ddp", "distopt")
+    ):
+        return None
+    try:
+        run = run_of_model(model, request, mesh)
+    except OomlessError:
+        return None
+    run = run._replace(distributed=request.sharding == "distopt", instances=_instances(mesh))
+    near = abs(network(run).num_parameters - model.num_parameters) <= 0.02 * model.num_parameters
+    return run if near else None
+
+
+FRAMEWORKS = ("megatron-lm", "megatron-bridge")
+
+
+def _instances(mesh: Mesh) -> int:
+    return max(1, mesh.dp * mesh.cp // mesh.shard_size) if mesh.shard_size else 1
 
 
 def _attention(model: Model, given: dict[str, Value]) -> list[str]:
