@@ -102,4 +102,4 @@ def c30() -> Evidence:
     )
 
 
-SETTLERS = {"C05": c05, "C11": c11, "C15": c15, "C16": c16, "C30": c30}
+SETTLERS = {"C05": c05, "C11": c11}

@@ -6,9 +6,7 @@ from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving
 from ..run.training import Training
 from ..speed.dynamic import run_workload
-from ..speed.network import network
-from ..speed.serving import ServingSpeed, serving_speed, setup_of
-from ..speed.step import activation_bytes, cache_bytes_per_token
+from ..speed.serving import ServingSpeed, serving_speed
 from ..speed.training import training_speed
 from ..speed.workload import Lengths, poisson
 from ..units import GB
@@ -190,59 +188,4 @@ def load_limit() -> tuple[tuple[str, float], ...]:
     )
 
 
-def c29() -> Evidence:
-    """H100 against A100: the ratio by what limits the load."""
-    cases: tuple[tuple[str, tuple[int, int, int], dict[str, object]], ...] = (
-        ("alone, 16 bit", (512, 256, 1), {}),
-        ("64 at once, 16 bit", (512, 256, 64), {}),
-        ("long prompts, 16 bit", (2048, 32, 32), {}),
-        ("64 at once, FP8 on the H100", (512, 256, 64), {"quantization": "fp8"}),
-        ("long prompts, FP8 on the H100", (2048, 32, 32), {"quantization": "fp8"}),
-    )
-    figures = []
-    for words, load_of, asked in cases:
-        before = served(PRO, "a100-80gb", 1, load_of).tokens_per_s.value
-        after = served(PRO, "h100", 1, load_of, **asked).tokens_per_s.value
-        figures.append(Figure(f"H100 over A100, 13B, {words}", after / before, ""))
-    low, high = min(each.value for each in figures), max(each.value for each in figures)
-    return Evidence(
-        "depends",
-        f"{low:.1f} to {high:.1f} times, by what limits the load: bandwidth gives 1.64 times, the matrix units 3.2 in the same type and twice "
-        "that in FP8; 2.3 lies between (the price is a quote of its time)",
-        tuple(figures),
-        (
-            f"oomless speed {PRO} --gpu h100 --engine-version 0.19.0 --max-model-len 4096 --input-len 512 --output-len 256 --concurrency 64",
-        ),
-    )
-
-
-def c33() -> Evidence:
-    """Compute in memory as a what-if: the weights never move, everything else still does."""
-    asked = Serving(engine_version="0.19.0", layout=Layout(), max_model_len=4096)
-    setup = setup_of(estimate_serving(load(PRO), asked, parse_gpu("a100-80gb")))
-    net = network(load(PRO))
-    weights = sum(each.bytes for each in (*net.cut, *net.whole)) + net.head.bytes
-    figures = [Figure("weights that a step reads, whatever the batch", weights / GB, "GB")]
-    shares = []
-    for batch in (1, 16, 64):
-        cache = cache_bytes_per_token(net, setup.split, setup.cache_bits) * 2048 * batch
-        activations = activation_bytes(net, setup.split, batch, batch, 12)
-        shares.append(100 * weights / (weights + cache + activations))
-        figures += [
-            Figure(f"cache read, {batch} x 2,048 tokens", cache / GB, "GB"),
-            Figure(f"activations moved, batch {batch}", activations / GB, "GB"),
-            Figure(f"share of the traffic that weights are, batch {batch}", shares[-1], "%"),
-        ]
-    return Evidence(
-        "does not hold",
-        "it is the other way round: in a crossbar the weights stay and the activations, the cache and the norms go in and out; what is saved is "
-        f"the reading of weights, {shares[0]:.0f} % of the traffic at batch 1 and {shares[-1]:.0f} % at batch 64; "
-        "nothing is said of the time of converters",
-        tuple(figures),
-        (
-            f"oomless speed {PRO} --gpu a100-80gb --engine-version 0.19.0 --max-model-len 4096 --input-len 1920 --output-len 256 --concurrency 16",
-        ),
-    )
-
-
-SETTLERS = {"C07": c07, "C08": c08, "C10": c10, "C13": c13, "C15": c15, "C16": c16, "C20": c20, "C29": c29, "C33": c33}
+SETTLERS = {"C07": c07, "C08": c08, "C10": c10, "C13": c13, "C15": c15, "C16": c16, "C20": c20}

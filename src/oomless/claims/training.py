@@ -187,25 +187,6 @@ def c14() -> Evidence:
     )
 
 
-def c20() -> Evidence:
-    """Data parallelism holds everything on each card: 16 B a parameter sets the limit."""
-    figures = []
-    for gpu in ("a100-40gb:8", "a100-80gb:8", "h200:8"):
-        for precision, size in (("amp-bf16", 16), ("bf16", 8)):
-            found = train(SMALL, gpu, framework="transformers", sharding="ddp", precision=precision, seq_len=1024, recompute="full")
-            capacity = found.ledger.capacity_bytes
-            rest = found.ledger.total_bytes - size * found.model.num_parameters
-            limit = (capacity - rest) // size
-            figures.append(Figure(f"{gpu.partition(':')[0]}, {precision}: most parameters by memory", limit, ""))
-    return Evidence(
-        "depends",
-        "in memory: 16 B a parameter fill an A100 80GB at about 5e9 parameters, twice that in pure BF16; the efficiency of 92 % is a "
-        "matter of links and overlap that memory does not tell",
-        tuple(figures),
-        (f"oomless train {SMALL} --gpu a100-80gb:8 --sharding ddp --precision amp-bf16 --seq-len 1024 --recompute full --json",),
-    )
-
-
 def c35() -> Evidence:
     """From 1.3B to 13B: weights and states grow with parameters, activations with layers x width, the cache with layers x heads."""
     small, large = load(SMALL), load(LARGE)
@@ -231,4 +212,4 @@ def c35() -> Evidence:
     )
 
 
-SETTLERS = {"C03": c03, "C04": c04, "C06": c06, "C12": c12, "C14": c14, "C20": c20, "C35": c35}
+SETTLERS = {"C03": c03, "C04": c04, "C06": c06, "C12": c12, "C14": c14, "C35": c35}
