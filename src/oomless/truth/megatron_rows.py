@@ -1,12 +1,13 @@
 """Rows of Megatron records -> predictions, by the path that `oomless train --megatron-args` takes. Measured is the last rank."""
 
+import re
 from typing import Any
 
 from ..engines.megatron.args import read_arguments
 from ..engines.megatron.environment import Device, device_from
 from ..engines.megatron.run import Megatron
 from ..engines.megatron.source import Value, named
-from ..errors import UnsupportedError, UsageError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.megatron import estimate_megatron
 from ..estimate.training import allocated_lines
 from ..ledger import Line
@@ -46,24 +47,35 @@ def run_of(configuration: dict[str, Any]) -> Megatron:
         raise UnsupportedError(f"{case}: no language-model pre-training")
     if any(word in case.partition("/")[2] for word in OTHER_KINDS):
         raise UnsupportedError(f"{case}: no plain pre-training")
-    if configuration.get("world_size") is None:
+    world_size, padded = _whole(configuration, "world_size"), _whole(configuration, "padded_vocab_size")
+    if world_size is None:
         raise Incomplete("world_size")
     given: dict[str, Value] = named(configuration["args"], case)
-    padded = configuration.get("padded_vocab_size")
     if padded is not None:
-        given["padded-vocab-size"] = int(padded)
+        given["padded-vocab-size"] = padded
     elif "vocab-size" not in given and "padded-vocab-size" not in given:
         raise Incomplete("padded_vocab_size")
     if "account_for_embedding_loss_in_pipeline_split" in case:  # the records leave these two switches out of their arguments
         given["account-for-embedding-in-pipeline-split"] = given["account-for-loss-in-pipeline-split"] = True
     try:
-        return read_arguments(given, int(configuration["world_size"]), FAMILIES.get(case.partition("/")[0], ""))
+        return read_arguments(given, world_size, FAMILIES.get(case.partition("/")[0], ""))
     except UsageError as error:
         raise Incomplete(error.message) from None
 
 
+def _whole(configuration: dict[str, Any], name: str) -> int | None:
+    """A whole number of a record, or None where it says nothing."""
+    value = configuration.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d{0,8}", str(value)):
+        raise OomlessError(f"{name} is {str(value)[:40]!r}", "it is a whole number from 1 on")
+    return int(value)
+
+
 def device_of(configuration: dict[str, Any]) -> Device:
     """Card and software of a record: its stack's name and its environment."""
-    stack, env = str(configuration.get("stack") or ""), configuration.get("env") or {}
+    stack, env = str(configuration.get("stack") or ""), configuration.get("env")
+    env = env if isinstance(env, dict) else {}
     generation = next((found for word, (_, found) in CARDS.items() if word in stack), 8)
     return device_from(generation, env, stack.startswith("lts"))
