@@ -68,6 +68,44 @@ def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) 
     return count
 
 
+BESIDE = (
+    "reference_model",
+    "reward_model",
+    "value_model",
+    "rollout_engine",
+    "rollout_gpu_memory_utilization",
+    "rollout_sleep",
+    "rollout_gpu",
+)
+"""Flags that say what stands beside the policy."""
+
+
+def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool) -> TrainingEstimate:
+    """The estimate of the update, and with it the other moments of a step that compares, rewards or generates."""
+    from ..estimate.after import ENGINE_SHARE, PAIRS, Beside, after, asked_update
+
+    estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
+    if asked.task in PAIRS:
+        note = f"--micro-batch {asked.micro_batch} counts pairs: {2 * asked.micro_batch} sequences run at once"
+        estimate = estimate._replace(warnings=(note, *estimate.warnings))
+    if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
+        return estimate
+    other = stands.get("rollout_gpu")
+    beside = Beside(
+        {"same": True, "none": False}[stands["reference_model"]] if "reference_model" in stands else None,
+        load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
+        load(stands["value_model"], offline=offline) if "value_model" in stands else None,
+        stands.get("rollout_engine") or ("vllm" if other or "rollout_sleep" in stands else None),
+        stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE),
+        bool(stands.get("rollout_sleep")),
+        parse_gpu(other) if other else None,
+    )
+    found = after(estimate, beside)
+    groups = list(estimate.groups)
+    groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.peak.ledger)
+    return estimate._replace(groups=tuple(groups), after=found)
+
+
 def train(
     model: str | Model | None = None,
     gpu: str | Hardware | None = None,
@@ -108,7 +146,9 @@ def train(
         raise UsageError(f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')")
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_training(found, training_request(hardware.num_gpus, file.training if file else None, **flags), hardware)
+    stands = {name: flags.pop(name) for name in BESIDE if flags.get(name) not in (None, False)}
+    asked = training_request(hardware.num_gpus, file.training if file else None, **flags)
+    estimate = with_moments(found, asked, hardware, stands, offline)
     if file is not None:
         warnings = [*file.warnings, *estimate.warnings]
         if file.num_gpus and file.num_gpus != hardware.num_gpus:

@@ -2,9 +2,9 @@
 
 from ..run.tracing import ATTENTIONS
 from .flags import Flag
-from .flags_train import TRAIN
+from .flags_train import BESIDE, TRAIN
 
-WITHOUT = ("attention", "compare", "plot", "explain", "json", "gpu", "megatron_args", "world_size", "from_file")
+WITHOUT = ("attention", "compare", "plot", "explain", "json", "gpu", "megatron_args", "world_size", "from_file", *BESIDE)
 OWN = (
     Flag(
         ("--card", "--gpu"),

@@ -10,6 +10,13 @@ TRAIN = (
     ),
     Flag(("--method",), "method", "text", "What is trained.", CHOICES["method"]),
     Flag(("--task",), "task", "text", "What for: pretrain, sft, reward, dpo, kto, grpo, ppo.", CHOICES["task"]),
+    Flag(("--reference-model",), "reference_model", "text", "A frozen copy of the policy [by task].", ("same", "none")),
+    Flag(("--reward-model",), "reward_model", "text", "A frozen model that scores, by name as MODEL."),
+    Flag(("--value-model",), "value_model", "text", "ppo: the trained critic [a model like the policy]."),
+    Flag(("--rollout-engine",), "rollout_engine", "text", "Engine that generates: vllm, sglang."),
+    Flag(("--rollout-gpu-memory-utilization",), "rollout_gpu_memory_utilization", "share", "Its share of the training cards [0.3]."),
+    Flag(("--rollout-sleep",), "rollout_sleep", "switch", "It gives up weights and cache while the policy is trained."),
+    Flag(("--rollout-gpu",), "rollout_gpu", "text", "Cards of its own: h100:4."),
     Flag(
         ("--precision",),
         "precision",
@@ -92,3 +99,9 @@ TRAIN = (
 )
 OUTPUT = ("strict", "json", "explain", "plot", "compare")
 """Fields that say how to answer, not what is asked."""
+BESIDE = tuple(
+    flag.field
+    for flag in TRAIN
+    if flag.field.startswith("rollout_") or flag.field in ("reference_model", "reward_model", "value_model")
+)
+"""Who stands beside the policy: other models and an engine, each an answer of its own."""

@@ -65,7 +65,7 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
         from ..report.training_text import print_training
         from .terminal import colour, width
 
-        print_training(estimate, largest(estimate), how["explain"], colour(), width())
+        print_training(estimate, largest(estimate) if estimate.after is None else None, how["explain"], colour(), width())
     return exit_code(estimate.verdict, bool(how["strict"]))
 
 

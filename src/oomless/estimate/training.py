@@ -1,6 +1,6 @@
 """Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the phases, a verdict."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import facts
 from ..engines.megatron.models import FRAMEWORKS as MEGATRON
@@ -16,6 +16,9 @@ from .activations import ends, segments, unusual, work_of
 from .phases import Phase, resident_gradients, step
 from .shares import Stage, adapters, check_mesh, is_target, portions, stages
 from .states import States, states
+
+if TYPE_CHECKING:
+    from .after import After
 
 
 class Peaks(NamedTuple):
@@ -87,6 +90,8 @@ class TrainingEstimate(NamedTuple):
     megatron: Megatron | None = None
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
     origin: Origin | None = None
+    after: "After | None" = None
+    """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst moment."""
 
     @property
     def ledgers(self) -> tuple[Ledger, ...]:

@@ -19,7 +19,7 @@ class Largest(NamedTuple):
 
 def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`: what costs time first, what changes the training last."""
-    if estimate.verdict == "fits":
+    if estimate.verdict == "fits" or estimate.after is not None:  # a change alters every moment of such a step
         return ()
     if estimate.megatron is not None:
         from .megatron_changes import changes

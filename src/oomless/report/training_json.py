@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..estimate.after import After, roles
 from ..estimate.phases import Phase
 from ..estimate.traffic import traffic
 from ..estimate.training import RankGroup, TrainingEstimate
@@ -28,8 +29,21 @@ def training_json(estimate: TrainingEstimate) -> dict[str, Any]:
         "headroom_bytes": estimate.headroom_bytes,
         "communication": communication_json(estimate),
         "changes": changes_json(estimate),
+        **({"after": after_json(estimate.after)} if estimate.after else {}),
         **({"file": estimate.origin._asdict()} if estimate.origin else {}),
         "warnings": list(estimate.warnings),
+    }
+
+
+def after_json(found: After) -> dict[str, Any]:
+    """The moments of a step on the worst rank, which one sets the peak, and the engine's ledger if it has cards of its own."""
+    return {
+        "peak": found.peak.name,
+        "moments": [
+            {"name": each.name, "verdict": each.ledger.verdict, "by_role": roles(each.ledger), **rank_json(each.ledger)}
+            for each in found.moments
+        ],
+        "engine": rank_json(found.engine) | {"verdict": found.engine.verdict} if found.engine else None,
     }
 
 

@@ -72,6 +72,8 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     if estimate.ram_bytes:
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of what is offloaded, all ranks", soft_wrap=True)
     console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
+    if estimate.after is not None:
+        print_moments(console, estimate)
     if estimate.mesh.num_ranks > 1 and estimate.megatron is None:
         print_communication(console, estimate)
     if estimate.origin is not None:
@@ -87,6 +89,26 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     if explain:
         console.print()
         print_lines(console, estimate.ledger, explain)
+
+
+def print_moments(console: Any, estimate: TrainingEstimate) -> None:
+    """A line for each moment of a step that generates, scores and updates."""
+    from ..estimate.after import roles
+
+    assert estimate.after is not None
+    for moment in estimate.after.moments:
+        shown = ", ".join(f"{role} {format_bytes(num_bytes)}" for role, num_bytes in roles(moment.ledger).items())
+        mark = "  <- the peak" if moment is estimate.after.peak else ""
+        console.print(
+            f"{moment.name}: {format_bytes(moment.ledger.total_bytes)}, {WORDS[moment.ledger.verdict]}{mark}"
+            + (f" ({shown})" if shown else ""),
+            soft_wrap=True,
+        )
+    if (engine := estimate.after.engine) is not None:
+        console.print(
+            f"the engine's own cards: {format_bytes(engine.total_bytes)} of {format_bytes(engine.capacity_bytes)}, {WORDS[engine.verdict]}",
+            soft_wrap=True,
+        )
 
 
 def print_communication(console: Any, estimate: TrainingEstimate) -> None:
