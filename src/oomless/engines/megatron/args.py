@@ -23,6 +23,10 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     if world is None:
         raise UsageError("world size is not given", "add --world-size N: all ranks of the run")
     tp, pp, cp = (get.whole(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
+    if family == "t5" and pp > 1:
+        raise UnsupportedError(
+            f"T5 over {pp} pipeline stages is not supported", "Megatron-Core runs its encoder and decoder on one stage"
+        )
     hidden, heads = get.needed("hidden-size"), get.needed("num-attention-heads")
     divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
     groups = get.whole("num-query-groups", heads) if get.flag("group-query-attention") else heads
