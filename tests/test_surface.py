@@ -58,8 +58,8 @@ def test_names_of_the_package_are_frozen() -> None:
 
 # JSON: every path with the types that occur there; "*" stands for names that are data
 
-OPEN = {"by_category", "summary"}
-"""Objects whose keys are data: categories, quantities."""
+OPEN = {"by_category", "summary", "excluded", "files", "break_even_month", "savings"}
+"""Objects whose keys are data: categories, quantities, reasons, names of files, what is counted."""
 
 
 def paths(value: object, path: str = "") -> Iterator[tuple[str, str]]:
@@ -147,6 +147,39 @@ def test_train_json_has_the_keys_of_the_contract(words: tuple[str, ...]) -> None
     assert not wrong
 
 
+PLAN = (
+    ("deepseek-r1", "--gpu", "h100:8x2", "--gpu", "h200", "--context", "4096", "--concurrency", "8", "--weights-in-memory"),
+    ("deepseek-r1", "--gpu", "h200:8", "--context", "8192", "--concurrency", "64", "--disaggregate"),
+    ("deepseek-coder-1.3b", "--gpu", "dgx-spark", "--gpu", "raspberry-pi-5"),
+    ("deepseek-v2-lite", "--for", "train", "--gpu", "h100:8", "--global-batch", "64"),
+    ("deepseek-v2-lite", "--for", "train", "--gpu", "gaudi-3:1", "--method", "lora"),
+    ("deepseek-r1", "--gpu", "rtx-4090:1"),
+)
+
+
+def test_plan_json_is_frozen() -> None:
+    check("plan_json.txt", schema(*(document("plan", *words) for words in PLAN)))
+
+
+PLAN_CONTRACT = """
+schema request rows rows[].gpu rows[].num_gpus rows[].num_nodes rows[].engine rows[].layout rows[].precision rows[].verdict rows[].headroom_bytes
+rows[].tokens_per_s.value rows[].tokens_per_s.low rows[].tokens_per_s.high rows[].usd_per_million_tokens rows[].ttft_s rows[].tpot_s
+rows[].usd_per_hour.value rows[].usd_per_hour.provider rows[].usd_per_hour.tier rows[].usd_per_hour.date rows[].estimate rows[].launch.command
+rows[].launch.files excluded
+""".split()
+
+
+def test_plan_json_has_the_keys_of_the_contract() -> None:
+    found = {path for words in PLAN for path, _ in paths(document("plan", *words))}
+    assert [key for key in PLAN_CONTRACT if key not in found] == []
+
+
+def test_cost_json_is_frozen() -> None:
+    asked = ("--gpu", "h100:8", "--months", "12", "--tokens-per-s", "1000")
+    given = ("--gpu", "dgx-spark", "--buy-usd", "4000", "--rent-usd-per-hour", "0.1", "--months", "12")
+    check("cost_json.txt", schema(document("cost", *asked), document("cost", *given)))
+
+
 def test_validate_json_is_frozen() -> None:
     check("validate_json.txt", schema(document("validate", str(TABLE))))
 
@@ -203,6 +236,19 @@ EXITS = (
     ("infer", "deepseek-v4-flash", "--gpu", "h200:8", "--engine-version", "0.8.5"),
     ("infer", "deepseek-v3", "--gpu", "v100-32gb:8"),
     ("infer", "./no/such/config.json", "--gpu", "h200:8"),
+    ("plan", "deepseek-r1", "--gpu", "h200", "--json"),
+    ("plan", "deepseek-r1", "--gpu", "h100:1"),
+    ("plan", "deepseek-r1", "--gpu", "h100:1", "--json"),
+    ("plan", "deepseek-r1", "--quantization", "2:4"),
+    ("plan", "deepseek-v4-flash", "--fastest", "--fewest"),
+    ("plan", "deepseek-v2-lite", "--for", "train", "--gpu", "h100:1", "--method", "lora"),
+    ("plan", "--largest-model", "--gpu", "raspberry-pi-5"),
+    ("plan",),
+    ("cost", "--gpu", "h100:8"),
+    ("cost", "--gpu", "h100:8", "--provider", "nobody"),
+    ("cost", "--gpu", "h100:8", "--prices", "no-such-file.csv"),
+    ("cost", "--list-prices"),
+    ("cost",),
     ("claims",),
     ("claims", "C02"),
     ("claims", "C99"),

@@ -36,6 +36,8 @@ GPUS = (
     "80GiB:8",
     "jetson-agx-orin-64gb",
     "cpu:256GiB",
+    "h100-mig-3g.40gb",
+    "rtx-3090+rtx-4090",
 )
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from ..engines import LLAMA
 from ..run.hardware import Hardware
 from .question import Goal, Limits
 
@@ -72,7 +73,7 @@ def order(goal: Goal) -> Callable[[Candidate], tuple[object, ...]]:
     def key(row: Candidate) -> tuple[object, ...]:
         cost = BIG if row.cost is None else row.cost
         rate = row.rate or 0.0
-        last = (row.runner, row.gpu)
+        last = (row.runner in LLAMA, row.runner, row.gpu)
         match goal:
             case "cheapest":
                 return (not row.fits, cost, row.hardware.num_gpus if cost == BIG else 0, -rate, *last)

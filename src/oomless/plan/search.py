@@ -263,13 +263,7 @@ class Search:
         return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
 
     def gpu_word(self, hardware: Hardware) -> str:
-        """The cards as --gpu takes them."""
-        name = short_name(hardware.card)
-        if not name:  # a card that is only a size, a mixed machine, a CPU: as the user wrote it
-            return next((word for word in self.wanted.gpus if parse_gpu(word) == hardware), hardware.card.name)
-        if hardware.num_nodes > 1:
-            return f"{name}:{hardware.per_node}x{hardware.num_nodes}"
-        return f"{name}:{hardware.num_gpus}"
+        return gpu_word(hardware, self.wanted.gpus)
 
     def without(self, reason: str) -> Row | None:
         """No row, and why."""
@@ -282,6 +276,23 @@ class Search:
         before = self.misses.get(gpu)
         if before is None or missing < before.missing_bytes:
             self.misses[gpu] = Miss(gpu, estimate.request.engine, layout_text(layout), missing)
+
+
+def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
+    """The cards as --gpu takes them; what the catalogue has no name for (a size, a slice, a mixed machine) as the user wrote it.
+
+    >>> gpu_word(parse_gpu("h100:16"), ()), gpu_word(parse_gpu("rtx-3090+rtx-4090"), ("rtx-3090+rtx-4090",))
+    ('h100-80gb-sxm5:8x2', 'rtx-3090+rtx-4090')
+    """
+    name = short_name(hardware.card)
+    if hardware.mixed or not name:
+        for word in words:
+            meant = parse_gpu(word)
+            if (meant.card, meant.mixed) == (hardware.card, hardware.mixed):
+                several = hardware.num_gpus > 1 and ":" not in word and not hardware.mixed
+                return f"{word}:{hardware.num_gpus}" if several else word
+        return hardware.card.name
+    return f"{name}:{hardware.per_node}x{hardware.num_nodes}" if hardware.num_nodes > 1 else f"{name}:{hardware.num_gpus}"
 
 
 LEAST_BATCH = 256

@@ -17,7 +17,7 @@ from .launch.training import launches
 from .prices import Price, cheapest
 from .question import Wanted
 from .rules import sizes_of
-from .search import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Miss
+from .search import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Miss, gpu_word
 
 
 class WantedTraining(NamedTuple):
@@ -315,10 +315,7 @@ class TrainingSearch:
         return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table) if card else None
 
     def gpu_word(self, hardware: Hardware) -> str:
-        name = short_name(hardware.card)
-        if not name:
-            return next((word for word in self.wanted.gpus if parse_gpu(word) == hardware), hardware.card.name)
-        return f"{name}:{hardware.per_node}x{hardware.num_nodes}" if hardware.num_nodes > 1 else f"{name}:{hardware.num_gpus}"
+        return gpu_word(hardware, self.wanted.gpus)
 
     def without(self, reason: str) -> TrainingRow | None:
         self.excluded[reason] += 1

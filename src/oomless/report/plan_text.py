@@ -43,8 +43,9 @@ def first_row(planned: Planned) -> str:
         lines.append(f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})")
     if row.speed is not None:
         speed = row.speed
+        most = "at most " if speed.tokens_per_s.kind == "bound" else ""
         lines.append(
-            f"  {speed.tokens_per_s.value:,.0f} tokens/s ({speed.tokens_per_s.low:,.0f} to {speed.tokens_per_s.high:,.0f}), "
+            f"  {most}{rate_of(speed.tokens_per_s.value)} tokens/s ({rate_of(speed.tokens_per_s.low)} to {rate_of(speed.tokens_per_s.high)}), "
             f"first token {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to {seconds(speed.ttft_s.high)}), "
             f"then {seconds(speed.tpot_s.value)} each ({seconds(speed.tpot_s.low)} to {seconds(speed.tpot_s.high)})"
         )
@@ -69,7 +70,16 @@ def seconds(value: float) -> str:
 
 def rate_text(rate: Figure) -> str:
     """A rate; of hardware of which nothing was measured, what it is at most."""
-    return f"< {rate.value:,.0f}" if rate.kind == "bound" else f"{rate.value:,.0f}"
+    return f"< {rate_of(rate.value)}" if rate.kind == "bound" else rate_of(rate.value)
+
+
+def rate_of(tokens_per_s: float) -> str:
+    """Tokens a second: below ten with two digits behind the point.
+
+    >>> rate_of(1234.5), rate_of(0.457)
+    ('1,234', '0.46')
+    """
+    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.2f}"
 
 
 def setting(row: Row) -> str:
