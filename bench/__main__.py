@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import plan, whole, workload
+from . import plan, trace, whole, workload
 
 RUNS = 40
 
@@ -63,6 +63,8 @@ def main() -> None:
     workload.main()
     print()
     plan.main()
+    print()
+    trace.main()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import shlex
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from command import call
 from oomless import facts
@@ -34,8 +35,11 @@ def test_a_settled_claim_has_verdict_figures_and_commands(name: str) -> None:
     assert found.evidence.commands
 
 
-def commands() -> list[str]:
-    return [command for each in claims() for command in each.evidence.commands]
+def commands() -> list[ParameterSet]:
+    """The command behind each claim; those that run a model without memory need torch and half a minute."""
+    needs = {"oomless trace": (pytest.mark.torch, pytest.mark.slow)}
+    every = [command for each in claims() for command in each.evidence.commands]
+    return [pytest.param(command, marks=needs.get(" ".join(command.split()[:2]), ())) for command in every]
 
 
 @pytest.mark.parametrize("command", commands())

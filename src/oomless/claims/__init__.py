@@ -1,10 +1,13 @@
 """The guide's numbers (facts/guide_claims.csv), each re-derived: statement, verdict, figures, and the command behind them."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from .traced import Beside
 
 ClaimVerdict = Literal["holds", "depends", "does not hold", "not settled"]
 
@@ -57,11 +60,22 @@ def claim(claim_id: str) -> Claim:
         raise UsageError(f"unknown claim {claim_id!r}", did_you_mean(wanted, known, "oomless claims"))
     settle = _settlers().get(wanted)
     evidence = settle() if settle else UNSETTLED
+    beside = _beside().get(wanted)
+    if beside:
+        more = beside()
+        evidence = evidence._replace(figures=(*evidence.figures, *more.figures), commands=(*evidence.commands, *more.commands))
     return Claim(wanted, row["section"], row["system"], row["claim"], row["first_reading"], row["how_to_settle"], evidence)
 
 
+def _beside() -> "dict[str, Callable[[], Beside]]":
+    """What traces add to claims that are settled elsewhere."""
+    from . import traced
+
+    return dict(traced.BESIDE)
+
+
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, parallel, serving, speed, training
+    from . import compressed, money, parallel, serving, speed, traced, training
 
     return {
         **serving.SETTLERS,
@@ -70,4 +84,5 @@ def _settlers() -> dict[str, Callable[[], Evidence]]:
         **training.SETTLERS,
         **parallel.SETTLERS,
         **speed.SETTLERS,
+        **traced.SETTLERS,
     }

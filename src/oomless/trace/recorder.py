@@ -17,7 +17,6 @@ from .recording import KIND, Phase, Recording, Tensors
 from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = KIND["temporaries"], KIND["activations"], KIND["logits"], KIND["communication"]
-RUNTIME = KIND["runtime"]
 HOST = -1
 """Kind of a tensor that lies in host memory on a real device; it leaves no event."""
 
@@ -115,8 +114,9 @@ class Recorder:
     def extra(self, num_bytes: int, operator: str, stays: bool = False) -> int:
         """Bytes that an operator takes beside its outputs; `drop` ends them, unless they stay for the whole run."""
         module, line, _ = self._where()
-        kind = RUNTIME if stays else TEMPORARY
-        return self._new(num_bytes, kind, 0 if stays else module, self.operator_words.number(operator), 0 if stays else line)
+        if stays:
+            module = line = 0
+        return self._new(num_bytes, TEMPORARY, module, self.operator_words.number(operator), line)
 
     def drop(self, number: int) -> None:
         self.events.append(~number)

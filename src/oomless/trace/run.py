@@ -1,5 +1,6 @@
 """A question -> a recording: builds the model without memory, runs the steps under the recorder."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -88,10 +89,12 @@ def running(
     shown = None if progress is None else lambda count: progress(count, recorder.phase)
     with ExitStack() as stack:
         stack.enter_context(recorded(recorder, values, fake, device_rules(recorder, asked, used), shown))
+        gc.freeze()  # what was imported so far is looked at no more while the steps run
         try:
             yield
         finally:
             recorder.ended = True
+            gc.unfreeze()
 
 
 def own_inputs(recorder: Recorder, batch: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Two training steps, or a prefill and decode steps, on a model with fake weights: the code that a user would write, under the recorder."""
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any
 
 from ..errors import need
@@ -82,18 +83,19 @@ class Stepping:
 
 
 def inference_steps(recorder: Recorder, model: Any, batch: dict[str, Any], num_decoded: int) -> None:
-    """A prefill of the whole prompt, then single tokens, with the cache that the model makes."""
+    """A prefill of the whole prompt, then single tokens, with the cache that the model makes; logits of the last token alone."""
     torch = recorder.torch
+    last = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
     with torch.no_grad():
         with recorder.during("prefill", 0):
-            output = model(**batch, use_cache=True)
+            output = model(**batch, use_cache=True, **last)
             cache = getattr(output, "past_key_values", None)
             own_cache(recorder, cache)
         token = batch["input_ids"][:, -1:]
         for _ in range(num_decoded):
             del output
             with recorder.during("decode", 0):
-                output = model(input_ids=token, past_key_values=cache, use_cache=True)
+                output = model(input_ids=token, past_key_values=cache, use_cache=True, **last)
                 cache = getattr(output, "past_key_values", None)
                 own_cache(recorder, cache)
 

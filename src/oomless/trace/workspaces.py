@@ -57,8 +57,8 @@ class Workspaces:
             known = self.rows.get(row.operator)
             if row.capability_from <= capability and (known is None or row.capability_from >= known.capability_from):
                 self.rows[row.operator] = row
-        self.made: set[str] = set()
-        """Sources of workspaces that are there already."""
+        self.made: set[tuple[str, bool]] = set()
+        """Workspaces that are there already: the thread of the backward has a cuBLAS handle of its own."""
         self.known: dict[Any, Workspace | None] = {}
 
     def of(self, operator: Any, args: Any, kwargs: Any, out: Any) -> tuple[int, bool]:
@@ -72,9 +72,10 @@ class Workspaces:
             return 0, False
         match row.rule:
             case "constant":
-                if row.source in self.made:
+                handle = (row.source, self.torch._C._current_autograd_node() is not None)
+                if handle in self.made:
                     return 0, False
-                self.made.add(row.source)
+                self.made.add(handle)
                 return row.constant, True
             case "flash_backward":
                 return self._flash(args, row.constant), False

@@ -8,7 +8,7 @@ from ..trace.answer import Traced
 
 PHASES = ("forward", "backward", "optimizer")
 OUTSIDE = ("runtime", "fragmentation")
-"""What is no tensor: the trace has workspaces there, the closed form the context and what the allocator keeps."""
+"""What is no tensor: context, and what the allocator keeps."""
 
 
 class Row(NamedTuple):

@@ -1,0 +1,115 @@
+"""What a trace cannot do is a clear error with its line, and nothing half-written: no class, a function that raises, data-dependent ways."""
+
+from pathlib import Path
+
+import pytest
+
+from command import call
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+pytestmark = pytest.mark.torch
+
+MODULE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(100, 32)
+        self.head = nn.Linear(32, 100)
+
+    def hidden(self, hidden):
+        return hidden
+
+    def forward(self, input_ids):
+        return self.head(self.hidden(self.embed(input_ids))).float().mean()
+
+class Branches(Net):
+    def hidden(self, hidden):
+        return hidden * 2 if hidden.sum() > 0 else hidden
+
+class Selects(Net):
+    def hidden(self, hidden):
+        return hidden[hidden.sum(-1) > 0]
+
+class Fails(Net):
+    def hidden(self, hidden):
+        return self.head(self.head(hidden))
+
+def works():
+    return Net()
+
+def branches():
+    return Branches()
+
+def selects():
+    return Selects()
+
+def fails():
+    return Fails()
+
+def raises():
+    raise ValueError("no weights today")
+
+def number():
+    return 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "traced_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+WORDS = ("--precision", "fp32", "--seq-len", "16")
+
+
+def test_a_function_of_ones_own_is_traced(folder: Path) -> None:
+    answer = call("trace", "traced_module:works", *WORDS, "--explain", "weights")
+    assert answer.code == 0, answer.err
+    assert "head" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "said"),
+    [
+        ("branches", 4, "traced_module.py:19"),
+        ("selects", 4, "traced_module.py:23"),
+        ("fails", 1, "traced_module.py:27"),
+        ("raises", 1, "no weights today"),
+        ("number", 2, "returns int"),
+        ("nothing", 2, "has no nothing"),
+    ],
+)
+def test_a_function_that_cannot_be_traced_names_its_line(folder: Path, function: str, code: int, said: str) -> None:
+    answer = call("trace", f"traced_module:{function}", *WORDS, "--save", "kept", "--plot", "kept.svg", "--json")
+    assert (answer.code, answer.out) == (code, "")
+    assert said in answer.err
+    assert not list(folder.glob("kept*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("deepseek-moe-16b",), 4),
+        (("deepseek-v33",), 2),
+        (("no_such_module:function",), 2),
+        (("deepseek-coder-1.3b", "--method", "qlora"), 4),
+        (("deepseek-coder-1.3b", "--offload", "optimizer"), 4),
+        (("deepseek-coder-1.3b", "--cp", "2"), 4),
+        (("deepseek-coder-1.3b", "--rank", "1"), 2),
+        (("deepseek-coder-1.3b", "--allocator", "foo:1"), 2),
+        (("deepseek-coder-1.3b", "--for", "infer", "--seq-len", "5"), 2),
+        (("deepseek-coder-1.3b", "--context", "5"), 2),
+    ],
+)
+def test_questions_that_no_trace_answers(words: tuple[str, ...], code: int) -> None:
+    answer = call("trace", *words, "--json")
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.startswith("oomless: ")
