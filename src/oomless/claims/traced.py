@@ -8,6 +8,8 @@ from ..run.hardware import parse_gpu
 from ..units import gb, gib
 from . import Evidence, Figure
 
+TOKENS = 1_024
+"""Of each sequence of the traces behind C03."""
 SCHEDULES = (("gpipe 1", "all at once"), ("gpipe 8", "8 micro-batches, GPipe"), ("1f1b 8", "8 micro-batches, 1F1B"))
 
 
@@ -66,7 +68,7 @@ def c03() -> Beside:
     found = rows("C03")
     figures = []
     for model in ("deepseek-coder-1.3b", "profile-deepseek-pro-13b"):
-        points = [(1024 * batch, found[f"{model} train {batch}"].share) for batch in (1, 4, 16, 32)]
+        points = [(TOKENS * batch, found[f"{model} train {batch}"].share) for batch in (1, 4, 16, 32)]
         figures += [Figure(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%") for tokens, share in points]
         for share in (40.0, 60.0):
             tokens = crossing(points, share)
