@@ -114,6 +114,17 @@ def test_experts_in_host_memory_make_a_card_enough() -> None:
     assert f"-ncmoe {row.asked.n_cpu_moe}" in answer.rows[0].launch.command
 
 
+def test_copies_of_an_engine_on_one_card() -> None:
+    """As many as fit, and not one more."""
+    answer = plan_serving("deepseek-coder-1.3b", Wanted(gpus=("a100-80gb:1",), context=2048, concurrency=4, engines=("vllm",)))
+
+    planned = answer.rows[0]
+    assert planned.copies > 4
+    for copies, verdict in ((planned.copies, True), (planned.copies + 1, False)):
+        again = estimate_serving(answer.model, planned.row.asked._replace(instances=copies), planned.row.hardware)
+        assert (again.verdict == "fits") == verdict
+
+
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "start"
     answer = call("plan", "deepseek-r1", "--gpu", "h100:8x2", "--engine", "vllm", "--context", "8192", "--write", str(target))

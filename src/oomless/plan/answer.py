@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from ..engines import LLAMA
-from ..estimate.serving import Estimate
+from ..errors import OomlessError
+from ..estimate.serving import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
 from ..run.serving import Layout, Serving
@@ -26,6 +27,8 @@ class Planned(NamedTuple):
     why: str
     """Why it lost against the first row; "" for that."""
     on_front: bool
+    copies: int = 1
+    """Engines that one card holds, each with the whole load; 1 for rows of several cards."""
 
 
 class Plan(NamedTuple):
@@ -81,6 +84,7 @@ def plan_serving(
             serving_launch(found, word, row.asked, row.hardware),
             why_not(row, shown[0], wanted.goal) if row is not shown[0] else "",
             id(row) in on_front,
+            copies_of(row),
         )
         for row in shown
     )
@@ -103,6 +107,27 @@ def plan_serving(
     )
 
 
+def copies_of(row: Row) -> int:
+    """How many engines one card holds, each with the same load: they divide its memory, and share its speed.
+
+    >>> found = plan_serving("profile-deepseek-lite-0.7b", Wanted(gpus=("agx-orin-32gb:1",), context=2048, concurrency=16, engines=("vllm",)))
+    >>> [planned.copies for planned in found.rows][:1]
+    [3]
+    """
+    if row.hardware.num_gpus > 1 or not row.fits or row.asked.instances > 1 or row.hardware.card.alone:
+        return 1
+    low, high = 1, MOST_COPIES + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            fits = estimate_serving(row.estimate.model, row.asked._replace(instances=middle), row.hardware).verdict == "fits"
+        except OomlessError:
+            fits = False
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+MOST_COPIES = 16
 NAMES = {"dcp": "decode_context_parallel_size"}
 
 

@@ -61,6 +61,7 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     """The best pair of settings of one kind of card, by tokens a second of a card.
 
     >>> from ..model.load import load
+    >>> from .question import Wanted
     >>> search = Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=256))
     >>> found = disaggregate(search, search.run().rows)
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0

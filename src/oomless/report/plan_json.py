@@ -79,6 +79,7 @@ def row_json(planned: Planned) -> dict[str, Any]:
         "tpot_s": None if speed is None else figure_json(speed.tpot_s),
         "usd_per_hour": price_json(row),
         "usd_per_million_tokens": row.usd_per_million_tokens,
+        "copies_a_card": planned.copies,
         "on_front": planned.on_front,
         "why": planned.why,
         "estimate": list(planned.arguments),

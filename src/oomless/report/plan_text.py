@@ -51,6 +51,10 @@ def first_row(planned: Planned) -> str:
         )
     if row.usd_per_million_tokens is not None:
         lines.append(f"  {row.usd_per_million_tokens:,.2f} USD a million output tokens")
+    if planned.copies > 1:
+        lines.append(
+            f"  one card holds {planned.copies} such engines, each with this load: --instances {planned.copies}; they share its speed"
+        )
     lines += [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}"]
     if planned.launch.files:
         lines.append(f"  files for --write: {', '.join(planned.launch.files)}")
