@@ -88,6 +88,7 @@ def check_dimensions(world: int, q: int, folder: Path) -> None:
     assert max(rank["apart"] for rank in counted) < 1e-3
 
 
+@pytest.mark.slow
 def test_two_dimensions_on_four_ranks(tmp_path: Path) -> None:
     """A third of what SUMMA sends are reductions, which gloo carries out with 1 / q too much."""
     check_dimensions(4, 2, tmp_path)

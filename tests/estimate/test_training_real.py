@@ -126,11 +126,8 @@ def compare(model: Model, world: int, chosen: list[Case], folder: Path) -> None:
 
 
 def test_two_ranks(tmp_path: Path) -> None:
-    compare(read(LLAMA, tmp_path), 2, cases(2), tmp_path)
-
-
-def test_two_stages(tmp_path: Path) -> None:
-    compare(read(LLAMA, tmp_path), 2, pipelines(2), tmp_path)
+    """All ways in one start: importing torch takes longer than most of them."""
+    compare(read(LLAMA, tmp_path), 2, [*cases(2), *pipelines(2)], tmp_path)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.training import Mesh, Training, recipe, resolved
-from .collectives import Axis, Transfer, all_reduce, gather, grid
+from .collectives import Axis, Transfer, all_reduce, gather, grid, layer_widths
 from .shares import Group, Portion, Stage, check_mesh, portions, stages
 from .states import sharding_ranks
 from .traffic_layers import context_parallel, expert_parallel, micro_batch_tokens, pipeline, tensor_parallel
@@ -63,6 +63,11 @@ def two_dimensional(model: Model, asked: Training, mesh: Mesh) -> str:
     return (
         f"2D tensor parallelism (which no maintained library runs) would send {times:.2f} times as much over {mesh.tp} ranks; {when}"
     )
+
+
+def known(model: Model) -> bool:
+    """Whether the model's products are known: a run that was read from an argument list of Megatron-LM has sizes alone."""
+    return any(layer_widths(model.tensors, layer).out for layer in range(min(2, len(model.layers))))
 
 
 def busiest(stages_of: tuple[StageTraffic, ...]) -> StageTraffic:

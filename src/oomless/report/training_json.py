@@ -4,7 +4,7 @@ from typing import Any
 
 from ..estimate.after import After, roles
 from ..estimate.phases import Phase
-from ..estimate.traffic import traffic
+from ..estimate.traffic import known, traffic
 from ..estimate.training import RankGroup, TrainingEstimate
 from .estimate_json import SCHEMA, model_json, rank_json
 
@@ -49,7 +49,7 @@ def after_json(found: After) -> dict[str, Any]:
 
 def communication_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
     """What one rank of each stage sends in a step, by axis and collective; [] for a single rank and for argument lists of Megatron-LM."""
-    if estimate.mesh.num_ranks == 1 or estimate.megatron is not None:
+    if estimate.mesh.num_ranks == 1 or not known(estimate.model):
         return []
     return [
         {**stage._asdict(), "sent_bytes": stage.sent_bytes, "transfers": [each._asdict() for each in stage.transfers]}

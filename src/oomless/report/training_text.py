@@ -74,7 +74,7 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
     if estimate.after is not None:
         print_moments(console, estimate)
-    if estimate.mesh.num_ranks > 1 and estimate.megatron is None:
+    if estimate.mesh.num_ranks > 1:
         print_communication(console, estimate)
     if estimate.origin is not None:
         file = estimate.origin
@@ -113,8 +113,10 @@ def print_moments(console: Any, estimate: TrainingEstimate) -> None:
 
 def print_communication(console: Any, estimate: TrainingEstimate) -> None:
     """What the busiest rank sends in a step, a line an axis."""
-    from ..estimate.traffic import busiest, by_axis, traffic, two_dimensional
+    from ..estimate.traffic import busiest, by_axis, known, traffic, two_dimensional
 
+    if not known(estimate.model):
+        return
     stage = busiest(traffic(estimate.model, estimate.request, estimate.mesh.num_ranks))
     shown = "; ".join(f"{each.axis} {format_bytes(each.sent_bytes)} ({', '.join(each.collectives)})" for each in by_axis(stage))
     if shown:
