@@ -202,6 +202,8 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
     shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, form.compute)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
+    if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
+        inside += model.vocab_size * hidden * work.compute  # the head reads a copy of the table with the trained rows in it
     part = work.tokens * model.vocab_size * work.compute // mesh.tp if vocab * mesh.tp > model.vocab_size + mesh.tp else 0
     return Ends(
         inside + loss.saved_bytes,

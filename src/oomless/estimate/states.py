@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from ..ledger import Line, exact
+from ..model.model import EMBEDDING
 from ..model.storage import NF4, NF4_PLAIN
-from ..run.training import Mesh, Optimizer, Recipe, Sharding, Training, optimizer, recipe
+from ..run.training import Mesh, Optimizer, Recipe, Sharding, Training, frameworks, optimizer, recipe
 from .shares import Portion
 
 
@@ -152,6 +153,10 @@ GALORE_RANK = 128
 SMALLEST_QUANTISED = 4096
 
 
+BITSANDBYTES = ("adamw-8bit", "paged-adamw-8bit", "lion-8bit")
+"""Optimizers whose moments of embeddings transformers' Trainer keeps in F32 (optim_bits 32, get_optimizer_cls_and_kwargs)."""
+
+
 class States(NamedTuple):
     """Bytes of one rank's states, split as the phases need them."""
 
@@ -182,6 +187,7 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
     sharding: Sharding = request.sharding or "none"
     weights = frozen = gradients = masters = moments = values_here = largest = 0
+    wide_embedding = frameworks()[request.framework]["embedding_moments"] == "float32"
     counts = []
     for portion in portions:
         over = degrees(sharding, sharding_ranks(mesh, portion.group))
@@ -194,7 +200,10 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
         gradients += local_values(portion, over.gradients, over.padded) * gradient
         mine = local_values(portion, over.optimizer, over.padded)
         masters += 0 if portion.adapter else mine * form.master
-        moments += moment_bytes(portion, mine, rule, adapter_bytes(request) if portion.adapter else form.moment)
+        if portion.name == EMBEDDING and rule.name in BITSANDBYTES and wide_embedding:
+            moments += mine * rule.moments * 4
+        else:
+            moments += moment_bytes(portion, mine, rule, adapter_bytes(request) if portion.adapter else form.moment)
         values_here += mine
         largest = max(largest, portion.values)
         counts.append(portion.total)
@@ -210,7 +219,7 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     host = 0
     lines = []
     if frozen:
-        what = "frozen weights" + (", NF4" if request.method == QLORA else "")
+        what = "frozen weights" + (", " + (request.quantization or "nf4-dq").upper() if request.method == QLORA else "")
         values = sum(portion.total for portion in portions if not portion.trained)
         lines.append(
             exact("weights", what, frozen, f"{values:,} values" + (f" / {over.weights}" if over.weights > 1 else ""), source)
@@ -226,7 +235,7 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     if "optimizer" in away or "params" in away or rule.paged:
         dropped |= {"master copies", "moments"}
     if "params" in away:
-        dropped |= {"trained weights", "frozen weights", "frozen weights, NF4", "gradients"}
+        dropped |= {"trained weights", *(line.what for line in lines if line.what.startswith("frozen weights")), "gradients"}
     if "gradients" in away:
         dropped.add("gradients")
     if rule.paged and not away:
