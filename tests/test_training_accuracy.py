@@ -30,11 +30,11 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "peak_allocated": Budget(median=0.03, p90=0.15, scored=0.95),
-    "peak_reserved": Budget(median=0.05, p90=0.20, scored=0.95),
+    "peak_allocated": Budget(median=0.01, p90=0.12, scored=1.0),
+    "peak_reserved": Budget(median=0.045, p90=0.18, scored=1.0),
 }
 """Rows of the best confidence."""
-INFERRED = 0.10
+INFERRED = 0.07
 """Median of rows with one field inferred, all quantities together."""
 INSIDE, ABOVE = 0.9, 0.03
 """Least share of rows inside of their intervals, and the most that may lie above the upper end."""
