@@ -134,6 +134,7 @@ def train(
         from ..run.training_files import read_training_file
 
         file = read_training_file(Path(from_file))
+        gpu = file.gpu if gpu is None else gpu
         if model is None and file.model is not None:
             model = catalogue_name(file.model) or file.model
             if model != file.model:
@@ -153,6 +154,6 @@ def train(
         warnings = [*file.warnings, *estimate.warnings]
         if file.num_gpus and file.num_gpus != hardware.num_gpus:
             warnings.insert(0, f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}")
-        origin = Origin(str(from_file), file.framework, file.read, file.defaults)
+        origin = Origin(str(from_file), file.framework, file.read, file.defaults) if file.read else None
         estimate = estimate._replace(warnings=tuple(warnings), origin=origin)
     return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")

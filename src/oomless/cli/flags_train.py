@@ -86,7 +86,12 @@ TRAIN = (
     Flag(("--activation-bits",), "activation_bits", "whole", "Kept activations in 8 or 4 bits of block floating point [16]."),
     Flag(("--partition-activations",), "partition_activations", "switch", "DeepSpeed: kept inputs are cut over --tp."),
     Flag(("--reserve",), "reserve", "text", "Memory of each card to leave to others: 2GiB."),
-    Flag(("--from",), "from_file", "text", "A torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; flags beside it win."),
+    Flag(
+        ("--from",),
+        "from_file",
+        "text",
+        "A torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML, or a saved answer; flags beside it win.",
+    ),
     Flag(("--megatron-args",), "megatron_args", "text", "In place of MODEL: a file with the arguments of a Megatron-LM run."),
     Flag(("--world-size",), "world_size", "whole", "--megatron-args: all ranks of the run [the cards of --gpu]."),
     Flag(("--compare",), "compare", "text", "Variants side by side: recompute=none,full or gpu=h100:8,h200:8 or model=A,B."),

@@ -31,7 +31,7 @@ def _train(model: str | None, **given: Any) -> int:
         raise UsageError(
             "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
         )
-    if "gpu" not in options and not (how["compare"] or "").startswith("gpu="):
+    if "gpu" not in options and "from_file" not in options and not (how["compare"] or "").startswith("gpu="):
         raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
     if how["compare"]:
         return _compare(model, options, how)

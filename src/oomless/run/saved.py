@@ -22,6 +22,8 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     request = answer.get("request") if isinstance(answer, dict) else None
     if not isinstance(request, dict) or answer.get("schema") != "oomless/estimate/1" or not isinstance(request.get("gpu"), dict):
         raise OomlessError(f"{path}: no answer of `infer --json`", "its schema is oomless/estimate/1")
+    if "mesh" in request:
+        raise OomlessError(f"{path}: an answer of `train --json`", "`train --from` asks it again")
     model, gpu = request.get("model"), request["gpu"].get("spec")
     if not isinstance(model, str) or not isinstance(gpu, str):
         raise OomlessError(f"{path}: request names no model or no cards", "save the answer again with this version")

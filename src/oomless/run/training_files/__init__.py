@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ...errors import OomlessError
 from ..training import Training
+from . import answer
 from .keys import Keys
 from .text import content_of, flat, json_of, toml_of, yaml_of
 
@@ -23,13 +24,15 @@ class TrainingFile(NamedTuple):
     defaults: tuple[str, ...]
     """Entries that the file leaves out, with what its framework then takes."""
     warnings: tuple[str, ...]
+    gpu: str | None = None
+    """Cards, where the file says which."""
 
 
 ENDINGS = (".toml", ".json", ".yaml", ".yml")
 
 
 def read_training_file(path: Path) -> TrainingFile:
-    """The question that a torchtitan TOML, a DeepSpeed JSON, or an Axolotl or LLaMA-Factory YAML puts."""
+    """The question that a torchtitan TOML, a DeepSpeed JSON, an Axolotl or LLaMA-Factory YAML, or a saved answer puts."""
     content = content_of(path)
     match path.suffix.lower():
         case ".toml":
@@ -40,6 +43,10 @@ def read_training_file(path: Path) -> TrainingFile:
             entries = yaml_of(content, path)
         case _:
             raise OomlessError(f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds")
+    if entries.get("schema") == answer.SCHEMA:
+        model, gpu, asked = answer.question(entries, path)
+        asked.check()
+        return TrainingFile(asked.framework, model, asked, None, (), (), (), gpu)
     framework = framework_of(entries, path)
     keys = Keys(path, framework, flat(entries, path))
     from . import axolotl, deepspeed, llama_factory, torchtitan  # each reads its own framework's names
