@@ -14,7 +14,7 @@ from oomless.plan.answer import plan_serving
 from oomless.plan.ask import plan
 from oomless.plan.question import Limits, Wanted
 from oomless.plan.ranking import front, rank
-from oomless.plan.search import Search
+from oomless.plan.search import Bound, Search
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +33,26 @@ def test_the_whole_catalogue_for_r1(r1: Search) -> None:
     assert sum(found.excluded.values()) + len(found.rows) == found.num_candidates
 
 
-def test_what_is_bounded_away_would_not_fit() -> None:
-    """The bound of another card of the same kind is no guess: estimated, the candidate does not fit either."""
-    wanted = Wanted(gpus=("h200", "h100", "h20"), context=4096, concurrency=8, engines=("vllm",), limits=Limits(max_gpus=8))
-    bounded, checked = Search(load("deepseek-r1"), "deepseek-r1", wanted), Search(load("deepseek-r1"), "deepseek-r1", wanted)
+@pytest.mark.parametrize(
+    ("name", "context", "concurrency"),
+    [("deepseek-r1", 32768, 64), ("gemma-4-31b", 8192, 16), ("deepseek-v2-lite", 8192, 8)],
+)
+def test_what_is_bounded_away_would_not_fit(name: str, context: int, concurrency: int) -> None:
+    """The bound of another card of the same kind is no guess: where each candidate is estimated, the same rows are found."""
+    gpus = ("h200", "h100", "h20", "gb300", "b300", "b200", "a100-80gb", "a30", "l40s", "rtx-4090", "l20", "rtx-3060")
+    wanted = Wanted(gpus=gpus, context=context, concurrency=concurrency, engines=("vllm", "sglang"), limits=Limits(max_gpus=8))
+    bounded, checked = Search(load(name), name, wanted), Search(load(name), name, wanted)
     checked.resident = 0
     checked.bounds = Forgetful()
 
     assert {(row.gpu, row.asked) for row in bounded.run().rows} == {(row.gpu, row.asked) for row in checked.run().rows}
 
 
-class Forgetful(dict[tuple[object, ...], int]):
+class Forgetful(dict[tuple[object, ...], Bound]):
     """Bounds that are never remembered."""
 
-    def get(self, key: object, default: object = None) -> int:
-        return 0
+    def __setitem__(self, key: tuple[object, ...], value: Bound) -> None:
+        pass
 
 
 def test_goals_order_the_same_rows() -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..engines import LLAMA
 from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.serving import Estimate, estimate_serving
+from ..model.attention import DSA, GQA, MLA
 from ..model.model import Model
 from ..run.hardware import Card, Hardware, cards, parse_gpu
 from ..run.serving import Layout, Serving
@@ -112,6 +113,13 @@ class Found(NamedTuple):
     num_estimates: int
 
 
+class Bound(NamedTuple):
+    """Exact bytes of a layout that no card of its kind changes."""
+
+    weights: int
+    cache: int
+
+
 NO_ROOM, TIGHT = "does not fit", "tight"
 NOT_RUN = "the engine does not run it there"
 NO_DIVISION = "the model does not divide so"
@@ -127,7 +135,8 @@ class Search:
         self.input_len, self.output_len = wanted.lengths(model)
         self.excluded: Counter[str] = Counter()
         self.misses: dict[str, Miss] = {}
-        self.bounds: dict[tuple[object, ...], int] = {}
+        self.bounds: dict[tuple[object, ...], Bound] = {}
+        self.windows = any(not isinstance(layer.attention, GQA | MLA | DSA) for layer in model.layers)
         self.num_candidates = self.num_estimates = 0
         self.resident = resident_bytes(model)
 
@@ -188,7 +197,9 @@ class Search:
             return self.without(NO_ROOM)
         each = -(-self.wanted.concurrency // replicas)
         key = (engine, form.quantization, kind, layout, each, hardware.card.compute_capability, hardware.card.vendor)
-        if not host and self.bounds.get(key, 0) > memory // self.wanted.instances:
+        bound = self.bounds.get(key)
+        if not host and bound is not None and bound.weights + bound.cache > memory // self.wanted.instances:
+            self.hopeless = bound.weights > memory // self.wanted.instances
             return self.without(NO_ROOM)
         asked = self.question(engine, form, kind, layout, each)
         try:
@@ -200,7 +211,7 @@ class Search:
             return self.without(NOT_RUN)
         except UsageError:
             return self.without(NO_DIVISION)
-        self.bounds[key] = max(sum(line.bytes for line in ledger.lines if is_firm(line.category)) for ledger in estimate.ledgers)
+        self.bounds[key] = self.bound_of(estimate)
         if estimate.verdict == "does_not_fit":
             worst = estimate.ledger
             self.hopeless = worst.low_bytes - worst.by_category().get("kv_cache", 0) > worst.capacity_bytes
@@ -209,6 +220,12 @@ class Search:
         if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
         return Row(hardware, self.gpu_word(hardware), replicas, asked, estimate, self.speed(estimate), self.price(hardware))
+
+    def bound_of(self, estimate: Estimate) -> "Bound":
+        """What the layout's worst rank takes on any card of the kind. Blocks of windows grow with the batch, which goes by the card's size."""
+        found = [Bound(sums.get("weights", 0), sums.get("kv_cache", 0)) for sums in (each.by_category() for each in estimate.ledgers)]
+        worst = max(found, key=lambda bound: bound.weights + bound.cache)
+        return worst._replace(cache=0) if self.windows else worst
 
     def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
         """The serving question of a candidate; its batch is raised only where the engine's own would be too small."""
@@ -297,11 +314,6 @@ def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
 
 LEAST_BATCH = 256
 """Engines run at least so many sequences at once unless told otherwise."""
-
-
-def is_firm(category: str) -> bool:
-    """Whether bytes of a category follow from shapes alone, whatever card they lie on."""
-    return category in ("weights", "kv_cache")
 
 
 def layout_text(layout: Layout) -> str:
