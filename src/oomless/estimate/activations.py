@@ -13,7 +13,7 @@ from ..model.attention import DSA, MLA, V4, V41, Linear, Sliding
 from ..model.model import Layer, Model
 from ..run.hardware import Card
 from ..run.training import Mesh, Recipe, Training, frameworks, recipe
-from .shares import Stage
+from .shares import Stage, adapts_stacks
 
 
 class Segment(NamedTuple):
@@ -63,6 +63,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         seq += kind.tokens
     row = frameworks()[request.framework]
     compute = 4 if request.method == "qlora" and row["packed_compute"] == "float32" else form.compute
+    experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
     return Work(
         batch=request.micro_batch,
         seq=seq,
@@ -79,6 +80,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
         adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
         adapter_dropout=row["adapter_dropout"] == "yes",
+        adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
         kernels=kernels,
         attention=attention_kernel(request, form, model, card),

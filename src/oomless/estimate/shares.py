@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..model.attention import DSA, GQA, MLA, Sliding
 from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, Model, Tensor
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, Training, frameworks
 
 Group = Literal["dense", "expert"]
 """Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
@@ -223,8 +223,28 @@ def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
     return found
 
 
+STACKED_BY_PEFT = frozenset(
+    "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe qwen3_moe qwen3_next mixtral minimax_m2".split()
+)
+FUSED = ("gate_proj", "up_proj", "w1", "w3")
+"""Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has twice the rank.
+
+Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING; transformers/conversion_mapping.py of 5.
+"""
+
+
+def adapts_stacks(model: Model, request: Training) -> bool:
+    """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd keeps it."""
+    if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
+        return False
+    named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
+    return bool(named) and frameworks()[request.framework]["adapters"] == "peft"
+
+
 def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
-    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
+    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is. Experts in a stack: one
+
+    of each for every expert, of twice the rank where two matrices lie in it.
 
     >>> from ..model.load import load
     >>> asked = Training(method="lora", lora_rank=16, lora_targets=("q_proj",))
@@ -245,9 +265,10 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         short = short_name(tensor.name)
         if tensor.role == "plain" or not (everything or is_target(tensor.name, request.lora_targets)):
             continue
-        if tensor.role == "expert" and everything:
-            continue  # stacked experts are no nn.Linear: PEFT's all-linear passes over them
         expert = tensor.role == "expert"
+        stacked = expert and adapts_stacks(model, request)
+        if expert and everything and not stacked:
+            continue  # stacked experts are no nn.Linear
         tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
         per_layer = -(-tensor.repeat // mesh.ep) if expert else tensor.repeat
         out, inner = tensor.shape[-2], tensor.shape[-1]
@@ -256,7 +277,7 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         group: Group = "expert" if expert else "dense"
         parts: tuple[tuple[str, int, int], ...] = (
             (f"{short}.lora_A", rank, rank * in_cut),
-            (f"{short}.lora_B", out_cut, rank * out_cut),
+            (f"{short}.lora_B", out_cut, (2 if stacked and short in FUSED else 1) * rank * out_cut),
         )
         if request.adapter != "lora":
             values = trained_values(request.adapter, rank, in_cut, out_cut, short.startswith("down"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UnsupportedError, need
 from .cpu import Temporaries
+from .places import OWN, of_torch
 from .recorder import Recorder
 from .workspaces import NAME as WORKSPACE
 
@@ -122,10 +123,10 @@ class Values:
 def asked_by_torch() -> bool:
     """Whether torch's own distributed code reads the number: what it asks there, a world without other ranks answers with yes."""
     frame: Any = sys._getframe(2)
-    passed = ("/oomless/", "/torch/_compile.py", "/torch/_dynamo/", "/torch/utils/")
-    while frame is not None and any(part in frame.f_code.co_filename for part in passed):
+    passed = (OWN, of_torch("_compile.py")[:-1], of_torch("_dynamo"), of_torch("utils"))
+    while frame is not None and frame.f_code.co_filename.startswith(passed):
         frame = frame.f_back
-    return frame is not None and "/torch/distributed/" in frame.f_code.co_filename
+    return frame is not None and bool(frame.f_code.co_filename.startswith(of_torch("distributed")))
 
 
 def grouped_product(operator: Any, args: Any, kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import OomlessError, UnsupportedError, UsageError, need
+from .places import is_of_model
 
 DTYPES = {2: "bfloat16", 4: "float32"}
 
@@ -129,7 +130,7 @@ def _place(error: BaseException) -> str:
     place, trace = "", error.__traceback__
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
-        if "/torch/" not in path and "/oomless/" not in path and not path.startswith("<"):
+        if is_of_model(path):
             place = f"{path}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

@@ -4,6 +4,7 @@ A storage is seen when an operator returns a tensor on it, and it is gone when i
 which FSDP frees and refills parameters, is followed too. What a kernel allocates inside of itself is not seen: workspaces.csv has it.
 """
 
+import contextlib
 import sys
 import weakref
 from bisect import bisect_right
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Category
+from .places import is_of_model
 from .recording import KIND, Phase, Recording, Tensors
 from .workspaces import Workspaces
 
@@ -221,7 +223,7 @@ class Recorder:
             skip = ours.get(code)
             if skip is None:
                 path = code.co_filename
-                skip = ours[code] = "/torch/" in path or "/oomless/" in path or path.startswith("<") or "contextlib" in path
+                skip = ours[code] = not is_of_model(path) or path == contextlib.__file__
             if not skip:
                 path = code.co_filename.rpartition("site-packages/")[2]  # a library's file is the same everywhere
                 return self.line_words.number(f"{path}:{frame.f_lineno}")

@@ -39,6 +39,8 @@ class Work(NamedTuple):
     """Bytes of an adapter's weight: what it reads is cast to them."""
     adapter_dropout: bool = False
     """An adapter drops some of what it reads: a mask of a byte and a copy are kept."""
+    adapted_experts: int = 0
+    """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
     """Frozen matrices are stored in 4 bits and unpacked at each use."""
     kernels: Kernels = "eager"

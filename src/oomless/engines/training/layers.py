@@ -281,14 +281,16 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
         source = "latent"
     b.op("gather_rows", (source,), {"rows": rows * inner * element})
     both = rows * width * element * (2 if kind.gated else 1)
-    trained = work.trained
-    b.op("gate_up", ("rows",), {"gate_up": both}, ("rows",) if trained else (), product=True)
+    stacks = adapted_stacks(b, inner, width, kind.gated)
+    read = work.trained or bool(stacks)
+    b.op("gate_up", ("rows", *stacks[:1]), {"gate_up": both}, (*(("rows",) if read else ()), *stacks[:1]), product=True)
     if kind.gated and work.kernels == "eager":
         b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
         b.op("multiply", ("moe.act", "gate_up"), {"moe.product": rows * width * element}, ("moe.act", "gate_up"))
     else:
         b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
-    b.op("down", ("moe.product",), {"expert.out": rows * inner * element}, ("moe.product",) if trained else (), product=True)
+    kept = ("moe.product",) if read else ()
+    b.op("down", ("moe.product", *stacks[1:]), {"expert.out": rows * inner * element}, (*kept, *stacks[1:]), product=True)
     b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
     b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
     b.op("sum", ("ordered",), {"routed": tokens * inner * element})
@@ -302,3 +304,16 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
             b.op("add", (last, f"{name}.out"), {f"{name}.sum": tokens * hidden * element})
             last = f"{name}.sum"
     b.op("as_stream", (last,), {out: tokens * hidden * element}, in_place=True)
+
+
+def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:
+    """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for the gradient of both halves,
+
+    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and _LoraFactorsProxy (baddbmm).
+    """
+    each = b.work.adapted_experts * inner * width * b.work.compute
+    if not each:
+        return ()
+    b.op("adapt", (), {"gate_up.stack": each * (2 if is_gated else 1)})
+    b.op("adapt", (), {"down.stack": each})
+    return "gate_up.stack", "down.stack"
