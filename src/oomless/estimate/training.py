@@ -275,7 +275,8 @@ def rank_group(
     allocated = sum(line.bytes for line in lines)
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
     apart = streams_apart(request, phases, worst)
-    lines = [*lines, _held(lines, max(0, allocated - steady) + apart, apart, reserved)]
+    slack = facts.constant("training", "reserved_slack", (0,), *words(request, mesh))
+    lines = [*lines, _held(lines, max(0, allocated - steady) + apart, apart, reserved, slack)]
     total = sum(line.bytes for line in lines)
     for quantity in OUTSIDE:
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
@@ -337,12 +338,12 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _held(lines: list[Line], transient: int, apart: int, row: facts.Constant) -> Line:
+def _held(lines: list[Line], transient: int, apart: int, row: facts.Constant, slack: facts.Constant) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
     many sizes behind, unless segments expand. A fitted share was measured against estimates, so that its spread holds theirs too:
-    both together are as wide as the share's.
+    both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
     """
     value, low, high = (apart + round(transient * (share - 1)) for share in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
@@ -354,7 +355,7 @@ def _held(lines: list[Line], transient: int, apart: int, row: facts.Constant) ->
         HELD,
         value,
         max(0, min(low, value)),
-        max(high, value),
+        max(high, value) + round(slack.high * GIB),
         kind,
         (f"{apart:,} B of other streams + " if apart else "") + f"{transient:,} B x ({row.value} - 1)",
         row.source,
