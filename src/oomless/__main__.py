@@ -1,5 +1,5 @@
 """`python -m oomless`."""
 
-from .cli import main
+from .cli import process
 
-main()
+process()

@@ -1,6 +1,7 @@
-"""Ways in. `main` is the console script: it answers, and turns every failure into a message and an exit code."""
+"""Ways in. `main` answers, and turns every failure into a message and an exit code; `process` is the console script around it."""
 
 import gc
+import os
 import sys
 
 
@@ -23,8 +24,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader has what it wanted (| head -1): no message, and nothing left to flush at exit
-        import os
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
@@ -34,3 +33,14 @@ def main(arguments: list[str] | None = None) -> None:
 
         code = explain(error, "--debug" in words)
     sys.exit(code)
+
+
+def process() -> None:
+    """The console script: `main`, and then out at once. Taking a process down object by object costs as much as a small answer."""
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
