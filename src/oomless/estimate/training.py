@@ -7,13 +7,14 @@ from ..engines.megatron.models import FRAMEWORKS as MEGATRON
 from ..engines.megatron.models import described
 from ..engines.megatron.run import Megatron
 from ..errors import UnsupportedError, UsageError
-from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict, exact
+from ..ledger import CATEGORIES, Kind, Ledger, Line, Verdict, exact
 from ..model.model import Model
 from ..run.hardware import Card, Hardware
 from ..run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
-from ..units import GIB, parse_bytes
+from ..units import parse_bytes
 from .activations import ends, segments, unusual, work_of
 from .phases import Phase, resident_gradients, step
+from .reserved import OUTSIDE, held_beyond, process_line, streams_apart, words
 from .shares import Stage, adapters, check_mesh, is_target, portions, stages
 from .states import States, states
 
@@ -239,7 +240,7 @@ def _group(
 ) -> RankGroup:
     """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
     worst = max(phases, key=lambda phase: phase.total_bytes)
-    held = held._replace(lines=(*held.lines, _constant("cublas_workspaces", hardware.card)))
+    held = held._replace(lines=(*held.lines, process_line("cublas_workspaces", hardware.card)))
     always = [line for line in held.lines if line.category != "gradients"]
     source = "estimate/phases.py: " + worst.name
     lines = [*always, *(exact(part.category, part.what, part.bytes, part.formula, source) for part in worst.parts)]
@@ -276,102 +277,20 @@ def rank_group(
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
     apart = streams_apart(request, phases, worst)
     slack = facts.constant("training", "reserved_slack", (0,), *words(request, mesh))
-    lines = [*lines, _held(lines, max(0, allocated - steady) + apart, apart, reserved, slack)]
+    lines = [*lines, held_beyond(lines, max(0, allocated - steady) + apart, apart, reserved, slack)]
     total = sum(line.bytes for line in lines)
     for quantity in OUTSIDE:
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
             continue
-        lines.append(_constant(quantity, hardware.card))
+        lines.append(process_line(quantity, hardware.card))
     device = sum(line.bytes for line in lines)
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
     return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment), apart)
 
 
-def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) -> int:
-    """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each stream: what these take
-
-    in a layer stays reserved while the computation has its peak; the root's gradients at the end of the backward reuse what the
-    layers' activations left. Source: CUDACachingAllocator.cpp (blocks are found by stream), FSDP's all_gather and reduce_scatter
-    streams; which buffer lies in which pool is not told apart, measured reserved peaks agree better with all of them.
-    """
-    if request.sharding not in ("fsdp1", "fsdp2", "hsdp"):
-        return 0
-
-    def moved(phase: Phase) -> int:
-        return sum(part.bytes for part in phase.parts if part.category == "communication")
-
-    return max(0, max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst))
-
-
-HELD = "held by the allocator beyond that"
-OUTSIDE = ("context", "communication_buffers")
-"""What the process has outside of the allocator."""
-
-
-def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
-    """The lines that torch.cuda.max_memory_allocated counts."""
-    beside = {HELD, *(quantity.replace("_", " ") for quantity in OUTSIDE)}
-    return tuple(line for line in ledger.lines if line.what not in beside)
-
-
 EXACT = ("transformers", "peft", "fsdp")
 """Frameworks that run the very modules that the graphs describe."""
-
-
-def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
-    """Conditions under which rows of engines.csv hold."""
-    sharding = request.sharding or "none"
-    found = [
-        "fsdp" if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3") else "megatron" if sharding == "distopt" else "whole",
-        request.framework,
-    ]
-    found.append(request.method)
-    if request.expandable_segments:
-        found.append("expandable")
-    if request.recompute == "full":
-        found.append("recompute")
-    if request.kernels == "compiled":
-        found.append("compiled")
-    if not request.packed and request.task != "pretrain":
-        found.append("variable")
-    return tuple(found)
-
-
-def _held(lines: list[Line], transient: int, apart: int, row: facts.Constant, slack: facts.Constant) -> Line:
-    """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
-
-    reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
-    many sizes behind, unless segments expand. A fitted share was measured against estimates, so that its spread holds theirs too:
-    both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
-    """
-    value, low, high = (apart + round(transient * (share - 1)) for share in (row.value, row.low, row.high))
-    kind: Kind = "fitted" if row.num_runs else "assumed"
-    if row.num_runs:
-        low += sum(line.bytes - line.low_bytes for line in lines)
-        high -= sum(line.high_bytes - line.bytes for line in lines)
-    return Line(
-        "fragmentation",
-        HELD,
-        value,
-        max(0, min(low, value)),
-        max(high, value) + round(slack.high * GIB),
-        kind,
-        (f"{apart:,} B of other streams + " if apart else "") + f"{transient:,} B x ({row.value} - 1)",
-        row.source,
-    )
-
-
-def _constant(quantity: str, card: Card) -> Line:
-    """A line of what lies outside of the allocator, or of what libraries take from it once."""
-    conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
-    row = facts.constant("training", quantity, (0,), *conditions)
-    value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
-    kind: Kind = "fitted" if row.num_runs else "assumed"
-    category: Category = (
-        "communication" if quantity == "communication_buffers" else "temporaries" if quantity.startswith("cublas") else "runtime"
-    )
-    return Line(category, quantity.replace("_", " "), value, low, high, kind, f"{row.value} GiB", row.source)
 
 
 def checkpoint_disk(model: Model, request: Training) -> int:

@@ -12,27 +12,31 @@ BAR_WIDTH = 24
 WORDS: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit"}
 
 
-def verdict_line(estimate: Estimate) -> str:
-    """fits / tight / does not fit, by how much, on which rank."""
-    ledger, headroom = estimate.ledger, estimate.headroom_bytes
-    hardware, layout = estimate.hardware, estimate.request.layout
-    assert layout is not None
+def verdict_of(ledger: Ledger) -> str:
+    """fits / tight / does not fit, by how much, on which ranks."""
+    headroom = ledger.headroom_bytes
     amount = format_bytes(abs(headroom))
     spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
-    match estimate.verdict:
+    match ledger.verdict:
         case "fits":
-            text = f"fits: {amount} to spare on {ledger.group}"
+            return f"fits: {amount} to spare on {ledger.group}"
         case "tight":
             side = "to spare" if headroom >= 0 else "too much"
-            text = f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
+            return f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
         case "does_not_fit":
-            text = f"does not fit: {amount} too much on {ledger.group}"
+            return f"does not fit: {amount} too much on {ledger.group}"
+
+
+def verdict_line(estimate: Estimate) -> str:
+    """fits / tight / does not fit, by how much, on which rank."""
+    hardware, layout = estimate.hardware, estimate.request.layout
+    assert layout is not None
     where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
     how = ", ".join(f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1)
     replicas = f", one of {estimate.replicas} replicas" if estimate.replicas > 1 else ""
     if estimate.request.instances > 1:
         where = f"one of {estimate.request.instances} instances on {where}"
-    return f"{text} ({where}{', ' + how if how else ''}{replicas})"
+    return f"{verdict_of(estimate.ledger)} ({where}{', ' + how if how else ''}{replicas})"
 
 
 def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width: int | None) -> None:

@@ -6,26 +6,15 @@ from ..estimate.training import RankGroup, TrainingEstimate
 from ..estimate.training_changes import Largest
 from ..ledger import CATEGORIES
 from ..units import format_bytes, gib
-from .estimate_text import WORDS, bar, open_console, parameters_of, print_lines, rank_table
+from .estimate_text import WORDS, bar, open_console, parameters_of, print_lines, rank_table, verdict_of
 
 
 def verdict_line(estimate: TrainingEstimate) -> str:
     """fits / tight / does not fit, by how much, on which rank."""
-    ledger, headroom = estimate.ledger, estimate.headroom_bytes
-    amount = format_bytes(abs(headroom))
-    spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
-    match estimate.verdict:
-        case "fits":
-            text = f"fits: {amount} to spare on {ledger.group}"
-        case "tight":
-            side = "to spare" if headroom >= 0 else "too much"
-            text = f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
-        case "does_not_fit":
-            text = f"does not fit: {amount} too much on {ledger.group}"
     mesh = estimate.mesh
     sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
     how = ", ".join(f"{axis} {size}" for axis, size in sizes if size > 1)
-    return f"{text} ({mesh.num_ranks} x {estimate.hardware.card.name}{', ' + how if how else ''})"
+    return f"{verdict_of(estimate.ledger)} ({mesh.num_ranks} x {estimate.hardware.card.name}{', ' + how if how else ''})"
 
 
 def question_line(estimate: TrainingEstimate) -> str:

@@ -9,7 +9,7 @@ from ..engines.megatron.run import Megatron
 from ..engines.megatron.source import Value, named
 from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.megatron import estimate_megatron
-from ..estimate.training import allocated_lines
+from ..estimate.reserved import allocated_lines
 from ..ledger import Line
 from ..run.hardware import parse_gpu
 from .serving_rows import Incomplete

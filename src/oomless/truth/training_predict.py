@@ -4,8 +4,9 @@ import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
+from ..estimate.reserved import allocated_lines
 from ..estimate.states import degrees
-from ..estimate.training import RankGroup, TrainingEstimate, allocated_lines, estimate_training
+from ..estimate.training import RankGroup, TrainingEstimate, estimate_training
 from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
