@@ -50,11 +50,19 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
     if quantity == "compute_buffer":  # the log's first device, which has the output only if it is alone
         line = llamacpp.budget_lines(model, asked, hardware, llamacpp.stages(model, asked)[0]).charged[0]
         return line.bytes, line.low_bytes, line.high_bytes
+    found = _cache(model, asked, quantity)
+    if asked.cache_type_v == "f16" or row["kv_dtype"].startswith("K ") or "fa=" in row["other_flags"]:
+        return found, found, found
+    # one type is named, and quantised values need flash attention, of which nothing is said: keys alone may have it
+    return found, found, _cache(model, asked._replace(cache_type_v="f16"), quantity)
+
+
+def _cache(model: Model, asked: Serving, quantity: str) -> float:
+    """Bytes of a token, or of the asked load."""
     layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
     if quantity == "kv_bytes_per_token":
-        return layout.token_bytes, layout.token_bytes, layout.token_bytes
-    needed = llamacpp.needed_bytes(layout, asked) if layout.fixed_bytes else layout.token_bytes * (asked.context or 0)
-    return needed, needed, needed
+        return layout.token_bytes
+    return llamacpp.needed_bytes(layout, asked) if layout.fixed_bytes else layout.token_bytes * (asked.context or 0)
 
 
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
