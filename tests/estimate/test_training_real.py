@@ -90,27 +90,21 @@ def agrees(measured: int, expected: int, states: int) -> bool:
     return abs((expected - states) / (measured - states) - 1) <= WITHIN
 
 
-def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: Training) -> None:
-    """One rank's second step against its group."""
+def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: Training, world: int) -> None:
+    """One rank's second step against its group.
+
+    With more DDP ranks than cores a rank may still hold the bucket of the step before: gloo's threads let go of it when they come to
+    it. It is that bucket to the byte, or nothing.
+    """
     between = seen["before end"] - seen["extras"]
     slack = BROADCAST if asked.sharding == "ddp" else SCALARS
     steady = group.steady_bytes - workspaces(group)
-    assert 0 <= between - steady <= slack, (rank, between, steady)
+    bucket = group.states.gradients if asked.sharding == "ddp" and world > 2 and between - steady > slack else 0
+    assert 0 <= between - steady - bucket <= slack, (rank, between, steady, bucket)
     states = group.states.weights + group.states.optimizer
     for name in ("forward", "backward"):
-        measured, expected = seen[name] - seen["extras"], allocated(group, name)
+        measured, expected = seen[name] - seen["extras"] - bucket, allocated(group, name)
         assert agrees(measured, expected, states), (asked.sharding, asked.mesh, asked.recompute, name, rank, measured, expected)
-
-
-def check_alike(seen: list[dict[str, int]], group: RankGroup, asked: Training) -> None:
-    """Ranks that share everything alike: the quietest is the estimate, and none holds less between steps.
-
-    On a busy machine others hold a bucket or a gathered buffer a while longer, until gloo's threads let go of it: another rank each time.
-    """
-    rank, quietest = min(enumerate(seen), key=lambda each: (each[1]["before end"] - each[1]["extras"], each[1]["backward"]))
-    check_step(quietest, group, rank, asked)
-    steady = group.steady_bytes - workspaces(group)
-    assert all(each["before end"] - each["extras"] >= steady for each in seen)
 
 
 def check_pipeline(seen: dict[str, int], group: RankGroup, rank: int, world: int, asked: Training) -> None:
@@ -129,14 +123,11 @@ def compare(model: Model, world: int, chosen: list[Case], folder: Path) -> None:
     results = run_ranks([job for job, _ in chosen], world, folder)
     for ((name, _), asked), seen in zip(chosen, results, strict=True):
         groups = estimate_training(model, asked, parse_gpu(f"80GiB:{world}")).groups
-        if asked.sharding in ("ddp", "fsdp2"):
-            check_alike(seen, groups[0], asked)
-            continue
         for rank, each in enumerate(seen):
             if name == "memory.pipeline":
                 check_pipeline(each, groups[rank], rank, world, asked)
             else:
-                check_step(each, groups[0], rank, asked)
+                check_step(each, groups[0], rank, asked, world)
 
 
 def test_two_ranks(tmp_path: Path) -> None:

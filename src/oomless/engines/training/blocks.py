@@ -70,7 +70,6 @@ class Builder:
         self.ops: list[Op] = []
         self.sizes: dict[str, int] = {}
         self.constants: set[str] = set()
-        self.weight_bytes: dict[str, int] = {}
         self.module = ""
         self.count = 0
 
