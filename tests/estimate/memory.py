@@ -5,6 +5,8 @@
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from threading import get_native_id
 from time import sleep
 from typing import Any
 
@@ -24,16 +26,35 @@ def phase(name: str) -> Iterator[None]:
         yield
 
 
+def settle() -> None:
+    """Wait until every other thread of this process sleeps.
+
+    The profiler sees one thread, so none of gloo's may be the one that frees what was sent. A gloo thread tells that it is done before
+    it lets go of the tensor; until it has, it is running or waits for a core, and the kernel says so.
+    """
+    mine = str(get_native_id())
+    while any(runs(each) for each in Path("/proc/self/task").iterdir() if each.name != mine):
+        sleep(0.0002)
+
+
+def runs(task: Path) -> bool:
+    """Whether a thread has something to do: its state is the first word behind its name."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] != "S"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @contextmanager
 def patient() -> Iterator[None]:
-    """Wait a moment after every collective: the profiler sees one thread, and gloo's must not be the one that frees what was sent."""
+    """Settle after every collective that Python waits for."""
     work = torch._C._distributed_c10d.Work
     waits = work.wait, functional.wait_tensor
 
     def after(wait: Callable[..., Any]) -> Callable[..., Any]:
         def slowly(*arguments: Any, **named: Any) -> Any:
             result = wait(*arguments, **named)
-            sleep(PATIENCE_S)
+            settle()
             return result
 
         return slowly
@@ -43,9 +64,6 @@ def patient() -> Iterator[None]:
         yield
     finally:
         work.wait, functional.wait_tensor = waits
-
-
-PATIENCE_S = 0.003
 
 
 def recorded(act: Callable[[], None]) -> dict[str, int]:
@@ -82,7 +100,7 @@ def recorded(act: Callable[[], None]) -> dict[str, int]:
 def known_frees(events: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
     """Events with the frees that no watched thread made: where an allocation lies over an older one, that one is gone.
 
-    DDP waits for its broadcasts in C++, which `patient` cannot slow down.
+    DDP waits for its broadcasts in C++, and frees what it sent before `settle` can be called.
     """
     starts: list[int] = []
     live: dict[int, int] = {}
@@ -117,6 +135,7 @@ def two_steps(model: torch.nn.Module, ids: torch.Tensor, foreach: bool = False) 
         with phase("optimizer"):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        settle()  # DDP makes its buckets anew at the second forward; the first ones must be its own by then
     with phase("end"):
         pass
 
