@@ -1,4 +1,9 @@
-"""Megatron-LM's own golden values (tests/tables/megatron.jsonl) beside the prediction: errors, intervals, and budgets that only shrink."""
+"""Megatron-LM's own golden values beside the prediction: errors, intervals, and budgets that only shrink.
+
+megatron.jsonl is what the rules were made on; megatron_fresh.jsonl are the cases of August 2026 that it does not have, scored before any rule was
+changed: 302 of 320 peaks, 0.35 % in the median, 8.2 % at p90, 9 % of them above. One rule changed since: the first long-term-support image has a
+flash-attn without a deterministic backward, and its runs keep whole attention weights.
+"""
 
 from pathlib import Path
 from statistics import median
@@ -9,17 +14,24 @@ from oomless.truth.tables import read_table
 from oomless.truth.validate import Scored, score
 from oomless.units import MIB
 
-TABLE = Path(__file__).parent / "tables" / "megatron.jsonl"
+TABLES = Path(__file__).parent / "tables"
+TABLE = TABLES / "megatron.jsonl"
 PRE_TRAINING = ("gpt", "moe", "mixtral", "bert", "t5", "hybrid")
 SCORED = 0.85
-STEADY_MEDIAN, STEADY_P90 = 2 * MIB, 12 * MIB
+STEADY_MEDIAN, STEADY_P90 = 2 * MIB, {"megatron": 12 * MIB, "megatron_fresh": 16 * MIB}
 PEAK_MEDIAN, PEAK_P90 = 0.003, 0.03
 INSIDE, ABOVE = 0.90, 0.03
 
 
+@pytest.fixture(scope="module", params=["megatron", "megatron_fresh"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def rows() -> tuple[Scored, ...]:
-    return tuple(score(row) for row in read_table(TABLE) if str(row.configuration["case"]).split("/")[0] in PRE_TRAINING)
+def rows(name: str) -> tuple[Scored, ...]:
+    table = read_table(TABLES / f"{name}.jsonl")
+    return tuple(score(row) for row in table if str(row.configuration["case"]).split("/")[0] in PRE_TRAINING)
 
 
 def of(rows: tuple[Scored, ...], quantity: str) -> list[Scored]:
@@ -36,10 +48,10 @@ def test_most_rows_are_scored(rows: tuple[Scored, ...]) -> None:
         assert len(of(rows, quantity)) >= SCORED * len(mine)
 
 
-def test_between_steps_the_error_is_a_few_mib(rows: tuple[Scored, ...]) -> None:
+def test_between_steps_the_error_is_a_few_mib(rows: tuple[Scored, ...], name: str) -> None:
     errors = [abs((row.predicted or 0) - row.measured) for row in of(rows, "model_states")]
     assert median(errors) <= STEADY_MEDIAN
-    assert p90(errors) <= STEADY_P90
+    assert p90(errors) <= STEADY_P90[name]
 
 
 def test_at_the_peak_the_error_is_within_the_budget(rows: tuple[Scored, ...]) -> None:
@@ -61,7 +73,7 @@ def test_a_prediction_does_not_see_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("field", "value"),
     [
         ("world_size", "eight"),
         ("world_size", -1),
@@ -71,6 +83,6 @@ def test_a_prediction_does_not_see_what_was_measured() -> None:
         ("args", {"--num-layers": []}),
     ],
 )
-def test_a_damaged_record_is_a_status_and_no_crash(name: str, value: object) -> None:
+def test_a_damaged_record_is_a_status_and_no_crash(field: str, value: object) -> None:
     row = next(row for row in read_table(TABLE) if row.quantity == "peak_allocated")
-    assert score(row._replace(configuration={**row.configuration, name: value})).status in ("scored", "unsupported", "incomplete")
+    assert score(row._replace(configuration={**row.configuration, field: value})).status in ("scored", "unsupported", "incomplete")

@@ -22,6 +22,8 @@ FAMILIES = {"bert": "bert", "t5": "t5", "hybrid": "hybrid", "nemotron": "hybrid"
 """The script that a case's folder runs where it is not pretrain_gpt."""
 OTHER_KINDS = ("distill", "_gdn", "grpo")
 """Words in a case's name that its arguments do not always carry: distillation, gated delta net, reinforcement learning."""
+NEW_IMAGE = "2025-11-06"
+"""Day on which the long-term-support image moved from PyTorch 24.01 to 25.09 (Megatron-LM pull request 2157). Stacks named dracooci are older."""
 NOT_TEXT = ("multimodal", "mimo", "vision", "retro", "inference", "ckpt_converter")
 
 
@@ -78,4 +80,6 @@ def device_of(configuration: dict[str, Any]) -> Device:
     stack, env = str(configuration.get("stack") or ""), configuration.get("env")
     env = env if isinstance(env, dict) else {}
     generation = next((found for word, (_, found) in CARDS.items() if word in stack), 8)
-    return device_from(generation, env, stack.startswith("lts"))
+    support = stack.startswith("lts")
+    first_image = support and ("dracooci" in stack or "" < str(configuration.get("date") or "") < NEW_IMAGE)
+    return device_from(generation, env, support, not first_image)

@@ -92,7 +92,7 @@ def _value(path: Path, row_id: str, text: str) -> float:
     return value
 
 
-MEGATRON = ("framework", "case", "stack", "world_size", "padded_vocab_size", "env", "args", "rank")
+MEGATRON = ("framework", "case", "stack", "date", "world_size", "padded_vocab_size", "env", "args", "rank")
 
 
 def _records(path: Path, text: str) -> list[Row]:

@@ -17,7 +17,7 @@ def backend(run: Megatron, device: Device) -> Backend:
     """The kernels that Transformer Engine picks.
 
     Hopper and later take cuDNN before flash-attn; Ampere takes flash-attn. Where algorithms must be deterministic, cuDNN's backward needs
-    Hopper, and on Blackwell no dropout. flash-attn 2 needs equal widths of query and value heads.
+    Hopper, and on Blackwell no dropout. flash-attn 2 needs equal widths of query and value heads, and 2.4.1 to be deterministic.
     """
     if run.attention == "unfused" or run.local:
         return "unfused"
@@ -31,7 +31,8 @@ def backend(run: Megatron, device: Device) -> Backend:
         cudnn = False
     if device.generation >= 9 and cudnn:
         return "fused"
-    return "flash" if equal else "fused" if cudnn else "unfused"
+    flash = equal and (device.flash_deterministic or not device.deterministic)
+    return "flash" if flash else "fused" if cudnn else "unfused"
 
 
 class Shape(NamedTuple):

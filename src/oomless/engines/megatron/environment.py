@@ -18,13 +18,15 @@ class Device(NamedTuple):
     expandable: bool = False
     old_stack: bool = False
     """Megatron-LM's long-term-support image."""
+    flash_deterministic: bool = True
+    """Whether flash-attn has a backward that is deterministic: from 2.4.1 on; PyTorch's image of January 2024 has an older one."""
 
 
-def device_from(generation: int, env: Mapping[str, Any], old_stack: bool = False) -> Device:
+def device_from(generation: int, env: Mapping[str, Any], old_stack: bool = False, flash_deterministic: bool = True) -> Device:
     """A card's generation and environment variables.
 
     >>> device_from(9, {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "NVTE_ALLOW_NONDETERMINISTIC_ALGO": 0})
-    Device(generation=9, deterministic=True, blas_workspace=None, expandable=True, old_stack=False)
+    Device(generation=9, deterministic=True, blas_workspace=None, expandable=True, old_stack=False, flash_deterministic=True)
     """
     return Device(
         generation,
@@ -32,6 +34,7 @@ def device_from(generation: int, env: Mapping[str, Any], old_stack: bool = False
         blas_bytes(str(env["CUBLAS_WORKSPACE_CONFIG"])) if "CUBLAS_WORKSPACE_CONFIG" in env else None,
         "expandable_segments:True" in str(env.get("PYTORCH_CUDA_ALLOC_CONF", "")),
         old_stack,
+        flash_deterministic,
     )
 
 
