@@ -13,14 +13,15 @@ from .attention import DSA, GQA, MLA, Linear, Sliding
 from .families import build
 from .feedforward import MoE
 from .gguf import Array, GGUFFile, GGUFTensor
+from .gguf_builds import MTP_SINCE, bytes_per_token, usual_build
 from .gguf_mixes import REPACKED, KvB, Mix, published, words
-from .gguf_types import FILE_TYPES, TYPES, Facts, file_type, mix_type, quantized
-from .model import Model, Tensor
+from .gguf_types import FILE_TYPES, TYPES, VALUES, Facts, file_type, mix_type, quantized, values_in
+from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
 
 ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 ENDS |= {"model.embed_tokens_per_layer": "per_layer_token_embd", "model.per_layer_model_projection": "per_layer_model_proj"}
-ENDS |= {"model.per_layer_projection_norm": "per_layer_proj_norm"}
+ENDS |= {"model.per_layer_projection_norm": "per_layer_proj_norm", "model.embed_positions": "position_embd"}
 BLOCK = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate": "ffn_gate_inp"}
 BLOCK |= {f"self_attn.{part}_proj": f"attn_{part}" for part in ("q", "k", "v", "q_a", "q_b", "kv_b", "k_b", "v_b")}
 BLOCK |= {f"self_attn.{part}_norm": f"attn_{part}_norm" for part in ("q", "k")} | {"self_attn.o_proj": "attn_output"}
@@ -33,6 +34,10 @@ for _part in ("gate", "up", "down"):
 BLOCK |= {f"self_attn.indexer.{ours}": f"indexer.{theirs}" for ours, theirs in (("wq_b", "attn_q_b"), ("wk", "attn_k"))}
 BLOCK |= {"self_attn.indexer.k_norm": "indexer.k_norm", "self_attn.indexer.weights_proj": "indexer.proj"}
 BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "embed_tokens")}
+BLOCK |= {"self_attn.qkv_proj": "attn_qkv", "fc": "nextn.eh_proj"}
+BLOCK |= {"mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out", "mamba.conv1d": "ssm_conv1d", "mamba.norm": "ssm_norm"}
+BLOCK |= {f"conv.{part}": f"shortconv.{part}" for part in ("in_proj", "out_proj", "conv")}
+BLOCK |= {f"mlp.beside.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")}
 BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
 BLOCK |= {f"linear_attn.in_proj_{ours}": theirs for ours, theirs in (("qkv", "attn_qkv"), ("z", "attn_gate"), ("b", "ssm_beta"))}
 BLOCK |= {"linear_attn.in_proj_a": "ssm_alpha", "linear_attn.conv1d": "ssm_conv1d", "linear_attn.out_proj": "ssm_out"}
@@ -50,11 +55,17 @@ for _ours, _theirs in (("attn.compressor", "attn_compressor"), ("attn.indexer.co
     BLOCK |= {f"{_ours}.wkv": f"{_theirs}_kv", f"{_ours}.wgate": f"{_theirs}_gate", f"{_ours}.norm": f"{_theirs}_norm"}
     WHOLE_NAMES[f"{_ours}.ape"] = f"{_theirs}_ape.weight"
 WHOLE_NAMES |= {f"hc_{at}_{part}": f"hc_{at}_{part}.weight" for at in ("attn", "ffn") for part in ("fn", "base", "scale")}
+ALWAYS_70B = frozenset(["qwen2", "nemotron-nas"])
+"""Families that llama.cpp calls 70B at 80 layers however many heads share a value (src/models/qwen2.cpp, deci.cpp)."""
 KEEPS_MTP = frozenset(["glm4_moe"])
 """Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
-METADATA_BYTES_PER_TOKEN = 40
-"""Text, type and merge of a token: 12 + n and 8 + n + 1 bytes, n in UTF-8 of the byte alphabet, averaged over the vocabularies of
-DeepSeek-V3 (40.5), Qwen2 (39.1), Llama-3 (37.7), Llama-4 (41.6). SentencePiece vocabularies need about 23: 0.6 MB less for 32,000."""
+ONE_HEAD_COUNT = frozenset(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
+KEEPS_MTP_LATER = frozenset(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
+"""Those whose converter keeps it since MTP_SINCE."""
+FUSED = frozenset(["phi3", "falcon", "gpt_neox", "gpt2", "qwen", "glm"])
+"""Families whose checkpoints, and so files, hold queries, keys and values in one tensor."""
+TIED_WITH_OUTPUT = frozenset(["falcon"])
+"""Families whose checkpoints hold the tied head too, and their converter writes it."""
 
 
 class Piece(NamedTuple):
@@ -67,14 +78,19 @@ class Piece(NamedTuple):
     group: Tensor
 
 
-def pieces(model: Model, kv_b: KvB = "split") -> list[Piece]:
+def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[Piece]:
     """The tensors of the model's GGUF file, in the order in which llama-quantize meets them. Vision parts have files of their own.
+
+    `build` is the month of the converter: "" for the model's usual one.
 
     >>> from .load import load
     >>> len(pieces(load("deepseek-r1"))), len(pieces(load("deepseek-r1"), "whole"))
     (1086, 1025)
     """
-    groups = [group for tensor in model.tensors for group in _groups(model, tensor, kv_b)]
+    month = build or usual_build(model.name, model.family)
+    groups = [group for tensor in model.tensors for group in _groups(model, tensor, kv_b, month)]
+    if model.family in TIED_WITH_OUTPUT and model.tied:
+        groups += [group._replace(name=HEAD, lookup=False) for group in groups if group.name == EMBEDDING]
     if model.ropes and model.ropes[0].scaling == "llama3":  # the converter stores the factors of its frequencies
         groups.append(Tensor("rope_freqs.weight", (model.ropes[0].dim // 2,), F32))
     found = []
@@ -84,9 +100,15 @@ def pieces(model: Model, kv_b: KvB = "split") -> list[Piece]:
     return sorted(found, key=lambda piece: (piece.layer, piece.name))
 
 
-def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
-    """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values of linear attention in one."""
-    if tensor.part != "main" and not (tensor.part == "mtp" and model.family in KEEPS_MTP):
+def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Tensor]:
+    """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values in one."""
+    keeps_mtp = model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and build >= MTP_SINCE)
+    if tensor.part != "main" and not (tensor.part == "mtp" and keeps_mtp):
+        return
+    if model.family in FUSED and (found := re.search(r"self_attn\.([qkv])_proj\.", tensor.name)):
+        if found[1] == "q":
+            fused = tensor.name.replace("q_proj", "qkv_proj")
+            yield tensor._replace(name=fused, shape=(_fused_rows(model, tensor), *tensor.shape[1:]))
         return
     if tensor.name.endswith(("linear_attn.in_proj_k.weight", "linear_attn.in_proj_v.weight")):
         return
@@ -106,9 +128,15 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB) -> Iterator[Tensor]:
             yield tensor._replace(name=tensor.name.replace("kv_b", part), shape=(mla.num_heads, *shape))
 
 
+def _fused_rows(model: Model, query: Tensor) -> int:
+    """Rows of queries, keys and values together, in the layers of a tensor of queries."""
+    others = query.name.replace("q_proj", "k_proj"), query.name.replace("q_proj", "v_proj")
+    return query.shape[0] + sum(each.shape[0] for each in model.tensors if each.name in others and each.layers == query.layers)
+
+
 def gguf_name(group: Tensor, layer: int) -> str:
     """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is refused."""
-    short = group.name.removeprefix("model.layers.{}.")
+    short = group.name.removeprefix("model.layers.{}.").removeprefix("mtp.layers.{}.")
     stem, _, suffix = short.rpartition(".")
     if layer < 0:
         return f"{ENDS.get(stem, stem)}.{suffix}" if not suffix.startswith("hc_head") else f"output_{suffix}.weight"
@@ -119,37 +147,51 @@ def gguf_name(group: Tensor, layer: int) -> str:
     return f"blk.{layer}.{BLOCK.get(stem, stem)}.{suffix}"
 
 
-def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None) -> tuple[str, list[tuple[Piece, str]]]:
+def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None, build: str) -> tuple[str, list[tuple[Piece, str]]]:
     """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
+    month = build or usual_build(model.name, model.family)
     if by_hand := published(model.name, word):
-        of_file = pieces(model, by_hand.kv_b)
+        of_file = pieces(model, by_hand.kv_b, month)
         return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
     mix, usual = _file_type(model, word)
-    found = pieces(model, kv_b)
-    first = model.layers[0].attention
-    gqa = first.inner if isinstance(first, Sliding) else first
-    n_gqa = gqa.num_heads // gqa.num_kv_heads if isinstance(gqa, GQA) else 1
-    grouped = model.family == "qwen2" or (model.family in ("llama", "mistral") and n_gqa > 1)
+    found = pieces(model, kv_b, month)
+    n_gqa = _heads_a_value(model)
+    grouped = model.family in ALWAYS_70B or (model.family in ("llama", "mistral") and n_gqa > 1)
     facts = Facts(
         num_layers=max(piece.layer for piece in found) + 1,
         n_gqa=n_gqa,
         num_experts=max((layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0),
-        tied=model.tied,
+        tied=all(piece.name != "output.weight" for piece in found),
         is_70b=len(model.layers) == 80 and grouped,
         falcon=model.family == "falcon",
         imatrix=usual if imatrix is None else imatrix,
-        num_attn_v=sum(bool(re.search(r"attn_(v|qkv|kv_b)\.weight", piece.name)) for piece in found),
+        num_attn_v=sum(piece.name.endswith(VALUES) for piece in found),
+        build=month,
     )
-    before = {"attn_v.weight": 0, "ffn_down": 0}
+    before = {"values": 0, "ffn_down": 0}
     chosen = []
     for piece in found:
-        kind = next((kind for kind in before if kind in piece.name), "")
+        counted = "values" if values_in(piece.name, month) else "ffn_down" if "ffn_down" in piece.name else ""
+        kind = counted if quantized(piece.name, piece.shape) else ""
         kept = model.quantization == "mxfp4" and piece.group.role == "expert" and len(piece.shape) > 2
         of_mix = mix_type(mix, piece.name, piece.shape, facts, before.get(kind, 0), piece.layer)
         chosen.append((piece, "MXFP4" if kept else of_mix))  # the converter repacks them, and llama-quantize does not quantise twice
         if kind:
             before[kind] += 1
     return mix, chosen
+
+
+def _heads_a_value(model: Model) -> int:
+    """Query heads a value head of the first layer, as the file's hyperparameters have them.
+
+    Qwen's hybrids write one number for all layers; others an array, with 0 for layers that have no heads.
+    """
+    attentions = [layer.attention for layer in model.layers]
+    inner = [each.inner if isinstance(each, Sliding) else each for each in attentions]
+    if model.family in ONE_HEAD_COUNT:
+        inner = [each for each in inner if isinstance(each, GQA)]
+    first = inner[0] if inner else None
+    return first.num_heads // first.num_kv_heads if isinstance(first, GQA) else 1
 
 
 def _by_hand(mix: Mix, piece: Piece) -> str:
@@ -179,30 +221,30 @@ def with_types(model: Model, chosen: list[tuple[Piece, str]], quantization: str)
     return model._replace(tensors=tuple(tensors), quantization=quantization, explained_bytes=total, stored_bytes=0, draft=())
 
 
-def as_gguf(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None) -> Model:
+def as_gguf(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = "") -> Model:
     """The model as its GGUF file of a file type would store it.
 
     >>> from .load import load
     >>> as_gguf(load("deepseek-r1"), "Q4_K_M").checkpoint_bytes    # published by unsloth and others as 404 GB
     404488847360
     """
-    mix, chosen = _choose_types(model, word, kv_b, imatrix)
+    mix, chosen = _choose_types(model, word, kv_b, imatrix, build)
     return with_types(model, chosen, f"gguf {mix}")
 
 
-def file_bytes(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None) -> int:
+def file_bytes(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = "") -> int:
     """Bytes of the model's GGUF file of a file type: header, tokenizer and aligned tensors.
 
-    Ignored: chat template and other short keys (up to 20 KB), a second header of each further part. The tokenizer is an average
-    (METADATA_BYTES_PER_TOKEN), some 10 % off, which is 0.03 % of a 2 GB file.
+    Ignored: chat template and other short keys (up to 20 KB), a second header of each further part. The tokenizer is one of its
+    kind (facts/gguf_vocabularies.csv), some 10 % off, which is 0.03 % of a 2 GB file.
 
     >>> from .load import load
     >>> round(file_bytes(load("deepseek-r1-distill-qwen-7b"), "Q4_K_M") / 1e9, 3)    # published: 4.683 GB
     4.683
     """
-    _, chosen = _choose_types(model, word, kv_b, imatrix)
+    _, chosen = _choose_types(model, word, kv_b, imatrix, build)
     infos = sum(24 + len(piece.name) + 8 * len(piece.shape) for piece, _ in chosen)
-    header = 24 + model.vocab_size * METADATA_BYTES_PER_TOKEN + infos
+    header = 24 + int(model.vocab_size * bytes_per_token(model.family, model.vocab_size)) + infos
     return _aligned(header) + sum(_aligned(TYPES[kind].num_bytes(piece.shape)) for piece, kind in chosen)
 
 

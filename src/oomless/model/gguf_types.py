@@ -10,6 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..errors import UnsupportedError, UsageError
+from .gguf_builds import SMALL_Q2_K_SINCE, USUAL, VALUES_SINCE
 from .storage import BF16, F16, F32, I64, Format, Shape
 
 
@@ -98,8 +99,11 @@ FILE_TYPES |= {40: "Q1_0", 41: "Q2_0"}
 DEFAULTS = {"Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ2_S": "IQ2_XS", "IQ2_M": "IQ2_S", "IQ3_M": "IQ3_S", "MXFP4_MOE": "MXFP4"}
 """The type of a file type's ordinary tensor, where it is not the name itself without its _S, _M or _L."""
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE", "FP16": "F16"}
-LARGE_ENDS = {"Q2_K_L": "Q2_K", "Q3_K_XL": "Q3_K_L", "Q4_K_L": "Q4_K_M", "Q5_K_L": "Q5_K_M", "Q6_K_L": "Q6_K"}
-"""bartowski's variants: the embedding and the head are Q8_0 (--token-embedding-type, --output-tensor-type), the rest as named."""
+LARGE_ENDS = {"Q2_K_L": "Q2_K", "Q3_K_XL": "Q3_K_L", "Q4_K_L": "Q4_K_M", "Q5_K_L": "Q5_K_M", "Q6_K_L": "Q6_K", "Q8_0_L": "Q8_0"}
+"""bartowski's variants: the embedding and the head are Q8_0 (--token-embedding-type, --output-tensor-type), the rest as named;
+those of Q8_0_L are F16."""
+REORDERED = ("Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
+"""File types of 2024 whose blocks were Q4_0's in another order: as many bytes, but never Q4_1 for the first ffn_down."""
 FALLBACKS = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"], "IQ4_NL")
 FALLBACKS |= dict.fromkeys(["Q2_K", "Q3_K", "TQ1_0", "TQ2_0", "Q2_0"], "Q4_0") | {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 """What a tensor gets whose row is no multiple of the block; F16 when not even 32 divides it."""
@@ -116,6 +120,8 @@ def file_type(word: str) -> tuple[str, bool]:
     """
     name = word.upper().removeprefix("I1-").replace("-", "_")
     name = ALIASES.get(name, name)
+    if name in REORDERED:
+        return "Q4_0", False
     known = [*FILE_TYPES.values(), *LARGE_ENDS]
     if name.startswith("UD_"):
         raise UnsupportedError(f"{word}: a dynamic mix is chosen by hand for each model", "give the file: its header says")
@@ -147,13 +153,14 @@ class Facts(NamedTuple):
     imatrix: bool = False
     num_attn_v: int = 0
     """Tensors that count as attention values: attn_v, attn_qkv and attn_kv_b."""
+    build: str = USUAL
+    """The month of llama-quantize."""
 
 
 def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, layer: int = 0) -> str:
     """The type that llama-quantize gives to a tensor.
 
-    `nth` counts the attn_v or ffn_down tensors before it, `layer` is its own. Ignored: overrides by --tensor-type; the rule of 2026
-    that treats a whole attn_kv_b and attn_qkv as values (files that hold kv_b are older).
+    `nth` counts the attn_v or ffn_down tensors before it, `layer` is its own. Ignored: overrides by --tensor-type.
 
     >>> qwen = Facts(num_layers=28, n_gqa=7, num_attn_v=28)    # DeepSeek-R1-Distill-Qwen-7B
     >>> [mix_type("Q4_K_M", f"blk.{i}.ffn_down.weight", (3584, 18944), qwen, i, i) for i in (0, 3, 5)]
@@ -170,7 +177,9 @@ def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, laye
     if default in PLAIN:
         return default
     is_end = name == "output.weight" or name in TABLES
-    chosen = "Q8_0" if is_end and mix in LARGE_ENDS else _choose(base, default, name, shape, facts, nth, layer)
+    chosen = _choose(base, default, name, shape, facts, nth, layer)
+    if is_end and mix in LARGE_ENDS:
+        chosen = "F16" if base == "Q8_0" else "Q8_0"
     if shape[-1] % TYPES[chosen].block:
         chosen = FALLBACKS.get(chosen, "F16")
     return chosen if shape[-1] % TYPES[chosen].block == 0 else "F16"
@@ -183,7 +192,16 @@ TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 def quantized(name: str, shape: Shape) -> bool:
     """Whether a tensor is quantised at all: matrices named weight, but norms, routers and the tables of token ids."""
     kept = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight", "ssm_conv1d.weight")
+    kept += ("position_embd.weight", "shortconv.conv.weight")
     return name.endswith("weight") and not name.endswith(kept) and sum(size > 1 for size in shape) > 1
+
+
+VALUES = ("attn_v.weight", "attn_qkv.weight", "attn_kv_b.weight")
+
+
+def values_in(name: str, build: str) -> bool:
+    """Whether a tensor is treated as attention values, by the rule of a build."""
+    return VALUES[0] in name or (build >= VALUES_SINCE and name.endswith(VALUES))
 
 
 def _more(index: int, count: int) -> bool:
@@ -203,18 +221,20 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
         return {**small, "TQ1_0": "Q4_K", "TQ2_0": "Q4_K", "Q2_0": "Q4_K"}.get(mix, default)
     if mix in LOWEST:
         return _lowest(mix, default, name, facts, nth)
-    if "attn_v.weight" in name:
+    if values_in(name, facts.build):
         return _attention_values(mix, default, facts, nth)
     if "attn_k.weight" in name and facts.num_experts == 8:
         return "Q8_0"
     if "attn_k.weight" in name or "attn_q.weight" in name:
         return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(mix, default)
     if "ffn_down" in name:
-        return _down(mix, default, facts, layer)
+        return _down(mix, default, facts, layer if facts.num_experts > 1 else nth)
     if "attn_output.weight" in name:
         return _attention_output(mix, default, facts)
     if "attn_qkv.weight" in name:
         return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(mix, default)
+    if ("ffn_gate.weight" in name or "ffn_up.weight" in name) and mix == "Q2_K" and facts.build < SMALL_Q2_K_SINCE:
+        return "Q3_K"
     if ("ffn_gate" in name or "ffn_up" in name) and mix == "IQ3_XS":
         return "IQ3_XXS" if facts.num_layers // 8 <= layer < 7 * facts.num_layers // 8 else default
     return default
@@ -223,7 +243,7 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
 def _lowest(mix: str, default: str, name: str, facts: Facts, nth: int) -> str:
     """The mixes of one and two bits. They count tensors, not layers: a layer with routed and shared experts counts twice."""
     better = "IQ3_S" if mix in ("IQ2_S", "IQ2_M") else "Q2_K"
-    if "attn_v.weight" in name:
+    if values_in(name, facts.build):
         return "Q4_K" if facts.n_gqa >= 4 or facts.num_experts >= 4 else better
     if "attn_k.weight" in name and facts.num_experts == 8:
         return "Q4_K"

@@ -23,7 +23,7 @@ SPEED = (
     "date engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus parallelism input_len output_len "
     "concurrency_or_batch metric"
 ).split()
-FILES = ["model", "quant", "notes"]
+FILES = ["model", "quant", "source"]
 
 COLUMNS: dict[TableKind, list[str]] = {"serving": SERVING, "training": TRAINING, "speed": SPEED, "files": FILES}
 """The configuration columns of each kind of CSV table: the only ones that a prediction may see."""

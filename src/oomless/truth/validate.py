@@ -105,15 +105,18 @@ def rotary_bytes(asked: Question) -> int:
 
 
 def file_size(configuration: dict[str, str], quantity: str) -> Interval:
-    """Bytes of a GGUF file. Whether an importance matrix was used is the publisher's choice: the interval covers both."""
+    """Bytes of a GGUF file. Its source says who made it, and so by which rules; the interval covers files with and without a matrix."""
     if quantity != "file_bytes":
         raise UnsupportedError(f"{quantity} is not predicted")
+    from ..model.gguf_builds import made_by, refuse_own_mix
     from ..model.gguf_model import file_bytes
     from ..model.load import load
 
     model, word = load(configuration["model"]), configuration["quant"]
-    usual = None if "importance matrix" in configuration.get("notes", "") else False
-    sizes = [file_bytes(model, word, imatrix=each) for each in (usual, True, False)]
+    refuse_own_mix(configuration["source"], model.family, word)
+    made = made_by(configuration["source"])
+    usual = None if word.lower().startswith("i1-") else made.imatrix
+    sizes = [file_bytes(model, word, imatrix=each, build=made.build) for each in (usual, True, False)]
     return sizes[0], min(sizes), max(sizes)
 
 
