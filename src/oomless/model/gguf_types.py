@@ -189,11 +189,15 @@ TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 """Embeddings; of Gemma's E models one for each layer too, which llama-quantize treats alike."""
 
 
+KEPT = (
+    *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight"),
+    *("ssm_conv1d.weight", "shortconv.conv.weight", "position_embd.weight"),
+)
+
+
 def quantized(name: str, shape: Shape) -> bool:
     """Whether a tensor is quantised at all: matrices named weight, but norms, routers and the tables of token ids."""
-    kept = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight", "ssm_conv1d.weight")
-    kept += ("position_embd.weight", "shortconv.conv.weight")
-    return name.endswith("weight") and not name.endswith(kept) and sum(size > 1 for size in shape) > 1
+    return name.endswith("weight") and not name.endswith(KEPT) and sum(size > 1 for size in shape) > 1
 
 
 VALUES = ("attn_v.weight", "attn_qkv.weight", "attn_kv_b.weight")
