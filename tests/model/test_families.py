@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,3 +212,14 @@ def test_gemma_4_e_models_lend_caches_and_embed_each_layer() -> None:
     assert (table.shape, table.lookup) == ((262144, 42 * 256), True)
     widths = [layer.ffn.intermediate_size for layer in load("gemma-4-e2b").layers if isinstance(layer.ffn, Dense)]
     assert widths == [6144] * 15 + [12288] * 20
+
+
+def test_an_open_limit_in_a_published_config_is_no_fault(tmp_path: Path) -> None:
+    """Nemotron-H writes `time_step_limit: [0.0, Infinity]`; as a size Infinity is refused, NaN everywhere."""
+    values = {**config_of("nemotron-h-56b"), "time_step_limit": [0.0, float("inf")]}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    assert load(str(path)).num_parameters == load("nemotron-h-56b").num_parameters
+    path.write_text(json.dumps({**values, "hidden_size": float("inf")}))
+    with pytest.raises(OomlessError, match="hidden_size is Infinity"):
+        load(str(path))

@@ -125,10 +125,15 @@ IRRELEVANT = frozenset(
 """Keys that do not change the memory of a network, or that a reader looks at by other means."""
 
 
-def parse_json(text: str | bytes, where: str) -> Any:
-    """The value of a JSON text; NaN, Infinity, absurd depth and broken text are an error that names `where`."""
+def parse_json(text: str | bytes, where: str, infinite: bool = False) -> Any:
+    """The value of a JSON text; NaN, Infinity, absurd depth and broken text are an error that names `where`.
 
-    def refuse(word: str) -> None:
+    `infinite`: published configs hold Infinity where a limit is open (Nemotron-H's time_step_limit); no size may be it.
+    """
+
+    def refuse(word: str) -> float:
+        if infinite and word != "NaN":
+            return float(word)
         raise ValueError(f"{word} is no number that a size can have")
 
     try:
@@ -150,7 +155,7 @@ def read_config(path: "Path") -> dict[str, Any]:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     if len(content) > MAX_CONFIG_BYTES:
         raise OomlessError(f"{path}: more than {MAX_CONFIG_BYTES:,} bytes, too large for a config", "is it a weight file?")
-    value = parse_json(content, str(path))
+    value = parse_json(content, str(path), infinite=True)
     if not isinstance(value, dict):
         raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")
     return value
@@ -265,5 +270,5 @@ def _show(value: object) -> str:
     """A value as a short piece of an error message, whatever its size."""
     if isinstance(value, int) and abs(value) >= 10**18:
         return f"about 10^{value.bit_length() * 3 // 10}"
-    text = json.dumps(value, default=str) if isinstance(value, dict | list | str | bool) else str(value)
+    text = json.dumps(value, default=str) if isinstance(value, dict | list | str | bool | float) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -141,7 +141,7 @@ class _Hub:
             raise OomlessError(f"{self.endpoint}/{self.repo_id} has no config.json, {what}", hint)
         if status != 200:
             raise self.refused(status, headers, "config.json")
-        config = parse_json(body, self.url("config.json"))
+        config = parse_json(body, self.url("config.json"), infinite=True)
         if not isinstance(config, dict):
             what = f"a config is a JSON object, this is a {type(config).__name__}"
             raise OomlessError(f"{self.url('config.json')}: {what}", "check the repository")

@@ -1,0 +1,105 @@
+"""Parameter counts against transformers' own classes on the meta device: one row a family always, the whole catalogue when there is time."""
+
+import copy
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from oomless import facts
+from oomless.model.load import load
+from oomless.model.model import Model
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+NO_CLASS = {
+    "baichuan",
+    "deepseek",
+    "deepseek_v41",
+    "deepseek_vl_v2",
+    "internlm2",
+    "kimi_k2",
+    "kimi_vl",
+    "mimo",
+    "multi_modality",
+    "nemotron-nas",
+    "qwen",
+}
+"""Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""
+
+EXPLAINED = {
+    "gemma4": "the class has no projections of keys and values in layers that read others' caches; the checkpoint has (the hub's count)",
+}
+
+
+def rows() -> dict[str, str]:
+    """Catalogue name of each distinct shape, by what a config says beside its quantisation."""
+    found: dict[str, str] = {}
+    for row in facts.table("catalogue"):
+        values = {key: value for key, value in facts.model_config(row["name"]).items() if key != "quantization_config"}
+        found.setdefault(json.dumps(values, sort_keys=True), row["name"])
+    return found
+
+
+NAMES = [name for name in rows().values() if facts.model_config(name)["model_type"] not in NO_CLASS]
+SMALLEST: dict[str, str] = {}
+for each in sorted(NAMES, key=lambda name: len(json.dumps(facts.model_config(name)))):
+    SMALLEST.setdefault(facts.model_config(each)["model_type"], each)
+PARAMETERS = [name if name in SMALLEST.values() else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
+def class_count(values: dict[str, Any]) -> tuple[int, int]:
+    """(parameters, elements of stored buffers) of the class that transformers has for a config."""
+    values = copy.deepcopy(values)
+    for part in (values, *(each for each in values.values() if isinstance(each, dict))):
+        part.pop("quantization_config", None)
+    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    auto = transformers.AutoModelForImageTextToText
+    if type(config) not in auto._model_mapping:
+        auto = transformers.AutoModelForCausalLM
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = auto.from_config(config, dtype=torch.bfloat16)
+    state = model.state_dict(keep_vars=True)
+    parameters = {id(each): each.numel() for each in model.parameters()}
+    return sum(parameters.values()), sum(each.numel() for name, each in model.named_buffers() if name in state)
+
+
+def ours(model: Model) -> int:
+    """What a class without MTP layers holds: the main model and its encoders, without copies."""
+    return sum(tensor.num_parameters for tensor in model.tensors if tensor.part in ("main", "vision") and not tensor.copy_of)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_of_the_class(name: str) -> None:
+    model = load(name)
+    parameters, buffers = class_count(facts.model_config(name))
+    expected = {parameters, parameters + buffers}
+    if model.family == "gemma4":
+        expected |= {parameters + buffers - clip_bounds(name) + borrowed(model)}
+    assert ours(model) in expected, f"{ours(model) - parameters - buffers:+,} ({EXPLAINED.get(model.family, 'not explained')})"
+
+
+def clip_bounds(name: str) -> int:
+    """Four bounds of each clipped linear layer of the encoders, which the hub's count leaves out."""
+    return 928 if facts.model_config(name).get("audio_config") else 0
+
+
+def borrowed(model: Model) -> int:
+    """Projections and norms of keys and values in layers that read another layer's cache."""
+    total = 0
+    for layer in model.layers:
+        attention = getattr(layer.attention, "inner", layer.attention)
+        if attention.borrows_cache:
+            width = attention.num_kv_heads * attention.head_dim
+            total += 2 * width * model.hidden_size + attention.head_dim
+    return total
+
+
+def test_every_family_with_a_class_is_held_against_it() -> None:
+    assert {facts.model_config(name)["model_type"] for name in NAMES} == set(SMALLEST)
+    causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    assert not NO_CLASS & set(causal)
