@@ -360,3 +360,10 @@ def test_settings_of_the_environment_in_a_fresh_process(serve: Serve, tmp_path: 
     bad = run_client(hub.endpoint, tmp_path, "org/other", HF_HUB_DOWNLOAD_TIMEOUT="soon")
     assert "OomlessError: huggingface_hub cannot be used" in bad.stderr
     assert V3 not in str(paths(hub))
+
+
+def test_modelopt_file_beside_a_config_is_read(serve: Callable[..., FakeHub]) -> None:
+    beside = File(json.dumps({"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}).encode())
+    serve({REPO: {**files(), "hf_quant_config.json": beside}})
+    config = read_repository(REPO).config
+    assert config["quantization_config"] == {"quant_algo": "FP8", "exclude_modules": ["lm_head"], "quant_method": "modelopt"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from oomless import facts
+from oomless.model.attention import GQA, Sliding
 from oomless.model.load import load
 from oomless.model.model import Model
 
@@ -92,8 +93,8 @@ def borrowed(model: Model) -> int:
     """Projections and norms of keys and values in layers that read another layer's cache."""
     total = 0
     for layer in model.layers:
-        attention = getattr(layer.attention, "inner", layer.attention)
-        if attention.borrows_cache:
+        attention = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        if isinstance(attention, GQA) and attention.borrows_cache:
             width = attention.num_kv_heads * attention.head_dim
             total += 2 * width * model.hidden_size + attention.head_dim
     return total

@@ -120,6 +120,51 @@ IRRELEVANT = frozenset(
         "scale_attention_softmax_in_fp32",
         "scale_attn_weights",
         "rope_interleaved",
+        "add_cross_attention",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "chunk_size_feed_forward",
+        "cross_attention_hidden_size",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "is_decoder",
+        "length_penalty",
+        "max_length",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "output_scores",
+        "prefix",
+        "pruned_heads",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "suppress_tokens",
+        "temperature",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torchscript",
+        "typical_p",
+        "use_bfloat16",
+        "hidden_dropout",
+        "partial_rotary_factor",
+        "attention_probs_dropout_prob",
+        "classifier_dropout",
+        "residual_dropout",
+        "embedding_dropout",
     ]
 )
 """Keys that do not change the memory of a network, or that a reader looks at by other means."""
@@ -159,6 +204,18 @@ def read_config(path: "Path") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")
     return value
+
+
+MODELOPT_FILE = "hf_quant_config.json"
+"""Where ModelOpt up to 0.29 wrote what later stands under quantization_config; engines read both."""
+
+
+def with_modelopt(config: dict[str, Any], beside: object) -> dict[str, Any]:
+    """The config with the quantisation that a file of ModelOpt beside it names."""
+    quantization = beside.get("quantization") if isinstance(beside, dict) else None
+    if not isinstance(quantization, dict):
+        return config
+    return {**config, "quantization_config": {**quantization, "quant_method": "modelopt"}}
 
 
 class Config:

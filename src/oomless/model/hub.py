@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ..errors import OomlessError
 from . import hub_cache
 from .checkpoint import INDEX_NAME, MAX_INDEX_BYTES, WHOLE_NAME, merge, parse_index
-from .config import MAX_CONFIG_BYTES, parse_json
+from .config import MAX_CONFIG_BYTES, MODELOPT_FILE, parse_json, with_modelopt
 from .hub_cache import Repository, are_counts, as_commit, importing_client, with_totals
 from .safetensors import BITS, Stored, header_length, parse_header
 
@@ -141,12 +141,17 @@ class _Hub:
             raise OomlessError(f"{self.endpoint}/{self.repo_id} has no config.json, {what}", hint)
         if status != 200:
             raise self.refused(status, headers, "config.json")
-        config = parse_json(body, self.url("config.json"), infinite=True)
+        config: Any = parse_json(body, self.url("config.json"), infinite=True)
         if not isinstance(config, dict):
             what = f"a config is a JSON object, this is a {type(config).__name__}"
             raise OomlessError(f"{self.url('config.json')}: {what}", "check the repository")
         self.commit = self.commit or as_commit(headers.get("x-repo-commit"))
-        return config
+        if not config.get("quantization_config") and MODELOPT_FILE in self.files:
+            status, headers, body = self.get(self.url(MODELOPT_FILE), MAX_CONFIG_BYTES)
+            if status != 200:
+                raise self.refused(status, headers, MODELOPT_FILE)
+            return with_modelopt(config, parse_json(body, self.url(MODELOPT_FILE)))
+        return dict(config)
 
     def read_headers(self) -> tuple[tuple[Stored, ...], int]:
         """(tensors, number of files) of the whole checkpoint; ((), 0) if it has no safetensors file."""

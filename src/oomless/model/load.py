@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import facts
 from ..errors import OomlessError, UsageError, did_you_mean
-from .config import read_config
+from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
 
@@ -96,7 +96,11 @@ def load_path(path: "Path") -> Model:
     if not config_path.exists():
         raise OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
     name = config_path.resolve().parent.name if config_path.name == "config.json" else config_path.stem
-    model = build(read_config(config_path), name or "model", str(config_path))
+    config = read_config(config_path)
+    beside = folder / MODELOPT_FILE
+    if not config.get("quantization_config") and config_path.name == "config.json" and beside.is_file():
+        config = with_modelopt(config, read_config(beside))
+    model = build(config, name or "model", str(config_path))
     if path == config_path:
         return model
     from .checkpoint import read_checkpoint  # only a checkpoint needs it

@@ -1,239 +1,117 @@
-"""quantization_config -> how each class of weight is stored. One entry a method: by packing, not by name."""
+"""quantization_config -> how each weight is stored: what a method makes of matrices, and which modules it leaves out or treats otherwise."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UnsupportedError
 from .config import Config
-from .storage import (
-    FP4_E8M0,
-    FP8_BLOCK,
-    FP8_BLOCK_E8M0,
-    FP8_CHANNEL,
-    FP8_TENSOR,
-    INT8_BNB,
-    INT8_CHANNEL,
-    NF4,
-    NF4_PLAIN,
-    NVFP4,
-    Format,
-)
+from .model import HEAD, Model, Tensor
+from .storage import FP4_E8M0, FP8_CHANNEL, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
 from .weights import Storage
 
-SAMPLES = {
-    "attention": ("self_attn.o_proj", "self_attn.q_proj"),
-    "mixer": ("linear_attn.out_proj", "linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz", "mixer.in_proj", "mamba.in_proj"),
-    "dense": ("mlp.down_proj",),
-    "shared": (
-        "mlp.shared_experts.down_proj",
-        "mlp.shared_expert.down_proj",
-        "feed_forward.shared_expert.down_proj",
-        "mixer.shared_experts.down_proj",
-    ),
-    "experts": ("mlp.experts.0.down_proj", "mlp.experts", "feed_forward.experts.0.down_proj", "block_sparse_moe.experts.0.w2"),
-}
-"""Modules of a layer by which a list of excluded ones is understood: a class is quantised, or left out, as a whole."""
-PREFIXES = (
-    "model.layers.",
-    "language_model.model.layers.",
-    "model.language_model.layers.",
-    "language_model.layers.",
-    "backbone.layers.",
-)
-SAMPLE_LAYERS = (0, 1, 3)
-"""The first layer of each kind: dense and linear ones come first, every fourth of the hybrids is full attention."""
+if TYPE_CHECKING:
+    from .quantization_names import Names
+
+NESTED = ("text_config", "language_config", "llm_config")
+"""Where a config keeps its language model's part, and sometimes the quantisation with it."""
+
+
+class Rule(NamedTuple):
+    """Modules whose names match a pattern are stored in `form`; None: as they were."""
+
+    patterns: tuple[str, ...]
+    form: Format | None
+
+
+class Scheme(NamedTuple):
+    """What a method makes of linear layers and of routed experts, and the rules that come before: the first that matches counts."""
+
+    linear: Format | None
+    expert: Format | None
+    rules: tuple[Rule, ...] = ()
 
 
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
-    """How the checkpoint stores its weights, and the method that its config names ("" = none)."""
+    """How the checkpoint stores its weights but for the rules (`with_rules`), and the method that its config names ("" = none)."""
     section = config.section("quantization_config")
     if not section.values:
         return Storage(plain, plain, plain), ""
-    method = section.word("quant_method")
+    scheme, method = read_scheme(section, config)
+    return Storage(plain, scheme.linear or plain, scheme.expert or plain), method
+
+
+def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
+    """The scheme of a quantization_config, with the name of its method."""
+    from .quantization_methods import METHODS, method_of  # most configs have none
+
+    method = method_of(section)
     config.check()
-    if method == "modelopt" and section.values.get("quant_algo") == "MIXED_PRECISION":
-        return _mixed(section, plain), method
     if method not in METHODS:
         raise UnsupportedError(f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}")
-    quantized = METHODS[method](section, config)
-    excluded = section.values.get("ignore") or section.values.get("modules_to_not_convert") or []
-    out = _left_out(excluded, section)
+    scheme = METHODS[method](section, config)
     section.check()
-    return _storage(plain, {kind: plain if kind in out else quantized for kind in SAMPLES}), method
+    return scheme, method
 
 
-def _storage(plain: Format, by_kind: dict[str, Format]) -> Storage:
-    """Storage of the classes of SAMPLES; those that agree with the dense layers need no entry of their own."""
-    linear = by_kind["dense"]
+def with_rules(model: Model, config: Config) -> Model:
+    """The model with the modules stored otherwise that its quantization_config names, layer by layer."""
+    inner = [config.section(key) for key in NESTED if isinstance(config.values.get(key), dict)]
+    sections = [each.section("quantization_config") for each in (config, *inner) if each.values.get("quantization_config")]
+    if not sections or not model.quantization:
+        return model
+    rules = read_scheme(sections[0], config)[0].rules
+    if not rules:
+        return model
+    from .quantization_names import Names
 
-    def other(kind: str) -> Format | None:
-        return None if by_kind[kind] == linear else by_kind[kind]
-
-    attention, mixer = other("attention"), other("mixer")
-    if attention and not mixer:
-        mixer = linear
-    return Storage(plain, linear, by_kind["experts"], attention, other("shared"), mixer)
-
-
-def _left_out(excluded: object, section: Config) -> set[str]:
-    """The classes that are left out of quantisation."""
-    if not isinstance(excluded, list) or not all(isinstance(name, str) for name in excluded):
-        section.fault("the list of modules left out is no list of names")
-        return set()
-    patterns = [str(pattern) for pattern in excluded]
-    return {kind for kind, modules in SAMPLES.items() if any(_hits(pattern, modules) for pattern in patterns)}
+    matchers = [(Names(rule.patterns), rule.form) for rule in rules]
+    blocks = block_numbers(config)
+    tensors: list[Tensor] = []
+    for tensor in model.tensors:
+        tensors += _ruled(tensor, model, matchers, blocks)
+    return model._replace(tensors=tuple(tensors))
 
 
-def _hits(pattern: str, modules: tuple[str, ...]) -> bool:
-    """Whether a pattern names one of these modules in one of the first layers."""
-    return any(_matches(pattern, f"{prefix}{layer}.{module}") for prefix in PREFIXES for layer in SAMPLE_LAYERS for module in modules)
+def _ruled(tensor: Tensor, model: Model, matchers: list[tuple["Names", Format | None]], blocks: list[int]) -> Iterator[Tensor]:
+    """A group of tensors, divided by how its layers are stored."""
+    from .quantization_names import module_names
+
+    if tensor.name == HEAD and tensor.part == "main":
+        forms = [form for names, form in matchers if form and names.says("lm_head")]
+        yield tensor._replace(format=forms[0]) if forms else tensor
+        return
+    if tensor.role == "plain" or tensor.part not in ("main", "mtp"):
+        yield tensor
+        return
+    by_form: dict[Format, list[int]] = {}
+    for layer in tensor.layers:
+        names_of_layer = module_names(tensor, layer, len(model.layers), blocks, model.family.startswith("gemma4"))
+        form = tensor.format
+        for names, other in matchers:
+            if any(names.matches(name) for name in names_of_layer):
+                form = other or model.dtype
+                break
+        by_form.setdefault(form, []).append(layer)
+    if len(by_form) < 2:
+        yield tensor._replace(format=next(iter(by_form), tensor.format))
+        return
+    for form, layers in by_form.items():
+        yield tensor._replace(format=form, layers=tuple(layers))
 
 
-def _matches(pattern: str, name: str) -> bool:
-    """compressed-tensors' rule: `re:` begins an expression, anything else is a name or the beginning of one; modelopt has stars."""
-    if pattern.startswith("re:"):
-        import re
+def block_numbers(config: Config) -> list[int]:
+    """Nemotron-H counts mixers and feed-forward parts as blocks of their own: the block of each mixer. Elsewhere nothing."""
+    if config.values.get("model_type") != "nemotron_h":
+        return []
+    from .families.hybrid import read_pattern
 
-        try:
-            return re.match(pattern[3:], name) is not None
-        except re.error:
-            return False
-    if "*" in pattern:
-        from fnmatch import fnmatchcase
-
-        return fnmatchcase(name, pattern)
-    return name == pattern or name.startswith(pattern.rstrip(".") + ".")
-
-
-def _fp8(section: Config, config: Config) -> Format:
-    """FP8 by 128x128 blocks (DeepSeek-V3, Qwen3-FP8), or a scale a tensor."""
-    block = section.values.get("weight_block_size")
-    if block is None:
-        return FP8_TENSOR
-    if block != [128, 128]:
-        raise UnsupportedError(f"{section.where}: fp8 blocks {block} are not known", "known are [128, 128]")
-    # only V4 stores E8M0 scales; V3.1 and V3.2 name the format but keep F32 (repository sizes, models.md 1)
-    return FP8_BLOCK_E8M0 if config.values.get("model_type") == "deepseek_v4" else FP8_BLOCK
-
-
-def _compressed_tensors(section: Config, config: Config) -> Format:
-    """The weight scheme of config_groups: 8 bits a channel or tensor, or packed 4 or 8 bits by groups."""
-    groups = section.section("config_groups")
-    schemes = {
-        (
-            scheme.word("type", "int"),
-            scheme.size("num_bits", least=1, most=64),
-            scheme.word("strategy", "tensor"),
-            scheme.size("group_size", 0, least=-1),
-            scheme.flag("symmetric", True),
-        )
-        for scheme in (groups.section(name).section("weights") for name in groups.values)
-    }
-    section.check()
-    if len(schemes) != 1:
-        raise UnsupportedError(f"{section.where}: {len(schemes)} schemes of weights side by side", "one is known")
-    kind, bits, strategy, group, symmetric = schemes.pop()
-    match kind, bits, strategy:
-        case "float", 8, "channel":
-            return FP8_CHANNEL
-        case "float", 8, "tensor":
-            return FP8_TENSOR
-        case "int", 8, "channel" | "tensor":
-            return INT8_CHANNEL
-        case "int", 4 | 8, "group":
-            return grouped(bits, group, zeros=not symmetric, scale_bits=16)
-        case "int", 4 | 8, "channel":
-            return grouped(bits, 0, zeros=not symmetric, scale_bits=16)
-        case "float", 4, "tensor_group" | "group" if group == 16:
-            return NVFP4
-        case "float", 4, "group" if group == 32:
-            return FP4_E8M0
-        case "float", 8, "block":
-            return FP8_BLOCK
-    raise UnsupportedError(f"{section.where}: weights of {bits} bits, {kind}, by {strategy} are not known")
-
-
-def _gptq(section: Config, config: Config) -> Format:
-    """GPTQ: packed integers, an F16 scale and a packed zero a group, and an int32 index for each input column."""
-    bits, group = section.size("bits", least=2, most=8), section.size("group_size", least=-1)
-    section.flag("sym", True)
-    return grouped(bits, max(group, 0), zeros=True, scale_bits=16)._replace(
-        name=f"gptq int{bits}", column_bits=32, reorders=section.flag("desc_act", False)
-    )
-
-
-def _awq(section: Config, config: Config) -> Format:
-    """AWQ: packed integers, an F16 scale and a packed zero a group."""
-    bits = section.size("bits", least=2, most=8)
-    zeros = section.flag("zero_point", True)
-    return grouped(bits, max(section.size("group_size", least=-1), 0), zeros=zeros, scale_bits=16)._replace(name=f"awq int{bits}")
-
-
-def _auto_round(section: Config, config: Config) -> Format:
-    """AutoRound packs as GPTQ or AWQ does; its name for the packing says which."""
-    bits, group = section.size("bits", least=2, most=8), max(section.size("group_size", least=-1), 0)
-    section.flag("sym", True)
-    packing = section.word("packing_format", "auto_round:auto_gptq")
-    if "gptq" not in packing and "awq" not in packing:
-        raise UnsupportedError(f"{section.where}: packing_format {packing!r} is not known", "known are those of GPTQ and AWQ")
-    return grouped(bits, group, zeros=True, scale_bits=16)._replace(name=f"auto-round int{bits}")
-
-
-def _bitsandbytes(section: Config, config: Config) -> Format:
-    """bitsandbytes: 4 bits with a scale for 64 values, itself stored in 8 bits under double quantisation; or 8 bits a row."""
-    if section.flag("load_in_8bit", False):
-        return INT8_BNB
-    if not section.flag("load_in_4bit", True):
-        section.fault("neither load_in_4bit nor load_in_8bit is on")
-    return NF4 if section.flag("bnb_4bit_use_double_quant", False) else NF4_PLAIN
-
-
-def _modelopt(section: Config, config: Config) -> Format:
-    """NVIDIA ModelOpt with one algorithm for all: FP8 a tensor, or NVFP4."""
-    algorithm = section.word("quant_algo", "")
-    known = {"FP8": FP8_TENSOR, "NVFP4": NVFP4}
-    if algorithm not in known:
-        raise UnsupportedError(f"{section.where}: quant_algo {algorithm!r} is not known", f"known are {', '.join(known)}")
-    return known[algorithm]
-
-
-def _mixed(section: Config, plain: Format) -> Storage:
-    """ModelOpt's MIXED_PRECISION: groups of modules, each with a format of its own; what no group names stays as it is."""
-    forms: dict[str, Format] = {}
-    head: Format | None = None
-    groups = section.section("config_groups")
-    for name in groups.values:
-        group = groups.section(name)
-        weights = group.section("weights")
-        form = {4: NVFP4, 8: FP8_TENSOR}.get(weights.size("num_bits", least=1, most=64))
-        targets = group.values.get("targets")
-        if form is None or not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-            raise UnsupportedError(f"{group.where}: not 4 or 8 bits for a list of modules", "known are NVFP4 and FP8")
-        if "lm_head" in targets:
-            head = form
-        named = set(targets)
-        for kind, modules in SAMPLES.items():
-            wanted = (f"{prefix}{layer}.{module}" for prefix in PREFIXES for layer in SAMPLE_LAYERS for module in modules)
-            if any(module in named for module in wanted):
-                forms[kind] = form
-    section.check()
-    stored = _storage(plain, {kind: forms.get(kind, plain) for kind in SAMPLES})
-    return stored._replace(head=head)
+    return [index for index, block in enumerate(read_pattern(config)) if block in "M*"]
 
 
 def grouped(bits: int, group: int, zeros: bool, scale_bits: int) -> Format:
     """Integers of `bits`, one scale (and zero) for `group` columns of a row; 0 = the whole row."""
     return Format(f"int{bits} by {group or 'row'}", bits, (1, group), scale_bits, bits if zeros else 0)
 
-
-METHODS: dict[str, Callable[[Config, Config], Format]] = {
-    "fp8": _fp8,
-    "compressed-tensors": _compressed_tensors,
-    "gptq": _gptq,
-    "awq": _awq,
-    "auto-round": _auto_round,
-    "bitsandbytes": _bitsandbytes,
-    "modelopt": _modelopt,
-}
 
 REQUANTISED: dict[str, Format] = {
     "fp8": FP8_TENSOR,

@@ -70,6 +70,9 @@ NF4 = Format("nf4 by 64, scales quantised again", 4, (1, 64), 8)
 """bitsandbytes with double quantisation; of the second scales (F32 for 256 of the first, 0.05 % of the whole) nothing is counted."""
 NF4_PLAIN = Format("nf4 by 64, F32 scales", 4, (1, 64), 32)
 INT8_BNB = Format("int8, one F32 scale a row (bitsandbytes)", 8, (1, 0), 32)
+INT8_EETQ = Format("int8, one F16 scale a row", 8, (1, 0), 16)
+INT8_TORCHAO = Format("int8, one F32 scale and a zero a row (torchao)", 8, (1, 0), 32, 8)
+TERNARY = Format("ternary, four a byte (BitNet)", 2, (0, 0), 16)
 
 DTYPES = {"float32": F32, "float": F32, "bfloat16": BF16, "float16": F16, "half": F16}
 """The unscaled floating types by the names that configs and flags use."""

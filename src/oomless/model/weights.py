@@ -18,14 +18,6 @@ class Storage(NamedTuple):
     """Matrices of attention, dense and shared feed-forward."""
     expert: Format
     """Matrices of routed experts."""
-    attention: Format | None = None
-    """Matrices of attention, where they are stored in another way than feed-forward."""
-    shared: Format | None = None
-    """Matrices of shared experts, where they are stored in another way than the other linear layers."""
-    mixer: Format | None = None
-    """Matrices of layers with a recurrent state, where they are stored in another way than attention."""
-    head: Format | None = None
-    """The output head, where it is quantised."""
 
     def of(self, role: Role) -> Format:
         match role:
@@ -46,10 +38,6 @@ class Scope(NamedTuple):
     stored: Storage
     prefix: str = "model.layers.{}."
     part: Part = "main"
-
-    def within(self, form: Format | None) -> "Scope":
-        """The scope of linear layers that are stored in `form`, or like all others."""
-        return self if form is None else self._replace(stored=self.stored._replace(linear=form))
 
     def tensor(self, name: str, shape: Shape, stored: Role | Format, cut: Cut = WHOLE, repeat: int = 1) -> Tensor:
         """A group in this scope. A Format instead of a role is for weights whose type no quantisation changes."""
@@ -73,7 +61,6 @@ def attention_tensors(attention: Attention, hidden: int, scope: Scope) -> Iterat
     >>> sum(t.num_parameters for t in attention_tensors(v3, 7168, Scope((0,), Storage(BF16, BF16, BF16))))
     187107328
     """
-    scope = scope.within(scope.stored.mixer if isinstance(attention, Linear) and scope.stored.mixer else scope.stored.attention)
     tensor = scope.tensor
     match attention:
         case GQA():
@@ -272,7 +259,7 @@ def ffn_tensors(ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: s
                     yield biases._replace(role="expert")
             if ffn.shared_width:
                 shared = Dense(ffn.shared_width, gated=ffn.gated)
-                yield from ffn_tensors(shared, hidden, vocab, scope.within(scope.stored.shared), f"{name}shared_experts.")
+                yield from ffn_tensors(shared, hidden, vocab, scope, f"{name}shared_experts.")
             if ffn.dense_width:
                 yield from ffn_tensors(Dense(ffn.dense_width), hidden, vocab, scope, f"{name}beside.")
             if ffn.shared_gate:
@@ -330,6 +317,6 @@ def ends(hidden: int, vocab: int, stored: Storage, tied: bool, norms: Norms = PA
     if norms.bias:
         yield Tensor("model.norm.bias", (hidden,), stored.plain)
     if not tied:
-        yield Tensor(HEAD, (vocab, hidden), stored.head or stored.plain, VOCABULARY)
+        yield Tensor(HEAD, (vocab, hidden), stored.plain, VOCABULARY)
     if head_bias:
         yield Tensor("lm_head.bias", (vocab,), stored.plain, VOCABULARY)

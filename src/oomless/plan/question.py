@@ -6,7 +6,8 @@ from ..engines import ENGINES
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
-from ..model.quantization import METHODS, REQUANTISED
+from ..model.quantization import REQUANTISED
+from ..model.quantization_methods import METHODS
 from ..run.hardware import cards, find_card
 from ..units import parse_bytes
 from .prices import TIERS, Price, check_provider

@@ -119,6 +119,8 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
         if model.quantization and wanted.startswith("fp8"):
             raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
     method = wanted or model.quantization
+    if method in NOT_RUN:
+        raise UnsupportedError(f"vLLM has no {method} weights, which {model.name} is published in", "use --engine transformers")
     if (method or "").startswith("fp8") and card.native_fp8 == "no" and card.vendor != "NVIDIA":
         raise UnsupportedError(
             f"{card.name} has no FP8: {method} weights of {model.name} do not run there", "use a checkpoint in 16 bit or W8A8"
@@ -131,6 +133,8 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
         )
 
 
+NOT_RUN = ("hqq", "eetq", "quanto", "bitnet")
+"""Methods that transformers alone runs (vllm 0.32: QUANTIZATION_METHODS; HQQ was there in earlier releases for some cards)."""
 LEAST_CAPABILITY = {
     "fp8": 8.0,
     "fp8-dynamic": 8.0,

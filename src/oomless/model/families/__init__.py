@@ -6,6 +6,7 @@ from typing import Any
 from ...errors import UnsupportedError, did_you_mean
 from ..config import Config
 from ..model import Model
+from ..quantization import with_rules
 
 FAMILIES = {
     "llama": "llama",
@@ -101,6 +102,7 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
     config.check()
+    model = with_rules(model, config)
     model = model._replace(explained_bytes=sum(tensor.num_bytes for tensor in model.tensors))
     unread = config.unread()
     if unread:
