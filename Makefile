@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-slow lint format bench accuracy clean
+.PHONY: help demo install parsers test test-slow lint format bench accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,21 @@ demo: $(VENV)/.core ## install the core alone and answer three questions
 install: $(VENV)/.dev ## set up .venv with every extra that a CPU machine can use and the development tools
 	@echo 'ready: $(BIN)/oomless'
 
+PARSERS := .parsers
+FRAMEWORKS := vllm deepspeed torchtitan llama-factory axolotl
+
+parsers: $(FRAMEWORKS:%=$(PARSERS)/%/.done) ## environments with the frameworks' own parsers, for slow tests of launch files (gigabytes)
+
+$(PARSERS)/%/.done: pyproject.toml
+	$(PYTHON) -m venv $(PARSERS)/$*
+	$(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --group parser-torch
+	DS_BUILD_OPS=0 $(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --group parser-$*
+	if grep -q '^parser-$*-alone' pyproject.toml; then \
+	  $(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --group parser-$*-alone; fi
+	$(PARSERS)/$*/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec  # builds for GPUs, which stop an import here
+	@touch $@
+
 test: $(VENV)/.dev ## all tests that this machine can run, but the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
 
@@ -55,4 +70,4 @@ accuracy: $(VENV)/.core ## README's accuracy table
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
 
 clean: ## remove what make made
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PARSERS)

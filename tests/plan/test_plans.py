@@ -14,6 +14,7 @@ from command import call
 from oomless.engines import LLAMA
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, Planned, plan_serving
+from oomless.plan.launch.serving import in_checkpoint
 from oomless.plan.question import Wanted
 from oomless.run.command import read_command
 from plan.asked_plans import plans
@@ -59,7 +60,9 @@ def check_row(plan: Plan, planned: Planned) -> None:
             beside += ["--pp", str(row.asked.layout.pp)] if row.asked.layout else []
         if row.asked.engine.startswith("vllm-"):
             beside += ["--engine", row.asked.engine]
-        if row.asked.engine in LLAMA:
+        if in_checkpoint(row.asked, plan.model.quantization):
+            beside += ["--quantization", row.asked.quantization or "none"]
+        if row.asked.engine in LLAMA or in_checkpoint(row.asked, plan.model.quantization):
             beside.append(plan.model_word)  # a file's name says nothing of what lies there
         back = infer("infer", "--offline", "--command", planned.launch.command, *beside)
         assert back["ranks"] == again["ranks"], planned.launch.command

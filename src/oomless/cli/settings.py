@@ -10,7 +10,7 @@ from .flags import INFER, Flag
 NEVER = ("command", "from_file", "compare", "plot", "revision")
 """Options that make one question, and no habit."""
 PREFIX = "OOMLESS_"
-OTHERS = ("OOMLESS_CONFIG", "OOMLESS_CACHE", "OOMLESS_FUZZ", "OOMLESS_UPDATE_SURFACE", "OOMLESS_UPDATE_DOCS")
+OTHERS = ("OOMLESS_CONFIG", "OOMLESS_CACHE", "OOMLESS_FUZZ", "OOMLESS_PARSERS", "OOMLESS_UPDATE_SURFACE", "OOMLESS_UPDATE_DOCS")
 """Variables of ours that set no flag."""
 MAX_CONFIG_BYTES = 1 << 20
 SWITCHES = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}

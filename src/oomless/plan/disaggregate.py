@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..estimate.serving import Estimate
 from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
-from .launch.serving import flags_of, hub_word
+from .launch.serving import flags_of, served_name
 from .search import Row, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -142,5 +142,5 @@ def command(search: Search, row: Row, side: int) -> str:
 
     if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
         return ""
-    start = PROGRAMS[row.asked.engine].format(model=hub_word(search.model, search.word))
-    return " ".join([start, *flags_of(row.asked), SAYS[row.asked.engine][side]])
+    start = PROGRAMS[row.asked.engine].format(model=served_name(search.model, search.word, row.asked)[0])
+    return " ".join([start, *flags_of(row.asked, search.model.quantization), SAYS[row.asked.engine][side]])

@@ -111,7 +111,9 @@ def kinds_of_cache(engine: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     """Types of the cache: the engine's own first, FP8 where that does not fit."""
     if asked:
         return asked
-    return ("auto", "fp8") if engine in (*VLLM, "sglang") else ("auto",)
+    if engine == "sglang":
+        return ("auto", "fp8_e4m3")  # its parser knows no plain fp8
+    return ("auto", "fp8") if engine in VLLM else ("auto",)
 
 
 def sizes_of(card: Card, max_gpus: int, fixed: Hardware | None) -> list[Hardware]:

@@ -28,28 +28,42 @@ OF_THE_LOAD = ("context", "concurrency")
 
 def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) -> Launch:
     """How an engine is started for a question; `asked` has its layout."""
-    hub = hub_word(model, word)
+    target, note = served_name(model, word, asked)
     if asked.engine == "transformers":
-        return transformers_launch(hub, asked)
+        return transformers_launch(target, asked)._replace(note=note)
     if asked.engine == "ollama":
         return ollama_launch(model, asked)
-    gguf = asked.engine in LLAMA
-    target = f"{hub.rpartition('/')[2]}-{(asked.quantization or 'f16').upper()}.gguf" if gguf and not word.endswith(".gguf") else hub
-    words = [*PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(), *flags_of(asked)]
+    words = [*PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(), *flags_of(asked, model.quantization)]
     command = " ".join(words)
     layout = asked.layout or Layout()
     num_nodes = -(-layout.num_ranks // hardware.per_node)
-    note = f"{target}: a GGUF file of that type, published or made with llama-quantize" if gguf and target != hub else ""
-    published = checkpoint_note(model, asked)
-    files = cluster_files(model.name, command, asked, hardware, num_nodes)
-    return Launch(command, files, note or published)
+    return Launch(command, cluster_files(model.name, command, asked, hardware, num_nodes), note)
 
 
-def checkpoint_note(model: Model, asked: Serving) -> str:
-    """What a quantised form needs that the engine does not make while loading."""
-    if asked.quantization in (None, "none", "fp8", "bitsandbytes", model.quantization) or asked.engine in LLAMA:
-        return ""
-    return f"needs a checkpoint of {model.name} in {asked.quantization}, published or made: give its name in place of this one"
+def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
+    """(what is served, what a reader must know of it): a form that no engine makes while loading is a checkpoint of its own.
+
+    An engine finds that form in the checkpoint; its flag knows other words, and would be refused.
+    """
+    hub = hub_word(model, word)
+    name = hub.removesuffix("/").rpartition("/")[2]
+    if asked.engine in LLAMA:
+        target = hub if word.endswith(".gguf") else f"{name}-{(asked.quantization or 'f16').upper()}.gguf"
+        return target, f"{target}: a GGUF file of that type, published or made with llama-quantize" if target != hub else ""
+    if in_checkpoint(asked, model.quantization):
+        target = f"./{name}-{asked.quantization}"
+        return target, f"{target}: a checkpoint of {model.name} in {asked.quantization}, published or made with llm-compressor"
+    return hub, ""
+
+
+ON_LOADING = ("fp8", "bitsandbytes")
+"""Forms of the weights that vLLM and SGLang make of 16 bit while they load."""
+
+
+def in_checkpoint(asked: Serving, published: str) -> bool:
+    """Whether the asked form is not made while loading, but read from a checkpoint other than the published one."""
+    made = ON_LOADING if asked.engine in (*VLLM, "sglang") else ()
+    return asked.engine not in LLAMA and asked.quantization not in (None, "none", published, *made)
 
 
 def hub_word(model: Model, word: str) -> str:
@@ -76,8 +90,8 @@ def spellings(engine: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def flags_of(asked: Serving) -> list[str]:
-    """Every field that is not the default, as the engine's flag."""
+def flags_of(asked: Serving, published: str = "") -> list[str]:
+    """Every field that is not the default, as the engine's flag; `published`: the form that the checkpoint has."""
     layout = asked.layout or Layout()
     wanted: dict[str, Any] = {
         name: getattr(asked, name)
@@ -87,6 +101,10 @@ def flags_of(asked: Serving) -> list[str]:
     names = {"dcp": "decode_context_parallel_size"}
     wanted |= {names.get(name, name): value for name, value in layout._asdict().items() if value != Layout._field_defaults[name]}
     wanted["tp"] = layout.tp
+    if in_checkpoint(asked, published):
+        del wanted["quantization"]
+    if asked.engine == "sglang" and asked.kv_cache_dtype == "fp8":
+        wanted["kv_cache_dtype"] = "fp8_e4m3"  # its parser knows no plain fp8
     if asked.engine in LLAMA:
         wanted = _llama(wanted, asked)
     if "speculative" in wanted:

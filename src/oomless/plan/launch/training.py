@@ -45,7 +45,8 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), {"train.py": script}), hardware)
         case "torchtitan":
             command = torchrun(hardware, "-m torchtitan.train --job.config_file job.toml")
-            return with_cluster(model, Launch(command, {"job.toml": titan_toml(model, hub, asked, hardware)}), hardware)
+            toml_file = {"job.toml": titan_toml(model, hub, asked, hardware)}
+            return with_cluster(model, Launch(command, toml_file, TITAN_NOTE), hardware)
         case "megatron-lm":
             arguments = megatron_arguments(model, asked, hardware.num_gpus)
             files = {"megatron.args": "\n".join(arguments) + "\n"}
@@ -75,6 +76,9 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
             )
         case _:
             raise UnsupportedError(f"no launch file of {asked.framework} is known here", f"known are {', '.join(LAUNCHED)}")
+
+
+TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
 def torchrun(hardware: Hardware, what: str) -> str:
