@@ -33,10 +33,22 @@ def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Lin
     if counts == "plain":
         return lines
     sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
-    slack = _counted(sizes, counts) - whole
-    formula = f"torch's {counts} bytes for these tensors in order of creation, less their own bytes"
-    lines.append(exact("fragmentation", "allocator rounding of weights", slack, formula, "estimate/allocator.py"))
+    lines.append(rounding_line(_counted(sizes, counts) - whole, counts))
     return lines
+
+
+def rounding_line(slack: int, counts: Count) -> Line:
+    """What the allocator adds to tensors in their order of creation. Loading makes and drops others between them: none of it to twice
+
+    of it was seen, so the interval is that (GQA models 4 MiB less of 168, V4-Flash 32 more of 35, Qwen3.8 NVFP4 66 less of 66).
+
+    >>> rounding_line(176160768, "allocated").high_bytes      # R1-Distill-Qwen-14B over two ranks: 168 MiB
+    352321536
+    """
+    formula = (
+        f"torch's {counts} bytes for these tensors in order of creation, less their own bytes; loading may leave none to twice of it"
+    )
+    return Line("fragmentation", "allocator rounding of weights", slack, 0, 2 * slack, "fitted", formula, "estimate/allocator.py")
 
 
 MOST_SHOWN = 12

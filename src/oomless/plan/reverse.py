@@ -27,7 +27,7 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
     """The catalogue's largest models that the load fits with, largest first; a profile that nobody published is left out.
 
     >>> [each.name for each in largest_models(Wanted(gpus=("rtx-4090:1",), context=4096, engines=("vllm",), rows=1))]
-    ['deepseek-coder-33b']
+    ['qwen3-30b-a3b']
     """
     if not wanted.gpus:
         raise UsageError("--largest-model needs --gpu", "say which cards: --gpu rtx-4090")

@@ -106,6 +106,15 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
     if not row["batch_or_parallel"].strip() and asked.engine in VLLM and not v0 and quantity in {*BATCH_COUNTS, "cuda_graph"}:
         few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
         others = [found._replace(asked=each) for each in (few, asked._replace(max_num_batched_tokens=16384))]
+    ranks, node = asked.layout.num_ranks if asked.layout else 1, found.hardware.per_node
+    if ranks > node and "node" not in row["other_flags"]:  # one large machine, or several: the row does not say
+        others.append(found._replace(hardware=found.hardware._replace(per_node=ranks)))
+    if (
+        asked.moe_a2a_backend == "deepep"
+        and "redundant" not in row["other_flags"]
+        and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
+    ):
+        others.append(found._replace(asked=asked._replace(num_redundant_experts=EPLB_COPIES)))
     if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
         hardware = found.hardware
         others += [found._replace(hardware=hardware._replace(card=card)) for card in alike[:1]]
@@ -131,6 +140,8 @@ def cards_of_size(text: str) -> list[Card]:
 
 
 FEW_SEQUENCES = 4
+EPLB_COPIES = 32
+"""Redundant experts of DeepSeek's own deployment, which recipes with DeepEP copy."""
 
 
 def _version(row: dict[str, str]) -> str:

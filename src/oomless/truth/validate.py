@@ -84,8 +84,8 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
     if configuration["engine"] in LLAMA_ENGINES:
         return predict_llama(configuration, quantity)
-    if quantity not in QUANTITIES:
-        raise UnsupportedError(f"{quantity} is not predicted")
+    if quantity not in QUANTITIES or (quantity == "total_per_gpu" and configuration["engine"] != "vLLM"):
+        raise UnsupportedError(f"{quantity} of {configuration['engine']} is not predicted: what it sums up differs by source")
     asked = question(configuration, quantity)
     value, low, high = QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
     for other in unsaid(configuration, asked, quantity):
@@ -138,6 +138,7 @@ QUANTITIES: dict[str, Callable[[Estimate], Interval]] = {
     "activation_peak": lambda e: _lines(e, lambda line: line.category in ("activations", "logits")),
     "non_torch": lambda e: _lines(e, lambda line: line.what == WHAT_NON_TORCH),
     "cuda_graph": lambda e: _lines(e, lambda line: line.what == WHAT_GRAPHS),
+    "total_per_gpu": lambda e: _lines(e, lambda line: line.category in ("weights", "fragmentation") or line.what == WHAT_NON_TORCH),
     "kv_bytes_per_gpu": _pool,
     "kv_tokens": lambda e: (e.kv_cache.max_tokens, e.kv_cache.max_tokens_low, e.kv_cache.max_tokens_high),
     "kv_bytes_per_token": lambda e: (e.kv_cache.bytes_per_token,) * 3,

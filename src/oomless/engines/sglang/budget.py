@@ -15,13 +15,11 @@ from ...run.serving import Layout, Serving
 from ...units import gib
 from .. import Budget, Stage
 from ..shards import measured
-from ..vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOGITS, WHAT_NON_TORCH
+from ..vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOADED, WHAT_LOGITS, WHAT_NON_TORCH
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release
-from .weights import placed_part
+from .weights import placed_part, shard, stage_layers
 
-WHAT_LOADED = "loaded beside the weights"
-"""SGLang reads the free memory before and after loading: kernels, handles and remains of the loader count as weights."""
 PLAIN_ROW_BYTES = 576
 TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
@@ -31,7 +29,12 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     """What is on the card before loading: the context, then NCCL and custom all-reduce."""
     layout = asked.layout or Layout()
     now = release(asked.engine_version or LATEST)
-    found = {"tp": layout.tp > 1, "pp": layout.pp > 1, "multi_node": layout.num_ranks > hardware.per_node}
+    found = {
+        "tp": layout.tp > 1,
+        "pp": layout.pp > 1,
+        "multi_node": layout.num_ranks > hardware.per_node,
+        "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
+    }
     tags = tuple(name for name, holds in found.items() if holds)
     return [
         measured("sglang", "runtime", "context", WHAT_CONTEXT, now.numbers, tags),
@@ -67,10 +70,13 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
-    """What was there before loading is charged; activations, graphs, the table of requests and an old release's draft are beside."""
+    """What was there before loading is charged, and what loading leaves: free memory is read before and after.
+
+    Activations, graphs, the table of requests and an old release's draft are beside.
+    """
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
-    loaded = measured("sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers)
+    loaded = [measured("sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers), *kept(model, asked, stage)]
     if not asked.enforce_eager:
         beside.append(measured("sglang", "runtime", "graphs", WHAT_GRAPHS, now.numbers))
     if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
@@ -78,7 +84,22 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         beside.append(
             exact("weights", "draft, loaded after the pool", size, "tensors of the MTP layers", "speculative/eagle_worker.py")
         )
-    return Budget((*start_lines(asked, hardware), loaded), tuple(beside))
+    return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
+
+
+def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+    """What another's checkpoint may keep in 16 bit."""
+    if asked.quantization in (None, model.quantization):
+        return []
+    from ..requantised import kept_line
+
+    parts = []
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage)
+        if layers:
+            shape, repeat = shard(tensor, model, asked)
+            parts.append((tensor, shape, repeat * len(layers)))
+    return kept_line(model, asked.quantization, parts)
 
 
 def request_table(asked: Serving) -> Line:

@@ -3,7 +3,7 @@
 The profile run executes max_num_batched_tokens tokens and then samples max_num_seqs rows; the peak is the larger phase.
 """
 
-from math import ceil
+from math import ceil, prod
 
 from ... import facts
 from ...ledger import Category, Kind, Line, exact
@@ -17,7 +17,7 @@ from ...units import GIB, gib
 from .. import Budget, Stage
 from ..shards import measured
 from .release import LATEST, Release, release
-from .weights import placed_weights, runtime_format
+from .weights import placed_weights, runtime_format, shard, stage_layers
 
 FITTED_GRAPHS = 102
 """Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
@@ -29,6 +29,8 @@ WHAT_ACTIVATIONS = "activations of the profile run"
 WHAT_NON_TORCH = "non-torch: NCCL, kernels, handles"
 WHAT_GRAPHS = "CUDA graphs"
 WHAT_CONTEXT = "CUDA context"
+WHAT_LOADED = "loaded beside the weights"
+"""On ROCm vLLM takes for weights what the card has less of after loading (platforms/rocm.py, get_current_memory_usage)."""
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -72,6 +74,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
         fused = mega_moe_lines(model, asked, hardware, now)
     charged = [
+        *beside_weights(model, asked, stage, now, tags),
         *with_unknown_images(profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now),
         _measured("non_torch", WHAT_NON_TORCH, now, tags),
         *fused,
@@ -94,6 +97,22 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         )
         (charged if now.since(0, 33) else beside).append(line)
     return Budget(tuple(charged), tuple(beside))
+
+
+def beside_weights(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
+    """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's checkpoint may keep."""
+    found = [measured("vllm", "fragmentation", "load_extra", WHAT_LOADED, now.numbers, tags)] if "amd" in tags else []
+    if asked.quantization in (None, model.quantization):
+        return found
+    from ..requantised import kept_line  # few models are asked for in a format of others
+
+    parts = []
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, now)
+        if layers:
+            shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+            parts.append((tensor, shape, repeat * len(layers)))
+    return found + kept_line(model, asked.quantization, parts)
 
 
 def is_sparse(model: Model) -> bool:
@@ -121,6 +140,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
         "before_hopper": 0 < hardware.card.capability < 9,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
+        "amd": hardware.card.vendor == "AMD",
     }
     return tuple(name for name, holds in found.items() if holds)
 
@@ -173,6 +193,7 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     if scratch:  # attention runs before the feed-forward, beside the hidden states alone
         forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
     persistent += seen
+    encoder = encoder_bytes(model, asked, seen, width)
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
     per_logit = of("sampler_bytes_per_logit")
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
@@ -184,12 +205,55 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         rest = hidden_states + cublas + persistent
         what = "hidden states, cuBLAS workspace" + (", workspace of experts or sparse attention" if persistent > seen else "")
         what += f", {seen:,} B of images and their tokens" if seen else ""
+        sampler = _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source)
+        if asked.speculative and not now.v0:
+            sampler = up_to(sampler, sampler.high_bytes + rows * vocab * REJECTION_BYTES)
         return [
-            _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source),
-            _fitted("activations", WHAT_ACTIVATIONS, rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
+            sampler,
+            up_to(
+                _fitted("activations", WHAT_ACTIVATIONS, rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
+                encoder - logits,
+            ),
         ]
     formula = f"{tokens} tokens x {width} B x ({gates} x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
-    return [_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)]
+    return [up_to(_fitted("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source), encoder)]
+
+
+REJECTION_BYTES = 8
+"""A logit that the rejection sampler is tried on beside the sampler's own: 2 B and an F32 copy, its probabilities (gpu_model_runner.py,
+
+_dummy_sampler_run). An upper end: Qwen3.5-9B with MTP on 0.20 leaves 0.4 GiB less than its draft explains.
+"""
+
+
+def up_to(line: Line, least: int) -> Line:
+    """The line with an upper end of at least so much."""
+    return line._replace(high_bytes=max(line.high_bytes, least))
+
+
+def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
+    """What a vision tower may take while it runs alone, before the language model: an upper end, as no log shows the two apart.
+
+    N patches x b x (6 x h + 2 x max(3 x h, inner)) + images and their tokens: hidden states with norm, positions, rotated queries and
+    keys; merged projections and their parts, or the feed-forward and its activation. Of one rank: the tower is not cut in less than that.
+
+    Qwen3.5-9B, one image of 65,536 patches; pools of 0.20 on one and on two RTX 5090 leave 2.2 GiB:
+
+    >>> from ...model.load import load
+    >>> model = load("qwen3.5-9b")
+    >>> round(encoder_bytes(model, Serving(), 335544320, 2) / GIB, 2)
+    2.21
+    """
+    if not seen or model.vision is None:
+        return 0
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors if tensor.part == "vision"}
+    patch = next((shape for name, shape in shapes.items() if name.startswith("vision.patch_embed") and name.endswith("weight")), None)
+    inner = max((shape[0] for name, shape in shapes.items() if ".fc1.weight" in name and "merger" not in name), default=0)
+    if patch is None or not inner:
+        return 0
+    items = max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
+    patches, hidden = items * model.vision.item_values // prod(patch[1:]), patch[0]
+    return patches * width * (6 * hidden + 2 * max(3 * hidden, inner)) + seen
 
 
 CONTEXT_CHUNK = 65536
@@ -357,7 +421,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number."""
+    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; the fewer, the less it says."""
     if asked.enforce_eager:
         return []
 
@@ -387,7 +451,16 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
 
         scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
-    return [_fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)]
+    line = _fitted("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)
+    if now.v0:
+        return [line]
+    few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
+    first = int(facts.constant("vllm", "graphs_first", now.numbers).high * GIB)
+    return [up_to(line._replace(low_bytes=int(line.low_bytes * (1 - MOST_FEWER * few))), first)]
+
+
+MOST_FEWER = 0.8
+"""How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of Qwen3-0.6B)."""
 
 
 TWICE_WITH_LORA_SINCE = (0, 12)

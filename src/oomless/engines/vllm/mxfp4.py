@@ -26,7 +26,7 @@ class Padding(NamedTuple):
 def kernel(hardware: Hardware, now: Release) -> Kernel:
     """The kernel that a release takes for a card; an unknown card counts as Hopper."""
     capability = hardware.card.capability
-    if 0 < capability < 9 or (capability >= 11 and now.since(0, 12)):
+    if 0 < capability < 9 or (capability >= 11 and now.since(0, 12)) or (capability < 10 and not now.since(0, 11)):
         return "marlin"
     return "trtllm" if 10 <= capability < 11 else "triton"
 

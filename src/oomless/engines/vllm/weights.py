@@ -217,6 +217,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if layers is None:
             continue
         shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        if tensor.part == "vision" and repeat > 1 and not layers:  # block after block, as a layer of the decoder is
+            layers, repeat = tuple(range(-repeat, 0)), 1
         form = runtime_format(tensor, model, asked)
         name = fused_name(tensor.name, now)
         if name.endswith("qkv_proj.weight") and (tensor.name, layers) not in groups and not _has_kv(model, tensor):

@@ -3,6 +3,7 @@
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
 from ..storage import Format
+from ..weights import columns, rows
 from .shared import unread_inside, with_outer
 from .vision import Tower
 
@@ -68,8 +69,8 @@ def read_old_tower(vision: Config, family: str, model: Model) -> Tower:
     num_layers, heads = vision.size("depth", most=MAX_LAYERS), vision.size("num_heads")
     tower.blocks(num_layers, inner, heads, gated=gated, norm_bias=not gated)
     tower.norm("merger.ln_q", width, bias=not gated)
-    tower.linear("merger.fc1", merged, merged)
-    tower.linear("merger.fc2", model.hidden_size, merged)
+    tower.linear("merger.fc1", merged, merged, columns(merged))
+    tower.linear("merger.fc2", model.hidden_size, merged, rows(merged))
     return tower
 
 
@@ -87,6 +88,6 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
     tower.blocks(num_layers, inner, vision.size("num_heads"))
     tower.norm("merger.norm", width)
     tower.norm("deepstack_merger.norm", merged, repeat=deep)
-    tower.linear("merger.fc1", merged, merged, repeat=1 + deep)
-    tower.linear("merger.fc2", out, merged, repeat=1 + deep)
+    tower.linear("merger.fc1", merged, merged, columns(merged), repeat=1 + deep)
+    tower.linear("merger.fc2", out, merged, rows(merged), repeat=1 + deep)
     return tower

@@ -1,7 +1,7 @@
 """Vision towers: the encoders that several families share, as tensors of the part "vision", fused and cut as engines hold them."""
 
 from ..config import MAX_LAYERS, Config
-from ..model import WHOLE, Cut, Tensor
+from ..model import VOCABULARY, WHOLE, Cut, Tensor
 from ..storage import BF16, Format, Shape
 from ..weights import columns, rows
 
@@ -65,7 +65,7 @@ def siglip(vision: Config, dtype: Format = BF16) -> Tower:
     tower = Tower(width, dtype)
     tower.add("patch_embedding.weight", (width, vision.size("num_channels", 3), patch, patch))
     tower.add("patch_embedding.bias", (width,))
-    tower.add("position_embedding.weight", ((image // patch) ** 2, width))
+    tower.add("position_embedding.weight", ((image // patch) ** 2, width), VOCABULARY)
     tower.blocks(num_layers, inner, heads)
     tower.norm("post_layernorm", width)
     if vision.flag("vision_use_head", True):

@@ -1,0 +1,50 @@
+"""A model that is published in 16 bit, asked for in a format that only somebody's checkpoint has: what that checkpoint may hold more.
+
+--quantization fp8 and bitsandbytes quantise on loading, by the engine's own rule. The other formats come from files whose makers chose
+groups and modules: the usual choice (every linear layer, groups of 128) is the prediction, and this line reaches up to the others.
+"""
+
+from math import prod
+
+from ..ledger import Line
+from ..model.feedforward import MoE
+from ..model.model import Model, Tensor
+from ..model.quantization import REQUANTISED
+from ..model.storage import Format, Shape
+
+ON_LOADING = ("fp8", "bitsandbytes")
+KEEP_ATTENTION = ("nvfp4", "mxfp4", "w8a8", "fp8-dynamic")
+"""Formats whose published checkpoints often leave attention alone: nvidia's, RedHatAI's and unsloth's of Qwen3.6 and Qwen3.8."""
+SMALLEST_GROUP = 32
+WHAT_KEPT = "what the checkpoint may keep in 16 bit, or in groups of 32"
+
+
+def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]]) -> list[Line]:
+    """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a maker.
+
+    high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of elements * 16 bit / 32 - their scales.
+
+    >>> from ..model.load import load
+    >>> model = load("qwen3-8b")
+    >>> parts = [(t, t.shape, t.repeat * len(t.layers)) for t in model.tensors if t.role == "linear"]
+    >>> [line.high_bytes // 2**20 for line in kept_line(model, "w4a16", parts)]     # 6.95 G elements, 12 bits a group of 128
+    [310]
+    """
+    if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
+        return []
+    form, experts = REQUANTISED[wanted], any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    more = 0
+    for tensor, shape, number in parts:
+        elements = prod(shape) * number
+        if tensor.role == "linear" and (experts or (wanted in KEEP_ATTENTION and "attn" in tensor.name)):
+            more += elements * max(16 - form.bits, 0) // 8
+        elif tensor.role in ("linear", "expert") and _groups(form):
+            more += elements * 2 // SMALLEST_GROUP - form.scale_bytes(shape) * number
+    formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
+    return [Line("weights", WHAT_KEPT, 0, 0, max(more, 0), "assumed", formula, "engines/requantised.py")] if more > 0 else []
+
+
+def _groups(form: Format) -> bool:
+    """Whether the format's groups of columns are a maker's choice."""
+    rows, columns = form.block or (0, 0)
+    return rows == 1 and columns > SMALLEST_GROUP
