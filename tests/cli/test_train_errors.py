@@ -39,6 +39,39 @@ BAD = {
         "--cp 3 does not divide --seq-len 4096",
     ),
     "offload": (["deepseek-coder-1.3b", "--gpu", "h100", "--offload", "weights"], 2, "known are optimizer, params"),
+    "a count beyond all machines": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "9" * 20],
+        2,
+        "it must be between 1 and 1,000,000",
+    ),
+    "no optimizer": (["deepseek-coder-1.3b", "--gpu", "h100", "--optimizer", ""], 2, "--optimizer is followed by an empty argument"),
+    "modules": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--recompute", "selective", "--recompute-modules", "mpl"],
+        2,
+        "'mpl' is not known",
+    ),
+    "fewer than no layers": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--recompute-num-layers", "-1"],
+        2,
+        "--recompute-num-layers is -1",
+    ),
+    "shard size": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:8", "--sharding", "hsdp", "--shard-size", "3"],
+        2,
+        "--shard-size 3 does not divide the 8 data-parallel ranks",
+    ),
+    "experts' tensor parallel size": (
+        ["deepseek-v2-lite", "--gpu", "h100:8", "--etp", "3"],
+        2,
+        "--ep 1 x 3 does not divide the 8 ranks",
+    ),
+    "a share of five cards": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--task", "grpo", "--rollout-gpu-memory-utilization", "5"],
+        2,
+        "--rollout-gpu-memory-utilization is 5.0",
+    ),
+    "a word of a list": (["deepseek-coder-1.3b", "--gpu", "h100", "--task", "grop"], 2, "`oomless train --help` lists all"),
+    "compare with no flag": (["deepseek-coder-1.3b", "--gpu", "h100", "--compare", "json=1,2"], 2, "'json' is no flag"),
     "category": (["deepseek-coder-1.3b", "--gpu", "h100", "--explain", "weight"], 2, "weights"),
 }
 
@@ -51,3 +84,20 @@ def test_a_bad_question_is_answered(case: str) -> None:
     assert text in answer.err
     assert not answer.out
     assert "Traceback" not in answer.err
+
+
+def test_what_changes_nothing_is_said() -> None:
+    """A flag that was given and cannot count is named: the reader thought that it would."""
+    words = "--lora-rank 64 --quantization nf4 --recompute-num-layers 4 --shard-size 2 --sequence-parallel --schedule gpipe".split()
+    answer = run("train", "deepseek-coder-1.3b", "--gpu", "h200:8", *words)
+    for name in (word for word in words if word.startswith("--")):
+        assert f"{name} changes nothing" in answer.out, answer.out
+    assert (
+        "changes nothing" not in run("train", "deepseek-coder-1.3b", "--gpu", "h200:8", "--method", "lora", "--lora-rank", "64").out
+    )
+
+
+def test_a_share_alone_asks_for_an_engine() -> None:
+    """Who says how much of the card the engine takes has one: it was left out of the answer unless it was named as well."""
+    answer = run("train", "deepseek-coder-1.3b", "--gpu", "h200", "--task", "grpo", "--rollout-gpu-memory-utilization", "0.5")
+    assert "generate" in answer.out

@@ -114,7 +114,7 @@ def test_a_missing_or_binary_file(tmp_path: Path) -> None:
     with pytest.raises(OomlessError, match="cannot be read"):
         read_prices(str(tmp_path / "none.csv"))
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(OomlessError, match="not UTF-8"):
+    with pytest.raises(OomlessError, match="not a text in UTF-8"):
         read_prices(str(tmp_path / "b.csv"))
 
 

@@ -5,9 +5,10 @@ from typing import Any
 from ..engines.megatron.args import read_arguments
 from ..engines.megatron.environment import device_from
 from ..engines.megatron.source import environment, read_text
-from ..errors import OomlessError, UsageError
+from ..errors import UsageError
 from ..estimate.megatron import device_of, estimate_megatron
 from ..estimate.training import TrainingEstimate
+from ..model.local_file import read_whole_text
 from ..run.hardware import Hardware, parse_gpu
 
 MAX_FILE_BYTES = 1 << 20
@@ -29,7 +30,7 @@ def train_megatron(
     if others:
         name = min(others)
         raise UsageError(f"--{name.replace('_', '-')} and --megatron-args say the same thing", "write it into the arguments")
-    given, env = environment(read_text(read_file(path), path))
+    given, env = environment(read_text(read_whole_text(path, MAX_FILE_BYTES, "give the file with the arguments alone"), path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:
         raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
@@ -46,18 +47,3 @@ def train_megatron(
 
 
 MAX_RANKS = 1_000_000
-
-
-def read_file(path: str) -> str:
-    """The text of a small file."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise OomlessError(f"{path}: larger than 1 MiB", "give the file with the arguments alone")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise OomlessError(f"{path}: not a UTF-8 text", "give a text file of arguments") from None

@@ -91,12 +91,16 @@ def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict
     if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
         return estimate
     other = stands.get("rollout_gpu")
+    share = stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE)
+    if not 0 < share <= 1:
+        raise UsageError(f"--rollout-gpu-memory-utilization is {share}", "it is a share: above 0, at most 1")
+    generates = other or not {"rollout_sleep", "rollout_gpu_memory_utilization"}.isdisjoint(stands)
     beside = Beside(
         {"same": True, "none": False}[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
-        stands.get("rollout_engine") or ("vllm" if other or "rollout_sleep" in stands else None),
-        stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE),
+        stands.get("rollout_engine") or ("vllm" if generates else None),
+        share,
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,
     )

@@ -70,12 +70,21 @@ def app(debug: bool) -> None:
     """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer was right."""
 
 
+def refuse_empty(words: list[str]) -> None:
+    """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another question."""
+    for before, word in zip(["oomless", *words], words, strict=False):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            where = f"{before} is followed by an empty argument" if not word.strip() else f"{word[:-1]} is empty"
+            raise UsageError(where, "give a value, or leave the option out")
+
+
 def run(words: list[str]) -> int:
     """Run the application; click's own complaints become ours.
 
     Not `app.main`: it turns a closed pipe into exit code 1. Completion alone needs it.
     """
     words = [word for word in words if word != "--debug"]
+    refuse_empty(words)
     if "_OOMLESS_COMPLETE" in os.environ:
         app.main(args=words, prog_name="oomless")
     try:

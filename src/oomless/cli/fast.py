@@ -27,6 +27,8 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
     options: dict[str, Any] = {}
     rest = iter(arguments[1:])
     for word in rest:
+        if not word.strip():
+            return None
         if not word.startswith("-"):
             if model is not None:
                 return None
@@ -42,7 +44,7 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
             options[flag.field] = True
             continue
         value = text if has_value else next(rest, None)
-        if value is None or value.startswith("-") or (flag.choices and value not in flag.choices):
+        if value is None or not value.strip() or value.startswith("-") or (flag.choices and value not in flag.choices):
             return None
         try:
             options[flag.field] = int(value) if flag.type == "whole" else float(value) if flag.type == "share" else value

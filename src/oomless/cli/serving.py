@@ -18,11 +18,12 @@ class Word(click.Choice[str]):
         if value in self.choices:
             return str(value)
         name = param.opts[0] if param is not None and param.opts else "value"
+        command = ctx.command_path if ctx is not None else "oomless infer"
         listed = ", ".join(map(str, self.choices))
         hint = OTHER_WORDS.get(str(value).lower()) if name == "--engine" else None
         raise UsageError(
             f"{name} {value!r} is not one of {listed}",
-            hint or did_you_mean(str(value), list(map(str, self.choices)), "oomless infer --help"),
+            hint or did_you_mean(str(value), list(map(str, self.choices)), f"{command} --help"),
         )
 
 
@@ -68,7 +69,8 @@ infer = click.Command(
     callback=_infer,
     params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in INFER)],
     help="Will MODEL serve on the cards of --gpu, and how many tokens and sequences will its cache take?\n\n"
-    "MODEL is a catalogue name (deepseek-v3), a hub id (deepseek-ai/DeepSeek-V3), a folder, a config.json or a safetensors file.",
+    "MODEL is a catalogue name (deepseek-v3), a hub id (deepseek-ai/DeepSeek-V3), a folder, a config.json, a .safetensors file or "
+    "its index, or a .gguf file.",
     epilog="\b\nExamples:\n  oomless infer deepseek-r1 --gpu h200:8\n"
     "  oomless infer deepseek-v3.2 --gpu h200:8 --kv-cache-dtype fp8 --context 65536 --concurrency 32\n"
     "  oomless infer deepseek-r1-distill-qwen-7b --gpu rtx-4090 --max-model-len 32768 --explain all",

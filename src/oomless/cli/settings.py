@@ -57,18 +57,15 @@ def from_variables(environ: Mapping[str, str]) -> list[Setting]:
 
 def from_file(path: str, must_exist: bool) -> list[Setting]:
     """The table [infer] of a TOML file, whose keys are the flags' long names."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         if must_exist:
-            raise OomlessError(f"{path}: no such config file", "OOMLESS_CONFIG names it") from None
+            raise OomlessError(f"{path}: no such config file", "OOMLESS_CONFIG names it")
         return []
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "it is the config file") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise OomlessError(f"{path}: too large for a config file", "it holds defaults of flags alone")
     import tomllib  # most users have no file
+
+    from ..model.local_file import read_whole
+
+    content = read_whole(path, MAX_CONFIG_BYTES, "it is the config file, and holds defaults of flags alone")
 
     try:
         document = tomllib.loads(content.decode())

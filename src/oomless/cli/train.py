@@ -98,7 +98,7 @@ train = click.Command(
     callback=_train,
     params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in TRAIN)],
     help="Will MODEL train on the cards of --gpu: memory by category and rank at the worst moment of a step.\n\n"
-    "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json or a safetensors file.",
+    "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json, a .safetensors file or its index.",
     epilog="\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
     "  oomless train llama-3.1-70b --gpu h100:64 --framework torchtitan --seq-len 8192\n"
     "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora --recompute full --explain all\n"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UsageError
-from .flags import Flag
+from ..errors import UsageError, did_you_mean
+from .flags import OUTPUT_FIELDS, Flag
 
 
 def variants(text: str, flags: Sequence[Flag], example: str) -> tuple[str, str, list[str]]:
@@ -14,10 +14,15 @@ def variants(text: str, flags: Sequence[Flag], example: str) -> tuple[str, str, 
     >>> variants("kv-cache-dtype=auto,fp8", INFER, "")
     ('kv-cache-dtype', 'kv_cache_dtype', ['auto', 'fp8'])
     """
-    fields = {"model": "model", **{name.lstrip("-"): flag.field for flag in flags for name in flag.names}}
+    asked = [flag for flag in flags if flag.field not in (*OUTPUT_FIELDS, "from_file", "command")]
+    fields = {"model": "model", **{name.lstrip("-"): flag.field for flag in asked for name in flag.names}}
     name, has_value, values = text.partition("=")
     field, found = fields.get(name.strip().lstrip("-")), [value.strip() for value in values.split(",") if value.strip()]
-    if field is None or not has_value or len(found) < 2:
+    if has_value and field is None:
+        raise UsageError(
+            f"--compare {text!r}: {name.strip()!r} is no flag that changes the question", did_you_mean(name, list(fields), "--help")
+        )
+    if field is None or len(found) < 2:
         raise UsageError(
             f"--compare {text!r} is no flag with two values or more",
             f"write --compare gpu=h100:8,h200:8 or --compare {example} or --compare model=deepseek-v3,deepseek-v3.2",

@@ -125,7 +125,8 @@ def check_flags(asked: Serving) -> None:
         given |= {name for name, default in layout._field_defaults.items() if getattr(layout, name) != default}
     for name in KNOWN_BY:
         if name in given and asked.engine in ENGINES and asked.engine not in KNOWN_BY[name]:
-            hint = f"{' and '.join(KNOWN_BY[name])} know it; leave it out"
+            known = KNOWN_BY[name]
+            hint = f"{' and '.join(known)} {'know' if len(known) > 1 else 'knows'} it; leave it out"
             if name in ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction") and asked.engine in SHARES:
                 hint = f"its own is {SHARES[asked.engine]}"
             raise UsageError(f"{asked.engine} has no {FLAG_NAMES.get(name, flag(name))}", hint)

@@ -106,7 +106,7 @@ def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
                 f"--tp {mesh.tp} does not divide the {attention.num_kv_heads} key-value heads",
                 f"{divisors(attention.num_kv_heads)} do",
             )
-        if isinstance(layer.ffn, MoE) and mesh.ep > 1:
+        if isinstance(layer.ffn, MoE) and (mesh.ep > 1 or mesh.etp > 1):
             if layer.ffn.num_experts % mesh.ep:
                 raise UsageError(
                     f"--ep {mesh.ep} does not divide the {layer.ffn.num_experts} experts", f"{divisors(layer.ffn.num_experts)} do"

@@ -15,7 +15,7 @@ from ..units import parse_bytes
 from .activations import ends, segments, unusual, work_of
 from .phases import Phase, resident_gradients, step
 from .reserved import OUTSIDE, held_beyond, process_line, streams_apart, words
-from .shares import Stage, adapters, check_mesh, is_target, portions, stages
+from .shares import Stage, adapters, check_mesh, divisors, is_target, portions, stages
 from .states import States, states
 
 if TYPE_CHECKING:
@@ -201,6 +201,8 @@ def with_targets(model: Model, asked: Training, request: Training) -> Training:
 def check_sharding(request: Training, mesh: Mesh) -> Training:
     """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets (DDP)."""
     ranks = mesh.dp * mesh.cp
+    if mesh.shard_size and ranks % mesh.shard_size:
+        raise UsageError(f"--shard-size {mesh.shard_size} does not divide the {ranks} data-parallel ranks", f"{divisors(ranks)} do")
     if ranks == 1 and request.sharding in ("ddp", "zero1", "zero2"):
         return request._replace(sharding="none")
     if ranks > 1 and request.sharding == "none":
@@ -314,6 +316,7 @@ def warnings(model: Model, asked: Training, request: Training, hardware: Hardwar
     idle = hardware.num_gpus - mesh.num_ranks
     if idle > 0:
         found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
+    found += request._replace(mesh=mesh).idle(asked)
     if asked.method != "full" and not asked.lora_targets:
         found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
     if model.quantization and request.method != "qlora":

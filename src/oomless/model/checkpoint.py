@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import OomlessError
+from .local_file import read_whole
 from .safetensors import Stored, parse_object, read_header, short, tensor_error
 
 WHOLE_NAME = "model.safetensors"
@@ -57,12 +58,7 @@ def read_checkpoint(path: Path) -> tuple[Stored, ...]:
         path = path / INDEX_NAME
     if path.suffix != ".json":
         return read_header(path)
-    try:
-        if (num_bytes := path.stat().st_size) > MAX_INDEX_BYTES:
-            raise OomlessError(f"{path}: {num_bytes:,} bytes is too large for an index", "is it a weight file?")
-        weight_map = parse_index(path.read_bytes(), str(path))
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    weight_map = parse_index(read_whole(path, MAX_INDEX_BYTES, "give an index, not a weight file"), str(path))
     files = sorted(set(weight_map.values()))
     _check_present(path, [file for file in files if not (path.parent / file).exists()], len(files))
     return merge(weight_map, {file: read_header(path.parent / file) for file in files}, str(path))

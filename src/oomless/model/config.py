@@ -191,16 +191,9 @@ def parse_json(text: str | bytes, where: str, infinite: bool = False) -> Any:
 
 def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
-    if path.exists() and not path.is_file():  # a pipe would block
-        raise OomlessError(f"{path}: no regular file", "give a config.json")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)  # whatever the file claims, or if it has no end
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise OomlessError(f"{path}: more than {MAX_CONFIG_BYTES:,} bytes, too large for a config", "is it a weight file?")
-    value = parse_json(content, str(path), infinite=True)
+    from .local_file import read_whole
+
+    value = parse_json(read_whole(path, MAX_CONFIG_BYTES, "give a config.json, not a weight file"), str(path), infinite=True)
     if not isinstance(value, dict):
         raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")
     return value

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingExtra, OomlessError, UsageError
+from ..model.local_file import read_whole_text
 from ..units import GIB, MIB
 from .prices import Price, Tier, card_sold_as, judged
 
@@ -30,19 +31,11 @@ def read_prices(word: str, date: str = "") -> Imported:
         return from_gpuhunt()
     provider, named, rest = word.partition("=")
     path = Path(rest if named and provider.isidentifier() else word)
-    try:
-        stat = path.stat()
-        if stat.st_size > MAX_FILE_BYTES:
-            raise OomlessError(f"{path}: too large for a table of prices", "give the rows of the cards that matter")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    except UnicodeDecodeError:
-        raise OomlessError(f"{path}: not UTF-8 text", "give a CSV file in SkyPilot's schema") from None
+    text = read_whole_text(path, MAX_FILE_BYTES, "give a CSV file in SkyPilot's schema, with the cards that matter")
     if not date:
         from datetime import UTC, datetime
 
-        date = datetime.fromtimestamp(stat.st_mtime, UTC).date().isoformat()
+        date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     if not named or not provider.isidentifier():
         provider = path.parent.resolve().name if path.stem in ("vms", "instances") else path.stem
     return read_rows(text, str(path), provider, date)
@@ -64,16 +57,14 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
             raise OomlessError(
                 f"{where}: no column {', '.join(missing)}", f"it has {has}; prices need {', '.join(COLUMNS)} (SkyPilot)"
             )
-        rows = list(reader)
+        rows = [(number, row) for number, row in enumerate(reader, 2) if (row["AcceleratorName"] or "").strip()]
     except csv.Error as error:
         raise OomlessError(f"{where}: not a table ({error})", "give a CSV file in SkyPilot's schema") from None
     found: list[Price] = []
     unknown: dict[str, None] = {}
     currencies: dict[str, int] = {}
-    for number, row in enumerate(rows, 2):
-        name = (row["AcceleratorName"] or "").strip()
-        if not name:
-            continue  # a machine without accelerator
+    for number, row in rows:
+        name = row["AcceleratorName"].strip()
         amounts = {tier: _amount(row.get(column) or "", f"{where}:{number}: {column}") for tier, column in AMOUNTS if row.get(column)}
         for currency, _ in amounts.values():
             currencies.setdefault((row.get("Currency") or currency or "USD").strip().upper(), number)

@@ -153,7 +153,9 @@ def parse_gpu(text: str) -> Hardware:
     """
     if "+" in text:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
-    name, _, count = text.strip().lower().partition(":")
+    name, colon, count = text.strip().lower().partition(":")
+    if colon and not count:
+        raise UsageError(f"--gpu {text}: no number of cards behind the colon", "write h200:8 (cards) or h100:8x2 (cards x nodes)")
     if name == "cpu":
         return Hardware(plain_cpu(count), 1, 1)
     if name == "local" and not count:
@@ -260,5 +262,5 @@ def _count(text: str, count: str) -> tuple[int, int]:
         raise UsageError(f"--gpu {text}: {count!r} is no number of cards", "write h200:8 (cards) or h100:8x2 (cards x nodes)")
     per_node, num_nodes = int(each), int(nodes or 1)
     if not 1 <= per_node * num_nodes <= MAX_GPUS:
-        raise UsageError(f"--gpu {text}: {per_node * num_nodes} cards", f"between 1 and {MAX_GPUS:,}")
+        raise UsageError(f"--gpu {text}: {per_node * num_nodes} cards", f"ask for 1 to {MAX_GPUS:,}")
     return per_node * num_nodes, per_node if times else 0

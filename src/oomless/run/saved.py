@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from ..errors import OomlessError
 from ..model.config import parse_json
+from ..model.local_file import read_whole
 from .serving import Layout, Serving
 
 MAX_ANSWER_BYTES = 16 << 20
@@ -12,13 +13,7 @@ MAX_ANSWER_BYTES = 16 << 20
 
 def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     """(MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not what followed from them."""
-    try:
-        if path.stat().st_size > MAX_ANSWER_BYTES:
-            raise OomlessError(f"{path}: too large for an answer", "give the JSON that infer --json printed")
-        content = path.read_bytes()
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    answer = parse_json(content, str(path))
+    answer = parse_json(read_whole(path, MAX_ANSWER_BYTES, "give the JSON that infer --json printed"), str(path))
     request = answer.get("request") if isinstance(answer, dict) else None
     if not isinstance(request, dict) or answer.get("schema") != "oomless/estimate/1" or not isinstance(request.get("gpu"), dict):
         raise OomlessError(f"{path}: no answer of `infer --json`", "its schema is oomless/estimate/1")

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from .. import facts
-from ..errors import UnsupportedError, UsageError, did_you_mean
+from ..errors import UnsupportedError, UsageError
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"]
@@ -110,25 +110,24 @@ class Training(NamedTuple):
     def check(self) -> None:
         """Ranges that hold for every framework."""
         if self.framework not in frameworks():
-            raise UsageError(
-                f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks()), "oomless train --help")
-            )
+            raise UsageError(f"unknown framework {self.framework!r}", f"known are {', '.join(sorted(frameworks()))}")
         for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
-            value = getattr(self, name)
-            if not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"{flag(name)} is {value}", "it must be 1 or more")
-        if self.seq_len is not None and not 1 <= self.seq_len <= MAX_TOKENS:
-            raise UsageError(f"--seq-len is {self.seq_len}", "it must be 1 or more")
+            _within(flag(name), getattr(self, name), 1, MAX_COUNT)
+        if self.recompute_num_layers is not None:
+            _within("--recompute-num-layers", self.recompute_num_layers, 0, MAX_COUNT)
+        if self.seq_len is not None:
+            _within("--seq-len", self.seq_len, 1, MAX_TOKENS)
+        if self.precision is not None:
+            recipe(self.precision)
+        if self.optimizer is not None:
+            optimizer(self.optimizer)
         if self.mesh is not None:
             for name in ("tp", "pp", "cp", "ep", "virtual_stages"):
-                if not 1 <= getattr(self.mesh, name) <= MAX_COUNT:
-                    raise UsageError(f"--{name.replace('_', '-')} is {getattr(self.mesh, name)}", "it must be 1 or more")
-            if not 0 <= self.mesh.dp <= MAX_COUNT:
-                raise UsageError(f"--dp is {self.mesh.dp}", "it must be 1 or more")
+                _within(flag(name), getattr(self.mesh, name), 1, MAX_COUNT)
+            for name in ("dp", "etp", "shard_size"):  # 0: not given
+                _within(flag(name), getattr(self.mesh, name), 0, MAX_COUNT)
             if self.mesh.schedule not in SCHEDULES:
-                raise UsageError(
-                    f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES, "oomless train --help")
-                )
+                raise UsageError(f"unknown schedule {self.mesh.schedule!r}", f"known are {', '.join(SCHEDULES)}")
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"--dropout is {self.dropout}", "it must be 0 or more and less than 1")
         if not 1.0 <= self.expert_imbalance <= 1024.0:
@@ -138,14 +137,55 @@ class Training(NamedTuple):
         for name in self.offload:
             if name not in OFFLOADS:
                 raise UsageError(f"--offload {name!r} is not known", f"known are {', '.join(OFFLOADS)}")
+        for name in self.recompute_modules:
+            if name not in RECOMPUTE_MODULES:
+                raise UsageError(f"--recompute-modules {name!r} is not known", f"known are {', '.join(RECOMPUTE_MODULES)}")
         for name, known in CHOICES.items():
             if getattr(self, name) not in (None, *known):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
+
+    def idle(self, asked: "Training") -> tuple[str, ...]:
+        """Flags of `asked` that change nothing in this question, which is the same one with the framework's defaults, and why.
+
+        >>> used = resolved(Training(lora_rank=16, quantization="nf4"))
+        >>> used.idle(Training(lora_rank=16, quantization="nf4"))
+        ('--lora-rank changes nothing: --method is full', '--quantization changes nothing: --method is full')
+        """
+        mesh, given, nothing = self.mesh or Mesh(), asked.mesh or Mesh(), Training()
+        adapters = ("adapter", "lora_rank", "lora_targets", "adapter_dtype")
+        names = [flag(name) for name in adapters if getattr(asked, name) != getattr(nothing, name)]
+        names += ["--train-ends"] * asked.trained_ends
+        found = [(names, f"--method is {self.method}")] if self.method == "full" else []
+        if self.method != "qlora" and asked.quantization:
+            found.append((["--quantization"], f"--method is {self.method}"))
+        again = f"--recompute is {self.recompute}"
+        if self.recompute != "selective" and asked.recompute_modules:
+            found.append((["--recompute-modules"], again))
+        if self.recompute != "full" and asked.recompute_num_layers is not None:
+            found.append((["--recompute-num-layers"], again))
+        if self.recompute == "none" and asked.recompute_every > 1:
+            found.append((["--recompute-every"], again))
+        if self.sharding not in ("hsdp", "distopt", "megatron_fsdp") and given.shard_size:
+            found.append((["--shard-size"], f"--sharding is {self.sharding}"))
+        if mesh.tp == 1 and given.sequence_parallel:
+            found.append((["--sequence-parallel"], "--tp is 1"))
+        if mesh.ep == 1 and given.etp not in (0, mesh.tp) and not self.framework.startswith("megatron"):
+            found.append((["--etp"], "--ep is 1"))
+        if mesh.pp == 1 and given.schedule != Mesh().schedule:
+            found.append((["--schedule"], "--pp is 1"))
+        return tuple(f"{name} changes nothing: {why}" for names, why in found for name in names)
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{name} is {value}", f"it must be between {least} and {most:,}")
 
 
 MAX_COUNT = 1_000_000
 MAX_TOKENS = 100_000_000
 OFFLOADS = ("optimizer", "params", "gradients", "activations")
+RECOMPUTE_MODULES = ("core_attn", "layernorm", "norm", "mlp", "moe", "moe_act", "shared_experts", "mla_up_proj", "layer", "ops")
+"""Megatron-LM's names (--recompute-modules), those of the graphs, and `ops`: all but matrix products (torchtitan)."""
 CHOICES = {
     "method": ("full", "lora", "qlora"),
     "task": ("pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"),
@@ -193,7 +233,7 @@ def recipe(name: str) -> Recipe:
     """
     rows = {row["recipe"]: row for row in facts.table("recipes")}
     if name not in rows:
-        raise UsageError(f"unknown precision {name!r}", did_you_mean(name, sorted(rows), "oomless train --help"))
+        raise UsageError(f"unknown precision {name!r}", f"known are {', '.join(sorted(rows))}")
     row = rows[name]
     weight, gradient, master, moment, compute = (int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute"))
     return Recipe(name, weight, gradient, master, moment, compute, row["autocast"] == "yes", row["source"])
@@ -223,7 +263,7 @@ def optimizer(name: str) -> Optimizer:
     """
     rows = {row["optimizer"]: row for row in facts.table("optimizers")}
     if name not in rows:
-        raise UsageError(f"unknown optimizer {name!r}", did_you_mean(name, sorted(rows), "oomless train --help"))
+        raise UsageError(f"unknown optimizer {name!r}", f"known are {', '.join(sorted(rows))}")
     row = rows[name]
     step: Literal["foreach", "foreach-2.0", "loop", "fused"] = row["step"]  # type: ignore[assignment]
     return Optimizer(

@@ -6,6 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
+from ..model.local_file import need_regular
 from .batching import Request
 
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
@@ -77,6 +78,7 @@ def read_workload(path: str) -> list[Request]:
     """The requests of a CSV file with the columns arrival_s, prompt_tokens, output_tokens."""
     from os import stat
 
+    need_regular(path, f"give a CSV file with the columns {', '.join(COLUMNS)}")
     try:
         if stat(path).st_size > MAX_FILE_BYTES:
             raise OomlessError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes", "take a part of the workload")

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import OomlessError
 from ..ledger import CATEGORIES
 from ..model.config import parse_json
+from ..model.local_file import need_regular
 from .recording import Phase, Recording, Tensors
 
 SCHEMA = "oomless/trace-file/"
@@ -37,9 +38,10 @@ def packed(recording: Recording) -> bytes:
 
 def read_trace(path: Path) -> Recording:
     """The recording of a trace file; anything that is none is an error that says how."""
+    need_regular(path, "give what `oomless trace --save` wrote")
     try:
         with gzip.open(path) as file:
-            content = b"".join(_pieces(file))
+            content = b"".join(_pieces(file, path))
     except (EOFError, zlib.error):
         raise OomlessError(f"{path}: ends too early, or is damaged", "trace again, or copy the file again") from None
     except gzip.BadGzipFile:
@@ -61,10 +63,15 @@ def read_trace(path: Path) -> Recording:
         raise OomlessError(f"{path}: a damaged trace ({type(error).__name__}: {error})", "trace again") from None
 
 
-def _pieces(file: gzip.GzipFile) -> Iterator[bytes]:
-    """The content piece by piece, at most a byte more than a trace may have: a buffer of the whole bound would be its own bomb."""
+def _pieces(file: gzip.GzipFile, path: Path) -> Iterator[bytes]:
+    """The content piece by piece, at most a byte more than a trace may have: a buffer of the whole bound would be its own bomb.
+
+    What does not begin as a trace is refused at its first piece, however much it would unpack to.
+    """
     left = MAX_FILE_BYTES + 1
     while left > 0 and (piece := file.read(min(left, MAX_PIECE_BYTES))):
+        if left > MAX_FILE_BYTES and SCHEMA.encode() not in piece[:200]:
+            raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
         left -= len(piece)
         yield piece
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import OomlessError
-from ..units import MIB, format_bytes
+from ..model.local_file import read_whole_text
+from ..units import MIB
 
 MAX_TABLE_BYTES = 64 * MIB
 
@@ -43,14 +44,7 @@ class Row(NamedTuple):
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
-    try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise OomlessError(f"{path}: larger than {format_bytes(MAX_TABLE_BYTES)}", "split the table")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    except UnicodeDecodeError:
-        raise OomlessError(f"{path}: not a UTF-8 text", "export the table as UTF-8") from None
+    text = read_whole_text(path, MAX_TABLE_BYTES, "give a table of measured rows as CSV or JSON lines; split a larger one")
     if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
         return _records(path, text)
     return _csv_rows(path, text)

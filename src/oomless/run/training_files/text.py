@@ -5,6 +5,7 @@ from typing import Any
 
 from ...errors import MissingExtra, OomlessError
 from ...model.config import parse_json
+from ...model.local_file import read_whole
 
 MAX_BYTES = 1_000_000
 MAX_YAML_BYTES = 200_000
@@ -17,17 +18,8 @@ MAX_ALIASES = 16
 
 def content_of(path: Path) -> bytes:
     """The bytes of a regular file of bounded size."""
-    if path.exists() and not path.is_file():  # a pipe would block
-        raise OomlessError(f"{path}: no regular file", "give the configuration file of a training run")
     limit = MAX_YAML_BYTES if path.suffix.lower() in (".yaml", ".yml") else MAX_BYTES
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if len(content) > limit:
-        raise OomlessError(f"{path}: more than {limit:,} bytes, too large for a configuration", "is it a data file?")
-    return content
+    return read_whole(path, limit, "give the configuration file of a training run")
 
 
 def toml_of(content: bytes, path: Path) -> dict[str, Any]:
