@@ -169,7 +169,7 @@ class Training(NamedTuple):
             found.append((["--shard-size"], f"--sharding is {self.sharding}"))
         if mesh.tp == 1 and given.sequence_parallel:
             found.append((["--sequence-parallel"], "--tp is 1"))
-        if mesh.ep == 1 and given.etp not in (0, mesh.tp) and not self.framework.startswith("megatron"):
+        if mesh.ep == 1 and given.etp not in (0, 1, mesh.tp) and not self.framework.startswith("megatron"):
             found.append((["--etp"], "--ep is 1"))
         if mesh.pp == 1 and given.schedule != Mesh().schedule:
             found.append((["--schedule"], "--pp is 1"))
