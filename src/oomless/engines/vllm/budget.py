@@ -133,6 +133,7 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
         "multi_node": layout.num_ranks > hardware.per_node,
         "remote": layout.num_ranks > hardware.per_node and not stage.first,
         "v0": now.v0,
+        "v1": not now.v0,
         "mla": isinstance(attention, MLA | DSA),
         "v4": isinstance(attention, V4 | V41),
         "float32": asked.dtype == "float32",

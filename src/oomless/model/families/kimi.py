@@ -34,6 +34,7 @@ def read(config: Config, name: str) -> Model:
         vision.size(f"{mark}num_hidden_layers", most=MAX_LAYERS),
         vision.size(f"{mark}intermediate_size"),
         vision.size(f"{mark}num_attention_heads"),
+        whole=True,  # MoonViT is made of plain linear layers in both engines
     )
     tower.norm("final_layernorm", width)
     config.check()

@@ -1,0 +1,77 @@
+"""Rows of public logs that no rule was made on when they were written down (tests/tables/inference_fresh.csv): what is reached on them.
+
+The table was scored once before anything was changed; docs/en/accuracy.md shows both. Budgets only shrink.
+"""
+
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pytest
+
+from oomless.truth.tables import Row, read_table
+from oomless.truth.validate import Scored, score, summarize
+
+FOLDER = Path(__file__).parent / "tables"
+TABLE = FOLDER / "inference_fresh.csv"
+
+
+class Budget(NamedTuple):
+    """Limits of |predicted / measured - 1| over scored rows, the least share of rows scored, and of those inside their interval."""
+
+    scored: float
+    median: float
+    p90: float
+    inside: float
+
+
+BUDGETS = {
+    "weights_per_gpu": Budget(scored=0.84, median=0.0004, p90=0.03, inside=0.84),
+    "kv_bytes_per_gpu": Budget(scored=0.66, median=0.025, p90=0.41, inside=1.0),
+    "kv_tokens": Budget(scored=0.61, median=0.028, p90=0.24, inside=1.0),
+    "activation_peak": Budget(scored=0.75, median=0.0011, p90=0.051, inside=1.0),
+    "non_torch": Budget(scored=1.0, median=0.55, p90=4.0, inside=1.0),
+    "cuda_graph": Budget(scored=0.6, median=0.86, p90=3.9, inside=1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return read_table(TABLE)
+
+
+@pytest.fixture(scope="module")
+def scored(rows: list[Row]) -> tuple[Scored, ...]:
+    return tuple(score(row) for row in rows)
+
+
+def test_no_row_stands_in_the_other_table(rows: list[Row]) -> None:
+    others = read_table(FOLDER / "inference.csv")
+    assert not {row.configuration["source"] for row in rows} & {row.configuration["source"] for row in others}
+    assert len(rows) >= 60
+    assert len({row.id for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("quantity", BUDGETS)
+def test_errors_stay_within_their_budget(quantity: str, scored: tuple[Scored, ...]) -> None:
+    budget, numbers = BUDGETS[quantity], summarize(scored)[quantity]
+    assert numbers.num_scored >= budget.scored * numbers.num_rows
+    assert (numbers.median_abs_rel_error or 0) <= budget.median
+    assert (numbers.p90_abs_rel_error or 0) <= budget.p90
+    assert (numbers.share_inside or 0) >= budget.inside
+
+
+def test_no_row_has_less_room_than_was_promised(scored: tuple[Scored, ...]) -> None:
+    """A measured pool below its interval would have been a wrong "fits"."""
+    digit = {"tokens": 0.5, "bytes": 0.5}
+    pools = [row for row in scored if row.quantity in ("kv_bytes_per_gpu", "kv_tokens") and row.low is not None]
+    assert len(pools) >= 30
+    assert not [row for row in pools if row.measured < (row.low or 0) - digit.get(row.unit, 0.005)]
+
+
+def test_weights_of_full_confidence(rows: list[Row]) -> None:
+    """Where all flags are in the log, half of the weights agree to a few ten thousandths."""
+    found = [score(row) for row in rows if row.quantity == "weights_per_gpu" and row.confidence == "A"]
+    errors = [abs(row.rel_error) for row in found if row.rel_error is not None]
+    assert len(errors) >= 0.8 * len(found)
+    assert median(errors) <= 0.0002
