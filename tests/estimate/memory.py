@@ -2,20 +2,16 @@
 # Its types are torch's, which not every machine that checks types has.
 """Bytes of one rank's training step as the CPU allocator reports them to torch.profiler: every allocation and every free, in order."""
 
-from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from threading import get_native_id
-from time import sleep
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed._functional_collectives as functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from estimate import steps
+from threads import known_frees, patient, settle
 
 MARK = "phase "
 
@@ -24,46 +20,6 @@ MARK = "phase "
 def phase(name: str) -> Iterator[None]:
     with record_function(MARK + name):
         yield
-
-
-def settle() -> None:
-    """Wait until every other thread of this process sleeps.
-
-    The profiler sees one thread, so none of gloo's may be the one that frees what was sent. A gloo thread tells that it is done before
-    it lets go of the tensor; until it has, it is running or waits for a core, and the kernel says so.
-    """
-    mine = str(get_native_id())
-    while any(runs(each) for each in Path("/proc/self/task").iterdir() if each.name != mine):
-        sleep(0.0002)
-
-
-def runs(task: Path) -> bool:
-    """Whether a thread has something to do: its state is the first word behind its name."""
-    try:
-        return (task / "stat").read_text().rpartition(")")[2].split()[0] != "S"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-@contextmanager
-def patient() -> Iterator[None]:
-    """Settle after every collective that Python waits for."""
-    work = torch._C._distributed_c10d.Work
-    waits = work.wait, functional.wait_tensor
-
-    def after(wait: Callable[..., Any]) -> Callable[..., Any]:
-        def slowly(*arguments: Any, **named: Any) -> Any:
-            result = wait(*arguments, **named)
-            settle()
-            return result
-
-        return slowly
-
-    work.wait, functional.wait_tensor = after(waits[0]), after(waits[1])
-    try:
-        yield
-    finally:
-        work.wait, functional.wait_tensor = waits
 
 
 def recorded(act: Callable[[], None]) -> dict[str, int]:
@@ -95,32 +51,6 @@ def recorded(act: Callable[[], None]) -> dict[str, int]:
                 most = max(most, alive)
         result |= {name: most, f"before {name}": before, f"after {name}": alive}
     return result
-
-
-def known_frees(events: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """Events with the frees that no watched thread made: where an allocation lies over an older one, that one is gone.
-
-    DDP waits for its broadcasts in C++, and frees what it sent before `settle` can be called.
-    """
-    starts: list[int] = []
-    live: dict[int, int] = {}
-    found = []
-    for at, size, where in events:
-        if size < 0:
-            if live.pop(where, None) is not None:
-                starts.remove(where)
-            found.append((at, size))
-            continue
-        index = max(0, bisect_right(starts, where) - 1)
-        gone = [each for each in starts[index : bisect_right(starts, where + size - 1)] if each + live[each] > where]
-        for each in gone:
-            found.append((at, -live.pop(each)))
-            starts.remove(each)
-        if size:
-            insort(starts, where)
-            live[where] = size
-        found.append((at, size))
-    return found
 
 
 def two_steps(model: torch.nn.Module, ids: torch.Tensor, foreach: bool = False) -> None:

@@ -1,5 +1,6 @@
 """The same step for real on the CPU: what torch's profiler says was allocated and freed, beside what the trace says."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import need
@@ -26,6 +27,14 @@ class Compared(NamedTuple):
     def error(self) -> float:
         """Relative error of the trace."""
         return self.traced_bytes / self.measured_bytes - 1 if self.measured_bytes else 0.0
+
+
+Event = tuple[int, int, int]
+"""Time, bytes (less than 0: freed) and address."""
+
+
+def sizes_of(events: list[Event]) -> list[tuple[int, int]]:
+    return [(at, num_bytes) for at, num_bytes, _ in events]
 
 
 class NoRecorder:
@@ -59,21 +68,25 @@ def measured(source: Source, asked: Training, attention: str | None = None) -> d
     return peaks(profiler, base)
 
 
-def peaks(profiler: Any, base: int) -> dict[tuple[int, str], int]:
-    """The most bytes alive within each marked phase, from the profiler's allocation events."""
-    moments: list[tuple[int, int]] = []
+def peaks(profiler: Any, base: int, known: Callable[[list[Event]], list[tuple[int, int]]] = sizes_of) -> dict[tuple[int, str], int]:
+    """The most bytes alive within each marked phase, from the profiler's allocation events.
+
+    `known` makes (time, bytes) of them: where several threads run, it may add frees that the profiler did not see.
+    """
+    events: list[Event] = []
     marks: dict[tuple[int, str], tuple[int, int]] = {}
     waiting = list(profiler.profiler.kineto_results.experimental_event_tree())
     while waiting:
         event = waiting.pop()
         waiting.extend(event.children)
         if event.name == "[memory]":
-            moments.append((event.start_time_ns, event.extra_fields.alloc_size))
+            events.append((event.start_time_ns, event.extra_fields.alloc_size, event.extra_fields.ptr))
         elif event.name.startswith(MARK):
             step, name = event.name.removeprefix(MARK).split()
             start, end = marks.get((int(step), name), (event.start_time_ns, event.end_time_ns))
             marks[int(step), name] = (min(start, event.start_time_ns), max(end, event.end_time_ns))
-    moments.sort(key=lambda moment: moment[0])
+    events.sort(key=lambda event: event[0])
+    moments = known(events)
     found = dict.fromkeys(marks, 0)
     alive, at = base, 0
     for key, (start, end) in sorted(marks.items(), key=lambda item: item[1]):
