@@ -41,11 +41,13 @@ class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public
     exit_code = 5
 
 
-def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str) -> str:
-    """A hint with the nearest known names, or with where to list them.
+def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:
+    """A hint with the nearest known names, and with the command that lists them; the list itself if there is none.
 
     >>> did_you_mean("deepseek-v33", ["deepseek-v3", "llama-3.1-8b"], "oomless models")
     'did you mean deepseek-v3? `oomless models` lists all'
+    >>> did_you_mean("adamv", ["adamw", "sgd"])
+    'did you mean adamw? known are adamw, sgd'
     """
     from difflib import get_close_matches  # imported late: only a failing command pays for it
 
@@ -54,7 +56,8 @@ def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str) -> 
     near = [*begun[:1], *get_close_matches(wanted, known, n=3, cutoff=0.6)]
     near = near or sorted((name for name in known if wanted and wanted in name.lower()), key=len)
     near = list(dict.fromkeys(near))[:3]
-    return f"did you mean {' or '.join(near)}? `{what}` lists all" if near else f"`{what}` lists all"
+    all_of_them = f"`{what}` lists all" if what else f"known are {', '.join(dict.fromkeys(known))}"
+    return f"did you mean {' or '.join(near)}? {all_of_them}" if near else all_of_them
 
 
 def need(module: str, extra: str) -> Any:

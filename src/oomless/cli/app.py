@@ -74,6 +74,8 @@ def refuse_empty(words: list[str]) -> None:
     """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another question."""
     for before, word in zip(["oomless", *words], words, strict=False):
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            if before == "--allocator":  # "" is torch's own setting, as in an empty PYTORCH_CUDA_ALLOC_CONF
+                continue
             where = f"{before} is followed by an empty argument" if not word.strip() else f"{word[:-1]} is empty"
             raise UsageError(where, "give a value, or leave the option out")
 

@@ -7,12 +7,22 @@ from tempfile import NamedTemporaryFile
 from ..errors import OomlessError, UsageError
 
 
+def need_place(path: str | None, flag: str, suffix: str = "") -> None:
+    """Refuse at once a file that could not be written: the answer that is to go there may take minutes."""
+    if path is None:
+        return
+    target = Path(path)
+    if suffix and target.suffix != suffix:
+        raise UsageError(f"{flag} {path}: the picture is an SVG", f"name a file that ends in {suffix}")
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        why = "it is a folder" if target.is_dir() else f"{target.parent} is no folder that may be written to"
+        raise OomlessError(f"{flag} {path}: cannot be written ({why})", "name a file in a folder that is there")
+
+
 def write_svg(path: str, content: str) -> None:
     """A picture, whole or not at all."""
-    target = Path(path)
-    if target.suffix != ".svg":
-        raise UsageError(f"--plot {path}: the picture is an SVG", "name a file that ends in .svg")
-    write_whole(target, content, f"--plot {path}")
+    need_place(path, "--plot", ".svg")
+    write_whole(Path(path), content, f"--plot {path}")
 
 
 def write_whole(target: Path, content: str | bytes, what: str) -> None:

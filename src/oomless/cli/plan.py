@@ -100,7 +100,12 @@ def _plan(
 ) -> int:
     from ..errors import UsageError
     from ..plan.ask import plan_for
+    from ..plan.launch.write import need_new
+    from .files import need_place
 
+    need_place(plot, "--plot", ".svg")
+    if write:
+        need_new(Path(write))
     table, notes = price_table(prices)
     if largest_model:
         return show_largest(model, purpose, options, table, as_json)

@@ -12,6 +12,7 @@ from ..api.trace import trace as trace_api
 from ..errors import UsageError, did_you_mean
 from ..ledger import CATEGORIES
 from ..trace.answer import Traced, tree
+from .files import need_place, write_svg, write_whole
 from .flags_trace import OUTPUT, TRACE
 from .serving import complete_model, option
 
@@ -25,6 +26,8 @@ def _trace(model: str | None, **given: Any) -> int:
         raise UsageError(
             f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
         )
+    for name in ("plot", "chrome", "snapshot", "save"):
+        need_place(how[name], f"--{name}", ".svg" if name == "plot" else "")
     traced = _traced(model, options, how)
     rows = _checked(model, options, how) if how["check"] else None
     against = _against(model, options, traced) if how["against"] else None
@@ -90,8 +93,6 @@ def _against(model: str | None, options: dict[str, Any], traced: Traced) -> Any:
 
 def _write(traced: Traced, how: dict[str, Any]) -> None:
     """Every file that was asked for, whole or not at all."""
-    from .files import write_svg, write_whole
-
     if how["plot"]:
         from ..report.trace_svg import trace_svg
         from ..trace.timeline import timeline

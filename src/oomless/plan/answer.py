@@ -10,7 +10,7 @@ from ..model.model import Model
 from ..run.serving import Layout, Serving
 from ..units import format_bytes
 from .launch import Launch
-from .launch.serving import serving_launch
+from .launch.serving import one_of_several, serving_launch
 from .prices import Price
 from .question import Wanted
 from .ranking import rank, why_not
@@ -81,7 +81,7 @@ def plan_serving(
         Planned(
             row,
             arguments_of(row.estimate, row.asked, word, row.gpu),
-            serving_launch(found, word, row.asked, row.hardware),
+            serving_launch(found, word, one_of_several(row.asked, row.estimate.request), row.hardware),
             why_not(row, shown[0], wanted.goal) if row is not shown[0] else "",
             id(row) in on_front,
             copies_of(row),

@@ -24,7 +24,7 @@ from .money import (
     sensitivity,
     usd_per_million_tokens,
 )
-from .prices import Price, cheapest, check_provider, purchases, rate
+from .prices import Price, cheapest, check_provider, check_region, purchases, rate
 
 
 class Source(NamedTuple):
@@ -114,7 +114,7 @@ def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str
     [4.4, 4.5, 4.9]
     """
     if not 1 <= given.months <= MAX_MONTHS:
-        raise UsageError(f"--months is {given.months}", f"between 1 and {MAX_MONTHS}")
+        raise UsageError(f"--months is {given.months}", f"ask for 1 to {MAX_MONTHS}")
     if not 0 < given.spread < 1:
         raise UsageError(f"--spread is {given.spread:g}", "it is a share: above 0, below 1")
     if given.tokens_per_s is not None and not 0 < given.tokens_per_s < float("inf"):
@@ -258,10 +258,13 @@ def _rent(given: Given, hardware: Hardware, card: str, table: Sequence[Price] | 
     """The rent of all cards: given, or the cheapest offer of the asked tier, with the range of the others."""
     if given.rent_usd_per_hour is not None:
         if given.provider or given.region:
-            raise UsageError("--rent-usd-per-hour and --provider contradict each other", "give the rent, or where to look for it")
+            where = "--provider" if given.provider else "--region"
+            raise UsageError(f"--rent-usd-per-hour and {where} contradict each other", "give the rent, or where to look for it")
         return _given("usd_per_hour", given.rent_usd_per_hour, "USD/h", given.spread), None
     if given.provider:
         check_provider(given.provider, table)
+    if given.region:
+        check_region(given.region, table)
     providers, regions = ((given.provider,) if given.provider else ()), ((given.region,) if given.region else ())
     price = cheapest(card, hardware.num_gpus, given.tier, providers, regions, table)
     if price is None:

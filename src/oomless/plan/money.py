@@ -47,6 +47,10 @@ class Rent(NamedTuple):
     """Reserved: paid used or not; else paid for the hours that are used."""
 
 
+FLAGS = {"cards_usd": "buy_usd", "usd_per_hour": "rent_usd_per_hour", "resale_after_a_year": "resale"}
+"""Fields whose flag has another name."""
+
+
 class Question(NamedTuple):
     """A machine to own or to rent, used for a share of all hours."""
 
@@ -60,7 +64,7 @@ class Question(NamedTuple):
         """Refuse what cannot be meant, naming the flag."""
         for name, value in (*self.own._asdict().items(), ("usd_per_hour", self.rent.usd_per_hour)):
             if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", "costs are 0 or more")
+                raise UsageError(f"--{FLAGS.get(name, name).replace('_', '-')} is {value:g}", "costs are 0 or more")
         if self.own.purchase_usd <= 0:
             raise UsageError("the hardware costs nothing", "give its price: --buy-usd or --buy-usd-per-gpu")
         if self.rent.usd_per_hour <= 0:

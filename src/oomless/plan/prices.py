@@ -204,6 +204,13 @@ def check_provider(name: str, table: Sequence[Price] | None = None) -> None:
         raise UsageError(f"unknown provider {name!r}: it sells nothing here", did_you_mean(name, known, "oomless cost --list-prices"))
 
 
+def check_region(name: str, table: Sequence[Price] | None = None) -> None:
+    """Refuse a region that no price names: offers that say none would answer for it."""
+    known = sorted({price.region for price in (known_prices() if table is None else table) if price.region})
+    if name.lower() not in {region.lower() for region in known}:
+        raise UsageError(f"unknown region {name!r}: no price names it", did_you_mean(name, known, "oomless cost --list-prices"))
+
+
 class Purchase(NamedTuple):
     """What a card or machine costs to buy, as a range, and who says so."""
 

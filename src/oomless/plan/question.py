@@ -2,7 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-from ..engines import ENGINES
+from ..engines import ENGINES, trtllm
+from ..engines.sglang import defaults as sglang
+from ..engines.vllm import defaults as vllm
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
@@ -10,7 +12,7 @@ from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
 from ..run.hardware import cards, find_card
 from ..units import parse_bytes
-from .prices import TIERS, Price, check_provider
+from .prices import TIERS, Price, check_provider, check_region
 
 Goal = Literal["cheapest", "fastest", "fewest"]
 GOALS: tuple[Goal, ...] = ("cheapest", "fastest", "fewest")
@@ -59,10 +61,10 @@ class Wanted(NamedTuple):
         for name in ("context", "concurrency", "output_len", "max_model_len", "rows", "instances"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"between 1 and {MAX_COUNT:,}")
+                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"ask for 1 to {MAX_COUNT:,}")
         for name, value in self.limits._asdict().items():
             if value is not None and not 0 < value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", "a limit is above 0")
+                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}")
         if self.goal not in GOALS:
             raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
         if self.output_len is not None and self.context is not None and self.output_len >= self.context:
@@ -91,6 +93,11 @@ class Wanted(NamedTuple):
                     raise UsageError(f"--gpu {word} is no card of {', '.join(self.vendors)}", "they contradict each other")
         for provider in self.providers:
             check_provider(provider, table)
+        for region in self.regions:
+            check_region(region, table)
+        for kind in self.kv_cache_dtypes:
+            if kind not in CACHE_KINDS:
+                raise UsageError(f"--kv-cache-dtype {kind!r} is not known to any engine here", f"known are {', '.join(CACHE_KINDS)}")
         if self.tier not in (*TIERS, "any"):
             raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
         if self.host_memory is not None:
@@ -113,6 +120,8 @@ class Wanted(NamedTuple):
 
 
 MAX_COUNT = 1 << 40
+CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
+"""Types of a cache that some engine knows under this flag."""
 
 
 def check_form(word: str) -> None:
@@ -130,7 +139,7 @@ def check_form(word: str) -> None:
         )
     forms = [*REQUANTISED, *(kind.lower() for kind in FILE_TYPES.values()), "none", "auto"]
     if word.lower() not in forms and word not in METHODS:
-        raise UsageError(f"unknown form of weights {word!r}", did_you_mean(word, forms, "oomless plan --help"))
+        raise UsageError(f"unknown form of weights {word!r}", did_you_mean(word, forms))
 
 
 SPARSE = ("2:4", "sparse", "marlin:24", "sparse:24", "sparse24")

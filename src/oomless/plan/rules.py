@@ -109,6 +109,8 @@ def gguf_share(word: str, published_bits: float) -> float:
 
 def kinds_of_cache(engine: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     """Types of the cache: the engine's own first, FP8 where that does not fit."""
+    if engine in LLAMA:
+        return ("auto",) if not asked or "auto" in asked else ()  # its types have flags of their own
     if asked:
         return asked
     if engine == "sglang":

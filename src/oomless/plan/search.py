@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import LLAMA, VLLM
 from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.serving import Estimate, estimate_serving
 from ..model.attention import DSA, GQA, MLA
@@ -123,6 +123,10 @@ class Bound(NamedTuple):
 NO_ROOM, TIGHT = "does not fit", "tight"
 NOT_RUN = "the engine does not run it there"
 NO_DIVISION = "the model does not divide so"
+SHARE_A_CARD = (*VLLM, *LLAMA, "transformers")
+"""Engines that can be started more than once on a card: they take a share that is told, or what they need."""
+NO_COPIES = "several copies of the engine on a card: how each takes its share is not known"
+TOO_LONG = "longer than the model or the engine admits"
 NO_HOST = "needs more of the host than --host-memory"
 
 
@@ -191,6 +195,8 @@ class Search:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         self.hopeless = True
+        if self.wanted.instances > 1 and engine not in SHARE_A_CARD:
+            return self.without(NO_COPIES)
         memory = hardware.card.memory_bytes
         host = engine in LLAMA and self.wanted.host_memory is not None
         if not host and self.resident * form.least_share > memory * layout.num_ranks:
@@ -209,8 +215,11 @@ class Search:
         except UnsupportedError as error:
             self.hopeless = "--kv-cache-dtype" not in error.message
             return self.without(NOT_RUN)
-        except UsageError:
-            return self.without(NO_DIVISION)
+        except UsageError as error:
+            if "--kv-cache-dtype" in error.message:
+                self.hopeless = False
+                return self.without(NOT_RUN)
+            return self.without(TOO_LONG if "--max-model-len" in error.message else NO_DIVISION)
         self.bounds[key] = self.bound_of(estimate)
         if estimate.verdict == "does_not_fit":
             worst = estimate.ledger
@@ -235,7 +244,7 @@ class Search:
             engine=engine,
             layout=layout,
             quantization=form.quantization,
-            kv_cache_dtype="auto" if llama else kind,
+            kv_cache_dtype=kind,
             max_model_len=self.wanted.max_model_len or self.context,
             max_num_seqs=per_group if per_group > LEAST_BATCH or llama else None,
             context=self.context,

@@ -37,7 +37,7 @@ class WantedTraining(NamedTuple):
         for name in ("seq_len", "global_batch", "lora_rank"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}", "it must be 1 or more")
+                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}")
         self.asked(Training(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
         for name in self.frameworks:
             if name not in frameworks():

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from .. import facts
-from ..errors import UnsupportedError, UsageError
+from ..errors import UnsupportedError, UsageError, did_you_mean
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"]
@@ -110,7 +110,7 @@ class Training(NamedTuple):
     def check(self) -> None:
         """Ranges that hold for every framework."""
         if self.framework not in frameworks():
-            raise UsageError(f"unknown framework {self.framework!r}", f"known are {', '.join(sorted(frameworks()))}")
+            raise UsageError(f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks())))
         for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
             _within(flag(name), getattr(self, name), 1, MAX_COUNT)
         if self.recompute_num_layers is not None:
@@ -127,7 +127,7 @@ class Training(NamedTuple):
             for name in ("dp", "etp", "shard_size"):  # 0: not given
                 _within(flag(name), getattr(self.mesh, name), 0, MAX_COUNT)
             if self.mesh.schedule not in SCHEDULES:
-                raise UsageError(f"unknown schedule {self.mesh.schedule!r}", f"known are {', '.join(SCHEDULES)}")
+                raise UsageError(f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES))
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"--dropout is {self.dropout}", "it must be 0 or more and less than 1")
         if not 1.0 <= self.expert_imbalance <= 1024.0:
@@ -139,7 +139,7 @@ class Training(NamedTuple):
                 raise UsageError(f"--offload {name!r} is not known", f"known are {', '.join(OFFLOADS)}")
         for name in self.recompute_modules:
             if name not in RECOMPUTE_MODULES:
-                raise UsageError(f"--recompute-modules {name!r} is not known", f"known are {', '.join(RECOMPUTE_MODULES)}")
+                raise UsageError(f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTE_MODULES))
         for name, known in CHOICES.items():
             if getattr(self, name) not in (None, *known):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
@@ -233,7 +233,7 @@ def recipe(name: str) -> Recipe:
     """
     rows = {row["recipe"]: row for row in facts.table("recipes")}
     if name not in rows:
-        raise UsageError(f"unknown precision {name!r}", f"known are {', '.join(sorted(rows))}")
+        raise UsageError(f"unknown precision {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
     weight, gradient, master, moment, compute = (int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute"))
     return Recipe(name, weight, gradient, master, moment, compute, row["autocast"] == "yes", row["source"])
@@ -263,7 +263,7 @@ def optimizer(name: str) -> Optimizer:
     """
     rows = {row["optimizer"]: row for row in facts.table("optimizers")}
     if name not in rows:
-        raise UsageError(f"unknown optimizer {name!r}", f"known are {', '.join(sorted(rows))}")
+        raise UsageError(f"unknown optimizer {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
     step: Literal["foreach", "foreach-2.0", "loop", "fused"] = row["step"]  # type: ignore[assignment]
     return Optimizer(

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Literal, NamedTuple
 
 from ... import facts
-from ...errors import UsageError
+from ...errors import UsageError, did_you_mean
 
 Where = Literal["matrix", "norm", "embedding", "tokens", "prefix"]
 
@@ -44,7 +44,7 @@ def adapter(name: str) -> Adapter:
     """
     rows = {row["adapter"]: row for row in facts.table("adapters")}
     if name not in rows:
-        raise UsageError(f"unknown adapter {name!r}", f"known are {', '.join(sorted(rows))}")
+        raise UsageError(f"unknown adapter {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
     where: Where = row["where"]  # type: ignore[assignment]
     return Adapter(name, where, int(row["inputs"]), int(row["outputs"]), int(row["dense"]), int(row["tokens"]), row["source"])

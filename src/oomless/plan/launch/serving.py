@@ -1,6 +1,7 @@
 """A serving question -> the engine's own command line, read back by `oomless infer --command` to the same ledger."""
 
 import shlex
+from math import floor
 from typing import Any
 
 from ... import facts
@@ -22,8 +23,8 @@ PROGRAMS = {
     "ik-llamacpp": "llama-server -m {model}",
 }
 """How each engine is started."""
-OF_THE_LOAD = ("context", "concurrency")
-"""What the asked load is made of: no engine is told."""
+OF_THE_LOAD = ("context", "concurrency", "instances")
+"""What the asked load is made of, and how often the engine is started: no engine is told."""
 
 
 def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) -> Launch:
@@ -38,6 +39,19 @@ def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) 
     layout = asked.layout or Layout()
     num_nodes = -(-layout.num_ranks // hardware.per_node)
     return Launch(command, cluster_files(model.name, command, asked, hardware, num_nodes), note)
+
+
+def one_of_several(asked: Serving, used: Serving) -> Serving:
+    """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of the share that one would.
+
+    `used`: the question with the engine's own values in place of what was not said.
+
+    >>> one_of_several(Serving(instances=2), Serving(gpu_memory_utilization=0.92)).gpu_memory_utilization
+    0.46
+    """
+    if asked.instances == 1 or asked.engine not in VLLM or used.gpu_memory_utilization is None:
+        return asked
+    return asked._replace(gpu_memory_utilization=floor(used.gpu_memory_utilization / asked.instances * 1000) / 1000)
 
 
 def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:

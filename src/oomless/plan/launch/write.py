@@ -9,14 +9,19 @@ from ...errors import OomlessError, UsageError
 from . import Launch
 
 
+def need_new(folder: Path) -> None:
+    """Refuse a place that holds something."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"--write {folder}: it is there and not empty", "name a new folder")
+
+
 def write_launch(launch: Launch, folder: Path) -> list[Path]:
     """Write every file, and the command as `launch.sh`, into a folder that is new or empty. They appear together.
 
     The files are written beside the folder and moved into its place in one step, so a failure leaves nothing half-written.
     """
     files = {"launch.sh": f"#!/bin/sh\n{'# ' + launch.note + chr(10) if launch.note else ''}exec {launch.command}\n", **launch.files}
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise UsageError(f"--write {folder}: it is there and not empty", "name a new folder")
+    need_new(folder)
     draft: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
