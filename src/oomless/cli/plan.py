@@ -30,9 +30,12 @@ ONE_EACH: tuple[tuple[str, type, str], ...] = (
     ("--min-tokens-per-s", float, "No fewer output tokens a second than this, all sequences together."),
     ("--max-gpus", int, "No more cards than this [32; training 64]."),
     ("--host-memory", str, "Memory of the host that layers or experts may take: 256GiB [none]."),
+    ("--host", str, "Kind of machine around the cards: epyc-9004, xeon-4th ... [the slowest that holds it]."),
     ("--instances", int, "Copies of the engine on each card, which divide its memory [1]."),
     ("--rows", int, "Rows to show [10]."),
 )
+ALSO = {"--host-memory": ("--host-ram", "host_memory")}
+"""Other spellings of an option, and the name that it keeps."""
 SEVERAL: tuple[tuple[str, str], ...] = (
     ("--engine", "Engine to plan for [those that are known on the card]."),
     ("--quantization", "Form of the weights: none (as published), fp8, w4a16, q4_k_m ..."),
@@ -54,7 +57,7 @@ def plan_options() -> list[click.Parameter]:
         click.Option(["--method"], type=click.Choice(["full", "lora", "qlora"]), help="Training: what is trained [full]."),
         click.Option(["--gpu"], multiple=True, help="Cards: h200 (any number), h200:8 (these). [all]", shell_complete=complete_gpu),
     ]
-    found += [click.Option([name], type=kind, default=None, help=text) for name, kind, text in ONE_EACH]
+    found += [click.Option([name, *ALSO.get(name, ())], type=kind, default=None, help=text) for name, kind, text in ONE_EACH]
     found += [click.Option([name], multiple=True, help=text) for name, text in SEVERAL]
     found += [
         click.Option(["--cheapest"], is_flag=True, help="Rank by rent [this one]."),

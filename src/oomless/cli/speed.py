@@ -19,6 +19,9 @@ OWN = (
     Flag(("--input-len",), "input_len", "text", "Tokens of a prompt: 1024; in a workload also 128-4096 or 800~0.7 [1024]."),
     Flag(("--output-len",), "output_len", "text", "Tokens of an answer, in the same forms [256]."),
     Flag(("--concurrency",), "concurrency", "whole", "Requests in flight, over all cards [1]."),
+    Flag(
+        ("--host",), "host", "text", "Machine around the cards, where weights lie on it: epyc-9004 ... [the slowest that holds it]."
+    ),
     Flag(("--arrival-rate",), "arrival_rate", "share", "Simulate: requests a second, arriving at random."),
     Flag(("--requests",), "requests", "whole", "Simulate: how many of them [1000]."),
     Flag(("--seed",), "seed", "whole", "Simulate: seed of arrivals and lengths [0]."),
@@ -70,7 +73,9 @@ def _steady(estimate: "Estimate", own: dict[str, Any]) -> int:
         for name, usual in (("input_len", "1024"), ("output_len", "256"))
     )
     concurrency = 1 if own["concurrency"] is None else own["concurrency"]
-    answer = serving_speed(estimate, input_len=round(prompts.mean), output_len=round(outputs.mean), concurrency=concurrency)
+    answer = serving_speed(
+        estimate, input_len=round(prompts.mean), output_len=round(outputs.mean), concurrency=concurrency, host=own["host"]
+    )
     _print(speed_json(estimate, answer) if own["json"] else speed_text(estimate, answer), own)
     return exit_code(estimate.verdict, False)
 
@@ -97,13 +102,13 @@ def _simulation(estimate: "Estimate", own: dict[str, Any]) -> int:
         requests = poisson(own["arrival_rate"], count, prompts, outputs, own["seed"] or 0)
     policy = policy_of(
         estimate,
-        setup_of(estimate),
+        setup_of(estimate, own["host"]),
         own["memory_policy"] or "evict",
         not own["no_chunked_prefill"],
         own["shared_prefix"] or 0,
         own["token_budget"],
     )
-    answer: Dynamic = run_workload(estimate, requests, policy)
+    answer: Dynamic = run_workload(estimate, requests, policy, own["host"])
     _print(dynamic_json(answer) if own["json"] else dynamic_text(answer), own)
     return exit_code(estimate.verdict, False)
 

@@ -176,5 +176,8 @@ def warnings_of(rows: tuple[Planned, ...]) -> tuple[str, ...]:
         if card.confidence in ("C", "D"):
             notes[f"the figures of {card.name} are of low confidence ({card.confidence})"] = None
         if row.estimate.ram_bytes and (row.asked.n_cpu_moe or row.asked.n_gpu_layers is not None):
-            notes[f"{row.gpu}: {format_bytes(row.estimate.ram_bytes)} of the host hold what the cards do not"] = None
+            notes[
+                f"{row.gpu}: {format_bytes(row.estimate.ram_bytes)} of the host hold what the cards do not; a rent may not include so much"
+            ] = None
+            notes |= dict.fromkeys(() if row.speed is None else row.speed.warnings[:1])
     return tuple(notes)

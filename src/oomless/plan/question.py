@@ -11,6 +11,7 @@ from ..model.model import Model
 from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
 from ..run.hardware import cards, find_card
+from ..run.host import find_host
 from ..units import parse_bytes
 from .prices import TIERS, Price, check_provider, check_region
 
@@ -53,6 +54,8 @@ class Wanted(NamedTuple):
     tier: str = "on-demand"
     host_memory: str | None = None
     """Memory of the host that layers or experts may take, with its unit; None: none."""
+    host: str | None = None
+    """The kind of machine around the cards (facts/hosts.csv), whose memory decides the speed of what lies there; None: the slowest that holds it."""
     instances: int = 1
     rows: int = 10
 
@@ -72,6 +75,10 @@ class Wanted(NamedTuple):
                 f"--output-len {self.output_len} leaves no prompt in --context {self.context}",
                 "a sequence is prompt and output: ask for more context or less output",
             )
+        if self.host is not None:
+            if self.host_memory is None:
+                raise UsageError("--host without --host-memory", "say how much of it the model may take: --host-memory 512GiB")
+            find_host(self.host, parse_bytes(self.host_memory))
         if self.context and self.max_model_len and self.context > self.max_model_len:
             raise UsageError(
                 f"--context {self.context} is more than --max-model-len {self.max_model_len}", "they contradict each other"

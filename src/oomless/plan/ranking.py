@@ -15,6 +15,8 @@ NO_SPEED = "its speed is not known"
 LATE = "first token later than --max-ttft-s"
 SLOW = "tokens slower than --max-tpot-s"
 FEW = "fewer than --min-tokens-per-s"
+OF_A_BOUND = ", at the worse end of a bound"
+"""Said of rows of which no speed was measured: what the hardware allows at best passes no limit."""
 SAME_CARDS = "a better setting of the same cards"
 
 
@@ -38,6 +40,8 @@ class Candidate(Protocol):
     @property
     def tpot_s(self) -> float | None: ...
     @property
+    def is_bound(self) -> bool: ...
+    @property
     def fits(self) -> bool: ...
     @property
     def headroom_bytes(self) -> int: ...
@@ -47,7 +51,10 @@ AnyRow = TypeVar("AnyRow", bound=Candidate)
 
 
 def outside(row: Candidate, limits: Limits) -> str:
-    """The first limit that a row breaks; "" if none. A limit on speed is held against the figure, not against the end of its band."""
+    """The first limit that a row breaks; "" if none.
+
+    A limit on speed is held against the figure, where something was measured; of a bound against the end that disappoints.
+    """
     if limits.budget_usd_per_hour is not None:
         if row.usd_per_hour is None:
             return NO_PRICE
@@ -63,7 +70,7 @@ def outside(row: Candidate, limits: Limits) -> str:
         if value is None:
             return NO_SPEED
         if value > limit:
-            return reason
+            return reason + OF_A_BOUND if row.is_bound else reason
     return ""
 
 

@@ -62,6 +62,11 @@ class Row(NamedTuple):
         return None if self.speed is None else later(self.speed.tpot_s)
 
     @property
+    def is_bound(self) -> bool:
+        """Whether its speed is what the hardware allows at best, and no more is known."""
+        return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
+
+    @property
     def fits(self) -> bool:
         """Not tight."""
         return self.estimate.verdict == "fits"
@@ -277,7 +282,7 @@ class Search:
     def speed(self, estimate: Estimate) -> ServingSpeed | None:
         try:
             load = {"input_len": self.input_len, "output_len": self.output_len, "concurrency": self.wanted.concurrency}
-            return serving_speed(estimate, **load)
+            return serving_speed(estimate, **load, host=self.wanted.host)
         except OomlessError:
             return None
 

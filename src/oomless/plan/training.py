@@ -91,6 +91,11 @@ class TrainingRow(NamedTuple):
         return None
 
     @property
+    def is_bound(self) -> bool:
+        """Whether its speed is what the hardware allows at best, and no more is known."""
+        return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
+
+    @property
     def fits(self) -> bool:
         """Not tight."""
         return self.estimate.verdict == "fits"

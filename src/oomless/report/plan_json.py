@@ -35,6 +35,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "regions": list(wanted.regions),
             "tier": wanted.tier,
             "host_memory": wanted.host_memory,
+            "host": wanted.host,
             "instances": wanted.instances,
         },
         "rows": [row_json(planned) for planned in plan.rows],

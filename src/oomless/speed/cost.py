@@ -4,7 +4,7 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from .serving import Setup, decode_pass, step_pass
-from .step import Load, Pass, forward
+from .step import Load, Pass
 
 
 class Curve(NamedTuple):
@@ -70,4 +70,4 @@ def step_cost(setup: Setup) -> StepCost:
 
 def _flat(setup: Setup, tokens: float) -> Pass:
     """A pass of prompt tokens that attend to nothing."""
-    return forward(setup.net, setup.machine, setup.split, setup.run, Load(prompt_tokens=tokens, cache_bits=setup.cache_bits))
+    return setup.forward(Load(prompt_tokens=tokens, cache_bits=setup.cache_bits))

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..estimate.serving import Estimate
-from .band import spread
+from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
-from .serving import Setup, evidence_of, places, setup_of, speed_of
+from .serving import Setup, evidence_of, notes, places, setup_of, speed_of
 
 BINS = 24
 QUANTILES = (0.5, 0.9, 0.99)
@@ -120,11 +120,11 @@ DEFAULT_RUNNING = 256
 DEFAULT_BLOCK = 16
 
 
-def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy | None = None) -> Dynamic:
+def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy | None = None, host: str | None = None) -> Dynamic:
     """Simulate a workload on an estimate."""
     if not requests:
         raise UsageError("the workload has no requests", "give at least one")
-    setup = setup_of(estimate)
+    setup = setup_of(estimate, host)
     policy = policy or policy_of(estimate, setup)
     if policy.capacity_tokens < 1:
         raise UsageError("there is no room for a cache", "take more or larger cards; `oomless infer` shows what is missing")
@@ -142,8 +142,8 @@ def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy
         warnings.append(f"requests are dealt in turn to {estimate.replicas} replicas; one of them is simulated")
     if done.refused:
         warnings.append(f"{done.refused:,} requests are longer than the cache and are refused")
-    if setup.machine.device == "other":
-        warnings.append(f"no speed was measured on cards like {setup.machine.name}: times are what it allows at best")
+    if setup.is_bound:
+        warnings += notes(setup, evidence_of(setup), 0)
     return Dynamic(
         estimate,
         policy,
@@ -162,7 +162,7 @@ def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy
         spreads(done.served),
         slices(done, policy),
         steady(setup, estimate, rate / estimate.replicas, prompts, outputs, policy),
-        spread("serving", evidence_of(setup)),
+        bound(1.0).high if setup.is_bound else spread("serving", evidence_of(setup)),
         tuple(warnings),
     )
 

@@ -100,12 +100,12 @@ def network(model: Model, quantization: str | None = None) -> Network:
     key = (id(model), quantization or "")
     found = _KNOWN.get(key)
     if found is None or found[0] is not model:
-        found = _KNOWN[key] = (model, _network(model, quantization))
+        found = _KNOWN[key] = (model, of_tensors(model, stored(model, quantization)))
     return found[1]
 
 
-def _network(model: Model, quantization: str | None) -> Network:
-    tensors = _stored(model, quantization)
+def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
+    """The sums of some tensors of a model, with the caches of all its layers."""
     head_name = EMBEDDING if model.tied else HEAD
     cut: dict[str, list[Tensor]] = {}
     whole: dict[str, list[Tensor]] = {}
@@ -138,7 +138,7 @@ def _network(model: Model, quantization: str | None) -> Network:
     )
 
 
-def _stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
+def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
     """The tensors as they are held: requantised on loading, or as a GGUF file has them."""
     word = (quantization or "").lower()
     if not word or word in ("none", model.quantization):

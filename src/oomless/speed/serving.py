@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from ..engines import LLAMA, VLLM, parse_version
-from ..errors import UnsupportedError, UsageError
+from ..errors import UsageError
 from ..estimate.serving import Estimate
 from ..run.serving import Layout, Serving
 from .band import Evidence, bound, figure, measured
 from .figures import Figure, Part
+from .hosted import Hosted, divided, host_note, hosted_pass
 from .machine import Machine, machines_of
 from .network import Network, network
 from .step import Load, Pass, Runner, Split, forward
@@ -56,9 +57,22 @@ class Setup(NamedTuple):
     cache_bits: int
     budget: int
     """Tokens of a step, over all data-parallel groups."""
+    hosted: Hosted | None = None
+    """What the host has of the model."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether nothing was measured of such a machine, so that figures are what the hardware allows at best."""
+        return self.machine.device == "other" or self.hosted is not None
+
+    def forward(self, load: Load) -> Pass:
+        """The time of one pass."""
+        if self.hosted is not None:
+            return hosted_pass(self.net, self.hosted, self.machine, self.split, self.run, load, self.budget)
+        return forward(self.net, self.machine, self.split, self.run, load)
 
 
-def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concurrency: int) -> ServingSpeed:
+def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concurrency: int, host: str | None = None) -> ServingSpeed:
     """The speed of an estimate's layout when `concurrency` requests of this shape are kept in flight over all replicas.
 
     >>> from ..estimate.serving import estimate_serving
@@ -72,7 +86,7 @@ def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concur
     for name, given in (("input_len", input_len), ("output_len", output_len), ("concurrency", concurrency)):
         if not 1 <= given <= MAX_COUNT:
             raise UsageError(f"{name} is {given}", f"it must be between 1 and {MAX_COUNT:,}")
-    setup = setup_of(estimate)
+    setup = setup_of(estimate, host)
     here = concurrency / estimate.replicas
     room = places(estimate, input_len + output_len)
     return speed_of(setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency)
@@ -85,14 +99,9 @@ def places(estimate: Estimate, length: int) -> float:
     return max(each * groups, 1.0)
 
 
-def setup_of(estimate: Estimate) -> Setup:
-    """The cards, the split and the engine's class of an estimate."""
+def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
+    """The cards, the split and the engine's class of an estimate; `host`: the kind of machine around the cards, of facts/hosts.csv."""
     request = estimate.request
-    if on_host := on_the_host(estimate):
-        raise UnsupportedError(
-            f"the speed with {on_host} is not known: it hangs on the host's memory, which no table has",
-            "leave everything on the cards, or take memory alone from `oomless infer`",
-        )
     machine = machines_of(estimate.hardware)[0]
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
     if request.engine in LLAMA and request.cache_type_k.startswith("q8"):
@@ -101,23 +110,9 @@ def setup_of(estimate: Estimate) -> Setup:
     split = split_of(layout, request.engine, estimate.hardware.per_node)
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
-    net = network(estimate.model, request.quantization)
-    return Setup(net, machine, split, runner_of(request, bool(net.experts) and machine.device in NVIDIA), bits, budget)
-
-
-def on_the_host(estimate: Estimate) -> str:
-    """The option that leaves weights to the host, where the cards are not the host itself; "" if none does."""
-    request, layers = estimate.request, len(estimate.model.layers)
-    if estimate.hardware.card.vendor in ("generic", "Raspberry Pi", "Apple"):
-        return ""
-    asked = {
-        "--cpu-moe": request.cpu_moe,
-        "--n-cpu-moe": request.n_cpu_moe > 0,
-        "--override-tensor": request.override_tensor is not None,
-        "--n-gpu-layers": request.n_gpu_layers is not None and request.n_gpu_layers <= layers,
-        "--cpu-offload-gb": request.cpu_offload_gb > 0,
-    }
-    return next((name for name, given in asked.items() if given), "")
+    parts = divided(estimate, host)
+    net, hosted = parts or (network(estimate.model, request.quantization), None)
+    return Setup(net, machine, split, runner_of(request, bool(net.experts) and machine.device in NVIDIA), bits, budget, hosted)
 
 
 def split_of(layout: Layout, engine: str, per_node: int) -> Split:
@@ -217,7 +212,7 @@ def figures(
     setup: Setup, known: Evidence, first_s: float, between_s: float, rate: float, concurrency: float
 ) -> tuple[Figure, Figure, Figure]:
     """The three figures with their bands; on hardware of which no speed was measured, bounds."""
-    if setup.machine.device == "other":
+    if setup.is_bound:
         return bound(first_s), bound(between_s), bound(1 / rate).over(1)
     alone = concurrency <= 1
     return (
@@ -230,7 +225,9 @@ def figures(
 def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
     found = []
-    if setup.machine.device == "other":
+    if setup.hosted is not None:
+        found.append(host_note(setup.hosted))
+    elif setup.machine.device == "other":
         found.append(
             f"no speed was measured on cards like {setup.machine.name}: the figures are what its memory and matrix units allow at best"
         )
@@ -263,16 +260,16 @@ def step_pass(
     if setup.split.pp > 1 and setup.split.overlaps_stages and decoding >= 2:
         share = 1 / min(setup.split.pp, decoding)
     load = Load(decoding * share, context, prompt_tokens * share, prompt_length, groups, setup.cache_bits)
-    return forward(setup.net, setup.machine, setup.split, setup.run, load)
+    return setup.forward(load)
 
 
 def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:
     """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget takes several steps."""
     tokens, groups = input_len * prompts, min(max(prompts, 1.0), setup.split.dp)
     load = Load(prompt_tokens=tokens, prompt_length=input_len, groups=groups, cache_bits=setup.cache_bits)
-    return forward(setup.net, setup.machine, setup.split, setup.run, load)
+    return setup.forward(load)
 
 
 def decode_pass(setup: Setup, sequences: float, context: float) -> Pass:
     """A step that gives each sequence its next token."""
-    return forward(setup.net, setup.machine, setup.split, setup.run, Load(sequences, context, cache_bits=setup.cache_bits))
+    return setup.forward(Load(sequences, context, cache_bits=setup.cache_bits))

@@ -1,0 +1,63 @@
+"""The machine around the cards: how fast its memory is, and how much it can hold. Kinds of machines, since no card says it."""
+
+from functools import cache
+from typing import NamedTuple
+
+from .. import facts
+from ..errors import UsageError, did_you_mean
+from ..units import GIB, MB
+
+BYTES_A_TRANSFER = 8
+"""Of a memory channel: 64 bits."""
+
+
+class Host(NamedTuple):
+    """A kind of machine."""
+
+    name: str
+    what: str
+    bytes_per_s: float
+    """All channels together, as the standard gives it: nobody reaches all of it."""
+    most_bytes: int
+    source: str
+
+
+@cache
+def hosts() -> tuple[Host, ...]:
+    """All kinds of facts/hosts.csv, slowest memory first: sockets x channels x transfers a second x 8 B.
+
+    >>> [(host.name, host.bytes_per_s) for host in hosts()][:2]
+    [('desktop-ddr4-3200', 51200000000.0), ('desktop-ddr5-5600', 89600000000.0)]
+    """
+    rows = facts.table("hosts")
+    found = (
+        Host(
+            row["name"],
+            row["what"],
+            float(int(row["sockets"]) * int(row["channels"]) * int(row["mega_transfers"]) * MB * BYTES_A_TRANSFER),
+            int(row["most_gib"]) * GIB,
+            row["source"],
+        )
+        for row in rows
+    )
+    return tuple(sorted(found, key=lambda host: host.bytes_per_s))
+
+
+def find_host(name: str, num_bytes: int = 0) -> Host:
+    """A kind by name, refused if it cannot hold so much."""
+    host = next((host for host in hosts() if host.name == name.lower()), None)
+    if host is None:
+        names = [each.name for each in hosts()]
+        raise UsageError(f"unknown host {name!r}", did_you_mean(name, names, f"known are {', '.join(names)}"))
+    if num_bytes > host.most_bytes:
+        raise UsageError(f"--host {name} does not hold what the cards leave to it", "name a larger one: `oomless plan --help`")
+    return host
+
+
+def slowest_that_holds(num_bytes: int) -> Host:
+    """The kind to count on where nobody says which: the slowest that so much fits into.
+
+    >>> slowest_that_holds(360 * GIB).name
+    'threadripper-7000'
+    """
+    return next((host for host in hosts() if host.most_bytes >= num_bytes), hosts()[-1])
