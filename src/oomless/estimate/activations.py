@@ -199,6 +199,8 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
         return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = loss_kind(request.loss or "plain", request.framework)
+    if kind.kind == "logits" and vocab < model.vocab_size:
+        kind = loss_kind("loss-parallel")
     trained_head = work.trained or request.trained_ends
     form = recipe(request.precision or "bf16")
     shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, form.compute)

@@ -17,7 +17,8 @@ from ..units import parse_bytes
 from .allocator import allocated_bytes
 from .phases import Part, Phase
 from .states import States
-from .training import RankGroup, TrainingEstimate, check_types, rank_group
+from .training import RankGroup, TrainingEstimate, rank_group
+from .training_checks import check_types
 
 
 def device_of(hardware: Hardware) -> Device:

@@ -54,14 +54,15 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def held_beyond(lines: list[Line], transient: int, apart: int, row: facts.Constant, slack: facts.Constant) -> Line:
+def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: facts.Constant, slack: facts.Constant) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
-    many sizes behind, unless segments expand. A fitted share was measured against estimates, so that its spread holds theirs too:
-    both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
+    many sizes behind, unless segments expand. The optimizer's step, `above` the others' peak where it is the worst, takes blocks of the
+    same sizes every time, and finds them in what the backward left. A fitted share was measured against estimates, so that its spread
+    holds theirs too: both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
     """
-    value, low, high = (apart + round(transient * (share - 1)) for share in (row.value, row.low, row.high))
+    value, low, high = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
     if row.num_runs:
         low += sum(line.bytes - line.low_bytes for line in lines)
@@ -73,7 +74,9 @@ def held_beyond(lines: list[Line], transient: int, apart: int, row: facts.Consta
         max(0, min(low, value)),
         max(high, value) + round(slack.high * GIB),
         kind,
-        (f"{apart:,} B of other streams + " if apart else "") + f"{transient:,} B x ({row.value} - 1)",
+        (f"{apart:,} B of other streams + " if apart else "")
+        + f"{transient:,} B x ({row.value} - 1)"
+        + (f" - {above:,} B that the optimizer takes of it" if above and value else ""),
         row.source,
     )
 

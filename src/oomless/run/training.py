@@ -141,7 +141,7 @@ class Training(NamedTuple):
             if name not in RECOMPUTE_MODULES:
                 raise UsageError(f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTE_MODULES))
         for name, known in CHOICES.items():
-            if getattr(self, name) not in (None, *known):
+            if getattr(self, name) not in (None, *known) and (name != "loss" or self.loss not in earlier_losses(self.framework)):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
 
     def idle(self, asked: "Training") -> tuple[str, ...]:
@@ -269,6 +269,15 @@ def optimizer(name: str) -> Optimizer:
     return Optimizer(
         name, int(row["moments"]), int(row["moment_bits"]), row["factored"] == "yes", step, row["paged"] == "yes", row["source"]
     )
+
+
+def earlier_losses(framework: str) -> frozenset[str]:
+    """Losses of earlier releases of a framework, by the day until which they held.
+
+    >>> sorted(earlier_losses("torchtitan"))
+    ['plain-2024-05', 'plain-2024-10']
+    """
+    return frozenset(row["loss"] for row in facts.table("losses") if row["framework"] == framework and row["loss"][-1].isdigit())
 
 
 def frameworks() -> dict[str, dict[str, str]]:

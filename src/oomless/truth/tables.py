@@ -17,7 +17,7 @@ TableKind = Literal["serving", "training", "speed", "files", "megatron"]
 
 SERVING = "source date engine engine_version model quant kv_dtype tp pp dp ep context_len batch_or_parallel gpu gpu_mem_util other_flags".split()
 TRAINING = (
-    "framework framework_version model params arch_if_not_public precision optimizer micro_batch seq_len grad_accum recompute "
+    "date framework framework_version model params arch_if_not_public precision optimizer micro_batch seq_len grad_accum recompute "
     "attention_impl loss_impl zero_stage_or_fsdp dp tp sp pp pp_schedule cp ep offload lora gpu kind setting"
 ).split()
 SPEED = (

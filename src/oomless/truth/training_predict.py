@@ -11,7 +11,8 @@ from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import STATES, Question, question, unit_factor
-from .training_words import framework, length, precision, sharding
+from .training_state_words import precision, sharding
+from .training_words import framework, length
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
 """Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15 elsewhere."""

@@ -14,6 +14,7 @@ from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
 from ..run.training import Mesh, Training
 from ..units import GB, GIB, MIB
+from . import training_state_words as states
 from . import training_words as words
 from .serving_rows import Incomplete
 
@@ -113,17 +114,17 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     setting = words.setting(row["setting"])
     model, beside = model_of(row)
     mesh = mesh_of(row)
-    precision = words.precision(row["precision"], framework)
-    adapter = words.adapter(row["lora"])
+    precision = states.precision(row["precision"], framework)
+    adapter = states.adapter(row["lora"])
     if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
-        adapter = words.Adapter("lora", 0, (), False)
-    optimizer = words.optimizer(row["optimizer"])
+        adapter = states.Adapter("lora", 0, (), False)
+    optimizer = states.optimizer(row["optimizer"])
     if quantity == STATES and not (row["micro_batch"] and row["seq_len"]):
         row = {**row, "micro_batch": "1", "seq_len": "512"}
     micro_batch, grad_accum = batches(row, mesh)
     length = words.length(row["seq_len"], mesh.dp * mesh.cp, micro_batch * grad_accum)
     again = words.recompute(row["recompute"], len(model.layers))
-    sharding = words.sharding(row["zero_stage_or_fsdp"], framework)
+    sharding = states.sharding(row["zero_stage_or_fsdp"], framework)
     asked = Training(
         framework=framework,
         framework_version=row["framework_version"] or None,
@@ -131,7 +132,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
         method="full" if adapter is None else "qlora" if precision.quantization else "lora",
         mesh=mesh,
         precision=precision.recipe,
-        optimizer=optimizer.name,
+        optimizer=optimizer.name or earlier_optimizer(row, framework),
         optimizer_in_backward=optimizer.in_backward,
         micro_batch=micro_batch,
         seq_len=length.tokens,
@@ -141,9 +142,9 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
         recompute_modules=again.modules,
         recompute_every=again.every,
         attention=words.attention(row["attention_impl"]),
-        loss="compiled" if compiled_loss(row, setting) else words.loss(row["loss_impl"]),
+        loss=loss_of(row, setting),
         kernels="compiled" if setting.compiled else "eager" if setting.eager else None,
-        offload=tuple(dict.fromkeys((*words.offload(row["offload"]), *setting.offload))),
+        offload=tuple(dict.fromkeys((*states.offload(row["offload"]), *setting.offload))),
         quantization=DOUBLE.get((framework, precision.quantization or ""), precision.quantization),
         products=precision.products or None,
         adapter=kind_of(row, adapter),
@@ -164,18 +165,44 @@ DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
 """Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes; else PEFT's 8."""
 
 
-def kind_of(row: dict[str, str], adapter: words.Adapter | None) -> str:
+def kind_of(row: dict[str, str], adapter: states.Adapter | None) -> str:
     """The kind of adapter; LoRA-FA is an optimizer's rule."""
     if adapter is None:
         return "lora"
     return "lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind
 
 
-def compiled_loss(row: dict[str, str], setting: words.Setting) -> bool:
-    """torchtitan compiles its loss with the model since 2025; the versions of 2024 ran it as it stands."""
-    return (
-        row["framework"] == "torchtitan" and setting.compiled and "HEAD" in row["framework_version"] and row["loss_impl"] == "plain"
-    )
+TITAN_LOSSES = (("2024-06-12", "plain-2024-05"), ("2024-10-22", "plain-2024-10"), ("2025-04-02", "plain"))
+"""torchtitan's plain loss until a day: pull request 391, commit e10cb9494, commit bbb1b616e. From the last on it is compiled with the model."""
+
+
+BY_TRAINER = ("transformers", "peft", "ms-swift", "llama-factory", "axolotl")
+FUSED_SINCE = "2025-07"
+"""Month in which transformers' TrainingArguments took adamw_torch_fused for adamw_torch (4.54, from torch 2.8 on)."""
+ACCUMULATES = {"litgpt": 2}
+"""Micro-batches of a step where a row gives none: every configuration of litgpt's config_hub has a global batch of several, and that there are
+several is what counts: gradients then live through the next forward."""
+
+
+def earlier_optimizer(row: dict[str, str], framework: str) -> str | None:
+    """AdamW of transformers' Trainer before it took the fused one: foreach."""
+    return "adamw" if framework in BY_TRAINER and "" < row["date"] < FUSED_SINCE else None
+
+
+def loss_of(row: dict[str, str], setting: words.Setting) -> str | None:
+    """The loss; torchtitan's plain one is what it was on the day of the row.
+
+    >>> row = {"framework": "torchtitan", "framework_version": "", "loss_impl": "plain", "date": "2024-03-26"}
+    >>> loss_of(row, words.setting("compile")), loss_of(row | {"date": "2025-06"}, words.setting("compile"))
+    ('plain-2024-05', 'compiled')
+    """
+    found, framework = words.loss(row["loss_impl"]), words.framework(row["framework"])
+    if framework == "transformers-2023" and found == "plain" and row["precision"].startswith("GPTQ"):
+        return "plain-half-0"
+    if framework != "torchtitan" or found != "plain":
+        return found
+    day = "9" if "HEAD" in row["framework_version"] or not row["date"] else row["date"]
+    return next((name for until, name in TITAN_LOSSES if day < until), "compiled" if setting.compiled else "plain")
 
 
 def mesh_of(row: dict[str, str]) -> Mesh:
@@ -199,7 +226,7 @@ def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
     """
     word = row["micro_batch"]
     number = words.count(word, "micro_batch")
-    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdigit() else 1
+    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdigit() else ACCUMULATES.get(row.get("framework", ""), 1)
     if found := re.search(r"local batch (\d+)\)", word):
         return number, max(1, int(found[1]) // number)
     if "local batch" in word:

@@ -3,7 +3,7 @@
 A network's layer is written once, in the order in which it runs. `walk` replays it as autograd does: outputs are made, tensors
 die after their last reader unless an operation keeps them for its backward; then, in reverse, gradients of what an operation
 read are made, and what it kept and the gradient that it consumed die. Peaks follow; nothing is fitted. Weights are not part of
-it, and neither are their gradients: those are the phases' (estimate/phases.py).
+it, and neither are their gradients: those are the phases' (estimate/phases.py, estimate/step.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

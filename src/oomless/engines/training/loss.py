@@ -23,6 +23,7 @@ Kind = Literal[
     "vocab-parallel",
     "vocab-parallel-fused",
     "in-place",
+    "loss-parallel",
 ]
 F32 = 4
 TARGET = 8
@@ -131,6 +132,8 @@ def loss_graph(loss: Loss, shape: LossShape) -> Graph:
             return _vocab_parallel(shape, fused=True)
         case "in-place":
             return _in_place(shape)
+        case "loss-parallel":
+            return _loss_parallel(shape)
         case _:
             assert_never(loss.kind)
 
@@ -267,3 +270,19 @@ def _in_place(shape: LossShape) -> Graph:
     """One kernel reads the logits and writes their gradient over them."""
     op = Op("loss", ("logits", "target"), ("loss",), ("logits",), module="loss", ready=("logits",))
     return Graph((_head(), op), _sizes(shape), "hidden", "loss", frozenset({"target"}))
+
+
+def _loss_parallel(shape: LossShape) -> Graph:
+    """torch's loss_parallel: operation by operation on a rank's share of the vocabulary, in F32.
+
+    Forward: the upcast logits, those less their maximum, and their exponentials. Backward: log-probabilities, the gradient handed in
+    (zeros with the labels' entries), exponentials and the sum of both: 16 bytes a logit, where log_softmax's own backward has 12.
+    """
+    wide = shape.tokens * shape.vocab * F32
+    ops = (
+        _head(),
+        Op("upcast", ("logits",), ("wide",)),
+        Op("log_softmax", ("wide",), ("log_softmax",), ("log_softmax",), wide, wide, "loss"),
+        Op("nll", ("log_softmax", "target"), ("loss",), ("target",), module="loss"),
+    )
+    return Graph(ops, _sizes(shape, wide=wide, log_softmax=wide), "hidden", "loss", frozenset({"target"}))

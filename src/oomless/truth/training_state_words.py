@@ -1,0 +1,230 @@
+"""The words of a measured training row that say what lies between steps: precision, optimizer, sharding, offload, adapters."""
+
+import re
+from typing import NamedTuple
+
+from ..errors import UnsupportedError
+from .serving_rows import Incomplete
+from .training_words import SAYS_NOTHING
+
+
+class Precision(NamedTuple):
+    """What a row's precision says."""
+
+    recipe: str
+    quantization: str | None
+    """How frozen weights are stored, where that is not bfloat16."""
+    products: str
+    """Type of matrix products where it is not that of the activations: fp8, mxfp8, nvfp4."""
+
+
+def precision(word: str, framework: str) -> Precision:
+    """The recipe, the storage of frozen weights and the type of matrix products.
+
+    >>> precision("params fp32 + grads fp32 + Adam fp32, compute bf16, linear NVFP4", "torchtitan")
+    Precision(recipe='mixed-bf16', quantization=None, products='nvfp4')
+    >>> precision("bf16-true + bnb.nf4-dq", "litgpt")
+    Precision(recipe='bf16', quantization='nf4-dq', products='')
+    """
+    text = word.lower()
+    products = next((name for name in ("nvfp4", "mxfp8") if name in text), "fp8" if re.search(r"float8|fp8", text) else "")
+    if "int8 training" in text:
+        raise UnsupportedError(f"precision {word}: training in INT8 is not known yet")
+    return Precision(_recipe(text, framework), _stored(text), products)
+
+
+def _stored(text: str) -> str | None:
+    if "gptq int4" in text:
+        return "gptq-int4"
+    if "gptq int8" in text:
+        return "gptq-int8"
+    if "8-bit base" in text:
+        return "int8"
+    if "nf4-dq" in text:
+        return "nf4-dq"
+    if re.search(r"nf4|4-bit|qlora", text):
+        return "nf4"
+    return None
+
+
+def _recipe(text: str, framework: str) -> str:
+    if text.startswith("params fp32 + grads fp32"):
+        return "mixed-bf16"
+    if "bf16 params, fp32 grads" in text:
+        return "bf16-moments" if "bf16 moments" in text else "megatron-bf16"
+    if "bf16-mixed" in text or "fp32 params, bf16 amp" in text:
+        return "amp-bf16"
+    if framework == "colossalai" and "amp" in text:
+        return "colossalai-bf16"
+    if framework == "deepspeed" and text == "bf16":
+        return "deepspeed-bf16"
+    if "bf16 amp" in text or text in ("bf16 + fp32 master", "full, bf16"):
+        return "deepspeed-bf16"
+    if "amp" in text:
+        return "megatron-fp16" if framework.startswith("megatron") else "deepspeed-fp16"
+    if text.startswith("fp32"):
+        return "fp32"
+    return "bf16"
+
+
+class Steps(NamedTuple):
+    """What a row's optimizer says; `name` None: the framework's own."""
+
+    name: str | None
+    in_backward: bool
+
+
+OPTIMIZERS = {
+    "": None,
+    "adam": None,
+    "adam (distributed)": "adam-fused",
+    "adamw": None,
+    "adamw 8bit": "adamw-8bit",
+    "adamw8bit": "adamw-8bit",
+    "bnb adamw 8bit": "adamw-8bit",
+    "adamw_8bit": "adamw-8bit",
+    "adamw_bnb_8bit": "adamw-8bit",
+    "ao adamw 8bit": "adamw-8bit-ao",
+    "adamw_torch_8bit": "adamw-8bit-ao",
+    "ao adamw 4bit": "adamw-4bit",
+    "ao adamw fp8": "adamw-fp8",
+    "adamw foreach=false": "adamw-loop",
+    "adamw fused": "adamw-fused",
+    "adamw_torch_fused": "adamw-fused",
+    "adamw_torch": "adamw",
+    "pagedadamw8bit": "paged-adamw-8bit",
+    "8-bit galore": "galore-8bit",
+    "hybridadam": "adam-fused",
+    "muon": "muon",
+    "lora-fa": None,
+}
+
+
+def optimizer(word: str) -> Steps:
+    """The optimizer, and whether gradients are applied inside of the backward.
+
+    >>> optimizer("PagedAdamW8bit, optimizer-in-backward")
+    Steps(name='paged-adamw-8bit', in_backward=True)
+    """
+    if word in SAYS_NOTHING:
+        raise Incomplete("the optimizer is not given")
+    text = word.lower()
+    inside = "in-backward" in text or "per-layer" in text
+    name = re.sub(r",? ?(optimizer-)?in-backward|,? per-layer", "", text).strip()
+    if name not in OPTIMIZERS:
+        raise UnsupportedError(f"optimizer {word} is not known yet")
+    return Steps(OPTIMIZERS[name], inside)
+
+
+SHARDINGS = {
+    "": None,
+    "DDP": "ddp",
+    "FSDP1 NO_SHARD (DDP)": "ddp",
+    "FSDP ZeRO-3": "fsdp1",
+    "FSDP1": "fsdp1",
+    "FSDP2": "fsdp2",
+    "Gemini (ZeRO-3)": "zero3",
+    "Megatron": "distopt",
+    "Megatron dist opt": "distopt",
+    "ZeRO none": "none",
+    "ZeRO os": "zero1",
+    "ZeRO os+g": "zero2",
+    "ZeRO os+g+params": "zero3",
+    "ZeRO-1": "zero1",
+    "ZeRO-1 (Pos)": "zero1",
+    "ZeRO-1 (dist optimizer)": "distopt",
+    "ZeRO-2": "zero2",
+    "ZeRO-2 (Pos+g)": "zero2",
+    "ZeRO-3": "zero3",
+    "ZeRO-3 (Pos+g+p)": "zero3",
+    "baseline": "none",
+    "none": "none",
+    "none/eager": "none",
+}
+
+
+def sharding(word: str, framework: str) -> str | None:
+    """How states are divided; "FSDP" is the framework's own kind."""
+    if word == "FSDP":
+        return "megatron_fsdp" if framework.startswith("megatron") else "fsdp1" if framework == "transformers" else "fsdp2"
+    if word not in SHARDINGS:
+        raise UnsupportedError(f"sharding {word} is not known yet")
+    return SHARDINGS[word]
+
+
+OFFLOADS: dict[str, tuple[str, ...]] = {
+    "": (),
+    "none": (),
+    "CPU": ("optimizer", "params"),
+    "CPU (params, grads, optimizer)": ("optimizer", "params", "gradients"),
+    "DeepSpeed CPU": ("optimizer", "params"),
+    "DeepSpeed ZeRO-offload": ("optimizer", "gradients"),
+    "FSDP params": ("params", "gradients", "optimizer"),
+    "activations": ("activations",),
+    "ao CPU offload optimizer": ("optimizer",),
+    "ao CPU offload optimizer + grads": ("optimizer", "gradients"),
+    "optimizer CPU": ("optimizer",),
+    "params CPU": ("params", "gradients", "optimizer"),
+    "params+optimizer CPU": ("params", "gradients", "optimizer"),
+}
+"""What lies in host memory. FSDP that offloads parameters keeps gradients and optimizer with them (torch CPUOffloadPolicy)."""
+
+
+def offload(word: str) -> tuple[str, ...]:
+    if word not in OFFLOADS:
+        raise UnsupportedError(f"offload {word} is not known yet")
+    return OFFLOADS[word]
+
+
+class Adapter(NamedTuple):
+    """An adapter: its kind (lora or another of PEFT), rank (0: the kind has none, or it is not given) and targets."""
+
+    kind: str
+    rank: int
+    targets: tuple[str, ...]
+    ends: bool
+    """Embedding and head are trained in full."""
+
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+ALL = ("all-linear",)
+
+
+def adapter(word: str) -> Adapter | None:
+    """What the column lora says.
+
+    >>> adapter("BOFT r= q_proj,v_proj")
+    Adapter(kind='boft', rank=0, targets=('q_proj', 'v_proj'), ends=False)
+    >>> adapter("r64 attn+mlp + emb,head")
+    Adapter(kind='lora', rank=64, targets=('all-linear',), ends=True)
+    """
+    text = word.strip()
+    if not text:
+        return None
+    if found := re.match(r"([A-Z][A-Z0-9_]+) r=(\d*) ?(.*)", text):
+        targets = tuple(name for name in found[3].split(",") if name)
+        return Adapter(found[1].lower(), int(found[2] or 0), targets, False)
+    rank = int(found[1]) if (found := re.search(r"\br(\d+)", text)) else 0
+    if not rank and "see" in text and "rank" in text:
+        raise Incomplete("the rank of LoRA is not given")
+    rest = re.sub(r"^r\d*", "", text).strip()
+    ends = "emb,head" in rest
+    return Adapter("lora", rank, _targets(rest.replace("+ emb,head", "").strip()), ends)
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    if text in ("", "default targets") or text.startswith("see") or text.startswith("LoRA"):
+        return ()
+    if text in ("q,v", "query,value"):
+        return ("q_proj", "v_proj")
+    if text == "q,v,o,mlp":
+        return ("q_proj", "v_proj", "o_proj", *MLP)
+    if text == "query,key,value,projection,mlp,head":
+        return (*ALL, "lm_head")
+    names = tuple(text.split(","))
+    if all(re.fullmatch(r"\w+_proj", name) for name in names):
+        return ALL if set(names) == {*ATTENTION, *MLP} else names
+    return ALL  # all, all linear, attn+mlp, *_proj, or a pattern of attention and feed-forward
