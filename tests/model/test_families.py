@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oomless import facts
+from oomless import facts, infer
 from oomless.engines.vllm import COUNTS, cache_layout, max_tokens, placed_weights, resolve, stages
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.estimate.weights import weight_lines
@@ -20,6 +20,7 @@ from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 from oomless.units import GIB
+from small_configs import SMALL
 
 ROWS = {row["name"]: row for row in facts.table("catalogue")}
 COUNTED = [name for name, row in ROWS.items() if row["checked"] == "yes" and row["parameters_hub"]]
@@ -106,9 +107,9 @@ def paths(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple
 BROKEN: tuple[Any, ...] = (None, -1, 0, 2**70, "x", [], [0], {}, {"a": 1}, 1.5, True)
 
 
-@pytest.mark.parametrize("name", samples())
+@pytest.mark.parametrize("name", [*samples(), *(f"small {name}" for name in SMALL)])
 def test_a_broken_value_gives_a_clear_error_or_a_model(name: str) -> None:
-    original = config_of(name)
+    original = SMALL[name.removeprefix("small ")] if name.startswith("small ") else config_of(name)
     for path in paths(original):
         for value in BROKEN:
             values = copy.deepcopy(original)
@@ -122,9 +123,19 @@ def test_a_broken_value_gives_a_clear_error_or_a_model(name: str) -> None:
                 assert error.message
 
 
-def test_every_family_has_a_config_in_the_catalogue_or_is_part_of_one() -> None:
+def test_every_family_is_in_the_catalogue_or_has_a_small_config() -> None:
     nested = {"gemma3_text", "internlm3", "qwen3_5_text", "qwen3_5_moe_text"}
-    assert set(FAMILIES) - set(FAMILY_SAMPLES.values()) <= nested
+    small = {config["model_type"] for config in SMALL.values()}
+    assert set(FAMILIES) - set(FAMILY_SAMPLES.values()) - small <= nested
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_configs_are_understood_and_served(name: str) -> None:
+    model = build(SMALL[name], name, name)
+    assert not model.warnings
+    assert model.num_parameters >= model.num_active_parameters > 0
+    answer = infer(model, "h100:2", tp=2)
+    assert json.loads(json.dumps(answer.to_json(), allow_nan=False))["ranks"]
 
 
 def kinds(model: Model) -> dict[str, int]:

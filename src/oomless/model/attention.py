@@ -25,6 +25,11 @@ class GQA(NamedTuple):
     """Keys serve as values: no value projection (Gemma-4's full layers)."""
     borrows_cache: bool = False
     """Reads the cache of an earlier layer and stores nothing itself (Gemma-3n, Gemma-4 E)."""
+    head_gate: bool = False
+    """A gate of one number a head (Step 3.5, Laguna)."""
+    index_heads: int = 0
+    """Heads of an indexer that picks blocks of the cache, with one key of `index_dim` a token (MiniMax-M3); 0: none."""
+    index_dim: int = 0
     kind: Literal["gqa"] = "gqa"
 
     @property
@@ -53,6 +58,8 @@ class MLA(NamedTuple):
     qk_nope_head_dim: int
     qk_rope_head_dim: int
     v_head_dim: int
+    gated: bool = False
+    """A gate of the size of its output (Kimi-K3)."""
     kind: Literal["mla"] = "mla"
 
     @property
@@ -115,9 +122,10 @@ class V41(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """A state of fixed size a sequence instead of a cache: gated delta rule, Mamba-2, or a short convolution alone.
+    """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, or a short convolution alone.
 
-    Mamba-2's groups are key heads of its state size, its heads are value heads; a short convolution has values alone.
+    Mamba-2's groups are key heads of its state size, its heads are value heads; Mamba-1's channels are value heads of width 1 and its
+    state size a key's; a short convolution has values alone.
     """
 
     num_key_heads: int
@@ -125,12 +133,20 @@ class Linear(NamedTuple):
     key_head_dim: int
     value_head_dim: int
     conv_kernel: int
-    variant: Literal["gdn", "mamba2", "short_conv"] = "gdn"
+    variant: Literal["gdn", "mamba2", "short_conv", "kda", "mamba1"] = "gdn"
     split_projections: bool = False
     """The checkpoint keeps qkv, z, b and a apart (Qwen3.5); Qwen3-Next has qkvz and ba."""
     conv_bias: bool = False
     state_bits: int = 0
     """Bits of an element of the recurrent state where the config fixes them; 0: the model's own type."""
+    rank: int = 0
+    """Rank of the step's projection (Mamba-1), or of decay and gate (KDA)."""
+    full_gate: bool = False
+    """KDA: the output's gate is one matrix instead of two of `rank`."""
+    inner_norms: bool = False
+    """Mamba-1: norms on step, B and C (Jamba)."""
+    plain_norm: bool = True
+    """Mamba-2: a norm before the output projection."""
     kind: Literal["linear"] = "linear"
 
     @property

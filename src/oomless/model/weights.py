@@ -126,6 +126,13 @@ def _gqa(a: GQA, hidden: int, scope: Scope) -> Iterator[Tensor]:
         for name, heads in (("q", a.num_heads), ("k", a.num_kv_heads)):
             width = heads * a.head_dim if a.wide_norm else a.head_dim
             yield scope.tensor(f"self_attn.{name}_norm.weight", (width,), "plain", columns(heads) if a.wide_norm else WHOLE)
+    if a.head_gate:
+        yield scope.tensor("self_attn.g_proj.weight", (a.num_heads, hidden), "linear", columns(a.num_heads))
+    if a.index_heads:
+        yield scope.tensor("self_attn.index_q_proj.weight", (a.index_heads * a.index_dim, hidden), "linear", columns(a.index_heads))
+        yield scope.tensor("self_attn.index_k_proj.weight", (a.index_dim, hidden), "linear")
+        yield scope.tensor("self_attn.index_q_norm.weight", (a.index_dim,), "plain")
+        yield scope.tensor("self_attn.index_k_norm.weight", (a.index_dim,), "plain")
     if a.sinks:
         yield scope.tensor("self_attn.sinks", (a.num_heads,), "plain", columns(a.num_heads))
     if a.cross:
@@ -161,7 +168,8 @@ def _linear(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
                 yield scope.tensor("mamba.conv1d.bias", (a.conv_width,), "plain", columns(heads))
             for key in ("A_log", "D", "dt_bias"):
                 yield scope.tensor(f"mamba.{key}", (heads,), "plain", columns(heads))
-            yield scope.tensor("mamba.norm.weight", (values,), "plain", columns(heads))
+            if a.plain_norm:
+                yield scope.tensor("mamba.norm.weight", (values,), "plain", columns(heads))
             yield scope.tensor("mamba.out_proj.weight", (hidden, values), "linear", rows(heads))
         case "short_conv":
             yield scope.tensor("conv.in_proj.weight", (3 * values, hidden), "linear", columns(values))
@@ -169,6 +177,36 @@ def _linear(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
             if a.conv_bias:
                 yield scope.tensor("conv.conv.bias", (values,), "plain", columns(values))
             yield scope.tensor("conv.out_proj.weight", (hidden, values), "linear", rows(values))
+        case "mamba1":
+            state, rank = a.key_head_dim, a.rank
+            yield scope.tensor("mamba.in_proj.weight", (2 * values, hidden), "linear", columns(values))
+            yield scope.tensor("mamba.conv1d.weight", (values, 1, a.conv_kernel), "plain", columns(values))
+            if a.conv_bias:
+                yield scope.tensor("mamba.conv1d.bias", (values,), "plain", columns(values))
+            yield scope.tensor("mamba.x_proj.weight", (rank + 2 * state, values), "linear", rows(values))
+            yield scope.tensor("mamba.dt_proj.weight", (values, rank), "linear", columns(values))
+            yield scope.tensor("mamba.dt_proj.bias", (values,), "plain", columns(values))
+            yield scope.tensor("mamba.A_log", (values, state), "plain", columns(values))
+            yield scope.tensor("mamba.D", (values,), "plain", columns(values))
+            for key, width in (("dt", rank), ("b", state), ("c", state)) if a.inner_norms else ():
+                yield scope.tensor(f"mamba.{key}_layernorm.weight", (width,), "plain")
+            yield scope.tensor("mamba.out_proj.weight", (hidden, values), "linear", rows(values))
+        case "kda":
+            for key, width in (("q", keys), ("k", keys), ("v", values)):
+                yield scope.tensor(f"self_attn.{key}_proj.weight", (width, hidden), "linear", columns(heads))
+            yield scope.tensor("self_attn.conv1d.weight", (a.conv_width, 1, a.conv_kernel), "plain", columns(heads))
+            yield scope.tensor("self_attn.f_a_proj.weight", (a.rank, hidden), "linear")
+            yield scope.tensor("self_attn.f_b_proj.weight", (values, a.rank), "linear", columns(heads))
+            if a.full_gate:
+                yield scope.tensor("self_attn.g_proj.weight", (values, hidden), "linear", columns(heads))
+            else:
+                yield scope.tensor("self_attn.g_a_proj.weight", (a.rank, hidden), "linear")
+                yield scope.tensor("self_attn.g_b_proj.weight", (values, a.rank), "linear", columns(heads))
+            yield scope.tensor("self_attn.b_proj.weight", (heads, hidden), "linear", columns(heads))
+            yield scope.tensor("self_attn.dt_bias", (values,), F32, columns(heads))
+            yield scope.tensor("self_attn.A_log", (heads,), F32, columns(heads))
+            yield scope.tensor("self_attn.o_norm.weight", (a.value_head_dim,), "plain")
+            yield scope.tensor("self_attn.o_proj.weight", (hidden, values), "linear", rows(heads))
         case _:
             assert_never(a.variant)
 
@@ -190,6 +228,8 @@ def _mla(a: MLA, hidden: int, scope: Scope) -> Iterator[Tensor]:
         "linear",
         columns(n),
     )
+    if a.gated:
+        yield scope.tensor("self_attn.g_proj.weight", (n * a.v_head_dim, hidden), "linear", columns(n))
     yield scope.tensor("self_attn.o_proj.weight", (hidden, n * a.v_head_dim), "linear", rows(n))
 
 

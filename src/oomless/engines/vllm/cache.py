@@ -91,6 +91,9 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
             continue
         rows[key] = rows.get(key, 0) + num
         index_layers += num if isinstance(attention, DSA) and attention.owns_indexer else 0
+        key_bytes = block_index_row(attention, asked)
+        if key_bytes:
+            index_layers, index_row = index_layers + num, key_bytes
     full = {row: num for (row, window), num in rows.items() if not window}
     windows = {key: num for key, num in rows.items() if key[1]}
     token_bytes = sum(row * num for row, num in full.items()) + index_row * index_layers
@@ -111,6 +114,19 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     groups = hybrid_groups(full, windows, block, now)
     page = groups[0].page_bytes
     return CacheLayout(groups, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def block_index_row(attention: Attention, asked: Serving) -> int:
+    """Bytes of the key by which an indexer of MiniMax-M3 picks blocks: one head, on every rank, in BF16 or FP8 (models/minimax_m3).
+
+    >>> block_index_row(GQA(64, 4, 128, index_heads=4, index_dim=128), Serving())
+    256
+    """
+    if not isinstance(attention, GQA) or not attention.index_heads:
+        return 0
+    if asked.indexer_kv_dtype == "mxfp4":
+        raise UnsupportedError("this indexer keeps its keys in BF16 or FP8", "leave out --attention-config or ask for fp8")
+    return attention.index_dim * (1 if asked.indexer_kv_dtype == "fp8" else 2)
 
 
 def hybrid_groups(full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release) -> tuple[CacheGroup, ...]:
@@ -153,6 +169,8 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: 
     if now.v0 or not now.since(0, 11):
         raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
     rows = {row_bytes(each, asked, now) for each in attentions if not isinstance(each, Linear)}
+    if not rows:
+        return states_layout(attentions, asked)
     states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
     if len(rows) != 1 or any(isinstance(each, Sliding) for each in attentions):
         raise UnsupportedError("states beside caches of several sizes", "not known for this engine version")
@@ -171,6 +189,15 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: 
     return CacheLayout(tuple(groups), page, row * num_full, fixed, page, formula, asked.kv_cache_dtype)
 
 
+def states_layout(attentions: list[Attention], asked: Serving) -> CacheLayout:
+    """Nothing but states (Mamba): a sequence of any length holds one page, whose block is as long as the model's length."""
+    states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
+    page, length = sum(states), asked.max_model_len or 1
+    group = CacheGroup("states", len(states), length, page, fixed_blocks=1)
+    formula = f"{len(states)} states x {max(states)} B a sequence"
+    return CacheLayout((group,), page, 0, page, page, formula, asked.kv_cache_dtype)
+
+
 def state_bytes(linear: Linear, asked: Serving) -> int:
     """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the recurrent state.
 
@@ -178,7 +205,10 @@ def state_bytes(linear: Linear, asked: Serving) -> int:
     1603584
     """
     tp, width = (asked.layout or Layout()).tp, DTYPES[asked.dtype].bits // 8
-    conv = linear.conv_width // tp * (linear.conv_kernel - 1) * width
+    channels = linear.conv_width
+    if linear.variant == "mamba2" and linear.num_key_heads % tp:  # groups are repeated until each rank has one
+        channels += 2 * (tp - linear.num_key_heads) * linear.key_head_dim
+    conv = channels // tp * (linear.conv_kernel - 1) * width
     return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
 
 

@@ -19,11 +19,17 @@ def read(config: Config, name: str) -> Model:
     num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
     if config.size("moe_layer_freq", 1) != 1:
         config.fault("moe_layer_freq other than 1 is not known in any release")
-    dense: FeedForward = Dense(config.size("intermediate_size")) if num_dense else Dense(1)
-    moe = read_experts(config)
+    without_experts = config.word("model_type") in DENSE
+    if without_experts:
+        num_dense = num_layers
+    mlp_bias = config.flag("mlp_bias", False)
+    dense: FeedForward = Dense(config.size("intermediate_size"), mlp_bias) if num_dense else Dense(1)
+    moe: FeedForward = dense if without_experts else read_experts(config)
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     stored, quantization = read_storage(config)
-    tied = config.flag("tie_word_embeddings", False)
+    tied = config.flag("tie_word_embeddings", without_experts)
+    for key in ("scale_emb", "scale_depth", "dim_model_base", "embedding_initializer_range", "head_dim") if without_experts else ():
+        config.has(key)
     config.check()
     layers = tuple(Layer(attention, dense if index < num_dense else moe) for index in range(num_layers))
     draft = (Layer(attention, moe),) * num_mtp
@@ -45,6 +51,10 @@ def read(config: Config, name: str) -> Model:
         tied=tied,
         draft=draft,
     )
+
+
+DENSE = ("youtu", "minicpm3")
+"""Latent attention without experts; both tie head and embedding."""
 
 
 def read_attention(config: Config) -> tuple[Attention, int]:

@@ -19,6 +19,8 @@ from .vision import Tower
 
 def read(config: Config, name: str) -> Model:
     """The text part under text_config, the tower, and the encoder for sound where there is one."""
+    if config.word("model_type") == "gemma4_text":
+        return read_text(config, name)
     text = with_outer(config, "text_config")
     for key in (
         "audio_token_id",
@@ -56,11 +58,18 @@ def read_text(text: Config, name: str) -> Model:
     heads, kv_heads = text.size("num_attention_heads"), text.size("num_key_value_heads")
     local = GQA(heads, kv_heads, text.size("head_dim"), qk_norm=True)
     shares = text.flag("attention_k_eq_v", False)
-    wide = GQA(heads, text.size("num_global_key_value_heads", kv_heads), text.size("global_head_dim"), qk_norm=True)
+    wide = GQA(heads, text.size("num_global_key_value_heads", kv_heads), global_width(text), qk_norm=True)
     wide = wide._replace(shares_values=shares)
     window = text.size("sliding_window")
     kinds = read_kinds(text, num_layers, 6)
-    for key in ("expert_intermediate_size", "use_bidirectional_attention", "use_double_wide_mlp", "vocab_size_per_layer_input"):
+    for key in (
+        "attention_bias",
+        "per_layer_config",
+        "expert_intermediate_size",
+        "use_bidirectional_attention",
+        "use_double_wide_mlp",
+        "vocab_size_per_layer_input",
+    ):
         text.has(key)
     dense = Dense(text.size("intermediate_size"))
     ffn: FeedForward = dense
@@ -98,6 +107,18 @@ def read_text(text: Config, name: str) -> Model:
     if width := text.size("hidden_size_per_layer_input", 0, least=0):
         extra += layer_inputs(model, width, text.size("vocab_size_per_layer_input", model.vocab_size))
     return model._replace(tensors=(*model.tensors, *extra))
+
+
+def global_width(text: Config) -> int:
+    """Width of a head of full layers: global_head_dim, or what transformers 5 lists for single layers."""
+    listed = text.values.get("per_layer_config")
+    if text.has("global_head_dim") or not isinstance(listed, dict):
+        return text.size("global_head_dim")
+    widths = {Config(each, "per_layer_config").size("head_dim", 0, least=0) for each in listed.values() if isinstance(each, dict)}
+    if len(widths) != 1 or 0 in widths:
+        text.fault("per_layer_config does not give one head_dim")
+        return 1
+    return widths.pop()
 
 
 def layer_inputs(model: Model, width: int, vocab: int) -> Iterator[Tensor]:

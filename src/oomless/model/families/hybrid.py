@@ -17,7 +17,7 @@ def read(config: Config, name: str) -> Model:
     match config.word("model_type"):
         case "granitemoehybrid":
             return read_granite(config, name)
-        case "lfm2":
+        case "lfm2" | "lfm2_moe":
             return read_lfm2(config, name)
         case _:
             return read_nemotron(config, name)
@@ -76,15 +76,30 @@ def read_lfm2(config: Config, name: str) -> Model:
     conv = Linear(1, 1, 0, hidden, config.size("conv_L_cache"), "short_conv", conv_bias=config.flag("conv_bias", False))
     kinds = read_kinds(config, num_layers, {"conv", "full_attention"})
     inner = config.size("block_ff_dim", config.size("intermediate_size", 0, least=0) or None)
-    if config.flag("block_auto_adjust_ff_dim", True):
+    mixed = config.word("model_type") == "lfm2_moe"
+    if config.flag("block_auto_adjust_ff_dim", not mixed):
         multiple = config.size("block_multiple_of", 256)
         inner = int(config.number("block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3))
         inner = -(-inner // multiple) * multiple
     for key in ("block_multiple_of", "block_ffn_dim_multiplier", "conv_dim", "block_dim"):
         config.has(key)
-    layers = tuple(Layer(conv if kind == "conv" else gqa, Dense(inner)) for kind in kinds)
+    first, ffn = read_lfm2_experts(config) if mixed else (num_layers, Dense(inner))
+    layers = tuple(
+        Layer(conv if kind == "conv" else gqa, ffn if index >= first else Dense(inner)) for index, kind in enumerate(kinds)
+    )
     rope = read_rope(config, gqa.head_dim, config.size("max_position_embeddings"))
-    return decoder(config, name, layers, ropes=(rope,), tied=True)
+    return decoder(config, name, layers, ropes=(rope,), tied=config.flag("tie_embedding", True))
+
+
+def read_lfm2_experts(config: Config) -> tuple[int, FeedForward]:
+    """The first layer with experts, and the experts."""
+    for key in ("norm_topk_prob", "routed_scaling_factor"):
+        config.has(key)
+    experts, active = config.size("num_experts", most=MAX_EXPERTS), config.size("num_experts_per_tok", most=MAX_EXPERTS)
+    if active > experts:
+        config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
+    bias = int(config.flag("use_expert_bias", True))
+    return config.size("num_dense_layers", 2, least=0), MoE(experts, active, config.size("moe_intermediate_size"), router_biases=bias)
 
 
 def read_nemotron(config: Config, name: str) -> Model:

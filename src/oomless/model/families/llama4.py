@@ -15,8 +15,27 @@ MOST_TILES = 16
 
 def read(config: Config, name: str) -> Model:
     """The text part under text_config, and the tower."""
+    if config.word("model_type") == "llama4_text":
+        return read_text(config, name)
     text = with_outer(config, "text_config")
-    text.has("for_llm_compressor")
+    model = read_text(text, name)
+    vision = config.section("vision_config")
+    tower = read_tower(vision, model.hidden_size)
+    tiles = MOST_TILES + 1
+    pixels = 3 * vision.size("image_size") ** 2
+    config.check()
+    return model._replace(
+        family="llama4",
+        tensors=(*model.tensors, *tower.tensors),
+        vision=Vision(tiles * tile_tokens(vision), tiles * pixels),
+        warnings=(*model.warnings, *unread_inside(text)),
+    )
+
+
+def read_text(text: Config, name: str) -> Model:
+    """Layers of local chunks and of full attention; experts in every layer, or in every second one."""
+    for key in ("for_llm_compressor", "attn_scale", "attn_temperature_tuning", "floor_scale", "layer_types", "moe_layers"):
+        text.has(key)
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
     gqa = GQA(
         text.size("num_attention_heads"),
@@ -39,18 +58,7 @@ def read(config: Config, name: str) -> Model:
         Layer(local if uses_rope else gqa, dense if (index + 1) % step else experts)
         for index, uses_rope in enumerate(read_rope_layers(text, num_layers))
     )
-    model = decoder(text, name, layers)
-    vision = config.section("vision_config")
-    tower = read_tower(vision, model.hidden_size)
-    tiles = MOST_TILES + 1
-    pixels = 3 * vision.size("image_size") ** 2
-    config.check()
-    return model._replace(
-        family="llama4",
-        tensors=(*model.tensors, *tower.tensors),
-        vision=Vision(tiles * tile_tokens(vision), tiles * pixels),
-        warnings=(*model.warnings, *unread_inside(text)),
-    )
+    return decoder(text, name, layers)
 
 
 def read_rope_layers(text: Config, num_layers: int) -> list[bool]:

@@ -13,7 +13,7 @@ def read(config: Config, name: str) -> Model:
     return read_local(config, name) if config.word("model_type") in LOCAL else read_qwen(config, name)
 
 
-LOCAL = ("granitemoe", "phimoe", "minimax_m2")
+LOCAL = ("granitemoe", "granitemoeshared", "phimoe", "minimax_m2")
 
 
 def read_local(config: Config, name: str) -> Model:

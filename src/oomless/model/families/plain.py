@@ -38,26 +38,39 @@ AROUND = Norms(("input", "post_self_attn", "post_attention", "post_mlp"))
 ONE = Norms(("input",))
 WITH_BIAS = Norms(bias=True)
 
+GRANITE = ("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier")
+
 VARIANTS = {
     "apertus": Variant(qk_norm=True, gated=False),
     "arcee": Variant(gated=False),
     "baichuan": Variant(),
     "cohere": Variant(norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True),
     "cohere2": Variant(norms=ONE, output_bias="attention_bias", tied=True),
+    "cwm": Variant(),
     "ernie4_5": Variant(qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
+    "exaone": Variant(),
     "exaone4": Variant(norms=AFTER, qk_norm=True),
     "glm": Variant(rotary=0.5),
     "glm4": Variant(norms=AROUND, rotary=0.5),
     "granite": Variant(
         output_bias="attention_bias",
-        ignores=("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
+        ignores=GRANITE,
     ),
+    "helium": Variant(),
+    "hyperclovax": Variant(norms=AROUND, output_bias="attention_bias", ignores=GRANITE),
+    "iquestcoder": Variant(output_bias="attention_bias"),
     "hunyuan_v1_dense": Variant(qk_norm=True, output_bias="attention_bias", tied=True),
     "internlm2": Variant(qkv_bias="bias", output_bias="bias"),
     "internlm3": Variant(qkv_bias="qkv_bias", output_bias="bias", mlp_bias="bias"),
+    "minicpm": Variant(tied=True, ignores=("scale_emb", "scale_depth", "dim_model_base", "num_experts")),
+    "ministral": Variant(),
     "ministral3": Variant(),
+    "nanochat": Variant(norms=Norms(weight=False), gated=False),
+    "nemotron": Variant(norms=WITH_BIAS, output_bias="attention_bias", gated=False),
+    "olmo": Variant(norms=Norms(weight=False), output_bias="attention_bias", ignores=("clip_qkv",)),
     "olmo2": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
     "olmo3": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
+    "orion": Variant(norms=WITH_BIAS),
     "phi": Variant(
         norms=Norms(("input",), bias=True),
         qkv_bias=True,
@@ -79,7 +92,12 @@ VARIANTS = {
 def read(config: Config, name: str) -> Model:
     """The decoder by its family's row; layer_types, or else sliding_window alone, say which layers slide."""
     variant = VARIANTS[config.word("model_type")]
-    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    num_layers = config.size(
+        "num_layers" if config.has("num_layers") and not config.has("num_hidden_layers") else "num_hidden_layers", most=MAX_LAYERS
+    )
+    config.used |= {"num_layers", "num_hidden_layers"}
+    if variant.norms is AROUND and not config.flag("use_post_norm", True):
+        variant = variant._replace(norms=Norms())
     max_positions = config.size("max_position_embeddings")
     gqa = read_gqa(config, variant)
     dense = Dense(config.size("intermediate_size"), _says(config, variant.mlp_bias), variant.gated)

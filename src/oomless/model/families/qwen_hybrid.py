@@ -16,6 +16,8 @@ from .shared import read_rope, read_storage, rotary_dim, unread_inside, with_out
 def read(config: Config, name: str) -> Model:
     """Qwen3-Next is text alone; Qwen3.5 has its text under text_config and a tower."""
     family = config.word("model_type")
+    if family == "olmo_hybrid":
+        return read_olmo(config, name)
     if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
         return read_text(config, name)
     for key in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "language_model_only"):
@@ -58,6 +60,32 @@ def read_text(config: Config, name: str) -> Model:
     draft = (Layer(full, ffn),) * num_mtp
     stored, _ = read_storage(config)
     return model._replace(draft=draft, tensors=(*model.tensors, *mtp_tensors(draft, model, stored)))
+
+
+def read_olmo(config: Config, name: str) -> Model:
+    """OLMo Hybrid: norms before the linear layers' parts and after the full layers', over all heads of queries and keys."""
+    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    for key in (
+        "linear_a_log_max",
+        "linear_a_log_min",
+        "linear_allow_neg_eigval",
+        "linear_dt_init_floor",
+        "linear_dt_max",
+        "linear_dt_min",
+    ):
+        config.has(key)
+    bias, heads, hidden = config.flag("attention_bias", False), config.size("num_attention_heads"), config.size("hidden_size")
+    kv_heads = config.size("num_key_value_heads", heads)
+    full = GQA(heads, kv_heads, config.size("head_dim", hidden // heads or 1), bias, bias, qk_norm=True, wide_norm=True)
+    linear = read_linear(config)
+    kinds = config.values.get("layer_types") if config.has("layer_types") else None
+    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "linear_attention"}:
+        config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
+        kinds = ["full_attention"] * num_layers
+    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds[:num_layers]]
+    dense = Dense(config.size("intermediate_size"))
+    rope = read_rope(config, rotary_dim(config, full.head_dim), config.size("max_position_embeddings"))
+    return decoder(config, name, tuple(Layer(each, dense) for each in attentions), ropes=(rope,))
 
 
 def read_full(config: Config) -> GQA:

@@ -1,0 +1,46 @@
+"""LongCat-Flash: two blocks of latent attention and dense feed-forward a layer, and experts beside the first, some of which do nothing."""
+
+from ..attention import MLA
+from ..config import MAX_EXPERTS, MAX_LAYERS, Config
+from ..feedforward import Dense, MoE
+from ..model import Layer, Model, Tensor
+from ..storage import F32
+from .llama import decoder
+from .shared import read_rope
+from .sparse import first_of
+
+
+def read(config: Config, name: str) -> Model:
+    """Each layer is two here: the first with experts beside its dense block. Zero experts cost rows of the router alone."""
+    num_layers = config.size(first_of(config, ("num_layers", "num_hidden_layers")), most=MAX_LAYERS // 2)
+    heads = config.size("num_attention_heads")
+    config.size("num_key_value_heads", heads)
+    for key in ("attention_method", "head_dim", "mla_scale_kv_lora", "mla_scale_q_lora", "qk_head_dim", "zero_expert_type"):
+        config.has(key)
+    mla = MLA(
+        heads,
+        config.size("q_lora_rank", 0, least=0),
+        config.size("kv_lora_rank"),
+        config.size("qk_nope_head_dim"),
+        config.size("qk_rope_head_dim"),
+        config.size("v_head_dim"),
+    )
+    if config.flag("router_bias", False):
+        config.fault("router_bias is on, which no published config has")
+    dense = Dense(config.size(first_of(config, ("ffn_hidden_size", "intermediate_size"))))
+    experts = config.size(first_of(config, ("n_routed_experts", "num_experts")), most=MAX_EXPERTS)
+    active = config.size(first_of(config, ("moe_topk", "num_experts_per_tok")), most=MAX_EXPERTS)
+    width = config.size(first_of(config, ("expert_ffn_hidden_size", "moe_intermediate_size")))
+    zero = config.size("zero_expert_num", 0, least=0, most=MAX_EXPERTS)
+    moe = MoE(experts, active, width, router_biases=1, dense_width=dense.intermediate_size)
+    layers = (Layer(mla, moe), Layer(mla, dense)) * num_layers
+    rope = read_rope(config, mla.qk_rope_head_dim, config.size("max_position_embeddings"))
+    model = decoder(config, name, layers, ropes=(rope,))
+    if zero:
+        mixed = tuple(range(0, 2 * num_layers, 2))
+        rows = Tensor("model.layers.{}.mlp.gate.zero_experts.weight", (zero, model.hidden_size), model.dtype, layers=mixed)
+        bias = Tensor("model.layers.{}.mlp.gate.zero_experts.e_score_correction_bias", (zero,), F32, layers=mixed)
+        model = model._replace(tensors=(*model.tensors, rows, bias))
+    if config.size("num_nextn_predict_layers", 0, least=0):
+        model = model._replace(warnings=(*model.warnings, "MTP layers are not counted: this family's are not known"))
+    return model
