@@ -9,19 +9,34 @@ from ..model.load import load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
 from ..run.serving import Layout, Serving
+from ..run.typed import need_types, own_names
 
 LAYOUT_FLAGS = {
     "tp": "tp",
-    "tensor_parallel_size": "tp",
     "pp": "pp",
-    "pipeline_parallel_size": "pp",
     "dp": "dp",
-    "data_parallel_size": "dp",
     "decode_context_parallel_size": "dcp",
     "enable_expert_parallel": "enable_expert_parallel",
     "enable_dp_attention": "enable_dp_attention",
     "ep_size": "ep_size",
 }
+LAYOUT_KINDS = {name: Layout.__annotations__[field] for name, field in LAYOUT_FLAGS.items()}
+SPELLINGS = {
+    **dict.fromkeys(("tensor_parallel_size", "tp_size"), "tp"),
+    **dict.fromkeys(("pipeline_parallel_size", "pp_size"), "pp"),
+    **dict.fromkeys(("data_parallel_size", "dp_size"), "dp"),
+    "ep_num_redundant_experts": "num_redundant_experts",
+    **dict.fromkeys(("context_length", "max_seq_len"), "max_model_len"),
+    **dict.fromkeys(("max_running_requests", "max_batch_size", "parallel"), "max_num_seqs"),
+    **dict.fromkeys(("chunked_prefill_size", "max_num_tokens"), "max_num_batched_tokens"),
+    **dict.fromkeys(("page_size", "tokens_per_block"), "block_size"),
+    "disable_cuda_graph": "enforce_eager",
+    "speculative_algorithm": "speculative_config",
+    "mla_use": "mla_attn",
+    "attention_max_batch": "attn_max_batch",
+    "kv_cache_free_gpu_memory_fraction": "free_gpu_memory_fraction",
+}
+"""Other names of a flag, as `oomless infer --help` lists them."""
 
 
 def serving_request(**flags: Any) -> Serving:
@@ -30,9 +45,11 @@ def serving_request(**flags: Any) -> Serving:
     >>> serving_request(tp=8, max_model_len=32768).layout
     Layout(tp=8, pp=1, dp=1, dcp=1, enable_expert_parallel=False, enable_dp_attention=False, ep_size=0)
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = own_names(flags, SPELLINGS)
     layout = {LAYOUT_FLAGS[name]: value for name, value in given.items() if name in LAYOUT_FLAGS}
+    need_types({name: value for name, value in given.items() if name in LAYOUT_FLAGS}, LAYOUT_KINDS)
     rest = {name: value for name, value in given.items() if name not in LAYOUT_FLAGS}
+    need_types(rest, {**Serving.__annotations__, "speculative_config": str, "limit_mm_per_prompt": str, "flash_attn": bool | str})
     if "speculative_config" in rest:
         rest["speculative"] = speculates(rest.pop("speculative_config"))
     if "limit_mm_per_prompt" in rest:

@@ -9,7 +9,28 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
 from ..run.training import Mesh, Training
+from ..run.typed import need_types, own_names
 
+SPELLINGS = {
+    **dict.fromkeys(("micro_batch_size", "per_device_train_batch_size"), "micro_batch"),
+    **dict.fromkeys(("seq_length", "max_length"), "seq_len"),
+    "gradient_accumulation_steps": "grad_accum",
+    "global_batch_size": "global_batch",
+    "data_parallel_size": "dp",
+    **dict.fromkeys(("tensor_parallel_size", "tensor_model_parallel_size"), "tp"),
+    **dict.fromkeys(("pipeline_parallel_size", "pipeline_model_parallel_size"), "pp"),
+    "context_parallel_size": "cp",
+    **dict.fromkeys(("expert_parallel_size", "expert_model_parallel_size"), "ep"),
+    "expert_tensor_parallel_size": "etp",
+    "activation_checkpointing": "recompute",
+    "attn_implementation": "attention",
+    "lora_r": "lora_rank",
+    "lora_target_modules": "lora_targets",
+    "train_ends": "trained_ends",
+}
+"""Other names of a flag, as `oomless train --help` lists them."""
+LISTS = ("offload", "lora_targets", "recompute_modules")
+"""Flags of several words: text with commas, or a list."""
 MESH_FLAGS = ("dp", "tp", "pp", "cp", "ep", "etp", "sequence_parallel", "virtual_stages", "schedule", "shard_size")
 
 
@@ -21,7 +42,13 @@ def training_request(num_gpus: int, base: Training | None = None, /, **flags: An
     >>> training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding, training_request(8, tp=2).mesh.tp
     ('zero2', 2)
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = own_names(flags, SPELLINGS)
+    for name in LISTS:
+        if isinstance(given.get(name), list):
+            given[name] = tuple(given[name])
+        elif isinstance(given.get(name), str):
+            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
+    need_types(given, {**Training.__annotations__, **Mesh.__annotations__, "global_batch": int, "zero": int})
     mesh = {name: given.pop(name) for name in MESH_FLAGS if name in given}
     if mesh.get("virtual_stages", 1) > 1 and "schedule" not in mesh:
         mesh["schedule"] = "interleaved"
@@ -37,9 +64,6 @@ def training_request(num_gpus: int, base: Training | None = None, /, **flags: An
         given["sharding"] = "fsdp2"
     if given.pop("no_bucket_view", False):
         given["gradient_bucket_view"] = False
-    for name in ("offload", "lora_targets", "recompute_modules"):
-        if isinstance(given.get(name), str):
-            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
     whole = base.mesh._replace(**mesh) if base is not None and base.mesh is not None else Mesh(**mesh)
     batch = given.pop("global_batch", None)
     if batch is not None:
@@ -78,6 +102,7 @@ BESIDE = (
     "rollout_gpu",
 )
 """Flags that say what stands beside the policy."""
+REFERENCES = {"same": True, "none": False}
 
 
 def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool) -> TrainingEstimate:
@@ -90,13 +115,16 @@ def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict
         estimate = estimate._replace(warnings=(note, *estimate.warnings))
     if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
         return estimate
+    need_types(stands, dict.fromkeys(BESIDE, str) | {"rollout_sleep": bool, "rollout_gpu_memory_utilization": float})
+    if stands.get("reference_model", "same") not in REFERENCES:
+        raise UsageError(f"--reference-model is {stands['reference_model']!r}", f"it is {' or '.join(REFERENCES)}")
     other = stands.get("rollout_gpu")
     share = stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE)
     if not 0 < share <= 1:
         raise UsageError(f"--rollout-gpu-memory-utilization is {share}", "it is a share: above 0, at most 1")
     generates = other or not {"rollout_sleep", "rollout_gpu_memory_utilization"}.isdisjoint(stands)
     beside = Beside(
-        {"same": True, "none": False}[stands["reference_model"]] if "reference_model" in stands else None,
+        REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
         stands.get("rollout_engine") or ("vllm" if generates else None),

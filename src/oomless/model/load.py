@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 FILE_SUFFIXES = (".json", ".safetensors", ".gguf")
 
 
-def load(name: str, *, offline: bool = False, revision: str | None = None) -> Model:
+def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str | None = None) -> Model:
     """The model that a word means; what the user names explicitly (a path, a hub id) is read, nothing is guessed.
 
     >>> load("deepseek-r1").num_parameters
     671026419200
     """
+    if isinstance(name, os.PathLike):
+        name = os.path.join(".", os.fspath(name))  # what is given as a path is no name, whatever it looks like
+    if not isinstance(name, str):
+        raise UsageError(f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path")
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 

@@ -151,6 +151,8 @@ def parse_gpu(text: str) -> Hardware:
     >>> parse_gpu("h200:16").num_nodes, parse_gpu("h100:8x2").num_gpus, parse_gpu("80GiB:4").card.memory_bytes
     (2, 16, 85899345920)
     """
+    if not isinstance(text, str):  # Python may ask too
+        raise UsageError(f"gpu is {text!r}", "name the cards in a text: h200:8")
     if "+" in text:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")

@@ -1,12 +1,13 @@
 """An earlier answer's JSON -> the question that it answered, so that it can be asked again."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..errors import OomlessError
 from ..model.config import parse_json
 from ..model.local_file import read_whole
 from .serving import Layout, Serving
+from .typed import is_of
 
 MAX_ANSWER_BYTES = 16 << 20
 
@@ -30,9 +31,9 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     layout = request.get("layout", {})
     if not isinstance(layout, dict):
         raise OomlessError(f"{path}: request.layout is no object", "save the answer again")
-    faults = [name for name, value in flags.items() if not _fits(value, Serving.__annotations__[name])]
+    faults = [name for name, value in flags.items() if not is_of(value, Serving.__annotations__[name])]
     faults += [
-        f"layout.{name}" for name in Layout._fields if name in layout and not _fits(layout[name], Layout.__annotations__[name])
+        f"layout.{name}" for name in Layout._fields if name in layout and not is_of(layout[name], Layout.__annotations__[name])
     ]
     if faults:
         raise OomlessError(f"{path}: wrong type: {', '.join(faults)}", "save the answer again")
@@ -44,11 +45,3 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     if flags.pop("speculative", False):
         flags["speculative_config"] = "mtp"
     return model, gpu, flags
-
-
-def _fits(value: object, kind: object) -> bool:
-    """Whether a value of JSON is of the type that a field of Serving or Layout says."""
-    allowed = get_args(kind) or (kind,)
-    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
-        return True
-    return type(value) in allowed or (isinstance(value, str) and any(isinstance(each, str) for each in allowed))
