@@ -26,12 +26,12 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "weights_per_gpu": Budget(scored=0.84, median=0.0004, p90=0.03, inside=0.84),
-    "kv_bytes_per_gpu": Budget(scored=0.66, median=0.025, p90=0.41, inside=1.0),
-    "kv_tokens": Budget(scored=0.61, median=0.028, p90=0.24, inside=1.0),
-    "activation_peak": Budget(scored=0.75, median=0.0011, p90=0.051, inside=1.0),
+    "weights_per_gpu": Budget(scored=0.92, median=0.0004, p90=0.03, inside=0.82),
+    "kv_bytes_per_gpu": Budget(scored=0.77, median=0.03, p90=0.15, inside=0.9),
+    "kv_tokens": Budget(scored=0.73, median=0.034, p90=0.24, inside=0.89),
+    "activation_peak": Budget(scored=0.87, median=0.0015, p90=0.051, inside=1.0),
     "non_torch": Budget(scored=1.0, median=0.55, p90=4.0, inside=1.0),
-    "cuda_graph": Budget(scored=0.6, median=0.86, p90=3.9, inside=1.0),
+    "cuda_graph": Budget(scored=1.0, median=1.2, p90=3.9, inside=0.9),
 }
 
 

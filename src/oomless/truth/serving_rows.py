@@ -58,7 +58,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     if engine not in ENGINES:
         raise UnsupportedError(f"engine {engine} is not known yet")
     version = _version(row)
-    name = catalogue_name(row["model"]) or catalogue_name(re.sub(r"\s*\(.*\)$", "", row["model"]))
+    name = named_model(row["model"], row["quant"])
     if name is None and quantity == "non_torch":
         name = ANY_MODEL
     if name is None:
@@ -94,6 +94,27 @@ def question(row: dict[str, str], quantity: str) -> Question:
     )
     asked = as_asked(ENGINES[engine], common, flags)
     return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
+
+
+def named_model(word: str, quant: str) -> str | None:
+    """The catalogue's name of a row's model. Somebody's quantised copy is its base, where the row says the format apart.
+
+    >>> named_model("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", "gptq"), named_model("kaitchup/Phi-4-AutoRound-GPTQ-4bit", "gptq")
+    ('mistral-7b-v0.2', 'phi-4')
+    >>> named_model("vrfai/Qwen3.6-27B-FP8", "compressed-tensors") is None
+    True
+    """
+    found = catalogue_name(word) or catalogue_name(re.sub(r"\s*\(.*\)$", "", word))
+    if found or not any(part in quant.lower() for part, _ in REQUANTISED):
+        return found
+    base = word.strip().lower().rpartition("/")[2]
+    while (shorter := PACKED.sub("", base)) != base:
+        base = shorter
+    return catalogue_name(base)
+
+
+PACKED = re.compile(r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp8|dynamic|bnb|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$")
+"""Words at the end of a repository's name that say how it is packed."""
 
 
 def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
