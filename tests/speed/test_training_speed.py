@@ -1,7 +1,10 @@
 """Laws of the speed of training."""
 
+import json
+
 import pytest
 
+from command import call
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Training
@@ -37,3 +40,14 @@ def test_no_share_of_the_peak_is_above_one() -> None:
     for gpu in ("a100-40gb:8", "h100:8", "b200:8"):
         speed = training_speed(load("deepseek-coder-1.3b"), BASE, parse_gpu(gpu))
         assert 0 < speed.mfu.high < 1
+
+
+def test_train_says_how_long_a_step_takes_or_why_not() -> None:
+    fits = call("train", "llama-3.1-8b", "--gpu", "h100:8", "--fsdp", "--json")
+    speed = json.loads(fits.out)["speed"]
+    assert speed["step_s"]["low"] < speed["step_s"]["value"] < speed["step_s"]["high"]
+    assert speed["tokens_per_step"] == 8 * 4096
+    assert "a step takes" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--fsdp").out
+    assert "at least" in call("train", "deepseek-v2-lite", "--gpu", "gaudi-3:8", "--framework", "deepspeed").out
+    assert json.loads(call("train", "llama-3.1-70b", "--gpu", "rtx-4090", "--json").out)["speed"] is None
+    assert "not known" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--task", "grpo", "--fsdp").out

@@ -27,12 +27,21 @@ def training_json(estimate: TrainingEstimate) -> dict[str, Any]:
         "verdict": estimate.verdict,
         "worst_rank": estimate.worst_rank,
         "headroom_bytes": estimate.headroom_bytes,
+        "speed": speed_json(estimate),
         "communication": communication_json(estimate),
         "changes": changes_json(estimate),
         **({"after": after_json(estimate.after)} if estimate.after else {}),
         **({"file": estimate.origin._asdict()} if estimate.origin else {}),
         "warnings": list(estimate.warnings),
     }
+
+
+def speed_json(estimate: TrainingEstimate) -> dict[str, Any] | None:
+    """Time of a step, tokens a second and share of the peak, each with its band, and what a step is made of; null where it is not known."""
+    from ..speed.training import speed_of_estimate
+
+    speed, _ = speed_of_estimate(estimate)
+    return None if speed is None else speed.to_json()
 
 
 def after_json(found: After) -> dict[str, Any]:

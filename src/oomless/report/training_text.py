@@ -33,6 +33,23 @@ def question_line(estimate: TrainingEstimate) -> str:
     )
 
 
+def speed_lines(estimate: TrainingEstimate) -> list[str]:
+    """How long a step takes, or why that is not known; nothing of what does not fit."""
+    from ..speed.training import speed_of_estimate
+    from .plan_text import rate_of, seconds
+
+    speed, reason = speed_of_estimate(estimate)
+    if speed is None:
+        return [] if estimate.verdict == "does_not_fit" else [f"how long a step takes is not known: {reason}"]
+    step, rate = speed.step_s, speed.tokens_per_s
+    least, most = ("at least ", "at most ") if step.kind == "bound" else ("", "")
+    return [
+        f"a step takes {least}{seconds(step.value)} ({seconds(step.low)} to {seconds(step.high)}, {step.kind}): "
+        f"{most}{rate_of(rate.value)} tokens/s, {speed.mfu.value:.0%} of the peak",
+        *(f"note: {warning}" for warning in speed.warnings),
+    ]
+
+
 def print_training(estimate: TrainingEstimate, most: Largest | None, explain: str | None, colour: bool, width: int | None) -> None:
     """The whole answer on stdout."""
     console = open_console(colour, width)
@@ -56,6 +73,8 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
         f"between steps {gib(estimate.groups[estimate.worst_rank].steady_bytes):.2f} GiB",
         soft_wrap=True,
     )
+    for line in speed_lines(estimate):
+        console.print(line, soft_wrap=True)
     if most is not None:
         console.print(f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}", soft_wrap=True)
     if estimate.ram_bytes:

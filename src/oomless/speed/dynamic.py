@@ -8,7 +8,7 @@ from ..estimate.serving import Estimate
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
-from .serving import Setup, evidence_of, notes, places, setup_of, speed_of
+from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
 
 BINS = 24
 QUANTILES = (0.5, 0.9, 0.99)
@@ -144,6 +144,7 @@ def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy
         warnings.append(f"{done.refused:,} requests are longer than the cache and are refused")
     if setup.is_bound:
         warnings += notes(setup, evidence_of(setup), 0)
+    warnings += left_out(estimate.request)
     return Dynamic(
         estimate,
         policy,

@@ -89,7 +89,26 @@ def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concur
     setup = setup_of(estimate, host)
     here = concurrency / estimate.replicas
     room = places(estimate, input_len + output_len)
-    return speed_of(setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency)
+    found = speed_of(setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency)
+    return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
+
+
+def left_out(asked: Serving) -> tuple[str, ...]:
+    """What the question asks for and no figure here counts.
+
+    >>> left_out(Serving(speculative=True))[0].partition(":")[0], left_out(Serving())
+    ('speculative decoding is not in the figures', ())
+    """
+    found = []
+    if asked.speculative:
+        found.append(
+            "speculative decoding is not in the figures: a step gives one token; how many drafts are taken hangs on the text"
+        )
+    if asked.layout is not None and asked.layout.dcp > 1:
+        found.append("decode context parallelism is not in the figures: each rank is taken to read its cache as without it")
+    if asked.enable_lora:
+        found.append("adapters (--enable-lora) are not in the figures")
+    return tuple(found)
 
 
 def places(estimate: Estimate, length: int) -> float:

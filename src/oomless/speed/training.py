@@ -3,7 +3,8 @@
 from math import log, prod
 from typing import NamedTuple
 
-from ..errors import UsageError
+from ..errors import OomlessError, UsageError
+from ..estimate.training import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware
@@ -73,6 +74,25 @@ def training_speed(model: Model, asked: Training, hardware: Hardware) -> Trainin
         parts = (Part("matrix units", least_s, f"{flops:.4g} operations at the full rate of all cards", "hardware.csv"),)
         warnings = (f"no training was measured on cards like {machine.name}: the figures are what its matrix units allow at best",)
     return TrainingSpeed(step, step.over(tokens), step.over(flops / peak), tokens, flops, peak, parts, warnings)
+
+
+def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None, str]:
+    """(the speed of an estimate's step, why there is none): of what fits, and of a policy that trains alone.
+
+    >>> from ..estimate.training import estimate_training
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> speed_of_estimate(estimate_training(load("deepseek-v3"), Training(framework="fsdp"), parse_gpu("h100:8")))[1]
+    'it does not fit'
+    """
+    if estimate.verdict == "does_not_fit":
+        return None, "it does not fit"
+    if estimate.after is not None:
+        return None, "models beside the policy take their own time, which was not measured"
+    try:
+        return training_speed(estimate.model, estimate.request._replace(mesh=estimate.mesh), estimate.hardware), ""
+    except OomlessError as error:
+        return None, error.message
 
 
 def hardware_ranks(mesh: Mesh) -> int:
