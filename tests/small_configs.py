@@ -265,6 +265,27 @@ SMALL: dict[str, dict[str, Any]] = {
                 "head_dim": 16,
             },
         },
+        "step3p7": {
+            **NOT_OUTSIDE,
+            "text_config": {
+                **BASE,
+                **ROUTED,
+                "head_dim": 16,
+                "share_expert_dim": 32,
+                "mlp_layer_types": MIXED,
+                "layer_types": SLIDES,
+                "sliding_window": 64,
+            },
+            "vision_config": {
+                "hidden_size": 32,
+                "mlp_ratio": 2.0,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "patch_size": 14,
+                "image_size": 56,
+                "max_position_embeddings": 16,
+            },
+        },
         "minicpm": {"scale_emb": 12},
         "orion": {},
     }.items()

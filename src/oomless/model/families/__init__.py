@@ -128,6 +128,7 @@ FAMILIES = {
     "bailing_moe": "sparse",
     "bailing_moe_v2": "sparse",
     "step3p5": "sparse",
+    "step3p7": "step",
     "deepseek_vl_v2": "multimodal",
     "multi_modality": "multimodal",
 }

@@ -1,12 +1,15 @@
 """LongCat-Flash: two blocks of latent attention and dense feed-forward a layer, and experts beside the first, some of which do nothing."""
 
+from collections.abc import Iterator
+
 from ..attention import MLA
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, MoE
-from ..model import Layer, Model, Tensor
+from ..model import EMBEDDING, Layer, Model, Tensor
 from ..storage import F32
+from ..weights import Scope, Storage, block_tensors
 from .llama import decoder
-from .shared import read_rope
+from .shared import read_rope, read_storage
 from .sparse import first_of
 
 
@@ -41,6 +44,20 @@ def read(config: Config, name: str) -> Model:
         rows = Tensor("model.layers.{}.mlp.gate.zero_experts.weight", (zero, model.hidden_size), model.dtype, layers=mixed)
         bias = Tensor("model.layers.{}.mlp.gate.zero_experts.e_score_correction_bias", (zero,), F32, layers=mixed)
         model = model._replace(tensors=(*model.tensors, rows, bias))
-    if config.size("num_nextn_predict_layers", 0, least=0):
-        model = model._replace(warnings=(*model.warnings, "MTP layers are not counted: this family's are not known"))
-    return model
+    num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
+    if not num_mtp:
+        return model
+    stored, _ = read_storage(config)
+    draft = (Layer(mla, dense),) * num_mtp
+    return model._replace(draft=draft, tensors=(*model.tensors, *mtp_tensors(draft, model, stored)))
+
+
+def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
+    """One block, eh_proj (2h x h), three norms, and the embedding again (LongCat-Flash-Chat: to the hub's count)."""
+    first, hidden = len(model.layers), model.hidden_size
+    scope = Scope(tuple(range(first, first + len(draft))), stored, "model.mtp.layers.{}.", "mtp")
+    yield from block_tensors(draft[0], hidden, model.vocab_size, scope)
+    yield scope.tensor("eh_proj.weight", (hidden, 2 * hidden), "plain")
+    for norm in ("enorm", "hnorm", "norm"):
+        yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
+    yield Tensor("model.mtp.embed_tokens.weight", (model.vocab_size, hidden), stored.plain, part="mtp", copy_of=EMBEDDING)

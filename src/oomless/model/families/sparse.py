@@ -12,6 +12,7 @@ from ..model import Layer, Model
 from .llama import decoder
 from .plain import AFTER, AROUND, ONE, Variant, read_gqa, read_windows
 from .shared import read_rope, rotary_dim
+from .sparse_mtp import DRAFTS, with_draft
 
 
 class Row(NamedTuple):
@@ -82,6 +83,7 @@ WITHOUT_EFFECT = (
     "att_impl",
     "clip_qkv",
     "embedding_multiplier",
+    "eod_token_id",
     "enable_moe_fp32_combine",
     "expert_selection_fn",
     "floor_scale",
@@ -149,9 +151,8 @@ def read(config: Config, name: str) -> Model:
     assert isinstance(gqa, GQA)
     rope = read_rope(config, rotary_dim(config, gqa.head_dim), max_positions, "full_attention")
     model = decoder(config, name, layers, norms=row.variant.norms, ropes=(rope,), tied=row.variant.tied)
-    if config.size("num_nextn_predict_layers", 0, least=0) or config.size("num_mtp_layers", 0, least=0):
-        model = model._replace(warnings=(*model.warnings, "MTP layers are not counted: this family's are not known"))
-    return model
+    width = config.size("intermediate_size", 0, least=0) if config.word("model_type") in DRAFTS else 0
+    return with_draft(model, config, width)
 
 
 def first_of(config: Config, keys: tuple[str, ...]) -> str:
@@ -196,6 +197,7 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     """Which layers have experts, whichever way the config says it."""
     kinds = config.values.get("mlp_layer_types") if config.has("mlp_layer_types") else None
     if kinds is not None:
+        config.has("first_k_dense_replace")
         if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"dense", "sparse"}:
             config.fault(f"mlp_layer_types is no list of {num_layers} times dense or sparse")
             return [True] * num_layers
@@ -218,6 +220,7 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     if config.word("model_type") == "hy_v3" and "first_k_dense_replace" not in config.values:
         first = 1  # the class's default
     last = config.size("moe_layer_end_index", num_layers - 1, least=-1)
+    config.has("first_k_dense_replace")
     last = num_layers - 1 if last < 0 else last
     step = config.size("moe_layer_interval", 1)
     return [first <= layer <= last and (layer + 1) % step == 0 for layer in range(num_layers)]
