@@ -8,6 +8,11 @@ import sys
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never returns."""
     words = sys.argv[1:] if arguments is None else arguments
+    if sys.stderr is None:  # closed by the caller (2>&-): who does not listen is not told
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    if sys.stdout is None:
+        print("oomless: the answer could not be written: stdout is closed\n  give it a place: oomless ... > answer", file=sys.stderr)
+        sys.exit(1)
     from .fast import read
 
     quick = read(words)
@@ -41,6 +46,7 @@ def process() -> None:
         main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     os._exit(code)

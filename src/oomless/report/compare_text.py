@@ -8,7 +8,7 @@ from ..errors import OomlessError
 from ..estimate.serving import Estimate
 from ..ledger import CATEGORIES, Category
 from ..units import gib
-from .estimate_text import WORDS, open_console
+from .estimate_text import WORDS, open_console, print_table
 
 Answer = Estimate | OomlessError
 """Of one variant: what it holds, or why it cannot run."""
@@ -25,10 +25,10 @@ def print_comparison(names: list[str], answers: Sequence[Answer], width: int | N
     for row in comparison_rows(answers):
         table.add_row(*row)
     console = open_console(colour, width)
-    console.print(table)
+    print_table(console, table)
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, OomlessError):
-            console.print(f"{name}: {answer.message}", style="yellow", markup=False, highlight=False)
+            console.print(f"{name}: {answer.message}", style="yellow")
 
 
 def variant_json(answer: Answer) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A serving estimate for people: verdict first, then where the memory goes, then what the cache holds."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..estimate.serving import Estimate
@@ -9,6 +11,8 @@ from ..model.model import Model
 from ..units import format_bytes, gib
 
 BAR_WIDTH = 24
+Bar = Callable[[int, int], str]
+"""(bytes, capacity) -> how the share is shown."""
 WORDS: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit"}
 
 
@@ -48,7 +52,7 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
     console.print()
     for index, ledger in enumerate(estimate.ledgers):
         mark = "  <- the worst" if len(estimate.ledgers) > 1 and index == estimate.worst_rank else ""
-        console.print(rank_table(ledger, mark))
+        print_barred(console, partial(rank_table, ledger, mark))
     console.print(cache_lines(estimate), soft_wrap=True)
     if estimate.ram_bytes:
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} beside the cards", soft_wrap=True)
@@ -71,7 +75,37 @@ def open_console(colour: bool, width: int | None) -> Any:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would exit with 1; cli.main knows better
 
-    return Quiet(no_color=not colour, highlight=False, width=width, soft_wrap=False)
+    # Without colour there is no escape at all; what users call their files is text, not markup.
+    system: Any = "auto" if colour else None
+    return Quiet(color_system=system, highlight=False, markup=False, emoji=False, width=width, soft_wrap=False)
+
+
+def print_table(console: Any, table: Any) -> None:
+    """A table as wide as it must be: the lines of a narrow terminal break, but no name and no number is cut."""
+    shown = console.width
+    console.width = max(shown, columns_of(console, table))
+    console.print(table)
+    console.width = shown
+
+
+def print_barred(console: Any, build: Callable[[Bar], Any]) -> None:
+    """A table with the longest bars that there is room for, with percentages alone in a narrow terminal."""
+    for how in (bar, partial(bar, columns=BAR_WIDTH // 2), percent):
+        table = build(how)
+        if columns_of(console, table) <= console.width:
+            break
+    print_table(console, table)
+
+
+def columns_of(console: Any, table: Any) -> int:
+    """How wide a table is if nothing of it is cut."""
+    from rich.measure import Measurement
+
+    columns: int = Measurement.get(console, console.options.update(max_width=MOST_COLUMNS), table).maximum
+    return columns
+
+
+MOST_COLUMNS = 2000
 
 
 def parameters_of(model: Model) -> str:
@@ -91,7 +125,7 @@ def question_line(estimate: Estimate) -> str:
     )
 
 
-def rank_table(ledger: Ledger, mark: str) -> Any:
+def rank_table(ledger: Ledger, mark: str, bar: Bar) -> Any:
     """One group of ranks: a row a category, in GiB, with a bar of its share of the capacity."""
     from rich.table import Table
 
@@ -122,11 +156,16 @@ def _row(sums: tuple[int, int, int]) -> tuple[str, str, str]:
     return f"{gib(value):.2f}", f"{gib(low):.2f}", f"{gib(high):.2f}"
 
 
-def bar(num_bytes: int, capacity_bytes: int) -> str:
+def percent(num_bytes: int, capacity_bytes: int) -> str:
+    """The share of the capacity in percent."""
+    return f"{100 * num_bytes / capacity_bytes if capacity_bytes else 0.0:5.1f} %"
+
+
+def bar(num_bytes: int, capacity_bytes: int, columns: int = BAR_WIDTH) -> str:
     """A bar of the share of the capacity, with the share in percent."""
     share = num_bytes / capacity_bytes if capacity_bytes else 0.0
-    filled = min(max(round(share * BAR_WIDTH), 1 if share > 0.002 else 0), BAR_WIDTH)
-    return f"{'#' * filled}{'.' * (BAR_WIDTH - filled)} {100 * share:5.1f} %"
+    filled = min(max(round(share * columns), 1 if share > 0.002 else 0), columns)
+    return f"{'#' * filled}{'.' * (columns - filled)} {percent(num_bytes, capacity_bytes)}"
 
 
 def cache_lines(estimate: Estimate) -> str:

@@ -1,11 +1,12 @@
 """A traced run for people: what it needs first, then the peak by category and by module, the phases, and where a card runs out."""
 
+from functools import partial
 from typing import Any
 
 from ..trace.answer import Node, Traced
 from ..truth.against import Row
 from ..units import format_bytes, gib
-from .estimate_text import bar, open_console, print_lines
+from .estimate_text import Bar, open_console, print_barred, print_lines, print_table
 
 DEPTH = 4
 SMALL_SHARE = 0.002
@@ -50,9 +51,9 @@ def print_trace(traced: Traced, root: Node, explain: str | None, colour: bool, w
     console.print(question_line(traced), soft_wrap=True)
     console.print(f"{len(traced.recording.tensors.sizes):,} tensors, {len(traced.recording.events):,} events", soft_wrap=True)
     console.print()
-    console.print(category_table(traced))
-    console.print(phase_table(traced))
-    console.print(module_table(root))
+    print_barred(console, partial(category_table, traced))
+    print_table(console, phase_table(traced))
+    print_table(console, module_table(root))
     failure = traced.limited.failure if traced.limited else None
     if failure is not None:
         tensors = traced.recording.tensors
@@ -79,7 +80,7 @@ def _table(title: str, *columns: str) -> Any:
     return table
 
 
-def category_table(traced: Traced) -> Any:
+def category_table(traced: Traced, bar: Bar) -> Any:
     """What is alive at the peak, by category."""
     table = _table("alive at the peak", "category", "GiB", "share")
     for category, num_bytes in traced.by_category().items():
@@ -131,7 +132,7 @@ def print_against(rows: tuple[Row, ...], colour: bool, width: int | None) -> Non
             f"{gib(row.difference_bytes):+.4f}",
             f"{100 * row.share:+.2f} %",
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def print_check(rows: list[Any], colour: bool, width: int | None) -> None:
@@ -146,4 +147,4 @@ def print_check(rows: list[Any], colour: bool, width: int | None) -> None:
             f"{row.difference_bytes:+,}",
             f"{100 * row.error:+.4f} %",
         )
-    console.print(table)
+    print_table(console, table)

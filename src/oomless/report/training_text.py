@@ -1,12 +1,23 @@
 """A training estimate for people: verdict first, then where the memory goes at the peak, then the phases and what else would fit."""
 
+from functools import partial
 from typing import Any
 
 from ..estimate.training import RankGroup, TrainingEstimate
 from ..estimate.training_changes import Largest
 from ..ledger import CATEGORIES
 from ..units import format_bytes, gib
-from .estimate_text import WORDS, bar, open_console, parameters_of, print_lines, rank_table, verdict_of
+from .estimate_text import (
+    WORDS,
+    Bar,
+    open_console,
+    parameters_of,
+    print_barred,
+    print_lines,
+    print_table,
+    rank_table,
+    verdict_of,
+)
 
 
 def verdict_line(estimate: TrainingEstimate) -> str:
@@ -61,11 +72,11 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
         if index not in (0, estimate.worst_rank, len(estimate.groups) - 1):
             continue
         mark = "  <- the worst" if len(estimate.groups) > 1 and index == estimate.worst_rank else ""
-        console.print(rank_table(group.ledger, mark))
+        print_barred(console, partial(rank_table, group.ledger, mark))
     if len(estimate.groups) > 3:
         others = [gib(group.peaks.device_bytes) for group in estimate.groups]
         console.print(f"{len(others)} stages take {min(others):.2f} to {max(others):.2f} GiB", soft_wrap=True)
-    console.print(phase_table(estimate.groups[estimate.worst_rank], estimate))
+    print_barred(console, partial(phase_table, estimate.groups[estimate.worst_rank]))
     peaks = estimate.peaks
     console.print(
         f"allocated {gib(peaks.allocated_bytes):.2f}, reserved {gib(peaks.reserved_bytes):.2f}, "
@@ -75,7 +86,9 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     )
     for line in speed_lines(estimate):
         console.print(line, soft_wrap=True)
-    if most is not None:
+    if most is not None and not (most.micro_batch or most.seq_len):
+        console.print("no micro-batch and no length fits: what lies there between steps is too much", soft_wrap=True)
+    elif most is not None:
         console.print(f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}", soft_wrap=True)
     if estimate.ram_bytes:
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of what is offloaded, all ranks", soft_wrap=True)
@@ -133,7 +146,7 @@ def print_communication(console: Any, estimate: TrainingEstimate) -> None:
         console.print(f"note: {sentence}", soft_wrap=True)
 
 
-def phase_table(group: RankGroup, estimate: TrainingEstimate) -> Any:
+def phase_table(group: RankGroup, bar: Bar) -> Any:
     """The worst moment of each phase: what is allocated then."""
     from rich.table import Table
 
@@ -158,7 +171,7 @@ def print_comparison(names: list[str], estimates: list[TrainingEstimate], width:
         table.add_column(name, justify="right")
     for row in comparison_rows(estimates):
         table.add_row(*row)
-    open_console(colour, width).print(table)
+    print_table(open_console(colour, width), table)
 
 
 def comparison_rows(estimates: list[TrainingEstimate]) -> list[list[str]]:
