@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import oomless
 from oomless.errors import OomlessError
 from oomless.model.load import load
+from oomless.truth.validate import predict
 from oomless.units import GIB
 
 
@@ -75,6 +76,30 @@ def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
     assert none < one < two < many
     assert two - one == one - none
     assert activations() == activations(limit_mm_per_prompt="image=999")
+
+
+ROW = {
+    **dict.fromkeys(("source", "date", "ep", "batch_or_parallel"), ""),
+    **{"engine": "vLLM", "engine_version": "0.8.5 (V0)", "model": "microsoft/phi-4", "quant": "bnb int4", "kv_dtype": "bfloat16"},
+    **{"tp": "1", "pp": "1", "dp": "1", "context_len": "512", "gpu": "A100-80GB (79.15 GiB)", "gpu_mem_util": "0.7"},
+}
+"""phi-4 in a public notebook: 8.6253 GiB with slots for adapters, 1.16 GiB of activations, 45.21 GiB for the cache."""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "measured", "error"),
+    [("weights_per_gpu", 8.6253, 0.002), ("activation_peak", 1.16, 0.2), ("kv_bytes_per_gpu", 45.21, 0.02)],
+)
+def test_a_row_with_adapters_is_read_with_the_default_rank_and_up_to_a_large_one(
+    quantity: str, measured: float, error: float
+) -> None:
+    value, low, high = (each / GIB for each in predict("serving", {**ROW, "other_flags": "LoRA"}, quantity, "GiB"))
+    assert abs(value - measured) <= error * measured
+    assert low <= measured <= high
+    said = [predict("serving", {**ROW, "other_flags": f"LoRA, max-lora-rank {rank}"}, quantity, "GiB")[0] / GIB for rank in (16, 64)]
+    assert said[0] == value
+    assert (said[1] == value) == (quantity == "activation_peak")
+    assert low <= said[1] <= high
 
 
 @pytest.mark.parametrize(

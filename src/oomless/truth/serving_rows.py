@@ -65,7 +65,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
     model = load(name)
     flags = row["other_flags"].lower()
-    _check_flags(flags, quantity)
+    _check_flags(flags, quantity, ENGINES[engine])
     dtype, quantization = ("auto", None) if quantity == "non_torch" else _precision(row["quant"], model)
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
@@ -90,6 +90,9 @@ def question(row: dict[str, str], quantity: str) -> Question:
         enable_prefix_caching="enable-prefix-caching" in flags,
         cpu_offload_gb=float(offloaded[1]) if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags)) else 0.0,
         speculative="mtp draft loaded" in flags,
+        enable_lora="lora" in flags and ENGINES[engine] in VLLM,
+        max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
+        max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     asked = as_asked(ENGINES[engine], common, flags)
@@ -136,6 +139,8 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
         and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
     ):
         others.append(found._replace(asked=asked._replace(num_redundant_experts=EPLB_COPIES)))
+    if asked.enable_lora and not LORA_RANK.search(row["other_flags"].lower()) and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}:
+        others.append(found._replace(asked=asked._replace(max_lora_rank=LARGE_RANK)))
     if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
         hardware = found.hardware
         others += [found._replace(hardware=hardware._replace(card=card)) for card in alike[:1]]
@@ -160,6 +165,9 @@ def cards_of_size(text: str) -> list[Card]:
     return sorted(alike, key=lambda each: each.memory_bytes)
 
 
+LORA_RANK = re.compile(r"(?:max-lora-|lora )rank (\d+)")
+LARGE_RANK = 64
+"""Rank of LoRA slots that notebooks raise the default of 16 to."""
 FEW_SEQUENCES = 4
 EPLB_COPIES = 32
 """Redundant experts of DeepSeek's own deployment, which recipes with DeepEP copy."""
@@ -176,11 +184,11 @@ def _version(row: dict[str, str]) -> str:
     return f"{number} ({generation})" if generation else number
 
 
-def _check_flags(flags: str, quantity: str) -> None:
+def _check_flags(flags: str, quantity: str, engine: str) -> None:
     if "offload" in flags and not re.search(r"cpu-offload-gb \d", flags) and quantity in MEMORY_COUNTS | {"weights_per_gpu"}:
         raise Incomplete("how much is offloaded to the host is not given")
-    if "lora" in flags.lower() and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}:
-        raise Incomplete("the rank of LoRA adapters is not given")
+    if "lora" in flags and engine not in VLLM and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}:
+        raise UnsupportedError(f"slots for LoRA adapters in {engine} are not known yet")
     if "connector" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("cache connectors are not known yet")
 

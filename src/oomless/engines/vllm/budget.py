@@ -207,8 +207,8 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         what = "hidden states, cuBLAS workspace" + (", workspace of experts or sparse attention" if persistent > seen else "")
         what += f", {seen:,} B of images and their tokens" if seen else ""
         sampler = _fitted("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source)
-        if asked.speculative and not now.v0:
-            sampler = up_to(sampler, sampler.high_bytes + rows * vocab * REJECTION_BYTES)
+        beside = (REJECTION_BYTES if asked.speculative and not now.v0 else 0) + (LORA_LOGITS_BYTES if asked.enable_lora else 0)
+        sampler = up_to(sampler, sampler.high_bytes + rows * vocab * beside)
         return [
             sampler,
             up_to(
@@ -225,6 +225,8 @@ REJECTION_BYTES = 8
 
 _dummy_sampler_run). An upper end: Qwen3.5-9B with MTP on 0.20 leaves 0.4 GiB less than its draft explains.
 """
+LORA_LOGITS_BYTES = 8
+"""A logit of a head with an adapter: a slice without the adapters' own words, and copies of it (1.16 for 0.96 GiB, phi-4 on 0.8). An upper end."""
 
 
 def up_to(line: Line, least: int) -> Line:
