@@ -16,7 +16,7 @@ from oomless.truth.tables import Row, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = ROOT / "src" / "oomless" / "facts" / "speed.csv"
-TABLES = [ROOT / "tests" / "tables" / name for name in ("perf.csv", "perf_more.csv")]
+TABLES = [ROOT / "tests" / "tables" / name for name in ("perf.csv", "perf_more.csv", "perf_fresh.csv")]
 NINETY = 1.64
 """Standard deviations to either end of a band that holds nine of ten."""
 
@@ -32,6 +32,18 @@ def measured(table: list[Row]) -> Counter[tuple[str, str, str]]:
         if row.quantity != "memory":
             found[asked.evidence.device, asked.evidence.engine, row.quantity] += 1
     return found
+
+
+def cited(support: tuple[str, ...]) -> str:
+    """The rows that speak for a constant, neighbours as a range: 22 24 m6 f127-f282."""
+    runs: list[list[str]] = []
+    for name in support:
+        last = runs[-1][-1] if runs else ""
+        if last[:1] == name[:1] == "f" and int(name[1:]) == int(last[1:]) + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return f"fitted to rows of perf.csv: {' '.join(run[0] if len(run) == 1 else f'{run[0]}-{run[-1]}' for run in runs)}"
 
 
 def main() -> None:
@@ -50,9 +62,9 @@ def main() -> None:
             low=f"{value * exp(-NINETY * deviation):.4g}",
             high=f"{value * exp(NINETY * deviation):.4g}",
             num_runs=str(len(support)),
-            source=f"fitted to rows of perf.csv: {' '.join(support)}" if support else row["prior_source"],
+            source=cited(support) if support else row["prior_source"],
         )
-    where = "perf.csv and perf_more.csv"
+    where = "perf.csv, perf_more.csv and perf_fresh.csv"
     for (device, engine, kind), count in sorted(measured(table).items()):
         cells = ("measured", device, engine, kind, *(str(count),) * 3, "rows", str(count), where, str(count), "0", where)
         rows.append(dict(zip(rows[0], cells, strict=True)))

@@ -30,9 +30,16 @@ def test_more_bytes_and_more_nodes_take_longer(collective: Callable[[Fabric, flo
 
 
 def test_a_large_all_reduce_is_a_ring() -> None:
-    """2 (p - 1) / p n over the link: what every bandwidth-optimal algorithm moves."""
-    group, size = of(8), 2**34
-    assert all_reduce_s(group, size) == pytest.approx(2 * 7 / 8 * size / group.bytes_per_s, rel=0.01)
+    """2 (p - 1) / p n over the link: what every bandwidth-optimal algorithm among cards moves; a switch that adds up halves it."""
+    size = 2**34
+    ring, switch = of(8, 8, "a100-80gb"), of(8)
+    assert all_reduce_s(ring, size) == pytest.approx(2 * 7 / 8 * size / ring.bytes_per_s, rel=0.01)
+    assert all_reduce_s(switch, size) == pytest.approx((1 + 1 / 8) * size / switch.bytes_per_s, rel=0.01)
+
+
+def test_a_bridge_joins_two_cards_alone() -> None:
+    assert of(2, 8, "a100-pcie").link == "nvlink"
+    assert of(4, 8, "a100-pcie").link == "pcie"
 
 
 def test_a_small_all_reduce_is_as_fast_as_measured() -> None:
@@ -49,4 +56,5 @@ def test_links_rank_by_their_bandwidth() -> None:
 
 def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather() -> None:
     size = 2**32
-    assert all_reduce_s(of(8), size) == pytest.approx(2 * gather_s(of(8), size), rel=0.01)
+    group = of(8, 8, "a100-80gb")
+    assert all_reduce_s(group, size) == pytest.approx(2 * gather_s(group, size), rel=0.01)

@@ -15,7 +15,7 @@ from oomless.truth.tables import Row, read_table
 from oomless.truth.validate import Scored, score
 
 TABLES = Path(__file__).resolve().parent.parent / "tables"
-TABLE, MORE = TABLES / "perf.csv", TABLES / "perf_more.csv"
+TABLE, MORE, FRESH = TABLES / "perf.csv", TABLES / "perf_more.csv", TABLES / "perf_fresh.csv"
 
 
 class Budget(NamedTuple):
@@ -28,12 +28,19 @@ class Budget(NamedTuple):
 
 
 FITTED = {
-    "decode, batch 1, one device": Budget(0.06, 0.16, inside=0.95),
-    "decode, batch 1, several": Budget(0.04, 0.08, inside=0.95),
-    "first token": Budget(0.13, 0.50),
-    "throughput at load": Budget(0.17, 0.42),
+    "decode, batch 1, one device": Budget(0.05, 0.13, inside=0.95),
+    "decode, batch 1, several": Budget(0.04, 0.06, inside=0.95),
+    "first token": Budget(0.11, 0.53),
+    "throughput at load": Budget(0.14, 0.30),
 }
 """Constants fitted with the rows."""
+FITTED_FRESH = {
+    "decode, batch 1, one device": Budget(0.06, 0.13),
+    "decode, batch 1, several": Budget(0.05, 0.10),
+    "first token": Budget(0.11, 0.62),
+    "throughput at load": Budget(0.12, 0.33),
+}
+"""The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them (blind: 16, 14, 16, 17 % median)."""
 ONE_SOURCE_OUT = {
     "decode, batch 1, one device": Budget(0.08, 0.30),
     "decode, batch 1, several": Budget(0.25, 0.50),
@@ -74,16 +81,17 @@ def table() -> list[Row]:
 
 def test_errors_and_bands_stay_within_their_budgets(table: list[Row]) -> None:
     check([(row, score(row)) for row in table], FITTED)
+    check([(row, score(row)) for row in read_table(FRESH)], FITTED_FRESH)
 
 
 @pytest.mark.slow
 def test_errors_without_a_rows_own_source_stay_within_their_budgets(table: list[Row]) -> None:
     with TABLE.open(encoding="utf-8", newline="") as file:
         sources = {row["id"]: row["source"] for row in csv.DictReader(file)}
-    more = read_table(MORE)
+    more = read_table(MORE) + read_table(FRESH)
     scored = []
     for source in sorted(set(sources.values())):
-        found = fit([row for row in table if sources[row.id] != source] + more)
+        found = fit([row for row in table if sources[row.id] != source] + more)  # no row of perf_fresh.csv is of such a source
         with replaced(found.values):
             scored += [(row, score(row)) for row in table if sources[row.id] == source]
     check(scored, ONE_SOURCE_OUT)
@@ -91,7 +99,7 @@ def test_errors_without_a_rows_own_source_stay_within_their_budgets(table: list[
 
 @pytest.mark.slow
 def test_shipped_constants_are_what_the_fit_gives(table: list[Row]) -> None:
-    found = fit(table + read_table(MORE))
+    found = fit(table + read_table(MORE) + read_table(FRESH))
     shipped = {row.id: row for row in rows()}
     assert set(found.values) <= set(shipped)
     for name, value in found.values.items():

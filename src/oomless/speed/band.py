@@ -19,7 +19,7 @@ class Evidence(NamedTuple):
     nodes: bool = False
     """They are in several nodes."""
     sparse: bool = False
-    """Routed experts under an engine whose handling of them was not measured on such cards."""
+    """Routed experts or linear attention under llama.cpp on NVIDIA cards, whose kernels for them changed from release to release."""
 
 
 def spread(kind: Kind, evidence: Evidence) -> float:

@@ -17,6 +17,8 @@ class Fabric(NamedTuple):
     link_bytes_per_s: float
     network_bytes_per_s: float
     """Of one card to another node, one direction."""
+    adds: bool = False
+    """The switch adds up what the ranks send (NVLink SHARP): nothing goes around in rings."""
 
     @property
     def latency_s(self) -> float:
@@ -42,16 +44,28 @@ def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
             f"what joins cards of {machine.name} is not known, so neither is their speed together", "ask for one card"
         )
     network = value("network", "ethernet" if machine.link == "ethernet" else "ib")
-    return Fabric(ranks, ceil(ranks / max(per_node, 1)), machine.link, machine.link_bytes_per_s, network)
+    link, rate = machine.link, machine.link_bytes_per_s
+    if machine.bridged and min(ranks, per_node) > 2 and machine.pcie_bytes_per_s:
+        link, rate = "pcie", machine.pcie_bytes_per_s
+    adds = link == "nvlink" and machine.architecture.startswith(SHARP) and ranks > 2
+    return Fabric(ranks, ceil(ranks / max(per_node, 1)), link, rate, network, adds)
+
+
+SHARP = ("Hopper", "Blackwell")
+"""From NVSwitch 3 on, switches reduce and multicast (NCCL calls the algorithm NVLS)."""
+
+
+SWITCH_TURNS = 8
+"""What starting a reduction in the switch takes, in turns of a ring: NCCL prefers it from some megabytes on."""
 
 
 def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
-    """Seconds of an all-reduce of `num_bytes` on each rank: the best of one-shot, ring and tree.
+    """Seconds of an all-reduce of `num_bytes` on each rank: the best of one-shot, ring, switch and tree.
 
-    one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) hop + 2 (p - 1) / p n / B;
+    one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) turns + 2 (p - 1) / p n / B;
+    in the switch (NVLink SHARP): 8 turns + (1 + 1 / p) n / B: a rank sends its vector once and takes the sum of its part;
     over nodes: trees up and down, 2 log2(nodes) network hops and 2 log2(ranks of a node) inside; the bytes are scattered over the
     ranks of a node, so that every adapter carries its share.
-    Ignored: in-network reduction (NVLink SHARP), which halves the traffic of large messages.
     """
     p = fabric.ranks
     if p <= 1:
@@ -60,8 +74,10 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
     if fabric.nodes <= 1:
         hop = fabric.latency_s
         one_shot = hop * (1 + log2(p) / 2) + (p - 1) * num_bytes / rate
-        ring = 2 * (p - 1) * hop / 2 + 2 * (p - 1) / p * num_bytes / rate
-        return min(one_shot, ring)
+        turn = value("turn", fabric.link)
+        ring = 2 * (p - 1) * turn + 2 * (p - 1) / p * num_bytes / rate
+        switch = SWITCH_TURNS * turn + (1 + 1 / p) * num_bytes / rate if fabric.adds else ring
+        return min(one_shot, ring, switch)
     inside = Fabric(ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s)
     hops = 2 * ceil(log2(fabric.nodes)) * fabric.latency_s + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s
     within = 2 * (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0

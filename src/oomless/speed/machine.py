@@ -24,6 +24,8 @@ class Machine(NamedTuple):
     link_bytes_per_s: float
     """One direction."""
     pcie_bytes_per_s: float
+    bridged: bool
+    """The link joins pairs of cards alone; larger groups meet over PCIe."""
     issue_hz: float
     """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
 
@@ -81,6 +83,7 @@ def machine_of(card: Card) -> Machine:
         link=_link(row),
         link_bytes_per_s=link or pcie,
         pcie_bytes_per_s=pcie,
+        bridged="bridge" in row["link"].lower(),
         issue_hz=_issue_hz(row) * share,
     )
 

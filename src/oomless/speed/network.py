@@ -74,6 +74,10 @@ class Network(NamedTuple):
     caches: tuple[Cache, ...]
     kinds: tuple[tuple[str, int], ...]
     """(kind of block, how many): what the number of kernels follows from."""
+    more_norms: int = 0
+    """Norms beyond two a layer: of queries and keys, behind attention and behind the feed-forward."""
+    biases: int = 0
+    """Vectors added to queries, keys, values and attention's output, where that is a kernel of its own."""
 
     @property
     def linear_params(self) -> float:
@@ -106,6 +110,7 @@ def network(model: Model, quantization: str | None = None) -> Network:
 
 def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
     """The sums of some tensors of a model, with the caches of all its layers."""
+    plain = all(isinstance(layer.attention, GQA | Sliding) for layer in model.layers)  # the counts of other kinds hold their norms
     head_name = EMBEDDING if model.tied else HEAD
     cut: dict[str, list[Tensor]] = {}
     whole: dict[str, list[Tensor]] = {}
@@ -135,7 +140,13 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
         experts=_experts(model, experts),
         caches=_caches(model),
         kinds=_kinds(model),
+        more_norms=max(_count(tensors, "", "norm.weight") - 1 - 2 * len(model.layers), 0) if plain else 0,
+        biases=_count(tensors, "attn", ".bias") if plain else 0,
     )
+
+
+def _count(tensors: tuple[Tensor, ...], within: str, ending: str) -> int:
+    return sum(each.num_tensors for each in tensors if each.part == "main" and within in each.name and each.name.endswith(ending))
 
 
 def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:

@@ -152,9 +152,16 @@ def runner_of(request: Serving, sparse: bool = False) -> Runner:
         conditions.add("eager")
     if family == "trtllm" and version and parse_version(version) < (0, 10):
         conditions.add("eager")
-    if family == "llamacpp" and version[:4].isdigit() and version < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
-        conditions.add("eager")
+    if family == "llamacpp":
+        conditions |= era(version if version[:4].isdigit() else "", sparse)
     return Runner(family, frozenset(conditions))
+
+
+def era(date: str, sparse: bool) -> set[str]:
+    """What llama.cpp of a date did with its kernels: launched them one by one, captured them, fused them; "" is the newest."""
+    if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
+        return {"eager"}
+    return {"fused"} if not date or date >= FUSED else set()
 
 
 NVIDIA = ("hbm", "gddr", "unified")
@@ -162,6 +169,8 @@ GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
 """From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those with routed experts, whose
 
 ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off)."""
+FUSED = "2025-09"
+"""From when on norms with their weights, additions, gates and the choice of experts are one kernel each (#14800, #15631, #16130)."""
 
 
 ROUNDS = 4
@@ -223,7 +232,8 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     """What is known of a setup."""
     split = setup.split
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
-    sparse = setup.run.engine == "llamacpp" and bool(setup.net.experts) and setup.machine.device in NVIDIA
+    odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
+    sparse = setup.run.engine == "llamacpp" and odd and setup.machine.device in NVIDIA
     return Evidence(setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse)
 
 

@@ -70,6 +70,27 @@ def matrix_kind(form: str, machine: Machine) -> str:
     return "bf16" if "bf16" in rates else "fp32"
 
 
+def block_kind(form: str) -> str:
+    """kquant for GGUF types with scales within scales, which take more work to unpack; else plain, fp8 or quantised."""
+    return "kquant" if form.endswith("_k") or form.startswith("iq") else storage_kind(form)
+
+
+def generation(machine: Machine) -> frozenset[str]:
+    """The words by which rows of speed.csv tell cards of one class apart: the architecture, or Apple's generation and two dies;
+
+    lean: a card cut in matrix units that keeps its memory, caches and power, so that its units are hardly ever waiting (H20).
+    """
+    if machine.device == "apple":
+        words = machine.name.lower().split(" ")
+        return frozenset(words[:1] + [word for word in words[1:] if word == "ultra"])
+    lean = machine.device == "hbm" and machine.peak("bf16") < LEAN_FLOPS_PER_BYTE * machine.bytes_per_s
+    return frozenset((machine.architecture.lower().split(" ")[0], *(("lean",) if lean else ())))
+
+
+LEAN_FLOPS_PER_BYTE = 60
+"""16-bit operations a byte of memory: 37 on the H20, 139 on a V100, 153 on an A100, 295 on an H100."""
+
+
 def storage_kind(form: str) -> str:
     """fp16, fp8, or quantised: what reading a matrix costs beside its bytes."""
     if form.startswith(("bfloat16", "float16", "float32", "bf16", "f16", "f32")):
@@ -95,11 +116,11 @@ def _expm1(x: float) -> float:
 
 
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> Pass:
-    """The time of a pass. GPUs: bytes and operations add up (kernels are not deep enough to hide one behind the other);
-    llama.cpp's single-token kernels: the slower of both. A host that launches kernels one by one is hidden in part.
+    """The time of a pass. Reading weights and multiplying with them hide behind each other in part: (bytes^p + operations^p)^(1/p);
+    in llama.cpp's kernels wholly. A host that launches kernels one by one is hidden in part.
     """
     device, engine = machine.device, run.engine
-    conditions = run.conditions | {machine.architecture.split(" ")[0].lower()}
+    conditions = run.conditions | generation(machine)
     groups = load.groups or split.dp
     tokens = load.sequences / split.dp + load.prompt_tokens / groups
     asked = load.sequences / split.dp + (load.prompt_tokens / load.prompt_length if load.prompt_length else 0) / groups
@@ -130,7 +151,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
 
     if device == "other":
         return roofline(machine, net, split, load, read, work)
-    weights_s = sum(num for num, _, _ in read) / reading_rate(machine, engine, conditions)
+    weights_s = sum(num / reading_rate(machine, engine, conditions | {block_kind(form)}) for num, _, form in read)
     matrix_s = 0.0
     tile = value("tile", device, engine, conditions)
     for operations, form, small in work:
@@ -151,11 +172,14 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     attention_s = prompt_flops / rate + max(attention_flops / rate - cache_s, 0.0)  # decoding reads while it computes
     passes = value("passes", device, engine, conditions)
     activations_s = activation_bytes(net, split, tokens, everywhere, passes) / (bandwidth * value("weights", "hbm"))
-    joined, collectives_s = collectives(net, machine, split, load, tokens, everywhere)
+    joined, collectives_s = collectives(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, run)
     kernels_s = kernels * value("kernel", device, engine, conditions)
     if engine == "llamacpp":
         matrix_s = max(matrix_s - weights_s, 0.0)  # what reading does not hide
+    else:
+        both = value("overlap", device, engine, conditions)
+        matrix_s = (weights_s**both + matrix_s**both) ** (1 / both) - weights_s
     device_s = weights_s + matrix_s + collectives_s + activations_s + cache_s + attention_s + kernels_s
     launches_s = kernels * value("launch", device, engine, conditions)
     launches_s = (device_s**2 + launches_s**2) ** 0.5 - device_s  # a queue of launches hides the more, the longer kernels take
@@ -217,6 +241,7 @@ def reading_rate(machine: Machine, engine: str, conditions: frozenset[str]) -> f
     so that there the multiprocessors' clock is the limit (A100 and H100 PCIe have one bandwidth, and differ by their clocks).
     """
     rate = machine.bytes_per_s * value("weights", machine.device, engine, conditions)
+    rate *= value("unpacked", machine.device, engine, conditions)
     if engine == "llamacpp" and machine.issue_hz:
         rate = min(rate, machine.issue_hz * value("issue", machine.device, engine, conditions))
     return rate
@@ -264,7 +289,7 @@ def _mean_read(cache: Cache, length: float) -> float:
 
 def activation_bytes(net: Network, split: Split, tokens: float, everywhere: float, passes: float) -> float:
     """Bytes of activations that norms, residuals and experts move: `passes` over the stream a layer, and rows to and from experts."""
-    stream = net.num_layers * passes * tokens * net.hidden * 2
+    stream = net.num_layers * passes * tokens * net.hidden * 2 * (1 - CUT_PASSES + CUT_PASSES / split.tp)
     routed = sum(
         experts.num_layers * experts.num_active * everywhere / split.expert_ranks * (3 * experts.hidden + 3 * experts.width) * 2
         if split.experts_whole
@@ -274,12 +299,20 @@ def activation_bytes(net: Network, split: Split, tokens: float, everywhere: floa
     return stream + routed
 
 
-def collectives(net: Network, machine: Machine, split: Split, load: Load, tokens: float, everywhere: float) -> tuple[str, float]:
+RINGS = ("vllm", "sglang")
+"""Engines under which NCCL does not reduce in the switch: vLLM sets NCCL_CUMEM_ENABLE=0, SGLang NCCL_NVLS_ENABLE=0 by default."""
+CUT_PASSES = 0.6
+"""Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and residuals it does not."""
+
+
+def collectives(net: Network, machine: Machine, split: Split, engine: str, tokens: float, everywhere: float) -> tuple[str, float]:
     """Two all-reduces a layer under tensor parallelism; tokens to experts and back where groups of sequences share them."""
     if split.tp == 1 and split.expert_ranks == 1:
         return "", 0.0
     message = tokens * net.hidden * 2
     inside: Fabric = fabric(machine, split.tp, split.per_node)
+    if engine in RINGS:
+        inside = inside._replace(adds=False)
     moe_layers = sum(experts.num_layers for experts in net.experts)
     total, words = 0.0, []
     if split.tp > 1:
@@ -303,7 +336,9 @@ def collectives(net: Network, machine: Machine, split: Split, load: Load, tokens
 def num_kernels(net: Network, run: Runner) -> int:
     """Kernels of a pass: those of each kind of block, and the head and the sampler."""
     of_kind = {kind: value("kernels", "", run.engine, run.conditions | {kind}) for kind, _ in net.kinds}
-    return int(sum(count * of_kind[kind] for kind, count in net.kinds)) + HEAD_KERNELS
+    more = net.more_norms * value("kernels", "", run.engine, run.conditions | {"norm"})
+    more += net.biases * value("kernels", "", run.engine, run.conditions | {"bias"})
+    return int(sum(count * of_kind[kind] for kind, count in net.kinds) + more) + HEAD_KERNELS
 
 
 HEAD_KERNELS = 10

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import OomlessError
 from ..speed.efficiency import Efficiency, recorded, replaced, rows
 from .serving_rows import Incomplete
-from .speed_rows import predict_speed
+from .speed_rows import predict_speed, question
 from .tables import Row
 
 SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
@@ -21,7 +21,7 @@ SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
 HEARSAY = 3.0
 """How much wider the scatter of a row of confidence B is."""
 ROUNDS = 6
-SLOPES_AT = (0, 2)
+SLOPES_AT = (0, 2, 4)
 """Rounds that work the slopes out anew; between them they change little."""
 STEP = 0.05
 HUBER = 1.5
@@ -75,11 +75,19 @@ def _case(row: Row, constants: dict[str, Efficiency]) -> _Case | None:
     if scatter is None or row.confidence not in ("A", "B"):
         return None
     try:
+        if _unmodelled(row):
+            return None
         with recorded() as used:
             predict_speed(row.configuration, row.quantity, row.unit)
     except (Incomplete, OomlessError):
         return None
     return _Case(row, row.value, scatter * (1 if row.confidence == "A" else HEARSAY), tuple(sorted(used & constants.keys())))
+
+
+def _unmodelled(row: Row) -> bool:
+    """Prompts of linear attention under llama.cpp: chains of small operators a chunk, of which nothing here knows the number."""
+    setup = question(row.configuration).setup
+    return row.quantity == "prefill" and setup.run.engine == "llamacpp" and any(kind == "linear" for kind, _ in setup.net.kinds)
 
 
 def _error(case: _Case, values: dict[str, float]) -> float:

@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
+from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Card, find_card
@@ -16,9 +17,9 @@ from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, GRAPHS, GRAPHS_OF_EXPERTS, NVIDIA, Setup, decode_pass, evidence_of, prompt_pass, speed_of
+from ..speed.serving import BUDGET, NVIDIA, Setup, decode_pass, era, evidence_of, prompt_pass, speed_of
 from ..speed.step import Runner, Split, cache_bytes_per_token, resident_bytes
-from ..units import GB, MB, MIB
+from ..units import GB, GIB, MB, MIB
 from .serving_rows import Incomplete
 
 Interval = tuple[float, float, float]
@@ -113,7 +114,8 @@ def question(row: dict[str, str]) -> SpeedRow:
     bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
     at_once = PROMPTS_AT_ONCE.fullmatch(concurrency)
-    setup = Setup(net, machine, split, runner, bits, BUDGET * (1 if runner.engine == "sglang" else split.dp))
+    budget = SMALL_BUDGET if runner.engine == "vllm" and (card.memory_bytes < LARGE_CARD or "A100" in card.name) else BUDGET
+    setup = Setup(net, machine, split, runner, bits, budget * (1 if runner.engine == "sglang" else split.dp))
     return SpeedRow(
         setup,
         card,
@@ -124,6 +126,10 @@ def question(row: dict[str, str]) -> SpeedRow:
         int(at_once[1]) if at_once else None,
         evidence_of(setup, known),
     )
+
+
+SMALL_BUDGET, LARGE_CARD = 2048, 70 * GIB
+"""max_num_batched_tokens of a vLLM server on cards below 70 GiB and on the A100 (EngineArgs.get_batch_defaults); 8192 on larger ones."""
 
 
 def _length(text: str) -> int:
@@ -137,17 +143,25 @@ def runner_of(word: str, date: str, sparse: bool) -> Runner:
     """The engine's family and era. llama.cpp is known by its date alone: when it began to capture graphs."""
     lower = word.lower()
     if ("llama" in lower and "distributed" not in lower) or lower.startswith("ollama"):
-        return Runner("llamacpp", frozenset(("eager",)) if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS) else frozenset())
+        return Runner("llamacpp", frozenset(era(date, sparse)))
     if lower.startswith("distributed-llama"):
         return Runner("llamacpp")
     if lower.startswith("tensorrt edge"):
         return Runner("trtllm", frozenset(("edge",)))
     if lower.startswith("tensorrt"):
-        return Runner("trtllm", frozenset(("eager",)) if re.search(r" 0\.\d", lower) else frozenset())
-    for name in ("vllm", "sglang"):
-        if lower.startswith(name):
-            return Runner(name)
+        early = re.search(r" 0\.(\d+)", lower)
+        return Runner("trtllm", frozenset(("eager",)) if early and int(early[1]) < IN_FLIGHT else frozenset())
+    if lower.startswith("vllm"):
+        return Runner("vllm", frozenset(("eager",)) if date and date < CAPTURED else frozenset())
+    if lower.startswith("sglang"):
+        return Runner("sglang")
     raise UnsupportedError(f"the speed of {word} is not known: nothing of it was measured")
+
+
+IN_FLIGHT = 10
+"""From 0.10 on TensorRT-LLM's tables are of in-flight batching; before, of static batches of gptSessionBenchmark (perf-overview.md)."""
+CAPTURED = "2023-12"
+"""From when on vLLM captures decoding as CUDA graphs (0.2.3)."""
 
 
 def card_of(word: str) -> Card:
@@ -190,18 +204,59 @@ def split_of(word: str, num_gpus: int, per_node: int, engine: str) -> Split:
 def network_of(row: dict[str, str]) -> tuple[Network, bool]:
     """The model's sums, and whether its config is known; else a model of that size."""
     word = row["model"].strip().lower()
-    name = catalogue_name(MODELS.get(word, word))
+    name = word if word in SHAPES else catalogue_name(MODELS.get(word, word))
     quant = row["quant"].split(" (")[0]
     given = float(row["weight_bytes_gb"]) * GB if row["weight_bytes_gb"] else None
     if name is None:
         params = float(row["params_b"]) * GB  # billions
         active = float(row["active_params_b"] or row["params_b"]) * GB
         return unnamed(row["model"], params, active, bits_of(quant, given, params)), False
-    model = load(name)
-    return network(model, _quantization(quant, model)), True
+    model = build(SHAPES[name], row["model"], "its published config") if name in SHAPES else load(name)
+    net = network(model, _quantization(quant, model, "llama" in row["engine"].lower()))
+    mean = re.search(r"([\d.]+)bpw", quant)
+    if mean and abs(float(mean[1]) * float(row["params_b"]) * GB / 8 / _total_bytes(net) - 1) > NOMINAL:
+        return _scaled(net, float(mean[1]) * float(row["params_b"]) * GB / 8 / _total_bytes(net)), True
+    return net, True
 
 
-def _quantization(quant: str, model: Model) -> str | None:
+SHAPES: dict[str, dict[str, object]] = {
+    "gpt-j-6b": {
+        "model_type": "gpt_neox",
+        "architectures": ["GPTNeoXForCausalLM"],
+        "hidden_size": 4096,
+        "intermediate_size": 16384,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 28,
+        "vocab_size": 50400,
+        "max_position_embeddings": 2048,
+        "rotary_pct": 0.25,
+        "torch_dtype": "float16",
+        "tie_word_embeddings": False,
+        "use_parallel_residual": True,
+    }
+}
+"""Models of the tables that the catalogue lacks: GPT-J has the matrices of a GPT-NeoX of its size."""
+NOMINAL = 0.25
+"""A file's mean bits within this of what its type gives are that type's own; further off, the mix was chosen by hand."""
+
+
+def _total_bytes(net: Network) -> float:
+    routed = sum(each.num_layers * each.num_experts * each.bytes_each for each in net.experts)
+    return sum(each.bytes for each in (*net.cut, *net.whole, net.head)) + net.embedding_bytes + routed
+
+
+def _scaled(net: Network, ratio: float) -> Network:
+    """A network whose file is smaller or larger than its type says; mixes chosen by hand spare or spend on routed experts first."""
+    if not net.experts:
+        return net._replace(cut=tuple(each._replace(bytes=each.bytes * ratio) for each in net.cut))
+    routed = sum(each.num_layers * each.num_experts * each.bytes_each for each in net.experts)
+    share = max(1 + (ratio - 1) * _total_bytes(net) / routed, 0.1)
+    return net._replace(experts=tuple(each._replace(bytes_each=each.bytes_each * share) for each in net.experts))
+
+
+def _quantization(quant: str, model: Model, gguf: bool = False) -> str | None:
+    if gguf and quant in GGUF_WORDS:
+        return GGUF_WORDS[quant]
     if quant in QUANTS:
         found = QUANTS[quant]
         return found if not model.quantization or found in ("nvfp4", "mxfp4") else None
@@ -209,6 +264,8 @@ def _quantization(quant: str, model: Model) -> str | None:
     return {"Q4": "Q4_K_M"}.get(found, found)
 
 
+GGUF_WORDS = {"MXFP4": "MXFP4_MOE", "BF16": "BF16", "F16": "F16"}
+"""Words that mean another mix under llama.cpp: what is not an expert is Q8_0 beside MXFP4."""
 BITS = {"BF16": 16, "F16": 16, "FP16": 16, "FP8": 8, "INT8": 8, "W8A8": 8, "FP4": 4.5, "NVFP4": 4.5, "INT4": 4.25, "MXFP4": 4.25}
 BITS |= {"Q8_0": 8.5, "Q4_K": 4.85, "Q4_0": 4.5, "Q4": 4.85}
 """Bits a value with its scales; K-quant files mix types: 4.85 is the mean of Q4_K_M files of 7 to 70 billion values."""
@@ -269,8 +326,12 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
         return rate if metric.startswith("total") else rate * asked.output_len / (asked.input_len + asked.output_len)
     if batch and batch > 1 and "load" not in metric and asked.setup.run.conditions >= {"eager"}:
         rate = static_rate(asked, batch)
+    elif batch is None and (num := REQUESTS.get((asked.input_len, asked.output_len))):
+        rate = finite_rate(asked, num)
     else:
-        rate = speed_of(asked.setup, asked.input_len, asked.output_len, batch or MAX_BATCH, room(asked)).tokens_per_s.value
+        rate = speed_of(
+            asked.setup, asked.input_len, asked.output_len, batch or MAX_BATCH * asked.setup.split.dp, room(asked)
+        ).tokens_per_s.value
     if metric.startswith("total"):
         rate *= (asked.input_len + asked.output_len) / asked.output_len
     return rate
@@ -280,6 +341,37 @@ FULL_STEP = 16384
 """Tokens of a step where prompts alone are served as fast as they can be."""
 MAX_BATCH = 2048
 """max_batch_size of trtllm-serve and trtllm-bench where nothing else is said (docs of 1.0)."""
+
+
+REQUESTS = {
+    (128, 128): 30000,
+    (128, 2048): 3000,
+    (128, 4096): 1500,
+    (2048, 128): 3000,
+    (2048, 2048): 1500,
+    (5000, 500): 1500,
+    (1000, 1000): 3000,
+    (500, 2000): 3000,
+    (20000, 2000): 1000,
+}
+"""Requests of a run of trtllm-bench under maximum load, by input and output (TensorRT-LLM, perf-overview.md: $num_requests)."""
+
+
+def finite_rate(asked: SpeedRow, num: int) -> float:
+    """Output tokens a second of a run of `num` equal requests that are all there at once.
+
+    Equal requests start and end in waves: as many as there is room for, and what is left over in a last wave, which takes its
+    steps as well. rate = num x output / (whole waves x time of a full one + time of the last); a wave of b takes b x output / rate(b).
+    """
+    places = min(float(MAX_BATCH * asked.setup.split.dp), float(num))
+
+    def rate(batch: float) -> float:
+        return speed_of(asked.setup, asked.input_len, asked.output_len, batch, room(asked)).tokens_per_s.value
+
+    full = speed_of(asked.setup, asked.input_len, asked.output_len, places, room(asked))
+    waves, rest = divmod(num, max(int(full.running), 1))
+    seconds = waves * int(full.running) / full.tokens_per_s.value + (rest / rate(float(rest)) if rest else 0.0)
+    return num / seconds
 
 
 def static_rate(asked: SpeedRow, batch: int) -> float:
@@ -300,15 +392,29 @@ def _share(asked: SpeedRow, metric: str) -> float:
 
 
 FREE_SHARE = 0.9
-"""free_gpu_memory_fraction of TensorRT-LLM, gpu_memory_utilization of vLLM: what the cache may have beside the weights."""
+"""free_gpu_memory_fraction of TensorRT-LLM: of what the weights leave; gpu_memory_utilization of vLLM: of everything."""
+STATIC_SHARE = 0.88
+"""mem_fraction_static of SGLang on large cards: weights and cache; graphs and activations lie in the rest."""
 SET_ASIDE_BYTES = 3000 * MIB
 """Contexts, graphs and workspaces of a rank: 2 to 4 GiB in engine logs (facts/engines.csv)."""
+
+
+LOGITS_COPIES = 3
+"""Of max_batch_size rows of the vocabulary in FP32, for which TensorRT-LLM sets memory aside: the model's, the decoder's, sampling's."""
 
 
 def room(asked: SpeedRow) -> float:
     """Sequences of full length for which the cards have room."""
     setup = asked.setup
-    free = asked.card.memory_bytes * FREE_SHARE - resident_bytes(setup.net, setup.split) - SET_ASIDE_BYTES
+    weights, whole = resident_bytes(setup.net, setup.split), asked.card.memory_bytes
+    match setup.run.engine:
+        case "trtllm":
+            logits = LOGITS_COPIES * MAX_BATCH * setup.net.vocab * 4
+            free = (whole - weights - SET_ASIDE_BYTES - logits) * FREE_SHARE
+        case "sglang":
+            free = whole * STATIC_SHARE - weights
+        case _:
+            free = whole * FREE_SHARE - weights - SET_ASIDE_BYTES
     each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (asked.input_len + asked.output_len)
     return max(free, each) / each * setup.split.dp
 
