@@ -34,12 +34,15 @@ HUB_COUNTS_MORE = {
     "kimi-k2-instruct": (3416, "rotary frequencies"),
     "kimi-k2-instruct-0905": (62503000, "scales and rotary frequencies"),
     "kimi-k2-thinking": (7808, "rotary frequencies"),
+    "kimi-k3": (8352, "69 x 96 and 27 x 64 elements that no class here has: 3e-9 of the whole"),
     "kimi-vl-a3b": (1728, "rotary frequencies: 27 layers x 64"),
+    "lfm2-8b-a1b": (-704, "the hub's count has no router biases: 22 layers x 32"),
     "llama-2-7b": (2048, "rotary frequencies: 32 layers x 64"),
     "llama-2-13b": (2560, "rotary frequencies: 40 layers x 64"),
     "llama-2-70b": (5120, "rotary frequencies: 80 layers x 64"),
     "moonlight-16b-a3b": (1728, "rotary frequencies: 27 layers x 64"),
     "nemotron-3-nano-30b-a3b": (-2944, "the hub's count has no router biases: 23 layers x 128"),
+    "solar-open-100b": (-6144, "the hub's count has no router biases: 48 layers x 128"),
     "qwen3-next-80b-a3b": (1650471424, "an MTP layer that no key of the config counts"),
 }
 

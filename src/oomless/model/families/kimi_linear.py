@@ -38,7 +38,9 @@ def read(config: Config, name: str) -> Model:
 def read_text(config: Config, name: str) -> Model:
     """The decoder. Positions are not rotated where mla_use_nope says so, and elsewhere only in latent attention."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
-    max_positions = config.size(first_of(config, ("max_position_embeddings", "model_max_length")))
+    if not config.has("max_position_embeddings") and config.has("model_max_length"):
+        config.values = {**config.values, "max_position_embeddings": config.values["model_max_length"]}
+    max_positions = config.size("max_position_embeddings")
     config.used |= WITHOUT_EFFECT
     attentions = read_attentions(config, num_layers)
     moe = read_experts(config)
