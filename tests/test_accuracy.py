@@ -93,6 +93,24 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
     assert caches[-1] <= 0.002
 
 
+def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
+    """Logs found in public and scored before any rule was changed for them; then causes were mended."""
+    rows = [score(row) for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"]
+    caches, files = errors(tuple(rows), "kv_bytes_per_gpu"), errors(tuple(rows), "weights_per_gpu")
+    assert len(caches) >= 25
+    assert caches[-1] <= 0.00001
+    assert len(files) >= 6
+    assert files[-1] <= 0.0005
+    buffers = {row.id: row.rel_error or 0 for row in rows if row.quantity == "compute_buffer"}
+    assert len(buffers) >= 10
+    assert {name for name, error in buffers.items() if abs(error) > 0.01} == BUFFERS_NOT_YET
+    assert max(map(abs, buffers.values())) <= 0.26
+
+
+BUFFERS_NOT_YET = {"hermes3-compute", "llama-70b-rpc-compute", "pythia-2.8b-compute", "gptoss-512-compute", "gptoss-2048-compute"}
+"""18 of 33 layers left to the host by Ollama; cards over RPC; fused heads of GPT-NeoX; sinks of gpt-oss."""
+
+
 @pytest.mark.parametrize("quantity", ERRORS)
 def test_errors_of_all_engines_stay_within_their_budget(quantity: str) -> None:
     rows = [score(row) for row in read_table(TABLE) if row.confidence == "A" and row.quantity == quantity]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
+from oomless.engines.llamacpp.buffers import WHAT_COMPUTE
 from oomless.engines.llamacpp.ggml import Graph, Node
 from oomless.engines.llamacpp.graphs import Batch, buffer_bytes
 from oomless.errors import OomlessError
@@ -78,6 +79,30 @@ def test_windows_and_states_have_caches_of_their_own() -> None:
     assert four.kv_cache.fixed_bytes_per_sequence * 4 == 40 * 8 * 256 * 2 * 2 * (4 * 1024 + 512)
     hybrid = oomless.infer("qwen3-next-80b-a3b", "h200", engine="llamacpp", quantization="q4_0", context=4096)
     assert hybrid.kv_cache.fixed_bytes_per_sequence == 36 * 2195456
+
+
+def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
+    """Phi-3-mini-4k has a window of 2,047 tokens; a log of 4,096 cells says 1,536 MiB."""
+    found = oomless.infer("phi-3-mini-4k", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, max_num_seqs=1)
+    assert found.kv_cache.needed_bytes == 1536 * MIB
+
+
+def buffer(name: str, gpu: str, **flags: Any) -> int:
+    found: oomless.Estimate = oomless.infer(name, gpu, engine="llamacpp", quantization="q4_k_m", **flags)
+    return sum(line.bytes for line in found.ledgers[0].lines if line.what == WHAT_COMPUTE)
+
+
+def test_cut_rows_are_not_pipelined() -> None:
+    rows, layers = (buffer("llama-3-8b", "rtx-3090:2", context=8192, pp=2, split_mode=each) for each in ("row", "layer"))
+    assert rows < layers
+
+
+def test_layers_of_the_host_are_sent_matrix_by_matrix_with_their_cache() -> None:
+    """ggml's scheduler begins a split at each weight: one of ffn_down and the keys and values of 32,768 cells, not the layer."""
+    whole, left = (buffer("llama-3.1-8b", "rtx-3090", context=32768, max_num_seqs=1, n_gpu_layers=n) for n in (33, 20))
+    cache = 2 * 32768 * 8 * 128 * 2
+    assert cache < left
+    assert left - whole < cache + 4096 * 14336
 
 
 def test_the_latent_was_cached_twice_until_2026() -> None:

@@ -127,6 +127,9 @@ def test_the_mtp_layer_goes_with_the_time() -> None:
 def test_publishers_with_rules_of_their_own_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="a rule of their own"):
         refuse_own_mix("bartowski/Qwen_Qwen3.5-9B-GGUF", "qwen3_5", "Q4_K_M")
+    with pytest.raises(UnsupportedError, match="a rule of their own"):
+        refuse_own_mix("bartowski/deepseek-ai_DeepSeek-V3.1-GGUF", "deepseek_v3", "Q4_K_M", "deepseek-v3.1")
+    refuse_own_mix("bartowski/DeepSeek-R1-GGUF", "deepseek_v3", "Q4_K_M", "deepseek-r1")
     refuse_own_mix("bartowski/Qwen_Qwen3.5-9B-GGUF", "qwen3_5", "Q8_0")
     refuse_own_mix("bartowski, mradermacher", "qwen3_5", "Q4_K_M")
     refuse_own_mix("bartowski/gemma-2-9b-it-GGUF", "gemma2", "Q4_K_M")

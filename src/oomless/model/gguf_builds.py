@@ -67,11 +67,12 @@ PLAIN_FILES = ("F32", "F16", "BF16", "Q8_0")
 """Files that have one type throughout, whoever makes them."""
 
 
-def refuse_own_mix(source: str, family: str, word: str) -> None:
-    """Refuse a file whose every named publisher chooses types for this family by a rule of its own."""
-    named = [name for name in (*WITH_MATRIX, *WITHOUT) if name in source]
-    own = [row["publisher"] for row in facts.table("gguf_own_mixes") if family in row["families"].split()]
-    if named and all(name in own for name in named) and word.upper() not in PLAIN_FILES:
+def refuse_own_mix(source: str, family: str, word: str, name: str = "") -> None:
+    """Refuse a file whose every named publisher chooses types for this family, or this model of it, by a rule of its own."""
+    named = [each for each in (*WITH_MATRIX, *WITHOUT) if each in source]
+    rows = facts.table("gguf_own_mixes")
+    own = [row["publisher"] for row in rows if family in row["families"].split() or name in row["models"].split()]
+    if named and all(each in own for each in named) and word.upper() not in PLAIN_FILES:
         hint = "give the file: its header says"
         raise UnsupportedError(f"{' and '.join(named)} choose the types of {family} files by a rule of their own", hint)
 

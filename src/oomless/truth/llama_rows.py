@@ -5,6 +5,7 @@ import re
 from ..engines import Stage, llamacpp
 from ..errors import UnsupportedError
 from ..model.attention import V4
+from ..model.feedforward import MoE
 from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -17,6 +18,10 @@ WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16"
 """File types that say what each tensor is, but for those that end with _R4 and _R8."""
+UNKNOWN_MIX, INTERLEAVED_MIX = "Q4_K_M", "Q4_K_R4"
+"""What a file that is not named, or a mix by hand, is taken for where copies of the host's matrices count: four bits, in ik_llama.cpp
+interleaved when loaded (-rtr)."""
+LAST_WITH_ALL_LOGITS = "2026-05"
 HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
 
 
@@ -44,9 +49,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):
             raise Incomplete("the number of slots is not given, and V4 keeps rows for each")
     hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
-    devices = re.search(r"devices=(\d+)", row["other_flags"])
-    num_devices = int(devices[1]) if devices else 1
-    asked = llamacpp.resolve(model, hardware, _asked(row), Layout(pp=num_devices))
+    asked = llamacpp.resolve(model, hardware, _asked(row, model), Layout(pp=_num_devices(row)))
     if quantity == "compute_buffer":  # the log's first device, which has the output only if it is alone
         line = llamacpp.budget_lines(model, asked, hardware, llamacpp.stages(model, asked)[0]).charged[0]
         return line.bytes, line.low_bytes, line.high_bytes
@@ -62,7 +65,9 @@ def _cache(model: Model, asked: Serving, quantity: str) -> float:
     layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
     if quantity == "kv_bytes_per_token":
         return layout.token_bytes
-    return llamacpp.needed_bytes(layout, asked) if layout.fixed_bytes else layout.token_bytes * (asked.context or 0)
+    if layout.fixed_bytes:
+        return llamacpp.needed_bytes(layout, asked)
+    return layout.token_bytes * (asked.context or 0) * (asked.concurrency or 1)
 
 
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
@@ -98,30 +103,50 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     return sizes[0], min(sizes), max(sizes)
 
 
-def _asked(row: dict[str, str]) -> Serving:
+def _num_devices(row: dict[str, str]) -> int:
+    """Cards that the layers are dealt over, as the row says: 16x RTX 3090, or the log's devices."""
+    said = re.search(r"devices=(\d+)", row["other_flags"]) or re.match(r"(\d+)\s?x ", row["gpu"])
+    return int(said[1]) if said else 1
+
+
+def _asked(row: dict[str, str], model: Model) -> Serving:
+    """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share out.
+
+    Experts lie on the host if the row says so, or if their rows are interleaved (_R4, _R8), a layout made for processors.
+    """
     flags = dict(re.findall(r"(\w+)=([\w-]+)", row["other_flags"]))
     batch = row["batch_or_parallel"]
     micro = re.search(r"n_ubatch (\d+)|ub (\d+)", batch)
-    slots = re.search(r"parallel (\d+)", batch)
+    slots = re.search(r"parallel (\d+)|(\d+) seqs?\b", batch)
+    num_slots = int(slots[1] or slots[2]) if slots else 1
+    layers = re.search(r"(\d+)/\d+ layers", row["other_flags"])
+    build = _build(row, flags)
+    if row["engine"] == "llama.cpp (python)":  # a library keeps the logits of all tokens; llama-server alone asks for fewer
+        build = min(build or LAST_WITH_ALL_LOGITS, LAST_WITH_ALL_LOGITS)
     engine = {"ik_llama.cpp": "ik-llamacpp", "Ollama": "ollama"}.get(row["engine"], "llamacpp")
     mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
     ik = engine == "ik-llamacpp"
+    interleaved = row["quant"].endswith(("_R4", "_R8")) and any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    on_host = flags.get("exps") == "CPU" or (interleaved and row["gpu"].strip() != "CPU")
     expanded = 0 if "expanded" in row["kv_dtype"] else 1 if "kv^T" in row["kv_dtype"] else int(mode) if mode.isdigit() else None
     return Serving(
         engine=engine,
-        engine_version=_build(row, flags),
-        context=int(row["context_len"]),
-        concurrency=int(slots[1]) if slots else 1,
-        max_num_seqs=int(slots[1]) if slots else 1,
+        engine_version=build,
+        context=int(row["context_len"]) // num_slots,
+        concurrency=num_slots,
+        max_num_seqs=num_slots,
+        kv_unified="unified" in batch,
+        n_gpu_layers=int(layers[1]) if layers else None,
+        split_mode="row" if flags.get("sm") == "row" else "layer",
         ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,
         flash_attn=flags.get("fa", flags.get("flash_attn", "1")) == "1" and "kv^T" not in row["kv_dtype"],
         cache_type_k=keys,
         cache_type_v=values,
         mla_attn=expanded if ik or expanded == 0 else None,
         attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdigit() else 0,
-        cpu_moe=flags.get("exps") == "CPU",
-        quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else None,
+        cpu_moe=on_host,
+        quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else INTERLEAVED_MIX if ik else UNKNOWN_MIX,
     )
 
 

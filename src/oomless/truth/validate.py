@@ -113,7 +113,7 @@ def file_size(configuration: dict[str, str], quantity: str) -> Interval:
     from ..model.load import load
 
     model, word = load(configuration["model"]), configuration["quant"]
-    refuse_own_mix(configuration["source"], model.family, word)
+    refuse_own_mix(configuration["source"], model.family, word, model.name)
     made = made_by(configuration["source"])
     usual = None if word.lower().startswith("i1-") else made.imatrix
     sizes = [file_bytes(model, word, imatrix=each, build=made.build) for each in (usual, True, False)]

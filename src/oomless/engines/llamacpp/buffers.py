@@ -2,15 +2,16 @@
 
 from ... import facts
 from ...ledger import Kind, Line, exact
-from ...model.attention import V4, Linear
-from ...model.feedforward import MoE
-from ...model.model import EMBEDDING, Model
+from ...model.attention import GQA, V4, Linear, Sliding
+from ...model.feedforward import Dense, MoE
+from ...model.gguf_types import TYPES
+from ...model.model import EMBEDDING, Layer, Model
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage
 from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
-from .graphs import F32, Batch, buffer_bytes
+from .graphs import F32, Batch, Left, buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
@@ -38,7 +39,8 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     cells, ik = num_cells(asked), is_ik(asked)
     tokens = min(asked.ubatch_size or 512, cells)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
-    copies = PIPELINE_COPIES if (asked.layout or Layout()).pp > 1 and all_offloaded and not by_hand(asked) else 1
+    many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
+    copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
     host = hardware.card.vendor in HOSTS
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
@@ -88,7 +90,8 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
         return 0, 0
     experts = [each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name]
     early = is_ik(asked) and not since(asked, "2025-05-26")
-    if early and any(each.format.name.endswith(("_R4", "_R8")) for each in experts):
+    interleaved = [asked.quantization or "", *(each.format.name for each in experts)]
+    if early and any(name.upper().endswith(("_R4", "_R8")) for name in interleaved):
         return 0, 0
 
     def largest(*, down: bool) -> int:
@@ -150,6 +153,29 @@ def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, sta
     return max((group.format.num_bytes(group.shape) * group.repeat for group in matrices), default=0)
 
 
+def layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> tuple[tuple[Layer, Left], ...]:
+    """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain attention and MLPs alone."""
+    first = offload(len(model.layers), asked, output_first(asked)).first
+    if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH or not first:
+        return ()
+    sizes: dict[str, int] = {}
+    for group in stored(model, asked).tensors:
+        if group.layers and min(group.layers) < first and len(group.shape) > 1:
+            part = group.name.rpartition("layers.{}.")[2]
+            sizes[part] = max(sizes.get(part, 0), group.format.num_bytes(group.shape))
+    found: dict[Layer, Left] = {}
+    for layer in model.layers[:first]:
+        heads = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        if not isinstance(heads, GQA) or not isinstance(layer.ffn, Dense):
+            return ()
+        names = [f"self_attn.{part}_proj.weight" for part in "qkvo"] + [f"mlp.{part}_proj.weight" for part in ("up", "gate", "down")]
+        matrices = [sizes.get(name, 0) for name in names]
+        width = heads.num_kv_heads * heads.head_dim * num_cells(asked)
+        kinds = (TYPES[kind.upper()] for kind in (asked.cache_type_k, asked.cache_type_v))
+        found[layer] = Left(*matrices, *(width // 32 * kind.num_bytes((256,)) // 8 for kind in kinds))
+    return tuple((layer, sent) for layer, sent in found.items() for _ in range(2))
+
+
 def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
     """Layers whose routed experts lie on the host by an override, whole or in part."""
     if not by_hand(asked):
@@ -165,21 +191,23 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     layers = tuple(model.layers[number] for number in numbers)
     on_host = with_host_experts(model, asked)
     host_experts = frozenset(index for index, number in enumerate(numbers) if number in on_host)
+    left: tuple[tuple[Layer, Left], ...] = ()
     if isinstance(model.layers[0].attention, V4):
         value = v4_buffer_bytes(model, asked, batch)
     else:
-        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts) if layers else 0
+        left = layers_left(model, asked, hardware, stage)
+        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left) if layers else 0
         value += layer_inputs_bytes(model, batch)
-    copied = copied_for_layers_left(model, asked, hardware, stage)
+    copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     kinds = {layer.attention.kind for layer in model.layers} & {"mla", "linear", "dsa", "v4"}
     spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
     compute = exact("activations", WHAT_COMPUTE, value, formula, "engines/llamacpp/graphs.py")
-    low, high = int(value * spread.low), int(value * spread.high)
+    low, high = int(value * spread.low), int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
     if copied:
         compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
-    kind: Kind = "fitted" if spread.num_runs and not copied else "assumed"
+    kind: Kind = "fitted" if spread.num_runs and not copied and not left else "assumed"  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
     if hardware.card.vendor in HOSTS:
         return Budget((compute,), ())

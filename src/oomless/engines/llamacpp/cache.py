@@ -14,6 +14,11 @@ from .defaults import CELLS, expands, flash, is_ik, num_cells, since
 WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
 """When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA got its indexer (#21149)."""
 F32 = 4
+WITH_WINDOWS = frozenset(
+    "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 mimo_v2_flash lfm2".split(),
+)
+"""Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1 among them, every layer
+caches the whole context."""
 
 
 def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
@@ -160,7 +165,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []
-    has_windows = not is_ik(asked) and since(asked, WINDOWS_SINCE)
+    has_windows = model.family in WITH_WINDOWS and not is_ik(asked) and since(asked, WINDOWS_SINCE)
     for layer in model.layers[stage.start : stage.stop]:
         attention = layer.attention
         row = row_bytes(attention, model, asked)

@@ -17,6 +17,21 @@ from .ggml import Graph, Node
 F32, F16, I32, I64 = 4, 2, 4, 8
 
 
+class Left(NamedTuple):
+    """Bytes that a card is sent of a layer that lies on the host: its matrices one after the other, then its cache."""
+
+    query: int
+    key: int
+    value: int
+    out: int
+    up: int
+    gate: int
+    down: int
+    keys: int
+    values: int
+    """The cache of all cells, which the host keeps and attention needs on the card that computes it."""
+
+
 class Batch(NamedTuple):
     """What the graph of one device depends on, beside the model."""
 
@@ -49,14 +64,27 @@ class Batch(NamedTuple):
     embedded_input: bool = False
     """llama.cpp on a host since #18898 (2026-01): room for embeddings as input, beside those that it looks up."""
 
+    left: Left | None = None
+    """The layer lies on the host, and the card multiplies it for a whole micro-batch."""
+
     @property
     def ik(self) -> bool:
         return self.mla_mode is not None
 
 
 @lru_cache(maxsize=256)
-def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batch, host_experts: frozenset[int] = frozenset()) -> int:
+def buffer_bytes(
+    layers: tuple[Layer, ...],
+    hidden: int,
+    vocab: int,
+    batch: Batch,
+    host_experts: frozenset[int] = frozenset(),
+    left: tuple[tuple[Layer, Left], ...] = (),
+) -> int:
     """Bytes of the compute buffer of a device that computes these layers; the routed experts of some lie on the host, by position.
+
+    `left` are layers of the host before them, which the first card computes too (ggml-backend.cpp: a weight begins a split of its own,
+    so one matrix is copied at a time).
 
     >>> from ...model.load import load
     >>> r1 = load("deepseek-r1")
@@ -87,6 +115,13 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
             graph.expand(node)
     if batch.flash and batch.ik:
         mask = graph.op(batch.num_cells * tokens * F16, mask)
+    for layer, sent in left:
+        there = batch._replace(left=sent)
+        attended = _attention(graph, there, layer.attention, graph.op(hidden * tokens * F32, residual), positions, mask)
+        joined = graph.op(hidden * tokens * F32, *_sent(graph, sent.out), attended)
+        joined = graph.op(joined.size, joined, residual, in_place=True)
+        normed = graph.op(joined.size, joined)
+        residual = graph.op(joined.size, _feed_forward(graph, there, layer.ffn, normed, False), joined, in_place=True)
     shown = representative([(layer, index in host_experts) for index, layer in enumerate(layers)])
     for index, (layer, on_host) in enumerate(shown):
         attended = _attention(graph, batch, layer.attention, graph.op(hidden * tokens * F32, residual), positions, mask)
@@ -105,6 +140,11 @@ def buffer_bytes(layers: tuple[Layer, ...], hidden: int, vocab: int, batch: Batc
         residual = logits
     graph.expand(residual)
     return graph.buffer_bytes()
+
+
+def _sent(graph: Graph, *sizes: int) -> list[Node]:
+    """Copies of what an operation needs from the host, which begin a split: they live until it has read them."""
+    return [graph.expand(graph.input(size)) for size in sizes if size]
 
 
 def _heads_of(attention: Attention) -> GQA | None:
@@ -144,10 +184,20 @@ def _feed_forward(graph: Graph, batch: Batch, ffn: Dense | MoE, normed: Node, on
 
 
 def _dense(graph: Graph, batch: Batch, normed: Node, width: int, gated: bool) -> Node:
+    if batch.left is not None:
+        return _dense_of_the_host(graph, batch.left, normed, width * batch.num_tokens * F32, gated)
     up = graph.op(width * batch.num_tokens * F32, normed)
     if gated:
         up = graph.op(up.size, graph.op(up.size, normed), up)
     return graph.op(normed.size, up)
+
+
+def _dense_of_the_host(graph: Graph, sent: Left, normed: Node, inner: int, gated: bool) -> Node:
+    up = graph.expand(graph.op(inner, *_sent(graph, sent.up), normed))
+    if gated:
+        gate = graph.expand(graph.op(inner, *_sent(graph, sent.gate), normed))
+        up = graph.expand(graph.op(inner, gate, up))
+    return graph.expand(graph.op(normed.size, *_sent(graph, sent.down), up))
 
 
 def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node, on_host: bool) -> Node:
@@ -207,8 +257,8 @@ def _attention(graph: Graph, batch: Batch, attention: Attention, normed: Node, p
 def _grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions: Node, mask: Node) -> Node:
     tokens, dim = batch.num_tokens, attention.head_dim
 
-    def projected(heads: int, rotated: bool) -> Node:
-        node = graph.op(heads * dim * tokens * F32, normed)
+    def projected(heads: int, rotated: bool, sent: int = 0) -> Node:
+        node = graph.op(heads * dim * tokens * F32, *_sent(graph, sent), normed)
         if attention.qkv_bias:
             node = graph.op(node.size, node, in_place=True)
         node = graph.view(node)
@@ -216,10 +266,14 @@ def _grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions
             node = graph.op(heads * dim * tokens * F32, node)
         return graph.op(heads * dim * tokens * F32, node, positions, in_place=True) if rotated else node
 
-    query, key = projected(attention.num_heads, True), projected(attention.num_kv_heads, True)
-    return _many_heads(
-        graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, projected(attention.num_kv_heads, False), mask
-    )
+    if batch.left is not None:
+        query = graph.expand(projected(attention.num_heads, True, batch.left.query))
+        key = graph.expand(projected(attention.num_kv_heads, True, batch.left.key))
+        value = projected(attention.num_kv_heads, False, batch.left.value)
+    else:
+        query, key = projected(attention.num_heads, True), projected(attention.num_kv_heads, True)
+        value = projected(attention.num_kv_heads, False)
+    return _many_heads(graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask)
 
 
 def _many_heads(
@@ -232,13 +286,15 @@ def _many_heads(
     graph.store(key)
     graph.store(value)
     out = value_dim * heads * tokens * F32
+    keys, values = graph.stored, graph.stored
+    if batch.left is not None:
+        keys, values = _sent(graph, batch.left.keys, batch.left.values)
     if batch.flash:
-        return graph.expand(graph.view(graph.op(out, graph.view(query), graph.stored, mask)))
-    scores = graph.op(cells * tokens * heads * F32, graph.stored, graph.view(query))
+        return graph.expand(graph.view(graph.op(out, graph.view(query), keys, values, mask)))
+    scores = graph.op(cells * tokens * heads * F32, keys, graph.view(query))
     scores = graph.op(scores.size, scores, mask, in_place=True)
-    values = graph.stored
     if not batch.ik and not batch.transposed_values:
-        values = graph.op(cells * kv_heads * value_dim * F16, graph.stored)
+        values = graph.op(cells * kv_heads * value_dim * F16, values)
     product = graph.op(out, values, scores)
     return graph.expand(graph.op(out, graph.view(product)))
 
