@@ -24,6 +24,9 @@ QUESTIONS = (
         "64",
     ),
     ("llama-3.1-8b", "--gpu", "h100:8", "--framework", "torchtitan", "--dropout", "0.1"),
+    ("qwen2.5-7b", "--gpu", "h100:8", "--task", "dpo", "--zero", "3", "--micro-batch", "2"),
+    ("qwen2.5-7b", "--gpu", "h100:8", "--task", "grpo", "--zero", "3", "--rollout-engine", "vllm", "--rollout-sleep"),
+    ("qwen2.5-7b", "--gpu", "h100:8", "--task", "ppo", "--zero", "3", "--rollout-gpu", "h100:4", "--reward-model", "qwen2.5-3b"),
 )
 
 
@@ -33,7 +36,7 @@ def saved(folder: Path, *words: str) -> tuple[Path, dict[str, Any]]:
     return file, json.loads(file.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("words", QUESTIONS, ids=lambda words: words[0])
+@pytest.mark.parametrize("words", QUESTIONS, ids=" ".join)
 def test_the_same_question_has_the_same_answer(words: tuple[str, ...], tmp_path: Path) -> None:
     file, before = saved(tmp_path, *words)
     after = json.loads(call("train", "--from", str(file), "--json").out)
@@ -47,7 +50,18 @@ def test_other_cards_take_what_filled_the_first(tmp_path: Path) -> None:
     assert after["request"]["mesh"]["dp"] == 16
 
 
-@pytest.mark.parametrize(("key", "value"), [("micro_batch", "two"), ("offload", [1]), ("sharding", "zero9"), ("mesh", {"tp": 1.5})])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("micro_batch", "two"),
+        ("offload", [1]),
+        ("sharding", "zero9"),
+        ("beside", {"rollout_sleep": 1}),
+        ("beside", {"wheel": "a"}),
+        ("beside", []),
+        ("mesh", {"tp": 1.5}),
+    ],
+)
 def test_damaged_answers_are_refused(key: str, value: object, tmp_path: Path) -> None:
     file, answer = saved(tmp_path, *QUESTIONS[2])
     answer["request"][key] = value

@@ -8,12 +8,12 @@ import pytest
 import oomless
 from oomless.api.serving import LAYOUT_FLAGS, serving_request
 from oomless.api.serving import SPELLINGS as SERVING_SPELLINGS
-from oomless.api.training import BESIDE, MESH_FLAGS
+from oomless.api.training import MESH_FLAGS
 from oomless.api.training import SPELLINGS as TRAINING_SPELLINGS
 from oomless.cli.flags import INFER, OUTPUT_FIELDS, Flag
 from oomless.cli.flags_train import OUTPUT, TRAIN
 from oomless.run.serving import Serving
-from oomless.run.training import Training
+from oomless.run.training import BESIDE, Training
 
 ASKED_ELSEWHERE = {"gpu", "from", "from_file", "command", "megatron_args", "world_size", "offline", "revision"}
 SERVING = {*Serving._fields, *LAYOUT_FLAGS, "speculative_config", "limit_mm_per_prompt"}

@@ -8,7 +8,7 @@ from ..estimate.training import Origin, TrainingEstimate, estimate_training
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
-from ..run.training import Mesh, Training
+from ..run.training import BESIDE, Mesh, Training
 from ..run.typed import need_types, own_names
 
 SPELLINGS = {
@@ -92,16 +92,6 @@ def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) 
     return count
 
 
-BESIDE = (
-    "reference_model",
-    "reward_model",
-    "value_model",
-    "rollout_engine",
-    "rollout_gpu_memory_utilization",
-    "rollout_sleep",
-    "rollout_gpu",
-)
-"""Flags that say what stands beside the policy."""
 REFERENCES = {"same": True, "none": False}
 
 
@@ -115,7 +105,7 @@ def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict
         estimate = estimate._replace(warnings=(note, *estimate.warnings))
     if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
         return estimate
-    need_types(stands, dict.fromkeys(BESIDE, str) | {"rollout_sleep": bool, "rollout_gpu_memory_utilization": float})
+    need_types(stands, BESIDE)
     if stands.get("reference_model", "same") not in REFERENCES:
         raise UsageError(f"--reference-model is {stands['reference_model']!r}", f"it is {' or '.join(REFERENCES)}")
     other = stands.get("rollout_gpu")
@@ -135,7 +125,7 @@ def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict
     found = after(estimate, beside)
     groups = list(estimate.groups)
     groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.peak.ledger)
-    return estimate._replace(groups=tuple(groups), after=found)
+    return estimate._replace(groups=tuple(groups), after=found, beside=tuple(stands.items()))
 
 
 def train(
@@ -179,7 +169,8 @@ def train(
         raise UsageError(f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')")
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    stands = {name: flags.pop(name) for name in BESIDE if flags.get(name) not in (None, False)}
+    stands = dict(file.beside) if file else {}
+    stands |= {name: value for name in BESIDE if (value := flags.pop(name, None)) not in (None, False)}
     asked = training_request(hardware.num_gpus, file.training if file else None, **flags)
     estimate = with_moments(found, asked, hardware, stands, offline)
     if file is not None:

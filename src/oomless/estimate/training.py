@@ -95,6 +95,8 @@ class TrainingEstimate(NamedTuple):
     origin: Origin | None = None
     after: "After | None" = None
     """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst moment."""
+    beside: tuple[tuple[str, object], ...] = ()
+    """What was said of models and engines beside the policy, by flag."""
 
     @property
     def ledgers(self) -> tuple[Ledger, ...]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..estimate.after import After, roles
+from ..estimate.after import PAIRS, After, roles
 from ..estimate.phases import Phase
 from ..estimate.traffic import known, traffic
 from ..estimate.training import RankGroup, TrainingEstimate
@@ -95,10 +95,13 @@ def request_json(estimate: TrainingEstimate) -> dict[str, Any]:
     """Every value that was used, given or default."""
     values = estimate.request._asdict()
     values.pop("mesh")
+    if estimate.asked.task in PAIRS:
+        values["micro_batch"] = estimate.asked.micro_batch  # pairs, as asked; the update runs two sequences for each
     hardware = estimate.hardware
     return {
         "model": estimate.model_word or estimate.model.name,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        "beside": dict(estimate.beside),
         "mesh": {**estimate.mesh._asdict(), "num_ranks": estimate.mesh.num_ranks},
         "gpu": {
             "spec": estimate.gpu_word or None,

@@ -1,6 +1,6 @@
 """Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves no None."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError, did_you_mean
@@ -40,6 +40,16 @@ class Mesh(NamedTuple):
         return (self.dp or 1) * self.tp * self.pp * self.cp
 
 
+BESIDE: dict[str, Any] = {
+    "reference_model": str,
+    "reward_model": str,
+    "value_model": str,
+    "rollout_engine": str,
+    "rollout_gpu_memory_utilization": float,
+    "rollout_sleep": bool,
+    "rollout_gpu": str,
+}
+"""Flags that say what stands beside the policy, with the types of their values."""
 SCHEDULES = ("gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev")
 
 

@@ -8,7 +8,7 @@ from ..errors import UsageError
 
 
 def is_of(value: object, kind: Any) -> bool:
-    """Whether a value is of a field's type. Words of a Literal are a range, which `check` knows.
+    """Whether a value is of a field's type.
 
     >>> is_of(3, int), is_of(True, int), is_of(3, float), is_of("a", str | None), is_of(("a",), tuple[str, ...]), is_of(2.5, int | None)
     (True, False, True, True, True, False)
@@ -17,7 +17,7 @@ def is_of(value: object, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and all(type(each) is str for each in value)
     if origin is Literal:
-        return type(value) is str
+        return value in get_args(kind)
     if origin is not None:
         return any(is_of(value, each) for each in get_args(kind))
     if isinstance(kind, str):  # a class that is only named
@@ -30,8 +30,9 @@ def need_types(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name in kinds and not is_of(value, kinds[name]):
             wanted = [each for each in (get_args(kinds[name]) or (kinds[name],)) if each is not NoneType]
-            word = next((WORDS[each] for each in wanted if each in WORDS), "a text")
-            raise UsageError(f"--{name.replace('_', '-')} is {value!r}", f"write {word}")
+            words = [word for each in (kinds[name], *wanted) if get_origin(each) is Literal for word in get_args(each)]
+            kind = next((WORDS[each] for each in wanted if each in WORDS), "a text")
+            raise UsageError(f"--{name.replace('_', '-')} is {value!r}", f"it is {' or '.join(words)}" if words else f"write {kind}")
 
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False"}

@@ -1,7 +1,9 @@
 """A configuration file of a training framework -> the question that it puts: what it says, what its framework takes by default, and
 what in it is not understood and might change memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...errors import OomlessError
@@ -26,6 +28,8 @@ class TrainingFile(NamedTuple):
     warnings: tuple[str, ...]
     gpu: str | None = None
     """Cards, where the file says which."""
+    beside: Mapping[str, Any] = MappingProxyType({})
+    """What stands beside the policy, by flag."""
 
 
 ENDINGS = (".toml", ".json", ".yaml", ".yml")
@@ -44,9 +48,9 @@ def read_training_file(path: Path) -> TrainingFile:
         case _:
             raise OomlessError(f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds")
     if entries.get("schema") == answer.SCHEMA:
-        model, gpu, asked = answer.question(entries, path)
+        model, gpu, asked, beside = answer.question(entries, path)
         asked.check()
-        return TrainingFile(asked.framework, model, asked, None, (), (), (), gpu)
+        return TrainingFile(asked.framework, model, asked, None, (), (), (), gpu, beside)
     framework = framework_of(entries, path)
     keys = Keys(path, framework, flat(entries, path))
     from . import axolotl, deepspeed, llama_factory, torchtitan  # each reads its own framework's names

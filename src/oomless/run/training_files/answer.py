@@ -1,16 +1,17 @@
 """A saved answer of `train --json` -> the question that it answered, so that it can be asked again."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ...errors import OomlessError
-from ..training import Mesh, Training
+from ..training import BESIDE, Mesh, Training
+from ..typed import is_of
 
 SCHEMA = "oomless/estimate/1"
 
 
-def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Training]:
-    """(MODEL, GPU, question). Data-parallel ranks that filled the cards are left to fill others."""
+def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Training, dict[str, Any]]:
+    """(MODEL, GPU, question, what stands beside the policy). Data-parallel ranks that filled the cards are left to fill others."""
     request = entries.get("request")
     mesh = request.get("mesh") if isinstance(request, dict) else None
     if not isinstance(request, dict) or not isinstance(mesh, dict) or not isinstance(request.get("model"), str):
@@ -18,8 +19,13 @@ def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Trai
     values = {name: request[name] for name in Training._fields if name != "mesh" and name in request}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     sizes = {name: mesh[name] for name in Mesh._fields if name in mesh}
-    faults = [name for name, value in values.items() if not _fits(value, Training.__annotations__[name])]
-    faults += [f"mesh.{name}" for name, value in sizes.items() if not _fits(value, Mesh.__annotations__[name])]
+    faults = [name for name, value in values.items() if not is_of(value, Training.__annotations__[name])]
+    faults += [f"mesh.{name}" for name, value in sizes.items() if not is_of(value, Mesh.__annotations__[name])]
+    beside = request.get("beside", {})  # answers from before it was written down have none
+    if not isinstance(beside, dict):
+        faults.append("beside")
+    else:
+        faults += [f"beside.{name}" for name, value in beside.items() if name not in BESIDE or not is_of(value, BESIDE[name])]
     gpu = request.get("gpu")
     if faults or not isinstance(gpu, dict):
         raise OomlessError(f"{path}: wrong type: {', '.join(faults or ['gpu'])}", "save the answer again")
@@ -27,17 +33,4 @@ def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Trai
     ranks = Mesh(**sizes)
     if ranks.num_ranks == num_gpus:
         ranks = ranks._replace(dp=0)
-    return request["model"], spec if isinstance(spec, str) else None, Training(**values, mesh=ranks)
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value of JSON is of the type that a field says."""
-    allowed = get_args(kind) or (kind,)
-    if isinstance(value, tuple):
-        return any(getattr(each, "__origin__", each) is tuple for each in (kind, *allowed)) and all(
-            isinstance(each, str) for each in value
-        )
-    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
-        return True
-    words = [word for each in allowed for word in (get_args(each) or (each,))]
-    return type(value) in words or (isinstance(value, str) and value in words)
+    return request["model"], spec if isinstance(spec, str) else None, Training(**values, mesh=ranks), beside
