@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from command import call
 from oomless.engines import LLAMA
 from oomless.errors import UnsupportedError
-from oomless.plan.answer import Plan, Planned, plan_serving
+from oomless.plan.answer import Plan, plan_serving
+from oomless.plan.candidates import Planned
 from oomless.plan.launch.serving import in_checkpoint
 from oomless.plan.question import Wanted
+from oomless.plan.search import Row
 from oomless.run.command import read_command
 from plan.asked_plans import plans
 
@@ -47,7 +49,7 @@ def infer(*words: str) -> dict[str, Any]:
     return found
 
 
-def check_row(plan: Plan, planned: Planned) -> None:
+def check_row(plan: Plan, planned: Planned[Row]) -> None:
     row = planned.row
     again = infer(*planned.arguments)
     assert again["verdict"] == row.estimate.verdict

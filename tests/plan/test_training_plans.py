@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless.estimate.training import estimate_training
+from oomless.plan.candidates import Planned
 from oomless.plan.question import Limits, Wanted
-from oomless.plan.training import WantedTraining
-from oomless.plan.training_answer import PlannedTraining, TrainingPlan, plan_training
+from oomless.plan.training import TrainingRow, WantedTraining
+from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.run.hardware import parse_gpu
 from oomless.run.training_files import read_training_file
 from plan.test_plans import check_files
@@ -59,7 +60,7 @@ questions = st.tuples(
 )
 
 
-def check_row(plan: TrainingPlan, planned: PlannedTraining, folder: Path) -> None:
+def check_row(plan: TrainingPlan, planned: Planned[TrainingRow], folder: Path) -> None:
     row = planned.row
     answer = call(*planned.arguments, "--json")
     assert answer.code == 0, answer.err

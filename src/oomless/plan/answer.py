@@ -9,26 +9,12 @@ from ..model.load import load
 from ..model.model import Model
 from ..run.serving import Layout, Serving
 from ..units import format_bytes
-from .launch import Launch
+from .candidates import Miss, Planned
 from .launch.serving import one_of_several, serving_launch
 from .prices import Price
 from .question import Wanted
 from .ranking import rank, why_not
-from .search import Miss, Row, Search
-
-
-class Planned(NamedTuple):
-    """A row of the answer."""
-
-    row: Row
-    arguments: tuple[str, ...]
-    """Of `oomless`, which re-estimates it."""
-    launch: Launch
-    why: str
-    """Why it lost against the first row; "" for that."""
-    on_front: bool
-    copies: int = 1
-    """Engines that one card holds, each with the whole load; 1 for rows of several cards."""
+from .search import Row, Search
 
 
 class Plan(NamedTuple):
@@ -39,7 +25,7 @@ class Plan(NamedTuple):
     wanted: Wanted
     input_len: int
     output_len: int
-    rows: tuple[Planned, ...]
+    rows: tuple[Planned[Row], ...]
     front: tuple[Row, ...]
     num_more: int
     """Rows that are not shown."""
@@ -163,7 +149,7 @@ def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tup
     return tuple(words)
 
 
-def warnings_of(rows: tuple[Planned, ...]) -> tuple[str, ...]:
+def warnings_of(rows: tuple[Planned[Row], ...]) -> tuple[str, ...]:
     """What a reader must know of the rows that are shown; each note once."""
     notes: dict[str, None] = {}
     for planned in rows:

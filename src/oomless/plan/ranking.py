@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple
 
 from ..engines import LLAMA
-from ..run.hardware import Hardware
+from .candidates import AnyRow, Candidate
 from .question import Goal, Limits
 
 BIG = float("inf")
@@ -18,36 +18,6 @@ FEW = "fewer than --min-tokens-per-s"
 OF_A_BOUND = ", at the worse end of a bound"
 """Said of rows of which no speed was measured: what the hardware allows at best passes no limit."""
 SAME_CARDS = "a better setting of the same cards"
-
-
-class Candidate(Protocol):
-    """What ranking asks of a row, of serving or of training."""
-
-    @property
-    def hardware(self) -> Hardware: ...
-    @property
-    def gpu(self) -> str: ...
-    @property
-    def runner(self) -> str: ...
-    @property
-    def usd_per_hour(self) -> float | None: ...
-    @property
-    def cost(self) -> float | None: ...
-    @property
-    def rate(self) -> float | None: ...
-    @property
-    def ttft_s(self) -> float | None: ...
-    @property
-    def tpot_s(self) -> float | None: ...
-    @property
-    def is_bound(self) -> bool: ...
-    @property
-    def fits(self) -> bool: ...
-    @property
-    def headroom_bytes(self) -> int: ...
-
-
-AnyRow = TypeVar("AnyRow", bound=Candidate)
 
 
 def outside(row: Candidate, limits: Limits) -> str:

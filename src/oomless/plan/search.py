@@ -4,7 +4,6 @@ A candidate is not estimated if its weights alone (exact bytes, from an estimate
 published ones over its ranks) are more than its cards hold. Nothing is called fitting that was not estimated.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,19 +12,19 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.serving import Estimate, estimate_serving
 from ..model.attention import DSA, GQA, MLA
 from ..model.model import Model
-from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..run.hardware import Card, Hardware
 from ..run.serving import Layout, Serving
 from ..speed.figures import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
-from .cards import short_name
-from .prices import Price, cheapest
+from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
+from .prices import Price
 from .question import Wanted
 from .rules import Form, engines_of, forms_of, kinds_of_cache, layouts_of, resident_bytes, sizes_of
 
 
-class Row(NamedTuple):
-    """A candidate that holds the load."""
+class RowFields(NamedTuple):
+    """What a row is made of."""
 
     hardware: Hardware
     gpu: str
@@ -38,19 +37,14 @@ class Row(NamedTuple):
     price: Price | None
     """None: nobody known rents it out."""
 
-    @property
-    def usd_per_hour(self) -> float | None:
-        return None if self.price is None else self.price.usd_per_hour(self.hardware.num_gpus)
+
+class Row(RowFields, Candidate):
+    """A candidate that holds the load."""
 
     @property
     def cost(self) -> float | None:
         """What the cheapest row has least of: rent, since the load is the same for all."""
         return self.usd_per_hour
-
-    @property
-    def rate(self) -> float | None:
-        """Output tokens a second to count on: of a bound the lower end."""
-        return None if self.speed is None else self.speed.tokens_per_s.counted_on
 
     @property
     def ttft_s(self) -> float | None:
@@ -62,32 +56,9 @@ class Row(NamedTuple):
         return None if self.speed is None else later(self.speed.tpot_s)
 
     @property
-    def is_bound(self) -> bool:
-        """Whether its speed is what the hardware allows at best, and no more is known."""
-        return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
-
-    @property
-    def fits(self) -> bool:
-        """Not tight."""
-        return self.estimate.verdict == "fits"
-
-    @property
-    def headroom_bytes(self) -> int:
-        return self.estimate.headroom_bytes
-
-    @property
     def runner(self) -> str:
         """What runs it: the engine."""
         return self.asked.engine
-
-    @property
-    def usd_per_million_tokens(self) -> float | None:
-        """Rent over output tokens at the asked load."""
-        if self.usd_per_hour is None or not self.rate:
-            return None
-        from .money import usd_per_million_tokens
-
-        return usd_per_million_tokens(self.usd_per_hour, self.rate, 1.0)
 
 
 def later(time: Figure) -> float:
@@ -99,25 +70,6 @@ def later(time: Figure) -> float:
     return time.high if time.kind == "bound" else time.value
 
 
-class Miss(NamedTuple):
-    """The candidate that came nearest to fitting, of cards that hold the load in no setting."""
-
-    gpu: str
-    engine: str
-    what: str
-    missing_bytes: int
-
-
-class Found(NamedTuple):
-    """All rows, what was left out by reason, and the nearest misses."""
-
-    rows: tuple[Row, ...]
-    excluded: Counter[str]
-    misses: tuple[Miss, ...]
-    num_candidates: int
-    num_estimates: int
-
-
 class Bound(NamedTuple):
     """Exact bytes of a layout that no card of its kind changes."""
 
@@ -125,49 +77,23 @@ class Bound(NamedTuple):
     cache: int
 
 
-NO_ROOM, TIGHT = "does not fit", "tight"
-NOT_RUN = "the engine does not run it there"
-NO_DIVISION = "the model does not divide so"
 SHARE_A_CARD = (*VLLM, *LLAMA, "transformers")
 """Engines that can be started more than once on a card: they take a share that is told, or what they need."""
 NO_COPIES = "several copies of the engine on a card: how each takes its share is not known"
 TOO_LONG = "longer than the model or the engine admits"
-NO_HOST = "needs more of the host than --host-memory"
 
 
-class Search:
+class Search(CardSearch[Row]):
     """One search over a model: it remembers bounds, and counts what it leaves out."""
 
     def __init__(self, model: Model, word: str, wanted: Wanted, table: tuple[Price, ...] | None = None) -> None:
-        self.model, self.word, self.wanted, self.table = model, word, wanted, table
+        super().__init__(wanted, table)
+        self.model, self.word = model, word
         self.context = wanted.whole(model)
         self.input_len, self.output_len = wanted.lengths(model)
-        self.excluded: Counter[str] = Counter()
-        self.misses: dict[str, Miss] = {}
         self.bounds: dict[tuple[object, ...], Bound] = {}
         self.windows = any(not isinstance(layer.attention, GQA | MLA | DSA) for layer in model.layers)
-        self.num_candidates = self.num_estimates = 0
         self.resident = resident_bytes(model)
-
-    def run(self) -> Found:
-        """Every card in turn."""
-        rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
-        held = {row.gpu for row in rows}
-        misses = sorted((miss for miss in self.misses.values() if miss.gpu not in held), key=lambda miss: miss.missing_bytes)
-        return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
-
-    def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
-        """The cards to look at, and the hardware where its number is given."""
-        vendors = {vendor.lower() for vendor in self.wanted.vendors}
-        if self.wanted.gpus:
-            for word in self.wanted.gpus:
-                hardware = parse_gpu(word)
-                counted = ":" in word or "+" in word or word.startswith(("cpu", "local"))
-                yield hardware.card, hardware if counted else None
-            return
-        for card in cards().values():
-            if card.memory_bytes and (not vendors or card.vendor.lower() in vendors):
-                yield card, None
 
     def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[Row]:
         """The rows of one card."""
@@ -229,7 +155,7 @@ class Search:
         if estimate.verdict == "does_not_fit":
             worst = estimate.ledger
             self.hopeless = worst.low_bytes - worst.by_category().get("kv_cache", 0) > worst.capacity_bytes
-            self.miss(estimate, hardware, layout)
+            self.miss(hardware, engine, layout_text(layout), -estimate.headroom_bytes)
             return self.without(NO_ROOM)
         if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
@@ -285,45 +211,6 @@ class Search:
             return serving_speed(estimate, **load, host=self.wanted.host)
         except OomlessError:
             return None
-
-    def price(self, hardware: Hardware) -> Price | None:
-        card = short_name(hardware.card)
-        if not card:
-            return None
-        wanted = self.wanted
-        return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
-
-    def gpu_word(self, hardware: Hardware) -> str:
-        return gpu_word(hardware, self.wanted.gpus)
-
-    def without(self, reason: str) -> Row | None:
-        """No row, and why."""
-        self.excluded[reason] += 1
-        return None
-
-    def miss(self, estimate: Estimate, hardware: Hardware, layout: Layout) -> None:
-        missing = -estimate.headroom_bytes
-        gpu = self.gpu_word(hardware)
-        before = self.misses.get(gpu)
-        if before is None or missing < before.missing_bytes:
-            self.misses[gpu] = Miss(gpu, estimate.request.engine, layout_text(layout), missing)
-
-
-def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
-    """The cards as --gpu takes them; what the catalogue has no name for (a size, a slice, a mixed machine) as the user wrote it.
-
-    >>> gpu_word(parse_gpu("h100:16"), ()), gpu_word(parse_gpu("rtx-3090+rtx-4090"), ("rtx-3090+rtx-4090",))
-    ('h100-80gb-sxm5:8x2', 'rtx-3090+rtx-4090')
-    """
-    name = short_name(hardware.card)
-    if hardware.mixed or not name:
-        for word in words:
-            meant = parse_gpu(word)
-            if (meant.card, meant.mixed) == (hardware.card, hardware.mixed):
-                several = hardware.num_gpus > 1 and ":" not in word and not hardware.mixed
-                return f"{word}:{hardware.num_gpus}" if several else word
-        return hardware.card.name
-    return f"{name}:{hardware.per_node}x{hardware.num_nodes}" if hardware.num_nodes > 1 else f"{name}:{hardware.num_gpus}"
 
 
 LEAST_BATCH = 256

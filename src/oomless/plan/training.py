@@ -1,6 +1,5 @@
 """The search for training: frameworks, how states are divided, what is computed again, and how many sequences at once."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,16 +7,15 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training import TrainingEstimate, estimate_training
 from ..model.feedforward import MoE
 from ..model.model import Model
-from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..run.hardware import Card, Hardware
 from ..run.training import Mesh, Method, Recompute, Sharding, Training, frameworks, recipe, resolved
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes
-from .cards import short_name
+from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
 from .launch.training import launches
-from .prices import Price, cheapest
+from .prices import Price
 from .question import Wanted
 from .rules import sizes_of
-from .search import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Miss, gpu_word
 
 
 class WantedTraining(NamedTuple):
@@ -54,8 +52,8 @@ class WantedTraining(NamedTuple):
 MAX_COUNT = 1 << 30
 
 
-class TrainingRow(NamedTuple):
-    """A candidate that holds the step."""
+class TrainingRowFields(NamedTuple):
+    """What a row is made of."""
 
     hardware: Hardware
     gpu: str
@@ -64,59 +62,18 @@ class TrainingRow(NamedTuple):
     speed: TrainingSpeed | None
     price: Price | None
 
-    @property
-    def usd_per_hour(self) -> float | None:
-        return None if self.price is None else self.price.usd_per_hour(self.hardware.num_gpus)
+
+class TrainingRow(TrainingRowFields, Candidate):
+    """A candidate that holds the step."""
 
     @property
     def cost(self) -> float | None:
         """What the cheapest row has least of: dollars a million trained tokens, since fewer cards only take longer."""
-        from .money import usd_per_million_tokens
-
-        if self.usd_per_hour is None or not self.rate:
-            return None
-        return usd_per_million_tokens(self.usd_per_hour, self.rate, 1.0)
-
-    @property
-    def rate(self) -> float | None:
-        """Trained tokens a second to count on: of a bound the lower end."""
-        return None if self.speed is None else self.speed.tokens_per_s.counted_on
-
-    @property
-    def ttft_s(self) -> float | None:
-        return None
-
-    @property
-    def tpot_s(self) -> float | None:
-        return None
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether its speed is what the hardware allows at best, and no more is known."""
-        return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
-
-    @property
-    def fits(self) -> bool:
-        """Not tight."""
-        return self.estimate.verdict == "fits"
-
-    @property
-    def headroom_bytes(self) -> int:
-        return self.estimate.headroom_bytes
+        return self.usd_per_million_tokens
 
     @property
     def runner(self) -> str:
         return self.asked.framework
-
-
-class FoundTraining(NamedTuple):
-    """All rows, what was left out by reason, and the nearest misses."""
-
-    rows: tuple[TrainingRow, ...]
-    excluded: "Counter[str]"
-    misses: tuple[Miss, ...]
-    num_candidates: int
-    num_estimates: int
 
 
 FRAMEWORKS: dict[Method, tuple[str, ...]] = {
@@ -138,36 +95,17 @@ MOST_MICRO_BATCH = 8
 MOST_SIZES = 3
 
 
-class TrainingSearch:
-    """One search over a model."""
+class TrainingSearch(CardSearch[TrainingRow]):
+    """One search over a model, on cards of makers whose frameworks the tables know."""
+
+    makers = ("NVIDIA", "AMD", "Huawei", "Intel")
 
     def __init__(self, model: Model, wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None) -> None:
-        self.model, self.wanted, self.training, self.table = model, wanted, training, table
-        self.excluded: Counter[str] = Counter()
-        self.misses: dict[str, Miss] = {}
+        super().__init__(wanted, table)
+        self.model, self.training = model, training
         self.bounds: dict[tuple[object, ...], int] = {}
-        self.num_candidates = self.num_estimates = 0
         self.parameters = model.num_parameters
         self.experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-
-    def run(self) -> FoundTraining:
-        """Every card in turn."""
-        rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
-        held = {row.gpu for row in rows}
-        misses = sorted((miss for miss in self.misses.values() if miss.gpu not in held), key=lambda miss: miss.missing_bytes)
-        return FoundTraining(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
-
-    def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
-        """Cards that train: those of makers whose frameworks the tables know."""
-        vendors = {vendor.lower() for vendor in self.wanted.vendors}
-        if self.wanted.gpus:
-            for word in self.wanted.gpus:
-                hardware = parse_gpu(word)
-                yield hardware.card, hardware if ":" in word or "+" in word else None
-            return
-        for card in cards().values():
-            if card.memory_bytes and card.vendor in TRAINS and (not vendors or card.vendor.lower() in vendors):
-                yield card, None
 
     def of_card(self, card: Card, fixed: Hardware | None) -> list[TrainingRow]:
         """Every framework and way on each number of cards; the first recomputation that fits, then the best micro-batch."""
@@ -271,15 +209,13 @@ class TrainingSearch:
             return self.without(NO_DIVISION)
         kept = (sum(line.bytes for line in ledger.lines if line.category in ("weights", "optimizer")) for ledger in estimate.ledgers)
         self.bounds[key] = max(kept)
-        gpu = self.gpu_word(hardware)
         if estimate.verdict == "does_not_fit":
-            missing = -estimate.headroom_bytes
-            if gpu not in self.misses or missing < self.misses[gpu].missing_bytes:
-                self.misses[gpu] = Miss(gpu, asked.framework, mesh_text(estimate), missing)
+            self.miss(hardware, asked.framework, mesh_text(estimate), -estimate.headroom_bytes)
             return self.without(NO_ROOM)
         if asked.offload and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
-        return TrainingRow(hardware, gpu, divided, estimate, self.speed(divided, hardware), self.price(hardware))
+        speed, price = self.speed(divided, hardware), self.price(hardware)
+        return TrainingRow(hardware, self.gpu_word(hardware), divided, estimate, speed, price)
 
     def least_bytes(self, asked: Training, num: int) -> float:
         """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that may share it."""
@@ -315,19 +251,7 @@ class TrainingSearch:
         except OomlessError:
             return None
 
-    def price(self, hardware: Hardware) -> Price | None:
-        card, wanted = short_name(hardware.card), self.wanted
-        return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table) if card else None
 
-    def gpu_word(self, hardware: Hardware) -> str:
-        return gpu_word(hardware, self.wanted.gpus)
-
-    def without(self, reason: str) -> TrainingRow | None:
-        self.excluded[reason] += 1
-        return None
-
-
-TRAINS = ("NVIDIA", "AMD", "Huawei", "Intel")
 SHARDINGS: dict[str, tuple[Sharding | None, ...]] = {
     "fsdp": ("fsdp2",),
     "torchtitan": ("fsdp2",),

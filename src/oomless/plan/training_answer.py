@@ -9,24 +9,13 @@ from ..estimate.megatron import estimate_megatron
 from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, Training
+from .candidates import Miss, Planned
 from .launch import Launch
 from .launch.training import training_launch
 from .prices import Price
 from .question import Wanted
 from .ranking import rank, why_not
-from .search import Miss
 from .training import TrainingRow, TrainingSearch, WantedTraining
-
-
-class PlannedTraining(NamedTuple):
-    """A row of the answer."""
-
-    row: TrainingRow
-    arguments: tuple[str, ...]
-    """Of `oomless`, which re-estimates it."""
-    launch: Launch
-    why: str
-    on_front: bool
 
 
 class TrainingPlan(NamedTuple):
@@ -36,7 +25,7 @@ class TrainingPlan(NamedTuple):
     model_word: str
     wanted: Wanted
     training: WantedTraining
-    rows: tuple[PlannedTraining, ...]
+    rows: tuple[Planned[TrainingRow], ...]
     front: tuple[TrainingRow, ...]
     num_more: int
     excluded: dict[str, int]
@@ -47,7 +36,7 @@ class TrainingPlan(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """The object that `plan --for train --json` prints."""
-        from ..report.plan_training_json import plan_training_json  # the views lie to the right: imported when asked for
+        from ..report.plan_json import plan_training_json  # the views lie to the right: imported when asked for
 
         return plan_training_json(self)
 
@@ -98,7 +87,7 @@ def plan_training(
                 seen.add(key)
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
-        PlannedTraining(
+        Planned(
             row,
             arguments_of(row.asked, word, row.gpu),
             launch,

@@ -1,44 +1,53 @@
-"""A plan as the JSON object of the contract."""
+"""A plan as the JSON object of the contract. A training step has no first token: those keys are null; it has a time and a share of the peak."""
 
 from typing import Any
 
-from ..plan.answer import Plan, Planned
+from ..plan.answer import Plan
+from ..plan.candidates import Candidate, Planned
 from ..plan.search import Row
 from ..plan.training import TrainingRow
+from ..plan.training_answer import TrainingPlan
 from ..speed.figures import Figure
 
 SCHEMA = "oomless/plan/1"
+MOST_MISSES = 20
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What `plan --json` prints for serving."""
     wanted = plan.wanted
+    asked = {
+        "context": plan.input_len + plan.output_len,
+        "input_len": plan.input_len,
+        "output_len": plan.output_len,
+        **{name: getattr(wanted, name) for name in ("concurrency", "max_model_len", "host", "instances")},
+        **{name: list(getattr(wanted, name)) for name in ("engines", "quantizations", "kv_cache_dtypes")},
+    }
+    return whole(plan, "infer", asked, [row_json(planned) for planned in plan.rows])
+
+
+def plan_training_json(plan: TrainingPlan) -> dict[str, Any]:
+    """What `plan --for train --json` prints."""
+    return whole(plan, "train", plan.training._asdict(), [training_row_json(planned) for planned in plan.rows])
+
+
+def whole(plan: Plan | TrainingPlan, purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The object around the rows, whatever for."""
+    wanted, model = plan.wanted, plan.model
     return {
         "schema": SCHEMA,
-        "model": {
-            "name": plan.model.name,
-            "num_parameters": plan.model.num_parameters,
-            "checkpoint_bytes": plan.model.checkpoint_bytes,
-        },
+        "model": {"name": model.name, "num_parameters": model.num_parameters, "checkpoint_bytes": model.checkpoint_bytes},
         "request": {
             "model": plan.model_word,
-            "for": "infer",
-            "context": plan.input_len + plan.output_len,
-            "input_len": plan.input_len,
-            "output_len": plan.output_len,
-            "concurrency": wanted.concurrency,
-            "max_model_len": wanted.max_model_len,
+            "for": purpose,
+            **asked,
             "goal": wanted.goal,
             "limits": wanted.limits._asdict(),
-            **{name: list(getattr(wanted, name)) for name in ("gpus", "engines", "quantizations", "kv_cache_dtypes", "vendors")},
-            "providers": list(wanted.providers),
-            "regions": list(wanted.regions),
+            **{name: list(getattr(wanted, name)) for name in ("gpus", "vendors", "providers", "regions")},
             "tier": wanted.tier,
             "host_memory": wanted.host_memory,
-            "host": wanted.host,
-            "instances": wanted.instances,
         },
-        "rows": [row_json(planned) for planned in plan.rows],
+        "rows": rows,
         "num_more_rows": plan.num_more,
         "front": [front_json(row) for row in plan.front],
         "excluded": plan.excluded,
@@ -49,20 +58,12 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-MOST_MISSES = 20
-
-
-def row_json(planned: Planned) -> dict[str, Any]:
-    """One row."""
+def row_json(planned: Planned[Row]) -> dict[str, Any]:
+    """A row of serving."""
     row = planned.row
-    estimate, speed = row.estimate, row.speed
-    request = estimate.request
+    estimate, speed, request = row.estimate, row.speed, row.estimate.request
     assert request.layout is not None
-    return {
-        "gpu": row.gpu.partition(":")[0],
-        "num_gpus": row.hardware.num_gpus,
-        "num_nodes": row.hardware.num_nodes,
-        "engine": request.engine,
+    own = {
         "engine_version": request.engine_version,
         "layout": {**request.layout._asdict(), "replicas": row.replicas},
         "precision": {
@@ -70,32 +71,60 @@ def row_json(planned: Planned) -> dict[str, Any]:
             "dtype": request.dtype,
             "kv_cache": estimate.kv_cache.dtype,
         },
-        "verdict": estimate.verdict,
-        "headroom_bytes": estimate.headroom_bytes,
-        "capacity_bytes": estimate.ledger.capacity_bytes,
-        "host_bytes": estimate.ram_bytes,
         "max_tokens": estimate.kv_cache.max_tokens,
-        "tokens_per_s": None if speed is None else figure_json(speed.tokens_per_s),
         "ttft_s": None if speed is None else figure_json(speed.ttft_s),
         "tpot_s": None if speed is None else figure_json(speed.tpot_s),
+        "copies_a_card": planned.copies,
+    }
+    return shared_json(planned.row, planned) | own
+
+
+def training_row_json(planned: Planned[TrainingRow]) -> dict[str, Any]:
+    """A row of training."""
+    row = planned.row
+    speed, request = row.speed, row.estimate.request
+    own = {
+        "layout": {**row.estimate.mesh._asdict(), "sharding": request.sharding},
+        "precision": {"recipe": request.precision, "optimizer": request.optimizer, "method": request.method},
+        **{name: getattr(request, name) for name in ("micro_batch", "grad_accum", "recompute")},
+        "ttft_s": None,
+        "tpot_s": None,
+        "step_s": None if speed is None else figure_json(speed.step_s),
+        "mfu": None if speed is None else figure_json(speed.mfu),
+    }
+    return shared_json(planned.row, planned) | own
+
+
+def shared_json(row: Candidate, planned: Planned[Row] | Planned[TrainingRow]) -> dict[str, Any]:
+    """What every row has."""
+    launch = planned.launch
+    return {
+        "gpu": row.gpu.partition(":")[0],
+        "num_gpus": row.hardware.num_gpus,
+        "num_nodes": row.hardware.num_nodes,
+        "engine": row.runner,
+        "verdict": row.estimate.verdict,
+        "headroom_bytes": row.headroom_bytes,
+        "capacity_bytes": row.estimate.ledger.capacity_bytes,
+        "host_bytes": row.estimate.ram_bytes,
+        "tokens_per_s": None if row.speed is None else figure_json(row.speed.tokens_per_s),
         "usd_per_hour": price_json(row),
         "usd_per_million_tokens": row.usd_per_million_tokens,
-        "copies_a_card": planned.copies,
         "on_front": planned.on_front,
         "why": planned.why,
         "estimate": list(planned.arguments),
-        "launch": {"command": planned.launch.command, "files": planned.launch.files, "note": planned.launch.note},
+        "launch": {"command": launch.command, "files": launch.files, "note": launch.note},
     }
 
 
-def front_json(row: Row) -> dict[str, Any]:
+def front_json(row: Candidate) -> dict[str, Any]:
     """A point of the front."""
     return {
         "gpu": row.gpu,
-        "engine": row.asked.engine,
+        "engine": row.runner,
         "usd_per_hour": row.usd_per_hour,
         "tokens_per_s": None if row.speed is None else row.speed.tokens_per_s.value,
-        "headroom_bytes": row.estimate.headroom_bytes,
+        "headroom_bytes": row.headroom_bytes,
     }
 
 
@@ -103,17 +132,10 @@ def figure_json(figure: Figure) -> dict[str, Any]:
     return {"value": figure.value, "low": figure.low, "high": figure.high, "kind": figure.kind}
 
 
-def price_json(row: Row | TrainingRow) -> dict[str, Any] | None:
+def price_json(row: Candidate) -> dict[str, Any] | None:
     """A rent with who asks it; null where nobody is known to."""
     price = row.price
     if price is None:
         return None
-    return {
-        "value": row.usd_per_hour,
-        "provider": price.provider,
-        "region": price.region,
-        "tier": price.tier,
-        "tier_word": price.tier_word,
-        "date": price.date,
-        "source": price.source,
-    }
+    names = ("provider", "region", "tier", "tier_word", "date", "source")
+    return {"value": row.usd_per_hour, **{name: getattr(price, name) for name in names}}

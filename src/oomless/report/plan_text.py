@@ -1,23 +1,34 @@
 """A plan for people: the first row in full, then the table, the front, what was left out and why."""
 
-from ..plan.answer import Plan, Planned
-from ..plan.search import Miss, Row, layout_text
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..plan.answer import Plan
+from ..plan.candidates import Candidate, Miss, Planned
+from ..plan.search import Row, layout_text
 from ..speed.figures import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
+
+if TYPE_CHECKING:
+    from ..plan.training import TrainingRow
+    from ..plan.training_answer import TrainingPlan
 
 MOST_MISSES = 5
 
 
 def plan_text(plan: Plan, with_front: bool) -> str:
-    """The whole answer."""
-    blocks = [question_line(plan)]
-    if plan.rows:
-        blocks += [first_row(plan.rows[0]), row_table(plan)]
-        if with_front:
-            blocks.append(front_table(plan))
-    else:
-        blocks.append("nothing holds the load within the limits")
+    """The whole answer for serving."""
+    shown = [first_row(plan.rows[0]), row_table(plan)] if plan.rows else ["nothing holds the load within the limits"]
+    names = [f"{row.gpu} {row.runner}" for row in plan.front] if with_front else []
+    return whole(plan, question_line(plan), shown, names)
+
+
+def whole(plan: "Plan | TrainingPlan", question: str, shown: list[str], front: list[str]) -> str:
+    """The answer around the rows, whatever for; `front`: what its rows are called, where they are asked for."""
+    blocks = [question, *shown]
+    if front:
+        blocks.append(front_table(plan, front))
     blocks.append(excluded_text(plan.num_candidates, plan.num_estimates, plan.excluded, plan.misses))
     notes = "\n".join(f"note: {warning}" for warning in plan.warnings)
     return "\n\n".join([*blocks, *([notes] if notes else [])]) + "\n"
@@ -32,15 +43,14 @@ def question_line(plan: Plan) -> str:
     )
 
 
-def first_row(planned: Planned) -> str:
+def first_row(planned: Planned[Row]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
     headroom = format_bytes(row.estimate.headroom_bytes)
     lines = [
         f"{row.gpu}, {row.asked.engine} {row.estimate.request.engine_version}, {setting(row)}: {row.estimate.verdict}, {headroom} to spare"
     ]
-    if row.price is not None:
-        lines.append(f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})")
+    lines += price_lines(row)
     if row.speed is not None:
         speed = row.speed
         most = "at most " if speed.tokens_per_s.kind == "bound" else ""
@@ -55,10 +65,18 @@ def first_row(planned: Planned) -> str:
         lines.append(
             f"  one card holds {planned.copies} such engines, each with this load: --instances {planned.copies}; they share its speed"
         )
-    lines += [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}"]
-    if planned.launch.files:
-        lines.append(f"  files for --write: {', '.join(planned.launch.files)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *start_lines(planned)])
+
+
+def price_lines(row: Candidate) -> list[str]:
+    """Who rents it out, and for how much; nothing where nobody does."""
+    return [] if row.price is None else [f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})"]
+
+
+def start_lines(planned: "Planned[Row] | Planned[TrainingRow]") -> list[str]:
+    """What starts a row, and what asks for it again."""
+    files = [f"  files for --write: {', '.join(planned.launch.files)}"] if planned.launch.files else []
+    return [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}", *files]
 
 
 def seconds(value: float) -> str:
@@ -98,38 +116,54 @@ def setting(row: Row) -> str:
 
 def row_table(plan: Plan) -> str:
     """One line a row."""
-    rows = [("", "cards", "engine", "setting", "GiB to spare", "tokens/s", "first", "each", "USD/h", "USD/M", "price of", "lost by")]
+    rows: list[tuple[str, ...]] = [
+        ("", "cards", "engine", "setting", "GiB to spare", "tokens/s", "first", "each", "USD/h", "USD/M", "price of", "lost by")
+    ]
     for number, planned in enumerate(plan.rows, 1):
-        row = planned.row
-        speed = row.speed
-        mark = "*" if planned.on_front else ""
-        tight = " (tight)" if row.estimate.verdict == "tight" else ""
-        rows.append(
-            (
-                f"{number}{mark}",
-                row.gpu,
-                row.asked.engine,
-                setting(row),
-                f"{gib(row.estimate.headroom_bytes):.1f}{tight}",
-                "?" if speed is None else rate_text(speed.tokens_per_s),
-                "?" if speed is None else seconds(speed.ttft_s.value),
-                "?" if speed is None else seconds(speed.tpot_s.value),
-                "?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}",
-                "?" if row.usd_per_million_tokens is None else f"{row.usd_per_million_tokens:,.2f}",
-                "-" if row.price is None else row.price.label,
-                planned.why,
-            )
-        )
+        row, speed = planned.row, planned.row.speed
+        times = ("?", "?") if speed is None else (seconds(speed.ttft_s.value), seconds(speed.tpot_s.value))
+        rows.append(cells(number, planned, row, setting(row), times, 2))
+    return framed(rows, plan)
+
+
+def cells(
+    number: int,
+    planned: "Planned[Row] | Planned[TrainingRow]",
+    row: Candidate,
+    how: str,
+    own: tuple[str, str],
+    digits: int,
+) -> tuple[str, ...]:
+    """One line of a table; `own` are the two figures that are another purpose's business, `digits` those of a million tokens' price."""
+    each = row.usd_per_million_tokens
+    return (
+        f"{number}{'*' if planned.on_front else ''}",
+        row.gpu,
+        row.runner,
+        how,
+        f"{gib(row.headroom_bytes):.1f}{'' if row.fits else ' (tight)'}",
+        "?" if row.speed is None else rate_text(row.speed.tokens_per_s),
+        *own,
+        "?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}",
+        "?" if each is None else f"{each:,.{digits}f}",
+        "-" if row.price is None else row.price.label,
+        planned.why,
+    )
+
+
+def framed(rows: list[tuple[str, ...]], plan: "Plan | TrainingPlan") -> str:
+    """The table with what its marks mean."""
     more = f"\n{plan.num_more} more rows: --rows" if plan.num_more else ""
     return table(rows) + "\n* no other row is cheaper, faster and roomier" + more
 
 
-def front_table(plan: Plan) -> str:
+def front_table(plan: "Plan | TrainingPlan", names: list[str]) -> str:
     """The front by rising price."""
     rows = [("on the front", "USD/h", "tokens/s", "GiB to spare")]
-    for row in plan.front:
-        rate = "?" if row.speed is None else f"{row.speed.tokens_per_s.value:,.0f}"
-        rows.append((f"{row.gpu} {row.asked.engine}", f"{row.usd_per_hour:,.2f}", rate, f"{gib(row.estimate.headroom_bytes):.1f}"))
+    front: Sequence[Candidate] = plan.front
+    for name, row in zip(names, front, strict=True):
+        rate = "?" if row.speed is None else rate_text(row.speed.tokens_per_s)
+        rows.append((name, f"{row.usd_per_hour:,.2f}", rate, f"{gib(row.headroom_bytes):.1f}"))
     return table(rows)
 
 

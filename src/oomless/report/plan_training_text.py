@@ -1,34 +1,27 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
+from ..plan.candidates import Planned
 from ..plan.training import TrainingRow, mesh_text
-from ..plan.training_answer import PlannedTraining, TrainingPlan
-from ..units import format_bytes, gib
-from .plan_cost_text import table
-from .plan_text import excluded_text, rate_text, seconds
+from ..plan.training_answer import TrainingPlan
+from ..units import format_bytes
+from .plan_text import cells, framed, price_lines, seconds, start_lines, whole
 
 
 def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
     """The whole answer."""
     training = plan.training
     batch = f", {training.global_batch} sequences a step" if training.global_batch else ""
-    blocks = [f"{plan.model.name}: {training.method} training at {training.seq_len:,} tokens{batch}, the {plan.wanted.goal}"]
-    if plan.rows:
-        blocks += [first_row(plan.rows[0]), row_table(plan)]
-        if with_front:
-            blocks.append(front_table(plan))
-    else:
-        blocks.append("nothing holds the step within the limits")
-    blocks.append(excluded_text(plan.num_candidates, plan.num_estimates, plan.excluded, plan.misses))
-    notes = "\n".join(f"note: {warning}" for warning in plan.warnings)
-    return "\n\n".join([*blocks, *([notes] if notes else [])]) + "\n"
+    question = f"{plan.model.name}: {training.method} training at {training.seq_len:,} tokens{batch}, the {plan.wanted.goal}"
+    shown = [first_row(plan.rows[0]), row_table(plan)] if plan.rows else ["nothing holds the step within the limits"]
+    names = [f"{row.gpu} {row.runner} {setting(row)}" for row in plan.front] if with_front else []
+    return whole(plan, question, shown, names)
 
 
-def first_row(planned: PlannedTraining) -> str:
+def first_row(planned: Planned[TrainingRow]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
     lines = [f"{row.gpu}, {row.runner}, {setting(row)}: {row.estimate.verdict}, {format_bytes(row.headroom_bytes)} to spare"]
-    if row.price is not None:
-        lines.append(f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})")
+    lines += price_lines(row)
     if row.speed is not None:
         speed = row.speed
         lines.append(
@@ -37,10 +30,7 @@ def first_row(planned: PlannedTraining) -> str:
         )
     if row.cost is not None:
         lines.append(f"  {row.cost:,.3f} USD a million trained tokens")
-    lines += [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}"]
-    if planned.launch.files:
-        lines.append(f"  files for --write: {', '.join(planned.launch.files)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *start_lines(planned)])
 
 
 def setting(row: TrainingRow) -> str:
@@ -52,37 +42,11 @@ def setting(row: TrainingRow) -> str:
 
 def row_table(plan: TrainingPlan) -> str:
     """One line a row."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("", "cards", "framework", "setting", "GiB to spare", "tokens/s", "step", "of peak", "USD/h", "USD/M", "price of", "lost by")
     ]
     for number, planned in enumerate(plan.rows, 1):
-        row = planned.row
-        speed = row.speed
-        tight = "" if row.fits else " (tight)"
-        rows.append(
-            (
-                f"{number}{'*' if planned.on_front else ''}",
-                row.gpu,
-                row.runner,
-                setting(row),
-                f"{gib(row.headroom_bytes):.1f}{tight}",
-                "?" if speed is None else rate_text(speed.tokens_per_s),
-                "?" if speed is None else seconds(speed.step_s.value),
-                "?" if speed is None else f"{speed.mfu.value:.0%}",
-                "?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}",
-                "?" if row.cost is None else f"{row.cost:,.3f}",
-                "-" if row.price is None else row.price.label,
-                planned.why,
-            )
-        )
-    more = f"\n{plan.num_more} more rows: --rows" if plan.num_more else ""
-    return table(rows) + "\n* no other row is cheaper, faster and roomier" + more
-
-
-def front_table(plan: TrainingPlan) -> str:
-    """The front by rising price."""
-    rows = [("on the front", "USD/h", "tokens/s", "GiB to spare")]
-    for row in plan.front:
-        rate = "?" if row.rate is None else f"{row.rate:,.0f}"
-        rows.append((f"{row.gpu} {row.runner} {setting(row)}", f"{row.usd_per_hour:,.2f}", rate, f"{gib(row.headroom_bytes):.1f}"))
-    return table(rows)
+        row, speed = planned.row, planned.row.speed
+        own = ("?", "?") if speed is None else (seconds(speed.step_s.value), f"{speed.mfu.value:.0%}")
+        rows.append(cells(number, planned, row, setting(row), own, 3))
+    return framed(rows, plan)

@@ -1,0 +1,185 @@
+"""What candidates of serving and of training have in common, and the search over cards that makes them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from ..estimate.serving import Estimate
+from ..estimate.training import TrainingEstimate
+from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..speed.serving import ServingSpeed
+from ..speed.training import TrainingSpeed
+from .cards import short_name
+from .launch import Launch
+from .prices import Price, cheapest
+from .question import Wanted
+
+NO_ROOM, NO_HOST = "does not fit", "needs more of the host than --host-memory"
+NOT_RUN = "the engine does not run it there"
+NO_DIVISION = "the model does not divide so"
+
+
+class Candidate(Protocol):
+    """A setting on some cards that holds what is asked: what ranking and every view read of it."""
+
+    @property
+    def hardware(self) -> Hardware: ...
+    @property
+    def gpu(self) -> str: ...
+    @property
+    def estimate(self) -> Estimate | TrainingEstimate: ...
+    @property
+    def speed(self) -> ServingSpeed | TrainingSpeed | None: ...
+    @property
+    def price(self) -> Price | None: ...
+    @property
+    def runner(self) -> str: ...
+    @property
+    def cost(self) -> float | None: ...
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        return None if self.price is None else self.price.usd_per_hour(self.hardware.num_gpus)
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """Rent over tokens: output of the asked load, or trained ones."""
+        if self.usd_per_hour is None or not self.rate:
+            return None
+        from .money import usd_per_million_tokens
+
+        return usd_per_million_tokens(self.usd_per_hour, self.rate, 1.0)
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second to count on: of a bound the lower end."""
+        return None if self.speed is None else self.speed.tokens_per_s.counted_on
+
+    @property
+    def ttft_s(self) -> float | None:
+        return None
+
+    @property
+    def tpot_s(self) -> float | None:
+        return None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its speed is what the hardware allows at best, and no more is known."""
+        return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
+
+    @property
+    def fits(self) -> bool:
+        """Not tight."""
+        return self.estimate.verdict == "fits"
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.estimate.headroom_bytes
+
+
+AnyRow = TypeVar("AnyRow", bound=Candidate)
+
+
+class Miss(NamedTuple):
+    """The candidate that came nearest to fitting, of cards that hold it in no setting."""
+
+    gpu: str
+    engine: str
+    what: str
+    missing_bytes: int
+
+
+class Found(NamedTuple, Generic[AnyRow]):
+    """All rows, what was left out by reason, and the nearest misses."""
+
+    rows: tuple[AnyRow, ...]
+    excluded: "Counter[str]"
+    misses: tuple[Miss, ...]
+    num_candidates: int
+    num_estimates: int
+
+
+class Planned(NamedTuple, Generic[AnyRow]):
+    """A row of the answer."""
+
+    row: AnyRow
+    arguments: tuple[str, ...]
+    """Of `oomless`, which re-estimates it."""
+    launch: Launch
+    why: str
+    """Why it lost against the first row; "" for that."""
+    on_front: bool
+    copies: int = 1
+    """Engines that one card holds, each with the whole load; 1 for rows of several cards, and for training."""
+
+
+class CardSearch(Generic[AnyRow]):
+    """Every card in turn, with what is counted on the way."""
+
+    makers: tuple[str, ...] = ()
+    """Of cards that are looked at where the user names none; (): all."""
+
+    def __init__(self, wanted: Wanted, table: tuple[Price, ...] | None) -> None:
+        self.wanted, self.table = wanted, table
+        self.excluded: Counter[str] = Counter()
+        self.misses: dict[str, Miss] = {}
+        self.num_candidates = self.num_estimates = 0
+
+    def of_card(self, card: Card, fixed: Hardware | None) -> Iterable[AnyRow]:
+        """The rows of one card; of these cards alone where their number is given."""
+        raise NotImplementedError
+
+    def run(self) -> Found[AnyRow]:
+        """All rows."""
+        rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
+        held = {row.gpu for row in rows}
+        misses = sorted((miss for miss in self.misses.values() if miss.gpu not in held), key=lambda miss: miss.missing_bytes)
+        return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
+
+    def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
+        """The cards to look at, and the hardware where its number is given."""
+        vendors = {vendor.lower() for vendor in self.wanted.vendors}
+        for word in self.wanted.gpus:
+            hardware = parse_gpu(word)
+            counted = ":" in word or "+" in word or word.startswith(("cpu", "local"))
+            yield hardware.card, hardware if counted else None
+        for card in () if self.wanted.gpus else cards().values():
+            known = not self.makers or card.vendor in self.makers
+            if card.memory_bytes and known and (not vendors or card.vendor.lower() in vendors):
+                yield card, None
+
+    def price(self, hardware: Hardware) -> Price | None:
+        card, wanted = short_name(hardware.card), self.wanted
+        return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table) if card else None
+
+    def gpu_word(self, hardware: Hardware) -> str:
+        return gpu_word(hardware, self.wanted.gpus)
+
+    def without(self, reason: str) -> AnyRow | None:
+        """No row, and why."""
+        self.excluded[reason] += 1
+        return None
+
+    def miss(self, hardware: Hardware, engine: str, what: str, missing_bytes: int) -> None:
+        """Remember the nearest of those that do not fit."""
+        gpu = self.gpu_word(hardware)
+        if gpu not in self.misses or missing_bytes < self.misses[gpu].missing_bytes:
+            self.misses[gpu] = Miss(gpu, engine, what, missing_bytes)
+
+
+def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
+    """The cards as --gpu takes them; what the catalogue has no name for (a size, a slice, a mixed machine) as the user wrote it.
+
+    >>> gpu_word(parse_gpu("h100:16"), ()), gpu_word(parse_gpu("rtx-3090+rtx-4090"), ("rtx-3090+rtx-4090",))
+    ('h100-80gb-sxm5:8x2', 'rtx-3090+rtx-4090')
+    """
+    name = short_name(hardware.card)
+    if hardware.mixed or not name:
+        for word in words:
+            meant = parse_gpu(word)
+            if (meant.card, meant.mixed) == (hardware.card, hardware.mixed):
+                several = hardware.num_gpus > 1 and ":" not in word and not hardware.mixed
+                return f"{word}:{hardware.num_gpus}" if several else word
+        return hardware.card.name
+    return f"{name}:{hardware.per_node}x{hardware.num_nodes}" if hardware.num_nodes > 1 else f"{name}:{hardware.num_gpus}"
