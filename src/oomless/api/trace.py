@@ -150,15 +150,19 @@ def _positions(config: dict[str, Any] | None) -> int:
 
 def check(model: str, *, offline: bool = False, revision: str | None = None, **flags: Any) -> "tuple[Traced, list[Compared]]":
     """The step of a small model for real on this CPU, beside a trace that follows the CPU's own kernels."""
-    from ..trace.check import compare, measured
-
-    flags = {name: value for name, value in flags.items() if name not in ("rank", "attention", "purpose")}
+    from ..trace.check import compare, measured, measured_inference
     from ..trace.models import quiet
 
-    traced = trace(model, attention="cpu", offline=offline, revision=revision, **flags)
-    asked = tracing_request(None, purpose="train", attention="cpu", rank=0, allocator="", **flags)
+    flags = {name: value for name, value in flags.items() if name not in ("rank", "attention")}
+    purpose = flags.pop("purpose", "train")
+
+    traced = trace(model, attention="cpu", purpose=purpose, offline=offline, revision=revision, **flags)
+    asked = tracing_request(None, purpose=purpose, attention="cpu", rank=0, allocator="", **flags)
     if asked.world_size > 1:
         raise UsageError("--check runs one rank", "leave out --dp, --tp and the like")
+    if purpose == "infer":
+        with quiet():
+            return traced, compare(traced.recording, measured_inference(source_of(model, offline, revision), asked.prompt))
     training = asked.training._replace(seq_len=traced.recording.request["seq_len"])
     with quiet():
         return traced, compare(traced.recording, measured(source_of(model, offline, revision), training))

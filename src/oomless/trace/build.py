@@ -62,7 +62,10 @@ def with_adapters(model: Any, asked: Training) -> Any:
         modules_to_save=["embed_tokens", "lm_head"] if asked.trained_ends else None,
         task_type="CAUSAL_LM" if hasattr(model, "config") else None,
     )
-    return peft.get_peft_model(model, config, autocast_adapter_dtype=asked.adapter_dtype != "bfloat16")
+    try:
+        return peft.get_peft_model(model, config, autocast_adapter_dtype=asked.adapter_dtype != "bfloat16")
+    except ValueError as error:  # matrices that are not there, or that peft does not adapt
+        raise UnsupportedError(f"peft {peft.__version__}: {error}", "name other matrices with --lora-targets") from None
 
 
 def recompute_layers(model: Any) -> None:
@@ -112,13 +115,13 @@ def training_batch(model: Any, asked: Training, seed: int | None = None) -> dict
     return {"input_ids": ids, "labels": ids, "use_cache": False}
 
 
-def build_inference(source: Source, prompt: Prompt, attention: str | None) -> Any:
-    """The model for generation, on the meta device."""
+def build_inference(source: Source, prompt: Prompt, attention: str | None, meta: bool = True) -> Any:
+    """The model for generation, on the meta device (or real)."""
     torch = need("torch", "trace")
     if source.function is not None:
-        return function_model(source.function).to(getattr(torch, prompt.dtype)).eval()
+        return function_model(source.function, meta).to(getattr(torch, prompt.dtype)).eval()
     assert source.config is not None
-    return transformers_model(source.config, prompt.dtype, attention, source.name).eval()
+    return transformers_model(source.config, prompt.dtype, attention, source.name, meta).eval()
 
 
 def prompt_batch(model: Any, prompt: Prompt) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import need
+from ..run.tracing import Prompt
 from ..run.training import Training
-from .build import Source, build_model, build_optimizer, stepping, training_batch
+from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch
 from .recording import Recording, phase_peaks
-from .step import NUM_STEPS, training_steps
+from .step import inference_steps, training_steps
 
 MARK = "oomless step phase"
 
@@ -59,13 +60,32 @@ def measured(source: Source, asked: Training, attention: str | None = None) -> d
     model = build_model(source, asked, attention, meta=False)
     optimizer = build_optimizer(model, asked, on_cpu=True)
     batch = training_batch(model, asked, seed=0)
-    held = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in [*model.parameters(), *model.buffers()]}
-    held |= {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in batch.values() if isinstance(t, torch.Tensor)}
-    base = sum(held.values())
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+    with watched() as profiler:
         training_steps(NoRecorder(), model, optimizer, batch, stepping(asked))  # type: ignore[arg-type]
-    return peaks(profiler, base)
+    return peaks(profiler, standing(model, batch))
+
+
+def measured_inference(source: Source, prompt: Prompt, attention: str | None = None) -> dict[tuple[int, str], int]:
+    """Bytes alive at the peak of a real prefill and of the decode steps after it."""
+    torch = need("torch", "trace")
+    torch.manual_seed(0)
+    model = build_inference(source, prompt, attention, meta=False)
+    batch = prompt_batch(model, prompt)
+    with watched() as profiler:
+        inference_steps(NoRecorder(), model, batch, prompt.num_decoded)  # type: ignore[arg-type]
+    return peaks(profiler, standing(model, batch))
+
+
+def watched() -> Any:
+    """torch's profiler of allocations."""
+    profiler = need("torch.profiler", "trace")
+    return profiler.profile(activities=[profiler.ProfilerActivity.CPU], profile_memory=True)
+
+
+def standing(model: Any, batch: dict[str, Any]) -> int:
+    """Bytes of weights, buffers and inputs, which were there before the profiler looked."""
+    tensors = [*model.parameters(), *model.buffers(), *(each for each in batch.values() if hasattr(each, "untyped_storage"))]
+    return sum({each.untyped_storage()._cdata: each.untyped_storage().nbytes() for each in tensors}.values())
 
 
 def peaks(profiler: Any, base: int, known: Callable[[list[Event]], list[tuple[int, int]]] = sizes_of) -> dict[tuple[int, str], int]:
@@ -108,6 +128,7 @@ def compare(recording: Recording, real: dict[tuple[int, str], int]) -> list[Comp
     for phase, num_bytes in phase_peaks(recording):
         key = (phase.step, phase.name)
         traced[key] = max(traced.get(key, 0), num_bytes)
-    last = NUM_STEPS - 1
-    rows = [Compared(name, real[last, name], traced[last, name]) for name in ("forward", "backward", "optimizer")]
+    last = max(step for step, _ in real)
+    names = ("forward", "backward", "optimizer", "prefill", "decode")
+    rows = [Compared(name, real[last, name], traced[last, name]) for name in names if (last, name) in real]
     return [*rows, Compared("peak", max(row.measured_bytes for row in rows), max(row.traced_bytes for row in rows))]

@@ -3,7 +3,9 @@
 Seen in the profiler's events under torch 2.13, and named by ATen's source: operands of another type than the result are copied first
 (TensorIterator casts on the CPU; CUDA kernels cast while they read), reductions into another type copy their input (ReduceOpsUtils.h),
 attention has a block of scores a thread (FlashAttentionKernel.cpp), and oneDNN packs blocks of 16-bit products. The last is its own
-heuristic: blocks of 64 columns and up to 256 rows a thread, which comes within a factor of two.
+heuristic: blocks of 64 columns and up to 256 rows a thread, which comes within a factor of two. Kernels that want rows one after the
+other copy what is not (`contiguous` in layer_norm.cpp, SoftMax.cpp, LinearAlgebra.cpp), and oneDNN's convolutions by channel have their
+own order of it.
 """
 
 from collections.abc import Callable
@@ -31,6 +33,10 @@ class Temporaries:
             aten.bmm.default: self._product,
             aten.addmm.default: lambda args, kwargs, out: self._product(args[1:], kwargs, out),
             aten._grouped_mm.default: self._grouped,
+            aten.convolution.default: self._convolution,
+            aten.convolution_backward.default: self._convolution_backward,
+            aten.logsumexp.default: lambda args, kwargs, out: num_bytes(args[0]),
+            aten._safe_softmax.default: lambda args, kwargs, out: args[0].numel() + args[0].numel() // args[0].shape[-1],
             aten.sum.dim_IntList: self._reduction,
             aten.sum.default: self._reduction,
             aten.mean.dim: self._reduction,
@@ -41,6 +47,16 @@ class Temporaries:
             self.rules[torch.ops.c10d._reduce_scatter_base_.default] = lambda args, kwargs, out: (
                 args[1].numel() * args[1].element_size()
             )
+        first, both = (
+            (aten.native_layer_norm, aten._softmax, aten._log_softmax, aten.tril, aten.triu),
+            (
+                aten.native_layer_norm_backward,
+                aten._softmax_backward_data,
+                aten._log_softmax_backward_data,
+            ),
+        )
+        self.rules |= {each.default: lambda args, kwargs, out: in_rows(args[:1]) for each in first}
+        self.rules |= {each.default: lambda args, kwargs, out: in_rows(args[:2]) for each in both}
         self.pointwise: dict[Any, bool] = {}
         self.without_cast = {aten.masked_fill, aten.masked_fill_, aten.copy_, aten._to_copy}
 
@@ -75,7 +91,30 @@ class Temporaries:
 
     def _product(self, args: Any, kwargs: Any, out: Any) -> int:
         left, right = args[0], args[1]
-        return self._packed(left.shape[-2], left.shape[-1], left.stride(-1) != 1, left.dtype) if right.numel() else 0
+        if not right.numel():
+            return 0
+        half = self.packs and left.dtype.itemsize == 2
+        copies = sum(
+            num_bytes(each) for each in (left, right) if not (in_stack(each) if half and each.dim() == 3 else is_matrix(each))
+        )
+        return copies + self._packed(left.shape[-2], left.shape[-1], left.stride(-1) != 1, left.dtype)
+
+    def _convolution(self, args: Any, kwargs: Any, out: Any) -> int:
+        """Input and weight in oneDNN's order together with the result in it, then the result twice; an input that is not in rows before."""
+        source, weight = args[0], args[1]
+        if not self._by_channel(args[-1], source):
+            return in_rows(args[:1])
+        return in_rows(args[:1]) + max(num_bytes(source) + num_bytes(weight), num_bytes(out))
+
+    def _convolution_backward(self, args: Any, kwargs: Any, out: Any) -> int:
+        gradient, source = args[0], args[1]
+        if not self._by_channel(args[-2], source):
+            return in_rows(args[:2])
+        return in_rows(args[:2]) + max(num_bytes(gradient), num_bytes(source))
+
+    def _by_channel(self, groups: int, source: Any) -> bool:
+        """Whether each channel is convolved alone, as in the short convolutions of state-space layers."""
+        return groups > 1 and groups == source.shape[1]
 
     def _grouped(self, args: Any, kwargs: Any, out: Any) -> int:
         """Groups are multiplied one after the other, each with its share of the rows."""
@@ -104,3 +143,24 @@ class Temporaries:
         block = rows * (keys + 2 + query.shape[-1]) * 4
         half = rows * keys * query.dtype.itemsize if query.dtype.itemsize == 2 else 0
         return int(self.threads * (block + half))
+
+
+def num_bytes(tensor: Any) -> int:
+    return int(tensor.numel() * tensor.element_size())
+
+
+def in_rows(tensors: Any) -> int:
+    """Bytes of the copies of tensors whose elements do not lie one after the other."""
+    return sum(num_bytes(each) for each in tensors if not each.is_contiguous())
+
+
+def is_matrix(tensor: Any) -> bool:
+    """Whether BLAS takes a matrix, or each of a stack, as it lies: rows or columns without holes between their elements."""
+    return 1 in tensor.stride()[-2:] or min(tensor.shape[-2:]) == 1
+
+
+def in_stack(tensor: Any) -> bool:
+    """Whether oneDNN takes a stack of matrices as it lies: one behind the other, each by rows or by columns."""
+    stack, rows, columns = tensor.stride()
+    _, num_rows, num_columns = tensor.shape
+    return stack == num_rows * num_columns and ((rows, columns) in ((num_columns, 1), (1, num_rows)))

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from ..errors import UnsupportedError, need
+from .accumulation import Accumulation
 from .cpu import Temporaries
 from .places import OWN, of_torch
 from .recorder import Recorder
@@ -27,12 +28,18 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
     torch = need("torch", "trace")
     python_dispatch = need("torch.utils._python_dispatch", "trace")
     tensor_class, made = torch.Tensor, recorder.made
-    special = values.rules()
+    sums = Accumulation(recorder)
+    special = {**values.rules(), torch.ops.aten.add.Tensor: sums.add}
     distributed = _distributed_tensor()
     inside = None if recorder.on_device else Temporaries()
     beside = recorder.workspaces
 
     class Recording(python_dispatch.TorchDispatchMode):  # type: ignore[misc, name-defined]
+        def __enter__(self) -> Any:
+            entered = super().__enter__()
+            sums.learn()
+            return entered
+
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if distributed is not None and distributed in types:
                 return NotImplemented  # it comes again as operators on the local shards
@@ -91,11 +98,20 @@ class Values:
             aten._local_scalar_dense.default: self._number,
             aten.nonzero.default: self._nonzero,
             aten._grouped_mm.default: grouped_product,
+            aten.native_layer_norm.default: self._layer_norm,
         }
         return rules
 
+    def _layer_norm(self, operator: Any, args: Any, kwargs: Any) -> Any:
+        """Mean and deviation are kept in F32 on a card, and in the type of the weight on a CPU; torch's rule for fake ones has the input's."""
+        out, *kept = operator(*args, **kwargs)
+        weight = args[2] if len(args) > 2 and args[2] is not None else args[0]
+        dtype = self.recorder.torch.float32 if self.recorder.on_device else weight.dtype
+        return (out, *(each if each.dtype is dtype else self.recorder.torch.empty_like(each, dtype=dtype) for each in kept))
+
     def line(self) -> str:
-        return self.recorder.line_words.texts()[self.recorder._line()]
+        number = self.recorder._line()  # a line that was not seen before becomes a word now
+        return self.recorder.line_words.texts()[number]
 
     def _number(self, operator: Any, args: Any, kwargs: Any) -> Any:
         tensor = args[0]
@@ -106,6 +122,7 @@ class Values:
             if not line.startswith(self.trusted):
                 raise UnsupportedError(f"{line}: reads a number from a tensor: {DATA_DEPENDENT}", "give it as a plain number")
             if not line.startswith(HARMLESS):
+                self.recorder.asked = line
                 self.recorder.warnings[f"{line} reads a number from a tensor; it was answered with 1"] = None
         return True if tensor.dtype is self.recorder.torch.bool else (tensor.dtype.is_floating_point and 1.0) or 1
 

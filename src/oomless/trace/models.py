@@ -102,7 +102,7 @@ def experts_of(model: Any) -> tuple[int, int] | None:
 
 
 @contextmanager
-def failing_clearly(what: str) -> Iterator[None]:
+def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
     """Turn what a traced model raises into an error that names its line."""
     fake_tensor = need("torch._subclasses.fake_tensor", "trace")
     try:
@@ -118,6 +118,11 @@ def failing_clearly(what: str) -> Iterator[None]:
             f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host"
         ) from None
     except Exception as error:
+        if recorder.asked:
+            raise UnsupportedError(
+                f"{recorder.asked}: reads a number from a tensor, which a trace does not have; {what} then fails: {_where(error)}",
+                "rewrite what depends on values of tensors",
+            ) from error
         raise OomlessError(f"{what} fails: {_where(error)}", "run with --debug to see where") from error
 
 

@@ -66,6 +66,8 @@ class Recorder:
         self.seen: list[tuple[int, int, int]] = []
         """(number of the autograd node, module, line) of forward operators, ascending: where backward nodes come from."""
         self.marks: list[int] = []
+        self.nodes: dict[int, int] = {}
+        """Number of the autograd node that made a tensor of the running backward."""
         self.last_mark = (0, 0)
         self.widths: frozenset[int] = frozenset()
         """Last dimensions of logits."""
@@ -73,6 +75,10 @@ class Recorder:
         self.ours: dict[Any, bool] = {}
         self.names: dict[int, int] = {}
         """Number of each module's path, by the module's identity."""
+        self.node: int | None = None
+        """The node that runs now."""
+        self.asked = ""
+        """The last line that read a number from a tensor, which a trace does not have."""
         self.counted = 0
         """Operators so far: what progress shows."""
         self.ended = False
@@ -163,6 +169,8 @@ class Recorder:
         elif operator.namespace.endswith("c10d_functional") or operator.namespace == "c10d":
             kind = COMMUNICATION
         number = self._new(num_bytes, kind, module, self.operator_words.number(operator.__name__), line)
+        if self.node is not None:
+            self.nodes[number] = self.node
         if forward and kind == TEMPORARY:
             self.pending.append(number)
         self._watch(storage, key, number)
@@ -191,7 +199,9 @@ class Recorder:
     def _where(self) -> tuple[int, int, bool]:
         """(module, line, whether a forward runs) of the operator that runs now."""
         node = self.torch._C._current_autograd_node()
+        self.node = None
         if node is not None:
+            self.node = node._sequence_nr()
             module, line = self._origin(node)
             if not self.torch.is_grad_enabled():
                 return module, line, False
@@ -240,6 +250,7 @@ class Recorder:
             yield
         finally:
             self.settle()
+            self.nodes.clear()
             self.phases.append(Phase(name, step, start, len(self.events)))
             self.phase = "between"
 

@@ -28,7 +28,7 @@ def trace(source: Source, asked: Tracing, request: dict[str, Any], progress: Pro
     asked.check()
     recorder = Recorder(on_device=asked.attention != "cpu")
     used: dict[str, int] = {}
-    with failing_clearly(source.name), quiet():
+    with failing_clearly(source.name, recorder), quiet():
         if asked.world_size > 1:
             from .sharded import trace_rank
 
