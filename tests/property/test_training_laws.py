@@ -162,3 +162,17 @@ def test_2048_ranks_leave_whole_experts_and_say_so() -> None:
     even = states(portions(model("deepseek-v3"), mesh, stages(61, mesh)[0], flat), mesh, flat)
     assert answer.groups[0].states.weights > 7 * even.weights
     assert any("256 experts over 2048 ranks" in note for note in answer.warnings)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("framework", sorted(frameworks()))
+def test_what_is_called_exact_has_no_spread(name: str, framework: str) -> None:
+    """Activations of transformers, peft and FSDP were exact, and had an interval of a fifth."""
+    try:
+        found = ask(name, "h200:8", framework=framework, seq_len=512)
+    except OomlessError:
+        return
+    for group in found.groups:
+        for line in group.ledger.lines:
+            assert line.low_bytes <= line.bytes <= line.high_bytes
+            assert line.kind != "exact" or line.low_bytes == line.high_bytes, line

@@ -11,7 +11,7 @@ from ..engines.megatron.placement import Chunk, chunks
 from ..engines.megatron.run import Megatron
 from ..engines.megatron.states import Kept, gathered, states
 from ..errors import UnsupportedError, UsageError
-from ..ledger import Line, exact
+from ..ledger import Kind, Line, exact
 from ..run.hardware import Hardware
 from ..units import parse_bytes
 from .allocator import allocated_bytes
@@ -122,7 +122,8 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
     )
     for each in buffers(run, mine, device):
         what = "communication" if each.what in ("global memory buffer", "last pipeline inputs and their gradients") else "runtime"
-        lines.append(Line(what, each.what, each.value, each.low, each.high, "exact", each.formula, each.source))  # type: ignore[arg-type]
+        kind: Kind = "exact" if each.low == each.value == each.high else "assumed"
+        lines.append(Line(what, each.what, each.value, each.low, each.high, kind, each.formula, each.source))  # type: ignore[arg-type]
     return tuple(lines)
 
 

@@ -7,7 +7,7 @@ from ..engines.megatron.models import FRAMEWORKS as MEGATRON
 from ..engines.megatron.models import described
 from ..engines.megatron.run import Megatron
 from ..errors import UsageError
-from ..ledger import CATEGORIES, Kind, Ledger, Line, Verdict, exact
+from ..ledger import CATEGORIES, Ledger, Line, Verdict, exact
 from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
@@ -204,11 +204,10 @@ def _group(
     always = [line for line in held.lines if line.category != "gradients"]
     source = "estimate/step.py: " + worst.name
     lines = [*always, *(exact(part.category, part.what, part.bytes, part.formula, source) for part in worst.parts)]
-    known: Kind = "exact" if request.framework in EXACT else "assumed"
     spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
     lines = [
         line._replace(
-            kind=known if spread.num_runs == 0 else "fitted",
+            kind="assumed" if spread.num_runs == 0 else "fitted",
             low_bytes=round(line.bytes * spread.low),
             high_bytes=round(line.bytes * spread.high),
         )
@@ -249,10 +248,6 @@ def rank_group(
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
     return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment), apart)
-
-
-EXACT = ("transformers", "peft", "fsdp")
-"""Frameworks that run the very modules that the graphs describe."""
 
 
 def checkpoint_disk(model: Model, request: Training) -> int:
