@@ -250,7 +250,7 @@ CONFIGS: dict[str, tuple[str | bytes, int, tuple[str, ...]]] = {
     "an array": ("[1, 2, 3]", FAILED, ("config.json", "object")),
     "a number": ("7", FAILED, ("config.json", "object")),
     "an empty file": ("", FAILED, ("config.json",)),
-    "an unknown family": (config(model_type="mamba"), UNSUPPORTED, ("mamba", "oomless models --families")),
+    "an unknown family": (config(model_type="retnet"), UNSUPPORTED, ("retnet", "oomless models --families")),
     "an unknown quantisation": (config(quantization_config={"quant_method": "q17"}), UNSUPPORTED, ("q17", "fp8")),
 }
 
