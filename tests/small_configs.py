@@ -169,6 +169,7 @@ SMALL: dict[str, dict[str, Any]] = {
             "projector_hidden_size": 64,
         },
         "ministral": {"head_dim": 16, "sliding_window": 64, "layer_types": SLIDES},
+        "mistral4": {**LATENT, **ROUTED, "first_k_dense_replace": 0, "head_dim": 24},
         "nanochat": {},
         "nemotron": {"head_dim": 16, "norm_eps": 1e-5},
         "olmo": {"clip_qkv": None},

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from oomless import facts
+from oomless import facts, infer
+from oomless.errors import OomlessError
 from oomless.model.attention import GQA, Sliding
 from oomless.model.families import build
 from oomless.model.load import load
@@ -129,3 +130,23 @@ def test_parameters_of_small_configs_are_those_of_the_class(name: str) -> None:
         f"{ours(model) + extra - parameters - buffers:+,} or {buffers:,} more"
     )
     assert not model.warnings
+
+
+@pytest.mark.slow
+def test_every_default_config_of_transformers_gives_an_answer_or_an_error_that_was_meant() -> None:
+    """As transformers writes them: all keys, all model types, those of other kinds of network too."""
+    answered = 0
+    for model_type in transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES:
+        try:
+            values = json.loads(transformers.AutoConfig.for_model(model_type).to_json_string(use_diff=False))
+        except Exception:
+            continue  # some cannot be written without further ones
+        try:
+            answer = infer(build({**values, "torch_dtype": "bfloat16"}, model_type, model_type), "h200:8")
+        except OomlessError as error:
+            assert error.exit_code in (1, 2, 4)
+            assert 0 < len(str(error)) < 5000
+            continue
+        json.dumps(answer.to_json(), allow_nan=False)
+        answered += 1
+    assert answered > 80

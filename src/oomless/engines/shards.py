@@ -7,6 +7,9 @@ from ..model.model import Tensor
 from ..model.storage import Shape
 from ..units import GIB
 
+REPEATED = ("k_proj", "v_proj", "index_q_proj")
+"""Heads that ranks repeat where they are fewer; MiniMax-M3's indexer has one head for each of keys."""
+
 
 def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
     """The part of one rank: rows, columns or entries of the vocabulary (padded to `pad`) over `ranks`; key and value heads fewer than
@@ -29,7 +32,7 @@ def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
         case "column":
             if units % ranks == 0:
                 return (shape[0] // ranks, *shape[1:])
-            if ranks % units == 0 and ("k_proj" in tensor.name or "v_proj" in tensor.name):
+            if ranks % units == 0 and any(part in tensor.name for part in REPEATED):
                 return (shape[0] // units, *shape[1:])
         case "row":
             if units % ranks == 0:

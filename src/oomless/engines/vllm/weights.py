@@ -5,7 +5,7 @@ from math import prod
 
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
-from ...model.model import EMBEDDING, HEAD, Model, Rope, Tensor
+from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
@@ -210,6 +210,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     now = release(asked.engine_version or LATEST)
     check_quantization(model, asked, hardware)
     check_load_peak(model, asked, hardware, stage)
+    model = with_whole_tower(model, (asked.layout or Layout()).tp)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
     alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:
@@ -247,6 +248,15 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
 
         extra = extra + adapter_tensors(model, asked, stage, now)
     return placed + extra
+
+
+def with_whole_tower(model: Model, tp: int) -> Model:
+    """A tower whose heads do not divide runs whole on every rank (models/vision.py, is_vit_use_data_parallel)."""
+    if not any(
+        tensor.part == "vision" and "attn" in tensor.name and tensor.cut.units % tp for tensor in model.tensors if tensor.cut.units
+    ):
+        return model
+    return model._replace(tensors=tuple(t._replace(cut=WHOLE) if t.part == "vision" else t for t in model.tensors))
 
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:

@@ -91,6 +91,7 @@ FAMILIES = {
     "nemotron-nas": "nemotron_nas",
     "granitemoe": "moe",
     "granitemoeshared": "moe",
+    "mistral4": "deepseek",
     "youtu": "deepseek",
     "minicpm3": "deepseek",
     "kimi_linear": "kimi_linear",

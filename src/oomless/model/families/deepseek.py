@@ -28,7 +28,7 @@ def read(config: Config, name: str) -> Model:
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     stored, quantization = read_storage(config)
     tied = config.flag("tie_word_embeddings", without_experts)
-    for key in ("scale_emb", "scale_depth", "dim_model_base", "embedding_initializer_range", "head_dim") if without_experts else ():
+    for key in ("intermediate_size", "scale_emb", "scale_depth", "dim_model_base", "embedding_initializer_range", "head_dim"):
         config.has(key)
     config.check()
     layers = tuple(Layer(attention, dense if index < num_dense else moe) for index in range(num_layers))

@@ -52,7 +52,7 @@ def read(config: Config, name: str) -> Model:
 
 def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]:
     """GLM-4.5: biases on query, key and value, norms on query and key in the large one, half of each head rotary."""
-    head_dim = config.size("head_dim")
+    head_dim = config.size("head_dim", config.size("hidden_size") // config.size("num_attention_heads") or 1)
     attention = GQA(
         config.size("num_attention_heads"),
         config.size("num_key_value_heads"),

@@ -43,13 +43,11 @@ def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attent
     """Each layer's attention: mistral's window covers all layers, qwen's only those from max_window_layers on, if switched on."""
     if not config.has("sliding_window"):
         return [attention] * num_layers
+    if config.word("model_type").startswith("qwen") and not config.flag("use_sliding_window", False):
+        return [attention] * num_layers
     window = config.size("sliding_window")
-    if config.word("model_type").startswith("qwen"):
-        if not config.flag("use_sliding_window", False):
-            return [attention] * num_layers
-        first = config.size("max_window_layers", num_layers, least=0)
-    else:
-        first = 0
+    late = config.word("model_type").startswith("qwen")
+    first = config.size("max_window_layers", num_layers, least=0) if late else 0
     return [Sliding(attention, window) if layer >= first else attention for layer in range(num_layers)]
 
 

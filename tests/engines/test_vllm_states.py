@@ -1,0 +1,65 @@
+"""Caches and states of families with several kinds of layer in vLLM, by hand from its source (0.32: mamba_utils.py, kv_cache_interface.py)."""
+
+import pytest
+
+from oomless import infer
+from oomless.engines.vllm.cache import state_bytes
+from oomless.model.attention import Linear
+from oomless.model.families import build
+from oomless.model.load import load
+from oomless.run.serving import Layout, Serving
+from small_configs import SMALL
+
+
+def state_of(name: str, tp: int) -> int:
+    linear = next(layer.attention for layer in load(name).layers if isinstance(layer.attention, Linear))
+    return state_bytes(linear, Serving(dtype="bfloat16", layout=Layout(tp=tp)))
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "expected"),
+    [
+        # KDA: three convolved inputs of q, k and v in BF16, and a square of 128 a head in F32
+        ("kimi-k3", 8, 3 * 3 * 96 * 128 // 8 * 2 + 96 // 8 * 128 * 128 * 4),
+        ("kimi-linear-48b-a3b", 1, 3 * 3 * 32 * 128 * 2 + 32 * 128 * 128 * 4),
+        # Mamba-1: channels are cut, 16 numbers each
+        ("jamba-v0.1", 2, 8192 // 2 * (3 + 16) * 2),
+        ("falcon-mamba-7b", 1, 8192 * (3 + 16) * 2),
+        # Mamba-2 with one group: repeated until each of four ranks has one
+        ("falcon-h1-7b", 4, (3072 + 2 * 4 * 256) // 4 * 3 * 2 + 24 // 4 * 128 * 256 * 2),
+        ("falcon-h1-7b", 1, (3072 + 2 * 256) * 3 * 2 + 24 * 128 * 256 * 2),
+        ("lfm2-8b-a1b", 2, 2048 // 2 * 2 * 2),
+        ("olmo-hybrid-7b", 1, (2 * 2880 + 5760) * 3 * 2 + 30 * 192 * 96 * 2),
+    ],
+)
+def test_state_of_one_layer(name: str, tp: int, expected: int) -> None:
+    assert state_of(name, tp) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "expected"),
+    [
+        ("kimi-k3", 8, 24 * 1152),
+        ("kimi-linear-48b-a3b", 1, 7 * 1152),
+        # keys and values of 4 heads, cut over 4 ranks, and an index key of 128 in BF16 on each, in all but three layers
+        ("minimax-m3", 4, 60 * 2 * 128 * 2 + 57 * 256),
+        ("minimax-m3", 8, 60 * 2 * 128 * 2 + 57 * 256),
+        ("longcat-flash", 8, 2 * 28 * 1152),
+        ("falcon-h1-34b", 4, 72 * 2 * 128 * 2),
+        ("jamba-v0.1", 2, 4 * 4 * 2 * 128 * 2),
+        ("step-3.5-flash", 8, 12 * 2 * 128 * 2),
+        ("youtu-llm-2b", 1, 32 * 1152),
+    ],
+)
+def test_bytes_a_token(name: str, tp: int, expected: int) -> None:
+    answer = infer(name, "b300:8", tp=tp, max_model_len=8192).to_json()
+    assert answer["kv_cache"]["bytes_per_token"] == expected
+
+
+def test_a_model_of_states_alone_holds_one_page_a_sequence() -> None:
+    """Its capacity is a number of sequences, whatever their length."""
+    model = build(SMALL["mamba2"], "mamba2", "config.json")
+    short, long = (infer(model, "h100", max_model_len=length).to_json()["kv_cache"] for length in (1024, 2048))
+    assert short["bytes_per_token"] == 0
+    assert short["fixed_bytes_per_sequence"] == 4 * ((128 + 2 * 32) * 3 * 2 + 8 * 16 * 16 * 2)
+    assert long["max_concurrency"] == pytest.approx(short["max_concurrency"], rel=1e-3)
