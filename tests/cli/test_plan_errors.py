@@ -70,3 +70,35 @@ def test_a_cache_type_that_llama_does_not_take_by_this_flag_leaves_it_out() -> N
     assert answer.code == 0, answer.err
     assert "llama-server" not in answer.out
     assert "f16/f16" not in answer.out
+
+
+WORKLOAD = "arrival_s,prompt_tokens,output_tokens\n"
+PRICES = "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\n"
+FILES = {
+    "a row with too many cells": (
+        ["speed", "deepseek-v2-lite", "--gpu", "h200", "--workload"],
+        WORKLOAD + "1,2,3,4\n",
+        "line 2 has more cells",
+    ),
+    "a price below nothing": (["cost", "--gpu", "h100:8", "--prices"], PRICES + "a,H100,8,-5,,us\n", "no price is left"),
+    "a price beyond all": (["cost", "--gpu", "h100:8", "--prices"], PRICES + "a,H100,8,1e300,,us\n", "no price is left"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_bad_file_is_explained(case: str, tmp_path: Path) -> None:
+    words, content, text = FILES[case]
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    answer = run(*words, str(path))
+    assert answer.code == 1, answer.err
+    assert text in answer.err
+    assert "internal error" not in answer.err
+    assert not answer.out
+
+
+def test_long_names_are_not_echoed_whole() -> None:
+    for words in (("infer", "x" * 50_000, "--gpu", "h200"), ("infer", "deepseek-v3", "--gpu", "h" * 50_000)):
+        answer = run(*words)
+        assert answer.code == 2
+        assert len(answer.err) < 1000

@@ -72,7 +72,7 @@ def config_document(name: str, *, offline: bool = False, revision: str | None = 
                 raise
     if found is None:
         known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(f"unknown model {name!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
+        raise UsageError(f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
     return found, facts.model_config(found)
 
 
@@ -82,7 +82,7 @@ def load_catalogue(name: str) -> Model:
     found = catalogue_name(name)
     if found is None:
         known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(f"unknown model {name!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
+        raise UsageError(f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
     return with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
 
 

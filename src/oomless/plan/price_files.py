@@ -85,6 +85,8 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
     if not found:
         raise OomlessError(f"{where}: no price of any card that is known here", "`oomless gpus` lists the cards")
     sound, dropped = judged(found)
+    if not sound:
+        raise OomlessError(f"{where}: no price is left: {dropped[0]}", "write dollars an hour of the whole machine: 23.60")
     return Imported(tuple(sound), tuple(f"{where}: {each}" for each in dropped), tuple(unknown))
 
 

@@ -212,7 +212,7 @@ def find_card(name: str) -> tuple[Card, str]:
         for count, turned in ((before, after), (after, before)):
             if count.isdigit() and (turned in aliases() or turned in _rows()):
                 hint = f"write {turned}:{count}"
-        raise UsageError(f"unknown card {name!r}", hint)
+        raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading
 
 

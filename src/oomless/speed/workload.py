@@ -101,6 +101,8 @@ def read_workload(path: str) -> list[Request]:
 
 def _request(path: str, number: int, row: dict[str, str | None]) -> Request:
     where = f"{path}: line {number}"
+    if None in row:  # the key that csv gives to cells without a column
+        raise OomlessError(f"{where} has more cells than the header", "check the commas")
     try:
         arrival = float(row["arrival_s"] or "")
         prompt, output = int(row["prompt_tokens"] or ""), int(row["output_tokens"] or "")

@@ -58,6 +58,8 @@ class Zero(NamedTuple):
 
 def zero(keys: Keys, prefix: str = "") -> Zero:
     """ZeRO stage, offload and precision."""
+    if keys.has(f"{prefix}zero_optimization"):  # an object has no entry of its own, only those inside it
+        raise OomlessError(f"{keys.path}: zero_optimization is no object", 'write {"stage": 0 to 3, ...}')
     stage = keys.whole(f"{prefix}zero_optimization.stage", default=0)
     if not 0 <= stage <= 3:
         raise OomlessError(f"{keys.path}: zero_optimization.stage is {stage}", "it is 0, 1, 2 or 3")
