@@ -208,12 +208,15 @@ def optimizer_temporaries(held: States, portions: list[Portion], request: Traini
 
     two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the host. Until torch 2.0
     foreach made two copies (the square roots, and their sums with epsilon). DeepSpeed flattens its half-precision gradients (2),
-    casts them to F32 (4) and keeps those that it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py.
+    casts them to F32 (4) and keeps those that it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py. ColossalAI casts the
+    gradients of all its shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
     """
     if {"optimizer", "params"} & set(request.offload):
         return 0, "on the host"
     if form.name.startswith("deepspeed"):
         return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
+    if form.name == "colossalai-bf16" and request.sharding in ("zero1", "zero2"):
+        return form.master * held.trained_values, f"{held.trained_values:,} values x {form.master} B of F32 gradients"
     if rule.step == "fused":
         return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment

@@ -1,0 +1,63 @@
+"""Fine-tuning and preference learning beside published peaks (tests/tables/post_training.csv), found and scored before a rule was changed.
+
+Blind, supervised and preference rows of ColossalChat had 8 % in the median and 18 % at p90; the F32 copies of gradients that its optimizer
+makes were missing. Its PPO rows and TRL's issues leave settings out: no answer may lie below what was measured there by much.
+"""
+
+import csv
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from oomless.api.training import train
+from oomless.estimate.reserved import allocated_lines
+from oomless.units import GIB, MIB
+
+TABLE = Path(__file__).parent / "tables" / "post_training.csv"
+UNITS = {"MB": MIB, "MiB": MIB, "GB?": GIB}
+"""ColossalChat divides torch's counter by 2^20 and writes MB."""
+MEDIAN, P90 = 0.085, 0.15
+
+
+def rows() -> list[dict[str, str]]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def asked(row: dict[str, str]) -> Any:
+    given: dict[str, Any] = {name: int(row[name]) for name in ("dp", "tp", "micro_batch", "seq_len")}
+    given |= {name: row[name] for name in ("framework", "task", "method", "recompute", "attention")}
+    given |= {name: row[name] for name in ("precision", "optimizer", "offload") if row[name]}
+    if row["sharding"] != "none":
+        given["sharding"] = row["sharding"]
+    if row["lora_rank"]:
+        given["lora_rank"] = int(row["lora_rank"])
+    if row["reference"]:
+        given["reference_model"] = row["reference"]
+    if row["task"] == "ppo":
+        given["reward_model"] = row["model"]
+    return train(row["model"], f"{row['gpu']}:{given['dp'] * given['tp']}", **given)
+
+
+def error(row: dict[str, str]) -> float:
+    found = asked(row)
+    ledger = found.ledger if found.after is None else found.after.peak.ledger
+    lines = allocated_lines(ledger) if row["quantity"] == "peak_allocated" else ledger.lines
+    return float(sum(line.bytes for line in lines) / (float(row["value"]) * UNITS[row["unit"]]) - 1)
+
+
+def test_supervised_and_preference_learning() -> None:
+    mine = [row for row in rows() if row["framework"] == "colossalai" and row["task"] != "ppo"]
+    errors = sorted(abs(error(row)) for row in mine)
+    assert len(errors) == 24
+    assert median(errors) <= MEDIAN
+    assert errors[-(-9 * len(errors) // 10) - 1] <= P90
+
+
+@pytest.mark.parametrize("task", ["ppo", "grpo"])
+def test_reinforcement_learning_is_not_told_to_fit_where_it_does_not(task: str) -> None:
+    errors = [error(row) for row in rows() if row["task"] == task]
+    assert errors
+    assert min(errors) >= 0
