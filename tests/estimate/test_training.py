@@ -61,3 +61,38 @@ def test_offloaded_states_move_to_the_host() -> None:
     here = train("deepseek-llm-7b", "h100:8", **asked)
     there = train("deepseek-llm-7b", "h100:8", offload="optimizer", **asked)
     assert there.ram_bytes == 8 * (here.groups[0].states.optimizer - there.groups[0].states.optimizer) > 0
+
+
+def test_data_workers_take_host_memory_alone() -> None:
+    """Each process and what it reads ahead, on every rank; nothing on the cards."""
+    from oomless.api.training import train
+
+    some, none = (train("llama-3-8b", "h100:8", fsdp=True, data_workers=workers) for workers in (4, 0))
+    twice = train("llama-3-8b", "h100:8", fsdp=True, data_workers=8)
+    assert some.ram_bytes > none.ram_bytes == 0
+    assert twice.ram_bytes == 2 * some.ram_bytes
+    assert some.ledger.total_bytes == none.ledger.total_bytes
+
+
+def test_packed_experts_are_unpacked_while_they_run() -> None:
+    """Axolotl's quantize_moe_experts: weights shrink to a quarter, and one layer's experts are there in 16 bit."""
+    from oomless.api.training import train
+
+    model = "qwen3-30b-a3b"
+    left, packed = (
+        train(
+            model,
+            "h100",
+            framework="axolotl",
+            method="qlora",
+            recompute="full",
+            lora_targets="q_proj",
+            loss="fused",
+            packed_experts=way,
+        )
+        for way in (False, True)
+    )
+    held = [sum(line.bytes for line in found.ledger.lines if line.category == "weights") for found in (left, packed)]
+    assert 0.25 < held[1] / held[0] < 0.35
+    experts = sum(tensor.num_parameters for tensor in packed.model.tensors if tensor.role == "expert") // len(packed.model.layers)
+    assert [line.bytes for line in packed.ledger.lines if line.what == "a layer's experts, unpacked"] == [2 * experts]

@@ -78,6 +78,7 @@ TRAIN = (
     Flag(("--adapter-dtype",), "adapter_dtype", "text", "Type of the adapters.", CHOICES["adapter_dtype"]),
     Flag(("--quantization",), "quantization", "text", "qlora: nf4-dq, nf4, int8, gptq-int4 or gptq-int8 [nf4-dq]."),
     Flag(("--train-ends",), "trained_ends", "switch", "LoRA: embedding and head are trained in full."),
+    Flag(("--packed-experts",), "packed_experts", "switch", "qlora: stacked experts are packed too (Axolotl: quantize_moe_experts)."),
     Flag(("--expert-imbalance",), "expert_imbalance", "share", "Tokens of the busiest expert rank over the mean [1]."),
     Flag(("--expandable-segments",), "expandable_segments", "switch", "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True."),
     Flag(("--no-bucket-view",), "no_bucket_view", "switch", "DDP: gradients beside the buckets, not views into them."),
@@ -86,6 +87,7 @@ TRAIN = (
     Flag(("--activation-bits",), "activation_bits", "whole", "Kept activations in 8 or 4 bits of block floating point [16]."),
     Flag(("--partition-activations",), "partition_activations", "switch", "DeepSpeed: kept inputs are cut over --tp."),
     Flag(("--reserve",), "reserve", "text", "Memory of each card to leave to others: 2GiB."),
+    Flag(("--data-workers",), "data_workers", "whole", "Processes of each rank that read data; they take host memory [0]."),
     Flag(
         ("--from",),
         "from_file",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..ledger import Category
 from ..run.training import Mesh, Recipe, Training
 from .shares import Portion
-from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, sharding_ranks
+from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, packed_stack, sharding_ranks
 
 
 class Part(NamedTuple):
@@ -41,6 +41,8 @@ class LayerStates(NamedTuple):
     casts: int
     """Copies that autocast makes of its matrices."""
     unit_values: int
+    stacks: int = 0
+    """Packed experts of the layer in the type of the computation, as they are while they run."""
 
 
 def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: Recipe) -> dict[int, LayerStates]:
@@ -58,10 +60,13 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
         stack = values if portion.stacked else portion.values
         largest = stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
         for layer in layers:
-            row = sums.setdefault(layer, [0, 0, 0, 0, 0])
+            row = sums.setdefault(layer, [0, 0, 0, 0, 0, 0])
             row[0] += each
             row[1] = max(row[1], largest)
-            row[2] += packed_bytes(values, request.quantization or "nf4-dq") if packed(portion, request) else values * width
+            if packed_stack(portion, request):
+                row[5] += values * form.compute
+            else:
+                row[2] += packed_bytes(values, request.quantization or "nf4-dq") if packed(portion, request) else values * width
             row[3] += values * form.compute if portion.product and form.autocast and not portion.adapter else 0
             row[4] += values if portion.trained else 0
     return {layer: LayerStates(*row) for layer, row in sums.items()}

@@ -85,9 +85,19 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
 
 
 def packed(portion: Portion, request: Training) -> bool:
-    """Whether a weight is stored in fewer bits: matrices of products inside of the layers, but not stacked experts."""
+    """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts only where asked.
+
+    What FSDP holds of packed experts is not known ("not all layers being properly sharded", Axolotl docs/expert_quantization.qmd: 29 GiB on
+    each of two cards against 24 on one): there they are counted in 16 bit and cut, which is more.
+    """
     frozen = request.method == QLORA and not portion.adapter
-    return frozen and portion.product and portion.matrix and bool(portion.layers) and not portion.stacked
+    stacks = request.packed_experts and request.sharding not in ("fsdp1", "fsdp2", "hsdp")
+    return frozen and portion.product and portion.matrix and bool(portion.layers) and (stacks or not portion.stacked)
+
+
+def packed_stack(portion: Portion, request: Training) -> bool:
+    """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py: torch's parametrization cache)."""
+    return portion.stacked and packed(portion, request)
 
 
 def packed_bytes(values: int, how: str) -> int:

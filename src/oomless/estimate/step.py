@@ -80,8 +80,11 @@ def step(
         below += piece.saved
     window = 2 * max(piece.saved for piece in pieces) if offloaded else kept
     cast = Part("temporaries", "autocast copies of weights", casts, f"{casts // form.compute:,} values x {form.compute} B")
+    stacks = max(each.stacks for each in per_layer.values())
+    unpacked = Part("temporaries", "a layer's experts, unpacked", stacks, f"{stacks // form.compute:,} values x {form.compute} B")
     forward_parts = parts(
         grads,
+        unpacked,
         Part("activations", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
         waiting,
         cast,
@@ -165,6 +168,7 @@ def step(
                 Part("activations", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
                 waiting,
                 Part("temporaries", "a gradient before it is added", extra, "the largest tensor of the layer"),
+                unpacked,
                 cast._replace(bytes=copies),
                 whole.backward,
                 Part("communication", "gradients that are reduced", scattered, "of the layer above"),

@@ -13,9 +13,10 @@ from ..run.hardware import Hardware
 from ..run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
 from ..units import parse_bytes
 from .activations import ends, segments, work_of
+from .host import checkpoint_disk, data_workers_bytes
 from .phases import Phase
 from .reserved import OUTSIDE, held_beyond, process_line, streams_apart, words
-from .shares import Stage, adapters, check_mesh, portions, stages
+from .shares import Stage, check_mesh, portions, stages
 from .states import States, states
 from .step import resident_gradients, step
 from .training_checks import check_model, check_sharding, check_types, trained_model, warnings, with_targets
@@ -157,7 +158,7 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     capacity = hardware.card.memory_bytes - (parse_bytes(request.reserve) if request.reserve else 0)
     if capacity <= 0:
         raise UsageError(f"--reserve {request.reserve} leaves nothing of the card", "reserve less")
-    host = 0
+    host = data_workers_bytes(request, mesh.num_ranks)
     dealt = stages(len(model.layers), mesh)
     for stage in dealt:
         mine = portions(model, mesh, stage, request)
@@ -192,7 +193,9 @@ def _by_megatron(run: Megatron, model: Model, asked: Training, request: Training
     device = device_of(hardware)._replace(expandable=request.expandable_segments)
     found = estimate_megatron(run, hardware, device, request.reserve, named=True)
     notes = warnings(model, asked, request, hardware, mesh)
-    return found._replace(model=model, request=request._replace(mesh=mesh), mesh=mesh, asked=asked, warnings=notes, megatron=None)
+    host = data_workers_bytes(request, mesh.num_ranks)
+    found = found._replace(model=model, request=request._replace(mesh=mesh), mesh=mesh, asked=asked)
+    return found._replace(ram_bytes=host, warnings=notes, megatron=None)
 
 
 def _group(
@@ -248,13 +251,3 @@ def rank_group(
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
     return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment), apart)
-
-
-def checkpoint_disk(model: Model, request: Training) -> int:
-    """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
-    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
-    if request.method == "full":
-        return model.num_parameters * (form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment))
-    whole = Mesh(dp=1)
-    found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
-    return found * (4 + 4 * rule.moments)

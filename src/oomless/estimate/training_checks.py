@@ -88,7 +88,10 @@ def warnings(model: Model, asked: Training, request: Training, hardware: Hardwar
     if kinds := unusual(model):
         found.append(f"activations of {', '.join(kinds)} follow the published code and were never compared with a run")
     if request.method == "qlora" and any(tensor.role == "expert" for tensor in model.tensors):
-        found.append("bitsandbytes packs no stacked experts: they stay in 16 bit")
+        if not request.packed_experts:
+            found.append("bitsandbytes packs no stacked experts: they stay in 16 bit (--packed-experts if something else does)")
+        elif request.sharding in ("fsdp1", "fsdp2", "hsdp"):
+            found.append("what FSDP holds of packed experts is not known: they are counted in 16 bit, and cut")
     if any(tensor.part == "mtp" for tensor in model.tensors):
         found.append("MTP layers are left out: transformers does not load them")
     if len(model.layers) % (mesh.pp * mesh.virtual_stages):

@@ -6,6 +6,7 @@ from typing import Any
 from ..estimate.training import RankGroup, TrainingEstimate
 from ..estimate.training_changes import Largest
 from ..ledger import CATEGORIES
+from ..run.training import Training
 from ..units import format_bytes, gib
 from .estimate_text import (
     WORDS,
@@ -91,7 +92,7 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     elif most is not None:
         console.print(f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}", soft_wrap=True)
     if estimate.ram_bytes:
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of what is offloaded, all ranks", soft_wrap=True)
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of {_in_host(estimate.request)}, all ranks", soft_wrap=True)
     console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
     if estimate.after is not None:
         print_moments(console, estimate)
@@ -110,6 +111,12 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     if explain:
         console.print()
         print_lines(console, estimate.ledger, explain)
+
+
+def _in_host(request: Training) -> str:
+    """What lies in host memory, in words."""
+    workers = f"{request.data_workers} data workers a rank" if request.data_workers else ""
+    return " and ".join(word for word in ("what is offloaded" if request.offload else "", workers) if word) or "what is offloaded"
 
 
 def print_moments(console: Any, estimate: TrainingEstimate) -> None:

@@ -77,5 +77,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "sharding": ("none", "ddp", "fsdp2", "zero3", None),
     "recompute": ("none", "full", None),
     "quantization": (None,),
+    "packed_experts": (False,),
+    "data_workers": (0,),
 }
 """Values of the flags of `train` that a trace runs."""

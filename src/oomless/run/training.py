@@ -101,6 +101,10 @@ class Training(NamedTuple):
     """float32 or bfloat16."""
     trained_ends: bool = False
     """LoRA: embedding and head are trained in full."""
+    packed_experts: bool = False
+    """qlora: stacked experts are packed as other matrices are (Axolotl's quantize_moe_experts); bitsandbytes by itself leaves them."""
+    data_workers: int = 0
+    """Processes of each rank that read data, which take host memory."""
     expert_imbalance: float = 1.0
     """Tokens of the busiest expert rank over the mean."""
     expandable_segments: bool = False
@@ -125,6 +129,7 @@ class Training(NamedTuple):
             _within(flag(name), getattr(self, name), 1, MAX_COUNT)
         if self.recompute_num_layers is not None:
             _within("--recompute-num-layers", self.recompute_num_layers, 0, MAX_COUNT)
+        _within("--data-workers", self.data_workers, 0, MAX_WORKERS)
         if self.seq_len is not None:
             _within("--seq-len", self.seq_len, 1, MAX_TOKENS)
         if self.precision is not None:
@@ -192,6 +197,7 @@ def _within(name: str, value: int, least: int, most: int) -> None:
 
 
 MAX_COUNT = 1_000_000
+MAX_WORKERS = 4096
 MAX_TOKENS = 100_000_000
 OFFLOADS = ("optimizer", "params", "gradients", "activations")
 RECOMPUTE_MODULES = ("core_attn", "layernorm", "norm", "mlp", "moe", "moe_act", "shared_experts", "mla_up_proj", "layer", "ops")

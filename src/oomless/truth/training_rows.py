@@ -147,6 +147,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
         offload=tuple(dict.fromkeys((*states.offload(row["offload"]), *setting.offload))),
         quantization=DOUBLE.get((framework, precision.quantization or ""), precision.quantization),
         products=precision.products or None,
+        packed_experts=framework == "axolotl" and precision.quantization is not None,
         adapter=kind_of(row, adapter),
         lora_rank=(adapter.rank if adapter else 0) or DEFAULT_RANK.get(framework, 8),
         lora_targets=adapter.targets if adapter else (),

@@ -86,6 +86,7 @@ OPTIMIZERS = {
     "adamw_bnb_8bit": "adamw-8bit",
     "ao adamw 8bit": "adamw-8bit-ao",
     "adamw_torch_8bit": "adamw-8bit-ao",
+    "adamw_torch_4bit": "adamw-4bit",
     "ao adamw 4bit": "adamw-4bit",
     "ao adamw fp8": "adamw-fp8",
     "adamw foreach=false": "adamw-loop",

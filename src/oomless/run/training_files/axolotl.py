@@ -16,9 +16,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     four, eight = keys.switch("load_in_4bit", default=False), keys.switch("load_in_8bit", default=False)
     if adapter not in (None, "lora", "qlora"):
         raise OomlessError(f"{keys.path}: adapter is {adapter}", "it is lora or qlora")
-    if eight and adapter:
-        keys.note("load_in_8bit: weights are counted in 16 bit, twice what bitsandbytes keeps of the matrices")
-    method: Method = "full" if adapter is None else "qlora" if adapter == "qlora" or four else "lora"
+    method: Method = "full" if adapter is None else "qlora" if adapter == "qlora" or four or eight else "lora"
     keys.refuse(("unfrozen_parameters",), "which parameters are trained is not read")
     keys.refuse(("relora", "relora_steps"), "merging adapters on the way is not modelled")
     away, sharding, precision = _sharding(keys)
@@ -63,6 +61,9 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         loss="fused" if fused else "chunked" if keys.switch("chunked_cross_entropy", default=False) else "plain",
         kernels="liger" if liger else "compiled" if keys.has("torch_compile") and keys.text("torch_compile") != "False" else "eager",
         offload=tuple(dict.fromkeys(away)),
+        quantization="int8" if eight and adapter else None,
+        packed_experts=keys.switch("quantize_moe_experts", default=False),
+        data_workers=keys.whole("dataloader_num_workers", default=0),
         lora_rank=keys.whole("lora_r", default=8),
         lora_targets=("all-linear",) if keys.switch("lora_target_linear", default=not targets) else targets,
         trained_ends=bool({"embed_tokens", "lm_head"} & set(keys.words("lora_modules_to_save"))),

@@ -62,6 +62,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         micro_batch=keys.whole("per_device_train_batch_size", default=8),
         seq_len=keys.whole("cutoff_len", default=2048),
         grad_accum=keys.whole("gradient_accumulation_steps", default=1),
+        data_workers=keys.whole("dataloader_num_workers", default=0),
         sharding=deep.sharding if deep else "fsdp1" if fsdp else None,
         recompute="none" if keys.switch("disable_gradient_checkpointing", default=False) else "full",
         attention={"fa2": "flash", "fa3": "flash", "disabled": "eager"}.get(
