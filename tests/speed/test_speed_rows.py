@@ -42,10 +42,10 @@ FITTED_FRESH = {
 }
 """The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them (blind: 16, 14, 16, 17 % median)."""
 ONE_SOURCE_OUT = {
-    "decode, batch 1, one device": Budget(0.08, 0.30),
-    "decode, batch 1, several": Budget(0.25, 0.50),
-    "first token": Budget(0.25, 0.60),
-    "throughput at load": Budget(0.20, 0.45),
+    "decode, batch 1, one device": Budget(0.08, 0.25),
+    "decode, batch 1, several": Budget(0.08, 0.15),
+    "first token": Budget(0.16, 0.60),
+    "throughput at load": Budget(0.17, 0.34),
 }
 """Constants fitted anew without any row of a row's source: what can be expected of another page's measurements."""
 
@@ -116,7 +116,8 @@ def test_predictions_see_the_configuration_alone(table: list[Row]) -> None:
 # every word that occurs in such tables
 
 ENGINES = (
-    "CloudMatrix-Infer;MindIE;MindIE 1.0.RC3;Ollama;Ollama 0.1.41;Ollama/llama.cpp;SGLang;SGLang 0.5.3;SGLang 0.5.7;SGLang PD + EP;"
+    "CloudMatrix-Infer;MindIE;MindIE 1.0.RC3;Ollama;Ollama 0.1.41;Ollama/llama.cpp;SGLang;SGLang 0.5.3;SGLang 0.5.5;SGLang 0.5.7;"
+    "SGLang PD + EP;"
     "TensorRT Edge-LLM 0.7.0;TensorRT-LLM 0.5;TensorRT-LLM 0.5-0.6.1;TensorRT-LLM 1.0;TensorRT-LLM 1.2.0rc1;distributed-llama;llama.cpp;"
     "llama.cpp Metal;llama.cpp ccbc84a;vLLM;vLLM 0.11.0;vLLM 0.13.0"
 ).split(";")
@@ -199,7 +200,7 @@ def test_models_and_quantisations(model: str, quant: str) -> None:
     engine = "llama.cpp" if "Q" in quant and "GPTQ" not in quant else "vLLM"
     sizes = {"params_b": "671", "active_params_b": "37"} if "DeepSeek-R1" in model else {}
     found = answer("decode", "tok/s", model=model, quant=quant, engine=engine, **sizes)
-    assert found.status == "scored" or "Q3_K_S" in quant or "IQ1_S" in quant or "MXFP4" in quant, found.reason
+    assert found.status == "scored", found.reason
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -230,6 +231,45 @@ def test_parallelism(word: str) -> None:
 def test_metrics(kind: str, metric: str, unit: str, load: str) -> None:
     found = answer(kind, unit, metric=metric, concurrency_or_batch=load)
     assert found.status == "scored" or load in ("SLA", "max load"), found.reason
+
+
+def test_a_time_in_tokens_a_second_is_answered_without_a_traceback() -> None:
+    assert answer("prefill", "tok/s", metric="TTFT").status == "incomplete"
+
+
+def test_a_mean_of_bits_scales_what_a_mix_chosen_by_hand_spares() -> None:
+    """A file of DeepSeek-R1 at 2.7 bits a value reads less than Q3_K_S gives, one at IQ1_S's own 1.56 bits what IQ1_S gives."""
+    cells = {
+        "engine": "llama.cpp",
+        "model": "DeepSeek-R1",
+        "params_b": "671",
+        "active_params_b": "37",
+        "gpu": "Mac Studio M3 Ultra 512GB",
+    }
+    plain, mean = (answer("decode", "tok/s", quant=quant, **cells).predicted for quant in ("Q3_K_S", "Q3_K_S 2.70bpw"))
+    assert mean is not None
+    assert plain is not None
+    assert mean > plain
+    named = answer("decode", "tok/s", quant="IQ1_S 1.56bpw", **cells).predicted
+    assert named == answer("decode", "tok/s", quant="IQ1_S", **cells).predicted
+
+
+def test_a_run_of_equal_requests_ends_in_a_wave_that_is_not_full() -> None:
+    """1500 requests of 128 / 4096 tokens (perf-overview.md) end with fewer places taken; of another length nothing is known of the run."""
+    cells = {
+        "engine": "TensorRT-LLM 1.0",
+        "model": "Llama-3.1-8B",
+        "quant": "FP8",
+        "concurrency_or_batch": "max load",
+        "output_len": "4096",
+    }
+    finite, steady = (
+        answer("throughput", "tok/s", metric="output throughput, all GPUs", input_len=length, **cells).predicted
+        for length in ("128", "127")
+    )
+    assert finite is not None
+    assert steady is not None
+    assert finite < steady
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def predict_speed(row: dict[str, str], quantity: str, unit: str) -> Interval:
         return _memory(asked)
     if metric.endswith("latency") or metric.startswith(("TPOT", "TTFT")):
         seconds = _between(asked) if "TPOT" in metric else _first(asked, together=metric.endswith("latency"))
+        if unit not in ("ms", "s"):
+            raise Incomplete(f"{metric} is a time, and {unit} is none")
         number = seconds * {"ms": 1000.0, "s": 1.0}[unit]
         share = 1.0
     else:
@@ -236,7 +238,7 @@ SHAPES: dict[str, dict[str, object]] = {
     }
 }
 """Models of the tables that the catalogue lacks: GPT-J has the matrices of a GPT-NeoX of its size."""
-NOMINAL = 0.25
+NOMINAL = 0.1
 """A file's mean bits within this of what its type gives are that type's own; further off, the mix was chosen by hand."""
 
 
