@@ -140,7 +140,7 @@ class Linear(NamedTuple):
     state_bits: int = 0
     """Bits of an element of the recurrent state where the config fixes them; 0: the model's own type."""
     rank: int = 0
-    """Rank of the step's projection (Mamba-1), or of decay and gate (KDA)."""
+    """Rank of the step's projection (Mamba-1), or of decay and gate (KDA; 0: the decay is one matrix)."""
     full_gate: bool = False
     """KDA: the output's gate is one matrix instead of two of `rank`."""
     inner_norms: bool = False

@@ -195,8 +195,11 @@ def _linear(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
             for key, width in (("q", keys), ("k", keys), ("v", values)):
                 yield scope.tensor(f"self_attn.{key}_proj.weight", (width, hidden), "linear", columns(heads))
             yield scope.tensor("self_attn.conv1d.weight", (a.conv_width, 1, a.conv_kernel), "plain", columns(heads))
-            yield scope.tensor("self_attn.f_a_proj.weight", (a.rank, hidden), "linear")
-            yield scope.tensor("self_attn.f_b_proj.weight", (values, a.rank), "linear", columns(heads))
+            if a.rank:
+                yield scope.tensor("self_attn.f_a_proj.weight", (a.rank, hidden), "linear")
+                yield scope.tensor("self_attn.f_b_proj.weight", (values, a.rank), "linear", columns(heads))
+            else:
+                yield scope.tensor("self_attn.f_proj.weight", (values, hidden), "linear", columns(heads))
             if a.full_gate:
                 yield scope.tensor("self_attn.g_proj.weight", (values, hidden), "linear", columns(heads))
             else:

@@ -126,6 +126,7 @@ FAMILIES = {
     "laguna": "sparse",
     "sarvam_moe": "sparse",
     "cohere2_moe": "sparse",
+    "bailing_hybrid": "ling_hybrid",
     "bailing_moe": "sparse",
     "bailing_moe_v2": "sparse",
     "step3p5": "sparse",

@@ -28,6 +28,7 @@ class Draft(NamedTuple):
 
 
 DRAFTS = {
+    "bailing_hybrid": Draft(sparse=True),
     "ernie4_5_moe": Draft(num_norms=2),
     "exaone_moe": Draft(),
     "hy_v3": Draft(sparse=True),

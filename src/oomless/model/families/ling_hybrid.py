@@ -1,0 +1,70 @@
+"""Ling 3.0: Kimi delta attention with full matrices for decay and gate, latent attention with a gate a head in every sixth layer, experts.
+
+Ling 2.5 and 2.6 have the same model_type and lightning attention instead, which is refused by name (vllm: bailing_moe_v3.py).
+"""
+
+from ..attention import MLA, Attention, Linear
+from ..config import MAX_LAYERS, Config
+from ..feedforward import Dense, FeedForward
+from ..model import Layer, Model, Part, Tensor
+from ..weights import columns
+from .kimi_linear import read_experts
+from .llama import decoder
+from .shared import read_rope
+from .sparse_mtp import with_draft
+
+
+def read(config: Config, name: str) -> Model:
+    """The decoder, and an MTP layer with latent attention."""
+    num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
+    config.used |= WITHOUT_EFFECT
+    if not any(key.startswith(("kda_", "no_kda")) for key in config.values):
+        config.fault("no key of Kimi delta attention is there: Ling 2.5's lightning attention is not known")
+    if not config.has("max_position_embeddings") and config.has("model_max_length"):
+        config.values = {**config.values, "max_position_embeddings": config.values["model_max_length"]}
+    heads = config.size("num_attention_heads")
+    config.size("num_key_value_heads", heads)
+    mla = MLA(
+        heads,
+        config.size("q_lora_rank", 0, least=0),
+        config.size("kv_lora_rank"),
+        config.size("qk_nope_head_dim"),
+        config.size("qk_rope_head_dim"),
+        config.size("v_head_dim"),
+    )
+    num, width = config.size("linear_num_heads", heads), config.size("linear_head_dim", config.size("v_head_dim"))
+    kernel = config.size("linear_conv_kernel_dim", config.size("short_conv_kernel_size", 4))
+    kda = Linear(num, num, width, width, kernel, "kda", state_bits=32, full_gate=True)
+    group = config.size("layer_group_size")
+    full = [(layer + 1) % group == 0 or layer >= num_layers // group * group for layer in range(num_layers)]
+    attentions: list[Attention] = [mla if is_full else kda for is_full in full]
+    num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
+    moe: FeedForward = read_experts(config)
+    dense: FeedForward = Dense(config.size("intermediate_size"))
+    layers = tuple(Layer(each, dense if layer < num_dense else moe) for layer, each in enumerate(attentions))
+    rope = read_rope(config, mla.qk_rope_head_dim, config.size("max_position_embeddings"))
+    model = decoder(config, name, layers, ropes=(rope,))
+    model = with_draft(model, config, 1)
+    places: tuple[tuple[Part, tuple[int, ...]], ...] = (
+        ("main", tuple(layer for layer in range(num_layers) if full[layer])),
+        ("mtp", tuple(range(num_layers, num_layers + len(model.draft)))),
+    )
+    shape, name = (heads, model.hidden_size), "model.layers.{}.self_attn.g_proj.weight"
+    gates = (Tensor(name, shape, model.dtype, columns(heads), where, part=part) for part, where in places if where)
+    return model._replace(tensors=(*model.tensors, *gates))
+
+
+WITHOUT_EFFECT = {
+    "head_dim",
+    "kda_lower_bound",
+    "kda_safe_gate",
+    "layer_types",
+    "mlp_layer_types",
+    "moe_renormalize",
+    "mtp_loss_scaling_factor",
+    "no_kda_lora",
+    "num_expert_group",
+    "rotary_dim",
+    "score_function",
+    "use_qk_norm",
+}
