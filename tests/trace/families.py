@@ -54,6 +54,7 @@ def causal_families() -> list[str]:
 MIX = ["linear_attention", "hybrid", "linear_attention"]
 MORE: dict[str, dict[str, Any]] = {
     "codegen": {"rotary_dim": 16},
+    "gptj": {"rotary_dim": 16},
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},

@@ -2,8 +2,7 @@
 
 Seen in the profiler's events under torch 2.13, and named by ATen's source: operands of another type than the result are copied first
 (TensorIterator casts on the CPU; CUDA kernels cast while they read), reductions into another type copy their input (ReduceOpsUtils.h),
-attention has a block of scores a thread (FlashAttentionKernel.cpp), and oneDNN packs blocks of 16-bit products. The last is its own
-heuristic: blocks of 64 columns and up to 256 rows a thread, which comes within a factor of two. Kernels that want rows one after the
+attention has a block of scores a thread (FlashAttentionKernel.cpp), and oneDNN packs blocks of 16-bit products. Kernels that want rows one after the
 other copy what is not (`contiguous` in layer_norm.cpp, SoftMax.cpp, LinearAlgebra.cpp), and oneDNN's convolutions by channel have their
 own order of it.
 """
@@ -14,7 +13,13 @@ from typing import Any
 from ..errors import need
 
 COLUMNS, MAX_ROWS, MAX_DEPTH, DEPTH_STEP = 64, 256, 512, 32
-"""Blocks of oneDNN's products."""
+"""Blocks of oneDNN's products; products deeper than two of these take blocks twice as deep."""
+FIXED, A_THREAD, OF_TRANSPOSED = 384, 640, 128
+"""Bytes beside the blocks: of a product, of each thread, and where the left side is turned."""
+LEAST_PRODUCT = 16**3
+"""Multiplications from which on oneDNN is asked (mkldnn_matmul.cpp, checksize)."""
+LEAST_ROWS = 16
+"""Fewer rows are not shared among threads."""
 LONG_QUERY, MIDDLE_QUERY = 768, 192
 KEY_BLOCK = 512
 
@@ -97,7 +102,8 @@ class Temporaries:
         copies = sum(
             num_bytes(each) for each in (left, right) if not (in_stack(each) if half and each.dim() == 3 else is_matrix(each))
         )
-        return copies + self._packed(left.shape[-2], left.shape[-1], left.stride(-1) != 1, left.dtype)
+        stack = left.shape[0] if left.dim() == 3 else 1
+        return copies + self._packed(left.shape[-2], left.shape[-1], right.shape[-1], left.stride(-1) != 1, left.dtype, stack)
 
     def _convolution(self, args: Any, kwargs: Any, out: Any) -> int:
         """Input and weight in oneDNN's order together with the result in it, then the result twice; an input that is not in rows before."""
@@ -123,16 +129,26 @@ class Temporaries:
             return 0
         groups = offsets.shape[0]
         if args[1].dim() == 2:  # the gradient of the weights: rows are summed over
-            return self._packed(left.shape[0], -(-left.shape[1] // groups), True, left.dtype)
-        return self._packed(-(-left.shape[0] // groups), left.shape[1], False, left.dtype)
+            return self._packed(left.shape[0], -(-left.shape[1] // groups), args[1].shape[-1], True, left.dtype)
+        return self._packed(-(-left.shape[0] // groups), left.shape[1], args[1].shape[-1], False, left.dtype)
 
-    def _packed(self, rows: int, depth: int, transposed: bool, dtype: Any) -> int:
-        """Blocks of a product of 16-bit matrices: an F32 block of the result, the right side, and a transposed left one."""
-        if not self.packs or dtype.itemsize != 2 or not rows:
+    def _packed(self, rows: int, depth: int, columns: int, turned: bool, dtype: Any, stack: int = 1) -> int:
+        """Blocks of a product of 16-bit matrices for each thread: an F32 block of the result, the right side, and a left one by columns.
+
+        Seen under torch 2.13 with oneDNN 3: to the byte for depths of 16 to 11,008 and one or two threads.
+        """
+        if not self.packs or dtype.itemsize != 2 or stack * rows * depth * columns <= LEAST_PRODUCT:
             return 0
+        threads = int(self.threads)
+        shares = -(-threads // (stack * -(-columns // COLUMNS)))
+        if rows >= LEAST_ROWS:
+            rows = -(-rows // shares)
         block = -(-rows // -(-rows // MAX_ROWS))
-        deep = min(-(-depth // DEPTH_STEP) * DEPTH_STEP, MAX_DEPTH)
-        return int(self.threads) * (block * COLUMNS * 4 + deep * 2 * (COLUMNS + (block if transposed else 0)))
+        most = MAX_DEPTH if depth <= 2 * MAX_DEPTH else 2 * MAX_DEPTH
+        deep = min(-(-depth // DEPTH_STEP) * DEPTH_STEP, most)
+        left = block * min(depth, most) * 2 if turned else 0
+        each = block * min(columns, COLUMNS) * 4 + deep * 2 * COLUMNS + left
+        return FIXED + threads * (A_THREAD + each) + (OF_TRANSPOSED if turned else 0)
 
     def _attention(self, args: Any, kwargs: Any, out: Any) -> int:
         """Scores of a block of queries and keys, their largest and sum, and the block of the result, in F32 for each thread."""
