@@ -36,6 +36,11 @@ BLOCK |= {"self_attn.indexer.k_norm": "indexer.k_norm", "self_attn.indexer.weigh
 BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "embed_tokens")}
 BLOCK |= {"self_attn.qkv_proj": "attn_qkv", "fc": "nextn.eh_proj"}
 BLOCK |= {"mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out", "mamba.conv1d": "ssm_conv1d", "mamba.norm": "ssm_norm"}
+BLOCK |= {"mamba.x_proj": "ssm_x", "mamba.dt_proj": "ssm_dt", "self_attn.g_proj": "attn_gate"}
+BLOCK |= {"self_attn.conv1d": "ssm_conv1d", "self_attn.b_proj": "ssm_beta"}
+BLOCK |= {f"self_attn.{part}_proj": f"ssm_{part}" for part in ("f_a", "f_b", "g_a", "g_b")}
+BLOCK |= {"mlp.fc1_latent_proj": "ffn_latent_down", "mlp.fc2_latent_proj": "ffn_latent_up"}
+BLOCK |= {f"self_attn.index_{part}_proj": f"indexer.{part}_proj" for part in ("q", "k")}
 BLOCK |= {f"conv.{part}": f"shortconv.{part}" for part in ("in_proj", "out_proj", "conv")}
 BLOCK |= {f"mlp.beside.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")}
 BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
@@ -50,6 +55,7 @@ BLOCK |= {
 }
 BLOCK |= {"attn.indexer.wq_b": "indexer.attn_q_b", "attn.indexer.weights_proj": "indexer.proj"}
 WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
+WHOLE_NAMES["mamba.A_log"] = "ssm_a"
 WHOLE_NAMES |= {"attn.attn_sink": "attn_sinks.weight", "mlp.gate.tid2eid": "ffn_gate_tid2eid.weight"}
 for _ours, _theirs in (("attn.compressor", "attn_compressor"), ("attn.indexer.compressor", "indexer_compressor")):
     BLOCK |= {f"{_ours}.wkv": f"{_theirs}_kv", f"{_ours}.wgate": f"{_theirs}_gate", f"{_ours}.norm": f"{_theirs}_norm"}

@@ -191,7 +191,7 @@ TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 
 KEPT = (
     *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight"),
-    *("ssm_conv1d.weight", "shortconv.conv.weight", "position_embd.weight"),
+    *("ssm_conv1d.weight", "shortconv.conv.weight", "position_embd.weight", "indexer.q_proj.weight", "indexer.k_proj.weight"),
 )
 
 
