@@ -9,7 +9,7 @@ from ..engines.training.blocks import AttentionKernel, Builder, Kernels, Work, l
 from ..engines.training.graph import Walk, transient_peak, walk, walk_keeping_products
 from ..engines.training.layers import Norms, layer_graph, norms_of
 from ..engines.training.loss import LossShape, loss_graph, loss_kind
-from ..model.attention import DSA, MLA, V4, V41, Linear, Sliding
+from ..model.attention import DSA, MLA, V4, V41, Linear
 from ..model.model import Layer, Model
 from ..run.hardware import Card
 from ..run.training import Mesh, Recipe, Training, frameworks, recipe
@@ -226,8 +226,3 @@ def unusual(model: Model) -> tuple[str, ...]:
         "linear attention": any(isinstance(layer.attention, Linear) for layer in model.layers),
     }
     return tuple(name for name, there in names.items() if there)
-
-
-def windowed(model: Model, seq: int) -> bool:
-    """Whether some layer needs a mask of its own."""
-    return any(isinstance(layer.attention, Sliding) and layer.attention.window < seq for layer in model.layers)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from .. import facts
 from ..errors import UnsupportedError, need
 
-KERNELS = ("flash", "efficient", "cudnn", "math")
 CUDNN_FIRST = (9.0, 10.0, 10.3)
 """Compute capabilities on which torch 2.13 with cuDNN above 9.15 prefers cuDNN (sdp_utils.cpp, check_prefer_cudnn_attention)."""
 MASK_ALIGNMENT = 16

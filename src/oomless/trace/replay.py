@@ -124,14 +124,3 @@ def smallest_capacity(
     if low and replay(events, sizes, settings, low * LARGE_ROUND).failure is None:
         high = low
     return high * LARGE_ROUND
-
-
-def alive_at(events: Sequence[int], at: int) -> list[int]:
-    """Tensors that are alive right after an event, in the order in which they were made."""
-    alive: dict[int, None] = {}
-    for event in events[: at + 1]:
-        if event >= 0:
-            alive[event] = None
-        else:
-            del alive[~event]
-    return list(alive)
