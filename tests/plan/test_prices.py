@@ -93,6 +93,7 @@ BAD = {
     "no number": (HEADER + "a,H100,1,cheap,x\n", "'cheap' is no price"),
     "infinite": (HEADER + "a,H100,1,inf,x\n", "is no price"),
     "no count": (HEADER + "a,H100,none,3,x\n", "is no number of cards"),
+    "below nothing": (HEADER + "a,H100,1,-3,x\n", "no price is left"),
     "nothing known": (HEADER + "a,Quantum9000,1,3,x\n", "no price of any card"),
 }
 

@@ -161,6 +161,9 @@ WRONG = (
     (("--gpu", "h2000"), "unknown card"),
     (("--host-memory", "512"), "no unit"),
     (("--plot", "a.png"), "SVG"),
+    (("--gpu", "h200:8", "--max-gpus", "4"), "contradict"),
+    (("--gpu", "h200:8", "--engine", "vllm", "--host-memory", "512GiB"), "--host-memory is filled by"),
+    (("--for", "train", "--host", "epyc-9004"), "belongs to --for infer"),
 )
 
 

@@ -58,6 +58,11 @@ def _speed(model: str | None, **given: Any) -> int:
     if not simulated and (extra := [name for name in SIMULATES if own[name] is not None]):
         raise UsageError(f"--{extra[0].replace('_', '-')} is for a simulation", "give --arrival-rate or --workload with it")
     estimate = infer(model, **asked)
+    if own["host"] is not None:
+        from ..speed.hosted import on_the_host
+
+        if not on_the_host(estimate):
+            raise UsageError(f"--host {own['host']}: no weights lie on the host", "leave it out, or leave some there: --n-cpu-moe 30")
     estimate = estimate._replace(warnings=(*estimate.warnings, *notes))
     return _simulation(estimate, own) if simulated else _steady(estimate, own)
 

@@ -10,6 +10,7 @@ from ..model.model import Model
 from ..run.serving import Layout, Serving
 from ..units import format_bytes
 from .candidates import Miss, Planned
+from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
 from .prices import Price
 from .question import Wanted
@@ -67,7 +68,7 @@ def plan_serving(
         Planned(
             row,
             arguments_of(row.estimate, row.asked, word, row.gpu),
-            serving_launch(found, word, one_of_several(row.asked, row.estimate.request), row.hardware),
+            launch_of(found, word, row),
             why_not(row, shown[0], wanted.goal) if row is not shown[0] else "",
             id(row) in on_front,
             copies_of(row),
@@ -91,6 +92,15 @@ def plan_serving(
         search=search,
         all_rows=result.rows,
     )
+
+
+def launch_of(model: Model, word: str, row: Row) -> Launch:
+    """What starts a row; the same once more for each replica."""
+    launch = serving_launch(model, word, one_of_several(row.asked, row.estimate.request), row.hardware)
+    if row.replicas == 1:
+        return launch
+    again = f"{row.gpu}: {row.replicas} replicas: start the command once for each, with cards and a port of its own"
+    return launch._replace(note=f"{launch.note}; {again}" if launch.note else again)
 
 
 def copies_of(row: Row) -> int:

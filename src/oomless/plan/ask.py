@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from ..engines import LLAMA
 from ..errors import UsageError, did_you_mean
 from ..model.model import Model
+from ..run.hardware import parse_gpu
 from .answer import Plan, plan_serving
 from .prices import Price
 from .question import Limits, Wanted
@@ -54,6 +56,7 @@ def plan_for(
         wrong = sorted(FLAGS_OF[other] & set(given)) if other != purpose else []
         if wrong:
             raise UsageError(f"--{wrong[0].replace('_', '-')} belongs to --for {other}", "leave it out, or ask for that")
+    check_together(given)
     if purpose == "infer":
         return plan_serving(model, wanted_from(given), table, offline=offline, revision=revision)
     from .training import WantedTraining
@@ -68,6 +71,19 @@ def plan_for(
     return plan_training(model, wanted, WantedTraining(**own), table, offline=offline, revision=revision)
 
 
+def check_together(given: dict[str, Any]) -> None:
+    """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no asked engine fills."""
+    words, engines = ((value,) if isinstance(value, str) else value for value in (given.get("gpu", ()), given.get("engine", ())))
+    most = given.get("max_gpus")
+    if "host_memory" in given and engines and not set(engines) & set(LLAMA):
+        raise UsageError(
+            f"--host-memory is filled by {' and '.join(LLAMA)}, --engine is {' and '.join(engines)}", "leave one of them out"
+        )
+    for word in words:
+        if isinstance(most, int) and (":" in word or "+" in word) and (num := parse_gpu(word).num_gpus) > most:
+            raise UsageError(f"--gpu {word} is {num} cards, --max-gpus {most}", "they contradict each other")
+
+
 MAX_TRAINING_GPUS = 64
 FLAGS_OF = {
     "infer": {
@@ -79,6 +95,7 @@ FLAGS_OF = {
         "quantization",
         "kv_cache_dtype",
         "instances",
+        "host",
         "max_ttft_s",
         "max_tpot_s",
     },

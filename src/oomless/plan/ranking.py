@@ -114,12 +114,13 @@ def why_not(row: Candidate, best: Candidate, goal: Goal) -> str:
         return "tight: the estimate's spread does not settle that it fits"
     match goal:
         case "cheapest":
-            return more(row.cost, best.cost, "the price", "no price is known") or slower(row, best)
+            unpriced = more(row.hardware.num_gpus, best.hardware.num_gpus, "the cards", "") if best.cost is None else ""
+            return more(row.cost, best.cost, "the price", "no price is known") or unpriced or slower(row, best)
         case "fastest":
             return slower(row, best) or more(row.cost, best.cost, "the price", "no price is known")
         case "fewest":
             return (
-                more(float(row.hardware.num_gpus), float(best.hardware.num_gpus), "the cards", "")
+                more(row.hardware.num_gpus, best.hardware.num_gpus, "the cards", "")
                 or more(row.cost, best.cost, "the price", "no price is known")
                 or slower(row, best)
             )

@@ -7,7 +7,7 @@ from ..plan.in_memory import CELL_BITS, TILE, InMemory
 from ..plan.reverse import Held
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
-from .plan_text import setting
+from .plan_text import rate_text, setting
 
 
 def in_memory_text(found: InMemory) -> str:
@@ -28,7 +28,7 @@ def largest_text(found: tuple[Held, ...]) -> str:
     rows = [("model", "billions", "bits a weight", "cards", "engine", "GiB to spare", "tokens/s", "setting")]
     for held in found:
         row = held.row
-        rate = "?" if row.rate is None else f"{row.rate:,.0f}"
+        rate = "?" if row.speed is None else rate_text(row.speed.tokens_per_s)
         billions, bits = f"{held.num_parameters / 1e9:.1f}", f"{held.bits_a_weight:.1f}"
         rows.append((held.name, billions, bits, row.gpu, row.runner, f"{gib(row.headroom_bytes):.1f}", rate, setting(row)))
     return table(rows) + "\n"
