@@ -201,12 +201,15 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
 
 
 def _other_adapter(b: Builder, kind: Adapter, given: str, outer: str, rows: int, width_in: int, width_out: int, width: int) -> None:
-    """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says."""
+    """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says.
+
+    IA3 multiplies the base's output by F32 scales: torch promotes inside of the product and keeps the output as it came.
+    """
     saves = [given] if kind.inputs else []
     writes = {outer: rows * width_out * width}
     if kind.outputs:
         kept = b.fresh("adapter_kept")
-        writes[kept] = kind.outputs * rows * width_out * width
+        writes[kept] = kind.outputs * rows * width_out * (b.work.compute if kind.name == "ia3" else width)
         saves.append(kept)
     if kind.dense:
         update = b.fresh("adapter_update")
