@@ -75,3 +75,27 @@ def need(module: str, extra: str) -> Any:
             raise
         package = module.partition(".")[0]
         raise MissingExtra(f"{package} is not installed", f"pip install 'oomless[{extra}]'") from None
+    except (ImportError, MemoryError, SystemError) as error:
+        limit = address_space_limit()
+        if limit is None:
+            raise
+        raise OomlessError(
+            f"{module} cannot be imported within this process's address space of {limit:,} bytes: {str(error)[:100]}",
+            "raise the limit (ulimit -v); torch maps about 700,000,000 bytes before a model is there",
+        ) from None
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space that the system lets this process have; None if it has not limited it.
+
+    >>> address_space_limit() is None or address_space_limit() > 0
+    True
+    """
+    from importlib import import_module
+
+    try:
+        resource = import_module("resource")
+    except ModuleNotFoundError:  # not on Windows
+        return None
+    limit = int(resource.getrlimit(resource.RLIMIT_AS)[0])
+    return None if limit == resource.RLIM_INFINITY else limit

@@ -1,10 +1,14 @@
 """What a trace cannot do is a clear error with its line, and nothing half-written: no class, a function that raises, data-dependent ways."""
 
+import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from command import call
+from command import call, environment
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -113,3 +117,22 @@ def test_questions_that_no_trace_answers(words: tuple[str, ...], code: int) -> N
     answer = call("trace", *words, "--json")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.startswith("oomless: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space")
+def test_an_address_space_that_torch_does_not_fit_into() -> None:
+    words = [sys.executable, "-m", "oomless", "trace", "qwen2-0.5b", *WORDS]
+    limited = f"ulimit -v 400000; exec {shlex.join(words)}"
+    answer = subprocess.run(["bash", "-c", limited], env=environment(), capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("oomless: ")
+    assert "ulimit -v" in answer.stderr
+    assert "internal" not in answer.stderr
+
+
+def test_a_config_that_its_class_refuses_is_not_a_missing_class(tmp_path: Path) -> None:
+    config = {"model_type": "gemma3n_text", "num_hidden_layers": 3, "intermediate_size": [64] * 5, "vocab_size": 100}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    answer = call("trace", str(tmp_path), *WORDS)
+    assert answer.code == 1
+    assert "refuses the config" in answer.err

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import OomlessError, UnsupportedError, UsageError, need
+from ..errors import OomlessError, UnsupportedError, UsageError, address_space_limit, need
 from .places import is_of_model
 
 DTYPES = {2: "bfloat16", 4: "float32"}
@@ -25,12 +25,12 @@ def transformers_model(config: dict[str, Any], dtype: str, attention: str | None
             parsed = transformers.AutoConfig.for_model(kind, **settings)
         else:  # a model type of its own over a class that transformers has, as Kimi-K2's over DeepSeek-V3's
             parsed = getattr(transformers, named).config_class(**settings)
-    except ValueError:
-        raise UnsupportedError(
-            f"{name}: transformers {version} has no model class for {kind!r}",
-            "a newer transformers may have it; oomless train and infer answer without it",
-        ) from None
     except Exception as error:  # its own checks of a config raise many kinds
+        if isinstance(error, ValueError) and kind not in transformers.CONFIG_MAPPING:
+            raise UnsupportedError(
+                f"{name}: transformers {version} has no model class for {kind!r}",
+                "a newer transformers may have it; oomless train and infer answer without it",
+            ) from None
         raise OomlessError(f"{name}: transformers {version} refuses the config: {_first_line(error)}", "check the config") from None
     loader = next(
         (
@@ -118,6 +118,10 @@ def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
             f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host"
         ) from None
     except Exception as error:
+        if isinstance(error, SystemError) and address_space_limit() is not None:  # an allocation that failed inside of Python
+            raise OomlessError(
+                f"{what}: not enough address space on this machine for the trace", "raise the limit (ulimit -v)"
+            ) from None
         if recorder.asked:
             raise UnsupportedError(
                 f"{recorder.asked}: reads a number from a tensor, which a trace does not have; {what} then fails: {_where(error)}",
