@@ -52,6 +52,7 @@ def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
         ("falcon_mamba", "recompute", 24),  # gradients of many slices of one tensor are added in place
         ("mamba2", "recompute", 64),  # convolutions by channel
         ("persimmon", "mixed", 64),  # a norm over heads, whose rows do not lie one after the other
+        ("doge", "mixed", 64),  # attention by plain operators adds its mask in place
         ("biogpt", "fused", 32),  # the first line that reads a number
     ],
 )

@@ -35,6 +35,11 @@ class Accumulation:
     def add(self, operator: Any, args: Any, kwargs: Any) -> Any:
         """aten.add.Tensor: in place if the engine would."""
         first, second = args[0], args[1]
+        if self.recorder.in_attention and isinstance(second, self.torch.Tensor):
+            result = operator(*args, **kwargs)
+            if result.shape == first.shape and result.dtype is first.dtype:
+                self.recorder.moved(first, result)  # attention.cpp adds its mask in place, unless a tensor is of a Python class
+            return result
         if kwargs or self.torch.is_grad_enabled() or not isinstance(second, self.torch.Tensor) or not self._by_engine():
             return operator(*args, **kwargs)
         held = first._use_count(), self.torch._C._storage_Use_Count(first.untyped_storage()._cdata)

@@ -182,6 +182,7 @@ def recorded(
         stack.enter_context(_not_tracing())
         for patch in patches:
             stack.enter_context(patch)
+        stack.enter_context(_attention(recorder))
         stack.enter_context(fake)
         stack.enter_context(recording_mode(recorder, values, progress))
         yield
@@ -205,6 +206,26 @@ def _resizes(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         torch.UntypedStorage.resize_ = original
+
+
+@contextmanager
+def _attention(recorder: Recorder) -> Iterator[None]:
+    """Tell the recorder when torch's attention runs."""
+    functional = need("torch.nn.functional", "trace")
+    original = functional.scaled_dot_product_attention
+
+    def attention(*args: Any, **kwargs: Any) -> Any:
+        recorder.in_attention = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            recorder.in_attention = False
+
+    functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = original
 
 
 @contextmanager

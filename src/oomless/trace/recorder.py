@@ -83,6 +83,8 @@ class Recorder:
         """Operators so far: what progress shows."""
         self.ended = False
         """The run is over: what Python clears away from now on is no event."""
+        self.in_attention = False
+        """torch's attention runs."""
         self.paused = False
         """Nothing is recorded: operators run that no rank would run."""
 
@@ -174,6 +176,13 @@ class Recorder:
         if forward and kind == TEMPORARY:
             self.pending.append(number)
         self._watch(storage, key, number)
+
+    def moved(self, old: Any, new: Any) -> None:
+        """A new tensor stands where a real run writes into the old one: no bytes come or go."""
+        number = self.storages.pop(old.untyped_storage()._cdata, None)
+        if number is not None:
+            storage = new.untyped_storage()
+            self._watch(storage, storage._cdata, number)
 
     def resized(self, storage: Any, num_bytes: int) -> None:
         """A storage got another size: its bytes are freed, and the new ones allocated."""
