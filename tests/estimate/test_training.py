@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
+from oomless.errors import UnsupportedError
 from oomless.estimate.training import TrainingEstimate
 from oomless.units import GIB, MIB
 
@@ -96,3 +97,14 @@ def test_packed_experts_are_unpacked_while_they_run() -> None:
     assert 0.25 < held[1] / held[0] < 0.35
     experts = sum(tensor.num_parameters for tensor in packed.model.tensors if tensor.role == "expert") // len(packed.model.layers)
     assert [line.bytes for line in packed.ledger.lines if line.what == "a layer's experts, unpacked"] == [2 * experts]
+
+
+def test_megatron_shards_in_its_own_ways_and_lets_the_last_stage_be_short() -> None:
+    """ZeRO 1 is its distributed optimizer, ZeRO 2 and 3 it has not; DeepSeek-V3's 61 layers run on 16 stages: 4 on each, 1 on the last."""
+    first, own = (train("deepseek-coder-1.3b", gpu="h100:8", framework="megatron-lm", sharding=each) for each in ("zero1", "distopt"))
+    assert first.peaks == own.peaks
+    for stage in (2, 3):
+        with pytest.raises(UnsupportedError, match=f"zero{stage}"):
+            train("deepseek-coder-1.3b", gpu="h100:8", framework="megatron-lm", zero=stage)
+    stages = train("deepseek-v3", gpu="h800:8x256", framework="megatron-lm", pp=16, ep=64).groups
+    assert sum(group.ledger.num_ranks for group in stages) == 2048

@@ -313,6 +313,8 @@ def resolved(asked: Training) -> Training:
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
         if getattr(asked, name) is None:
             chosen[name] = row[name]
+    if row["shardings"]:
+        chosen["sharding"] = _sharding_of(asked, row)
     if asked.precision is None:
         chosen["precision"] = row["precision_lora"] if asked.method != "full" and row["precision_lora"] else row["precision"]
     if (asked.recompute or row["recompute"]) == "selective" and not asked.recompute_modules:
@@ -320,6 +322,19 @@ def resolved(asked: Training) -> Training:
     if asked.method != "full" and not asked.lora_targets:
         chosen["lora_targets"] = tuple(row["lora_targets"].split())
     return asked._replace(**chosen)  # type: ignore[arg-type]
+
+
+def _sharding_of(asked: Training, row: dict[str, str]) -> str:
+    """What a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's distributed optimizer."""
+    wanted = asked.sharding or row["sharding"]
+    ways = row["shardings"].split()
+    if wanted == "zero1" and "distopt" in ways:
+        return "distopt"
+    if wanted not in ways:
+        raise UnsupportedError(
+            f"{asked.framework} does not shard by {wanted}", f"it has {', '.join(ways)}: give one of them as --sharding, or --zero 1"
+        )
+    return wanted
 
 
 def flag(field: str) -> str:

@@ -11,6 +11,7 @@ from ...model.model import Model
 from ...run.training import Mesh, Training
 from .args import read_arguments
 from .network import network
+from .placement import last_stage
 from .run import Megatron
 from .source import Value
 
@@ -46,6 +47,8 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
         given["expert-tensor-parallel-size"] = mesh.etp or 1
     if mesh.sequence_parallel:
         switches.append("sequence-parallel")
+    if mesh.virtual_stages == 1 and (last := last_stage(len(model.layers), mesh.pp)) is not None:
+        given["decoder-last-pipeline-num-layers"] = last
     if mesh.virtual_stages > 1:
         given["num-layers-per-virtual-pipeline-stage"] = len(model.layers) // (mesh.pp * mesh.virtual_stages)
     if not model.tied:

@@ -56,6 +56,27 @@ def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     )
 
 
+def last_stage(num_layers: int, stages: int) -> int | None:
+    """--decoder-last-pipeline-num-layers that lets layers run on stages that do not divide them: the last stage, which has the head too,
+    takes what full stages leave. None where they divide.
+
+    Source: Megatron-Bridge's layouts of DeepSeek-V3, `Et*4|(tttt|)*14tmL` over 16 stages.
+
+    >>> last_stage(61, 16), last_stage(64, 16)
+    (1, None)
+    """
+    if num_layers % stages == 0:
+        return None
+    each = -(-num_layers // stages)
+    left = num_layers - (stages - 1) * each
+    if left < 1:
+        raise UsageError(
+            f"{num_layers} layers do not run on {stages} pipeline stages: {each} on each leave none for the last",
+            f"choose a --pp of at most {num_layers // 2} that leaves it some, such as one that divides {num_layers + 1}",
+        )
+    return left
+
+
 def _layers_of(run: Megatron, rank: int) -> int:
     """Layers of a pipeline rank, an embedding or loss that counts as a layer included."""
     total, stages = len(run.kinds), run.pp

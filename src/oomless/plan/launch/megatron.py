@@ -1,5 +1,6 @@
 """A model and a training question -> the arguments of Megatron-LM's pretrain_gpt.py, which `train --megatron-args` reads back."""
 
+from ...engines.megatron.placement import last_stage
 from ...errors import UnsupportedError
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
@@ -52,8 +53,8 @@ def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str
     for name, size in (("tensor-model", mesh.tp), ("pipeline-model", mesh.pp), ("context", mesh.cp), ("expert-model", mesh.ep)):
         if size > 1:
             words.append(f"--{name}-parallel-size {size}")
-    if mesh.pp > 1 and len(model.layers) % mesh.pp:  # the last stage, which has the head too, takes what is left
-        words.append(f"--decoder-last-pipeline-num-layers {len(model.layers) - (mesh.pp - 1) * -(-len(model.layers) // mesh.pp)}")
+    if (last := last_stage(len(model.layers), mesh.pp)) is not None:
+        words.append(f"--decoder-last-pipeline-num-layers {last}")
     if mesh.ep > 1:
         words.append(f"--expert-tensor-parallel-size {mesh.etp or 1}")
     if mesh.sequence_parallel:
