@@ -191,3 +191,9 @@ def test_only_units_converts_units() -> None:
             f"{where}:{line}: {text}" for line, text in conversions(tree) if line not in bounds and (where, text) not in ALLOWED
         ]
     assert not wrong, "units.py should do this: " + "; ".join(wrong)
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Pytest imports test files by their names alone, and stops where two are the same."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(set(names)) == sorted(names)
