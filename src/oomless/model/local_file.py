@@ -7,8 +7,11 @@ from ..errors import OomlessError
 
 
 def need_regular(path: Path | str, hint: str) -> None:
-    """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no end."""
-    if os.path.exists(path) and not os.path.isfile(path):  # these never raise, unlike Path's
+    """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no end.
+
+    The null device is an empty file to everybody: OOMLESS_CONFIG=/dev/null means no defaults.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and os.fspath(path) != os.devnull:  # these never raise, unlike Path's
         raise OomlessError(f"{path}: no regular file", hint)
 
 
