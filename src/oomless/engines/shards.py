@@ -2,13 +2,21 @@
 
 from .. import facts
 from ..errors import UsageError
-from ..ledger import Category, Line
+from ..ledger import Category, Kind, Line
 from ..model.model import Tensor
 from ..model.storage import Shape
-from ..units import GIB
+from ..units import GIB, gib
 
 REPEATED = ("k_proj", "v_proj", "index_q_proj")
 """Heads that ranks repeat where they are fewer; MiniMax-M3's indexer has one head for each of keys."""
+
+WHAT_LOGITS = "sampler over the profile batch"
+WHAT_ACTIVATIONS = "activations of the profile run"
+WHAT_NON_TORCH = "non-torch: NCCL, kernels, handles"
+WHAT_GRAPHS = "CUDA graphs"
+WHAT_CONTEXT = "CUDA context"
+WHAT_LOADED = "loaded beside the weights"
+"""On ROCm vLLM takes for weights what the card has less of after loading (platforms/rocm.py, get_current_memory_usage)."""
 
 
 def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
@@ -48,3 +56,15 @@ def measured(engine: str, category: Category, quantity: str, what: str, version:
     value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
     formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
     return Line(category, what, value, low, high, "fitted" if row.num_runs else "assumed", formula, row.source)
+
+
+def fitted_line(category: Category, what: str, value: int, spread: facts.Constant, formula: str, source: str) -> Line:
+    """A value with a spread that was measured in runs, or assumed where there are none."""
+    kind: Kind = "fitted" if spread.num_runs else "assumed"
+    shown = f"{formula} = {gib(value):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
+    return Line(category, what, value, int(value * spread.low), int(value * spread.high), kind, shown, source)
+
+
+def up_to(line: Line, least: int) -> Line:
+    """The line with an upper end of at least so much."""
+    return line._replace(high_bytes=max(line.high_bytes, least))

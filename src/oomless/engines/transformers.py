@@ -16,8 +16,7 @@ from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
-from .shards import measured
-from .vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_LOGITS
+from .shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_LOGITS, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import part_of
 

@@ -16,8 +16,7 @@ from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
-from .shards import divide, measured
-from .vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_NON_TORCH
+from .shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_NON_TORCH, divide, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import experts_per_rank, part_of, runtime_format
 

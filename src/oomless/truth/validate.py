@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from ..engines.vllm.budget import WHAT_GRAPHS, WHAT_NON_TORCH
+from ..engines.shards import WHAT_GRAPHS, WHAT_NON_TORCH
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving import Estimate, estimate_serving
 from ..ledger import Line

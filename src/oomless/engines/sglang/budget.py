@@ -14,8 +14,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import gib
 from .. import Budget, Stage
-from ..shards import measured
-from ..vllm.budget import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOADED, WHAT_LOGITS, WHAT_NON_TORCH
+from ..shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOADED, WHAT_LOGITS, WHAT_NON_TORCH, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release
 from .weights import placed_part, shard, stage_layers

@@ -1,0 +1,89 @@
+"""CUDA graphs of vLLM: how many are captured, and what they hold."""
+
+from ... import facts
+from ...ledger import Line
+from ...model.feedforward import MoE
+from ...model.model import Model
+from ...run.serving import Serving
+from ...units import GIB
+from .. import Stage
+from ..shards import WHAT_GRAPHS, fitted_line, up_to
+from .profile import is_sparse
+from .release import Release
+
+FITTED_GRAPHS = 102
+"""Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
+LARGEST_GRAPH = 512
+"""Tokens of the largest captured step (max_cudagraph_capture_size)."""
+
+
+def graph_sizes(asked: Serving, now: Release) -> int:
+    """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every 8).
+
+    Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
+
+    >>> from .release import release
+    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
+    102
+    """
+    largest = min(2 * (asked.max_num_seqs or 256), LARGEST_GRAPH, asked.max_num_batched_tokens or 512)
+    if now.v0:
+        largest = min(asked.max_num_seqs or 256, 256)
+    step = 16 if now.since(0, 16) else 8
+    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs or 256), step)
+
+
+def _num_sizes(largest: int, step: int) -> int:
+    """How many of 1, 2, 4, every 8 up to 256 and every `step` up to 512 are at most `largest`.
+
+    >>> _num_sizes(512, 16), _num_sizes(256, 8), _num_sizes(3, 8)
+    (51, 35, 2)
+    """
+    return sum(size <= largest for size in (1, 2, 4)) + min(largest, 256) // 8 + max(min(largest, 512) - 256, 0) // step
+
+
+def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
+    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; the fewer, the less it says."""
+    if asked.enforce_eager:
+        return []
+
+    def of(quantity: str) -> float:
+        return facts.constant("vllm", quantity, now.numbers, *tags).value
+
+    num_layers = stage.stop - stage.start
+    if now.v0:
+        estimate = of("graphs_v0_per_hidden") * model.hidden_size
+    else:
+        estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
+        estimate += of("graphs_moe") if any(isinstance(layer.ffn, MoE) for layer in model.layers) else 0
+        estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
+        estimate += of("graphs_tp") if "tp" in tags else 0
+        estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
+    spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
+    estimate, spread = estimate * spread.value, spread._replace(low=spread.low / spread.value, high=spread.high / spread.value)
+    if asked.enable_lora and now.since(*TWICE_WITH_LORA_SINCE):
+        estimate *= 2
+        spread = spread._replace(low=spread.low / 2, num_runs=0)
+    formula = (
+        f"{num_layers} layers, {graph_sizes(asked, now)} graphs{', each with and without adapters' if asked.enable_lora else ''}"
+    )
+    scores = 0
+    if is_sparse(model):
+        from .sparse import captured_bytes
+
+        scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
+    formula += f", {scores:,} B of the indexer's scores" if scores else ""
+    line = fitted_line("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)
+    if now.v0:
+        return [line]
+    few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
+    first = int(facts.constant("vllm", "graphs_first", now.numbers).high * GIB)
+    return [up_to(line._replace(low_bytes=int(line.low_bytes * (1 - MOST_FEWER * few))), first)]
+
+
+MOST_FEWER = 0.8
+"""How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of Qwen3-0.6B)."""
+
+
+TWICE_WITH_LORA_SINCE = (0, 12)
+"""cudagraph_specialize_lora: each size is captured with and without adapters. Read, not measured."""
