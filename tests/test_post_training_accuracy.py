@@ -1,7 +1,9 @@
 """Fine-tuning and preference learning beside published peaks (tests/tables/post_training.csv), found and scored before a rule was changed.
 
 Blind, supervised and preference rows of ColossalChat had 8 % in the median and 18 % at p90; the F32 copies of gradients that its optimizer
-makes were missing. Its PPO rows and TRL's issues leave settings out: no answer may lie below what was measured there by much.
+makes were missing. Then its DPO and KTO rows with a reference, 6 to 24 % low: the frozen forward runs while the policy's activations
+and logits wait, fills a cache of keys and values (use_cache of the config), and the loop's names keep F32 logits until the next step; after
+that rule those seven rows have 1 %. Its PPO rows and TRL's issues leave settings out: no answer may lie below what was measured there by much.
 """
 
 import csv
@@ -54,6 +56,12 @@ def test_supervised_and_preference_learning() -> None:
     assert len(errors) == 24
     assert median(errors) <= MEDIAN
     assert errors[-(-9 * len(errors) // 10) - 1] <= P90
+
+
+def test_preference_learning_is_not_told_to_fit_where_it_does_not() -> None:
+    errors = [error(row) for row in rows() if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")]
+    assert len(errors) == 17
+    assert min(errors) >= -0.05
 
 
 @pytest.mark.parametrize("task", ["ppo", "grpo"])

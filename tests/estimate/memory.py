@@ -99,6 +99,54 @@ def train(
     return recorded(act) | beside
 
 
+def log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of whole sequences, as trainers of preferences gather them."""
+    found = logits[:, :-1, :].log_softmax(-1)
+    return found.gather(2, ids[:, 1:].unsqueeze(2)).squeeze(2).sum(-1)
+
+
+def compare(model: torch.nn.Module, reference: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """The loss of DPO over a batch of chosen sequences, then rejected ones: the policy runs first."""
+    with phase("policy"):
+        output = model(input_ids=ids, use_cache=False)
+        policy = log_probs(output.logits, ids)
+    with phase("reference"), torch.no_grad():
+        answer = reference(input_ids=ids, use_cache=False)
+        frozen = log_probs(answer.logits, ids)
+    chosen, rejected = (policy - frozen).chunk(2)
+    return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).mean()
+
+
+def preference(
+    rank: int, world: int, config: dict[str, Any], micro_batch: int, seq_len: int, checkpoint: bool = False
+) -> dict[str, int]:
+    """Two steps of DPO of `micro_batch` pairs, with a frozen copy of the policy."""
+    ids = steps.batch(config, 2 * micro_batch, seq_len)
+    beside = {}
+
+    def act() -> None:
+        model, reference = steps.llama(config), steps.llama(config).eval()
+        beside["extras"] = extras(model) + sum(each.numel() * each.element_size() for each in reference.buffers())
+        reference.requires_grad_(False)
+        if checkpoint:
+            model.train()
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+        for _ in range(2):
+            loss = compare(model, reference, ids)
+            with phase("backward"):
+                loss.backward()
+            del loss
+            with phase("optimizer"):
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            settle()
+        with phase("end"):
+            pass
+
+    return recorded(act) | beside
+
+
 def pipeline(
     rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int, micro_batch: int, seq_len: int
 ) -> dict[str, int]:

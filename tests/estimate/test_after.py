@@ -27,7 +27,26 @@ def test_dpo_holds_a_frozen_copy_and_runs_pairs() -> None:
 def test_adapters_need_no_reference() -> None:
     found: Any = train(QWEN, "h200", framework="peft", method="lora", task="dpo", seq_len=1024)
     assert "reference model" not in roles(found.after.peak.ledger)
+    update, score = found.after.moments
+    assert (update.name, score.name) == ("update", "score")
+    assert not [line for line in score.ledger.lines if line.what.endswith("frozen")]
+
+
+def test_simpo_scores_nothing() -> None:
+    found = ask(task="dpo", reference_model="none")
     assert [each.name for each in found.after.moments] == ["update"]
+
+
+def test_the_reference_runs_beside_what_the_policy_keeps() -> None:
+    """Recomputation leaves less of it; a cache that a trainer lets the frozen forward fill comes on top."""
+    scores = []
+    for recompute in ("full", "none"):
+        found: Any = train(QWEN, "h200:8", framework="fsdp", task="dpo", seq_len=2048, micro_batch=2, recompute=recompute)
+        scores.append(next(each.ledger.total_bytes for each in found.after.moments if each.name == "score"))
+    assert scores[0] < scores[1]
+    chat: Any = train(QWEN, "h200:8", framework="colossalai", task="dpo", seq_len=2048, micro_batch=2)
+    cached = [line.bytes for line in chat.after.moments[1].ledger.lines if "cache of keys" in line.what]
+    assert cached == [28 * 2 * 4 * 128 * 4 * 2048 * 2]
 
 
 def test_a_sleeping_engine_moves_the_peak() -> None:

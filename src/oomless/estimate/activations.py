@@ -15,6 +15,11 @@ from ..run.hardware import Card
 from ..run.training import Mesh, Recipe, Training, frameworks, recipe
 from .shares import Stage, adapts_stacks
 
+COMPARING = ("dpo", "kto")
+"""Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits, whatever its cross-entropy."""
+OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled")
+"""Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
+
 
 class Segment(NamedTuple):
     """Layers between two points where something is kept: one layer, or those that are computed again together."""
@@ -199,6 +204,8 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
         return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = loss_kind(request.loss or "plain", request.framework)
+    if request.task in COMPARING and kind.kind in OF_LABELS:
+        kind = loss_kind("log-probs", request.framework)
     if kind.kind == "logits" and vocab < model.vocab_size:
         kind = loss_kind("loss-parallel")
     trained_head = work.trained or request.trained_ends

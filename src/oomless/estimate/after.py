@@ -12,6 +12,8 @@ from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.serving import Serving
 from ..run.training import Mesh, Training, recipe
+from .activations import COMPARING
+from .compared import compared, held_names
 from .serving import estimate_serving
 from .shares import portions, stages
 from .training import RankGroup, TrainingEstimate, estimate_training
@@ -71,7 +73,8 @@ def asked_update(asked: Training) -> Training:
 def after(estimate: TrainingEstimate, beside: Beside) -> After:
     """The moments of a step whose update is `estimate`, on its worst rank.
 
-    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's transients and the logits. generate:
+    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's transients and the logits; in
+    preference learning it comes after the policy's forward, whose activations wait (estimate/compared.py). generate:
     what lies between steps and the engine, its cache filled; the trainer has given its allocator's cache back before (TRL and verl
     call empty_cache). Ignored: batches that wait between the moments (token ids and one F32 a token).
 
@@ -80,7 +83,7 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     >>> policy = estimate_training(load("deepseek-coder-1.3b"), Training(task="dpo", precision="bf16", seq_len=1024), parse_gpu("h100"))
     >>> found = after(policy, Beside())
     >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.what == "reference model, frozen"]
-    ('update', [2692943872])
+    ('score', [2692943872])
     """
     request, mesh = estimate.request, estimate.mesh
     group = estimate.groups[estimate.worst_rank]
@@ -95,8 +98,13 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     resident = asleep if beside.sleeps else awake
     context = [line for line in group.ledger.lines if line.category in ("runtime", "communication") and line.what in OUTSIDE]
     between = [*_steady(group), *context]
+    compares = request.task in COMPARING and beside.reference is not False
+    update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
     moments = [Moment("update", _ledger(group, [*update, *stays, *resident]))]
-    if (stays and any(line.what.endswith("frozen") for line in stays)) or request.task == "grpo":
+    if compares:
+        beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
+        moments.append(Moment("score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])))
+    elif (stays and any(line.what.endswith("frozen") for line in stays)) or request.task == "grpo":
         moments.append(Moment("score", _ledger(group, [*between, *stays, *_forward(group), *resident])))
     if awake:
         moments.append(Moment("generate", _ledger(group, [*between, *stays, *awake])))

@@ -156,7 +156,8 @@ def _head(*saves: str, module: str = "head") -> Op:
 def _logits(loss: Loss, shape: LossShape) -> Graph:
     """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made."""
     wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
-    ops = [_head(*(("logits",) if loss.logits_alive and loss.upcast != "model" else ()))]
+    held = loss.logits_alive and (loss.upcast != "model" or shape.compute == F32)
+    ops = [_head(*(("logits",) if held else ()))]
     name = "logits"
     if loss.upcast != "none" and shape.compute != F32:
         ops.append(Op("upcast", (name,), ("wide",), ("wide",) if loss.logits_alive and loss.upcast == "model" else ()))
