@@ -16,7 +16,8 @@ import pytest
 
 from oomless import facts
 from oomless.engines import Stage
-from oomless.engines.vllm.cache import cache_layout, max_tokens
+from oomless.engines.vllm.cache import cache_layout
+from oomless.engines.vllm.capacity import max_tokens
 from oomless.model.load import load
 from oomless.run.serving import Serving
 from oomless.units import GIB

@@ -232,7 +232,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         host,
         model.checkpoint_bytes,
         worst,
-        warnings(model, request, hardware, ledgers[worst]),
+        (*warnings(model, request, hardware, ledgers[worst]), *counted_alone(kv, cache, request)),
     )
 
 
@@ -283,6 +283,17 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
             "ask for less" if request.max_model_len >= model.max_positions else "raise --max-model-len or ask for less",
         )
     return tuple(found)
+
+
+def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
+    """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window of a whole step."""
+    runs = kv.max_concurrency * (request.context or 1)
+    if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
+        return ()
+    return (
+        f"{kv.max_tokens:,} tokens are {request.engine}'s own count, as if each sequence filled a step alone; "
+        "sequences that run together share one, so more of them fit",
+    )
 
 
 def later_than_known(request: Serving) -> str:

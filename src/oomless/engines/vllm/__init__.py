@@ -6,7 +6,8 @@ the earlier one. Constants that were measured are in facts/engines.csv.
 
 from .. import Count, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
-from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
+from .cache import cache_layout
+from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
 from .release import LATEST, VERSIONS
 from .weights import placed_weights
