@@ -104,7 +104,7 @@ def test_a_function_that_cannot_be_traced_names_its_line(folder: Path, function:
         (("deepseek-moe-16b",), 4),
         (("deepseek-v33",), 2),
         (("no_such_module:function",), 2),
-        (("deepseek-coder-1.3b", "--method", "qlora"), 4),
+        (("deepseek-coder-1.3b", "--method", "qlora", "--quantization", "int8"), 4),
         (("deepseek-coder-1.3b", "--offload", "optimizer"), 4),
         (("deepseek-coder-1.3b", "--cp", "2"), 4),
         (("deepseek-coder-1.3b", "--rank", "1"), 2),

@@ -137,7 +137,9 @@ def request_of(model: str, asked: Tracing, hardware: Hardware | None) -> dict[st
     training = asked.training
     names = "framework method precision optimizer micro_batch seq_len grad_accum sharding recompute dropout".split()
     shown = {name: getattr(training, name) for name in names}
-    if training.method == "lora":
+    if training.method == "qlora":
+        shown |= {"quantization": training.quantization or "nf4-dq"}
+    if training.method != "full":
         shown |= {"lora_rank": training.lora_rank, "lora_targets": list(training.lora_targets)}
     return {**common, **shown, "mesh": asked.mesh._asdict(), "world_size": asked.world_size, "rank": asked.rank}
 

@@ -39,7 +39,7 @@ class LayerStates(NamedTuple):
     unit: int
     """The layer's weights gathered from all ranks: in the type of the computation, packed ones as they are stored."""
     casts: int
-    """Copies that autocast makes of its matrices."""
+    """Copies that autocast makes of its matrices; packed ones are unpacked in the type of the product."""
     unit_values: int
     stacks: int = 0
     """Packed experts of the layer in the type of the computation, as they are while they run."""
@@ -67,7 +67,8 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
                 row[5] += values * form.compute
             else:
                 row[2] += packed_bytes(values, request.quantization or "nf4-dq") if packed(portion, request) else values * width
-            row[3] += values * form.compute if portion.product and form.autocast and not portion.adapter else 0
+            cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
+            row[3] += values * form.compute if cast else 0
             row[4] += values if portion.trained else 0
     return {layer: LayerStates(*row) for layer, row in sums.items()}
 

@@ -57,6 +57,11 @@ class Tracing(NamedTuple):
             value = getattr(asked, name)
             if value not in allowed:
                 raise UnsupportedError(f"a trace does not follow {flag(name)} {value}", "oomless train has a formula for it")
+        if asked.method == "qlora":
+            if asked.adapter != "lora":
+                raise UnsupportedError(f"a trace does not follow --adapter {asked.adapter} on packed weights", "choose lora")
+            if self.mesh.tp * self.mesh.pp > 1 or asked.sharding in ("fsdp2", "zero3"):
+                raise UnsupportedError("a trace does not cut packed weights over ranks", "trace one rank, or --dp alone")
 
 
 MAX_TOKENS = 100_000_000
@@ -64,7 +69,7 @@ MAX_DECODED = 4096
 FOLLOWED: dict[str, tuple[object, ...]] = {
     "framework": ("transformers", "peft", "fsdp", "trl"),
     "task": ("pretrain", "sft"),
-    "method": ("full", "lora"),
+    "method": ("full", "lora", "qlora"),
     "adapter": ("lora", "dora"),
     "optimizer_in_backward": (False,),
     "recompute_every": (1,),
@@ -76,7 +81,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "expert_imbalance": (1.0,),
     "sharding": ("none", "ddp", "fsdp2", "zero3", None),
     "recompute": ("none", "full", None),
-    "quantization": (None,),
+    "quantization": (None, "nf4", "nf4-dq"),
     "packed_experts": (False,),
     "data_workers": (0,),
 }

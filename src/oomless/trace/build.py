@@ -7,6 +7,7 @@ from ..run.tracing import Prompt
 from ..run.training import Training, recipe
 from .models import function_model, transformers_model
 from .optimizers import make_optimizer
+from .packed import adapt, followed, pack
 from .step import Stepping
 
 WIDTH = {2: "bfloat16", 4: "float32"}
@@ -24,8 +25,6 @@ def build_model(source: Source, asked: Training, attention: str | None, meta: bo
     """The model in the types and with the adapters and recomputation that were asked for, on the meta device or for real."""
     torch = need("torch", "trace")
     precision = recipe(asked.precision or "bf16")
-    if asked.method == "qlora":
-        raise UnsupportedError("a trace does not quantise weights", "oomless train --method qlora has a formula for it")
     dtype = "float16" if precision.name == "fp16" else WIDTH.get(precision.weight)
     if dtype is None or precision.master:
         raise UnsupportedError(
@@ -38,8 +37,13 @@ def build_model(source: Source, asked: Training, attention: str | None, meta: bo
     else:
         assert source.config is not None
         model = transformers_model(source.config, dtype, attention, source.name, meta)
-    if asked.method == "lora":
+    if asked.method == "qlora":
+        product = dtype if not precision.autocast else "float16" if precision.name.endswith("fp16") else "bfloat16"
+        model = pack(model, followed(asked.quantization), getattr(torch, product))
+    if asked.method != "full":
         model = with_adapters(model, asked)
+    if asked.method == "qlora":
+        model = adapt(model)
     if asked.recompute == "full":
         recompute_layers(model)
     elif asked.recompute == "selective":
