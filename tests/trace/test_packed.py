@@ -101,3 +101,15 @@ def test_what_is_refused(change: dict[str, Any], named: str) -> None:
     asked = Training(method="qlora", seq_len=32, **change)
     with pytest.raises(UnsupportedError, match=named):
         Tracing("train", asked, Prompt(), "auto", mesh=Mesh(dp=1)).check()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_copies_of_frozen_weights_go_with_their_layer(method: str) -> None:
+    """The region of autocast keeps copies of trained weights alone: with recomputation a layer's frozen ones are alive at once."""
+    flags: dict[str, Any] = {
+        "method": method, "precision": "amp-bf16", "optimizer": "adamw", "lora_rank": 16, "lora_targets": ("all-linear",),
+        "recompute": "full", "seq_len": 2048,
+    }  # fmt: skip
+    traced = trace_by_name("deepseek-coder-1.3b", "h100", **flags)
+    peak = next(row for row in closed_form("deepseek-coder-1.3b", traced, flags) if row.what == "peak")
+    assert abs(peak.closed_bytes / peak.traced_bytes - 1) <= 0.01

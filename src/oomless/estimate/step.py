@@ -79,7 +79,8 @@ def step(
             most, at = alive, piece
         below += piece.saved
     window = 2 * max(piece.saved for piece in pieces) if offloaded else kept
-    cast = Part("temporaries", "autocast copies of weights", casts, f"{casts // form.compute:,} values x {form.compute} B")
+    flying, at_loss = _casts_in_forward(request, per_layer, casts)
+    cast = Part("temporaries", "autocast copies of weights", flying, f"{flying // form.compute:,} values x {form.compute} B")
     stacks = max(each.stacks for each in per_layer.values())
     unpacked = Part("temporaries", "a layer's experts, unpacked", stacks, f"{stacks // form.compute:,} values x {form.compute} B")
     forward_parts = parts(
@@ -104,7 +105,7 @@ def step(
                     Part("activations", "kept by layers", base, _kept(pieces)),
                     waiting,
                     Part("logits", "logits and loss", last.forward_peak, f"{last.logits:,} logits"),
-                    cast,
+                    cast._replace(bytes=at_loss),
                     whole.loss,
                     pipes,
                     inputs,
@@ -242,6 +243,17 @@ def _cast_kept(request: Training, per_layer: dict[int, LayerStates], casts: int)
     if request.recompute == "full":
         return per_layer[HEAD].casts if HEAD in per_layer else 0
     return casts
+
+
+def _casts_in_forward(request: Training, per_layer: dict[int, LayerStates], casts: int) -> tuple[int, int]:
+    """Most copies of weights alive (in a layer, in the loss) of the forward: the region of autocast caches those of trained weights alone.
+
+    Source: ATen/autocast_mode.cpp, cached_cast (a leaf that requires a gradient). Frozen ones go with the layer that is computed again.
+    """
+    kept = _cast_kept(request, per_layer, casts)
+    if request.method == "full":
+        return casts, casts
+    return max(kept, *(each.casts for each in per_layer.values())), kept
 
 
 def _span(layers: tuple[int, ...]) -> str:
