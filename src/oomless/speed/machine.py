@@ -78,7 +78,7 @@ def machine_of(card: Card) -> Machine:
         name=card.name,
         device=_device(row),
         architecture=row["architecture"],
-        bytes_per_s=_number(row["bw_gbs"]) * GB * share,
+        bytes_per_s=_number(row["bw_gbs"]) * GB * share * _carries_data(row),
         flops_per_s=tuple((kind, rate) for kind, rate in rates.items() if rate),
         link=_link(row),
         link_bytes_per_s=link or pcie,
@@ -104,6 +104,24 @@ def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
     if "Orin" in row["name"]:
         return rates["int8"] / 2 * TENSOR_INT8_SHARE
     return rates["fp32"] * (2 if _number(row["compute_capability"]) >= 7.5 else 1)  # GeForce cards of four generations
+
+
+CHECKED = 15 / 16
+"""What error correction leaves of GDDR where check bits lie among the data: 15 of 16 bytes, in capacity and on the way."""
+
+
+def _carries_data(row: dict[str, str]) -> float:
+    """The share of the bandwidth that is left for data. HBM and GDDR7 keep check bits of their own; GDDR6 shows by its size that it has them.
+
+    nvidia-smi's 46,068 MiB of an L40S's 48 GiB are 15 / 16; of an RTX 6000 Ada, where it is off unless asked for, 49,140 MiB.
+
+    >>> [_carries_data(_rows()[name]) for name in ("L40S", "RTX 6000 Ada", "A40", "RTX 4090", "H200 141GB SXM")]
+    [0.9375, 1.0, 0.9375, 1.0, 1.0]
+    """
+    if row["vendor"] != "NVIDIA" or not row["mem_type"].startswith("GDDR"):
+        return 1.0
+    seen = _number(row["mem_mib_nvidia_smi"]) / 1024 or _number(row["mem_gib_torch_seen"])
+    return CHECKED if 0 < seen < (1 + CHECKED) / 2 * _number(row["mem_gb_marketed"]) else 1.0
 
 
 def _issue_hz(row: dict[str, str]) -> float:
