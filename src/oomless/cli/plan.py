@@ -113,7 +113,9 @@ def _plan(
     if largest_model:
         return show_largest(model, purpose, options, table, as_json)
     if model is None:
-        raise UsageError("MODEL is missing", "name a model: oomless plan deepseek-r1 --for infer; `oomless models` lists them")
+        raise UsageError(
+            "MODEL is missing", "name a model: oomless plan deepseek-r1; --largest-model asks which models the cards hold"
+        )
     more = [name for name, asked in (("--longest-context", longest_context), ("--disaggregate", disaggregate)) if asked]
     more += [name for name, asked in (("--least-quantized", least_quantized), ("--weights-in-memory", weights_in_memory)) if asked]
     if more and purpose == "train":

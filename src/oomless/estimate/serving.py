@@ -9,6 +9,7 @@ from ..model.model import Model
 from ..run.hardware import Card, Hardware
 from ..run.serving import Layout, Serving
 from ..units import format_bytes, parse_bytes
+from .unified import host_of_rank, on_shared_memory
 from .weights import weight_lines
 
 
@@ -119,7 +120,8 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
 
     def share(card: Card) -> Card:
-        return card._replace(memory_bytes=(card.memory_bytes - reserved) // asked.instances)
+        memory, shared = ((size - reserved) // asked.instances for size in (card.memory_bytes, card.shared_bytes or reserved))
+        return card._replace(memory_bytes=memory, shared_bytes=shared)
 
     if share(hardware.card).memory_bytes <= 0:
         raise UsageError(f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}", "reserve less")
@@ -170,6 +172,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     layout = request.layout or layout
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
+    host = rules.host_bytes(model, request, hardware)
     drafts: list[tuple[Stage, list[Line], Taken, CacheLayout]] = []
     pools, lows, highs = [], [], []
     for stage in stages:
@@ -178,7 +181,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         placed = rules.placed_weights(model, request, mine, stage)
         lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
         budget = rules.budget_lines(model, request, mine, stage)
-        lines += budget.charged
+        lines += [*budget.charged, *on_shared_memory(mine.card, host_of_rank(request, stage, host))]
         charged = sum(line.bytes for line in lines)
         pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
@@ -218,7 +221,6 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         dtype=cache.dtype,
         formula=cache.formula,
     )
-    host = rules.host_bytes(model, request, hardware)
     return Estimate(
         model,
         request,

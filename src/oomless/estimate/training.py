@@ -20,6 +20,7 @@ from .shares import Stage, check_mesh, portions, stages
 from .states import States, states
 from .step import resident_gradients, step
 from .training_checks import check_model, check_sharding, check_types, trained_model, warnings, with_targets
+from .unified import on_shared_memory
 
 if TYPE_CHECKING:
     from .after import After
@@ -166,8 +167,9 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         pieces = segments(model, request, work, stage)
         last = ends(model, request, work, mesh) if stage.last or (stage.first and mesh.schedule in ("zbv", "dualpipev")) else None
         phases = step(stage, pieces, last, mine, held, mesh, request, form, rule, boundary)
-        groups.append(_group(stage, mesh, request, hardware, held, phases, capacity))
         kept = sum(piece.saved for piece in pieces) if "activations" in request.offload else 0
+        beside = on_shared_memory(hardware.card, held.host + kept + data_workers_bytes(request, 1))
+        groups.append(_group(stage, mesh, request, hardware, held, phases, capacity, beside))
         host += (held.host + kept) * mesh.num_ranks // mesh.pp
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
@@ -199,7 +201,14 @@ def _by_megatron(run: Megatron, model: Model, asked: Training, request: Training
 
 
 def _group(
-    stage: Stage, mesh: Mesh, request: Training, hardware: Hardware, held: States, phases: tuple[Phase, ...], capacity: int
+    stage: Stage,
+    mesh: Mesh,
+    request: Training,
+    hardware: Hardware,
+    held: States,
+    phases: tuple[Phase, ...],
+    capacity: int,
+    beside: tuple[Line, ...],
 ) -> RankGroup:
     """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
     worst = max(phases, key=lambda phase: phase.total_bytes)
@@ -219,7 +228,7 @@ def _group(
         for line in lines
     ]
     steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
-    return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity)
+    return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity, beside)
 
 
 def rank_group(
@@ -233,8 +242,12 @@ def rank_group(
     mesh: Mesh,
     hardware: Hardware,
     capacity: int,
+    beside: tuple[Line, ...] = (),
 ) -> RankGroup:
-    """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the context and other processes' buffers."""
+    """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the context and other processes' buffers,
+
+    and where host and card have one memory what was moved to the host.
+    """
     allocated = sum(line.bytes for line in lines)
     reserved = facts.constant("training", "reserved_share", (0,), *words(request, mesh))
     apart = streams_apart(request, phases, worst)
@@ -247,6 +260,7 @@ def rank_group(
         if quantity == "communication_buffers" and mesh.num_ranks == 1:
             continue
         lines.append(process_line(quantity, hardware.card))
+    lines += beside
     device = sum(line.bytes for line in lines)
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))

@@ -55,7 +55,8 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
         print_barred(console, partial(rank_table, ledger, mark))
     console.print(cache_lines(estimate), soft_wrap=True)
     if estimate.ram_bytes:
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} beside the cards", soft_wrap=True)
+        where = "of the same memory" if estimate.hardware.card.shared_bytes else "beside the cards"
+        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} {where}", soft_wrap=True)
     from ..estimate.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):

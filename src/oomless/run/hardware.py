@@ -30,6 +30,8 @@ class Card(NamedTuple):
     """As the table says it: yes, no, or nothing where it is not known."""
     alone: bool = False
     """A process sees one of them and no other: MIG slices."""
+    shared_bytes: int = 0
+    """All memory of the machine where host and card have one between them (Apple, DGX Spark, Jetson); 0 where the host has its own."""
 
     @property
     def capability(self) -> float:
@@ -121,6 +123,7 @@ def _card(row: dict[str, str]) -> Card:
         )
     else:
         memory, source = int(marketed * GB), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
+    shared = memory if "unified" in row["mem_type"] else 0
     if row["vendor"] == "Apple":
         memory, source = int(memory * UNIFIED_SHARE), f"{source}; a GPU may take about 70 % of unified memory by default (assumed)"
     return Card(
@@ -135,6 +138,7 @@ def _card(row: dict[str, str]) -> Card:
         confidence=row["confidence"],
         note=row["note"],
         native_fp8=row["native_fp8"],
+        shared_bytes=shared,
     )
 
 
@@ -206,6 +210,8 @@ def find_card(name: str) -> tuple[Card, str]:
         parent, reading = find_card(whole)
         return mig_slice(parent, profile, wanted), reading
     target, reading = aliases().get(wanted, (wanted, ""))
+    if (sized := with_size(target)) is not None:
+        return sized, ""
     if target not in _rows():
         hint = did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus")
         before, _, after = wanted.partition("x")
@@ -214,6 +220,25 @@ def find_card(name: str) -> tuple[Card, str]:
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading
+
+
+SIZED = " with "
+
+
+def with_size(wanted: str) -> Card | None:
+    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other name.
+
+    >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
+    (512000000000, 'M3 Ultra with 512 GB')
+    """
+    name, _, size = wanted.rpartition("-")
+    row, number = _rows().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
+    least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
+    if row is None or number == size or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
+        return None
+    if len(number) > 4 or not int(least) <= int(number) <= int(most):
+        raise UsageError(f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb")
+    return _card(row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": number})
 
 
 def plain_cpu(size: str) -> Card:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
-from ..run.hardware import MIG, Card, Hardware
+from ..run.hardware import MIG, SIZED, Card, Hardware
 from ..units import GB, TB
 
 DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]
@@ -55,7 +55,7 @@ def machine_of(card: Card) -> Machine:
     (4800000000000.0, 1979000000000000.0)
     """
     parent, cut, _ = card.name.partition(f" {MIG.strip('-').upper()} ")
-    row = _rows().get(parent)
+    row = _rows().get(parent) or _rows().get(parent.partition(SIZED)[0])
     if row is None or not _number(row["bw_gbs"]):
         raise UnsupportedError(
             f"the speed of {card.name} is not known: no table has its memory bandwidth",

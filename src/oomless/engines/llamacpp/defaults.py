@@ -69,6 +69,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = 3 if any(isinstance(layer.attention, MLA | DSA) for layer in model.layers) else 0
+    alone = hardware.card.vendor in HOSTS  # a build without cards takes no notice of -ngl: all is in the one memory
     found = asked._replace(
         quantization=asked.quantization or (None if model.quantization.startswith("gguf") else published_as(model)),
         engine_version=version,
@@ -76,7 +77,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         max_model_len=length,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, len(model.layers) + 1),
+        n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None or alone else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
         kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS

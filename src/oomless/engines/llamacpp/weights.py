@@ -5,6 +5,7 @@ from ...model.model import Model, Tensor
 from ...run.hardware import Hardware
 from ...run.serving import Serving
 from .. import Placed, Stage
+from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, expands, output_first, published_as, stages
 from .placement import HOST, Held, held, rows_of_card, split_points
 
@@ -59,8 +60,9 @@ def _placed(each: Held) -> Placed:
 
 
 def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
-    """Tensors that no card holds: the embedding, layers before the offloaded ones, what was told to stay."""
+    """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were told to stay."""
     if hardware.card.vendor in HOSTS:
         return 0
     dealt = stages(model, asked)
-    return sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))
+    tensors = sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))
+    return tensors + needed_bytes(cache_layout(model, asked, Stage(HOST, len(dealt), 0, dealt[0].start)), asked)
