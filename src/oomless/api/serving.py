@@ -30,6 +30,7 @@ SPELLINGS = {
     **dict.fromkeys(("max_running_requests", "max_batch_size", "parallel"), "max_num_seqs"),
     **dict.fromkeys(("chunked_prefill_size", "max_num_tokens"), "max_num_batched_tokens"),
     **dict.fromkeys(("page_size", "tokens_per_block"), "block_size"),
+    "json_model_override_args": "hf_overrides",
     "disable_cuda_graph": "enforce_eager",
     "speculative_algorithm": "speculative_config",
     "mla_use": "mla_attn",
@@ -108,9 +109,17 @@ def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, rev
     >>> answer.verdict, answer.kv_cache.bytes_per_token
     ('fits', 70272)
     """
-    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    asked = serving_request(**flags)
+    if asked.hf_overrides is None:
+        found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    elif isinstance(model, Model):
+        raise UsageError("hf_overrides changes the config of a model that is named, not one that is there", "give its name")
+    else:
+        from ..model.overrides import load_with
+
+        found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_serving(found, serving_request(**flags), hardware)
+    estimate = estimate_serving(found, asked, hardware)
     if estimate.request.engine in LLAMA:
         from ..estimate.changes import longest_context  # a search, which the others need not make
 

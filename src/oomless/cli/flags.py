@@ -49,6 +49,12 @@ INFER = (
     Flag(("--kv-cache-dtype",), "kv_cache_dtype", "text", "Type of the cache: auto, fp8, fp8_ds_mla, nvfp4 ..."),
     Flag(("--indexer-kv-dtype",), "indexer_kv_dtype", "text", "Keys of the sparse indexer.", ("auto", "fp8", "mxfp4")),
     Flag(
+        ("--hf-overrides", "--json-model-override-args"),
+        "hf_overrides",
+        "text",
+        "Other values for keys of the model's config, as JSON.",
+    ),
+    Flag(
         ("--max-model-len", "--context-length", "--max-seq-len"),
         "max_model_len",
         "whole",

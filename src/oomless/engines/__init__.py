@@ -30,6 +30,7 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "dtype": (*VLLM, "sglang", "trtllm", "transformers"),
     "kv_cache_dtype": (*VLLM, "sglang", "trtllm", "transformers"),
     "gpu_memory_utilization": VLLM,
+    "hf_overrides": (*VLLM, "sglang"),
     "indexer_kv_dtype": VLLM,
     "dcp": VLLM,
     "tp": (*VLLM, "sglang", "trtllm"),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..engines import SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
+from ..engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
 from ..errors import UsageError
 from ..ledger import Ledger, Line, Verdict, exact
 from ..model.model import Model
@@ -279,12 +279,26 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]
     if assumed:
         found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
+    if cut_off(model, request):
+        found.append(
+            f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
+            f"whatever room there is: {request.context:,} are not served"
+        )
     if request.context and request.max_model_len and request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
             "ask for less" if request.max_model_len >= model.max_positions else "raise --max-model-len or ask for less",
         )
     return tuple(found)
+
+
+def cut_off(model: Model, request: Serving) -> bool:
+    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and starts.
+
+    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the longest sequence at the
+    positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse instead.
+    """
+    return request.engine in (*LLAMA, "trtllm") and (request.context or 0) > model.max_positions
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..engines import LLAMA, VLLM
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.serving import Estimate, estimate_serving
+from ..estimate.serving import Estimate, cut_off, estimate_serving
 from ..model.attention import DSA, GQA, MLA
 from ..model.model import Model
 from ..run.hardware import Card, Hardware
@@ -151,6 +151,8 @@ class Search(CardSearch[Row]):
                 self.hopeless = False
                 return self.without(NOT_RUN)
             return self.without(TOO_LONG if "--max-model-len" in error.message else NO_DIVISION)
+        if cut_off(self.model, estimate.request):
+            return self.without(TOO_LONG)
         self.bounds[key] = self.bound_of(estimate)
         if estimate.verdict == "does_not_fit":
             worst = estimate.ledger

@@ -4,6 +4,7 @@ facts/engine_flags.csv knows each flag: the field that it sets, or none if it ca
 table is not guessed at: it is named, since it might.
 """
 
+import json
 import re
 import shlex
 from typing import Any, NamedTuple
@@ -121,6 +122,8 @@ def _read(engine: str, words: list[str]) -> Command:
             flags[field] = constant or True
         else:
             flags[row["field"]] = _value(engine, name, value, takes)
+    if "rope_scaling" in flags:
+        flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
     if engine == "llamacpp":
         engine, model, flags = _llama(model, flags)
     return Command(engine, model, {name: value for name, value in flags.items() if value is not None}, tuple(ignored), tuple(unknown))
@@ -180,6 +183,20 @@ def _llama(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, d
 
 
 DEFAULT_UBATCH = 512
+
+
+def with_rope(scaling: str, overrides: str | None) -> str:
+    """vLLM's --rope-scaling as the --hf-overrides that it was made into (config.py of 0.8 to 0.11).
+
+    >>> with_rope('{"rope_type": "yarn", "factor": 4.0}', None)
+    '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}'
+    """
+    try:
+        return json.dumps({**json.loads(overrides or "{}"), "rope_scaling": json.loads(scaling)})
+    except (ValueError, TypeError, RecursionError):
+        raise UsageError(
+            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON", "quote the command as the shell takes it"
+        ) from None
 
 
 def is_path(model: str) -> bool:

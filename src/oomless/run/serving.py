@@ -32,6 +32,8 @@ class Serving(NamedTuple):
     dtype: str = "auto"
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
+    hf_overrides: str | None = None
+    """A JSON object: other values for keys of the model's config."""
     max_model_len: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None

@@ -33,7 +33,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if length > max(default_length(model), model.max_positions):
         raise UsageError(
             f"--context-length {length} is more than the {default_length(model)} positions of {model.name}",
-            "SGLang refuses it too; give at most the model's own length",
+            "SGLang refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
     chunk, graphs = default_chunk(asked, hardware, now)
     asked = asked._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)

@@ -41,7 +41,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
             f"--max-model-len {asked.max_model_len} is more than the {default_length(model)} positions of {model.name}",
-            "vLLM refuses it too; give at most the model's own length",
+            "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
     seqs, tokens = default_batch(now, hardware, length, model)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
