@@ -9,7 +9,6 @@ from ..model.model import Model
 from ..run.hardware import Card, Hardware
 from ..run.serving import Layout, Serving
 from ..units import format_bytes, parse_bytes
-from .unified import host_of_rank, on_shared_memory
 from .weights import weight_lines
 
 
@@ -181,7 +180,11 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         placed = rules.placed_weights(model, request, mine, stage)
         lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
         budget = rules.budget_lines(model, request, mine, stage)
-        lines += [*budget.charged, *on_shared_memory(mine.card, host_of_rank(request, stage, host))]
+        lines += budget.charged
+        if mine.card.shared_bytes:
+            from .unified import host_of_rank, on_shared_memory  # few machines have one memory
+
+            lines += on_shared_memory(mine.card, host_of_rank(request, stage, host))
         charged = sum(line.bytes for line in lines)
         pools.append(rules.pool_bytes(request, allowed, charged))
         lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from .. import facts
 from ..errors import UnsupportedError
 from ..run.hardware import MIG, SIZED, Card, Hardware
-from ..units import GB, TB
+from ..units import GB, GIB, MIB, TB
 
 DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]
 
@@ -120,7 +120,7 @@ def _carries_data(row: dict[str, str]) -> float:
     """
     if row["vendor"] != "NVIDIA" or not row["mem_type"].startswith("GDDR"):
         return 1.0
-    seen = _number(row["mem_mib_nvidia_smi"]) / 1024 or _number(row["mem_gib_torch_seen"])
+    seen = _number(row["mem_mib_nvidia_smi"]) * MIB / GIB or _number(row["mem_gib_torch_seen"])
     return CHECKED if 0 < seen < (1 + CHECKED) / 2 * _number(row["mem_gb_marketed"]) else 1.0
 
 
