@@ -67,3 +67,10 @@ def test_a_plan_has_no_row_that_cuts_the_load_off() -> None:
     document = oomless.plan("qwen3-8b", gpu=["h200:1"], context=131072).to_json()
     assert document["rows"] == []
     assert "longer than the model or the engine admits" in document["excluded"]
+
+
+def test_a_config_inside_of_a_config_is_changed_key_by_key() -> None:
+    found = oomless.infer(
+        "qwen3.8-27b", "h200", hf_overrides='{"text_config": {"max_position_embeddings": 1010000}}', max_model_len=1010000
+    )
+    assert found.model.num_parameters == oomless.infer("qwen3.8-27b", "h200").model.num_parameters

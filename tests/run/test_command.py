@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless import facts
+from oomless.api.serving import serving_request
 from oomless.cli.flags import INFER
-from oomless.errors import UsageError
+from oomless.errors import UnsupportedError, UsageError
 from oomless.run.command import read_command
 
 
@@ -106,7 +107,7 @@ def test_every_flag_sets_something_that_there_is() -> None:
     rows = facts.table("engine_flags")
     assert {row["field"].partition("=")[0] for row in rows if row["field"]} <= known
     assert len({(row["engine"], row["flag"]) for row in rows}) == len(rows)
-    assert {row["takes"] for row in rows} == {"value", "whole", "share", "switch", "optional", "several", "onoff", "layers"}
+    assert {row["takes"] for row in rows} == {"value", "whole", "share", "switch", "optional", "several", "onoff", "layers", "length"}
 
 
 @given(
@@ -127,3 +128,33 @@ def test_any_words_are_read_or_refused(words: list[str]) -> None:
 def test_what_is_no_command_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         read_command(text)
+
+
+def test_keys_of_a_json_flag_one_by_one() -> None:
+    apart = read_command("vllm serve m --speculative-config.method mtp --speculative-config.num_speculative_tokens=3 -tp 2")
+    whole = read_command('vllm serve m --speculative-config \'{"method": "mtp", "num_speculative_tokens": 3}\' -tp 2')
+    assert apart == whole
+    assert read_command("vllm serve m --limit-mm-per-prompt.image 0 --limit-mm-per-prompt.video 0").flags == {
+        "limit_mm_per_prompt": '{"image": 0, "video": 0}'
+    }
+    assert read_command("vllm serve m --kernel-config.autotune=False").unknown == ("--kernel-config.autotune False",)
+    with pytest.raises(UsageError):
+        read_command("vllm serve m --speculative-config mtp --speculative-config.method mtp")
+
+
+def test_a_length_that_is_left_to_the_engine() -> None:
+    found = read_command("vllm serve m --max-model-len auto")
+    assert (found.flags, found.left_open) == ({}, ("--max-model-len auto",))
+    assert read_command("vllm serve m --max-model-len=-1").left_open == ("--max-model-len -1",)
+
+
+@pytest.mark.parametrize("method", ["qwen3_next_mtp", "glm4_moe_mtp", "mtp"])
+def test_every_family_has_a_name_for_its_own_draft(method: str) -> None:
+    config = f'{{"method": "{method}", "num_speculative_tokens": 1}}'
+    assert serving_request(speculative_config=config).speculative
+
+
+def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
+    assert not serving_request(speculative_config='{"method": "ngram", "num_speculative_tokens": 4}').speculative
+    with pytest.raises(UnsupportedError):
+        serving_request(speculative_config='{"method": "eagle3", "model": "a/b"}')

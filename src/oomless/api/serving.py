@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..engines import LLAMA
-from ..errors import UsageError, did_you_mean
+from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..estimate.serving import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
@@ -67,7 +67,11 @@ def serving_request(**flags: Any) -> Serving:
 
 
 def speculates(text: str) -> bool:
-    """Whether a speculative config asks for the model's own MTP or draft layers: a method's name, or vLLM's JSON."""
+    """Whether a speculative config asks for the model's own MTP or draft layers: a method's name, or vLLM's JSON.
+
+    >>> speculates("mtp"), speculates('{"method": "qwen3_next_mtp", "num_speculative_tokens": 2}'), speculates('{"method": "ngram"}')
+    (True, True, False)
+    """
     if text.strip().startswith("{"):
         import json
 
@@ -77,8 +81,14 @@ def speculates(text: str) -> bool:
             raise UsageError(f"--speculative-config {text!r} is not valid JSON", 'write mtp, or {"method": "mtp"}') from None
     else:
         method = text.strip()
-    if str(method) not in OWN_DRAFTS:
-        raise UsageError(f"speculative method {method!r} is not known", f"known are the model's own drafts: {', '.join(OWN_DRAFTS)}")
+    if str(method) in NO_DRAFT:
+        return False
+    if str(method) in OTHER_DRAFTS:
+        raise UnsupportedError(
+            f"speculative method {method!r} loads a draft of its own, which is not known", f"known are {KNOWN_DRAFTS}"
+        )
+    if str(method) not in OWN_DRAFTS and not str(method).endswith("_mtp"):
+        raise UsageError(f"speculative method {method!r} is not known", f"known are {KNOWN_DRAFTS}")
     return True
 
 
@@ -99,7 +109,12 @@ def images_of(text: str) -> int:
 
 
 OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")
-"""As vLLM writes them, and in capitals as SGLang does; SGLang's EAGLE with the model's own layers."""
+"""As vLLM writes them, and in capitals as SGLang does; SGLang's EAGLE with the model's own layers. vLLM has a name ending in _mtp for each
+family besides, which it reads as mtp (config/speculative.py)."""
+NO_DRAFT = ("ngram", "suffix", "NGRAM")
+"""Guesses from what was written before: nothing is loaded."""
+OTHER_DRAFTS = ("eagle", "eagle3", "medusa", "mlp_speculator", "draft_model", "dflash", "ngram_gpu", "EAGLE3", "STANDALONE", "DFLASH")
+KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; and what needs none: ngram, suffix"
 
 
 def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any) -> Estimate:

@@ -79,6 +79,10 @@ def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None
     notes = []
     if command.ignored:
         notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
+    notes += [
+        f"{flag}: asked for here is the model's own length; where that is too much, the engine takes the longest that its cache holds"
+        for flag in command.left_open
+    ]
     if command.unknown:
         notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
     served = model or command.model

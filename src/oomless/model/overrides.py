@@ -13,7 +13,7 @@ from .model import Model
 def load_with(name: "str | os.PathLike[str]", overrides: str, *, offline: bool = False, revision: str | None = None) -> Model:
     """The model of a word, with a JSON object of other values for keys of its config, as vLLM and SGLang put them there (config.update).
 
-    The weights on disk stay what they were. Ignored: the nested keys that later releases of vLLM merge; an object replaces an object.
+    The weights on disk stay what they were. A config inside of a config (text_config) is changed key by key; any other object is replaced.
 
     >>> scaled = '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}}'
     >>> load_with("qwen3-8b", scaled).ropes[0].factor, load("qwen3-8b").ropes[0].factor
@@ -36,8 +36,17 @@ def overridden(document: dict[str, Any], overrides: str) -> dict[str, Any]:
         raise UsageError(error.message, EXAMPLE) from None
     if not isinstance(values, dict):
         raise UsageError(f"--hf-overrides is a {type(values).__name__}, no JSON object", EXAMPLE)
+    return _merged(document, values)
+
+
+def _merged(document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     gone = ROPES if ROPES & values.keys() else set()
-    return {**{key: value for key, value in document.items() if key not in gone}, **values}
+    found = {key: value for key, value in document.items() if key not in gone}
+    for key, value in values.items():
+        older = found.get(key)
+        part = key.endswith("_config") and key != "quantization_config"
+        found[key] = _merged(older, value) if part and isinstance(older, dict) and isinstance(value, dict) else value
+    return found
 
 
 ROPES = {"rope_scaling", "rope_parameters"}

@@ -42,6 +42,8 @@ class Command(NamedTuple):
     """Flags that cannot change memory."""
     unknown: tuple[str, ...]
     """Flags that nothing is known about."""
+    left_open: tuple[str, ...] = ()
+    """Flags that leave a length to the engine, which then takes what fits."""
 
 
 def read_command(text: str) -> Command:
@@ -82,7 +84,9 @@ def _read(engine: str, words: list[str]) -> Command:
     flags: dict[str, Any] = {}
     ignored: list[str] = []
     unknown: list[str] = []
+    left_open: list[str] = []
     model: str | None = None
+    keys: dict[str, list[tuple[str, str]]] = {}
     position = 0
     while position < len(words):
         word = words[position]
@@ -94,6 +98,12 @@ def _read(engine: str, words: list[str]) -> Command:
                 unknown.append(word)
             continue
         name, has_value, value = word.partition("=")
+        base, _, key = name.partition(".")
+        if key and engine == "vllm" and rows.get(base, {}).get("field") in JSON_FIELDS:
+            value = value if has_value else "".join(words[position : position + 1])
+            position += not has_value
+            keys.setdefault(rows[base]["field"], []).append((key, value))
+            continue
         row = next((rows[each] for each in (name, name.replace("_", "-")) if each in rows), None)
         takes = row["takes"] if row else "unknown"
         last = position  # the words behind it that are its own
@@ -117,18 +127,30 @@ def _read(engine: str, words: list[str]) -> Command:
             ignored.append(shown)
         elif row["field"] == "model":
             model = value
+        elif takes == "length" and value in FITTED:
+            left_open.append(shown)
         elif takes == "switch":
             field, _, constant = row["field"].partition("=")
             flags[field] = constant or True
         else:
             flags[row["field"]] = _value(engine, name, value, takes)
+    flags |= {field: with_keys(flags.get(field), found) for field, found in keys.items()}
     if "rope_scaling" in flags:
         flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
     if engine == "llamacpp":
         engine, model, flags = _llama(model, flags)
-    return Command(engine, model, {name: value for name, value in flags.items() if value is not None}, tuple(ignored), tuple(unknown))
+    return Command(
+        engine,
+        model,
+        {name: value for name, value in flags.items() if value is not None},
+        tuple(ignored),
+        tuple(unknown),
+        tuple(left_open),
+    )
 
 
+FITTED = ("auto", "-1")
+"""vLLM's --max-model-len: the longest that the cache holds, at most the model's own (v1/core/kv_cache_utils.py)."""
 ON_OFF = {
     "on": "on",
     "1": "on",
@@ -183,6 +205,34 @@ def _llama(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, d
 
 
 DEFAULT_UBATCH = 512
+JSON_FIELDS = ("speculative_config", "limit_mm_per_prompt", "hf_overrides")
+"""Flags that take JSON, or its keys one by one."""
+
+
+def with_keys(text: str | None, found: list[tuple[str, str]]) -> str:
+    """The JSON of a flag that is given key by key, as --speculative-config.method (vLLM's FlexibleArgumentParser).
+
+    >>> with_keys(None, [("method", "mtp"), ("draft.size", "3")])
+    '{"method": "mtp", "draft": {"size": 3}}'
+    """
+    try:
+        whole = json.loads(text or "{}")
+        for path, value in found:
+            *outer, last = path.split(".")
+            inner = whole
+            for key in outer:
+                inner = inner.setdefault(key, {})
+            inner[last] = _loaded(value)
+        return json.dumps(whole)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise UsageError(f"--command: {found[0][0]} is no key of {text!r:.60}", "quote the command as the shell takes it") from None
+
+
+def _loaded(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def with_rope(scaling: str, overrides: str | None) -> str:
