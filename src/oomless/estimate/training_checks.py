@@ -1,19 +1,67 @@
 """What is refused, completed or told of a training question before its step is counted."""
 
+import re
+
 from ..errors import UnsupportedError, UsageError
 from ..model.model import EMBEDDING, HEAD, Model
 from ..run.hardware import Card, Hardware
 from ..run.training import Mesh, Training, frameworks, recipe
 from .activations import unusual
-from .shares import divisors, is_target
+from .shares import divisors, is_target, short_name
 
 
 def with_targets(model: Model, asked: Training, request: Training) -> Training:
-    """The framework's targets, or every matrix if the model has none of them and the question names none."""
+    """The framework's targets, or every matrix if the model has none of them and the question names none; names in place of a pattern."""
+    patterns = [target for target in request.lora_targets if SPECIAL & set(target)]
+    if request.method != "full" and patterns:
+        named = [target for target in request.lora_targets if target not in patterns]
+        found = [name for pattern in patterns for name in matched(model, pattern)]
+        return request._replace(lora_targets=tuple(dict.fromkeys((*named, *found))))
     if request.method == "full" or asked.lora_targets or "all-linear" in request.lora_targets:
         return request
     there = any(is_target(tensor.name, request.lora_targets) for tensor in model.tensors)
     return request if there else request._replace(lora_targets=("all-linear",))
+
+
+SPECIAL = frozenset("[](){}|*+?^$\\")
+TEXT_PARTS = ("model.layers", "model.language_model.layers", "language_model.model.layers", "base_model.layers")
+"""Where the layers of the language model lie in a model of transformers, alone or beside a vision tower."""
+
+
+def matched(model: Model, pattern: str) -> list[str]:
+    r"""The matrices whose whole module name a regular expression means, by their last part: PEFT's target_modules as one text.
+
+    >>> from ..model.load import load
+    >>> matched(load("qwen2.5-vl-7b"), r"model.language_model.layers.[\d]+.(mlp|self_attn).(up|q)_proj")
+    ['q_proj', 'up_proj']
+    """
+    try:
+        regular = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f"--lora-targets {pattern[:60]!r}: {error}", "name matrices, or write a regular expression") from None
+    where: dict[str, set[int]] = {}
+    there: dict[str, set[int]] = {}
+    for tensor in model.tensors:
+        if not tensor.layers or tensor.part != "main" or tensor.role == "plain" or len(tensor.shape) < 2:
+            continue
+        short = short_name(tensor.name)
+        there.setdefault(short, set()).update(tensor.layers)
+        for layer in tensor.layers:
+            whole = tensor.name.removesuffix(".weight").replace("{}", str(layer))
+            rest = whole.removeprefix("model.layers")
+            if any(regular.fullmatch(part + rest) for part in TEXT_PARTS):
+                where.setdefault(short, set()).add(layer)
+    if not where:
+        raise UsageError(
+            f"--lora-targets {pattern} means no matrix of {model.name}", f"it has {', '.join(sorted(there))}, or all-linear"
+        )
+    some = [short for short, layers in where.items() if layers != there[short]]
+    if some:
+        raise UnsupportedError(
+            f"--lora-targets {pattern} means {', '.join(some)} of some layers alone",
+            "adapters are counted in every layer that has the matrix",
+        )
+    return sorted(where)
 
 
 def trained_model(model: Model, request: Training) -> Model:

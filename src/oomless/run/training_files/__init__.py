@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ...errors import OomlessError
+from ...errors import OomlessError, UnsupportedError
 from ..training import Training
 from . import answer
 from .keys import Keys
@@ -70,12 +70,21 @@ MARKS = {
 """Entries by which a framework's file is known: one is enough."""
 
 
+OF_V1 = ("model_class", "dist_config", "peft_config", "kernel_config", "quant_config", "init_config")
+"""Entries of LLaMA-Factory's src/llamafactory/v1, which has names of its own and none of the marks of the usual YAML."""
+
+
 def framework_of(entries: dict[str, Any], path: Path) -> str:
     """Whose file it is.
 
     >>> framework_of({"base_model": "deepseek-ai/deepseek-llm-7b-base", "adapter": "lora"}, Path("x.yaml"))
     'axolotl'
     """
+    if "model" in entries and any(mark in entries for mark in OF_V1):
+        raise UnsupportedError(
+            f"{path}: a file of LLaMA-Factory's new trainer (USE_V1), whose rules are not known",
+            "ask by flags, or with its usual YAML",
+        )
     found = {name: sum(mark in entries for mark in marks) for name, marks in MARKS.items()}
     best = max(found, key=lambda name: found[name])
     if not found[best]:

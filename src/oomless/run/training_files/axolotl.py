@@ -1,6 +1,6 @@
 """Axolotl's YAML (docs.axolotl.ai, config reference)."""
 
-from ...errors import OomlessError
+from ...errors import OomlessError, UnsupportedError
 from ..training import Mesh, Method, Sharding, Task, Training
 from .deepspeed import beside
 from .keys import Keys
@@ -37,7 +37,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     if keys.has("rl"):
         word = keys.text("rl") or ""
         if word not in TASKS:
-            raise OomlessError(f"{keys.path}: rl is {word}", f"it is one of {', '.join(TASKS)}")
+            raise UnsupportedError(f"{keys.path}: rl is {word}, which is not modelled", f"{', '.join(TASKS)} are")
         task = TASKS[word]
     elif keys.switch("reward_model", default=False):
         task = "reward"

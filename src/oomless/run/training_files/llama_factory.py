@@ -1,6 +1,6 @@
 """LLaMA-Factory's YAML (src/llamafactory/hparams; Trainer arguments of transformers)."""
 
-from ...errors import OomlessError
+from ...errors import OomlessError, UnsupportedError
 from ..training import Mesh, Method, Task, Training
 from .deepspeed import beside
 from .keys import Keys
@@ -20,7 +20,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         task = "sft"
     kind = keys.text("finetuning_type", default="lora") or "lora"
     if kind not in ("full", "lora"):
-        raise OomlessError(f"{keys.path}: finetuning_type is {kind}, which is not modelled", "full and lora are")
+        raise UnsupportedError(f"{keys.path}: finetuning_type is {kind}, which is not modelled", "full and lora are")
     bits = keys.whole("quantization_bit", default=0) if keys.has("quantization_bit") else 0
     if bits not in (0, 4, 8):
         raise OomlessError(f"{keys.path}: quantization_bit is {bits}", "it is 4 or 8")
