@@ -39,6 +39,8 @@ INDEX = {
     "sparse_attention_freq": [0, 1, 1, 1],
     "sparse_topk_blocks": 16,
 }
+GPT2 = {"n_embd": 64, "n_head": 4, "n_layer": 4, "n_positions": 2048, "vocab_size": 1000, "n_inner": None}
+OPT = {"ffn_dim": 128, "num_key_value_heads": None, "intermediate_size": None, "rms_norm_eps": None}
 KDA = {"num_heads": 4, "head_dim": 16, "short_conv_kernel_size": 4, "full_attn_layers": [4], "kda_layers": [1, 2, 3]}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -69,6 +71,21 @@ SMALL: dict[str, dict[str, Any]] = {
             "model_max_length": 4096,
             "num_nextn_predict_layers": 1,
         },
+        "bloom": {**NOT_OUTSIDE, "n_embed": 64, "n_layer": 4, "num_attention_heads": 4, "vocab_size": 1000},
+        "chatglm": {
+            **NOT_OUTSIDE,
+            "hidden_size": 64,
+            "ffn_hidden_size": 128,
+            "num_layers": 4,
+            "num_attention_heads": 4,
+            "kv_channels": 16,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "add_qkv_bias": True,
+            "padded_vocab_size": 1000,
+            "seq_length": 4096,
+        },
+        "codegen": {**NOT_OUTSIDE, **GPT2, "rotary_dim": 8},
         "cohere2_moe": {
             "num_experts": 8,
             "num_experts_per_tok": 2,
@@ -102,6 +119,22 @@ SMALL: dict[str, dict[str, Any]] = {
         "falcon_h1": {**MAMBA, "mamba_d_ssm": 128, "mamba_rms_norm": False, "time_step_limit": [0.0, float("inf")]},
         "falcon_h1:norm": {**MAMBA, "mamba_d_ssm": 128, "mamba_rms_norm": True},
         "falcon_mamba": {**NO_HEADS, "state_size": 16, "conv_kernel": 4, "expand": 2, "time_step_rank": 4, "intermediate_size": 128},
+        "falcon:11b": {
+            "num_kv_heads": 2,
+            "new_decoder_architecture": True,
+            "num_ln_in_parallel_attn": 1,
+            "num_key_value_heads": None,
+            "intermediate_size": None,
+        },
+        "falcon:rw": {
+            "alibi": True,
+            "bias": True,
+            "multi_query": False,
+            "parallel_attn": False,
+            "intermediate_size": None,
+            "max_position_embeddings": None,
+            "num_key_value_heads": None,
+        },
         "flex_olmo": {"num_experts": 7, "num_experts_per_tok": 2},
         "gemma4_text": {
             "head_dim": 16,
@@ -111,6 +144,16 @@ SMALL: dict[str, dict[str, Any]] = {
             "layer_types": SLIDES,
             "sliding_window": 64,
         },
+        "gpt_bigcode": {**NOT_OUTSIDE, **GPT2},
+        "gpt_neo": {
+            **NO_HEADS,
+            "num_hidden_layers": None,
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 256,
+        },
+        "gptj": {**NOT_OUTSIDE, **GPT2, "rotary_dim": 8, "tie_word_embeddings": False},
         "granitemoeshared": {"num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 48},
         "helium": {"head_dim": 16},
         "hunyuan_v1_moe": {"head_dim": 16, "num_experts": 4, "moe_topk": [2, 2, 2, 2], "num_shared_expert": [1, 1, 1, 1]},
@@ -186,6 +229,16 @@ SMALL: dict[str, dict[str, Any]] = {
         },
         "ministral": {"head_dim": 16, "sliding_window": 64, "layer_types": SLIDES},
         "mistral4": {**LATENT, **ROUTED, "first_k_dense_replace": 0, "head_dim": 24},
+        "mpt": {
+            **NOT_OUTSIDE,
+            "d_model": 64,
+            "n_heads": 4,
+            "n_layers": 4,
+            "vocab_size": 1000,
+            "max_seq_len": 2048,
+            "expansion_ratio": 4,
+            "attn_config": {"alibi": True, "attn_impl": "torch"},
+        },
         "nanochat": {},
         "nemotron": {"head_dim": 16, "norm_eps": 1e-5},
         "olmo": {"clip_qkv": None},
@@ -198,8 +251,11 @@ SMALL: dict[str, dict[str, Any]] = {
             "linear_conv_kernel_dim": 4,
         },
         "olmoe": {"num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": False},
+        "opt:galactica": {**OPT, "enable_bias": False, "layer_norm_elementwise_affine": False},
+        "opt:narrow": {**OPT, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
         "sarvam_moe": {**ROUTED, "head_dim": 16, "first_k_dense_replace": 1, "use_qk_norm": True},
         "solar_open": {**ROUTED, "head_dim": 16},
+        "stablelm:parallel": {"use_parallel_residual": True, "qk_layernorm": True},
         "youtu": {**LATENT, "tie_word_embeddings": True},
         "longcat_flash": {
             **LATENT,
@@ -304,9 +360,10 @@ SMALL: dict[str, dict[str, Any]] = {
             },
         },
         "minicpm": {"scale_emb": 12},
+        "PanguEmbedded": {"bias": True},
         "orion": {},
     }.items()
 }
 
-WITHOUT_CLASS = ("bailing_moe", "bailing_moe_v2", "kimi_k3", "minimax_m3", "step3p5", "minicpm", "orion")
+WITHOUT_CLASS = ("bailing_moe", "bailing_moe_v2", "chatglm", "PanguEmbedded", "kimi_k3", "minimax_m3", "step3p5", "minicpm", "orion")
 """Of these transformers has no class under this name; vLLM's source was read instead."""

@@ -132,6 +132,32 @@ def test_parameters_of_small_configs_are_those_of_the_class(name: str) -> None:
     assert not model.warnings
 
 
+SWITCHES_OF_CLASSES_ALONE = {
+    "_remove_final_layer_norm": "of OPT: taken together with do_layer_norm_before",
+    "tie_word_embeddings": "Kimi Linear's, Ling's and Step's classes never tie",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in WITHOUT_CLASS and name != "longcat_flash"])
+def test_a_switch_adds_to_a_small_config_what_it_adds_to_the_class(name: str) -> None:
+    """Every true-or-false key that the class's config has, the other way round: the count follows, or the config is refused."""
+    given = SMALL[name]
+    config = transformers.AutoConfig.for_model(**given)
+    for key, value in json.loads(config.to_json_string(use_diff=False)).items():
+        if not isinstance(value, bool) or key in SWITCHES_OF_CLASSES_ALONE:
+            continue
+        turned = {**given, key: not value}
+        try:
+            parameters, buffers = class_count(turned)
+        except Exception:
+            continue  # the class itself cannot be made so
+        try:
+            model = build(turned, name, name)
+        except OomlessError:
+            continue
+        assert ours(model) in {parameters, parameters + buffers}, f"{key}: {ours(model) - parameters - buffers:+,}"
+
+
 @pytest.mark.slow
 def test_every_default_config_of_transformers_gives_an_answer_or_an_error_that_was_meant() -> None:
     """As transformers writes them: all keys, all model types, those of other kinds of network too."""

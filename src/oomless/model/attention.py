@@ -60,6 +60,8 @@ class MLA(NamedTuple):
     v_head_dim: int
     gated: bool = False
     """A gate of the size of its output (Kimi-K3)."""
+    bias: bool = False
+    """attention_bias: on the projections that come straight from the hidden state or go back to it; no published release has it."""
     kind: Literal["mla"] = "mla"
 
     @property

@@ -37,6 +37,8 @@ class MoE(NamedTuple):
     """Width of a dense block that every token passes beside the experts (Gemma-4)."""
     latent_width: int = 0
     """Width to which the hidden state is projected before the experts (Nemotron-3 latent experts); 0: the hidden size."""
+    shared_bias: bool = False
+    """Biases on the shared experts' matrices; routed ones have them by `expert_bias`."""
     kind: Literal["moe"] = "moe"
 
 

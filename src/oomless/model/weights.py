@@ -174,8 +174,10 @@ def _linear(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
         case "short_conv":
             yield scope.tensor("conv.in_proj.weight", (3 * values, hidden), "linear", columns(values))
             yield scope.tensor("conv.conv.weight", (values, 1, a.conv_kernel), "plain", columns(values))
-            if a.conv_bias:
+            if a.conv_bias:  # LFM2's one key is for both projections too
+                yield scope.tensor("conv.in_proj.bias", (3 * values,), "plain", columns(values))
                 yield scope.tensor("conv.conv.bias", (values,), "plain", columns(values))
+                yield scope.tensor("conv.out_proj.bias", (hidden,), "plain")
             yield scope.tensor("conv.out_proj.weight", (hidden, values), "linear", rows(values))
         case "mamba1":
             state, rank = a.key_head_dim, a.rank
@@ -219,11 +221,16 @@ def _mla(a: MLA, hidden: int, scope: Scope) -> Iterator[Tensor]:
     n, query = a.num_heads, a.qk_nope_head_dim + a.qk_rope_head_dim
     if a.q_lora_rank:
         yield scope.tensor("self_attn.q_a_proj.weight", (a.q_lora_rank, hidden), "linear")
+        if a.bias:
+            yield scope.tensor("self_attn.q_a_proj.bias", (a.q_lora_rank,), "plain")
         yield scope.tensor("self_attn.q_a_layernorm.weight", (a.q_lora_rank,), "plain")
         yield scope.tensor("self_attn.q_b_proj.weight", (n * query, a.q_lora_rank), "linear", columns(n))
     else:
         yield scope.tensor("self_attn.q_proj.weight", (n * query, hidden), "linear", columns(n))
     yield scope.tensor("self_attn.kv_a_proj_with_mqa.weight", (a.latent_dim, hidden), "linear")
+    if a.bias:
+        yield scope.tensor("self_attn.kv_a_proj_with_mqa.bias", (a.latent_dim,), "plain")
+        yield scope.tensor("self_attn.o_proj.bias", (hidden,), "plain")
     yield scope.tensor("self_attn.kv_a_layernorm.weight", (a.kv_lora_rank,), "plain")
     yield scope.tensor(
         "self_attn.kv_b_proj.weight",
@@ -301,7 +308,7 @@ def ffn_tensors(ffn: FeedForward, hidden: int, vocab: int, scope: Scope, name: s
                     biases = scope.tensor(f"{name}experts.{part}.bias", (out,), scope.stored.plain, cut, experts)
                     yield biases._replace(role="expert")
             if ffn.shared_width:
-                shared = Dense(ffn.shared_width, gated=ffn.gated)
+                shared = Dense(ffn.shared_width, ffn.shared_bias, ffn.gated)
                 yield from ffn_tensors(shared, hidden, vocab, scope, f"{name}shared_experts.")
             if ffn.dense_width:
                 yield from ffn_tensors(Dense(ffn.dense_width), hidden, vocab, scope, f"{name}beside.")

@@ -22,7 +22,7 @@ def read(config: Config, name: str) -> Model:
     without_experts = config.word("model_type") in DENSE
     if without_experts:
         num_dense = num_layers
-    mlp_bias = config.flag("mlp_bias", False)
+    mlp_bias = config.flag("mlp_bias", False) and config.word("model_type") in ("deepseek_v2", "minicpm3")
     dense: FeedForward = Dense(config.size("intermediate_size"), mlp_bias) if num_dense else Dense(1)
     moe: FeedForward = dense if without_experts else read_experts(config)
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
@@ -78,6 +78,7 @@ def read_attention(config: Config) -> tuple[Attention, int]:
         config.size("qk_nope_head_dim"),
         config.size("qk_rope_head_dim"),
         config.size("v_head_dim"),
+        bias=config.flag("attention_bias", False),
     )
     if family != "deepseek_v32":
         return mla, mla.qk_rope_head_dim
@@ -97,6 +98,7 @@ def read_experts(config: Config) -> MoE:
         width,
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
         router_biases=int(config.word("topk_method", "greedy") == "noaux_tc"),
+        shared_bias=config.flag("mlp_bias", False) and config.word("model_type") == "deepseek_v2",
     )
 
 

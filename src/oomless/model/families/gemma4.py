@@ -56,14 +56,15 @@ def read_text(text: Config, name: str) -> Model:
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions, hidden = text.size("max_position_embeddings"), text.size("hidden_size")
     heads, kv_heads = text.size("num_attention_heads"), text.size("num_key_value_heads")
-    local = GQA(heads, kv_heads, text.size("head_dim"), qk_norm=True)
+    bias = text.flag("attention_bias", False)
+    local = GQA(heads, kv_heads, text.size("head_dim"), bias, bias, qk_norm=True)
     shares = text.flag("attention_k_eq_v", False)
-    wide = GQA(heads, text.size("num_global_key_value_heads", kv_heads), global_width(text), qk_norm=True)
-    wide = wide._replace(shares_values=shares)
+    wide = local._replace(
+        num_kv_heads=text.size("num_global_key_value_heads", kv_heads), head_dim=global_width(text), shares_values=shares
+    )
     window = text.size("sliding_window")
     kinds = read_kinds(text, num_layers, 6)
     for key in (
-        "attention_bias",
         "per_layer_config",
         "expert_intermediate_size",
         "use_bidirectional_attention",

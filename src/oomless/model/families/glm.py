@@ -75,6 +75,7 @@ def read_latent(config: Config, num_layers: int) -> tuple[list[Attention], int]:
         config.size("qk_nope_head_dim"),
         config.size("qk_rope_head_dim"),
         config.size("v_head_dim"),
+        bias=config.flag("attention_bias", False),
     )
     types = config.values.get("indexer_types") if config.has("indexer_types") else ["full"] * num_layers
     if not isinstance(types, list) or len(types) < num_layers or set(map(str, types)) - {"full", "shared"}:

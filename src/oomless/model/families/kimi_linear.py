@@ -81,6 +81,7 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
         config.size("qk_rope_head_dim"),
         config.size("v_head_dim"),
         gated=config.flag("mla_use_output_gate", False),
+        bias=config.flag("attention_bias", False),
     )
     own = config.section("linear_attn_config")
     given, mark = (own, "") if own.values else (config, "linear_")

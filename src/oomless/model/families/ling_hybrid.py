@@ -31,6 +31,7 @@ def read(config: Config, name: str) -> Model:
         config.size("qk_nope_head_dim"),
         config.size("qk_rope_head_dim"),
         config.size("v_head_dim"),
+        bias=config.flag("attention_bias", False),
     )
     num, width = config.size("linear_num_heads", heads), config.size("linear_head_dim", config.size("v_head_dim"))
     kernel = config.size("linear_conv_kernel_dim", config.size("short_conv_kernel_size", 4))

@@ -34,7 +34,7 @@ def read_gqa(config: Config) -> GQA:
         kv_heads,
         head_dim,
         qkv_bias=bias or family in ("qwen2", "qwen2_moe"),
-        output_bias=bias and family == "llama",
+        output_bias=bias and family not in ("qwen2", "qwen2_moe"),
         qk_norm=family in ("qwen3", "qwen3_moe"),
     )
 

@@ -42,6 +42,7 @@ def read_text(text: Config, name: str) -> Model:
         text.size("num_key_value_heads"),
         text.size("head_dim"),
         qkv_bias=text.flag("attention_bias", False),
+        output_bias=text.flag("attention_bias", False),
     )
     text.flag("use_qk_norm", False)  # norms without weights
     chunk = text.size("attention_chunk_size")

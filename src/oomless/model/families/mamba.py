@@ -86,7 +86,9 @@ def read_falcon_h1(config: Config, name: str) -> Model:
     The checkpoint's two norms a layer are one a layer of these.
     """
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS // 2)
-    config.used |= {"mamba_d_ssm", "projectors_bias"}
+    config.used.add("mamba_d_ssm")
+    if config.flag("projectors_bias", False):
+        config.fault("projectors_bias is on, which no published config has")
     mixer, gqa = mamba2(config, config.flag("mamba_rms_norm", False)), attention(config)
     inner = config.size("mamba_d_ssm", mixer.value_width)
     if inner != mixer.value_width:

@@ -22,8 +22,6 @@ def read_local(config: Config, name: str) -> Model:
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
     gqa = read_gqa(config)
-    if family == "phimoe":
-        gqa = gqa._replace(output_bias=gqa.qkv_bias)
     if config.flag("use_qk_norm", False):
         gqa = gqa._replace(qk_norm=True, wide_norm=config.word("qk_norm_type", "per_layer") == "per_layer")
     moe = MoE(

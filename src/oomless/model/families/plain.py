@@ -41,14 +41,14 @@ WITH_BIAS = Norms(bias=True)
 GRANITE = ("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier")
 
 VARIANTS = {
-    "apertus": Variant(qk_norm=True, gated=False),
-    "arcee": Variant(gated=False),
+    "apertus": Variant(output_bias="attention_bias", qk_norm=True, gated=False),
+    "arcee": Variant(output_bias="attention_bias", gated=False),
     "baichuan": Variant(),
     "cohere": Variant(norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True),
     "cohere2": Variant(norms=ONE, output_bias="attention_bias", tied=True),
     "cwm": Variant(),
     "ernie4_5": Variant(qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
-    "exaone": Variant(),
+    "exaone": Variant(output_bias="attention_bias"),
     "exaone4": Variant(norms=AFTER, qk_norm=True),
     "glm": Variant(rotary=0.5),
     "glm4": Variant(norms=AROUND, rotary=0.5),
@@ -65,12 +65,13 @@ VARIANTS = {
     "minicpm": Variant(tied=True, ignores=("scale_emb", "scale_depth", "dim_model_base", "num_experts")),
     "ministral": Variant(),
     "ministral3": Variant(),
-    "nanochat": Variant(norms=Norms(weight=False), gated=False),
+    "nanochat": Variant(norms=Norms(weight=False), output_bias="attention_bias", gated=False),
     "nemotron": Variant(norms=WITH_BIAS, output_bias="attention_bias", gated=False),
     "olmo": Variant(norms=Norms(weight=False), output_bias="attention_bias", ignores=("clip_qkv",)),
     "olmo2": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
     "olmo3": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
     "orion": Variant(norms=WITH_BIAS),
+    "PanguEmbedded": Variant(qkv_bias="bias", output_bias="bias"),
     "phi": Variant(
         norms=Norms(("input",), bias=True),
         qkv_bias=True,
@@ -81,10 +82,12 @@ VARIANTS = {
         rotary=0.5,
         ignores=("qk_layernorm",),
     ),
-    "phi3": Variant(head_bias="lm_head_bias", ignores=("full_attn_mod", "interpolate_factor", "original_max_position_embeddings")),
+    "phi3": Variant(
+        qkv_bias=False, head_bias="lm_head_bias", ignores=("full_attn_mod", "interpolate_factor", "original_max_position_embeddings")
+    ),
     "seed_oss": Variant(output_bias="attention_out_bias"),
     "smollm3": Variant(output_bias="attention_bias", tied=True, ignores=("no_rope_layers", "no_rope_layer_interval")),
-    "stablelm": Variant(norms=WITH_BIAS, qkv_bias="use_qkv_bias", rotary=0.25, ignores=("use_parallel_residual", "qk_layernorm")),
+    "stablelm": Variant(norms=WITH_BIAS, qkv_bias="use_qkv_bias", qk_norm="qk_layernorm", wide_norm=True, rotary=0.25),
     "starcoder2": Variant(norms=WITH_BIAS, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", gated=False, tied=True),
 }
 
@@ -98,16 +101,18 @@ def read(config: Config, name: str) -> Model:
     config.used |= {"num_layers", "num_hidden_layers"}
     if variant.norms is AROUND and not config.flag("use_post_norm", True):
         variant = variant._replace(norms=Norms())
+    if config.flag("use_parallel_residual", False):  # StableLM 2 12B: one norm for attention and feed-forward block
+        variant = variant._replace(norms=variant.norms._replace(names=ONE.names))
     max_positions = config.size("max_position_embeddings")
     gqa = read_gqa(config, variant)
-    dense = Dense(config.size("intermediate_size"), _says(config, variant.mlp_bias), variant.gated)
+    dense = Dense(config.size("intermediate_size"), says(config, variant.mlp_bias), variant.gated)
     for key in variant.ignores:
         config.used.add(key)
-    if config.values.get("qk_layernorm"):
+    if config.values.get("qk_layernorm") and "qk_layernorm" in variant.ignores:
         config.fault("qk_layernorm is on, which no published config of this family has")
     layers = tuple(Layer(each, dense) for each in read_windows(config, gqa, num_layers, max_positions))
     rope = read_rope(config, rotary_dim(config, gqa.head_dim, variant.rotary), max_positions)
-    head_bias = _says(config, variant.head_bias)
+    head_bias = says(config, variant.head_bias)
     model = decoder(config, name, layers, norms=variant.norms, ropes=(rope,), tied=variant.tied, head_bias=head_bias)
     return with_activation(model) if model.family == "apertus" else model
 
@@ -124,14 +129,15 @@ def read_gqa(config: Config, variant: Variant) -> GQA:
         heads,
         kv_heads,
         config.size("head_dim", hidden // heads or 1),
-        qkv_bias=_says(config, variant.qkv_bias),
-        output_bias=_says(config, variant.output_bias),
-        qk_norm=_says(config, variant.qk_norm),
+        qkv_bias=says(config, variant.qkv_bias),
+        output_bias=says(config, variant.output_bias),
+        qk_norm=says(config, variant.qk_norm),
         wide_norm=variant.wide_norm,
     )
 
 
-def _says(config: Config, key: str | bool) -> bool:
+def says(config: Config, key: str | bool) -> bool:
+    """What a row of VARIANTS holds always, or what the config says under the key that it names."""
     return key if isinstance(key, bool) else config.flag(key, False)
 
 

@@ -96,6 +96,7 @@ def read_full(config: Config) -> GQA:
         config.size("num_key_value_heads"),
         config.size("head_dim"),
         qkv_bias=config.flag("attention_bias", False),
+        output_bias=config.flag("attention_bias", False),
         qk_norm=True,
         gated=True,
     )

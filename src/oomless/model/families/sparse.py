@@ -10,7 +10,7 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, MAX_SIZE, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model
 from .llama import decoder
-from .plain import AFTER, AROUND, ONE, Variant, read_gqa, read_windows
+from .plain import AFTER, AROUND, ONE, Variant, read_gqa, read_windows, says
 from .shared import read_rope, rotary_dim
 from .sparse_mtp import DRAFTS, with_draft
 
@@ -32,11 +32,16 @@ class Row(NamedTuple):
     head_gate: bool | str = False
 
 
-QK = Variant(qk_norm=True)
+QK = Variant(qk_norm=True, output_bias="attention_bias")
 ROWS = {
     "ernie4_5_moe": Row(
         Variant(
-            qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True, ignores=("moe_use_aux_free", "moe_norm_min")
+            qkv_bias="use_bias",
+            output_bias="use_bias",
+            mlp_bias="use_bias",
+            head_bias="use_bias",
+            tied=True,
+            ignores=("moe_use_aux_free", "moe_norm_min"),
         ),
         experts=("moe_num_experts",),
         active=("moe_k",),
@@ -52,8 +57,14 @@ ROWS = {
         router_bias=False,
     ),
     "hy_v3": Row(QK),
-    "olmoe": Row(Variant(qk_norm=True, wide_norm=True), width=("intermediate_size",), router_bias=False),
-    "flex_olmo": Row(Variant(norms=AFTER, qk_norm=True, wide_norm=True), width=("intermediate_size",), router_bias=False),
+    "olmoe": Row(
+        Variant(qk_norm=True, wide_norm=True, output_bias="attention_bias"), width=("intermediate_size",), router_bias=False
+    ),
+    "flex_olmo": Row(
+        Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
+        width=("intermediate_size",),
+        router_bias=False,
+    ),
     "solar_open": Row(Variant()),
     "afmoe": Row(Variant(norms=AROUND, qk_norm=True), gated=True),
     "laguna": Row(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
@@ -136,10 +147,9 @@ def read(config: Config, name: str) -> Model:
     for key in (*WITHOUT_EFFECT, *row.variant.ignores):
         config.used.add(key)
     attentions = read_attentions(config, row, num_layers, max_positions)
-    moe = read_experts(config, row)
+    biased = says(config, row.variant.mlp_bias)
+    moe = read_experts(config, row)._replace(shared_bias=biased)
     sparse = sparse_layers(config, num_layers)
-    mlp_bias = row.variant.mlp_bias
-    biased = mlp_bias if isinstance(mlp_bias, bool) else config.flag(mlp_bias, False)
     dense: FeedForward = moe
     if not all(sparse):
         key = "prefix_dense_intermediate_size" if config.has("prefix_dense_intermediate_size") else "intermediate_size"
@@ -150,7 +160,8 @@ def read(config: Config, name: str) -> Model:
     gqa = first.inner if isinstance(first, Sliding) else first
     assert isinstance(gqa, GQA)
     rope = read_rope(config, rotary_dim(config, gqa.head_dim), max_positions, "full_attention")
-    model = decoder(config, name, layers, norms=row.variant.norms, ropes=(rope,), tied=row.variant.tied)
+    head_bias = says(config, row.variant.head_bias)
+    model = decoder(config, name, layers, norms=row.variant.norms, ropes=(rope,), tied=row.variant.tied, head_bias=head_bias)
     width = config.size("intermediate_size", 0, least=0) if config.word("model_type") in DRAFTS else 0
     return with_draft(model, config, width)
 
@@ -179,8 +190,7 @@ def read_experts(config: Config, row: Row) -> MoE:
         shared = config.size(first_of(config, row.shared), 0, least=0, most=MAX_EXPERTS) * width
         if own := config.size("moe_shared_expert_intermediate_size", 0, least=0):
             shared = shared // width * own
-    bias = row.router_bias if isinstance(row.router_bias, bool) else config.flag(row.router_bias, False)
-    return MoE(experts, active, width, shared, router_biases=int(bias))
+    return MoE(experts, active, width, shared, router_biases=int(says(config, row.router_bias)))
 
 
 def _same(config: Config, key: str, most: int = MAX_SIZE, default: int | None = None) -> int:
@@ -230,8 +240,11 @@ def read_attentions(config: Config, row: Row, num_layers: int, max_positions: in
     """Each layer's attention; Laguna and Step have other numbers of heads in some layers."""
     if config.word("model_type") in ("step3p5", "step3p7"):
         return read_step(config, num_layers, max_positions)
-    gate = row.head_gate if isinstance(row.head_gate, bool) else config.flag(row.head_gate, False)
-    gqa = read_gqa(config, row.variant)._replace(gated=row.gated, head_gate=gate)
+    gqa = read_gqa(config, row.variant)._replace(gated=row.gated, head_gate=says(config, row.head_gate))
+    if row.gated and config.flag("attention_bias", False):
+        config.fault("attention_bias is on, which no published config of this family has")
+    if config.word("model_type") == "laguna" and config.has("gating") and config.values["gating"] not in (True, "per-head"):
+        gqa = gqa._replace(gated=True, head_gate=False)  # its class: a gate of one number an element of the output
     config.used |= {"global_attn_every_n_layers", "sliding_window_pattern", "gating", "max_window_layers"}
     if config.word("model_type") == "dots1" and not config.has("layer_types"):  # the window covers layers from max_window_layers on
         config.has("sliding_window")

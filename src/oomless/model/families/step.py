@@ -24,8 +24,7 @@ def read(config: Config, name: str) -> Model:
         "understand_projector_stride",
     ):
         config.has(key)
-    config.has("projector_bias")
-    tower = read_tower(vision, model.hidden_size)
+    tower = read_tower(vision, model.hidden_size, config.flag("projector_bias", False))
     edge, patch = vision.size("image_size", 728), vision.size("patch_size", 14)
     config.check()
     patches = (edge // patch) ** 2
@@ -36,7 +35,7 @@ def read(config: Config, name: str) -> Model:
     )
 
 
-def read_tower(vision: Config, hidden: int) -> Tower:
+def read_tower(vision: Config, hidden: int, projector_bias: bool = False) -> Tower:
     """Biases and LayerNorms throughout, a scale on each residual, two convolutions of stride 2, one projection.
 
     >>> sum(tensor.num_parameters for tensor in read_tower(Config({}, "example"), 4096).tensors)   # Step-3.7-Flash
@@ -55,5 +54,5 @@ def read_tower(vision: Config, hidden: int) -> Tower:
     for name, out, into in (("downsampler1", 2 * width, width), ("downsampler2", 4 * width, 2 * width)):
         tower.add(f"{name}.weight", (out, into, 3, 3))
         tower.add(f"{name}.bias", (out,))
-    tower.linear("projector", hidden, 4 * width, bias=False)
+    tower.linear("projector", hidden, 4 * width, bias=projector_bias)
     return tower
