@@ -41,6 +41,25 @@ INDEX = {
 }
 GPT2 = {"n_embd": 64, "n_head": 4, "n_layer": 4, "n_positions": 2048, "vocab_size": 1000, "n_inner": None}
 OPT = {"ffn_dim": 128, "num_key_value_heads": None, "intermediate_size": None, "rms_norm_eps": None}
+VIT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 14,
+    "image_size": 56,
+}
+GLM_EYES = {
+    "hidden_size": 32,
+    "intermediate_size": 96,
+    "out_hidden_size": 64,
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 14,
+    "image_size": 56,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+}
 KDA = {"num_heads": 4, "head_dim": 16, "short_conv_kernel_size": 4, "full_attn_layers": [4], "kda_layers": [1, 2, 3]}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -144,6 +163,17 @@ SMALL: dict[str, dict[str, Any]] = {
             "layer_types": SLIDES,
             "sliding_window": 64,
         },
+        "glm4v": {
+            **NOT_OUTSIDE,
+            "text_config": {**BASE, "attention_bias": True, "partial_rotary_factor": 0.5},
+            "vision_config": GLM_EYES,
+        },
+        "glm46v": {**NOT_OUTSIDE, "text_config": {**BASE, "partial_rotary_factor": 0.5}, "vision_config": GLM_EYES},
+        "glm4v_moe": {
+            **NOT_OUTSIDE,
+            "text_config": {**BASE, **ROUTED, "head_dim": 16, "first_k_dense_replace": 1, "attention_bias": True, "n_group": 1},
+            "vision_config": GLM_EYES,
+        },
         "gpt_bigcode": {**NOT_OUTSIDE, **GPT2},
         "gpt_neo": {
             **NO_HEADS,
@@ -160,6 +190,20 @@ SMALL: dict[str, dict[str, Any]] = {
         "hy_v3": {**EXPERTS, "head_dim": 16, "num_shared_experts": 1},
         "hyperclovax": {"head_dim": 16, "use_post_norm": True},
         "iquestcoder": {"head_dim": 16},
+        "internvl": {
+            **NOT_OUTSIDE,
+            "text_config": {**BASE, "model_type": "qwen2"},
+            "vision_config": {**VIT, "image_size": [56, 56], "patch_size": [14, 14], "attention_bias": True},
+            "tie_word_embeddings": False,
+        },
+        "internvl_chat": {
+            **NOT_OUTSIDE,
+            "llm_config": {**BASE, "model_type": "qwen2"},
+            "vision_config": {**VIT, "qkv_bias": False, "qk_normalization": True, "norm_type": "rms_norm"},
+            "downsample_ratio": 0.5,
+            "max_dynamic_patch": 12,
+            "use_thumbnail": True,
+        },
         "jamba": {"num_experts": 4, "num_experts_per_tok": 2, "mamba_d_state": 16, "mamba_dt_rank": 4, "num_hidden_layers": 8},
         "kimi_linear": {**LATENT, **EXPERTS, "linear_attn_config": KDA, "num_shared_experts": 1, "first_k_dense_replace": 1},
         "kimi_linear:plain": {
@@ -365,5 +409,16 @@ SMALL: dict[str, dict[str, Any]] = {
     }.items()
 }
 
-WITHOUT_CLASS = ("bailing_moe", "bailing_moe_v2", "chatglm", "PanguEmbedded", "kimi_k3", "minimax_m3", "step3p5", "minicpm", "orion")
+WITHOUT_CLASS = (
+    "internvl_chat",
+    "bailing_moe",
+    "bailing_moe_v2",
+    "chatglm",
+    "PanguEmbedded",
+    "kimi_k3",
+    "minimax_m3",
+    "step3p5",
+    "minicpm",
+    "orion",
+)
 """Of these transformers has no class under this name; vLLM's source was read instead."""

@@ -34,6 +34,8 @@ class Scheme(NamedTuple):
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
     """How the checkpoint stores its weights but for the rules (`with_rules`), and the method that its config names ("" = none)."""
     section = config.section("quantization_config")
+    if not section.values and isinstance(config.values.get("quantization"), dict):
+        section = config.section("quantization")  # MLX's first configs have it under this key alone
     if not section.values:
         return Storage(plain, plain, plain), ""
     scheme, method = read_scheme(section, config)

@@ -56,6 +56,8 @@ def method_of(section: Config) -> str:
     """The method by quant_method; ModelOpt's first configs name their algorithm alone."""
     if section.values.get("quant_method") is None and isinstance(section.values.get("quant_algo"), str):
         return "modelopt"
+    if section.values.get("quant_method") is None and {"bits", "group_size"} <= section.values.keys():
+        raise UnsupportedError(f"{section.where}: packed by MLX, which no engine here loads", "give the model that it was made from")
     method = section.word("quant_method").lower()
     return SPELLED.get(method, method)
 
