@@ -137,3 +137,9 @@ def test_the_longest_context_counts_the_buffer_that_it_needs(name: str, flags: d
     longest = oomless.infer(name, "rtx-4080", **asked).kv_cache.longest_sequence
     at, beyond = (oomless.infer(name, "rtx-4080", **{**asked, "context": length}).verdict for length in (longest, longest + 256))
     assert (at, beyond != "fits") == ("fits", True)
+
+
+def test_a_cache_type_whose_blocks_do_not_divide_a_head_is_refused() -> None:
+    """llama_init_from_model makes no context: phi-2's 32 heads of 80 values together would divide, one does not."""
+    with pytest.raises(OomlessError, match="heads of 80"):
+        oomless.infer("phi-2", "rtx-4090:1", engine="llamacpp", cache_type_k="q8_0")

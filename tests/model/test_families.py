@@ -148,6 +148,12 @@ def kinds(model: Model) -> dict[str, int]:
     return found
 
 
+@pytest.mark.parametrize(("name", "key"), [("glm-4.5-air", "partial_rotary_factor"), ("stablelm-3b-4e1t", "partial_rotary_factor")])
+def test_a_number_that_no_dimension_can_be_multiplied_with_is_an_error(name: str, key: str) -> None:
+    with pytest.raises(OomlessError, match=key):
+        build({**config_of(name), key: 1e308}, "x", "x")
+
+
 def test_layers_have_the_kinds_that_their_configs_say() -> None:
     assert kinds(load("gemma-3-27b")) == {"sliding": 52, "gqa": 10}
     assert kinds(load("qwen3.5-27b")) == {"linear": 48, "gqa": 16}

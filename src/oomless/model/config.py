@@ -1,7 +1,6 @@
 """A config.json under suspicion: each key is read with its type and range, and all faults are reported at once."""
 
 import json
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError
@@ -243,13 +242,13 @@ class Config:
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A finite number above zero."""
+        """A number above zero, of a size that a dimension can be multiplied with."""
         value = self.values.get(key)
         self.used.add(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-            self.faults.append(f"{key} is {_show(value)}, not a number above 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SIZE:
+            self.faults.append(f"{key} is {_show(value)}, not a number above 0 and at most {MAX_SIZE:,}")
             return default
         return float(value)
 

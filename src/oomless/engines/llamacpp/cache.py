@@ -32,18 +32,19 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
     81920
     """
 
-    def size(kind: str, values: int) -> int:
-        return TYPES[kind.upper()].num_bytes((values,))
+    def size(kind: str, width: int, heads: int = 1) -> int:
+        stored = TYPES[kind.upper()]
+        if width % stored.block:  # llama_init_from_model makes no context then
+            reason = f"{kind} stores blocks of {stored.block} values, which do not divide heads of {width}"
+            raise UnsupportedError(reason, "use --cache-type-k f16 and --cache-type-v f16")
+        return stored.num_bytes((heads * width,))
 
     match attention:
         case GQA():
             if attention.borrows_cache:
                 return 0
-            width, value = (
-                attention.num_kv_heads * attention.head_dim,
-                attention.num_kv_heads * (attention.value_dim or attention.head_dim),
-            )
-            return size(asked.cache_type_k, width) + size(asked.cache_type_v, value)
+            heads, value = attention.num_kv_heads, attention.value_dim or attention.head_dim
+            return size(asked.cache_type_k, attention.head_dim, heads) + size(asked.cache_type_v, value, heads)
         case Sliding():
             return row_bytes(attention.inner, model, asked)
         case DSA():
@@ -53,8 +54,8 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
         case MLA():
             if expands(model, asked):
                 query = attention.qk_nope_head_dim + attention.qk_rope_head_dim
-                values = size(asked.cache_type_v, attention.num_heads * attention.v_head_dim)
-                return size(asked.cache_type_k, attention.num_heads * query) + values
+                values = size(asked.cache_type_v, attention.v_head_dim, attention.num_heads)
+                return size(asked.cache_type_k, query, attention.num_heads) + values
             return size(asked.cache_type_k, attention.latent_dim) + (
                 size(asked.cache_type_v, attention.kv_lora_rank) if _stores_values(model, asked) else 0
             )

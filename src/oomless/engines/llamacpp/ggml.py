@@ -137,7 +137,7 @@ class _Memory:
     """Free blocks by address. The last has no end and is taken only if no other holds the tensor."""
 
     def __init__(self) -> None:
-        self.free: list[list[int]] = [[0, 1 << 62]]
+        self.free: list[list[int]] = [[0, 1 << 200]]
         self.end = 0
 
     def take(self, size: int) -> int:
