@@ -7,6 +7,7 @@ import pytest
 
 from command import call
 from oomless.engines.megatron.args import read_arguments
+from oomless.engines.megatron.network import network
 from oomless.engines.megatron.placement import chunks, expand
 from oomless.engines.megatron.run import Megatron
 from oomless.engines.megatron.source import environment, read_text
@@ -113,3 +114,26 @@ def test_the_command_answers_for_every_stage(tmp_path: Any) -> None:
     assert not failed.out
     assert call("train", "--megatron-args", str(path), "--tp", "2").code == 2
     assert call("train", "--megatron-args", str(path / "none")).code == 1
+
+
+def test_a_gate_is_counted_whatever_its_activation() -> None:
+    """gpt-oss-20b as Megatron's own examples describe it: --quick-geglu doubles the first matrix of an expert, as --swiglu does."""
+    text = (
+        "--bf16 --untie-embeddings-and-output-weights --normalization RMSNorm --num-layers 24 --hidden-size 2880 --ffn-hidden-size 2880 "
+        "--num-attention-heads 64 --group-query-attention --num-query-groups 8 --kv-channels 64 --num-experts 32 --moe-ffn-hidden-size 2880 "
+        "--moe-router-topk 4 --seq-length 4096 --max-position-embeddings 4096 --padded-vocab-size 201088 --position-embedding-type rope"
+    )
+    plain, gated = (network(read_arguments(read_text(text + more, "line"), 8)).num_parameters for more in ("", " --quick-geglu"))
+    assert gated - plain == 24 * 32 * (2880 * 2880 + 2880)
+    assert abs(gated - 20.91e9) < 0.01 * 20.91e9
+    assert small(quick_geglu=True).ffn == 4 * 512
+    assert small(swiglu=True).ffn < 4 * 512
+
+
+def test_a_variable_that_has_a_value_of_its_own_where_nobody_sets_it() -> None:
+    text = (
+        'TP=${TP:-4}\nSEQ=${LENGTH:-2048}\nARGS="--tensor-model-parallel-size $TP --seq-length ${SEQ} --num-layers ${LAYERS:-12} "\n'
+    )
+    assert read_text(text, "script") == {"tensor-model-parallel-size": 4, "seq-length": 2048, "num-layers": 12}
+    with pytest.raises(UsageError, match="--num-layers has no value"):
+        read_arguments({**SMALL, **read_text("--num-layers $NOWHERE --bf16", "line")}, 8)

@@ -41,8 +41,10 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     if experts is not None:
         divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
         divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
-    gated = get.flag("swiglu")
-    ffn = get.optional("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if gated else 4 * hidden)
+    swiglu = get.flag("swiglu")
+    quick = get.flag("quick-geglu") and not get.flag("squared-relu")  # gated too, but the default width is not made narrower
+    ffn = get.optional("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if swiglu else 4 * hidden)
+    gated = swiglu or quick
     if experts is not None and not experts.width:
         experts = experts._replace(width=ffn)
     divides(ffn, tp, "ffn-hidden-size", "tensor-model-parallel-size")
@@ -133,7 +135,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         attention="flash" if get.flag("use-flash-attn") else get.text("attention-backend", "auto"),
         fused_loss=get.flag("cross-entropy-loss-fusion"),
         fused_bias_gelu=not get.flag("no-bias-gelu-fusion") and bias and not gated and not get.flag("squared-relu"),
-        fused_weighting=(gated and not get.flag("no-bias-swiglu-fusion")) or get.flag("use-fused-weighted-squared-relu"),
+        fused_weighting=(swiglu and not get.flag("no-bias-swiglu-fusion"))
+        or (quick and not get.flag("no-bias-gelu-fusion"))
+        or get.flag("use-fused-weighted-squared-relu"),
         fused_rope=not get.flag("no-rope-fusion"),
         fp8=get.text("fp8-format", ""),
         fp8_recipe=get.text("fp8-recipe", "delayed"),

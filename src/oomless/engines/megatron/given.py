@@ -57,7 +57,8 @@ class Given:
             return None
         most = LIMITS.get(name, MAX_COUNT)
         if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", str(value)) or int(str(value)) > most:
-            raise UsageError(f"--{name} is {value!r}", f"it is a whole number from 0 to {most}")
+            said = "has no value" if value is True else f"is {value!r}"
+            raise UsageError(f"--{name} {said}", f"it is a whole number from 0 to {most}")
         return int(str(value))
 
     def whole(self, name: str, default: int) -> int:

@@ -74,7 +74,8 @@ def _shell(text: str, where: str) -> dict[str, Value]:
     for line in joined.splitlines():
         match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$", line)
         if match:
-            variables[match[1]] = match[2].strip("\"'")
+            variables[match[1]] = DEFAULTED.sub(lambda m: variables.get(m[1], m[2]), match[2]).strip("\"'")
+    joined = DEFAULTED.sub(lambda m: variables.get(m[1], m[2]), joined)
     joined = re.sub(r"\$\{?([A-Za-z_]\w*)\}?", lambda m: variables.get(m[1], m[0]), joined)
     try:
         words = shlex.split(joined, comments=True)
@@ -105,6 +106,10 @@ def _shell(text: str, where: str) -> dict[str, Value]:
         else:
             name = ""
     return found
+
+
+DEFAULTED = re.compile(r"\$\{([A-Za-z_]\w*):?[-=]([^${}]*)\}")
+"""${TP:-4}: a variable, and what it is where nobody sets it."""
 
 
 def _inside(word: str) -> list[str]:

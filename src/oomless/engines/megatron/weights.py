@@ -23,11 +23,8 @@ class Weight(NamedTuple):
     rows: int
     """1: a vector."""
     expert: bool
-
-    @property
-    def product(self) -> bool:
-        """A matrix that a linear module of Transformer Engine multiplies with."""
-        return self.rows > 1 and not any(part in self.name for part in NO_PRODUCT)
+    product: bool
+    """A matrix that a linear module of Transformer Engine multiplies with."""
 
 
 NO_PRODUCT = ("embeddings", "output_layer", "router", "conv1d", "lm_head", "pooler", "binary_head")
@@ -47,7 +44,8 @@ def _rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
         expert = tensor.role == "expert"
         ranks = 1 if tensor.cut.how == "whole" else run.etp if expert else run.tp
         separate = expert and (run.ep > 1 or run.etp != run.tp)
-        found += [Weight(tensor.name, prod(tensor.shape) // ranks, rows, separate)] * repeat
+        product = rows > 1 and not any(part in tensor.name for part in NO_PRODUCT)
+        found += [Weight(tensor.name, prod(tensor.shape) // ranks, rows, separate, product)] * repeat
         if len(found) > MOST_TENSORS:
             raise UsageError(
                 f"a rank has more than {MOST_TENSORS} parameters", "give fewer layers or experts, or more expert-parallel ranks"
