@@ -105,7 +105,8 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
             raise UsageError(f"--override-tensor {rule!r}: {error}", "the part before = is a regular expression") from None
     if cpu_moe:
         found.append(Override(re.compile(EXPERTS), HOST))
-    found += [Override(re.compile(rf"blk\.{layer}{EXPERTS}"), HOST) for layer in range(n_cpu_moe)]
+    if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
+        found.append(Override(re.compile(rf"blk\.(?:{'|'.join(map(str, range(n_cpu_moe)))}){EXPERTS}"), HOST))
     return tuple(found)
 
 
@@ -147,23 +148,43 @@ class Held(NamedTuple):
 
 
 def held(model: Model, asked: Serving, stages: Sequence[Stage], device: int, output_first: bool) -> list[Held]:
-    """What a device holds of the file's tensors. The embedding stays on the host, and is copied where it is the output too."""
+    """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
+    key = (id(model), tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
+    if key not in _PLACES:
+        if len(_PLACES) >= MOST_PLACES:
+            _PLACES.clear()
+        _PLACES[key] = (model, _places(model, asked, stages, output))
+    return _PLACES[key][1].get(device, [])
+
+
+MOST_PLACES = 32
+_PLACES: dict[tuple[object, ...], tuple[Model, dict[int, list[Held]]]] = {}
+"""What lies where: each card of a layout asks, several times. The model is kept, so its id stays its own."""
+
+
+def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:
+    """Tensors by device. The embedding stays on the host, and is copied where it is the output too."""
     owner = {layer: stage.position for stage in stages for layer in range(stage.start, stage.stop)}
-    found = []
+    found: dict[int, list[Held]] = {}
+
+    def hold(device: int, group: Tensor, layers: tuple[int, ...]) -> None:
+        found.setdefault(device, []).append(Held(group, layers))
+
     for group in model.tensors:
         if group.name == EMBEDDING:
-            if device in (HOST, output if model.tied else HOST):
-                found.append(Held(group, ()))
+            for device in {HOST, output if model.tied else HOST}:
+                hold(device, group, ())
         elif group.lookup and not group.layers:  # another table of the input: positions, an embedding for each layer
-            if device == HOST:
-                found.append(Held(group, ()))
+            hold(HOST, group, ())
         elif group.layers:
-            layers = tuple(layer for layer in group.layers if device_of(group, layer, asked, owner.get(layer, HOST)) == device)
-            if layers:
-                found.append(Held(group, layers))
-        elif device_of(group, -1, asked, output) == device:
-            found.append(Held(group, ()))
+            of_device: dict[int, list[int]] = {}
+            for layer in group.layers:
+                of_device.setdefault(device_of(group, layer, asked, owner.get(layer, HOST)), []).append(layer)
+            for device, layers in of_device.items():
+                hold(device, group, tuple(layers))
+        else:
+            hold(device_of(group, -1, asked, output), group, ())
     return found
 
 
