@@ -1,5 +1,6 @@
 """The same step for real on the CPU: what torch's profiler says was allocated and freed, beside what the trace says."""
 
+import gc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,39 +58,38 @@ def measured(source: Source, asked: Training, attention: str | None = None) -> d
     """Bytes alive at the peak of each phase of each step of a real run on this CPU."""
     torch = need("torch", "trace")
     torch.manual_seed(0)
-    model = build_model(source, asked, attention, meta=False)
-    optimizer = build_optimizer(model, asked, on_cpu=True)
-    batch = training_batch(model, asked, seed=0)
     with watched() as profiler:
+        model = build_model(source, asked, attention, meta=False)
+        optimizer = build_optimizer(model, asked, on_cpu=True)
+        batch = training_batch(model, asked, seed=0)
         training_steps(NoRecorder(), model, optimizer, batch, stepping(asked))  # type: ignore[arg-type]
-    return peaks(profiler, standing(model, batch))
+    return peaks(profiler)
 
 
 def measured_inference(source: Source, prompt: Prompt, attention: str | None = None) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of a real prefill and of the decode steps after it."""
     torch = need("torch", "trace")
     torch.manual_seed(0)
-    model = build_inference(source, prompt, attention, meta=False)
-    batch = prompt_batch(model, prompt)
     with watched() as profiler:
-        inference_steps(NoRecorder(), model, batch, prompt.num_decoded)  # type: ignore[arg-type]
-    return peaks(profiler, standing(model, batch))
+        model = build_inference(source, prompt, attention, meta=False)
+        inference_steps(NoRecorder(), model, prompt_batch(model, prompt), prompt.num_decoded)  # type: ignore[arg-type]
+    return peaks(profiler)
 
 
 def watched() -> Any:
-    """torch's profiler of allocations."""
+    """torch's profiler of allocations. It looks on from the building of a model: of older memory it sees no end.
+
+    What an earlier run left is cleared away before, since that end it would see.
+    """
     profiler = need("torch.profiler", "trace")
+    gc.collect()
     return profiler.profile(activities=[profiler.ProfilerActivity.CPU], profile_memory=True)
 
 
-def standing(model: Any, batch: dict[str, Any]) -> int:
-    """Bytes of weights, buffers and inputs, which were there before the profiler looked."""
-    tensors = [*model.parameters(), *model.buffers(), *(each for each in batch.values() if hasattr(each, "untyped_storage"))]
-    return sum({each.untyped_storage()._cdata: each.untyped_storage().nbytes() for each in tensors}.values())
-
-
-def peaks(profiler: Any, base: int, known: Callable[[list[Event]], list[tuple[int, int]]] = sizes_of) -> dict[tuple[int, str], int]:
-    """The most bytes alive within each marked phase, from the profiler's allocation events.
+def peaks(
+    profiler: Any, base: int = 0, known: Callable[[list[Event]], list[tuple[int, int]]] = sizes_of
+) -> dict[tuple[int, str], int]:
+    """The most bytes alive within each marked phase, from the profiler's allocation events; `base` were there before it looked.
 
     `known` makes (time, bytes) of them: where several threads run, it may add frees that the profiler did not see.
     """
