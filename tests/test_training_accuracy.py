@@ -2,7 +2,9 @@
 
 training.csv is what the rules were made on. training_fresh.csv was found later; scored before any rule changed it had 9 % in the median
 (A) and 7 % (B). Its outliers led to rules of the frameworks: torch's loss_parallel, torchtitan's losses by date, litgpt's own head,
-AdamW foreach.
+AdamW foreach. A second round of them (`round 2` in their notes) was found when those rules stood; scored before any other changed, its
+rows of the best confidence had 11 % in the median, and 38 % of them lay above their interval: QLoRA that TRL had prepared, LoRA under FSDP1,
+experts of transformers 4, its losses (facts/habits.csv). Budgets are held for each round by itself.
 """
 
 import csv
@@ -45,6 +47,9 @@ INFERRED = 0.07
 INSIDE, ABOVE = 0.9, 0.03
 """Least share of rows inside of their intervals, and the most that may lie above the upper end."""
 FRESH_BEST, FRESH_INFERRED = Budget(median=0.05, p90=0.12, scored=1.0), 0.05
+SECOND_BEST, SECOND_INFERRED = Budget(median=0.025, p90=0.15, scored=1.0), 0.1
+SECOND_ALLOCATED = Budget(median=0.006, p90=0.04, scored=1.0)
+SECOND_INSIDE, SECOND_ABOVE = 0.87, 0.04
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
 
 
@@ -111,15 +116,34 @@ def test_intervals_hold_what_was_measured(scored: dict[str, tuple[Scored, ...]])
     assert above <= ABOVE
 
 
+def of_round(fresh: dict[str, tuple[Scored, ...]], number: int) -> dict[str, tuple[Scored, ...]]:
+    second = {row["id"] for row in records(FRESH) if row["notes"].startswith("round 2")}
+    return {each: tuple(row for row in rows if (row.id in second) == (number == 2)) for each, rows in fresh.items()}
+
+
 def test_rows_that_no_rule_was_made_on(fresh: dict[str, tuple[Scored, ...]]) -> None:
+    fresh = of_round(fresh, 1)
     best, inferred = errors(fresh["A"]), errors(fresh["B"])
-    assert len(best) == len(fresh["A"])
+    assert len(best) == len(fresh["A"]) == 24
     assert len(inferred) >= 0.95 * len(fresh["B"])
     assert median(best) <= FRESH_BEST.median
     assert p90(best) <= FRESH_BEST.p90
     assert median(inferred) <= FRESH_INFERRED
     inside = [row for row in fresh["A"] if (row.low or 0) <= row.measured <= (row.high or 0)]
     assert len(inside) >= INSIDE * len(fresh["A"])
+
+
+def test_rows_of_the_second_round(fresh: dict[str, tuple[Scored, ...]]) -> None:
+    fresh = of_round(fresh, 2)
+    best, inferred, allocated = errors(fresh["A"]), errors(fresh["B"]), errors(fresh["A"], "peak_allocated")
+    assert (len(best), len(inferred), len(allocated)) == (32, 44, 15)
+    assert median(best) <= SECOND_BEST.median
+    assert p90(best) <= SECOND_BEST.p90
+    assert median(allocated) <= SECOND_ALLOCATED.median
+    assert p90(allocated) <= SECOND_ALLOCATED.p90
+    assert median(inferred) <= SECOND_INFERRED
+    assert sum((row.low or 0) <= row.measured <= (row.high or 0) for row in fresh["A"]) >= SECOND_INSIDE * len(fresh["A"])
+    assert sum(row.measured > (row.high or 0) for row in fresh["A"]) <= SECOND_ABOVE * len(fresh["A"])
 
 
 class Implied(NamedTuple):

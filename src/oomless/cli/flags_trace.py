@@ -4,7 +4,19 @@ from ..run.tracing import ATTENTIONS
 from .flags import Flag
 from .flags_train import BESIDE, TRAIN
 
-WITHOUT = ("attention", "compare", "plot", "explain", "json", "gpu", "megatron_args", "world_size", "from_file", *BESIDE)
+WITHOUT = (
+    "attention",
+    "compare",
+    "plot",
+    "explain",
+    "json",
+    "gpu",
+    "megatron_args",
+    "world_size",
+    "from_file",
+    "framework_version",
+    *BESIDE,
+)
 OWN = (
     Flag(
         ("--card", "--gpu"),

@@ -8,6 +8,9 @@ TRAIN = (
     Flag(
         ("--framework",), "framework", "text", "Whose defaults hold: transformers, peft, deepspeed, fsdp, torchtitan, megatron-lm ..."
     ),
+    Flag(
+        ("--framework-version",), "framework_version", "text", "An earlier release: 4.48, or 'transformers 4.48, trl 0.13' [newest]."
+    ),
     Flag(("--method",), "method", "text", "What is trained.", CHOICES["method"]),
     Flag(("--task",), "task", "text", "What for: pretrain, sft, reward, dpo, kto, grpo, ppo.", CHOICES["task"]),
     Flag(("--reference-model",), "reference_model", "text", "A frozen copy of the policy [by task].", ("same", "none")),

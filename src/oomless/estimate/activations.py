@@ -12,6 +12,7 @@ from ..engines.training.loss import LossShape, loss_graph, loss_kind
 from ..model.attention import DSA, MLA, V4, V41, Linear
 from ..model.model import Layer, Model
 from ..run.hardware import Card
+from ..run.releases import habit
 from ..run.training import Mesh, Recipe, Training, frameworks, recipe
 from .shares import Stage, adapts_stacks
 
@@ -58,6 +59,17 @@ def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) 
     return "efficient" if latent else "flash"
 
 
+def wide_norms(request: Training) -> bool:
+    """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded models are left alone."""
+    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (None, "nf4", "nf4-dq", "int8")
+    return (
+        request.method == "qlora"
+        and whole
+        and habit(request, "prepared") == "norms"
+        and recipe(request.precision or "bf16").compute == 2
+    )
+
+
 def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
     """What a rank computes in one micro-batch."""
     form = recipe(request.precision or "bf16")
@@ -73,7 +85,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         batch=request.micro_batch,
         seq=seq,
         compute=compute,
-        residual=4 if form.autocast else compute,
+        residual=4 if form.autocast or wide_norms(request) else compute,
         autocast=form.autocast,
         tp=mesh.tp,
         sequence_parallel=mesh.sequence_parallel and mesh.tp > 1,
@@ -87,6 +99,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         adapter_dropout=row["adapter_dropout"] == "yes",
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
+        wide_norms=wide_norms(request),
         kernels=kernels,
         attention=attention_kernel(request, form, model, card),
         dropout=request.dropout,

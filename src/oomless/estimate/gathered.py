@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..run.releases import reentrant
 from ..run.training import Mesh, Recipe, Training
 from .phases import EMBEDDING, HEAD, LayerStates, Part
 
@@ -28,6 +29,8 @@ def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int
     that it has less than this.
     Under a pipeline FSDP2 neither gives up gathered weights between micro-batches nor scatters gradients before the last one, and
     adds them up in F32 (torchtitan: reshard_after_forward off, reduce in F32; torch FSDPParam.unsharded_accumulated_grad).
+    Reentrant checkpoints run each layer forward once more in the backward, so that FSDP1 takes the layer above for the next one and
+    gathers none ahead (_exec_order_utils.py, get_handle_to_backward_prefetch; runs of Mixtral and Mistral have one layer, to the MB).
     """
     sharding = request.sharding or "none"
     if sharding not in ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp"):
@@ -51,9 +54,12 @@ def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int
     if sharding == "zero3" or sharding == "megatron_fsdp":
         both = Part("communication", "gathered weights and whole gradients", forward + reduced, shown)
         return Gathered(weights, both, both, both)
+    ahead = largest if sharding == "fsdp1" and reentrant(request) else 0
     head = units[HEAD].unit_values * form.compute if HEAD in units else 0
     rest = sum(units[end].unit_values for end in (HEAD, EMBEDDING) if end in units)
     units_in_loss = 2 if request.framework == "torchtitan" else 1
+    if ahead:
+        text = f"{largest:,} B of the largest layer + {root:,} B outside of the layers"
     shown = f"{text} + {values:,} values x {form.compute} B of its gradients" + (
         f" + {head:,} B of the head's gradient" if head else ""
     )
@@ -63,7 +69,7 @@ def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int
         weights._replace(
             bytes=units_in_loss * largest + root, formula=f"{units_in_loss} x {largest:,} B of a layer + {root:,} B outside"
         ),
-        Part("communication", "gathered weights and whole gradients", forward + values * form.compute + head, shown),
+        Part("communication", "gathered weights and whole gradients", forward - ahead + values * form.compute + head, shown),
         Part("communication", "gathered weights and whole gradients", root + rest * (form.compute + form.gradient), last),
         values * form.gradient,
     )

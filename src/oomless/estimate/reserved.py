@@ -62,7 +62,8 @@ def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: 
     same sizes every time, and finds them in what the backward left. A fitted share was measured against estimates, so that its spread
     holds theirs too: both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
     """
-    value, low, high = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low, row.high))
+    value, low = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low))
+    high = max(0, apart + round(transient * (row.high - 1)))
     kind: Kind = "fitted" if row.num_runs else "assumed"
     if row.num_runs:
         low += sum(line.bytes - line.low_bytes for line in lines)

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..model.attention import DSA, GQA, MLA, Sliding
 from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, Model, Tensor
+from ..run.releases import habit
 from ..run.training import Mesh, Training, frameworks
 
 Group = Literal["dense", "expert"]
@@ -179,7 +180,7 @@ def portions(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
                 len(tensor.shape) > 1,
                 product,
                 lookup=lookup,
-                stacked=expert and len(tensor.shape) > 1,
+                stacked=expert and len(tensor.shape) > 1 and not experts_apart(model, request),
             )
         )
     if not full:
@@ -233,8 +234,19 @@ Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE
 """
 
 
+ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
+"""Families whose experts were one tensor in transformers 4 already."""
+
+
+def experts_apart(model: Model, request: Training) -> bool:
+    """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs it, and PEFT adapts it."""
+    return habit(request, "experts") == "apart" and model.family not in ALWAYS_STACKED
+
+
 def adapts_stacks(model: Model, request: Training) -> bool:
     """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd keeps it."""
+    if experts_apart(model, request):
+        return False
     if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
         return False
     named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
@@ -267,7 +279,7 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
             continue
         expert = tensor.role == "expert"
         stacked = expert and adapts_stacks(model, request)
-        if expert and everything and not stacked:
+        if expert and everything and not stacked and not experts_apart(model, request):
             continue  # stacked experts are no nn.Linear
         tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
         per_layer = -(-tensor.repeat // mesh.ep) if expert else tensor.repeat

@@ -2,6 +2,7 @@
 
 from ..model.model import EMBEDDING as EMBEDDING_NAME
 from ..model.model import HEAD as HEAD_NAME
+from ..run.releases import reentrant
 from ..run.training import Mesh, Optimizer, Recipe, Training
 from .activations import Ends, Segment
 from .gathered import gathered
@@ -19,6 +20,16 @@ def resident_gradients(request: Training, mesh: Mesh) -> bool:
 def held_always(request: Training) -> bool:
     """Whether gradients lie in buffers that live from the first step on."""
     return request.sharding in ("ddp", "distopt", "megatron_fsdp")
+
+
+def inputs_wait(request: Training) -> bool:
+    """Whether the inputs of layers, and their gradients, outlive the layers' backward.
+
+    FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that it removes when the whole
+    backward is over (torch/distributed/fsdp/_runtime_utils.py, _register_post_backward_reshard_only_hook). Under a reentrant checkpoint
+    these inputs are leaves, and the hook holds them: two hidden states a layer where one is kept (a CPU run of six layers: 1, 2, ... 6).
+    """
+    return request.sharding == "fsdp1" and request.method != "full" and reentrant(request)
 
 
 def step(
@@ -138,7 +149,7 @@ def step(
     above = head.gradients if stage.last else 0
     casts_left = _cast_kept(request, per_layer, casts)
     best: tuple[int, Segment, int, int, int, int, int] | None = None
-    below, top = kept, pieces[-1]
+    below, top, over = kept, pieces[-1], 0
     for piece in reversed(pieces):
         below -= piece.saved
         own = sum(per_layer[layer].gradients for layer in piece.layers if layer in per_layer)
@@ -151,7 +162,8 @@ def step(
             above += own
         extra = largest if adds_up else 0
         copies = max(casts_left, cast_here)
-        held_below = min(below, window) if offloaded else below
+        held_below = (min(below, window) if offloaded else below) + over
+        over += 2 * piece.saved if inputs_wait(request) else 0
         scattered = 0 if piece is top else whole.scattered
         alive = held_below + piece.backward_peak + grad_bytes + extra + copies + scattered
         if best is None or alive > best[0]:
@@ -165,7 +177,9 @@ def step(
             f"in layer {piece.layers[-1]}",
             parts(
                 grads or Part("gradients", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"),
-                Part("activations", "kept by layers below", held_below, f"layers below {piece.layers[0]}"),
+                Part(
+                    "activations", "kept by other layers" if over else "kept by layers below", held_below, beside_of(piece, over > 0)
+                ),
                 Part("activations", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
                 waiting,
                 Part("temporaries", "a gradient before it is added", extra, "the largest tensor of the layer"),
@@ -230,6 +244,11 @@ def optimizer_temporaries(held: States, portions: list[Portion], request: Traini
         return held.trained_values * size, f"{held.trained_values:,} values x {size} B"
     wide = 4 if rule.moment_bits or rule.factored else size
     return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"
+
+
+def beside_of(piece: Segment, waits: bool) -> str:
+    """What else is kept while a segment's backward runs."""
+    return f"layers below {piece.layers[0]}" + ("; inputs and their gradients of those above, which FSDP1 holds" if waits else "")
 
 
 def request_ties(portions: list[Portion]) -> bool:

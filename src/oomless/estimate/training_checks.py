@@ -7,7 +7,7 @@ from ..model.model import EMBEDDING, HEAD, Model
 from ..run.hardware import Card, Hardware
 from ..run.training import Mesh, Training, frameworks, recipe
 from .activations import unusual
-from .shares import divisors, is_target, short_name
+from .shares import divisors, experts_apart, is_target, short_name
 
 
 def with_targets(model: Model, asked: Training, request: Training) -> Training:
@@ -135,7 +135,7 @@ def warnings(model: Model, asked: Training, request: Training, hardware: Hardwar
         found.append(f"published in {model.quantization}: training holds its weights in {recipe(request.precision or 'bf16').name}")
     if kinds := unusual(model):
         found.append(f"activations of {', '.join(kinds)} follow the published code and were never compared with a run")
-    if request.method == "qlora" and any(tensor.role == "expert" for tensor in model.tensors):
+    if request.method == "qlora" and any(tensor.role == "expert" for tensor in model.tensors) and not experts_apart(model, request):
         if not request.packed_experts:
             found.append("bitsandbytes packs no stacked experts: they stay in 16 bit (--packed-experts if something else does)")
         elif request.sharding in ("fsdp1", "fsdp2", "hsdp"):

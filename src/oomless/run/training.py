@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError, did_you_mean
+from .releases import BY_TRAINER, habit
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"]
@@ -58,6 +59,7 @@ class Training(NamedTuple):
 
     framework: str = "transformers"
     framework_version: str | None = None
+    """Releases of the framework or of its packages ("transformers 4.48, trl 0.13"): facts/habits.csv has what earlier ones did otherwise."""
     task: Task = "pretrain"
     method: Method = "full"
     mesh: Mesh | None = None
@@ -186,6 +188,8 @@ class Training(NamedTuple):
             found.append((["--sequence-parallel"], "--tp is 1"))
         if mesh.ep == 1 and given.etp not in (0, 1, mesh.tp) and not self.framework.startswith("megatron"):
             found.append((["--etp"], "--ep is 1"))
+        if self.framework_version and self.framework not in BY_TRAINER:
+            found.append((["--framework-version"], f"no earlier release of {self.framework} is known here"))
         if mesh.pp == 1 and given.schedule != Mesh().schedule:
             found.append((["--schedule"], "--pp is 1"))
         return tuple(f"{name} changes nothing: {why}" for names, why in found for name in names)
@@ -288,12 +292,13 @@ def optimizer(name: str) -> Optimizer:
 
 
 def earlier_losses(framework: str) -> frozenset[str]:
-    """Losses of earlier releases of a framework, by the day until which they held.
+    """Losses of earlier releases of a framework, by the day or release until which they held.
 
-    >>> sorted(earlier_losses("torchtitan"))
-    ['plain-2024-05', 'plain-2024-10']
+    >>> sorted(earlier_losses("torchtitan")), sorted(earlier_losses("trl"))
+    (['plain-2024-05', 'plain-2024-10'], ['plain-4.45', 'plain-4.49', 'plain-half-0'])
     """
-    return frozenset(row["loss"] for row in facts.table("losses") if row["framework"] == framework and row["loss"][-1].isdigit())
+    own = (framework, "") if framework in BY_TRAINER else (framework,)
+    return frozenset(row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit())
 
 
 def frameworks() -> dict[str, dict[str, str]]:
@@ -313,6 +318,10 @@ def resolved(asked: Training) -> Training:
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
         if getattr(asked, name) is None:
             chosen[name] = row[name]
+    if asked.optimizer is None and (earlier := habit(asked, "optimizer")):
+        chosen["optimizer"] = earlier
+    if (asked.loss or row["loss"]) == "plain" and (earlier := habit(asked, "loss")):
+        chosen["loss"] = earlier
     if row["shardings"]:
         chosen["sharding"] = _sharding_of(asked, row)
     if asked.precision is None:

@@ -12,6 +12,7 @@ from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
+from ..run.releases import BY_TRAINER, release_of
 from ..run.training import Mesh, Training
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
@@ -127,12 +128,12 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     sharding = states.sharding(row["zero_stage_or_fsdp"], framework)
     asked = Training(
         framework=framework,
-        framework_version=row["framework_version"] or None,
+        framework_version=version_of(row, framework),
         task="sft" if length.most or adapter else "pretrain",
         method="full" if adapter is None else "qlora" if precision.quantization else "lora",
         mesh=mesh,
         precision=precision.recipe,
-        optimizer=optimizer.name or earlier_optimizer(row, framework),
+        optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),
         optimizer_in_backward=optimizer.in_backward,
         micro_batch=micro_batch,
         seq_len=length.tokens,
@@ -177,17 +178,17 @@ TITAN_LOSSES = (("2024-06-12", "plain-2024-05"), ("2024-10-22", "plain-2024-10")
 """torchtitan's plain loss until a day: pull request 391, commit e10cb9494, commit bbb1b616e. From the last on it is compiled with the model."""
 
 
-BY_TRAINER = ("transformers", "peft", "ms-swift", "llama-factory", "axolotl")
-FUSED_SINCE = "2025-07"
-"""Month in which transformers' TrainingArguments took adamw_torch_fused for adamw_torch (4.54, from torch 2.8 on)."""
 ACCUMULATES = {"litgpt": 2}
 """Micro-batches of a step where a row gives none: every configuration of litgpt's config_hub has a global batch of several, and that there are
 several is what counts: gradients then live through the next forward."""
 
 
-def earlier_optimizer(row: dict[str, str], framework: str) -> str | None:
-    """AdamW of transformers' Trainer before it took the fused one: foreach."""
-    return "adamw" if framework in BY_TRAINER and "" < row["date"] < FUSED_SINCE else None
+def version_of(row: dict[str, str], framework: str) -> str | None:
+    """The release: where a framework of transformers' Trainer does not name transformers', the newest one of the row's day."""
+    said = row["framework_version"]
+    if framework not in BY_TRAINER or row["framework"] == "PyTorch" or "transformers" in said or not row.get("date"):
+        return said or None
+    return f"transformers {release_of('transformers', row['date']) or '4.36'}" + (f", {said}" if said else "")
 
 
 def loss_of(row: dict[str, str], setting: words.Setting) -> str | None:

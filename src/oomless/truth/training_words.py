@@ -18,6 +18,7 @@ FRAMEWORKS = {
     "Megatron-LM (zero bubble)": "megatron-lm",
     "NeMo Automodel": "automodel",
     "PyTorch": "transformers",
+    "TRL": "trl",
     "axolotl": "axolotl",
     "formula": "deepspeed",
     "fsdp_qlora": "fsdp-qlora",

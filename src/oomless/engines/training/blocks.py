@@ -43,6 +43,8 @@ class Work(NamedTuple):
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
     """Frozen matrices are stored in 4 bits and unpacked at each use."""
+    wide_norms: bool = False
+    """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of what it reads."""
     kernels: Kernels = "eager"
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
@@ -166,10 +168,10 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
     rows = work.tokens if rows is None else rows
     read = x
     element = b.sizes[x] // max(1, rows * width_in)
-    if work.autocast and element == 4:
+    if (work.autocast or work.wide_norms) and element == 4 != work.compute:
         read = b.fresh("cast")
         b.op("autocast", (x,), {read: rows * width_in * work.compute})
-    size = rows * width_out * work.compute
+    size = rows * width_out * (4 if work.wide_norms and element == 4 else work.compute)
     unpacked = width_in * width_out * work.compute if work.quantized else 0
     if not work.targets(name):
         saves = (read,) if work.trained else ()
@@ -178,7 +180,7 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
     base = b.fresh(f"{name}.base")
     b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
     given = read
-    if work.adapter_bytes != work.compute and not work.autocast:
+    if work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
         given = b.fresh("adapter_in")
         b.op("to_adapter", (read,), {given: rows * width_in * work.adapter_bytes})
     if work.adapter_dropout:
@@ -187,7 +189,7 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
         b.constants.add(mask)
         given = dropped
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
-    bytes_out = work.compute if work.autocast else work.adapter_bytes
+    bytes_out = work.compute if work.autocast or work.wide_norms else work.adapter_bytes
     kind = adapter(work.adapter)
     if kind.name == "ia3" and name.endswith("down_proj"):
         kind = kind._replace(inputs=1, outputs=0)  # a feed-forward is scaled before
@@ -218,6 +220,14 @@ def _other_adapter(b: Builder, kind: Adapter, given: str, outer: str, rows: int,
         b.constants.add(update)
     once = width_in * width_out * b.work.adapter_bytes if kind.dense else 0
     b.op("adapter", (given,), writes, tuple(saves), forward_temp=once, backward_temp=2 * once, product=True)
+
+
+def narrowed(b: Builder, x: str, size: int) -> str:
+    """Fused attention reads half precision: transformers casts what norms in F32 made wide (modeling_flash_attention_utils.py)."""
+    if b.sizes[x] <= size:
+        return x
+    b.op("to_half", (x,), {f"{x}.half": size})
+    return f"{x}.half"
 
 
 def rope(b: Builder, x: str, size: int, out: str) -> None:
@@ -278,14 +288,14 @@ def gated(
     """
     work = b.work
     rows = work.tokens if rows is None else rows
-    size = rows * width * work.compute
     up, product = b.fresh("up"), b.fresh("product")
     if not is_gated:
         linear(b, f"{names}up_proj", x, width_in, width, up, rows)
-        b.op("activation", (up,), {product: size}, (up,))
+        b.op("activation", (up,), {product: b.sizes[up]}, (up,))
     else:
         gate = b.fresh("gate")
         linear(b, f"{names}gate_proj", x, width_in, width, gate, rows)
+        size = b.sizes[gate]
         if work.kernels == "eager":
             act = b.fresh("act")
             b.op("silu", (gate,), {act: size}, (gate,))

@@ -5,7 +5,7 @@ from typing import NamedTuple, assert_never
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model
-from .blocks import Builder, Work, add, attend, gated, gather, layer_norm, linear, rms_norm, rope
+from .blocks import Builder, Work, add, attend, gated, gather, layer_norm, linear, narrowed, rms_norm, rope
 from .graph import Graph
 
 
@@ -130,7 +130,7 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
     work = b.work
     heads, kv_heads = cut(kind.num_heads, work.tp), cut(kind.num_kv_heads, work.tp)
     value_dim = kind.value_dim or kind.head_dim
-    rows = work.tokens
+    rows, element = work.tokens, 4 if work.wide_norms else work.compute
     queries = heads * kind.head_dim * (2 if kind.gated else 1)
     linear(b, "q_proj", x, hidden, queries, "q")
     linear(b, "k_proj", x, hidden, kv_heads * kind.head_dim, "k")
@@ -139,16 +139,16 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         linear(b, "v_proj", x, hidden, kv_heads * value_dim, "v")
     q, k = "q", "k"
     if kind.qk_norm:
-        rms_norm(b, "q", kind.head_dim, "q.normed", rows * heads, element=work.compute)
-        rms_norm(b, "k", kind.head_dim, "k.normed", rows * kv_heads, element=work.compute)
+        rms_norm(b, "q", kind.head_dim, "q.normed", rows * heads, element=element)
+        rms_norm(b, "k", kind.head_dim, "k.normed", rows * kv_heads, element=element)
         q, k = "q.normed", "k.normed"
-    rope(b, q, rows * heads * kind.head_dim * work.compute, "q.rope")
-    rope(b, k, rows * kv_heads * kind.head_dim * work.compute, "k.rope")
+    rope(b, q, rows * heads * kind.head_dim * element, "q.rope")
+    rope(b, k, rows * kv_heads * kind.head_dim * element, "k.rope")
     attend(
         b,
-        "q.rope",
-        "k.rope",
-        v,
+        narrowed(b, "q.rope", rows * heads * kind.head_dim * work.compute),
+        narrowed(b, "k.rope", rows * kv_heads * kind.head_dim * work.compute),
+        narrowed(b, v, rows * kv_heads * value_dim * work.compute),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=kind.head_dim,

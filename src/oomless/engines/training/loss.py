@@ -154,7 +154,11 @@ def _head(*saves: str, module: str = "head") -> Op:
 
 
 def _logits(loss: Loss, shape: LossShape) -> Graph:
-    """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made."""
+    """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made.
+
+    Its forward runs inside of a loss that upcasts, whose names hold the upcast logits until it returns (a shifted copy then stands beside
+    them), as the model's hold the others: 2 + 4 + 4 + 4 B a logit (transformers 4.46 to 4.49, whose runs have 14 to the byte).
+    """
     wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
     held = loss.logits_alive and (loss.upcast != "model" or shape.compute == F32)
     ops = [_head(*(("logits",) if held else ()))]
@@ -165,7 +169,10 @@ def _logits(loss: Loss, shape: LossShape) -> Graph:
     if loss.shift_copy:
         ops.append(Op("shift", (name,), ("shifted",)))
         name = "shifted"
-    ops.append(Op("log_softmax", (name,), ("log_softmax",), ("log_softmax",), module="loss"))
+    named = shape.tokens * shape.vocab * shape.compute + (wide if loss.shift_copy else 0)
+    if loss.upcast != "loss" or loss.logits_alive or shape.compute == F32:
+        named = 0
+    ops.append(Op("log_softmax", (name,), ("log_softmax",), ("log_softmax",), named, module="loss"))
     ops.append(Op("nll", ("log_softmax", "target"), ("loss",), ("target",), module="loss"))
     sizes = _sizes(shape, wide=wide, shifted=wide, log_softmax=wide)
     return Graph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
