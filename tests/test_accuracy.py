@@ -94,21 +94,40 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
 
 
 def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
-    """Logs found in public and scored before any rule was changed for them; then causes were mended."""
-    rows = [score(row) for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"]
-    caches, files = errors(tuple(rows), "kv_bytes_per_gpu"), errors(tuple(rows), "weights_per_gpu")
-    assert len(caches) >= 25
-    assert caches[-1] <= 0.00001
-    assert len(files) >= 6
-    assert files[-1] <= 0.0005
-    buffers = {row.id: row.rel_error or 0 for row in rows if row.quantity == "compute_buffer"}
-    assert len(buffers) >= 10
-    assert {name for name, error in buffers.items() if abs(error) > 0.01} == BUFFERS_NOT_YET
-    assert max(map(abs, buffers.values())) <= 0.26
+    """Logs found in public in two rounds, each scored before any rule was changed for it; then causes were mended."""
+    table = [row for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"]
+    rows = [score(row) for row in table]
+    caches = errors(tuple(rows), "kv_bytes_per_gpu")
+    assert len(caches) >= 60
+    assert caches[-1] <= 0.00003
+    files = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "weights_per_gpu"}
+    assert len(files) >= 20
+    assert {name for name, error in files.items() if error > 0.0005} == FILES_NOT_YET
+    buffers = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "compute_buffer"}
+    assert len(buffers) >= 31
+    assert {name for name, error in buffers.items() if error > 0.01} == set(BUFFERS_NOT_YET)
+    assert all(buffers[name] <= most for name, most in BUFFERS_NOT_YET.items())
+    assert median(buffers.values()) <= 0.002
+    within = [row.id for row in rows if row.id in buffers and (row.low or 0) <= row.measured <= (row.high or 0) + 0.005]
+    assert set(buffers) - set(within) == {"llama-70b-rpc-compute"}
 
 
-BUFFERS_NOT_YET = {"hermes3-compute", "llama-70b-rpc-compute", "pythia-2.8b-compute", "gptoss-512-compute", "gptoss-2048-compute"}
-"""18 of 33 layers left to the host by Ollama; cards over RPC; fused heads of GPT-NeoX; sinks of gpt-oss."""
+FILES_NOT_YET = {"r2-qwen35-9b-262k-weights"}
+"""bartowski's files of hybrids keep more than llama-quantize would."""
+BUFFERS_NOT_YET = {
+    "hermes3-compute": 0.26,  # 18 of 33 layers left to the host by Ollama
+    "llama-70b-rpc-compute": 0.15,  # cards over RPC
+    "pythia-2.8b-compute": 0.062,  # fused heads of GPT-NeoX
+    "gptoss-512-compute": 0.016,
+    "llama3-70b-2cards-compute": 0.011,  # the output is on the host, and its type not said
+    "r2-gemma4-e4b-full-compute": 0.018,  # embeddings of each layer
+    "r2-gptoss120b-lms-compute": 0.32,  # sinks without flash attention
+    "r2-qwen38-27b-mtp-compute": 0.086,  # Vulkan reorders the graph, and so does Metal
+    "r2-qwen35-9b-slots-compute": 0.083,
+    "r2-trinity-q8-compute": 0.041,
+    "r2-coder-next-compute": 0.039,
+    "r2-qwq-ollama-compute": 0.044,  # 36 of 65 layers left to the host
+}
 
 
 @pytest.mark.parametrize("quantity", ERRORS)

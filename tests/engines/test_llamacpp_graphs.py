@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
+from oomless.engines.llamacpp.batch import Batch
 from oomless.engines.llamacpp.buffers import WHAT_COMPUTE
 from oomless.engines.llamacpp.ggml import Graph, Node
-from oomless.engines.llamacpp.graphs import Batch, buffer_bytes
+from oomless.engines.llamacpp.graphs import buffer_bytes
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.units import MIB
@@ -33,6 +34,10 @@ LOGGED = [  # a log's MiB, and what its command line says
     (368.01, "qwen3-30b-a3b", {"num_cells": 32768, "mla_mode": 0, "num_copies": 4, "has_output": False}),
     (312.75, "qwen3-235b-a22b", {"num_cells": 32768, "mla_mode": 0}),
     (5252.01, "qwen3-32b", {"num_cells": 40960, "mla_mode": 0, "flash": False, "host": True}),
+    (495.00, "qwen3.6-27b", {"num_cells": 32768, "casts_mask": True}),
+    (808.02, "qwen3.5-9b", {"num_cells": 262144, "casts_mask": True, "num_seqs": 2}),
+    (613.01, "llama-3.1-8b", {"num_cells": 16384, "num_tokens": 1024, "casts_mask": True}),
+    (3584.09, "glm-4.5-air", {"num_cells": 131072, "num_tokens": 4096, "casts_mask": True}),
     (2376, "deepseek-v2-lite", {"num_cells": 32768, "num_tokens": 1024, "flash": False, "split_kv_b": False, "num_outputs": 1}),
 ]
 
@@ -144,6 +149,10 @@ def test_a_buffer_holds_its_largest_tensor_and_no_more_than_all(found: tuple[Gra
     assert max(sizes) <= graph.buffer_bytes() <= sum(sizes)
 
 
+SLACK = 1.0001
+"""Best fit may lose a few hundred bytes between tensors where smaller ones lay without a gap."""
+
+
 @given(st.integers(1, 4), st.integers(256, 1024), st.integers(1, 8))
 def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, times: int) -> None:
     model = load("deepseek-v2-lite")
@@ -152,4 +161,4 @@ def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, t
         asked = Batch(cells, batch, num_copies=copies)
         return buffer_bytes(tuple(model.layers), model.hidden_size, model.vocab_size, asked)
 
-    assert size(4096, tokens) <= size(4096 * times, tokens) <= size(4096 * times, 2 * tokens)
+    assert size(4096, tokens) <= size(4096 * times, tokens) * SLACK <= size(4096 * times, 2 * tokens) * SLACK**2

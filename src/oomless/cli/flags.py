@@ -102,6 +102,8 @@ INFER = (
     Flag(("--ubatch-size", "-ub"), "ubatch_size", "whole", "llama.cpp: tokens of a micro-batch [512; Ollama: by context]."),
     Flag(("--flash-attn", "-fa"), "flash_attn", "text", "llama.cpp: flash attention [on].", ("on", "off")),
     Flag(("--kv-unified", "-kvu"), "kv_unified", "switch", "llama.cpp: slots share one cache [if their number is not given]."),
+    Flag(("--swa-full",), "swa_full", "switch", "llama.cpp: layers with a window cache the whole context."),
+    Flag(("--spec-draft-n-max",), "draft_tokens", "whole", "llama.cpp: tokens that the model's own MTP layer drafts [0]."),
     Flag(("--cache-type-k", "-ctk"), "cache_type_k", "text", "llama.cpp: type of cached keys [f16]."),
     Flag(("--cache-type-v", "-ctv"), "cache_type_v", "text", "llama.cpp: type of cached values [f16]."),
     Flag(("--mla-use", "-mla"), "mla_attn", "whole", "ik_llama.cpp: how the cache keeps MLA, 0 to 3."),

@@ -61,6 +61,8 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "ubatch_size": LLAMA,
     "flash_attn": LLAMA,
     "kv_unified": LLAMA,
+    "swa_full": ("llamacpp",),
+    "draft_tokens": ("llamacpp",),
     "cache_type_k": LLAMA,
     "cache_type_v": LLAMA,
     "mla_attn": ("llamacpp", "ik-llamacpp"),

@@ -23,7 +23,7 @@ def idle_flags(model: Model, asked: Serving) -> list[str]:
         found.append(f"--num-redundant-experts does nothing: {why}")
     if layout.enable_expert_parallel and not experts:
         found.append(f"--enable-expert-parallel does nothing: {name} has no experts")
-    if asked.speculative and not model.draft:
+    if (asked.speculative or asked.draft_tokens) and not model.draft:
         found.append(f"speculation adds nothing: {name} has no MTP or draft layers of its own")
     if asked.indexer_kv_dtype != "auto" and not sparse:
         found.append(f"--indexer-kv-dtype does nothing: {name} has no indexer")

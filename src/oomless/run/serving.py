@@ -94,6 +94,10 @@ class Serving(NamedTuple):
     flash_attn: bool = True
     kv_unified: bool | None = None
     """llama.cpp: slots share one cache; None: they do if the number of slots is the server's own choice."""
+    swa_full: bool = False
+    """llama.cpp: layers with a window keep cells for the whole context, so that a prefix can be taken up again."""
+    draft_tokens: int = 0
+    """llama.cpp: tokens that the model's own MTP layer drafts at a time; hybrid models keep a state for each."""
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     mla_attn: int | None = None
@@ -160,7 +164,7 @@ class Serving(NamedTuple):
             raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
-        for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe", "images_per_prompt"):
+        for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe", "draft_tokens", "images_per_prompt"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be 0 or more")

@@ -100,7 +100,7 @@ def left_out(asked: Serving) -> tuple[str, ...]:
     ('speculative decoding is not in the figures', ())
     """
     found = []
-    if asked.speculative:
+    if asked.speculative or asked.draft_tokens:
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many drafts are taken hangs on the text"
         )

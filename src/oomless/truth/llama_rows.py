@@ -16,13 +16,14 @@ from ..units import TIB
 LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box", "Ollama")
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
-PLAIN = r"I?Q\d_\w+|BF16|F16"
+PLAIN = r"I?Q\d_\w+|BF16|F16|MXFP4"
 """File types that say what each tensor is, but for those that end with _R4 and _R8."""
 UNKNOWN_MIX, INTERLEAVED_MIX = "Q4_K_M", "Q4_K_R4"
 """What a file that is not named, or a mix by hand, is taken for where copies of the host's matrices count: four bits, in ik_llama.cpp
 interleaved when loaded (-rtr)."""
 LAST_WITH_ALL_LOGITS = "2026-05"
 HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
+APPLE = WHOLE._replace(card=WHOLE.card._replace(vendor="Apple"))
 
 
 def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
@@ -89,7 +90,8 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
         asked = Serving(engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num)
         asked = llamacpp.resolve(model, WHOLE, asked, Layout())
         (stage,) = llamacpp.stages(model, asked)
-        on_cards = sum(group.total_bytes for group in llamacpp.placed_weights(model, asked, WHOLE, stage))
+        card = APPLE if row["gpu"].startswith("Apple") else WHOLE
+        on_cards = sum(group.total_bytes for group in llamacpp.placed_weights(model, asked, card, stage))
         return on_cards, on_cards, on_cards
     if row["gpu"] == "CPU" and not row["other_flags"]:
         if row["engine"] != "Ollama":
@@ -137,6 +139,8 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         concurrency=num_slots,
         max_num_seqs=num_slots,
         kv_unified="unified" in batch,
+        swa_full=flags.get("swa_full") == "1",
+        draft_tokens=int(flags.get("draft_mtp", 0)),
         n_gpu_layers=int(layers[1]) if layers else None,
         split_mode="row" if flags.get("sm") == "row" else "layer",
         ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,

@@ -2,16 +2,18 @@
 
 from ... import facts
 from ...ledger import Kind, Line, exact
-from ...model.attention import GQA, V4, Linear, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
-from ...model.model import EMBEDDING, Layer, Model
+from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage
+from .batch import F32, Batch, Left
+from .cache import INDEX_SINCE, has_windows, row_bytes, states_of_slot, window_cells
 from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
-from .graphs import F32, Batch, Left, buffer_bytes
+from .graphs import buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
@@ -22,6 +24,10 @@ FEW_OUTPUTS_SINCE = "2026-06"
 """llama-server reserves logits for its slots alone (#23861), not for every token of a micro-batch."""
 
 ROW_INDICES_SINCE, EMBEDDED_INPUT_SINCE = "2025-07", "2026-01-17"
+SHORT_MASK_SINCE = "2026-05-29"
+"""#23764: the mask of flash attention comes in F16."""
+APART_SINCE, FUSED_STATES_SINCE = "2025-07-16", "2026-03"
+"""When slots got caches of their own (#14363), and the gated delta rule became one operation."""
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -36,17 +42,24 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Batch:
     """What the graph of a card depends on, beside its layers."""
-    cells, ik = num_cells(asked), is_ik(asked)
+    ik = is_ik(asked)
+    slots, host = asked.max_num_seqs or 1, hardware.card.vendor in HOSTS
+    apart = 1 if ik or asked.kv_unified or not since(asked, APART_SINCE) else slots
+    cells = num_cells(asked) // apart
     tokens = min(asked.ubatch_size or 512, cells)
+    outputs = slots if not ik and since(asked, FEW_OUTPUTS_SINCE) else tokens
+    on_cards = offload(len(model.layers), asked, output_first(asked)).output
+    sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
+    copied_output = output_matrix_bytes(model, asked) if sent else 0
+    window = next((layer.attention.window for layer in model.layers if isinstance(layer.attention, Sliding)), 0)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
-    host = hardware.card.vendor in HOSTS
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
         num_cells=cells,
         num_tokens=tokens,
-        num_outputs=asked.max_num_seqs or 1 if not ik and since(asked, FEW_OUTPUTS_SINCE) else tokens,
+        num_outputs=outputs,
         flash=flash(model, asked),
         mla_mode=(asked.mla_attn or 0) if ik else None,
         most_scores=asked.attn_max_batch if ik else 0,
@@ -60,8 +73,28 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
         num_copies=copies,
         row_indices=asked.engine == "llamacpp" and not ik and since(asked, ROW_INDICES_SINCE),
         embedded_input=asked.engine == "llamacpp" and not ik and host and since(asked, EMBEDDED_INPUT_SINCE),
-        has_output=stage.last and offload(len(model.layers), asked, output_first(asked)).output,
+        casts_mask=not ik and not since(asked, SHORT_MASK_SINCE),
+        window_cells=window_cells(window, asked) // apart if window and has_windows(model, asked) else 0,
+        index_heads=index_heads(model, asked),
+        num_seqs=slots,
+        num_states=states_of_slot(asked),
+        has_output=copied_output > 0 or (stage.last and on_cards),
+        copied_output=copied_output,
     )
+
+
+def index_heads(model: Model, asked: Serving) -> int:
+    """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was built."""
+    sparse = next((layer.attention for layer in model.layers if isinstance(layer.attention, DSA)), None)
+    if sparse is None or is_ik(asked) or not since(asked, INDEX_SINCE):
+        return 0
+    return 1 if since(asked, FUSED_INDEXER_SINCE) else sparse.index_heads
+
+
+def output_matrix_bytes(model: Model, asked: Serving) -> int:
+    """Bytes of the output matrix in the file: its own, or the embedding's."""
+    sizes = {each.name: each.num_bytes for each in stored(model, asked).tensors if not each.layers and len(each.shape) == 2}
+    return sizes.get(HEAD, sizes.get(EMBEDDING, 0))
 
 
 MIN_OFFLOADED_BATCH = 32
@@ -153,8 +186,12 @@ def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, sta
     return max((group.format.num_bytes(group.shape) * group.repeat for group in matrices), default=0)
 
 
+HEADS_MATRICES = tuple(f"self_attn.{part}_proj.weight" for part in "qkvo")
+LINEAR_MATRICES = ("linear_attn.in_proj_qkv.weight", "linear_attn.in_proj_z.weight", "", "linear_attn.out_proj.weight")
+
+
 def layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> tuple[tuple[Layer, Left], ...]:
-    """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain attention and MLPs alone."""
+    """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain or linear attention and MLPs alone."""
     first = offload(len(model.layers), asked, output_first(asked)).first
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH or not first:
         return ()
@@ -166,10 +203,13 @@ def layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) 
     found: dict[Layer, Left] = {}
     for layer in model.layers[:first]:
         heads = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
-        if not isinstance(heads, GQA) or not isinstance(layer.ffn, Dense):
+        if not isinstance(heads, GQA | Linear) or not replayed(heads, asked) or not isinstance(layer.ffn, Dense):
             return ()
-        names = [f"self_attn.{part}_proj.weight" for part in "qkvo"] + [f"mlp.{part}_proj.weight" for part in ("up", "gate", "down")]
-        matrices = [sizes.get(name, 0) for name in names]
+        names = LINEAR_MATRICES if isinstance(heads, Linear) else HEADS_MATRICES
+        matrices = [sizes.get(name, 0) for name in (*names, *(f"mlp.{part}_proj.weight" for part in ("up", "gate", "down")))]
+        if isinstance(heads, Linear):
+            found[layer] = Left(*(*matrices, 0, 0))
+            continue
         width = heads.num_kv_heads * heads.head_dim * num_cells(asked)
         kinds = (TYPES[kind.upper()] for kind in (asked.cache_type_k, asked.cache_type_v))
         found[layer] = Left(*matrices, *(width // 32 * kind.num_bytes((256,)) // 8 for kind in kinds))
@@ -184,10 +224,29 @@ def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
     return frozenset(layer for each in experts for layer in each.layers if device_of(each, layer, asked, 0) == HOST)
 
 
+def replayed(attention: Attention, asked: Serving) -> bool:
+    """Whether the graph of such a layer is built here: of linear attention the fused gated delta rule alone."""
+    return not isinstance(attention, Linear) or (attention.variant == "gdn" and since(asked, FUSED_STATES_SINCE))
+
+
+def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
+    """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than that of plain heads."""
+    attentions = {layer.attention for layer in model.layers}
+    kinds: set[str] = {each.kind for each in attentions if isinstance(each, MLA | V4)}
+    if any(isinstance(each, DSA) for each in attentions):
+        kinds.add("dsa_fused" if batch.index_heads == 1 else "dsa")
+    if any(isinstance(each, Linear) for each in attentions):
+        kinds.add("gdn" if all(replayed(each, asked) for each in attentions) else "linear")
+    heads = (each.inner if isinstance(each, Sliding) else each for each in attentions)
+    if not batch.flash and any(isinstance(each, GQA) and each.sinks for each in heads):
+        kinds.add("sinks")
+    return kinds
+
+
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Compute buffer and context. The output buffer of logits is on the host."""
     batch = batch_of(model, asked, hardware, stage)
-    numbers = [number for number in range(stage.start, stage.stop) if not isinstance(model.layers[number].attention, Linear)]
+    numbers = [number for number in range(stage.start, stage.stop) if replayed(model.layers[number].attention, asked)]
     layers = tuple(model.layers[number] for number in numbers)
     on_host = with_host_experts(model, asked)
     host_experts = frozenset(index for index, number in enumerate(numbers) if number in on_host)
@@ -196,22 +255,35 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         value = v4_buffer_bytes(model, asked, batch)
     else:
         left = layers_left(model, asked, hardware, stage)
-        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left) if layers else 0
+        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left) if layers or left else 0
         value += layer_inputs_bytes(model, batch)
     copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
-    kinds = {layer.attention.kind for layer in model.layers} & {"mla", "linear", "dsa", "v4"}
-    spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
+    spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds_of_graph(model, asked, batch)))
     compute = exact("activations", WHAT_COMPUTE, value, formula, "engines/llamacpp/graphs.py")
     low, high = int(value * spread.low), int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
     if copied:
         compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
     kind: Kind = "fitted" if spread.num_runs and not copied and not left else "assumed"  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
+    drafts = draft_lines(model, asked, stage, value)
     if hardware.card.vendor in HOSTS:
-        return Budget((compute,), ())
+        return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))
     low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
     context = Line("runtime", "CUDA context", middle, low, high, "assumed", f"{row.value:g} GiB", row.source)
-    return Budget((compute, context), ())
+    return Budget((compute, context, *drafts), ())
+
+
+def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tuple[Line, ...]:
+    """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the other, and a buffer of its own.
+
+    One log of it: 520 MiB beside 569 of the target's.
+    """
+    if not asked.draft_tokens or not stage.last:
+        return ()
+    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, asked) for layer in model.draft)
+    formula = f"cache {format_bytes(cache)} + a buffer as large as the target's"
+    source = "common/speculative.cpp: a context over the same weights"
+    return (Line("activations", "draft context", cache + buffer, cache + buffer // 2, cache + buffer, "assumed", formula, source),)

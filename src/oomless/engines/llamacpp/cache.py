@@ -5,6 +5,7 @@ src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llam
 
 from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.serving import Serving
@@ -15,7 +16,7 @@ WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
 """When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA got its indexer (#21149)."""
 F32 = 4
 WITH_WINDOWS = frozenset(
-    "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 mimo_v2_flash lfm2".split(),
+    "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
 )
 """Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1 among them, every layer
 caches the whole context."""
@@ -145,6 +146,25 @@ def state_bytes(attention: Linear) -> int:
     return ((attention.conv_kernel - 1) * channels + recurrence) * F32
 
 
+def states_of_slot(asked: Serving) -> int:
+    """States that are kept of a slot: one, and one for each drafted token, which may be refused (llama-memory-recurrent.cpp n_rs_seq).
+
+    >>> states_of_slot(Serving()), states_of_slot(Serving(draft_tokens=2))
+    (1, 3)
+    """
+    return 1 + asked.draft_tokens
+
+
+def has_windows(model: Model, asked: Serving) -> bool:
+    """Whether layers with a window have a cache of their own."""
+    return model.family in WITH_WINDOWS and not is_ik(asked) and since(asked, WINDOWS_SINCE)
+
+
+def caches_unused(model: Model, asked: Serving) -> bool:
+    """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
+    return is_ik(asked) and not since(asked, "2025-10-20") and model.family in KEEPS_MTP
+
+
 def window_cells(window: int, asked: Serving) -> int:
     """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the whole context.
 
@@ -156,7 +176,8 @@ def window_cells(window: int, asked: Serving) -> int:
     """
     slots = asked.max_num_seqs or 1
     shared, apart = (slots, 1) if asked.kv_unified else (1, slots)
-    cells = min(num_cells(asked) // apart, window * shared + (asked.ubatch_size or 512))
+    whole = num_cells(asked) // apart
+    cells = whole if asked.swa_full else min(whole, window * shared + (asked.ubatch_size or 512))
     return -(-cells // CELLS) * CELLS * apart
 
 
@@ -166,13 +187,14 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []
-    has_windows = model.family in WITH_WINDOWS and not is_ik(asked) and since(asked, WINDOWS_SINCE)
-    for layer in model.layers[stage.start : stage.stop]:
+    apart = has_windows(model, asked)
+    unused = model.draft if stage.last and caches_unused(model, asked) else ()
+    for layer in (*model.layers[stage.start : stage.stop], *unused):
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(("states", state_bytes(attention) * (asked.max_num_seqs or 1)))
-        elif isinstance(attention, Sliding) and has_windows:
+            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * (asked.max_num_seqs or 1)))
+        elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:
             rows[row] = rows.get(row, 0) + 1

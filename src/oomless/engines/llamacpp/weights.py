@@ -7,7 +7,7 @@ from ...run.serving import Serving
 from .. import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, expands, output_first, published_as, stages
-from .placement import HOST, Held, held, rows_of_card, split_points
+from .placement import HOST, Held, held, offload, rows_of_card, split_points
 
 
 def stored(model: Model, asked: Serving) -> Model:
@@ -32,7 +32,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest of its layers."""
     file = stored(model, asked)
     dealt = stages(model, asked)
-    if hardware.card.vendor in HOSTS:  # no card at all: one memory holds every tensor
+    if one_memory(file, asked, hardware):
         return [_placed(Held(group, group.layers)) for group in file.tensors]
     if asked.split_mode != "row" or len(dealt) == 1:
         return [_placed(each) for each in held(file, asked, dealt, stage.position, output_first(asked))]
@@ -48,6 +48,14 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return found
 
 
+def one_memory(model: Model, asked: Serving, hardware: Hardware) -> bool:
+    """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file from its first tensor to
+    its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between them, if every layer is on it."""
+    if hardware.card.vendor == "Apple":
+        return offload(len(model.layers), asked, output_first(asked)).active > len(model.layers)
+    return hardware.card.vendor in HOSTS
+
+
 def divides_by_rows(tensor: Tensor) -> bool:
     """Whether --split-mode row divides a tensor: plain matrices; those of routed experts stay whole (no split MUL_MAT_ID)."""
     return len(tensor.shape) == 2 and tensor.repeat == 1 and tensor.role != "expert"
@@ -61,7 +69,7 @@ def _placed(each: Held) -> Placed:
 
 def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were told to stay."""
-    if hardware.card.vendor in HOSTS:
+    if one_memory(model, asked, hardware):
         return 0
     dealt = stages(model, asked)
     tensors = sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))

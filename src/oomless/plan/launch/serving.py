@@ -125,7 +125,7 @@ def flags_of(asked: Serving, published: str = "") -> list[str]:
         del wanted["speculative"]
         wanted["speculative_config"] = '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
     known = spellings(asked.engine)
-    words: list[str] = []
+    words: list[str] = ["--spec-type", "draft-mtp"] if "draft_tokens" in wanted else []
     for name in sorted(wanted, key=ORDER.index if set(wanted) <= set(ORDER) else _order):
         value = wanted[name]
         if name not in known:

@@ -1,0 +1,59 @@
+"""Attention of plain heads in the graph of one micro-batch (llm_graph_context::build_attn, llm_build_kqv)."""
+
+from ...model.attention import GQA
+from .batch import F16, F32, Batch, sent
+from .ggml import Graph, Node
+
+
+def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions: Node, mask: Node) -> Node:
+    """Queries, keys and values, and their attention; of gated heads (Qwen3-Next on) the gate lies beside its query until then."""
+    tokens, dim = batch.num_tokens, attention.head_dim
+    gates: list[Node] = []
+
+    def projected(heads: int, rotated: bool, copied: int = 0, gated: bool = False) -> Node:
+        node = graph.op(heads * dim * tokens * F32 * (1 + gated), *sent(graph, copied), normed)
+        if gated:
+            gates.append(graph.view(node))
+        if attention.qkv_bias:
+            node = graph.op(node.size, node, in_place=True)
+        node = graph.view(node)
+        if rotated and attention.qk_norm:
+            node = graph.op(heads * dim * tokens * F32, node)
+        return graph.op(heads * dim * tokens * F32, node, positions, in_place=True) if rotated else node
+
+    if batch.left is not None:
+        query = graph.expand(projected(attention.num_heads, True, batch.left.query, gated=attention.gated))
+        key = graph.expand(projected(attention.num_kv_heads, True, batch.left.key))
+        value = projected(attention.num_kv_heads, False, batch.left.value)
+    else:
+        query = projected(attention.num_heads, True, gated=attention.gated)
+        key = projected(attention.num_kv_heads, True)
+        value = projected(attention.num_kv_heads, False)
+    attended = many_heads(graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask)
+    for gate in gates:  # laid out anew, since it lay between the queries
+        opened = graph.op(attention.num_heads * dim * tokens * F32, gate)
+        attended = graph.op(opened.size, attended, graph.op(opened.size, opened, in_place=True), in_place=True)
+    return attended
+
+
+def many_heads(
+    graph: Graph, batch: Batch, heads: int, kv_heads: int, value_dim: int, query: Node, key: Node, value: Node, mask: Node
+) -> Node:
+    """Attention of heads against the cache: in one operation, or by way of the scores of all heads."""
+    tokens, cells = batch.num_tokens, batch.num_cells
+    for node in (query, key, value) if batch.ik else (query, value, key):
+        graph.expand(node)
+    graph.store(key)
+    graph.store(value)
+    out = value_dim * heads * tokens * F32
+    keys, values = graph.stored, graph.stored
+    if batch.left is not None:
+        keys, values = sent(graph, batch.left.keys, batch.left.values)
+    if batch.flash:
+        return graph.expand(graph.view(graph.op(out, graph.view(query), keys, values, mask)))
+    scores = graph.op(cells * tokens * heads * F32, keys, graph.view(query))
+    scores = graph.op(scores.size, scores, mask, in_place=True)
+    if not batch.ik and not batch.transposed_values:
+        values = graph.op(cells * kv_heads * value_dim * F16, values)
+    product = graph.op(out, values, scores)
+    return graph.expand(graph.op(out, graph.view(product)))

@@ -1,0 +1,91 @@
+"""Cells and states of llama.cpp that an option, a release or a card adds, and matrices of the host that a card multiplies."""
+
+import pytest
+
+import oomless
+from oomless.engines.llamacpp.batch import Batch
+from oomless.engines.llamacpp.graphs import buffer_bytes
+from oomless.model.load import load
+from oomless.units import GIB, MIB
+
+
+def test_windows_may_cache_the_whole_context() -> None:
+    """A log of gemma-4-E4B in a library: 512 MiB of full layers, 1,280 of 20 windows."""
+    full = oomless.infer("gemma-4-e4b", "rtx-4090", engine="llamacpp", context=32768, max_num_seqs=1, swa_full=True)
+    assert full.kv_cache.needed_bytes == (512 + 1280) * MIB
+
+
+def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
+    """A log of Qwen3.8-27B with two drafted tokens: 448.88 MiB of states and 2,048 of keys and values."""
+    card, asked = "rtx-3090", {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768, "max_num_seqs": 1}
+    drafts = oomless.infer("qwen3.8-27b", card, draft_tokens=2, **asked)
+    alone = oomless.infer("qwen3.8-27b", card, **asked)
+    assert drafts.kv_cache.needed_bytes / MIB == pytest.approx(2496.88, abs=0.01)
+    more = [line for line in drafts.ledgers[0].lines if line.what == "draft context"]
+    assert not [line for line in alone.ledgers[0].lines if line.what == "draft context"]
+    assert more[0].bytes > 32768 * 4096  # the cache of one layer of 4 heads of 256, keys and values
+
+
+def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
+    """#843: until then 47 layers of GLM-4.5-Air had cells, 46 run."""
+    asked = {"engine": "ik-llamacpp", "quantization": "q4_k_m", "context": 64000, "cache_type_k": "q8_0", "cache_type_v": "q8_0"}
+    sizes = [
+        oomless.infer("glm-4.5-air", "160GiB", engine_version=build, **asked).kv_cache.needed_bytes
+        for build in ("2025-09", "2025-11")
+    ]
+    assert sizes[0] / sizes[1] == pytest.approx(47 / 46, rel=1e-6)
+
+
+def test_one_memory_holds_the_whole_file() -> None:
+    """A log of gpt-oss-20b on Apple's M5: 11,536.18 MiB are mapped, and 586.82 of them a second time for the host."""
+    found = oomless.infer("gpt-oss-20b", "m3-ultra", engine="llamacpp", context=8192)
+    assert sum(line.bytes for line in found.ledgers[0].lines if line.category == "weights") / MIB == pytest.approx(11536.18, abs=0.01)
+
+
+def test_a_card_multiplies_the_output_that_lies_on_the_host() -> None:
+    """A log of QwQ-32B with 29 of 65 layers: 916 MiB, of which 609 are the output matrix and 297 logits of a micro-batch."""
+    asked = {"engine": "llamacpp", "engine_version": "2025-11", "quantization": "q4_k_m", "context": 8192, "max_num_seqs": 1}
+    left = oomless.infer("qwq-32b", "rtx-3090", n_gpu_layers=29, **asked)
+    buffer = next(line for line in left.ledgers[0].lines if line.what == "compute buffer")
+    assert buffer.low_bytes <= 916.08 * MIB <= buffer.high_bytes
+    assert buffer.bytes > (609 + 297) * MIB
+
+
+def test_slots_with_caches_of_their_own_have_a_mask_of_one_length() -> None:
+    """Qwen3.5-9B, four slots of 2,048 cells: the mask of a micro-batch spans one slot's cells, not all."""
+    asked = {
+        "engine": "llamacpp",
+        "quantization": "q4_k_m",
+        "context": 2048,
+        "concurrency": 4,
+        "max_num_seqs": 4,
+        "ubatch_size": 2048,
+    }
+    apart, shared = (
+        next(
+            line.bytes
+            for line in oomless.infer("qwen3.5-9b", "rtx-3090", kv_unified=unified, **asked).ledgers[0].lines
+            if line.what == "compute buffer"
+        )
+        for unified in (False, True)
+    )
+    assert shared - apart == (8192 - 2048) * 2048 * 2
+
+
+def test_the_indexer_of_sparse_attention_grows_with_the_context_as_logged() -> None:
+    """Cards of GLM-5.2 without outputs: from 524,288 to 768,000 cells 952 MiB more, two masks and a row of scores for each token."""
+    model = load("glm-5.2")
+    logged = {768000: 3252.07, 524288: 2300.07, 896000: 3752.07}
+    found = {
+        cells: buffer_bytes(
+            tuple(model.layers[55:64]),
+            model.hidden_size,
+            model.vocab_size,
+            Batch(cells, 512, num_outputs=1, index_heads=1, has_output=False),
+        )
+        / MIB
+        for cells in logged
+    }
+    assert found[768000] - found[524288] == pytest.approx(952, abs=0.1)
+    assert found == pytest.approx(logged, rel=0.022)
+    assert max(found.values()) < 4 * GIB / MIB
