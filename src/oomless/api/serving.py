@@ -33,6 +33,7 @@ SPELLINGS = {
     "json_model_override_args": "hf_overrides",
     "disable_cuda_graph": "enforce_eager",
     "speculative_algorithm": "speculative_config",
+    "spec_draft_n_max": "draft_tokens",
     "mla_use": "mla_attn",
     "attention_max_batch": "attn_max_batch",
     "kv_cache_free_gpu_memory_fraction": "free_gpu_memory_fraction",

@@ -161,6 +161,7 @@ FLAG_NAMES = {
     "images_per_prompt": "--limit-mm-per-prompt",
     "dcp": "--decode-context-parallel-size",
     "speculative": "--speculative-config",
+    "draft_tokens": "--spec-draft-n-max",
 }
 
 
