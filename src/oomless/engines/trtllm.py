@@ -11,7 +11,7 @@ from ..ledger import Line
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
-from ..model.storage import DTYPES
+from ..model.storage import DTYPES, FP4_E8M0
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
@@ -94,6 +94,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             continue
         shape, repeat = shard(tensor, asked)
         form = runtime_format(tensor, model, asked)
+        if tensor.role == "expert" and form == FP4_E8M0 and numbers(asked) >= PYTORCH_SINCE:
+            shape = padded(shape)
         stacked = repeat if tensor.role == "expert" else 1
         placed.append(Placed(part_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers))
     attention = model.layers[stage.start].attention
@@ -129,6 +131,21 @@ def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
     return divide(tensor, ranks, f"--tp {ranks}"), tensor.repeat
 
 
+def padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """An expert in MXFP4 as the PyTorch backend's kernels hold it: rows and columns in multiples of 128.
+
+    gpt-oss-120b, 36 layers of 128 experts of three matrices each; 63.32 GiB are reported with all else, 60.8 without:
+
+    >>> padded((2880, 2880)), round(36 * 128 * 3 * (2944**2 - 2880**2) * 17 / 32 / 2**30, 2)
+    ((2944, 2944), 2.55)
+    """
+    return tuple(-(-size // MXFP4_ALIGNMENT) * MXFP4_ALIGNMENT for size in shape)
+
+
+MXFP4_ALIGNMENT = 128
+"""weight_alignment of MXFP4 methods (_torch/modules/fused_moe/quantization.py)."""
+
+
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     """All of the card: the share is of what is free after loading."""
     return hardware.card.memory_bytes
@@ -146,13 +163,14 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the peak of the dry run."""
     layout, version = asked.layout or Layout(), numbers(asked)
-    tags = ("tp",) if layout.tp > 1 else ()
+    tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
         measured("trtllm", "runtime", "context", WHAT_CONTEXT, version, tags),
         measured("trtllm", "communication", "non_torch", WHAT_NON_TORCH, version, tags),
     ]
     if version < PYTORCH_SINCE:
         lines.append(measured("trtllm", "activations", "execution_context", WHAT_ACTIVATIONS, version, tags))
+        lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
     tokens, width, hidden = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8, model.hidden_size
     largest = 0
@@ -170,6 +188,19 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     lines.append(Line("activations", WHAT_ACTIVATIONS, size, low, high, "assumed", formula, spread.source))
     beside = [] if asked.enforce_eager else [measured("trtllm", "runtime", "graphs", "CUDA graphs", version, tags)]
     return Budget(tuple(lines), tuple(beside))
+
+
+def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line:
+    """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that may run.
+
+    >>> from ..model.load import load
+    >>> round(decoder_line(load("llama-2-7b"), Serving(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
+    4.15
+    """
+    row, logits = facts.constant("trtllm", "decoder_bytes_per_logit", version), (asked.max_num_seqs or 0) * model.vocab_size
+    formula = f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, {row.low:g} to {row.high:g}"
+    value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))
+    return Line("logits", "decoder", value, low, high, "fitted", formula, row.source)
 
 
 def row_bytes(attention: Attention, asked: Serving) -> float:

@@ -33,6 +33,8 @@ def as_asked(engine: str, asked: Serving, flags: str) -> Serving:
 def _sglang(asked: Serving, flags: str) -> Serving:
     """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say so."""
     layout = asked.layout or Layout()
+    if "context-parallel" in flags:
+        raise UnsupportedError("context parallelism of SGLang is not known yet")
     if layout.dp > 1:
         layout = layout._replace(enable_dp_attention="dp attention" in flags)
     requests = re.search(r"max-running-requests (\d+)", flags)

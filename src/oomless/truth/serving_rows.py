@@ -116,7 +116,9 @@ def named_model(word: str, quant: str) -> str | None:
     return catalogue_name(base)
 
 
-PACKED = re.compile(r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp8|dynamic|bnb|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$")
+PACKED = re.compile(
+    r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp4|fp8|dynamic|bnb|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$"
+)
 """Words at the end of a repository's name that say how it is packed."""
 
 
@@ -189,6 +191,8 @@ def _check_flags(flags: str, quantity: str, engine: str) -> None:
         raise Incomplete("how much is offloaded to the host is not given")
     if "lora" in flags and engine not in VLLM and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}:
         raise UnsupportedError(f"slots for LoRA adapters in {engine} are not known yet")
+    if "estimate_cudagraphs=0" in flags and quantity in MEMORY_COUNTS:
+        raise UnsupportedError("an environment that turns the estimate of CUDA graphs off is not known yet")
     if "connector" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("cache connectors are not known yet")
 

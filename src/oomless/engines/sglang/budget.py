@@ -33,6 +33,8 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
         "pp": layout.pp > 1,
         "multi_node": layout.num_ranks > hardware.per_node,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
+        "amd": hardware.card.vendor == "AMD",
+        "unified": hardware.card.shared_bytes > 0,
     }
     tags = tuple(name for name, holds in found.items() if holds)
     return [
@@ -56,10 +58,15 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
     0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more, out of what should stay free.
+    0.5.4 to 0.5.8 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
+
+    >>> [round(pool_bytes(Serving(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1) for v in ("0.5.3", "0.5.8", "0.5.23")]
+    [229.6, 186.8, 167.8]
     """
-    left = allowed - charged
-    if asked.kv_cache_dtype == "fp8_ds_mla" and not release(asked.engine_version or LATEST).since(0, 5, 4):
-        return left * (PACKED_ROW_BYTES + INDEX_ROW_BYTES) // PLAIN_ROW_BYTES
+    left, now = allowed - charged, release(asked.engine_version or LATEST)
+    if asked.kv_cache_dtype == "fp8_ds_mla" and not now.since(0, 5, 9):
+        divisor = PLAIN_ROW_BYTES + (INDEX_ROW_BYTES if now.since(0, 5, 4) else 0)
+        return left * (PACKED_ROW_BYTES + INDEX_ROW_BYTES) // divisor
     return left
 
 
@@ -75,7 +82,12 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     """
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
-    loaded = [measured("sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers), *kept(model, asked, stage)]
+    loaded = [
+        measured(
+            "sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers, ("amd",) if hardware.card.vendor == "AMD" else ()
+        ),
+        *kept(model, asked, stage),
+    ]
     if not asked.enforce_eager:
         beside.append(measured("sglang", "runtime", "graphs", WHAT_GRAPHS, now.numbers))
     if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):

@@ -35,10 +35,14 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
     >>> sparse = DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048)
     >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), release("0.5.3"))
     656
+    >>> row_bytes(GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), release("0.5.19"))    # gemma-4-E4B: a pool that stays empty
+    2048
     """
     width = element_bytes(asked)
     match attention:
         case GQA():
+            if attention.borrows_cache and attention.num_heads:  # pools are made for every layer, also for those that read another's
+                attention = attention._replace(borrows_cache=False)
             heads = max(attention.num_kv_heads // attention_ranks(asked.layout or Layout()), 1)
             return int(heads * attention.cache_dim * width)
         case Sliding():

@@ -53,7 +53,10 @@ SWAP_GIB = 4
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
-    """Everything but weights and cache. CUDA graphs are charged from 0.21 on, the context never is."""
+    """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context never is.
+
+    Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of it).
+    """
     now = release(asked.engine_version or LATEST)
     tags = conditions(model, asked, hardware, stage, now)
     fused: list[Line] = []
@@ -68,7 +71,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         *fused,
     ]
     beside = [_measured("context", WHAT_CONTEXT, now, tags)]
-    (charged if now.since(0, 21) else beside).extend(graph_lines(model, asked, stage, now, tags))
+    (charged if now.since(0, 20) else beside).extend(graph_lines(model, asked, stage, now, tags))
     if isinstance(model.layers[-1].attention, MLA) and now.since(0, 11) and not now.v0:
         size = context_chunk(asked) * model.layers[-1].attention.latent_dim * DTYPES[asked.dtype].bits // 8
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"

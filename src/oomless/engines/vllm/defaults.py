@@ -113,12 +113,15 @@ def default_length(model: Model) -> int:
 
 
 def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
-    """(max_num_seqs, max_num_batched_tokens) of the API server."""
+    """(max_num_seqs, max_num_batched_tokens) of the API server.
+
+    From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5 to 7 GiB larger so).
+    """
     if now.v0:
         chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
         return 256, 2048 if chunked else max(length, 2048)
     memory, card = hardware.card.memory_bytes, hardware.card
-    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and now.since(0, 11))
+    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and now.since(0, 9))
     if now.since(0, 33) and memory >= HUGE_CARD_BYTES:
         return 1024, 16384
     if now.since(0, 33) and card.capability == 12.1:  # DGX Spark: large, but shared with the host

@@ -43,7 +43,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; the fewer, the less it says."""
+    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at least what the first do."""
     if asked.enforce_eager:
         return []
 
@@ -77,8 +77,10 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
     if now.v0:
         return [line]
     few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
-    first = int(facts.constant("vllm", "graphs_first", now.numbers).high * GIB)
-    return [up_to(line._replace(low_bytes=int(line.low_bytes * (1 - MOST_FEWER * few))), first)]
+    first = facts.constant("vllm", "graphs_first", now.numbers)
+    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    usual, least = max(line.bytes, int(first.value * few * GIB) if experts else 0), int(line.low_bytes * (1 - MOST_FEWER * few))
+    return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
 
 
 MOST_FEWER = 0.8

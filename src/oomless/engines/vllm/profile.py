@@ -7,7 +7,7 @@ from math import prod
 
 from ... import facts
 from ...ledger import Line
-from ...model.attention import DSA, MLA, V4, V41, Attention
+from ...model.attention import DSA, MLA, V4, V41, Attention, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -72,8 +72,11 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     scratch = max(scratch, expanded_context_bytes(attention, asked, now, width))
     if scratch:  # attention runs before the feed-forward, beside the hidden states alone
         forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
+    linear = max((linear_bytes(each, asked, hidden, width) for each in {layer.attention for layer in model.layers}), default=0)
+    linear += 0 if now.since(0, 16) else experts
     persistent += seen
-    encoder = encoder_bytes(model, asked, seen, width)
+    encoder = max(encoder_bytes(model, asked, seen, width), linear + persistent if linear and not now.v0 else 0)
+    drafted = DRAFT_COPIES * tokens * hidden * width if asked.speculative and not now.v0 else 0
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
     per_logit = of("sampler_bytes_per_logit")
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
@@ -85,9 +88,13 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         rest = hidden_states + cublas + persistent
         what = "hidden states, cuBLAS workspace" + (", workspace of experts or sparse attention" if persistent > seen else "")
         what += f", {seen:,} B of images and their tokens" if seen else ""
+        least = max(int(rows * vocab * per_logit.low), int((forward - hidden_states - cublas) * spread.low))
         sampler = fitted_line("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source)
-        beside = (REJECTION_BYTES if asked.speculative and not now.v0 else 0) + (LORA_LOGITS_BYTES if asked.enable_lora else 0)
+        beside = (REJECTION_BYTES if asked.speculative and not now.v0 else 0) + (
+            0 if not asked.enable_lora else LORA_LOGITS_BYTES if now.v0 else V1_LORA_LOGITS_BYTES
+        )
         sampler = up_to(sampler, sampler.high_bytes + rows * vocab * beside)
+        sampler = sampler._replace(low_bytes=min(sampler.low_bytes, least))
         return [
             sampler,
             up_to(
@@ -96,7 +103,14 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
             ),
         ]
     formula = f"{tokens} tokens x {width} B x ({gates} x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
-    return [up_to(fitted_line("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source), encoder)]
+    line = fitted_line("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)
+    return [up_to(line, max(encoder, line.high_bytes + drafted))]
+
+
+DRAFT_COPIES = 3
+"""Hidden states of a batch that a draft adds while it is profiled: the model's own, its input's embedding, and what it makes of both.
+
+An upper end: Qwen3.6-27B with MTP and batches of 65,536 tokens leaves 3.5 GiB less than without it (0.23.1)."""
 
 
 REJECTION_BYTES = 8
@@ -104,8 +118,29 @@ REJECTION_BYTES = 8
 
 _dummy_sampler_run). An upper end: Qwen3.5-9B with MTP on 0.20 leaves 0.4 GiB less than its draft explains.
 """
-LORA_LOGITS_BYTES = 8
-"""A logit of a head with an adapter: a slice without the adapters' own words, and copies of it (1.16 for 0.96 GiB, phi-4 on 0.8). An upper end."""
+LORA_LOGITS_BYTES, V1_LORA_LOGITS_BYTES = 8, 26
+"""A logit of a head with an adapter: a slice without the adapters' own words, and copies of it (1.16 for 0.96 GiB, phi-4 on 0.8). An upper end.
+
+The second engine leaves 0.8 GiB less for Llama-3.1-8B with two slots (0.8.2), of which the copies explain a third."""
+
+
+def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) -> int:
+    """What may live at once in a layer of linear attention: an upper end, as the feed-forward is wider in most models.
+
+    T x (b x (3 h + 2 x projected + convolved + output of the core, its gate and its norm) + F32 x (decay of KDA, norm)).
+
+    >>> from ...model.load import load
+    >>> asked = Serving(max_num_batched_tokens=64000, layout=Layout(tp=2))
+    >>> round(linear_bytes(load("kimi-linear-48b-a3b").layers[0].attention, asked, 2304, 2) / 2**30, 2)
+    5.22
+    """
+    if not isinstance(attention, Linear):
+        return 0
+    ranks = (asked.layout or Layout()).tp
+    conv, value = attention.conv_width // ranks, attention.value_width // ranks
+    decay = 2 * attention.key_width // ranks if attention.variant == "kda" else 0
+    row = width * (3 * hidden + 2 * conv + 4 * value) + 4 * (decay + 2 * value)
+    return (asked.max_num_batched_tokens or 0) * row
 
 
 def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
