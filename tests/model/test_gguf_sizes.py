@@ -44,6 +44,10 @@ NOT_BY_THE_RULE = {
     "fresh-deepseek-coder-v2-lite-Q4_K_L-bartowski": "ends were F16 in bartowski's first files with _L (June 2024)",
     "fresh-deepseek-coder-v2-lite-Q5_K_L-bartowski": "the same",
     "fresh-qwen3.5-9b-BF16-bartowski": "made again in the summer of 2026, with the MTP layer",
+    **dict.fromkeys(
+        (f"fresh-qwen2.5-coder-0.5b-{kind}-exact" for kind in ("Q8_0", "Q4_K_M", "Q2_K")),
+        "Qwen's own files of tied models hold the output beside the embedding",
+    ),
 }
 
 
