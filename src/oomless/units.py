@@ -28,7 +28,7 @@ def parse_bytes(text: str) -> int:
         raise UsageError(f"{text!r}: unknown unit {unit}", f"use one of {', '.join(_UNITS)}")
     if not 0 <= value < 2**63 / _UNITS[unit]:
         raise UsageError(f"{text!r} is out of range", "sizes go from 0 to 8 EiB")
-    scaled = int(number) * _UNITS[unit] if number.isdigit() else round(value * _UNITS[unit])
+    scaled = int(number) * _UNITS[unit] if number.isdecimal() else round(value * _UNITS[unit])
     return scaled
 
 

@@ -52,7 +52,7 @@ def claims() -> tuple[Claim, ...]:
 def claim(claim_id: str) -> Claim:
     """One claim by its number, with its evidence worked out anew."""
     wanted = claim_id.strip().upper()
-    if wanted[:1] == "C" and wanted[1:].isdigit():
+    if wanted[:1] == "C" and wanted[1:].isdecimal() and len(wanted) < 10:
         wanted = f"C{int(wanted[1:]):02}"
     row = next((row for row in facts.table("guide_claims") if row["id"] == wanted), None)
     if row is None:

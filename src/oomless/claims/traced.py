@@ -48,7 +48,7 @@ def rows(claim: str) -> dict[str, Row]:
     found = {}
     for row in facts.table("traced"):
         if row["claim"] == claim:
-            numbers = {name: int(text) for name, text in row.items() if text.isdigit()}
+            numbers = {name: int(text) for name, text in row.items() if text.isdecimal()}
             found[row["key"]] = Row(row["key"], row["command"], numbers)
     return found
 

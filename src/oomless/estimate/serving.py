@@ -319,7 +319,7 @@ def later_than_known(request: Serving) -> str:
     """A note if the version asked for is later than any whose rules were read."""
     latest = engine(request.engine).LATEST
     version = request.engine_version or latest
-    if version == latest or not version[:1].isdigit() or not latest.replace(".", "").isdigit():
+    if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""
     if parse_version(version) <= parse_version(latest):
         return ""

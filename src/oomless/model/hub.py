@@ -281,7 +281,7 @@ class _Hub:
             hint = f"check the spelling; private and gated repositories look like this too: {token}"
             return OomlessError(f"{page} {missing} (404)", hint)
         if status == 429:
-            when = f"in {wait} s" if (wait := headers.get("retry-after", "")).isdigit() else "later"
+            when = f"in {wait} s" if (wait := headers.get("retry-after", "")).isdecimal() else "later"
             return OomlessError(f"{self.endpoint} answers too many requests (429)", f"try again {when}; {token}")
         hint = "try again later, or another HF_ENDPOINT; --offline answers from what was read before"
         return OomlessError(f"{self.endpoint} failed with {status}, asked for {what} of {self.repo_id}", hint)
@@ -302,7 +302,7 @@ def _file_size(status: int, headers: Mapping[str, str], start: int, url: str) ->
     """Bytes of the whole file, from Content-Range of a part or Content-Length of the whole; None if not told."""
     if status == 200:
         length = headers.get("content-length", "")
-        return int(length) if length.isdigit() and "content-encoding" not in headers else None
+        return int(length) if length.isdecimal() and "content-encoding" not in headers else None
     told = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(?:(\d{1,19})|\*)", headers.get("content-range", ""))
     if not told or int(told[1]) != start:
         raise OomlessError(f"{url}: the server sent another part than was asked for", "check HF_ENDPOINT and proxies")

@@ -38,5 +38,5 @@ def watts(short: str) -> float:
     (700.0, 400.0)
     """
     text = row_of(short).get("tdp_w", "")
-    numbers = [float(part) for part in text.replace("-", " ").split() if part.replace(".", "").isdigit()]
+    numbers = [float(part) for part in text.replace("-", " ").split() if part.replace(".", "").isdecimal()]
     return max(numbers, default=0.0)

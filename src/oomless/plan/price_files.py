@@ -132,7 +132,7 @@ def _memory_gb(info: str) -> str:
     '32'
     """
     _, found, rest = info.partition("SizeInMiB")
-    digits = "".join(char for char in rest.lstrip("'\": ")[:9] if char.isdigit())
+    digits = "".join(char for char in rest.lstrip("'\": ")[:9] if char.isdecimal())
     return str(int(digits) * MIB // GIB) if found and digits else ""
 
 

@@ -167,7 +167,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _whole(key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 14):
+    if not (text.isascii() and text.isdecimal() and len(text) < 14):
         raise UsageError(f"{key} is {text!r}", "it is a whole number")
     return int(text)
 

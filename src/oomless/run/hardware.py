@@ -100,7 +100,7 @@ def _first_number(text: str) -> float:
     """The first number in a cell such as "14.56-14.74" or "65536 / 32768 (npu-smi)"; 0 if there is none."""
     digits = ""
     for char in text:
-        if char.isdigit() or (char == "." and digits):
+        if char.isdecimal() or (char == "." and digits):
             digits += char
         elif digits:
             break
@@ -169,7 +169,7 @@ def parse_gpu(text: str) -> Hardware:
 
         return local_hardware()
     num, per_node = _count(text, count)
-    if name not in aliases() and name[:1].isdigit() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
+    if name not in aliases() and name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
         memory = parse_bytes(name)
         if memory < MIB:
             raise UsageError(f"--gpu {text}: a card of {memory} bytes", "write its memory with a unit: 80GiB:8")
@@ -216,7 +216,7 @@ def find_card(name: str) -> tuple[Card, str]:
         hint = did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus")
         before, _, after = wanted.partition("x")
         for count, turned in ((before, after), (after, before)):
-            if count.isdigit() and (turned in aliases() or turned in _rows()):
+            if count.isdecimal() and (turned in aliases() or turned in _rows()):
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading

@@ -24,7 +24,7 @@ def query_cards() -> list[tuple[str, int, int, str]]:
     found = []
     for line in answer.splitlines():
         cells = [cell.strip() for cell in line.rsplit(",", 3)]
-        if len(cells) == 4 and cells[1].isdigit() and cells[2].isdigit():
+        if len(cells) == 4 and cells[1].isdecimal() and cells[2].isdecimal():
             found.append((cells[0], int(cells[1]) * MIB, int(cells[2]) * MIB, cells[3]))
     return found
 

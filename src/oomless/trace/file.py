@@ -55,7 +55,7 @@ def read_trace(path: Path) -> Recording:
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
     version = schema.removeprefix(SCHEMA)
-    if not version.isascii() or not version.isdigit() or int(version) != VERSION:
+    if not version.isascii() or not version.isdecimal() or int(version) != VERSION:
         raise OomlessError(f"{path}: a trace of version {version[:20]}, this is version {VERSION}", "use the oomless that wrote it")
     try:
         return checked(document)

@@ -62,7 +62,7 @@ def _frames(traced: Traced, number: int) -> list[dict[str, Any]]:
     operator = tensors.operator_names[tensors.operators[number]]
     category = CATEGORIES[tensors.kinds[number]]
     return [
-        {"filename": place or "(model)", "line": int(line) if line.isdigit() else 0, "name": operator},
+        {"filename": place or "(model)", "line": int(line) if line.isdecimal() else 0, "name": operator},
         {"filename": module or "(outside of modules)", "line": 0, "name": category},
     ]
 

@@ -38,7 +38,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         return _file(model, row)
     if quantity not in ("kv_bytes_per_gpu", "kv_bytes_per_token", "compute_buffer"):
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
-    if not row["context_len"].isdigit():
+    if not row["context_len"].isdecimal():
         raise Incomplete("context_len is not given")
     if row["engine_version"].startswith("PR ") or ("branch" in row["engine"] and quantity == "kv_bytes_per_gpu"):
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
@@ -131,7 +131,7 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
     ik = engine == "ik-llamacpp"
     interleaved = row["quant"].endswith(("_R4", "_R8")) and any(isinstance(layer.ffn, MoE) for layer in model.layers)
     on_host = flags.get("exps") == "CPU" or (interleaved and row["gpu"].strip() != "CPU")
-    expanded = 0 if "expanded" in row["kv_dtype"] else 1 if "kv^T" in row["kv_dtype"] else int(mode) if mode.isdigit() else None
+    expanded = 0 if "expanded" in row["kv_dtype"] else 1 if "kv^T" in row["kv_dtype"] else int(mode) if mode.isdecimal() else None
     return Serving(
         engine=engine,
         engine_version=build,
@@ -148,7 +148,7 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         cache_type_k=keys,
         cache_type_v=values,
         mla_attn=expanded if ik or expanded == 0 else None,
-        attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdigit() else 0,
+        attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdecimal() else 0,
         cpu_moe=on_host,
         quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else INTERLEAVED_MIX if ik else UNKNOWN_MIX,
     )

@@ -249,20 +249,20 @@ def _layout(row: dict[str, str], flags: str) -> Layout:
     sizes = {}
     for axis in ("tp", "pp", "dp"):
         text = row[axis].strip() or ("1" if axis in ("dp", "pp") else "")
-        if not text.isdigit():
+        if not text.isdecimal():
             raise Incomplete(f"{axis} is {row[axis]!r}" if row[axis] else f"{axis} is not given")
         sizes[axis] = int(text)
     ep = row["ep"].strip()
     dcp = re.search(r"decode-context-parallel-size (\d+)", flags)
     tp, pp, dp = sizes.values()
-    return Layout(tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdigit() and int(ep) > 1)
+    return Layout(tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdecimal() and int(ep) > 1)
 
 
 def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:
     """(max_num_seqs, max_num_batched_tokens); None is the release's default."""
     seqs = re.search(r"max_num_seqs (\d+)", text)
     tokens = re.search(r"max_num_batched_tokens (\d+)", text)
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return int(text), None
     if text.strip() == "not stated" and quantity in BATCH_COUNTS:
         raise Incomplete("max_num_seqs is not stated")
@@ -293,7 +293,7 @@ def _block(flags: str) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if text.strip().isdecimal() else None
 
 
 def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:

@@ -11,7 +11,7 @@ from ..errors import OomlessError, UnsupportedError
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Card, find_card
+from ..run.hardware import MAX_GPUS, Card, find_card
 from ..speed.band import Evidence, Kind, spread
 from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
@@ -111,7 +111,10 @@ def question(row: dict[str, str]) -> SpeedRow:
     if machine.device == "other":
         raise UnsupportedError(f"only a bound is known on {card.name}: no speed was measured on cards like it")
     runner = runner_of(row["engine"], row.get("date", ""), bool(net.experts) and machine.device in NVIDIA)
-    num_gpus = int(row["n_gpus"] or 1)
+    count = row["n_gpus"].strip() or "1"
+    if not count.isdecimal() or not 0 < int(count) <= MAX_GPUS:
+        raise Incomplete(f"n_gpus is {count!r}")
+    num_gpus = int(count)
     split = split_of(row["parallelism"], num_gpus, card.gpus_per_node, runner.engine)
     bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
@@ -124,7 +127,7 @@ def question(row: dict[str, str]) -> SpeedRow:
         num_gpus,
         _length(row["input_len"]),
         _length(row["output_len"]) if row["output_len"] else 1,
-        int(concurrency) if concurrency.isdigit() else None,
+        int(concurrency) if concurrency.isdecimal() else None,
         int(at_once[1]) if at_once else None,
         evidence_of(setup, known),
     )
@@ -136,7 +139,7 @@ SMALL_BUDGET, LARGE_CARD = 2048, 70 * GIB
 
 def _length(text: str) -> int:
     word = text.strip()
-    if word.isdigit():
+    if word.isdecimal():
         return int(word)
     return SHORT
 

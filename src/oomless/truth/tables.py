@@ -50,6 +50,10 @@ def read_table(path: Path) -> list[Row]:
     return _csv_rows(path, text)
 
 
+MAX_CELL = 4000
+"""More than any configuration says, and fewer digits than Python refuses to read as a number."""
+
+
 def _csv_rows(path: Path, text: str) -> list[Row]:
     try:
         reader = csv.DictReader(io.StringIO(text), strict=True)
@@ -70,6 +74,8 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
         if None in row or None in row.values():
             raise OomlessError(f"{path}: line {number} has another number of cells than the header", "check the quoting")
         configuration = {name: row[name] for name in COLUMNS[kind]}
+        if any(len(cell) > MAX_CELL for cell in configuration.values()):
+            raise OomlessError(f"{path}: line {number} has a cell of more than {MAX_CELL:,} characters", "check the quoting")
         confidence = row.get("confidence") or row.get("completeness") or row.get("trust") or ""
         value = _value(path, row["id"], row["value"])
         found.append(Row(row["id"], kind, row[quantity], value, row["unit"], configuration, confidence))

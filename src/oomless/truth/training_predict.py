@@ -85,7 +85,7 @@ def states_of_count(row: dict[str, str]) -> Interval | None:
     """
     counted = re.fullmatch(r"([\d.]+)B", row["params"])
     ranks = [row[name] for name in ("dp", "tp", "pp")]
-    if row["framework"] not in FORMULAS or not counted or row["offload"] != "none" or not all(each.isdigit() for each in ranks):
+    if row["framework"] not in FORMULAS or not counted or row["offload"] != "none" or not all(each.isdecimal() for each in ranks):
         return None
     name = framework(row["framework"])
     form = recipe(precision(row["precision"], name).recipe)

@@ -211,7 +211,7 @@ def mesh_of(row: dict[str, str]) -> Mesh:
     """The parallel sizes; a pipeline without a schedule is 1F1B."""
     sizes = {}
     for name in ("dp", "tp", "pp", "cp", "ep"):
-        if not row[name].isdigit():
+        if not row[name].isdecimal():
             raise Incomplete(f"{name} is not given")
         sizes[name] = int(row[name])
     schedule = words.schedule(row["pp_schedule"]) if sizes["pp"] > 1 else words.Schedule("1f1b", 1)
@@ -228,7 +228,7 @@ def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
     """
     word = row["micro_batch"]
     number = words.count(word, "micro_batch")
-    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdigit() else ACCUMULATES.get(row.get("framework", ""), 1)
+    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdecimal() else ACCUMULATES.get(row.get("framework", ""), 1)
     if found := re.search(r"local batch (\d+)\)", word):
         return number, max(1, int(found[1]) // number)
     if "local batch" in word:

@@ -278,7 +278,7 @@ def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
     if experts is None:
         return [0] * count
     text = get.text("moe-layer-freq", "1").replace(" ", "")
-    if text.isdigit() and int(text):
+    if text.isdecimal() and len(text) < 10 and int(text):
         return [0 if index % int(text) else 1 for index in range(count)]
     found: list[int] = []
     for part in text.strip("()").split("+"):

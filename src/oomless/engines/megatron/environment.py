@@ -44,5 +44,5 @@ def blas_bytes(text: str) -> int:
     >>> blas_bytes(":4096:8"), blas_bytes(":4096:2:16:8")
     (33554432, 8519680)
     """
-    numbers = [int(word) for word in text.split(":") if word.isdigit()]
+    numbers = [int(word) for word in text.split(":") if word.isdecimal() and len(word) < 10]
     return sum(size * count for size, count in zip(numbers[::2], numbers[1::2], strict=False)) * KIB

@@ -74,7 +74,7 @@ def _numbered(run: Megatron) -> tuple[Tensor, ...]:
         first, _, rest = tensor.name.partition(".")
         index = rest.split(".")[0]
         part: Part = "mtp" if first == "mtp" else "main"
-        layers = (int(index),) if first == "decoder" and index.isdigit() else ()
+        layers = (int(index),) if first == "decoder" and index.isdecimal() else ()
         found.append(tensor._replace(layers=layers, part=part, lookup="embeddings" in tensor.name))
     return tuple(found)
 

@@ -53,7 +53,7 @@ def _entry(start: str, value: Any, indent: str) -> Iterator[str]:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        number = value.replace(".", "").replace("-", "").replace("_", "").replace("e", "").isdigit()
+        number = value.replace(".", "").replace("-", "").replace("_", "").replace("e", "").isdecimal()
         plain = set(value) <= PLAIN and value.lower() not in WORDS and not number and value[-1] not in "-."
         return value if plain else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)

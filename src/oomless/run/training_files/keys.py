@@ -42,7 +42,7 @@ class Keys:
     def whole(self, *names: str, default: int) -> int:
         """A whole number; 5e8 and "8" count as one."""
         name, value, _ = self._find(names, default)
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit() and len(value) < 20:
+        if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 20:
             value = int(value)
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e18:
             value = int(value)

@@ -109,7 +109,7 @@ def _recompute(keys: Keys) -> tuple[str, tuple[str, ...], int]:
     option = keys.text("activation_checkpoint.selective_ac_option", default="op") or "op"
     if option == "op":
         return mode, ("ops",), 1
-    if not option.isdigit() or not 0 < int(option) < 1000:
+    if not option.isdecimal() or not 0 < int(option) < 1000:
         raise OomlessError(f"{keys.path}: selective_ac_option is {option}", "it is op, or a whole number: every how many-th layer")
     return ("full", (), 1) if option == "1" else (mode, (), int(option))
 
