@@ -89,3 +89,15 @@ def test_the_indexer_of_sparse_attention_grows_with_the_context_as_logged() -> N
     assert found[768000] - found[524288] == pytest.approx(952, abs=0.1)
     assert found == pytest.approx(logged, rel=0.022)
     assert max(found.values()) < 4 * GIB / MIB
+
+
+@pytest.mark.parametrize(
+    "name", ["falcon-mamba-7b", "nemotron-3-nano-30b-a3b", "granite-4.0-h-small", "jamba-v0.1", "lfm2-1.2b", "kimi-linear-48b-a3b"]
+)
+def test_linear_attention_of_any_kind_takes_a_buffer(name: str) -> None:
+    """falcon-mamba had none, since no layer of it was laid out: at least its inputs and one layer's inner tensors lie there."""
+    found = oomless.infer(name, "h200", engine="llamacpp", quantization="q4_k_m", context=8192)
+    buffer = next(line for line in found.ledgers[0].lines if line.what == "compute buffer")
+    model = load(name)
+    assert buffer.low_bytes > 512 * model.hidden_size * 4
+    assert buffer.kind == "assumed"

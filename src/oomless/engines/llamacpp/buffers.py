@@ -225,7 +225,7 @@ def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
 
 
 def replayed(attention: Attention, asked: Serving) -> bool:
-    """Whether the graph of such a layer is built here: of linear attention the fused gated delta rule alone."""
+    """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule alone, which stands for the others."""
     return not isinstance(attention, Linear) or (attention.variant == "gdn" and since(asked, FUSED_STATES_SINCE))
 
 
@@ -246,10 +246,9 @@ def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Compute buffer and context. The output buffer of logits is on the host."""
     batch = batch_of(model, asked, hardware, stage)
-    numbers = [number for number in range(stage.start, stage.stop) if replayed(model.layers[number].attention, asked)]
-    layers = tuple(model.layers[number] for number in numbers)
+    layers = tuple(model.layers[stage.start : stage.stop])
     on_host = with_host_experts(model, asked)
-    host_experts = frozenset(index for index, number in enumerate(numbers) if number in on_host)
+    host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
     left: tuple[tuple[Layer, Left], ...] = ()
     if isinstance(model.layers[0].attention, V4):
         value = v4_buffer_bytes(model, asked, batch)

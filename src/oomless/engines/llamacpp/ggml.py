@@ -99,7 +99,7 @@ class Graph:
 
 
 def _place(node: Node, memory: "_Memory") -> None:
-    if node.base is not None or node.offset is not None:
+    if node.base is not None or node.offset is not None or not node.size:
         return
     if node.in_place and (owner := _reusable(node)) is not None:
         node.offset, owner.offset = owner.offset, None  # the new owner is the one that will free it

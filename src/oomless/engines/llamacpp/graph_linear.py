@@ -6,7 +6,10 @@ from .ggml import Graph, Node
 
 
 def delta_net(graph: Graph, batch: Batch, kind: Linear, normed: Node) -> Node:
-    """States of the convolution before its inputs, the convolution, then one operation whose result holds outputs and new states."""
+    """A layer of it; Mamba and short convolutions, whose sizes go by the same names, are laid out so too, as an estimate.
+
+    States of the convolution before its inputs, the convolution, then one operation whose result holds outputs and new states.
+    """
     tokens, slots = batch.num_tokens, batch.num_seqs
     graph.expand(normed)
     before = graph.expand(graph.op((kind.conv_kernel - 1) * kind.conv_width * slots * F32, graph.stored))
