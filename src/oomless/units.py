@@ -73,12 +73,11 @@ def format_bytes(num_bytes: int, digits: int = 2) -> str:
 
 
 def format_exact(num_bytes: int) -> str:
-    """A size without loss, so that parse_bytes gives it back: in the largest binary unit that divides it.
+    """A size without loss, so that parse_bytes gives it back: in the unit that says it with the fewest digits, a binary one first.
 
-    >>> format_exact(85899345920), format_exact(70272)
-    ('80GiB', '70272B')
+    >>> format_exact(85899345920), format_exact(512 * GB), format_exact(70272)
+    ('80GiB', '512GB', '70272B')
     """
-    unit, name = max(((unit, name) for name, unit in _BINARY.items() if num_bytes % unit == 0), default=(1, "B"))
-    if num_bytes == 0 or unit == 1:
-        return f"{num_bytes}B"
-    return f"{num_bytes // unit}{name.title().replace('ib', 'iB')}"
+    names = {**{name.title().replace("ib", "iB"): unit for name, unit in _BINARY.items()}, **{"GB": GB, "MB": MB, "KB": KB}, "B": 1}
+    name, unit = min(((n, u) for n, u in names.items() if num_bytes % u == 0), key=lambda each: len(str(num_bytes // each[1])))
+    return f"{num_bytes // unit}{name}"

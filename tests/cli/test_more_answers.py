@@ -218,3 +218,15 @@ def test_an_engine_s_other_names_are_refused_with_ours(engine: str, said: str) -
     refused = call("infer", "deepseek-v3", "--gpu", "h200:8", "--engine", engine)
     assert (refused.code, refused.out) == (2, "")
     assert said in refused.err
+
+
+def test_a_latent_that_every_tensor_rank_repeats_may_lie_apart() -> None:
+    """V3.2 for 64 sequences of 32K on 8 B200: tensor parallelism repeats the cache, data-parallel attention with whole experts does not."""
+    asked = {"gpu": "b200:8", "kv_cache_dtype": "fp8", "context": 32768, "concurrency": 64}
+    found = oomless.infer("deepseek-v3.2", **asked)
+    assert found.verdict == "does_not_fit"
+    change = next(each for each in changes_that_fit(found) if each.flag == "--tp 1 --dp 8 --enable-expert-parallel")
+    other = oomless.infer("deepseek-v3.2", tp=1, dp=8, enable_expert_parallel=True, **asked)
+    assert (other.verdict, other.headroom_bytes) == ("fits", change.headroom_bytes)
+    dense = oomless.infer("deepseek-r1-distill-llama-70b", "h100:8", tp=2)
+    assert not any("--dp" in each.flag for each in changes_that_fit(dense))

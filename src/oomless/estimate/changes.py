@@ -4,10 +4,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ..engines import LLAMA, SHARES
+from ..engines import LLAMA, SHARES, VLLM
 from ..errors import OomlessError
 from ..run.hardware import Hardware
-from ..run.serving import Serving
+from ..run.serving import Layout, Serving
 from .serving import Estimate, estimate_serving
 
 
@@ -68,6 +68,12 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         yield f"{name} {lower:g}", asked._replace(**share), hardware
     layout = request.layout
     assert layout is not None
+    ranks = layout.num_ranks
+    if request.engine in VLLM and layout.dp == 1 and ranks > 1 and any(tensor.role == "expert" for tensor in estimate.model.tensors):
+        apart = Layout(
+            dp=ranks, enable_expert_parallel=True
+        )  # a latent is the same on every tensor rank: apart, each has its own sequences
+        yield f"--tp 1 --dp {ranks} --enable-expert-parallel", asked._replace(layout=apart), hardware
     axis = "pp" if request.engine in LLAMA else "tp"
     for factor in (2, 3, 4) if axis == "pp" else (2, 4):
         more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
