@@ -15,6 +15,7 @@ from ..units import parse_bytes
 from .activations import ends, segments, work_of
 from .host import checkpoint_disk, data_workers_bytes
 from .phases import Phase
+from .prepared import may_be_prepared, prepared_line
 from .reserved import OUTSIDE, held_beyond, process_line, streams_apart, words
 from .shares import Stage, check_mesh, portions, stages
 from .states import States, states
@@ -169,7 +170,11 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         phases = step(stage, pieces, last, mine, held, mesh, request, form, rule, boundary)
         kept = sum(piece.saved for piece in pieces) if "activations" in request.offload else 0
         beside = on_shared_memory(hardware.card, held.host + kept + data_workers_bytes(request, 1))
-        groups.append(_group(stage, mesh, request, hardware, held, phases, capacity, beside))
+        group = _group(stage, mesh, request, hardware, held, phases, capacity, beside)
+        if may_be_prepared(request, form):
+            more = prepared_line(model, request, work, stage, mine, held, phases, mesh, form, rule, boundary)
+            group = group._replace(ledger=group.ledger._replace(lines=(*group.ledger.lines, more)))
+        groups.append(group)
         host += (held.host + kept) * mesh.num_ranks // mesh.pp
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
     worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
