@@ -43,6 +43,46 @@ class Fails(Net):
     def hidden(self, hidden):
         return self.head(self.head(hidden))
 
+class Exits(Net):
+    def hidden(self, hidden):
+        raise SystemExit(3)
+
+class ManyLosses(Net):
+    def forward(self, input_ids):
+        return self.head(self.embed(input_ids))
+
+class NoGradient(Net):
+    def hidden(self, hidden):
+        return hidden.detach()
+    def forward(self, input_ids):
+        return super().forward(input_ids).detach()
+
+class Logits(Net):
+    def forward(self, input_ids):
+        return {"logits": self.head(self.embed(input_ids))}
+
+class Pixels(Net):
+    def forward(self, pixels):
+        return self.head(pixels).mean()
+
+def exits():
+    return Exits()
+
+def leaves():
+    raise SystemExit(0)
+
+def many_losses():
+    return ManyLosses()
+
+def no_gradient():
+    return NoGradient()
+
+def logits():
+    return Logits()
+
+def pixels():
+    return Pixels()
+
 def works():
     return Net()
 
@@ -88,6 +128,12 @@ def test_a_function_of_ones_own_is_traced(folder: Path) -> None:
         ("fails", 1, "traced_module.py:27"),
         ("raises", 1, "no weights today"),
         ("number", 2, "returns int"),
+        ("exits", 1, "SystemExit: 3"),  # the code of "does not fit"
+        ("leaves", 1, "SystemExit: 0"),  # the code of "fits"
+        ("many_losses", 1, "a tensor of shape (1, 16, 100), which is no loss"),
+        ("no_gradient", 1, "does not depend on what is trained"),
+        ("logits", 1, "returns dict, which is no loss"),
+        ("pixels", 2, "takes pixels"),
         ("nothing", 2, "has no nothing"),
     ],
 )
@@ -96,6 +142,19 @@ def test_a_function_that_cannot_be_traced_names_its_line(folder: Path, function:
     assert (answer.code, answer.out) == (code, "")
     assert said in answer.err
     assert not list(folder.glob("kept*"))
+
+
+def test_a_function_without_a_cache_is_no_inference(folder: Path) -> None:
+    answer = call("trace", "traced_module:works", "--for", "infer", "--context", "16")
+    assert (answer.code, answer.out) == (4, "")
+    assert "keeps no cache" in answer.err
+
+
+def test_an_empty_file_is_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "empty.trace").write_bytes(b"")
+    answer = call("trace", "--from", str(tmp_path / "empty.trace"))
+    assert answer.code == 1
+    assert "no trace file" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """A training question made ready to run: model with adapters, recomputation and types, optimizer, batch - real or fake alike."""
 
+from inspect import signature
 from typing import Any, NamedTuple
 
-from ..errors import UnsupportedError, need
+from ..errors import UnsupportedError, UsageError, need
 from ..run.tracing import Prompt
 from ..run.training import Training, recipe
 from .models import function_model, transformers_model
@@ -115,8 +116,24 @@ def training_batch(model: Any, asked: Training, seed: int | None = None) -> dict
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     ids = torch.randint(0, max(vocabulary(model), 2), shape, generator=generator)
     if not hasattr(model, "config"):
+        takes_tokens(model)
         return {"input_ids": ids}
     return {"input_ids": ids, "labels": ids, "use_cache": False}
+
+
+def takes_tokens(model: Any) -> None:
+    """Refuse a user's model that does not take token ids by their name."""
+    if not takes(model, "input_ids"):
+        raise UsageError(
+            f"{type(model).__name__}.forward takes {', '.join(signature(model.forward).parameters) or 'nothing'}, and would get input_ids",
+            "give the model a method example_inputs(micro_batch, seq_len) that returns a dictionary of its arguments",
+        )
+
+
+def takes(model: Any, *names: str) -> bool:
+    """Whether a model's forward has arguments of these names."""
+    parameters = signature(model.forward).parameters
+    return set(names) <= set(parameters) or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def build_inference(source: Source, prompt: Prompt, attention: str | None, meta: bool = True) -> Any:
@@ -131,4 +148,9 @@ def build_inference(source: Source, prompt: Prompt, attention: str | None, meta:
 def prompt_batch(model: Any, prompt: Prompt) -> dict[str, Any]:
     """Token ids of the sequences to prefill."""
     torch = need("torch", "trace")
+    if not hasattr(model, "config") and not takes(model, "input_ids", "past_key_values", "use_cache"):
+        raise UnsupportedError(
+            f"{type(model).__name__}.forward keeps no cache as models of transformers do (input_ids, past_key_values, use_cache)",
+            "trace it with --for train",
+        )
     return {"input_ids": torch.randint(0, max(vocabulary(model), 2), (prompt.concurrency, prompt.context))}

@@ -50,7 +50,7 @@ def read_trace(path: Path) -> Recording:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     if len(content) > MAX_FILE_BYTES:
         raise OomlessError(f"{path}: unpacks to more than {MAX_FILE_BYTES:,} bytes", "is it a trace?")
-    document = parse_json(content, str(path))
+    document: Any = parse_json(content, str(path)) if content else None
     schema = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")

@@ -65,14 +65,14 @@ def function_model(reference: str, meta: bool = True) -> Any:
         raise UsageError(f"{reference}: {_first_line(error)}", "name an importable module and a function in it") from None
     except AttributeError:
         raise UsageError(f"{reference}: {module_name} has no {function_name}", "name a function that returns a model") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OomlessError(f"{module_name} fails when it is imported: {_where(error)}", "run it with python first") from None
     finally:
         sys.path.pop(0)
     try:
         with torch.device("meta" if meta else "cpu"):
             model = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OomlessError(
             f"{reference} raises {_where(error)}", "it is called without arguments, under torch.device('meta')"
         ) from None
@@ -117,7 +117,7 @@ def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
         raise OomlessError(
             f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit of a model's own would look like an answer: its code may be that of "fits"
         if isinstance(error, SystemError) and address_space_limit() is not None:  # an allocation that failed inside of Python
             raise OomlessError(
                 f"{what}: not enough address space on this machine for the trace", "raise the limit (ulimit -v)"
@@ -130,7 +130,7 @@ def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
         raise OomlessError(f"{what} fails: {_where(error)}", "run with --debug to see where") from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
@@ -148,7 +148,7 @@ def _place(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     """What was raised, and on which line."""
     place = _place(error)
-    return f"{type(error).__name__}: {_first_line(error) if isinstance(error, Exception) else ''}{f' ({place})' if place else ''}"
+    return f"{type(error).__name__}: {_first_line(error)}{f' ({place})' if place else ''}"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from typing import Any
 
-from ..errors import need
+from ..errors import OomlessError, need
 from .recorder import Recorder
 
 NUM_STEPS = 2
@@ -39,7 +39,15 @@ def training_steps(recorder: Recorder, model: Any, optimizer: Any, batch: dict[s
 
 def _loss(output: Any) -> Any:
     """The loss of what a model returns: its `loss`, or the tensor itself."""
-    return output.loss if hasattr(output, "loss") else output
+    loss: Any = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", output)
+    if getattr(loss, "requires_grad", False) and loss.numel() == 1:
+        return loss
+    shape = f" of shape {tuple(loss.shape)}" if hasattr(loss, "shape") else ""
+    without = " that does not depend on what is trained" if shape and loss.numel() == 1 else ""
+    raise OomlessError(
+        f"the model returns {'a tensor' if shape and loss is output else type(output).__name__}{shape}{without}, which is no loss to train with",
+        "return one number with a gradient, or an object with it as `loss`",
+    )
 
 
 def own_gradients(recorder: Recorder, model: Any) -> None:
