@@ -81,7 +81,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("--indexer-kv-dtype", "fp8"),
     ),
     "unknown category": (("deepseek-v3", "--gpu", "h200:8", "--explain", "kv_cach"), USAGE, ("kv_cach", "did you mean kv_cache")),
-    "unknown draft": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "medusa"), USAGE, ("medusa", "mtp")),
+    "unknown draft": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "medusa"), UNSUPPORTED, ("medusa", "mtp")),
     "draft of broken JSON": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{'method'"), USAGE, ("JSON",)),
     "draft of JSON without a method": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{}"), USAGE, ("mtp",)),
     "draft of JSON with a list for a method": (
