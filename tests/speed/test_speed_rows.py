@@ -16,6 +16,7 @@ from oomless.truth.validate import Scored, score
 
 TABLES = Path(__file__).resolve().parent.parent / "tables"
 TABLE, MORE, FRESH = TABLES / "perf.csv", TABLES / "perf_more.csv", TABLES / "perf_fresh.csv"
+HELD_OUT = TABLES / "perf_held_out.csv"
 
 
 class Budget(NamedTuple):
@@ -41,6 +42,14 @@ FITTED_FRESH = {
     "throughput at load": Budget(0.12, 0.33),
 }
 """The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them (blind: 16, 14, 16, 17 % median)."""
+NEVER_FITTED = {
+    "decode, batch 1, one device": Budget(0.16, 0.29),
+    "decode, batch 1, several": Budget(0.12, 0.34),
+    "first token": Budget(0.62, 0.85, inside=0.18),
+    "throughput at load": Budget(0.42, 1.1, inside=0.79),
+}
+"""Rows of a second blind round, written down before anything was predicted for them, to which no constant is fitted. They are of servers
+as people run them. First tokens are far off because SGLang before 0.5.10 launches prompts kernel by kernel, which is not counted yet."""
 ONE_SOURCE_OUT = {
     "decode, batch 1, one device": Budget(0.08, 0.25),
     "decode, batch 1, several": Budget(0.08, 0.15),
@@ -82,6 +91,10 @@ def table() -> list[Row]:
 def test_errors_and_bands_stay_within_their_budgets(table: list[Row]) -> None:
     check([(row, score(row)) for row in table], FITTED)
     check([(row, score(row)) for row in read_table(FRESH)], FITTED_FRESH)
+
+
+def test_errors_of_rows_that_nothing_is_fitted_to_stay_within_their_budgets() -> None:
+    check([(row, score(row)) for row in read_table(HELD_OUT)], NEVER_FITTED)
 
 
 @pytest.mark.slow
