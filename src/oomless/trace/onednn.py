@@ -36,7 +36,7 @@ def scratchpad(rows: int, depth: int, columns: int, turned: bool, stack: int, th
     For each thread an F32 block of the result, a block of the right side, and one of the left side where it is turned.
 
     >>> scratchpad(300, 128, 1000, False, 1, 2), scratchpad(64, 7, 128, True, 1, 2)
-    (111232, 50944)
+    (111232, 30464)
     """
     copied = turned or (is_power_of_two(depth) and depth >= COPIED_DEPTH and rows >= COPIED_ROWS)
     deep = block_depth(rows, depth, turned)

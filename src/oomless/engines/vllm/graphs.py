@@ -79,7 +79,7 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
     few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
     first = facts.constant("vllm", "graphs_first", now.numbers)
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-    usual, least = max(line.bytes, int(first.value * few * GIB) if experts else 0), int(line.low_bytes * (1 - MOST_FEWER * few))
+    usual, least = max(line.bytes, int(first.value * GIB) if experts else 0), int(line.low_bytes * (1 - MOST_FEWER * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
 
 
