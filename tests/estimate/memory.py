@@ -89,7 +89,8 @@ def train(
         if checkpoint:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         if how == "ddp":
-            model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+            # without the first broadcast: its flat copy of all weights is let go in C++, perhaps last by a thread of gloo's, unseen
+            model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)
         elif how == "fsdp2":
             steps.shard(model)
         elif how == "tp":
