@@ -260,12 +260,7 @@ SMALL: dict[str, dict[str, Any]] = {
                 "sparse_attention_config": INDEX,
             },
             "vision_config": {
-                "hidden_size": 32,
-                "intermediate_size": 64,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "patch_size": 14,
-                "image_size": 56,
+                **VIT,
                 "temporal_patch_size": 2,
                 "spatial_merge_size": 2,
             },

@@ -4,7 +4,7 @@ from ..config import MAX_LAYERS, Config
 from ..model import Model
 from ..storage import Format
 from ..weights import columns, rows
-from .qwen_vl import largest_image, with_axes
+from .qwen_vl import largest_image, with_eyes
 from .shared import unread_inside, with_outer
 from .vision import Tower
 
@@ -31,13 +31,8 @@ def read(config: Config, name: str) -> Model:
     vision = config.section("vision_config")
     tower = read_tower(vision, model.dtype)
     config.check()
-    return model._replace(
-        family=family,
-        ropes=with_axes(model.ropes),
-        tensors=(*model.tensors, *tower.tensors),
-        vision=largest_image(vision, MOST_PIXELS),
-        warnings=(*model.warnings, *unread_inside(text)),
-    )
+    seeing = with_eyes(model, family, tower, largest_image(vision, MOST_PIXELS))
+    return seeing._replace(warnings=(*model.warnings, *unread_inside(text)))
 
 
 def read_tower(vision: Config, dtype: Format) -> Tower:

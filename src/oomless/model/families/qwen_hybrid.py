@@ -9,7 +9,7 @@ from ..model import Layer, Model, Tensor
 from ..storage import DTYPES, Format
 from ..weights import Scope, Storage, block_tensors
 from .llama import decoder
-from .qwen_vl import largest_image, read_tower, with_axes
+from .qwen_vl import largest_image, read_tower, with_eyes
 from .shared import read_rope, read_storage, rotary_dim, unread_inside, with_outer
 
 
@@ -27,13 +27,8 @@ def read(config: Config, name: str) -> Model:
     vision = config.section("vision_config")
     tower = read_tower(vision, model.dtype)
     config.check()
-    return model._replace(
-        family=family,
-        ropes=with_axes(model.ropes),
-        tensors=(*model.tensors, *tower.tensors),
-        vision=largest_image(vision, 1 << 24),
-        warnings=(*model.warnings, *unread_inside(text)),
-    )
+    seeing = with_eyes(model, family, tower, largest_image(vision, 1 << 24))
+    return seeing._replace(warnings=(*model.warnings, *unread_inside(text)))
 
 
 def read_text(config: Config, name: str) -> Model:

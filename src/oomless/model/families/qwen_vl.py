@@ -29,13 +29,13 @@ def read(config: Config, name: str) -> Model:
     text.values = outer
     tower = read_old_tower(vision, family, model) if family in MOST_PIXELS else read_tower(vision, model.dtype)
     config.check()
-    return model._replace(
-        family=family,
-        ropes=with_axes(model.ropes),
-        tensors=(*model.tensors, *tower.tensors),
-        vision=largest_image(vision, MOST_PIXELS.get(family, 1 << 24)),
-        warnings=(*model.warnings, *(unread_inside(text) if nested else ())),
-    )
+    seeing = with_eyes(model, family, tower, largest_image(vision, MOST_PIXELS.get(family, 1 << 24)))
+    return seeing._replace(warnings=(*model.warnings, *(unread_inside(text) if nested else ())))
+
+
+def with_eyes(model: Model, family: str, tower: Tower, vision: Vision) -> Model:
+    """A decoder behind a tower: its positions have three axes."""
+    return model._replace(family=family, ropes=with_axes(model.ropes), tensors=(*model.tensors, *tower.tensors), vision=vision)
 
 
 def with_axes(ropes: tuple[Rope, ...]) -> tuple[Rope, ...]:
