@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ..errors import OomlessError
 from ..speed.efficiency import Efficiency, recorded, replaced, rows
 from .serving_rows import Incomplete
-from .speed_rows import predict_speed, question
+from .speed_harness import predict_speed
+from .speed_rows import question
 from .tables import Row
 
 SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}

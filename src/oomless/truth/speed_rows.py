@@ -1,7 +1,6 @@
-"""A measured speed row (truth/perf.csv) -> what the model of speed/ gives for it. Only configuration columns are read.
+"""A measured speed row (truth/perf.csv) -> a question to the model of speed/. Only configuration columns are read.
 
-Most rows say less than a command line: no release, no batch limit, no share of memory. What is missing is taken as the benchmark's
-harness has it (module constants below); what cannot be taken from anywhere is `incomplete`.
+What cannot be taken from anywhere is `incomplete`.
 """
 
 import re
@@ -12,17 +11,13 @@ from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import MAX_GPUS, Card, find_card
-from ..speed.band import Evidence, Kind, spread
-from ..speed.batching import Policy, Request, simulate
-from ..speed.cost import step_cost
+from ..speed.band import Evidence
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, NVIDIA, Setup, decode_pass, era, evidence_of, prompt_pass, speed_of
-from ..speed.step import Runner, Split, cache_bytes_per_token, resident_bytes
-from ..units import GB, GIB, MB, MIB
+from ..speed.serving import BUDGET, NVIDIA, Setup, era, evidence_of
+from ..speed.step import Runner, Split
+from ..units import GB, GIB
 from .serving_rows import Incomplete
-
-Interval = tuple[float, float, float]
 
 CARDS = {
     "h100 80gb hbm3": "h100",
@@ -79,28 +74,6 @@ class SpeedRow(NamedTuple):
     prompts: int | None
     """Requests that arrive at once."""
     evidence: Evidence
-
-
-def predict_speed(row: dict[str, str], quantity: str, unit: str) -> Interval:
-    """The value of a row in its own unit, with its band."""
-    asked = question(row)
-    metric = row["metric"]
-    if quantity == "memory":
-        return _memory(asked)
-    if metric.endswith("latency") or metric.startswith(("TPOT", "TTFT")):
-        seconds = _between(asked) if "TPOT" in metric else _first(asked, together=metric.endswith("latency"))
-        if unit not in ("ms", "s"):
-            raise Incomplete(f"{metric} is a time, and {unit} is none")
-        number = seconds * {"ms": 1000.0, "s": 1.0}[unit]
-        share = 1.0
-    else:
-        number, share = _rate(asked, metric, quantity), _share(asked, metric)
-    number *= share
-    factor = spread(KINDS[quantity], asked.evidence)
-    return number, number / factor, number * factor
-
-
-KINDS: dict[str, Kind] = {"decode": "decode", "prefill": "prefill", "serving": "serving", "throughput": "throughput"}
 
 
 def question(row: dict[str, str]) -> SpeedRow:
@@ -287,161 +260,3 @@ def bits_of(quant: str, given: float | None, params: float) -> float:
         if word in quant:
             return bits
     raise Incomplete(f"how many bits {quant} takes is not given")
-
-
-def _first(asked: SpeedRow, together: bool) -> float:
-    """Seconds to the first token: of a batch of prompts that run as one, the mean of all that come at once, or of a steady stream."""
-    if asked.prompts:
-        served = at_once(asked)
-        return sum(one[0] for one in served) / len(served)
-    if not together and asked.batch and asked.batch > 1:
-        return speed_of(asked.setup, asked.input_len, max(asked.output_len, 1), asked.batch, room(asked)).ttft_s.value
-    return prompt_pass(asked.setup, asked.input_len, asked.batch or 1).seconds
-
-
-def _between(asked: SpeedRow) -> float:
-    """Seconds between two tokens."""
-    if asked.prompts:
-        served = at_once(asked)
-        return sum(one[1] for one in served) / len(served)
-    if asked.batch is None:
-        raise Incomplete("how many requests run at once is not given")
-    if asked.batch == 1:
-        return decode_pass(asked.setup, 1, asked.input_len + asked.output_len / 2).seconds
-    return speed_of(asked.setup, asked.input_len, asked.output_len, asked.batch, room(asked)).tpot_s.value
-
-
-def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
-    """Tokens a second of all cards."""
-    batch = asked.batch
-    if quantity == "prefill":
-        if metric == "prefill" and batch:
-            one_by_one = "edge" in asked.setup.run.conditions  # its batches of prompts take as long as one after the other
-            together = 1 if one_by_one else batch
-            return asked.input_len * together / prompt_pass(asked.setup, asked.input_len, together).seconds
-        tokens = max(FULL_STEP, asked.input_len)
-        return tokens / prompt_pass(asked.setup, asked.input_len, tokens / asked.input_len).seconds
-    if quantity == "decode" and batch:
-        return batch / decode_pass(asked.setup, batch, asked.input_len + asked.output_len / 2).seconds
-    if quantity == "decode" and not asked.prompts:
-        raise Incomplete("how many sequences an agreed latency allows is not given")
-    if asked.prompts:
-        total = asked.prompts * (asked.input_len + asked.output_len)
-        rate = total / max(one[2] for one in at_once(asked))
-        return rate if metric.startswith("total") else rate * asked.output_len / (asked.input_len + asked.output_len)
-    if batch and batch > 1 and "load" not in metric and asked.setup.run.conditions >= {"eager"}:
-        rate = static_rate(asked, batch)
-    elif batch is None and (num := REQUESTS.get((asked.input_len, asked.output_len))):
-        rate = finite_rate(asked, num)
-    else:
-        rate = speed_of(
-            asked.setup, asked.input_len, asked.output_len, batch or MAX_BATCH * asked.setup.split.dp, room(asked)
-        ).tokens_per_s.value
-    if metric.startswith("total"):
-        rate *= (asked.input_len + asked.output_len) / asked.output_len
-    return rate
-
-
-FULL_STEP = 16384
-"""Tokens of a step where prompts alone are served as fast as they can be."""
-MAX_BATCH = 2048
-"""max_batch_size of trtllm-serve and trtllm-bench where nothing else is said (docs of 1.0)."""
-
-
-REQUESTS = {
-    (128, 128): 30000,
-    (128, 2048): 3000,
-    (128, 4096): 1500,
-    (2048, 128): 3000,
-    (2048, 2048): 1500,
-    (5000, 500): 1500,
-    (1000, 1000): 3000,
-    (500, 2000): 3000,
-    (20000, 2000): 1000,
-}
-"""Requests of a run of trtllm-bench under maximum load, by input and output (TensorRT-LLM, perf-overview.md: $num_requests)."""
-
-
-def finite_rate(asked: SpeedRow, num: int) -> float:
-    """Output tokens a second of a run of `num` equal requests that are all there at once.
-
-    Equal requests start and end in waves: as many as there is room for, and what is left over in a last wave, which takes its
-    steps as well. rate = num x output / (whole waves x time of a full one + time of the last); a wave of b takes b x output / rate(b).
-    """
-    places = min(float(MAX_BATCH * asked.setup.split.dp), float(num))
-
-    def rate(batch: float) -> float:
-        return speed_of(asked.setup, asked.input_len, asked.output_len, batch, room(asked)).tokens_per_s.value
-
-    full = speed_of(asked.setup, asked.input_len, asked.output_len, places, room(asked))
-    waves, rest = divmod(num, max(int(full.running), 1))
-    seconds = waves * int(full.running) / full.tokens_per_s.value + (rest / rate(float(rest)) if rest else 0.0)
-    return num / seconds
-
-
-def static_rate(asked: SpeedRow, batch: int) -> float:
-    """Output tokens a second of one batch that starts and ends together, as gptManagerBenchmark's static batches of 2023."""
-    prompt = prompt_pass(asked.setup, asked.input_len, batch).seconds
-    steps = max(asked.output_len - 1, 1)
-    decode = decode_pass(asked.setup, batch, asked.input_len + asked.output_len / 2).seconds * steps
-    return batch * asked.output_len / (prompt + decode)
-
-
-def _share(asked: SpeedRow, metric: str) -> float:
-    """What part of all cards the metric counts."""
-    if "per GPU" in metric or "per NPU" in metric:
-        return 1 / asked.num_gpus
-    if "per node" in metric or "per 8-GPU node" in metric:
-        return min(asked.card.gpus_per_node / asked.num_gpus, 1.0)
-    return 1.0
-
-
-FREE_SHARE = 0.9
-"""free_gpu_memory_fraction of TensorRT-LLM: of what the weights leave; gpu_memory_utilization of vLLM: of everything."""
-STATIC_SHARE = 0.88
-"""mem_fraction_static of SGLang on large cards: weights and cache; graphs and activations lie in the rest."""
-SET_ASIDE_BYTES = 3000 * MIB
-"""Contexts, graphs and workspaces of a rank: 2 to 4 GiB in engine logs (facts/engines.csv)."""
-
-
-LOGITS_COPIES = 3
-"""Of max_batch_size rows of the vocabulary in FP32, for which TensorRT-LLM sets memory aside: the model's, the decoder's, sampling's."""
-
-
-def room(asked: SpeedRow) -> float:
-    """Sequences of full length for which the cards have room."""
-    setup = asked.setup
-    weights, whole = resident_bytes(setup.net, setup.split), asked.card.memory_bytes
-    match setup.run.engine:
-        case "trtllm":
-            logits = LOGITS_COPIES * MAX_BATCH * setup.net.vocab * 4
-            free = (whole - weights - SET_ASIDE_BYTES - logits) * FREE_SHARE
-        case "sglang":
-            free = whole * STATIC_SHARE - weights
-        case _:
-            free = whole * FREE_SHARE - weights - SET_ASIDE_BYTES
-    each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (asked.input_len + asked.output_len)
-    return max(free, each) / each * setup.split.dp
-
-
-def at_once(asked: SpeedRow) -> list[tuple[float, float, float]]:
-    """(first token, between tokens, end) of requests that arrive together."""
-    assert asked.prompts
-    length = asked.input_len + asked.output_len
-    places = min(int(room(asked)), RUNNING.get(asked.setup.run.engine, 256) * asked.setup.split.dp)
-    policy = Policy(max(int(room(asked) * length), length + 16), max(places, 1), asked.setup.budget)
-    requests = [Request(0.0, asked.input_len, asked.output_len)] * asked.prompts
-    done = simulate(requests, step_cost(asked.setup), policy)
-    return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
-
-
-RUNNING = {"vllm": 1024, "sglang": 4096, "trtllm": 2048}
-"""Sequences at once: max_num_seqs of vLLM on large cards (engines.csv), as many as the cache holds in SGLang."""
-
-
-def _memory(asked: SpeedRow) -> Interval:
-    """Megabytes of weights and cache."""
-    setup = asked.setup
-    tokens = (asked.batch or 1) * (asked.input_len + asked.output_len)
-    used = resident_bytes(setup.net, setup.split) + tokens * cache_bytes_per_token(setup.net, setup.split, setup.cache_bits)
-    return used / MB, used / MB * 0.85, used / MB * 1.3

@@ -12,7 +12,7 @@ from ..ledger import Line
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
-from .speed_rows import predict_speed
+from .speed_harness import predict_speed
 from .tables import Row, read_table
 from .training_predict import predict_training
 
