@@ -27,7 +27,7 @@ def each_s(call: Callable[[], object], runs: int = 200) -> float:
 def main() -> None:
     """Print the table."""
     import oomless
-    from oomless.estimate.weights import _counted
+    from oomless.estimate.serving.weights import _counted
 
     python = [sys.executable]
     oomless_command = [sys.executable.replace("python3", "oomless").replace("python", "oomless")]

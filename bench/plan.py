@@ -13,7 +13,7 @@ QUESTION = ("plan", "deepseek-r1", "--context", "32768", "--concurrency", "64", 
 def main() -> None:
     """Print the row."""
     from oomless.model.load import load
-    from oomless.plan.question import Wanted
+    from oomless.plan.goals import Wanted
     from oomless.plan.search import Search
 
     command = [sys.executable, "-m", "oomless", *QUESTION]

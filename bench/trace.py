@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
+from oomless.recording.replay import replay
 from oomless.run.allocator import parse_settings
-from oomless.trace.replay import replay
 from oomless.units import MIB, format_bytes
 
 QUESTIONS = (

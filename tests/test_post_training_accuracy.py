@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
-from oomless.estimate.reserved import allocated_lines
+from oomless.estimate.training.reserved import allocated_lines
 from oomless.units import GIB, MIB
 
 TABLE = Path(__file__).parent / "tables" / "post_training.csv"

@@ -13,17 +13,19 @@ SOURCE = Path(oomless.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = ("units", "errors", "ledger")
-ROOMS = ("facts", "model", "run", "engines", "estimate", "speed", "plan", "truth", "claims", "report")
+ROOMS = ("facts", "model", "run", "recording", "engines", "frameworks", "estimate", "speed", "plan", "truth", "claims", "report")
+NEIGHBOURS = {"engines": "frameworks", "frameworks": "engines"}
+"""Rooms side by side, which do not see each other."""
 BESIDE_ESTIMATE = ("trace", "compress", "monitor")
 ENTRIES = ("cli", "web")
 
 EXCEPTIONS = (
-    ("estimate/serving.py", "to_json", "report"),
-    ("estimate/training.py", "to_json", "report"),
+    ("estimate/serving/estimate.py", "to_json", "report"),
+    ("estimate/training/estimate.py", "to_json", "report"),
     ("plan/cost.py", "to_json", "report"),
     ("plan/answer.py", "to_json", "report"),
     ("plan/training_answer.py", "to_json", "report"),
-    ("trace/answer.py", "to_json", "report"),
+    ("recording/traced.py", "to_json", "report"),
 )
 """`to_json` belongs to the object that the API returns; the view behind it is imported when it is asked for."""
 
@@ -33,9 +35,9 @@ def may_see(room: str) -> set[str]:
     if room in GROUND:
         return {*GROUND}
     if room in BESIDE_ESTIMATE:
-        return {*GROUND, "facts", "model", "run", room}
+        return {*GROUND, "facts", "model", "run", "recording", room}
     if room in ROOMS:
-        left = ROOMS[: ROOMS.index(room) + 1]
+        left = {*ROOMS[: ROOMS.index(room) + 1]} - {NEIGHBOURS.get(room)}
         return {*GROUND, *left, *(BESIDE_ESTIMATE if "speed" in left else ())}
     before_report = {*GROUND, *ROOMS[:-1], *BESIDE_ESTIMATE}
     if room == "api":
@@ -128,15 +130,15 @@ ALLOWED = {
     ("run/allocator.py", "10 << 20"): "a constant of PyTorch's allocator",
     ("run/allocator.py", "20 << 20"): "a constant of PyTorch's allocator",
     ("run/allocator.py", "2 << 20"): "a constant of PyTorch's allocator",
-    ("trace/parallel.py", "1 << 20"): "a constant of PyTorch's DDP",
-    ("trace/parallel.py", "25 << 20"): "a constant of PyTorch's DDP",
+    ("trace/ranks/parallel.py", "1 << 20"): "a constant of PyTorch's DDP",
+    ("trace/ranks/parallel.py", "25 << 20"): "a constant of PyTorch's DDP",
     ("run/hardware.py", "10 ** 9"): "the marketed size of a card is decimal",
     ("run/serving.py", "1 << 40"): LIMIT,
     ("run/serving.py", "1 << 20"): LIMIT,
     ("model/safetensors.py", "1 << 20"): LIMIT,
     ("model/families/deepseek_v4.py", "1 << 20"): LIMIT,
     ("model/families/deepseek_v41.py", "1 << 20"): LIMIT,
-    ("cli/lists.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
+    ("cli/catalogues.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/estimate_text.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/plan_extra_text.py", "held.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/estimate_text.py", "model.num_active_parameters / 1000000000.0"): "billions of parameters",

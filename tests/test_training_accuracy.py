@@ -16,7 +16,7 @@ import pytest
 
 from oomless import facts
 from oomless.errors import OomlessError
-from oomless.estimate.reserved import words
+from oomless.estimate.training.reserved import words
 from oomless.report.validate_text import validate_table_text
 from oomless.run.training import Mesh, resolved
 from oomless.truth.serving_rows import Incomplete

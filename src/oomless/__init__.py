@@ -14,10 +14,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "infer": "api.serving",
     "train": "api.training",
-    "plan": "plan.ask",
+    "plan": "plan.request",
     "load": "model.load",
-    "Estimate": "estimate.serving",
-    "TrainingEstimate": "estimate.training",
+    "Estimate": "estimate.serving.estimate",
+    "TrainingEstimate": "estimate.training.estimate",
     "Model": "model.model",
     "OomlessError": "errors",
     "UsageError": "errors",

@@ -10,7 +10,7 @@ import pytest
 import oomless
 from command import call
 from oomless.cli.answer import answer_infer
-from oomless.estimate.changes import changes_that_fit
+from oomless.estimate.serving.changes import changes_that_fit
 
 
 def answer(capsys: pytest.CaptureFixture[str], model: str | None, **options: object) -> tuple[int, str]:

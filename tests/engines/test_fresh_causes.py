@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from oomless.engines import sglang, trtllm, vllm
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.ledger import Line
 from oomless.model.load import load
 from oomless.run.hardware import card, parse_gpu

@@ -12,7 +12,7 @@ from oomless.api.serving import infer
 from oomless.engines import Stage
 from oomless.engines.vllm.cache import cache_layout
 from oomless.engines.vllm.capacity import max_tokens
-from oomless.estimate.serving import Estimate
+from oomless.estimate.serving.estimate import Estimate
 from oomless.model.families import build
 from oomless.model.gguf_model import as_gguf
 from oomless.model.model import Model

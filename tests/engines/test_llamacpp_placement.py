@@ -8,7 +8,7 @@ import oomless
 from oomless.engines import llamacpp
 from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
-from oomless.estimate.changes import changes_that_fit
+from oomless.estimate.serving.changes import changes_that_fit
 from oomless.model.load import load
 from oomless.run.serving import Layout, Serving
 

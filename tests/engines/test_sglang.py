@@ -12,7 +12,7 @@ from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import release, shared_clones
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.allocator import allocated_bytes, reserved_bytes
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving

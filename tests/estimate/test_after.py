@@ -6,7 +6,7 @@ import pytest
 
 from command import call
 from oomless.api.training import train
-from oomless.estimate.after import roles
+from oomless.estimate.training.post_training import roles
 
 QWEN = "deepseek-r1-distill-qwen-7b"
 

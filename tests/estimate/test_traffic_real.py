@@ -12,8 +12,8 @@ import pytest
 
 from estimate.networks import LLAMA, read
 from estimate.ranks import Job, run_ranks
-from oomless.estimate.collectives import one_dimension, two_dimensions
-from oomless.estimate.traffic import StageTraffic, traffic
+from oomless.estimate.training.collectives import one_dimension, two_dimensions
+from oomless.estimate.training.traffic import StageTraffic, traffic
 from oomless.model.model import Model
 from oomless.run.training import Mesh, Training
 

@@ -11,7 +11,7 @@ import pytest
 
 from estimate.networks import LLAMA, read
 from estimate.ranks import Job, run_ranks
-from oomless.estimate.training import RankGroup, estimate_training
+from oomless.estimate.training.estimate import RankGroup, estimate_training
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Training

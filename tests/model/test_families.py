@@ -11,7 +11,7 @@ import pytest
 from oomless import facts, infer
 from oomless.engines.vllm import COUNTS, cache_layout, max_tokens, placed_weights, resolve, stages
 from oomless.errors import OomlessError, UnsupportedError
-from oomless.estimate.weights import weight_lines
+from oomless.estimate.serving.weights import weight_lines
 from oomless.model.attention import GQA, Linear, Sliding
 from oomless.model.families import FAMILIES, build
 from oomless.model.feedforward import Dense, MoE

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from oomless.plan.question import Limits, Wanted
+from oomless.plan.goals import Limits, Wanted
 
 MODELS = (
     "deepseek-r1",

@@ -6,9 +6,9 @@ import pytest
 
 from command import call
 from oomless.errors import UsageError
-from oomless.estimate.serving import estimate_serving
+from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
-from oomless.plan.in_memory import is_analog, weights_in_memory
+from oomless.plan.crossbar import is_analog, weights_in_memory
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 

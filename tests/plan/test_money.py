@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless.errors import UsageError
+from oomless.plan.buy_or_rent import Own, Question, Rent, break_even_month, own_usd, rent_usd, saving
 from oomless.plan.cost import Given, cost
-from oomless.plan.money import Own, Question, Rent, break_even_month, own_usd, rent_usd, saving
 
 GUIDE = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
 

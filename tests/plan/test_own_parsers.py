@@ -15,11 +15,11 @@ import pytest
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
+from oomless.plan.goals import Limits, Wanted
 from oomless.plan.launch.serving import flags_of, serving_launch, spellings
 from oomless.plan.launch.training import training_launch
-from oomless.plan.question import Limits, Wanted
-from oomless.plan.training import WantedTraining
 from oomless.plan.training_answer import plan_training
+from oomless.plan.training_search import WantedTraining
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 from plan.test_launch_files import QUESTIONS

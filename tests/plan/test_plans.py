@@ -15,8 +15,8 @@ from oomless.engines import LLAMA
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.candidates import Planned
+from oomless.plan.goals import Wanted
 from oomless.plan.launch.serving import in_checkpoint
-from oomless.plan.question import Wanted
 from oomless.plan.search import Row
 from oomless.run.command import read_command
 from plan.asked_plans import plans

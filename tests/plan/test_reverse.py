@@ -5,12 +5,12 @@ import json
 import pytest
 
 from command import call
-from oomless.estimate.serving import estimate_serving
+from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
 from oomless.plan.disaggregate import disaggregate
-from oomless.plan.question import Wanted
-from oomless.plan.reverse import STEP, bits_a_weight, largest_models, longest_context
+from oomless.plan.goals import Wanted
+from oomless.plan.inverse import STEP, bits_a_weight, largest_models, longest_context
 from oomless.plan.search import Search
 
 

@@ -8,12 +8,12 @@ import pytest
 import oomless
 from command import call
 from oomless.errors import UsageError
-from oomless.estimate.serving import estimate_serving
+from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
-from oomless.plan.ask import plan
-from oomless.plan.question import Limits, Wanted
+from oomless.plan.goals import Limits, Wanted
 from oomless.plan.ranking import front, rank
+from oomless.plan.request import plan
 from oomless.plan.search import Bound, Search
 
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import call
-from oomless.estimate.training import estimate_training
+from oomless.estimate.training.estimate import estimate_training
 from oomless.plan.candidates import Planned
-from oomless.plan.question import Limits, Wanted
-from oomless.plan.training import TrainingRow, WantedTraining
+from oomless.plan.goals import Limits, Wanted
 from oomless.plan.training_answer import TrainingPlan, plan_training
+from oomless.plan.training_search import TrainingRow, WantedTraining
 from oomless.run.hardware import parse_gpu
 from oomless.run.training_files import read_training_file
 from plan.test_plans import check_files
@@ -129,7 +129,7 @@ def test_the_batch_is_what_was_asked() -> None:
 
 def test_a_bound_is_below_the_estimate() -> None:
     from oomless.model.load import load
-    from oomless.plan.training import TrainingSearch
+    from oomless.plan.training_search import TrainingSearch
 
     wanted = Wanted(gpus=("h100:64",))
     search = TrainingSearch(load("deepseek-r1-distill-llama-70b"), wanted, WantedTraining())

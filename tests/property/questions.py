@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from oomless.engines.vllm import VERSIONS
 from oomless.errors import UnsupportedError, UsageError
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import Hardware, parse_gpu, synthetic

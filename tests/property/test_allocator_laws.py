@@ -7,10 +7,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oomless.recording.allocator import Allocator, OutOfMemory
+from oomless.recording.block import Block
+from oomless.recording.replay import replay, smallest_capacity
 from oomless.run.allocator import parse_settings
-from oomless.trace.allocator import Allocator, OutOfMemory
-from oomless.trace.block import Block
-from oomless.trace.replay import replay, smallest_capacity
 from oomless.units import MIB
 
 SETTINGS = st.sampled_from(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from oomless.engines import vllm
 from oomless.errors import UnsupportedError, UsageError
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import Hardware, parse_gpu, synthetic
 from oomless.run.serving import Layout, Serving

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomless.errors import OomlessError, UsageError
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving

@@ -7,12 +7,12 @@ import pytest
 
 from command import call
 from oomless.errors import UsageError
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.host import hosts
 from oomless.run.serving import Layout, Serving
-from oomless.speed.hosted import divided
+from oomless.run.this_host import hosts
+from oomless.speed.host_offload import divided
 from oomless.speed.network import network
 from oomless.speed.serving import ServingSpeed, serving_speed
 

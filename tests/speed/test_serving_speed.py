@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from oomless.errors import UnsupportedError, UsageError
-from oomless.estimate.serving import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving

@@ -15,7 +15,7 @@ from oomless.run.training import Mesh, Training
 from oomless.trace.build import Source
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet
-from oomless.trace.sharded import Rank
+from oomless.trace.ranks.sharded import Rank
 from oomless.trace.step import NUM_STEPS, local
 from threads import known_frees, patient, settle
 

@@ -11,8 +11,8 @@ import pytest
 from command import call
 from oomless.api.trace import replay_file
 from oomless.errors import OomlessError
-from oomless.trace.file import packed, read_trace
-from oomless.trace.recording import peak, phase_peaks
+from oomless.recording.file import packed, read_trace
+from oomless.recording.recording import peak, phase_peaks
 
 KEPT = Path(__file__).parents[2] / "docs" / "traces" / "coder-1.3b.trace"
 

@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 import torch
 
 from oomless.trace.check import watched
-from oomless.trace.cpu import Temporaries
-from oomless.trace.onednn import scratchpad
+from oomless.trace.cpu.kernels import Temporaries
+from oomless.trace.cpu.onednn import scratchpad
 
 pytestmark = pytest.mark.torch
 

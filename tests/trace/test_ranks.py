@@ -21,8 +21,8 @@ from oomless.run.training import Mesh, Training
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from oomless.recording.recording import KIND, phase_peaks
 from oomless.trace.build import Source
-from oomless.trace.recording import KIND, phase_peaks
 from oomless.trace.run import trace
 
 pytestmark = pytest.mark.torch

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ..engines.megatron.args import read_arguments
-from ..engines.megatron.environment import device_from
-from ..engines.megatron.source import environment, read_text
 from ..errors import UsageError
-from ..estimate.megatron import device_of, estimate_megatron
-from ..estimate.training import TrainingEstimate
+from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.megatron import device_of, estimate_megatron
+from ..frameworks.megatron.args import read_arguments
+from ..frameworks.megatron.environment import device_from
+from ..frameworks.megatron.source import environment, read_text
 from ..model.local_file import read_whole_text
 from ..run.hardware import Hardware, parse_gpu
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..engines import LLAMA
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from ..estimate.serving import Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
@@ -137,7 +137,7 @@ def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, rev
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     estimate = estimate_serving(found, asked, hardware)
     if estimate.request.engine in LLAMA:
-        from ..estimate.changes import longest_context  # a search, which the others need not make
+        from ..estimate.serving.changes import longest_context  # a search, which the others need not make
 
         estimate = estimate._replace(kv_cache=estimate.kv_cache._replace(longest_sequence=longest_context(estimate)))
     return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")

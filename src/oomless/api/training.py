@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..estimate.training import Origin, TrainingEstimate, estimate_training
+from ..estimate.training.estimate import Origin, TrainingEstimate, estimate_training
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
@@ -97,7 +97,7 @@ REFERENCES = {"same": True, "none": False}
 
 def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool) -> TrainingEstimate:
     """The estimate of the update, and with it the other moments of a step that compares, rewards or generates."""
-    from ..estimate.after import ENGINE_SHARE, PAIRS, Beside, after, asked_update
+    from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Beside, after, asked_update
 
     estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
     if asked.task in PAIRS:

@@ -1,11 +1,11 @@
 """Claims about prices: what dated tables say, and the arithmetic of owning against renting."""
 
 from .. import facts
-from ..estimate.serving import estimate_serving
+from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
+from ..plan.buy_or_rent import month_of_saving
 from ..plan.cost import Given, cost
-from ..plan.in_memory import CELL_BITS, weights_in_memory
-from ..plan.money import month_of_saving
+from ..plan.crossbar import CELL_BITS, weights_in_memory
 from ..plan.prices import TIERS, cheapest, known_prices, purchases
 from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving

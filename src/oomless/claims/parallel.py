@@ -3,8 +3,8 @@
 from typing import Any
 
 from .. import facts
-from ..estimate.collectives import grid, tokens_for_saving
-from ..estimate.training import TrainingEstimate
+from ..estimate.training.collectives import grid, tokens_for_saving
+from ..estimate.training.estimate import TrainingEstimate
 from ..model.load import load
 from ..units import gb
 from . import Evidence, Figure

@@ -1,6 +1,6 @@
 """Claims that the serving estimate settles."""
 
-from ..estimate.serving import Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving

@@ -1,6 +1,6 @@
 """Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in memory."""
 
-from ..estimate.serving import estimate_serving
+from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving

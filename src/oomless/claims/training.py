@@ -3,9 +3,9 @@
 from math import isqrt
 from typing import Any
 
-from ..estimate.activations import segments, work_of
-from ..estimate.shares import stages
-from ..estimate.training import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.activations import segments, work_of
+from ..estimate.training.estimate import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.rank_portions import stages
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Serving

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from ..api.serving import infer
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Verdict
 from .flags import INFER, OUTPUT_FIELDS
 from .settings import read_settings, with_settings
@@ -99,7 +99,7 @@ def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, 
     """MODEL and options of an earlier answer; what stands beside it on our command line counts first."""
     from pathlib import Path
 
-    from ..run.saved import read_answer
+    from ..run.from_answer import read_answer
 
     saved_model, gpu, flags = read_answer(Path(options["from_file"]))
     ours = {name: value for name, value in options.items() if name != "from_file"}
@@ -111,7 +111,7 @@ def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, 
 def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
     from ..errors import OomlessError, UsageError
-    from .variants import typed, variants
+    from .compare import typed, variants
 
     name, field, values = variants(how["compare"], INFER, "kv-cache-dtype=auto,fp8")
     if how.get("plot") or how.get("explain"):
@@ -144,7 +144,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
 
 def write_plot(estimate: Estimate, path: str) -> None:
     """The picture of an answer."""
-    from ..estimate.curve import context_curve
+    from ..estimate.serving.curve import context_curve
     from ..report.svg import estimate_svg
     from .files import write_svg
 

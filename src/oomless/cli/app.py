@@ -10,20 +10,20 @@ from .. import __version__
 from ..errors import UsageError, did_you_mean
 
 COMMANDS = {
-    "infer": ("serving", "Will it serve: memory by category and rank, capacity of the cache."),
+    "infer": ("infer", "Will it serve: memory by category and rank, capacity of the cache."),
     "speed": ("speed", "How fast it serves: first token, time a token, tokens a second; workloads simulated."),
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
     "trace": ("trace", "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU."),
-    "validate": ("truth", "Score the estimator against a table of measured rows."),
+    "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
-    "models": ("lists", "Models of the catalogue."),
-    "gpus": ("lists", "Cards, their names and what a process sees of their memory."),
-    "engines": ("lists", "Serving engines and the versions whose rules are known."),
+    "models": ("catalogues", "Models of the catalogue."),
+    "gpus": ("catalogues", "Cards, their names and what a process sees of their memory."),
+    "engines": ("catalogues", "Serving engines and the versions whose rules are known."),
     "config": ("config", "The user's own defaults, and who sets them."),
-    "doctor": ("lists", "This machine, its cards, caches and extras."),
-    "completion": ("lists", "A script that completes commands, models and cards in the shell."),
+    "doctor": ("catalogues", "This machine, its cards, caches and extras."),
+    "completion": ("catalogues", "A script that completes commands, models and cards in the shell."),
 }
 
 

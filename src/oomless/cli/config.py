@@ -4,7 +4,7 @@ import os
 
 import click
 
-from .lists import show
+from .catalogues import show
 from .settings import config_path, flag_name, read_settings
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .serving import complete_gpu
+from .infer import complete_gpu
 
 if TYPE_CHECKING:
     from ..plan.prices import Price
@@ -73,7 +73,7 @@ def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: boo
     from ..plan.cards import short_name
     from ..plan.prices import known_prices
     from ..run.hardware import parse_gpu
-    from .lists import show
+    from .catalogues import show
 
     wanted = short_name(parse_gpu(gpu).card) if gpu else None
     prices = known_prices() if table is None else table

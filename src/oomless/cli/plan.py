@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cost import price_table
-from .serving import complete_gpu, complete_model
+from .infer import complete_gpu, complete_model
 
 if TYPE_CHECKING:
     from ..plan.answer import Plan
@@ -102,8 +102,8 @@ def _plan(
     **options: Any,
 ) -> int:
     from ..errors import UsageError
-    from ..plan.ask import plan_for
     from ..plan.launch.write import need_new
+    from ..plan.request import plan_for
     from .files import need_place
 
     need_place(plot, "--plot", ".svg")
@@ -148,8 +148,8 @@ def _plan(
 def show_largest(model: str | None, purpose: str, options: dict[str, Any], table: "tuple[Price, ...] | None", as_json: bool) -> int:
     """The reverse question: which models the cards hold."""
     from ..errors import UsageError
-    from ..plan.ask import wanted_from
-    from ..plan.reverse import largest_models
+    from ..plan.inverse import largest_models
+    from ..plan.request import wanted_from
     from ..report.plan_extra_text import largest_json, largest_text
 
     if model is not None or purpose != "infer":
@@ -167,8 +167,8 @@ def longest(
 ) -> "Plan | TrainingPlan":
     """The reverse question: how long sequences may be; the plan of one short step if not even that fits."""
     from ..plan.answer import plan_serving
-    from ..plan.ask import wanted_from
-    from ..plan.reverse import STEP, longest_context
+    from ..plan.inverse import STEP, longest_context
+    from ..plan.request import wanted_from
 
     wanted = wanted_from(options)
     found = longest_context(model, wanted, table, offline=offline, revision=revision)
@@ -177,7 +177,7 @@ def longest(
 
 def least(answer: "Plan | TrainingPlan") -> "Plan | TrainingPlan":
     from ..plan.answer import Plan
-    from ..plan.reverse import least_quantized
+    from ..plan.inverse import least_quantized
 
     return least_quantized(answer) if isinstance(answer, Plan) else answer
 
@@ -196,7 +196,7 @@ def extras_of(answer: "Plan | TrainingPlan", disaggregate: bool, weights_in_memo
         both = apart.disaggregate(answer.search, answer.all_rows)
         found.append(("disaggregated", disaggregated_text(both), disaggregated_json(both)))
     if weights_in_memory:
-        from ..plan import in_memory
+        from ..plan import crossbar as in_memory
         from ..report.plan_extra_text import in_memory_text
 
         what_if = in_memory.weights_in_memory(answer.rows[0].row.estimate)

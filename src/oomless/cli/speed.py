@@ -8,10 +8,10 @@ import click
 
 from .answer import exit_code
 from .flags import INFER, OUTPUT_FIELDS, Flag
-from .serving import complete_model, option
+from .infer import complete_model, option
 
 if TYPE_CHECKING:
-    from ..estimate.serving import Estimate
+    from ..estimate.serving.estimate import Estimate
     from ..speed.dynamic import Dynamic
 
 LEFT_OUT = (*OUTPUT_FIELDS, "command", "from_file", "context", "concurrency")
@@ -59,7 +59,7 @@ def _speed(model: str | None, **given: Any) -> int:
         raise UsageError(f"--{extra[0].replace('_', '-')} is for a simulation", "give --arrival-rate or --workload with it")
     estimate = infer(model, **asked)
     if own["host"] is not None:
-        from ..speed.hosted import on_the_host
+        from ..speed.host_offload import on_the_host
 
         if not on_the_host(estimate):
             raise UsageError(f"--host {own['host']}: no weights lie on the host", "leave it out, or leave some there: --n-cpu-moe 30")

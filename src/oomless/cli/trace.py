@@ -11,10 +11,10 @@ from ..api.trace import replay_file
 from ..api.trace import trace as trace_api
 from ..errors import UsageError, did_you_mean
 from ..ledger import CATEGORIES
-from ..trace.answer import Traced, tree
+from ..recording.traced import Traced, tree
 from .files import need_place, write_svg, write_whole
 from .flags_trace import OUTPUT, TRACE
-from .serving import complete_model, option
+from .infer import complete_model, option
 
 FIRST_PROGRESS_S, EVERY_S = 0.5, 0.2
 
@@ -94,8 +94,8 @@ def _against(model: str | None, options: dict[str, Any], traced: Traced) -> Any:
 def _write(traced: Traced, how: dict[str, Any]) -> None:
     """Every file that was asked for, whole or not at all."""
     if how["plot"]:
+        from ..recording.timeline import timeline
         from ..report.trace_svg import trace_svg
-        from ..trace.timeline import timeline
 
         write_svg(how["plot"], trace_svg(traced, timeline(traced.recording)))
     if how["chrome"]:
@@ -103,11 +103,11 @@ def _write(traced: Traced, how: dict[str, Any]) -> None:
 
         write_whole(Path(how["chrome"]), chrome_trace(traced), f"--chrome {how['chrome']}")
     if how["snapshot"]:
-        from ..trace.snapshot import packed_snapshot
+        from ..recording.snapshot import packed_snapshot
 
         write_whole(Path(how["snapshot"]), packed_snapshot(traced), f"--snapshot {how['snapshot']}")
     if how["save"]:
-        from ..trace.file import packed
+        from ..recording.file import packed
 
         write_whole(Path(how["save"]), packed(traced.recording), f"--save {how['save']}")
 

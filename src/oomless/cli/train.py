@@ -7,12 +7,12 @@ import click
 
 from ..api.training import train as train_api
 from ..errors import UsageError, did_you_mean
-from ..estimate.training import TrainingEstimate
+from ..estimate.training.estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from .answer import exit_code
+from .compare import typed, variants
 from .flags_train import OUTPUT, TRAIN
-from .serving import complete_model, option
-from .variants import typed, variants
+from .infer import complete_model, option
 
 
 def _train(model: str | None, **given: Any) -> int:
@@ -61,7 +61,7 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
 
         sys.stdout.write(json.dumps(estimate.to_json()) + "\n")
     else:
-        from ..estimate.training_changes import largest
+        from ..estimate.training.changes import largest
         from ..report.training_text import print_training
         from .terminal import colour, width
 

@@ -105,7 +105,7 @@ def block_numbers(config: Config) -> list[int]:
     """Nemotron-H counts mixers and feed-forward parts as blocks of their own: the block of each mixer. Elsewhere nothing."""
     if config.values.get("model_type") != "nemotron_h":
         return []
-    from .families.hybrid import read_pattern
+    from .families.mamba_attention import read_pattern
 
     return [index for index, block in enumerate(read_pattern(config)) if block in "M*"]
 

@@ -12,7 +12,7 @@ class _Room(ModuleType):
     """The room, which answers when it is called."""
 
     def __call__(self, *words: Any, **flags: Any) -> Any:
-        from .ask import plan
+        from .request import plan
 
         return plan(*words, **flags)
 

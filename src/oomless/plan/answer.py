@@ -4,16 +4,16 @@ from typing import NamedTuple
 
 from ..engines import LLAMA
 from ..errors import OomlessError
-from ..estimate.serving import Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
 from ..run.serving import Layout, Serving
 from ..units import format_bytes
 from .candidates import Miss, Planned
+from .goals import Wanted
 from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
 from .prices import Price
-from .question import Wanted
 from .ranking import rank, why_not
 from .search import Row, Search
 

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from ..estimate.serving import Estimate
-from ..estimate.training import TrainingEstimate
+from ..estimate.serving.estimate import Estimate
+from ..estimate.training.estimate import TrainingEstimate
 from ..run.hardware import Card, Hardware, cards, parse_gpu
 from ..speed.serving import ServingSpeed
 from ..speed.training import TrainingSpeed
 from .cards import short_name
+from .goals import Wanted
 from .launch import Launch
 from .prices import Price, cheapest
-from .question import Wanted
 
 NO_ROOM, NO_HOST = "does not fit", "needs more of the host than --host-memory"
 NOT_RUN = "the engine does not run it there"
@@ -46,7 +46,7 @@ class Candidate(Protocol):
         """Rent over tokens: output of the asked load, or trained ones."""
         if self.usd_per_hour is None or not self.rate:
             return None
-        from .money import usd_per_million_tokens
+        from .buy_or_rent import usd_per_million_tokens
 
         return usd_per_million_tokens(self.usd_per_hour, self.rate, 1.0)
 

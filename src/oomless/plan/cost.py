@@ -6,8 +6,7 @@ from typing import NamedTuple
 from .. import facts
 from ..errors import UsageError
 from ..run.hardware import Hardware, parse_gpu
-from .cards import short_name, watts
-from .money import (
+from .buy_or_rent import (
     MAX_MONTHS,
     Own,
     Question,
@@ -24,6 +23,7 @@ from .money import (
     sensitivity,
     usd_per_million_tokens,
 )
+from .cards import short_name, watts
 from .prices import Price, cheapest, check_provider, check_region, purchases, rate
 
 

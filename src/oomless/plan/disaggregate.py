@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..engines import LLAMA
 from ..errors import UsageError
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
 from .launch.serving import flags_of, served_name

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple
 
 from ..engines import LLAMA
 from .candidates import AnyRow, Candidate
-from .question import Goal, Limits
+from .goals import Goal, Limits
 
 BIG = float("inf")
 NO_PRICE = "no price is known"

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from ..engines import LLAMA, VLLM
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.serving import Estimate, cut_off, estimate_serving
+from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
 from ..model.attention import DSA, GQA, MLA
 from ..model.model import Model
 from ..run.hardware import Card, Hardware
 from ..run.serving import Layout, Serving
-from ..speed.figures import Figure
+from ..speed.banded import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
+from .goals import Wanted
 from .prices import Price
-from .question import Wanted
-from .rules import Form, engines_of, forms_of, kinds_of_cache, layouts_of, resident_bytes, sizes_of
+from .space import Form, engines_of, forms_of, kinds_of_cache, layouts_of, resident_bytes, sizes_of
 
 
 class RowFields(NamedTuple):

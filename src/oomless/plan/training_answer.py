@@ -2,20 +2,20 @@
 
 from typing import NamedTuple
 
-from ..engines.megatron.args import read_arguments
-from ..engines.megatron.source import read_text
 from ..errors import OomlessError
-from ..estimate.megatron import estimate_megatron
+from ..estimate.training.megatron import estimate_megatron
+from ..frameworks.megatron.args import read_arguments
+from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, Training
 from .candidates import Miss, Planned
+from .goals import Wanted
 from .launch import Launch
 from .launch.training import training_launch
 from .prices import Price
-from .question import Wanted
 from .ranking import rank, why_not
-from .training import TrainingRow, TrainingSearch, WantedTraining
+from .training_search import TrainingRow, TrainingSearch, WantedTraining
 
 
 class TrainingPlan(NamedTuple):

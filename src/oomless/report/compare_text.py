@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import OomlessError
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Category
 from ..units import gib
 from .estimate_text import WORDS, open_console, print_table

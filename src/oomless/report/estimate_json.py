@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..ledger import Ledger
 from ..model.model import Model
 
@@ -49,7 +49,7 @@ def changes_json(estimate: Estimate) -> list[dict[str, Any]]:
     """Single changes that would make it fit; [] for an answer that fits."""
     if estimate.verdict == "fits":
         return []
-    from ..estimate.changes import changes_that_fit
+    from ..estimate.serving.changes import changes_that_fit
 
     return [change._asdict() for change in changes_that_fit(estimate)]
 

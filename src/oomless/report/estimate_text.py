@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Ledger, Verdict
 from ..model.feedforward import MoE
 from ..model.model import Model
@@ -57,7 +57,7 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
     if estimate.ram_bytes:
         where = "of the same memory" if estimate.hardware.card.shared_bytes else "beside the cards"
         console.print(f"host memory: {format_bytes(estimate.ram_bytes)} {where}", soft_wrap=True)
-    from ..estimate.changes import changes_that_fit
+    from ..estimate.serving.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
         console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)

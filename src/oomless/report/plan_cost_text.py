@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ..plan.buy_or_rent import Scope
 from ..plan.cost import Cost
-from ..plan.money import Scope
 
 SCOPE_WORDS: dict[Scope, str] = {
     "hardware": "hardware alone",

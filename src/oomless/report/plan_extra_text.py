@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from ..plan.crossbar import CELL_BITS, TILE, InMemory
 from ..plan.disaggregate import Disaggregated, Side
-from ..plan.in_memory import CELL_BITS, TILE, InMemory
-from ..plan.reverse import Held
+from ..plan.inverse import Held
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
 from .plan_text import rate_text, setting

@@ -5,9 +5,9 @@ from typing import Any
 from ..plan.answer import Plan
 from ..plan.candidates import Candidate, Planned
 from ..plan.search import Row
-from ..plan.training import TrainingRow
 from ..plan.training_answer import TrainingPlan
-from ..speed.figures import Figure
+from ..plan.training_search import TrainingRow
+from ..speed.banded import Figure
 
 SCHEMA = "oomless/plan/1"
 MOST_MISSES = 20

@@ -2,8 +2,8 @@
 
 from ..plan.answer import Plan
 from ..plan.search import Row
-from ..plan.training import TrainingRow
 from ..plan.training_answer import TrainingPlan
+from ..plan.training_search import TrainingRow
 from ..units import gib
 from .svg import PAD, WIDTH, line, text
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from ..plan.answer import Plan
 from ..plan.candidates import Candidate, Miss, Planned
 from ..plan.search import Row, layout_text
-from ..speed.figures import Figure
+from ..speed.banded import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
 
 if TYPE_CHECKING:
-    from ..plan.training import TrainingRow
     from ..plan.training_answer import TrainingPlan
+    from ..plan.training_search import TrainingRow
 
 MOST_MISSES = 5
 

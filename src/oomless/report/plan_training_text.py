@@ -1,8 +1,8 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
 from ..plan.candidates import Planned
-from ..plan.training import TrainingRow, mesh_text
 from ..plan.training_answer import TrainingPlan
+from ..plan.training_search import TrainingRow, mesh_text
 from ..units import format_bytes
 from .plan_text import cells, framed, price_lines, seconds, start_lines, whole
 

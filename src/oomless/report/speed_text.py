@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..estimate.serving import Estimate
-from ..speed.figures import Figure, Part
+from ..estimate.serving.estimate import Estimate
+from ..speed.banded import Figure, Part
 from ..speed.serving import ServingSpeed
 from .estimate_text import verdict_line
 from .plan_cost_text import table

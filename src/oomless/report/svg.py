@@ -6,7 +6,7 @@ Written by hand, since two kinds of shapes do not need a plotting library; colou
 from collections.abc import Sequence
 from html import escape
 
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES
 from ..units import gib
 from .estimate_text import verdict_line

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from ..ledger import CATEGORIES
-from ..trace.answer import Traced
-from ..trace.timeline import timeline
+from ..recording.timeline import timeline
+from ..recording.traced import Traced
 
 MAX_COUNTERS = 20_000
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..trace.answer import Traced
-from ..trace.replay import Failure
+from ..recording.replay import Failure
+from ..recording.traced import Traced
 
 SCHEMA = "oomless/trace/1"
 

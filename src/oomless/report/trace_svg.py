@@ -1,8 +1,8 @@
 """The timeline of a traced run as one SVG: bytes alive by category over the events of the last step, with the card's line."""
 
 from ..ledger import CATEGORIES
-from ..trace.answer import Traced
-from ..trace.timeline import Timeline
+from ..recording.timeline import Timeline
+from ..recording.traced import Traced
 from ..units import gib
 from .svg import COLOURS, PAD, WIDTH, legend, line, text
 from .trace_text import verdict_line

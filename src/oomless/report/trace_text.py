@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from ..trace.answer import Node, Traced
+from ..recording.traced import Node, Traced
 from ..truth.against import Row
 from ..units import format_bytes, gib
 from .estimate_text import Bar, open_console, print_barred, print_lines, print_table

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..estimate.after import PAIRS, After, roles
-from ..estimate.phases import Phase
-from ..estimate.traffic import known, traffic
-from ..estimate.training import RankGroup, TrainingEstimate
+from ..estimate.training.estimate import RankGroup, TrainingEstimate
+from ..estimate.training.phases import Phase
+from ..estimate.training.post_training import PAIRS, After, roles
+from ..estimate.training.traffic import known, traffic
 from .estimate_json import SCHEMA, model_json, rank_json
 
 
@@ -70,7 +70,7 @@ def changes_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
     """Single changes that would make it fit; [] for an answer that fits."""
     if estimate.verdict == "fits":
         return []
-    from ..estimate.training_changes import changes_that_fit
+    from ..estimate.training.changes import changes_that_fit
 
     return [change._asdict() for change in changes_that_fit(estimate)]
 

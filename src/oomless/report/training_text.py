@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from ..estimate.training import RankGroup, TrainingEstimate
-from ..estimate.training_changes import Largest
+from ..estimate.training.changes import Largest
+from ..estimate.training.estimate import RankGroup, TrainingEstimate
 from ..ledger import CATEGORIES
 from ..run.training import Training
 from ..units import format_bytes, gib
@@ -102,7 +102,7 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
         file = estimate.origin
         console.print(f"{file.path} ({file.framework}) says: {'; '.join(file.read)}", soft_wrap=True)
         console.print(f"it leaves out, so {file.framework} takes: {'; '.join(file.defaults)}", soft_wrap=True)
-    from ..estimate.training_changes import changes_that_fit
+    from ..estimate.training.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
         console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)
@@ -121,7 +121,7 @@ def _in_host(request: Training) -> str:
 
 def print_moments(console: Any, estimate: TrainingEstimate) -> None:
     """A line for each moment of a step that generates, scores and updates."""
-    from ..estimate.after import roles
+    from ..estimate.training.post_training import roles
 
     assert estimate.after is not None
     for moment in estimate.after.moments:
@@ -141,7 +141,7 @@ def print_moments(console: Any, estimate: TrainingEstimate) -> None:
 
 def print_communication(console: Any, estimate: TrainingEstimate) -> None:
     """What the busiest rank sends in a step, a line an axis."""
-    from ..estimate.traffic import busiest, by_axis, known, traffic, two_dimensional
+    from ..estimate.training.traffic import busiest, by_axis, known, traffic, two_dimensional
 
     if not known(estimate.model):
         return

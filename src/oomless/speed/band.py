@@ -2,8 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from .banded import Figure
 from .efficiency import efficiency, rows
-from .figures import Figure
 
 Kind = Literal["decode", "prefill", "serving", "throughput", "train"]
 

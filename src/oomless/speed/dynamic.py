@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from ..engines import LLAMA, VLLM, parse_version
 from ..errors import UsageError
-from ..estimate.serving import Estimate
+from ..estimate.serving.estimate import Estimate
 from ..run.serving import Layout, Serving
 from .band import Evidence, bound, figure, measured
-from .figures import Figure, Part
-from .hosted import Hosted, divided, host_note, hosted_pass
+from .banded import Figure, Part
+from .host_offload import Hosted, divided, host_note, hosted_pass
 from .machine import Machine, machines_of
 from .network import Network, network
 from .step import Load, Pass, Runner, Split, forward

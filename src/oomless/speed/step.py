@@ -3,9 +3,9 @@
 from math import exp, log
 from typing import NamedTuple
 
+from .banded import Part
 from .collectives import Fabric, all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .efficiency import value
-from .figures import Part
 from .machine import Machine
 from .network import Cache, Experts, Network, tokens_read
 

@@ -4,15 +4,15 @@ from math import log, prod
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
-from ..estimate.training import TrainingEstimate
+from ..estimate.training.estimate import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware
 from ..run.training import Mesh, Recipe, Training, optimizer, recipe, resolved
 from .band import Evidence, bound, figure
+from .banded import Figure, Part
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .efficiency import value
-from .figures import Figure, Part
 from .machine import Machine, machines_of
 from .network import Network, network
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from ..errors import need
-from .places import OWN, of_torch
+from .code_owner import OWN, of_torch
 from .recorder import Recorder
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import need
+from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
 from ..run.training import Training
 from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch
-from .recording import Recording, phase_peaks
 from .step import inference_steps, training_steps
 
 MARK = "oomless step phase"

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Category
-from .places import is_of_model
-from .recording import KIND, Phase, Recording, Tensors
+from ..recording.recording import KIND, Phase, Recording, Tensors
+from .code_owner import is_of_model
 from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = KIND["temporaries"], KIND["activations"], KIND["logits"], KIND["communication"]

@@ -6,15 +6,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from ..errors import OomlessError, address_space_limit, need
+from ..recording.recording import Recording
 from ..run.tracing import Tracing
 from ..units import parse_bytes
 from .attention import attention_of
 from .autocast import autocast_of_a_card
 from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch, vocabulary
-from .mode import Values, recorded
+from .dispatch import Values, recorded
 from .models import experts_of, failing_clearly, materialized, quiet
 from .recorder import Recorder
-from .recording import Recording
 from .step import inference_steps, own_model, training_steps
 from .workspaces import Workspaces
 
@@ -35,7 +35,7 @@ def trace(source: Source, asked: Tracing, request: dict[str, Any], progress: Pro
     used: dict[str, int] = {}
     with failing_clearly(source.name, recorder), quiet():
         if asked.world_size > 1:
-            from .sharded import trace_rank
+            from .ranks.sharded import trace_rank
 
             trace_rank(source, asked, recorder, used, progress)
         elif asked.purpose == "infer":

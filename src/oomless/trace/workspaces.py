@@ -1,46 +1,9 @@
-"""What kernels of a card allocate beside their outputs: rows of facts/workspaces.csv, each with a source and whether it was checked.
+"""What an operator takes beside its outputs on a card, found while a run is traced."""
 
-They are part of a trace under a name of their own (`workspace of ...`) and make its lines assumed: no row was measured on a card yet.
-"""
+from typing import Any
 
-from functools import cache
-from typing import Any, NamedTuple
-
-from .. import facts
 from ..errors import need
-
-NAME = "workspace of"
-
-
-class Workspace(NamedTuple):
-    """One row."""
-
-    operator: str
-    capability_from: float
-    whole_run: bool
-    """Made at the first call and kept, or made and freed by each call."""
-    rule: str
-    constant: int
-    checked: bool
-    source: str
-
-
-@cache
-def table() -> tuple[Workspace, ...]:
-    """A row an operator."""
-    return tuple(
-        Workspace(
-            operator,
-            float(row["capability_from"]),
-            row["lives"] == "run",
-            row["rule"],
-            int(row["constant"]),
-            row["checked"] != "not yet checked",
-            row["source"],
-        )
-        for row in facts.table("workspaces")
-        for operator in row["operators"].split()
-    )
+from ..recording.workspaces import Workspace, table
 
 
 def rounded_up(length: int, step: int) -> int:

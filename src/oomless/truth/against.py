@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from ..estimate.training import RankGroup
+from ..estimate.training.estimate import RankGroup
 from ..ledger import CATEGORIES
-from ..trace.answer import Traced
+from ..recording.traced import Traced
 
 PHASES = ("forward", "backward", "optimizer")
 OUTSIDE = ("runtime", "fragmentation")

@@ -3,13 +3,13 @@
 import re
 from typing import Any
 
-from ..engines.megatron.args import read_arguments
-from ..engines.megatron.environment import Device, device_from
-from ..engines.megatron.run import Megatron
-from ..engines.megatron.source import Value, named
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.megatron import estimate_megatron
-from ..estimate.reserved import allocated_lines
+from ..estimate.training.megatron import estimate_megatron
+from ..estimate.training.reserved import allocated_lines
+from ..frameworks.megatron.args import read_arguments
+from ..frameworks.megatron.environment import Device, device_from
+from ..frameworks.megatron.run import Megatron
+from ..frameworks.megatron.source import Value, named
 from ..ledger import Line
 from ..run.hardware import parse_gpu
 from .serving_rows import Incomplete

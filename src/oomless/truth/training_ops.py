@@ -7,10 +7,10 @@ xtuner's script (docs, loss.md) runs once, and keeps the logits.
 
 import re
 
-from ..engines.training.blocks import Builder, Work, gated, rms_norm
-from ..engines.training.graph import Graph, walk
-from ..engines.training.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..errors import UnsupportedError
+from ..frameworks.graphs.blocks import Builder, Work, gated, rms_norm
+from ..frameworks.graphs.graph import Graph, walk
+from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..units import KIB, MIB
 from .serving_rows import Incomplete
 

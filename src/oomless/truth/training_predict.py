@@ -4,9 +4,9 @@ import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from ..estimate.reserved import allocated_lines
-from ..estimate.states import degrees
-from ..estimate.training import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.estimate import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.reserved import allocated_lines
+from ..estimate.training.states import degrees
 from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
@@ -102,8 +102,8 @@ def estimate(asked: Question) -> TrainingEstimate:
     """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the model."""
     request = asked.asked
     if request.framework in LAST_RANK and request.method == "full" and request.mesh is not None:
-        from ..engines.megatron.models import run_of_model
-        from ..estimate.megatron import estimate_megatron
+        from ..estimate.training.megatron import estimate_megatron
+        from ..frameworks.megatron.models import run_of_model
 
         try:
             return estimate_megatron(run_of_model(asked.model, request, request.mesh), asked.hardware)

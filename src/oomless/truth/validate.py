@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..engines.shards import WHAT_GRAPHS, WHAT_NON_TORCH
 from ..errors import OomlessError, UnsupportedError
-from ..estimate.serving import Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..ledger import Line
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama

@@ -7,7 +7,7 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..weights import Scope, Storage, block_tensors, ends, stack_tensors
-from .shared import read_rope, read_storage
+from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:

@@ -9,7 +9,7 @@ from ..model import EMBEDDING, HEAD, Layer, Model, Rope, Tensor
 from ..storage import BF16, F32, FP4_E8M0, FP8_BLOCK_E8M0, Format
 from ..weights import Scope, Storage, block_tensors, ends, equal_layers
 from .deepseek import read_experts
-from .shared import read_rope, read_storage
+from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:

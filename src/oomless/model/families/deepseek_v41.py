@@ -9,7 +9,7 @@ from ..storage import BF16, FP4_E8M0, FP8_32X32_E8M0, FP8_ROW32_E8M0
 from ..weights import Scope, Storage, columns, ends, equal_layers, rows
 from .deepseek import read_experts
 from .deepseek_v4 import dspark_tensors, mixed_block, read_ropes
-from .shared import read_dtype
+from .rope_and_storage import read_dtype
 
 ROUTER_BIASES = 2
 """One for text and one for images."""

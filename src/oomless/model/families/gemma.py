@@ -6,7 +6,7 @@ from ..feedforward import Dense
 from ..model import Layer, Model, Rope, Vision
 from ..weights import Norms
 from .llama import decoder
-from .shared import read_rope, unread_inside, with_outer
+from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import siglip
 
 SANDWICH = Norms(("input", "post_attention", "pre_feedforward", "post_feedforward"))

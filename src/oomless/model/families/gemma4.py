@@ -13,7 +13,7 @@ from ..model import VOCABULARY, Layer, Model, Rope, Tensor, Vision
 from ..weights import Norms, columns
 from .gemma import SANDWICH, read_kinds
 from .llama import decoder
-from .shared import read_rope, unread_inside, with_outer
+from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import Tower
 
 

@@ -6,7 +6,7 @@ from ..feedforward import Dense, FeedForward
 from ..model import Layer, Model
 from ..weights import ends, stack_tensors
 from .deepseek import mtp_tensors, read_experts
-from .shared import read_rope, read_storage
+from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:

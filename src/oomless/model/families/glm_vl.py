@@ -5,7 +5,7 @@ from ..model import Model
 from ..storage import Format
 from ..weights import columns, rows
 from .qwen_vl import largest_image, with_eyes
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 TEXT = {"glm4v": "glm4", "glm46v": "glm4", "glm4v_moe": "glm4_moe"}

@@ -6,7 +6,7 @@ from ..feedforward import MoE
 from ..model import Layer, Model
 from ..storage import FP4_E8M0
 from ..weights import Storage, ends, stack_tensors
-from .shared import read_dtype, read_rope
+from .rope_and_storage import read_dtype, read_rope
 
 
 def read(config: Config, name: str) -> Model:

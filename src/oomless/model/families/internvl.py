@@ -6,7 +6,7 @@ Counts are those of transformers' class; InternVL3-8B's published 7,944,373,760 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
 from ..storage import Format
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 MOST_TILES = 12

@@ -2,7 +2,7 @@
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 MOST_PATCHES = 4096

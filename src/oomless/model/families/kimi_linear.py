@@ -10,8 +10,8 @@ from ..model import Layer, Model, Rope, Tensor, Vision
 from ..weights import PAIR
 from .kimi import MOST_PATCHES
 from .llama import decoder
-from .shared import unread_inside, with_outer
-from .sparse import first_of
+from .rope_and_storage import unread_inside, with_outer
+from .sparse_experts import first_of
 from .vision import Tower
 
 

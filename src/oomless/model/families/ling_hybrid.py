@@ -10,8 +10,8 @@ from ..model import Layer, Model, Part, Tensor
 from ..weights import columns
 from .kimi_linear import read_experts
 from .llama import decoder
-from .shared import read_rope
-from .sparse_mtp import with_draft
+from .rope_and_storage import read_rope
+from .sparse_experts_mtp import with_draft
 
 
 def read(config: Config, name: str) -> Model:

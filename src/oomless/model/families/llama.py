@@ -5,7 +5,7 @@ from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import Layer, Model, Rope
 from ..weights import PAIR, Norms, ends, stack_tensors
-from .shared import read_rope, read_storage
+from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:

@@ -6,7 +6,7 @@ from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
 from ..weights import columns, rows
 from .llama import decoder
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 MOST_TILES = 16

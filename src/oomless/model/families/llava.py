@@ -2,7 +2,7 @@
 
 from ..config import Config
 from ..model import Model, Vision
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import clip, siglip
 
 NEXT_TILES = 10

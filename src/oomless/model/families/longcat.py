@@ -9,8 +9,8 @@ from ..model import EMBEDDING, Layer, Model, Tensor
 from ..storage import F32
 from ..weights import Scope, Storage, block_tensors
 from .llama import decoder
-from .shared import read_rope, read_storage
-from .sparse import first_of
+from .rope_and_storage import read_rope, read_storage
+from .sparse_experts import first_of
 
 
 def read(config: Config, name: str) -> Model:

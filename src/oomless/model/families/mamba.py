@@ -6,7 +6,7 @@ from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Rope
 from ..weights import Norms
 from .llama import decoder
-from .shared import read_rope, rotary_dim
+from .rope_and_storage import read_rope, rotary_dim
 
 NOTHING = Dense(0)
 UNBOUNDED = 1_000_000

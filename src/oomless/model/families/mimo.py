@@ -8,9 +8,9 @@ from ..feedforward import Dense, FeedForward
 from ..model import Layer, Model, Rope, Tensor
 from ..weights import Scope, Storage, block_tensors
 from .deepseek import read_experts
+from .dense import Variant, read_gqa
 from .llama import decoder
-from .plain import Variant, read_gqa
-from .shared import read_rope, read_storage, rotary_dim
+from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 
 def read(config: Config, name: str) -> Model:

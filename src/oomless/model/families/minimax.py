@@ -7,8 +7,8 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
 from .llama import decoder
-from .shared import read_rope, unread_inside, with_outer
-from .sparse import sparse_layers
+from .rope_and_storage import read_rope, unread_inside, with_outer
+from .sparse_experts import sparse_layers
 from .vision import Tower
 
 

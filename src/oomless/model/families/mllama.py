@@ -5,7 +5,7 @@ from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import EMBEDDING, Layer, Model
 from .llama import decoder
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 SPECIAL_ROWS = 8

@@ -8,7 +8,7 @@ from ..feedforward import Dense
 from ..model import WHOLE, Layer, Model
 from ..weights import Norms
 from .llama import decoder
-from .shared import read_rope
+from .rope_and_storage import read_rope
 
 FFN_MULTIPLE = 256
 

@@ -10,7 +10,7 @@ from ..storage import DTYPES, Format
 from ..weights import Scope, Storage, block_tensors
 from .llama import decoder
 from .qwen_vl import largest_image, read_tower, with_eyes
-from .shared import read_rope, read_storage, rotary_dim, unread_inside, with_outer
+from .rope_and_storage import read_rope, read_storage, rotary_dim, unread_inside, with_outer
 
 
 def read(config: Config, name: str) -> Model:

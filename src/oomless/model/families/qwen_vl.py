@@ -4,7 +4,7 @@ from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
 from ..storage import Format
 from ..weights import columns, rows
-from .shared import unread_inside, with_outer
+from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 TEXT = {"qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe"}

@@ -1,7 +1,7 @@
 """A model and a training question -> the arguments of Megatron-LM's pretrain_gpt.py, which `train --megatron-args` reads back."""
 
-from ...engines.megatron.placement import last_stage
 from ...errors import UnsupportedError
+from ...frameworks.megatron.placement import last_stage
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model

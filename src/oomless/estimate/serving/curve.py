@@ -1,0 +1,23 @@
+"""Memory of the worst rank against context: the same question asked at evenly spaced lengths."""
+
+from .estimate import Estimate, with_layout
+
+POINTS = 33
+
+
+def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
+    """(context, low, value, high) from one token to the engine's longest sequence, in the layout of the estimate.
+
+    What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one sequence of
+    max_model_len) is the floor of each point.
+    """
+    request, layout = estimate.request, estimate.request.layout
+    assert layout is not None
+    longest = request.max_model_len or 1
+    points = []
+    for step in range(POINTS):
+        context = max(longest * step // (POINTS - 1), 1)
+        asked = request._replace(context=context)
+        ledger = with_layout(estimate.model, asked, estimate.hardware, layout).ledger
+        points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
+    return points

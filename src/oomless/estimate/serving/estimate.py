@@ -1,0 +1,326 @@
+"""Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's capacity, a verdict."""
+
+from typing import NamedTuple
+
+from ...engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
+from ...errors import UsageError
+from ...ledger import Ledger, Line, Verdict, exact
+from ...model.model import Model
+from ...run.hardware import Card, Hardware
+from ...run.serving import Layout, Serving
+from ...units import format_bytes, parse_bytes
+from .weights import weight_lines
+
+
+class KVCache(NamedTuple):
+    """The cache of the worst rank. Sequences and tokens are what the engine would print."""
+
+    bytes_per_token: float
+    fixed_bytes_per_sequence: int
+    pool_bytes: int
+    needed_bytes: int
+    max_tokens: int
+    max_tokens_low: int
+    max_tokens_high: int
+    max_concurrency: float
+    """Sequences of the asked context at once."""
+    longest_sequence: int
+    dtype: str
+    formula: str
+
+
+class Estimate(NamedTuple):
+    """The answer to a serving question."""
+
+    model: Model
+    request: Serving
+    hardware: Hardware
+    replicas: int
+    ledgers: tuple[Ledger, ...]
+    kv_cache: KVCache
+    pools: tuple[int, ...]
+    """What the engine would give the cache on a rank of each group, and the ends of its interval."""
+    pools_low: tuple[int, ...]
+    pools_high: tuple[int, ...]
+    ram_bytes: int
+    disk_bytes: int
+    worst_rank: int
+    warnings: tuple[str, ...]
+    model_word: str = ""
+    gpu_word: str = ""
+    """MODEL and cards as they were asked for, so that the same question can be put again."""
+    asked: Serving = Serving()
+    cards: Hardware | None = None
+    """The question before defaults and shares: a change is one to this."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The worst rank's."""
+        return self.ledgers[self.worst_rank]
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.ledger.verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.ledger.headroom_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `infer --json` prints."""
+        from ...report.estimate_json import serving_json  # the views lie to the right: imported when asked for
+
+        return serving_json(self)
+
+
+class Taken(NamedTuple):
+    """What an engine takes of a card: its budget with the whole pool at start, and what comes beside it later."""
+
+    card_bytes: int
+    budget_bytes: int
+    pool_bytes: int
+    beside: tuple[Line, ...]
+
+    def ledger(self, group: str, num_ranks: int, lines: tuple[Line, ...]) -> Ledger:
+        """What lies beside raises what a rank may use. Where both may pass the card, the room is what they leave of it:
+
+        a pool that is taken whole holds memory that a small load does not need.
+        """
+        left = self.card_bytes - self.budget_bytes
+        beside = sum(line.bytes for line in self.beside)
+        low = max(sum(line.low_bytes for line in self.beside) - left, 0)
+        high = max(sum(line.high_bytes for line in self.beside) - left, 0)
+        capacity = self.budget_bytes + beside
+        if high and self.pool_bytes > 0:
+            capacity = min(capacity, self.card_bytes, sum(line.bytes for line in lines) + left - beside)
+        if low and self.pool_bytes > 0:
+            capacity = min(capacity, sum(line.low_bytes for line in lines) - low)
+        return Ledger(group, num_ranks, min(capacity, self.card_bytes), lines, high if self.pool_bytes > 0 else 0)
+
+
+def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+    """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
+    asked.check()
+    check_flags(asked)
+    for card in hardware.mixed or (hardware.card,):
+        check_card(asked.engine, card.vendor)
+    if not hardware.card.memory_bytes:
+        raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
+    share = share_of(hardware, asked)
+    if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
+        found = with_layout(model, asked, share, asked.layout)
+    else:
+        found = smallest_layout(model, asked, share)
+    return found._replace(asked=asked, cards=hardware)
+
+
+def share_of(hardware: Hardware, asked: Serving) -> Hardware:
+    """The cards as one instance may use them: less what is reserved for others, divided among the instances."""
+    reserved = parse_bytes(asked.reserve) if asked.reserve else 0
+
+    def share(card: Card) -> Card:
+        memory, shared = ((size - reserved) // asked.instances for size in (card.memory_bytes, card.shared_bytes or reserved))
+        return card._replace(memory_bytes=memory, shared_bytes=shared)
+
+    if share(hardware.card).memory_bytes <= 0:
+        raise UsageError(f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}", "reserve less")
+    return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
+
+
+def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+    """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
+    expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
+    best: Estimate | None = None
+    fault: UsageError | None = None
+    layouts = engine(asked.engine).layouts(hardware, expert_parallel)
+    resident = sum(t.num_bytes for t in model.tensors if t.part == "main" and not t.copy_of)
+    for layout in layouts:
+        # no rank can hold less than its share of the published weights (quantising on loading can only halve them)
+        if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
+            continue
+        try:
+            found = with_layout(model, asked, hardware, layout)
+        except UsageError as error:  # this size does not divide the model: another may
+            fault = fault or error
+            continue
+        if found.verdict == "fits":
+            return found
+        if best is None or (found.verdict == "tight", found.headroom_bytes) > (
+            best.verdict == "tight",
+            best.headroom_bytes,
+        ):
+            best = found
+    if best is None:
+        raise fault or UsageError("no layout is possible", "give --tp")
+    return best
+
+
+def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
+    """The estimate for one layout."""
+    if layout.num_ranks > hardware.num_gpus:
+        raise UsageError(
+            f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} cards, --gpu gives {hardware.num_gpus}",
+            "ask for more cards or smaller sizes",
+        )
+    if hardware.card.alone and layout.num_ranks > 1:
+        raise UsageError(
+            f"{hardware.card.name} cannot share a model: a process sees one slice", "leave --tp and --pp out, or take whole cards"
+        )
+    rules = engine(asked.engine)
+    request: Serving = rules.resolve(model, hardware, asked, layout)
+    layout = request.layout or layout
+    stages: list[Stage] = rules.stages(model, request)
+    replicas = hardware.num_gpus // layout.num_ranks
+    host = rules.host_bytes(model, request, hardware)
+    drafts: list[tuple[Stage, list[Line], Taken, CacheLayout]] = []
+    pools, lows, highs = [], [], []
+    for stage in stages:
+        mine = hardware.at(stage.position) if layout.num_ranks == layout.pp else hardware
+        allowed = rules.budget_bytes(request, mine)
+        placed = rules.placed_weights(model, request, mine, stage)
+        lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
+        budget = rules.budget_lines(model, request, mine, stage)
+        lines += budget.charged
+        if mine.card.shared_bytes:
+            from .unified_memory import host_of_rank, on_shared_memory  # few machines have one memory
+
+            lines += on_shared_memory(mine.card, host_of_rank(request, stage, host))
+        charged = sum(line.bytes for line in lines)
+        pools.append(rules.pool_bytes(request, allowed, charged))
+        lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
+        highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
+        taken = Taken(mine.card.memory_bytes, charged + pools[-1], pools[-1], budget.beside)
+        drafts.append((stage, [*lines, *budget.beside], taken, rules.cache_layout(model, request, stage)))
+    layouts = [cache for *_, cache in drafts]
+    ledgers = []
+    needs = []
+    concurrency = request.concurrency or 1
+    on_a_rank = -(-concurrency // layout.dp)  # data-parallel ranks divide the sequences
+    for stage, lines, taken, cache in drafts:
+        needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
+        needs.append(needed)
+        what = f"cache for {on_a_rank} x {request.context:,} tokens" + (f" of {concurrency}" if layout.dp > 1 else "")
+        source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
+        lines.append(exact("kv_cache", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
+        name = (
+            f"{stage.name} ({hardware.at(stage.position).card.name})"
+            if hardware.mixed and layout.num_ranks == layout.pp
+            else stage.name
+        )
+        ledgers.append(taken.ledger(name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
+    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
+    worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
+    cache, pool = layouts[worst], max(pools[worst], 0)
+    kv = KVCache(
+        bytes_per_token=cache.token_bytes,
+        fixed_bytes_per_sequence=cache.fixed_bytes,
+        pool_bytes=pool,
+        needed_bytes=needs[worst],
+        max_tokens=rules.max_tokens(layouts, pools, request),
+        max_tokens_low=rules.max_tokens(layouts, lows, request),
+        max_tokens_high=rules.max_tokens(layouts, highs, request),
+        max_concurrency=rules.sequences(cache, pool, request.context or 1, request),
+        longest_sequence=rules.longest_sequence(cache, pool, request),
+        dtype=cache.dtype,
+        formula=cache.formula,
+    )
+    return Estimate(
+        model,
+        request,
+        hardware,
+        replicas,
+        tuple(ledgers),
+        kv,
+        tuple(pools),
+        tuple(lows),
+        tuple(highs),
+        host,
+        model.checkpoint_bytes,
+        worst,
+        (*warnings(model, request, hardware, ledgers[worst]), *counted_alone(kv, cache, request)),
+    )
+
+
+def in_blocks(cache: CacheLayout, needed: int) -> str:
+    """The bytes of a load as blocks of the pool, and what takes them.
+
+    >>> from ..engines import CacheGroup
+    >>> in_blocks(CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""), 11514488832)
+    '10,241 blocks of 1,124,352 B'
+    """
+    of_blocks = needed - cache.set_aside_bytes
+    blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
+    if len(cache.groups) > 1:
+        kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)
+        blocks += f", {len(cache.groups)} groups: {', '.join(kinds)}"
+    return blocks + (f" + {cache.set_aside_bytes:,} B set aside" if cache.set_aside_bytes else "")
+
+
+def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+    """What a reader must know before trusting the number."""
+    card, ep = hardware.card, request.layout is not None and request.layout.enable_expert_parallel
+    found = list(model.warnings)
+    if hardware.reading:
+        found.append(hardware.reading)
+    if card.confidence in ("C", "D"):
+        found.append(f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory")
+    if "assumed" in card.memory_source or "decimal" in card.memory_source:
+        found.append(f"memory of {card.name}: {card.memory_source}")
+    if card.note.startswith(("a synthetic card", "a slice")):
+        found.append(card.note)
+    if card.vendor not in ("NVIDIA", ""):
+        found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
+    if later := later_than_known(request):
+        found.append(later)
+    if request.num_redundant_experts or request.speculative or request.images_per_prompt or request.indexer_kv_dtype != "auto" or ep:
+        from .ineffective_flags import idle_flags  # most questions have none of these flags
+
+        found += idle_flags(model, request)
+    if worst.overrun_bytes:
+        lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
+        found.append(f"the pool is taken whole, needed or not, and what comes beside it (context, graphs) may pass the card{lower}")
+    assumed = [line.what for line in worst.lines if line.kind == "assumed"]
+    if assumed:
+        found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
+    if cut_off(model, request):
+        found.append(
+            f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
+            f"whatever room there is: {request.context:,} are not served"
+        )
+    if request.context and request.max_model_len and request.context > request.max_model_len:
+        raise UsageError(
+            f"--context {request.context} is more than --max-model-len {request.max_model_len}",
+            "ask for less" if request.max_model_len >= model.max_positions else "raise --max-model-len or ask for less",
+        )
+    return tuple(found)
+
+
+def cut_off(model: Model, request: Serving) -> bool:
+    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and starts.
+
+    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the longest sequence at the
+    positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse instead.
+    """
+    return request.engine in (*LLAMA, "trtllm") and (request.context or 0) > model.max_positions
+
+
+def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
+    """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window of a whole step."""
+    runs = kv.max_concurrency * (request.context or 1)
+    if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
+        return ()
+    return (
+        f"{kv.max_tokens:,} tokens are {request.engine}'s own count, as if each sequence filled a step alone; "
+        "sequences that run together share one, so more of them fit",
+    )
+
+
+def later_than_known(request: Serving) -> str:
+    """A note if the version asked for is later than any whose rules were read."""
+    latest = engine(request.engine).LATEST
+    version = request.engine_version or latest
+    if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
+        return ""
+    if parse_version(version) <= parse_version(latest):
+        return ""
+    return f"{request.engine} {version} is later than {latest}, whose rules are used"

@@ -1,0 +1,171 @@
+"""A Megatron-LM run on hardware: its own rules (engines/megatron) put into the ledgers, phases and verdict of every training estimate."""
+
+from functools import lru_cache
+
+from ... import facts
+from ...errors import UnsupportedError, UsageError
+from ...frameworks.megatron.activations import Moment, inputs, kept_sizes, moments
+from ...frameworks.megatron.buffers import buffers, pipeline_inputs
+from ...frameworks.megatron.environment import Device
+from ...frameworks.megatron.network import mesh_of, network, question
+from ...frameworks.megatron.placement import Chunk, chunks
+from ...frameworks.megatron.run import Megatron
+from ...frameworks.megatron.states import Kept, gathered, states
+from ...ledger import Kind, Line, exact
+from ...run.hardware import Hardware
+from ...units import parse_bytes
+from ..allocator import allocated_bytes
+from .checks import check_types
+from .estimate import RankGroup, TrainingEstimate, rank_group
+from .phases import Part, Phase
+from .states import States
+
+
+def device_of(hardware: Hardware) -> Device:
+    """What a card alone says of kernels and workspaces."""
+    return Device(int(hardware.card.capability) or 9)
+
+
+def estimate_megatron(
+    run: Megatron, hardware: Hardware, device: Device | None = None, reserve: str | None = None, named: bool = False
+) -> TrainingEstimate:
+    """The estimate on every pipeline stage; the verdict is the worst one's. `named`: the run follows from a model's name alone."""
+    device = device or device_of(hardware)
+    if run.world_size > hardware.num_gpus:
+        raise UsageError(
+            f"--world-size {run.world_size} is more than the {hardware.num_gpus} cards of --gpu", "change one of the two"
+        )
+    capacity = hardware.card.memory_bytes - (parse_bytes(reserve) if reserve else 0)
+    if capacity <= 0:
+        raise UsageError(f"{hardware.card.name} leaves no memory for the run", "give a card with a size, or reserve less")
+    request, mesh, model = question(run, device, reserve), mesh_of(run), network(run)
+    check_types(request, hardware.card)
+    if run.fp8 and hardware.card.vendor == "NVIDIA" and 0 < hardware.card.capability < FP8_CAPABILITY:
+        raise UnsupportedError(
+            f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no FP8 and --fp8-format is {run.fp8}",
+            "leave it out, or take a card from compute capability 8.9 on",
+        )
+    groups = tuple(_group(run, mine, rank, hardware, device, capacity, reserve, named) for rank, mine in enumerate(chunks(run)))
+    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
+    worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
+    disk = model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12)
+    notes = [*run.warnings, "taken from Megatron-LM's defaults: " + ", ".join(run.defaults)] if run.defaults else list(run.warnings)
+    if hardware.num_gpus > run.world_size:
+        notes.append(f"{hardware.num_gpus - run.world_size} of {hardware.num_gpus} cards have no rank")
+    return TrainingEstimate(model, request, hardware, mesh, groups, 0, disk, worst, tuple(notes), asked=request, megatron=run)
+
+
+FP8_CAPABILITY = 8.9
+
+
+def _group(
+    run: Megatron,
+    mine: tuple[Chunk, ...],
+    rank: int,
+    hardware: Hardware,
+    device: Device,
+    capacity: int,
+    reserve: str | None,
+    named: bool,
+) -> RankGroup:
+    """One pipeline stage: what stays, and what each phase adds to it."""
+    kept = states(run, mine)
+    lines = standing(run, mine, kept, device)
+    held = _held(run, lines)
+    overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
+    beside = remainders(kept, kept_sizes(run, mine, device), device)
+    whole = gathered(run, mine)
+    found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
+    found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
+    worst = max(found, key=lambda phase: phase.total_bytes)
+    share = facts.constant(
+        "megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []), *(["named"] if named else [])
+    )
+    always = [line for line in lines if line.category != "gradients"]
+    steady = sum(line.bytes for line in lines)
+    full = always + [_line(part, share, worst.name) for part in worst.parts]
+    return rank_group(rank, full, held, steady, tuple(found), worst, question(run, device, reserve), mesh_of(run), hardware, capacity)
+
+
+def _line(part: Part, share: facts.Constant, phase: str) -> Line:
+    """Exact for what shapes give; activations have the spread of the runs that they were compared with."""
+    line = exact(part.category, part.what, part.bytes, part.formula, f"engines/megatron/activations.py: {phase}")
+    if part.category in ("gradients", "inputs"):
+        return line
+    low, high = round(part.bytes * share.low), round(part.bytes * share.high)
+    return line._replace(low_bytes=low, high_bytes=high, kind="fitted", source=f"{line.source}; {share.source}")
+
+
+def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], device: Device) -> tuple[Line, ...]:
+    """What a stage holds between steps, line by line."""
+    lines = [
+        exact(each.part, each.what, sum(each.sizes), f"{len(each.sizes)} tensors", "engines/megatron/states.py")
+        for each in kept
+        if each.sizes
+    ]
+    sizes = [size for each in kept for size in each.sizes if size > 0]
+    plain = sum(sizes)
+    unsplit = 0 if device.expandable else _allocated(tuple(sizes)) - plain
+    row = facts.constant("megatron", "unexplained_share", (0,))
+    room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
+    lines.append(
+        Line(
+            "fragmentation",
+            "remainders that the allocator does not split off",
+            unsplit,
+            round(room.low - plain * row.low),
+            max(unsplit, 0) + round(room.high + plain * row.high),
+            "fitted",
+            f"{len(sizes)} tensors served in order",
+            f"estimate/allocator.py; {room.source}",
+        )
+    )
+    for each in buffers(run, mine, device):
+        what = "communication" if each.what in ("global memory buffer", "last pipeline inputs and their gradients") else "runtime"
+        kind: Kind = "exact" if each.low == each.value == each.high else "assumed"
+        lines.append(Line(what, each.what, each.value, each.low, each.high, kind, each.formula, each.source))  # type: ignore[arg-type]
+    return tuple(lines)
+
+
+def _held(run: Megatron, lines: tuple[Line, ...]) -> States:
+    def total(category: str) -> int:
+        return sum(line.bytes for line in lines if line.category == category)
+
+    return States(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0)
+
+
+def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
+    """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next forward."""
+    return tuple(
+        Part("gradients", each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
+        for each in kept
+        if each.part == "gradients" and (copies or each.what != "F32 copies of gradients")
+    )
+
+
+def remainders(kept: tuple[Kept, ...], activations: tuple[int, ...], device: Device) -> float:
+    """What the allocator does not split off beside activations that are made after the states, as a share of their bytes."""
+    plain = sum(activations)
+    if device.expandable or not plain:
+        return 0.0
+    held = [size for each in kept for size in each.sizes if size > 0]
+    return (_allocated((*held, *activations)) - _allocated(tuple(held))) / plain - 1
+
+
+@lru_cache(maxsize=64)
+def _allocated(sizes: tuple[int, ...]) -> int:
+    return allocated_bytes(sizes)
+
+
+def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int) -> Phase:
+    """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among its kept activations."""
+    parts = [
+        *_gradients(kept, copies=False),
+        Part("activations", "kept for the backward", moment.kept - overlap, "engines/megatron/layers.py"),
+        Part("logits", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
+        Part("temporaries", "of the running layer", moment.temporaries, "its operations replayed"),
+        Part("fragmentation", "remainders beside activations", max(0, round(moment.kept * beside)), "served after the states"),
+        Part("communication", "gathered weights", whole, "what is outside of the layers, and two layers"),
+        Part("inputs", "ids, labels, masks", inputs(run), "of a micro-batch"),
+    ]
+    return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

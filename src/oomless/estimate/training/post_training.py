@@ -1,0 +1,197 @@
+"""After pre-training: the models and engines beside the one that is trained, moment by moment, and which moment sets the peak.
+
+A step of preference or reinforcement learning generates (a rollout engine), scores (frozen models run forward) and updates. Each moment is
+a ledger of its own: what stays, and what only that moment needs. Frozen weights lie in the type of computation, cut as the policy's are.
+"""
+
+from typing import NamedTuple
+
+from ...errors import UsageError
+from ...ledger import Ledger, Line, exact
+from ...model.model import Model
+from ...run.hardware import Hardware
+from ...run.serving import Serving
+from ...run.training import Mesh, Training, recipe
+from ..serving.estimate import estimate_serving
+from .activations import COMPARING
+from .estimate import RankGroup, TrainingEstimate, estimate_training
+from .rank_portions import portions, stages
+from .reference_forward import compared, held_names
+
+PAIRS = ("dpo", "reward")
+"""Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences (TRL's concatenated forward)."""
+WITH_REFERENCE = ("dpo", "kto", "ppo")
+"""Tasks that compare with a frozen reference unless told otherwise; TRL's GRPO has none, as its beta is 0."""
+ENGINE_SHARE = 0.3
+"""TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
+KEPT_ASLEEP = ("runtime", "communication")
+"""What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context, graphs and buffers."""
+
+
+class Beside(NamedTuple):
+    """What stands beside the policy."""
+
+    reference: bool | None = None
+    """None: as the task has it; under LoRA the policy without its adapters serves, and takes nothing."""
+    reward_model: Model | None = None
+    value_model: Model | None = None
+    """ppo: trained with states of its own; None: a model like the policy."""
+    engine: str | None = None
+    engine_share: float = ENGINE_SHARE
+    sleeps: bool = False
+    engine_hardware: Hardware | None = None
+    """Other cards for the engine; None: those of training."""
+
+
+class Moment(NamedTuple):
+    """One moment of a step on the worst rank."""
+
+    name: str
+    ledger: Ledger
+
+
+class After(NamedTuple):
+    """The moments, and which one sets the peak; the engine's own ledger where it has cards of its own."""
+
+    moments: tuple[Moment, ...]
+    engine: Ledger | None
+
+    @property
+    def peak(self) -> Moment:
+        return max(self.moments, key=lambda each: each.ledger.total_bytes)
+
+
+def asked_update(asked: Training) -> Training:
+    """The update as training sees it: pairs are two sequences.
+
+    >>> asked_update(Training(task="dpo", micro_batch=2)).micro_batch, asked_update(Training(task="kto", micro_batch=2)).micro_batch
+    (4, 2)
+    """
+    return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
+
+
+def after(estimate: TrainingEstimate, beside: Beside) -> After:
+    """The moments of a step whose update is `estimate`, on its worst rank.
+
+    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's transients and the logits; in
+    preference learning it comes after the policy's forward, whose activations wait (estimate/compared.py). generate:
+    what lies between steps and the engine, its cache filled; the trainer has given its allocator's cache back before (TRL and verl
+    call empty_cache). Ignored: batches that wait between the moments (token ids and one F32 a token).
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> policy = estimate_training(load("deepseek-coder-1.3b"), Training(task="dpo", precision="bf16", seq_len=1024), parse_gpu("h100"))
+    >>> found = after(policy, Beside())
+    >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.what == "reference model, frozen"]
+    ('score', [2692943872])
+    """
+    request, mesh = estimate.request, estimate.mesh
+    group = estimate.groups[estimate.worst_rank]
+    stays = _frozen_lines(estimate, beside)
+    update = list(group.ledger.lines)
+    if request.task == "ppo":
+        value = estimate_training(beside.value_model or estimate.model, request._replace(task="reward", mesh=mesh), estimate.hardware)
+        held = [line for line in value.groups[-1].states.lines if line.what != "cublas workspaces"]
+        for line in held:
+            (update if line.category == "gradients" else stays).append(line._replace(what=f"value model: {line.what}"))
+    awake, asleep, apart = _engine(estimate, beside)
+    resident = asleep if beside.sleeps else awake
+    context = [line for line in group.ledger.lines if line.category in ("runtime", "communication") and line.what in OUTSIDE]
+    between = [*_steady(group), *context]
+    compares = request.task in COMPARING and beside.reference is not False
+    update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
+    moments = [Moment("update", _ledger(group, [*update, *stays, *resident]))]
+    if compares:
+        beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
+        moments.append(Moment("score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])))
+    elif (stays and any(line.what.endswith("frozen") for line in stays)) or request.task == "grpo":
+        moments.append(Moment("score", _ledger(group, [*between, *stays, *_forward(group), *resident])))
+    if awake:
+        moments.append(Moment("generate", _ledger(group, [*between, *stays, *awake])))
+    return After(tuple(moments), apart)
+
+
+OUTSIDE = ("context", "communication buffers")
+
+
+def roles(ledger: Ledger) -> dict[str, int]:
+    """Bytes of a moment by who holds them: the policy, frozen and trained models beside it, the engine."""
+    sums: dict[str, int] = {}
+    for line in ledger.lines:
+        name = line.what.removesuffix(", frozen") if line.what.endswith(", frozen") else line.what.partition(": ")[0]
+        role = name if name != line.what else "policy"
+        sums[role] = sums.get(role, 0) + line.bytes
+    return sums
+
+
+def _ledger(group: RankGroup, lines: list[Line]) -> Ledger:
+    return group.ledger._replace(lines=tuple(lines))
+
+
+def _steady(group: RankGroup) -> list[Line]:
+    """What the policy holds while it is not trained."""
+    return [line for line in group.states.lines if line.category != "gradients"]
+
+
+def _forward(group: RankGroup) -> list[Line]:
+    """A forward without a graph: the largest moment of the loss, and nothing that layers keep."""
+    found = []
+    for phase in group.phases:
+        if phase.name == "forward" and phase.moment == "in the loss":
+            found = [part for part in phase.parts if part.category in ("logits", "communication", "inputs")]
+    return [exact(part.category, f"scoring: {part.what}", part.bytes, part.formula, "estimate/after.py") for part in found]
+
+
+def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
+    """Weights of the reference and the reward model on one rank."""
+    request = estimate.request
+    wanted = beside.reference if beside.reference is not None else request.task in WITH_REFERENCE
+    models = []
+    if wanted and request.method == "full":
+        models.append(("reference model", estimate.model))
+    if beside.reward_model is not None:
+        models.append(("reward model", beside.reward_model))
+    return [frozen(name, model, request, estimate.mesh) for name, model in models]
+
+
+def frozen(name: str, model: Model, request: Training, mesh: Mesh) -> Line:
+    """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the data-parallel ranks if the
+
+    policy's weights are (ZeRO 3, FSDP). A pipeline's stage holds its layers of it.
+
+    >>> from ..model.load import load
+    >>> frozen("reference model", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)).bytes
+    1727591424
+    """
+    size = recipe(request.precision or "bf16").compute
+    values = max(
+        sum(each.total for each in portions(model, mesh, stage, request._replace(method="full")))
+        for stage in stages(len(model.layers), mesh)
+    )
+    ranks = mesh.dp * mesh.cp if request.sharding in ("zero3", "fsdp1", "fsdp2", "hsdp") else 1
+    num_bytes = -(-values // ranks) * size
+    return exact("weights", f"{name}, frozen", num_bytes, f"{values:,} values / {ranks} x {size} B", "estimate/after.py: frozen")
+
+
+def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], list[Line], Ledger | None]:
+    """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its own."""
+    if beside.engine is None:
+        return [], [], None
+    if not 0 < beside.engine_share <= 1:
+        raise UsageError(f"--rollout-gpu-memory-utilization is {beside.engine_share}", "it is more than 0 and at most 1")
+    request = estimate.request
+    asked = Serving(engine=beside.engine, max_model_len=request.seq_len, context=request.seq_len)
+    if beside.engine_hardware is not None:
+        return [], [], estimate_serving(estimate.model, asked, beside.engine_hardware).ledger
+    asked = asked._replace(gpu_memory_utilization=beside.engine_share)
+    found = estimate_serving(estimate.model, asked, estimate.hardware)
+    spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
+    lines = [line._replace(what=f"{beside.engine}: {line.what}") for line in found.ledger.lines if line.category != "kv_cache"]
+    pool = exact(
+        "kv_cache",
+        f"{beside.engine}: cache",
+        max(0, spare) + found.kv_cache.needed_bytes,
+        "what the engine takes",
+        "estimate/serving.py",
+    )
+    return [*lines, pool], [line for line in lines if line.category in KEPT_ASLEEP], None

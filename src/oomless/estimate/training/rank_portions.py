@@ -1,0 +1,305 @@
+"""What one rank holds of a model in training: tensors cut by TP and EP, dealt over pipeline stages, and the adapters beside them."""
+
+from itertools import pairwise
+from math import prod
+from typing import Literal, NamedTuple
+
+from ...errors import UsageError
+from ...frameworks.graphs.adapters import Adapter, adapter, trained_values
+from ...model.attention import DSA, GQA, MLA, Sliding
+from ...model.feedforward import MoE
+from ...model.model import EMBEDDING, Model, Tensor
+from ...run.releases import habit
+from ...run.training import Mesh, Training, frameworks
+
+Group = Literal["dense", "expert"]
+"""Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
+
+
+class Stage(NamedTuple):
+    """A pipeline stage: the layers of its chunks in order, and whether embedding and head are its own."""
+
+    rank: int
+    chunks: tuple[tuple[int, ...], ...]
+    first: bool
+    last: bool
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return tuple(layer for chunk in self.chunks for layer in chunk)
+
+
+class Portion(NamedTuple):
+    """Equal tensors of one rank: values of each after cutting, and how many in each layer."""
+
+    name: str
+    rows: int
+    """The first dimension on this rank, along which FSDP2 cuts."""
+    values: int
+    per_layer: int
+    layers: tuple[int, ...]
+    group: Group
+    trained: bool
+    matrix: bool
+    """Has two dimensions: quantised optimizers, Muon and 4-bit storage treat it unlike a vector."""
+    product: bool
+    """A weight of a matrix product, which autocast copies and 4-bit storage packs."""
+    adapter: bool = False
+    lookup: bool = False
+    """A table of which a token reads single rows: the embedding."""
+    stacked: bool = False
+    """One tensor holds the experts of a layer: cuts along the first dimension cut experts."""
+
+    @property
+    def num(self) -> int:
+        return self.per_layer * (len(self.layers) or 1)
+
+    @property
+    def total(self) -> int:
+        return self.num * self.values
+
+
+def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
+    """Layers dealt over stages and their chunks: evenly, the first ones getting what is left over.
+
+    >>> [stage.chunks for stage in stages(8, Mesh(pp=2, virtual_stages=2))]
+    [((0, 1), (4, 5)), ((2, 3), (6, 7))]
+    >>> [stage.chunks for stage in stages(8, Mesh(pp=2, virtual_stages=2, count_ends=True))]
+    [((0, 1), (5, 6)), ((2, 3, 4), (7,))]
+    """
+    pieces = mesh.pp * mesh.virtual_stages
+    if pieces > num_layers:
+        raise UsageError(
+            f"--pp {mesh.pp} x {mesh.virtual_stages} chunks is more than the {num_layers} layers of the model",
+            "lower --pp or the chunks",
+        )
+    ends = 1 if mesh.count_ends and mesh.pp > 1 and num_layers >= pieces else 0
+    base, rest = divmod(num_layers + 2 * ends, pieces)
+    bounds = [0]
+    for piece in range(pieces):
+        taken = ends if piece in (0, pieces - 1) else 0
+        bounds.append(bounds[-1] + base + (piece < rest) - taken)
+    chunks = [tuple(range(start, end)) for start, end in pairwise(bounds)]
+    return tuple(Stage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1) for rank in range(mesh.pp))
+
+
+def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
+    """The mesh with its data-parallel size, or an error that names the two values in conflict."""
+    inner = mesh.tp * mesh.pp * mesh.cp
+    dp = mesh.dp or num_gpus // inner
+    if not dp or (not mesh.dp and num_gpus % inner):
+        raise UsageError(
+            f"--tp {mesh.tp} x --pp {mesh.pp} x --cp {mesh.cp} is {inner}, which does not divide {num_gpus} cards",
+            "choose sizes whose product divides the cards",
+        )
+    if dp * inner > num_gpus:
+        raise UsageError(
+            f"--dp {dp} x {inner} ranks needs {dp * inner} cards, --gpu gives {num_gpus}", "ask for more cards or smaller sizes"
+        )
+    mesh = mesh._replace(dp=dp)
+    for layer in model.layers:
+        attention = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        heads = attention.mla.num_heads if isinstance(attention, DSA) else getattr(attention, "num_heads", 0)
+        if isinstance(attention, GQA | MLA | DSA) and heads % mesh.tp:
+            raise UsageError(f"--tp {mesh.tp} does not divide the {heads} attention heads", f"{divisors(heads)} do")
+        if isinstance(attention, GQA) and attention.num_kv_heads % mesh.tp and mesh.tp % attention.num_kv_heads:
+            raise UsageError(
+                f"--tp {mesh.tp} does not divide the {attention.num_kv_heads} key-value heads",
+                f"{divisors(attention.num_kv_heads)} do",
+            )
+        if isinstance(layer.ffn, MoE) and (mesh.ep > 1 or mesh.etp > 1):
+            if layer.ffn.num_experts % mesh.ep:
+                raise UsageError(
+                    f"--ep {mesh.ep} does not divide the {layer.ffn.num_experts} experts", f"{divisors(layer.ffn.num_experts)} do"
+                )
+            ranks = dp * mesh.cp * mesh.tp
+            if ranks % (mesh.ep * (mesh.etp or 1)):
+                raise UsageError(
+                    f"--ep {mesh.ep} x {mesh.etp or 1} does not divide the {ranks} ranks of a pipeline stage", f"{divisors(ranks)} do"
+                )
+    if mesh.ep > 1 and not any(isinstance(layer.ffn, MoE) for layer in model.layers):
+        raise UsageError(f"--ep {mesh.ep}: {model.name} has no routed experts", "leave --ep out")
+    return mesh
+
+
+def divisors(number: int) -> str:
+    """The divisors of a number, for a hint."""
+    found = [str(size) for size in range(1, min(number, 4096) + 1) if number % size == 0]
+    return ", ".join(found[:12])
+
+
+def on_rank(tensor: Tensor, tp: int) -> tuple[int, int]:
+    """Rows and values of one tensor on a tensor-parallel rank: cut by columns, rows or vocabulary, or whole."""
+    shape = tensor.shape
+    whole = prod(shape)
+    match tensor.cut.how:
+        case "whole":
+            return shape[0], whole
+        case "row":
+            return shape[0], whole // shape[-1] * -(-shape[-1] // tp)
+        case "column" | "vocabulary":
+            units = tensor.cut.units or shape[0]
+            pieces = min(tp, units)  # heads fewer than ranks are repeated
+            rows = -(-units // pieces) * (shape[0] // units) if units else shape[0]
+            return rows, rows * (whole // shape[0])
+
+
+def portions(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
+    """The tensors of one rank of a stage. MTP layers are left out; stored copies are no parameters."""
+    inside = set(stage.layers)
+    full = request.method == "full"
+    found = []
+    for tensor in model.tensors:
+        if tensor.copy_of or tensor.part == "mtp":
+            continue
+        layers = tuple(layer for layer in tensor.layers if layer in inside)
+        lookup = tensor.name == EMBEDDING or tensor.lookup or tensor.part == "vision"
+        tied_head = tensor.name == EMBEDDING and model.tied and stage.last and not stage.first
+        if tensor.layers and tensor.part != "vision":
+            if not layers:
+                continue
+        elif not ((lookup and stage.first) or (not lookup and stage.last) or tied_head):
+            continue
+        expert = tensor.role == "expert"
+        tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
+        rows, values = on_rank(tensor, tp)
+        per_layer = tensor.repeat
+        if expert and mesh.ep > 1:
+            per_layer = -(-tensor.repeat // mesh.ep)
+        ends = not tensor.layers and tensor.part == "main" and request.trained_ends
+        product = tensor.role != "plain" or (not tensor.layers and len(tensor.shape) > 1 and not tensor.lookup)
+        found.append(
+            Portion(
+                tensor.name,
+                rows,
+                values,
+                per_layer,
+                layers if tensor.part != "vision" else tensor.layers,
+                "expert" if expert else "dense",
+                (full and tensor.part == "main") or ends,
+                len(tensor.shape) > 1,
+                product,
+                lookup=lookup,
+                stacked=expert and len(tensor.shape) > 1 and not experts_apart(model, request),
+            )
+        )
+    if not full:
+        found += adapters(model, mesh, stage, request)
+    return found
+
+
+def short_name(name: str) -> str:
+    """The last part of a tensor's name: q_proj."""
+    return name.removesuffix(".weight").rpartition(".")[2]
+
+
+def is_target(name: str, targets: tuple[str, ...]) -> bool:
+    """Whether a list of targets means this tensor: its last part, or the last parts that the target spells out."""
+    whole = name.removesuffix(".weight")
+    return any(whole == target or whole.endswith("." + target) for target in targets)
+
+
+def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
+    """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
+
+    >>> from ..model.load import load
+    >>> coder = load("deepseek-coder-1.3b")
+    >>> sum(p.total for p in beside_layers(coder, stages(24, Mesh())[0], adapter("ln_tuning")))   # (2 x 24 + 1) x 2048
+    100352
+    """
+    hidden, layers = model.hidden_size, stage.layers
+    ways = {
+        "norm": ("norms", 2 * hidden, layers),
+        "embedding": ("tokens", kind.tokens * hidden, ()),
+        "tokens": ("prompt", kind.tokens * hidden, ()),
+    }
+    attention = model.layers[0].attention
+    width = 2 * attention.num_kv_heads * attention.head_dim if isinstance(attention, GQA) else hidden
+    if kind.name == "adaption_prompt":
+        width = hidden
+    name, values, where = ways.get(kind.where, ("prefix", kind.tokens * width, layers))
+    found = [Portion(name, 1, values, 1, where, "dense", True, False, False, adapter=True)]
+    if kind.where == "norm" and stage.last:
+        found.append(Portion("last norm", 1, hidden, 1, (), "dense", True, False, False, adapter=True))
+    return found
+
+
+STACKED_BY_PEFT = frozenset(
+    "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe qwen3_moe qwen3_next mixtral minimax_m2".split()
+)
+FUSED = ("gate_proj", "up_proj", "w1", "w3")
+"""Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has twice the rank.
+
+Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING; transformers/conversion_mapping.py of 5.
+"""
+
+
+ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
+"""Families whose experts were one tensor in transformers 4 already."""
+
+
+def experts_apart(model: Model, request: Training) -> bool:
+    """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs it, and PEFT adapts it."""
+    return habit(request, "experts") == "apart" and model.family not in ALWAYS_STACKED
+
+
+def adapts_stacks(model: Model, request: Training) -> bool:
+    """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd keeps it."""
+    if experts_apart(model, request):
+        return False
+    if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
+        return False
+    named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
+    return bool(named) and frameworks()[request.framework]["adapters"] == "peft"
+
+
+def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
+    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is. Experts in a stack: one
+
+    of each for every expert, of twice the rank where two matrices lie in it.
+
+    >>> from ..model.load import load
+    >>> asked = Training(method="lora", lora_rank=16, lora_targets=("q_proj",))
+    >>> sum(p.total for p in adapters(load("deepseek-v2-lite"), Mesh(dp=1), stages(27, Mesh())[0], asked))   # 27 x 16 x (2048 + 3072)
+    2211840
+    """
+    kind = adapter(request.adapter)
+    if kind.where != "matrix":
+        return beside_layers(model, stage, kind)
+    inside = set(stage.layers)
+    found = []
+    rank = request.lora_rank
+    everything = "all-linear" in request.lora_targets
+    for tensor in model.tensors:
+        layers = tuple(layer for layer in tensor.layers if layer in inside)
+        if not layers or tensor.part != "main" or len(tensor.shape) < 2:
+            continue
+        short = short_name(tensor.name)
+        if tensor.role == "plain" or not (everything or is_target(tensor.name, request.lora_targets)):
+            continue
+        expert = tensor.role == "expert"
+        stacked = expert and adapts_stacks(model, request)
+        if expert and everything and not stacked and not experts_apart(model, request):
+            continue  # stacked experts are no nn.Linear
+        tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
+        per_layer = -(-tensor.repeat // mesh.ep) if expert else tensor.repeat
+        out, inner = tensor.shape[-2], tensor.shape[-1]
+        out_cut = -(-out // tp) if tensor.cut.how == "column" else out
+        in_cut = -(-inner // tp) if tensor.cut.how == "row" else inner
+        group: Group = "expert" if expert else "dense"
+        parts: tuple[tuple[str, int, int], ...] = (
+            (f"{short}.lora_A", rank, rank * in_cut),
+            (f"{short}.lora_B", out_cut, (2 if stacked and short in FUSED else 1) * rank * out_cut),
+        )
+        if request.adapter != "lora":
+            values = trained_values(request.adapter, rank, in_cut, out_cut, short.startswith("down"))
+            parts = ((f"{short}.{request.adapter}", min(rank, values), values),)
+        for name, rows, values in parts:
+            found.append(Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True))
+    if not found and not request.trained_ends:
+        known = sorted({short_name(t.name) for t in model.tensors if t.role != "plain" and len(t.shape) > 1 and t.layers})
+        raise UsageError(
+            f"--lora-targets {','.join(request.lora_targets)} names no matrix of {model.name}",
+            f"it has {', '.join(known)}, or all-linear",
+        )
+    return found

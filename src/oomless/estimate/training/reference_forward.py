@@ -1,0 +1,136 @@
+"""The frozen forward of preference learning: it runs while the policy's activations and logits wait for their backward.
+
+TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run the policy forward first, then the reference.
+"""
+
+from ... import facts
+from ...frameworks.graphs.loss import loss_kind
+from ...ledger import Line, exact
+from ...model.attention import DSA, GQA, MLA, Sliding
+from ...model.model import Model
+from ...run.training import Mesh, Training, frameworks
+from .activations import COMPARING, Ends, ends, segments, work_of
+from .estimate import RankGroup, TrainingEstimate
+from .rank_portions import stages
+from .reserved import words
+
+F32 = 4
+NAMED = 3
+"""F32 logits that live at once: those with a name, the copy that log_softmax makes of the shifted ones, and what it returns."""
+SOURCE = "estimate/compared.py"
+
+
+def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
+    """What is alive at the worst moment of the frozen forward, beside weights and optimizer states.
+
+    The policy's layers keep what their backward reads; its logits have names, and log_softmax keeps its output. The frozen forward has no
+    graph: a layer's transients, or the head's logits and their log-probabilities. Some trainers let it fill a cache of keys and values.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> from .training import estimate_training
+    >>> asked = Training(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
+    >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
+    >>> [line.bytes for line in compared(found, found.groups[0]) if "cache" in line.what]
+    [8053063680]
+    """
+    request, mesh, model = estimate.request, estimate.mesh, estimate.model
+    kept = [
+        part
+        for phase in group.phases
+        if (phase.name, phase.moment) == ("forward", "in the loss")
+        for part in phase.parts
+        if part.category != "logits"
+    ]
+    lines = [exact(part.category, f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept]
+    wide = logits_bytes(estimate) if kept else 0
+    if kept:
+        held = _ends(estimate).saved + _unsaved(estimate, wide)
+        lines.append(
+            exact("logits", "policy, logits and log-probabilities", held, f"{wide:,} B of logits, and what autograd keeps", SOURCE)
+        )
+        lines += held_names(estimate, True, read=True)
+    else:  # a stage without the loss
+        lines += [exact(part.category, f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in group.phases[0].parts]
+    plain = request._replace(
+        method="full", recompute="full", recompute_every=1, recompute_num_layers=None, partition_activations=False
+    )
+    work = work_of(model, plain, mesh, estimate.hardware.card)
+    layers = max(piece.forward_peak - piece.saved for piece in segments(model, plain, work, stages(len(model.layers), mesh)[-1]))
+    cache = _cache_bytes(model, request, mesh)
+    head = wide + wide * work.compute // F32 if work.compute != F32 else wide
+    loss = NAMED * wide if wide or not kept else ends(model, plain, work, mesh).forward_peak
+    passing = max(cache + max(layers, head), loss)
+    lines.append(
+        exact(
+            "logits", "frozen forward: a layer, or logits", passing - min(cache, passing), f"{layers:,}, {head:,}, {loss:,} B", SOURCE
+        )
+    )
+    if cache:
+        lines.append(exact("activations", "frozen forward: cache of keys and values", cache, "use_cache of the config", SOURCE))
+    spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
+    return [
+        line._replace(
+            kind="fitted" if spread.num_runs else "assumed",
+            low_bytes=round(line.bytes * spread.low),
+            high_bytes=round(line.bytes * spread.high),
+        )
+        if line.category in ("activations", "logits", "temporaries", "communication")
+        else line
+        for line in lines
+    ]
+
+
+def logits_bytes(estimate: TrainingEstimate) -> int:
+    """F32 logits of one forward on one rank, if the trainer has them."""
+    return F32 * _ends(estimate).logits if _by_logits(estimate.request) else 0
+
+
+def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[Line]:
+    """Logits that a training loop still names when they are not read any more: the reference's of this step or the one before, and those of
+
+    KTO's KL term. `read`: the policy's own logits are counted with the loss, as it runs now.
+    """
+    request = estimate.request
+    if request.task not in COMPARING or not loss_kind("log-probs", request.framework).logits_alive:
+        return []
+    wide, forwards = logits_bytes(estimate), 2 if request.task == "kto" else 1
+    found = []
+    if not read:
+        found.append(exact("logits", "policy, logits of the step", wide, f"{wide:,} B", SOURCE))
+    if forwards > 1:
+        found.append(exact("logits", "policy, logits of the KL term", wide, f"{wide:,} B", SOURCE))
+    if reference:
+        found.append(exact("logits", "reference model: logits", forwards * wide, f"{forwards} x {wide:,} B", SOURCE))
+    return found
+
+
+def _ends(estimate: TrainingEstimate) -> Ends:
+    work = work_of(estimate.model, estimate.request, estimate.mesh, estimate.hardware.card)
+    return ends(estimate.model, estimate.request, work, estimate.mesh)
+
+
+def _by_logits(request: Training) -> bool:
+    return loss_kind(request.loss or "plain", request.framework).kind != "fused-linear"
+
+
+def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
+    """Logits that have a name until the step's function returns, and that autograd does not keep."""
+    return 0 if loss_kind("log-probs", estimate.request.framework).logits_alive else wide
+
+
+def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
+    """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole, for every head."""
+    if frameworks()[request.framework]["frozen_cache"] != "yes":
+        return 0
+    values = 0
+    for layer in model.layers:
+        kind = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        if isinstance(kind, DSA):
+            kind = kind.mla
+        if isinstance(kind, GQA):
+            values += kind.num_kv_heads * kind.cache_dim
+        elif isinstance(kind, MLA):
+            values += kind.num_heads * (kind.qk_nope_head_dim + kind.qk_rope_head_dim + kind.v_head_dim)
+    tokens = request.micro_batch * (request.seq_len or 1)
+    return values * tokens * 2 // mesh.tp

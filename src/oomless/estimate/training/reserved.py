@@ -1,0 +1,94 @@
+"""What training takes beyond its tensors: blocks that the allocator holds and nobody uses, workspaces, context, communication buffers."""
+
+from ... import facts
+from ...ledger import Category, Kind, Ledger, Line
+from ...run.hardware import Card
+from ...run.training import Mesh, Training
+from ...units import GIB
+from .phases import Phase
+
+
+def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) -> int:
+    """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each stream: what these take
+
+    in a layer stays reserved while the computation has its peak; the root's gradients at the end of the backward reuse what the
+    layers' activations left. Source: CUDACachingAllocator.cpp (blocks are found by stream), FSDP's all_gather and reduce_scatter
+    streams; which buffer lies in which pool is not told apart, measured reserved peaks agree better with all of them.
+    """
+    if request.sharding not in ("fsdp1", "fsdp2", "hsdp"):
+        return 0
+
+    def moved(phase: Phase) -> int:
+        return sum(part.bytes for part in phase.parts if part.category == "communication")
+
+    return max(0, max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst))
+
+
+HELD = "held by the allocator beyond that"
+OUTSIDE = ("context", "communication_buffers")
+"""What the process has outside of the allocator."""
+
+
+def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
+    """The lines that torch.cuda.max_memory_allocated counts."""
+    beside = {HELD, *(quantity.replace("_", " ") for quantity in OUTSIDE)}
+    return tuple(line for line in ledger.lines if line.what not in beside)
+
+
+def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
+    """Conditions under which rows of engines.csv hold."""
+    sharding = request.sharding or "none"
+    found = [
+        "fsdp" if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3") else "megatron" if sharding == "distopt" else "whole",
+        request.framework,
+    ]
+    found.append(request.method)
+    if request.expandable_segments:
+        found.append("expandable")
+    if request.recompute == "full":
+        found.append("recompute")
+    if request.kernels == "compiled":
+        found.append("compiled")
+    if not request.packed and request.task != "pretrain":
+        found.append("variable")
+    return tuple(found)
+
+
+def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: facts.Constant, slack: facts.Constant) -> Line:
+    """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
+
+    reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
+    many sizes behind, unless segments expand. The optimizer's step, `above` the others' peak where it is the worst, takes blocks of the
+    same sizes every time, and finds them in what the backward left. A fitted share was measured against estimates, so that its spread
+    holds theirs too: both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
+    """
+    value, low = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low))
+    high = max(0, apart + round(transient * (row.high - 1)))
+    kind: Kind = "fitted" if row.num_runs else "assumed"
+    if row.num_runs:
+        low += sum(line.bytes - line.low_bytes for line in lines)
+        high -= sum(line.high_bytes - line.bytes for line in lines)
+    return Line(
+        "fragmentation",
+        HELD,
+        value,
+        max(0, min(low, value)),
+        max(high, value) + round(slack.high * GIB),
+        kind,
+        (f"{apart:,} B of other streams + " if apart else "")
+        + f"{transient:,} B x ({row.value} - 1)"
+        + (f" - {above:,} B that the optimizer takes of it" if above and value else ""),
+        row.source,
+    )
+
+
+def process_line(quantity: str, card: Card) -> Line:
+    """A line of what lies outside of the allocator, or of what libraries take from it once."""
+    conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
+    row = facts.constant("training", quantity, (0,), *conditions)
+    value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
+    kind: Kind = "fitted" if row.num_runs else "assumed"
+    category: Category = (
+        "communication" if quantity == "communication_buffers" else "temporaries" if quantity.startswith("cublas") else "runtime"
+    )
+    return Line(category, quantity.replace("_", " "), value, low, high, kind, f"{row.value} GiB", row.source)

@@ -1,0 +1,157 @@
+"""Activations of one rank through a step: what each chunk keeps, what is in flight, and where the most is alive."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..graphs.graph import Walk, walk
+from .attention import shape
+from .ends import embedding_graph, head_graph, mtp_graph
+from .environment import Device
+from .layers import layer_graph
+from .placement import Chunk
+from .run import Megatron
+from .schedule import passes
+from .selective import selective_walk
+
+
+class Moment(NamedTuple):
+    """The fullest moment of a phase on one rank, on top of what stays between steps."""
+
+    phase: str
+    where: str
+    kept: int
+    """Activations that wait for their backward."""
+    logits: int
+    """Logits and softmax."""
+    temporaries: int
+    """What the running layer or loss makes beside."""
+
+    @property
+    def total(self) -> int:
+        return self.kept + self.logits + self.temporaries
+
+
+class Piece(NamedTuple):
+    """A chunk by what it keeps, and the most that its forward and its backward need beyond what is kept before and after."""
+
+    kept: int
+    forward: int
+    """Most alive at the end of its forward beyond `kept`: the loss, or a layer's temporaries."""
+    backward: int
+    """Most alive during its backward beyond `kept`."""
+    logits: int
+    """Share of `kept` + `forward` that is logits and softmax at the end of the forward."""
+
+
+def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[Moment, ...]:
+    """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
+    pieces = [piece(run, chunk, device) for chunk in mine]
+    waiting = deferred(run, mine)
+    alive = 0
+    forward, backward = Moment("forward", "", 0, 0, 0), Moment("backward", "", 0, 0, 0)
+    for step in passes(run, rank, len(mine)):
+        own = pieces[step.chunk]
+        if step.forward:
+            if alive + own.kept + own.forward > forward.total:
+                rest = own.kept + own.forward - own.logits
+                forward = Moment("forward", "in the loss" if own.logits else f"in chunk {step.chunk}", alive + min(rest, own.kept), own.logits,
+                                 max(0, rest - own.kept))  # fmt: skip
+            alive += own.kept
+        else:
+            if alive + own.backward > backward.total:
+                backward = Moment("backward", f"in chunk {step.chunk}", alive, 0, own.backward)
+            alive -= own.kept
+    return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
+
+
+def deferred(run: Megatron, mine: tuple[Chunk, ...]) -> int:
+    """--defer-embedding-wgrad-compute: the output layer's inputs and the gradients of its logits wait until the pipeline drains."""
+    if run.deferred_wgrads is None or not any(chunk.loss for chunk in mine):
+        return 0
+    waiting = min(run.deferred_wgrads or run.num_microbatches, run.num_microbatches)
+    at = shape(run, run.seq_len)
+    return waiting * (at.tokens * run.padded_vocab // run.tp + at.residual * run.hidden) * run.num_bytes
+
+
+def inputs(run: Megatron) -> int:
+    """Tokens, labels, loss mask and positions of a micro-batch, and the attention mask of a byte a pair that the data loader makes."""
+    rows = run.tokens
+    mask = run.micro_batch * run.seq_len * run.seq_len // run.cp
+    return rows * (8 + 8 + 4 + 8) + mask
+
+
+def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
+    """A chunk's layers one after the other, the head last."""
+    kept = most_forward = most_backward = 0
+    for segment in segments(run, chunk, device):
+        held = sum(segment.saved)
+        most_forward = max(most_forward, kept + segment.forward_peak)
+        most_backward = max(most_backward, kept + segment.backward_peak)
+        kept += held
+    if not chunk.loss:
+        return Piece(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0)
+    ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
+    held, last = sum(each.saved_bytes for each in ended), ended[-1]
+    before = kept + held - last.saved_bytes
+    forward, backward = max(most_forward, before + last.forward_peak), max(most_backward, before + last.backward_peak)
+    kept += held
+    logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith("softmax"))
+    return Piece(kept, max(forward - kept, 0), max(backward - kept, 0), logits + max(0, last.forward_peak - last.saved_bytes))
+
+
+class Segment(NamedTuple):
+    """What is recomputed as one, or a layer that is not."""
+
+    saved: tuple[int, ...]
+    """Bytes of each tensor that stays for the backward."""
+    forward_peak: int
+    backward_peak: int
+
+
+def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
+    """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in which they are made."""
+    return tuple(size for chunk in mine for segment in segments(run, chunk, device) for size in segment.saved)
+
+
+def segments(run: Megatron, chunk: Chunk, device: Device) -> list[Segment]:
+    """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform), or of the first so many (block)."""
+    found: list[Segment] = []
+    kinds = run.kinds.replace("|", "")
+    if chunk.embedding:
+        found.append(_whole(walk(embedding_graph(run, run.seq_len))))
+        if run.encoder_layers:
+            found += _stack(run, ["encoder"] * run.encoder_layers, device)
+            found.append(_whole(walk(embedding_graph(run, run.decoder_seq_len))))
+    found += _stack(run, [kinds[index] for index in chunk.layers], device)
+    for _ in range(chunk.mtp):
+        found += _stack(run, [kinds[-1]], device)
+    return found
+
+
+def _stack(run: Megatron, kinds: list[str], device: Device) -> list[Segment]:
+    if run.recompute != "full":
+        return [_whole(layer_walk(run, kind, device)) for kind in kinds]
+    if run.recompute_method == "block":
+        first = [_again(run, [kind], device) for kind in kinds[: run.recompute_layers]]
+        return first + [_whole(layer_walk(run, kind, device)) for kind in kinds[run.recompute_layers :]]
+    step = max(run.recompute_layers, 1)
+    return [_again(run, kinds[at : at + step], device) for at in range(0, len(kinds), step)]
+
+
+def _whole(walked: Walk) -> Segment:
+    return Segment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak)
+
+
+def _again(run: Megatron, kinds: list[str], device: Device) -> Segment:
+    """Layers that keep the first one's input and run again, all of them, before their backward."""
+    source = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
+    walked = [layer_walk(run, kind, device) for kind in kinds]
+    below = sum(each.saved_bytes for each in walked[:-1])
+    most = max(each.forward_peak for each in walked)
+    return Segment((source,), most, below + max(walked[-1].backward_peak, walked[-1].forward_peak))
+
+
+@lru_cache(maxsize=256)
+def layer_walk(run: Megatron, kind: str, device: Device) -> Walk:
+    """A layer of a kind, replayed."""
+    return selective_walk(run, layer_graph(run, kind, device))

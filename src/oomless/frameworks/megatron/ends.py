@@ -1,0 +1,70 @@
+"""First and last of a network: embedding with dropout, final norm, output layer and loss."""
+
+from ..graphs.graph import Graph
+from .attention import Shape, norm, shape
+from .environment import Device
+from .run import Megatron
+from .tape import Tape
+
+
+def embedding_graph(run: Megatron, seq_len: int) -> Graph:
+    """Word and position embeddings are summed; dropout keeps a mask of one byte an element."""
+    at = shape(run, seq_len)
+    tape = Tape("ids", at.tokens * 8)
+    tape.constant("ids")
+    elements = at.residual * run.hidden
+    tape.op("embedding", "ids", {"embedded": elements * run.num_bytes}, "ids", forward_temp=elements * run.num_bytes)
+    if run.hidden_dropout:
+        tape.constant("mask")
+        tape.op("dropout", "embedded", {"x": elements * run.num_bytes, "mask": elements}, "mask")
+        return tape.graph("x")
+    return tape.graph("embedded")
+
+
+def head_graph(run: Megatron, device: Device) -> Graph:
+    """Final norm, output layer over this rank's part of the vocabulary, cross entropy.
+
+    Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at most. The fused loss is compiled
+    functions whose results are new tensors: 2 + 4 + 4 = 10 B at most (core/tensor_parallel/cross_entropy.py, core/fusions/fused_cross_entropy.py).
+    """
+    at = shape(run, run.decoder_seq_len)
+    tape = Tape("x", at.residual * run.hidden * run.num_bytes)
+    norm(tape, run, "final_layernorm", "x", "normed", at.residual, run.hidden)
+    source = "normed"
+    if run.family == "bert":
+        source = _bert_head(tape, run, at, source)
+    _loss(tape, run, at, source, "")
+    return tape.graph("loss")
+
+
+def _bert_head(tape: Tape, run: Megatron, at: Shape, source: str) -> str:
+    size = at.residual * run.hidden * run.num_bytes
+    tape.op("lm_head dense", source, {"dense": size}, source, product=True)
+    tape.op("lm_head gelu", "dense", {"gelu": size}, "dense")
+    norm(tape, run, "lm_head layer_norm", "gelu", "head.normed", at.residual, run.hidden)
+    return "head.normed"
+
+
+def _loss(tape: Tape, run: Megatron, at: Shape, source: str, name: str) -> None:
+    logits = at.tokens * run.padded_vocab // run.tp
+    tape.constant(f"{name}softmax", f"{name}logits32")
+    tape.op("output_layer", source, {f"{name}logits": logits * run.num_bytes}, source, product=True)
+    read = f"{name}logits"
+    if run.fused_loss:
+        tape.op("to F32", read, {f"{name}logits32": logits * 4})
+        read = f"{name}logits {name}logits32"
+    tape.op("cross entropy", read, {f"{name}softmax": logits * 4, f"{name}loss": at.tokens * 4}, f"{name}softmax")
+
+
+def mtp_graph(run: Megatron, at: Shape) -> Graph:
+    """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a final norm and a loss of its own."""
+    size = at.residual * run.hidden * run.num_bytes
+    tape = Tape("x", size)
+    norm(tape, run, "hnorm", "x", "h", at.residual, run.hidden)
+    tape.sizes["next"] = size
+    norm(tape, run, "enorm", "next", "e", at.residual, run.hidden)
+    tape.op("concatenate", "h e", {"both": 2 * size})
+    tape.op("eh_proj", "both", {"projected": size}, "both", product=True)
+    norm(tape, run, "final_layernorm", "projected", "normed", at.residual, run.hidden)
+    _loss(tape, run, at, "normed", "")
+    return tape.graph("loss")

@@ -1,0 +1,152 @@
+"""What is asked of a plan: a load, goals and limits. Whatever is not said is chosen here and shown in the answer."""
+
+from typing import Literal, NamedTuple
+
+from ..engines import ENGINES, trtllm
+from ..engines.sglang import defaults as sglang
+from ..engines.vllm import defaults as vllm
+from ..errors import UnsupportedError, UsageError, did_you_mean
+from ..model.gguf_types import FILE_TYPES
+from ..model.model import Model
+from ..model.quantization import REQUANTISED
+from ..model.quantization_methods import METHODS
+from ..run.hardware import cards, find_card
+from ..run.this_host import find_host
+from ..units import parse_bytes
+from .prices import TIERS, Price, check_provider, check_region
+
+Goal = Literal["cheapest", "fastest", "fewest"]
+GOALS: tuple[Goal, ...] = ("cheapest", "fastest", "fewest")
+DEFAULT_CONTEXT = 8192
+"""Tokens of a sequence where nobody says: a model's full length would ask for machines that nobody meant."""
+OUTPUT_SHARE = 8
+"""One eighth of a sequence is output where nobody says: long prompts, short answers."""
+
+
+class Limits(NamedTuple):
+    """What a row must keep; None: no limit."""
+
+    budget_usd_per_hour: float | None = None
+    max_ttft_s: float | None = None
+    max_tpot_s: float | None = None
+    min_tokens_per_s: float | None = None
+    max_gpus: int = 32
+
+
+class Wanted(NamedTuple):
+    """A plan for serving."""
+
+    gpus: tuple[str, ...] = ()
+    """Cards, with or without a number; (): the whole catalogue."""
+    context: int | None = None
+    concurrency: int = 1
+    output_len: int | None = None
+    max_model_len: int | None = None
+    goal: Goal = "cheapest"
+    limits: Limits = Limits()
+    engines: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ()
+    """Forms of the weights; (): as published, and what the engines make of 16 bit."""
+    kv_cache_dtypes: tuple[str, ...] = ()
+    vendors: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    tier: str = "on-demand"
+    host_memory: str | None = None
+    """Memory of the host that layers or experts may take, with its unit; None: none."""
+    host: str | None = None
+    """The kind of machine around the cards (facts/hosts.csv), whose memory decides the speed of what lies there; None: the slowest that holds it."""
+    instances: int = 1
+    rows: int = 10
+
+    def check(self, table: tuple[Price, ...] | None = None) -> None:
+        """Refuse what nothing can satisfy, naming the flag."""
+        for name in ("context", "concurrency", "output_len", "max_model_len", "rows", "instances"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MAX_COUNT:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"ask for 1 to {MAX_COUNT:,}")
+        for name, value in self.limits._asdict().items():
+            if value is not None and not 0 < value <= MAX_COUNT:
+                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}")
+        if self.goal not in GOALS:
+            raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
+        if self.output_len is not None and self.context is not None and self.output_len >= self.context:
+            raise UsageError(
+                f"--output-len {self.output_len} leaves no prompt in --context {self.context}",
+                "a sequence is prompt and output: ask for more context or less output",
+            )
+        if self.host is not None:
+            if self.host_memory is None:
+                raise UsageError("--host without --host-memory", "say how much of it the model may take: --host-memory 512GiB")
+            find_host(self.host, parse_bytes(self.host_memory))
+        if self.context and self.max_model_len and self.context > self.max_model_len:
+            raise UsageError(
+                f"--context {self.context} is more than --max-model-len {self.max_model_len}", "they contradict each other"
+            )
+        for engine in self.engines:
+            if engine not in ENGINES:
+                raise UsageError(f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines"))
+        for word in self.quantizations:
+            check_form(word)
+        known_vendors = sorted({card.vendor for card in cards().values()})
+        for vendor in self.vendors:
+            if vendor.lower() not in {each.lower() for each in known_vendors}:
+                raise UsageError(f"unknown vendor {vendor!r}", did_you_mean(vendor, known_vendors, "oomless gpus"))
+        for word in self.gpus:
+            name = word.partition(":")[0]
+            if not name[:1].isdigit() and name not in ("cpu", "local") and "+" not in word:
+                card, _ = find_card(name)
+                if self.vendors and card.vendor.lower() not in {each.lower() for each in self.vendors}:
+                    raise UsageError(f"--gpu {word} is no card of {', '.join(self.vendors)}", "they contradict each other")
+        for provider in self.providers:
+            check_provider(provider, table)
+        for region in self.regions:
+            check_region(region, table)
+        for kind in self.kv_cache_dtypes:
+            if kind not in CACHE_KINDS:
+                raise UsageError(f"--kv-cache-dtype {kind!r} is not known to any engine here", f"known are {', '.join(CACHE_KINDS)}")
+        if self.tier not in (*TIERS, "any"):
+            raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
+        if self.host_memory is not None:
+            parse_bytes(self.host_memory)
+
+    def lengths(self, model: Model) -> tuple[int, int]:
+        """(prompt, output) tokens of a sequence.
+
+        >>> from ..model.load import load
+        >>> Wanted(context=32768).lengths(load("deepseek-r1"))
+        (28672, 4096)
+        """
+        context = self.whole(model)
+        output = self.output_len or max(context // OUTPUT_SHARE, 1)
+        return max(context - output, 1), output
+
+    def whole(self, model: Model) -> int:
+        """Tokens of a whole sequence."""
+        return self.context or min(self.max_model_len or DEFAULT_CONTEXT, model.max_positions)
+
+
+MAX_COUNT = 1 << 40
+CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
+"""Types of a cache that some engine knows under this flag."""
+
+
+def check_form(word: str) -> None:
+    """Refuse a form of the weights that no engine here knows; sparse ones by name, since people ask for them.
+
+    >>> check_form("2:4")
+    Traceback (most recent call last):
+    oomless.errors.UnsupportedError: --quantization 2:4: no engine that is known here serves sparse weights
+      vLLM took its 2:4 kernels out: use fp8, w8a8 or w4a16
+    """
+    if word.replace("_", ":").lower() in SPARSE:
+        raise UnsupportedError(
+            f"--quantization {word}: no engine that is known here serves sparse weights",
+            "vLLM took its 2:4 kernels out: use fp8, w8a8 or w4a16",
+        )
+    forms = [*REQUANTISED, *(kind.lower() for kind in FILE_TYPES.values()), "none", "auto"]
+    if word.lower() not in forms and word not in METHODS:
+        raise UsageError(f"unknown form of weights {word!r}", did_you_mean(word, forms))
+
+
+SPARSE = ("2:4", "sparse", "marlin:24", "sparse:24", "sparse24")

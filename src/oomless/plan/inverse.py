@@ -1,0 +1,131 @@
+"""Questions the other way round: the largest model for my cards, the longest context of a model on them, the least quantisation."""
+
+from typing import NamedTuple
+
+from .. import facts
+from ..errors import OomlessError, UsageError
+from ..model.load import load
+from ..model.model import Model
+from ..run.hardware import parse_gpu
+from .answer import Plan, plan_serving
+from .goals import Wanted
+from .prices import Price
+from .ranking import rank
+from .search import Row, Search
+
+
+class Held(NamedTuple):
+    """A model that the cards hold, in its least quantised form, and by the goal among those."""
+
+    name: str
+    num_parameters: int
+    bits_a_weight: float
+    row: Row
+
+
+def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tuple[Held, ...]:
+    """The catalogue's largest models that the load fits with, largest first; a profile that nobody published is left out.
+
+    >>> [each.name for each in largest_models(Wanted(gpus=("rtx-4090:1",), context=4096, engines=("vllm",), rows=1))]
+    ['qwen3-30b-a3b']
+    """
+    if not wanted.gpus:
+        raise UsageError("--largest-model needs --gpu", "say which cards: --gpu rtx-4090")
+    wanted.check(table)
+    room = max(parse_gpu(word).card.memory_bytes * cards_of(word, wanted) for word in wanted.gpus)
+    if wanted.host_memory:
+        from ..units import parse_bytes
+
+        room += parse_bytes(wanted.host_memory)
+    found: list[Held] = []
+    rows = [row for row in facts.table("models_index") if row["main_params"]]
+    for row in sorted(rows, key=lambda row: -int(row["main_params"])):
+        if int(row["main_params"]) * LEAST_BITS > 8 * room or row["model"].startswith("profile-"):
+            continue
+        try:
+            model = load(row["model"])
+            answer = Search(model, row["model"], wanted, table).run()
+        except OomlessError:  # a card or an engine that does not run it, a length that it does not have
+            continue
+        kept = [each for each in rank(answer.rows, wanted.goal, wanted.limits, False).rows if each.fits]
+        if kept:
+            best = max(kept, key=lambda each: bits_a_weight(each))
+            found.append(Held(row["model"], model.num_parameters, bits_a_weight(best), best))
+        if len(found) == wanted.rows:
+            break
+    return tuple(found)
+
+
+LEAST_BITS = 3.0
+"""Of a weight in the narrowest form that is planned (Q4_K_M, W4A16), with a margin: what is larger cannot fit."""
+
+
+def cards_of(word: str, wanted: Wanted) -> int:
+    """How many cards a word of --gpu may become."""
+    return parse_gpu(word).num_gpus if ":" in word or "+" in word else wanted.limits.max_gpus
+
+
+def bits_a_weight(row: Row) -> float:
+    """Bits of the weights as they lie on cards and host, over the parameters: what quantisation left of them.
+
+    >>> from .question import Limits
+    >>> wanted = Wanted(gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=Limits())
+    >>> search = Search(load("deepseek-llm-7b"), "deepseek-llm-7b", wanted)
+    >>> [round(bits_a_weight(each), 2) for each in search.run().rows]
+    [16.0]
+    """
+    held = sum(
+        ledger.num_ranks * sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in row.estimate.ledgers
+    )
+    return min(8.0 * (held / row.estimate.replicas + row.estimate.ram_bytes) / max(row.estimate.model.num_parameters, 1), MOST_BITS)
+
+
+MOST_BITS = 32.0
+
+
+def longest_context(
+    model: str | Model, wanted: Wanted, table: tuple[Price, ...] | None = None, *, offline: bool = False, revision: str | None = None
+) -> Plan | None:
+    """The plan of the longest sequences, in steps of 1,024 tokens, that the cards hold at the asked concurrency; None if not even one step.
+
+    >>> found = longest_context("deepseek-r1", Wanted(gpus=("h200:8",), concurrency=64, engines=("vllm",)))
+    >>> found is not None and found.input_len + found.output_len
+    33792
+    """
+    if not wanted.gpus:
+        raise UsageError("--longest-context needs --gpu", "say which cards: --gpu h200:8")
+    if wanted.context is not None:
+        raise UsageError("--longest-context and --context contradict each other", "leave one of them out")
+    found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    most = max(found.max_positions // STEP, 1)
+
+    def answer(steps: int) -> Plan | None:
+        length = min(steps * STEP, found.max_positions)
+        plan = plan_serving(model if isinstance(model, str) else found, wanted._replace(context=length), table, offline=offline)
+        return plan if plan.rows and plan.rows[0].row.fits else None
+
+    low, high = 0, most + 1
+    best: Plan | None = None
+    while high - low > 1:
+        middle = (low + high) // 2 if low or high <= most else most  # the whole length first: most often it fits
+        tried = answer(middle)
+        if tried is None:
+            high = middle
+        else:
+            low, best = middle, tried
+        if low == most:
+            break
+    return best
+
+
+STEP = 1024
+
+
+def least_quantized(plan: Plan) -> Plan:
+    """The rows of a plan with the most bits a weight first."""
+    ordered = sorted(plan.rows, key=lambda each: (not each.row.fits, -round(bits_a_weight(each.row), 1)))
+    return plan._replace(rows=tuple(each._replace(why="" if number == 0 else words(each.row)) for number, each in enumerate(ordered)))
+
+
+def words(row: Row) -> str:
+    return f"{bits_a_weight(row):.1f} bits a weight" + ("" if row.fits else ", tight")

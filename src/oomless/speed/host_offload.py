@@ -1,0 +1,158 @@
+"""Passes of which the host has a part: experts or layers in its memory, read there by its processor or by the cards over PCIe.
+
+No efficiency was fitted for it, so what stands here is a bound: cards and host after one another, every byte at the full rate of the
+memory or the wire that it passes. Ignored: the host's own arithmetic, and tokens on their way between host and cards (hidden x 2 B a
+layer and token: microseconds). Read in llama.cpp (ggml-cuda.cu, device_offload_op; ggml-backend.cpp, copies of used experts alone) and
+vLLM (model_executor/offloader/uva.py).
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+from ..engines import LLAMA
+from ..estimate.serving.estimate import Estimate
+from ..model.model import Model, Tensor
+from ..run.serving import Layout, Serving
+from ..run.this_host import Host, find_host, slowest_that_holds
+from ..units import GIB, gb
+from .banded import Part
+from .machine import Machine
+from .network import Cache, Network, cache_of, of_tensors, stored
+from .step import Load, Pass, Runner, Split, forward
+
+STREAMED_TOKENS = 32
+"""From so many tokens on llama.cpp copies a layer's weights to the card and multiplies there (GGML_OP_OFFLOAD_MIN_BATCH)."""
+
+
+class Hosted(NamedTuple):
+    """What the host has of a model."""
+
+    net: Network
+    """Its matrices and caches."""
+    host: Host
+    named: bool
+    """--host says which machine it is; else it is the slowest kind that holds it."""
+    streamed: bool
+    """The cards read it over PCIe in every pass (vLLM); else the host's processor multiplies small batches."""
+    option: str
+    """What leaves it there."""
+
+
+def on_the_host(estimate: Estimate) -> str:
+    """The option that leaves weights to the host, where the cards are not the host itself; "" if none does."""
+    request, layers = estimate.request, len(estimate.model.layers)
+    if estimate.hardware.card.vendor in ("generic", "Raspberry Pi", "Apple"):
+        return ""
+    asked = {
+        "--cpu-moe": request.cpu_moe,
+        "--n-cpu-moe": request.n_cpu_moe > 0,
+        "--override-tensor": request.override_tensor is not None,
+        "--n-gpu-layers": request.n_gpu_layers is not None and request.n_gpu_layers <= layers,
+        "--cpu-offload-gb": request.cpu_offload_gb > 0,
+    }
+    return next((name for name, given in asked.items() if given), "")
+
+
+def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | None:
+    """(what the cards have, what the host has); None where it has nothing that a token needs."""
+    option = on_the_host(estimate)
+    if not option:
+        return None
+    model, asked = estimate.model, estimate.request
+    llama = asked.engine in LLAMA
+    if llama:
+        from ..engines.llamacpp.weights import stored as stored_as_gguf
+
+        model = stored_as_gguf(model, asked)
+    else:
+        model = model._replace(tensors=stored(model, asked.quantization))
+    away, layers = llama_away(model, asked) if llama else vllm_away(model, asked)
+    found = of_tensors(model, tuple(away))._replace(caches=caches_of(model, layers))
+    if not (found.cut or found.whole or found.experts or found.head.params):
+        return None
+    stay = without(model.tensors, away)
+    cards = of_tensors(model, tuple(stay))._replace(caches=caches_of(model, set(range(len(model.layers))) - layers))
+    kind = find_host(host, estimate.ram_bytes) if host else slowest_that_holds(estimate.ram_bytes)
+    return cards, Hosted(found, kind, host is not None, not llama, option)
+
+
+def llama_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+    """(tensors in host memory, layers whose cache lies there): what -ngl, -ncmoe and -ot leave to it."""
+    from ..engines.llamacpp.defaults import output_first, stages
+    from ..engines.llamacpp.placement import HOST, held
+
+    dealt = stages(model, asked)
+    found = held(model, asked, dealt, HOST, output_first(asked))
+    on_cards = {layer for stage in dealt for layer in range(stage.start, stage.stop)}
+    return [each.group._replace(layers=each.layers) for each in found], set(range(len(model.layers))) - on_cards
+
+
+def vllm_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+    """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the cards."""
+    layout = asked.layout or Layout()
+    tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
+    room = asked.cpu_offload_gb * GIB * layout.num_ranks
+    gone: set[int] = set()
+    for layer in range(len(model.layers)):
+        if room <= 0:
+            break
+        gone.add(layer)
+        room -= sum(tensor.num_bytes / len(tensor.layers) for tensor in tensors if layer in tensor.layers)
+    return [part for tensor in tensors if (part := of_layers(tensor, gone)).layers], set()
+
+
+def of_layers(tensor: Tensor, layers: set[int]) -> Tensor:
+    """The group's tensors of some layers."""
+    return tensor._replace(layers=tuple(layer for layer in tensor.layers if layer in layers))
+
+
+def without(tensors: tuple[Tensor, ...], away: list[Tensor]) -> list[Tensor]:
+    """The groups less what went: by name and layer."""
+    gone = {(tensor.name, layer) for tensor in away for layer in tensor.layers or (-1,)}
+    kept = []
+    for tensor in tensors:
+        if tensor.layers:
+            left = of_layers(tensor, {layer for layer in tensor.layers if (tensor.name, layer) not in gone})
+            kept += [left] if left.layers else []
+        elif (tensor.name, -1) not in gone:
+            kept.append(tensor)
+    return kept
+
+
+def caches_of(model: Model, layers: set[int]) -> tuple[Cache, ...]:
+    return tuple(cache_of(model.layers[layer].attention) for layer in sorted(layers))
+
+
+def hosted_pass(cards: Network, hosted: Hosted, machine: Machine, split: Split, run: Runner, load: Load, budget: int) -> Pass:
+    """The least time of a pass: the cards' part, then the host's, whose bytes are read where they lie or copied over PCIe.
+
+    A prompt longer than the step's budget of tokens takes several steps, and each reads what the host has again.
+    """
+    ideal = machine._replace(device="other")  # every byte and operation at the full rate
+    own = forward(cards, ideal, split, run, load)
+    wire = machine.pcie_bytes_per_s or machine.link_bytes_per_s
+    over_pcie = bool(wire) and (hosted.streamed or load.sequences + load.prompt_tokens >= STREAMED_TOKENS)
+    ranks = split.tp * split.dp if hosted.streamed else 1
+    rate = wire * ranks if over_pcie else hosted.host.bytes_per_s
+    rate = min(rate, hosted.host.bytes_per_s)
+    steps = max(ceil(load.prompt_tokens / budget), 1)
+    each = load._replace(prompt_tokens=load.prompt_tokens / steps)
+    there_s = steps * forward(hosted.net, ideal._replace(bytes_per_s=rate, flops_per_s=()), Split(), run, each).seconds
+    parts = [part._replace(what=f"cards: {part.what}") for part in own.parts]
+    where = f"over PCIe at {gb(rate):.0f} GB/s" if over_pcie else f"{hosted.host.what}: {gb(rate):.0f} GB/s"
+    again = f"{steps} steps of at most {budget:,} tokens, " if steps > 1 else ""
+    parts.append(Part("host memory", there_s, again + where, "hosts.csv"))
+    seconds = own.seconds + there_s
+    if over_pcie:
+        computed = forward(hosted.net, ideal._replace(bytes_per_s=float("inf")), Split(), run, load)
+        parts.append(Part("cards: what the host lends", computed.seconds, "operations at the full rate", "hardware.csv"))
+        seconds += computed.seconds
+    return Pass(tuple(parts), seconds, seconds / split.pp)
+
+
+def host_note(hosted: Hosted) -> str:
+    """What a reader must know of the figures."""
+    kind = f"{hosted.host.what}, {gb(hosted.host.bytes_per_s):,.0f} GB/s"
+    which = f"a {kind}" if hosted.named else f"the slowest kind that holds it ({kind}): --host names another"
+    bounds = "no such run was measured, so the figures are bounds by memory and PCIe"
+    return f"weights on the host ({hosted.option}): {bounds}; the host is taken for {which}"

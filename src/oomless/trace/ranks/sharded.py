@@ -1,0 +1,98 @@
+"""One rank of a training step that many ranks share, traced under a process group without the others."""
+
+from typing import Any
+
+from ...errors import UnsupportedError, need
+from ...run.tracing import Tracing
+from ...run.training import Mesh, Training
+from ..build import Source, build_model, build_optimizer, stepping, training_batch, vocabulary
+from ..models import materialized
+from ..recorder import Recorder
+from ..run import Progress, eager, fake_mode, own_inputs, prepare, running
+from ..step import training_steps
+from .fake_ranks import axes_of, fake_world, without_propagation
+from .parallel import distributed_data_parallel, expert_parallel, fully_shard, gradient_buckets, tensor_parallel
+from .pipeline import next_token_loss, passed_on, pipeline_steps, schedule_of, stage_module
+
+
+class Rank:
+    """A rank's model, and what its steps need."""
+
+    def __init__(self, source: Source, asked: Training, mesh: Mesh, rank: int, attention: str | None, meta: bool) -> None:
+        self.asked, self.mesh = asked, mesh
+        if mesh.cp > 1 or mesh.virtual_stages > 1 or mesh.etp not in (0, 1, mesh.tp) or mesh.sequence_parallel:
+            raise UnsupportedError(
+                "a trace does not follow --cp, --virtual-stages, --etp and --sequence-parallel", "oomless train has formulas for them"
+            )
+        if mesh.dp % mesh.ep:
+            raise UnsupportedError(
+                f"a trace deals experts to data-parallel ranks: --ep {mesh.ep} does not divide --dp {mesh.dp}", "add --dp"
+            )
+        self.stage = rank // (mesh.dp * mesh.tp)
+        self.axes = axes_of(mesh)  # now, since cutting them out needs real tensors
+        if mesh.pp > 1 and source.function is not None:
+            raise UnsupportedError("--pp is for models of transformers", "trace the function without it")
+        self.model = build_model(source, asked, attention, meta)
+        self.vocabulary = vocabulary(self.model)
+        if mesh.pp > 1:
+            embedding = self.model.get_input_embeddings().weight
+            self.passed = passed_on(embedding.shape[1], self.vocabulary, embedding.dtype, mesh, asked, self.stage)
+        self.module: Any = self.model
+        self.buckets: list[Any] = []
+        if mesh.pp > 1:
+            self.module = stage_module(self.model, mesh, self.stage)
+        if mesh.tp > 1:
+            tensor_parallel(self.model, self.axes["tp"])
+        if mesh.ep > 1:
+            axis = self.axes["ep"]
+            expert_parallel(self.model, axis.get_group(), mesh.ep, axis.get_local_rank())
+        self.sharded = mesh.dp > 1 and asked.sharding in ("fsdp2", "zero3")
+        if self.sharded:
+            fully_shard(self.module, self.axes["dp"], self.axes["outer"], asked)
+
+    def replicate(self, alone: bool) -> None:
+        """Copies of what is not divided, once weights exist; `alone`: no other rank answers."""
+        if self.mesh.dp == 1 or self.sharded:
+            return
+        if alone:
+            self.buckets = gradient_buckets(self.model, self.asked, self.axes["outer"].size())
+        else:
+            self.module = distributed_data_parallel(self.module, self.axes["dp"], self.asked)
+
+    def steps(self, recorder: Recorder, batch: dict[str, Any], on_cpu: bool) -> Any:
+        """Two training steps of this rank; returns the optimizer with its states."""
+        optimizer = build_optimizer(self.module, self.asked, on_cpu)
+        if self.mesh.pp == 1:
+            training_steps(recorder, self.module, optimizer, batch, stepping(self.asked))
+            return optimizer
+        group = self.axes["pp"].get_group()
+        schedule = schedule_of(self.module, self.mesh, self.asked, self.stage, group, next_token_loss, self.passed)
+        pipeline_steps(recorder, self.module, optimizer, schedule, batch, self.mesh, self.stage)
+        return optimizer
+
+    def batch(self) -> dict[str, Any]:
+        """This rank's share of the tokens: all micro-batches at once for a pipeline."""
+        asked = self.asked
+        if self.mesh.pp > 1:
+            asked = asked._replace(micro_batch=asked.micro_batch * asked.grad_accum)
+        if self.mesh.pp == 1:
+            return training_batch(self.model, asked)
+        torch = need("torch", "trace")
+        return {"input_ids": torch.randint(0, max(self.vocabulary, 2), (asked.micro_batch, asked.seq_len or 1))}
+
+
+def trace_rank(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+    """Record the steps of one rank of the layout."""
+    if asked.purpose == "infer":
+        raise UnsupportedError("a trace of --for infer runs one rank", "leave the layout out")
+    fake = fake_mode()
+    with fake_world(asked.rank, asked.world_size):
+        rank = Rank(source, asked.training, asked.mesh, asked.rank, eager(asked), meta=True)
+        materialized(rank.module, fake, tie=not rank.sharded)
+        recorder.widths |= frozenset({rank.vocabulary} - {0})
+        prepare(recorder, rank.module)
+        with without_propagation(recorder), running(recorder, rank.model, asked, fake, used, progress):
+            rank.replicate(alone=True)
+            batch = rank.batch()
+            own_inputs(recorder, batch)
+            _held = rank.steps(recorder, batch, not recorder.on_device)  # its states are alive when the run ends

@@ -1,0 +1,61 @@
+"""Adapters: counts that PEFT printed for Llama-3.2-3B, every kind through the estimate, and laws of what they keep."""
+
+from typing import Any
+
+import pytest
+
+from oomless import facts
+from oomless.errors import UsageError
+from oomless.estimate.training.estimate import TrainingEstimate, estimate_training
+from oomless.frameworks.graphs.adapters import adapter, trained_values
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.training import Training
+
+KINDS = [row["adapter"] for row in facts.table("adapters")]
+WIDTHS = ((3072, 3072), (3072, 1024))
+"""Query and value of Llama-3.2-3B, in 28 layers."""
+PRINTED = {
+    "lora": (32, 9_175_040),
+    "dora": (32, 9_289_728),
+    "delora": (32, 9_175_096),
+    "deft": (32, 3_670_016),
+    "vera": (256, 129_024),
+    "fourierft": (1, 56_000),
+    "c3a": (1, 5_505_024),
+    "lokr": (32, 2_294_656),
+    "psoft": (256, 1_856_512),
+    "road": (1, 229_376),
+    "peanut": (32, 7_340_032),
+}
+"""Rank and trained parameters of peft's method_comparison (num_trainable_params)."""
+
+
+def ask(kind: str, **asked: Any) -> TrainingEstimate:
+    request = Training(framework="peft", method="lora", adapter=kind, lora_rank=32, seq_len=768, micro_batch=4, **asked)
+    return estimate_training(load("llama-3.2-3b"), request, parse_gpu("l40s"))
+
+
+@pytest.mark.parametrize("kind", sorted(PRINTED))
+def test_trained_parameters_are_those_that_peft_prints(kind: str) -> None:
+    rank, printed = PRINTED[kind]
+    assert 28 * sum(trained_values(kind, rank, *widths) for widths in WIDTHS) == printed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_answered_and_takes_less_than_full_training(kind: str) -> None:
+    found = ask(kind)
+    whole = estimate_training(load("llama-3.2-3b"), Training(precision="bf16", seq_len=768, micro_batch=4), parse_gpu("l40s"))
+    assert load("llama-3.2-3b").num_parameters * 2 < found.peaks.allocated_bytes
+    assert found.groups[0].steady_bytes < whole.groups[0].steady_bytes
+    assert adapter(kind).source
+
+
+def test_few_trained_numbers_may_take_more_than_many() -> None:
+    """FourierFT trains 56,000 values through updates of the matrices' own size: more memory than LoRA's nine million."""
+    assert ask("fourierft").peaks.allocated_bytes > ask("lora").peaks.allocated_bytes > ask("vera").peaks.allocated_bytes
+
+
+def test_an_unknown_adapter_is_named() -> None:
+    with pytest.raises(UsageError, match="unknown adapter 'lola'"):
+        ask("lola")
