@@ -199,3 +199,16 @@ def test_no_two_test_files_share_a_name() -> None:
     """Pytest imports test files by their names alone, and stops where two are the same."""
     names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py"]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_no_code_reads_what_a_line_is_called() -> None:
+    """`what` is for people: lines are chosen by key and owner. Only views and composed texts may read it."""
+    wrong = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            asked = [each for each in operands if isinstance(each, ast.Attribute) and each.attr == "what"]
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "what":
+                asked.append(node)  # .what.startswith and the like
+            wrong += [f"{path.relative_to(SOURCE).as_posix()}:{each.lineno}: {ast.unparse(each)}" for each in asked]
+    assert not wrong, wrong

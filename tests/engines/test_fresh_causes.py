@@ -16,8 +16,8 @@ from oomless.truth.validate import score
 from oomless.units import GIB
 
 
-def line(estimate: Estimate, what: str) -> Line:
-    return next(each for each in estimate.ledger.lines if what in each.what)
+def line(estimate: Estimate, key: str) -> Line:
+    return next(each for each in estimate.ledger.lines if each.key == key)
 
 
 def ask(name: str, gpu: str, **flags: object) -> Estimate:
@@ -46,7 +46,7 @@ def test_graphs_are_charged_from_0_20_on(version: str, charged: bool) -> None:
 
 def test_the_second_engine_of_0_8_to_0_10_may_sample_without_a_sort() -> None:
     for version, least in (("0.10.1 (V1)", 10), ("0.11.0", 37.5)):
-        logits = line(ask("qwen2.5-7b", "a100-80gb", engine_version=version), "sampler")
+        logits = line(ask("qwen2.5-7b", "a100-80gb", engine_version=version), "logits.sampler")
         assert logits.low_bytes <= 256 * 152_064 * least <= logits.bytes
 
 
@@ -64,8 +64,8 @@ def test_boards_by_other_names() -> None:
 
 @pytest.mark.parametrize("engine", ["sglang", "trtllm"])
 def test_a_host_takes_its_part_of_shared_memory(engine: str) -> None:
-    assert line(ask("qwen3-8b", "spark", engine=engine), "CUDA context").low_bytes == 6 * GIB
-    assert line(ask("qwen3-8b", "h100", engine=engine), "CUDA context").high_bytes < GIB
+    assert line(ask("qwen3-8b", "spark", engine=engine), "runtime.context").low_bytes == 6 * GIB
+    assert line(ask("qwen3-8b", "h100", engine=engine), "runtime.context").high_bytes < GIB
 
 
 def test_layers_that_read_anothers_cache_have_pools_in_sglang() -> None:
@@ -89,7 +89,7 @@ def test_experts_of_gpt_oss_are_padded_in_the_pytorch_backend() -> None:
 
 def test_a_draft_raises_the_upper_end_of_activations() -> None:
     plain, drafted = (
-        line(ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculative=each), "activations")
+        line(ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculative=each), "activations.profile_run")
         for each in (False, True)
     )
     assert drafted.high_bytes - int(plain.bytes * 1.15) == 3 * 65536 * 4096 * 2
@@ -97,8 +97,8 @@ def test_a_draft_raises_the_upper_end_of_activations() -> None:
 
 def test_few_graphs_of_a_model_with_experts() -> None:
     few = {"max_num_seqs": 1, "max_num_batched_tokens": 8192}
-    assert line(ask("qwen3.6-35b-a3b", "rtx-5090", **few), "CUDA graphs").bytes / GIB == pytest.approx(0.39, abs=0.02)
-    assert line(ask("qwen3.6-27b", "rtx-5090", **few), "CUDA graphs").bytes / GIB < 0.1
+    assert line(ask("qwen3.6-35b-a3b", "rtx-5090", **few), "runtime.cuda_graphs").bytes / GIB == pytest.approx(0.39, abs=0.02)
+    assert line(ask("qwen3.6-27b", "rtx-5090", **few), "runtime.cuda_graphs").bytes / GIB < 0.1
 
 
 def test_what_a_row_says_and_nothing_here_knows() -> None:

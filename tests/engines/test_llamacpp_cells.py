@@ -21,8 +21,8 @@ def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
     drafts = oomless.infer("qwen3.8-27b", card, draft_tokens=2, **asked)
     alone = oomless.infer("qwen3.8-27b", card, **asked)
     assert drafts.kv_cache.needed_bytes / MIB == pytest.approx(2496.88, abs=0.01)
-    more = [line for line in drafts.ledgers[0].lines if line.what == "draft context"]
-    assert not [line for line in alone.ledgers[0].lines if line.what == "draft context"]
+    more = [line for line in drafts.ledgers[0].lines if line.key == "activations.draft_context"]
+    assert not [line for line in alone.ledgers[0].lines if line.key == "activations.draft_context"]
     assert more[0].bytes > 32768 * 4096  # the cache of one layer of 4 heads of 256, keys and values
 
 
@@ -46,7 +46,7 @@ def test_a_card_multiplies_the_output_that_lies_on_the_host() -> None:
     """A log of QwQ-32B with 29 of 65 layers: 916 MiB, of which 609 are the output matrix and 297 logits of a micro-batch."""
     asked = {"engine": "llamacpp", "engine_version": "2025-11", "quantization": "q4_k_m", "context": 8192, "max_num_seqs": 1}
     left = oomless.infer("qwq-32b", "rtx-3090", n_gpu_layers=29, **asked)
-    buffer = next(line for line in left.ledgers[0].lines if line.what == "compute buffer")
+    buffer = next(line for line in left.ledgers[0].lines if line.key == "activations.compute_buffer")
     assert buffer.low_bytes <= 916.08 * MIB <= buffer.high_bytes
     assert buffer.bytes > (609 + 297) * MIB
 
@@ -65,7 +65,7 @@ def test_slots_with_caches_of_their_own_have_a_mask_of_one_length() -> None:
         next(
             line.bytes
             for line in oomless.infer("qwen3.5-9b", "rtx-3090", kv_unified=unified, **asked).ledgers[0].lines
-            if line.what == "compute buffer"
+            if line.key == "activations.compute_buffer"
         )
         for unified in (False, True)
     )
@@ -97,7 +97,7 @@ def test_the_indexer_of_sparse_attention_grows_with_the_context_as_logged() -> N
 def test_linear_attention_of_any_kind_takes_a_buffer(name: str) -> None:
     """falcon-mamba had none, since no layer of it was laid out: at least its inputs and one layer's inner tensors lie there."""
     found = oomless.infer(name, "h200", engine="llamacpp", quantization="q4_k_m", context=8192)
-    buffer = next(line for line in found.ledgers[0].lines if line.what == "compute buffer")
+    buffer = next(line for line in found.ledgers[0].lines if line.key == "activations.compute_buffer")
     model = load(name)
     assert buffer.low_bytes > 512 * model.hidden_size * 4
     assert buffer.kind == "assumed"

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import oomless
 from oomless.engines.llamacpp.batch import Batch
-from oomless.engines.llamacpp.buffers import WHAT_COMPUTE
 from oomless.engines.llamacpp.ggml import Graph, Node
 from oomless.engines.llamacpp.graphs import buffer_bytes
 from oomless.errors import OomlessError
@@ -94,7 +93,7 @@ def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
 
 def buffer(name: str, gpu: str, **flags: Any) -> int:
     found: oomless.Estimate = oomless.infer(name, gpu, engine="llamacpp", quantization="q4_k_m", **flags)
-    return sum(line.bytes for line in found.ledgers[0].lines if line.what == WHAT_COMPUTE)
+    return sum(line.bytes for line in found.ledgers[0].lines if line.key == "activations.compute_buffer")
 
 
 def test_cut_rows_are_not_pipelined() -> None:

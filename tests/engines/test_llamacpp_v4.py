@@ -67,7 +67,7 @@ def test_the_scores_of_all_heads_were_there_once() -> None:
     """unslothai/unsloth#6940: 67,094.6 MiB at 1,048,576 tokens in July 2026."""
     flags = {"engine": "llamacpp", "context": 1_048_576, "cpu_moe": True, "max_num_seqs": 1, "pp": 1}
     before, after = (oomless.infer("deepseek-v4-flash", "h200:2", engine_version=at, **flags) for at in ("2026-07", "2026-08"))
-    found = [next(line for line in each.ledger.lines if line.what == "compute buffer") for each in (before, after)]
+    found = [next(line for line in each.ledger.lines if line.key == "activations.compute_buffer") for each in (before, after)]
     assert found[0].low_bytes < 67094.6 * MIB < found[0].high_bytes
     assert found[1].bytes < found[0].bytes / 10
     assert found[1].kind == "assumed"

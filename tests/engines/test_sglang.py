@@ -119,11 +119,11 @@ def test_data_parallel_attention_keeps_attention_and_embedding_whole() -> None:
     whole = infer("deepseek-r1", "h200:8", engine="sglang", tp=8, dp=8, enable_dp_attention=True)
     cut = infer("deepseek-r1", "h200:8", engine="sglang", tp=8)
     assert whole.ledger.num_ranks == cut.ledger.num_ranks == 8
-    parts = [{line.what: line.bytes for line in each.ledger.lines} for each in (whole, cut)]
-    assert parts[0]["embedding"] == 8 * parts[1]["embedding"]
-    assert parts[0]["output head"] == parts[1]["output head"]
-    assert parts[0]["routed experts"] == parts[1]["routed experts"]
-    assert parts[0]["attention"] > 4 * parts[1]["attention"]
+    parts = [{line.key: line.bytes for line in each.ledger.lines} for each in (whole, cut)]
+    assert parts[0]["weights.embedding"] == 8 * parts[1]["weights.embedding"]
+    assert parts[0]["weights.output_head"] == parts[1]["weights.output_head"]
+    assert parts[0]["weights.routed_experts"] == parts[1]["weights.routed_experts"]
+    assert parts[0]["weights.attention"] > 4 * parts[1]["weights.attention"]
 
 
 def test_deepep_divides_experts_and_keeps_shared_ones_whole() -> None:

@@ -11,9 +11,9 @@ from oomless.truth.validate import predict
 from oomless.units import GIB
 
 
-def weights(found: oomless.Estimate, what: str = "") -> int:
+def weights(found: oomless.Estimate, key: str = "") -> int:
     lines = [line for ledger in found.ledgers for line in ledger.lines if line.category == "weights"]
-    return sum(line.bytes for line in lines if not what or line.what == what)
+    return sum(line.bytes for line in lines if key in ("", line.key))
 
 
 @given(offload=st.floats(0, 40), tp=st.sampled_from([1, 2]), pp=st.sampled_from([1, 3]))
@@ -51,18 +51,18 @@ def test_v0_sets_swap_space_aside() -> None:
 )
 def test_a_slot_holds_what_peft_counts_for_all_linear_layers(name: str, trainable: int) -> None:
     """peft prints these for rank 16 on q, k, v, o, gate, up and down."""
-    slots = weights(oomless.infer(name, "h200", max_model_len=4096, enable_lora=True), "LoRA slots")
+    slots = weights(oomless.infer(name, "h200", max_model_len=4096, enable_lora=True), "weights.adapters")
     assert slots == trainable * 2
 
 
 def test_slots_grow_with_adapters_and_ranks() -> None:
     one, many = (
-        weights(oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags), "LoRA slots")
+        weights(oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags), "weights.adapters")
         for flags in ({}, {"max_loras": 4, "max_lora_rank": 64})
     )
     assert many == 16 * one
     cut = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, fully_sharded_loras=True)
-    assert weights(cut, "LoRA slots") < one
+    assert weights(cut, "weights.adapters") < one
 
 
 def test_room_is_made_for_the_images_that_prompts_may_have() -> None:

@@ -67,8 +67,8 @@ def test_fused_experts_take_a_buffer_of_their_own() -> None:
     flags: dict[str, Any] = {"tp": 8, "enable_expert_parallel": True, "engine_version": "0.25.0", "max_num_batched_tokens": 8192}
     plain = infer("deepseek-v4-flash-0731", "b200:8", **flags)
     fused = infer("deepseek-v4-flash-0731", "b200:8", moe_backend="deep_gemm_mega_moe", **flags)
-    lines = {line.what: line.bytes for line in fused.ledgers[0].lines}
-    assert lines["symmetric buffer of fused experts"] == 4_321_690_912
+    lines = {line.key: line.bytes for line in fused.ledgers[0].lines}
+    assert lines["communication.symmetric"] == 4_321_690_912
     assert fused.kv_cache.pool_bytes < plain.kv_cache.pool_bytes
 
 

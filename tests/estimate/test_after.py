@@ -19,17 +19,17 @@ def test_dpo_holds_a_frozen_copy_and_runs_pairs() -> None:
     found = ask(task="dpo", micro_batch=2)
     assert found.request.micro_batch == 4
     assert "--micro-batch 2 counts pairs: 4 sequences run at once" in found.warnings
-    frozen = roles(found.after.peak.ledger)["reference model"]
+    frozen = roles(found.after.peak.ledger)["reference"]
     assert frozen == -(-found.model.num_parameters // 8) * 2 or abs(frozen - found.model.num_parameters * 2 // 8) < 4096
     assert found.ledger.total_bytes == found.after.peak.ledger.total_bytes
 
 
 def test_adapters_need_no_reference() -> None:
     found: Any = train(QWEN, "h200", framework="peft", method="lora", task="dpo", seq_len=1024)
-    assert "reference model" not in roles(found.after.peak.ledger)
+    assert "reference" not in roles(found.after.peak.ledger)
     update, score = found.after.moments
     assert (update.name, score.name) == ("update", "score")
-    assert not [line for line in score.ledger.lines if line.what.endswith("frozen")]
+    assert not [line for line in score.ledger.lines if line.owner == "reference"]
 
 
 def test_simpo_scores_nothing() -> None:
@@ -45,7 +45,7 @@ def test_the_reference_runs_beside_what_the_policy_keeps() -> None:
         scores.append(next(each.ledger.total_bytes for each in found.after.moments if each.name == "score"))
     assert scores[0] < scores[1]
     chat: Any = train(QWEN, "h200:8", framework="colossalai", task="dpo", seq_len=2048, micro_batch=2)
-    cached = [line.bytes for line in chat.after.moments[1].ledger.lines if "cache of keys" in line.what]
+    cached = [line.bytes for line in chat.after.moments[1].ledger.lines if line.key == "activations.cache"]
     assert cached == [28 * 2 * 4 * 128 * 4 * 2048 * 2]
 
 
@@ -69,10 +69,10 @@ def test_an_engine_on_cards_of_its_own() -> None:
 def test_ppo_has_four_models() -> None:
     found = ask(task="ppo", reward_model="deepseek-coder-1.3b", rollout_engine="vllm", rollout_sleep=True)
     update = next(each for each in found.after.moments if each.name == "update")
-    assert {"policy", "reference model", "reward model", "value model", "vllm"} == set(roles(update.ledger))
-    assert roles(update.ledger)["value model"] > roles(update.ledger)["reference model"] > roles(update.ledger)["reward model"]
+    assert {"policy", "reference", "reward", "value", "engine", "process"} == set(roles(update.ledger))
+    assert roles(update.ledger)["value"] > roles(update.ledger)["reference"] > roles(update.ledger)["reward"]
     more = ask(task="ppo", reward_model="deepseek-coder-1.3b", reference_model="none")
-    assert "reference model" not in roles(more.after.peak.ledger)
+    assert "reference" not in roles(more.after.peak.ledger)
 
 
 def test_pretraining_has_one_moment() -> None:

@@ -12,7 +12,7 @@ from oomless.units import GIB, MIB
 
 def requested(found: TrainingEstimate) -> int:
     """What tensors take at the peak: all but the workspaces that cuBLAS keeps, which fake tensors do not show."""
-    return found.peaks.allocated_bytes - sum(line.bytes for line in found.ledger.lines if line.what == "cublas workspaces")
+    return found.peaks.allocated_bytes - sum(line.bytes for line in found.ledger.lines if line.key == "runtime.cublas")
 
 
 @pytest.mark.parametrize(("recompute", "mib"), [("none", 28343.2), ("full", 12841.1)])
@@ -96,7 +96,7 @@ def test_packed_experts_are_unpacked_while_they_run() -> None:
     held = [sum(line.bytes for line in found.ledger.lines if line.category == "weights") for found in (left, packed)]
     assert 0.25 < held[1] / held[0] < 0.35
     experts = sum(tensor.num_parameters for tensor in packed.model.tensors if tensor.role == "expert") // len(packed.model.layers)
-    assert [line.bytes for line in packed.ledger.lines if line.what == "a layer's experts, unpacked"] == [2 * experts]
+    assert [line.bytes for line in packed.ledger.lines if line.key == "temporaries.unpacked_experts"] == [2 * experts]
 
 
 def test_megatron_shards_in_its_own_ways_and_lets_the_last_stage_be_short() -> None:

@@ -180,7 +180,7 @@ def placed(question: Question, layout: Layout) -> list[dict[str, int]]:
     for stage in vllm.stages(question.model, request):
         sums: dict[str, int] = {}
         for group in vllm.placed_weights(question.model, request, question.hardware, stage):
-            sums[f"{group.part}: {group.name}"] = sums.get(f"{group.part}: {group.name}", 0) + group.total_bytes
+            sums[f"{group.key}: {group.name}"] = sums.get(f"{group.key}: {group.name}", 0) + group.total_bytes
         found.append(sums)
     return found
 

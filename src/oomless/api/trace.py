@@ -17,8 +17,7 @@ from ..units import parse_bytes
 from .training import training_request
 
 if TYPE_CHECKING:
-    from ..trace.check import Compared
-    from ..truth.against import Row
+    from ..ledger import Compared
 
 PROMPT_FLAGS = {"dtype": "dtype", "context": "context", "concurrency": "concurrency", "decode": "num_decoded"}
 DEFAULT_SEQ_LEN = 4096
@@ -170,7 +169,7 @@ def check(model: str, *, offline: bool = False, revision: str | None = None, **f
         return traced, compare(traced.recording, measured(source_of(model, offline, revision), training))
 
 
-def closed_form(model: str, traced: Traced, flags: dict[str, Any]) -> "tuple[Row, ...]":
+def closed_form(model: str, traced: Traced, flags: dict[str, Any]) -> "tuple[Compared, ...]":
     """The closed form of the same question beside the trace, a row a category."""
     from ..truth.against import compare
     from .training import train

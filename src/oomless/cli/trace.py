@@ -117,9 +117,9 @@ def _print_json(traced: Traced, rows: Any, against: Any) -> None:
 
     document = traced.to_json()
     if rows is not None:
-        document["check"] = [{**row._asdict(), "error": row.error} for row in rows[1]]
+        document["check"] = [row.to_json() for row in rows[1]]
     if against is not None:
-        document["against"] = [{**row._asdict(), "difference_bytes": row.difference_bytes, "share": row.share} for row in against]
+        document["against"] = [row.to_json() for row in against]
     sys.stdout.write(json.dumps(document) + "\n")
 
 

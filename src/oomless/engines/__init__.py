@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from ..ledger import Line
+from ..ledger import Key, Line
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving, flag
 
@@ -205,8 +205,8 @@ class Stage(NamedTuple):
 class Placed(NamedTuple):
     """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if there are none."""
 
-    part: str
-    """What a reader calls it: attention, routed experts, embedding ..."""
+    key: Key
+    """The line that it belongs to: weights.attention, weights.routed_experts, weights.embedding ..."""
     name: str
     num_bytes: int
     per_layer: int

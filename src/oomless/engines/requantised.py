@@ -6,7 +6,7 @@ groups and modules: the usual choice (every linear layer, groups of 128) is the 
 
 from math import prod
 
-from ..ledger import Line
+from ..ledger import Line, ranged
 from ..model.feedforward import MoE
 from ..model.model import Model, Tensor
 from ..model.quantization import REQUANTISED
@@ -16,7 +16,6 @@ ON_LOADING = ("fp8", "bitsandbytes")
 KEEP_ATTENTION = ("nvfp4", "mxfp4", "w8a8", "fp8-dynamic")
 """Formats whose published checkpoints often leave attention alone: nvidia's, RedHatAI's and unsloth's of Qwen3.6 and Qwen3.8."""
 SMALLEST_GROUP = 32
-WHAT_KEPT = "what the checkpoint may keep in 16 bit, or in groups of 32"
 
 
 def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]]) -> list[Line]:
@@ -41,7 +40,21 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
         elif tensor.role in ("linear", "expert") and _groups(form):
             more += elements * 2 // SMALLEST_GROUP - form.scale_bytes(shape) * number
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
-    return [Line("weights", WHAT_KEPT, 0, 0, max(more, 0), "assumed", formula, "engines/requantised.py")] if more > 0 else []
+    return (
+        [
+            ranged(
+                "weights.unquantized",
+                "engine",
+                "what the checkpoint may keep in 16 bit, or in groups of 32",
+                (0, 0, more),
+                "assumed",
+                formula,
+                "engines/requantised.py",
+            )
+        ]
+        if more > 0
+        else []
+    )
 
 
 def _groups(form: Format) -> bool:

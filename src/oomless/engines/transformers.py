@@ -6,7 +6,7 @@ values, 5.x keeps the latent (models.md 4.1: measured on 4.57 and 5.24). Read in
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError
-from ..ledger import Category, Line, exact
+from ..ledger import exact, ranged
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
@@ -16,9 +16,9 @@ from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
-from .shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_LOGITS, measured
+from .shards import WORDS, assumed_line, measured
 from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import part_of
+from .vllm.weights import key_of
 
 NAME = "transformers"
 VERSIONS = ("4.44", "4.57", "5.24")
@@ -92,13 +92,13 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             continue
         form = runtime_format(tensor, model, asked, hardware)
         stacked = tensor.repeat if tensor.role == "expert" and version >= FUSED_EXPERTS_SINCE else 1
-        count, part = tensor.repeat // stacked, part_of(tensor.name)
+        count, part = tensor.repeat // stacked, key_of(tensor.name)
         placed.append(Placed(part, tensor.name, form.data_bytes(tensor.shape) * stacked, count, layers))
         if form.block:
             placed.append(Placed(part, f"{tensor.name} scales", form.scale_bytes(tensor.shape) * stacked, count, layers))
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every card: in the checkpoint, not explained by its config"
-        placed.append(Placed("unexplained tensors", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
+        placed.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
     return placed
 
 
@@ -158,25 +158,43 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {attention_width(attention):,}) + 4 x {hidden:,})"
     )
     lines = [
-        measured("transformers", "runtime", "context", WHAT_CONTEXT, numbers(asked)),
-        _of("activations", WHAT_ACTIVATIONS, size, spread, formula),
+        measured("transformers", "runtime.context", "context", numbers(asked)),
+        assumed_line("activations.profile_run", size, spread, formula),
     ]
     if stage.last:
         rows = batch if numbers(asked) >= LAST_LOGITS_SINCE else tokens
         formula = f"{rows:,} rows x {model.vocab_size:,} x ({width} + 4) B"
         lines.append(
-            exact("logits", WHAT_LOGITS, rows * model.vocab_size * (width + 4), formula, "generation/utils.py, logits_to_keep")
+            exact(
+                "logits.sampler",
+                "engine",
+                WORDS["logits.sampler"],
+                rows * model.vocab_size * (width + 4),
+                formula,
+                "generation/utils.py, logits_to_keep",
+            )
         )
     if asked.cache_implementation == "dynamic":
         layer = max(int(row_bytes(each.attention, asked) * tokens) for each in model.layers[stage.start : stage.stop])
         lines.append(
-            exact("temporaries", "cache of one layer while it grows", layer, "torch.cat copies it", "cache_utils.py, DynamicLayer")
+            exact(
+                "temporaries.cache_growth",
+                "engine",
+                "cache of one layer while it grows",
+                layer,
+                "torch.cat copies it",
+                "cache_utils.py, DynamicLayer",
+            )
         )
     waste = facts.constant("transformers", "caching_overhead", numbers(asked))
     held = sum(line.bytes for line in lines[1:])
     low, kept, high = (int(held * share) for share in (waste.low, waste.value, waste.high))
     formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
-    lines.append(Line("fragmentation", "blocks that the allocator keeps", kept, low, high, "assumed", formula, waste.source))
+    lines.append(
+        ranged(
+            "fragmentation.reserved", "engine", "blocks that the allocator keeps", (kept, low, high), "assumed", formula, waste.source
+        )
+    )
     return Budget(tuple(lines), ())
 
 
@@ -195,11 +213,6 @@ def attention_width(attention: Attention) -> int:
             return 4 * attention.num_heads * attention.head_dim
         case _:
             raise UnsupportedError(f"{attention.kind} attention in transformers is not known yet", "use --engine vllm")
-
-
-def _of(category: Category, what: str, size: int, spread: facts.Constant, formula: str) -> Line:
-    shown = f"{formula} = {gib(size):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
-    return Line(category, what, size, int(size * spread.low), int(size * spread.high), "assumed", shown, spread.source)
 
 
 def row_bytes(attention: Attention, asked: Serving) -> float:

@@ -7,7 +7,7 @@ tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_memory), _torch/modules/attent
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError
-from ..ledger import Line
+from ..ledger import Line, ranged
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
@@ -16,9 +16,9 @@ from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
-from .shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_NON_TORCH, divide, measured
+from .shards import WORDS, divide, measured
 from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import experts_per_rank, part_of, runtime_format
+from .vllm.weights import experts_per_rank, key_of, runtime_format
 
 NAME = "TensorRT-LLM"
 VERSIONS = ("0.5", "0.9", "0.17", "1.0", "1.3")
@@ -97,7 +97,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if tensor.role == "expert" and form == FP4_E8M0 and numbers(asked) >= PYTORCH_SINCE:
             shape = padded(shape)
         stacked = repeat if tensor.role == "expert" else 1
-        placed.append(Placed(part_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers))
+        placed.append(Placed(key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers))
     attention = model.layers[stage.start].attention
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
@@ -105,7 +105,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
         mine = tuple(range(stage.start, stage.stop))
         placed.append(
-            Placed("attention", "k_b_proj_trans and v_b_proj", rows * mla.kv_lora_rank * width, 1, mine, "beside kv_b_proj")
+            Placed("weights.attention", "k_b_proj_trans and v_b_proj", rows * mla.kv_lora_rank * width, 1, mine, "beside kv_b_proj")
         )
     return placed
 
@@ -165,11 +165,11 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     layout, version = asked.layout or Layout(), numbers(asked)
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
-        measured("trtllm", "runtime", "context", WHAT_CONTEXT, version, tags),
-        measured("trtllm", "communication", "non_torch", WHAT_NON_TORCH, version, tags),
+        measured("trtllm", "runtime.context", "context", version, tags),
+        measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
     ]
     if version < PYTORCH_SINCE:
-        lines.append(measured("trtllm", "activations", "execution_context", WHAT_ACTIVATIONS, version, tags))
+        lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
     tokens, width, hidden = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8, model.hidden_size
@@ -185,8 +185,18 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,}) = {gib(size):.3f} GiB"
     low, high = int(size * spread.low), int(size * spread.high)
-    lines.append(Line("activations", WHAT_ACTIVATIONS, size, low, high, "assumed", formula, spread.source))
-    beside = [] if asked.enforce_eager else [measured("trtllm", "runtime", "graphs", "CUDA graphs", version, tags)]
+    lines.append(
+        ranged(
+            "activations.profile_run",
+            "engine",
+            WORDS["activations.profile_run"],
+            (size, low, high),
+            "assumed",
+            formula,
+            spread.source,
+        )
+    )
+    beside = [] if asked.enforce_eager else [measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags)]
     return Budget(tuple(lines), tuple(beside))
 
 
@@ -200,7 +210,7 @@ def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line
     row, logits = facts.constant("trtllm", "decoder_bytes_per_logit", version), (asked.max_num_seqs or 0) * model.vocab_size
     formula = f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, {row.low:g} to {row.high:g}"
     value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))
-    return Line("logits", "decoder", value, low, high, "fitted", formula, row.source)
+    return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
 
 
 def row_bytes(attention: Attention, asked: Serving) -> float:

@@ -8,10 +8,18 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from ..ledger import Key
 from ..model.feedforward import MoE
 from ..model.model import Tensor
 
-DIGITAL = ("embedding", "norms and small tensors", "routers", "vision", "Engram", "hyper-connections")
+DIGITAL: tuple[Key, ...] = (
+    "weights.embedding",
+    "weights.norms",
+    "weights.routers",
+    "weights.vision",
+    "weights.engram",
+    "weights.hyper_connections",
+)
 """Parts of a model that are no matrix product with fixed weights, or that see single rows: they stay on the card."""
 TILE, CELL_BITS = 256, 4
 """Rows and columns of a crossbar, and bits of a cell: what published designs have (NeuroSim 1.5 and others: 128 to 512; 1 to 5)."""
@@ -54,7 +62,7 @@ def weights_in_memory(estimate: Estimate, tile: int = TILE, cell_bits: int = CEL
     if not 1 <= tile <= MAX_TILE or not 1 <= cell_bits <= MAX_CELL_BITS:
         raise UsageError(f"a tile of {tile} with cells of {cell_bits} bits", "tiles are 1 to 4096 wide, cells hold 1 to 8 bits")
     weights = [line for line in estimate.ledger.lines if line.category == "weights"]
-    freed = sum(line.bytes for line in weights if line.what not in DIGITAL)
+    freed = sum(line.bytes for line in weights if line.key not in DIGITAL)
     cells = tiles = read = moved = 0
     for tensor in estimate.model.tensors:
         if not is_analog(tensor):

@@ -3,13 +3,15 @@
 import re
 from typing import Any, NamedTuple
 
-from ..ledger import CATEGORIES, Category, Kind, Ledger, Line, Verdict
+from ..ledger import CATEGORIES, KEYS, Category, Key, Kind, Ledger, Line, Verdict, category_of, ranged
 from ..run.allocator import AllocatorSettings
 from .recording import KIND, Peak, Phase, Recording, peak, phase_peaks
 from .replay import Replayed, replay, smallest_capacity
 from .workspaces import NAME as WORKSPACE
 from .workspaces import table
 
+TRACED: dict[Category, Key] = {category_of(key): key for key in KEYS if key.endswith(".traced")}
+"""A traced tensor's key is its category's: its module is said in words."""
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
@@ -36,8 +38,14 @@ class Traced(NamedTuple):
         """The lines with what rounding and caches add, against the capacity."""
         more = self.replayed.reserved_at_peak - self.peak.bytes
         source = "trace/allocator.py: the caching allocator, simulated"
-        held = Line(
-            "fragmentation", "held by the allocator beyond that", more, min(more, 0), more, "assumed", "reserved - requested", source
+        held = ranged(
+            "fragmentation.reserved",
+            "policy",
+            "held by the allocator beyond that",
+            (more, min(more, 0), more),
+            "assumed",
+            "reserved - requested",
+            source,
         )
         return Ledger("this rank", 1, self.capacity_bytes or 0, (*self.lines, held))
 
@@ -116,7 +124,9 @@ def lines_of(recording: Recording, at: Peak) -> tuple[Line, ...]:
             source = next((row.source for row in table() if row.operator == name), source)
         certainty: Kind = "assumed" if assumed else "exact"
         category: Category = CATEGORIES[kind]
-        found.append(Line(category, where or "(outside of modules)", total, total, total, certainty, formula, source))
+        found.append(
+            ranged(TRACED[category], "policy", where or "(outside of modules)", (total, total, total), certainty, formula, source)
+        )
     order = {category: index for index, category in enumerate(CATEGORIES)}
     return tuple(sorted(found, key=lambda line: (order[line.category], -line.bytes)))
 

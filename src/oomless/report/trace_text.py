@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
+from ..ledger import Compared
 from ..recording.traced import Node, Traced
-from ..truth.against import Row
 from ..units import format_bytes, gib
 from .estimate_text import Bar, open_console, print_barred, print_lines, print_table
 
@@ -120,31 +120,41 @@ def module_table(root: Node) -> Any:
     return table
 
 
-def print_against(rows: tuple[Row, ...], colour: bool, width: int | None) -> None:
+def print_against(rows: tuple[Compared, ...], colour: bool, width: int | None) -> None:
     """Both ledgers side by side, with the difference a line."""
     console = open_console(colour, width)
     table = _table("closed form against trace", "category", "closed form GiB", "trace GiB", "difference GiB", "of the peak")
+    whole = next(row.measured or 0 for row in rows if row.key == "peak")
     for row in rows:
         table.add_row(
-            row.what,
-            f"{gib(row.closed_bytes):.4f}",
-            f"{gib(row.traced_bytes):.4f}",
-            f"{gib(row.difference_bytes):+.4f}",
-            f"{100 * row.share:+.2f} %",
+            moment_words(row.key),
+            f"{gib(row.predicted or 0):.4f}",
+            f"{gib(row.measured or 0):.4f}",
+            f"{gib(row.difference):+.4f}",
+            f"{100 * row.difference / whole if whole else 0:+.2f} %",
         )
     print_table(console, table)
 
 
-def print_check(rows: list[Any], colour: bool, width: int | None) -> None:
+def moment_words(key: str) -> str:
+    """Return what people read for the key of a comparison: a category as it is, a phase's peak in words.
+
+    >>> moment_words("peak.backward"), moment_words("weights")
+    ('most in the backward', 'weights')
+    """
+    return f"most in the {key.removeprefix('peak.')}" if key.startswith("peak.") else key
+
+
+def print_check(rows: list[Compared], colour: bool, width: int | None) -> None:
     """What a real run on this CPU allocated, beside the trace."""
     console = open_console(colour, width)
     table = _table("a real step on this CPU against its trace", "phase", "measured B", "traced B", "difference B", "error")
     for row in rows:
         table.add_row(
-            row.what,
-            f"{row.measured_bytes:,}",
-            f"{row.traced_bytes:,}",
-            f"{row.difference_bytes:+,}",
-            f"{100 * row.error:+.4f} %",
+            moment_words(row.key).removeprefix("most in the "),
+            f"{row.measured or 0:,}",
+            f"{row.predicted or 0:,}",
+            f"{row.difference:+,}",
+            f"{100 * (row.error or 0):+.4f} %",
         )
     print_table(console, table)

@@ -2,9 +2,10 @@
 
 import gc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import need
+from ..ledger import Compared
 from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
 from ..run.training import Training
@@ -12,23 +13,6 @@ from .build import Source, build_inference, build_model, build_optimizer, prompt
 from .step import inference_steps, training_steps
 
 MARK = "oomless step phase"
-
-
-class Compared(NamedTuple):
-    """A phase of the last step, or its whole: bytes alive at its peak, measured and traced."""
-
-    what: str
-    measured_bytes: int
-    traced_bytes: int
-
-    @property
-    def difference_bytes(self) -> int:
-        return self.traced_bytes - self.measured_bytes
-
-    @property
-    def error(self) -> float:
-        """Relative error of the trace."""
-        return self.traced_bytes / self.measured_bytes - 1 if self.measured_bytes else 0.0
 
 
 Event = tuple[int, int, int]
@@ -123,12 +107,16 @@ def peaks(
 
 
 def compare(recording: Recording, real: dict[tuple[int, str], int]) -> list[Compared]:
-    """The phases of the last step and their highest, measured beside traced."""
+    """Return the peaks of the last step's phases and the highest of them: predicted by the trace, measured by the profiler."""
     traced: dict[tuple[int, str], int] = {}
     for phase, num_bytes in phase_peaks(recording):
         key = (phase.step, phase.name)
         traced[key] = max(traced.get(key, 0), num_bytes)
     last = max(step for step, _ in real)
     names = ("forward", "backward", "optimizer", "prefill", "decode")
-    rows = [Compared(name, real[last, name], traced[last, name]) for name in names if (last, name) in real]
-    return [*rows, Compared("peak", max(row.measured_bytes for row in rows), max(row.traced_bytes for row in rows))]
+    pairs = {f"peak.{name}": (traced[last, name], real[last, name]) for name in names if (last, name) in real}
+    pairs["peak"] = (max(ours for ours, _ in pairs.values()), max(theirs for _, theirs in pairs.values()))
+    return [
+        Compared(name, None, ours, ours, ours, theirs, source="torch.profiler, the same step on this CPU")
+        for name, (ours, theirs) in pairs.items()
+    ]

@@ -1,14 +1,13 @@
 """Score a table of measured rows: each row predicted from its configuration, each quantity summed up."""
 
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from ..engines.shards import WHAT_GRAPHS, WHAT_NON_TORCH
+from .. import facts
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
-from ..ledger import Line
+from ..ledger import chosen, sums
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
@@ -84,12 +83,13 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
     if configuration["engine"] in LLAMA_ENGINES:
         return predict_llama(configuration, quantity)
-    if quantity not in QUANTITIES or (quantity == "total_per_gpu" and configuration["engine"] != "vLLM"):
-        raise UnsupportedError(f"{quantity} of {configuration['engine']} is not predicted: what it sums up differs by source")
+    engine = configuration["engine"]
+    if quantity not in CAPACITY and not parts_of(quantity, engine):
+        raise UnsupportedError(f"{quantity} of {engine} is not predicted: what it sums up differs by source")
     asked = question(configuration, quantity)
-    value, low, high = QUANTITIES[quantity](estimate_serving(asked.model, asked.asked, asked.hardware))
+    value, low, high = of_estimate(estimate_serving(asked.model, asked.asked, asked.hardware), quantity, engine)
     for other in unsaid(configuration, asked, quantity):
-        _, least, most = QUANTITIES[quantity](estimate_serving(other.model, other.asked, other.hardware))
+        _, least, most = of_estimate(estimate_serving(other.model, other.asked, other.hardware), quantity, engine)
         low, high = min(low, least), max(high, most)
     if quantity == "weights_per_gpu" and "(draft of " in configuration["model"]:
         shared = rotary_bytes(asked)  # vLLM keeps one table for models of a process that rotate alike
@@ -101,7 +101,7 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
 def rotary_bytes(asked: Question) -> int:
     """Bytes of the rotary tables of a rank."""
     estimate = estimate_serving(asked.model, asked.asked, asked.hardware)
-    return sum(line.bytes for line in estimate.ledgers[0].lines if line.what == "rotary tables")
+    return sums(chosen(estimate.ledgers[0].lines, ("weights.rotary_tables",)))[0]
 
 
 def file_size(configuration: dict[str, str], quantity: str) -> Interval:
@@ -120,29 +120,38 @@ def file_size(configuration: dict[str, str], quantity: str) -> Interval:
     return sizes[0], min(sizes), max(sizes)
 
 
-def _lines(estimate: Estimate, chosen: Callable[[Line], bool]) -> Interval:
-    """Sum of lines on the first stage, whose log comes first; the interval covers the other stages too."""
-    sums = []
-    for ledger in estimate.ledgers:
-        lines = [line for line in ledger.lines if chosen(line)]
-        sums.append((sum(x.bytes for x in lines), sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines)))
-    return sums[0][0], min(low for _, low, _ in sums), max(high for _, _, high in sums)
+def parts_of(quantity: str, engine: str) -> tuple[str, ...]:
+    """Return the keys and categories that a measured quantity of an engine adds up; () if no table says.
+
+    >>> parts_of("total_per_gpu", "vLLM"), parts_of("total_per_gpu", "SGLang")
+    (('weights', 'fragmentation', 'runtime.non_torch'), ())
+    """
+    rows = (row for row in facts.table("measured_quantities") if row["quantity"] == quantity)
+    return next((tuple(row["parts"].split()) for row in rows if row["engine"] in ("", engine)), ())
 
 
-def _pool(estimate: Estimate) -> Interval:
-    return estimate.pools[0], min(estimate.pools_low), max(estimate.pools_high)
+def of_lines(estimate: Estimate, parts: tuple[str, ...]) -> Interval:
+    """Return the sum of lines on the first stage, whose log comes first; the interval covers the other stages too."""
+    found = [sums(chosen(ledger.lines, parts)) for ledger in estimate.ledgers]
+    return found[0][0], min(low for _, low, _ in found), max(high for _, _, high in found)
 
 
-QUANTITIES: dict[str, Callable[[Estimate], Interval]] = {
-    "weights_per_gpu": lambda e: _lines(e, lambda line: line.category in ("weights", "fragmentation")),
-    "activation_peak": lambda e: _lines(e, lambda line: line.category in ("activations", "logits")),
-    "non_torch": lambda e: _lines(e, lambda line: line.what == WHAT_NON_TORCH),
-    "cuda_graph": lambda e: _lines(e, lambda line: line.what == WHAT_GRAPHS),
-    "total_per_gpu": lambda e: _lines(e, lambda line: line.category in ("weights", "fragmentation") or line.what == WHAT_NON_TORCH),
-    "kv_bytes_per_gpu": _pool,
-    "kv_tokens": lambda e: (e.kv_cache.max_tokens, e.kv_cache.max_tokens_low, e.kv_cache.max_tokens_high),
-    "kv_bytes_per_token": lambda e: (e.kv_cache.bytes_per_token,) * 3,
-}
+def of_estimate(estimate: Estimate, quantity: str, engine: str) -> Interval:
+    """Return what an estimate says of a measured quantity: a sum of lines, the pool, or the capacity that the engine prints."""
+    cache = estimate.kv_cache
+    match quantity:
+        case "kv_bytes_per_gpu":
+            return estimate.pools[0], min(estimate.pools_low), max(estimate.pools_high)
+        case "kv_tokens":
+            return cache.max_tokens, cache.max_tokens_low, cache.max_tokens_high
+        case "kv_bytes_per_token":
+            return (cache.bytes_per_token,) * 3
+        case _:
+            return of_lines(estimate, parts_of(quantity, engine))
+
+
+CAPACITY = ("kv_bytes_per_gpu", "kv_tokens", "kv_bytes_per_token")
+"""Quantities of the cache, which are no lines of a ledger: that holds what the asked load needs of it."""
 
 
 def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:

@@ -84,11 +84,11 @@ def test_a_layer_keeps_34_bytes_of_each_hidden_value_with_cudnn() -> None:
 def test_workspaces_follow_the_card() -> None:
     run = run_of()
     mine = chunks(run)[0]
-    sizes = {buffer.what: buffer.value for buffer in buffers(run, mine, H100)}
-    assert sizes["cuBLAS workspaces"] == 64 * MIB
-    old = {buffer.what: buffer.value for buffer in buffers(run, mine, Device(8))}
-    assert old["Transformer Engine workspaces"] == 4 * MIB
-    assert old["cuBLAS workspaces"] < 17 * MIB
+    sizes = {buffer.key: buffer.value for buffer in buffers(run, mine, H100)}
+    assert sizes["runtime.cublas"] == 64 * MIB
+    old = {buffer.key: buffer.value for buffer in buffers(run, mine, Device(8))}
+    assert old["runtime.transformer_engine"] == 4 * MIB
+    assert old["runtime.cublas"] < 17 * MIB
 
 
 def test_kernels_follow_card_determinism_and_dropout() -> None:

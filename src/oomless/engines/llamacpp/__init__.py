@@ -5,7 +5,7 @@ micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
 from .. import Count
-from .buffers import WHAT_COMPUTE, budget_bytes, budget_lines, pool_bytes
+from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import LATEST, VERSIONS, layouts, resolve, stages
 from .weights import host_bytes, placed_weights, stored
@@ -18,7 +18,6 @@ __all__ = [
     "LATEST",
     "NAME",
     "VERSIONS",
-    "WHAT_COMPUTE",
     "budget_bytes",
     "budget_lines",
     "cache_layout",

@@ -1,7 +1,7 @@
 """What llama.cpp takes beside weights and cache: the compute buffer of its graph, and the context of the driver."""
 
 from ... import facts
-from ...ledger import Kind, Line, exact
+from ...ledger import Kind, Line, exact, ranged
 from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
@@ -17,7 +17,6 @@ from .graphs import buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
-WHAT_COMPUTE = "compute buffer"
 PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by hand."""
 FEW_OUTPUTS_SINCE = "2026-06"
@@ -260,7 +259,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds_of_graph(model, asked, batch)))
-    compute = exact("activations", WHAT_COMPUTE, value, formula, "engines/llamacpp/graphs.py")
+    compute = exact("activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py")
     low, high = int(value * spread.low), int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
     if copied:
         compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
@@ -271,7 +270,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))
     low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
-    context = Line("runtime", "CUDA context", middle, low, high, "assumed", f"{row.value:g} GiB", row.source)
+    context = ranged("runtime.context", "process", "CUDA context", (middle, low, high), "assumed", f"{row.value:g} GiB", row.source)
     return Budget((compute, context, *drafts), ())
 
 
@@ -283,6 +282,11 @@ def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tupl
     if not asked.draft_tokens or not stage.last:
         return ()
     cache = num_cells(asked) * sum(row_bytes(layer.attention, model, asked) for layer in model.draft)
+    whole = cache + buffer
     formula = f"cache {format_bytes(cache)} + a buffer as large as the target's"
     source = "common/speculative.cpp: a context over the same weights"
-    return (Line("activations", "draft context", cache + buffer, cache + buffer // 2, cache + buffer, "assumed", formula, source),)
+    return (
+        ranged(
+            "activations.draft_context", "draft", "draft context", (whole, cache + buffer // 2, whole), "assumed", formula, source
+        ),
+    )

@@ -1,5 +1,6 @@
 """What cards and host hold of a GGUF file: its tensors in one buffer each, rounded to 32 B at most."""
 
+from ...ledger import Key
 from ...model.gguf_model import as_gguf
 from ...model.model import Model, Tensor
 from ...run.hardware import Hardware
@@ -63,8 +64,8 @@ def divides_by_rows(tensor: Tensor) -> bool:
 
 def _placed(each: Held) -> Placed:
     group = each.group
-    part = "routed experts" if group.role == "expert" else "layers" if group.layers else "output"
-    return Placed(part, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
+    key: Key = "weights.routed_experts" if group.role == "expert" else "weights.layers" if group.layers else "weights.output_head"
+    return Placed(key, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
 def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:

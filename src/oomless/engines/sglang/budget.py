@@ -5,16 +5,15 @@ Activations, graphs and the table of requests live in (1 - f) of it and are not 
 """
 
 from ... import facts
-from ...ledger import Category, Line, exact
+from ...ledger import Line, exact
 from ...model.attention import DSA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
-from ...units import gib
 from .. import Budget, Stage
-from ..shards import WHAT_ACTIVATIONS, WHAT_CONTEXT, WHAT_GRAPHS, WHAT_LOADED, WHAT_LOGITS, WHAT_NON_TORCH, measured
+from ..shards import assumed_line, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release
 from .weights import placed_part, shard, stage_layers
@@ -38,8 +37,8 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     }
     tags = tuple(name for name, holds in found.items() if holds)
     return [
-        measured("sglang", "runtime", "context", WHAT_CONTEXT, now.numbers, tags),
-        measured("sglang", "communication", "dist_init", WHAT_NON_TORCH, now.numbers, tags),
+        measured("sglang", "runtime.context", "context", now.numbers, tags),
+        measured("sglang", "runtime.non_torch", "dist_init", now.numbers, tags, "communication"),
     ]
 
 
@@ -83,17 +82,22 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
     loaded = [
-        measured(
-            "sglang", "fragmentation", "load_extra", WHAT_LOADED, now.numbers, ("amd",) if hardware.card.vendor == "AMD" else ()
-        ),
+        measured("sglang", "fragmentation.loading", "load_extra", now.numbers, ("amd",) if hardware.card.vendor == "AMD" else ()),
         *kept(model, asked, stage),
     ]
     if not asked.enforce_eager:
-        beside.append(measured("sglang", "runtime", "graphs", WHAT_GRAPHS, now.numbers))
+        beside.append(measured("sglang", "runtime.cuda_graphs", "graphs", now.numbers))
     if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
         size = sum(group.total_bytes for group in placed_part(model, asked, hardware, stage, "mtp"))
         beside.append(
-            exact("weights", "draft, loaded after the pool", size, "tensors of the MTP layers", "speculative/eagle_worker.py")
+            exact(
+                "weights.draft",
+                "draft",
+                "draft, loaded after the pool",
+                size,
+                "tensors of the MTP layers",
+                "speculative/eagle_worker.py",
+            )
         )
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
 
@@ -119,7 +123,9 @@ def request_table(asked: Serving) -> Line:
     rows = max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
     width = (asked.max_model_len or 0) + TABLE_EXTRA
     formula = f"{rows:,} requests x {width:,} x 4 B"
-    return exact("runtime", "table of requests", rows * width * 4, formula, "mem_cache/memory_pool.py, ReqToTokenPool")
+    return exact(
+        "runtime.request_table", "engine", "table of requests", rows * width * 4, formula, "mem_cache/memory_pool.py, ReqToTokenPool"
+    )
 
 
 def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
@@ -145,15 +151,10 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     spread = facts.constant("sglang", "activation_spread", release(asked.engine_version or LATEST).numbers)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"
-    lines = [_assumed("activations", WHAT_ACTIVATIONS, size, spread, formula)]
+    lines = [assumed_line("activations.profile_run", size, spread, formula)]
     if stage.last:
         rows = max(asked.cuda_graph_max_bs or 0, 1)
         logits = rows * model.vocab_size * (width + 4)
         formula = f"{rows} rows x {model.vocab_size:,} x ({width} + 4) B"
-        lines.append(_assumed("logits", WHAT_LOGITS, logits, spread, formula))
+        lines.append(assumed_line("logits.sampler", logits, spread, formula))
     return lines
-
-
-def _assumed(category: Category, what: str, size: int, spread: facts.Constant, formula: str) -> Line:
-    shown = f"{formula} = {gib(size):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
-    return Line(category, what, size, int(size * spread.low), int(size * spread.high), "assumed", shown, spread.source)

@@ -15,7 +15,7 @@ from ..vllm.weights import (
     VOCABULARY_PAD,
     check_quantization,
     experts_per_rank,
-    part_of,
+    key_of,
     rope_positions,
     rope_tables,
     runtime_format,
@@ -135,9 +135,9 @@ def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[P
             form = BF16
         shape = (sum(member[0][0] for member in members), *shape[1:])
     stacked = repeat if "experts." in name and repeat > 1 else 1
-    placed = [Placed(part_of(name), name, form.data_bytes(shape) * stacked, repeat // stacked, layers)]
+    placed = [Placed(key_of(name), name, form.data_bytes(shape) * stacked, repeat // stacked, layers)]
     if form.block:
-        placed.append(Placed(part_of(name), f"{name} scales", form.scale_bytes(shape) * stacked, repeat // stacked, layers))
+        placed.append(Placed(key_of(name), f"{name} scales", form.scale_bytes(shape) * stacked, repeat // stacked, layers))
     return placed
 
 
@@ -149,9 +149,11 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     for rope in rope_tables(model) if now.since(0, 5, 4) or model.family not in NO_TABLES else ():
         rows = rope.max_positions if model.family in NO_TABLES else rope_positions(rope)
         size = rows * rope.dim * (F32 if nvidia else DTYPES[asked.dtype]).bits // 8
-        extra.append(Placed("rotary tables", f"cos and sin, {rope.scaling}", size, 1, ()))
+        extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
         if isinstance(attention, V4 | V41):
-            extra.append(Placed("rotary tables", "complex table of V4's kernels", rope.max_positions * rope.dim // 2 * 8, 1, ()))
+            extra.append(
+                Placed("weights.rotary_tables", "complex table of V4's kernels", rope.max_positions * rope.dim // 2 * 8, 1, ())
+            )
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
         elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
@@ -159,8 +161,8 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
         sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
         mine = tuple(range(stage.start, stage.stop))
-        extra += [Placed("attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes]
+        extra += [Placed("weights.attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes]
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
-        extra.append(Placed("unexplained tensors", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
+        extra.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
     return extra

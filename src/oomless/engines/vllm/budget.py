@@ -5,7 +5,7 @@ The profile run executes max_num_batched_tokens tokens and then samples max_num_
 
 from math import ceil
 
-from ...ledger import Category, Line, exact
+from ...ledger import Category, Key, Line, exact
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.feedforward import MoE
 from ...model.model import Model
@@ -14,7 +14,7 @@ from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
 from .. import Budget, Stage
-from ..shards import WHAT_CONTEXT, WHAT_LOADED, WHAT_NON_TORCH, measured
+from ..shards import measured
 from .graphs import graph_lines
 from .profile import MEGA_MOE, context_chunk, profile_lines
 from .release import LATEST, Release, release
@@ -67,20 +67,25 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     charged = [
         *beside_weights(model, asked, stage, now, tags),
         *with_unknown_images(profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now),
-        _measured("non_torch", WHAT_NON_TORCH, now, tags),
+        _measured("runtime.non_torch", "non_torch", now, tags),
         *fused,
     ]
-    beside = [_measured("context", WHAT_CONTEXT, now, tags)]
+    beside = [_measured("runtime.context", "context", now, tags)]
     (charged if now.since(0, 20) else beside).extend(graph_lines(model, asked, stage, now, tags))
     if isinstance(model.layers[-1].attention, MLA) and now.since(0, 11) and not now.v0:
         size = context_chunk(asked) * model.layers[-1].attention.latent_dim * DTYPES[asked.dtype].bits // 8
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
-        beside.append(exact("runtime", "workspace of cached context", size, formula, "vllm mla/common.py, mla_attention.py"))
+        beside.append(
+            exact(
+                "runtime.workspaces", "engine", "workspace of cached context", size, formula, "vllm mla/common.py, mla_attention.py"
+            )
+        )
     if now.since(0, 25) and not now.v0 and stage.last:
         # the second model runner keeps counts and masks of tokens; only 0.33 sees them in its budget
         rows, vocab = asked.max_num_seqs or 0, model.vocab_size
         line = exact(
-            "runtime",
+            "runtime.sampler_state",
+            "engine",
             "sampler state",
             rows * vocab * 33 // 8,
             f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
@@ -92,7 +97,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
 def beside_weights(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
     """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's checkpoint may keep."""
-    found = [measured("vllm", "fragmentation", "load_extra", WHAT_LOADED, now.numbers, tags)] if "amd" in tags else []
+    found = [measured("vllm", "fragmentation.loading", "load_extra", now.numbers, tags)] if "amd" in tags else []
     if asked.quantization in (None, model.quantization):
         return found
     from ..requantised import kept_line  # few models are asked for in a format of others
@@ -133,10 +138,10 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
     return tuple(name for name, holds in found.items() if holds)
 
 
-def _measured(quantity: str, what: str, now: Release, tags: tuple[str, ...]) -> Line:
+def _measured(key: Key, quantity: str, now: Release, tags: tuple[str, ...]) -> Line:
     """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the room."""
     category: Category = "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
-    line = measured("vllm", category, quantity, what, now.numbers, tags)
+    line = measured("vllm", key, quantity, now.numbers, tags, category)
     return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed") if "other_vendor" in tags else line
 
 

@@ -7,7 +7,7 @@ from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
 from .. import Stage
-from ..shards import WHAT_GRAPHS, fitted_line, up_to
+from ..shards import fitted_line, up_to
 from .profile import is_sparse
 from .release import Release
 
@@ -73,7 +73,7 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
 
         scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
-    line = fitted_line("runtime", WHAT_GRAPHS, max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)
+    line = fitted_line("runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)
     if now.v0:
         return [line]
     few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)

@@ -45,8 +45,8 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) ->
             first = -(-first // layout.tp) if tensor.cut.how == "column" else first
             second = -(-second // layout.tp) if tensor.cut.how == "row" else second
         note = f"{asked.max_loras} slots of rank {asked.max_lora_rank}"
-        found.append(Placed("LoRA slots", f"{tensor.name} A", ranked * first * repeat, 1, layers, note))
-        found.append(Placed("LoRA slots", f"{tensor.name} B", ranked * second * repeat, 1, layers, note))
+        found.append(Placed("weights.adapters", f"{tensor.name} A", ranked * first * repeat, 1, layers, note))
+        found.append(Placed("weights.adapters", f"{tensor.name} B", ranked * second * repeat, 1, layers, note))
     return found
 
 

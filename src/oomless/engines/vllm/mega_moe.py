@@ -63,7 +63,9 @@ def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Releas
     tokens = asked.max_num_batched_tokens or 0
     size = symmetric_bytes(ranks, num_experts, tokens, ffn.num_active_experts, model.hidden_size, ffn.expert_width)
     formula = f"{tokens} tokens x {ranks} ranks x {min(ffn.num_active_experts, num_experts // ranks)} experts, and their scales"
-    line = exact("communication", "symmetric buffer of fused experts", size, formula, "DeepGEMM csrc/apis/mega.hpp")
+    line = exact(
+        "communication.symmetric", "engine", "symmetric buffer of fused experts", size, formula, "DeepGEMM csrc/apis/mega.hpp"
+    )
     if now.since(0, 33):  # carries a later DeepGEMM, whose kernel may take shared experts too
         line = line._replace(kind="assumed", low_bytes=size // 2, high_bytes=size * 5 // 4)
     return [line]

@@ -6,6 +6,7 @@ of 0.16 to 0.33. The kernel follows from the card: Triton on Hopper, TRTLLM on B
 
 from typing import Literal, NamedTuple
 
+from ...ledger import Key
 from ...run.hardware import Hardware
 from .. import Placed
 from .release import Release
@@ -52,7 +53,7 @@ def up(number: int, multiple: int) -> int:
 
 
 def placed_experts(
-    part: str, name: str, layers: tuple[int, ...], shape: tuple[int, ...], repeat: int, hardware: Hardware, now: Release
+    key: Key, name: str, layers: tuple[int, ...], shape: tuple[int, ...], repeat: int, hardware: Hardware, now: Release
 ) -> list[Placed]:
     """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts of a layer in one.
 
@@ -66,7 +67,7 @@ def placed_experts(
     halves = 2 if first else 1
     if len(shape) == 1:
         width = halves * up(shape[0] // halves, pad.inner if first else pad.hidden)
-        return [Placed(part, name, repeat * width * pad.bias_bytes, 1, layers)]
+        return [Placed(key, name, repeat * width * pad.bias_bytes, 1, layers)]
     num_rows, num_columns = shape
     num_rows = halves * up(num_rows // halves, pad.inner if first else pad.hidden)
     num_columns = up(num_columns, pad.hidden if first else pad.inner)
@@ -75,17 +76,17 @@ def placed_experts(
     swizzled = chosen == "triton" and now.since(0, 11)
     if not swizzled:
         return [
-            Placed(part, name, repeat * num_rows * packed, 1, layers),
-            Placed(part, f"{name} scales", loaded, 1, layers),
+            Placed(key, name, repeat * num_rows * packed, 1, layers),
+            Placed(key, f"{name} scales", loaded, 1, layers),
         ]
     value_rows = num_rows
     if now.since(0, 19) and not now.since(0, 25):
         value_rows, packed = up(num_rows, 64), up(packed, 64)
     placed = [
-        Placed(part, name, repeat * value_rows * packed, 1, layers),
-        Placed(part, f"{name} scales, swizzled", repeat * up(num_rows, 256) * up(scales, 2), 1, layers),
+        Placed(key, name, repeat * value_rows * packed, 1, layers),
+        Placed(key, f"{name} scales, swizzled", repeat * up(num_rows, 256) * up(scales, 2), 1, layers),
     ]
     if not now.since(0, 25):
         note = "dropped after swizzling only from 0.25 on"
-        placed.append(Placed(part, f"{name} scales as loaded", loaded, 1, layers, note))
+        placed.append(Placed(key, f"{name} scales as loaded", loaded, 1, layers, note))
     return placed

@@ -11,7 +11,7 @@ from .. import Placed, Stage
 def stay_on_card(placed: list[Placed], extra: list[Placed], asked: Serving, stage: Stage, moves_copies: bool) -> list[Placed]:
     """What is left of a rank's tensors; `moves_copies`: what loading derives from a weight is made where the weight lies (V0).
 
-    >>> layers = [Placed("feed-forward", "w", GIB, 1, (0, 1, 2, 3))]
+    >>> layers = [Placed("weights.feed_forward", "w", GIB, 1, (0, 1, 2, 3))]
     >>> [each.layers for each in stay_on_card(layers, [], Serving(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)]
     [(2, 3)]
     """

@@ -14,7 +14,7 @@ from ...model.storage import DTYPES
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving
 from .. import Stage
-from ..shards import WHAT_ACTIVATIONS, WHAT_LOGITS, fitted_line, up_to
+from ..shards import fitted_line, up_to
 from .release import Release
 from .weights import placed_weights, runtime_format
 
@@ -89,7 +89,7 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         what = "hidden states, cuBLAS workspace" + (", workspace of experts or sparse attention" if persistent > seen else "")
         what += f", {seen:,} B of images and their tokens" if seen else ""
         least = max(int(rows * vocab * per_logit.low), int((forward - hidden_states - cublas) * spread.low))
-        sampler = fitted_line("logits", WHAT_LOGITS, logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source)
+        sampler = fitted_line("logits.sampler", logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source)
         beside = (REJECTION_BYTES if asked.speculative and not now.v0 else 0) + (
             0 if not asked.enable_lora else LORA_LOGITS_BYTES if now.v0 else V1_LORA_LOGITS_BYTES
         )
@@ -98,12 +98,12 @@ def profile_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         return [
             sampler,
             up_to(
-                fitted_line("activations", WHAT_ACTIVATIONS, rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
+                fitted_line("activations.profile_run", rest, spread, f"{what}: {tokens} tokens x {hidden}", source),
                 encoder - logits,
             ),
         ]
     formula = f"{tokens} tokens x {width} B x ({gates} x {inner} + {copies:g} x {hidden * model.streams}), workspaces"
-    line = fitted_line("activations", WHAT_ACTIVATIONS, forward + persistent, spread, formula, source)
+    line = fitted_line("activations.profile_run", forward + persistent, spread, formula, source)
     return [up_to(line, max(encoder, line.high_bytes + drafted))]
 
 

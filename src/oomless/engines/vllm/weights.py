@@ -4,6 +4,7 @@ from functools import lru_cache
 from math import prod
 
 from ...errors import UnsupportedError, UsageError
+from ...ledger import Key
 from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization import REQUANTISED
@@ -60,34 +61,34 @@ FUSED = (
 
 
 @lru_cache(maxsize=4096)
-def part_of(name: str) -> str:
-    """What a reader calls the place of a tensor."""
-    for piece, part in PARTS:
+def key_of(name: str) -> Key:
+    """Return the key of the line that a tensor belongs to."""
+    for piece, key in PARTS:
         if piece in name:
-            return part
-    return "norms and small tensors"
+            return key
+    return "weights.norms"
 
 
-PARTS = (
-    ("shared_expert", "shared experts"),
-    ("experts.", "routed experts"),
-    (".gate.", "routers"),
-    ("indexer", "indexer"),
-    ("compressor", "compressors"),
-    ("engram", "Engram"),
-    ("vision", "vision"),
-    ("sam.", "vision"),
-    ("clip.", "vision"),
-    ("qwen2.", "vision"),
-    ("projector", "vision"),
-    (EMBEDDING, "embedding"),
-    (HEAD, "output head"),
-    ("norm", "norms and small tensors"),
-    ("hc_", "hyper-connections"),
-    ("attn.", "attention"),
-    ("mamba.", "attention"),
-    ("conv.", "attention"),
-    ("mlp.", "feed-forward"),
+PARTS: tuple[tuple[str, Key], ...] = (
+    ("shared_expert", "weights.shared_experts"),
+    ("experts.", "weights.routed_experts"),
+    (".gate.", "weights.routers"),
+    ("indexer", "weights.indexer"),
+    ("compressor", "weights.compressors"),
+    ("engram", "weights.engram"),
+    ("vision", "weights.vision"),
+    ("sam.", "weights.vision"),
+    ("clip.", "weights.vision"),
+    ("qwen2.", "weights.vision"),
+    ("projector", "weights.vision"),
+    (EMBEDDING, "weights.embedding"),
+    (HEAD, "weights.output_head"),
+    ("norm", "weights.norms"),
+    ("hc_", "weights.hyper_connections"),
+    ("attn.", "weights.attention"),
+    ("mamba.", "weights.attention"),
+    ("conv.", "weights.attention"),
+    ("mlp.", "weights.feed_forward"),
 )
 
 
@@ -235,7 +236,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             shape = (sum(member[0][0] for member in members), *shape[1:])
             from .mxfp4 import placed_experts  # rules of one family
 
-            placed += placed_experts(part_of(name), name, layers, shape, repeat, hardware, now)
+            placed += placed_experts(key_of(name), name, layers, shape, repeat, hardware, now)
         else:
             placed += _allocations(name, layers, members)
     extra = extra_tensors(model, asked, hardware, stage, now)
@@ -271,11 +272,11 @@ def _allocations(name: str, layers: tuple[int, ...], members: list[tuple[tuple[i
         if any(member[1] != form for member in members):  # fused with a part that is not quantised: all in BF16
             form = BF16
         shape = (sum(member[0][0] for member in members), *shape[1:])
-    part, stacked = part_of(name), repeat if "experts." in name and repeat > 1 else 1
+    key, stacked = key_of(name), repeat if "experts." in name and repeat > 1 else 1
     count = repeat // stacked
-    placed = [Placed(part, name, form.data_bytes(shape) * stacked, count, layers)]
+    placed = [Placed(key, name, form.data_bytes(shape) * stacked, count, layers)]
     if form.block:
-        placed.append(Placed(part, f"{name} scales", form.scale_bytes(shape) * stacked, count, layers))
+        placed.append(Placed(key, f"{name} scales", form.scale_bytes(shape) * stacked, count, layers))
     return placed
 
 
@@ -311,7 +312,7 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     for rope in rope_tables(model):
         wide = F32 if isinstance(model.layers[0].attention, V4 | V41) else dtype
         size = rope_positions(rope) * rope.dim * wide.bits // 8
-        extra.append(Placed("rotary tables", f"cos and sin, {rope.scaling}", size, 1, ()))
+        extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
     mine = range(stage.start, stage.stop)
     attention = model.layers[stage.start].attention
     mla = attention.mla if isinstance(attention, DSA) else attention
@@ -320,27 +321,27 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         both = mla.qk_nope_head_dim + mla.v_head_dim
         if model.quantization and now.since(0, 8):
             note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
-            extra.append(Placed("attention", "W_UK and W_UV", heads * both * mla.kv_lora_rank * 2, 1, tuple(mine), note))
+            extra.append(Placed("weights.attention", "W_UK and W_UV", heads * both * mla.kv_lora_rank * 2, 1, tuple(mine), note))
         if now.since(0, 7) and not now.since(0, 8):
             extra += _absorbed_07(model, mla, heads, tuple(mine))
         if now.since(0, 16) and not now.since(0, 25) and hardware.card.vendor in ("NVIDIA", ""):
             note = "allocated when the module is imported, which choosing an MLA backend does"
-            extra.append(Placed("workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
+            extra.append(Placed("weights.workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
     topk = getattr(attention, "index_topk", 0)
     if topk:
         size = (asked.max_num_batched_tokens or 0) * topk * 4
-        extra.append(Placed("workspaces", "index buffer, one for all layers", size, 1, ()))
+        extra.append(Placed("weights.workspaces", "index buffer, one for all layers", size, 1, ()))
         from .sparse import loaded_bytes  # most models have no sparse attention
 
         reserved = loaded_bytes(model, asked, now)
         if reserved:
-            extra.append(Placed("workspaces", "queries and gathered rows of sparse MLA, one for all layers", reserved, 1, ()))
+            extra.append(Placed("weights.workspaces", "queries and gathered rows of sparse MLA, one for all layers", reserved, 1, ()))
     if asked.speculative and stage.last and model.streams > 1 and model.draft:
         size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
-        extra.append(Placed("workspaces", "hidden states for the draft", size, 1, ()))
+        extra.append(Placed("weights.workspaces", "hidden states for the draft", size, 1, ()))
     if model.stored_bytes and model.stored_bytes > (explained := model.explained_bytes):
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
-        extra.append(Placed("unexplained tensors", "headers less config", model.stored_bytes - explained, 1, (), note))
+        extra.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - explained, 1, (), note))
     if hardware.card.capability >= 10 and model.quantization == "fp8":
         extra += _blackwell_scales(model, asked, stage, now)
     return extra
@@ -359,7 +360,7 @@ def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) ->
     }
     if quantized:
         sizes["W_UK and W_UV in F32"] = heads * (mla.qk_nope_head_dim + mla.v_head_dim) * rank * 4
-    return [Placed("attention", name, size, 1, layers, "matrix absorption of 0.7") for name, size in sizes.items()]
+    return [Placed("weights.attention", name, size, 1, layers, "matrix absorption of 0.7") for name, size in sizes.items()]
 
 
 def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
@@ -371,7 +372,7 @@ def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) 
             continue
         shape, repeat = shard(tensor, asked, now, tensor.part == "main")
         rows_of_scales += (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
-    return [Placed("scales on Blackwell", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured")]
+    return [Placed("weights.scales", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured")]
 
 
 def rope_tables(model: Model) -> tuple[Rope, ...]:

@@ -201,7 +201,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         needs.append(needed)
         what = f"cache for {on_a_rank} x {request.context:,} tokens" + (f" of {concurrency}" if layout.dp > 1 else "")
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
-        lines.append(exact("kv_cache", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
+        lines.append(exact("kv_cache.needed", "engine", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
         name = (
             f"{stage.name} ({hardware.at(stage.position).card.name})"
             if hardware.mixed and layout.num_ranks == layout.pp

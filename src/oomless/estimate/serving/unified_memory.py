@@ -6,8 +6,6 @@ from ...run.hardware import Card
 from ...run.serving import Layout, Serving
 from ...units import format_bytes
 
-WHAT_SHARED = "left to the host, which has no other memory"
-
 
 def host_of_rank(asked: Serving, stage: Stage, host_bytes: int) -> int:
     """Bytes of all host memory that lie in the machine of one rank, where each rank has a machine of its own.
@@ -33,4 +31,13 @@ def on_shared_memory(card: Card, host_bytes: int) -> tuple[Line, ...]:
     if not card.shared_bytes or host_bytes <= spare:
         return ()
     formula = f"{format_bytes(host_bytes)} of the host" + (f" - {format_bytes(spare)} that the card may not take" if spare else "")
-    return (exact("weights", WHAT_SHARED, host_bytes - spare, formula, "run/hardware.py: unified memory"),)
+    return (
+        exact(
+            "weights.on_host",
+            "engine",
+            "left to the host, which has no other memory",
+            host_bytes - spare,
+            formula,
+            "run/hardware.py: unified memory",
+        ),
+    )

@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import compress, groupby
 
 from ...engines import Count, Placed
-from ...ledger import Line, exact
+from ...ledger import Key, Line, exact, ranged
 from ...run.allocator import SMALL, rounded
 from ...units import MIB
 from ..allocator import place
@@ -16,19 +16,19 @@ Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 
 def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Line]:
     """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine calls its weights."""
-    parts: dict[str, list[Placed]] = {}
+    parts: dict[Key, list[Placed]] = {}
     for group in placed:
-        parts.setdefault(group.part, []).append(group)
+        parts.setdefault(group.key, []).append(group)
     lines, whole = [], 0
-    for part, groups in parts.items():
+    for key, groups in parts.items():
         total = sum([group.total_bytes for group in groups])
         whole += total
         notes = dict.fromkeys([group.note for group in groups if group.note])
         formula = " + ".join([_formula(group) for group in groups[:MOST_SHOWN]])
         if len(groups) > MOST_SHOWN:
             formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
-        line = exact("weights", part, total, formula, "; ".join([what, *notes]))
-        if part in ("scales on Blackwell", "unexplained tensors"):  # may be there or not
+        line = exact(key, "engine", WORDS[key], total, formula, "; ".join([what, *notes]))
+        if key in ("weights.scales", "weights.unexplained"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
         lines.append(line)
     if counts == "plain":
@@ -55,12 +55,11 @@ def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
     114
     """
     formula = f"torch's {counts} bytes for these tensors in order of creation, less their own; loading may leave none, twice, or 1 MiB a tensor"
-    return Line(
-        "fragmentation",
+    return ranged(
+        "fragmentation.weights",
+        "engine",
         "allocator rounding of weights",
-        slack,
-        0,
-        max(2 * slack, large * MIB) + MIB,
+        (slack, 0, max(2 * slack, large * MIB) + MIB),
         "fitted",
         formula,
         "estimate/allocator.py",
@@ -68,6 +67,28 @@ def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
 
 
 MOST_SHOWN = 12
+WORDS: dict[Key, str] = {
+    "weights.attention": "attention",
+    "weights.feed_forward": "feed-forward",
+    "weights.routed_experts": "routed experts",
+    "weights.shared_experts": "shared experts",
+    "weights.routers": "routers",
+    "weights.embedding": "embedding",
+    "weights.output_head": "output head",
+    "weights.norms": "norms and small tensors",
+    "weights.rotary_tables": "rotary tables",
+    "weights.indexer": "indexer",
+    "weights.compressors": "compressors",
+    "weights.hyper_connections": "hyper-connections",
+    "weights.engram": "Engram",
+    "weights.vision": "vision",
+    "weights.layers": "layers",
+    "weights.adapters": "LoRA slots",
+    "weights.scales": "scales on Blackwell",
+    "weights.workspaces": "workspaces",
+    "weights.unexplained": "unexplained tensors",
+}
+"""What people read for each part of a model."""
 
 
 def _formula(group: Placed) -> str:

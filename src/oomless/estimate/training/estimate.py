@@ -217,10 +217,10 @@ def _group(
 ) -> RankGroup:
     """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
     worst = max(phases, key=lambda phase: phase.total_bytes)
-    held = held._replace(lines=(*held.lines, process_line("cublas_workspaces", hardware.card)))
+    held = held._replace(lines=(*held.lines, process_line("runtime.cublas", hardware.card)))
     always = [line for line in held.lines if line.category != "gradients"]
     source = "estimate/step.py: " + worst.name
-    lines = [*always, *(exact(part.category, part.what, part.bytes, part.formula, source) for part in worst.parts)]
+    lines = [*always, *(exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts)]
     spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
     lines = [
         line._replace(
@@ -261,10 +261,10 @@ def rank_group(
     passing = max(0, allocated - above - steady) + apart
     lines = [*lines, held_beyond(lines, passing, apart, above, reserved, slack)]
     total = sum(line.bytes for line in lines)
-    for quantity in OUTSIDE:
-        if quantity == "communication_buffers" and mesh.num_ranks == 1:
+    for key in OUTSIDE:
+        if key == "communication.buffers" and mesh.num_ranks == 1:
             continue
-        lines.append(process_line(quantity, hardware.card))
+        lines.append(process_line(key, hardware.card))
     lines += beside
     device = sum(line.bytes for line in lines)
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"

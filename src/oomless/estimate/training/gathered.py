@@ -41,18 +41,21 @@ def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int
     if mesh.pp > 1 and sharding in ("fsdp2", "hsdp"):
         whole, trained = sum(each.unit for each in units.values()), sum(each.unit_values for each in units.values())
         text = f"{whole:,} B of the stage's weights"
-        weights = Part("communication", "gathered weights", whole, text)
+        weights = Part("communication.gathered", "gathered weights", whole, text)
         both = Part(
-            "communication", "gathered weights and whole gradients", whole + 4 * trained, f"{text} + {trained:,} values x 4 B"
+            "communication.gathered",
+            "gathered weights and whole gradients",
+            whole + 4 * trained,
+            f"{text} + {trained:,} values x 4 B",
         )
         return Gathered(weights, both, both, both)
     forward = 2 * largest + root
     text = f"2 x {largest:,} B of the largest layer + {root:,} B outside of the layers"
     reduced = values * form.compute + values * form.gradient
-    weights = Part("communication", "gathered weights", forward, text)
+    weights = Part("communication.gathered", "gathered weights", forward, text)
     shown = f"{text} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients"
     if sharding == "zero3" or sharding == "megatron_fsdp":
-        both = Part("communication", "gathered weights and whole gradients", forward + reduced, shown)
+        both = Part("communication.gathered", "gathered weights and whole gradients", forward + reduced, shown)
         return Gathered(weights, both, both, both)
     ahead = largest if sharding == "fsdp1" and reentrant(request) else 0
     head = units[HEAD].unit_values * form.compute if HEAD in units else 0
@@ -69,7 +72,7 @@ def gathered(request: Training, units: dict[int, LayerStates], layers: tuple[int
         weights._replace(
             bytes=units_in_loss * largest + root, formula=f"{units_in_loss} x {largest:,} B of a layer + {root:,} B outside"
         ),
-        Part("communication", "gathered weights and whole gradients", forward - ahead + values * form.compute + head, shown),
-        Part("communication", "gathered weights and whole gradients", root + rest * (form.compute + form.gradient), last),
+        Part("communication.gathered", "gathered weights and whole gradients", forward - ahead + values * form.compute + head, shown),
+        Part("communication.gathered", "gathered weights and whole gradients", root + rest * (form.compute + form.gradient), last),
         values * form.gradient,
     )

@@ -1,7 +1,7 @@
 """What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was called."""
 
 from ...frameworks.graphs.blocks import Work
-from ...ledger import Line
+from ...ledger import Line, ranged
 from ...model.model import Model
 from ...run.training import Mesh, Optimizer, Recipe, Training
 from .activations import ends, segments, wide_norms
@@ -46,4 +46,12 @@ def prepared_line(
     values = sum(each.total for each in left)
     formula = f"{values:,} values x 2 B, and {more:,} B of activations, if prepare_model_for_kbit_training was called"
     weights = 2 * values if form.weight == 2 else 0
-    return Line("activations", "F32 norms and what they hand on", 0, 0, weights + more, "assumed", formula, "peft/utils/other.py")
+    return ranged(
+        "activations.norms",
+        "policy",
+        "F32 norms and what they hand on",
+        (0, 0, weights + more),
+        "assumed",
+        formula,
+        "peft/utils/other.py",
+    )

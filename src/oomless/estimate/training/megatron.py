@@ -11,7 +11,7 @@ from ...frameworks.megatron.network import mesh_of, network, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
-from ...ledger import Kind, Line, exact
+from ...ledger import Kind, Line, exact, ranged
 from ...run.hardware import Hardware
 from ...units import parse_bytes
 from ..allocator import allocated_bytes
@@ -89,7 +89,7 @@ def _group(
 
 def _line(part: Part, share: facts.Constant, phase: str) -> Line:
     """Exact for what shapes give; activations have the spread of the runs that they were compared with."""
-    line = exact(part.category, part.what, part.bytes, part.formula, f"engines/megatron/activations.py: {phase}")
+    line = exact(part.key, "policy", part.what, part.bytes, part.formula, f"engines/megatron/activations.py: {phase}")
     if part.category in ("gradients", "inputs"):
         return line
     low, high = round(part.bytes * share.low), round(part.bytes * share.high)
@@ -99,7 +99,7 @@ def _line(part: Part, share: facts.Constant, phase: str) -> Line:
 def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], device: Device) -> tuple[Line, ...]:
     """What a stage holds between steps, line by line."""
     lines = [
-        exact(each.part, each.what, sum(each.sizes), f"{len(each.sizes)} tensors", "engines/megatron/states.py")
+        exact(each.key, "policy", each.what, sum(each.sizes), f"{len(each.sizes)} tensors", "engines/megatron/states.py")
         for each in kept
         if each.sizes
     ]
@@ -109,21 +109,19 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
     row = facts.constant("megatron", "unexplained_share", (0,))
     room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
     lines.append(
-        Line(
-            "fragmentation",
+        ranged(
+            "fragmentation.remainders",
+            "policy",
             "remainders that the allocator does not split off",
-            unsplit,
-            round(room.low - plain * row.low),
-            max(unsplit, 0) + round(room.high + plain * row.high),
+            (unsplit, round(room.low - plain * row.low), max(unsplit, 0) + round(room.high + plain * row.high)),
             "fitted",
             f"{len(sizes)} tensors served in order",
             f"estimate/allocator.py; {room.source}",
         )
     )
     for each in buffers(run, mine, device):
-        what = "communication" if each.what in ("global memory buffer", "last pipeline inputs and their gradients") else "runtime"
         kind: Kind = "exact" if each.low == each.value == each.high else "assumed"
-        lines.append(Line(what, each.what, each.value, each.low, each.high, kind, each.formula, each.source))  # type: ignore[arg-type]
+        lines.append(ranged(each.key, "policy", each.what, (each.value, each.low, each.high), kind, each.formula, each.source))
     return tuple(lines)
 
 
@@ -137,9 +135,9 @@ def _held(run: Megatron, lines: tuple[Line, ...]) -> States:
 def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
     """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next forward."""
     return tuple(
-        Part("gradients", each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
+        Part(each.key, each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
         for each in kept
-        if each.part == "gradients" and (copies or each.what != "F32 copies of gradients")
+        if each.key == "gradients.trained" or (copies and each.key == "gradients.master_copies")
     )
 
 
@@ -161,11 +159,16 @@ def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, 
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among its kept activations."""
     parts = [
         *_gradients(kept, copies=False),
-        Part("activations", "kept for the backward", moment.kept - overlap, "engines/megatron/layers.py"),
-        Part("logits", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
-        Part("temporaries", "of the running layer", moment.temporaries, "its operations replayed"),
-        Part("fragmentation", "remainders beside activations", max(0, round(moment.kept * beside)), "served after the states"),
-        Part("communication", "gathered weights", whole, "what is outside of the layers, and two layers"),
-        Part("inputs", "ids, labels, masks", inputs(run), "of a micro-batch"),
+        Part("activations.kept", "kept for the backward", moment.kept - overlap, "engines/megatron/layers.py"),
+        Part("logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
+        Part("temporaries.running", "of the running layer", moment.temporaries, "its operations replayed"),
+        Part(
+            "fragmentation.remainders",
+            "remainders beside activations",
+            max(0, round(moment.kept * beside)),
+            "served after the states",
+        ),
+        Part("communication.gathered", "gathered weights", whole, "what is outside of the layers, and two layers"),
+        Part("inputs.batch", "ids, labels, masks", inputs(run), "of a micro-batch"),
     ]
     return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

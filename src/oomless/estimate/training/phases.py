@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ...ledger import Category
+from ...ledger import Category, Key, category_of
 from ...run.training import Mesh, Recipe, Training
 from .rank_portions import Portion
 from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, packed_stack, sharding_ranks
@@ -11,10 +11,14 @@ from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, 
 class Part(NamedTuple):
     """Bytes of one thing at one moment."""
 
-    category: Category
+    key: Key
     what: str
     bytes: int
     formula: str
+
+    @property
+    def category(self) -> Category:
+        return category_of(self.key)
 
 
 class Phase(NamedTuple):

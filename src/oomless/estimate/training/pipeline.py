@@ -45,10 +45,10 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
     ranks and three schedules: between steps to the byte. Others: an input and an output of what is in flight.
     """
     if mesh.pp == 1:
-        return Part("communication", "pipeline inputs and outputs", 0, "")
+        return Part("communication.pipeline", "pipeline inputs and outputs", 0, "")
     v, m, p = mesh.virtual_stages, max(1, request.grad_accum), mesh.pp
     if request.framework not in TORCH_PIPELINES:
-        return Part("communication", "pipeline inputs and outputs", 2 * boundary * chunks // v, f"2 x {boundary:,} B each")
+        return Part("communication.pipeline", "pipeline inputs and outputs", 2 * boundary * chunks // v, f"2 x {boundary:,} B each")
     with_input, with_output = v - stage.first, v - stage.last
     received = m * (with_input + with_output)
     outputs, sent = chunks * with_output // v, 1
@@ -59,7 +59,7 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
     beside = outputs - min(m * with_input, chunks * with_input // v)
     total = max(0, received + beside + sent) * boundary
     text = f"({received} received + {beside} outputs less inputs in flight + {sent} gradients sent) x {boundary:,} B"
-    return Part("communication", "pipeline inputs and outputs", total, text)
+    return Part("communication.pipeline", "pipeline inputs and outputs", total, text)
 
 
 def kept_outputs(mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int) -> int:

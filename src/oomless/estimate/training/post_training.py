@@ -7,7 +7,7 @@ a ledger of its own: what stays, and what only that moment needs. Frozen weights
 from typing import NamedTuple
 
 from ...errors import UsageError
-from ...ledger import Ledger, Line, exact
+from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.hardware import Hardware
 from ...run.serving import Serving
@@ -17,6 +17,7 @@ from .activations import COMPARING
 from .estimate import RankGroup, TrainingEstimate, estimate_training
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
+from .reserved import OUTSIDE
 
 PAIRS = ("dpo", "reward")
 """Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences (TRL's concatenated forward)."""
@@ -82,7 +83,7 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     >>> from ..run.hardware import parse_gpu
     >>> policy = estimate_training(load("deepseek-coder-1.3b"), Training(task="dpo", precision="bf16", seq_len=1024), parse_gpu("h100"))
     >>> found = after(policy, Beside())
-    >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.what == "reference model, frozen"]
+    >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.owner == "reference"]
     ('score', [2692943872])
     """
     request, mesh = estimate.request, estimate.mesh
@@ -91,12 +92,12 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     update = list(group.ledger.lines)
     if request.task == "ppo":
         value = estimate_training(beside.value_model or estimate.model, request._replace(task="reward", mesh=mesh), estimate.hardware)
-        held = [line for line in value.groups[-1].states.lines if line.what != "cublas workspaces"]
+        held = [line for line in value.groups[-1].states.lines if line.key != "runtime.cublas"]
         for line in held:
-            (update if line.category == "gradients" else stays).append(line._replace(what=f"value model: {line.what}"))
+            (update if line.category == "gradients" else stays).append(line._replace(owner="value", what=f"value model: {line.what}"))
     awake, asleep, apart = _engine(estimate, beside)
     resident = asleep if beside.sleeps else awake
-    context = [line for line in group.ledger.lines if line.category in ("runtime", "communication") and line.what in OUTSIDE]
+    context = [line for line in group.ledger.lines if line.key in OUTSIDE]
     between = [*_steady(group), *context]
     compares = request.task in COMPARING and beside.reference is not False
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
@@ -104,23 +105,18 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     if compares:
         beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
         moments.append(Moment("score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])))
-    elif (stays and any(line.what.endswith("frozen") for line in stays)) or request.task == "grpo":
+    elif (stays and any(line.owner in ("reference", "reward") for line in stays)) or request.task == "grpo":
         moments.append(Moment("score", _ledger(group, [*between, *stays, *_forward(group), *resident])))
     if awake:
         moments.append(Moment("generate", _ledger(group, [*between, *stays, *awake])))
     return After(tuple(moments), apart)
 
 
-OUTSIDE = ("context", "communication buffers")
-
-
 def roles(ledger: Ledger) -> dict[str, int]:
     """Bytes of a moment by who holds them: the policy, frozen and trained models beside it, the engine."""
     sums: dict[str, int] = {}
     for line in ledger.lines:
-        name = line.what.removesuffix(", frozen") if line.what.endswith(", frozen") else line.what.partition(": ")[0]
-        role = name if name != line.what else "policy"
-        sums[role] = sums.get(role, 0) + line.bytes
+        sums[line.owner] = sums.get(line.owner, 0) + line.bytes
     return sums
 
 
@@ -139,28 +135,28 @@ def _forward(group: RankGroup) -> list[Line]:
     for phase in group.phases:
         if phase.name == "forward" and phase.moment == "in the loss":
             found = [part for part in phase.parts if part.category in ("logits", "communication", "inputs")]
-    return [exact(part.category, f"scoring: {part.what}", part.bytes, part.formula, "estimate/after.py") for part in found]
+    return [exact(part.key, "policy", f"scoring: {part.what}", part.bytes, part.formula, "estimate/after.py") for part in found]
 
 
 def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
     """Weights of the reference and the reward model on one rank."""
     request = estimate.request
     wanted = beside.reference if beside.reference is not None else request.task in WITH_REFERENCE
-    models = []
+    models: list[tuple[Owner, Model]] = []
     if wanted and request.method == "full":
-        models.append(("reference model", estimate.model))
+        models.append(("reference", estimate.model))
     if beside.reward_model is not None:
-        models.append(("reward model", beside.reward_model))
-    return [frozen(name, model, request, estimate.mesh) for name, model in models]
+        models.append(("reward", beside.reward_model))
+    return [frozen(owner, model, request, estimate.mesh) for owner, model in models]
 
 
-def frozen(name: str, model: Model, request: Training, mesh: Mesh) -> Line:
+def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
     """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the data-parallel ranks if the
 
     policy's weights are (ZeRO 3, FSDP). A pipeline's stage holds its layers of it.
 
     >>> from ..model.load import load
-    >>> frozen("reference model", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)).bytes
+    >>> frozen("reference", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)).bytes
     1727591424
     """
     size = recipe(request.precision or "bf16").compute
@@ -170,7 +166,14 @@ def frozen(name: str, model: Model, request: Training, mesh: Mesh) -> Line:
     )
     ranks = mesh.dp * mesh.cp if request.sharding in ("zero3", "fsdp1", "fsdp2", "hsdp") else 1
     num_bytes = -(-values // ranks) * size
-    return exact("weights", f"{name}, frozen", num_bytes, f"{values:,} values / {ranks} x {size} B", "estimate/after.py: frozen")
+    return exact(
+        "weights.frozen",
+        owner,
+        f"{owner} model, frozen",
+        num_bytes,
+        f"{values:,} values / {ranks} x {size} B",
+        "estimate/after.py: frozen",
+    )
 
 
 def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], list[Line], Ledger | None]:
@@ -186,9 +189,14 @@ def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], lis
     asked = asked._replace(gpu_memory_utilization=beside.engine_share)
     found = estimate_serving(estimate.model, asked, estimate.hardware)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
-    lines = [line._replace(what=f"{beside.engine}: {line.what}") for line in found.ledger.lines if line.category != "kv_cache"]
+    lines = [
+        line._replace(owner="engine", what=f"{beside.engine}: {line.what}")
+        for line in found.ledger.lines
+        if line.category != "kv_cache"
+    ]
     pool = exact(
-        "kv_cache",
+        "kv_cache.pool",
+        "engine",
         f"{beside.engine}: cache",
         max(0, spare) + found.kv_cache.needed_bytes,
         "what the engine takes",

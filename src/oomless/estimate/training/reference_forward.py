@@ -31,7 +31,7 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> from .training import estimate_training
     >>> asked = Training(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
     >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
-    >>> [line.bytes for line in compared(found, found.groups[0]) if "cache" in line.what]
+    >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
     """
     request, mesh, model = estimate.request, estimate.mesh, estimate.model
@@ -42,16 +42,25 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
         for part in phase.parts
         if part.category != "logits"
     ]
-    lines = [exact(part.category, f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept]
+    lines = [exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept]
     wide = logits_bytes(estimate) if kept else 0
     if kept:
         held = _ends(estimate).saved + _unsaved(estimate, wide)
         lines.append(
-            exact("logits", "policy, logits and log-probabilities", held, f"{wide:,} B of logits, and what autograd keeps", SOURCE)
+            exact(
+                "logits.held",
+                "policy",
+                "policy, logits and log-probabilities",
+                held,
+                f"{wide:,} B of logits, and what autograd keeps",
+                SOURCE,
+            )
         )
         lines += held_names(estimate, True, read=True)
     else:  # a stage without the loss
-        lines += [exact(part.category, f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in group.phases[0].parts]
+        lines += [
+            exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in group.phases[0].parts
+        ]
     plain = request._replace(
         method="full", recompute="full", recompute_every=1, recompute_num_layers=None, partition_activations=False
     )
@@ -63,11 +72,20 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     passing = max(cache + max(layers, head), loss)
     lines.append(
         exact(
-            "logits", "frozen forward: a layer, or logits", passing - min(cache, passing), f"{layers:,}, {head:,}, {loss:,} B", SOURCE
+            "logits.loss",
+            "reference",
+            "frozen forward: a layer, or logits",
+            passing - min(cache, passing),
+            f"{layers:,}, {head:,}, {loss:,} B",
+            SOURCE,
         )
     )
     if cache:
-        lines.append(exact("activations", "frozen forward: cache of keys and values", cache, "use_cache of the config", SOURCE))
+        lines.append(
+            exact(
+                "activations.cache", "reference", "frozen forward: cache of keys and values", cache, "use_cache of the config", SOURCE
+            )
+        )
     spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
     return [
         line._replace(
@@ -97,11 +115,13 @@ def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[
     wide, forwards = logits_bytes(estimate), 2 if request.task == "kto" else 1
     found = []
     if not read:
-        found.append(exact("logits", "policy, logits of the step", wide, f"{wide:,} B", SOURCE))
+        found.append(exact("logits.held", "policy", "policy, logits of the step", wide, f"{wide:,} B", SOURCE))
     if forwards > 1:
-        found.append(exact("logits", "policy, logits of the KL term", wide, f"{wide:,} B", SOURCE))
+        found.append(exact("logits.held", "policy", "policy, logits of the KL term", wide, f"{wide:,} B", SOURCE))
     if reference:
-        found.append(exact("logits", "reference model: logits", forwards * wide, f"{forwards} x {wide:,} B", SOURCE))
+        found.append(
+            exact("logits.held", "reference", "reference model: logits", forwards * wide, f"{forwards} x {wide:,} B", SOURCE)
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """What training takes beyond its tensors: blocks that the allocator holds and nobody uses, workspaces, context, communication buffers."""
 
 from ... import facts
-from ...ledger import Category, Kind, Ledger, Line
+from ...ledger import Key, Kind, Ledger, Line, ranged
 from ...run.hardware import Card
 from ...run.training import Mesh, Training
 from ...units import GIB
@@ -24,15 +24,19 @@ def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) ->
     return max(0, max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst))
 
 
-HELD = "held by the allocator beyond that"
-OUTSIDE = ("context", "communication_buffers")
+OUTSIDE: tuple[Key, ...] = ("runtime.context", "communication.buffers")
 """What the process has outside of the allocator."""
+QUANTITIES: dict[Key, str] = {
+    "runtime.context": "context",
+    "communication.buffers": "communication_buffers",
+    "runtime.cublas": "cublas_workspaces",
+}
+"""The rows of engines.csv behind lines of the process and its libraries."""
 
 
 def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
     """The lines that torch.cuda.max_memory_allocated counts."""
-    beside = {HELD, *(quantity.replace("_", " ") for quantity in OUTSIDE)}
-    return tuple(line for line in ledger.lines if line.what not in beside)
+    return tuple(line for line in ledger.lines if line.key not in ("fragmentation.reserved", *OUTSIDE))
 
 
 def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
@@ -68,12 +72,11 @@ def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: 
     if row.num_runs:
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
-    return Line(
-        "fragmentation",
-        HELD,
-        value,
-        max(0, min(low, value)),
-        max(high, value) + round(slack.high * GIB),
+    return ranged(
+        "fragmentation.reserved",
+        "policy",
+        "held by the allocator beyond that",
+        (value, max(0, min(low, value)), max(high, value) + round(slack.high * GIB)),
         kind,
         (f"{apart:,} B of other streams + " if apart else "")
         + f"{transient:,} B x ({row.value} - 1)"
@@ -82,13 +85,12 @@ def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: 
     )
 
 
-def process_line(quantity: str, card: Card) -> Line:
+def process_line(key: Key, card: Card) -> Line:
     """A line of what lies outside of the allocator, or of what libraries take from it once."""
     conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
-    row = facts.constant("training", quantity, (0,), *conditions)
+    row = facts.constant("training", QUANTITIES[key], (0,), *conditions)
     value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
-    category: Category = (
-        "communication" if quantity == "communication_buffers" else "temporaries" if quantity.startswith("cublas") else "runtime"
-    )
-    return Line(category, quantity.replace("_", " "), value, low, high, kind, f"{row.value} GiB", row.source)
+    what = QUANTITIES[key].replace("_", " ")
+    found = ranged(key, "process", what, (value, low, high), kind, f"{row.value} GiB", row.source)
+    return found._replace(category="temporaries") if key == "runtime.cublas" else found  # torch allocates it, as it does tensors

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ...ledger import Line, exact
+from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
 from ...model.storage import NF4, NF4_PLAIN
 from ...run.training import Mesh, Optimizer, Recipe, Sharding, Training, frameworks, optimizer, recipe
@@ -232,26 +232,35 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
         what = "frozen weights" + (", " + (request.quantization or "nf4-dq").upper() if request.method == QLORA else "")
         values = sum(portion.total for portion in portions if not portion.trained)
         lines.append(
-            exact("weights", what, frozen, f"{values:,} values" + (f" / {over.weights}" if over.weights > 1 else ""), source)
+            exact(
+                "weights.frozen",
+                "policy",
+                what,
+                frozen,
+                f"{values:,} values" + (f" / {over.weights}" if over.weights > 1 else ""),
+                source,
+            )
         )
-    lines.append(exact("weights", "trained weights", weights, f"{of(over.weights)} x {form.weight} B", source))
-    lines.append(exact("gradients", "gradients", gradients, f"{of(over.gradients)} x {form.gradient} B", source))
+    lines.append(exact("weights.trained", "policy", "trained weights", weights, f"{of(over.weights)} x {form.weight} B", source))
+    lines.append(exact("gradients.trained", "policy", "gradients", gradients, f"{of(over.gradients)} x {form.gradient} B", source))
     if masters:
-        lines.append(exact("optimizer", "master copies", masters, f"{of(over.optimizer)} x {form.master} B", source))
+        lines.append(
+            exact("optimizer.master_copies", "policy", "master copies", masters, f"{of(over.optimizer)} x {form.master} B", source)
+        )
     if moments:
-        lines.append(exact("optimizer", "moments", moments, f"{of(over.optimizer)}, {rule.moments} moments", by))
+        lines.append(exact("optimizer.moments", "policy", "moments", moments, f"{of(over.optimizer)}, {rule.moments} moments", by))
     away = set(request.offload)
-    dropped = set()
+    dropped: set[Key] = set()
     if "optimizer" in away or "params" in away or rule.paged:
-        dropped |= {"master copies", "moments"}
+        dropped |= {"optimizer.master_copies", "optimizer.moments"}
     if "params" in away:
-        dropped |= {"trained weights", *(line.what for line in lines if line.what.startswith("frozen weights")), "gradients"}
+        dropped |= {"weights.trained", "weights.frozen", "gradients.trained"}
     if "gradients" in away:
-        dropped.add("gradients")
+        dropped.add("gradients.trained")
     if rule.paged and not away:
         dropped = set()  # pages move only when the card is full
-    host = sum(line.bytes for line in lines if line.what in dropped)
-    kept = tuple(line for line in lines if line.what not in dropped)
+    host = sum(line.bytes for line in lines if line.key in dropped)
+    kept = tuple(line for line in lines if line.key not in dropped)
 
     def sum_of(category: str) -> int:
         return sum(line.bytes for line in kept if line.category == category)

@@ -71,15 +71,17 @@ def step(
     def parts(*found: Part | None) -> tuple[Part, ...]:
         return tuple(part for part in found if part is not None and part.bytes)
 
-    grads = Part("gradients", "gradients", all_gradients, "memory of their own") if resident else None
+    grads = Part("gradients.trained", "gradients", all_gradients, "memory of their own") if resident else None
     if mesh.pp > 1 and chunks == request.grad_accum * mesh.virtual_stages and not held_always(request):
         # all micro-batches fly when the first backward makes the gradients: at the second one a micro-batch is gone
         late = max(0, all_gradients - kept // mesh.virtual_stages)
-        grads = Part("gradients", "gradients", late, "all of them, when one micro-batch less is in flight")
-    waiting = Part("activations", "micro-batches in flight", others, f"{chunks} chunks of {mesh.virtual_stages} a micro-batch")
+        grads = Part("gradients.trained", "gradients", late, "all of them, when one micro-batch less is in flight")
+    waiting = Part(
+        "activations.in_flight", "micro-batches in flight", others, f"{chunks} chunks of {mesh.virtual_stages} a micro-batch"
+    )
     pipes = pipeline_buffers(mesh, stage, request, boundary, chunks)
     inputs = Part(
-        "inputs", "token ids, labels, mask", 3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp, "3 x 8 B a token"
+        "inputs.batch", "token ids, labels, mask", 3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp, "3 x 8 B a token"
     )
 
     # forward: the segment at which most is alive
@@ -91,13 +93,15 @@ def step(
         below += piece.saved
     window = 2 * max(piece.saved for piece in pieces) if offloaded else kept
     flying, at_loss = _casts_in_forward(request, per_layer, casts)
-    cast = Part("temporaries", "autocast copies of weights", flying, f"{flying // form.compute:,} values x {form.compute} B")
+    cast = Part("temporaries.autocast", "autocast copies of weights", flying, f"{flying // form.compute:,} values x {form.compute} B")
     stacks = max(each.stacks for each in per_layer.values())
-    unpacked = Part("temporaries", "a layer's experts, unpacked", stacks, f"{stacks // form.compute:,} values x {form.compute} B")
+    unpacked = Part(
+        "temporaries.unpacked_experts", "a layer's experts, unpacked", stacks, f"{stacks // form.compute:,} values x {form.compute} B"
+    )
     forward_parts = parts(
         grads,
         unpacked,
-        Part("activations", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
+        Part("activations.running", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
         waiting,
         cast,
         whole.forward,
@@ -113,9 +117,9 @@ def step(
                 "in the loss",
                 parts(
                     grads,
-                    Part("activations", "kept by layers", base, _kept(pieces)),
+                    Part("activations.kept", "kept by layers", base, _kept(pieces)),
                     waiting,
-                    Part("logits", "logits and loss", last.forward_peak, f"{last.logits:,} logits"),
+                    Part("logits.loss", "logits and loss", last.forward_peak, f"{last.logits:,} logits"),
                     cast._replace(bytes=at_loss),
                     whole.loss,
                     pipes,
@@ -130,10 +134,10 @@ def step(
                 "in the loss",
                 parts(
                     grads,
-                    Part("activations", "kept by layers", base, _kept(pieces)),
+                    Part("activations.kept", "kept by layers", base, _kept(pieces)),
                     waiting,
                     Part(
-                        "logits",
+                        "logits.loss",
                         "logits and loss",
                         last.backward_peak + (many - 1) * last.saved + kept_outputs(mesh, stage, request, last, form.compute, many),
                         f"{last.logits:,} logits" + (f", {many} micro-batches" if many > 1 else ""),
@@ -176,17 +180,20 @@ def step(
             "backward",
             f"in layer {piece.layers[-1]}",
             parts(
-                grads or Part("gradients", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"),
+                grads or Part("gradients.trained", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"),
                 Part(
-                    "activations", "kept by other layers" if over else "kept by layers below", held_below, beside_of(piece, over > 0)
+                    "activations.kept",
+                    "kept by other layers" if over else "kept by layers below",
+                    held_below,
+                    beside_of(piece, over > 0),
                 ),
-                Part("activations", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
+                Part("activations.running", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
                 waiting,
-                Part("temporaries", "a gradient before it is added", extra, "the largest tensor of the layer"),
+                Part("temporaries.gradient", "a gradient before it is added", extra, "the largest tensor of the layer"),
                 unpacked,
                 cast._replace(bytes=copies),
                 whole.backward,
-                Part("communication", "gradients that are reduced", scattered, "of the layer above"),
+                Part("communication.reduced", "gradients that are reduced", scattered, "of the layer above"),
                 pipes,
                 inputs,
             ),
@@ -199,9 +206,9 @@ def step(
                 "backward",
                 "in the embedding",
                 parts(
-                    Part("gradients", "gradients", all_gradients, "all of them"),
-                    Part("temporaries", "gradient of the embedding", again, "before it is added to the head's"),
-                    Part("activations", "gradient of the first layer's input", boundary, f"{boundary:,} B"),
+                    Part("gradients.trained", "gradients", all_gradients, "all of them"),
+                    Part("temporaries.gradient", "gradient of the embedding", again, "before it is added to the head's"),
+                    Part("activations.input_gradient", "gradient of the first layer's input", boundary, f"{boundary:,} B"),
                     whole.embedding,
                     inputs,
                 ),
@@ -213,8 +220,8 @@ def step(
             "optimizer",
             "in the step",
             parts(
-                Part("gradients", "gradients", 0 if request.optimizer_in_backward else all_gradients, "all of them"),
-                Part("temporaries", f"{rule.step} step of {rule.name}", temp, formula),
+                Part("gradients.trained", "gradients", 0 if request.optimizer_in_backward else all_gradients, "all of them"),
+                Part("temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temp, formula),
                 inputs,
             ),
         )

@@ -4,6 +4,7 @@ and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and 
 from typing import NamedTuple
 
 from ... import facts
+from ...ledger import Key
 from .attention import shape
 from .environment import Device
 from .placement import Chunk
@@ -15,6 +16,7 @@ from .weights import rank_weights
 class Buffer(NamedTuple):
     """One thing that stays, with its bytes and spread."""
 
+    key: Key
     what: str
     value: int
     low: int
@@ -56,7 +58,9 @@ def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
     else:
         row = constant("blas_workspace", device.generation, *(["deterministic"] if device.deterministic else []))
         size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
-    return Buffer("cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size:,} B", source)
+    return Buffer(
+        "runtime.cublas", "cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size:,} B", source
+    )
 
 
 def _engine(run: Megatron, device: Device) -> Buffer:
@@ -68,7 +72,15 @@ def _engine(run: Megatron, device: Device) -> Buffer:
         + (4 if run.experts is not None and run.experts.grouped and not run.local else 0)
         + (3 if run.comm_overlap and run.tp > 1 else 0)
     )
-    return Buffer("Transformer Engine workspaces", count * size, count * low, count * high, f"{count} x {size:,} B", source)
+    return Buffer(
+        "runtime.transformer_engine",
+        "Transformer Engine workspaces",
+        count * size,
+        count * low,
+        count * high,
+        f"{count} x {size:,} B",
+        source,
+    )
 
 
 def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
@@ -84,13 +96,21 @@ def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
     if run.local:
         sizes["attention scores"] = at.tokens * (run.heads // run.tp) * at.keys * b
     what = max(sizes, key=lambda name: sizes[name])
-    return Buffer("global memory buffer", sizes[what], 0, sizes[what], what, "core/parallel_state.py get_global_memory_buffer")
+    return Buffer(
+        "communication.memory_buffer",
+        "global memory buffer",
+        sizes[what],
+        0,
+        sizes[what],
+        what,
+        "core/parallel_state.py get_global_memory_buffer",
+    )
 
 
 def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
     """Fused weight gradients go straight into the gradient buffer; autograd is handed a stand-in, one kept for each shape (get_dummy_wgrad)."""
     if not run.fused_wgrad:
-        return Buffer("stand-in gradients", 0, 0, 0, "", "")
+        return Buffer("runtime.stand_in_gradients", "stand-in gradients", 0, 0, 0, "", "")
     shapes: dict[tuple[int, int], int] = {}
     vocabulary = 0
     for weight in (w for chunk in mine for w in rank_weights(run, chunk)):
@@ -100,8 +120,15 @@ def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
             shapes[weight.rows, weight.num] = weight.num
     own = sum(shapes.values()) * run.num_bytes
     head = vocabulary * run.num_bytes if any(chunk.loss for chunk in mine) and not device.old_stack else 0
-    return Buffer("stand-in gradients", own + head, own, own + vocabulary * run.num_bytes, f"{len(shapes)} shapes and the output layer's",
-                  "Transformer Engine module/base.py get_dummy_wgrad")  # fmt: skip
+    return Buffer(
+        "runtime.stand_in_gradients",
+        "stand-in gradients",
+        own + head,
+        own,
+        own + vocabulary * run.num_bytes,
+        f"{len(shapes)} shapes and the output layer's",
+        "Transformer Engine module/base.py get_dummy_wgrad",
+    )
 
 
 def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
@@ -110,14 +137,20 @@ def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer
     Transformer Engine keeps them from one micro-batch to the next (module/base.py, _fp8_workspaces; Blackwell multiplies in any layout).
     """
     if not run.fp8 or run.local:
-        return Buffer("FP8 copies of weights", 0, 0, 0, "", "")
+        return Buffer("runtime.fp8_copies", "FP8 copies of weights", 0, 0, 0, "", "")
     values = sum(w.num for chunk in mine for w in rank_weights(run, chunk) if w.product) // (
         data_ranks(run, False) if run.fsdp else 1
     )
     twice = device.generation < 10 or run.fp8_recipe in ("mxfp8", "blockwise")
     copies = (1 if twice else 0) + (0 if run.fp8_params else 1)
     return Buffer(
-        "FP8 copies of weights", copies * values, 0, 2 * values, f"{copies} x {values:,} values", "Transformer Engine module/base.py"
+        "runtime.fp8_copies",
+        "FP8 copies of weights",
+        copies * values,
+        0,
+        2 * values,
+        f"{copies} x {values:,} values",
+        "Transformer Engine module/base.py",
     )
 
 
@@ -125,5 +158,12 @@ def pipeline_inputs(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
     """Each model chunk holds the last micro-batch's received input (decoder.input_tensor), and that its gradient."""
     count = sum(not chunk.embedding for chunk in mine) if run.pp > 1 else 0
     size = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
-    return Buffer("last pipeline inputs and their gradients", 2 * count * size, 0, 2 * count * size, f"2 x {count} x {size:,} B",
-                  "core/transformer/transformer_block.py set_input_tensor; schedules.py retain_grad")  # fmt: skip
+    return Buffer(
+        "communication.pipeline",
+        "last pipeline inputs and their gradients",
+        2 * count * size,
+        0,
+        2 * count * size,
+        f"2 x {count} x {size:,} B",
+        "core/transformer/transformer_block.py set_input_tensor; schedules.py retain_grad",
+    )

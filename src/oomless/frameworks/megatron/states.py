@@ -5,19 +5,18 @@ Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.
 
 from collections.abc import Sequence
 from math import lcm
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from ...ledger import Key
 from .placement import Chunk
 from .run import Megatron
 from .weights import Weight, rank_weights
-
-Part = Literal["weights", "gradients", "optimizer"]
 
 
 class Kept(NamedTuple):
     """Tensors of one part of the states, each with its bytes."""
 
-    part: Part
+    key: Key
     what: str
     sizes: tuple[int, ...]
 
@@ -34,9 +33,13 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
     if run.distributed and "muon" in run.optimizer:
         return _layer_wise(run, weights, master)
     if not run.distributed:
-        found.append(Kept("weights", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights)))
+        found.append(Kept("weights.trained", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights)))
         found.append(
-            Kept("gradients", "gradient buffers", tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True)))
+            Kept(
+                "gradients.trained",
+                "gradient buffers",
+                tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True)),
+            )
         )
         num = tuple(w.num for w in weights)
     else:
@@ -44,18 +47,18 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
         thin = sum(w.num for w in weights if weight_bytes(run, w) == 1)
         found.append(
             Kept(
-                "weights",
+                "weights.trained",
                 "parameter buffers",
                 (*(size * b for size in buffers), -thin) if thin else tuple(size * b for size in buffers),
             )
         )
-        found.append(Kept("gradients", "gradient buffers", tuple(size * g for size in buffers)))
+        found.append(Kept("gradients.trained", "gradient buffers", tuple(size * g for size in buffers)))
         num = tuple(size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert))
     if master:
-        found.append(Kept("optimizer", "F32 copies of parameters", tuple(n * master for n in num)))
+        found.append(Kept("optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num)))
     if run.dtype == "fp16" and g == 2:
-        found.append(Kept("gradients", "F32 copies of gradients", tuple(n * 4 for n in num)))
-    found.append(Kept("optimizer", "moments", _moments(run, weights, num)))
+        found.append(Kept("gradients.master_copies", "F32 copies of gradients", tuple(n * 4 for n in num)))
+    found.append(Kept("optimizer.moments", "moments", _moments(run, weights, num)))
     return tuple(kept._replace(sizes=tuple(size for size in kept.sizes if size)) for kept in found)
 
 
@@ -92,10 +95,10 @@ def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[
         mine += [weight for index, weight in dealt if order[index % len(order)] == ranks - 1]
     moments = tuple(w.num * 4 * (1 if _by_muon(w) else 2) for w in mine)
     return (
-        Kept("weights", "parameters", tuple(w.num * run.num_bytes for w in weights)),
-        Kept("gradients", "gradient buffers", tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True))),
-        Kept("optimizer", "F32 copies of parameters", (*(w.num * master for w in mine), even * master)),
-        Kept("optimizer", "moments", (*moments, even * 8)),
+        Kept("weights.trained", "parameters", tuple(w.num * run.num_bytes for w in weights)),
+        Kept("gradients.trained", "gradient buffers", tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True))),
+        Kept("optimizer.master_copies", "F32 copies of parameters", (*(w.num * master for w in mine), even * master)),
+        Kept("optimizer.moments", "moments", (*moments, even * 8)),
     )
 
 
@@ -162,9 +165,9 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kep
         gradient_size += (shard if cut >= 2 else num) * run.grad_bytes
         state_size += shard if cut >= 1 else num
     return (
-        Kept("weights", "parameter shards", (weight_size,)),
-        Kept("gradients", "gradient shards", (gradient_size,)),
-        Kept("optimizer", "F32 copies and moments", (state_size * (master + 8),)),
+        Kept("weights.trained", "parameter shards", (weight_size,)),
+        Kept("gradients.trained", "gradient shards", (gradient_size,)),
+        Kept("optimizer.states", "F32 copies and moments", (state_size * (master + 8),)),
     )
 
 
