@@ -1,4 +1,5 @@
-"""How long the whole catalogue takes: DeepSeek-R1, 32K tokens, 64 sequences. CPU of the whole process, and evaluations a second."""
+"""How long the whole catalogue takes: DeepSeek-R1, 32K tokens, 64 sequences. CPU of the whole process, and
+evaluations a second."""
 
 import json
 import subprocess
@@ -29,7 +30,8 @@ def main() -> None:
     print(f"{'the whole process':<70} {seconds:>7.2f}")
     print(f"{'the search alone':<70} {best:>7.2f}")
     print(
-        f"{candidates:,} candidates ({candidates / best:,.0f} a second), {estimates:,} estimated ({estimates / best:,.0f} a second)"
+        f"{candidates:,} candidates ({candidates / best:,.0f} a second), {estimates:,} estimated "
+        f"({estimates / best:,.0f} a second)"
     )
 
 

@@ -1,6 +1,8 @@
-"""Fit the constants of facts/speed.csv anew to the measured rows of tests/tables, and write them back: `python -m bench.refit`.
+"""Fit the constants of facts/speed.csv anew to the measured rows of tests/tables, and write them back:
+`python -m bench.refit`.
 
-Priors, spreads and bands are written by hand and stay; value, ends, number of rows and source of what was fitted are renewed.
+Priors, spreads and bands are written by hand and stay; value, ends, number of rows and source of what was
+fitted are renewed.
 """
 
 import csv
@@ -43,7 +45,10 @@ def cited(support: tuple[str, ...]) -> str:
             runs[-1].append(name)
         else:
             runs.append([name])
-    return f"fitted to rows of perf.csv: {' '.join(run[0] if len(run) == 1 else f'{run[0]}-{run[-1]}' for run in runs)}"
+    return (
+        "fitted to rows of perf.csv: "
+        f"{' '.join(run[0] if len(run) == 1 else f'{run[0]}-{run[-1]}' for run in runs)}"
+    )
 
 
 def main() -> None:
@@ -66,7 +71,19 @@ def main() -> None:
         )
     where = "perf.csv, perf_more.csv and perf_fresh.csv"
     for (device, engine, kind), count in sorted(measured(table).items()):
-        cells = ("measured", device, engine, kind, *(str(count),) * 3, "rows", str(count), where, str(count), "0", where)
+        cells = (
+            "measured",
+            device,
+            engine,
+            kind,
+            *(str(count),) * 3,
+            "rows",
+            str(count),
+            where,
+            str(count),
+            "0",
+            where,
+        )
         rows.append(dict(zip(rows[0], cells, strict=True)))
     with FACTS.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -1,4 +1,5 @@
-"""Traces: seconds and memory of whole processes, and events a second of the simulated allocator. `python -m bench.trace`."""
+"""Traces: seconds and memory of whole processes, and events a second of the simulated allocator. `python -m
+bench.trace`."""
 
 import os
 import random

@@ -1,4 +1,5 @@
-"""Renew facts/traced.csv: each row's question is traced again, and its bytes are written. `python -m bench.traced [CLAIM]`."""
+"""Renew facts/traced.csv: each row's question is traced again, and its bytes are written. `python -m
+bench.traced [CLAIM]`."""
 
 import csv
 import io
@@ -37,7 +38,9 @@ def traced(command: str) -> dict[str, str]:
         oomless_main([*words[1:], "--json"])
     document = json.loads(out.getvalue())
     peak, phases = document["peak"], document["phases"]
-    forward = max((phase["peak_requested_bytes"] for phase in phases if phase["name"] == "forward"), default=0)
+    forward = max(
+        (phase["peak_requested_bytes"] for phase in phases if phase["name"] == "forward"), default=0
+    )
     found = {name: str(peak[name]) for name in PEAK} | {"forward_bytes": str(forward)}
     return found | {name: str(peak["by_category"].get(name, 0)) for name in CATEGORIES}
 
@@ -53,7 +56,9 @@ def main() -> None:
             print(row["claim"], row["key"], row["requested_bytes"], flush=True)
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
-            file, ["claim", "key", "command", *PEAK, "forward_bytes", *CATEGORIES, "made_with"], lineterminator="\n"
+            file,
+            ["claim", "key", "command", *PEAK, "forward_bytes", *CATEGORIES, "made_with"],
+            lineterminator="\n",
         )
         writer.writeheader()
         writer.writerows(rows)

@@ -1,4 +1,5 @@
-"""The command line as a script sees it: a whole process under limits, or `main` in this process where that is enough."""
+"""The command line as a script sees it: a whole process under limits, or `main` in this process where that is
+enough."""
 
 import gc
 import io
@@ -14,7 +15,8 @@ from typing import NamedTuple
 from oomless.cli import main
 
 MAX_ADDRESS_SPACE_BYTES = 400 << 20
-"""Of which the interpreter itself maps about half: what the process has in memory stays below the 200 MB of the promise."""
+"""Of which the interpreter itself maps about half: what the process has in memory stays below the 200 MB of
+the promise."""
 MAX_S = 20
 """No timing: only that it ends."""
 
@@ -34,7 +36,8 @@ def limit_memory() -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change answers, so that a test means the same everywhere."""
+    """This process's environment without what would change answers, so that a test means the same
+    everywhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "_OOMLESS"))}
     return {**kept, "NO_COLOR": "1", **more}
 

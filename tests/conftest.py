@@ -1,4 +1,5 @@
-"""How hypothesis searches here: the same examples on every run, so that a change fails because of itself alone.
+"""How hypothesis searches here: the same examples on every run, so that a change fails because of itself
+alone.
 
 OOMLESS_FUZZ=20 searches twenty times as long, with other examples each time.
 """
@@ -26,6 +27,10 @@ settings.load_profile("oomless")
 def no_defaults_of_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers must not depend on a config file or variables of the machine."""
     for name in os.environ:
-        if name.startswith("OOMLESS_") and name not in ("OOMLESS_FUZZ", "OOMLESS_UPDATE_SURFACE", "OOMLESS_UPDATE_DOCS"):
+        if name.startswith("OOMLESS_") and name not in (
+            "OOMLESS_FUZZ",
+            "OOMLESS_UPDATE_SURFACE",
+            "OOMLESS_UPDATE_DOCS",
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(Path(os.devnull) / "none"))

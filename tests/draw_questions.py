@@ -1,7 +1,9 @@
-"""Draw questions for tests/surface/answers.txt: every engine and era, family, format, layout; training, plans, speed, cost, traces, tables.
+"""Draw questions for tests/surface/answers.txt: every engine and era, family, format, layout; training,
+plans, speed, cost, traces, tables.
 
-`python tests/draw_questions.py` prints the questions that are frozen when the file is made anew. Once drawn, the file itself is the list:
-what is added later is added there, so that a new model or card moves no old question.
+`python tests/draw_questions.py` prints the questions that are frozen when the file is made anew. Once drawn,
+the file itself is the list: what is added later is added there, so that a new model or card moves no old
+question.
 """
 
 from collections.abc import Iterator
@@ -92,23 +94,48 @@ def serving() -> Iterator[Words]:
         for version in engine(name).VERSIONS:
             for index in range(30 if name in ("vllm", "sglang", "llamacpp", "trtllm") else 16):
                 draw = Random(f"{name} {version} {index}")
-                words = ["infer", deepseek_first(draw), "--gpu", card_for(draw, name), "--engine", name, "--engine-version", version]
+                words = [
+                    "infer",
+                    deepseek_first(draw),
+                    "--gpu",
+                    card_for(draw, name),
+                    "--engine",
+                    name,
+                    "--engine-version",
+                    version,
+                ]
                 yield [*words, *serving_words(draw, name)]
     for model in model_names():
         draw = Random(f"model {model}")
-        yield ["infer", model, "--gpu", draw.choice(["h200:8", "h100:8", "b200:8"]), "--max-model-len", "4096"]
+        yield [
+            "infer",
+            model,
+            "--gpu",
+            draw.choice(["h200:8", "h100:8", "b200:8"]),
+            "--max-model-len",
+            "4096",
+        ]
 
 
 def training() -> Iterator[Words]:
     """Every framework x method x sharding, and what people switch on."""
-    small = ["deepseek-coder-1.3b", "deepseek-v2-lite", "qwen3-8b", "deepseek-r1-distill-llama-8b", "deepseek-moe-16b", "gpt-oss-20b"]
+    small = [
+        "deepseek-coder-1.3b",
+        "deepseek-v2-lite",
+        "qwen3-8b",
+        "deepseek-r1-distill-llama-8b",
+        "deepseek-moe-16b",
+        "gpt-oss-20b",
+    ]
     large = ["deepseek-v3", "deepseek-r1-distill-llama-70b", "qwen3-30b-a3b", "glm-4.5-air", "deepseek-v2"]
     shardings = "none ddp zero1 zero2 zero3 fsdp1 fsdp2 hsdp distopt megatron_fsdp".split()
     for name, row in frameworks().items():
         for method in row["methods"].split():
             for index in range(12):
                 draw = Random(f"{name} {method} {index}")
-                card = draw.choice(["a100-80gb:8", "h100:8", "rtx-4090:2", "h200:8x4", "a100-40gb", "80GiB:64"])
+                card = draw.choice(
+                    ["a100-80gb:8", "h100:8", "rtx-4090:2", "h200:8x4", "a100-40gb", "80GiB:64"]
+                )
                 words = [
                     "train",
                     draw.choice(small if draw.random() < 0.7 else large),
@@ -128,14 +155,27 @@ def training() -> Iterator[Words]:
                 words += maybe(draw, 0.3, "--micro-batch", draw.choice("248"))
                 words += maybe(draw, 0.5, "--seq-len", draw.choice(["1024", "2048", "8192"]))
                 words += maybe(
-                    draw, 0.3, "--optimizer", draw.choice(["adamw", "adamw-8bit", "sgd", "muon", "adafactor", "adamw-foreach"])
+                    draw,
+                    0.3,
+                    "--optimizer",
+                    draw.choice(["adamw", "adamw-8bit", "sgd", "muon", "adafactor", "adamw-foreach"]),
                 )
                 words += maybe(draw, 0.2, "--loss", draw.choice(["chunked", "fused"]))
-                words += maybe(draw, 0.2, "--offload", draw.choice(["optimizer", "optimizer,params", "activations"]))
+                words += maybe(
+                    draw, 0.2, "--offload", draw.choice(["optimizer", "optimizer,params", "activations"])
+                )
                 words += maybe(draw, 0.15, "--task", draw.choice(["sft", "dpo", "kto", "grpo", "ppo"]))
                 yield words
     yield ["train", "--from", "docs/examples/deepseek_v3_16b.toml"]
-    yield ["train", "--megatron-args", "docs/examples/pretrain_gpt.sh", "--gpu", "h100:8", "--world-size", "8"]
+    yield [
+        "train",
+        "--megatron-args",
+        "docs/examples/pretrain_gpt.sh",
+        "--gpu",
+        "h100:8",
+        "--world-size",
+        "8",
+    ]
 
 
 def plans() -> Iterator[Words]:
@@ -152,17 +192,36 @@ def plans() -> Iterator[Words]:
     cards = ["h100", "h200:8", "b200", "rtx-4090", "a100-80gb:8", "mi300x", "dgx-spark", "l40s:4"]
     for index in range(45):
         draw = Random(f"plan {index}")
-        words = ["plan", draw.choice(few), "--gpu", draw.choice(cards), *maybe(draw, 0.3, "--gpu", draw.choice(cards))]
+        words = [
+            "plan",
+            draw.choice(few),
+            "--gpu",
+            draw.choice(cards),
+            *maybe(draw, 0.3, "--gpu", draw.choice(cards)),
+        ]
         words += maybe(draw, 0.6, "--context", draw.choice(["4096", "32768"])) + maybe(
             draw, 0.5, "--concurrency", draw.choice(["8", "64"])
         )
-        words += [f"--{goal}" for goal in draw.sample(["fastest", "fewest", "least-quantized", "front"], 1) if draw.random() < 0.5]
+        words += [
+            f"--{goal}"
+            for goal in draw.sample(["fastest", "fewest", "least-quantized", "front"], 1)
+            if draw.random() < 0.5
+        ]
         words += maybe(draw, 0.3, "--engine", draw.choice(["vllm", "sglang", "llamacpp"]))
         yield words
     for index in range(25):
         draw = Random(f"plan train {index}")
         card = draw.choice(["h100:8", "a100-80gb:4", "rtx-4090:1", "h200:8x2"])
-        words = ["plan", draw.choice(few[3:]), "--for", "train", "--gpu", card, "--method", draw.choice(["full", "lora", "qlora"])]
+        words = [
+            "plan",
+            draw.choice(few[3:]),
+            "--for",
+            "train",
+            "--gpu",
+            card,
+            "--method",
+            draw.choice(["full", "lora", "qlora"]),
+        ]
         yield [
             *words,
             *maybe(draw, 0.5, "--global-batch", "64"),
@@ -171,8 +230,18 @@ def plans() -> Iterator[Words]:
     for index in range(120):
         draw = Random(f"speed {index}")
         name = draw.choice(["vllm", "vllm", "sglang", "trtllm", "llamacpp", "transformers"])
-        words = ["speed", deepseek_first(draw), "--gpu", card_for(draw, name), "--engine", name, *serving_words(draw, name)]
-        words += maybe(draw, 0.4, "--input-len", "1024", "--output-len", "256") + maybe(draw, 0.3, "--arrival-rate", "2")
+        words = [
+            "speed",
+            deepseek_first(draw),
+            "--gpu",
+            card_for(draw, name),
+            "--engine",
+            name,
+            *serving_words(draw, name),
+        ]
+        words += maybe(draw, 0.4, "--input-len", "1024", "--output-len", "256") + maybe(
+            draw, 0.3, "--arrival-rate", "2"
+        )
         yield words
     for index in range(30):
         draw = Random(f"cost {index}")

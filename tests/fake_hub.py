@@ -1,7 +1,8 @@
-"""A Hugging Face hub on loopback for tests: the endpoints that oomless asks, with faults on request. Stdlib alone.
+"""A Hugging Face hub on loopback for tests: the endpoints that oomless asks, with faults on request. Stdlib
+alone.
 
-python tests/fake_hub.py            serve deepseek-ai/DeepSeek-V3 in 161 files, print the endpoint
-python tests/fake_hub.py --measure  CPU seconds of a client process against such a hub, by totals and by headers
+python tests/fake_hub.py            serve deepseek-ai/DeepSeek-V3 in 161 files, print the endpoint python
+tests/fake_hub.py --measure  CPU seconds of a client process against such a hub, by totals and by headers
 """
 
 import argparse
@@ -25,7 +26,8 @@ BITS = {"BF16": 16, "F16": 16, "F32": 32, "F8_E4M3": 8, "U8": 8, "I64": 64}
 
 
 class File(NamedTuple):
-    """What a file begins with, and how many zeros follow: a shard is its header and data that exists nowhere."""
+    """What a file begins with, and how many zeros follow: a shard is its header and data that exists
+    nowhere."""
 
     content: bytes
     num_zeros: int = 0
@@ -93,11 +95,12 @@ def deepseek_v3() -> dict[str, File]:
 
 
 class FakeHub:
-    """One server. `repositories` maps an id to its files, `elements` to the hub's own totals (absent: it gives none).
+    """One server. `repositories` maps an id to its files, `elements` to the hub's own totals (absent: it
+    gives none).
 
-    `faults` maps "api", a file name or "shards" to one of: a status such as "500"; "slow" (no answer for 30 s),
-    "trickle" (a byte each 0.1 s), "short" (20 bytes at most of what was promised), "no-range", "wrong-range".
-    `sent` counts bytes of bodies and `requests` lists (method, path, headers).
+    `faults` maps "api", a file name or "shards" to one of: a status such as "500"; "slow" (no answer for 30
+    s), "trickle" (a byte each 0.1 s), "short" (20 bytes at most of what was promised), "no-range",
+    "wrong-range". `sent` counts bytes of bodies and `requests` lists (method, path, headers).
     """
 
     def __init__(
@@ -160,7 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub, path = self.server_hub, unquote(urlsplit(self.path).path)
-        hub.requests.append((self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
+        hub.requests.append(
+            (self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
+        )
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self.answer_api(found[1], found[2])
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -265,7 +270,8 @@ from oomless.model.hub import read_repository
 repository = read_repository(sys.argv[1])
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({"elements": repository.elements_by_dtype, "bytes": repository.checkpoint_bytes,
-    "num_tensors": repository.num_tensors, "source": repository.source, "cpu_s": usage.ru_utime + usage.ru_stime,
+    "num_tensors": repository.num_tensors, "source": repository.source,
+    "cpu_s": usage.ru_utime + usage.ru_stime,
     "peak_kib": usage.ru_maxrss}))
 """
 
@@ -282,17 +288,25 @@ def hub_process(*arguments: str) -> Iterator[str]:
             process.terminate()
 
 
-def run_client(endpoint: str, cache: Path, repo_id: str = V3, **variables: str) -> "subprocess.CompletedProcess[str]":
+def run_client(
+    endpoint: str, cache: Path, repo_id: str = V3, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     """read_repository in a fresh process with fresh caches; its answer and cost as JSON on stdout."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache / "hf"), "OOMLESS_CACHE": str(cache / "oomless")}
     command = [sys.executable, "-c", CLIENT, repo_id]
-    return subprocess.run(command, env=inherited | own | variables, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, env=inherited | own | variables, capture_output=True, text=True, timeout=60
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no-totals", action="store_true", help="give no dtype totals, so that headers must be read")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--no-totals", action="store_true", help="give no dtype totals, so that headers must be read"
+    )
     parser.add_argument("--measure", action="store_true")
     arguments = parser.parse_args()
     if arguments.measure:

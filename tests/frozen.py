@@ -1,4 +1,5 @@
-"""Frozen files: what users and scripts rely on, as sorted lines under tests/surface, rewritten only on purpose."""
+"""Frozen files: what users and scripts rely on, as sorted lines under tests/surface, rewritten only on
+purpose."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""Small configs of our own, one or two a family, in the spelling of its published ones: for counts against transformers' classes and for fuzzing."""
+"""Small configs of our own, one or two a family, in the spelling of its published ones: for counts against
+transformers' classes and for fuzzing."""
 
 from typing import Any
 
@@ -17,7 +18,12 @@ BASE: dict[str, Any] = {
 NO_HEADS = {"num_attention_heads": None, "num_key_value_heads": None}
 NOT_OUTSIDE = {key: None for key in BASE if key != "torch_dtype"}
 EXPERTS: dict[str, Any] = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-ROUTED: dict[str, Any] = {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1}
+ROUTED: dict[str, Any] = {
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 1,
+}
 LATENT: dict[str, Any] = {
     "kv_lora_rank": 32,
     "q_lora_rank": 48,
@@ -60,10 +66,20 @@ GLM_EYES = {
     "temporal_patch_size": 2,
     "spatial_merge_size": 2,
 }
-KDA = {"num_heads": 4, "head_dim": 16, "short_conv_kernel_size": 4, "full_attn_layers": [4], "kda_layers": [1, 2, 3]}
+KDA = {
+    "num_heads": 4,
+    "head_dim": 16,
+    "short_conv_kernel_size": 4,
+    "full_attn_layers": [4],
+    "kda_layers": [1, 2, 3],
+}
 
 SMALL: dict[str, dict[str, Any]] = {
-    name: {key: value for key, value in {"model_type": name.partition(":")[0], **BASE, **more}.items() if value is not None}
+    name: {
+        key: value
+        for key, value in {"model_type": name.partition(":")[0], **BASE, **more}.items()
+        if value is not None
+    }
     for name, more in {
         "afmoe": {
             **EXPERTS,
@@ -134,10 +150,28 @@ SMALL: dict[str, dict[str, Any]] = {
             "tie_word_embeddings": True,
         },
         "exaone": {"activation_function": "silu"},
-        "exaone_moe": {**EXPERTS, "num_shared_experts": 1, "first_k_dense_replace": 1, "layer_types": SLIDES, "sliding_window": 64},
-        "falcon_h1": {**MAMBA, "mamba_d_ssm": 128, "mamba_rms_norm": False, "time_step_limit": [0.0, float("inf")]},
+        "exaone_moe": {
+            **EXPERTS,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "layer_types": SLIDES,
+            "sliding_window": 64,
+        },
+        "falcon_h1": {
+            **MAMBA,
+            "mamba_d_ssm": 128,
+            "mamba_rms_norm": False,
+            "time_step_limit": [0.0, float("inf")],
+        },
         "falcon_h1:norm": {**MAMBA, "mamba_d_ssm": 128, "mamba_rms_norm": True},
-        "falcon_mamba": {**NO_HEADS, "state_size": 16, "conv_kernel": 4, "expand": 2, "time_step_rank": 4, "intermediate_size": 128},
+        "falcon_mamba": {
+            **NO_HEADS,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "expand": 2,
+            "time_step_rank": 4,
+            "intermediate_size": 128,
+        },
         "falcon:11b": {
             "num_kv_heads": 2,
             "new_decoder_architecture": True,
@@ -168,10 +202,21 @@ SMALL: dict[str, dict[str, Any]] = {
             "text_config": {**BASE, "attention_bias": True, "partial_rotary_factor": 0.5},
             "vision_config": GLM_EYES,
         },
-        "glm46v": {**NOT_OUTSIDE, "text_config": {**BASE, "partial_rotary_factor": 0.5}, "vision_config": GLM_EYES},
+        "glm46v": {
+            **NOT_OUTSIDE,
+            "text_config": {**BASE, "partial_rotary_factor": 0.5},
+            "vision_config": GLM_EYES,
+        },
         "glm4v_moe": {
             **NOT_OUTSIDE,
-            "text_config": {**BASE, **ROUTED, "head_dim": 16, "first_k_dense_replace": 1, "attention_bias": True, "n_group": 1},
+            "text_config": {
+                **BASE,
+                **ROUTED,
+                "head_dim": 16,
+                "first_k_dense_replace": 1,
+                "attention_bias": True,
+                "n_group": 1,
+            },
             "vision_config": GLM_EYES,
         },
         "gpt_bigcode": {**NOT_OUTSIDE, **GPT2},
@@ -184,9 +229,18 @@ SMALL: dict[str, dict[str, Any]] = {
             "window_size": 256,
         },
         "gptj": {**NOT_OUTSIDE, **GPT2, "rotary_dim": 8, "tie_word_embeddings": False},
-        "granitemoeshared": {"num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 48},
+        "granitemoeshared": {
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 48,
+        },
         "helium": {"head_dim": 16},
-        "hunyuan_v1_moe": {"head_dim": 16, "num_experts": 4, "moe_topk": [2, 2, 2, 2], "num_shared_expert": [1, 1, 1, 1]},
+        "hunyuan_v1_moe": {
+            "head_dim": 16,
+            "num_experts": 4,
+            "moe_topk": [2, 2, 2, 2],
+            "num_shared_expert": [1, 1, 1, 1],
+        },
         "hy_v3": {**EXPERTS, "head_dim": 16, "num_shared_experts": 1},
         "hyperclovax": {"head_dim": 16, "use_post_norm": True},
         "iquestcoder": {"head_dim": 16},
@@ -204,8 +258,20 @@ SMALL: dict[str, dict[str, Any]] = {
             "max_dynamic_patch": 12,
             "use_thumbnail": True,
         },
-        "jamba": {"num_experts": 4, "num_experts_per_tok": 2, "mamba_d_state": 16, "mamba_dt_rank": 4, "num_hidden_layers": 8},
-        "kimi_linear": {**LATENT, **EXPERTS, "linear_attn_config": KDA, "num_shared_experts": 1, "first_k_dense_replace": 1},
+        "jamba": {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "mamba_d_state": 16,
+            "mamba_dt_rank": 4,
+            "num_hidden_layers": 8,
+        },
+        "kimi_linear": {
+            **LATENT,
+            **EXPERTS,
+            "linear_attn_config": KDA,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+        },
         "kimi_linear:plain": {
             **LATENT,
             **EXPERTS,
@@ -225,7 +291,12 @@ SMALL: dict[str, dict[str, Any]] = {
             "sliding_window": 64,
             "num_attention_heads_per_layer": [4, 4, 4, 8],
         },
-        "lfm2_moe": {**EXPERTS, "num_dense_layers": 1, "conv_L_cache": 3, "layer_types": ["conv", "conv", "full_attention", "conv"]},
+        "lfm2_moe": {
+            **EXPERTS,
+            "num_dense_layers": 1,
+            "conv_L_cache": 3,
+            "layer_types": ["conv", "conv", "full_attention", "conv"],
+        },
         "llama4_text": {
             "head_dim": 16,
             "intermediate_size_mlp": 256,
@@ -234,7 +305,14 @@ SMALL: dict[str, dict[str, Any]] = {
             "interleave_moe_layer_step": 2,
             "attention_chunk_size": 1024,
         },
-        "mamba": {**NO_HEADS, "state_size": 16, "conv_kernel": 4, "expand": 2, "time_step_rank": 4, "intermediate_size": 128},
+        "mamba": {
+            **NO_HEADS,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "expand": 2,
+            "time_step_rank": 4,
+            "intermediate_size": 128,
+        },
         "mamba2": {
             **NO_HEADS,
             "intermediate_size": None,

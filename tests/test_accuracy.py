@@ -1,4 +1,5 @@
-"""The estimator against measured rows (tests/tables/inference.csv): the error table, and budgets that only shrink."""
+"""The estimator against measured rows (tests/tables/inference.csv): the error table, and budgets that only
+shrink."""
 
 import csv
 import io
@@ -21,7 +22,8 @@ TABLE = Path(__file__).parent / "tables" / "inference.csv"
 
 
 class Budget(NamedTuple):
-    """Limits of |predicted / measured - 1| over all engines, and the least share of vLLM's rows that must be scored."""
+    """Limits of |predicted / measured - 1| over all engines, and the least share of vLLM's rows that must be
+    scored."""
 
     median: float
     p90: float
@@ -34,14 +36,16 @@ ERRORS = {
     "kv_tokens": Budget(median=0.003, p90=0.02, scored=0.9),
 }
 FOUNDING = (
-    "llama deepseek deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 deepseek_v41 qwen2 qwen3 qwen3_moe mistral mixtral".split()
-)
+    "llama deepseek deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 deepseek_v41 "
+    "qwen2 qwen3 qwen3_moe mistral mixtral"
+).split()
 """Families that the project began with: the budget of each quantity of their cache, alone and together."""
 FOUNDING_CACHE_P90 = 0.02
 
 
 class Interval(NamedTuple):
-    """The least share of measured values inside the stated interval, and the most that its median width may be."""
+    """The least share of measured values inside the stated interval, and the most that its median width may
+    be."""
 
     inside: float
     width: float
@@ -57,7 +61,11 @@ INTERVALS = {
 def known(row: Row) -> bool:
     """A row of the best confidence about vLLM and a model of the catalogue: what this project answers for."""
     configuration = row.configuration
-    return row.confidence == "A" and configuration["engine"] == "vLLM" and catalogue_name(configuration["model"]) is not None
+    return (
+        row.confidence == "A"
+        and configuration["engine"] == "vLLM"
+        and catalogue_name(configuration["model"]) is not None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,9 @@ def scored() -> tuple[Scored, ...]:
 
 
 def errors(rows: tuple[Scored, ...], *quantities: str) -> list[float]:
-    return sorted(abs(row.rel_error) for row in rows if row.quantity in quantities and row.rel_error is not None)
+    return sorted(
+        abs(row.rel_error) for row in rows if row.quantity in quantities and row.rel_error is not None
+    )
 
 
 def p90(sizes: list[float]) -> float:
@@ -74,7 +84,9 @@ def p90(sizes: list[float]) -> float:
     return sizes[-(-9 * len(sizes) // 10) - 1]
 
 
-def test_the_table_of_errors_is_printed(scored: tuple[Scored, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_errors_is_printed(
+    scored: tuple[Scored, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     table = validate_table_text(summarize(scored))
     with capsys.disabled():
         print(f"\n\nvLLM, confidence A, models of the catalogue\n{table}")
@@ -83,7 +95,11 @@ def test_the_table_of_errors_is_printed(scored: tuple[Scored, ...], capsys: pyte
 
 def test_buffers_and_caches_of_llama_cpp() -> None:
     """Rows of llama.cpp, ik_llama.cpp and Ollama: the graph is replayed, so most buffers are exact."""
-    rows = [score(row) for row in read_table(TABLE) if row.confidence == "A" and row.configuration["engine"] in LLAMA_ENGINES]
+    rows = [
+        score(row)
+        for row in read_table(TABLE)
+        if row.confidence == "A" and row.configuration["engine"] in LLAMA_ENGINES
+    ]
     buffers = errors(tuple(rows), "compute_buffer")
     assert len(buffers) >= 35
     assert median(buffers) <= 0.001
@@ -94,12 +110,17 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
 
 
 def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
-    """Logs found in public in two rounds, each scored before any rule was changed for it; then causes were mended."""
-    table = [row for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"]
+    """Logs found in public in two rounds, each scored before any rule was changed for it; then causes were
+    mended."""
+    table = [
+        row for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"
+    ]
     rows = [score(row) for row in table]
     caches = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "kv_bytes_per_gpu"}
     assert len(caches) >= 60
-    assert {name for name, error in caches.items() if error > 0.00001} == {"r2-gptoss20b-htp-kv"}  # 105.19 MiB, of two logged sums
+    assert {name for name, error in caches.items() if error > 0.00001} == {
+        "r2-gptoss20b-htp-kv"
+    }  # 105.19 MiB, of two logged sums
     assert max(caches.values()) <= 0.00003
     files = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "weights_per_gpu"}
     assert len(files) >= 20
@@ -109,7 +130,11 @@ def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
     assert {name for name, error in buffers.items() if error > 0.01} == set(BUFFERS_NOT_YET)
     assert all(buffers[name] <= most for name, most in BUFFERS_NOT_YET.items())
     assert median(buffers.values()) <= 0.002
-    within = [row.id for row in rows if row.id in buffers and (row.low or 0) <= row.measured <= (row.high or 0) + 0.005]
+    within = [
+        row.id
+        for row in rows
+        if row.id in buffers and (row.low or 0) <= row.measured <= (row.high or 0) + 0.005
+    ]
     assert set(buffers) - set(within) == {"llama-70b-rpc-compute"}
 
 
@@ -140,9 +165,15 @@ def test_errors_of_all_engines_stay_within_their_budget(quantity: str) -> None:
     assert p90(found) <= budget.p90
 
 
-@pytest.mark.parametrize("quantities", [("kv_bytes_per_gpu",), ("kv_tokens",), ("kv_bytes_per_gpu", "kv_tokens")])
+@pytest.mark.parametrize(
+    "quantities", [("kv_bytes_per_gpu",), ("kv_tokens",), ("kv_bytes_per_gpu", "kv_tokens")]
+)
 def test_cache_errors_of_the_founding_families(quantities: tuple[str, ...]) -> None:
-    rows = [row for row in read_table(TABLE) if known(row) and family(row) in FOUNDING and row.quantity in quantities]
+    rows = [
+        row
+        for row in read_table(TABLE)
+        if known(row) and family(row) in FOUNDING and row.quantity in quantities
+    ]
     found = errors(tuple(score(row) for row in rows), *quantities)
     assert len(found) >= 0.9 * len(rows)
     assert median(found) <= 0.003
@@ -180,7 +211,11 @@ def test_stated_intervals_hold_and_are_narrow(quantity: str, scored: tuple[Score
 @pytest.mark.parametrize("quantity", ["kv_bytes_per_gpu", "kv_tokens"])
 def test_no_row_has_less_room_than_was_promised(quantity: str, scored: tuple[Scored, ...]) -> None:
     """A measured capacity below the interval would have been a wrong "fits", the worst error there is."""
-    wrong = [row for row in scored if row.quantity == quantity and row.low is not None and row.measured < row.low - digit(row)]
+    wrong = [
+        row
+        for row in scored
+        if row.quantity == quantity and row.low is not None and row.measured < row.low - digit(row)
+    ]
     assert not wrong
 
 
@@ -205,7 +240,8 @@ MEASURED = {
     "notes": "the cache takes 17 GiB",
     "verbatim_log_line": "Available KV cache memory: 17.00 GiB",
 }
-"""Columns that no prediction may read. Source and date are not among them: builds of llama.cpp are known by their date alone."""
+"""Columns that no prediction may read. Source and date are not among them: builds of llama.cpp are known by
+their date alone."""
 
 
 def test_predictions_see_the_configuration_alone(tmp_path: Path) -> None:
@@ -222,15 +258,20 @@ def test_predictions_see_the_configuration_alone(tmp_path: Path) -> None:
     blind = tmp_path / "blind.csv"
     blind.write_text(text.getvalue(), encoding="utf-8")
     before, after = validate_table(TABLE), validate_table(blind)
-    seen = [(row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in before]
-    assert [(row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in after] == seen
+    seen = [
+        (row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in before
+    ]
+    assert [
+        (row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in after
+    ] == seen
 
 
 # the JSON of the contract
 
 ROW = "id quantity measured predicted low high unit rel_error status reason".split()
 SUMMARY = (
-    "num_rows num_scored num_unsupported num_incomplete median_abs_rel_error p90_abs_rel_error max_abs_rel_error "
+    "num_rows num_scored num_unsupported num_incomplete median_abs_rel_error "
+    "p90_abs_rel_error max_abs_rel_error "
     "share_inside median_width"
 ).split()
 
@@ -255,7 +296,9 @@ def test_validate_json_is_that_of_the_contract() -> None:
 
 def test_confidence_chooses_rows() -> None:
     best = json.loads(call("validate", str(TABLE), "--confidence", "A", "--json").out)
-    assert {row["id"] for row in best["rows"]} == {row.id for row in read_table(TABLE) if row.confidence == "A"}
+    assert {row["id"] for row in best["rows"]} == {
+        row.id for row in read_table(TABLE) if row.confidence == "A"
+    }
 
 
 @pytest.mark.parametrize(

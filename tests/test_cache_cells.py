@@ -1,4 +1,5 @@
-"""vLLM's cache, byte for byte: a token's growth in every format, pages, and the capacities that logs of real runs print."""
+"""vLLM's cache, byte for byte: a token's growth in every format, pages, and the capacities that logs of real
+runs print."""
 
 import pytest
 
@@ -16,7 +17,9 @@ def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **fla
     return vllm.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
-def caches(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> list[CacheLayout]:
+def caches(
+    name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object
+) -> list[CacheLayout]:
     """One cache layout a pipeline stage."""
     request = resolved(name, gpu, layout, **flags)
     return [vllm.cache_layout(load(name), request, stage) for stage in vllm.stages(load(name), request)]
@@ -52,7 +55,11 @@ def test_a_token_of_mla_takes(name: str, dtype: str, terms: int, num_bytes: int)
 
 
 def test_a_token_of_sparse_mla_in_fp4_takes() -> None:
-    assert cache("deepseek-v3.2", "b200:8", kv_cache_dtype="nvfp4_ds_mla").token_bytes == 61 * (352 + 132) == 29_524
+    assert (
+        cache("deepseek-v3.2", "b200:8", kv_cache_dtype="nvfp4_ds_mla").token_bytes
+        == 61 * (352 + 132)
+        == 29_524
+    )
     with pytest.raises(UnsupportedError, match="Blackwell"):
         cache("deepseek-v3.2", "h200:8", kv_cache_dtype="nvfp4_ds_mla")
 
@@ -87,7 +94,10 @@ def test_a_token_of_v4_takes(name: str, dtype: str, index: str, num_bytes: float
     ],
 )
 def test_a_token_of_v41_takes(gpu: str, dtype: str, index: str, num_bytes: int) -> None:
-    assert cache("deepseek-v4.1-flash", gpu, kv_cache_dtype=dtype, indexer_kv_dtype=index).token_bytes == num_bytes
+    assert (
+        cache("deepseek-v4.1-flash", gpu, kv_cache_dtype=dtype, indexer_kv_dtype=index).token_bytes
+        == num_bytes
+    )
 
 
 GQA_CELLS = {
@@ -117,7 +127,9 @@ def test_a_token_of_grouped_query_attention_takes(name: str, version: str) -> No
 
 
 @pytest.mark.parametrize("tp", [2, 4, 8])
-@pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "deepseek-v4.1-flash"])
+@pytest.mark.parametrize(
+    "name", ["deepseek-v3", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "deepseek-v4.1-flash"]
+)
 def test_every_tensor_parallel_rank_holds_the_whole_latent(name: str, tp: int) -> None:
     assert cache(name, layout=Layout(tp=tp)) == cache(name)
 
@@ -130,7 +142,8 @@ def test_key_and_value_heads_are_divided_down_to_one_a_rank(tp: int) -> None:
 
 def test_heads_fewer_than_ranks_are_repeated() -> None:
     assert (
-        cache("qwen2.5-72b", layout=Layout(tp=16), gpu="h200:16").token_bytes == cache("qwen2.5-72b", layout=Layout(tp=8)).token_bytes
+        cache("qwen2.5-72b", layout=Layout(tp=16), gpu="h200:16").token_bytes
+        == cache("qwen2.5-72b", layout=Layout(tp=8)).token_bytes
     )
 
 
@@ -143,7 +156,9 @@ def test_pipeline_stages_divide_the_layers() -> None:
 
 
 def test_pages_of_v4_are_rounded() -> None:
-    assert cache("deepseek-v4-pro", indexer_kv_dtype="mxfp4", engine_version="0.33.0").block_bytes == 1_315_008
+    assert (
+        cache("deepseek-v4-pro", indexer_kv_dtype="mxfp4", engine_version="0.33.0").block_bytes == 1_315_008
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,19 +185,31 @@ def test_a_sequence_of_v4_holds_windows_and_states_whatever_its_length() -> None
 
 
 @pytest.mark.parametrize(
-    ("pool_gib", "tokens", "length", "printed"), [(7.0065, 8_192, 912_128, 1_009_661), (7.71235, 16_384, 121_344, 150_992)]
+    ("pool_gib", "tokens", "length", "printed"),
+    [(7.0065, 8_192, 912_128, 1_009_661), (7.71235, 16_384, 121_344, 150_992)],
 )
-def test_capacity_of_v4_flash_with_mtp_in_two_logs_of_025(pool_gib: float, tokens: int, length: int, printed: int) -> None:
+def test_capacity_of_v4_flash_with_mtp_in_two_logs_of_025(
+    pool_gib: float, tokens: int, length: int, printed: int
+) -> None:
     """vllm#51041: pool, --max-num-batched-tokens and --max-model-len -> the capacity that the log prints."""
-    flags = {"engine_version": "0.25.0", "max_model_len": length, "max_num_batched_tokens": tokens, "speculative": True}
+    flags = {
+        "engine_version": "0.25.0",
+        "max_model_len": length,
+        "max_num_batched_tokens": tokens,
+        "speculative": True,
+    }
     found = cache("deepseek-v4-flash", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     assert vllm.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def test_what_one_sequence_needs_in_a_log_of_022() -> None:
     """A log of 0.22: 6.66 GiB needed for one sequence of 30,000 tokens with 16,384 tokens a step."""
-    request = resolved("deepseek-v4-flash", engine_version="0.22.0", max_model_len=30_000, max_num_batched_tokens=16384)
-    found = cache("deepseek-v4-flash", engine_version="0.22.0", max_model_len=30_000, max_num_batched_tokens=16384)
+    request = resolved(
+        "deepseek-v4-flash", engine_version="0.22.0", max_model_len=30_000, max_num_batched_tokens=16384
+    )
+    found = cache(
+        "deepseek-v4-flash", engine_version="0.22.0", max_model_len=30_000, max_num_batched_tokens=16384
+    )
     assert round(vllm.needed_bytes(found, request) / GIB, 2) == 6.66
 
 
@@ -202,9 +229,15 @@ def test_before_07_every_head_of_mla_was_stored() -> None:
 
 @pytest.mark.parametrize("dcp", [2, 4, 8])
 def test_decode_context_parallelism_divides_a_sequence(dcp: int) -> None:
-    alone = resolved("deepseek-v3", engine_version="0.19.0", layout=Layout(tp=8), context=65_536, max_model_len=65_536)
+    alone = resolved(
+        "deepseek-v3", engine_version="0.19.0", layout=Layout(tp=8), context=65_536, max_model_len=65_536
+    )
     shared = alone._replace(layout=Layout(tp=8, dcp=dcp))
     found = cache("deepseek-v3", engine_version="0.19.0", layout=Layout(tp=8, dcp=dcp))
     assert vllm.needed_bytes(found, shared) * dcp == vllm.needed_bytes(found, alone) == 65_536 * 70_272
     pool = 4096 * found.block_bytes
-    assert vllm.max_tokens([found], [pool], shared) == dcp * vllm.max_tokens([found], [pool], alone) == dcp * 65_536
+    assert (
+        vllm.max_tokens([found], [pool], shared)
+        == dcp * vllm.max_tokens([found], [pool], alone)
+        == dcp * 65_536
+    )

@@ -51,7 +51,9 @@ def test_the_command_behind_a_claim_runs(command: str) -> None:
     assert answer.out
 
 
-@pytest.mark.parametrize("each", [each for each in claims() if each.id not in SETTLED], ids=lambda each: each.id)
+@pytest.mark.parametrize(
+    "each", [each for each in claims() if each.id not in SETTLED], ids=lambda each: each.id
+)
 def test_what_no_code_settles_says_so(each: Claim) -> None:
     if each.evidence.verdict != "not settled":
         assert each.evidence.figures

@@ -1,8 +1,10 @@
-"""The documentation: options are described in both languages, examples are what the commands print, links lead somewhere.
+"""The documentation: options are described in both languages, examples are what the commands print, links
+lead somewhere.
 
-A block that follows `<!-- command: ... -->` shows the command behind a `$` and then what it prints, stderr included. With
-OOMLESS_UPDATE_DOCS=1 the blocks are rewritten. A command may end in `| head -N`, `| tail -N` or `| jq .path`. Blocks behind
-`<!-- measured: make bench -->` are timings and are left alone; text between `<!-- cited -->` and `<!-- /cited -->` quotes others.
+A block that follows `<!-- command: ... -->` shows the command behind a `$` and then what it prints, stderr
+included. With OOMLESS_UPDATE_DOCS=1 the blocks are rewritten. A command may end in `| head -N`, `| tail -N`
+or `| jq .path`. Blocks behind `<!-- measured: make bench -->` are timings and are left alone; text between
+`<!-- cited -->` and `<!-- /cited -->` quotes others.
 """
 
 import doctest
@@ -21,8 +23,17 @@ from oomless.cli.app import COMMANDS, app
 
 ROOT = Path(__file__).resolve().parent.parent
 EN, ZH = ROOT / "docs" / "en", ROOT / "docs" / "zh"
-PAGES = (ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted(EN.glob("*.md")), *sorted(ZH.glob("*.md")))
-TWINS = ((ROOT / "README.md", ROOT / "README.zh.md"), *((page, ZH / page.name) for page in sorted(EN.glob("*.md"))))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "README.zh.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(EN.glob("*.md")),
+    *sorted(ZH.glob("*.md")),
+)
+TWINS = (
+    (ROOT / "README.md", ROOT / "README.zh.md"),
+    *((page, ZH / page.name) for page in sorted(EN.glob("*.md"))),
+)
 CHINESE_ALONE = {"glossary.md"}
 PAGE_OF = {
     "infer": "infer.md",
@@ -37,7 +48,9 @@ PAGE_OF = {
 TAKEN_OVER = {"speed": "infer"}
 """Commands that take the options of another one, which its page describes."""
 
-COMMAND_BLOCK = re.compile(r"(<!-- command: (?P<command>[^\n]+?) -->\n```(?P<kind>\w+)\n)(?P<body>.*?)(```\n)", re.S)
+COMMAND_BLOCK = re.compile(
+    r"(<!-- command: (?P<command>[^\n]+?) -->\n```(?P<kind>\w+)\n)(?P<body>.*?)(```\n)", re.S
+)
 FENCED = re.compile(r"^```.*?^```$", re.S | re.M)
 CITED = re.compile(r"<!-- cited -->.*?<!-- /cited -->", re.S)
 FIGURE = re.compile(r"(?<![\w.,])(\d[\d,]*(?:\.\d+)?)\s?(?:(?:GiB|MiB|KiB|B|ms)(?![A-Za-z0-9_/])|%)")
@@ -59,7 +72,9 @@ def printed(command: str) -> str:
     asked, _, after = command.partition(" | ")
     words = shlex.split(asked)
     assert words[0] == "oomless", f"{command}: only oomless is run"
-    answer = run(*words[1:], cwd=ROOT, env=environment(COLUMNS="100", HF_HOME="nowhere", OOMLESS_CACHE="nowhere"))
+    answer = run(
+        *words[1:], cwd=ROOT, env=environment(COLUMNS="100", HF_HOME="nowhere", OOMLESS_CACHE="nowhere")
+    )
     text = filtered(answer.out + answer.err, after)
     code = f"exit code {answer.code}\n" if answer.code and not after else ""
     return f"$ {command}\n" + "".join(line.rstrip() + "\n" for line in text.splitlines()) + code
@@ -91,7 +106,9 @@ def test_blocks_are_what_the_commands_print(page: Path) -> None:
     renewed = COMMAND_BLOCK.sub(lambda block: block[1] + printed(block["command"]) + block[5], text)
     if UPDATE and renewed != text:
         page.write_text(renewed, encoding="utf-8")
-    assert text == renewed or UPDATE, f"{name_of(page)} shows what is no longer printed: OOMLESS_UPDATE_DOCS=1 renews it"
+    assert text == renewed or UPDATE, (
+        f"{name_of(page)} shows what is no longer printed: OOMLESS_UPDATE_DOCS=1 renews it"
+    )
     named = re.findall(r"^<!-- command:", text, re.M)
     assert len(named) == len(COMMAND_BLOCK.findall(text)), "a command without a block behind it"
 
@@ -121,11 +138,18 @@ def has_number(text: str, number: str) -> bool:
 def options() -> list[tuple[str, str]]:
     """(command, spelling) of every option of every command."""
     context = click.Context(app)
-    found = [("oomless", name) for option in app.params if isinstance(option, click.Option) for name in option.opts]
+    found = [
+        ("oomless", name) for option in app.params if isinstance(option, click.Option) for name in option.opts
+    ]
     for command in COMMANDS:
         built = app.get_command(context, command)
         assert built is not None
-        found += [(command, name) for option in built.params if isinstance(option, click.Option) for name in option.opts]
+        found += [
+            (command, name)
+            for option in built.params
+            if isinstance(option, click.Option)
+            for name in option.opts
+        ]
     return found
 
 
@@ -149,12 +173,15 @@ def test_both_languages_have_the_same_pages() -> None:
 
 @twins
 def test_twins_are_built_alike(english: Path, chinese: Path) -> None:
-    """The same headings by level, the same blocks, the same number of table rows: a translation leaves nothing out."""
+    """The same headings by level, the same blocks, the same number of table rows: a translation leaves
+    nothing out."""
     for pattern in (r"^#+(?= )", r"^```\w*$", r"^<!-- .*? -->$"):
         shapes = [re.findall(pattern, page.read_text(encoding="utf-8"), re.M) for page in (english, chinese)]
         assert shapes[0] == shapes[1], f"{name_of(english)} and {name_of(chinese)} differ in {pattern}"
     rows = [len(re.findall(r"^\|", prose(page), re.M)) for page in (english, chinese)]
-    assert rows[0] == rows[1], f"tables of {name_of(english)} and {name_of(chinese)} have {rows[0]} and {rows[1]} rows"
+    assert rows[0] == rows[1], (
+        f"tables of {name_of(english)} and {name_of(chinese)} have {rows[0]} and {rows[1]} rows"
+    )
 
 
 @pages
@@ -189,7 +216,13 @@ def test_paths_that_the_pages_name_exist() -> None:
     """Code that a page points at, such as `engines/vllm/cache.py`, is where the page says."""
     gone = []
     for page in PAGES:
-        for path in re.findall(r"`((?:src/oomless/|tests/|bench/)?[\w/]+/[\w.]+\.(?:py|csv|md))`", page.read_text(encoding="utf-8")):
-            if not any((base / path).exists() for base in (ROOT, ROOT / "src" / "oomless")) and "NAME" not in path:
+        for path in re.findall(
+            r"`((?:src/oomless/|tests/|bench/)?[\w/]+/[\w.]+\.(?:py|csv|md))`",
+            page.read_text(encoding="utf-8"),
+        ):
+            if (
+                not any((base / path).exists() for base in (ROOT, ROOT / "src" / "oomless"))
+                and "NAME" not in path
+            ):
                 gone.append(f"{name_of(page)}: {path}")
     assert not gone

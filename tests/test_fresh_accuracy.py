@@ -1,4 +1,5 @@
-"""Rows of public logs that no rule was made on when they were written down (tests/tables/inference_fresh.csv): what is reached on them.
+"""Rows of public logs that no rule was made on when they were written down
+(tests/tables/inference_fresh.csv): what is reached on them.
 
 The table was scored once before anything was changed; docs/en/accuracy.md shows both. Budgets only shrink.
 """
@@ -18,7 +19,8 @@ TABLE = FOLDER / "inference_fresh.csv"
 
 
 class Budget(NamedTuple):
-    """Limits of |predicted / measured - 1| over scored rows, the least share of rows scored, and of those inside their interval."""
+    """Limits of |predicted / measured - 1| over scored rows, the least share of rows scored, and of those
+    inside their interval."""
 
     scored: float
     median: float
@@ -44,7 +46,8 @@ BUDGETS = {
         "cuda_graph": Budget(scored=1.0, median=0.47, p90=4.1, inside=0.81),
     },
 }
-"""Of each round: the first was written down before rules of its time saw it, the second (`round 2` in the notes) after those were made."""
+"""Of each round: the first was written down before rules of its time saw it, the second (`round 2` in the
+notes) after those were made."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,9 @@ def rows() -> list[Row]:
 def rounds() -> dict[str, str]:
     """The round of each row."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row["id"]: "two" if row["notes"].startswith("round 2") else "one" for row in csv.DictReader(file)}
+        return {
+            row["id"]: "two" if row["notes"].startswith("round 2") else "one" for row in csv.DictReader(file)
+        }
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,9 @@ def test_no_row_stands_in_the_other_table(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("quantity", BUDGETS["one"])
 @pytest.mark.parametrize("which", BUDGETS)
-def test_errors_stay_within_their_budget(which: str, quantity: str, scored: tuple[Scored, ...], rounds: dict[str, str]) -> None:
+def test_errors_stay_within_their_budget(
+    which: str, quantity: str, scored: tuple[Scored, ...], rounds: dict[str, str]
+) -> None:
     budget = BUDGETS[which][quantity]
     numbers = summarize(tuple(row for row in scored if rounds[row.id] == which))[quantity]
     assert numbers.num_scored >= budget.scored * numbers.num_rows
@@ -85,17 +92,26 @@ def test_errors_stay_within_their_budget(which: str, quantity: str, scored: tupl
 def test_no_row_has_less_room_than_was_promised(scored: tuple[Scored, ...]) -> None:
     """A measured pool below its interval would have been a wrong "fits"."""
     digit = {"tokens": 0.5, "bytes": 0.5}
-    pools = [row for row in scored if row.quantity in ("kv_bytes_per_gpu", "kv_tokens") and row.low is not None]
+    pools = [
+        row for row in scored if row.quantity in ("kv_bytes_per_gpu", "kv_tokens") and row.low is not None
+    ]
     assert len(pools) >= 30
     assert not [row for row in pools if row.measured < (row.low or 0) - digit.get(row.unit, 0.005)]
 
 
 @pytest.mark.parametrize(("which", "limit"), [("one", 0.0002), ("two", 0.0019)])
-def test_weights_of_full_confidence(which: str, limit: float, rows: list[Row], rounds: dict[str, str]) -> None:
-    """Where all flags are in the log, half of the weights agree to a few ten thousandths; of the second round to two thousandths,
+def test_weights_of_full_confidence(
+    which: str, limit: float, rows: list[Row], rounds: dict[str, str]
+) -> None:
+    """Where all flags are in the log, half of the weights agree to a few ten thousandths; of the second round
+    to two thousandths,
 
-    whose logs have two digits and whose loaders leave remainders (estimate/weights.py)."""
-    found = [score(row) for row in rows if row.quantity == "weights_per_gpu" and row.confidence == "A" and rounds[row.id] == which]
+    whose logs have two digits and whose loaders leave remainders (estimate/serving/weights.py)."""
+    found = [
+        score(row)
+        for row in rows
+        if row.quantity == "weights_per_gpu" and row.confidence == "A" and rounds[row.id] == which
+    ]
     errors = [abs(row.rel_error) for row in found if row.rel_error is not None]
     assert len(errors) >= 0.8 * len(found)
     assert median(errors) <= limit

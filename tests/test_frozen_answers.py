@@ -1,7 +1,9 @@
-"""Frozen answers: over 2,000 questions, each with the hash of its JSON. A change of structure leaves every line as it is.
+"""Frozen answers: over 2,000 questions, each with the hash of its JSON. A change of structure leaves every
+line as it is.
 
-tests/surface/answers.txt is the list of questions too: `QUESTION -> sha256`, or `-> exit N` for one that is refused. Where a number changes on
-purpose, OOMLESS_UPDATE_SURFACE=1 renews the file in a commit that changes nothing else and says which lines moved and why.
+tests/surface/answers.txt is the list of questions too: `QUESTION -> sha256`, or `-> exit N` for one that is
+refused. Where a number changes on purpose, OOMLESS_UPDATE_SURFACE=1 renews the file in a commit that changes
+nothing else and says which lines moved and why.
 """
 
 import json
@@ -19,7 +21,8 @@ NAME = "answers.txt"
 
 
 def digest(question: str) -> str:
-    """The hash of the answer's JSON, whatever the order of its keys; the exit code alone where there is no answer."""
+    """The hash of the answer's JSON, whatever the order of its keys; the exit code alone where there is no
+    answer."""
     found = call(*shlex.split(question), "--json")
     if not found.out:
         return f"exit {found.code}"

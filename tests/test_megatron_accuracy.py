@@ -1,8 +1,9 @@
 """Megatron-LM's own golden values beside the prediction: errors, intervals, and budgets that only shrink.
 
-megatron.jsonl is what the rules were made on; megatron_fresh.jsonl are the cases of August 2026 that it does not have, scored before any rule was
-changed: 302 of 320 peaks, 0.35 % in the median, 8.2 % at p90, 9 % of them above. One rule changed since: the first long-term-support image has a
-flash-attn without a deterministic backward, and its runs keep whole attention weights.
+megatron.jsonl is what the rules were made on; megatron_fresh.jsonl are the cases of August 2026 that it does
+not have, scored before any rule was changed: 302 of 320 peaks, 0.35 % in the median, 8.2 % at p90, 9 % of
+them above. One rule changed since: the first long-term-support image has a flash-attn without a deterministic
+backward, and its runs keep whole attention weights.
 """
 
 from pathlib import Path
@@ -85,4 +86,8 @@ def test_a_prediction_does_not_see_what_was_measured() -> None:
 )
 def test_a_damaged_record_is_a_status_and_no_crash(field: str, value: object) -> None:
     row = next(row for row in read_table(TABLE) if row.quantity == "peak_allocated")
-    assert score(row._replace(configuration={**row.configuration, field: value})).status in ("scored", "unsupported", "incomplete")
+    assert score(row._replace(configuration={**row.configuration, field: value})).status in (
+        "scored",
+        "unsupported",
+        "incomplete",
+    )

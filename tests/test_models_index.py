@@ -1,4 +1,5 @@
-"""Counts of every release, to the unit: parameters, what a token uses, tensors and bytes of the published checkpoint."""
+"""Counts of every release, to the unit: parameters, what a token uses, tensors and bytes of the published
+checkpoint."""
 
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from oomless.model.model import Model, Part
 INDEX = facts.table("models_index")
 CATALOGUE = facts.table("catalogue")
 TWICE = {row["model"] for row in facts.table("stored_copies")}
-"""Checkpoints that store a tied head too: in their rows the index counts it in checkpoint_bytes and in no other column."""
+"""Checkpoints that store a tied head too: in their rows the index counts it in checkpoint_bytes and in no
+other column."""
 CONFIGS = sorted(path.stem for path in (Path(oomless.__file__).parent / "facts" / "models").glob("*.json"))
 
 PARTS: dict[str, Part] = {
@@ -39,14 +41,18 @@ def ids(row: dict[str, str]) -> str:
 def test_parameters_of_every_part_are_exact(row: dict[str, str]) -> None:
     model = load(row["model"])
     assert model.num_parameters == int(row["main_params"])
-    assert {part: model.parameters_of(part) for part in PARTS.values()} == {part: int(row[column]) for column, part in PARTS.items()}
+    assert {part: model.parameters_of(part) for part in PARTS.values()} == {
+        part: int(row[column]) for column, part in PARTS.items()
+    }
 
 
 @pytest.mark.parametrize("row", [row for row in INDEX if row["active_excl_embed"]], ids=ids)
 def test_active_parameters_are_exact(row: dict[str, str]) -> None:
     model = load(row["model"])
     assert model.num_active_parameters == int(row["active_excl_embed"])
-    embedding = sum(t.num_parameters for t in model.tensors if t.name == "model.embed_tokens.weight" and t.part == "main")
+    embedding = sum(
+        t.num_parameters for t in model.tensors if t.name == "model.embed_tokens.weight" and t.part == "main"
+    )
     assert model.num_active_parameters + embedding == int(row["active_incl_embed_head"])
 
 
@@ -57,7 +63,9 @@ def test_checkpoint_bytes_are_exact(row: dict[str, str]) -> None:
     assert model.checkpoint_bytes == sum(tensor.num_bytes for tensor in model.tensors)
 
 
-@pytest.mark.parametrize("row", [row for row in INDEX if row["checkpoint_gib"] and row["model"] not in TWICE], ids=ids)
+@pytest.mark.parametrize(
+    "row", [row for row in INDEX if row["checkpoint_gib"] and row["model"] not in TWICE], ids=ids
+)
 def test_checkpoint_size_agrees_with_the_published_one_to_its_digits(row: dict[str, str]) -> None:
     digits = len(row["checkpoint_gib"].partition(".")[2])
     size = load(row["model"]).checkpoint_bytes / 2**30
@@ -122,7 +130,8 @@ CHECKED = [row for row in CATALOGUE if row["checked"] == "yes" and row["paramete
 
 @pytest.mark.parametrize("row", CHECKED, ids=ids)
 def test_the_hubs_count_is_ours(row: dict[str, str]) -> None:
-    """The hub counts elements of the checkpoint, copies too, and for some repositories the scales with them."""
+    """The hub counts elements of the checkpoint, copies too, and for some repositories the scales with
+    them."""
     model = load(row["name"])
     elements = sum(t.num_parameters for t in model.tensors)
     assert int(row["parameters_hub"]) in (elements, elements + num_scales(model))

@@ -1,9 +1,12 @@
-"""Fine-tuning and preference learning beside published peaks (tests/tables/post_training.csv), found and scored before a rule was changed.
+"""Fine-tuning and preference learning beside published peaks (tests/tables/post_training.csv), found and
+scored before a rule was changed.
 
-Blind, supervised and preference rows of ColossalChat had 8 % in the median and 18 % at p90; the F32 copies of gradients that its optimizer
-makes were missing. Then its DPO and KTO rows with a reference, 6 to 24 % low: the frozen forward runs while the policy's activations
-and logits wait, fills a cache of keys and values (use_cache of the config), and the loop's names keep F32 logits until the next step; after
-that rule those seven rows have 1 %. Its PPO rows and TRL's issues leave settings out: no answer may lie below what was measured there by much.
+Blind, supervised and preference rows of ColossalChat had 8 % in the median and 18 % at p90; the F32 copies of
+gradients that its optimizer makes were missing. Then its DPO and KTO rows with a reference, 6 to 24 % low:
+the frozen forward runs while the policy's activations and logits wait, fills a cache of keys and values
+(use_cache of the config), and the loop's names keep F32 logits until the next step; after that rule those
+seven rows have 1 %. Its PPO rows and TRL's issues leave settings out: no answer may lie below what was
+measured there by much.
 """
 
 import csv
@@ -59,7 +62,9 @@ def test_supervised_and_preference_learning() -> None:
 
 
 def test_preference_learning_is_not_told_to_fit_where_it_does_not() -> None:
-    errors = [error(row) for row in rows() if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")]
+    errors = [
+        error(row) for row in rows() if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")
+    ]
     assert len(errors) == 17
     assert min(errors) >= -0.05
 

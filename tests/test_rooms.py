@@ -1,4 +1,5 @@
-"""Data flows one way: no room imports one to its right, and only `units` knows what a GiB is (design.md, section 1)."""
+"""Data flows one way: no room imports one to its right, and only `units` knows what a GiB is (design.md,
+section 1)."""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +14,20 @@ SOURCE = Path(oomless.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = ("units", "errors", "ledger")
-ROOMS = ("facts", "model", "run", "recording", "engines", "frameworks", "estimate", "speed", "plan", "truth", "claims", "report")
+ROOMS = (
+    "facts",
+    "model",
+    "run",
+    "recording",
+    "engines",
+    "frameworks",
+    "estimate",
+    "speed",
+    "plan",
+    "truth",
+    "claims",
+    "report",
+)
 NEIGHBOURS = {"engines": "frameworks", "frameworks": "engines"}
 """Rooms side by side, which do not see each other."""
 BESIDE_ESTIMATE = ("trace", "compress", "monitor")
@@ -27,7 +41,8 @@ EXCEPTIONS = (
     ("plan/training_answer.py", "to_json", "report"),
     ("recording/traced.py", "to_json", "report"),
 )
-"""`to_json` belongs to the object that the API returns; the view behind it is imported when it is asked for."""
+"""`to_json` belongs to the object that the API returns; the view behind it is imported when it is asked for.
+"""
 
 
 def may_see(room: str) -> set[str]:
@@ -71,7 +86,11 @@ def imports(path: Path) -> Iterator[Import]:
                 base = (*package[: len(package) - level + 1], *(name.split(".") if name else ()))
                 targets = [(*base, alias.name) for alias in node.names]
             case ast.Import():
-                targets = [tuple(alias.name.split(".")[1:]) for alias in node.names if alias.name.split(".")[0] == "oomless"]
+                targets = [
+                    tuple(alias.name.split(".")[1:])
+                    for alias in node.names
+                    if alias.name.split(".")[0] == "oomless"
+                ]
             case _:
                 continue
         inside = [f.name for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
@@ -161,10 +180,13 @@ def allowed_constants(where: str, tree: ast.Module) -> set[int]:
 
 
 def conversions(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Arithmetic with a number that is a unit: shifts by 10 to 40, powers, and products or quotients with 1024, 1e6, 1e9 ..."""
+    """Arithmetic with a number that is a unit: shifts by 10 to 40, powers, and products or quotients with
+    1024, 1e6, 1e9 ..."""
     for node in ast.walk(tree):
         match node:
-            case ast.BinOp(op=ast.LShift() | ast.RShift(), right=ast.Constant(value=shift)) if shift in UNIT_SHIFTS:
+            case ast.BinOp(op=ast.LShift() | ast.RShift(), right=ast.Constant(value=shift)) if (
+                shift in UNIT_SHIFTS
+            ):
                 yield node.lineno, ast.unparse(node)
             case ast.BinOp(op=ast.Pow(), left=ast.Constant(value=base), right=ast.Constant(value=power)) if (
                 base,
@@ -190,7 +212,9 @@ def test_only_units_converts_units() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         bounds = allowed_constants(where, tree)
         wrong += [
-            f"{where}:{line}: {text}" for line, text in conversions(tree) if line not in bounds and (where, text) not in ALLOWED
+            f"{where}:{line}: {text}"
+            for line, text in conversions(tree)
+            if line not in bounds and (where, text) not in ALLOWED
         ]
     assert not wrong, "units.py should do this: " + "; ".join(wrong)
 
@@ -208,7 +232,13 @@ def test_no_code_reads_what_a_line_is_called() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             asked = [each for each in operands if isinstance(each, ast.Attribute) and each.attr == "what"]
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "what":
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Attribute)
+                and node.value.attr == "what"
+            ):
                 asked.append(node)  # .what.startswith and the like
-            wrong += [f"{path.relative_to(SOURCE).as_posix()}:{each.lineno}: {ast.unparse(each)}" for each in asked]
+            wrong += [
+                f"{path.relative_to(SOURCE).as_posix()}:{each.lineno}: {ast.unparse(each)}" for each in asked
+            ]
     assert not wrong, wrong

@@ -1,4 +1,5 @@
-"""Start-up is held by the list of modules that an answer loads; a timing is a benchmark (`make bench`), never a test."""
+"""Start-up is held by the list of modules that an answer loads; a timing is a benchmark (`make bench`), never
+a test."""
 
 import json
 import subprocess
@@ -27,15 +28,23 @@ except SystemExit as end:
 """
 
 HEAVY = (
-    "click rich huggingface_hub inspect dataclasses pathlib urllib http numpy torch asyncio logging fractions decimal "
-    "importlib.metadata oomless.model.hub oomless.model.safetensors oomless.report.estimate_text oomless.truth oomless.claims"
+    "click rich huggingface_hub inspect dataclasses pathlib urllib http numpy torch "
+    "asyncio logging fractions decimal "
+    "importlib.metadata oomless.model.hub oomless.model.safetensors "
+    "oomless.report.estimate_text oomless.truth oomless.claims"
 ).split()
 
 
 def loads(body: str) -> tuple[str, set[str]]:
-    """(stdout, modules) of a fresh interpreter; what the interpreter itself had loaded before is not counted."""
+    """(stdout, modules) of a fresh interpreter; what the interpreter itself had loaded before is not
+    counted."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED.format(body=body)], capture_output=True, text=True, env=environment(), check=True, timeout=60
+        [sys.executable, "-c", LOADED.format(body=body)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+        timeout=60,
     )
     return done.stdout, set(done.stderr.split())
 
@@ -72,7 +81,9 @@ def test_importing_the_package_loads_no_module_of_it() -> None:
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["infer", "--help"]])
 def test_help_loads_no_model_and_no_hub(words: list[str]) -> None:
-    _, modules = loads(f"import os\nfrom oomless.cli import main\ntry:\n    main({words!r})\nexcept SystemExit:\n    pass")
+    _, modules = loads(
+        f"import os\nfrom oomless.cli import main\ntry:\n    main({words!r})\nexcept SystemExit:\n    pass"
+    )
     unwanted = {"rich", "huggingface_hub", "oomless.model.hub", "oomless.truth", "oomless.claims"}
     assert not unwanted & modules
 

@@ -1,4 +1,5 @@
-"""What users and scripts rely on is frozen under tests/surface: options, JSON keys, exit codes, names of the package.
+"""What users and scripts rely on is frozen under tests/surface: options, JSON keys, exit codes, names of the
+package.
 
 A change shows as a diff. If it is meant: OOMLESS_UPDATE_SURFACE=1 make test.
 """
@@ -47,7 +48,12 @@ def test_options_are_frozen() -> None:
 def test_every_option_has_a_help_text() -> None:
     context = click.Context(app)
     commands = [command for name in COMMANDS if (command := app.get_command(context, name)) is not None]
-    silent = [param.opts[0] for command in commands for param in command.params if isinstance(param, click.Option) and not param.help]
+    silent = [
+        param.opts[0]
+        for command in commands
+        for param in command.params
+        if isinstance(param, click.Option) and not param.help
+    ]
     assert not silent
 
 
@@ -143,12 +149,27 @@ def test_train_json_has_the_keys_of_the_contract(words: tuple[str, ...]) -> None
     assert [key for key in peaks if key not in found] == []
     assert answer["schema"] == "oomless/estimate/1"
     assert answer["peaks"]["phase"] in ("forward", "backward", "optimizer")
-    wrong = [(path, kind) for path, kind in paths(answer) if (path.endswith("bytes") or ".by_category." in path) and kind != "int"]
+    wrong = [
+        (path, kind)
+        for path, kind in paths(answer)
+        if (path.endswith("bytes") or ".by_category." in path) and kind != "int"
+    ]
     assert not wrong
 
 
 PLAN = (
-    ("deepseek-r1", "--gpu", "h100:8x2", "--gpu", "h200", "--context", "4096", "--concurrency", "8", "--weights-in-memory"),
+    (
+        "deepseek-r1",
+        "--gpu",
+        "h100:8x2",
+        "--gpu",
+        "h200",
+        "--context",
+        "4096",
+        "--concurrency",
+        "8",
+        "--weights-in-memory",
+    ),
     ("deepseek-r1", "--gpu", "h200:8", "--context", "8192", "--concurrency", "64", "--disaggregate"),
     ("deepseek-coder-1.3b", "--gpu", "dgx-spark", "--gpu", "raspberry-pi-5"),
     ("deepseek-v2-lite", "--for", "train", "--gpu", "h100:8", "--global-batch", "64"),
@@ -162,10 +183,11 @@ def test_plan_json_is_frozen() -> None:
 
 
 PLAN_CONTRACT = """
-schema request rows rows[].gpu rows[].num_gpus rows[].num_nodes rows[].engine rows[].layout rows[].precision rows[].verdict rows[].headroom_bytes
-rows[].tokens_per_s.value rows[].tokens_per_s.low rows[].tokens_per_s.high rows[].usd_per_million_tokens rows[].ttft_s rows[].tpot_s
-rows[].usd_per_hour.value rows[].usd_per_hour.provider rows[].usd_per_hour.tier rows[].usd_per_hour.date rows[].estimate rows[].launch.command
-rows[].launch.files excluded
+schema request rows rows[].gpu rows[].num_gpus rows[].num_nodes rows[].engine rows[].layout rows[].precision
+rows[].verdict rows[].headroom_bytes rows[].tokens_per_s.value rows[].tokens_per_s.low
+rows[].tokens_per_s.high rows[].usd_per_million_tokens rows[].ttft_s rows[].tpot_s rows[].usd_per_hour.value
+rows[].usd_per_hour.provider rows[].usd_per_hour.tier rows[].usd_per_hour.date rows[].estimate
+rows[].launch.command rows[].launch.files excluded
 """.split()
 
 
@@ -191,11 +213,12 @@ def test_json_of_the_other_commands_is_frozen(command: str) -> None:
 
 CONTRACT = """
 schema model.name model.num_parameters model.num_active_parameters model.checkpoint_bytes request ranks
-ranks[].group ranks[].num_ranks ranks[].capacity_bytes ranks[].total_bytes ranks[].low_bytes ranks[].high_bytes ranks[].by_category
-ranks[].lines ranks[].lines[].category ranks[].lines[].what ranks[].lines[].bytes ranks[].lines[].low_bytes ranks[].lines[].high_bytes
-ranks[].lines[].kind ranks[].lines[].formula ranks[].lines[].source
-kv_cache.bytes_per_token kv_cache.fixed_bytes_per_sequence kv_cache.pool_bytes kv_cache.needed_bytes kv_cache.max_tokens
-kv_cache.max_concurrency host.ram_bytes host.disk_bytes verdict worst_rank headroom_bytes warnings
+ranks[].group ranks[].num_ranks ranks[].capacity_bytes ranks[].total_bytes ranks[].low_bytes
+ranks[].high_bytes ranks[].by_category ranks[].lines ranks[].lines[].category ranks[].lines[].what
+ranks[].lines[].bytes ranks[].lines[].low_bytes ranks[].lines[].high_bytes ranks[].lines[].kind
+ranks[].lines[].formula ranks[].lines[].source kv_cache.bytes_per_token kv_cache.fixed_bytes_per_sequence
+kv_cache.pool_bytes kv_cache.needed_bytes kv_cache.max_tokens kv_cache.max_concurrency host.ram_bytes
+host.disk_bytes verdict worst_rank headroom_bytes warnings
 """.split()
 
 
@@ -206,7 +229,11 @@ def test_infer_json_has_the_keys_of_the_contract(words: tuple[str, ...]) -> None
     assert [key for key in CONTRACT if key not in found] == []
     assert answer["schema"] == "oomless/estimate/1"
     assert answer["verdict"] in ("fits", "tight", "does_not_fit")
-    assert {line["kind"] for rank in answer["ranks"] for line in rank["lines"]} <= {"exact", "fitted", "assumed"}
+    assert {line["kind"] for rank in answer["ranks"] for line in rank["lines"]} <= {
+        "exact",
+        "fitted",
+        "assumed",
+    }
 
 
 def test_every_number_of_bytes_is_an_integer() -> None:
@@ -268,7 +295,10 @@ EXITS = (
 
 
 def test_exit_codes_are_frozen() -> None:
-    check("exit_codes.txt", (f"oomless {' '.join(words)}".rstrip() + f": {call(*words).code}" for words in EXITS))
+    check(
+        "exit_codes.txt",
+        (f"oomless {' '.join(words)}".rstrip() + f": {call(*words).code}" for words in EXITS),
+    )
 
 
 def test_tight_is_done_unless_strict_is_asked_for() -> None:

@@ -1,10 +1,12 @@
 """Training estimates against measured rows: the error table, and budgets that only shrink.
 
-training.csv is what the rules were made on. training_fresh.csv was found later; scored before any rule changed it had 9 % in the median
-(A) and 7 % (B). Its outliers led to rules of the frameworks: torch's loss_parallel, torchtitan's losses by date, litgpt's own head,
-AdamW foreach. A second round of them (`round 2` in their notes) was found when those rules stood; scored before any other changed, its
-rows of the best confidence had 11 % in the median, and 38 % of them lay above their interval: QLoRA that TRL had prepared, LoRA under FSDP1,
-experts of transformers 4, its losses (facts/habits.csv). Budgets are held for each round by itself.
+training.csv is what the rules were made on. training_fresh.csv was found later; scored before any rule
+changed it had 9 % in the median (A) and 7 % (B). Its outliers led to rules of the frameworks: torch's
+loss_parallel, torchtitan's losses by date, litgpt's own head, AdamW foreach. A second round of them (`round
+2` in their notes) was found when those rules stood; scored before any other changed, its rows of the best
+confidence had 11 % in the median, and 38 % of them lay above their interval: QLoRA that TRL had prepared,
+LoRA under FSDP1, experts of transformers 4, its losses (facts/habits.csv). Budgets are held for each round by
+itself.
 """
 
 import csv
@@ -79,7 +81,9 @@ def records(table: Path = TABLE) -> list[dict[str, str]]:
 
 
 def errors(rows: tuple[Scored, ...], quantity: str = "") -> list[float]:
-    return sorted(abs(row.rel_error) for row in rows if row.rel_error is not None and quantity in ("", row.quantity))
+    return sorted(
+        abs(row.rel_error) for row in rows if row.rel_error is not None and quantity in ("", row.quantity)
+    )
 
 
 def p90(sizes: list[float]) -> float:
@@ -87,7 +91,9 @@ def p90(sizes: list[float]) -> float:
     return sizes[-(-9 * len(sizes) // 10) - 1]
 
 
-def test_the_table_of_errors_is_printed(scored: dict[str, tuple[Scored, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_errors_is_printed(
+    scored: dict[str, tuple[Scored, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
         for confidence, rows in scored.items():
             print(f"\n\ntraining, confidence {confidence}\n{validate_table_text(summarize(rows))}")
@@ -118,7 +124,10 @@ def test_intervals_hold_what_was_measured(scored: dict[str, tuple[Scored, ...]])
 
 def of_round(fresh: dict[str, tuple[Scored, ...]], number: int) -> dict[str, tuple[Scored, ...]]:
     second = {row["id"] for row in records(FRESH) if row["notes"].startswith("round 2")}
-    return {each: tuple(row for row in rows if (row.id in second) == (number == 2)) for each, rows in fresh.items()}
+    return {
+        each: tuple(row for row in rows if (row.id in second) == (number == 2))
+        for each, rows in fresh.items()
+    }
 
 
 def test_rows_that_no_rule_was_made_on(fresh: dict[str, tuple[Scored, ...]]) -> None:
@@ -142,12 +151,15 @@ def test_rows_of_the_second_round(fresh: dict[str, tuple[Scored, ...]]) -> None:
     assert median(allocated) <= SECOND_ALLOCATED.median
     assert p90(allocated) <= SECOND_ALLOCATED.p90
     assert median(inferred) <= SECOND_INFERRED
-    assert sum((row.low or 0) <= row.measured <= (row.high or 0) for row in fresh["A"]) >= SECOND_INSIDE * len(fresh["A"])
+    assert sum(
+        (row.low or 0) <= row.measured <= (row.high or 0) for row in fresh["A"]
+    ) >= SECOND_INSIDE * len(fresh["A"])
     assert sum(row.measured > (row.high or 0) for row in fresh["A"]) <= SECOND_ABOVE * len(fresh["A"])
 
 
 class Implied(NamedTuple):
-    """A measured reserved peak, and what it implies of the allocator: reserved = steady + share x (allocated - steady + streams apart)."""
+    """A measured reserved peak, and what it implies of the allocator: reserved = steady + share x (allocated
+    - steady + streams apart)."""
 
     source: str
     kind: str
@@ -178,23 +190,45 @@ def implied() -> list[Implied]:
         beside = 2 * asked.beside
         measured = float(row["value"]) * unit_factor(row["unit"], row["model"])
         passing = group.passing_bytes
-        found.append(Implied(row["source"].split(" ")[0], kind, row["completeness"], measured, group.steady_bytes + beside, passing))
+        found.append(
+            Implied(
+                row["source"].split(" ")[0],
+                kind,
+                row["completeness"],
+                measured,
+                group.steady_bytes + beside,
+                passing,
+            )
+        )
     return found
 
 
 def test_reserved_holds_when_a_source_is_left_out() -> None:
-    """Each source's rows by the share that the other sources of its kind imply (their median), or by the table where none is left."""
+    """Each source's rows by the share that the other sources of its kind imply (their median), or by the
+    table where none is left."""
     rows = implied()
-    table = {row["source"]: float(row["value"]) for row in facts.table("engines") if row["quantity"] == "reserved_share"}
+    table = {
+        row["source"]: float(row["value"])
+        for row in facts.table("engines")
+        if row["quantity"] == "reserved_share"
+    }
     found: list[float] = []
     for row in rows:
         if row.confidence != "A":
             continue
-        others = [each.share for each in rows if each.kind == row.kind and each.source != row.source and each.passing > 0]
+        others = [
+            each.share
+            for each in rows
+            if each.kind == row.kind and each.source != row.source and each.passing > 0
+        ]
         share = median(others) if len(others) >= 3 else table[row.kind]
         found.append(abs((row.steady + share * row.passing) / row.measured - 1))
     found.sort()
-    best = [row for row in (*records(), *records(FRESH)) if row["quantity"] == "peak_reserved" and row["completeness"] == "A"]
+    best = [
+        row
+        for row in (*records(), *records(FRESH))
+        if row["quantity"] == "peak_reserved" and row["completeness"] == "A"
+    ]
     assert len(found) >= LEFT_OUT.scored * len(best)
     assert median(found) <= LEFT_OUT.median
     assert p90(found) <= LEFT_OUT.p90

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # Its types are torch's, which not every machine that checks types has.
-"""Real ranks under torch's profiler: it sees one thread, so gloo's must not be the ones that free what was sent."""
+"""Real ranks under torch's profiler: it sees one thread, so gloo's must not be the ones that free what was
+sent."""
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
@@ -14,13 +15,18 @@ from typing import Any
 def settle() -> None:
     """Wait until every other thread of this process sleeps, and still does when it is looked at again.
 
-    A gloo thread tells that it is done before it lets go of the tensor; until it has, it is running or waits for a core, and the kernel
-    says so. One that waits for Python's lock sleeps too: it gets the lock while this thread sleeps, and is seen at the next look.
+    A gloo thread tells that it is done before it lets go of the tensor; until it has, it is running or waits
+    for a core, and the kernel says so. One that waits for Python's lock sleeps too: it gets the lock while
+    this thread sleeps, and is seen at the next look.
     """
     mine = str(get_native_id())
     quiet = 0
     while quiet < QUIET_LOOKS:
-        quiet = 0 if any(runs(each) for each in Path("/proc/self/task").iterdir() if each.name != mine) else quiet + 1
+        quiet = (
+            0
+            if any(runs(each) for each in Path("/proc/self/task").iterdir() if each.name != mine)
+            else quiet + 1
+        )
         sleep(0.0002)
 
 
@@ -60,8 +66,8 @@ def patient() -> Iterator[None]:
 
 
 def known_frees(events: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """(time, bytes) of events (time, bytes, address), with the frees that no watched thread made: where an allocation lies over an older
-    one, that one is gone.
+    """(time, bytes) of events (time, bytes, address), with the frees that no watched thread made: where an
+    allocation lies over an older one, that one is gone.
 
     DDP waits in C++, and frees what it sent before `settle` can be called.
     """
@@ -75,7 +81,11 @@ def known_frees(events: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
             found.append((at, size))
             continue
         index = max(0, bisect_right(starts, where) - 1)
-        gone = [each for each in starts[index : bisect_right(starts, where + size - 1)] if each + live[each] > where]
+        gone = [
+            each
+            for each in starts[index : bisect_right(starts, where + size - 1)]
+            if each + live[each] > where
+        ]
         for each in gone:
             found.append((at, -live.pop(each)))
             starts.remove(each)

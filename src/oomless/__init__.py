@@ -1,4 +1,5 @@
-"""oomless: how much accelerator memory a language model needs, which hardware holds it, and proof that the answer was right.
+"""oomless: how much accelerator memory a language model needs, which hardware holds it, and proof that the
+answer was right.
 
     import oomless
     answer = oomless.infer("deepseek-r1", gpu="h200:8", tp=8)

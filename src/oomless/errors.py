@@ -42,7 +42,8 @@ class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:
-    """A hint with the nearest known names, and with the command that lists them; the list itself if there is none.
+    """A hint with the nearest known names, and with the command that lists them; the list itself if there is
+    none.
 
     >>> did_you_mean("deepseek-v33", ["deepseek-v3", "llama-3.1-8b"], "oomless models")
     'did you mean deepseek-v3? `oomless models` lists all'
@@ -52,7 +53,9 @@ def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = ""
     from difflib import get_close_matches  # imported late: only a failing command pays for it
 
     wanted = word.lower()
-    begun = sorted((name for name in known if len(name) > 2 and wanted.startswith(name.lower())), key=len, reverse=True)
+    begun = sorted(
+        (name for name in known if len(name) > 2 and wanted.startswith(name.lower())), key=len, reverse=True
+    )
     near = [*begun[:1], *get_close_matches(wanted, known, n=3, cutoff=0.6)]
     near = near or sorted((name for name in known if wanted and wanted in name.lower()), key=len)
     near = list(dict.fromkeys(near))[:3]
@@ -80,7 +83,8 @@ def need(module: str, extra: str) -> Any:
         if limit is None:
             raise
         raise OomlessError(
-            f"{module} cannot be imported within this process's address space of {limit:,} bytes: {str(error)[:100]}",
+            f"{module} cannot be imported within this process's address space of "
+            f"{limit:,} bytes: {str(error)[:100]}",
             "raise the limit (ulimit -v); torch maps about 700,000,000 bytes before a model is there",
         ) from None
 

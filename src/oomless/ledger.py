@@ -1,7 +1,8 @@
 """Line and Ledger: the one shape in which bytes leave any room, predicted or measured.
 
-Records here and in every room that answers `--json` are NamedTuples, not dataclasses: both are frozen, but a dataclass costs
-0.6 ms of start-up a class and `import dataclasses` 9 ms more (bench/startup.py), which is the whole budget of an answer.
+Records here and in every room that answers `--json` are NamedTuples, not dataclasses: both are frozen, but a
+dataclass costs 0.6 ms of start-up a class and `import dataclasses` 9 ms more (bench/startup.py), which is the
+whole budget of an answer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +27,9 @@ Verdict = Literal["fits", "tight", "does_not_fit"]
 CATEGORIES: tuple[Category, ...] = Category.__args__  # type: ignore[attr-defined]  # typing.get_args is the import that start-up saves
 
 Owner = Literal["policy", "reference", "value", "reward", "draft", "engine", "process"]
-"""Whose bytes they are. Training: the policy and the models beside it, a rollout engine. Serving: the engine with its model, a draft.
-`process` holds what no tensor is: the context of the card, communication libraries, handles."""
+"""Whose bytes they are. Training: the policy and the models beside it, a rollout engine. Serving: the engine
+with its model, a draft. `process` holds what no tensor is: the context of the card, communication libraries,
+handles."""
 
 Key = Literal[
     "weights.attention",
@@ -114,9 +116,10 @@ Key = Literal[
     "fragmentation.reserved",
     "fragmentation.traced",
 ]
-"""What a line is, for code: lines are joined, chosen and tested by key and owner. docs/en/json.md says what each means.
-The word before the dot is the line's category, unless the line says otherwise (`runtime.non_torch` is communication among several ranks).
-`kv_cache.pool` is what an engine allocates, `kv_cache.needed` what the asked load takes of it: a ledger holds the second."""
+"""What a line is, for code: lines are joined, chosen and tested by key and owner. docs/en/json.md says what
+each means. The word before the dot is the line's category, unless the line says otherwise
+(`runtime.non_torch` is communication among several ranks). `kv_cache.pool` is what an engine allocates,
+`kv_cache.needed` what the asked load takes of it: a ledger holds the second."""
 
 KEYS: tuple[Key, ...] = Key.__args__  # type: ignore[attr-defined]
 
@@ -149,15 +152,25 @@ class Line(NamedTuple):
     """The function, table row or document that the number rests on."""
 
 
-def ranged(key: Key, owner: Owner, what: str, sizes: tuple[int, int, int], kind: Kind, formula: str, source: str) -> Line:
-    """Return a line with a spread, in its key's category; `sizes` are the value and both ends of its interval, in bytes."""
+def ranged(
+    key: Key, owner: Owner, what: str, sizes: tuple[int, int, int], kind: Kind, formula: str, source: str
+) -> Line:
+    """Return a line with a spread, in its key's category; `sizes` are the value and both ends of its
+    interval, in bytes."""
     return Line(key, owner, category_of(key), what, *sizes, kind, formula, source)
 
 
 def exact(key: Key, owner: Owner, what: str, num_bytes: int, formula: str, source: str) -> Line:
     """Return a line that follows from shapes alone: no spread.
 
-    >>> exact("kv_cache.needed", "engine", "cache of one token", 70272, "61 layers x 1,152 B", "DeepSeek-V3, MLA in BF16").low_bytes
+    >>> exact(
+    ...     "kv_cache.needed",
+    ...     "engine",
+    ...     "cache of one token",
+    ...     70272,
+    ...     "61 layers x 1,152 B",
+    ...     "DeepSeek-V3, MLA in BF16",
+    ... ).low_bytes
     70272
     """
     return Line(key, owner, category_of(key), what, num_bytes, num_bytes, num_bytes, "exact", formula, source)
@@ -171,7 +184,8 @@ class Ledger(NamedTuple):
     capacity_bytes: int
     lines: tuple[Line, ...]
     overrun_bytes: int = 0
-    """By how much, at most, a pool that is taken whole and what comes beside it pass the card, however little of it is needed."""
+    """By how much, at most, a pool that is taken whole and what comes beside it pass the card, however little
+    of it is needed."""
 
     @property
     def total_bytes(self) -> int:
@@ -199,14 +213,16 @@ class Ledger(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """fits, if even the upper end of the interval is within the capacity; tight, if the capacity lies inside it."""
+        """fits, if even the upper end of the interval is within the capacity; tight, if the capacity lies
+        inside it."""
         if self.high_bytes <= self.capacity_bytes:
             return "fits"
         return "tight" if self.low_bytes <= self.capacity_bytes else "does_not_fit"
 
 
 class Observed(NamedTuple):
-    """One thing that was measured: by a line of a log, an event of an allocator, a sample of a live process, a trace."""
+    """One thing that was measured: by a line of a log, an event of an allocator, a sample of a live process,
+    a trace."""
 
     key: str
     """A line's key, a category, or the name of a sum of them (facts/measured_quantities.csv)."""
@@ -222,7 +238,8 @@ class Observed(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One row of prediction beside measurement. Either side is None where there is nothing to put beside the other."""
+    """One row of prediction beside measurement. Either side is None where there is nothing to put beside the
+    other."""
 
     key: str
     owner: Owner | None
@@ -262,17 +279,25 @@ UNEXPLAINED, TOTAL = "unexplained", "total"
 
 
 def chosen(lines: Iterable[Line], parts: Iterable[str], owner: Owner | None = None) -> tuple[Line, ...]:
-    """Return the lines whose key or category is among `parts`, of one owner if one is given; `total` means every line."""
+    """Return the lines whose key or category is among `parts`, of one owner if one is given; `total` means
+    every line."""
     wanted = frozenset(parts)
     return tuple(
-        each for each in lines if (each.key in wanted or each.category in wanted or TOTAL in wanted) and owner in (None, each.owner)
+        each
+        for each in lines
+        if (each.key in wanted or each.category in wanted or TOTAL in wanted) and owner in (None, each.owner)
     )
 
 
 def sums(lines: Iterable[Line]) -> tuple[int, int, int]:
     """Return (bytes, low, high) of lines, every spread at its end at once.
 
-    >>> sums([exact("weights.norms", "engine", "norms", 3, "", ""), exact("weights.layers", "engine", "layers", 4, "", "")])
+    >>> sums(
+    ...     [
+    ...         exact("weights.norms", "engine", "norms", 3, "", ""),
+    ...         exact("weights.layers", "engine", "layers", 4, "", ""),
+    ...     ]
+    ... )
     (7, 7, 7)
     """
     found = tuple(lines)
@@ -280,14 +305,21 @@ def sums(lines: Iterable[Line]) -> tuple[int, int, int]:
 
 
 def beside(
-    predicted: Iterable[Line], observed: Iterable[Observed], parts: Mapping[str, tuple[str, ...]] | None = None
+    predicted: Iterable[Line],
+    observed: Iterable[Observed],
+    parts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Compared, ...]:
-    """Return predicted lines beside what was measured: a row an observation, then what nobody measured, the unexplained rest last.
+    """Return predicted lines beside what was measured: a row an observation, then what nobody measured, the
+    unexplained rest last.
 
-    `parts` names sums: observation -> keys or categories that it adds up (facts/measured_quantities.csv). The rest is a measured
-    `total` less all else that was measured, beside the lines that no observation covers; without a total there is nothing to explain.
+    `parts` names sums: observation -> keys or categories that it adds up (facts/measured_quantities.csv). The
+    rest is a measured `total` less all else that was measured, beside the lines that no observation covers;
+    without a total there is nothing to explain.
 
-    >>> lines = [exact("weights.layers", "engine", "layers", 70, "", ""), exact("runtime.context", "process", "context", 5, "", "")]
+    >>> lines = [
+    ...     exact("weights.layers", "engine", "layers", 70, "", ""),
+    ...     exact("runtime.context", "process", "context", 5, "", ""),
+    ... ]
     >>> rows = beside(lines, [Observed("weights", 71, "log:3"), Observed("total", 80, "nvidia-smi")])
     >>> [(row.key, row.predicted, row.measured) for row in rows]
     [('weights', 70, 71), ('total', 75, 80), ('unexplained', 5, 9)]
@@ -302,5 +334,9 @@ def beside(
         rows.append(Compared(each.key, each.owner, value, low, high, each.value, each.unit, each.source))
     left = sums(line for index, line in enumerate(lines) if index not in covered)
     totals = [each.value for each in seen if each.key == TOTAL]
-    rest = totals[-1] - sum(each.value for each in seen if each.key != TOTAL and each.unit == "B") if totals else None
+    rest = (
+        totals[-1] - sum(each.value for each in seen if each.key != TOTAL and each.unit == "B")
+        if totals
+        else None
+    )
     return (*rows, Compared(UNEXPLAINED, None, *left, rest))

@@ -10,7 +10,8 @@ _UNITS = _BINARY | _DECIMAL
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of a size with its unit; GiB is 2**30, GB is 10**9. A bare number is refused: nobody knows its unit.
+    """Bytes of a size with its unit; GiB is 2**30, GB is 10**9. A bare number is refused: nobody knows its
+    unit.
 
     >>> parse_bytes("80GiB"), parse_bytes("80 GB"), parse_bytes("1.5MiB")
     (85899345920, 80000000000, 1572864)
@@ -21,9 +22,13 @@ def parse_bytes(text: str) -> int:
     try:
         value = float(number)
     except ValueError:
-        raise UsageError(f"{text!r} is not a size", "write a number and a unit: 80GiB (2**30) or 80GB (10**9)") from None
+        raise UsageError(
+            f"{text!r} is not a size", "write a number and a unit: 80GiB (2**30) or 80GB (10**9)"
+        ) from None
     if not unit:
-        raise UsageError(f"{text!r} has no unit", f"write {number}GiB (2**30 bytes) or {number}GB (10**9 bytes)")
+        raise UsageError(
+            f"{text!r} has no unit", f"write {number}GiB (2**30 bytes) or {number}GB (10**9 bytes)"
+        )
     if unit not in _UNITS:
         raise UsageError(f"{text!r}: unknown unit {unit}", f"use one of {', '.join(_UNITS)}")
     if not 0 <= value < 2**63 / _UNITS[unit]:
@@ -73,11 +78,19 @@ def format_bytes(num_bytes: int, digits: int = 2) -> str:
 
 
 def format_exact(num_bytes: int) -> str:
-    """A size without loss, so that parse_bytes gives it back: in the unit that says it with the fewest digits, a binary one first.
+    """A size without loss, so that parse_bytes gives it back: in the unit that says it with the fewest
+    digits, a binary one first.
 
     >>> format_exact(85899345920), format_exact(512 * GB), format_exact(70272)
     ('80GiB', '512GB', '70272B')
     """
-    names = {**{name.title().replace("ib", "iB"): unit for name, unit in _BINARY.items()}, **{"GB": GB, "MB": MB, "KB": KB}, "B": 1}
-    name, unit = min(((n, u) for n, u in names.items() if num_bytes % u == 0), key=lambda each: len(str(num_bytes // each[1])))
+    names = {
+        **{name.title().replace("ib", "iB"): unit for name, unit in _BINARY.items()},
+        **{"GB": GB, "MB": MB, "KB": KB},
+        "B": 1,
+    }
+    name, unit = min(
+        ((n, u) for n, u in names.items() if num_bytes % u == 0),
+        key=lambda each: len(str(num_bytes // each[1])),
+    )
     return f"{num_bytes // unit}{name}"

@@ -1,4 +1,5 @@
-"""What looks like a digit and is no number, and numbers of more digits than Python reads: an error of ours, never a traceback."""
+"""What looks like a digit and is no number, and numbers of more digits than Python reads: an error of ours,
+never a traceback."""
 
 from pathlib import Path
 
@@ -7,14 +8,27 @@ import pytest
 from command import call
 
 MEGATRON = (
-    "--num-layers 12 --hidden-size 512 --num-attention-heads 8 --seq-length 128 --padded-vocab-size 1024 --bf16 --num-experts 8"
+    "--num-layers 12 --hidden-size 512 --num-attention-heads 8 --seq-length 128 "
+    "--padded-vocab-size 1024 --bf16 --num-experts 8"
 )
 LONG = "9" * 5000
 FILES = {
-    "yaml": ("x.yaml", 'base_model: Qwen/Qwen3-8B\nmicro_batch_size: "{}"\n', ("train", "qwen3-8b", "--gpu", "h100", "--from")),
+    "yaml": (
+        "x.yaml",
+        'base_model: Qwen/Qwen3-8B\nmicro_batch_size: "{}"\n',
+        ("train", "qwen3-8b", "--gpu", "h100", "--from"),
+    ),
     "freq": ("x.sh", f"{MEGATRON} --moe-layer-freq {{}}", ("train", "--gpu", "h100", "--megatron-args")),
-    "heads": ("x.sh", f"{MEGATRON} --group-query-attention --num-query-groups {{}}", ("train", "--gpu", "h100", "--megatron-args")),
-    "cublas": ("x.sh", f"CUBLAS_WORKSPACE_CONFIG=:{{}}:8 {MEGATRON}", ("train", "--gpu", "h100", "--megatron-args")),
+    "heads": (
+        "x.sh",
+        f"{MEGATRON} --group-query-attention --num-query-groups {{}}",
+        ("train", "--gpu", "h100", "--megatron-args"),
+    ),
+    "cublas": (
+        "x.sh",
+        f"CUBLAS_WORKSPACE_CONFIG=:{{}}:8 {MEGATRON}",
+        ("train", "--gpu", "h100", "--megatron-args"),
+    ),
 }
 
 
@@ -29,7 +43,10 @@ def test_files(kind: str, number: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", ["²", LONG, "1e400", "inf", "-1"])
-@pytest.mark.parametrize("column", ["n_gpus", "input_len", "output_len", "concurrency_or_batch", "tp", "context_len", "micro_batch"])
+@pytest.mark.parametrize(
+    "column",
+    ["n_gpus", "input_len", "output_len", "concurrency_or_batch", "tp", "context_len", "micro_batch"],
+)
 def test_tables(column: str, number: str, tmp_path: Path) -> None:
     for table in ("perf.csv", "inference.csv", "training.csv"):
         lines = (Path(__file__).parents[1] / "tables" / table).read_text().splitlines()[:4]

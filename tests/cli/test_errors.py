@@ -1,6 +1,8 @@
-"""Bad input on the command line: the right exit code, what and where and what to do on stderr, nothing on stdout, no traceback.
+"""Bad input on the command line: the right exit code, what and where and what to do on stderr, nothing on
+stdout, no traceback.
 
-Each case runs as a process of its own under a memory limit (command.py), so a case that asks for the machine fails by itself.
+Each case runs as a process of its own under a memory limit (command.py), so a case that asks for the machine
+fails by itself.
 """
 
 import json
@@ -47,7 +49,11 @@ def explained(answer: Answer, code: int, *words: str, most: int = 2000) -> None:
 
 QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     # names
-    "unknown model": (("deepseek-v33", "--gpu", "h200:8"), USAGE, ("deepseek-v33", "did you mean deepseek-v3")),
+    "unknown model": (
+        ("deepseek-v33", "--gpu", "h200:8"),
+        USAGE,
+        ("deepseek-v33", "did you mean deepseek-v3"),
+    ),
     "unknown model, nothing near": (("qqqqqqqq", "--gpu", "h200:8"), USAGE, ("qqqqqqqq", "oomless models")),
     "unknown card": (("deepseek-v3", "--gpu", "h20x:8"), USAGE, ("h20x", "did you mean h20")),
     "unknown card, nothing near": (("deepseek-v3", "--gpu", "zzzzzz"), USAGE, ("zzzzzz", "oomless gpus")),
@@ -66,51 +72,135 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         USAGE,
         ("--reserve", "empty"),
     ),
-    "a comparison of no flag": (("deepseek-v3", "--gpu", "h200:8", "--compare", "strict=on,off"), USAGE, ("strict", "no flag")),
+    "a comparison of no flag": (
+        ("deepseek-v3", "--gpu", "h200:8", "--compare", "strict=on,off"),
+        USAGE,
+        ("strict", "no flag"),
+    ),
     "no --gpu": (("deepseek-v3",), USAGE, ("--gpu",)),
     "no model": (("--gpu", "h200:8"), USAGE, ("MODEL",)),
     "two models": (("deepseek-v3", "deepseek-r1", "--gpu", "h200:8"), USAGE, ("deepseek-r1",)),
-    "unknown option": (("deepseek-v3", "--gpu", "h200:8", "--tensor-parralel-size", "8"), USAGE, ("--tensor-parralel-size",)),
+    "unknown option": (
+        ("deepseek-v3", "--gpu", "h200:8", "--tensor-parralel-size", "8"),
+        USAGE,
+        ("--tensor-parralel-size",),
+    ),
     "an option without its value": (("deepseek-v3", "--gpu", "h200:8", "--tp"), USAGE, ("--tp",)),
     "unknown engine": (("deepseek-v3", "--gpu", "h200:8", "--engine", "vlm"), USAGE, ("vlm", "vllm")),
-    "unknown dtype": (("deepseek-v3", "--gpu", "h200:8", "--dtype", "bf17"), USAGE, ("--dtype", "bf17", "bfloat16")),
-    "unknown cache dtype": (("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "fp7"), USAGE, ("--kv-cache-dtype", "fp7", "fp8")),
+    "unknown dtype": (
+        ("deepseek-v3", "--gpu", "h200:8", "--dtype", "bf17"),
+        USAGE,
+        ("--dtype", "bf17", "bfloat16"),
+    ),
+    "unknown cache dtype": (
+        ("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "fp7"),
+        USAGE,
+        ("--kv-cache-dtype", "fp7", "fp8"),
+    ),
     "unknown indexer dtype": (
         ("deepseek-v3.2", "--gpu", "h200:8", "--indexer-kv-dtype", "fp7"),
         USAGE,
         ("--indexer-kv-dtype", "fp8"),
     ),
-    "unknown category": (("deepseek-v3", "--gpu", "h200:8", "--explain", "kv_cach"), USAGE, ("kv_cach", "did you mean kv_cache")),
-    "unknown draft": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "medusa"), UNSUPPORTED, ("medusa", "mtp")),
-    "draft of broken JSON": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{'method'"), USAGE, ("JSON",)),
-    "draft of JSON without a method": (("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{}"), USAGE, ("mtp",)),
+    "unknown category": (
+        ("deepseek-v3", "--gpu", "h200:8", "--explain", "kv_cach"),
+        USAGE,
+        ("kv_cach", "did you mean kv_cache"),
+    ),
+    "unknown draft": (
+        ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "medusa"),
+        UNSUPPORTED,
+        ("medusa", "mtp"),
+    ),
+    "draft of broken JSON": (
+        ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{'method'"),
+        USAGE,
+        ("JSON",),
+    ),
+    "draft of JSON without a method": (
+        ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{}"),
+        USAGE,
+        ("mtp",),
+    ),
     "draft of JSON with a list for a method": (
         ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", '{"method": ["mtp"]}'),
         USAGE,
         ("mtp",),
     ),
-    "a revision of a catalogue name": (("deepseek-v3", "--gpu", "h200:8", "--revision", "main"), USAGE, ("--revision",)),
+    "a revision of a catalogue name": (
+        ("deepseek-v3", "--gpu", "h200:8", "--revision", "main"),
+        USAGE,
+        ("--revision",),
+    ),
     # versions
-    "a word for a version": (("deepseek-v3", "--gpu", "h200:8", "--engine-version", "newest"), USAGE, ("newest", "0.19.0")),
+    "a word for a version": (
+        ("deepseek-v3", "--gpu", "h200:8", "--engine-version", "newest"),
+        USAGE,
+        ("newest", "0.19.0"),
+    ),
     "an empty version": (("deepseek-v3", "--gpu", "h200:8", "--engine-version", ""), USAGE, ("version",)),
-    "a version of words after a number": (("deepseek-v3", "--gpu", "h200:8", "--engine-version", "0.19x!?"), USAGE, ("0.19x!?",)),
-    "a version before the rules": (("deepseek-v3", "--gpu", "h200:8", "--engine-version", "0.4.3"), UNSUPPORTED, ("0.4.3", "0.5")),
-    "a version before the model": (("deepseek-v4-flash", "--gpu", "h200:8", "--engine-version", "0.11"), UNSUPPORTED, ("0.20",)),
-    "a version before sparse attention": (("deepseek-v3.2", "--gpu", "h200:8", "--engine-version", "0.9"), UNSUPPORTED, ("0.11",)),
+    "a version of words after a number": (
+        ("deepseek-v3", "--gpu", "h200:8", "--engine-version", "0.19x!?"),
+        USAGE,
+        ("0.19x!?",),
+    ),
+    "a version before the rules": (
+        ("deepseek-v3", "--gpu", "h200:8", "--engine-version", "0.4.3"),
+        UNSUPPORTED,
+        ("0.4.3", "0.5"),
+    ),
+    "a version before the model": (
+        ("deepseek-v4-flash", "--gpu", "h200:8", "--engine-version", "0.11"),
+        UNSUPPORTED,
+        ("0.20",),
+    ),
+    "a version before sparse attention": (
+        ("deepseek-v3.2", "--gpu", "h200:8", "--engine-version", "0.9"),
+        UNSUPPORTED,
+        ("0.11",),
+    ),
     # what a card or engine cannot run
     "fp8 on a V100": (("deepseek-v3", "--gpu", "v100-32gb:32"), UNSUPPORTED, ("fp8", "V100", "7")),
-    "bfloat16 on a T4": (("deepseek-coder-1.3b", "--gpu", "t4", "--dtype", "bfloat16"), UNSUPPORTED, ("T4", "float16")),
-    "nvfp4 cache on Hopper": (("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "nvfp4"), UNSUPPORTED, ("Blackwell", "fp8")),
-    "MLA's cache for GQA": (("deepseek-llm-7b", "--gpu", "h200", "--kv-cache-dtype", "fp8_ds_mla"), UNSUPPORTED, ("fp8_ds_mla",)),
-    "a quantisation that is not known": (("deepseek-llm-7b", "--gpu", "h200", "--quantization", "q17"), UNSUPPORTED, ("q17", "fp8")),
+    "bfloat16 on a T4": (
+        ("deepseek-coder-1.3b", "--gpu", "t4", "--dtype", "bfloat16"),
+        UNSUPPORTED,
+        ("T4", "float16"),
+    ),
+    "nvfp4 cache on Hopper": (
+        ("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "nvfp4"),
+        UNSUPPORTED,
+        ("Blackwell", "fp8"),
+    ),
+    "MLA's cache for GQA": (
+        ("deepseek-llm-7b", "--gpu", "h200", "--kv-cache-dtype", "fp8_ds_mla"),
+        UNSUPPORTED,
+        ("fp8_ds_mla",),
+    ),
+    "a quantisation that is not known": (
+        ("deepseek-llm-7b", "--gpu", "h200", "--quantization", "q17"),
+        UNSUPPORTED,
+        ("q17", "fp8"),
+    ),
     # sizes that contradict each other
     "tp that does not divide": (("deepseek-v3", "--gpu", "h200:8", "--tp", "3"), USAGE, ("3", "128", "--tp")),
-    "tp that does not divide key-value heads": (("deepseek-r1-distill-qwen-7b", "--gpu", "h200:8", "--tp", "8"), USAGE, ("28", "8")),
+    "tp that does not divide key-value heads": (
+        ("deepseek-r1-distill-qwen-7b", "--gpu", "h200:8", "--tp", "8"),
+        USAGE,
+        ("28", "8"),
+    ),
     "tp 0": (("deepseek-v3", "--gpu", "h200:8", "--tp", "0"), USAGE, ("--tp",)),
     "negative pp": (("deepseek-v3", "--gpu", "h200:8", "--pp", "-2"), USAGE, ("--pp",)),
     "tp of 10^30": (("deepseek-v3", "--gpu", "h200:8", "--tp", "1" + "0" * 30), USAGE, ("--tp",)),
-    "pp of more than the layers": (("deepseek-v3", "--gpu", "h200:64", "--pp", "62"), USAGE, ("--pp 62", "61")),
-    "more ranks than cards": (("deepseek-v3", "--gpu", "h200:8", "--tp", "8", "--pp", "2"), USAGE, ("16", "8")),
+    "pp of more than the layers": (
+        ("deepseek-v3", "--gpu", "h200:64", "--pp", "62"),
+        USAGE,
+        ("--pp 62", "61"),
+    ),
+    "more ranks than cards": (
+        ("deepseek-v3", "--gpu", "h200:8", "--tp", "8", "--pp", "2"),
+        USAGE,
+        ("16", "8"),
+    ),
     "dcp that does not divide tp": (
         ("deepseek-v3", "--gpu", "h200:8", "--tp", "8", "--decode-context-parallel-size", "3"),
         USAGE,
@@ -127,12 +217,30 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("--decode-context-parallel-size 2",),
     ),
     "redundant experts that do not divide": (
-        ("deepseek-v3", "--gpu", "h200:8", "--tp", "8", "--enable-expert-parallel", "--num-redundant-experts", "3"),
+        (
+            "deepseek-v3",
+            "--gpu",
+            "h200:8",
+            "--tp",
+            "8",
+            "--enable-expert-parallel",
+            "--num-redundant-experts",
+            "3",
+        ),
         USAGE,
         ("256", "--num-redundant-experts 3", "8"),
     ),
     "negative redundant experts": (
-        ("deepseek-v3", "--gpu", "h200:8", "--tp", "8", "--enable-expert-parallel", "--num-redundant-experts", "-8"),
+        (
+            "deepseek-v3",
+            "--gpu",
+            "h200:8",
+            "--tp",
+            "8",
+            "--enable-expert-parallel",
+            "--num-redundant-experts",
+            "-8",
+        ),
         USAGE,
         ("--num-redundant-experts",),
     ),
@@ -141,17 +249,53 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         USAGE,
         ("--context 5000", "--max-model-len 4096"),
     ),
-    "context above the model's length": (("deepseek-llm-7b", "--gpu", "h200", "--context", "100000"), USAGE, ("100000", "4096")),
-    "max_model_len above the model's": (("deepseek-llm-7b", "--gpu", "h200", "--max-model-len", "4097"), USAGE, ("4097", "4096")),
-    "max_model_len 0": (("deepseek-v3", "--gpu", "h200:8", "--max-model-len", "0"), USAGE, ("--max-model-len",)),
+    "context above the model's length": (
+        ("deepseek-llm-7b", "--gpu", "h200", "--context", "100000"),
+        USAGE,
+        ("100000", "4096"),
+    ),
+    "max_model_len above the model's": (
+        ("deepseek-llm-7b", "--gpu", "h200", "--max-model-len", "4097"),
+        USAGE,
+        ("4097", "4096"),
+    ),
+    "max_model_len 0": (
+        ("deepseek-v3", "--gpu", "h200:8", "--max-model-len", "0"),
+        USAGE,
+        ("--max-model-len",),
+    ),
     "context 0": (("deepseek-v3", "--gpu", "h200:8", "--context", "0"), USAGE, ("--context",)),
-    "a fraction for a context": (("deepseek-v3", "--gpu", "h200:8", "--context", "4096.5"), USAGE, ("--context", "4096.5")),
+    "a fraction for a context": (
+        ("deepseek-v3", "--gpu", "h200:8", "--context", "4096.5"),
+        USAGE,
+        ("--context", "4096.5"),
+    ),
     "concurrency 0": (("deepseek-v3", "--gpu", "h200:8", "--concurrency", "0"), USAGE, ("--concurrency",)),
-    "negative concurrency": (("deepseek-v3", "--gpu", "h200:8", "--concurrency", "-4"), USAGE, ("--concurrency",)),
-    "concurrency of 10^30": (("deepseek-v3", "--gpu", "h200:8", "--concurrency", "1" + "0" * 30), USAGE, ("--concurrency",)),
-    "utilisation 0": (("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "0"), USAGE, ("--gpu-memory-utilization",)),
-    "utilisation 1.5": (("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "1.5"), USAGE, ("--gpu-memory-utilization",)),
-    "utilisation nan": (("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "nan"), USAGE, ("--gpu-memory-utilization",)),
+    "negative concurrency": (
+        ("deepseek-v3", "--gpu", "h200:8", "--concurrency", "-4"),
+        USAGE,
+        ("--concurrency",),
+    ),
+    "concurrency of 10^30": (
+        ("deepseek-v3", "--gpu", "h200:8", "--concurrency", "1" + "0" * 30),
+        USAGE,
+        ("--concurrency",),
+    ),
+    "utilisation 0": (
+        ("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "0"),
+        USAGE,
+        ("--gpu-memory-utilization",),
+    ),
+    "utilisation 1.5": (
+        ("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "1.5"),
+        USAGE,
+        ("--gpu-memory-utilization",),
+    ),
+    "utilisation nan": (
+        ("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "nan"),
+        USAGE,
+        ("--gpu-memory-utilization",),
+    ),
     "utilisation -inf": (
         ("deepseek-v3", "--gpu", "h200:8", "--gpu-memory-utilization", "-inf"),
         USAGE,
@@ -168,7 +312,9 @@ def test_a_bad_question_is_explained(name: str, how: str) -> None:
     explained(call("infer", *words, *(["--json"] if how == "json" else [])), code, *expected)
 
 
-@pytest.mark.parametrize("name", ["unknown model", "tp that does not divide", "fp8 on a V100", "tp of 10^30", "a card of 10^30"])
+@pytest.mark.parametrize(
+    "name", ["unknown model", "tp that does not divide", "fp8 on a V100", "tp of 10^30", "a card of 10^30"]
+)
 def test_a_whole_process_fails_as_the_call_does(name: str) -> None:
     words, code, expected = QUESTIONS[name]
     explained(run("infer", *words, "--json"), code, *expected)
@@ -208,7 +354,9 @@ def config(**changes: object) -> str:
     return json.dumps({key: value for key, value in {**CONFIG, **changes}.items() if value is not None})
 
 
-KEYS_NEEDED = "hidden_size intermediate_size max_position_embeddings num_attention_heads num_hidden_layers vocab_size".split()
+KEYS_NEEDED = (
+    "hidden_size intermediate_size max_position_embeddings num_attention_heads num_hidden_layers vocab_size"
+).split()
 
 CONFIGS: dict[str, tuple[str | bytes, int, tuple[str, ...]]] = {
     "num_hidden_layers -3": (config(num_hidden_layers=-3), FAILED, ("num_hidden_layers", "-3")),
@@ -217,7 +365,11 @@ CONFIGS: dict[str, tuple[str | bytes, int, tuple[str, ...]]] = {
     "hidden_size 0": (config(hidden_size=0), FAILED, ("hidden_size", "0")),
     "num_attention_heads 0": (config(num_attention_heads=0), FAILED, ("num_attention_heads", "0")),
     "num_key_value_heads 0": (config(num_key_value_heads=0), FAILED, ("num_key_value_heads", "0")),
-    "heads that key-value heads do not divide": (config(num_key_value_heads=5), FAILED, ("num_key_value_heads", "5", "16")),
+    "heads that key-value heads do not divide": (
+        config(num_key_value_heads=5),
+        FAILED,
+        ("num_key_value_heads", "5", "16"),
+    ),
     "vocab_size 10^30": (config(vocab_size=10**30), FAILED, ("vocab_size",)),
     "vocab_size of 5,000 digits": (config().replace("32256", "9" * 5000), FAILED, ("config.json",)),
     "a bool for a number": (config(hidden_size=True), FAILED, ("hidden_size", "true")),
@@ -251,7 +403,11 @@ CONFIGS: dict[str, tuple[str | bytes, int, tuple[str, ...]]] = {
     "a number": ("7", FAILED, ("config.json", "object")),
     "an empty file": ("", FAILED, ("config.json",)),
     "an unknown family": (config(model_type="retnet"), UNSUPPORTED, ("retnet", "oomless models --families")),
-    "an unknown quantisation": (config(quantization_config={"quant_method": "q17"}), UNSUPPORTED, ("q17", "fp8")),
+    "an unknown quantisation": (
+        config(quantization_config={"quant_method": "q17"}),
+        UNSUPPORTED,
+        ("q17", "fp8"),
+    ),
 }
 
 
@@ -272,7 +428,9 @@ def test_the_config_that_the_bad_ones_are_made_of_is_good(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", [-3, 61.5, True, "61", [61], {}, 10**30])
-@pytest.mark.parametrize("key", ["kv_lora_rank", "n_routed_experts", "num_hidden_layers", "first_k_dense_replace"])
+@pytest.mark.parametrize(
+    "key", ["kv_lora_rank", "n_routed_experts", "num_hidden_layers", "first_k_dense_replace"]
+)
 def test_a_bad_value_of_a_deepseek_config_is_named(key: str, value: object, tmp_path: Path) -> None:
     from oomless import facts
 

@@ -1,4 +1,5 @@
-"""Files that are none: a pipe that nobody writes to, a device without end, a loop of links. Every reader refuses them at once."""
+"""Files that are none: a pipe that nobody writes to, a device without end, a loop of links. Every reader
+refuses them at once."""
 
 import os
 from pathlib import Path
@@ -44,6 +45,8 @@ def test_no_regular_file_is_refused(question: str, what: str, tmp_path: Path) ->
 def test_the_config_file_of_the_user_too(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     os.mkfifo(path) if name == "pipe" else path.symlink_to("/dev/zero")
-    answer = run("infer", "deepseek-v2-lite", "--gpu", "h200", env={**os.environ, "OOMLESS_CONFIG": str(path)})
+    answer = run(
+        "infer", "deepseek-v2-lite", "--gpu", "h200", env={**os.environ, "OOMLESS_CONFIG": str(path)}
+    )
     assert answer.code == 1, answer.err
     assert "config.toml: no regular file" in answer.err

@@ -1,4 +1,5 @@
-"""Whatever a config holds and whatever words are typed: an answer, or an error that was meant. Never one of ours."""
+"""Whatever a config holds and whatever words are typed: an answer, or an error that was meant. Never one of
+ours."""
 
 import copy
 import json
@@ -17,8 +18,10 @@ from oomless.model.families import build
 from oomless.model.model import Model
 
 NAMES = (
-    "deepseek-coder-1.3b deepseek-moe-16b deepseek-v2-lite deepseek-v3 deepseek-v3.2 deepseek-v4-flash deepseek-v4.1-flash "
-    "deepseek-vl2-tiny deepseek-ocr gpt-oss-20b glm-4.5-air glm-5.2 mixtral-8x7b qwen3-30b-a3b qwen2.5-0.5b mistral-7b"
+    "deepseek-coder-1.3b deepseek-moe-16b deepseek-v2-lite deepseek-v3 deepseek-v3.2 "
+    "deepseek-v4-flash deepseek-v4.1-flash "
+    "deepseek-vl2-tiny deepseek-ocr gpt-oss-20b glm-4.5-air glm-5.2 mixtral-8x7b "
+    "qwen3-30b-a3b qwen2.5-0.5b mistral-7b"
 ).split()
 CONFIGS: dict[str, dict[str, Any]] = {name: facts.model_config(name) for name in NAMES}
 MAX_MESSAGE = 5000
@@ -43,12 +46,22 @@ PLACES = {name: list(places(values)) for name, values in CONFIGS.items()}
 numbers = st.one_of(
     st.integers(-10, 200),
     st.integers(-(10**40), 10**40),
-    st.sampled_from([0, -1, 1, 2, 3, 2**31, 2**40, 2**63, 10**400, 61.5, 1e308, float("inf"), float("nan"), 1e-320, -0.0]),
+    st.sampled_from(
+        [0, -1, 1, 2, 3, 2**31, 2**40, 2**63, 10**400, 61.5, 1e308, float("inf"), float("nan"), 1e-320, -0.0]
+    ),
     st.floats(),
 )
 values = st.recursive(
-    st.one_of(numbers, st.none(), st.booleans(), st.text(max_size=8), st.sampled_from(["", "float16", "re:(", "fp8", "llama"])),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
+    st.one_of(
+        numbers,
+        st.none(),
+        st.booleans(),
+        st.text(max_size=8),
+        st.sampled_from(["", "float16", "re:(", "fp8", "llama"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -118,7 +131,9 @@ WRONG: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_wrong_value_at_every_place_of_a_config_gives_a_model_or_an_error_that_was_meant(name: str) -> None:
+def test_every_wrong_value_at_every_place_of_a_config_gives_a_model_or_an_error_that_was_meant(
+    name: str,
+) -> None:
     for place in PLACES[name]:
         for wrong in WRONG:
             config = copy.deepcopy(CONFIGS[name])
@@ -131,7 +146,9 @@ def test_every_wrong_value_at_every_place_of_a_config_gives_a_model_or_an_error_
             except OomlessError as error:
                 meant(error)
             except Exception as error:
-                raise AssertionError(f"{'.'.join(map(str, place))} = {wrong!r}: {type(error).__name__}: {error}") from error
+                raise AssertionError(
+                    f"{'.'.join(map(str, place))} = {wrong!r}: {type(error).__name__}: {error}"
+                ) from error
 
 
 @given(values)
@@ -143,13 +160,28 @@ def test_any_value_for_a_config_gives_a_model_or_an_error_that_was_meant(value: 
         meant(error)
 
 
-whole = st.one_of(st.sampled_from([1, 2, 4, 8, 16, 61, 4096, 163840]), st.integers(-3, 70), st.integers(-(10**20), 10**20))
+whole = st.one_of(
+    st.sampled_from([1, 2, 4, 8, 16, 61, 4096, 163840]), st.integers(-3, 70), st.integers(-(10**20), 10**20)
+)
 loose = st.one_of(
     st.sampled_from(
-        "0 1 -1 1e3 nan inf 0x10 1_000 ٣ ² 8x2 80GiB 80GB 1e400GiB h200:8 b200:8 mi300x:8 auto fp8 mtp {} [] null host gpu".split()
+        "0 1 -1 1e3 nan inf 0x10 1_000 ٣ ² 8x2 80GiB 80GB 1e400GiB h200:8 b200:8 mi300x:8 "
+        "auto fp8 mtp {} [] null host gpu".split()
     ),
     st.sampled_from(
-        ["", " ", "-", "--", "-x", "--json", "0.19.0", "0.8.5 (V0)", '{"method":"mtp"}', '{"method":{}}', "vllm serve x"]
+        [
+            "",
+            " ",
+            "-",
+            "--",
+            "-x",
+            "--json",
+            "0.19.0",
+            "0.8.5 (V0)",
+            '{"method":"mtp"}',
+            '{"method":{}}',
+            "vllm serve x",
+        ]
     ),
     st.text(max_size=6),
 )
@@ -159,11 +191,27 @@ loose = st.one_of(
 def typed(draw: st.DrawFn) -> list[str]:
     """The words of an `infer` command: mostly sensible ones, some not."""
     words = ["infer", draw(st.sampled_from([*NAMES, "deepseek-v33", "", "."]))]
-    gpus = ["h200:8", "h100:8x2", "a100-80gb:4", "rtx-4090", "t4:2", "b200:8", "mi300x:8", "80GiB:8", "1MiB", "h200:4096"]
+    gpus = [
+        "h200:8",
+        "h100:8x2",
+        "a100-80gb:4",
+        "rtx-4090",
+        "t4:2",
+        "b200:8",
+        "mi300x:8",
+        "80GiB:8",
+        "1MiB",
+        "h200:4096",
+    ]
     words += ["--gpu", draw(st.one_of(st.sampled_from(gpus), loose))]
     for flag in draw(st.lists(st.sampled_from(INFER), max_size=5)):
         words.append(draw(st.sampled_from(flag.names)))
-        sensible = {"whole": whole.map(str), "share": st.floats().map(str), "text": loose, "switch": st.just("")}[flag.type]
+        sensible = {
+            "whole": whole.map(str),
+            "share": st.floats().map(str),
+            "text": loose,
+            "switch": st.just(""),
+        }[flag.type]
         value = draw(st.one_of(sensible, st.sampled_from(flag.choices) if flag.choices else sensible, loose))
         if flag.type != "switch":
             words.append(value)
@@ -172,7 +220,10 @@ def typed(draw: st.DrawFn) -> list[str]:
 
 
 @given(typed(), st.booleans())
-@example(["infer", "deepseek-v3", "--gpu", "h200:8", "--speculative-config", '{"method": ["mtp"]}', "--offline"], True)
+@example(
+    ["infer", "deepseek-v3", "--gpu", "h200:8", "--speculative-config", '{"method": ["mtp"]}', "--offline"],
+    True,
+)
 @example(["infer", "deepseek-v3", "--gpu", "h200:8", "--speculative-config", "[1]", "--offline"], True)
 @example(["infer", "deepseek-v3", "--gpu", "h200:8", "--max-num-batched-tokens", "1", "--offline"], True)
 def test_any_words_give_an_answer_or_an_error_that_was_meant(words: list[str], as_json: bool) -> None:
@@ -186,5 +237,9 @@ def test_any_words_give_an_answer_or_an_error_that_was_meant(words: list[str], a
     else:
         assert answer.out == "", words
         assert answer.err.startswith("oomless: ")
-    if answer.code in (0, 3) and "--json" in words[2:] + (["--json"] if as_json else []) and not {"-h", "--help"} & set(words):
+    if (
+        answer.code in (0, 3)
+        and "--json" in words[2:] + (["--json"] if as_json else [])
+        and not {"-h", "--help"} & set(words)
+    ):
         assert isinstance(json.loads(answer.out), dict)

@@ -19,7 +19,9 @@ def answer(capsys: pytest.CaptureFixture[str], model: str | None, **options: obj
 
 
 def test_a_saved_answer_asks_the_same_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, first = answer(capsys, "deepseek-v3.2", gpu="h200:8", kv_cache_dtype="fp8", context=4096, concurrency=7, json=True)
+    _, first = answer(
+        capsys, "deepseek-v3.2", gpu="h200:8", kv_cache_dtype="fp8", context=4096, concurrency=7, json=True
+    )
     saved = tmp_path / "answer.json"
     saved.write_text(first)
 
@@ -36,7 +38,9 @@ def test_a_comparison_has_a_column_for_each_variant(capsys: pytest.CaptureFixtur
     assert [each["kv_cache"]["bytes_per_token"] for each in answers] == [70272, 35136]
 
 
-def test_a_picture_is_well_formed_and_shows_every_rank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_is_well_formed_and_shows_every_rank(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "answer.svg"
 
     answer(capsys, "deepseek-r1", gpu="h100:16", plot=str(target), json=True)
@@ -53,8 +57,15 @@ def test_every_change_that_is_offered_fits() -> None:
     changes = changes_that_fit(estimate)
 
     assert estimate.verdict == "does_not_fit"
-    assert {change.flag.split(" ")[0] for change in changes} >= {"--kv-cache-dtype", "--quantization", "--max-model-len", "--tp"}
-    shorter = next(int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len"))
+    assert {change.flag.split(" ")[0] for change in changes} >= {
+        "--kv-cache-dtype",
+        "--quantization",
+        "--max-model-len",
+        "--tp",
+    }
+    shorter = next(
+        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+    )
     assert oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090", max_model_len=shorter).verdict == "fits"
 
 
@@ -71,16 +82,21 @@ def test_instances_divide_a_card() -> None:
 
 
 def test_every_change_is_one_to_the_question_as_it_was_asked() -> None:
-    """Defaults that were resolved for the question (its batch, its share) are not kept for the changed one."""
+    """Defaults that were resolved for the question (its batch, its share) are not kept for the changed
+    one."""
     asked = {"gpu": "l4", "engine_version": "0.5.5"}
     changes = changes_that_fit(oomless.infer("deepseek-r1-distill-llama-8b", **asked))
-    shorter = next(int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len"))
+    shorter = next(
+        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+    )
     assert oomless.infer("deepseek-r1-distill-llama-8b", max_model_len=shorter, **asked).verdict == "fits"
 
 
 def test_data_parallel_ranks_divide_the_load() -> None:
     one, eight = (
-        oomless.infer("qwen3-8b", "h100:8", tp=1, dp=dp, concurrency=64, context=1024, max_model_len=8192).kv_cache.needed_bytes
+        oomless.infer(
+            "qwen3-8b", "h100:8", tp=1, dp=dp, concurrency=64, context=1024, max_model_len=8192
+        ).kv_cache.needed_bytes
         for dp in (1, 8)
     )
     assert eight < one / 7
@@ -94,7 +110,11 @@ def test_data_parallel_ranks_divide_the_load() -> None:
         ("gpt-oss-20b", "h100", {"engine_version": "0.6.6"}),
         ("deepseek-v3", "h200:8", {"engine": "vllm-ascend"}),
         ("glm-5", "910c:64", {"engine": "vllm-ascend", "kv_cache_dtype": "fp8", "tp": 32}),
-        ("llama-3.1-405b", "h100:8", {"engine_version": "0.8.5", "quantization": "fp8", "max_model_len": 4096, "tp": 8}),
+        (
+            "llama-3.1-405b",
+            "h100:8",
+            {"engine_version": "0.8.5", "quantization": "fp8", "max_model_len": 4096, "tp": 8},
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(model: str, gpu: str, more: dict[str, Any]) -> None:
@@ -133,7 +153,9 @@ def test_nonsense_of_every_engine_is_refused(nonsense: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "llamacpp", "trtllm", "transformers"])
-def test_every_engine_s_answer_can_be_asked_again(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_engine_s_answer_can_be_asked_again(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, first = answer(capsys, "deepseek-v2-lite", gpu="h100:2", engine=engine, context=2048, json=True)
     saved = tmp_path / "answer.json"
     saved.write_text(first)
@@ -143,9 +165,14 @@ def test_every_engine_s_answer_can_be_asked_again(engine: str, tmp_path: Path, c
     assert json.loads(second) == json.loads(first)
 
 
-def test_a_saved_question_on_other_cards_has_no_values_of_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """max_num_seqs of a desktop card is 256, of an H100 1024: a default belongs to its card and its engine."""
-    _, first = answer(capsys, "llama-3.1-8b", gpu="rtx-4090", engine_version="0.19.0", context=4096, json=True)
+def test_a_saved_question_on_other_cards_has_no_values_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """max_num_seqs of a desktop card is 256, of an H100 1024: a default belongs to its card and its
+    engine."""
+    _, first = answer(
+        capsys, "llama-3.1-8b", gpu="rtx-4090", engine_version="0.19.0", context=4096, json=True
+    )
     saved = tmp_path / "answer.json"
     saved.write_text(first)
 
@@ -204,15 +231,26 @@ def test_a_flag_that_does_nothing_is_said(model: str, flags: dict[str, Any], sai
 
 
 def test_a_pasted_command_takes_a_known_model_from_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text = answer(capsys, None, command="vllm serve deepseek-ai/DeepSeek-R1 -tp 8", gpu="h200:8", json=True)
+    code, text = answer(
+        capsys, None, command="vllm serve deepseek-ai/DeepSeek-R1 -tp 8", gpu="h200:8", json=True
+    )
     found = json.loads(text)
     assert (code, found["request"]["model"]) == (0, "deepseek-r1")
-    assert [note for note in found["warnings"] if "deepseek-ai/DeepSeek-R1 is deepseek-r1 of the catalogue" in note]
+    assert [
+        note
+        for note in found["warnings"]
+        if "deepseek-ai/DeepSeek-R1 is deepseek-r1 of the catalogue" in note
+    ]
 
 
 @pytest.mark.parametrize(
     ("engine", "said"),
-    [("llama.cpp", "mean llamacpp"), ("TensorRT-LLM", "mean trtllm"), ("sglng", "mean sglang"), ("mindie", "vllm-ascend")],
+    [
+        ("llama.cpp", "mean llamacpp"),
+        ("TensorRT-LLM", "mean trtllm"),
+        ("sglng", "mean sglang"),
+        ("mindie", "vllm-ascend"),
+    ],
 )
 def test_an_engine_s_other_names_are_refused_with_ours(engine: str, said: str) -> None:
     refused = call("infer", "deepseek-v3", "--gpu", "h200:8", "--engine", engine)
@@ -221,11 +259,14 @@ def test_an_engine_s_other_names_are_refused_with_ours(engine: str, said: str) -
 
 
 def test_a_latent_that_every_tensor_rank_repeats_may_lie_apart() -> None:
-    """V3.2 for 64 sequences of 32K on 8 B200: tensor parallelism repeats the cache, data-parallel attention with whole experts does not."""
+    """V3.2 for 64 sequences of 32K on 8 B200: tensor parallelism repeats the cache, data-parallel attention
+    with whole experts does not."""
     asked = {"gpu": "b200:8", "kv_cache_dtype": "fp8", "context": 32768, "concurrency": 64}
     found = oomless.infer("deepseek-v3.2", **asked)
     assert found.verdict == "does_not_fit"
-    change = next(each for each in changes_that_fit(found) if each.flag == "--tp 1 --dp 8 --enable-expert-parallel")
+    change = next(
+        each for each in changes_that_fit(found) if each.flag == "--tp 1 --dp 8 --enable-expert-parallel"
+    )
     other = oomless.infer("deepseek-v3.2", tp=1, dp=8, enable_expert_parallel=True, **asked)
     assert (other.verdict, other.headroom_bytes) == ("fits", change.headroom_bytes)
     dense = oomless.infer("deepseek-r1-distill-llama-70b", "h100:8", tp=2)

@@ -43,7 +43,9 @@ def test_flags_come_before_variables_and_variables_before_the_file(
 
 def test_defaults_of_another_engine_are_left_out(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("[infer]\ngpu = 'h200'\ngpu-memory-utilization = 0.5\n")
-    vllm, sglang = (answer(capsys, "deepseek-v2-lite", engine=engine)["request"] for engine in ("vllm", "sglang"))
+    vllm, sglang = (
+        answer(capsys, "deepseek-v2-lite", engine=engine)["request"] for engine in ("vllm", "sglang")
+    )
     assert isinstance(vllm, dict)
     assert isinstance(sglang, dict)
     assert (vllm["gpu_memory_utilization"], sglang["gpu_memory_utilization"]) == (0.5, None)

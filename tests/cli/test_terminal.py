@@ -15,8 +15,14 @@ WORDS = ("infer", "deepseek-v2-lite", "--gpu", "h200", "--max-model-len", "4096"
 def on_a_terminal(*words: str, columns: int = 80, **env: str) -> str:
     """What a terminal of so many columns gets to see."""
     ours, theirs = pty.openpty()
-    given = {name: value for name, value in environment(COLUMNS=str(columns), TERM="xterm-256color", **env).items() if value}
-    process = subprocess.Popen([sys.executable, "-m", "oomless", *words], stdout=theirs, stderr=theirs, env=given)
+    given = {
+        name: value
+        for name, value in environment(COLUMNS=str(columns), TERM="xterm-256color", **env).items()
+        if value
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "oomless", *words], stdout=theirs, stderr=theirs, env=given
+    )
     os.close(theirs)
     seen = b""
     while True:
@@ -34,7 +40,8 @@ def on_a_terminal(*words: str, columns: int = 80, **env: str) -> str:
 
 @pytest.mark.parametrize("columns", [1, 40, 60, 80, 200])
 @pytest.mark.parametrize(
-    "words", [WORDS, ("train", "deepseek-v2-lite", "--gpu", "h200:8"), (*WORDS[:2], "--compare", "gpu=h100,h200")]
+    "words",
+    [WORDS, ("train", "deepseek-v2-lite", "--gpu", "h200:8"), (*WORDS[:2], "--compare", "gpu=h100,h200")],
 )
 def test_no_name_and_no_number_is_cut(words: tuple[str, ...], columns: int) -> None:
     """At 40 columns the table had its bars and neither a category nor a number."""
@@ -64,12 +71,26 @@ def test_what_a_user_calls_a_file_is_text() -> None:
 @pytest.mark.parametrize("words", [WORDS, (*WORDS, "--json"), ("gpus",), ("claims",)])
 def test_a_closed_stdout_is_said_and_a_closed_stderr_is_borne(words: tuple[str, ...]) -> None:
     command = " ".join([sys.executable, "-m", "oomless", *words])
-    without = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True, env=environment(), timeout=30, check=False)
+    without = subprocess.run(
+        f"{command} >&-",
+        shell=True,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+        check=False,
+    )
     assert without.returncode == 1
     assert "stdout is closed" in without.stderr
     assert "Traceback" not in without.stderr
     deaf = subprocess.run(
-        f"{command} 2>&-", shell=True, stdout=subprocess.PIPE, text=True, env=environment(), timeout=30, check=False
+        f"{command} 2>&-",
+        shell=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        timeout=30,
+        check=False,
     )
     assert deaf.returncode == 0
     assert deaf.stdout

@@ -1,4 +1,5 @@
-"""A saved answer of `train --json` is asked again: the same ledgers, other cards, and what is no such answer."""
+"""A saved answer of `train --json` is asked again: the same ledgers, other cards, and what is no such
+answer."""
 
 import json
 from pathlib import Path
@@ -9,7 +10,21 @@ import pytest
 from command import call
 
 QUESTIONS = (
-    ("deepseek-v3", "--gpu", "h100:256", "--framework", "fsdp", "--pp", "8", "--ep", "16", "--recompute", "full", "--method", "lora"),
+    (
+        "deepseek-v3",
+        "--gpu",
+        "h100:256",
+        "--framework",
+        "fsdp",
+        "--pp",
+        "8",
+        "--ep",
+        "16",
+        "--recompute",
+        "full",
+        "--method",
+        "lora",
+    ),
     (
         "deepseek-coder-1.3b",
         "--gpu",
@@ -25,8 +40,31 @@ QUESTIONS = (
     ),
     ("llama-3.1-8b", "--gpu", "h100:8", "--framework", "torchtitan", "--dropout", "0.1"),
     ("qwen2.5-7b", "--gpu", "h100:8", "--task", "dpo", "--zero", "3", "--micro-batch", "2"),
-    ("qwen2.5-7b", "--gpu", "h100:8", "--task", "grpo", "--zero", "3", "--rollout-engine", "vllm", "--rollout-sleep"),
-    ("qwen2.5-7b", "--gpu", "h100:8", "--task", "ppo", "--zero", "3", "--rollout-gpu", "h100:4", "--reward-model", "qwen2.5-3b"),
+    (
+        "qwen2.5-7b",
+        "--gpu",
+        "h100:8",
+        "--task",
+        "grpo",
+        "--zero",
+        "3",
+        "--rollout-engine",
+        "vllm",
+        "--rollout-sleep",
+    ),
+    (
+        "qwen2.5-7b",
+        "--gpu",
+        "h100:8",
+        "--task",
+        "ppo",
+        "--zero",
+        "3",
+        "--rollout-gpu",
+        "h100:4",
+        "--reward-model",
+        "qwen2.5-3b",
+    ),
 )
 
 

@@ -8,23 +8,55 @@ BAD = {
     "no model": (["--gpu", "h100"], 2, "MODEL is missing"),
     "no cards": (["deepseek-v3"], 2, "--gpu is missing"),
     "unknown model": (["deepseek-v33", "--gpu", "h100"], 2, "deepseek-v3"),
-    "heads": (["deepseek-v3", "--gpu", "h100:24", "--tp", "3"], 2, "--tp 3 does not divide the 128 attention heads"),
-    "stages": (["deepseek-coder-1.3b", "--gpu", "h100:32", "--pp", "32"], 2, "--pp 32 x 1 chunks is more than the 24 layers"),
-    "experts": (["deepseek-v2-lite", "--gpu", "h100:6", "--ep", "6"], 2, "--ep 6 does not divide the 64 experts"),
+    "heads": (
+        ["deepseek-v3", "--gpu", "h100:24", "--tp", "3"],
+        2,
+        "--tp 3 does not divide the 128 attention heads",
+    ),
+    "stages": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:32", "--pp", "32"],
+        2,
+        "--pp 32 x 1 chunks is more than the 24 layers",
+    ),
+    "experts": (
+        ["deepseek-v2-lite", "--gpu", "h100:6", "--ep", "6"],
+        2,
+        "--ep 6 does not divide the 64 experts",
+    ),
     "experts of none": (["llama-3.1-8b", "--gpu", "h100:8", "--ep", "8"], 2, "has no routed experts"),
-    "targets": (["deepseek-v3", "--gpu", "h100", "--method", "lora", "--lora-targets", "qproj"], 2, "names no matrix of deepseek-v3"),
+    "targets": (
+        ["deepseek-v3", "--gpu", "h100", "--method", "lora", "--lora-targets", "qproj"],
+        2,
+        "names no matrix of deepseek-v3",
+    ),
     "batch": (["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "0"], 2, "--micro-batch is 0"),
     "length": (["deepseek-coder-1.3b", "--gpu", "h100", "--seq-len", "-4"], 2, "--seq-len is -4"),
-    "BF16": (["deepseek-coder-1.3b", "--gpu", "v100-32gb", "--precision", "bf16"], 4, "has no BF16 and --precision is bf16"),
-    "FP8": (["deepseek-coder-1.3b", "--gpu", "a100-80gb", "--precision", "fp8"], 4, "has no FP8 and --precision is fp8"),
-    "two ways": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--zero", "2", "--fsdp"], 2, "--zero and --fsdp say the same thing"),
+    "BF16": (
+        ["deepseek-coder-1.3b", "--gpu", "v100-32gb", "--precision", "bf16"],
+        4,
+        "has no BF16 and --precision is bf16",
+    ),
+    "FP8": (
+        ["deepseek-coder-1.3b", "--gpu", "a100-80gb", "--precision", "fp8"],
+        4,
+        "has no FP8 and --precision is fp8",
+    ),
+    "two ways": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:8", "--zero", "2", "--fsdp"],
+        2,
+        "--zero and --fsdp say the same thing",
+    ),
     "stage 4": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--zero", "4"], 2, "--zero is 4"),
     "global batch": (
         ["deepseek-coder-1.3b", "--gpu", "h100:8", "--global-batch", "12"],
         2,
         "--global-batch 12 is no multiple of 8 ranks",
     ),
-    "world": (["deepseek-coder-1.3b", "--gpu", "h100:8", "--tp", "2", "--pp", "3"], 2, "which does not divide 8 cards"),
+    "world": (
+        ["deepseek-coder-1.3b", "--gpu", "h100:8", "--tp", "2", "--pp", "3"],
+        2,
+        "which does not divide 8 cards",
+    ),
     "framework": (["deepseek-coder-1.3b", "--gpu", "h100", "--framework", "torchtitn"], 2, "torchtitan"),
     "optimizer": (["deepseek-coder-1.3b", "--gpu", "h100", "--optimizer", "adamv"], 2, "adam"),
     "precision": (["deepseek-coder-1.3b", "--gpu", "h100", "--precision", "bf17"], 2, "bf16"),
@@ -38,13 +70,21 @@ BAD = {
         2,
         "--cp 3 does not divide --seq-len 4096",
     ),
-    "offload": (["deepseek-coder-1.3b", "--gpu", "h100", "--offload", "weights"], 2, "known are optimizer, params"),
+    "offload": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--offload", "weights"],
+        2,
+        "known are optimizer, params",
+    ),
     "a count beyond all machines": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "9" * 20],
         2,
         "it must be between 1 and 1,000,000",
     ),
-    "no optimizer": (["deepseek-coder-1.3b", "--gpu", "h100", "--optimizer", ""], 2, "--optimizer is followed by an empty argument"),
+    "no optimizer": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--optimizer", ""],
+        2,
+        "--optimizer is followed by an empty argument",
+    ),
     "modules": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--recompute", "selective", "--recompute-modules", "mpl"],
         2,
@@ -70,8 +110,16 @@ BAD = {
         2,
         "--rollout-gpu-memory-utilization is 5.0",
     ),
-    "a word of a list": (["deepseek-coder-1.3b", "--gpu", "h100", "--task", "grop"], 2, "`oomless train --help` lists all"),
-    "compare with no flag": (["deepseek-coder-1.3b", "--gpu", "h100", "--compare", "json=1,2"], 2, "'json' is no flag"),
+    "a word of a list": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--task", "grop"],
+        2,
+        "`oomless train --help` lists all",
+    ),
+    "compare with no flag": (
+        ["deepseek-coder-1.3b", "--gpu", "h100", "--compare", "json=1,2"],
+        2,
+        "'json' is no flag",
+    ),
     "category": (["deepseek-coder-1.3b", "--gpu", "h100", "--explain", "weight"], 2, "weights"),
 }
 
@@ -88,16 +136,32 @@ def test_a_bad_question_is_answered(case: str) -> None:
 
 def test_what_changes_nothing_is_said() -> None:
     """A flag that was given and cannot count is named: the reader thought that it would."""
-    words = "--lora-rank 64 --quantization nf4 --recompute-num-layers 4 --shard-size 2 --sequence-parallel --schedule gpipe".split()
+    words = (
+        "--lora-rank 64 --quantization nf4 --recompute-num-layers 4 --shard-size 2 "
+        "--sequence-parallel --schedule gpipe"
+    ).split()
     answer = run("train", "deepseek-coder-1.3b", "--gpu", "h200:8", *words)
     for name in (word for word in words if word.startswith("--")):
         assert f"{name} changes nothing" in answer.out, answer.out
     assert (
-        "changes nothing" not in run("train", "deepseek-coder-1.3b", "--gpu", "h200:8", "--method", "lora", "--lora-rank", "64").out
+        "changes nothing"
+        not in run(
+            "train", "deepseek-coder-1.3b", "--gpu", "h200:8", "--method", "lora", "--lora-rank", "64"
+        ).out
     )
 
 
 def test_a_share_alone_asks_for_an_engine() -> None:
-    """Who says how much of the card the engine takes has one: it was left out of the answer unless it was named as well."""
-    answer = run("train", "deepseek-coder-1.3b", "--gpu", "h200", "--task", "grpo", "--rollout-gpu-memory-utilization", "0.5")
+    """Who says how much of the card the engine takes has one: it was left out of the answer unless it was
+    named as well."""
+    answer = run(
+        "train",
+        "deepseek-coder-1.3b",
+        "--gpu",
+        "h200",
+        "--task",
+        "grpo",
+        "--rollout-gpu-memory-utilization",
+        "0.5",
+    )
     assert "generate" in answer.out

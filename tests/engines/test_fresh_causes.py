@@ -1,4 +1,5 @@
-"""What a second set of public logs taught (tests/tables/inference_fresh.csv, round 2): each cause by itself, by hand from its source."""
+"""What a second set of public logs taught (tests/tables/inference_fresh.csv, round 2): each cause by itself,
+by hand from its source."""
 
 from pathlib import Path
 
@@ -40,7 +41,10 @@ def test_an_a100_has_the_small_batch_from_0_9_on(version: str, gpu: str, batch: 
 
 @pytest.mark.parametrize(("version", "charged"), [("0.19.0", False), ("0.20.0", True), ("0.21.0", True)])
 def test_graphs_are_charged_from_0_20_on(version: str, charged: bool) -> None:
-    graphs = {eager: ask("qwen3-8b", "h100", engine_version=version, enforce_eager=eager).pools[0] for eager in (False, True)}
+    graphs = {
+        eager: ask("qwen3-8b", "h100", engine_version=version, enforce_eager=eager).pools[0]
+        for eager in (False, True)
+    }
     assert (graphs[True] > graphs[False]) == charged
 
 
@@ -50,7 +54,9 @@ def test_the_second_engine_of_0_8_to_0_10_may_sample_without_a_sort() -> None:
         assert logits.low_bytes <= 256 * 152_064 * least <= logits.bytes
 
 
-@pytest.mark.parametrize(("name", "gib"), [("instinct-mi355x", 287.98), ("instinct-mi325x", 255.98), ("dgx-spark-gb10", 119.7)])
+@pytest.mark.parametrize(
+    ("name", "gib"), [("instinct-mi355x", 287.98), ("instinct-mi325x", 255.98), ("dgx-spark-gb10", 119.7)]
+)
 def test_what_a_process_sees(name: str, gib: float) -> None:
     assert card(name).memory_bytes == int(gib * GIB)
 
@@ -69,7 +75,8 @@ def test_a_host_takes_its_part_of_shared_memory(engine: str) -> None:
 
 
 def test_layers_that_read_anothers_cache_have_pools_in_sglang() -> None:
-    """Gemma-4-E4B: 7 full layers of 4,096 B and 35 windows of 2,048 B; a log holds 79.94 GiB for 997,846 tokens."""
+    """Gemma-4-E4B: 7 full layers of 4,096 B and 35 windows of 2,048 B; a log holds 79.94 GiB for 997,846
+    tokens."""
     model = load("gemma-4-e4b")
     asked = sglang.resolve(model, parse_gpu("spark"), Serving(engine="sglang"), Layout())
     layout = sglang.cache_layout(model, asked, sglang.stages(model, asked)[0])
@@ -89,7 +96,10 @@ def test_experts_of_gpt_oss_are_padded_in_the_pytorch_backend() -> None:
 
 def test_a_draft_raises_the_upper_end_of_activations() -> None:
     plain, drafted = (
-        line(ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculative=each), "activations.profile_run")
+        line(
+            ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculative=each),
+            "activations.profile_run",
+        )
         for each in (False, True)
     )
     assert drafted.high_bytes - int(plain.bytes * 1.15) == 3 * 65536 * 4096 * 2
@@ -97,7 +107,9 @@ def test_a_draft_raises_the_upper_end_of_activations() -> None:
 
 def test_few_graphs_of_a_model_with_experts() -> None:
     few = {"max_num_seqs": 1, "max_num_batched_tokens": 8192}
-    assert line(ask("qwen3.6-35b-a3b", "rtx-5090", **few), "runtime.cuda_graphs").bytes / GIB == pytest.approx(0.39, abs=0.02)
+    assert line(
+        ask("qwen3.6-35b-a3b", "rtx-5090", **few), "runtime.cuda_graphs"
+    ).bytes / GIB == pytest.approx(0.39, abs=0.02)
     assert line(ask("qwen3.6-27b", "rtx-5090", **few), "runtime.cuda_graphs").bytes / GIB < 0.1
 
 

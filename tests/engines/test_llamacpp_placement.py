@@ -1,4 +1,7 @@
-"""Where llama.cpp puts layers and tensors: layers left to the host, uneven cards, rules for single tensors."""
+"""Where llama.cpp puts layers and tensors: layers left to the host, uneven cards, rules for single
+tensors."""
+
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +17,9 @@ from oomless.run.serving import Layout, Serving
 
 
 def weights(found: oomless.Estimate) -> list[int]:
-    return [sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in found.ledgers]
+    return [
+        sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in found.ledgers
+    ]
 
 
 @given(
@@ -23,7 +28,9 @@ def weights(found: oomless.Estimate) -> list[int]:
     shares=st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any),
     output_first=st.booleans(),
 )
-def test_every_layer_is_on_one_card_or_left(num_layers: int, left: int, shares: list[int], output_first: bool) -> None:
+def test_every_layer_is_on_one_card_or_left(
+    num_layers: int, left: int, shares: list[int], output_first: bool
+) -> None:
     split = ",".join(map(str, shares))
     asked = Serving(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
     dealt = deal(num_layers, asked, output_first)
@@ -33,12 +40,15 @@ def test_every_layer_is_on_one_card_or_left(num_layers: int, left: int, shares: 
 
 
 @pytest.mark.parametrize(
-    "flags", [{}, {"n_cpu_moe": 9}, {"override_tensor": r"blk\\.[3-5]\\.attn=CUDA1,exps=CPU"}, {"n_gpu_layers": 13}]
+    "flags",
+    [{}, {"n_cpu_moe": 9}, {"override_tensor": r"blk\\.[3-5]\\.attn=CUDA1,exps=CPU"}, {"n_gpu_layers": 13}],
 )
 @pytest.mark.parametrize("version", ["2025-07", "2026-08"])
-def test_devices_hold_the_file_together(flags: dict[str, int], version: str) -> None:
+def test_devices_hold_the_file_together(flags: dict[str, Any], version: str) -> None:
     model = load("deepseek-v2-lite")
-    asked = Serving(engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags)  # type: ignore[arg-type]
+    asked = Serving(
+        engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags
+    )
     file, dealt = llamacpp.stored(model, asked), deal(27, asked, version > "2025-12")
     places = [held(file, asked, dealt, device, version > "2025-12") for device in (HOST, 0, 1)]
     together = sum(
@@ -57,27 +67,41 @@ def test_rows_are_cut_and_none_is_lost() -> None:
 
 def test_a_larger_card_gets_more_layers_and_its_own_ledger() -> None:
     found = oomless.infer(
-        "deepseek-r1-distill-llama-70b", "rtx-4090+rtx-5090", engine="llamacpp", quantization="q4_k_m", context=8192
+        "deepseek-r1-distill-llama-70b",
+        "rtx-4090+rtx-5090",
+        engine="llamacpp",
+        quantization="q4_k_m",
+        context=8192,
     )
     small, large = weights(found)
     assert small < large
-    assert [ledger.group for ledger in found.ledgers] == ["pipeline stage 0 (RTX 4090)", "pipeline stage 1 (RTX 5090)"]
+    assert [ledger.group for ledger in found.ledgers] == [
+        "pipeline stage 0 (RTX 4090)",
+        "pipeline stage 1 (RTX 5090)",
+    ]
     assert found.ledgers[0].capacity_bytes < found.ledgers[1].capacity_bytes
 
 
 def test_equal_cards_written_apart_are_one_kind() -> None:
-    together, apart = (oomless.infer("deepseek-v2-lite", gpu, engine="llamacpp") for gpu in ("rtx-3090:2", "rtx-3090+rtx-3090"))
+    together, apart = (
+        oomless.infer("deepseek-v2-lite", gpu, engine="llamacpp")
+        for gpu in ("rtx-3090:2", "rtx-3090+rtx-3090")
+    )
     assert together.ledgers == apart.ledgers
 
 
 def test_ranks_that_share_a_layer_count_as_the_smallest_card() -> None:
-    mixed, small = (oomless.infer("deepseek-v2-lite", gpu, tp=2) for gpu in ("rtx-4090+rtx-3090", "rtx-3090:2"))
+    mixed, small = (
+        oomless.infer("deepseek-v2-lite", gpu, tp=2) for gpu in ("rtx-4090+rtx-3090", "rtx-3090:2")
+    )
     assert mixed.ledger.capacity_bytes == small.ledger.capacity_bytes
 
 
 def test_experts_left_by_a_rule_and_by_the_switch_are_the_same() -> None:
     by_rule, by_switch, by_count = (
-        oomless.infer("deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=8192, **flags).ledgers
+        oomless.infer(
+            "deepseek-r1", "rtx-4090", engine="llamacpp", quantization="q4_k_m", context=8192, **flags
+        ).ledgers
         for flags in ({"override_tensor": "exps=CPU"}, {"cpu_moe": True}, {"n_cpu_moe": 61})
     )
     assert by_rule == by_switch == by_count
@@ -86,7 +110,9 @@ def test_experts_left_by_a_rule_and_by_the_switch_are_the_same() -> None:
 def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
     model, sizes = load("qwen3-30b-a3b"), []
     for layers in range(0, 49, 6):
-        found = oomless.infer(model, "rtx-3090", engine="llamacpp", quantization="q4_k_m", context=8192, n_cpu_moe=layers)
+        found = oomless.infer(
+            model, "rtx-3090", engine="llamacpp", quantization="q4_k_m", context=8192, n_cpu_moe=layers
+        )
         sizes += weights(found)
     assert sizes == sorted(sizes, reverse=True)
 
@@ -118,7 +144,9 @@ def test_what_is_not_understood_is_named(flags: dict[str, str], says: str) -> No
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("gpu", ["rtx-3090+", "+", "rtx-3090+nope", "rtx-3090:40+rtx-4090:40", "h100:8x2+h200"])
+@pytest.mark.parametrize(
+    "gpu", ["rtx-3090+", "+", "rtx-3090+nope", "rtx-3090:40+rtx-4090:40", "h100:8x2+h200"]
+)
 def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
     with pytest.raises(OomlessError):
         oomless.infer("deepseek-v2-lite", gpu)
@@ -128,18 +156,25 @@ def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
     ("name", "flags"),
     [
         ("deepseek-r1-distill-qwen-14b", {"context": 4096}),
-        ("deepseek-r1", {"context": 8192, "engine": "ik-llamacpp", "override_tensor": "exps=CPU", "attn_max_batch": 512}),
+        (
+            "deepseek-r1",
+            {"context": 8192, "engine": "ik-llamacpp", "override_tensor": "exps=CPU", "attn_max_batch": 512},
+        ),
         ("deepseek-r1", {"context": 8192, "override_tensor": "exps=CPU"}),
     ],
 )
 def test_the_longest_context_counts_the_buffer_that_it_needs(name: str, flags: dict[str, object]) -> None:
     asked = {"engine": "llamacpp", "quantization": "q4_k_m", **flags}
     longest = oomless.infer(name, "rtx-4080", **asked).kv_cache.longest_sequence
-    at, beyond = (oomless.infer(name, "rtx-4080", **{**asked, "context": length}).verdict for length in (longest, longest + 256))
+    at, beyond = (
+        oomless.infer(name, "rtx-4080", **{**asked, "context": length}).verdict
+        for length in (longest, longest + 256)
+    )
     assert (at, beyond != "fits") == ("fits", True)
 
 
 def test_a_cache_type_whose_blocks_do_not_divide_a_head_is_refused() -> None:
-    """llama_init_from_model makes no context: phi-2's 32 heads of 80 values together would divide, one does not."""
+    """llama_init_from_model makes no context: phi-2's 32 heads of 80 values together would divide, one does
+    not."""
     with pytest.raises(OomlessError, match="heads of 80"):
         oomless.infer("phi-2", "rtx-4090:1", engine="llamacpp", cache_type_k="q8_0")

@@ -1,4 +1,5 @@
-"""DeepSeek-V4 in llama.cpp: compressed rows of two ratios, windows and states of every slot, files of its own names."""
+"""DeepSeek-V4 in llama.cpp: compressed rows of two ratios, windows and states of every slot, files of its own
+names."""
 
 import pytest
 
@@ -11,18 +12,26 @@ from oomless.units import GIB, MIB
 
 
 def test_a_file_has_the_tensors_of_a_published_one() -> None:
-    """A public reader counts 1,328 tensors in V4-Flash: 43 x 23, compressors in 41 layers, an indexer in 21, 3 tables, 6 outside."""
+    """A public reader counts 1,328 tensors in V4-Flash: 43 x 23, compressors in 41 layers, an indexer in 21,
+    3 tables, 6 outside."""
     found = [piece.name for piece in pieces(load("deepseek-v4-flash"))]
     assert len(found) == len(set(found)) == 1328
-    assert {"blk.2.indexer_compressor_ape.weight", "blk.0.ffn_gate_tid2eid.weight", "output_hc_head_fn.weight"} <= set(found)
+    assert {
+        "blk.2.indexer_compressor_ape.weight",
+        "blk.0.ffn_gate_tid2eid.weight",
+        "output_hc_head_fn.weight",
+    } <= set(found)
 
 
 def test_a_published_file_of_known_types() -> None:
-    """153.3 GiB: Q4_K experts, Q8_0 attention, shared experts and output, F16 for the rest of the matrices (antirez/deepseek-v4-gguf)."""
+    """153.3 GiB: Q4_K experts, Q8_0 attention, shared experts and output, F16 for the rest of the matrices
+    (antirez/deepseek-v4-gguf)."""
     total = 0
     for piece in pieces(load("deepseek-v4-flash")):
         eighth = "shexp" in piece.name or piece.name == "output.weight"
-        eighth |= any(f".attn_{part}.weight" in piece.name for part in ("q_a", "q_b", "kv", "output_a", "output_b"))
+        eighth |= any(
+            f".attn_{part}.weight" in piece.name for part in ("q_a", "q_b", "kv", "output_a", "output_b")
+        )
         kind = (
             "Q4_K"
             if "_exps" in piece.name
@@ -43,7 +52,9 @@ def test_experts_are_repacked_as_they_are() -> None:
 
 @pytest.mark.parametrize(("context", "cells", "few"), [(65536, 16384, 512), (1_048_576, 262144, 8192)])
 def test_one_slot(context: int, cells: int, few: int) -> None:
-    found = oomless.infer("deepseek-v4-flash", "h200:2", engine="llamacpp", pp=1, context=context, max_num_seqs=1, cpu_moe=True)
+    found = oomless.infer(
+        "deepseek-v4-flash", "h200:2", engine="llamacpp", pp=1, context=context, max_num_seqs=1, cpu_moe=True
+    )
     rows = 21 * cells * (512 + 128) * 2 + 20 * few * 512 * 2
     windows = 43 * 768 * 512 * 2  # 128 and a micro-batch of 512, in multiples of 256
     states = 21 * (2 * 8 * 1024 * 4 + 2 * 8 * 256 * 4) + 20 * 2 * 128 * 512 * 4
@@ -52,12 +63,17 @@ def test_one_slot(context: int, cells: int, few: int) -> None:
 
 
 def test_slots_that_share_a_cache_have_rows_of_their_own() -> None:
-    """src/llama-kv-cache-dsv4.cpp keeps streams apart even where the cache is unified: four slots take four times as much."""
+    """src/llama-kv-cache-dsv4.cpp keeps streams apart even where the cache is unified: four slots take four
+    times as much."""
     one, four, said = (
         oomless.infer(
             "deepseek-v4-flash", "h200:2", engine="llamacpp", pp=1, cpu_moe=True, context=context, **flags
         ).kv_cache.needed_bytes
-        for context, flags in ((65536, {"max_num_seqs": 1}), (65536, {}), (16384, {"max_num_seqs": 4, "concurrency": 4}))
+        for context, flags in (
+            (65536, {"max_num_seqs": 1}),
+            (65536, {}),
+            (16384, {"max_num_seqs": 4, "concurrency": 4}),
+        )
     )
     assert four == 4 * one
     assert said < four / 3
@@ -66,8 +82,14 @@ def test_slots_that_share_a_cache_have_rows_of_their_own() -> None:
 def test_the_scores_of_all_heads_were_there_once() -> None:
     """unslothai/unsloth#6940: 67,094.6 MiB at 1,048,576 tokens in July 2026."""
     flags = {"engine": "llamacpp", "context": 1_048_576, "cpu_moe": True, "max_num_seqs": 1, "pp": 1}
-    before, after = (oomless.infer("deepseek-v4-flash", "h200:2", engine_version=at, **flags) for at in ("2026-07", "2026-08"))
-    found = [next(line for line in each.ledger.lines if line.key == "activations.compute_buffer") for each in (before, after)]
+    before, after = (
+        oomless.infer("deepseek-v4-flash", "h200:2", engine_version=at, **flags)
+        for at in ("2026-07", "2026-08")
+    )
+    found = [
+        next(line for line in each.ledger.lines if line.key == "activations.compute_buffer")
+        for each in (before, after)
+    ]
     assert found[0].low_bytes < 67094.6 * MIB < found[0].high_bytes
     assert found[1].bytes < found[0].bytes / 10
     assert found[1].kind == "assumed"
@@ -75,7 +97,12 @@ def test_the_scores_of_all_heads_were_there_once() -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [{"engine_version": "2026-02"}, {"engine": "ik-llamacpp"}, {"model": "deepseek-v4.1-flash"}, {"engine": "ollama", "mla_attn": 2}],
+    [
+        {"engine_version": "2026-02"},
+        {"engine": "ik-llamacpp"},
+        {"model": "deepseek-v4.1-flash"},
+        {"engine": "ollama", "mla_attn": 2},
+    ],
 )
 def test_what_does_not_serve_it_is_named(flags: dict[str, str]) -> None:
     asked = {"model": "deepseek-v4-flash", "gpu": "h200:2", "engine": "llamacpp", **flags}

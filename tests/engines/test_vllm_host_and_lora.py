@@ -20,9 +20,15 @@ def weights(found: oomless.Estimate, key: str = "") -> int:
 def test_what_leaves_the_card_is_what_was_asked_for(offload: float, tp: int, pp: int) -> None:
     """To the tensor that crosses the limit, which is the largest at most."""
     model = load("deepseek-v2-lite")
-    whole, part = (oomless.infer(model, "h100:8", tp=tp, pp=pp, max_model_len=4096, cpu_offload_gb=gib) for gib in (0.0, offload))
+    whole, part = (
+        oomless.infer(model, "h100:8", tp=tp, pp=pp, max_model_len=4096, cpu_offload_gb=gib)
+        for gib in (0.0, offload)
+    )
     for before, after in zip(whole.ledgers, part.ledgers, strict=True):
-        held, left = (sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in (before, after))
+        held, left = (
+            sum(line.bytes for line in ledger.lines if line.category == "weights")
+            for ledger in (before, after)
+        )
         largest = 64 * 2 * 1408 * 2048 * 2 // tp
         ends = 102400 * 2048 * 2 // tp
         assert held - left <= offload * GIB + largest
@@ -41,13 +47,20 @@ def test_v0_sets_swap_space_aside() -> None:
     found = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192)
     assert found.ram_bytes == 2 * 4 * GIB
     assert (
-        oomless.infer("deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192, swap_space=0.0).ram_bytes == 0
+        oomless.infer(
+            "deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192, swap_space=0.0
+        ).ram_bytes
+        == 0
     )
 
 
 @pytest.mark.parametrize(
     ("name", "trainable"),
-    [("deepseek-r1-distill-qwen-7b", 40_370_176), ("deepseek-r1-distill-qwen-14b", 68_812_800), ("qwen2.5-0.5b", 8_798_208)],
+    [
+        ("deepseek-r1-distill-qwen-7b", 40_370_176),
+        ("deepseek-r1-distill-qwen-14b", 68_812_800),
+        ("qwen2.5-0.5b", 8_798_208),
+    ],
 )
 def test_a_slot_holds_what_peft_counts_for_all_linear_layers(name: str, trainable: int) -> None:
     """peft prints these for rank 16 on q, k, v, o, gate, up and down."""
@@ -57,11 +70,16 @@ def test_a_slot_holds_what_peft_counts_for_all_linear_layers(name: str, trainabl
 
 def test_slots_grow_with_adapters_and_ranks() -> None:
     one, many = (
-        weights(oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags), "weights.adapters")
+        weights(
+            oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags),
+            "weights.adapters",
+        )
         for flags in ({}, {"max_loras": 4, "max_lora_rank": 64})
     )
     assert many == 16 * one
-    cut = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, fully_sharded_loras=True)
+    cut = oomless.infer(
+        "deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, fully_sharded_loras=True
+    )
     assert weights(cut, "weights.adapters") < one
 
 
@@ -71,7 +89,8 @@ def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
         return sum(line.bytes for line in found.ledger.lines if line.category == "activations")
 
     none, one, two, many = (
-        activations(max_num_seqs=1, limit_mm_per_prompt=text) for text in ("image=0", "image=1", '{"image": 2}', "image=999")
+        activations(max_num_seqs=1, limit_mm_per_prompt=text)
+        for text in ("image=0", "image=1", '{"image": 2}', "image=999")
     )
     assert none < one < two < many
     assert two - one == one - none
@@ -80,10 +99,24 @@ def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
 
 ROW = {
     **dict.fromkeys(("source", "date", "ep", "batch_or_parallel"), ""),
-    **{"engine": "vLLM", "engine_version": "0.8.5 (V0)", "model": "microsoft/phi-4", "quant": "bnb int4", "kv_dtype": "bfloat16"},
-    **{"tp": "1", "pp": "1", "dp": "1", "context_len": "512", "gpu": "A100-80GB (79.15 GiB)", "gpu_mem_util": "0.7"},
+    **{
+        "engine": "vLLM",
+        "engine_version": "0.8.5 (V0)",
+        "model": "microsoft/phi-4",
+        "quant": "bnb int4",
+        "kv_dtype": "bfloat16",
+    },
+    **{
+        "tp": "1",
+        "pp": "1",
+        "dp": "1",
+        "context_len": "512",
+        "gpu": "A100-80GB (79.15 GiB)",
+        "gpu_mem_util": "0.7",
+    },
 }
-"""phi-4 in a public notebook: 8.6253 GiB with slots for adapters, 1.16 GiB of activations, 45.21 GiB for the cache."""
+"""phi-4 in a public notebook: 8.6253 GiB with slots for adapters, 1.16 GiB of activations, 45.21 GiB for the
+cache."""
 
 
 @pytest.mark.parametrize(
@@ -93,10 +126,15 @@ ROW = {
 def test_a_row_with_adapters_is_read_with_the_default_rank_and_up_to_a_large_one(
     quantity: str, measured: float, error: float
 ) -> None:
-    value, low, high = (each / GIB for each in predict("serving", {**ROW, "other_flags": "LoRA"}, quantity, "GiB"))
+    value, low, high = (
+        each / GIB for each in predict("serving", {**ROW, "other_flags": "LoRA"}, quantity, "GiB")
+    )
     assert abs(value - measured) <= error * measured
     assert low <= measured <= high
-    said = [predict("serving", {**ROW, "other_flags": f"LoRA, max-lora-rank {rank}"}, quantity, "GiB")[0] / GIB for rank in (16, 64)]
+    said = [
+        predict("serving", {**ROW, "other_flags": f"LoRA, max-lora-rank {rank}"}, quantity, "GiB")[0] / GIB
+        for rank in (16, 64)
+    ]
     assert said[0] == value
     assert (said[1] == value) == (quantity == "activation_peak")
     assert low <= said[1] <= high

@@ -1,4 +1,5 @@
-"""vLLM's sparse attention: which cards have a kernel for it, and the buffers that it takes before the cache is cut."""
+"""vLLM's sparse attention: which cards have a kernel for it, and the buffers that it takes before the cache
+is cut."""
 
 from typing import Any
 
@@ -28,7 +29,8 @@ def test_a_card_without_the_kernel_is_refused(model: str, card: str, version: st
 
 
 @pytest.mark.parametrize(
-    ("card", "version"), [("dgx-spark:2", "0.25.0"), ("h200:8", "0.21.0"), ("b200:8", "0.21.0"), ("mi300x:8", "0.25.0")]
+    ("card", "version"),
+    [("dgx-spark:2", "0.25.0"), ("h200:8", "0.21.0"), ("b200:8", "0.21.0"), ("mi300x:8", "0.25.0")],
 )
 def test_a_card_with_the_kernel_is_answered(card: str, version: str) -> None:
     assert infer("deepseek-v4-flash", card, engine_version=version).ledgers
@@ -46,25 +48,46 @@ def asked(length: int, version: str, **more: Any) -> Serving:
 
 
 def test_workspaces_are_what_the_sources_say() -> None:
-    """indexer.py: 40 x 163,840 x 132 B = 825 MiB; flashmla_sparse.py: about 900 MB, and queries; V4: 4 requests of rows in BF16."""
+    """indexer.py: 40 x 163,840 x 132 B = 825 MiB; flashmla_sparse.py: about 900 MB, and queries; V4: 4
+    requests of rows in BF16."""
     h200, v32, flash = parse_gpu("h200:8"), load("deepseek-v3.2"), load("deepseek-v4-flash")
     assert shared_bytes(v32, asked(163840, "0.16.0"), h200, release("0.16.0")) == 5 * 163840 * 576 * 2
-    assert shared_bytes(v32, asked(163840, "0.16.0", kv_cache_dtype="auto"), h200, release("0.16.0")) == 40 * 163840 * 132
-    assert loaded_bytes(v32, asked(163840, "0.19.0"), release("0.19.0")) == 8192 * 16 * 576 * 2 + 5 * 163840 * 576 * 2
+    assert (
+        shared_bytes(v32, asked(163840, "0.16.0", kv_cache_dtype="auto"), h200, release("0.16.0"))
+        == 40 * 163840 * 132
+    )
+    assert (
+        loaded_bytes(v32, asked(163840, "0.19.0"), release("0.19.0"))
+        == 8192 * 16 * 576 * 2 + 5 * 163840 * 576 * 2
+    )
     long = asked(1 << 20, "0.25.0")
     assert shared_bytes(flash, long, h200, release("0.25.0")) == 40 * (1 << 20) // 4 * 132
-    assert shared_bytes(flash, asked(32768, "0.25.0"), h200, release("0.25.0")) == 4 * (32768 // 4 + 128 + 8192) * 512 * 2
-    assert shared_bytes(flash, long, h200, release("0.33.0")) < shared_bytes(flash, long, h200, release("0.25.0"))  # 2, not 5
+    assert (
+        shared_bytes(flash, asked(32768, "0.25.0"), h200, release("0.25.0"))
+        == 4 * (32768 // 4 + 128 + 8192) * 512 * 2
+    )
+    assert shared_bytes(flash, long, h200, release("0.33.0")) < shared_bytes(
+        flash, long, h200, release("0.25.0")
+    )  # 2, not 5
 
 
 def test_dense_models_reserve_none_of_it() -> None:
     v3, h200 = load("deepseek-v3"), parse_gpu("h200:8")
-    assert shared_bytes(v3, asked(163840, "0.25.0"), h200, release("0.25.0")) == captured_bytes(v3, asked(163840, "0.25.0"), 512) == 0
+    assert (
+        shared_bytes(v3, asked(163840, "0.25.0"), h200, release("0.25.0"))
+        == captured_bytes(v3, asked(163840, "0.25.0"), 512)
+        == 0
+    )
 
 
 def test_fused_experts_take_a_buffer_of_their_own() -> None:
     """vllm#51454: DP8 and TP8 of V4-Flash-0731 on B200 leave 3 % less cache than without this backend."""
-    flags: dict[str, Any] = {"tp": 8, "enable_expert_parallel": True, "engine_version": "0.25.0", "max_num_batched_tokens": 8192}
+    flags: dict[str, Any] = {
+        "tp": 8,
+        "enable_expert_parallel": True,
+        "engine_version": "0.25.0",
+        "max_num_batched_tokens": 8192,
+    }
     plain = infer("deepseek-v4-flash-0731", "b200:8", **flags)
     fused = infer("deepseek-v4-flash-0731", "b200:8", moe_backend="deep_gemm_mega_moe", **flags)
     lines = {line.key: line.bytes for line in fused.ledgers[0].lines}
@@ -80,13 +103,16 @@ def test_fused_experts_take_a_buffer_of_their_own() -> None:
         ("deepseek-v3", "b200:8", {"enable_expert_parallel": True}, "is for DeepSeek-V4"),
     ],
 )
-def test_fused_experts_are_refused_where_the_engine_refuses_them(model: str, card: str, more: dict[str, Any], why: str) -> None:
+def test_fused_experts_are_refused_where_the_engine_refuses_them(
+    model: str, card: str, more: dict[str, Any], why: str
+) -> None:
     with pytest.raises(UnsupportedError, match=why):
         infer(model, card, tp=8, engine_version="0.25.0", moe_backend="deep_gemm_mega_moe", **more)
 
 
 def test_data_parallel_attention_pays_for_the_context_of_all_heads() -> None:
-    """mla_attention.py: the profile run allocates 64 Ki tokens x heads x 256 values; 0.5 GiB with 16 heads a rank, 4 with all 128."""
+    """mla_attention.py: the profile run allocates 64 Ki tokens x heads x 256 values; 0.5 GiB with 16 heads a
+    rank, 4 with all 128."""
     apart = infer("deepseek-r1", "h200:8", tp=1, dp=8, enable_expert_parallel=True, engine_version="0.19.0")
     together = infer("deepseek-r1", "h200:8", tp=8, engine_version="0.19.0")
     sums = [
@@ -102,4 +128,7 @@ def test_v0_pays_for_prefix_caching_with_mla() -> None:
     with_it = infer("deepseek-v2.5", "a100-40gb:8x2", enable_prefix_caching=True, **flags)
     assert with_it.kv_cache.pool_bytes < without.kv_cache.pool_bytes
     newer: dict[str, Any] = {"tp": 8, "engine_version": "0.19.0", "max_model_len": 8192}
-    assert infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).pools == infer("deepseek-v3", "h200:8", **newer).pools
+    assert (
+        infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).pools
+        == infer("deepseek-v3", "h200:8", **newer).pools
+    )

@@ -1,4 +1,5 @@
-"""Caches and states of families with several kinds of layer in vLLM, by hand from its source (0.32: mamba_utils.py, kv_cache_interface.py)."""
+"""Caches and states of families with several kinds of layer in vLLM, by hand from its source (0.32:
+mamba_utils.py, kv_cache_interface.py)."""
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_state_of_one_layer(name: str, tp: int, expected: int) -> None:
     [
         ("kimi-k3", 8, 24 * 1152),
         ("kimi-linear-48b-a3b", 1, 7 * 1152),
-        # keys and values of 4 heads, cut over 4 ranks, and an index key of 128 in BF16 on each, in all but three layers
+        # keys and values of 4 heads, cut over 4 ranks, and an index key of 128 in BF16 on each, in all but
+        # three layers
         ("minimax-m3", 4, 60 * 2 * 128 * 2 + 57 * 256),
         ("minimax-m3", 8, 60 * 2 * 128 * 2 + 57 * 256),
         ("longcat-flash", 8, 2 * 28 * 1152),
@@ -59,7 +61,9 @@ def test_bytes_a_token(name: str, tp: int, expected: int) -> None:
 def test_a_model_of_states_alone_holds_one_page_a_sequence() -> None:
     """Its capacity is a number of sequences, whatever their length."""
     model = build(SMALL["mamba2"], "mamba2", "config.json")
-    short, long = (infer(model, "h100", max_model_len=length).to_json()["kv_cache"] for length in (1024, 2048))
+    short, long = (
+        infer(model, "h100", max_model_len=length).to_json()["kv_cache"] for length in (1024, 2048)
+    )
     assert short["bytes_per_token"] == 0
     assert short["fixed_bytes_per_sequence"] == 4 * ((128 + 2 * 32) * 3 * 2 + 8 * 16 * 16 * 2)
     assert long["max_concurrency"] == pytest.approx(short["max_concurrency"], rel=1e-3)

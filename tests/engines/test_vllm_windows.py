@@ -1,4 +1,5 @@
-"""Sequences that run together: the blocks that a cache with windows needs, against a scheduler played out step by step."""
+"""Sequences that run together: the blocks that a cache with windows needs, against a scheduler played out
+step by step."""
 
 import pytest
 from hypothesis import given, settings
@@ -12,11 +13,14 @@ from oomless.run.serving import Layout, Serving
 BLOCK_BYTES = 4096
 
 
-def most_blocks(groups: tuple[CacheGroup, ...], length: int, concurrency: int, budget: int, decoded: int) -> int:
+def most_blocks(
+    groups: tuple[CacheGroup, ...], length: int, concurrency: int, budget: int, decoded: int
+) -> int:
     """The most blocks that are taken while `concurrency` prompts are read in chunks and then generate.
 
-    A step has `budget` tokens: one for each sequence that generates, the rest for prompts in order. One step is scheduled while the one
-    before it is under way, so what a window leaves behind is given back a step later.
+    A step has `budget` tokens: one for each sequence that generates, the rest for prompts in order. One step
+    is scheduled while the one before it is under way, so what a window leaves behind is given back a step
+    later.
     """
     computed = [0] * concurrency  # tokens whose step has ended
     under_way = [0] * concurrency
@@ -24,7 +28,9 @@ def most_blocks(groups: tuple[CacheGroup, ...], length: int, concurrency: int, b
     while min(computed) < length:
         left, chunks = budget, [0] * concurrency
         done = [a + b for a, b in zip(computed, under_way, strict=True)]
-        order = sorted(range(concurrency), key=lambda i: done[i] < length - decoded)  # those that generate come first
+        order = sorted(
+            range(concurrency), key=lambda i: done[i] < length - decoded
+        )  # those that generate come first
         for i in order:
             wanted = 1 if done[i] >= length - decoded else length - decoded - done[i]
             chunks[i] = min(wanted, left, length - done[i])
@@ -51,7 +57,10 @@ def most_blocks(groups: tuple[CacheGroup, ...], length: int, concurrency: int, b
 def test_no_schedule_takes_more_blocks_than_are_counted(
     window: tuple[int, int], concurrency: int, prompt: int, budget: int, decoded: int
 ) -> None:
-    groups = (CacheGroup("rows", 1, 32, BLOCK_BYTES), CacheGroup("window", 1, window[0], BLOCK_BYTES, window[1]))
+    groups = (
+        CacheGroup("rows", 1, 32, BLOCK_BYTES),
+        CacheGroup("window", 1, window[0], BLOCK_BYTES, window[1]),
+    )
     layout = CacheLayout(groups, BLOCK_BYTES, 0, 0, BLOCK_BYTES, "", "")
     length = prompt + decoded
     asked = Serving(
@@ -62,17 +71,23 @@ def test_no_schedule_takes_more_blocks_than_are_counted(
         layout=Layout(),
         engine_version="0.33.0",
     )
-    assert most_blocks(groups, length, concurrency, budget, decoded) <= needed_bytes(layout, asked) // BLOCK_BYTES
+    assert (
+        most_blocks(groups, length, concurrency, budget, decoded)
+        <= needed_bytes(layout, asked) // BLOCK_BYTES
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "padding"), [("deepseek-v4-flash", 1.3), ("deepseek-v4-pro", 1.3), ("gpt-oss-120b", 1.2), ("gemma-3-27b", 1.3)]
+    ("name", "padding"),
+    [("deepseek-v4-flash", 1.3), ("deepseek-v4-pro", 1.3), ("gpt-oss-120b", 1.2), ("gemma-3-27b", 1.3)],
 )
 def test_a_further_sequence_takes_little_more_than_its_rows_and_windows(name: str, padding: float) -> None:
     """Counted by vLLM's own admission, each of 16 sequences of V4 Flash took 40 times its rows."""
     need = {}
     for concurrency in (16, 17):
-        cache = oomless.infer(name, gpu="h200:8x2", tp=8, pp=2, max_model_len=32768, context=32768, concurrency=concurrency).kv_cache
+        cache = oomless.infer(
+            name, gpu="h200:8x2", tp=8, pp=2, max_model_len=32768, context=32768, concurrency=concurrency
+        ).kv_cache
         need[concurrency] = cache.needed_bytes
     own = cache.bytes_per_token * 32768 + cache.fixed_bytes_per_sequence
     assert own <= need[17] - need[16] <= padding * own
@@ -80,10 +95,18 @@ def test_a_further_sequence_takes_little_more_than_its_rows_and_windows(name: st
 
 @given(st.integers(1, 5000), st.integers(1, 40), st.integers(64, 4096))
 @settings(deadline=None)
-def test_what_is_said_to_run_at_once_is_what_the_pool_holds(num_blocks: int, length: int, budget: int) -> None:
+def test_what_is_said_to_run_at_once_is_what_the_pool_holds(
+    num_blocks: int, length: int, budget: int
+) -> None:
     groups = (CacheGroup("rows", 1, 32, BLOCK_BYTES), CacheGroup("window", 1, 16, BLOCK_BYTES, 128))
     layout = CacheLayout(groups, BLOCK_BYTES, 0, 0, BLOCK_BYTES, "", "")
-    asked = Serving(max_model_len=1, max_num_batched_tokens=budget, layout=Layout(), engine_version="0.28.0", context=64 * length)
+    asked = Serving(
+        max_model_len=1,
+        max_num_batched_tokens=budget,
+        layout=Layout(),
+        engine_version="0.28.0",
+        context=64 * length,
+    )
     found = int(sequences(layout, num_blocks * BLOCK_BYTES, 64 * length, asked))
     if found:
         assert needed_bytes(layout, asked._replace(concurrency=found)) <= num_blocks * BLOCK_BYTES

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # Its types are torch's, which not every machine that checks types has.
-"""Bytes of one rank's training step as the CPU allocator reports them to torch.profiler: every allocation and every free, in order."""
+"""Bytes of one rank's training step as the CPU allocator reports them to torch.profiler: every allocation and
+every free, in order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +24,11 @@ def phase(name: str) -> Iterator[None]:
 
 
 def recorded(act: Callable[[], None]) -> dict[str, int]:
-    """For each phase that is marked while `act` runs: the most that was alive in it, and what was alive before and after it.
+    """For each phase that is marked while `act` runs: the most that was alive in it, and what was alive
+    before and after it.
 
-    What is allocated before `act` runs is not seen: networks are built inside. Names that come again overwrite earlier ones, so that the
-    last step counts.
+    What is allocated before `act` runs is not seen: networks are built inside. Names that come again
+    overwrite earlier ones, so that the last step counts.
     """
     with patient(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         act()
@@ -71,13 +73,20 @@ def two_steps(model: torch.nn.Module, ids: torch.Tensor, foreach: bool = False) 
 
 
 def extras(model: torch.nn.Module) -> int:
-    """What the estimate leaves out between steps: rotary tables, and one F32 that counts the steps of each tensor."""
+    """What the estimate leaves out between steps: rotary tables, and one F32 that counts the steps of each
+    tensor."""
     buffers = sum(each.numel() * each.element_size() for each in model.buffers())
     return buffers + 4 * sum(1 for each in model.parameters() if each.requires_grad)
 
 
 def train(
-    rank: int, world: int, how: str, config: dict[str, Any], micro_batch: int, seq_len: int, checkpoint: bool = False
+    rank: int,
+    world: int,
+    how: str,
+    config: dict[str, Any],
+    micro_batch: int,
+    seq_len: int,
+    checkpoint: bool = False,
 ) -> dict[str, int]:
     """One rank under plain training, DDP, FSDP2 or tensor parallelism."""
     ids = steps.batch(config, micro_batch, seq_len)
@@ -89,8 +98,11 @@ def train(
         if checkpoint:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         if how == "ddp":
-            # without the first broadcast: its flat copy of all weights is let go in C++, perhaps last by a thread of gloo's, unseen
-            model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)
+            # without the first broadcast: its flat copy of all weights is let go in C++, perhaps last by a
+            # thread of gloo's, unseen
+            model = torch.nn.parallel.DistributedDataParallel(
+                model, gradient_as_bucket_view=True, init_sync=False
+            )
         elif how == "fsdp2":
             steps.shard(model)
         elif how == "tp":
@@ -127,7 +139,9 @@ def preference(
 
     def act() -> None:
         model, reference = steps.llama(config), steps.llama(config).eval()
-        beside["extras"] = extras(model) + sum(each.numel() * each.element_size() for each in reference.buffers())
+        beside["extras"] = extras(model) + sum(
+            each.numel() * each.element_size() for each in reference.buffers()
+        )
         reference.requires_grad_(False)
         if checkpoint:
             model.train()
@@ -149,7 +163,14 @@ def preference(
 
 
 def pipeline(
-    rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int, micro_batch: int, seq_len: int
+    rank: int,
+    world: int,
+    config: dict[str, Any],
+    schedule: str,
+    virtual: int,
+    micro_batches: int,
+    micro_batch: int,
+    seq_len: int,
 ) -> dict[str, int]:
     """Two flushes of a pipeline and its optimizer."""
     ids = steps.batch(config, micro_batches * micro_batch, seq_len)

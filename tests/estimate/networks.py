@@ -21,6 +21,12 @@ LLAMA: dict[str, Any] = {
 
 def read(config: dict[str, Any], folder: Path) -> Model:
     """The network as oomless reads it from a config.json."""
-    written = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "float32", "hidden_act": "silu", **config}
+    written = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "torch_dtype": "float32",
+        "hidden_act": "silu",
+        **config,
+    }
     (folder / "config.json").write_text(json.dumps(written))
     return load(str(folder / "config.json"))

@@ -1,8 +1,10 @@
-"""Real ranks on this machine: processes with gloo between them, and the bytes that each of them put on the wire.
+"""Real ranks on this machine: processes with gloo between them, and the bytes that each of them put on the
+wire.
 
-`python -m estimate.ranks RANK WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs one rank of jobs and writes what they return to
-FOLDER/RANK.json. Jobs of one start share it: importing torch takes longer than most of them.
-Bytes are the kernel's own count of each of the process's TCP sockets (TCP_INFO), payload alone: no headers, no other process.
+`python -m estimate.ranks RANK WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs one rank of jobs and
+writes what they return to FOLDER/RANK.json. Jobs of one start share it: importing torch takes longer than
+most of them. Bytes are the kernel's own count of each of the process's TCP sockets (TCP_INFO), payload alone:
+no headers, no other process.
 """
 
 import json
@@ -42,7 +44,8 @@ Job = tuple[str, dict[str, Any]]
 
 
 def run_ranks(jobs: Sequence[Job], world: int, folder: Path, timeout_s: int = 600) -> list[list[Any]]:
-    """What each job, "ddp" of steps.py or "memory.train", returned: a list of the ranks' results for each of them."""
+    """What each job, "ddp" of steps.py or "memory.train", returned: a list of the ranks' results for each of
+    them."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(TESTS)}
     folder.mkdir(parents=True, exist_ok=True)
     ranks = [

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 # Its types are torch's, which not every machine that checks types has.
-"""What one rank does in the real checks: single collectives, and training steps. Run by ranks.py; nothing here is imported by tests."""
+"""What one rank does in the real checks: single collectives, and training steps. Run by ranks.py; nothing
+here is imported by tests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +78,9 @@ def shard(model: Any) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def fsdp2(rank: int, world: int, config: dict[str, Any], micro_batch: int, seq_len: int, checkpoint: bool = False) -> int:
+def fsdp2(
+    rank: int, world: int, config: dict[str, Any], micro_batch: int, seq_len: int, checkpoint: bool = False
+) -> int:
     model: Any = llama(config)
     if checkpoint:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -86,10 +89,16 @@ def fsdp2(rank: int, world: int, config: dict[str, Any], micro_batch: int, seq_l
 
 
 def cut(model: Any, world: int, apart: bool) -> None:
-    """Tensor parallelism in one dimension with DTensor, logits gathered; `apart`: each module takes plain tensors, as transformers does."""
+    """Tensor parallelism in one dimension with DTensor, logits gathered; `apart`: each module takes plain
+    tensors, as transformers does."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate
-    from torch.distributed.tensor.parallel import ColwiseParallel, PrepareModuleInput, RowwiseParallel, parallelize_module
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        PrepareModuleInput,
+        RowwiseParallel,
+        parallelize_module,
+    )
 
     mesh = init_device_mesh("cpu", (world,))
     plan: dict[str, Any] = {
@@ -103,13 +112,23 @@ def cut(model: Any, world: int, apart: bool) -> None:
     if not apart:
         whole = Replicate()
         hidden = {"hidden_states": whole}
-        plan["model.layers.*.self_attn"] = PrepareModuleInput(input_kwarg_layouts=hidden, desired_input_kwarg_layouts=hidden)
-        plan["model.layers.*.mlp"] = PrepareModuleInput(input_layouts=(whole,), desired_input_layouts=(whole,))
+        plan["model.layers.*.self_attn"] = PrepareModuleInput(
+            input_kwarg_layouts=hidden, desired_input_kwarg_layouts=hidden
+        )
+        plan["model.layers.*.mlp"] = PrepareModuleInput(
+            input_layouts=(whole,), desired_input_layouts=(whole,)
+        )
     parallelize_module(model, mesh, plan)
 
 
 def tp(
-    rank: int, world: int, config: dict[str, Any], micro_batch: int, seq_len: int, checkpoint: bool = False, apart: bool = False
+    rank: int,
+    world: int,
+    config: dict[str, Any],
+    micro_batch: int,
+    seq_len: int,
+    checkpoint: bool = False,
+    apart: bool = False,
 ) -> int:
     model: Any = llama(config)
     if checkpoint:
@@ -119,7 +138,8 @@ def tp(
 
 
 class Summa(torch.autograd.Function):
-    """A product in two dimensions: both operands are broadcast along rows and columns of ranks, the output stays where it is."""
+    """A product in two dimensions: both operands are broadcast along rows and columns of ranks, the output
+    stays where it is."""
 
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor, grid: "Grid") -> torch.Tensor:
@@ -172,16 +192,25 @@ class Grid:
 
 
 def dimensions(rank: int, world: int, hidden: int, tokens: int) -> dict[str, Any]:
-    """Bytes of h -> 4h -> h forward and backward in one and in two dimensions, and how far the two gradients of weights are apart."""
+    """Bytes of h -> 4h -> h forward and backward in one and in two dimensions, and how far the two gradients
+    of weights are apart."""
     torch.manual_seed(0)
-    x, up, down = torch.randn(tokens, hidden), torch.randn(hidden, 4 * hidden) * 0.02, torch.randn(4 * hidden, hidden) * 0.02
+    x, up, down = (
+        torch.randn(tokens, hidden),
+        torch.randn(hidden, 4 * hidden) * 0.02,
+        torch.randn(4 * hidden, hidden) * 0.02,
+    )
     grid = Grid(rank, world)
 
     def blocks(whole: torch.Tensor) -> torch.Tensor:
         return whole.chunk(grid.q, 0)[grid.row].chunk(grid.q, 1)[grid.column].clone().requires_grad_()
 
     parts = [blocks(each) for each in (x, up, down)]
-    two = count(lambda: Summa.apply(torch.relu(Summa.apply(parts[0], parts[1], grid)), parts[2], grid).sum().backward())
+    two = count(
+        lambda: (
+            Summa.apply(torch.relu(Summa.apply(parts[0], parts[1], grid)), parts[2], grid).sum().backward()
+        )
+    )
     mine = [
         x.clone().requires_grad_(),
         up.chunk(world, 1)[rank].clone().requires_grad_(),
@@ -220,7 +249,9 @@ class Chunk(nn.Module):
         return self.head(self.norm(x)) if self.head is not None and self.norm is not None else x
 
 
-def pipe(rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int) -> Any:
+def pipe(
+    rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int
+) -> Any:
     """A schedule of torch.distributed.pipelining, and this rank's chunks."""
     from torch.distributed import pipelining
 
@@ -228,7 +259,8 @@ def pipe(rank: int, world: int, config: dict[str, Any], schedule: str, virtual: 
     chunks, num = world * virtual, config["num_hidden_layers"]
     size = num // chunks
     held = [
-        Chunk(model, range(index * size, (index + 1) * size), index == 0, index == chunks - 1) for index in range(rank, chunks, world)
+        Chunk(model, range(index * size, (index + 1) * size), index == 0, index == chunks - 1)
+        for index in range(rank, chunks, world)
     ]
     mine = [
         pipelining.PipelineStage(chunk, index, chunks, torch.device("cpu"))
@@ -253,7 +285,14 @@ def run_pipe(schedule: Any, rank: int, world: int, ids: torch.Tensor) -> None:
 
 
 def pp(
-    rank: int, world: int, config: dict[str, Any], schedule: str, virtual: int, micro_batches: int, micro_batch: int, seq_len: int
+    rank: int,
+    world: int,
+    config: dict[str, Any],
+    schedule: str,
+    virtual: int,
+    micro_batches: int,
+    micro_batch: int,
+    seq_len: int,
 ) -> int:
     made, _ = pipe(rank, world, config, schedule, virtual, micro_batches)
     ids = batch(config, micro_batches * micro_batch, seq_len)

@@ -7,6 +7,7 @@ import pytest
 from command import call
 from oomless.api.training import train
 from oomless.estimate.training.post_training import roles
+from oomless.ledger import chosen, sums
 
 QWEN = "deepseek-r1-distill-qwen-7b"
 
@@ -19,8 +20,11 @@ def test_dpo_holds_a_frozen_copy_and_runs_pairs() -> None:
     found = ask(task="dpo", micro_batch=2)
     assert found.request.micro_batch == 4
     assert "--micro-batch 2 counts pairs: 4 sequences run at once" in found.warnings
-    frozen = roles(found.after.peak.ledger)["reference"]
-    assert frozen == -(-found.model.num_parameters // 8) * 2 or abs(frozen - found.model.num_parameters * 2 // 8) < 4096
+    frozen = sums(chosen(found.after.peak.ledger.lines, ("weights.frozen",), "reference"))[0]
+    assert (
+        frozen == -(-found.model.num_parameters // 8) * 2
+        or abs(frozen - found.model.num_parameters * 2 // 8) < 4096
+    )
     assert found.ledger.total_bytes == found.after.peak.ledger.total_bytes
 
 
@@ -41,7 +45,9 @@ def test_the_reference_runs_beside_what_the_policy_keeps() -> None:
     """Recomputation leaves less of it; a cache that a trainer lets the frozen forward fill comes on top."""
     scores = []
     for recompute in ("full", "none"):
-        found: Any = train(QWEN, "h200:8", framework="fsdp", task="dpo", seq_len=2048, micro_batch=2, recompute=recompute)
+        found: Any = train(
+            QWEN, "h200:8", framework="fsdp", task="dpo", seq_len=2048, micro_batch=2, recompute=recompute
+        )
         scores.append(next(each.ledger.total_bytes for each in found.after.moments if each.name == "score"))
     assert scores[0] < scores[1]
     chat: Any = train(QWEN, "h200:8", framework="colossalai", task="dpo", seq_len=2048, micro_batch=2)
@@ -55,7 +61,9 @@ def test_a_sleeping_engine_moves_the_peak() -> None:
     awake, asleep = ask(task="grpo", **share), ask(task="grpo", rollout_sleep=True, **share)
     assert awake.after.peak.name == "update"
     assert asleep.after.peak.name == "generate"
-    totals = [{each.name: each.ledger.total_bytes for each in found.after.moments} for found in (awake, asleep)]
+    totals = [
+        {each.name: each.ledger.total_bytes for each in found.after.moments} for found in (awake, asleep)
+    ]
     assert totals[0]["generate"] == totals[1]["generate"]
     assert totals[1]["update"] < totals[0]["update"]
 
@@ -83,7 +91,10 @@ def test_pretraining_has_one_moment() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rollout-engine", "vllm", "--rollout-gpu-memory-utilization", "1.5"], "--rollout-gpu-memory-utilization is 1.5"),
+        (
+            ["--rollout-engine", "vllm", "--rollout-gpu-memory-utilization", "1.5"],
+            "--rollout-gpu-memory-utilization is 1.5",
+        ),
         (["--reward-model", "deepseek-v33"], "deepseek-v3"),
         (["--rollout-engine", "vlm"], "vlm"),
         (["--rollout-gpu", "h1000"], "h1000"),
@@ -97,6 +108,17 @@ def test_bad_questions(words: list[str], message: str) -> None:
 
 
 def test_the_text_names_the_peak() -> None:
-    shown = call("train", QWEN, "--gpu", "h200:8", "--fsdp", "--task", "grpo", "--rollout-engine", "vllm", "--rollout-sleep").out
+    shown = call(
+        "train",
+        QWEN,
+        "--gpu",
+        "h200:8",
+        "--fsdp",
+        "--task",
+        "grpo",
+        "--rollout-engine",
+        "vllm",
+        "--rollout-sleep",
+    ).out
     assert shown.count("<- the peak") == 1
     assert "generate: " in shown

@@ -1,4 +1,5 @@
-"""DPO with a frozen reference against two real steps of a small network: allocator events of torch.profiler on this machine's CPU."""
+"""DPO with a frozen reference against two real steps of a small network: allocator events of torch.profiler
+on this machine's CPU."""
 
 from pathlib import Path
 from typing import Literal
@@ -34,14 +35,18 @@ ASKED = Training(
 
 
 def test_two_steps(tmp_path: Path) -> None:
-    """States to the byte, and what comes on top of them at each peak within 2 %, with and without recomputation."""
+    """States to the byte, and what comes on top of them at each peak within 2 %, with and without
+    recomputation."""
     model = read(LLAMA, tmp_path)
     cases: dict[Literal["none", "full"], bool] = {"none": False, "full": True}
     jobs = [
-        ("memory.preference", {"config": LLAMA, "micro_batch": 2, "seq_len": 512, "checkpoint": again}) for again in cases.values()
+        ("memory.preference", {"config": LLAMA, "micro_batch": 2, "seq_len": 512, "checkpoint": again})
+        for again in cases.values()
     ]
     for recompute, (seen,) in zip(cases, run_ranks(jobs, 1, tmp_path), strict=True):
-        estimate = estimate_training(model, asked_update(ASKED._replace(recompute=recompute)), parse_gpu("80GiB"))
+        estimate = estimate_training(
+            model, asked_update(ASKED._replace(recompute=recompute)), parse_gpu("80GiB")
+        )
         group = estimate.groups[0]
         states = 4 * model.num_parameters + group.states.weights + group.states.optimizer
         between = seen["before end"] - seen["extras"]

@@ -1,4 +1,5 @@
-"""What earlier releases did otherwise, beside published peaks to the byte (foundation-model-stack/fms-acceleration, A100-80GB, 4,096 tokens)."""
+"""What earlier releases did otherwise, beside published peaks to the byte
+(foundation-model-stack/fms-acceleration, A100-80GB, 4,096 tokens)."""
 
 from typing import Any
 
@@ -32,15 +33,20 @@ def lora(model: str, cards: int, micro_batch: int, method: str = "lora", **other
 @pytest.mark.parametrize(("micro_batch", "measured"), [(4, 26704571904), (8, 38742912512)])
 def test_the_loss_of_4_48_copies_the_shifted_logits(micro_batch: int, measured: int) -> None:
     """Its names hold 14 bytes a logit until it returns; 4.50 shifts the labels."""
-    then, now = (lora("mistral-7b", 1, micro_batch, framework_version=each) for each in (RELEASES, "transformers 4.50"))
+    then, now = (
+        lora("mistral-7b", 1, micro_batch, framework_version=each) for each in (RELEASES, "transformers 4.50")
+    )
     assert then.peaks.allocated_bytes == pytest.approx(measured, rel=0.001)
     assert (then.peaks.phase, now.peaks.phase) == ("forward", "backward")
-    assert then.peaks.allocated_bytes - now.peaks.allocated_bytes == pytest.approx(2 * micro_batch * 4096 * 32000, rel=0.1)
+    assert then.peaks.allocated_bytes - now.peaks.allocated_bytes == pytest.approx(
+        2 * micro_batch * 4096 * 32000, rel=0.1
+    )
 
 
 @pytest.mark.parametrize(("micro_batch", "measured"), [(4, 20669338112), (8, 37002646016)])
 def test_trl_put_norms_of_packed_models_into_f32(micro_batch: int, measured: int) -> None:
-    """The residual stream follows: every kept input has 4 bytes a value. A model that PEFT took as it was has 2."""
+    """The residual stream follows: every kept input has 4 bytes a value. A model that PEFT took as it was has
+    2."""
     found = lora("mistral-7b", 1, micro_batch, "qlora")
     assert found.peaks.allocated_bytes == pytest.approx(measured, rel=0.002)
     as_it_was = lora("mistral-7b", 1, micro_batch, "qlora", framework="peft")
@@ -65,7 +71,8 @@ def test_trl_put_norms_of_packed_models_into_f32(micro_batch: int, measured: int
 def test_fsdp1_holds_inputs_of_frozen_layers_under_reentrant_checkpoints(
     model: str, method: str, micro_batch: int, measured: int
 ) -> None:
-    """Two hidden states a layer, and one gathered layer: 17 to 33 % more than what is kept for the backward alone would give."""
+    """Two hidden states a layer, and one gathered layer: 17 to 33 % more than what is kept for the backward
+    alone would give."""
     found = lora(model, 2, micro_batch, method)
     assert found.peaks.allocated_bytes == pytest.approx(measured, rel=0.02)
     assert found.peaks.phase == "backward"
@@ -76,7 +83,8 @@ def test_fsdp1_holds_inputs_of_frozen_layers_under_reentrant_checkpoints(
 
 @pytest.mark.parametrize(("cards", "micro_batch", "measured"), [(1, 4, 42794268160), (2, 2, 21129981952)])
 def test_experts_of_transformers_4_are_packed_one_by_one(cards: int, micro_batch: int, measured: int) -> None:
-    """Mixtral under QLoRA; transformers 5 stacks its experts, and bitsandbytes leaves the stacks in 16 bit."""
+    """Mixtral under QLoRA; transformers 5 stacks its experts, and bitsandbytes leaves the stacks in 16
+    bit."""
     found = lora("mixtral-8x7b", cards, micro_batch, "qlora")
     assert found.peaks.allocated_bytes == pytest.approx(measured, rel=0.05)
     assert not any("stacked experts" in each for each in found.warnings)
@@ -86,9 +94,18 @@ def test_experts_of_transformers_4_are_packed_one_by_one(cards: int, micro_batch
 
 
 def test_adamw_was_foreach_until_4_54() -> None:
-    """Full fine-tuning of Mistral-7B in bfloat16: weights, moments, gradients, and once more the square roots: 72,434,837,504 bytes."""
-    full: dict[str, Any] = {"framework": "transformers", "precision": "bf16", "recompute": "full", "micro_batch": 4, "seq_len": 4096}
-    then, now = (train("mistral-7b", "a100-80gb", framework_version=each, **full) for each in ("4.48.1", "4.54"))
+    """Full fine-tuning of Mistral-7B in bfloat16: weights, moments, gradients, and once more the square
+    roots: 72,434,837,504 bytes."""
+    full: dict[str, Any] = {
+        "framework": "transformers",
+        "precision": "bf16",
+        "recompute": "full",
+        "micro_batch": 4,
+        "seq_len": 4096,
+    }
+    then, now = (
+        train("mistral-7b", "a100-80gb", framework_version=each, **full) for each in ("4.48.1", "4.54")
+    )
     assert then.peaks.allocated_bytes == pytest.approx(72434837504, rel=0.001)
     assert (then.request.optimizer, now.request.optimizer) == ("adamw", "adamw-fused")
     held = max(line.high_bytes for line in then.ledger.lines if line.category == "fragmentation")
@@ -101,7 +118,8 @@ def test_a_release_changes_nothing_elsewhere() -> None:
 
 
 def test_a_script_of_ones_own_may_have_prepared_the_packed_model() -> None:
-    """Llama-2-13B, 2 x 8,192 tokens, own loop (universal-llm-trainer): 38 GiB, where 20 are estimated for a model that is taken as it is."""
+    """Llama-2-13B, 2 x 8,192 tokens, own loop (universal-llm-trainer): 38 GiB, where 20 are estimated for a
+    model that is taken as it is."""
     asked: dict[str, Any] = {
         "method": "qlora",
         "recompute": "full",

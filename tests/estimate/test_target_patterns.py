@@ -5,7 +5,10 @@ import pytest
 import oomless
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 
-GEMMA = r"model.language_model.layers.[\d]+.(_checkpoint_wrapped_module.)?(mlp|self_attn).(up|down|gate|q|k|v|o)_proj"
+GEMMA = (
+    r"model.language_model.layers.[\d]+.(_checkpoint_wrapped_module.)?"
+    r"(mlp|self_attn).(up|down|gate|q|k|v|o)_proj"
+)
 
 
 def lora(model: str, *targets: str) -> oomless.TrainingEstimate:

@@ -1,7 +1,9 @@
-"""Formulas of traffic.py against bytes that real processes put on the wire (gloo over loopback, kernel's count of each socket).
+"""Formulas of traffic.py against bytes that real processes put on the wire (gloo over loopback, kernel's
+count of each socket).
 
-gloo has no reduce-scatter of its own: it carries one out as an all-reduce and sends twice as much; and its reduce, which two dimensions use, is
-a reduce-scatter and a gather: (1 + 1 / q) times what is needed. Both are added to the formula here; the rest must agree within 2 %.
+gloo has no reduce-scatter of its own: it carries one out as an all-reduce and sends twice as much; and its
+reduce, which two dimensions use, is a reduce-scatter and a gather: (1 + 1 / q) times what is needed. Both are
+added to the formula here; the rest must agree within 2 %.
 """
 
 from collections.abc import Sequence
@@ -29,7 +31,9 @@ WITHIN = 0.02
 
 def on_gloo(stage: StageTraffic) -> int:
     """Bytes that a rank of a stage sends over gloo: a reduce-scatter goes as an all-reduce."""
-    return sum(each.sent_bytes * (2 if each.collective == "reduce-scatter" else 1) for each in stage.transfers)
+    return sum(
+        each.sent_bytes * (2 if each.collective == "reduce-scatter" else 1) for each in stage.transfers
+    )
 
 
 def check(counted: Sequence[int], stages: Sequence[StageTraffic]) -> None:

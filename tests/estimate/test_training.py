@@ -1,4 +1,5 @@
-"""Training estimates against figures of a recorded step (fake tensors, two steps of the real modules) and against known cases."""
+"""Training estimates against figures of a recorded step (fake tensors, two steps of the real modules) and
+against known cases."""
 
 from typing import Any
 
@@ -11,30 +12,52 @@ from oomless.units import GIB, MIB
 
 
 def requested(found: TrainingEstimate) -> int:
-    """What tensors take at the peak: all but the workspaces that cuBLAS keeps, which fake tensors do not show."""
-    return found.peaks.allocated_bytes - sum(line.bytes for line in found.ledger.lines if line.key == "runtime.cublas")
+    """What tensors take at the peak: all but the workspaces that cuBLAS keeps, which fake tensors do not
+    show."""
+    return found.peaks.allocated_bytes - sum(
+        line.bytes for line in found.ledger.lines if line.key == "runtime.cublas"
+    )
 
 
 @pytest.mark.parametrize(("recompute", "mib"), [("none", 28343.2), ("full", 12841.1)])
 def test_peak_of_a_recorded_step(recompute: str, mib: float) -> None:
-    """deepseek-coder-1.3b, pure bfloat16, AdamW with foreach, 4 x 2,048 tokens: requested bytes of the second step."""
+    """deepseek-coder-1.3b, pure bfloat16, AdamW with foreach, 4 x 2,048 tokens: requested bytes of the second
+    step."""
     found = train(
-        "deepseek-coder-1.3b", "h100", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048, recompute=recompute
+        "deepseek-coder-1.3b",
+        "h100",
+        precision="bf16",
+        optimizer="adamw",
+        micro_batch=4,
+        seq_len=2048,
+        recompute=recompute,
     )
     assert requested(found) / MIB == pytest.approx(mib, rel=0.001)
 
 
 def test_lora_of_a_recorded_step() -> None:
-    """Qwen2-7B's shape, adapters of rank 16 on every matrix in F32, bfloat16 base, recomputed, 1 x 4,096 tokens: 22.42 GiB."""
-    lora: dict[str, Any] = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
+    """Qwen2-7B's shape, adapters of rank 16 on every matrix in F32, bfloat16 base, recomputed, 1 x 4,096
+    tokens: 22.42 GiB."""
+    lora: dict[str, Any] = {
+        "framework": "peft",
+        "method": "lora",
+        "lora_rank": 16,
+        "lora_targets": "all-linear",
+    }
     found = train("deepseek-r1-distill-qwen-7b", "h100", seq_len=4096, recompute="full", **lora)
     assert requested(found) / GIB == pytest.approx(22.42, rel=0.005)
 
 
 @pytest.mark.parametrize(("recompute", "gib"), [("none", 73.945), ("full", 36.459)])
 def test_adapters_on_stacked_experts_of_a_recorded_step(recompute: str, gib: float) -> None:
-    """DeepSeek-V2-Lite under peft 0.21, rank 16 on every matrix: the changed stacks of experts are made and kept."""
-    lora: dict[str, Any] = {"framework": "peft", "method": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
+    """DeepSeek-V2-Lite under peft 0.21, rank 16 on every matrix: the changed stacks of experts are made and
+    kept."""
+    lora: dict[str, Any] = {
+        "framework": "peft",
+        "method": "lora",
+        "lora_rank": 16,
+        "lora_targets": "all-linear",
+    }
     found = train("deepseek-v2-lite", "h100", seq_len=2048, recompute=recompute, optimizer="adamw", **lora)
     assert found.peaks.allocated_bytes / GIB == pytest.approx(gib, rel=0.02)
 
@@ -50,10 +73,20 @@ def test_zero_paper_figure() -> None:
 
 def test_pipeline_stages_differ() -> None:
     """The first stage holds most micro-batches, the last one the logits."""
-    found = train("llama-3.1-8b", "h100:4", pp=4, framework="fsdp", precision="bf16", grad_accum=8, seq_len=4096)
-    kept = [sum(part.bytes for part in group.phases[0].parts if part.category == "activations") for group in found.groups]
+    found = train(
+        "llama-3.1-8b", "h100:4", pp=4, framework="fsdp", precision="bf16", grad_accum=8, seq_len=4096
+    )
+    kept = [
+        sum(part.bytes for part in group.phases[0].parts if part.category == "activations")
+        for group in found.groups
+    ]
     assert kept == sorted(kept, reverse=True)
-    assert [any("loss" in phase.moment for phase in group.phases) for group in found.groups] == [False, False, False, True]
+    assert [any("loss" in phase.moment for phase in group.phases) for group in found.groups] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_offloaded_states_move_to_the_host() -> None:
@@ -76,7 +109,8 @@ def test_data_workers_take_host_memory_alone() -> None:
 
 
 def test_packed_experts_are_unpacked_while_they_run() -> None:
-    """Axolotl's quantize_moe_experts: weights shrink to a quarter, and one layer's experts are there in 16 bit."""
+    """Axolotl's quantize_moe_experts: weights shrink to a quarter, and one layer's experts are there in 16
+    bit."""
     from oomless.api.training import train
 
     model = "qwen3-30b-a3b"
@@ -93,15 +127,26 @@ def test_packed_experts_are_unpacked_while_they_run() -> None:
         )
         for way in (False, True)
     )
-    held = [sum(line.bytes for line in found.ledger.lines if line.category == "weights") for found in (left, packed)]
+    held = [
+        sum(line.bytes for line in found.ledger.lines if line.category == "weights")
+        for found in (left, packed)
+    ]
     assert 0.25 < held[1] / held[0] < 0.35
-    experts = sum(tensor.num_parameters for tensor in packed.model.tensors if tensor.role == "expert") // len(packed.model.layers)
-    assert [line.bytes for line in packed.ledger.lines if line.key == "temporaries.unpacked_experts"] == [2 * experts]
+    experts = sum(tensor.num_parameters for tensor in packed.model.tensors if tensor.role == "expert") // len(
+        packed.model.layers
+    )
+    assert [line.bytes for line in packed.ledger.lines if line.key == "temporaries.unpacked_experts"] == [
+        2 * experts
+    ]
 
 
 def test_megatron_shards_in_its_own_ways_and_lets_the_last_stage_be_short() -> None:
-    """ZeRO 1 is its distributed optimizer, ZeRO 2 and 3 it has not; DeepSeek-V3's 61 layers run on 16 stages: 4 on each, 1 on the last."""
-    first, own = (train("deepseek-coder-1.3b", gpu="h100:8", framework="megatron-lm", sharding=each) for each in ("zero1", "distopt"))
+    """ZeRO 1 is its distributed optimizer, ZeRO 2 and 3 it has not; DeepSeek-V3's 61 layers run on 16 stages:
+    4 on each, 1 on the last."""
+    first, own = (
+        train("deepseek-coder-1.3b", gpu="h100:8", framework="megatron-lm", sharding=each)
+        for each in ("zero1", "distopt")
+    )
     assert first.peaks == own.peaks
     for stage in (2, 3):
         with pytest.raises(UnsupportedError, match=f"zero{stage}"):

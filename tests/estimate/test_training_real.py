@@ -1,7 +1,9 @@
-"""The training estimate against real steps of real ranks: allocator events of torch.profiler under gloo on this machine's CPU.
+"""The training estimate against real steps of real ranks: allocator events of torch.profiler under gloo on
+this machine's CPU.
 
-Between steps every rank holds what the estimate says, to the byte, beside what `extras` names (rotary tables, step counters) and, in a
-pipeline, the buffers that it receives into. At the peaks, what comes on top of weights and moments agrees within 2 %.
+Between steps every rank holds what the estimate says, to the byte, beside what `extras` names (rotary tables,
+step counters) and, in a pipeline, the buffers that it receives into. At the peaks, what comes on top of
+weights and moments agrees within 2 %.
 """
 
 from pathlib import Path
@@ -31,7 +33,8 @@ PLAIN = Training(
     micro_batch=4,
     seq_len=512,
 )
-"""What memory.py runs: F32, AdamW one tensor after the other, torch's flash attention for the CPU, transformers' own loss."""
+"""What memory.py runs: F32, AdamW one tensor after the other, torch's flash attention for the CPU,
+transformers' own loss."""
 WITHIN = 0.02
 SCALARS = 64
 """Bytes of scalars that some ranks hold: the loss, a counter."""
@@ -56,7 +59,10 @@ def cases(world: int) -> list[Case]:
     ]
     if world <= LLAMA["num_key_value_heads"]:
         mesh = Mesh(tp=world)
-        found += [one_step("tp", PLAIN._replace(mesh=mesh)), one_step("tp", again._replace(mesh=mesh), checkpoint=True)]
+        found += [
+            one_step("tp", PLAIN._replace(mesh=mesh)),
+            one_step("tp", again._replace(mesh=mesh), checkpoint=True),
+        ]
     return found
 
 
@@ -65,18 +71,32 @@ def pipelines(world: int) -> list[Case]:
     found: list[Case] = []
     for schedule, virtual in (("gpipe", 1), ("1f1b", 1), ("interleaved", 2)):
         asked = PLAIN._replace(
-            mesh=Mesh(pp=world, virtual_stages=virtual, schedule=schedule), grad_accum=8, micro_batch=2, seq_len=256
+            mesh=Mesh(pp=world, virtual_stages=virtual, schedule=schedule),
+            grad_accum=8,
+            micro_batch=2,
+            seq_len=256,
         )
-        job: dict[str, Any] = {"schedule": schedule, "virtual": virtual, "micro_batches": 8, "micro_batch": 2, "seq_len": 256}
+        job: dict[str, Any] = {
+            "schedule": schedule,
+            "virtual": virtual,
+            "micro_batches": 8,
+            "micro_batch": 2,
+            "seq_len": 256,
+        }
         found.append((("memory.pipeline", {"config": LLAMA, **job}), asked))
     return found
 
 
 def allocated(group: RankGroup, *names: str) -> int:
-    """The most that is allocated in some phases; token ids are made before the recording starts, and cuBLAS has no work here."""
+    """The most that is allocated in some phases; token ids are made before the recording starts, and cuBLAS
+    has no work here."""
     beside = sum(line.bytes for line in group.states.lines if line.category == "temporaries")
     return (
-        max(sum(group.at(phase).values()) - group.at(phase).get("inputs", 0) for phase in group.phases if phase.name in names)
+        max(
+            sum(group.at(phase).values()) - group.at(phase).get("inputs", 0)
+            for phase in group.phases
+            if phase.name in names
+        )
         - beside
     )
 
@@ -99,7 +119,15 @@ def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: Trainin
     states = group.states.weights + group.states.optimizer
     for name in ("forward", "backward"):
         measured, expected = seen[name] - seen["extras"], allocated(group, name)
-        assert agrees(measured, expected, states), (asked.sharding, asked.mesh, asked.recompute, name, rank, measured, expected)
+        assert agrees(measured, expected, states), (
+            asked.sharding,
+            asked.mesh,
+            asked.recompute,
+            name,
+            rank,
+            measured,
+            expected,
+        )
 
 
 def check_pipeline(seen: dict[str, int], group: RankGroup, rank: int, world: int, asked: Training) -> None:
@@ -148,4 +176,9 @@ def test_four_stages(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_rank(tmp_path: Path) -> None:
     again = PLAIN._replace(recompute="full")
-    compare(read(LLAMA, tmp_path), 1, [one_step("plain", PLAIN), one_step("plain", again, checkpoint=True)], tmp_path)
+    compare(
+        read(LLAMA, tmp_path),
+        1,
+        [one_step("plain", PLAIN), one_step("plain", again, checkpoint=True)],
+        tmp_path,
+    )

@@ -1,4 +1,5 @@
-"""Machines of one memory: what is left to the host takes nothing off the card, and a build without cards leaves nothing to them."""
+"""Machines of one memory: what is left to the host takes nothing off the card, and a build without cards
+leaves nothing to them."""
 
 from typing import Any
 
@@ -18,35 +19,52 @@ def llama(gpu: str, model: str = "deepseek-r1", **flags: Any) -> oomless.Estimat
 def test_experts_on_the_host_of_a_unified_memory_do_not_make_room(gpu: str, flags: dict[str, Any]) -> None:
     found = llama(gpu, **flags)
     assert found.verdict == "does_not_fit"
-    assert found.ledger.total_bytes >= 360 * 2**30 - 30 * 10**9  # 376 GiB of Q4_K_M, less what the host of a Mac has for itself
+    assert (
+        found.ledger.total_bytes >= 360 * 2**30 - 30 * 10**9
+    )  # 376 GiB of Q4_K_M, less what the host of a Mac has for itself
 
 
 def test_a_memory_of_one_holds_the_same_wherever_a_layer_runs() -> None:
-    cards, half = llama("dgx-spark", "deepseek-v2-lite"), llama("dgx-spark", "deepseek-v2-lite", n_gpu_layers=13)
-    sums = [sum(line.bytes for line in found.ledger.lines if line.category in ("weights", "kv_cache")) for found in (cards, half)]
-    assert sums[0] == sums[1] == cards.ledger.by_category()["weights"] + cards.ledger.by_category()["kv_cache"]
+    cards, half = (
+        llama("dgx-spark", "deepseek-v2-lite"),
+        llama("dgx-spark", "deepseek-v2-lite", n_gpu_layers=13),
+    )
+    sums = [
+        sum(line.bytes for line in found.ledger.lines if line.category in ("weights", "kv_cache"))
+        for found in (cards, half)
+    ]
+    assert (
+        sums[0] == sums[1] == cards.ledger.by_category()["weights"] + cards.ledger.by_category()["kv_cache"]
+    )
 
 
 def test_layers_on_the_host_keep_their_cache_there() -> None:
     file = llama("rtx-4090", "deepseek-v2-lite", n_gpu_layers=0)
-    assert file.ram_bytes == llama("rtx-4090", "deepseek-v2-lite", n_gpu_layers=0, cache_type_k="q8_0").ram_bytes + 27 * 8192 * (
-        1152 - 612
-    )
+    assert file.ram_bytes == llama(
+        "rtx-4090", "deepseek-v2-lite", n_gpu_layers=0, cache_type_k="q8_0"
+    ).ram_bytes + 27 * 8192 * (1152 - 612)
     assert file.kv_cache.needed_bytes == 0
 
 
 def test_a_machine_without_cards_takes_no_notice_of_ngl() -> None:
     asked = {"engine": "llamacpp", "quantization": "q8_0", "context": 131072}
-    plain, none = (oomless.infer("deepseek-r1-distill-qwen-7b", "cpu:9GiB", **asked, **more) for more in ({}, {"n_gpu_layers": 0}))
+    plain, none = (
+        oomless.infer("deepseek-r1-distill-qwen-7b", "cpu:9GiB", **asked, **more)
+        for more in ({}, {"n_gpu_layers": 0})
+    )
     assert plain.ledger == none.ledger
     assert none.verdict == "does_not_fit"
 
 
 def test_other_engines_and_training_leave_nothing_to_a_host_that_is_the_card() -> None:
-    plain, moved = (oomless.infer("deepseek-v2-lite", "dgx-spark", max_model_len=8192, cpu_offload_gb=size) for size in (0.0, 20.0))
+    plain, moved = (
+        oomless.infer("deepseek-v2-lite", "dgx-spark", max_model_len=8192, cpu_offload_gb=size)
+        for size in (0.0, 20.0)
+    )
     assert abs(moved.ledger.total_bytes - plain.ledger.total_bytes) < 2**30
     stays, away = (
-        oomless.train("deepseek-r1-distill-qwen-1.5b", "dgx-spark", offload=what, recompute="full") for what in ((), ("optimizer",))
+        oomless.train("deepseek-r1-distill-qwen-1.5b", "dgx-spark", offload=what, recompute="full")
+        for what in ((), ("optimizer",))
     )
     assert away.peaks.device_bytes >= away.ram_bytes + away.groups[0].states.weights
     assert away.peaks.device_bytes > stays.groups[0].states.optimizer + stays.groups[0].states.weights
@@ -61,7 +79,14 @@ def test_a_size_of_memory_behind_the_name() -> None:
     assert card.shared_bytes == 512 * 10**9
     assert card.memory_bytes < card.shared_bytes
     assert parse_gpu("h100-80gb").card.name == "H100 80GB SXM5"
-    for wrong in ("m3-ultra-1024gb", "m3-ultra-8gb", "m3-ultra-00512gb", "h100-512gb", "m3-ultra-xgb", "-512gb"):
+    for wrong in (
+        "m3-ultra-1024gb",
+        "m3-ultra-8gb",
+        "m3-ultra-00512gb",
+        "h100-512gb",
+        "m3-ultra-xgb",
+        "-512gb",
+    ):
         with pytest.raises(UsageError):
             parse_gpu(wrong)
     row = oomless.plan("deepseek-r1-distill-llama-70b", gpu=["m3-ultra-512gb:1"]).to_json()["rows"][0]

@@ -1,4 +1,5 @@
-"""Families: every catalogue config builds and has the hub's number of elements; bad configs end in a clear error; runtime rules of kinds."""
+"""Families: every catalogue config builds and has the hub's number of elements; bad configs end in a clear
+error; runtime rules of kinds."""
 
 import copy
 import json
@@ -75,12 +76,18 @@ def test_has_the_elements_that_the_hub_counts(name: str) -> None:
     if "attention mask buffers" in ROWS[name]["note"]:
         assert 0 < hub - elements(model) < 0.4 * hub, ROTARY_AND_MASKS
         return
-    assert hub in expected, f"{hub - elements(model):+,} beside {elements(model):,} elements and {scales(model):,} scales"
+    assert hub in expected, (
+        f"{hub - elements(model):+,} beside {elements(model):,} elements and {scales(model):,} scales"
+    )
 
 
 @pytest.mark.parametrize("name", list(ROWS))
 def test_every_key_of_the_catalogue_is_understood(name: str) -> None:
-    assert not [warning for warning in load(name).warnings if "not understood" in warning and not name.startswith("janus")]
+    assert not [
+        warning
+        for warning in load(name).warnings
+        if "not understood" in warning and not name.startswith("janus")
+    ]
 
 
 def test_unknown_family_is_refused_by_name() -> None:
@@ -148,7 +155,9 @@ def kinds(model: Model) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("name", "key"), [("glm-4.5-air", "partial_rotary_factor"), ("stablelm-3b-4e1t", "partial_rotary_factor")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("glm-4.5-air", "partial_rotary_factor"), ("stablelm-3b-4e1t", "partial_rotary_factor")]
+)
 def test_a_number_that_no_dimension_can_be_multiplied_with_is_an_error(name: str, key: str) -> None:
     with pytest.raises(OomlessError, match=key):
         build({**config_of(name), key: 1e308}, "x", "x")
@@ -188,14 +197,23 @@ def weights_gib(name: str, version: str, tp: int, card: str) -> float:
 
 @pytest.mark.parametrize(
     ("name", "version", "tp", "measured"),
-    [("gpt-oss-20b", "0.11.0", 1, 13.47), ("gpt-oss-120b", "0.11.0", 1, 64.38), ("gpt-oss-20b", "0.19.0", 2, 7.01)],
+    [
+        ("gpt-oss-20b", "0.11.0", 1, 13.47),
+        ("gpt-oss-120b", "0.11.0", 1, 64.38),
+        ("gpt-oss-20b", "0.19.0", 2, 7.01),
+    ],
 )
-def test_experts_of_gpt_oss_on_hopper_keep_their_scales_twice(name: str, version: str, tp: int, measured: float) -> None:
+def test_experts_of_gpt_oss_on_hopper_keep_their_scales_twice(
+    name: str, version: str, tp: int, measured: float
+) -> None:
     assert weights_gib(name, version, tp, "h100:2") == pytest.approx(measured, rel=0.0025)
 
 
 def test_experts_of_gpt_oss_are_padded_for_marlin_before_hopper() -> None:
-    triton, marlin = weights_gib("gpt-oss-20b", "0.33.0", 1, "h100"), weights_gib("gpt-oss-20b", "0.33.0", 1, "a100-80gb")
+    triton, marlin = (
+        weights_gib("gpt-oss-20b", "0.33.0", 1, "h100"),
+        weights_gib("gpt-oss-20b", "0.33.0", 1, "a100-80gb"),
+    )
     assert triton < marlin < 1.08 * triton
 
 
@@ -216,7 +234,9 @@ def test_requantised_models_weigh_less_in_order() -> None:
     model, hardware = load("llama-3.1-8b"), parse_gpu("h100")
 
     def gib(quantization: str | None) -> float:
-        asked = resolve(model, hardware, Serving(engine_version="0.19.0", quantization=quantization), Layout())
+        asked = resolve(
+            model, hardware, Serving(engine_version="0.19.0", quantization=quantization), Layout()
+        )
         placed = placed_weights(model, asked, hardware, stages(model, asked)[0])
         return sum(each.total_bytes for each in placed) / GIB
 
@@ -226,11 +246,16 @@ def test_requantised_models_weigh_less_in_order() -> None:
 def test_gemma_4_e_models_lend_caches_and_embed_each_layer() -> None:
     """The last 18 of E4B's 42 layers read caches of earlier ones; their weights are stored all the same."""
     model = load("gemma-4-e4b")
-    inner = [layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention for layer in model.layers]
+    inner = [
+        layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        for layer in model.layers
+    ]
     assert [isinstance(each, GQA) and each.borrows_cache for each in inner] == [False] * 24 + [True] * 18
     table = next(tensor for tensor in model.tensors if "embed_tokens_per_layer" in tensor.name)
     assert (table.shape, table.lookup) == ((262144, 42 * 256), True)
-    widths = [layer.ffn.intermediate_size for layer in load("gemma-4-e2b").layers if isinstance(layer.ffn, Dense)]
+    widths = [
+        layer.ffn.intermediate_size for layer in load("gemma-4-e2b").layers if isinstance(layer.ffn, Dense)
+    ]
     assert widths == [6144] * 15 + [12288] * 20
 
 

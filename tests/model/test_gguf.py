@@ -1,4 +1,5 @@
-"""GGUF headers: what files of all kinds say is read exactly, what no writer writes is one clear error in bounded cost."""
+"""GGUF headers: what files of all kinds say is read exactly, what no writer writes is one clear error in
+bounded cost."""
 
 import tracemalloc
 from pathlib import Path
@@ -38,7 +39,8 @@ def text(value: str | bytes) -> bytes:
 
 
 def key(name: str, value: Any) -> bytes:
-    """One key of a header; raw bytes are a type and a value already packed, a list of texts is an array of them."""
+    """One key of a header; raw bytes are a type and a value already packed, a list of texts is an array of
+    them."""
     if isinstance(value, bytes):
         return text(name) + value
     if isinstance(value, str):
@@ -54,7 +56,11 @@ def tensor(name: str, shape: tuple[int, ...], number: int = 0, offset: int = 0) 
 
 
 def gguf(
-    keys: list[bytes], tensors: list[bytes], num_data: int = 0, version: int = 3, counts: tuple[int, int] | None = None
+    keys: list[bytes],
+    tensors: list[bytes],
+    num_data: int = 0,
+    version: int = 3,
+    counts: tuple[int, int] | None = None,
 ) -> bytes:
     num_tensors, num_keys = counts or (len(tensors), len(keys))
     content = b"GGUF" + pack("<IQQ", version, num_tensors, num_keys) + b"".join(keys) + b"".join(tensors)
@@ -162,12 +168,21 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "string past the end": (gguf([key("a", pack("<IQ", 8, 1 << 40))], []), "do not fit into the"),
     "string of 2^64": (gguf([key("a", pack("<IQ", 8, (1 << 64) - 1))], []), "do not fit"),
     "string in an array": (gguf([key("a", pack("<IIQQ", 9, 8, 1, 1 << 50))], []), "'a' ends past"),
-    "nested deep": (gguf([key("a", pack("<I", 9) + pack("<IQ", 9, 1) * 3000)], []), "nested more than 4 deep"),
+    "nested deep": (
+        gguf([key("a", pack("<I", 9) + pack("<IQ", 9, 1) * 3000)], []),
+        "nested more than 4 deep",
+    ),
     "n_dims": (gguf([], [text("t") + pack("<I5QIQ", 5, 1, 1, 1, 1, 1, 0, 0)]), "tensor 't' has 5 dimensions"),
-    "n_dims 2^32": (gguf([], [text("t") + pack("<IIQ", 0xFFFFFFFF, 0, 0)]), "4,294,967,295 dimensions"),  # #25378
+    "n_dims 2^32": (
+        gguf([], [text("t") + pack("<IIQ", 0xFFFFFFFF, 0, 0)]),
+        "4,294,967,295 dimensions",
+    ),  # #25378
     "no dims": (gguf([], [text("t") + pack("<IIQQ", 0, 0, 0, 0)]), "0 dimensions"),
     "dimension 0": (gguf([], [tensor("t", (4, 0))]), "impossible shape [4, 0]"),  # #24263
-    "product 2^64": (gguf([], [tensor("t", (4194305, 4194305, 211106198978564))]), "impossible shape"),  # #25378
+    "product 2^64": (
+        gguf([], [tensor("t", (4194305, 4194305, 211106198978564))]),
+        "impossible shape",
+    ),  # #25378
     "wrapped rows": (gguf([], [tensor("t", ((1 << 42) + 1, 1 << 21), 0)]), "impossible shape"),  # #18674
     "padding wraps": (gguf([], [tensor("t", (1073741825, 1073741823, 4))]), "past all files"),  # #26978
     "empty key": (gguf([key("", 1)], []), "key 0 is empty"),  # #24263
@@ -178,7 +193,10 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "alignment 0": (gguf([key("general.alignment", 0)], []), "alignment 0 is no power of two"),
     "alignment 24": (gguf([key("general.alignment", 24)], []), "alignment 24 is no power of two"),
     "alignment huge": (gguf([key("general.alignment", 1 << 31)], []), "no power of two up to"),  # #24997
-    "alignment's kind": (gguf([key("general.alignment", pack("<II", 5, 32))], []), "of type int32, not uint32"),  # #26318
+    "alignment's kind": (
+        gguf([key("general.alignment", pack("<II", 5, 32))], []),
+        "of type int32, not uint32",
+    ),  # #26318
     "architecture's kind": (gguf([key("general.architecture", 4)], []), "of type uint32, not string"),
     "scores' kind": (
         gguf([key("tokenizer.ggml.scores", pack("<IIQB", 9, 0, 1, 1))], []),
@@ -186,18 +204,30 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     ),  # #26690
     "tokens' kind": (gguf([key("tokenizer.ggml.tokens", 4)], []), "not array of string"),
     "value type": (gguf([key("k", pack("<II", 99, 1))], []), "'k' has the unknown value type 99"),
-    "array's type": (gguf([key("k", pack("<IIQ", 9, 13, 1) + bytes(16))], []), "array of the unknown value type 13"),
+    "array's type": (
+        gguf([key("k", pack("<IIQ", 9, 13, 1) + bytes(16))], []),
+        "array of the unknown value type 13",
+    ),
     "bool of 2": (gguf([key("k", pack("<IB", 7, 2))], []), "a bool of 2"),
     "tensor type": (gguf([], [tensor("t", (4,), 4)], 16), "tensor 't' has the unknown type 4"),
     "tensor type 2^31": (gguf([], [tensor("t", (4,), 1 << 31)], 16), "unknown type 2147483648"),
-    "part of a block": (gguf([], [tensor("t", (2, 300), 12)], 999), "rows of 300 values are no multiple of Q4_K's block of 256"),
+    "part of a block": (
+        gguf([], [tensor("t", (2, 300), 12)], 999),
+        "rows of 300 values are no multiple of Q4_K's block of 256",
+    ),
     "truncated data": (gguf([], [tensor("t", (4096,))], 100), "its tensors end at"),
-    "offset not aligned": (gguf([], [tensor("t", (8,), 0, 8)], 999), "'t' lies at 8, which is no multiple of 32"),
+    "offset not aligned": (
+        gguf([], [tensor("t", (8,), 0, 8)], 999),
+        "'t' lies at 8, which is no multiple of 32",
+    ),
     "offset far": (gguf([], [tensor("t", (8,), 0, 1 << 50)], 999), "its tensors end at 1,125,899,906,842,7"),
     "offset 2^64": (gguf([], [tensor("t", (8,), 0, (1 << 64) - 32)], 999), "past all files"),
     "overlap": (gguf([], [tensor("t", (16,)), tensor("u", (8,), 0, 32)], 999), "tensors 't' and 'u' overlap"),
     "same place": (gguf([], [tensor("t", (16,)), tensor("u", (8,))], 999), "overlap"),
-    "name twice": (gguf([], [tensor("t", (8,)), tensor("t", (8,), 0, 32)], 999), "1 tensor names are there twice"),
+    "name twice": (
+        gguf([], [tensor("t", (8,)), tensor("t", (8,), 0, 32)], 999),
+        "1 tensor names are there twice",
+    ),
 }
 
 
@@ -209,7 +239,9 @@ def test_what_no_writer_writes_is_a_named_fault(case: str) -> None:
 
 def test_every_cut_of_a_file_is_a_fault() -> None:
     content = gguf(
-        [key("general.architecture", "llama"), key("l", ["a", "bc"])], [tensor("a", (2, 32), 8), tensor("b", (4,), 0, 96)], 112
+        [key("general.architecture", "llama"), key("l", ["a", "bc"])],
+        [tensor("a", (2, 32), 8), tensor("b", (4,), 0, 96)],
+        112,
     )
     parse(content)
     for length in range(len(content)):
@@ -232,7 +264,9 @@ COSTLY = {
     "nested": gguf([key("a", pack("<IIQ", 9, 9, MAX_NESTED))], [], counts=(0, 2))[:-8],
     "strings of strings": gguf([key("a", pack("<IIQIQ", 9, 9, 2, 8, MAX_STRINGS))], [], counts=(0, 2)),
     "a long header": gguf([key("a", pack("<IIQ", 9, 0, MAX_HEADER_BYTES))], [], counts=(0, 1)),
-    "keys": b"GGUF" + pack("<IQQ", 3, 0, MAX_KEYS) + b"".join(key(f"{n:255}", "x" * 4096) for n in range(MAX_KEYS - 1)),
+    "keys": b"GGUF"
+    + pack("<IQQ", 3, 0, MAX_KEYS)
+    + b"".join(key(f"{n:255}", "x" * 4096) for n in range(MAX_KEYS - 1)),
     "numbers": b"GGUF"
     + pack("<IQQ", 3, 0, MAX_KEYS)
     + b"".join(key(str(n), pack("<IIQ", 9, 4, 512) + b"abcd" * 512) for n in range(4095)),
@@ -265,7 +299,12 @@ def test_the_largest_headers_stay_small(case: str) -> None:
 
 
 SOUND = gguf(
-    [key("general.architecture", "llama"), key("llama.block_count", 1), key("tokenizer.ggml.tokens", ["a", "b"]), key("x", 1.0)],
+    [
+        key("general.architecture", "llama"),
+        key("llama.block_count", 1),
+        key("tokenizer.ggml.tokens", ["a", "b"]),
+        key("x", 1.0),
+    ],
     [tensor("token_embd.weight", (32, 64), 8), tensor("output_norm.weight", (64,), 0, 2176)],
     2176 + 256,
 )
@@ -294,36 +333,68 @@ def test_any_change_of_a_sound_header(place: int, change: bytes) -> None:
 @given(
     st.lists(st.tuples(st.text(max_size=6), st.integers(0, 14), st.binary(max_size=40)), max_size=4),
     st.lists(
-        st.tuples(st.lists(st.integers(0, (1 << 64) - 1), max_size=6), st.integers(0, 400), st.integers(0, 1 << 20)), max_size=4
+        st.tuples(
+            st.lists(st.integers(0, (1 << 64) - 1), max_size=6), st.integers(0, 400), st.integers(0, 1 << 20)
+        ),
+        max_size=4,
     ),
 )
-def test_any_keys_and_tensors(keys: list[tuple[str, int, bytes]], tensors: list[tuple[list[int], int, int]]) -> None:
+def test_any_keys_and_tensors(
+    keys: list[tuple[str, int, bytes]], tensors: list[tuple[list[int], int, int]]
+) -> None:
     packed = [key(name, pack("<I", kind) + tail) for name, kind, tail in keys]
-    infos = [tensor(str(index), tuple(shape), number, offset) for index, (shape, number, offset) in enumerate(tensors)]
+    infos = [
+        tensor(str(index), tuple(shape), number, offset)
+        for index, (shape, number, offset) in enumerate(tensors)
+    ]
     total(gguf(packed, infos, 100))
 
 
 @given(
     st.sampled_from(["llama", "qwen2", "qwen3moe", "deepseek2"]),
     st.dictionaries(
-        st.sampled_from(["block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"])
-        | st.sampled_from(["attention.head_count_kv", "attention.key_length", "expert_count", "expert_used_count"])
-        | st.sampled_from(["rope.dimension_count", "rope.scaling.type", "attention.kv_lora_rank", "attention.value_length"]),
-        st.integers(0, 300) | st.integers(0, (1 << 32) - 1) | st.floats(width=32) | st.text(max_size=4) | st.booleans(),
+        st.sampled_from(
+            [
+                "block_count",
+                "context_length",
+                "embedding_length",
+                "feed_forward_length",
+                "attention.head_count",
+            ]
+        )
+        | st.sampled_from(
+            ["attention.head_count_kv", "attention.key_length", "expert_count", "expert_used_count"]
+        )
+        | st.sampled_from(
+            ["rope.dimension_count", "rope.scaling.type", "attention.kv_lora_rank", "attention.value_length"]
+        ),
+        st.integers(0, 300)
+        | st.integers(0, (1 << 32) - 1)
+        | st.floats(width=32)
+        | st.text(max_size=4)
+        | st.booleans(),
     ),
 )
 def test_any_hyperparameters(architecture: str, values: dict[str, Any]) -> None:
-    keys = [key("general.architecture", architecture), *(key(f"{architecture}.{name}", value) for name, value in values.items())]
+    keys = [
+        key("general.architecture", architecture),
+        *(key(f"{architecture}.{name}", value) for name, value in values.items()),
+    ]
     total(gguf(keys, [tensor("token_embd.weight", (32, 64), 8)], 2176))
 
 
 # ---- models
 
 
-def header_of(name: str, mix: str, hyperparameters: dict[str, Any], kv_b: KvB = "split", drop: str = "") -> tuple[bytes, int]:
+def header_of(
+    name: str, mix: str, hyperparameters: dict[str, Any], kv_b: KvB = "split", drop: str = ""
+) -> tuple[bytes, int]:
     """(header, file size) of the file that llama.cpp would write for a catalogue model."""
     architecture = hyperparameters["general.architecture"]
-    keys = [key(k if k.startswith("general") else f"{architecture}.{k}", value) for k, value in hyperparameters.items()]
+    keys = [
+        key(k if k.startswith("general") else f"{architecture}.{k}", value)
+        for k, value in hyperparameters.items()
+    ]
     stored = as_gguf(load(name), mix, kv_b)
     types = {(t.name, layer): t.format.name for t in stored.tensors for layer in t.layers or (-1,)}
     plain = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -414,7 +485,11 @@ def read_model(name: str, mix: str, hyperparameters: dict[str, Any], kv_b: KvB =
     content, size = header_of(name, mix, hyperparameters, kv_b)
     file = parse(content, size)
     model = model_from_gguf(file, name, "x.gguf")
-    assert model.checkpoint_bytes == sum(t.num_bytes for t in file.tensors) == sum(t.num_bytes for t in model.tensors)
+    assert (
+        model.checkpoint_bytes
+        == sum(t.num_bytes for t in file.tensors)
+        == sum(t.num_bytes for t in model.tensors)
+    )
     assert model.checkpoint_bytes == as_gguf(load(name), mix, kv_b).checkpoint_bytes
     assert not model.warnings
     return model
@@ -429,12 +504,18 @@ def read_model(name: str, mix: str, hyperparameters: dict[str, Any], kv_b: KvB =
         ("qwen3-30b-a3b", "Q8_0", QWEN3_MOE, 0),
     ],
 )
-def test_a_model_is_read_from_its_hyperparameters(name: str, mix: str, hyperparameters: dict[str, Any], extra: int) -> None:
+def test_a_model_is_read_from_its_hyperparameters(
+    name: str, mix: str, hyperparameters: dict[str, Any], extra: int
+) -> None:
     model, original = read_model(name, mix, hyperparameters), load(name)
     assert model.layers == original.layers
     assert model.num_parameters == original.num_parameters + extra
     assert model.quantization == f"gguf {mix}"
-    assert (model.hidden_size, model.vocab_size, model.tied) == (original.hidden_size, original.vocab_size, original.tied)
+    assert (model.hidden_size, model.vocab_size, model.tied) == (
+        original.hidden_size,
+        original.vocab_size,
+        original.tied,
+    )
 
 
 def test_kv_b_whole_split_and_both() -> None:
@@ -443,7 +524,8 @@ def test_kv_b_whole_split_and_both() -> None:
     both = read_model("deepseek-v2-lite", "Q4_0", LITE, "both")
     assert whole.layers == both.layers == original.layers
     assert whole.num_parameters == original.num_parameters
-    # the 1.02 B more of DeepSeek-V3's files of March 2025 (knowledge: serving_memory.md), here 27 layers of 16 heads
+    # the 1.02 B more of DeepSeek-V3's files of March 2025 (knowledge: serving_memory.md), here 27 layers of
+    # 16 heads
     assert both.num_parameters == original.num_parameters + 27 * 16 * 256 * 512
     # ollama#5136, deepseek-v2:16b Q4_0: 8,376 MiB of weights on the card, 112.5 MiB of embedding on the host
     embedding = next(t for t in whole.tensors if t.lookup)
@@ -459,7 +541,9 @@ def test_a_missing_tensor_is_named() -> None:
 
 def test_a_tensor_of_another_shape_is_named() -> None:
     content, size = header_of("deepseek-r1-distill-qwen-7b", "Q8_0", QWEN | {"feed_forward_length": 18912})
-    with pytest.raises(OomlessError, match=r"blk.0.ffn_down.weight \[3584, 18912\] is \[3584, 18944\].* and 81 more"):
+    with pytest.raises(
+        OomlessError, match=r"blk.0.ffn_down.weight \[3584, 18912\] is \[3584, 18944\].* and 81 more"
+    ):
         model_from_gguf(parse(content, size), "x", "x.gguf")
 
 
@@ -467,7 +551,10 @@ def test_more_tensors_than_explained_are_counted_and_warned_of() -> None:
     content, size = header_of("deepseek-r1-distill-qwen-7b", "Q8_0", QWEN | {"block_count": 27})
     model = model_from_gguf(parse(content, size), "x", "x.gguf")
     assert model.checkpoint_bytes == sum(t.num_bytes for t in model.tensors)
-    assert "12 tensors are not explained by its hyperparameters, the first is 'blk.27.attn_k.bias'" in model.warnings[0]
+    assert (
+        "12 tensors are not explained by its hyperparameters, the first is 'blk.27.attn_k.bias'"
+        in model.warnings[0]
+    )
 
 
 def test_an_unknown_architecture_is_refused_by_name() -> None:
@@ -477,7 +564,8 @@ def test_an_unknown_architecture_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"), [({"block_count": 2.5}, "num_hidden_layers is 2.5"), ({"block_count": "x"}, "block_count")]
+    ("change", "fault"),
+    [({"block_count": 2.5}, "num_hidden_layers is 2.5"), ({"block_count": "x"}, "block_count")],
 )
 def test_hyperparameters_of_the_wrong_kind(change: dict[str, Any], fault: str) -> None:
     content, size = header_of("deepseek-r1-distill-qwen-7b", "Q8_0", QWEN | change)
@@ -489,7 +577,9 @@ def test_hyperparameters_of_the_wrong_kind(change: dict[str, Any], fault: str) -
 def test_heads_that_differ_by_layer_are_refused() -> None:
     varied = LLAMA | {"attention.head_count_kv": pack("<IIQ32I", 9, 4, 32, *[8] * 31, 4)}
     content, size = header_of("deepseek-r1-distill-llama-8b", "Q6_K", varied)
-    with pytest.raises(UnsupportedError, match=r"x.gguf: llama.attention.head_count_kv differs from layer to layer"):
+    with pytest.raises(
+        UnsupportedError, match=r"x.gguf: llama.attention.head_count_kv differs from layer to layer"
+    ):
         model_from_gguf(parse(content, size), "x", "x.gguf")
 
 

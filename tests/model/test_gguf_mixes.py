@@ -12,7 +12,9 @@ from oomless.units import GIB
 
 @pytest.mark.parametrize("row", facts.table("gguf_mixes"), ids=lambda row: f"{row['model']} {row['word']}")
 def test_a_published_mix_weighs_what_its_loader_printed(row: dict[str, str]) -> None:
-    assert as_gguf(load(row["model"]), row["word"]).checkpoint_bytes / GIB == pytest.approx(float(row["published_gib"]), abs=6e-4)
+    assert as_gguf(load(row["model"]), row["word"]).checkpoint_bytes / GIB == pytest.approx(
+        float(row["published_gib"]), abs=6e-4
+    )
 
 
 @pytest.mark.parametrize(("word", "plain"), REPACKED.items())
@@ -22,7 +24,9 @@ def test_rows_laid_out_anew_weigh_the_same(word: str, plain: str) -> None:
 
 
 def test_a_mix_that_is_not_known_is_refused_with_those_that_are() -> None:
-    answer = call("infer", "deepseek-r1", "--engine", "llamacpp", "--quantization", "UD-Q3_K_XL", "--gpu", "rtx-4090")
+    answer = call(
+        "infer", "deepseek-r1", "--engine", "llamacpp", "--quantization", "UD-Q3_K_XL", "--gpu", "rtx-4090"
+    )
     assert (answer.code, answer.out) == (4, "")
     assert "UD-Q2_K_XL" in answer.err
 

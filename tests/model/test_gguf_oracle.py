@@ -1,4 +1,5 @@
-"""The reader of GGUF headers and the table of types against the gguf package: what its writer writes, both must read alike."""
+"""The reader of GGUF headers and the table of types against the gguf package: what its writer writes, both
+must read alike."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -22,7 +23,10 @@ numpy: Any = pytest.importorskip("numpy")
 KINDS = gguf.GGMLQuantizationType
 WORDS = gguf.GGUFValueType
 NEWER = {"Q2_0": "42, added to ggml after gguf 0.19"}
-REMOVED = {name: "interleaved on disk until the end of 2024, then removed" for name in ("Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")}
+REMOVED = {
+    name: "interleaved on disk until the end of 2024, then removed"
+    for name in ("Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
+}
 FIRST_OF_IK = 133
 """Types from this number on are ik_llama.cpp's, which the package does not know."""
 RANGES = {f"{sign}INT{bits}": bits for sign in ("U", "") for bits in (8, 16, 32, 64)}
@@ -45,7 +49,9 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
 
 
-def write(path: Path, keys: Iterable[Key], tensors: Iterable[Stored], alignment: int = 0, **options: Any) -> None:
+def write(
+    path: Path, keys: Iterable[Key], tensors: Iterable[Stored], alignment: int = 0, **options: Any
+) -> None:
     writer = gguf.GGUFWriter(path, "llama", **options)
     if alignment:
         writer.add_custom_alignment(alignment)
@@ -53,7 +59,9 @@ def write(path: Path, keys: Iterable[Key], tensors: Iterable[Stored], alignment:
         writer.add_key_value(key.name, key.value, WORDS[key.word], WORDS[key.inner] if key.inner else None)
     for index, tensor in enumerate(tensors):
         kind = KINDS[tensor.kind]
-        raw = numpy.full(gguf.quant_shape_to_byte_shape(tensor.shape, kind), index % 255 + 1, dtype=numpy.uint8)
+        raw = numpy.full(
+            gguf.quant_shape_to_byte_shape(tensor.shape, kind), index % 255 + 1, dtype=numpy.uint8
+        )
         writer.add_tensor(tensor.name, raw, raw_dtype=kind)
     finish(writer)
 
@@ -67,7 +75,13 @@ def finish(writer: Any) -> None:
 
 def plain(value: Any) -> Any:
     """A value that compares by its bits: NaN equals itself, True is 1."""
-    return struct.pack("<d", value) if isinstance(value, float) else int(value) if isinstance(value, bool) else value
+    return (
+        struct.pack("<d", value)
+        if isinstance(value, float)
+        else int(value)
+        if isinstance(value, bool)
+        else value
+    )
 
 
 def compare(path: Path, theirs: Any = None) -> GGUFFile:
@@ -109,13 +123,19 @@ def compare_value(name: str, value: Any, field: Any) -> None:
         assert list(map(plain, value.values)) == (list(map(plain, said)) if kept else []), name
 
 
-def rewritten(path: Path, keys: Iterable[Key] = (), tensors: Iterable[Stored] = (), alignment: int = 0) -> GGUFFile:
+def rewritten(
+    path: Path, keys: Iterable[Key] = (), tensors: Iterable[Stored] = (), alignment: int = 0
+) -> GGUFFile:
     """A file that was written, with what was asked for held against what both read, to its last byte."""
     keys, tensors = list(keys), list(tensors)
     write(path, keys, tensors, alignment)
     found = compare(path)
     assert [(t.name, t.type.name, t.shape) for t in found.tensors] == [tuple(tensor) for tensor in tensors]
-    assert set(found.metadata) == {"general.architecture", *(key.name for key in keys), *(["general.alignment"] if alignment else [])}
+    assert set(found.metadata) == {
+        "general.architecture",
+        *(key.name for key in keys),
+        *(["general.alignment"] if alignment else []),
+    }
     padded = sum(-(-tensor.num_bytes // found.alignment) * found.alignment for tensor in found.tensors)
     assert path.stat().st_size == found.data_offset + padded
     return found
@@ -134,11 +154,15 @@ def test_every_type_of_the_package_is_known_with_its_size() -> None:
 def test_types_that_the_package_does_not_know_are_named() -> None:
     more = {name for name, kind in TYPES.items() if kind.number < FIRST_OF_IK} - {kind.name for kind in KINDS}
     assert more <= {*NEWER, *REMOVED}
-    assert not any(kind.number in [int(each) for each in KINDS] for name, kind in TYPES.items() if name in more)
+    assert not any(
+        kind.number in [int(each) for each in KINDS] for name, kind in TYPES.items() if name in more
+    )
 
 
 def test_file_types_have_the_packages_names() -> None:
-    theirs = {int(each): each.name.removeprefix("MOSTLY_").removeprefix("ALL_") for each in gguf.LlamaFileType}
+    theirs = {
+        int(each): each.name.removeprefix("MOSTLY_").removeprefix("ALL_") for each in gguf.LlamaFileType
+    }
     del theirs[int(gguf.LlamaFileType.GUESSED)]
     assert {number: name for number, name in FILE_TYPES.items() if number in theirs} == theirs
 
@@ -174,7 +198,9 @@ def test_tensors_of_every_type(tmp_path: Path) -> None:
         lambda block: (2, 1, 5, 3 * block),
     ]
     tensors = [
-        Stored(f"{kind.name}.{len(shape(1))}d", kind.name, shape(TYPES[kind.name].block)) for kind in KINDS for shape in shapes
+        Stored(f"{kind.name}.{len(shape(1))}d", kind.name, shape(TYPES[kind.name].block))
+        for kind in KINDS
+        for shape in shapes
     ]
     found = rewritten(tmp_path / "x.gguf", tensors=tensors)
     assert len({tensor.type for tensor in found.tensors}) == len(KINDS)
@@ -183,23 +209,42 @@ def test_tensors_of_every_type(tmp_path: Path) -> None:
 def test_types_that_the_writer_takes_from_arrays(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     writer = gguf.GGUFWriter(path, "llama")
-    kinds = {"float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64"}
+    kinds = {
+        "float16": "F16",
+        "float32": "F32",
+        "float64": "F64",
+        "int8": "I8",
+        "int16": "I16",
+        "int32": "I32",
+        "int64": "I64",
+    }
     for word in kinds:
         writer.add_tensor(word, numpy.arange(15).reshape(3, 5).astype(word))
     for kind in ("BF16", "Q8_0", "Q4_0"):
-        writer.add_tensor(kind, gguf.quantize(numpy.ones((2, 64), dtype=numpy.float32), KINDS[kind]), raw_dtype=KINDS[kind])
+        writer.add_tensor(
+            kind, gguf.quantize(numpy.ones((2, 64), dtype=numpy.float32), KINDS[kind]), raw_dtype=KINDS[kind]
+        )
     finish(writer)
     assert [tensor.type.name for tensor in compare(path).tensors] == [*kinds.values(), "BF16", "Q8_0", "Q4_0"]
 
 
 def every_key() -> list[Key]:
     """Values of each type at their ends, alone and in arrays short and long."""
-    ends: dict[str, list[Any]] = {"BOOL": [False, True], "STRING": ["", "a", "深度求索 \N{WHALE}", "\0", "x" * 4096, "x" * 4097]}
+    ends: dict[str, list[Any]] = {
+        "BOOL": [False, True],
+        "STRING": ["", "a", "深度求索 \N{WHALE}", "\0", "x" * 4096, "x" * 4097],
+    }
     for word, bits in RANGES.items():
-        ends[word] = [0, 1, (1 << bits) - 1] if word.startswith("U") else [-(1 << bits - 1), -1, (1 << bits - 1) - 1]
+        ends[word] = (
+            [0, 1, (1 << bits) - 1] if word.startswith("U") else [-(1 << bits - 1), -1, (1 << bits - 1) - 1]
+        )
     ends["FLOAT32"] = [0.0, -0.0, 1.5, 2.0**-149, float("inf"), float("nan")]
     ends["FLOAT64"] = [*ends["FLOAT32"], 5e-324, 1.7976931348623157e308, 0.1]
-    keys = [Key(f"one.{word}.{index}", word, value) for word, values in ends.items() for index, value in enumerate(values)]
+    keys = [
+        Key(f"one.{word}.{index}", word, value)
+        for word, values in ends.items()
+        for index, value in enumerate(values)
+    ]
     for word, values in ends.items():
         for count in (1, MAX_NUMBERS, MAX_NUMBERS + 1, 2000):
             keys.append(Key(f"many.{word}.{count}", "ARRAY", (values * count)[:count], word))
@@ -218,14 +263,23 @@ def test_values_of_every_type(tmp_path: Path) -> None:
 
 def test_arrays_in_arrays_are_stepped_over(tmp_path: Path) -> None:
     nested = [[1, 2], [3], [4, 5, 6]]
-    keys = [Key("nested", "ARRAY", nested), Key("texts", "ARRAY", [["a", "bc"], [""]]), Key("after", "UINT32", 7)]
+    keys = [
+        Key("nested", "ARRAY", nested),
+        Key("texts", "ARRAY", [["a", "bc"], [""]]),
+        Key("after", "UINT32", 7),
+    ]
     found = rewritten(tmp_path / "x.gguf", keys, [Stored("a", "F32", (4,))]).metadata
     assert (found["nested"], found["texts"], found["after"]) == (Array("array", 3), Array("array", 2), 7)
 
 
 @pytest.mark.parametrize("alignment", [1, 2, 8, 32, 64, 128, 4096, 65536])
 def test_alignments(tmp_path: Path, alignment: int) -> None:
-    tensors = [Stored("a", "F16", (3,)), Stored("b", "Q6_K", (3, 256)), Stored("c", "I8", (1,)), Stored("d", "MXFP4", (5, 32))]
+    tensors = [
+        Stored("a", "F16", (3,)),
+        Stored("b", "Q6_K", (3, 256)),
+        Stored("c", "I8", (1,)),
+        Stored("d", "MXFP4", (5, 32)),
+    ]
     found = rewritten(tmp_path / "x.gguf", [], tensors, alignment)
     assert found.alignment == alignment
     assert all(tensor.offset % alignment == 0 for tensor in found.tensors)
@@ -239,7 +293,8 @@ def test_headers_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"split_max_tensors": 3}, {"split_max_size": 600}, {"split_max_tensors": 3, "small_first_shard": True}]
+    "options",
+    [{"split_max_tensors": 3}, {"split_max_size": 600}, {"split_max_tensors": 3, "small_first_shard": True}],
 )
 def test_parts_that_the_writer_splits(tmp_path: Path, options: dict[str, Any]) -> None:
     tensors = [Stored(f"t{number}", "Q8_0", (number + 1, 32)) for number in range(10)]
@@ -266,7 +321,11 @@ def test_big_endian_files_are_refused(tmp_path: Path) -> None:
 
 
 NUMBERS = {word: st.integers(0, (1 << bits) - 1) for word, bits in RANGES.items() if word.startswith("U")}
-NUMBERS |= {word: st.integers(-(1 << bits - 1), (1 << bits - 1) - 1) for word, bits in RANGES.items() if not word.startswith("U")}
+NUMBERS |= {
+    word: st.integers(-(1 << bits - 1), (1 << bits - 1) - 1)
+    for word, bits in RANGES.items()
+    if not word.startswith("U")
+}
 VALUES: dict[str, st.SearchStrategy[Any]] = {**NUMBERS, "BOOL": st.booleans(), "STRING": st.text(max_size=30)}
 VALUES |= {"FLOAT32": st.floats(width=32), "FLOAT64": st.floats()}
 NAMES = st.text(min_size=1, max_size=20)
@@ -295,17 +354,25 @@ def any_tensors(draw: st.DrawFn) -> list[Stored]:
 
 
 @given(any_keys(), any_tensors(), st.sampled_from([0, 1, 16, 32, 256, 4096]))
-def test_any_file_is_read_as_the_package_reads_it(keys: list[Key], tensors: list[Stored], alignment: int) -> None:
+def test_any_file_is_read_as_the_package_reads_it(
+    keys: list[Key], tensors: list[Stored], alignment: int
+) -> None:
     with TemporaryDirectory() as folder:
         rewritten(Path(folder) / "x.gguf", keys, tensors, alignment)
 
 
 def test_a_changed_byte_is_refused_or_read_alike(tmp_path: Path) -> None:
-    """Every byte of a header, changed in two ways: where both readers accept it, they agree; ours may refuse more."""
+    """Every byte of a header, changed in two ways: where both readers accept it, they agree; ours may refuse
+    more."""
     path = tmp_path / "x.gguf"
     keys = [key for key in every_key() if key.name.startswith("one.") and key.name < "one.STRING.4"]
     tensors = [Stored("a", "F32", (2, 3)), Stored("b", "Q4_K", (2, 256)), Stored("c", "Q8_0", (2, 3, 64))]
-    write(path, [*keys, Key("many", "ARRAY", [1, 2, 3], "INT16"), Key("texts", "ARRAY", ["a", "bc"])], tensors, 64)
+    write(
+        path,
+        [*keys, Key("many", "ARRAY", [1, 2, 3], "INT16"), Key("texts", "ARRAY", ["a", "bc"])],
+        tensors,
+        64,
+    )
     sound = path.read_bytes()
     num_alike = num_refused = 0
     for place in range(read_gguf(path).data_offset):
@@ -325,7 +392,13 @@ def test_a_changed_byte_is_refused_or_read_alike(tmp_path: Path) -> None:
 
 def test_offsets_follow_each_other(tmp_path: Path) -> None:
     """The writer leaves nothing but padding between tensors, in the order of the header."""
-    tensors = [Stored(f"t{number}", kind.name, (number % 3 + 1, TYPES[kind.name].block)) for number, kind in enumerate(KINDS)]
+    tensors = [
+        Stored(f"t{number}", kind.name, (number % 3 + 1, TYPES[kind.name].block))
+        for number, kind in enumerate(KINDS)
+    ]
     found = rewritten(tmp_path / "x.gguf", tensors=tensors, alignment=64)
     assert found.tensors[0].offset == 0
-    assert all(-(-(before.offset + before.num_bytes) // 64) * 64 == after.offset for before, after in pairwise(found.tensors))
+    assert all(
+        -(-(before.offset + before.num_bytes) // 64) * 64 == after.offset
+        for before, after in pairwise(found.tensors)
+    )

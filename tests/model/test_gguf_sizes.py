@@ -1,4 +1,5 @@
-"""What GGUF types and file types weigh, against ggml's own table and published files (tests/tables/gguf_sizes.csv)."""
+"""What GGUF types and file types weigh, against ggml's own table and published files
+(tests/tables/gguf_sizes.csv)."""
 
 from math import prod
 from pathlib import Path
@@ -32,7 +33,8 @@ TABLES = Path(__file__).parents[1] / "tables"
 
 
 def test_published_files() -> None:
-    """All rows within the budget. A row's source says whose file it is, and so whether its i-quants were made with a matrix."""
+    """All rows within the budget. A row's source says whose file it is, and so whether its i-quants were made
+    with a matrix."""
     rows = [score(row) for row in read_table(TABLES / "gguf_sizes.csv")]
     errors = [abs(row.rel_error) for row in rows if row.rel_error is not None]
     assert len(errors) == 38
@@ -41,7 +43,8 @@ def test_published_files() -> None:
 
 
 NOT_BY_THE_RULE = {
-    "fresh-deepseek-coder-v2-lite-Q4_K_L-bartowski": "ends were F16 in bartowski's first files with _L (June 2024)",
+    "fresh-deepseek-coder-v2-lite-Q4_K_L-bartowski": "ends were F16 in bartowski's first files with _L "
+    "(June 2024)",
     "fresh-deepseek-coder-v2-lite-Q5_K_L-bartowski": "the same",
     "fresh-qwen3.5-9b-BF16-bartowski": "made again in the summer of 2026, with the MTP layer",
     **dict.fromkeys(
@@ -52,11 +55,16 @@ NOT_BY_THE_RULE = {
 
 
 def test_files_found_afterwards() -> None:
-    """Files of 122 models that were found blind: within the budget and half of the last printed digit, or refused, or named above."""
+    """Files of 122 models that were found blind: within the budget and half of the last printed digit, or
+    refused, or named above."""
     table = read_table(TABLES / "gguf_sizes_fresh.csv")
     rows = [(row, score(row)) for row in table]
     scored = [(row, each) for row, each in rows if each.rel_error is not None]
-    off = [row.id for row, each in scored if each.rel_error is not None and abs(each.rel_error) > BUDGET + digit(row) / row.value]
+    off = [
+        row.id
+        for row, each in scored
+        if each.rel_error is not None and abs(each.rel_error) > BUDGET + digit(row) / row.value
+    ]
     assert set(off) == set(NOT_BY_THE_RULE)
     errors = sorted(abs(each.rel_error or 0) for _, each in scored)
     assert len(errors) >= 0.84 * len(rows)
@@ -71,7 +79,15 @@ def digit(row: Row) -> float:
     return {"GiB": 0.05, "GB (decimal)": 0.005, "bytes": 0.5}[row.unit]
 
 
-GPT_OSS_120B = {"F16": 60.88, "Q8_0": 59.03, "Q6_K": 58.94, "Q5_K_M": 58.57, "Q5_K_S": 58.56, "Q4_K_M": 58.46, "Q4_1": 58.41}
+GPT_OSS_120B = {
+    "F16": 60.88,
+    "Q8_0": 59.03,
+    "Q6_K": 58.94,
+    "Q5_K_M": 58.57,
+    "Q5_K_S": 58.56,
+    "Q4_K_M": 58.46,
+    "Q4_1": 58.41,
+}
 GPT_OSS_120B |= {"Q4_0": 58.32, "Q3_K_M": 58.33, "Q3_K_S": 58.27, "Q2_K": 58.27}
 """GiB of unsloth's files, as public lists print them (the unit is printed as GB there)."""
 
@@ -82,8 +98,11 @@ def test_experts_published_in_mxfp4_stay_so_in_every_file(word: str, published: 
 
 
 def test_what_a_file_type_alone_cannot_tell() -> None:
-    """Whether IQ4_XS was made with an importance matrix is its publisher's choice, and 0.9 % of DeepSeek-V2-Lite."""
-    with_matrix, without = (file_bytes(load("deepseek-v2-lite"), "IQ4_XS", imatrix=each) for each in (True, False))
+    """Whether IQ4_XS was made with an importance matrix is its publisher's choice, and 0.9 % of
+    DeepSeek-V2-Lite."""
+    with_matrix, without = (
+        file_bytes(load("deepseek-v2-lite"), "IQ4_XS", imatrix=each) for each in (True, False)
+    )
     assert 1.005 < without / with_matrix < 1.01
 
 
@@ -111,14 +130,23 @@ def test_fused_queries_keys_and_values() -> None:
 
 def test_a_head_that_the_checkpoint_stores_beside_a_tied_embedding() -> None:
     """Falcon's converter writes both, and then the embedding is of the file's ordinary type."""
-    ends = {t.name: t.format.name for t in as_gguf(load("falcon-7b"), "Q4_0").tensors if not t.layers and len(t.shape) > 1}
+    ends = {
+        t.name: t.format.name
+        for t in as_gguf(load("falcon-7b"), "Q4_0").tensors
+        if not t.layers and len(t.shape) > 1
+    }
     assert ends == {"model.embed_tokens.weight": "Q4_0", "lm_head.weight": "Q8_0"}
 
 
 def test_a_bias_does_not_count_as_a_tensor_of_the_mix() -> None:
     """StarCoder2 has biases on ffn_down: more bits go by the layer all the same."""
     stored = as_gguf(load("starcoder2-15b"), "Q4_K_M")
-    raised = sorted(layer for t in stored.tensors if "down_proj.weight" in t.name and t.format.name == "Q6_K" for layer in t.layers)
+    raised = sorted(
+        layer
+        for t in stored.tensors
+        if "down_proj.weight" in t.name and t.format.name == "Q6_K"
+        for layer in t.layers
+    )
     assert raised[:6] == [0, 1, 2, 3, 4, 7]
 
 
@@ -164,25 +192,44 @@ def test_a_format_weighs_what_its_type_weighs(name: str, experts: int, rows: int
 
 
 def test_sizes_that_logs_print() -> None:
-    # llama.cpp's host buffer of a token embedding, 152064 x 5120 in q4_K: 417.66 MiB (knowledge: serving_memory.md)
+    # llama.cpp's host buffer of a token embedding, 152064 x 5120 in q4_K: 417.66 MiB (knowledge:
+    # serving_memory.md)
     assert round(tensor_bytes("Q4_K", (152064, 5120)) / 2**20, 2) == 417.66
     # DeepSeek-V3 with k_b and v_b beside kv_b has 672.05 B parameters instead of 671.03 B
-    counted = {way: sum(prod(piece.shape) for piece in pieces(load("deepseek-v3"), way)) for way in ("whole", "split", "both")}
+    counted = {
+        way: sum(prod(piece.shape) for piece in pieces(load("deepseek-v3"), way))
+        for way in ("whole", "split", "both")
+    }
     assert counted["whole"] == counted["split"] == load("deepseek-v3").num_parameters
     assert counted["both"] - counted["whole"] == 61 * 128 * 512 * 256
 
 
 def test_every_file_type_of_every_kind_of_model() -> None:
-    for name in ("qwen2.5-0.5b", "mixtral-8x7b", "deepseek-v3", "qwen3-30b-a3b", "glm-4.5-air", "gpt-oss-20b"):
+    for name in (
+        "qwen2.5-0.5b",
+        "mixtral-8x7b",
+        "deepseek-v3",
+        "qwen3-30b-a3b",
+        "glm-4.5-air",
+        "gpt-oss-20b",
+    ):
         model = load(name)
         sizes = {mix: file_bytes(model, mix) for mix in (*FILE_TYPES.values(), *LARGE_ENDS)}
         ladder = [sizes[mix] for mix in ("IQ1_S", "IQ2_XXS", "IQ3_XXS", "IQ4_XS", "Q5_K_S", "Q8_0", "F16")]
         assert ladder == sorted(ladder)  # gpt-oss's rows of 2880 make equal what asks for blocks of 256
-        for small, large in (("Q3_K_S", "Q3_K_M"), ("Q4_K_S", "Q4_K_M"), ("Q4_K_M", "Q4_K_L"), ("Q6_K", "Q6_K_L")):
+        for small, large in (
+            ("Q3_K_S", "Q3_K_M"),
+            ("Q4_K_S", "Q4_K_M"),
+            ("Q4_K_M", "Q4_K_L"),
+            ("Q6_K", "Q6_K_L"),
+        ):
             assert sizes[small] <= sizes[large]
         stored = as_gguf(model, "Q4_K_M")
-        assert stored.num_parameters == sum(prod(piece.shape) for piece in pieces(model) if piece.group.part == "main")
-        # beside the tensors lie the tokenizer and names: below 1 % of the smallest of these files but for the tiny model
+        assert stored.num_parameters == sum(
+            prod(piece.shape) for piece in pieces(model) if piece.group.part == "main"
+        )
+        # beside the tensors lie the tokenizer and names: below 1 % of the smallest of these files but for the
+        # tiny model
         assert 0 < sizes["Q4_K_M"] - stored.checkpoint_bytes < 60 * model.vocab_size
 
 
@@ -194,7 +241,10 @@ def test_a_file_holds_no_mtp_layer_but_glms() -> None:
 def test_a_tied_model_has_one_embedding_in_the_heads_type() -> None:
     stored = as_gguf(load("qwen2.5-0.5b"), "Q4_K_M")
     ends = [(t.name, t.format.name) for t in stored.tensors if not t.layers]
-    assert ends == [("model.norm.weight", "float32"), ("model.embed_tokens.weight", "Q8_0")]  # 896 is no multiple of 256
+    assert ends == [
+        ("model.norm.weight", "float32"),
+        ("model.embed_tokens.weight", "Q8_0"),
+    ]  # 896 is no multiple of 256
 
 
 def test_families_without_a_place_in_gguf_are_refused() -> None:
@@ -203,7 +253,8 @@ def test_families_without_a_place_in_gguf_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"), [("q3_k", "Q3_K_M"), ("Q4-K-M", "Q4_K_M"), ("i1-IQ1_S", "IQ1_S"), ("mxfp4", "MXFP4_MOE")]
+    ("word", "expected"),
+    [("q3_k", "Q3_K_M"), ("Q4-K-M", "Q4_K_M"), ("i1-IQ1_S", "IQ1_S"), ("mxfp4", "MXFP4_MOE")],
 )
 def test_words_of_file_types(word: str, expected: str) -> None:
     assert file_type(word)[0] == expected
@@ -276,6 +327,8 @@ def test_rows_that_no_block_divides() -> None:
     """A row of 1408 falls back to blocks of 32, one of 80 to blocks of 16 bits."""
     for mix in FILE_TYPES.values():
         default = default_type(mix)
-        expected = "Q8_0" if mix == "MXFP4_MOE" else FALLBACKS[default] if 1408 % TYPES[default].block else default
+        expected = (
+            "Q8_0" if mix == "MXFP4_MOE" else FALLBACKS[default] if 1408 % TYPES[default].block else default
+        )
         assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 1408), MHA, 9, 9) == expected
         assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 80), MHA, 9, 9) in ("F16", "BF16", "F32")

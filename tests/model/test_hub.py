@@ -1,4 +1,5 @@
-"""The hub as oomless asks it, on loopback: exact totals with few requests, clear errors, and never a weight file."""
+"""The hub as oomless asks it, on loopback: exact totals with few requests, clear errors, and never a weight
+file."""
 
 import json
 import os
@@ -105,7 +106,11 @@ def test_headers_on_request(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("config", "elements", "exact"),
     [
-        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, {"F8_E4M3": 5}, True),
+        (
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+            {"F8_E4M3": 5},
+            True,
+        ),
         ({"quantization_config": {"quant_method": "mxfp4"}}, {"BF16": 5}, False),
         ({"quantization_config": {"quant_method": "awq"}}, {"F16": 5, "I32": 8}, False),
         ({}, {"U8": 5}, False),
@@ -156,7 +161,10 @@ def test_a_repository_of_gguf_files(serve: Serve) -> None:
     ("faults", "words"),
     [
         ({"api": "404"}, "was not found (404)"),
-        ({"api": "401"}, "does not exist, or is private or gated (401)\n  check the spelling; if it is gated, accept"),
+        (
+            {"api": "401"},
+            "does not exist, or is private or gated (401)\n  check the spelling; if it is gated, accept",
+        ),
         ({"api": "403"}, "is gated or private (403)\n  accept its licence on that page; set HF_TOKEN"),
         ({"api": "429"}, "too many requests (429)\n  try again in 7 s"),
         ({"api": "500"}, "failed with 500"),
@@ -180,7 +188,9 @@ def test_a_repository_of_gguf_files(serve: Serve) -> None:
         ({"shards": "wrong-range"}, "sent another part than was asked for"),
     ],
 )
-def test_what_a_hub_can_do_wrong(serve: Serve, monkeypatch: pytest.MonkeyPatch, faults: dict[str, str], words: str) -> None:
+def test_what_a_hub_can_do_wrong(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, faults: dict[str, str], words: str
+) -> None:
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.5")
     repositories = {} if faults == {"api": "404"} else {REPO: files()}
     hub = serve(repositories, faults=faults if repositories else {})
@@ -197,12 +207,22 @@ def test_what_a_hub_can_do_wrong(serve: Serve, monkeypatch: pytest.MonkeyPatch, 
         ({"config.json": File(b'{"a": NaN}')}, "not valid JSON"),
         ({"config.json": File(b"[" * 10_000)}, "nested too deeply"),
         ({"config.json": File(b" ", 50 << 20)}, "over 16,777,216 bytes"),
-        ({"model.safetensors.index.json": File(b'{"weight_map": {"a": "../../x.safetensors"}}')}, "no plain name"),
+        (
+            {"model.safetensors.index.json": File(b'{"weight_map": {"a": "../../x.safetensors"}}')},
+            "no plain name",
+        ),
         ({"model-00001-of-00002.safetensors": File(b"\xff" * 8, 99)}, "the header claims"),
         ({"model-00001-of-00002.safetensors": File(b"")}, "failed with 416"),
-        ({"model-00001-of-00002.safetensors": shard({"b": ("BF16", (3,))})}, "1 tensors of the index are not in"),
         (
-            {"model-00001-of-00002.safetensors": shard(SHARDS["model-00001-of-00002.safetensors"])._replace(num_zeros=9)},
+            {"model-00001-of-00002.safetensors": shard({"b": ("BF16", (3,))})},
+            "1 tensors of the index are not in",
+        ),
+        (
+            {
+                "model-00001-of-00002.safetensors": shard(
+                    SHARDS["model-00001-of-00002.safetensors"]
+                )._replace(num_zeros=9)
+            },
             "truncated",
         ),
     ],
@@ -222,7 +242,9 @@ def test_a_revision(serve: Serve) -> None:
     assert "has no revision v9" in fault_of(revision="v9")
 
 
-@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no.such.host.invalid", "mirror", "http://[", "http://a:b"])
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:9", "http://no.such.host.invalid", "mirror", "http://[", "http://a:b"]
+)
 def test_no_network(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     assert "cannot be reached" in fault_of()
@@ -245,7 +267,9 @@ def test_a_mirror_with_a_trailing_slash(serve: Serve, monkeypatch: pytest.Monkey
     assert read_repository(REPO).revision == COMMIT
 
 
-@pytest.mark.parametrize("name", ["model", "a/b/c", "a/b--c", "a/..", "a/b.git", "-a/b", "a/b\n", "a/" + "b" * 97, "a/b?c", ""])
+@pytest.mark.parametrize(
+    "name", ["model", "a/b/c", "a/b--c", "a/..", "a/b.git", "-a/b", "a/b\n", "a/" + "b" * 97, "a/b?c", ""]
+)
 def test_an_id_that_no_repository_can_have(name: str) -> None:
     with pytest.raises(UsageError, match="organisation/name"):
         read_repository(name)
@@ -300,7 +324,9 @@ def test_offline_from_the_hugging_face_cache(tmp_path: Path) -> None:
     assert read_repository(REPO, offline=True).elements_by_dtype == {"BF16": 3}
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"schema": "oomless/hub-cache/1"}', b"[" * 10_000, b"\xff"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"schema": "oomless/hub-cache/1"}', b"[" * 10_000, b"\xff"]
+)
 def test_a_damaged_cache_is_read_anew(serve: Serve, tmp_path: Path, damage: bytes) -> None:
     serve()
     expected = read_repository(REPO)
@@ -363,7 +389,13 @@ def test_settings_of_the_environment_in_a_fresh_process(serve: Serve, tmp_path: 
 
 
 def test_modelopt_file_beside_a_config_is_read(serve: Callable[..., FakeHub]) -> None:
-    beside = File(json.dumps({"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}).encode())
+    beside = File(
+        json.dumps({"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}).encode()
+    )
     serve({REPO: {**files(), "hf_quant_config.json": beside}})
     config = read_repository(REPO).config
-    assert config["quantization_config"] == {"quant_algo": "FP8", "exclude_modules": ["lm_head"], "quant_method": "modelopt"}
+    assert config["quantization_config"] == {
+        "quant_algo": "FP8",
+        "exclude_modules": ["lm_head"],
+        "quant_method": "modelopt",
+    }

@@ -1,4 +1,5 @@
-"""Parameter counts against transformers' own classes on the meta device: one row a family always, the whole catalogue when there is time."""
+"""Parameter counts against transformers' own classes on the meta device: one row a family always, the whole
+catalogue when there is time."""
 
 import copy
 import json
@@ -38,8 +39,10 @@ NO_CLASS = {
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""
 
 EXPLAINED = {
-    "longcat_flash": "the class gives experts that do nothing an input matrix; the checkpoint has none (the hub's count)",
-    "gemma4": "the class has no projections of keys and values in layers that read others' caches; the checkpoint has (the hub's count)",
+    "longcat_flash": "the class gives experts that do nothing an input matrix; the checkpoint "
+    "has none (the hub's count)",
+    "gemma4": "the class has no projections of keys and values in layers that read others' caches; "
+    "the checkpoint has (the hub's count)",
 }
 
 
@@ -47,7 +50,11 @@ def rows() -> dict[str, str]:
     """Catalogue name of each distinct shape, by what a config says beside its quantisation."""
     found: dict[str, str] = {}
     for row in facts.table("catalogue"):
-        values = {key: value for key, value in facts.model_config(row["name"]).items() if key != "quantization_config"}
+        values = {
+            key: value
+            for key, value in facts.model_config(row["name"]).items()
+            if key != "quantization_config"
+        }
         found.setdefault(json.dumps(values, sort_keys=True), row["name"])
     return found
 
@@ -56,7 +63,9 @@ NAMES = [name for name in rows().values() if facts.model_config(name)["model_typ
 SMALLEST: dict[str, str] = {}
 for each in sorted(NAMES, key=lambda name: len(json.dumps(facts.model_config(name)))):
     SMALLEST.setdefault(facts.model_config(each)["model_type"], each)
-PARAMETERS = [name if name in SMALLEST.values() else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+PARAMETERS = [
+    name if name in SMALLEST.values() else pytest.param(name, marks=pytest.mark.slow) for name in NAMES
+]
 
 
 def class_count(values: dict[str, Any]) -> tuple[int, int]:
@@ -73,12 +82,18 @@ def class_count(values: dict[str, Any]) -> tuple[int, int]:
         model = auto.from_config(config, dtype=torch.bfloat16)
     state = model.state_dict(keep_vars=True)
     parameters = {id(each): each.numel() for each in model.parameters()}
-    return sum(parameters.values()), sum(each.numel() for name, each in model.named_buffers() if name in state)
+    return sum(parameters.values()), sum(
+        each.numel() for name, each in model.named_buffers() if name in state
+    )
 
 
 def ours(model: Model) -> int:
     """What a class without MTP layers holds: the main model and its encoders, without copies."""
-    return sum(tensor.num_parameters for tensor in model.tensors if tensor.part in ("main", "vision") and not tensor.copy_of)
+    return sum(
+        tensor.num_parameters
+        for tensor in model.tensors
+        if tensor.part in ("main", "vision") and not tensor.copy_of
+    )
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -90,12 +105,21 @@ def test_parameters_are_those_of_the_class(name: str) -> None:
         expected = {parameters + buffers - zero_experts(facts.model_config(name))}
     if model.family == "gemma4":
         expected |= {parameters + buffers - clip_bounds(name) + borrowed(model)}
-    assert ours(model) in expected, f"{ours(model) - parameters - buffers:+,} ({EXPLAINED.get(model.family, 'not explained')})"
+    assert ours(model) in expected, (
+        f"{ours(model) - parameters - buffers:+,} ({EXPLAINED.get(model.family, 'not explained')})"
+    )
 
 
 def zero_experts(values: dict[str, Any]) -> int:
-    """Input matrices that LongCat's class gives to experts which do nothing: no checkpoint has them (the hub's count)."""
-    return int(values["num_layers"] * values["zero_expert_num"] * 2 * values["expert_ffn_hidden_size"] * values["hidden_size"])
+    """Input matrices that LongCat's class gives to experts which do nothing: no checkpoint has them (the
+    hub's count)."""
+    return int(
+        values["num_layers"]
+        * values["zero_expert_num"]
+        * 2
+        * values["expert_ffn_hidden_size"]
+        * values["hidden_size"]
+    )
 
 
 def clip_bounds(name: str) -> int:
@@ -138,9 +162,12 @@ SWITCHES_OF_CLASSES_ALONE = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name not in WITHOUT_CLASS and name != "longcat_flash"])
+@pytest.mark.parametrize(
+    "name", [name for name in SMALL if name not in WITHOUT_CLASS and name != "longcat_flash"]
+)
 def test_a_switch_adds_to_a_small_config_what_it_adds_to_the_class(name: str) -> None:
-    """Every true-or-false key that the class's config has, the other way round: the count follows, or the config is refused."""
+    """Every true-or-false key that the class's config has, the other way round: the count follows, or the
+    config is refused."""
     given = SMALL[name]
     config = transformers.AutoConfig.for_model(**given)
     for key, value in json.loads(config.to_json_string(use_diff=False)).items():
@@ -155,7 +182,9 @@ def test_a_switch_adds_to_a_small_config_what_it_adds_to_the_class(name: str) ->
             model = build(turned, name, name)
         except OomlessError:
             continue
-        assert ours(model) in {parameters, parameters + buffers}, f"{key}: {ours(model) - parameters - buffers:+,}"
+        assert ours(model) in {parameters, parameters + buffers}, (
+            f"{key}: {ours(model) - parameters - buffers:+,}"
+        )
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from oomless.run.command import read_command
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 SPOKEN = (
     f"vllm serve Qwen/Qwen3-8B --rope-scaling '{json.dumps(YARN)}' --max-model-len 131072",
-    f"vllm serve Qwen/Qwen3-8B --hf-overrides '{json.dumps({'rope_parameters': YARN})}' --max-model-len 131072",
+    "vllm serve Qwen/Qwen3-8B --hf-overrides "
+    f"'{json.dumps({'rope_parameters': YARN})}' --max-model-len 131072",
     "python -m sglang.launch_server --model-path Qwen/Qwen3-8B --context-length 131072 "
     f"--json-model-override-args '{json.dumps({'rope_scaling': YARN})}'",
 )
@@ -36,14 +37,18 @@ def test_without_it_the_length_is_refused() -> None:
         oomless.infer("qwen3-8b", "h100", max_model_len=131072)
 
 
-@pytest.mark.parametrize("overrides", ["", "[1]", "7", '{"a":', "[" * 99999, '{"num_hidden_layers": -1}', '{"rope_scaling": 7}'])
+@pytest.mark.parametrize(
+    "overrides", ["", "[1]", "7", '{"a":', "[" * 99999, '{"num_hidden_layers": -1}', '{"rope_scaling": 7}']
+)
 def test_what_is_no_config_is_refused(overrides: str) -> None:
     with pytest.raises(OomlessError):
         oomless.infer("qwen3-8b", "h100", hf_overrides=overrides)
 
 
 def test_both_flags_together_and_a_broken_one() -> None:
-    found = read_command(f"vllm serve M --hf-overrides '{{\"a\": 1}}' --rope-scaling '{json.dumps(YARN)}'").flags
+    found = read_command(
+        f"vllm serve M --hf-overrides '{{\"a\": 1}}' --rope-scaling '{json.dumps(YARN)}'"
+    ).flags
     assert json.loads(found["hf_overrides"]) == {"a": 1, "rope_scaling": YARN}
     with pytest.raises(UsageError, match="rope-scaling"):
         read_command("vllm serve M --rope-scaling {factor")
@@ -51,7 +56,9 @@ def test_both_flags_together_and_a_broken_one() -> None:
 
 def test_the_copy_that_a_checkpoint_stores_twice_stays() -> None:
     model = "deepseek-v3"
-    plain, same = (oomless.infer(model, "h200:8", **more) for more in ({}, {"hf_overrides": '{"rope_theta": 10000}'}))
+    plain, same = (
+        oomless.infer(model, "h200:8", **more) for more in ({}, {"hf_overrides": '{"rope_theta": 10000}'})
+    )
     assert plain.ledgers == same.ledgers
     assert plain.model.checkpoint_bytes == same.model.checkpoint_bytes
 
@@ -71,6 +78,9 @@ def test_a_plan_has_no_row_that_cuts_the_load_off() -> None:
 
 def test_a_config_inside_of_a_config_is_changed_key_by_key() -> None:
     found = oomless.infer(
-        "qwen3.8-27b", "h200", hf_overrides='{"text_config": {"max_position_embeddings": 1010000}}', max_model_len=1010000
+        "qwen3.8-27b",
+        "h200",
+        hf_overrides='{"text_config": {"max_position_embeddings": 1010000}}',
+        max_model_len=1010000,
     )
     assert found.model.num_parameters == oomless.infer("qwen3.8-27b", "h200").model.num_parameters

@@ -1,4 +1,5 @@
-"""Parameters of published models that the catalogue does not have, to the unit: the hub's counts, where the config is short enough to stand here."""
+"""Parameters of published models that the catalogue does not have, to the unit: the hub's counts, where the
+config is short enough to stand here."""
 
 from typing import Any
 
@@ -72,8 +73,14 @@ GLM_EYES = {
 BLOOM = {"model_type": "bloom", "vocab_size": 250880}
 
 PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
-    "bigscience/bloom": (176_247_271_424, {**BLOOM, "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112}),
-    "bigscience/bloom-560m": (559_214_592, {**BLOOM, "n_embed": 1024, "n_layer": 24, "num_attention_heads": 16}),
+    "bigscience/bloom": (
+        176_247_271_424,
+        {**BLOOM, "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112},
+    ),
+    "bigscience/bloom-560m": (
+        559_214_592,
+        {**BLOOM, "n_embed": 1024, "n_layer": 24, "num_attention_heads": 16},
+    ),
     "tiiuae/falcon-rw-1b": (
         1_311_625_216,
         {
@@ -170,15 +177,31 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
             "vocab_size": 100352,
         },
     ),
-    "zai-org/chatglm3-6b": (6_243_584_000, {**GLM_2024, "num_layers": 28, "padded_vocab_size": 65024, "seq_length": 8192}),
-    "zai-org/glm-4-9b-chat": (9_399_951_360, {**GLM_2024, "num_layers": 40, "padded_vocab_size": 151552, "seq_length": 131072}),
+    "zai-org/chatglm3-6b": (
+        6_243_584_000,
+        {**GLM_2024, "num_layers": 28, "padded_vocab_size": 65024, "seq_length": 8192},
+    ),
+    "zai-org/glm-4-9b-chat": (
+        9_399_951_360,
+        {**GLM_2024, "num_layers": 40, "padded_vocab_size": 151552, "seq_length": 131072},
+    ),
     "zai-org/GLM-4.5V": (
         107_710_933_120,
-        {"model_type": "glm4v_moe", "text_config": GLM_45V, "vision_config": GLM_EYES, "tie_word_embeddings": False},
+        {
+            "model_type": "glm4v_moe",
+            "text_config": GLM_45V,
+            "vision_config": GLM_EYES,
+            "tie_word_embeddings": False,
+        },
     ),
     "OpenGVLab/InternVL3-8B": (
         7_944_373_760,
-        {"model_type": "internvl_chat", "llm_config": QWEN_7B, "vision_config": INTERN_VIT, "downsample_ratio": 0.5},
+        {
+            "model_type": "internvl_chat",
+            "llm_config": QWEN_7B,
+            "vision_config": INTERN_VIT,
+            "downsample_ratio": 0.5,
+        },
     ),
 }
 

@@ -1,4 +1,5 @@
-"""Safetensors headers under suspicion: what the format allows is read, all else is one clear error in bounded cost."""
+"""Safetensors headers under suspicion: what the format allows is read, all else is one clear error in bounded
+cost."""
 
 import json
 import time
@@ -16,7 +17,15 @@ from hypothesis import strategies as st
 from fake_hub import checkpoint, shard
 from oomless.errors import OomlessError
 from oomless.model.checkpoint import INDEX_NAME, parse_index, read_checkpoint
-from oomless.model.safetensors import BITS, MAX_HEADER_BYTES, MAX_MARKS, Stored, parse_header, read_header, totals
+from oomless.model.safetensors import (
+    BITS,
+    MAX_HEADER_BYTES,
+    MAX_MARKS,
+    Stored,
+    parse_header,
+    read_header,
+    totals,
+)
 
 A: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 PLAIN = b'{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
@@ -61,7 +70,9 @@ def bounded() -> Iterator[None]:
 def test_reads_a_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     name = 'name with "quotes" \\ and é 名'
-    file = shard({"a": ("F32", (2, 3)), "scalar": ("I64", ()), "empty": ("F16", (0, 5)), name: ("BF16", (4,))})
+    file = shard(
+        {"a": ("F32", (2, 3)), "scalar": ("I64", ()), "empty": ("F16", (0, 5)), name: ("BF16", (4,))}
+    )
     path.write_bytes(file.content + bytes(file.num_zeros))
     stored = read_header(path)
     assert stored == (
@@ -107,7 +118,9 @@ AGREED: dict[str, bytes] = {
     "dimension with a leading zero": content(b'{"a":{"dtype":"F32","shape":[02],"data_offsets":[0,8]}}', 8),
     "negative offset": content({"a": A | {"data_offsets": [-8, 0]}}, 8),
     "product overflows": content({"a": A | {"shape": [2**32, 2**32, 2**32]}}, 8),
-    "product overflows before a zero": content({"a": A | {"shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}}),
+    "product overflows before a zero": content(
+        {"a": A | {"shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}}
+    ),
     "product after a zero": content({"a": A | {"shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}}),
     "many dimensions": content({"a": A | {"shape": [1] * 100, "data_offsets": [0, 4]}}, 4),
     "too few bytes": content({"a": A | {"data_offsets": [0, 4]}}, 4),
@@ -142,7 +155,8 @@ AGREED: dict[str, bytes] = {
     "an entry is a text": content({"a": "F32"}),
     "an entry as the header": content(A, 8),
     "names of fields": content(
-        {"dtype": A, "shape": A | {"data_offsets": [8, 16]}, "data_offsets": A | {"data_offsets": [16, 24]}}, 24
+        {"dtype": A, "shape": A | {"data_offsets": [8, 16]}, "data_offsets": A | {"data_offsets": [16, 24]}},
+        24,
     ),
     "an entry as metadata": content({"__metadata__": A}, 8),
     "offsets are a text": content({"a": A | {"data_offsets": "08"}}, 8),
@@ -180,7 +194,10 @@ def test_knows_every_dtype_as_the_package_does(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (content(b'{"a":' + PLAIN + b',"a":' + PLAIN + b"}", 8), "header: not valid JSON (a is listed twice)"),
+        (
+            content(b'{"a":' + PLAIN + b',"a":' + PLAIN + b"}", 8),
+            "header: not valid JSON (a is listed twice)",
+        ),
         (content(b'{"__metadata__":{"k":"1","k":"2"}}'), "header: not valid JSON (k is listed twice)"),
         (AGREED["overlap"], "tensor b: overlaps the tensor before it"),
         (AGREED["empty tensor inside"], "tensor z: overlaps"),
@@ -299,7 +316,10 @@ entries = st.fixed_dictionaries(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), entries, max_size=3).map(lambda h: content(h, 16)))
+@given(
+    st.binary(max_size=60)
+    | st.dictionaries(st.text(max_size=3), entries, max_size=3).map(lambda h: content(h, 16))
+)
 def test_random_files_give_tensors_or_one_error(file: bytes) -> None:
     try:
         stored = parse_header(file, len(file), "x")
@@ -356,7 +376,9 @@ def test_an_index_holds_what_it_says(tmp_path: Path) -> None:
     with pytest.raises(OomlessError, match=r"1 of 2 files are missing, first model-00002-of-00002"):
         read_checkpoint(tmp_path)
     write(tmp_path, {"model-00002-of-00002.safetensors": shard({"c": ("F32", (5,))})})
-    with pytest.raises(OomlessError, match=r"1 tensors of the index are not in their files, first b in model-00002"):
+    with pytest.raises(
+        OomlessError, match=r"1 tensors of the index are not in their files, first b in model-00002"
+    ):
         read_checkpoint(tmp_path)
 
 
@@ -378,7 +400,9 @@ def test_a_folder_without_an_index(tmp_path: Path) -> None:
     assert totals(read_checkpoint(tmp_path)) == {"BF16": 1}
 
 
-@pytest.mark.parametrize("file", ["../a.safetensors", "/a.safetensors", "b/a.safetensors", "..", "a.bin", "a\\b.safetensors", 3])
+@pytest.mark.parametrize(
+    "file", ["../a.safetensors", "/a.safetensors", "b/a.safetensors", "..", "a.bin", "a\\b.safetensors", 3]
+)
 def test_an_index_cannot_point_elsewhere(file: object) -> None:
     with pytest.raises(OomlessError, match=r"i\.json"):
         parse_index(json.dumps({"weight_map": {"a": file}}).encode(), "i.json")

@@ -1,4 +1,5 @@
-"""Random plans: models of every kind, loads from one short sequence to many long ones, the whole catalogue or a few cards."""
+"""Random plans: models of every kind, loads from one short sequence to many long ones, the whole catalogue or
+a few cards."""
 
 from hypothesis import strategies as st
 
@@ -50,7 +51,11 @@ def wanted(draw: st.DrawFn) -> Wanted:
         concurrency=draw(st.sampled_from((1, 2, 7, 16, 64, 300))),
         goal=draw(st.sampled_from(("cheapest", "fastest", "fewest"))),
         limits=Limits(max_gpus=draw(st.sampled_from((1, 8, 16, 32)))),
-        engines=draw(st.sampled_from(((), (), ("vllm",), ("sglang",), ("llamacpp",), ("trtllm",), ("ollama",), ("transformers",)))),
+        engines=draw(
+            st.sampled_from(
+                ((), (), ("vllm",), ("sglang",), ("llamacpp",), ("trtllm",), ("ollama",), ("transformers",))
+            )
+        ),
         host_memory=draw(st.sampled_from((None, None, "512GiB"))),
         instances=draw(st.sampled_from((1, 1, 1, 2))),
         rows=draw(st.sampled_from((2, 5))),

@@ -1,8 +1,8 @@
 """What a framework itself says of the files and commands that are written for it.
 
-Run with the interpreter of an environment that has the framework: `python own_parsers.py vllm < items.json`. An item is a command's
-words, or a file with the number of its ranks; the answer is one line of JSON: for each item what the framework refuses, "" if nothing.
-Nothing of ours is imported here.
+Run with the interpreter of an environment that has the framework: `python own_parsers.py vllm < items.json`.
+An item is a command's words, or a file with the number of its ranks; the answer is one line of JSON: for each
+item what the framework refuses, "" if nothing. Nothing of ours is imported here.
 """
 
 import json
@@ -17,7 +17,9 @@ from typing import Any
 def vllm(words: list[str]) -> None:
     """The parser of `vllm serve`, and the checks of its engine's arguments."""
     cli = import_module("vllm.entrypoints.launchers.cli_args")
-    parser = cli.make_arg_parser(import_module("vllm.utils.argparse_utils").FlexibleArgumentParser(exit_on_error=False))
+    parser = cli.make_arg_parser(
+        import_module("vllm.utils.argparse_utils").FlexibleArgumentParser(exit_on_error=False)
+    )
     args = parser.parse_args(words)
     args.model = args.model_tag or args.model
     cli.validate_parsed_serve_args(args)
@@ -57,7 +59,9 @@ def torchtitan(item: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "job.toml")
         path.write_text(item["text"], encoding="utf-8")
-        config = import_module("torchtitan.config").ConfigManager().parse_args(["--job.config_file", str(path)])
+        config = (
+            import_module("torchtitan.config").ConfigManager().parse_args(["--job.config_file", str(path)])
+        )
     mesh = config.parallelism
     import_module("torchtitan.distributed").ParallelDims(
         dp_replicate=mesh.data_parallel_replicate_degree,
@@ -78,7 +82,14 @@ def axolotl(item: dict[str, Any]) -> None:
     """Axolotl's schema with the cards that it will see, and no entry that it would pass over."""
     config = import_module("yaml").safe_load(item["text"])
     schema = import_module("axolotl.utils.schemas.config").AxolotlConfigWCapabilities
-    cards = {"bf16": True, "fp8": True, "tf32": True, "n_gpu": item["ranks"], "n_node": 1, "compute_capability": "sm_90"}
+    cards = {
+        "bf16": True,
+        "fp8": True,
+        "tf32": True,
+        "n_gpu": item["ranks"],
+        "n_node": 1,
+        "compute_capability": "sm_90",
+    }
     schema(**config, capabilities=cards, env_capabilities={"torch_version": "2.11.0"})
     names = {alias for name, field in schema.model_fields.items() for alias in (name, field.alias)}
     if extra := set(config) - names:
@@ -87,13 +98,17 @@ def axolotl(item: dict[str, Any]) -> None:
 
 def llama_factory(item: dict[str, Any]) -> None:
     """LLaMA-Factory's argument classes: an entry that none of them has is refused."""
-    parser = import_module("transformers").HfArgumentParser(import_module("llamafactory.hparams.parser")._TRAIN_ARGS)
+    parser = import_module("transformers").HfArgumentParser(
+        import_module("llamafactory.hparams.parser")._TRAIN_ARGS
+    )
     config = import_module("yaml").safe_load(item["text"])
     with tempfile.TemporaryDirectory() as folder:
         if "deepspeed" in config:
             config["deepspeed"] = str(Path(folder, config["deepspeed"]))
             Path(config["deepspeed"]).write_text(item["beside"], encoding="utf-8")
-        parser.parse_dict({**config, "use_cpu": True})  # as this machine must; bf16 is refused on it otherwise
+        parser.parse_dict(
+            {**config, "use_cpu": True}
+        )  # as this machine must; bf16 is refused on it otherwise
 
 
 FRAMEWORKS: dict[str, Callable[[Any], None]] = {

@@ -13,7 +13,9 @@ from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 
 
-@pytest.mark.parametrize(("name", "gpu", "tp"), [("profile-deepseek-pro-13b", "h100", 1), ("deepseek-v3", "h200:8", 8)])
+@pytest.mark.parametrize(
+    ("name", "gpu", "tp"), [("profile-deepseek-pro-13b", "h100", 1), ("deepseek-v3", "h200:8", 8)]
+)
 def test_what_leaves_and_what_stays(name: str, gpu: str, tp: int) -> None:
     model = load(name)
     answer = estimate_serving(model, Serving(layout=Layout(tp=tp), max_model_len=4096), parse_gpu(gpu))
@@ -23,13 +25,17 @@ def test_what_leaves_and_what_stays(name: str, gpu: str, tp: int) -> None:
     assert found.headroom_bytes == answer.headroom_bytes + found.freed_bytes
     matrices = [tensor for tensor in model.tensors if is_analog(tensor)]
     assert sum(tensor.num_parameters for tensor in matrices) < model.num_parameters
-    assert found.num_cells >= 2 * sum(tensor.num_parameters for tensor in matrices)  # 8 bits and more in cells of 4
+    assert found.num_cells >= 2 * sum(
+        tensor.num_parameters for tensor in matrices
+    )  # 8 bits and more in cells of 4
     assert found.num_tiles * 256 * 256 >= found.num_cells
     assert found.converted_bytes < found.read_now_bytes
 
 
 def test_more_bits_a_cell_need_fewer_cells() -> None:
-    answer = estimate_serving(load("deepseek-llm-7b"), Serving(layout=Layout(), max_model_len=4096), parse_gpu("h100"))
+    answer = estimate_serving(
+        load("deepseek-llm-7b"), Serving(layout=Layout(), max_model_len=4096), parse_gpu("h100")
+    )
 
     assert weights_in_memory(answer, cell_bits=8).num_cells < weights_in_memory(answer, cell_bits=1).num_cells
     with pytest.raises(UsageError):
@@ -37,7 +43,9 @@ def test_more_bits_a_cell_need_fewer_cells() -> None:
 
 
 def test_the_option() -> None:
-    found = json.loads(call("plan", "deepseek-llm-7b", "--gpu", "h100:1", "--weights-in-memory", "--json").out)
+    found = json.loads(
+        call("plan", "deepseek-llm-7b", "--gpu", "h100:1", "--weights-in-memory", "--json").out
+    )
 
     assert found["weights_in_memory"]["freed_bytes"] > 0
     assert "crossbars" in call("plan", "deepseek-llm-7b", "--gpu", "h100:1", "--weights-in-memory").out

@@ -1,4 +1,5 @@
-"""Launch files against the parsers of what they start, where those are installed, and against a table of keys with sources elsewhere."""
+"""Launch files against the parsers of what they start, where those are installed, and against a table of keys
+with sources elsewhere."""
 
 import json
 import shlex
@@ -18,20 +19,50 @@ from oomless.run.training import Mesh, Training
 
 QUESTIONS = (
     ("deepseek-v2-lite", "a100-80gb:1", Training(framework="peft", method="lora", seq_len=2048)),
-    ("deepseek-v2-lite", "h100:8x2", Training(framework="peft", method="qlora", sharding="fsdp2", seq_len=2048, recompute="full")),
+    (
+        "deepseek-v2-lite",
+        "h100:8x2",
+        Training(framework="peft", method="qlora", sharding="fsdp2", seq_len=2048, recompute="full"),
+    ),
     ("llama-3.1-8b", "h100:8", Training(framework="transformers", sharding="fsdp2", seq_len=2048)),
-    ("llama-3.1-8b", "h100:8x2", Training(framework="fsdp", sharding="fsdp2", seq_len=4096, recompute="full")),
-    ("llama-3.1-8b", "h100:8", Training(framework="deepspeed", sharding="zero3", offload=("optimizer", "params"), seq_len=4096)),
-    ("llama-3.1-8b", "h100:8", Training(framework="torchtitan", sharding="fsdp2", mesh=Mesh(tp=2, pp=2), seq_len=4096, grad_accum=2)),
-    ("llama-3.1-8b", "h100:8", Training(framework="torchtitan", sharding="fsdp2", recompute="selective", seq_len=4096)),
+    (
+        "llama-3.1-8b",
+        "h100:8x2",
+        Training(framework="fsdp", sharding="fsdp2", seq_len=4096, recompute="full"),
+    ),
+    (
+        "llama-3.1-8b",
+        "h100:8",
+        Training(framework="deepspeed", sharding="zero3", offload=("optimizer", "params"), seq_len=4096),
+    ),
+    (
+        "llama-3.1-8b",
+        "h100:8",
+        Training(framework="torchtitan", sharding="fsdp2", mesh=Mesh(tp=2, pp=2), seq_len=4096, grad_accum=2),
+    ),
+    (
+        "llama-3.1-8b",
+        "h100:8",
+        Training(framework="torchtitan", sharding="fsdp2", recompute="selective", seq_len=4096),
+    ),
     (
         "deepseek-v3",
         "h200:8x16",
-        Training(framework="megatron-lm", sharding="distopt", mesh=Mesh(tp=2, pp=8, ep=8, etp=1), seq_len=4096),
+        Training(
+            framework="megatron-lm", sharding="distopt", mesh=Mesh(tp=2, pp=8, ep=8, etp=1), seq_len=4096
+        ),
     ),
-    ("llama-3.1-8b", "h100:8", Training(framework="megatron-lm", mesh=Mesh(tp=2), recompute="full", seq_len=4096)),
+    (
+        "llama-3.1-8b",
+        "h100:8",
+        Training(framework="megatron-lm", mesh=Mesh(tp=2), recompute="full", seq_len=4096),
+    ),
     ("llama-3.1-8b", "h100:8x2", Training(framework="axolotl", sharding="fsdp2", seq_len=4096)),
-    ("llama-3.1-8b", "h100:1", Training(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096)),
+    (
+        "llama-3.1-8b",
+        "h100:1",
+        Training(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096),
+    ),
     ("llama-3.1-8b", "h100:8", Training(framework="llama-factory", sharding="zero3", seq_len=4096)),
     ("llama-3.1-8b", "h100:1", Training(framework="llama-factory", method="qlora", seq_len=4096)),
 )
@@ -53,7 +84,12 @@ def launches() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def known(framework: str) -> set[str]:
-    return {key for row in facts.table("launch_keys") if row["framework"] == framework for key in row["keys"].split()}
+    return {
+        key
+        for row in facts.table("launch_keys")
+        if row["framework"] == framework
+        for key in row["keys"].split()
+    }
 
 
 def keys_of(name: str, content: str) -> set[str]:
@@ -104,7 +140,9 @@ def test_torchrun_parses_its_commands() -> None:
     seen = 0
     for command, _ in launches():
         program, *words = shlex.split(
-            command.replace("$NODE_RANK", "1").replace("$HEAD", "10.0.0.1").replace("$(cat megatron.args)", "")
+            command.replace("$NODE_RANK", "1")
+            .replace("$HEAD", "10.0.0.1")
+            .replace("$(cat megatron.args)", "")
         )
         if program == "torchrun":
             parsed = run.get_args_parser().parse_args(words)
@@ -141,7 +179,9 @@ def test_transformers_and_peft_take_what_the_scripts_give_them() -> None:
     transformers = pytest.importorskip("transformers")
     peft = pytest.importorskip("peft")
     classes = {
-        "TrainingArguments": lambda **given: transformers.TrainingArguments(**{**given, "use_cpu": True, "deepspeed": None}),
+        "TrainingArguments": lambda **given: transformers.TrainingArguments(
+            **{**given, "use_cpu": True, "deepspeed": None}
+        ),
         "LoraConfig": peft.LoraConfig,
         "BitsAndBytesConfig": transformers.BitsAndBytesConfig,
         "Trainer": lambda **given: inspect.signature(transformers.Trainer).bind(**dict.fromkeys(given)),
@@ -151,7 +191,9 @@ def test_transformers_and_peft_take_what_the_scripts_give_them() -> None:
         for node in ast.walk(ast.parse(files.get("train.py", ""))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
                 given = {
-                    str(keyword.arg): None if node.func.id == "Trainer" else eval(ast.unparse(keyword.value), {"torch": torch})
+                    str(keyword.arg): None
+                    if node.func.id == "Trainer"
+                    else eval(ast.unparse(keyword.value), {"torch": torch})
                     for keyword in node.keywords
                 }
                 classes[node.func.id](**given)

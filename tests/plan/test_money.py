@@ -11,11 +11,15 @@ from oomless.errors import UsageError
 from oomless.plan.buy_or_rent import Own, Question, Rent, break_even_month, own_usd, rent_usd, saving
 from oomless.plan.cost import Given, cost
 
-GUIDE = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+GUIDE = Question(
+    Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25)
+)
 
 
 def test_the_guides_case_from_the_command_line() -> None:
-    answer = json.loads(call("cost", "--gpu", "a100-80gb:8", "--buy-usd", "80000", "--rent-usd-per-hour", "25", "--json").out)
+    answer = json.loads(
+        call("cost", "--gpu", "a100-80gb:8", "--buy-usd", "80000", "--rent-usd-per-hour", "25", "--json").out
+    )
 
     assert {scope: round(month, 1) for scope, month in answer["break_even_month"].items()} == {
         "hardware": 4.4,
@@ -104,7 +108,9 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
     answer = call("cost", *words)
 

@@ -1,4 +1,5 @@
-"""Launch files and commands before the framework's own parser, each in an environment of its own (`make parsers`); what is not there is skipped."""
+"""Launch files and commands before the framework's own parser, each in an environment of its own (`make
+parsers`); what is not there is skipped."""
 
 import json
 import os
@@ -33,10 +34,26 @@ SERVED = (
     ("deepseek-r1", Wanted(gpus=("h200:8", "h100:8x2", "b200", "mi300x"), context=32768, concurrency=64)),
     ("deepseek-v3.2", Wanted(gpus=("h200:8", "h200:8x2"), context=65536, concurrency=512, goal="fastest")),
     ("deepseek-v4-flash", Wanted(gpus=("dgx-spark:2", "h100"), context=16384, concurrency=4)),
-    ("deepseek-r1-distill-qwen-32b", Wanted(gpus=("rtx-4090", "l40s", "h100:1"), context=8192, concurrency=16)),
-    ("deepseek-v2-lite", Wanted(gpus=("a100-80gb:1", "rtx-3090:2"), context=8192, concurrency=8, kv_cache_dtypes=("auto", "fp8"))),
+    (
+        "deepseek-r1-distill-qwen-32b",
+        Wanted(gpus=("rtx-4090", "l40s", "h100:1"), context=8192, concurrency=16),
+    ),
+    (
+        "deepseek-v2-lite",
+        Wanted(
+            gpus=("a100-80gb:1", "rtx-3090:2"), context=8192, concurrency=8, kv_cache_dtypes=("auto", "fp8")
+        ),
+    ),
     ("qwen2.5-7b-awq", Wanted(gpus=("t4", "l4"), context=4096)),
-    ("llama-3.1-70b", Wanted(gpus=("h100", "910b", "gaudi-3"), context=8192, concurrency=32, quantizations=("none", "fp8", "w4a16"))),
+    (
+        "llama-3.1-70b",
+        Wanted(
+            gpus=("h100", "910b", "gaudi-3"),
+            context=8192,
+            concurrency=32,
+            quantizations=("none", "fp8", "w4a16"),
+        ),
+    ),
 )
 VALUES: dict[str, Any] = {
     "dtype": "bfloat16",
@@ -88,7 +105,9 @@ def refused(framework: str, items: list[Any]) -> list[tuple[Any, str]]:
 def served(engine: str) -> Iterator[str]:
     """Every command of the plans, alone and in its cluster files, and one for each flag that is written."""
     for model, wanted in SERVED:
-        for planned in plan_serving(model, wanted._replace(engines=(engine,), limits=Limits(max_gpus=16))).rows:
+        for planned in plan_serving(
+            model, wanted._replace(engines=(engine,), limits=Limits(max_gpus=16))
+        ).rows:
             yield planned.launch.command
             text = "\n".join(planned.launch.files.values())
             starts = re.findall(r"(?:vllm serve|python -m sglang\.launch_server)[^\n;\"]*", text)
@@ -99,12 +118,23 @@ def served(engine: str) -> Iterator[str]:
             value = VALUES.get(name, True if default is False else 4)
             asked = Serving(engine=engine, layout=Layout(tp=2))._replace(**{name: value})
             yield serving_launch(model_of, "deepseek-v2-lite", asked, hardware).command
-    for layout in (Layout(tp=4, dcp=2), Layout(tp=2, pp=2), Layout(dp=4, enable_expert_parallel=True), Layout(tp=2, ep_size=2)):
+    for layout in (
+        Layout(tp=4, dcp=2),
+        Layout(tp=2, pp=2),
+        Layout(dp=4, enable_expert_parallel=True),
+        Layout(tp=2, ep_size=2),
+    ):
         try:
             words = flags_of(Serving(engine=engine, layout=layout, speculative=True))
         except OomlessError:  # a size that this engine has no flag for
             continue
-        yield " ".join([*{"vllm": ["vllm", "serve"], "sglang": ["python", "-m", "x", "--model-path"]}[engine], "a/b", *words])
+        yield " ".join(
+            [
+                *{"vllm": ["vllm", "serve"], "sglang": ["python", "-m", "x", "--model-path"]}[engine],
+                "a/b",
+                *words,
+            ]
+        )
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
@@ -128,7 +158,11 @@ def _trained() -> Iterator[tuple[dict[str, str], int]]:
     for framework in ("deepspeed", "torchtitan", "axolotl", "llama-factory"):
         for name in ("llama-3.1-8b", "deepseek-v2-lite", "deepseek-v3"):
             for method in ("full", "lora", "qlora"):
-                wanted = Wanted(gpus=("h100:8", "h200:8x16", "a100-80gb:1"), host_memory="2TiB", limits=Limits(max_gpus=128))
+                wanted = Wanted(
+                    gpus=("h100:8", "h200:8x16", "a100-80gb:1"),
+                    host_memory="2TiB",
+                    limits=Limits(max_gpus=128),
+                )
                 training = WantedTraining(method=method, frameworks=(framework,))
                 try:
                     plan = plan_training(name, wanted, training)

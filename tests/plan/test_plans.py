@@ -1,4 +1,5 @@
-"""Laws of a plan: every row re-estimates as it was planned, its launch command reads back to the same ledger, its files parse."""
+"""Laws of a plan: every row re-estimates as it was planned, its launch command reads back to the same ledger,
+its files parse."""
 
 import json
 import re
@@ -56,7 +57,14 @@ def check_row(plan: Plan, planned: Planned[Row]) -> None:
     assert again["headroom_bytes"] == row.estimate.headroom_bytes
     assert again["ranks"][0]["lines"] == [line._asdict() for line in row.estimate.ledgers[0].lines]
     if row.asked.engine in READ_BACK and row.asked.instances == 1:
-        beside = ["--gpu", row.gpu, "--context", str(row.asked.context), "--concurrency", str(row.asked.concurrency)]
+        beside = [
+            "--gpu",
+            row.gpu,
+            "--context",
+            str(row.asked.context),
+            "--concurrency",
+            str(row.asked.concurrency),
+        ]
         if row.asked.engine in LLAMA:
             beside += ["--quantization", row.asked.quantization or "none"] if row.asked.quantization else []
             beside += ["--pp", str(row.asked.layout.pp)] if row.asked.layout else []
@@ -101,7 +109,9 @@ def test_every_row_of_200_plans(question: tuple[str, Wanted]) -> None:
 def test_every_line_of_a_cluster_file_is_a_command_that_is_understood() -> None:
     """Flags that join machines are in the table of flags too: none would be called unknown."""
     for engine in ("vllm", "sglang"):
-        plan = plan_serving("deepseek-r1", Wanted(gpus=("h100:8x2",), context=8192, engines=(engine,), rows=1))
+        plan = plan_serving(
+            "deepseek-r1", Wanted(gpus=("h100:8x2",), context=8192, engines=(engine,), rows=1)
+        )
         text = "\n".join(plan.rows[0].launch.files.values())
         starts = re.findall(r"(?:vllm serve|python -m sglang\.launch_server)[^\n;\"]*", text)
         assert len(starts) >= 4

@@ -34,7 +34,9 @@ def test_every_known_price_says_who_when_and_which_tier() -> None:
 
 def test_the_table_names_only_cards_and_tiers_that_are_known() -> None:
     assert {row["card"] for row in facts.table("price_cards")} <= set(cards())
-    assert {row["tier"] for row in facts.table("prices") if row["kind"] == "rent" and row["tier"]} <= set(TIER_OF)
+    assert {row["tier"] for row in facts.table("prices") if row["kind"] == "rent" and row["tier"]} <= set(
+        TIER_OF
+    )
     assert {row["card"] for row in facts.table("power")} <= set(cards())
 
 
@@ -88,7 +90,10 @@ HEADER = "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n"
 BAD = {
     "wrong columns": ("name,price\nH100,3\n", "no column InstanceType"),
     "empty": ("", "no column"),
-    "mixed currencies": (HEADER + "a,H100,1,$3.0,x\nb,H100,1,€2.5,x\n", "several currencies: USD (row 2), EUR (row 3)"),
+    "mixed currencies": (
+        HEADER + "a,H100,1,$3.0,x\nb,H100,1,€2.5,x\n",
+        "several currencies: USD (row 2), EUR (row 3)",
+    ),
     "another currency": (HEADER + "a,H100,1,CNY 20,x\n", "prices in CNY"),
     "no number": (HEADER + "a,H100,1,cheap,x\n", "'cheap' is no price"),
     "infinite": (HEADER + "a,H100,1,inf,x\n", "is no price"),

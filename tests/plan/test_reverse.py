@@ -35,7 +35,9 @@ def test_one_step_more_does_not_fit() -> None:
 
 
 def test_the_least_quantised_row_comes_first() -> None:
-    answer = json.loads(call("plan", "deepseek-r1-distill-qwen-7b", "--gpu", "rtx-4090:1", "--least-quantized", "--json").out)
+    answer = json.loads(
+        call("plan", "deepseek-r1-distill-qwen-7b", "--gpu", "rtx-4090:1", "--least-quantized", "--json").out
+    )
 
     assert answer["rows"][0]["precision"]["weights"] == "bfloat16"
     plan = plan_serving("deepseek-r1-distill-qwen-7b", Wanted(gpus=("rtx-4090:1",)))
@@ -43,7 +45,9 @@ def test_the_least_quantised_row_comes_first() -> None:
 
 
 def test_each_side_keeps_up_with_the_other() -> None:
-    search = Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("b200:8",), context=8192, concurrency=1024))
+    search = Search(
+        load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("b200:8",), context=8192, concurrency=1024)
+    )
     found = disaggregate(search, search.run().rows)
 
     fed = found.prefill.num * found.prefill.requests_per_s
@@ -67,7 +71,9 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
     answer = call("plan", *words)
 

@@ -38,14 +38,36 @@ def test_the_whole_catalogue_for_r1(r1: Search) -> None:
     [("deepseek-r1", 32768, 64), ("gemma-4-31b", 8192, 16), ("deepseek-v2-lite", 8192, 8)],
 )
 def test_what_is_bounded_away_would_not_fit(name: str, context: int, concurrency: int) -> None:
-    """The bound of another card of the same kind is no guess: where each candidate is estimated, the same rows are found."""
-    gpus = ("h200", "h100", "h20", "gb300", "b300", "b200", "a100-80gb", "a30", "l40s", "rtx-4090", "l20", "rtx-3060")
-    wanted = Wanted(gpus=gpus, context=context, concurrency=concurrency, engines=("vllm", "sglang"), limits=Limits(max_gpus=8))
+    """The bound of another card of the same kind is no guess: where each candidate is estimated, the same
+    rows are found."""
+    gpus = (
+        "h200",
+        "h100",
+        "h20",
+        "gb300",
+        "b300",
+        "b200",
+        "a100-80gb",
+        "a30",
+        "l40s",
+        "rtx-4090",
+        "l20",
+        "rtx-3060",
+    )
+    wanted = Wanted(
+        gpus=gpus,
+        context=context,
+        concurrency=concurrency,
+        engines=("vllm", "sglang"),
+        limits=Limits(max_gpus=8),
+    )
     bounded, checked = Search(load(name), name, wanted), Search(load(name), name, wanted)
     checked.resident = 0
     checked.bounds = Forgetful()
 
-    assert {(row.gpu, row.asked) for row in bounded.run().rows} == {(row.gpu, row.asked) for row in checked.run().rows}
+    assert {(row.gpu, row.asked) for row in bounded.run().rows} == {
+        (row.gpu, row.asked) for row in checked.run().rows
+    }
 
 
 class Forgetful(dict[tuple[object, ...], Bound]):
@@ -57,19 +79,31 @@ class Forgetful(dict[tuple[object, ...], Bound]):
 
 def test_goals_order_the_same_rows() -> None:
     rows = (
-        Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200", "b200", "mi300x"), context=8192, concurrency=32)).run().rows
+        Search(
+            load("deepseek-r1"),
+            "deepseek-r1",
+            Wanted(gpus=("h200", "b200", "mi300x"), context=8192, concurrency=32),
+        )
+        .run()
+        .rows
     )
 
     cheapest = rank(rows, "cheapest", Limits(), True).rows[0]
     fastest = rank(rows, "fastest", Limits(), True).rows[0]
     fewest = rank(rows, "fewest", Limits(), True).rows[0]
-    assert cheapest.usd_per_hour == min(row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits")
+    assert cheapest.usd_per_hour == min(
+        row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits"
+    )
     assert fastest.rate == max(row.rate for row in rows if row.rate and row.fits)
-    assert fewest.hardware.num_gpus == min(row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits")
+    assert fewest.hardware.num_gpus == min(
+        row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits"
+    )
 
 
 def test_no_row_of_the_front_is_beaten() -> None:
-    rows = Search(load("deepseek-v2-lite"), "deepseek-v2-lite", Wanted(context=8192, concurrency=8)).run().rows
+    rows = (
+        Search(load("deepseek-v2-lite"), "deepseek-v2-lite", Wanted(context=8192, concurrency=8)).run().rows
+    )
     best = front(rows)
 
     assert len(best) > 2
@@ -82,7 +116,11 @@ def test_no_row_of_the_front_is_beaten() -> None:
                 and (other.rate or 0) >= (row.rate or 0)
                 and other.estimate.headroom_bytes >= row.estimate.headroom_bytes
             )
-            same = (other.usd_per_hour, other.rate, other.headroom_bytes) == (row.usd_per_hour, row.rate, row.headroom_bytes)
+            same = (other.usd_per_hour, other.rate, other.headroom_bytes) == (
+                row.usd_per_hour,
+                row.rate,
+                row.headroom_bytes,
+            )
             assert not better or same
 
 
@@ -114,33 +152,72 @@ def test_experts_in_host_memory_make_a_card_enough() -> None:
     row = answer.rows[0].row
     assert row.asked.n_cpu_moe > 0
     assert row.estimate.verdict == "fits"
-    fewer = estimate_serving(answer.model, row.asked._replace(n_cpu_moe=row.asked.n_cpu_moe - 1), row.hardware)
+    fewer = estimate_serving(
+        answer.model, row.asked._replace(n_cpu_moe=row.asked.n_cpu_moe - 1), row.hardware
+    )
     assert fewer.verdict != "fits"
     assert f"-ncmoe {row.asked.n_cpu_moe}" in answer.rows[0].launch.command
 
 
 def test_copies_of_an_engine_on_one_card() -> None:
     """As many as fit, and not one more."""
-    answer = plan_serving("deepseek-coder-1.3b", Wanted(gpus=("a100-80gb:1",), context=2048, concurrency=4, engines=("vllm",)))
+    answer = plan_serving(
+        "deepseek-coder-1.3b", Wanted(gpus=("a100-80gb:1",), context=2048, concurrency=4, engines=("vllm",))
+    )
 
     planned = answer.rows[0]
     assert planned.copies > 4
     for copies, verdict in ((planned.copies, True), (planned.copies + 1, False)):
-        again = estimate_serving(answer.model, planned.row.asked._replace(instances=copies), planned.row.hardware)
+        again = estimate_serving(
+            answer.model, planned.row.asked._replace(instances=copies), planned.row.hardware
+        )
         assert (again.verdict == "fits") == verdict
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "start"
-    answer = call("plan", "deepseek-r1", "--gpu", "h100:8x2", "--engine", "vllm", "--context", "8192", "--write", str(target))
+    answer = call(
+        "plan",
+        "deepseek-r1",
+        "--gpu",
+        "h100:8x2",
+        "--engine",
+        "vllm",
+        "--context",
+        "8192",
+        "--write",
+        str(target),
+    )
 
     assert answer.code == 0
-    assert {"launch.sh", "ray.sh", "leaderworkerset.yaml", "serve.sbatch"} <= {path.name for path in target.iterdir()}
+    assert {"launch.sh", "ray.sh", "leaderworkerset.yaml", "serve.sbatch"} <= {
+        path.name for path in target.iterdir()
+    }
     assert target.joinpath("ray.sh").stat().st_mode & 0o100
-    again = call("plan", "deepseek-r1", "--gpu", "h100:8x2", "--engine", "vllm", "--context", "8192", "--write", str(target))
+    again = call(
+        "plan",
+        "deepseek-r1",
+        "--gpu",
+        "h100:8x2",
+        "--engine",
+        "vllm",
+        "--context",
+        "8192",
+        "--write",
+        str(target),
+    )
     assert again.code == 2
     (tmp_path / "file").write_text("", encoding="utf-8")
-    blocked = call("plan", "deepseek-r1", "--gpu", "h200:8", "--context", "8192", "--write", str(tmp_path / "file" / "deep"))
+    blocked = call(
+        "plan",
+        "deepseek-r1",
+        "--gpu",
+        "h200:8",
+        "--context",
+        "8192",
+        "--write",
+        str(tmp_path / "file" / "deep"),
+    )
     assert blocked.code == 1
     assert blocked.out == ""
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -167,7 +244,9 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
     answer = call("plan", "deepseek-r1", *words)
 
@@ -194,7 +273,9 @@ def test_the_interface_in_python() -> None:
 
 def test_prices_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text("InstanceType,AcceleratorName,AcceleratorCount,Price,Region\nx,H200,8,8.00,here\n", encoding="utf-8")
+    path.write_text(
+        "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\nx,H200,8,8.00,here\n", encoding="utf-8"
+    )
 
     found = json.loads(call("plan", "deepseek-r1", "--gpu", "h200:8", "--prices", str(path), "--json").out)
     assert found["rows"][0]["usd_per_hour"]["value"] == 8.0

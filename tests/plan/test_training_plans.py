@@ -1,4 +1,5 @@
-"""Plans for training: every row re-estimates as it was planned, its files parse and say the same question to the framework's reader."""
+"""Plans for training: every row re-estimates as it was planned, its files parse and say the same question to
+the framework's reader."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +43,9 @@ questions = st.tuples(
     built(
         Wanted,
         gpus=st.lists(
-            st.sampled_from(("h100", "a100-80gb:8", "rtx-4090", "b200", "l40s:4", "mi300x:8x2")), min_size=1, max_size=2
+            st.sampled_from(("h100", "a100-80gb:8", "rtx-4090", "b200", "l40s:4", "mi300x:8x2")),
+            min_size=1,
+            max_size=2,
         ).map(tuple),
         goal=st.sampled_from(("cheapest", "fastest", "fewest")),
         limits=st.sampled_from((Limits(max_gpus=8), Limits(max_gpus=64))),
@@ -54,7 +57,9 @@ questions = st.tuples(
         seq_len=st.sampled_from((512, 4096)),
         global_batch=st.sampled_from((None, 64, 96)),
         method=st.sampled_from(("full", "lora", "qlora")),
-        frameworks=st.sampled_from(((), (), ("torchtitan",), ("llama-factory", "axolotl"), ("transformers",))),
+        frameworks=st.sampled_from(
+            ((), (), ("torchtitan",), ("llama-factory", "axolotl"), ("transformers",))
+        ),
         lora_rank=st.sampled_from((8, 64)),
     ),
 )
@@ -78,7 +83,9 @@ def check_row(plan: TrainingPlan, planned: Planned[TrainingRow], folder: Path) -
             assert found.framework == framework
             assert not found.warnings
             back = estimate_training(plan.model, found.training, row.hardware)
-            assert [ledger.total_bytes for ledger in back.ledgers] == [ledger.total_bytes for ledger in row.estimate.ledgers], content
+            assert [ledger.total_bytes for ledger in back.ledgers] == [
+                ledger.total_bytes for ledger in row.estimate.ledgers
+            ], content
     if "megatron.args" in planned.launch.files:
         words = (
             "train",
@@ -119,7 +126,9 @@ def test_every_row_of_100_plans(tmp_path: Path, question: tuple[str, Wanted, Wan
 
 
 def test_the_batch_is_what_was_asked() -> None:
-    plan = plan_training("deepseek-r1-distill-llama-70b", Wanted(gpus=("h100:64",)), WantedTraining(global_batch=128))
+    plan = plan_training(
+        "deepseek-r1-distill-llama-70b", Wanted(gpus=("h100:64",)), WantedTraining(global_batch=128)
+    )
 
     assert {planned.row.runner for planned in plan.rows} == {"megatron-lm", "deepspeed", "fsdp"}
     for planned in plan.rows:
@@ -149,7 +158,9 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str) -> None:
     answer = call("plan", "deepseek-v2-lite", "--for", "train", "--gpu", "a100-80gb", *words)
 

@@ -13,7 +13,10 @@ from oomless.model.model import Model
 from oomless.run.hardware import Hardware, parse_gpu, synthetic
 from oomless.run.serving import Layout, Serving
 
-GQA = ("deepseek-coder-1.3b deepseek-llm-7b deepseek-llm-67b deepseek-r1-distill-qwen-7b llama-3.1-8b qwen3-0.6b qwen2.5-72b").split()
+GQA = (
+    "deepseek-coder-1.3b deepseek-llm-7b deepseek-llm-67b deepseek-r1-distill-qwen-7b "
+    "llama-3.1-8b qwen3-0.6b qwen2.5-72b"
+).split()
 MOE = ("deepseek-moe-16b mixtral-8x7b qwen3-30b-a3b glm-4.5-air deepseek-ocr").split()
 WINDOWS = ("gpt-oss-20b mistral-7b").split()
 MLA = ("deepseek-v2-lite deepseek-v2 deepseek-v3 deepseek-r1 kimi-k2-instruct").split()
@@ -69,12 +72,15 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
         speculative=draw(st.booleans()),
     )
     return Question(
-        load(draw(st.sampled_from(names))), asked, parse_gpu(f"{card}:{layout.num_ranks * draw(st.sampled_from([1, 1, 2]))}")
+        load(draw(st.sampled_from(names))),
+        asked,
+        parse_gpu(f"{card}:{layout.num_ranks * draw(st.sampled_from([1, 1, 2]))}"),
     )
 
 
 def answer(question: Question, **changes: object) -> Estimate:
-    """The estimate of a question, with some flags changed; a question that has no answer is not one for laws."""
+    """The estimate of a question, with some flags changed; a question that has no answer is not one for
+    laws."""
     try:
         return estimate_serving(question.model, question.asked._replace(**changes), question.hardware)  # type: ignore[arg-type]  # flags of mixed types, by name
     except (UsageError, UnsupportedError):
@@ -89,11 +95,16 @@ def pinned(question: Question) -> Question:
 
 
 def at_the_edge(question: Question, share: float) -> Question:
-    """The question on a synthetic card with room for everything but the cache, and for a share of the cache: where verdicts turn."""
-    question = pinned(question._replace(hardware=question.hardware._replace(card=synthetic(1 << 44, "large"))))
+    """The question on a synthetic card with room for everything but the cache, and for a share of the cache:
+    where verdicts turn."""
+    question = pinned(
+        question._replace(hardware=question.hardware._replace(card=synthetic(1 << 44, "large")))
+    )
     found = answer(question)
     needed = found.ledger.by_category()["kv_cache"]
     room = found.ledger.total_bytes - needed + share * needed
     return question._replace(
-        hardware=question.hardware._replace(card=synthetic(int(room / (found.request.gpu_memory_utilization or 1)), "edge"))
+        hardware=question.hardware._replace(
+            card=synthetic(int(room / (found.request.gpu_memory_utilization or 1)), "edge")
+        )
     )

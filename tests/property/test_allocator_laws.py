@@ -1,5 +1,6 @@
-"""Laws of the simulated allocator: blocks do not overlap; segments are the sum of their blocks; reserved >= allocated >= requested;
-what all tensors gave back can be given back to the device; the smallest capacity runs, and what runs there runs on more.
+"""Laws of the simulated allocator: blocks do not overlap; segments are the sum of their blocks; reserved >=
+allocated >= requested; what all tensors gave back can be given back to the device; the smallest capacity
+runs, and what runs there runs on more.
 """
 
 import itertools
@@ -26,9 +27,14 @@ SETTINGS = st.sampled_from(
     )
 )
 SIZES = st.one_of(
-    st.integers(1, 4096), st.integers(1, 3 * MIB), st.integers(1, 90 * MIB), st.sampled_from([512, MIB, MIB + 1, 10 * MIB, 24 * MIB])
+    st.integers(1, 4096),
+    st.integers(1, 3 * MIB),
+    st.integers(1, 90 * MIB),
+    st.sampled_from([512, MIB, MIB + 1, 10 * MIB, 24 * MIB]),
 )
-STEPS = st.lists(st.tuples(st.sampled_from("aaafffsey"), SIZES, st.integers(0, 1 << 16), st.integers(0, 1)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from("aaafffsey"), SIZES, st.integers(0, 1 << 16), st.integers(0, 1)), max_size=60
+)
 EVENTS = st.lists(st.tuples(st.booleans(), SIZES, st.integers(0, 1 << 16)), min_size=1, max_size=60)
 
 
@@ -92,7 +98,9 @@ def events_of(steps: list[tuple[bool, int, int]]) -> tuple[list[int], list[int]]
 
 
 @given(SETTINGS, EVENTS)
-def test_the_smallest_capacity_runs_and_holds_what_is_alive(text: str, steps: list[tuple[bool, int, int]]) -> None:
+def test_the_smallest_capacity_runs_and_holds_what_is_alive(
+    text: str, steps: list[tuple[bool, int, int]]
+) -> None:
     settings = parse_settings(text)
     events, sizes = events_of(steps)
     free_run = replay(events, sizes, settings)
@@ -103,7 +111,9 @@ def test_the_smallest_capacity_runs_and_holds_what_is_alive(text: str, steps: li
 
 
 @given(EVENTS, st.integers(1, 7))
-def test_without_settings_reserved_never_falls_with_more_at_the_end(steps: list[tuple[bool, int, int]], more: int) -> None:
+def test_without_settings_reserved_never_falls_with_more_at_the_end(
+    steps: list[tuple[bool, int, int]], more: int
+) -> None:
     events, sizes = events_of(steps)
     longer = [*events, len(sizes)]
     assert replay(longer, [*sizes, more * MIB]).peak_reserved >= replay(events, sizes).peak_reserved

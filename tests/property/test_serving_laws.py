@@ -1,8 +1,8 @@
 """Laws of the serving estimate. Each holds for every question that has an answer, whatever the numbers are.
 
-Sums: lines make totals, categories make totals, ranks make layouts. Order: low <= value <= high.
-Monotony: a larger load or batch never needs less, more of a card never gives less. Neutrality: a size of 1 changes nothing.
-Honesty: the verdict is that of the interval on every rank, and what is promised fits.
+Sums: lines make totals, categories make totals, ranks make layouts. Order: low <= value <= high. Monotony: a
+larger load or batch never needs less, more of a card never gives less. Neutrality: a size of 1 changes
+nothing. Honesty: the verdict is that of the interval on every rank, and what is promised fits.
 """
 
 import json
@@ -17,7 +17,21 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import Hardware, parse_gpu, synthetic
 from oomless.run.serving import Layout, Serving
-from property.questions import ALL, GQA, MLA, MOE, SPARSE, V4, VERDICTS, Question, answer, at_the_edge, pinned, questions, sizes
+from property.questions import (
+    ALL,
+    GQA,
+    MLA,
+    MOE,
+    SPARSE,
+    V4,
+    VERDICTS,
+    Question,
+    answer,
+    at_the_edge,
+    pinned,
+    questions,
+    sizes,
+)
 
 # sums and order
 
@@ -25,7 +39,11 @@ from property.questions import ALL, GQA, MLA, MOE, SPARSE, V4, VERDICTS, Questio
 @given(questions())
 def test_totals_are_sums_of_lines_and_of_categories(question: Question) -> None:
     for ledger in answer(question).ledgers:
-        assert ledger.total_bytes == sum(line.bytes for line in ledger.lines) == sum(ledger.by_category().values())
+        assert (
+            ledger.total_bytes
+            == sum(line.bytes for line in ledger.lines)
+            == sum(ledger.by_category().values())
+        )
         assert ledger.low_bytes == sum(line.low_bytes for line in ledger.lines)
         assert ledger.high_bytes == sum(line.high_bytes for line in ledger.lines)
         assert ledger.headroom_bytes == ledger.capacity_bytes - ledger.total_bytes
@@ -52,12 +70,17 @@ def test_groups_of_ranks_are_all_ranks(question: Question) -> None:
     found = answer(question)
     layout = found.request.layout
     assert layout is not None
-    assert sum(ledger.num_ranks for ledger in found.ledgers) == layout.num_ranks * found.replicas <= found.hardware.num_gpus
+    assert (
+        sum(ledger.num_ranks for ledger in found.ledgers)
+        == layout.num_ranks * found.replicas
+        <= found.hardware.num_gpus
+    )
     assert len(found.ledgers) == layout.pp
 
 
 ANSWERED = (
-    "engine_version layout dtype kv_cache_dtype max_model_len max_num_seqs max_num_batched_tokens context concurrency "
+    "engine_version layout dtype kv_cache_dtype max_model_len max_num_seqs "
+    "max_num_batched_tokens context concurrency "
     "gpu_memory_utilization block_size"
 ).split()
 """What vLLM chooses where the question is silent."""
@@ -81,9 +104,18 @@ def test_json_says_the_same_in_whole_bytes(question: Question) -> None:
     assert document["headroom_bytes"] == found.headroom_bytes
     assert document["ranks"][document["worst_rank"]]["total_bytes"] == found.ledger.total_bytes
     whole = [document["headroom_bytes"], document["model"]["checkpoint_bytes"], *document["host"].values()]
-    whole += [document["kv_cache"][key] for key in ("pool_bytes", "needed_bytes", "fixed_bytes_per_sequence", "max_tokens")]
+    whole += [
+        document["kv_cache"][key]
+        for key in ("pool_bytes", "needed_bytes", "fixed_bytes_per_sequence", "max_tokens")
+    ]
     for rank in document["ranks"]:
-        whole += [rank["capacity_bytes"], rank["total_bytes"], rank["low_bytes"], rank["high_bytes"], *rank["by_category"].values()]
+        whole += [
+            rank["capacity_bytes"],
+            rank["total_bytes"],
+            rank["low_bytes"],
+            rank["high_bytes"],
+            *rank["by_category"].values(),
+        ]
         whole += [line[key] for line in rank["lines"] for key in ("bytes", "low_bytes", "high_bytes")]
     assert all(type(number) is int for number in whole)
 
@@ -106,7 +138,9 @@ def test_the_verdict_is_that_of_the_interval_on_every_rank(question: Question, s
 def test_a_stage_with_more_room_but_a_worse_verdict_decides() -> None:
     """The first stage lacks more, but only the second lacks it at the lower end of its interval too."""
     card = synthetic(114_441_267_988, "edge")
-    asked = Serving(engine_version="0.5.5", layout=Layout(tp=8, pp=2), max_num_seqs=256, max_num_batched_tokens=131_072)
+    asked = Serving(
+        engine_version="0.5.5", layout=Layout(tp=8, pp=2), max_num_seqs=256, max_num_batched_tokens=131_072
+    )
     found = estimate_serving(load("kimi-k2-instruct"), asked, Hardware(card, 16, 8))
     assert VERDICTS.index(found.verdict) == max(VERDICTS.index(ledger.verdict) for ledger in found.ledgers)
 
@@ -144,7 +178,9 @@ def test_the_longest_sequence_would_start_and_no_longer_one(question: Question, 
 
 
 @pytest.mark.parametrize("version", vllm.VERSIONS)
-@pytest.mark.parametrize("name", ["deepseek-coder-1.3b", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "gpt-oss-20b"])
+@pytest.mark.parametrize(
+    "name", ["deepseek-coder-1.3b", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "gpt-oss-20b"]
+)
 def test_the_longest_sequence_would_start_in_every_release(name: str, version: str) -> None:
     asked = Serving(engine_version=version, layout=Layout(), max_num_seqs=64, max_num_batched_tokens=2048)
     hardware = parse_gpu("h200")
@@ -156,7 +192,8 @@ def test_the_longest_sequence_would_start_in_every_release(name: str, version: s
 
 
 def starts_at_its_longest(question: Question) -> None:
-    """ "It would start with --max-model-len N": so it must, with everything else as it is, and with N + 1 it must not."""
+    """ "It would start with --max-model-len N": so it must, with everything else as it is, and with N + 1 it
+    must not."""
     first = answer(question)
     longest, length = first.kv_cache.longest_sequence, first.request.max_model_len or 0
     if longest:
@@ -164,7 +201,8 @@ def starts_at_its_longest(question: Question) -> None:
         assert again.kv_cache.needed_bytes <= again.kv_cache.pool_bytes
     if longest < length:
         more = answer(question, max_model_len=longest + 1)
-        # workspaces of sparse attention shrink with the length: there N is what the engine says of the pool that it has, and safe
+        # workspaces of sparse attention shrink with the length: there N is what the engine says of the pool
+        # that it has, and safe
         grown = more.kv_cache.pool_bytes - first.kv_cache.pool_bytes
         assert grown >= 0
         assert more.kv_cache.needed_bytes > first.kv_cache.pool_bytes
@@ -186,7 +224,9 @@ def placed(question: Question, layout: Layout) -> list[dict[str, int]]:
 
 
 @given(questions(most_pp=1), st.sampled_from([2, 4, 8]), st.booleans())
-def test_shards_of_all_ranks_hold_the_whole_and_no_rank_more_than_it(question: Question, tp: int, expert_parallel: bool) -> None:
+def test_shards_of_all_ranks_hold_the_whole_and_no_rank_more_than_it(
+    question: Question, tp: int, expert_parallel: bool
+) -> None:
     question = question._replace(hardware=question.hardware._replace(num_gpus=8))
     (whole,) = placed(question, Layout())
     (shard,) = placed(question, Layout(tp=tp, enable_expert_parallel=expert_parallel))
@@ -196,7 +236,7 @@ def test_shards_of_all_ranks_hold_the_whole_and_no_rank_more_than_it(question: Q
         assert shard[name] <= num_bytes, name
 
 
-ON_EVERY_STAGE = ("rotary tables", "workspaces", "scales on Blackwell", "unexplained tensors")
+ON_EVERY_STAGE = ("weights.rotary_tables", "weights.workspaces", "weights.scales", "weights.unexplained")
 
 
 @given(questions(), st.integers(2, 8))
@@ -208,7 +248,7 @@ def test_pipeline_stages_hold_each_layer_once(question: Question, pp: int) -> No
         total = sum(stage.get(name, 0) for stage in stages)
         if name.startswith(ON_EVERY_STAGE):
             assert total >= num_bytes, name
-        elif question.model.tied and name.startswith("embedding"):
+        elif question.model.tied and name.startswith("weights.embedding"):
             assert total == 2 * num_bytes, name  # the last stage needs it as its head
         else:
             assert total == num_bytes, name
@@ -230,7 +270,7 @@ def test_the_weights_of_one_rank_are_at_least_the_main_model(question: Question)
 def bytes_never_less(before: Estimate, after: Estimate) -> None:
     for less, more in zip(before.ledgers, after.ledgers, strict=True):
         assert less.total_bytes <= more.total_bytes
-        assert less.low_bytes <= more.low_bytes
+        assert less.low_bytes <= more.low_bytes + len(more.lines)  # the ends of each line are rounded down
         assert less.high_bytes <= more.high_bytes
 
 
@@ -275,7 +315,10 @@ def test_a_larger_step_never_needs_less(question: Question, one: int, other: int
 @given(questions(), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
 def test_a_larger_share_never_gives_a_smaller_pool(question: Question, one: float, other: float) -> None:
     less, more = sorted((one, other))
-    before, after = answer(question, gpu_memory_utilization=less), answer(question, gpu_memory_utilization=more)
+    before, after = (
+        answer(question, gpu_memory_utilization=less),
+        answer(question, gpu_memory_utilization=more),
+    )
     assert all(small <= large for small, large in zip(before.pools, after.pools, strict=True))
     assert before.kv_cache.max_tokens <= after.kv_cache.max_tokens
     if not any(ledger.overrun_bytes for ledger in after.ledgers):  # what comes after the pool has room too
@@ -324,7 +367,9 @@ def test_an_fp8_cache_never_needs_more(question: Question) -> None:
 @given(questions())
 def test_eager_never_needs_more(question: Question) -> None:
     eager, graphs = answer(question, enforce_eager=True), answer(question, enforce_eager=False)
-    bytes_never_less(eager, graphs)  # graphs beside the budget widen the interval, so verdicts may go from either end to tight
+    bytes_never_less(
+        eager, graphs
+    )  # graphs beside the budget widen the interval, so verdicts may go from either end to tight
     assert eager.headroom_bytes >= graphs.headroom_bytes
 
 
@@ -347,7 +392,9 @@ def test_sizes_of_one_change_nothing(question: Question) -> None:
 
 @given(questions(names=[*MLA, *SPARSE, *V4], most_pp=1), st.sampled_from([2, 4, 8]))
 def test_a_latent_token_takes_the_same_on_every_tensor_parallel_rank(question: Question, tp: int) -> None:
-    assume(not (question.asked.engine_version or "").startswith(("0.5", "0.6")))  # before 0.7 heads were stored, and divided
+    assume(
+        not (question.asked.engine_version or "").startswith(("0.5", "0.6"))
+    )  # before 0.7 heads were stored, and divided
     question = question._replace(hardware=question.hardware._replace(num_gpus=8))
     one, many = answer(question, layout=Layout()), answer(question, layout=Layout(tp=tp))
     assert one.kv_cache.bytes_per_token == many.kv_cache.bytes_per_token
@@ -360,7 +407,9 @@ def test_the_capacity_in_tokens_is_what_the_pool_holds(question: Question) -> No
     cache = found.kv_cache
     assert cache.max_tokens * cache.bytes_per_token <= cache.pool_bytes
     length, block = found.request.max_model_len or 1, found.request.block_size or 1
-    padded = -(-length // block) * block / length  # from 0.21 on whole sequences are counted, whose last block is not always full
+    padded = (
+        -(-length // block) * block / length
+    )  # from 0.21 on whole sequences are counted, whose last block is not always full
     assert ((cache.max_tokens + 1) * padded + block) * cache.bytes_per_token >= cache.pool_bytes
 
 
@@ -377,7 +426,9 @@ def test_the_layout_chosen_is_the_smallest_that_fits(name: str, gpu: str) -> Non
 
 def _verdict(question: Question, layout: Layout) -> str:
     try:
-        return estimate_serving(question.model, question.asked._replace(layout=layout), question.hardware).verdict
+        return estimate_serving(
+            question.model, question.asked._replace(layout=layout), question.hardware
+        ).verdict
     except UsageError:
         return "no answer"
 

@@ -1,4 +1,5 @@
-"""Laws of training memory: shares of all ranks are the whole, more sharding never needs more, more work never needs less."""
+"""Laws of training memory: shares of all ranks are the whole, more sharding never needs more, more work never
+needs less."""
 
 from functools import cache
 from itertools import pairwise
@@ -17,7 +18,14 @@ from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Training, frameworks, resolved
 
-MODELS = ("deepseek-coder-1.3b", "deepseek-v2-lite", "deepseek-v3", "qwen3-30b-a3b", "llama-3.1-8b", "gemma-2-9b")
+MODELS = (
+    "deepseek-coder-1.3b",
+    "deepseek-v2-lite",
+    "deepseek-v3",
+    "qwen3-30b-a3b",
+    "llama-3.1-8b",
+    "gemma-2-9b",
+)
 
 
 @cache
@@ -39,7 +47,8 @@ def peak(name: str, gpu: str, **flags: object) -> int:
 @given(name=st.sampled_from(MODELS), pp=st.sampled_from([1, 2, 4]), ep=st.sampled_from([1, 2, 4]))
 @settings(max_examples=15, deadline=None)
 def test_shares_of_all_ranks_are_the_whole(world: int, sharding: str, name: str, pp: int, ep: int) -> None:
-    """Weights, gradients and optimizer of all ranks: each divided state adds up to one copy, up to a padding of one value a rank."""
+    """Weights, gradients and optimizer of all ranks: each divided state adds up to one copy, up to a padding
+    of one value a rank."""
     found = model(name)
     routed = any(tensor.role == "expert" for tensor in found.tensors)
     mesh = Mesh(dp=world // pp, pp=pp, ep=ep if routed else 1)
@@ -68,13 +77,26 @@ def test_shares_of_all_ranks_are_the_whole(world: int, sharding: str, name: str,
     precision=st.sampled_from(["bf16", "deepspeed-bf16", "fp32"]),
 )
 @settings(max_examples=40, deadline=None)
-def test_more_sharding_never_holds_more(name: str, seq: int, batch: int, recompute: str, precision: str) -> None:
+def test_more_sharding_never_holds_more(
+    name: str, seq: int, batch: int, recompute: str, precision: str
+) -> None:
     """ZeRO 0 >= 1 >= 2 >= 3 between steps and of every state."""
     steps = [
-        ask(name, "h100:16", zero=stage, seq_len=seq, micro_batch=batch, recompute=recompute, precision=precision)
+        ask(
+            name,
+            "h100:16",
+            zero=stage,
+            seq_len=seq,
+            micro_batch=batch,
+            recompute=recompute,
+            precision=precision,
+        )
         for stage in (0, 1, 2, 3)
     ]
-    held = [(each.groups[0].states.weights, each.groups[0].states.gradients, each.groups[0].states.optimizer) for each in steps]
+    held = [
+        (each.groups[0].states.weights, each.groups[0].states.gradients, each.groups[0].states.optimizer)
+        for each in steps
+    ]
     for before, after in pairwise(held):
         assert all(a >= b for a, b in zip(before, after, strict=True))
     optimizer = [each.groups[0].phases[-1] for each in steps]
@@ -92,16 +114,23 @@ def test_more_sharding_never_holds_more(name: str, seq: int, batch: int, recompu
     loss=st.sampled_from(["plain", "chunked", "fused"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_more_work_never_needs_less(name: str, seq: int, batch: int, recompute: str, method: str, precision: str, loss: str) -> None:
+def test_more_work_never_needs_less(
+    name: str, seq: int, batch: int, recompute: str, method: str, precision: str, loss: str
+) -> None:
     """One sequence more, or a longer one, needs no less memory."""
-    flags = dict(recompute=recompute, method=method, precision=precision, loss=loss, lora_targets="all-linear")
+    flags = dict(
+        recompute=recompute, method=method, precision=precision, loss=loss, lora_targets="all-linear"
+    )
     base = peak(name, "b200", seq_len=seq, micro_batch=batch, **flags)
     assert peak(name, "b200", seq_len=seq, micro_batch=batch + 1, **flags) >= base
     assert peak(name, "b200", seq_len=seq + 64, micro_batch=batch, **flags) >= base
 
 
 @given(
-    name=st.sampled_from(MODELS), seq=st.sampled_from([512, 4096]), batch=st.integers(1, 3), method=st.sampled_from(["full", "lora"])
+    name=st.sampled_from(MODELS),
+    seq=st.sampled_from([512, 4096]),
+    batch=st.integers(1, 3),
+    method=st.sampled_from(["full", "lora"]),
 )
 @settings(max_examples=30, deadline=None)
 def test_recomputation_never_keeps_more(name: str, seq: int, batch: int, method: str) -> None:
@@ -118,12 +147,33 @@ def test_recomputation_never_keeps_more(name: str, seq: int, batch: int, method:
     assert kept[1] >= kept[2]
 
 
-@given(name=st.sampled_from(MODELS), seq=st.sampled_from([512, 4096]), framework=st.sampled_from(sorted(frameworks())))
+@given(
+    name=st.sampled_from(MODELS),
+    seq=st.sampled_from([512, 4096]),
+    framework=st.sampled_from(sorted(frameworks())),
+)
 @settings(max_examples=40, deadline=None)
 def test_axes_of_size_one_change_nothing(name: str, seq: int, framework: str) -> None:
-    method = {} if "full" in frameworks()[framework]["methods"].split() else {"method": "lora", "lora_targets": "all-linear"}
+    method = (
+        {}
+        if "full" in frameworks()[framework]["methods"].split()
+        else {"method": "lora", "lora_targets": "all-linear"}
+    )
     plain = ask(name, "b200", framework=framework, seq_len=seq, **method)
-    same = ask(name, "b200", framework=framework, seq_len=seq, dp=1, tp=1, pp=1, cp=1, ep=1, virtual_stages=1, shard_size=0, **method)
+    same = ask(
+        name,
+        "b200",
+        framework=framework,
+        seq_len=seq,
+        dp=1,
+        tp=1,
+        pp=1,
+        cp=1,
+        ep=1,
+        virtual_stages=1,
+        shard_size=0,
+        **method,
+    )
     assert same.groups == plain.groups
 
 

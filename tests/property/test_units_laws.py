@@ -1,4 +1,5 @@
-"""Laws of units and of the allocator: nothing is lost on the way to text and back, and rounding is bounded."""
+"""Laws of units and of the allocator: nothing is lost on the way to text and back, and rounding is
+bounded."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,10 @@ from oomless.estimate.allocator import allocated_bytes, place
 from oomless.run.hardware import Hardware, parse_gpu
 from oomless.units import GIB, MIB, format_bytes, format_exact, parse_bytes
 
-amounts = st.one_of(st.integers(0, 2**62), st.builds(lambda number, shift: number << shift, st.integers(0, 2000), st.integers(0, 50)))
+amounts = st.one_of(
+    st.integers(0, 2**62),
+    st.builds(lambda number, shift: number << shift, st.integers(0, 2000), st.integers(0, 50)),
+)
 
 
 @given(amounts)
@@ -39,7 +43,11 @@ def test_any_text_is_a_size_or_a_usage_error(text: str) -> None:
     assert 0 <= size < 2**63
 
 
-@given(st.one_of(st.text(max_size=12), st.from_regex(r"(h200|80GiB|rtx-4090|1|)(:[0-9x-]{0,9})?", fullmatch=True)))
+@given(
+    st.one_of(
+        st.text(max_size=12), st.from_regex(r"(h200|80GiB|rtx-4090|1|)(:[0-9x-]{0,9})?", fullmatch=True)
+    )
+)
 def test_any_text_is_hardware_or_a_usage_error(text: str) -> None:
     try:
         found = parse_gpu(text)
@@ -59,7 +67,9 @@ def test_a_size_for_people_always_has_a_binary_unit(num_bytes: int) -> None:
     assert abs(float(number.replace(",", "")) * scale - num_bytes) <= 0.00501 * scale + abs(num_bytes) * 1e-12
 
 
-tensors = st.lists(st.one_of(st.integers(1, 1 << 12), st.integers(1, 3 << 20), st.integers(1, 300 << 20)), max_size=40)
+tensors = st.lists(
+    st.one_of(st.integers(1, 1 << 12), st.integers(1, 3 << 20), st.integers(1, 300 << 20)), max_size=40
+)
 
 
 def rounded(size: int) -> int:

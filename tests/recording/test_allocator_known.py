@@ -1,4 +1,5 @@
-"""The simulated allocator gives the answers that torch's own tests ask of the real one (test/test_cuda.py, AllocatorConfig_test.cpp)."""
+"""The simulated allocator gives the answers that torch's own tests ask of the real one (test/test_cuda.py,
+AllocatorConfig_test.cpp)."""
 
 import pytest
 
@@ -29,7 +30,9 @@ def test_divisions_round_as_torch_does() -> None:
     small, big = SMALL_BIG
     assert parse_settings("").rounded(small) == small
     assert parse_settings("roundup_power2_divisions:4").rounded(small) == power2_div(small, 4)
-    listed = parse_settings("garbage_collection_threshold:0.5,roundup_power2_divisions:[64:8,128:2,256:2,512:2,1024:1,>:1]")
+    listed = parse_settings(
+        "garbage_collection_threshold:0.5,roundup_power2_divisions:[64:8,128:2,256:2,512:2,1024:1,>:1]"
+    )
     assert listed.rounded(small) == power2_div(small, 8)
     assert listed.rounded(big) == power2_div(big, 2)
     none = parse_settings("roundup_power2_divisions:[128:1,256:0,512:4]")
@@ -40,12 +43,32 @@ def test_divisions_round_as_torch_does() -> None:
 
 
 def divisions(text: str, *mebibytes: int) -> list[int]:
-    return [parse_settings(f"roundup_power2_divisions:{text}").divisions[min(m.bit_length() - 1, 15)] for m in mebibytes]
+    return [
+        parse_settings(f"roundup_power2_divisions:{text}").divisions[min(m.bit_length() - 1, 15)]
+        for m in mebibytes
+    ]
 
 
 def test_lists_of_divisions_are_read_as_torch_does() -> None:
-    assert divisions("[64:8,128:2,256:4,512:2,1024:4,>:1]", 32, 64, 128, 256, 512, 1024, 2048, 4096) == [8, 8, 2, 4, 2, 4, 1, 1]
-    assert divisions("[128:8,256:16,512:1,2048:8,>:2]", 64, 128, 256, 512, 1024, 2048, 4096) == [8, 8, 16, 1, 0, 8, 2]
+    assert divisions("[64:8,128:2,256:4,512:2,1024:4,>:1]", 32, 64, 128, 256, 512, 1024, 2048, 4096) == [
+        8,
+        8,
+        2,
+        4,
+        2,
+        4,
+        1,
+        1,
+    ]
+    assert divisions("[128:8,256:16,512:1,2048:8,>:2]", 64, 128, 256, 512, 1024, 2048, 4096) == [
+        8,
+        8,
+        16,
+        1,
+        0,
+        8,
+        2,
+    ]
     assert divisions("4", 64, 256, 2048) == [4, 4, 4]
 
 
@@ -116,11 +139,16 @@ def test_segments_have_torchs_sizes(size: int, segment: int) -> None:
 
 def test_small_tensors_share_a_segment() -> None:
     """test_mempool_with_allocator: two of 1 MiB in a buffer of 2 MiB, a third needs another."""
-    assert [replay(range(count), [MIB] * count).peak_reserved for count in (1, 2, 3)] == [2 * MIB, 2 * MIB, 4 * MIB]
+    assert [replay(range(count), [MIB] * count).peak_reserved for count in (1, 2, 3)] == [
+        2 * MIB,
+        2 * MIB,
+        4 * MIB,
+    ]
 
 
 def test_max_split_with_expandable_segments_switched_on_and_off() -> None:
-    """test_max_split_expandable: three of 40 MiB fit into 120, a fourth does not; once they are gone, one of 120 does."""
+    """test_max_split_expandable: three of 40 MiB fit into 120, a fourth does not; once they are gone, one of
+    120 does."""
     allocator = Allocator(parse_settings("max_split_size_mb:40"), 120 * MIB)
     held = [allocator.allocate(40 * MIB)]
     allocator.configure(parse_settings("expandable_segments:True,max_split_size_mb:40"))
@@ -135,7 +163,8 @@ def test_max_split_with_expandable_segments_switched_on_and_off() -> None:
 
 
 def test_garbage_collection_with_expandable_segments() -> None:
-    """test_garbage_collect_expandable: collecting meets blocks of expandable segments in the free list and leaves them."""
+    """test_garbage_collect_expandable: collecting meets blocks of expandable segments in the free list and
+    leaves them."""
     allocator = Allocator(parse_settings("garbage_collection_threshold:0.5"), 120 * MIB)
     first = allocator.allocate(40 * MIB)
     allocator.configure(parse_settings("expandable_segments:True,garbage_collection_threshold:0.5"))
@@ -147,7 +176,8 @@ def test_garbage_collection_with_expandable_segments() -> None:
 
 
 def test_a_stream_that_works_on_a_block_delays_its_reuse_until_memory_is_short() -> None:
-    """test_caching_allocator_record_stream_oom: blocks that wait for a stream are freed before an allocation fails."""
+    """test_caching_allocator_record_stream_oom: blocks that wait for a stream are freed before an allocation
+    fails."""
     allocator = Allocator(capacity=400 * MIB)
     for _ in range(100):
         block = allocator.allocate(40 * MIB)
@@ -180,5 +210,11 @@ def test_expandable_segments_map_what_is_needed() -> None:
 def test_the_log_has_torchs_words() -> None:
     allocator, held = served([0, ~0, 1], [30 * MIB, 20 * MIB])
     assert allocator.log is not None
-    assert [action for action, *_ in allocator.log] == ["segment_alloc", "alloc", "free_requested", "free_completed", "alloc"]
+    assert [action for action, *_ in allocator.log] == [
+        "segment_alloc",
+        "alloc",
+        "free_requested",
+        "free_completed",
+        "alloc",
+    ]
     assert list(held) == [1]

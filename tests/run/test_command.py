@@ -12,9 +12,12 @@ from oomless.run.command import read_command
 
 
 def test_spellings_of_one_question_are_equal() -> None:
-    long = read_command("vllm serve m --tensor-parallel-size 8 --max-model-len 32768 --gpu-memory-utilization 0.9")
+    long = read_command(
+        "vllm serve m --tensor-parallel-size 8 --max-model-len 32768 --gpu-memory-utilization 0.9"
+    )
     short = read_command(
-        "CUDA_VISIBLE_DEVICES=0,1 python3 -m vllm.entrypoints.openai.api_server --model m -tp=8 --max_model_len 32K "
+        "CUDA_VISIBLE_DEVICES=0,1 python3 -m vllm.entrypoints.openai.api_server "
+        "--model m -tp=8 --max_model_len 32K "
         "--gpu_memory_utilization=.9"
     )
 
@@ -23,20 +26,27 @@ def test_spellings_of_one_question_are_equal() -> None:
 
 
 def test_harmless_and_unknown_flags_are_told_apart() -> None:
-    found = read_command("vllm serve m --port 8000 --enable-auto-tool-choice --kv-transfer-config '{\"a\": 1}' --new-thing")
+    found = read_command(
+        "vllm serve m --port 8000 --enable-auto-tool-choice --kv-transfer-config '{\"a\": 1}' --new-thing"
+    )
 
     assert found.ignored == ("--port 8000", "--enable-auto-tool-choice")
     assert found.unknown == ('--kv-transfer-config {"a": 1}', "--new-thing")
 
 
 def test_lines_joined_by_backslashes_are_one_command() -> None:
-    assert read_command("vllm serve m \\\n  -tp 2 \\\n  --enforce-eager").flags == {"tp": 2, "enforce_eager": True}
+    assert read_command("vllm serve m \\\n  -tp 2 \\\n  --enforce-eager").flags == {
+        "tp": 2,
+        "enforce_eager": True,
+    }
 
 
 def test_sglang_is_read_under_its_own_names() -> None:
     found = read_command(
-        "docker run --gpus all lmsysorg/sglang:v0.5.3 python3 -m sglang.launch_server --model-path deepseek-ai/DeepSeek-R1 --tp 8 --dp-size 8 "
-        "--enable-dp-attention --mem-fraction-static=0.85 --chunked-prefill-size 8K --speculative-algo EAGLE --port 30000 --nope 3"
+        "docker run --gpus all lmsysorg/sglang:v0.5.3 python3 -m sglang.launch_server --model-path "
+        "deepseek-ai/DeepSeek-R1 --tp 8 --dp-size 8 "
+        "--enable-dp-attention --mem-fraction-static=0.85 --chunked-prefill-size 8K "
+        "--speculative-algo EAGLE --port 30000 --nope 3"
     )
 
     assert (found.engine, found.model) == ("sglang", "deepseek-ai/DeepSeek-R1")
@@ -53,9 +63,15 @@ def test_sglang_is_read_under_its_own_names() -> None:
 
 
 def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
-    apart, shared = (read_command(f"llama-server -hf a/b-GGUF:Q8_0 -c 32768 -np 4 {flag}") for flag in ("", "-kvu"))
+    apart, shared = (
+        read_command(f"llama-server -hf a/b-GGUF:Q8_0 -c 32768 -np 4 {flag}") for flag in ("", "-kvu")
+    )
 
-    assert apart.flags["context"] * apart.flags["concurrency"] == shared.flags["context"] * shared.flags["concurrency"] == 32768
+    assert (
+        apart.flags["context"] * apart.flags["concurrency"]
+        == shared.flags["context"] * shared.flags["concurrency"]
+        == 32768
+    )
     assert (apart.flags["max_num_seqs"], shared.flags["max_num_seqs"]) == (4, 4)
     assert (apart.model, apart.flags["quantization"]) == ("a/b-GGUF", "Q8_0")
 
@@ -86,11 +102,15 @@ def test_a_flag_of_ik_llama_names_the_engine() -> None:
 
 
 def test_trtllm_takes_both_kinds_of_dashes() -> None:
-    found = read_command("trtllm-serve serve org/m --tp_size 8 --max-batch-size 64 --kv_cache_free_gpu_memory_fraction .8")
+    found = read_command(
+        "trtllm-serve serve org/m --tp_size 8 --max-batch-size 64 --kv_cache_free_gpu_memory_fraction .8"
+    )
     assert found.flags == {"tp": 8, "max_num_seqs": 64, "free_gpu_memory_fraction": 0.8}
 
 
-@pytest.mark.parametrize("engine", ["vllm serve m", "llama-server -m m", "python -m sglang.launch_server --model-path m"])
+@pytest.mark.parametrize(
+    "engine", ["vllm serve m", "llama-server -m m", "python -m sglang.launch_server --model-path m"]
+)
 @pytest.mark.parametrize("flag", ["--api-key mine", "--api-key=mine"])
 def test_secrets_are_not_repeated(engine: str, flag: str) -> None:
     found = read_command(f"{engine} {flag}")
@@ -98,21 +118,57 @@ def test_secrets_are_not_repeated(engine: str, flag: str) -> None:
 
 
 def test_the_version_of_an_image_counts() -> None:
-    assert read_command("docker run --gpus all vllm/vllm-openai:v0.11.0 --model m").flags == {"engine_version": "0.11.0"}
+    assert read_command("docker run --gpus all vllm/vllm-openai:v0.11.0 --model m").flags == {
+        "engine_version": "0.11.0"
+    }
     assert read_command("docker run --gpus all vllm/vllm-openai:latest --model m").flags == {}
 
 
 def test_every_flag_sets_something_that_there_is() -> None:
-    known = {flag.field for flag in INFER} | {"model", "slots", "batch_size", "rope_scaling"}  # what another flag takes in
+    known = {flag.field for flag in INFER} | {
+        "model",
+        "slots",
+        "batch_size",
+        "rope_scaling",
+    }  # what another flag takes in
     rows = facts.table("engine_flags")
     assert {row["field"].partition("=")[0] for row in rows if row["field"]} <= known
     assert len({(row["engine"], row["flag"]) for row in rows}) == len(rows)
-    assert {row["takes"] for row in rows} == {"value", "whole", "share", "switch", "optional", "several", "onoff", "layers", "length"}
+    assert {row["takes"] for row in rows} == {
+        "value",
+        "whole",
+        "share",
+        "switch",
+        "optional",
+        "several",
+        "onoff",
+        "layers",
+        "length",
+    }
 
 
 @given(
     st.lists(
-        st.sampled_from(["-c", "8192", "-np", "4", "-fa", "auto", "-ngl", "x", "--nope", "=", "-", "--", "'", "m", "-1", "K"]),
+        st.sampled_from(
+            [
+                "-c",
+                "8192",
+                "-np",
+                "4",
+                "-fa",
+                "auto",
+                "-ngl",
+                "x",
+                "--nope",
+                "=",
+                "-",
+                "--",
+                "'",
+                "m",
+                "-1",
+                "K",
+            ]
+        ),
         max_size=9,
     )
 )
@@ -124,20 +180,28 @@ def test_any_words_are_read_or_refused(words: list[str]) -> None:
             assert str(error).startswith("--command")
 
 
-@pytest.mark.parametrize("text", ["", "ls -l", "vllm", "vllm serve m -tp", "vllm serve m -tp many", "vllm serve 'm"])
+@pytest.mark.parametrize(
+    "text", ["", "ls -l", "vllm", "vllm serve m -tp", "vllm serve m -tp many", "vllm serve 'm"]
+)
 def test_what_is_no_command_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         read_command(text)
 
 
 def test_keys_of_a_json_flag_one_by_one() -> None:
-    apart = read_command("vllm serve m --speculative-config.method mtp --speculative-config.num_speculative_tokens=3 -tp 2")
-    whole = read_command('vllm serve m --speculative-config \'{"method": "mtp", "num_speculative_tokens": 3}\' -tp 2')
+    apart = read_command(
+        "vllm serve m --speculative-config.method mtp --speculative-config.num_speculative_tokens=3 -tp 2"
+    )
+    whole = read_command(
+        'vllm serve m --speculative-config \'{"method": "mtp", "num_speculative_tokens": 3}\' -tp 2'
+    )
     assert apart == whole
     assert read_command("vllm serve m --limit-mm-per-prompt.image 0 --limit-mm-per-prompt.video 0").flags == {
         "limit_mm_per_prompt": '{"image": 0, "video": 0}'
     }
-    assert read_command("vllm serve m --kernel-config.autotune=False").unknown == ("--kernel-config.autotune False",)
+    assert read_command("vllm serve m --kernel-config.autotune=False").unknown == (
+        "--kernel-config.autotune False",
+    )
     with pytest.raises(UsageError):
         read_command("vllm serve m --speculative-config mtp --speculative-config.method mtp")
 
@@ -155,6 +219,8 @@ def test_every_family_has_a_name_for_its_own_draft(method: str) -> None:
 
 
 def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
-    assert not serving_request(speculative_config='{"method": "ngram", "num_speculative_tokens": 4}').speculative
+    assert not serving_request(
+        speculative_config='{"method": "ngram", "num_speculative_tokens": 4}'
+    ).speculative
     with pytest.raises(UnsupportedError):
         serving_request(speculative_config='{"method": "eagle3", "model": "a/b"}')

@@ -19,7 +19,12 @@ def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> N
 
 
 def test_what_others_hold_is_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_driver(tmp_path, monkeypatch, "NVIDIA GeForce RTX 4090, 24564, 1024, 8.9", "NVIDIA GeForce RTX 4090, 24564, 512, 8.9")
+    fake_driver(
+        tmp_path,
+        monkeypatch,
+        "NVIDIA GeForce RTX 4090, 24564, 1024, 8.9",
+        "NVIDIA GeForce RTX 4090, 24564, 512, 8.9",
+    )
 
     found = parse_gpu("local")
 
@@ -28,7 +33,9 @@ def test_what_others_hold_is_taken_off(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.card.memory_bytes == int(23.6 * GIB) - 1024 * MIB
 
 
-def test_a_card_that_the_catalogue_lacks_still_has_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_that_the_catalogue_lacks_still_has_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_driver(tmp_path, monkeypatch, "NVIDIA Imaginary 1, 10240, 0, 9.9")
 
     assert parse_gpu("local").card.memory_bytes == 10240 * MIB

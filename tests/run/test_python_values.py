@@ -1,4 +1,5 @@
-"""Values from Python: a wrong type is an OomlessError that names the flag, and every name of a flag is a keyword."""
+"""Values from Python: a wrong type is an OomlessError that names the flag, and every name of a flag is a
+keyword."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from oomless.cli.flags_train import OUTPUT, TRAIN
 from oomless.run.serving import Serving
 from oomless.run.training import BESIDE, Training
 
-ASKED_ELSEWHERE = {"gpu", "from", "from_file", "command", "megatron_args", "world_size", "offline", "revision"}
+ASKED_ELSEWHERE = {
+    "gpu",
+    "from",
+    "from_file",
+    "command",
+    "megatron_args",
+    "world_size",
+    "offline",
+    "revision",
+}
 SERVING = {*Serving._fields, *LAYOUT_FLAGS, "speculative_config", "limit_mm_per_prompt"}
 TRAINING = {*Training._fields, *MESH_FLAGS, *BESIDE, "zero", "fsdp", "no_bucket_view", "global_batch"}
 
@@ -40,7 +50,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"global_batch": "64"}, "--global-batch is '64'"),
     ("train", {"reserve": 1}, "--reserve is 1"),
     ("train", {"reference_model": "other", "task": "dpo"}, "--reference-model is 'other'"),
-    ("train", {"rollout_gpu_memory_utilization": "0.3", "task": "grpo"}, "--rollout-gpu-memory-utilization is '0.3'"),
+    (
+        "train",
+        {"rollout_gpu_memory_utilization": "0.3", "task": "grpo"},
+        "--rollout-gpu-memory-utilization is '0.3'",
+    ),
 ]
 
 
@@ -59,7 +73,9 @@ def test_a_wrong_type_names_the_flag(command: str, given: dict[str, Any], messag
     + [(flag, TRAINING_SPELLINGS, TRAINING) for flag in TRAIN if flag.field not in OUTPUT],
     ids=lambda value: value.field if isinstance(value, Flag) else "",
 )
-def test_every_long_name_of_a_flag_is_a_keyword(flag: Flag, spellings: dict[str, str], fields: set[str]) -> None:
+def test_every_long_name_of_a_flag_is_a_keyword(
+    flag: Flag, spellings: dict[str, str], fields: set[str]
+) -> None:
     names = [name.removeprefix("--").replace("-", "_") for name in flag.names if name.startswith("--")]
     homes = {spellings.get(name, name) for name in names}
     assert len(homes) == 1, homes
@@ -68,7 +84,9 @@ def test_every_long_name_of_a_flag_is_a_keyword(flag: Flag, spellings: dict[str,
 
 def test_other_names_ask_the_same() -> None:
     first = serving_request(tp=2, max_model_len=4096, max_num_seqs=8, block_size=32, enforce_eager=True)
-    assert first == serving_request(tp_size=2, context_length=4096, parallel=8, page_size=32, disable_cuda_graph=True)
+    assert first == serving_request(
+        tp_size=2, context_length=4096, parallel=8, page_size=32, disable_cuda_graph=True
+    )
 
 
 def test_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

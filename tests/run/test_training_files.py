@@ -1,4 +1,5 @@
-"""Configuration files of training frameworks: what is read, what is taken by default, what is named, and what is refused."""
+"""Configuration files of training frameworks: what is read, what is taken by default, what is named, and what
+is refused."""
 
 import json
 from pathlib import Path
@@ -86,7 +87,12 @@ def test_torchtitan(tmp_path: Path) -> None:
     assert (found.model, found.num_gpus, asked.framework) == ("deepseek-v3", 2048, "torchtitan")
     assert asked.mesh == Mesh(64, 8, 4, 1, 32, 1, True, 2, "interleaved", 0)
     assert (asked.micro_batch, asked.grad_accum, asked.seq_len) == (1, 8, 4096)
-    assert (asked.recompute, asked.loss, asked.kernels, asked.precision) == ("full", "compiled", "eager", "mixed-bf16")
+    assert (asked.recompute, asked.loss, asked.kernels, asked.precision) == (
+        "full",
+        "compiled",
+        "eager",
+        "mixed-bf16",
+    )
     assert "optimizer.name = AdamW" in found.defaults
     assert "training.seq_len = 4096" in found.read
     assert found.warnings == ("attention_magic.size = 3 is not understood and may change memory",)
@@ -102,10 +108,16 @@ def test_deepspeed(tmp_path: Path) -> None:
 
 
 def test_axolotl_with_a_deepspeed_file_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "zero2.json").write_text(json.dumps({"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}}))
+    (tmp_path / "zero2.json").write_text(
+        json.dumps({"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}})
+    )
     found = read(tmp_path, "run.yaml", AXOLOTL)
     asked = found.training
-    assert (found.model, asked.method, asked.sharding) == ("deepseek-ai/deepseek-llm-7b-base", "qlora", "zero2")
+    assert (found.model, asked.method, asked.sharding) == (
+        "deepseek-ai/deepseek-llm-7b-base",
+        "qlora",
+        "zero2",
+    )
     assert (asked.lora_rank, asked.lora_targets, asked.optimizer) == (32, ("all-linear",), "paged-adamw-8bit")
     assert (asked.recompute, asked.attention, asked.packed, asked.seq_len) == ("full", "flash", True, 2048)
     assert any(each.startswith("zero2.json: ") for each in found.read)
@@ -121,16 +133,28 @@ def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     assert "its name says ZeRO 3" in sharded.warnings[0]
 
 
-@pytest.mark.parametrize("row", facts.table("torchtitan_flavors"), ids=lambda row: f"{row['name']}-{row['flavor']}")
+@pytest.mark.parametrize(
+    "row", facts.table("torchtitan_flavors"), ids=lambda row: f"{row['name']}-{row['flavor']}"
+)
 def test_flavours_are_models_of_the_catalogue(row: dict[str, str]) -> None:
     assert load(row["model"]).num_parameters
 
 
 BAD: dict[str, tuple[str, str, int, str]] = {
-    "wrong type": ("x.toml", '[training]\nseq_len = "long"\n', 1, "training.seq_len is long, which is no whole number"),
+    "wrong type": (
+        "x.toml",
+        '[training]\nseq_len = "long"\n',
+        1,
+        "training.seq_len is long, which is no whole number",
+    ),
     "negative": ("x.toml", "[training]\nseq_len = -5\n", 2, "--seq-len is -5"),
     "huge": ("x.json", '{"train_batch_size": 1e300}', 1, "train_batch_size"),
-    "flavour": ("x.toml", '[model]\nname = "llama3"\nflavor = "9B"\n[training]\nseq_len = 1\n', 1, "llama3 9B"),
+    "flavour": (
+        "x.toml",
+        '[model]\nname = "llama3"\nflavor = "9B"\n[training]\nseq_len = 1\n',
+        1,
+        "llama3 9B",
+    ),
     "stage": ("x.json", '{"zero_optimization": {"stage": 7}}', 1, "zero_optimization.stage is 7"),
     "batches": (
         "x.json",
@@ -141,15 +165,30 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     "optimizer": ("x.yaml", "base_model: a/b\noptimizer: apollo\n", 4, "optimizer 'apollo' is not known"),
     "freezing": ("x.yaml", "base_model: a/b\nunfrozen_parameters: [lm_head]\n", 4, "unfrozen_parameters"),
     "kind": ("x.yaml", "model_name_or_path: a/b\nfinetuning_type: freeze\n", 4, "finetuning_type is freeze"),
-    "new trainer": ("x.yaml", "model: a/b\nmicro_batch_size: 2\ncutoff_len: 2048\ndist_config: {name: fsdp2}\n", 4, "USE_V1"),
+    "new trainer": (
+        "x.yaml",
+        "model: a/b\nmicro_batch_size: 2\ncutoff_len: 2048\ndist_config: {name: fsdp2}\n",
+        4,
+        "USE_V1",
+    ),
     "reward": ("x.yaml", "base_model: a/b\nrl: ebft\n", 4, "rl is ebft"),
     "broken TOML": ("x.toml", "[training\n", 1, "not valid TOML"),
     "broken YAML": ("x.yaml", "a: [\n", 1, "not valid YAML"),
     "broken JSON": ("x.json", "{", 1, "not valid JSON"),
     "list": ("x.yaml", "- 1\n", 1, "this is a list"),
-    "strange": ("x.yaml", "colour: red\n", 1, "not a file of torchtitan, DeepSpeed, Axolotl or LLaMA-Factory"),
+    "strange": (
+        "x.yaml",
+        "colour: red\n",
+        1,
+        "not a file of torchtitan, DeepSpeed, Axolotl or LLaMA-Factory",
+    ),
     "ending": ("x.txt", "", 1, "its name ends in none of"),
-    "bomb": ("x.yaml", "a: &a [1]\n" + "b: [" + "*a, " * 40 + "1]\nbase_model: x\n", 1, "more than 16 aliases"),
+    "bomb": (
+        "x.yaml",
+        "a: &a [1]\n" + "b: [" + "*a, " * 40 + "1]\nbase_model: x\n",
+        1,
+        "more than 16 aliases",
+    ),
     "deep": ("x.yaml", "base_model: " + "[" * 500 + "]" * 500, 1, "nested too deeply"),
     "deep JSON": ("x.json", '{"zero_optimization":' * 500 + "1" + "}" * 500, 1, "nested too deeply"),
     "object": ("x.yaml", "base_model: !!python/object/apply:os.system ['true']\n", 1, "not valid YAML"),
@@ -170,9 +209,26 @@ def test_bad_files(name: str, tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-WORDS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=3))
+WORDS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=3),
+)
 NAMES = st.sampled_from(
-    ["zero_optimization", "stage", "train_batch_size", "train_micro_batch_size_per_gpu", "bf16", "enabled", "optimizer", "type", "x"]
+    [
+        "zero_optimization",
+        "stage",
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "bf16",
+        "enabled",
+        "optimizer",
+        "type",
+        "x",
+    ]
 )
 
 
@@ -192,10 +248,13 @@ def test_any_json_is_answered_or_refused(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_command_lists_both(tmp_path: Path) -> None:
-    """A file that names its model needs no MODEL; flags beside it win; JSON has what was read and what was taken."""
+    """A file that names its model needs no MODEL; flags beside it win; JSON has what was read and what was
+    taken."""
     path = tmp_path / "job.yaml"
     path.write_text(FACTORY)
-    answer = call("train", "--from", str(path), "--gpu", "h100:8", "--seq-len", "1024", "--zero", "3", "--json")
+    answer = call(
+        "train", "--from", str(path), "--gpu", "h100:8", "--seq-len", "1024", "--zero", "3", "--json"
+    )
     found = json.loads(answer.out)
     assert found["request"]["seq_len"] == 1024
     assert found["request"]["sharding"] == "zero3"

@@ -17,7 +17,9 @@ from oomless.speed.dynamic import policy_of, run_workload
 from oomless.speed.serving import decode_pass, setup_of, speed_of
 from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
 
-COST = StepCost(Curve((0, 1000), (0.01, 0.02)), Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5)
+COST = StepCost(
+    Curve((0, 1000), (0.01, 0.02)), Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5
+)
 
 
 def small(**asked: object) -> Estimate:
@@ -25,7 +27,9 @@ def small(**asked: object) -> Estimate:
     return estimate_serving(load("deepseek-coder-1.3b"), request, parse_gpu("a100-80gb"))
 
 
-requests = st.lists(st.builds(Request, st.floats(0, 50), st.integers(1, 400), st.integers(1, 120)), min_size=1, max_size=40)
+requests = st.lists(
+    st.builds(Request, st.floats(0, 50), st.integers(1, 400), st.integers(1, 120)), min_size=1, max_size=40
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,14 +43,22 @@ requests = st.lists(st.builds(Request, st.floats(0, 50), st.integers(1, 400), st
     st.integers(0, 50),
 )
 def test_every_request_is_served_once_and_in_time(
-    workload: list[Request], memory: Memory, chunked: bool, capacity: int, running: int, budget: int, prefix: int
+    workload: list[Request],
+    memory: Memory,
+    chunked: bool,
+    capacity: int,
+    running: int,
+    budget: int,
+    prefix: int,
 ) -> None:
     policy = Policy(capacity, running, budget, memory, chunked, max_length=600, shared_prefix=prefix)
     done = simulate(workload, COST, policy)
     assert len(done.served) + done.refused == len(workload)
     for one in done.served:
         assert one.arrival_s <= one.started_s <= one.first_token_s <= one.finished_s
-    assert done.moments == () or done.moments[-1].output_tokens == sum(one.output_tokens for one in done.served)
+    assert done.moments == () or done.moments[-1].output_tokens == sum(
+        one.output_tokens for one in done.served
+    )
     before = 0.0
     for moment in done.moments:
         assert moment.time_s >= before
@@ -65,7 +77,8 @@ def test_a_single_request_takes_its_steps() -> None:
 
 
 def test_leaps_cost_what_single_steps_cost() -> None:
-    """Another request that arrives far away makes no difference; arrivals in between cut the leaps and little else."""
+    """Another request that arrives far away makes no difference; arrivals in between cut the leaps and little
+    else."""
     alone = simulate([Request(0.0, 100, 200)], COST, Policy(10_000, 4)).served[0]
     many = [Request(0.0, 100, 200), *(Request(0.01 * n, 1, 1) for n in range(1, 100))]
     cut = simulate(many, COST, Policy(10_000, 1)).served[0]
@@ -94,13 +107,19 @@ def test_a_shared_prefix_is_read_once() -> None:
     assert shared.moments[-1].time_s < plain.moments[-1].time_s
 
 
-@pytest.mark.parametrize(("model", "gpu", "tp"), [("deepseek-coder-1.3b", "a100-80gb", 1), ("deepseek-r1", "h200:8", 8)])
+@pytest.mark.parametrize(
+    ("model", "gpu", "tp"), [("deepseek-coder-1.3b", "a100-80gb", 1), ("deepseek-r1", "h200:8", 8)]
+)
 def test_tables_of_costs_agree_with_passes(model: str, gpu: str, tp: int) -> None:
-    estimate = estimate_serving(load(model), Serving(layout=Layout(tp=tp), max_model_len=2048), parse_gpu(gpu))
+    estimate = estimate_serving(
+        load(model), Serving(layout=Layout(tp=tp), max_model_len=2048), parse_gpu(gpu)
+    )
     setup = setup_of(estimate)
     cost = step_cost(setup)
     for sequences, context in ((1, 100), (16, 1000), (64, 1500)):
-        assert cost.step_s(sequences, sequences * context) == pytest.approx(decode_pass(setup, sequences, context).seconds, rel=0.05)
+        assert cost.step_s(sequences, sequences * context) == pytest.approx(
+            decode_pass(setup, sequences, context).seconds, rel=0.05
+        )
 
 
 def test_closed_form_and_simulation_agree_at_moderate_load() -> None:
@@ -165,7 +184,9 @@ def test_lengths_that_mean_nothing_are_refused(text: str) -> None:
         parse_lengths(text, "--input-len")
 
 
-@pytest.mark.parametrize(("rate", "count"), [(0.0, 10), (-1.0, 10), (float("nan"), 10), (float("inf"), 10), (1.0, 0)])
+@pytest.mark.parametrize(
+    ("rate", "count"), [(0.0, 10), (-1.0, 10), (float("nan"), 10), (float("inf"), 10), (1.0, 0)]
+)
 def test_rates_and_counts_out_of_range_are_refused(rate: float, count: int) -> None:
     with pytest.raises(UsageError):
         poisson(rate, count, Lengths(1, 1), Lengths(1, 1), 0)

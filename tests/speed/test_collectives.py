@@ -30,7 +30,8 @@ def test_more_bytes_and_more_nodes_take_longer(collective: Callable[[Fabric, flo
 
 
 def test_a_large_all_reduce_is_a_ring() -> None:
-    """2 (p - 1) / p n over the link: what every bandwidth-optimal algorithm among cards moves; a switch that adds up halves it."""
+    """2 (p - 1) / p n over the link: what every bandwidth-optimal algorithm among cards moves; a switch that
+    adds up halves it."""
     size = 2**34
     ring, switch = of(8, 8, "a100-80gb"), of(8)
     assert all_reduce_s(ring, size) == pytest.approx(2 * 7 / 8 * size / ring.bytes_per_s, rel=0.01)
@@ -50,7 +51,11 @@ def test_a_small_all_reduce_is_as_fast_as_measured() -> None:
 
 def test_links_rank_by_their_bandwidth() -> None:
     size = 2**28
-    assert all_reduce_s(of(8, 8, "b200"), size) < all_reduce_s(of(8), size) < all_reduce_s(of(8, 8, "a100-80gb"), size)
+    assert (
+        all_reduce_s(of(8, 8, "b200"), size)
+        < all_reduce_s(of(8), size)
+        < all_reduce_s(of(8, 8, "a100-80gb"), size)
+    )
     assert all_reduce_s(of(8, 8, "a100-80gb"), size) < all_reduce_s(of(8, 8, "l40s"), size)
 
 

@@ -33,7 +33,9 @@ def speed(host: str | None = None, input_len: int = 2048, **asked: Any) -> Servi
     return serving_speed(estimate(**asked), input_len=input_len, output_len=128, concurrency=1, host=host)
 
 
-@pytest.mark.parametrize("asked", [{"cpu_moe": True}, {"n_gpu_layers": 10}, {"n_cpu_moe": 3}, {"override_tensor": "exps=CPU"}])
+@pytest.mark.parametrize(
+    "asked", [{"cpu_moe": True}, {"n_gpu_layers": 10}, {"n_cpu_moe": 3}, {"override_tensor": "exps=CPU"}]
+)
 def test_what_cards_and_host_have_is_all_there_is(asked: dict[str, Any]) -> None:
     answer = estimate(**asked)
     parts = divided(answer, None)
@@ -65,7 +67,9 @@ def test_more_on_the_host_is_slower() -> None:
 
 def test_a_prompt_of_several_steps_passes_the_wire_several_times() -> None:
     one, four = (speed("epyc-9004", input_len=length, cpu_moe=True).prompt_parts for length in (512, 2048))
-    first, fourth = (next(part.seconds for part in parts if part.what == "host memory") for parts in (one, four))
+    first, fourth = (
+        next(part.seconds for part in parts if part.what == "host memory") for parts in (one, four)
+    )
     assert fourth == pytest.approx(4 * first, rel=0.01)
 
 
@@ -82,7 +86,9 @@ def test_a_host_that_is_not_known_or_too_small_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown host"):
         speed("epic-9004", cpu_moe=True)
     assert call("plan", "deepseek-r1", "--gpu", "rtx-4090", "--host", "epyc-9004").code == 2
-    answer = call("plan", "deepseek-r1", "--gpu", "rtx-4090", "--host-memory", "512GiB", "--host", "desktop-ddr5-5600")
+    answer = call(
+        "plan", "deepseek-r1", "--gpu", "rtx-4090", "--host-memory", "512GiB", "--host", "desktop-ddr5-5600"
+    )
     assert answer.code == 2
     assert "does not hold" in answer.err
 
@@ -95,4 +101,7 @@ def test_a_plan_names_the_host_it_counts_on() -> None:
     assert any("the slowest kind that holds it" in note for note in plain["warnings"])
     limited = call(*words, "--max-tpot-s", str(plain["rows"][0]["tpot_s"]["value"] * 2))
     assert limited.code == 3  # the worst end of a bound is held against a limit
-    assert json.loads(limited.out)["excluded"]["tokens slower than --max-tpot-s, at the worse end of a bound"] == 1
+    assert (
+        json.loads(limited.out)["excluded"]["tokens slower than --max-tpot-s, at the worse end of a bound"]
+        == 1
+    )

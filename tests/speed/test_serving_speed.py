@@ -37,7 +37,9 @@ def test_more_work_is_never_faster() -> None:
 
 
 def test_every_figure_lies_in_its_band() -> None:
-    speed = serving_speed(estimate("deepseek-r1-distill-qwen-7b", "rtx-4090", 1), input_len=512, output_len=128, concurrency=4)
+    speed = serving_speed(
+        estimate("deepseek-r1-distill-qwen-7b", "rtx-4090", 1), input_len=512, output_len=128, concurrency=4
+    )
     for figure in (speed.ttft_s, speed.tpot_s, speed.tokens_per_s):
         assert 0 < figure.low <= figure.value <= figure.high
 
@@ -54,10 +56,14 @@ def test_counts_below_one_are_refused(name: str) -> None:
         serving_speed(estimate(), **counts)
 
 
-def test_experts_under_llama_cpp_on_nvidia_have_a_wide_band_and_early_builds_launch_kernels_one_by_one() -> None:
+def test_experts_under_llama_cpp_on_nvidia_have_a_wide_band_and_early_builds_launch_kernels_one_by_one() -> (
+    None
+):
     def speed(version: str) -> ServingSpeed:
         asked = {"engine": "llamacpp", "engine_version": version, "quantization": "Q4_K_M"}
-        return serving_speed(estimate("deepseek-v2-lite", "rtx-4090", 1, **asked), input_len=512, output_len=128, concurrency=1)
+        return serving_speed(
+            estimate("deepseek-v2-lite", "rtx-4090", 1, **asked), input_len=512, output_len=128, concurrency=1
+        )
 
     before, after = speed("2025-01"), speed("2025-12")
     assert before.tpot_s.value > 1.5 * after.tpot_s.value

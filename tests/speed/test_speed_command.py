@@ -25,7 +25,12 @@ def test_json_of_a_workload(tmp_path: "object") -> None:
     document = json.loads(answer.out)
     assert document["schema"] == "oomless/workload/1"
     assert document["num_requests"] == 50
-    assert [each["what"] for each in document["spreads"]] == ["waiting for a place", "first token", "between tokens", "whole request"]
+    assert [each["what"] for each in document["spreads"]] == [
+        "waiting for a place",
+        "first token",
+        "between tokens",
+        "whole request",
+    ]
     assert document["slices"]
     assert document["steady"]["saturated"] is False
 

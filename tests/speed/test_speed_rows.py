@@ -1,4 +1,5 @@
-"""Measured speeds beside predicted ones: every word of the tables is read, errors and bands stay within their budgets."""
+"""Measured speeds beside predicted ones: every word of the tables is read, errors and bands stay within their
+budgets."""
 
 import csv
 from itertools import product
@@ -20,7 +21,8 @@ HELD_OUT = TABLES / "perf_held_out.csv"
 
 
 class Budget(NamedTuple):
-    """The worst median, the worst error of nine rows in ten, and the least share of rows that must be scored and inside the band."""
+    """The worst median, the worst error of nine rows in ten, and the least share of rows that must be scored
+    and inside the band."""
 
     median: float
     p90: float
@@ -41,22 +43,25 @@ FITTED_FRESH = {
     "first token": Budget(0.11, 0.62),
     "throughput at load": Budget(0.12, 0.33),
 }
-"""The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them (blind: 16, 14, 16, 17 % median)."""
+"""The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them
+(blind: 16, 14, 16, 17 % median)."""
 NEVER_FITTED = {
     "decode, batch 1, one device": Budget(0.16, 0.29),
     "decode, batch 1, several": Budget(0.12, 0.34),
     "first token": Budget(0.62, 0.85, inside=0.18),
     "throughput at load": Budget(0.42, 1.1, inside=0.79),
 }
-"""Rows of a second blind round, written down before anything was predicted for them, to which no constant is fitted. They are of servers
-as people run them. First tokens are far off because SGLang before 0.5.10 launches prompts kernel by kernel, which is not counted yet."""
+"""Rows of a second blind round, written down before anything was predicted for them, to which no constant is
+fitted. They are of servers as people run them. First tokens are far off because SGLang before 0.5.10 launches
+prompts kernel by kernel, which is not counted yet."""
 ONE_SOURCE_OUT = {
     "decode, batch 1, one device": Budget(0.08, 0.25),
     "decode, batch 1, several": Budget(0.08, 0.15),
     "first token": Budget(0.16, 0.60),
     "throughput at load": Budget(0.17, 0.34),
 }
-"""Constants fitted anew without any row of a row's source: what can be expected of another page's measurements."""
+"""Constants fitted anew without any row of a row's source: what can be expected of another page's
+measurements."""
 
 
 def kind_of(row: Row) -> str:
@@ -76,7 +81,11 @@ def check(scored: list[tuple[Row, Scored]], budgets: dict[str, Budget]) -> None:
     for kind, budget in budgets.items():
         mine = [answer for row, answer in scored if kind_of(row) == kind and row.confidence == "A"]
         errors = sorted(abs(answer.rel_error) for answer in mine if answer.rel_error is not None)
-        inside = [(answer.low or 0) <= answer.measured <= (answer.high or 0) for answer in mine if answer.predicted is not None]
+        inside = [
+            (answer.low or 0) <= answer.measured <= (answer.high or 0)
+            for answer in mine
+            if answer.predicted is not None
+        ]
         assert len(errors) >= budget.scored * len(mine), kind
         assert median(errors) <= budget.median, (kind, median(errors))
         assert errors[-(-9 * len(errors) // 10) - 1] <= budget.p90, (kind, errors)
@@ -104,7 +113,9 @@ def test_errors_without_a_rows_own_source_stay_within_their_budgets(table: list[
     more = read_table(MORE) + read_table(FRESH)
     scored = []
     for source in sorted(set(sources.values())):
-        found = fit([row for row in table if sources[row.id] != source] + more)  # no row of perf_fresh.csv is of such a source
+        found = fit(
+            [row for row in table if sources[row.id] != source] + more
+        )  # no row of perf_fresh.csv is of such a source
         with replaced(found.values):
             scored += [(row, score(row)) for row in table if sources[row.id] == source]
     check(scored, ONE_SOURCE_OUT)
@@ -129,9 +140,11 @@ def test_predictions_see_the_configuration_alone(table: list[Row]) -> None:
 # every word that occurs in such tables
 
 ENGINES = (
-    "CloudMatrix-Infer;MindIE;MindIE 1.0.RC3;Ollama;Ollama 0.1.41;Ollama/llama.cpp;SGLang;SGLang 0.5.3;SGLang 0.5.5;SGLang 0.5.7;"
+    "CloudMatrix-Infer;MindIE;MindIE 1.0.RC3;Ollama;Ollama "
+    "0.1.41;Ollama/llama.cpp;SGLang;SGLang 0.5.3;SGLang 0.5.5;SGLang 0.5.7;"
     "SGLang PD + EP;"
-    "TensorRT Edge-LLM 0.7.0;TensorRT-LLM 0.5;TensorRT-LLM 0.5-0.6.1;TensorRT-LLM 1.0;TensorRT-LLM 1.2.0rc1;distributed-llama;llama.cpp;"
+    "TensorRT Edge-LLM 0.7.0;TensorRT-LLM 0.5;TensorRT-LLM 0.5-0.6.1;TensorRT-LLM "
+    "1.0;TensorRT-LLM 1.2.0rc1;distributed-llama;llama.cpp;"
     "llama.cpp Metal;llama.cpp ccbc84a;vLLM;vLLM 0.11.0;vLLM 0.13.0"
 ).split(";")
 MODELS = (
@@ -140,18 +153,24 @@ MODELS = (
     "Nemotron-3-Nano-4B;Phi-3-3.8B;Qwen3-1.7B;Qwen3-14B;Qwen3-235B-A22B;Qwen3-30B-A3B;Qwen3-32B;Qwen3-8B;TinyLlama-1.1B;gpt-oss-120b"
 ).split(";")
 QUANTS = (
-    "BF16;F16;FP16;FP4;FP8;INT4 GPTQ;INT8;IQ1_S 1.56bpw;MXFP4;NVFP4;Q3_K_S 2.70bpw;Q4;Q4_0;Q4_K_M;Q4_K_M (Ollama default);Q8_0;"
+    "BF16;F16;FP16;FP4;FP8;INT4 GPTQ;INT8;IQ1_S 1.56bpw;MXFP4;NVFP4;Q3_K_S "
+    "2.70bpw;Q4;Q4_0;Q4_K_M;Q4_K_M (Ollama default);Q8_0;"
     "W4A16/NVFP4;W8A8"
 ).split(";")
 GPUS = (
-    "A100 PCIe 80GB;A100 SXM;A100 SXM 80GB;A40;AmpereOne A192-32X 512GB;Ascend 910B;Ascend 910C;B200;DGX Spark GB10;GB200;H100 80GB HBM3;"
-    "H100 PCIe 80GB;H100 SXM;H100 SXM 80GB;H20 96GB;H200;Jetson AGX Thor;L40S;M1 Max 32c 64GB;M2 Ultra 76c 192GB;M3 Max 40c 64GB;"
-    "M4 Mac mini 10c 32GB;Mac Studio M3 Ultra;Mac Studio M3 Ultra 512GB;Mac mini M4 16GB;RTX 3090;RTX 4090;RTX 6000 Ada;RTX PRO 6000 SE;"
+    "A100 PCIe 80GB;A100 SXM;A100 SXM 80GB;A40;AmpereOne A192-32X 512GB;Ascend 910B;Ascend "
+    "910C;B200;DGX Spark GB10;GB200;H100 80GB HBM3;"
+    "H100 PCIe 80GB;H100 SXM;H100 SXM 80GB;H20 96GB;H200;Jetson AGX Thor;L40S;M1 Max 32c "
+    "64GB;M2 Ultra 76c 192GB;M3 Max 40c 64GB;"
+    "M4 Mac mini 10c 32GB;Mac Studio M3 Ultra;Mac Studio M3 Ultra 512GB;Mac mini M4 16GB;RTX "
+    "3090;RTX 4090;RTX 6000 Ada;RTX PRO 6000 SE;"
     "Raspberry Pi 5;Raspberry Pi 5 16GB;Raspberry Pi 5 4GB;Raspberry Pi 5 8GB"
 ).split(";")
 PARALLELISM = (
-    "-;EP16 decode;PD + EP320 (from memory);PD disaggregated EP;PP8;TP1;TP1 (count not re-checked);TP16;TP2;TP4;TP4 over Ethernet;TP8;"
-    "TP8 + DP attention;TP8 DP8;TP8 PP2;TP8 prefill;TP8+EP;layer split;prefill 4 nodes + decode 9 nodes EP72 (from memory)"
+    "-;EP16 decode;PD + EP320 (from memory);PD disaggregated EP;PP8;TP1;TP1 (count not "
+    "re-checked);TP16;TP2;TP4;TP4 over Ethernet;TP8;"
+    "TP8 + DP attention;TP8 DP8;TP8 PP2;TP8 prefill;TP8+EP;layer split;prefill 4 nodes + "
+    "decode 9 nodes EP72 (from memory)"
 ).split(";")
 METRICS = (
     ("decode", "TPOT", "ms"),
@@ -208,7 +227,9 @@ def test_engines(engine: str) -> None:
     assert (answer("decode", "tok/s", engine=engine).status == "scored") == known
 
 
-@pytest.mark.parametrize(("model", "quant"), [*product(MODELS, ("FP8", "Q4_K_M")), *product(MODELS[:1] + MODELS[-5:], QUANTS)])
+@pytest.mark.parametrize(
+    ("model", "quant"), [*product(MODELS, ("FP8", "Q4_K_M")), *product(MODELS[:1] + MODELS[-5:], QUANTS)]
+)
 def test_models_and_quantisations(model: str, quant: str) -> None:
     engine = "llama.cpp" if "Q" in quant and "GPTQ" not in quant else "vLLM"
     sizes = {"params_b": "671", "active_params_b": "37"} if "DeepSeek-R1" in model else {}
@@ -235,7 +256,9 @@ def test_parallelism(word: str) -> None:
         if "1" in word or word == "-"
         else "8"
     )
-    found = answer("decode", "tok/s", parallelism=word, n_gpus=num, engine="SGLang", model="DeepSeek-R1", quant="FP8")
+    found = answer(
+        "decode", "tok/s", parallelism=word, n_gpus=num, engine="SGLang", model="DeepSeek-R1", quant="FP8"
+    )
     assert (found.status == "incomplete") == ("memory" in word or "PD" in word), found.reason
 
 
@@ -251,7 +274,8 @@ def test_a_time_in_tokens_a_second_is_answered_without_a_traceback() -> None:
 
 
 def test_a_mean_of_bits_scales_what_a_mix_chosen_by_hand_spares() -> None:
-    """A file of DeepSeek-R1 at 2.7 bits a value reads less than Q3_K_S gives, one at IQ1_S's own 1.56 bits what IQ1_S gives."""
+    """A file of DeepSeek-R1 at 2.7 bits a value reads less than Q3_K_S gives, one at IQ1_S's own 1.56 bits
+    what IQ1_S gives."""
     cells = {
         "engine": "llama.cpp",
         "model": "DeepSeek-R1",
@@ -259,7 +283,9 @@ def test_a_mean_of_bits_scales_what_a_mix_chosen_by_hand_spares() -> None:
         "active_params_b": "37",
         "gpu": "Mac Studio M3 Ultra 512GB",
     }
-    plain, mean = (answer("decode", "tok/s", quant=quant, **cells).predicted for quant in ("Q3_K_S", "Q3_K_S 2.70bpw"))
+    plain, mean = (
+        answer("decode", "tok/s", quant=quant, **cells).predicted for quant in ("Q3_K_S", "Q3_K_S 2.70bpw")
+    )
     assert mean is not None
     assert plain is not None
     assert mean > plain
@@ -268,7 +294,8 @@ def test_a_mean_of_bits_scales_what_a_mix_chosen_by_hand_spares() -> None:
 
 
 def test_a_run_of_equal_requests_ends_in_a_wave_that_is_not_full() -> None:
-    """1500 requests of 128 / 4096 tokens (perf-overview.md) end with fewer places taken; of another length nothing is known of the run."""
+    """1500 requests of 128 / 4096 tokens (perf-overview.md) end with fewer places taken; of another length
+    nothing is known of the run."""
     cells = {
         "engine": "TensorRT-LLM 1.0",
         "model": "Llama-3.1-8B",
@@ -277,7 +304,9 @@ def test_a_run_of_equal_requests_ends_in_a_wave_that_is_not_full() -> None:
         "output_len": "4096",
     }
     finite, steady = (
-        answer("throughput", "tok/s", metric="output throughput, all GPUs", input_len=length, **cells).predicted
+        answer(
+            "throughput", "tok/s", metric="output throughput, all GPUs", input_len=length, **cells
+        ).predicted
         for length in ("128", "127")
     )
     assert finite is not None
@@ -286,7 +315,14 @@ def test_a_run_of_equal_requests_ends_in_a_wave_that_is_not_full() -> None:
 
 
 @pytest.mark.parametrize(
-    "cells", [{"input_len": "short"}, {"input_len": "", "output_len": ""}, {"n_gpus": ""}, {"quant": "?"}, {"gpu": ""}]
+    "cells",
+    [
+        {"input_len": "short"},
+        {"input_len": "", "output_len": ""},
+        {"n_gpus": ""},
+        {"quant": "?"},
+        {"gpu": ""},
+    ],
 )
 def test_odd_cells_are_answered(cells: dict[str, str]) -> None:
     answer("decode", "tok/s", **cells)

@@ -48,6 +48,8 @@ def test_train_says_how_long_a_step_takes_or_why_not() -> None:
     assert speed["step_s"]["low"] < speed["step_s"]["value"] < speed["step_s"]["high"]
     assert speed["tokens_per_step"] == 8 * 4096
     assert "a step takes" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--fsdp").out
-    assert "at least" in call("train", "deepseek-v2-lite", "--gpu", "gaudi-3:8", "--framework", "deepspeed").out
+    assert (
+        "at least" in call("train", "deepseek-v2-lite", "--gpu", "gaudi-3:8", "--framework", "deepspeed").out
+    )
     assert json.loads(call("train", "llama-3.1-70b", "--gpu", "rtx-4090", "--json").out)["speed"] is None
     assert "not known" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--task", "grpo", "--fsdp").out

@@ -1,4 +1,5 @@
-"""Small configs of every causal language model that the installed transformers has, made from its config classes alone."""
+"""Small configs of every causal language model that the installed transformers has, made from its config
+classes alone."""
 
 from typing import Any
 
@@ -41,7 +42,14 @@ EXACT: dict[str, Any] = {
 }
 WIDTHS = ("hidden_size", "n_embd", "d_model", "dim", "embedding_size")
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
-NUM_HEADS = ("num_attention_heads", "n_head", "n_heads", "encoder_attention_heads", "decoder_attention_heads", "attention_heads")
+NUM_HEADS = (
+    "num_attention_heads",
+    "n_head",
+    "n_heads",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
+    "attention_heads",
+)
 
 
 def causal_families() -> list[str]:
@@ -55,7 +63,9 @@ MIX = ["linear_attention", "hybrid", "linear_attention"]
 MORE: dict[str, dict[str, Any]] = {
     "codegen": {"rotary_dim": 16},
     "gptj": {"rotary_dim": 16},
-    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    },
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"hidden_size": HIDDEN, "ffn_hidden_size": 48, "moe_num_experts": 8, "moe_top_k": 2},
@@ -68,25 +78,56 @@ MORE: dict[str, dict[str, Any]] = {
         "head_dim": 8,
     },
     "deepseek_v3": {"head_dim": 8},
-    "dots1": {"n_shared_experts": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    "dots1": {
+        "n_shared_experts": 1,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "first_k_dense_replace": 1,
+    },
     "dory": {"n_input_layers": 1, "n_recurrent_layers": 1, "n_output_layers": 1},
-    "falcon_h1": {"mamba_d_ssm": 128, "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_d_state": 16, "mamba_chunk_size": 32},
-    "gemma3n_text": {"intermediate_size": 112, "activation_sparsity_pattern": [0.95, 0.0, 0.0], "num_kv_shared_layers": 1},
+    "falcon_h1": {
+        "mamba_d_ssm": 128,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 32,
+        "mamba_d_state": 16,
+        "mamba_chunk_size": 32,
+    },
+    "gemma3n_text": {
+        "intermediate_size": 112,
+        "activation_sparsity_pattern": [0.95, 0.0, 0.0],
+        "num_kv_shared_layers": 1,
+    },
     "gpt_neo": {"attention_types": [[["global", "local"], 1], [["global"], 1]], "window_size": 32},
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
     "laguna": {"num_attention_heads_per_layer": [4, 4, 4]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"], "num_dense_layers": 1},
-    "longcat_flash": {"ffn_hidden_size": 112, "expert_ffn_hidden_size": 48, "zero_expert_num": 2, "head_dim": 8},
+    "longcat_flash": {
+        "ffn_hidden_size": 112,
+        "expert_ffn_hidden_size": 48,
+        "zero_expert_num": 2,
+        "head_dim": 8,
+    },
     "mamba2": {"num_heads": 4, "head_dim": 32, "n_groups": 2, "state_size": 16, "chunk_size": 32},
     "ministral": {"head_dim": 16, "num_key_value_heads": 2},
-    "nemotron_h": {"n_groups": 2, "ssm_state_size": 16, "chunk_size": 32, "head_dim": 16, "num_key_value_heads": 2},
+    "nemotron_h": {
+        "n_groups": 2,
+        "ssm_state_size": 16,
+        "chunk_size": 32,
+        "head_dim": 16,
+        "num_key_value_heads": 2,
+    },
     "nemotron": {"num_key_value_heads": 2},
     "recurrent_gemma": {"lru_width": HIDDEN, "num_key_value_heads": 1, "attention_window_size": 32},
     "reformer": {"is_decoder": True},
     "rwkv": {"attention_hidden_size": HIDDEN, "context_length": 512},
-    "zamba": {"layers_block_type": MIX, "attention_hidden_size": 128, "attention_head_dim": 32, "use_mamba_kernels": False},
+    "zamba": {
+        "layers_block_type": MIX,
+        "attention_hidden_size": 128,
+        "attention_head_dim": 32,
+        "use_mamba_kernels": False,
+    },
     "zamba2": {
         "layers_block_type": MIX,
         "hybrid_layer_ids": [1],
@@ -126,7 +167,14 @@ def shrunk_text(document: dict[str, Any]) -> dict[str, Any]:
             small[key] = shrunk_text(value)
         elif key == "per_layer_config":
             small[key] = {"2": next(iter(value.values()))} if value else value
-        elif key in ("transformers_version", "architectures", "model_type", "dtype", "torch_dtype", "_name_or_path"):
+        elif key in (
+            "transformers_version",
+            "architectures",
+            "model_type",
+            "dtype",
+            "torch_dtype",
+            "_name_or_path",
+        ):
             continue
         elif key in WIDTHS and number:
             small[key] = HIDDEN

@@ -1,4 +1,5 @@
-"""A real rank of a training step: a process of its own, which talks to the others by gloo and prints what it held at its peak."""
+"""A real rank of a training step: a process of its own, which talks to the others by gloo and prints what it
+held at its peak."""
 
 import gc
 import json
@@ -41,16 +42,28 @@ def step(question: dict[str, Any], rank: int) -> dict[str, int]:
     gc.collect()  # what an earlier case left must not be freed while this one is watched
     torch.manual_seed(0)
     asked = Training(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **question["flags"])
-    made = Rank(Source(question["name"], question["config"]), asked, Mesh(**question["mesh"]), rank, None, meta=False)
+    made = Rank(
+        Source(question["name"], question["config"]), asked, Mesh(**question["mesh"]), rank, None, meta=False
+    )
     held = storages([*made.module.parameters(), *made.module.buffers()])
     batch = made.batch()
     inputs = storages([each for each in batch.values() if isinstance(each, torch.Tensor)])
     settle()
-    with patient(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with (
+        patient(),
+        torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profiler,
+    ):
         made.replicate(alone=False)
         optimizer = made.steps(Settled(), batch, on_cpu=True)  # type: ignore[arg-type]
     found = peaks(profiler, held + inputs, known_frees)
-    states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    states = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    ]
     peak = max(num_bytes for (number, _), num_bytes in found.items() if number == NUM_STEPS - 1)
     return {"peak": peak, "weights": held, "optimizer": storages(states)}
 

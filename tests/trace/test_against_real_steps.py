@@ -1,4 +1,5 @@
-"""Traces against real steps on this CPU: 12 settings over 8 families, five optimizers, recomputation on and off, adapters, autocast.
+"""Traces against real steps on this CPU: 12 settings over 8 families, five optimizers, recomputation on and
+off, adapters, autocast.
 
 Measured: the allocation events of torch's profiler over two real steps; the peak of the second counts.
 """
@@ -62,7 +63,18 @@ def test_nine_of_ten_are_within_a_thousandth() -> None:
 
 def test_check_runs_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(shrunk("qwen2-0.5b", 2)))
-    words = ("--precision", "fp32", "--optimizer", "adamw", "--micro-batch", "1", "--seq-len", "64", "--attention", "cpu")
+    words = (
+        "--precision",
+        "fp32",
+        "--optimizer",
+        "adamw",
+        "--micro-batch",
+        "1",
+        "--seq-len",
+        "64",
+        "--attention",
+        "cpu",
+    )
     answer = call("trace", str(tmp_path / "config.json"), *words, "--check", "--json")
     assert answer.code == 0, answer.err
     document = json.loads(answer.out)

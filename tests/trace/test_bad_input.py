@@ -1,4 +1,5 @@
-"""What a trace cannot do is a clear error with its line, and nothing half-written: no class, a function that raises, data-dependent ways."""
+"""What a trace cannot do is a clear error with its line, and nothing half-written: no class, a function that
+raises, data-dependent ways."""
 
 import json
 import shlex
@@ -137,8 +138,12 @@ def test_a_function_of_ones_own_is_traced(folder: Path) -> None:
         ("nothing", 2, "has no nothing"),
     ],
 )
-def test_a_function_that_cannot_be_traced_names_its_line(folder: Path, function: str, code: int, said: str) -> None:
-    answer = call("trace", f"traced_module:{function}", *WORDS, "--save", "kept", "--plot", "kept.svg", "--json")
+def test_a_function_that_cannot_be_traced_names_its_line(
+    folder: Path, function: str, code: int, said: str
+) -> None:
+    answer = call(
+        "trace", f"traced_module:{function}", *WORDS, "--save", "kept", "--plot", "kept.svg", "--json"
+    )
     assert (answer.code, answer.out) == (code, "")
     assert said in answer.err
     assert not list(folder.glob("kept*"))
@@ -182,7 +187,9 @@ def test_questions_that_no_trace_answers(words: tuple[str, ...], code: int) -> N
 def test_an_address_space_that_torch_does_not_fit_into() -> None:
     words = [sys.executable, "-m", "oomless", "trace", "qwen2-0.5b", *WORDS]
     limited = f"ulimit -v 400000; exec {shlex.join(words)}"
-    answer = subprocess.run(["bash", "-c", limited], env=environment(), capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["bash", "-c", limited], env=environment(), capture_output=True, text=True, check=False
+    )
     assert answer.returncode == 1
     assert answer.stderr.startswith("oomless: ")
     assert "ulimit -v" in answer.stderr
@@ -190,7 +197,12 @@ def test_an_address_space_that_torch_does_not_fit_into() -> None:
 
 
 def test_a_config_that_its_class_refuses_is_not_a_missing_class(tmp_path: Path) -> None:
-    config = {"model_type": "gemma3n_text", "num_hidden_layers": 3, "intermediate_size": [64] * 5, "vocab_size": 100}
+    config = {
+        "model_type": "gemma3n_text",
+        "num_hidden_layers": 3,
+        "intermediate_size": [64] * 5,
+        "vocab_size": 100,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     answer = call("trace", str(tmp_path), *WORDS)
     assert answer.code == 1

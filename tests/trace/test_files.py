@@ -1,4 +1,5 @@
-"""Kept traces: they survive being kept; a damaged one, a newer one or no trace at all is a clear error, and views open in their tools."""
+"""Kept traces: they survive being kept; a damaged one, a newer one or no trace at all is a clear error, and
+views open in their tools."""
 
 import gzip
 import json
@@ -32,9 +33,16 @@ def test_lines_sum_up_to_the_peak() -> None:
     traced = replay_file(str(KEPT))
     assert sum(line.bytes for line in traced.lines) == traced.peak.bytes == sum(traced.by_category().values())
     last = max(phase.step for phase, _ in traced.phases)
-    assert traced.peak.bytes == max(num_bytes for phase, num_bytes in phase_peaks(traced.recording) if phase.step == last)
+    assert traced.peak.bytes == max(
+        num_bytes for phase, num_bytes in phase_peaks(traced.recording) if phase.step == last
+    )
     assert traced.peak == peak(traced.recording)
-    assert traced.peak.bytes <= traced.replayed.peak_allocated <= traced.smallest_capacity_bytes <= traced.replayed.peak_reserved
+    assert (
+        traced.peak.bytes
+        <= traced.replayed.peak_allocated
+        <= traced.smallest_capacity_bytes
+        <= traced.replayed.peak_reserved
+    )
 
 
 def newer(content: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +77,8 @@ def test_a_damaged_trace_is_an_error(change: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", KEPT.read_bytes()[:2000], gzip.compress(b"[]"), gzip.compress(b"{"), b"\x1f\x8b\x08"]
+    "content",
+    [b"", b"no gzip", KEPT.read_bytes()[:2000], gzip.compress(b"[]"), gzip.compress(b"{"), b"\x1f\x8b\x08"],
 )
 def test_what_is_no_trace_is_an_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(content)
@@ -79,7 +88,10 @@ def test_what_is_no_trace_is_an_error(content: bytes, tmp_path: Path) -> None:
 
 
 def test_views_are_written(tmp_path: Path) -> None:
-    files = {name: str(tmp_path / f"run.{ending}") for name, ending in (("plot", "svg"), ("chrome", "json"), ("snapshot", "pickle"))}
+    files = {
+        name: str(tmp_path / f"run.{ending}")
+        for name, ending in (("plot", "svg"), ("chrome", "json"), ("snapshot", "pickle"))
+    }
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
     assert call("trace", "--from", str(KEPT), *words).code == 0
     assert ElementTree.parse(files["plot"]).getroot().tag.endswith("svg")
@@ -98,7 +110,12 @@ def test_the_snapshot_opens_in_torchs_viewer(settings: str, tmp_path: Path) -> N
     path = tmp_path / "run.pickle"
     assert call("trace", "--from", str(KEPT), "--snapshot", str(path), "--allocator", settings).code == 0
     data = pickle.loads(path.read_bytes())
-    held = sum(block["size"] for segment in data["segments"] for block in segment["blocks"] if block["state"] == "active_allocated")
+    held = sum(
+        block["size"]
+        for segment in data["segments"]
+        for block in segment["blocks"]
+        if block["state"] == "active_allocated"
+    )
     assert held == sum(segment["allocated_size"] for segment in data["segments"])
     assert "MODEL" not in viewer.segsum(data)
     assert len(viewer.trace(data)) > 0

@@ -1,4 +1,5 @@
-"""Traces of QLoRA: the storage of packed matrices, what their products keep, and the closed form beside them."""
+"""Traces of QLoRA: the storage of packed matrices, what their products keep, and the closed form beside
+them."""
 
 from typing import Any
 
@@ -27,7 +28,8 @@ from oomless.trace.run import trace
 pytestmark = pytest.mark.torch
 
 TABLES = {"nf4": 64, "nf4-dq": 64 + 1024 + 4}
-"""Bytes of the tables of a matrix, and of the mean of its scales: bitsandbytes 0.50 keeps them with each, the closed form leaves them out."""
+"""Bytes of the tables of a matrix, and of the mean of its scales: bitsandbytes 0.50 keeps them with each, the
+closed form leaves them out."""
 
 
 def bytes_of(module: Any) -> int:
@@ -56,9 +58,18 @@ def test_what_is_packed() -> None:
     packed = packed_class()
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, packed)}
     assert "q_a_proj" not in names
-    assert names == {"base_layer", "gate_proj", "up_proj", "down_proj"}  # shared experts have no adapters: peft adapts stacks as one
+    assert names == {
+        "base_layer",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    }  # shared experts have no adapters: peft adapts stacks as one
     assert type(model.get_output_embeddings()) is torch.nn.Linear
-    experts = [parameter for name, parameter in model.named_parameters() if name.endswith("gate_up_proj") and "lora" not in name]
+    experts = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.endswith("gate_up_proj") and "lora" not in name
+    ]
     assert experts
     assert all(each.dtype is torch.bfloat16 and not each.requires_grad for each in experts)
     assert all("lora" in name for name, each in model.named_parameters() if each.requires_grad)
@@ -68,9 +79,15 @@ def test_what_is_packed() -> None:
 @pytest.mark.parametrize("recompute", ["none", "full"])
 def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None:
     asked = Training(
-        method="qlora", precision=precision, recompute=recompute, optimizer="adamw", lora_rank=8,
-        lora_targets=("q_proj", "up_proj"), micro_batch=2, seq_len=64,
-    )  # fmt: skip
+        method="qlora",
+        precision=precision,
+        recompute=recompute,
+        optimizer="adamw",
+        lora_rank=8,
+        lora_targets=("q_proj", "up_proj"),
+        micro_batch=2,
+        seq_len=64,
+    )
     source = Source("qwen2", small("qwen2"))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
@@ -80,9 +97,14 @@ def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None
 @pytest.mark.parametrize("recompute", [pytest.param("none", marks=pytest.mark.slow), "full"])
 def test_closed_form(recompute: str) -> None:
     flags: dict[str, Any] = {
-        "method": "qlora", "precision": "bf16", "optimizer": "adamw", "lora_rank": 16, "lora_targets": ("all-linear",),
-        "recompute": recompute, "seq_len": 2048,
-    }  # fmt: skip
+        "method": "qlora",
+        "precision": "bf16",
+        "optimizer": "adamw",
+        "lora_rank": 16,
+        "lora_targets": ("all-linear",),
+        "recompute": recompute,
+        "seq_len": 2048,
+    }
     name = "deepseek-r1-distill-qwen-7b"
     traced = trace_by_name(name, "h100", **flags)
     peak = next(row for row in closed_form(name, traced, flags) if row.key == "peak")
@@ -105,11 +127,17 @@ def test_what_is_refused(change: dict[str, Any], named: str) -> None:
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_copies_of_frozen_weights_go_with_their_layer(method: str) -> None:
-    """The region of autocast keeps copies of trained weights alone: with recomputation a layer's frozen ones are alive at once."""
+    """The region of autocast keeps copies of trained weights alone: with recomputation a layer's frozen ones
+    are alive at once."""
     flags: dict[str, Any] = {
-        "method": method, "precision": "amp-bf16", "optimizer": "adamw", "lora_rank": 16, "lora_targets": ("all-linear",),
-        "recompute": "full", "seq_len": 2048,
-    }  # fmt: skip
+        "method": method,
+        "precision": "amp-bf16",
+        "optimizer": "adamw",
+        "lora_rank": 16,
+        "lora_targets": ("all-linear",),
+        "recompute": "full",
+        "seq_len": 2048,
+    }
     traced = trace_by_name("deepseek-coder-1.3b", "h100", **flags)
     peak = next(row for row in closed_form("deepseek-coder-1.3b", traced, flags) if row.key == "peak")
     assert abs(peak.error or 0) <= 0.01

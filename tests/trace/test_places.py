@@ -9,7 +9,11 @@ pytestmark = pytest.mark.torch
 def test_a_model_in_a_folder_of_any_name_is_the_users() -> None:
     from oomless.trace import code_owner as places
 
-    for path in ("/src/oomless/model.py", "/src/torch/model.py", "/env/oomless/lib/site-packages/transformers/modeling.py"):
+    for path in (
+        "/src/oomless/model.py",
+        "/src/torch/model.py",
+        "/env/oomless/lib/site-packages/transformers/modeling.py",
+    ):
         assert places.is_of_model(path)
     assert not places.is_of_model(places.__file__)
     assert not places.is_of_model(torch.nn.__file__)

@@ -1,4 +1,5 @@
-"""What products of 16-bit matrices allocate beside their results on a CPU: oneDNN's blocks to the byte, nothing where it is not asked."""
+"""What products of 16-bit matrices allocate beside their results on a CPU: oneDNN's blocks to the byte,
+nothing where it is not asked."""
 
 from typing import Any
 
@@ -18,7 +19,13 @@ SHAPES = [
     (7, 64, 128, False, 0),
     (64, 7, 128, True, 0),  # few tokens: gradients of weights
     (1000, 300, 128, True, 0),
-    (64, 514, 4096, True, 0),  # several blocks of columns at once, whose results wait for the next piece of depth
+    (
+        64,
+        514,
+        4096,
+        True,
+        0,
+    ),  # several blocks of columns at once, whose results wait for the next piece of depth
     (66, 64, 8000, False, 0),
     (99, 192, 192, False, 0),
     (1, 2048, 500, False, 0),
@@ -59,7 +66,11 @@ def test_bytes_beside_a_product(dtype: torch.dtype, threads: int) -> None:
         temporaries = Temporaries()
         for rows, depth, columns, turned, stack in SHAPES:
             batch = (stack,) if stack else ()
-            left = torch.zeros(*batch, depth, rows, dtype=dtype).mT if turned else torch.zeros(*batch, rows, depth, dtype=dtype)
+            left = (
+                torch.zeros(*batch, depth, rows, dtype=dtype).mT
+                if turned
+                else torch.zeros(*batch, rows, depth, dtype=dtype)
+            )
             operator = torch.ops.aten.bmm.default if stack else torch.ops.aten.mm.default
             right = torch.zeros(*batch, columns, depth, dtype=dtype).mT
             traced = temporaries.of(operator, (left, right), {}, None)

@@ -1,7 +1,8 @@
-"""Ranks that do not exist against real ones: DDP, FSDP2, tensor and pipeline parallelism, experts, in processes that talk by gloo.
+"""Ranks that do not exist against real ones: DDP, FSDP2, tensor and pipeline parallelism, experts, in
+processes that talk by gloo.
 
-States are exact and the peak of each rank agrees within 1 %. A real rank waits after each collective until gloo's threads sleep: they say
-that they are done before they let go of a buffer.
+States are exact and the peak of each rank agrees within 1 %. A real rank waits after each collective until
+gloo's threads sleep: they say that they are done before they let go of a buffer.
 """
 
 import json
@@ -68,14 +69,23 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, i
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_rank_that_does_not_exist_is_like_a_real_one(case: str, real: dict[str, list[dict[str, int]]]) -> None:
+def test_a_rank_that_does_not_exist_is_like_a_real_one(
+    case: str, real: dict[str, list[dict[str, int]]]
+) -> None:
     name, mesh, flags = CASES[case]
     asked = Training(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **flags)
     for rank, measured in enumerate(real[case]):
-        recording = trace(Source(name, shrunk(name)), Tracing("train", asked, Prompt(), "cpu", mesh=mesh, rank=rank), {})
+        recording = trace(
+            Source(name, shrunk(name)), Tracing("train", asked, Prompt(), "cpu", mesh=mesh, rank=rank), {}
+        )
         tensors = recording.tensors
-        alive = {number for number in recording.events if number >= 0} - {~number for number in recording.events if number < 0}
-        kinds = {kind: sum(tensors.sizes[number] for number in alive if tensors.kinds[number] == KIND[kind]) for kind in STATES}
+        alive = {number for number in recording.events if number >= 0} - {
+            ~number for number in recording.events if number < 0
+        }
+        kinds = {
+            kind: sum(tensors.sizes[number] for number in alive if tensors.kinds[number] == KIND[kind])
+            for kind in STATES
+        }
         assert kinds["weights"] == measured["weights"], rank
         assert kinds["optimizer"] == measured["optimizer"], rank
         last = max(phase.step for phase, _ in phase_peaks(recording))

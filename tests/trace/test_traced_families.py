@@ -1,6 +1,8 @@
-"""Every family of causal language models that the installed transformers has, in small: traces beside real CPU steps.
+"""Every family of causal language models that the installed transformers has, in small: traces beside real
+CPU steps.
 
-The ordinary tests run one family for each rule that the sweep found to be missing; `-m slow` runs them all, and prints what it found.
+The ordinary tests run one family for each rule that the sweep found to be missing; `-m slow` runs them all,
+and prints what it found.
 """
 
 from typing import Any
@@ -91,8 +93,14 @@ def test_every_family(setting: str) -> None:
         asked = Training(micro_batch=2, seq_len=64, **SETTINGS.get(setting, {"precision": "fp32"}))
         try:
             with quiet():
-                real = measured_inference(source, Prompt("float32", 64, 2, 2)) if setting == "infer" else measured(source, asked)
-        except Exception:  # a family that needs more than token ids, or that cannot train so, fails in its own way
+                real = (
+                    measured_inference(source, Prompt("float32", 64, 2, 2))
+                    if setting == "infer"
+                    else measured(source, asked)
+                )
+        except (
+            Exception
+        ):  # a family that needs more than token ids, or that cannot train so, fails in its own way
             continue
         purpose: Purpose = "infer" if setting == "infer" else "train"
         try:

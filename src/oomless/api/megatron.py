@@ -23,14 +23,20 @@ def train_megatron(
     reserve: str | None = None,
     **others: Any,
 ) -> TrainingEstimate:
-    """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as the run has ranks.
+    """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as
+    the run has ranks.
 
     The file has a shell line, the JSON of a run, or YAML of key: value.
     """
     if others:
         name = min(others)
-        raise UsageError(f"--{name.replace('_', '-')} and --megatron-args say the same thing", "write it into the arguments")
-    given, env = environment(read_text(read_whole_text(path, MAX_FILE_BYTES, "give the file with the arguments alone"), path))
+        raise UsageError(
+            f"--{name.replace('_', '-')} and --megatron-args say the same thing",
+            "write it into the arguments",
+        )
+    given, env = environment(
+        read_text(read_whole_text(path, MAX_FILE_BYTES, "give the file with the arguments alone"), path)
+    )
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:
         raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
@@ -42,7 +48,9 @@ def train_megatron(
     device = device._replace(expandable=device.expandable or expandable_segments)
     estimate = estimate_megatron(run, hardware, device, reserve)
     if assumed:
-        estimate = estimate._replace(warnings=(*estimate.warnings, "no --gpu was given: H100 with 80 GB are taken"))
+        estimate = estimate._replace(
+            warnings=(*estimate.warnings, "no --gpu was given: H100 with 80 GB are taken")
+        )
     return estimate._replace(model_word=path, gpu_word=gpu if isinstance(gpu, str) else "")
 
 

@@ -51,7 +51,15 @@ def serving_request(**flags: Any) -> Serving:
     layout = {LAYOUT_FLAGS[name]: value for name, value in given.items() if name in LAYOUT_FLAGS}
     need_types({name: value for name, value in given.items() if name in LAYOUT_FLAGS}, LAYOUT_KINDS)
     rest = {name: value for name, value in given.items() if name not in LAYOUT_FLAGS}
-    need_types(rest, {**Serving.__annotations__, "speculative_config": str, "limit_mm_per_prompt": str, "flash_attn": bool | str})
+    need_types(
+        rest,
+        {
+            **Serving.__annotations__,
+            "speculative_config": str,
+            "limit_mm_per_prompt": str,
+            "flash_attn": bool | str,
+        },
+    )
     if "speculative_config" in rest:
         rest["speculative"] = speculates(rest.pop("speculative_config"))
     if "limit_mm_per_prompt" in rest:
@@ -68,9 +76,14 @@ def serving_request(**flags: Any) -> Serving:
 
 
 def speculates(text: str) -> bool:
-    """Whether a speculative config asks for the model's own MTP or draft layers: a method's name, or vLLM's JSON.
+    """Whether a speculative config asks for the model's own MTP or draft layers: a method's name, or vLLM's
+    JSON.
 
-    >>> speculates("mtp"), speculates('{"method": "qwen3_next_mtp", "num_speculative_tokens": 2}'), speculates('{"method": "ngram"}')
+    >>> (
+    ...     speculates("mtp"),
+    ...     speculates('{"method": "qwen3_next_mtp", "num_speculative_tokens": 2}'),
+    ...     speculates('{"method": "ngram"}'),
+    ... )
     (True, True, False)
     """
     if text.strip().startswith("{"):
@@ -79,14 +92,17 @@ def speculates(text: str) -> bool:
         try:
             method = json.loads(text).get("method", "")
         except ValueError:
-            raise UsageError(f"--speculative-config {text!r} is not valid JSON", 'write mtp, or {"method": "mtp"}') from None
+            raise UsageError(
+                f"--speculative-config {text!r} is not valid JSON", 'write mtp, or {"method": "mtp"}'
+            ) from None
     else:
         method = text.strip()
     if str(method) in NO_DRAFT:
         return False
     if str(method) in OTHER_DRAFTS:
         raise UnsupportedError(
-            f"speculative method {method!r} loads a draft of its own, which is not known", f"known are {KNOWN_DRAFTS}"
+            f"speculative method {method!r} loads a draft of its own, which is not known",
+            f"known are {KNOWN_DRAFTS}",
         )
     if str(method) not in OWN_DRAFTS and not str(method).endswith("_mtp"):
         raise UsageError(f"speculative method {method!r} is not known", f"known are {KNOWN_DRAFTS}")
@@ -96,29 +112,57 @@ def speculates(text: str) -> bool:
 def images_of(text: str) -> int:
     """Images a prompt of vLLM's --limit-mm-per-prompt: image=4,video=0 as in early releases, or JSON.
 
-    >>> images_of("image=4,video=0"), images_of('{"image": 2}'), images_of('{"image": {"count": 3, "width": 512}}')
+    >>> (
+    ...     images_of("image=4,video=0"),
+    ...     images_of('{"image": 2}'),
+    ...     images_of('{"image": {"count": 3, "width": 512}}'),
+    ... )
     (4, 2, 3)
     """
     import json
 
     try:
-        found = json.loads(text) if text.lstrip().startswith("{") else dict(part.split("=") for part in text.split(","))
+        found = (
+            json.loads(text)
+            if text.lstrip().startswith("{")
+            else dict(part.split("=") for part in text.split(","))
+        )
         image = found["image"]
         return int(image["count"] if isinstance(image, dict) else image)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UsageError(f"--limit-mm-per-prompt {text!r} names no number of images", 'write image=4, or {"image": 4}') from None
+        raise UsageError(
+            f"--limit-mm-per-prompt {text!r} names no number of images", 'write image=4, or {"image": 4}'
+        ) from None
 
 
 OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")
-"""As vLLM writes them, and in capitals as SGLang does; SGLang's EAGLE with the model's own layers. vLLM has a name ending in _mtp for each
-family besides, which it reads as mtp (config/speculative.py)."""
+"""As vLLM writes them, and in capitals as SGLang does; SGLang's EAGLE with the model's own layers. vLLM has a
+name ending in _mtp for each family besides, which it reads as mtp (config/speculative.py)."""
 NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
-OTHER_DRAFTS = ("eagle", "eagle3", "medusa", "mlp_speculator", "draft_model", "dflash", "ngram_gpu", "EAGLE3", "STANDALONE", "DFLASH")
+OTHER_DRAFTS = (
+    "eagle",
+    "eagle3",
+    "medusa",
+    "mlp_speculator",
+    "draft_model",
+    "dflash",
+    "ngram_gpu",
+    "EAGLE3",
+    "STANDALONE",
+    "DFLASH",
+)
 KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; and what needs none: ngram, suffix"
 
 
-def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, revision: str | None = None, **flags: Any) -> Estimate:
+def infer(
+    model: str | Model,
+    gpu: str | Hardware,
+    *,
+    offline: bool = False,
+    revision: str | None = None,
+    **flags: Any,
+) -> Estimate:
     """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
 
     >>> answer = infer("deepseek-r1", "h200:8", tp=8, engine_version="0.19.0")
@@ -129,7 +173,9 @@ def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, rev
     if asked.hf_overrides is None:
         found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     elif isinstance(model, Model):
-        raise UsageError("hf_overrides changes the config of a model that is named, not one that is there", "give its name")
+        raise UsageError(
+            "hf_overrides changes the config of a model that is named, not one that is there", "give its name"
+        )
     else:
         from ..model.overrides import load_with
 
@@ -139,5 +185,9 @@ def infer(model: str | Model, gpu: str | Hardware, *, offline: bool = False, rev
     if estimate.request.engine in LLAMA:
         from ..estimate.serving.changes import longest_context  # a search, which the others need not make
 
-        estimate = estimate._replace(kv_cache=estimate.kv_cache._replace(longest_sequence=longest_context(estimate)))
-    return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")
+        estimate = estimate._replace(
+            kv_cache=estimate.kv_cache._replace(longest_sequence=longest_context(estimate))
+        )
+    return estimate._replace(
+        model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else ""
+    )

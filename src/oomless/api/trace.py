@@ -37,9 +37,12 @@ def trace(
     progress: Callable[[int, str], None] | None = None,
     **flags: Any,
 ) -> Traced:
-    """The run of `model` on one rank, traced and replayed; the flags are those of `oomless trace`. Needs the extra `trace`."""
+    """The run of `model` on one rank, traced and replayed; the flags are those of `oomless trace`. Needs the
+    extra `trace`."""
     hardware = card if isinstance(card, Hardware) else parse_gpu(card) if card else None
-    asked = tracing_request(hardware, purpose=purpose, attention=attention, rank=rank, allocator=allocator, **flags)
+    asked = tracing_request(
+        hardware, purpose=purpose, attention=attention, rank=rank, allocator=allocator, **flags
+    )
     source = source_of(model, offline, revision)
     if asked.training.seq_len is None:
         length = min(DEFAULT_SEQ_LEN, _positions(source.config))
@@ -76,10 +79,14 @@ def source_of(model: str, offline: bool, revision: str | None) -> Source:
     return Source(name, config)
 
 
-def tracing_request(hardware: Hardware | None, *, purpose: str, attention: str, rank: int, allocator: str, **flags: Any) -> Tracing:
+def tracing_request(
+    hardware: Hardware | None, *, purpose: str, attention: str, rank: int, allocator: str, **flags: Any
+) -> Tracing:
     """A Tracing from flags; None means not given.
 
-    >>> tracing_request(None, purpose="train", attention="cpu", rank=0, allocator="", micro_batch=2).training.micro_batch
+    >>> tracing_request(
+    ...     None, purpose="train", attention="cpu", rank=0, allocator="", micro_batch=2
+    ... ).training.micro_batch
     2
     """
     if purpose not in ("train", "infer"):
@@ -134,22 +141,35 @@ def request_of(model: str, asked: Tracing, hardware: Hardware | None) -> dict[st
     if asked.purpose == "infer":
         return {**common, **asked.prompt._asdict()}
     training = asked.training
-    names = "framework method precision optimizer micro_batch seq_len grad_accum sharding recompute dropout".split()
+    names = (
+        "framework method precision optimizer micro_batch seq_len grad_accum sharding recompute dropout"
+    ).split()
     shown = {name: getattr(training, name) for name in names}
     if training.method == "qlora":
         shown |= {"quantization": training.quantization or "nf4-dq"}
     if training.method != "full":
         shown |= {"lora_rank": training.lora_rank, "lora_targets": list(training.lora_targets)}
-    return {**common, **shown, "mesh": asked.mesh._asdict(), "world_size": asked.world_size, "rank": asked.rank}
+    return {
+        **common,
+        **shown,
+        "mesh": asked.mesh._asdict(),
+        "world_size": asked.world_size,
+        "rank": asked.rank,
+    }
 
 
 def _positions(config: dict[str, Any] | None) -> int:
     """Positions that a config allows; the default length if it does not say."""
-    found = [document.get("max_position_embeddings") for document in (config or {}, (config or {}).get("text_config") or {})]
+    found = [
+        document.get("max_position_embeddings")
+        for document in (config or {}, (config or {}).get("text_config") or {})
+    ]
     return next((value for value in found if isinstance(value, int) and value > 0), DEFAULT_SEQ_LEN)
 
 
-def check(model: str, *, offline: bool = False, revision: str | None = None, **flags: Any) -> "tuple[Traced, list[Compared]]":
+def check(
+    model: str, *, offline: bool = False, revision: str | None = None, **flags: Any
+) -> "tuple[Traced, list[Compared]]":
     """The step of a small model for real on this CPU, beside a trace that follows the CPU's own kernels."""
     from ..trace.check import compare, measured, measured_inference
     from ..trace.models import quiet
@@ -163,7 +183,9 @@ def check(model: str, *, offline: bool = False, revision: str | None = None, **f
         raise UsageError("--check runs one rank", "leave out --dp, --tp and the like")
     if purpose == "infer":
         with quiet():
-            return traced, compare(traced.recording, measured_inference(source_of(model, offline, revision), asked.prompt))
+            return traced, compare(
+                traced.recording, measured_inference(source_of(model, offline, revision), asked.prompt)
+            )
     training = asked.training._replace(seq_len=traced.recording.request["seq_len"])
     with quiet():
         return traced, compare(traced.recording, measured(source_of(model, offline, revision), training))
@@ -178,12 +200,18 @@ def closed_form(model: str, traced: Traced, flags: dict[str, Any]) -> "tuple[Com
     if request["for"] != "train":
         raise UsageError("--against closed-form is for --for train", "leave it out")
     card = flags.get("gpu") or f"{DEFAULT_CARD}:{request['world_size']}"
-    given = {name: value for name, value in flags.items() if name not in ("gpu", "purpose", "attention", "rank", "allocator")}
+    given = {
+        name: value
+        for name, value in flags.items()
+        if name not in ("gpu", "purpose", "attention", "rank", "allocator")
+    }
     kernels = {name.partition(" ")[0] for name in request.get("attention_kernels", {})}
     if request["attention"] in ("eager", "math", "efficient", "flash", "cudnn"):
         given["attention"] = request["attention"]
     elif len(kernels) == 1:
         given["attention"] = kernels.pop()
     estimate = train(model, card, **{**given, "seq_len": request["seq_len"]})
-    stage = traced.recording.request["rank"] * estimate.mesh.pp // max(traced.recording.request["world_size"], 1)
+    stage = (
+        traced.recording.request["rank"] * estimate.mesh.pp // max(traced.recording.request["world_size"], 1)
+    )
     return compare(estimate.groups[min(stage, len(estimate.groups) - 1)], traced)

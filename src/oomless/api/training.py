@@ -31,15 +31,30 @@ SPELLINGS = {
 """Other names of a flag, as `oomless train --help` lists them."""
 LISTS = ("offload", "lora_targets", "recompute_modules")
 """Flags of several words: text with commas, or a list."""
-MESH_FLAGS = ("dp", "tp", "pp", "cp", "ep", "etp", "sequence_parallel", "virtual_stages", "schedule", "shard_size")
+MESH_FLAGS = (
+    "dp",
+    "tp",
+    "pp",
+    "cp",
+    "ep",
+    "etp",
+    "sequence_parallel",
+    "virtual_stages",
+    "schedule",
+    "shard_size",
+)
 
 
 def training_request(num_gpus: int, base: Training | None = None, /, **flags: Any) -> Training:
-    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a rank. What flags do not say
+    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a
+    rank. What flags do not say
 
     `base` says: a question that was read from a file.
 
-    >>> training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding, training_request(8, tp=2).mesh.tp
+    >>> (
+    ...     training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding,
+    ...     training_request(8, tp=2).mesh.tp,
+    ... )
     ('zero2', 2)
     """
     given = own_names(flags, SPELLINGS)
@@ -71,21 +86,26 @@ def training_request(num_gpus: int, base: Training | None = None, /, **flags: An
         given["grad_accum"] = micro_batches(batch, size, whole, num_gpus)
     if unknown := set(given) - set(Training._fields):
         name = min(unknown)
-        raise UsageError(f"unknown option {name!r}", did_you_mean(name, [*Training._fields, *MESH_FLAGS], "oomless train --help"))
+        raise UsageError(
+            f"unknown option {name!r}",
+            did_you_mean(name, [*Training._fields, *MESH_FLAGS], "oomless train --help"),
+        )
     if base is not None:
         return base._replace(**given, mesh=whole)
     return Training(**given, mesh=whole if mesh else None)
 
 
 def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) -> int:
-    """Micro-batches of a rank: the global batch over data-parallel ranks and the micro-batch; it must divide."""
+    """Micro-batches of a rank: the global batch over data-parallel ranks and the micro-batch; it must
+    divide."""
     if "grad_accum" in given:
         raise UsageError("--global-batch and --grad-accum say the same thing", "give one of them")
     ranks = mesh.dp or max(1, num_gpus // (mesh.tp * mesh.pp * mesh.cp))
     each = ranks * given.get("micro_batch", 1)
     if batch < 1 or batch % each:
         raise UsageError(
-            f"--global-batch {batch} is no multiple of {ranks} ranks x --micro-batch {given.get('micro_batch', 1)}",
+            f"--global-batch {batch} is no multiple of {ranks} ranks x --micro-batch "
+            f"{given.get('micro_batch', 1)}",
             "choose one that is",
         )
     count: int = batch // each
@@ -95,19 +115,26 @@ def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) 
 REFERENCES = {"same": True, "none": False}
 
 
-def with_moments(model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool) -> TrainingEstimate:
-    """The estimate of the update, and with it the other moments of a step that compares, rewards or generates."""
+def with_moments(
+    model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool
+) -> TrainingEstimate:
+    """The estimate of the update, and with it the other moments of a step that compares, rewards or
+    generates."""
     from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Beside, after, asked_update
 
     estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
     if asked.task in PAIRS:
-        note = f"--micro-batch {asked.micro_batch} counts pairs: {2 * asked.micro_batch} sequences run at once"
+        note = (
+            f"--micro-batch {asked.micro_batch} counts pairs: {2 * asked.micro_batch} sequences run at once"
+        )
         estimate = estimate._replace(warnings=(note, *estimate.warnings))
     if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
         return estimate
     need_types(stands, BESIDE)
     if stands.get("reference_model", "same") not in REFERENCES:
-        raise UsageError(f"--reference-model is {stands['reference_model']!r}", f"it is {' or '.join(REFERENCES)}")
+        raise UsageError(
+            f"--reference-model is {stands['reference_model']!r}", f"it is {' or '.join(REFERENCES)}"
+        )
     other = stands.get("rollout_gpu")
     share = stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE)
     if not 0 < share <= 1:
@@ -139,9 +166,17 @@ def train(
     revision: str | None = None,
     **flags: Any,
 ) -> TrainingEstimate:
-    """Will `model`, or the run of a file of Megatron-LM arguments, train on `gpu`? The flags are those of `oomless train`.
+    """Will `model`, or the run of a file of Megatron-LM arguments, train on `gpu`? The flags are those of
+    `oomless train`.
 
-    >>> answer = train("deepseek-coder-1.3b", "a100-80gb", precision="bf16", optimizer="adamw", micro_batch=4, seq_len=2048)
+    >>> answer = train(
+    ...     "deepseek-coder-1.3b",
+    ...     "a100-80gb",
+    ...     precision="bf16",
+    ...     optimizer="adamw",
+    ...     micro_batch=4,
+    ...     seq_len=2048,
+    ... )
     >>> answer.verdict, answer.peaks.phase
     ('fits', 'backward')
     """
@@ -161,12 +196,17 @@ def train(
             model = catalogue_name(file.model) or file.model
             if model != file.model:
                 file = file._replace(
-                    warnings=(*file.warnings, f"{file.model} is {model} of the catalogue; give MODEL to read the hub")
+                    warnings=(
+                        *file.warnings,
+                        f"{file.model} is {model} of the catalogue; give MODEL to read the hub",
+                    )
                 )
     if model is None and from_file:
         raise UsageError("MODEL is missing", f"{from_file} names no model: give one beside it")
     if model is None or gpu is None:
-        raise UsageError(f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')")
+        raise UsageError(
+            f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')"
+        )
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
@@ -179,4 +219,6 @@ def train(
             warnings.insert(0, f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}")
         origin = Origin(str(from_file), file.framework, file.read, file.defaults) if file.read else None
         estimate = estimate._replace(warnings=tuple(warnings), origin=origin)
-    return estimate._replace(model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else "")
+    return estimate._replace(
+        model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else ""
+    )

@@ -1,4 +1,5 @@
-"""The guide's numbers (facts/guide_claims.csv), each re-derived: statement, verdict, figures, and the command behind them."""
+"""The guide's numbers (facts/guide_claims.csv), each re-derived: statement, verdict, figures, and the command
+behind them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -63,8 +64,18 @@ def claim(claim_id: str) -> Claim:
     beside = _beside().get(wanted)
     if beside:
         more = beside()
-        evidence = evidence._replace(figures=(*evidence.figures, *more.figures), commands=(*evidence.commands, *more.commands))
-    return Claim(wanted, row["section"], row["system"], row["claim"], row["first_reading"], row["how_to_settle"], evidence)
+        evidence = evidence._replace(
+            figures=(*evidence.figures, *more.figures), commands=(*evidence.commands, *more.commands)
+        )
+    return Claim(
+        wanted,
+        row["section"],
+        row["system"],
+        row["claim"],
+        row["first_reading"],
+        row["how_to_settle"],
+        evidence,
+    )
 
 
 def _beside() -> "dict[str, Callable[[], Beside]]":

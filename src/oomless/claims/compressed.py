@@ -1,4 +1,5 @@
-"""Claims about fewer bits and small devices: what the bytes alone settle. Quality, speed and prices are not settled here."""
+"""Claims about fewer bits and small devices: what the bytes alone settle. Quality, speed and prices are not
+settled here."""
 
 from ..model.gguf_model import as_gguf
 from ..model.load import load
@@ -20,12 +21,15 @@ def c05() -> Evidence:
             figures.append(Figure(f"{dtype}, {concurrency} x 2,048 tokens", gb(total), "GB"))
     return Evidence(
         "depends",
-        "weights fall from 2.8 to 1.4 GB and no further; 8 to 4.5 GB is a batch of about twelve sequences of 2,048 tokens under "
+        "weights fall from 2.8 to 1.4 GB and no further; 8 to 4.5 GB is a batch of about "
+        "twelve sequences of 2,048 tokens under "
         "transformers, whose cache and activations halve too (the accuracy is not settled here)",
         tuple(figures),
         (
-            f"oomless infer {LITE} --gpu rtx-4090 --engine transformers --dtype float32 --context 2048 --concurrency 12",
-            f"oomless infer {LITE} --gpu rtx-4090 --engine transformers --dtype float16 --context 2048 --concurrency 12",
+            f"oomless infer {LITE} --gpu rtx-4090 --engine transformers --dtype float32 "
+            "--context 2048 --concurrency 12",
+            f"oomless infer {LITE} --gpu rtx-4090 --engine transformers --dtype float16 "
+            "--context 2048 --concurrency 12",
         ),
     )
 
@@ -37,26 +41,38 @@ def c11() -> Evidence:
     file = load(CODER)
     return Evidence(
         "depends",
-        "one byte a parameter is 1.35 GB, with embedding and head in 16 bit 1.5; a CUDA context alone then makes it about 2, and a "
+        "one byte a parameter is 1.35 GB, with embedding and head in 16 bit 1.5; a CUDA context "
+        "alone then makes it about 2, and a "
         "server more (the accuracy is not settled here)",
         (
             Figure("all parameters in 8 bit", gb(file.num_parameters), "GB"),
-            Figure("weights as vLLM holds them, embedding and head in 16 bit", gb(held_weights(answer)), "GB"),
+            Figure(
+                "weights as vLLM holds them, embedding and head in 16 bit", gb(held_weights(answer)), "GB"
+            ),
             Figure("in all, one sequence of 2,048 tokens", gb(answer.ledger.total_bytes), "GB"),
         ),
-        (f"oomless infer {CODER} --gpu t4 --engine-version 0.19.0 --quantization w8a8 --max-model-len 2048 --max-num-seqs 8",),
+        (
+            f"oomless infer {CODER} --gpu t4 --engine-version 0.19.0 --quantization w8a8 "
+            "--max-model-len 2048 --max-num-seqs 8",
+        ),
     )
 
 
 def c15() -> Evidence:
     """Three engines on one Jetson, each with 16 sequences."""
     asked = Serving(
-        engine_version="0.19.0", instances=3, max_model_len=2048, concurrency=16, max_num_seqs=16, gpu_memory_utilization=0.8
+        engine_version="0.19.0",
+        instances=3,
+        max_model_len=2048,
+        concurrency=16,
+        max_num_seqs=16,
+        gpu_memory_utilization=0.8,
     )
     answer = on_one_card(LITE, "jetson-agx-orin-32gb", asked)
     return Evidence(
         "holds" if answer.verdict == "fits" else "depends",
-        "three engines that share four fifths of the module hold 16 full sequences each; the system shares that memory (the speed is "
+        "three engines that share four fifths of the module hold 16 full sequences each; the "
+        "system shares that memory (the speed is "
         "not settled here)",
         (
             Figure("each engine needs", gib(answer.ledger.total_bytes), "GiB"),
@@ -64,7 +80,8 @@ def c15() -> Evidence:
             Figure("tokens of cache each", answer.kv_cache.max_tokens, ""),
         ),
         (
-            f"oomless infer {LITE} --gpu jetson-agx-orin-32gb --engine-version 0.19.0 --instances 3 --max-model-len 2048 "
+            f"oomless infer {LITE} --gpu jetson-agx-orin-32gb --engine-version 0.19.0 "
+            "--instances 3 --max-model-len 2048 "
             "--concurrency 16 --max-num-seqs 16 --gpu-memory-utilization 0.8",
         ),
     )
@@ -73,14 +90,20 @@ def c15() -> Evidence:
 def c16() -> Evidence:
     """0.7B in INT4 in 0.35 GB, on a Raspberry Pi."""
     model = load(LITE)
-    answer = on_one_card(LITE, "raspberry-pi-5", Serving(engine="llamacpp", context=2048, quantization="q4_0"))
+    answer = on_one_card(
+        LITE, "raspberry-pi-5", Serving(engine="llamacpp", context=2048, quantization="q4_0")
+    )
     figures = [Figure("four bits a parameter", gb(model.num_parameters) / 2, "GB")]
-    figures += [Figure(f"file in {word}", gb(as_gguf(model, word).checkpoint_bytes), "GB") for word in ("Q4_0", "Q4_K_M")]
+    figures += [
+        Figure(f"file in {word}", gb(as_gguf(model, word).checkpoint_bytes), "GB")
+        for word in ("Q4_0", "Q4_K_M")
+    ]
     total = answer.ledger.total_bytes + answer.ram_bytes
     figures.append(Figure("in all with q4_0, one sequence of 2,048 tokens", gb(total), "GB"))
     return Evidence(
         "does not hold",
-        "0.35 GB is exactly four bits, which no format reaches: scales make it 4.5, and the output stays in more; it fits the board "
+        "0.35 GB is exactly four bits, which no format reaches: scales make it 4.5, and the "
+        "output stays in more; it fits the board "
         "with room to spare (the speed is not settled here)",
         tuple(figures),
         (f"oomless infer {LITE} --gpu raspberry-pi-5 --engine llamacpp --quantization q4_0 --context 2048",),
@@ -91,14 +114,20 @@ def c30() -> Evidence:
     """INT8 inference on an L40: what does it hold?"""
     figures = []
     for name in ("profile-deepseek-pro-13b", "deepseek-r1-distill-qwen-32b"):
-        answer = on_one_card(name, "l40", Serving(engine_version="0.19.0", quantization="w8a8", max_model_len=4096))
+        answer = on_one_card(
+            name, "l40", Serving(engine_version="0.19.0", quantization="w8a8", max_model_len=4096)
+        )
         figures.append(Figure(f"{name} in INT8, in all", gib(answer.ledger.total_bytes), "GiB"))
         figures.append(Figure(f"{name}, tokens of cache", answer.kv_cache.max_tokens, ""))
     return Evidence(
         "depends",
-        "in INT8 an L40 holds 13B easily and 32B just so; the loss is one of quality, which bytes do not show, and the price is not settled here",
+        "in INT8 an L40 holds 13B easily and 32B just so; the loss is one of quality, which bytes do "
+        "not show, and the price is not settled here",
         tuple(figures),
-        ("oomless infer profile-deepseek-pro-13b --gpu l40 --engine-version 0.19.0 --quantization w8a8 --max-model-len 4096",),
+        (
+            "oomless infer profile-deepseek-pro-13b --gpu l40 --engine-version 0.19.0 "
+            "--quantization w8a8 --max-model-len 4096",
+        ),
     )
 
 

@@ -24,7 +24,9 @@ def rents(card: str, num_gpus: int) -> tuple[Figure, ...]:
     for provider in sorted({price.provider for price in known_prices()}):
         price = cheapest(card, num_gpus, "on-demand", (provider,))
         if price is not None:
-            together = f", in machines of {price.gpus_per_instance}" if price.gpus_per_instance > num_gpus else ""
+            together = (
+                f", in machines of {price.gpus_per_instance}" if price.gpus_per_instance > num_gpus else ""
+            )
             found.append(Figure(price.label + together, price.usd_per_gpu_hour * num_gpus, "USD/h"))
     return tuple(sorted(found, key=lambda figure: figure.value))
 
@@ -40,7 +42,8 @@ def c25() -> Evidence:
     )
     return Evidence(
         "depends",
-        f"rents of one A100 40GB go from {figures[0].value:.2f} to {figures[-1].value:.2f} dollars an hour on demand "
+        f"rents of one A100 40GB go from {figures[0].value:.2f} to "
+        f"{figures[-1].value:.2f} dollars an hour on demand "
         "(provider and date below): 3.2 was a large cloud's price before 2025; "
         "10,000 dollars is inside the quotes of the 80 GB card, the 40 GB one is no longer sold new",
         (*figures, *bought),
@@ -59,7 +62,8 @@ def c26() -> Evidence:
     )
     return Evidence(
         "depends",
-        "80,000 dollars are eight cards without the server around them (the DGX A100 of 2020 was listed from 200,000); 25 an hour is what the "
+        "80,000 dollars are eight cards without the server around them (the DGX A100 of 2020 was "
+        "listed from 200,000); 25 an hour is what the "
         f"largest clouds ask on demand, others ask from {figures[0].value:.2f}",
         (*figures, *bought),
         ("oomless cost --gpu a100-80gb:8 --list-prices",),
@@ -69,26 +73,43 @@ def c26() -> Evidence:
 def c27() -> Evidence:
     """58 % cheaper after six months, with the guide's own prices."""
     answer = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0))
-    words = {"hardware": "hardware alone", "power": "with electricity", "colocation": "with electricity and colocation"}
+    words = {
+        "hardware": "hardware alone",
+        "power": "with electricity",
+        "colocation": "with electricity and colocation",
+    }
     figures = []
     for scope in answer.scopes:
         figures.append(Figure(f"saved by month six, {words[scope]}", 100 * answer.savings[scope][5], "%"))
     for scope in answer.scopes:
         figures.append(Figure(f"break-even, {words[scope]}", answer.break_even[scope] or 0.0, "months"))
-        figures.append(Figure(f"58 % saved, {words[scope]}", month_of_saving(answer.question, 0.58, scope) or 0.0, "months"))
+        figures.append(
+            Figure(
+                f"58 % saved, {words[scope]}", month_of_saving(answer.question, 0.58, scope) or 0.0, "months"
+            )
+        )
     half = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0, utilization=0.5))
     server = cost(Given("a100-80gb:8", buy_usd=200_000.0, rent_usd_per_hour=25.0))
-    figures.append(Figure("break-even, used half of the time", half.break_even["colocation"] or 0.0, "months"))
-    figures.append(Figure("break-even, a server of 200,000 dollars", server.break_even["colocation"] or 0.0, "months"))
+    figures.append(
+        Figure("break-even, used half of the time", half.break_even["colocation"] or 0.0, "months")
+    )
+    figures.append(
+        Figure("break-even, a server of 200,000 dollars", server.break_even["colocation"] or 0.0, "months")
+    )
     for tier in TIERS:
         price = cheapest(A100_80, 8, tier)
         if price is not None:
             other = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=price.usd_per_hour(8)))
             month = other.break_even["colocation"]
-            figures.append(Figure(f"break-even against {price.label}" + ("" if month else ": never"), month or 0.0, "months"))
+            figures.append(
+                Figure(
+                    f"break-even against {price.label}" + ("" if month else ": never"), month or 0.0, "months"
+                )
+            )
     return Evidence(
         "does not hold",
-        "with the guide's own 80,000 dollars and 25 an hour, six months save 26.7 % of the rent on hardware alone and 16.5 % with electricity and "
+        "with the guide's own 80,000 dollars and 25 an hour, six months save 26.7 % of the rent on "
+        "hardware alone and 16.5 % with electricity and "
         "colocation; owning pays back in month 4.4 to 4.9, and saves 58 % in month 10 to 14",
         tuple(figures),
         ("oomless cost --gpu a100-80gb:8 --buy-usd 80000 --rent-usd-per-hour 25",),
@@ -98,7 +119,9 @@ def c27() -> Evidence:
 def quotes(card: str) -> tuple[Figure, ...]:
     """What is asked for a card, from and to, with the date of each quote."""
     return tuple(
-        Figure(f"{each.what}, {each.date} ({each.source.split()[0]}), {end}", value / each.num_gpus, "USD a card")
+        Figure(
+            f"{each.what}, {each.date} ({each.source.split()[0]}), {end}", value / each.num_gpus, "USD a card"
+        )
         for each in purchases(card)
         for end, value in (("from", each.low_usd), ("to", each.high_usd))
         if end == "from" or each.high_usd != each.low_usd
@@ -110,11 +133,13 @@ def c28() -> Evidence:
     fits = serving.c28()
     listed = [row for row in facts.table("prices") if row["kind"] == "buy" and "AGX Orin" in row["gpu"]]
     figures = tuple(
-        Figure(f"{row['gpu']}, {row['source'].split(' (')[0].lower()}", float(row["price"]), row["unit"]) for row in listed
+        Figure(f"{row['gpu']}, {row['source'].split(' (')[0].lower()}", float(row["price"]), row["unit"])
+        for row in listed
     )
     return Evidence(
         "depends",
-        "the module suits the model: it fits with room to spare; the price names no module: the only figure known here, of no date and not verified, "
+        "the module suits the model: it fits with room to spare; the price names no module: the only "
+        "figure known here, of no date and not verified, "
         "puts 1,599 dollars to the 64 GB module, and the 32 GB one below",
         (*fits.figures, *figures),
         fits.commands,
@@ -130,14 +155,20 @@ def c29() -> Evidence:
         for word, quantization in (("BF16", None), ("FP8", "fp8")):
             after = rate("h100-80gb-sxm5", quantization, concurrency)
             ratios.append(after / before)
-            figures.append(Figure(f"13B, {concurrency} x 1,280 tokens, {word} on H100 over BF16 on A100", ratios[-1], "x"))
+            figures.append(
+                Figure(
+                    f"13B, {concurrency} x 1,280 tokens, {word} on H100 over BF16 on A100", ratios[-1], "x"
+                )
+            )
     return Evidence(
         "depends",
-        f"32,000 dollars is the upper end of the quotes; predicted throughput is {min(ratios):.1f} to {max(ratios):.1f} times that of an A100: "
+        f"32,000 dollars is the upper end of the quotes; predicted throughput is {min(ratios):.1f} to "
+        f"{max(ratios):.1f} times that of an A100: "
         "less at equal precision, where bandwidth decides, more with FP8; 2.3 is one point between",
         tuple(figures),
         (
-            "oomless plan profile-deepseek-pro-13b --gpu a100-80gb:1 --gpu h100:1 --engine vllm --context 1280 --output-len 256 "
+            "oomless plan profile-deepseek-pro-13b --gpu a100-80gb:1 --gpu h100:1 --engine vllm "
+            "--context 1280 --output-len 256 "
             "--concurrency 16 --fastest",
         ),
     )
@@ -146,7 +177,9 @@ def c29() -> Evidence:
 def rate(card: str, quantization: str | None, concurrency: int) -> float:
     """Tokens a second of the 13B profile on one card, prompts of 1,024 and answers of 256 tokens."""
     asked = Serving(quantization=quantization, max_model_len=4096, context=1280, concurrency=concurrency)
-    speed = serving_speed(on_one_card(PRO, card, asked), input_len=1024, output_len=256, concurrency=concurrency)
+    speed = serving_speed(
+        on_one_card(PRO, card, asked), input_len=1024, output_len=256, concurrency=concurrency
+    )
     return speed.tokens_per_s.value
 
 
@@ -155,7 +188,8 @@ def c30() -> Evidence:
     holds = compressed.c30()
     return Evidence(
         "depends",
-        "8,000 dollars is inside the quotes of the L40S, its successor; of the L40 none is known here. In INT8 it holds 13B easily and 32B just so; "
+        "8,000 dollars is inside the quotes of the L40S, its successor; of the L40 none is known here. "
+        "In INT8 it holds 13B easily and 32B just so; "
         "the loss is one of quality, which neither bytes nor prices show",
         (*holds.figures, *quotes("l40s")),
         holds.commands,
@@ -171,15 +205,21 @@ def c33() -> Evidence:
         found = weights_in_memory(answer)
         figures += [
             Figure(f"{name}: weights that leave each card", gb(found.freed_bytes), "GB"),
-            Figure(f"{name}: weights that stay (embedding, norms, routers)", gb(found.weight_bytes - found.freed_bytes), "GB"),
+            Figure(
+                f"{name}: weights that stay (embedding, norms, routers)",
+                gb(found.weight_bytes - found.freed_bytes),
+                "GB",
+            ),
             Figure(f"{name}: cells of {CELL_BITS} bits", found.num_cells, ""),
             Figure(f"{name}: weights that a token reads now", gb(found.read_now_bytes), "GB"),
             Figure(f"{name}: activations that pass converters for it", mb(found.converted_bytes), "MB"),
         ]
     return Evidence(
         "does not hold",
-        "it is the other way round: a crossbar holds the weights and never moves them; activations pass converters into and out of every tile, "
-        "and with the cache, norms and routers they stay outside. Less data moves, since a token's activations are hundreds to thousands of "
+        "it is the other way round: a crossbar holds the weights and never moves them; activations pass "
+        "converters into and out of every tile, "
+        "and with the cache, norms and routers they stay outside. Less data moves, since a token's "
+        "activations are hundreds to thousands of "
         "times less than its weights",
         tuple(figures),
         (f"oomless plan {PRO} --gpu h100:1 --weights-in-memory",),

@@ -1,4 +1,5 @@
-"""Claims about parallel training and batches: what one and two dimensions of tensor parallelism send, and what a batch of 32 needs."""
+"""Claims about parallel training and batches: what one and two dimensions of tensor parallelism send, and
+what a batch of 32 needs."""
 
 from typing import Any
 
@@ -19,23 +20,42 @@ def c21() -> Evidence:
         found = grid(model, ranks, 4096)
         assert found is not None
         figures.append(
-            Figure(f"{ranks} ranks: 2D over 1D at 4,096 tokens a micro-batch", found.two_dimensions / found.one_dimension, "times")
+            Figure(
+                f"{ranks} ranks: 2D over 1D at 4,096 tokens a micro-batch",
+                found.two_dimensions / found.one_dimension,
+                "times",
+            )
         )
-        figures.append(Figure(f"{ranks} ranks: largest saving, with endlessly many tokens", 100 * found.largest_saving, "%"))
+        figures.append(
+            Figure(
+                f"{ranks} ranks: largest saving, with endlessly many tokens", 100 * found.largest_saving, "%"
+            )
+        )
         tokens = tokens_for_saving(model, ranks, 0.4)
         if tokens is not None:
             figures.append(Figure(f"{ranks} ranks: 40 % less from", tokens, "tokens"))
-    counted = {(row["what"], row["ranks"], row["tokens"]): int(row["counted_bytes"]) for row in facts.table("counted_traffic")}
+    counted = {
+        (row["what"], row["ranks"], row["tokens"]): int(row["counted_bytes"])
+        for row in facts.table("counted_traffic")
+    }
     for what, processes, tokens_of_run in counted:
         if what == "two_dimensions":
-            ratio = counted[what, processes, tokens_of_run] / counted["one_dimension", processes, tokens_of_run]
+            ratio = (
+                counted[what, processes, tokens_of_run] / counted["one_dimension", processes, tokens_of_run]
+            )
             figures.append(
-                Figure(f"counted, {processes} processes, {int(tokens_of_run):,} tokens at width 128: 2D over 1D", ratio, "times")
+                Figure(
+                    f"counted, {processes} processes, {int(tokens_of_run):,} tokens at width 128: 2D over 1D",
+                    ratio,
+                    "times",
+                )
             )
     return Evidence(
         "depends",
-        "never over 4 cards, where the most that 2D can save is 29 % (12 % for layers without a gate) and at 4,096 tokens it sends more "
-        "than twice as much; 16 and 64 ranks save 40 % from the tokens below on; what it does save is memory, as inputs of layers are "
+        "never over 4 cards, where the most that 2D can save is 29 % (12 % for layers without a "
+        "gate) and at 4,096 tokens it sends more "
+        "than twice as much; 16 and 64 ranks save 40 % from the tokens below on; what it does "
+        "save is memory, as inputs of layers are "
         "cut too. gloo's reductions send up to a sixth more than formulas say; no maintained library runs 2D",
         tuple(figures),
         (f"oomless train {LARGE} --gpu h100:4 --tp 4 --framework fsdp --precision bf16 --seq-len 4096",),
@@ -46,7 +66,15 @@ BATCH, STEP = 32, 8
 
 
 def at(length: int, **asked: Any) -> TrainingEstimate:
-    return train(SMALL, "a100-40gb", optimizer="adamw-fused", micro_batch=BATCH, seq_len=length, attention="flash", **asked)
+    return train(
+        SMALL,
+        "a100-40gb",
+        optimizer="adamw-fused",
+        micro_batch=BATCH,
+        seq_len=length,
+        attention="flash",
+        **asked,
+    )
 
 
 def longest(**asked: Any) -> int:
@@ -72,18 +100,28 @@ def c09() -> Evidence:
             if length:
                 by = at(length, precision=precision, recompute=recompute).groups[0].ledger.by_category()
                 figures.append(
-                    Figure(f"{name}: activations and logits then", gb(by.get("activations", 0) + by.get("logits", 0)), "GB")
+                    Figure(
+                        f"{name}: activations and logits then",
+                        gb(by.get("activations", 0) + by.get("logits", 0)),
+                        "GB",
+                    )
                 )
     short = at(128, precision="fp16", recompute="none").groups[0].ledger.by_category()
-    figures.append(Figure("fp16, 128 tokens: activations and logits", gb(short["activations"] + short["logits"]), "GB"))
+    figures.append(
+        Figure("fp16, 128 tokens: activations and logits", gb(short["activations"] + short["logits"]), "GB")
+    )
     return Evidence(
         "depends",
-        "a batch of 32 says nothing without its length: 12 GB are activations and logits of 120 to 140 tokens, which under AMP is just "
-        "what fits; with all states in FP16, which trains badly, twice as many fit, and with checkpointing five to six times as many",
+        "a batch of 32 says nothing without its length: 12 GB are activations and logits of 120 to "
+        "140 tokens, which under AMP is just "
+        "what fits; with all states in FP16, which trains badly, twice as many fit, and with "
+        "checkpointing five to six times as many",
         tuple(figures),
         (
-            f"oomless train {SMALL} --gpu a100-40gb --precision fp16 --optimizer adamw-fused --micro-batch {BATCH} --seq-len 128 --json",
-            f"oomless train {SMALL} --gpu a100-40gb --precision fp16 --optimizer adamw-fused --micro-batch {BATCH} --seq-len 1024 "
+            f"oomless train {SMALL} --gpu a100-40gb --precision fp16 --optimizer adamw-fused "
+            f"--micro-batch {BATCH} --seq-len 128 --json",
+            f"oomless train {SMALL} --gpu a100-40gb --precision fp16 --optimizer adamw-fused "
+            f"--micro-batch {BATCH} --seq-len 1024 "
             "--recompute full --json",
         ),
     )

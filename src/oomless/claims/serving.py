@@ -41,7 +41,8 @@ def c02() -> Evidence:
     model = load("profile-deepseek-pro-13b")
     return Evidence(
         "holds",
-        "there is no DeepSeek of 13B; the profile of that size takes 26.04 GB, which a tool that counts in GiB shows as 24.25",
+        "there is no DeepSeek of 13B; the profile of that size takes 26.04 GB, which a tool "
+        "that counts in GiB shows as 24.25",
         (
             Figure("parameters of profile-deepseek-pro-13b", model.num_parameters, ""),
             Figure("weights in 16 bit", gb(model.checkpoint_bytes), "GB"),
@@ -52,7 +53,8 @@ def c02() -> Evidence:
 
 
 def c07() -> Evidence:
-    """H100 with FP8 against A100 with BF16: weights halve, the cache does not; the saving in all depends on the load."""
+    """H100 with FP8 against A100 with BF16: weights halve, the cache does not; the saving in all depends on
+    the load."""
     name = "profile-deepseek-pro-13b"
     figures, first = [], 0.0
     for concurrency in (1, 16, 64):
@@ -64,12 +66,15 @@ def c07() -> Evidence:
         figures.append(Figure(f"saving in all at {concurrency} x 2,048 tokens", saving, "%"))
     return Evidence(
         "does not hold",
-        "Hopper's Tensor Cores are the fourth generation; FP8 takes half of the weights, and what that saves in all falls with "
+        "Hopper's Tensor Cores are the fourth generation; FP8 takes half of the weights, and "
+        "what that saves in all falls with "
         "the cache beside them: 18 % is one point of that curve (latency is not settled here)",
         (Figure("saving of weights, FP8 against BF16", first, "%"), *figures),
         (
-            f"oomless infer {name} --gpu a100-80gb --engine-version 0.19.0 --max-model-len 2048 --concurrency 64",
-            f"oomless infer {name} --gpu h100 --quantization fp8 --engine-version 0.19.0 --max-model-len 2048 --concurrency 64",
+            f"oomless infer {name} --gpu a100-80gb --engine-version 0.19.0 "
+            "--max-model-len 2048 --concurrency 64",
+            f"oomless infer {name} --gpu h100 --quantization fp8 --engine-version 0.19.0 "
+            "--max-model-len 2048 --concurrency 64",
         ),
     )
 
@@ -87,7 +92,10 @@ def c10() -> Evidence:
         "depends",
         f"a token takes 192 KiB of cache: 64 sequences fit up to {longest:,} tokens each",
         (Figure("longest sequence at batch 64", longest, "tokens"), *figures),
-        ("oomless infer deepseek-coder-1.3b --gpu t4 --engine-version 0.19.0 --max-model-len 16384 --context 512 --concurrency 64",),
+        (
+            "oomless infer deepseek-coder-1.3b --gpu t4 --engine-version 0.19.0 --max-model-len "
+            "16384 --context 512 --concurrency 64",
+        ),
     )
 
 
@@ -96,7 +104,8 @@ def c13() -> Evidence:
     answer = on_one_card("profile-deepseek-pro-13b", "h100", Serving(engine_version="0.19.0"))
     return Evidence(
         "does not hold",
-        "24.25 GiB are the 16-bit weights alone; activations, graphs, context and the cache of even one sequence come on top "
+        "24.25 GiB are the 16-bit weights alone; activations, graphs, context and the cache "
+        "of even one sequence come on top "
         "(the 22 ms are not settled here)",
         (
             Figure("weights", gib(held_weights(answer)), "GiB"),
@@ -112,7 +121,8 @@ def c28() -> Evidence:
     answer = on_one_card("profile-deepseek-lite-0.7b", "jetson-agx-orin-32gb", asked)
     return Evidence(
         "holds" if answer.verdict == "fits" else "depends",
-        "it fits with room to spare even in half of the module's memory, which the system shares (the price is not settled here)",
+        "it fits with room to spare even in half of the module's memory, which the system "
+        "shares (the price is not settled here)",
         (
             Figure("needed, one sequence of full length", gib(answer.ledger.total_bytes), "GiB"),
             Figure("half of the module", gib(answer.ledger.capacity_bytes), "GiB"),

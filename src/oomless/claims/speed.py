@@ -1,4 +1,5 @@
-"""Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in memory."""
+"""Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in
+memory."""
 
 from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
@@ -41,7 +42,11 @@ def c07() -> Evidence:
         Figure("a token on H100, FP8", after.tpot_s.value * MS, "ms"),
         Figure("less time a token, H100 BF16", 100 * (1 - same.tpot_s.value / before.tpot_s.value), "%"),
         Figure("less time a token, H100 FP8", 100 * (1 - after.tpot_s.value / before.tpot_s.value), "%"),
-        Figure("less time to the first token, H100 FP8", 100 * (1 - after.ttft_s.value / before.ttft_s.value), "%"),
+        Figure(
+            "less time to the first token, H100 FP8",
+            100 * (1 - after.ttft_s.value / before.ttft_s.value),
+            "%",
+        ),
     )
     return memory._replace(
         because=memory.because.replace(
@@ -49,7 +54,10 @@ def c07() -> Evidence:
             "; the time of a token falls by more than 22 % even in the same type, by the bandwidth alone",
         ),
         figures=(*memory.figures, *figures),
-        commands=(*memory.commands, f"oomless speed {PRO} --gpu h100 --engine-version 0.19.0 --max-model-len 4096 --input-len 512"),
+        commands=(
+            *memory.commands,
+            f"oomless speed {PRO} --gpu h100 --engine-version 0.19.0 --max-model-len 4096 --input-len 512",
+        ),
     )
 
 
@@ -58,7 +66,10 @@ def c08() -> Evidence:
     figures = []
     ratios = []
     for tp in (1, 4, 8):
-        rates = [served(PRO, f"{gpu}:{tp}", tp, (1024, 256, 64 * tp)).tokens_per_s.value for gpu in ("a100-80gb", "h100")]
+        rates = [
+            served(PRO, f"{gpu}:{tp}", tp, (1024, 256, 64 * tp)).tokens_per_s.value
+            for gpu in ("a100-80gb", "h100")
+        ]
         ratios.append(rates[1] / rates[0])
         figures += [
             Figure(f"{tp} x A100 80GB, {64 * tp} requests at once", rates[0], "tokens/s"),
@@ -67,12 +78,15 @@ def c08() -> Evidence:
         ]
     return Evidence(
         "depends",
-        f"the ratio is {ratios[0]:.2f} at one card, {ratios[1]:.2f} at four and {ratios[2]:.2f} at eight: collectives keep pace, "
-        "because the NVLink of H100 is 1.5 times that of A100, and the change is within the band of each figure; the throughput of a "
+        f"the ratio is {ratios[0]:.2f} at one card, {ratios[1]:.2f} at four and "
+        f"{ratios[2]:.2f} at eight: collectives keep pace, "
+        "because the NVLink of H100 is 1.5 times that of A100, and the change is within the band "
+        "of each figure; the throughput of a "
         "cluster of replicas is theirs added up",
         tuple(figures),
         tuple(
-            f"oomless speed {PRO} --gpu {gpu}:8 --tp 8 --engine-version 0.19.0 --max-model-len 4096 --input-len 1024 --output-len 256 "
+            f"oomless speed {PRO} --gpu {gpu}:8 --tp 8 --engine-version 0.19.0 --max-model-len 4096 "
+            "--input-len 1024 --output-len 256 "
             "--concurrency 512"
             for gpu in ("a100-80gb", "h100")
         ),
@@ -94,11 +108,13 @@ def c10() -> Evidence:
             Figure(f"evictions, {length:,} tokens a request", answer.evictions, ""),
         ]
     return memory._replace(
-        because=memory.because + "; a simulated queue that never empties fills the cache, and evicts where requests are longer",
+        because=memory.because
+        + "; a simulated queue that never empties fills the cache, and evicts where requests are longer",
         figures=(*memory.figures, *figures),
         commands=(
             *memory.commands,
-            f"oomless speed {CODER} --gpu t4 --engine-version 0.19.0 --max-model-len 4096 --arrival-rate 50 --requests 400 "
+            f"oomless speed {CODER} --gpu t4 --engine-version 0.19.0 --max-model-len 4096 "
+            "--arrival-rate 50 --requests 400 "
             "--input-len 256 --output-len 256",
         ),
     )
@@ -124,7 +140,8 @@ def c13() -> Evidence:
         figures=(*memory.figures, *figures),
         commands=(
             *memory.commands,
-            f"oomless speed {PRO} --gpu h100 --engine trtllm --max-model-len 4096 --input-len 512 --output-len 128",
+            f"oomless speed {PRO} --gpu h100 --engine trtllm --max-model-len 4096 "
+            "--input-len 512 --output-len 128",
         ),
     )
 
@@ -148,10 +165,13 @@ def c15() -> Evidence:
 def c16() -> Evidence:
     """0.7B on a Raspberry Pi: memory as before, and how fast it reads and writes."""
     memory = compressed.c16()
-    speed = served(LITE, "raspberry-pi-5", 1, (500, 100, 1), engine="llamacpp", quantization="q4_0", max_model_len=2048)
+    speed = served(
+        LITE, "raspberry-pi-5", 1, (500, 100, 1), engine="llamacpp", quantization="q4_0", max_model_len=2048
+    )
     return memory._replace(
         because=memory.because.replace(
-            " (the speed is not settled here)", "; it writes faster than one reads, but takes seconds to read a prompt of 500 tokens"
+            " (the speed is not settled here)",
+            "; it writes faster than one reads, but takes seconds to read a prompt of 500 tokens",
         ),
         figures=(
             *memory.figures,
@@ -169,22 +189,31 @@ def c20() -> Evidence:
         asked = Training(framework="deepspeed", sharding="ddp", micro_batch=micro, seq_len=1024)
         one, eight = (training_speed(load(CODER), asked, parse_gpu(f"a100-80gb:{count}")) for count in (1, 8))
         scaled.append(100 * eight.tokens_per_s.value / 8 / one.tokens_per_s.value)
-        figures.append(Figure(f"scaling of 1.3B over 8 cards, {micro} x 1,024 tokens a card", scaled[-1], "%"))
+        figures.append(
+            Figure(f"scaling of 1.3B over 8 cards, {micro} x 1,024 tokens a card", scaled[-1], "%")
+        )
     limit = load_limit()
     figures += [Figure(f"parameters whose states fill a {name}", size, "billion") for name, size in limit]
     return Evidence(
         "depends",
-        f"within a node the all-reduce hides behind the backward pass: {scaled[0]:.0f} to {scaled[-1]:.0f} % by the batch, so 92 % is what a "
-        "smaller batch or a slower link gives; below 5B is the limit of memory: 16 B a parameter fill a card of 80 GB at that size",
+        f"within a node the all-reduce hides behind the backward pass: {scaled[0]:.0f} to "
+        f"{scaled[-1]:.0f} % by the batch, so 92 % is what a "
+        "smaller batch or a slower link gives; below 5B is the limit of memory: 16 B a "
+        "parameter fill a card of 80 GB at that size",
         tuple(figures),
-        (f"oomless train {CODER} --gpu a100-80gb:8 --framework deepspeed --sharding ddp --micro-batch 4 --seq-len 1024",),
+        (
+            f"oomless train {CODER} --gpu a100-80gb:8 --framework deepspeed --sharding ddp "
+            "--micro-batch 4 --seq-len 1024",
+        ),
     )
 
 
 def load_limit() -> tuple[tuple[str, float], ...]:
-    """Parameters at 16 B each, FP32 weights, gradients and two moments or their mixed-precision likes, on two cards."""
+    """Parameters at 16 B each, FP32 weights, gradients and two moments or their mixed-precision likes, on two
+    cards."""
     return tuple(
-        (name, parse_gpu(gpu).card.memory_bytes / 16 / GB) for name, gpu in (("40 GB card", "a100-40gb"), ("80 GB card", "a100-80gb"))
+        (name, parse_gpu(gpu).card.memory_bytes / 16 / GB)
+        for name, gpu in (("40 GB card", "a100-40gb"), ("80 GB card", "a100-80gb"))
     )
 
 

@@ -1,5 +1,5 @@
-"""Claims about training that traces of the real model settle. The traces are kept as rows of facts/traced.csv, each with its command;
-`python -m bench.traced` makes them again."""
+"""Claims about training that traces of the real model settle. The traces are kept as rows of
+facts/traced.csv, each with its command; `python -m bench.traced` makes them again."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,11 @@ from . import Evidence, Figure
 
 TOKENS = 1_024
 """Of each sequence of the traces behind C03."""
-SCHEDULES = (("gpipe 1", "all at once"), ("gpipe 8", "8 micro-batches, GPipe"), ("1f1b 8", "8 micro-batches, 1F1B"))
+SCHEDULES = (
+    ("gpipe 1", "all at once"),
+    ("gpipe 8", "8 micro-batches, GPipe"),
+    ("1f1b 8", "8 micro-batches, 1F1B"),
+)
 
 
 class Beside(NamedTuple):
@@ -34,7 +38,8 @@ class Row(NamedTuple):
 
     @property
     def kept(self) -> int:
-        """The most that the forward of the second step adds to weights and moments: what is kept for the backward, and the loss."""
+        """The most that the forward of the second step adds to weights and moments: what is kept for the
+        backward, and the loss."""
         return self.bytes["forward_bytes"] - self.bytes["weights"] - self.bytes["optimizer"]
 
     @property
@@ -54,11 +59,14 @@ def rows(claim: str) -> dict[str, Row]:
 
 
 def crossing(points: list[tuple[int, float]], share: float) -> float:
-    """Tokens at which a share is reached, on straight lines between traced points; 0 if all lie above, inf if none does."""
+    """Tokens at which a share is reached, on straight lines between traced points; 0 if all lie above, inf if
+    none does."""
     below = 0, 0.0
     for tokens, value in points:
         if value >= share:
-            return below[0] + (tokens - below[0]) * (share - below[1]) / (value - below[1]) if below[0] else 0.0
+            return (
+                below[0] + (tokens - below[0]) * (share - below[1]) / (value - below[1]) if below[0] else 0.0
+            )
         below = tokens, value
     return float("inf")
 
@@ -69,13 +77,27 @@ def c03() -> Beside:
     figures = []
     for model in ("deepseek-coder-1.3b", "profile-deepseek-pro-13b"):
         points = [(TOKENS * batch, found[f"{model} train {batch}"].share) for batch in (1, 4, 16, 32)]
-        figures += [Figure(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%") for tokens, share in points]
+        figures += [
+            Figure(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%")
+            for tokens, share in points
+        ]
         for share in (40.0, 60.0):
             tokens = crossing(points, share)
             if 0 < tokens < float("inf"):
-                figures.append(Figure(f"traced, {model}, amp-bf16: tokens a card for {share:.0f} %, between traced ones", tokens, ""))
-        figures.append(Figure(f"traced, {model}, inference: share at 1,024 tokens", found[f"{model} infer"].share, "%"))
-    return Beside(tuple(figures), (found["deepseek-coder-1.3b train 4"].command, found["deepseek-coder-1.3b infer"].command))
+                figures.append(
+                    Figure(
+                        f"traced, {model}, amp-bf16: tokens a card for {share:.0f} %, between traced ones",
+                        tokens,
+                        "",
+                    )
+                )
+        figures.append(
+            Figure(f"traced, {model}, inference: share at 1,024 tokens", found[f"{model} infer"].share, "%")
+        )
+    return Beside(
+        tuple(figures),
+        (found["deepseek-coder-1.3b train 4"].command, found["deepseek-coder-1.3b infer"].command),
+    )
 
 
 def c06() -> Beside:
@@ -86,21 +108,32 @@ def c06() -> Beside:
         none, full = found[f"{layers} none"], found[f"{layers} full"]
         figures += [
             Figure(f"traced, {model}, {layers} layers: kept by the forward, none", gib(none.kept), "GiB"),
-            Figure(f"traced, {model}, {layers} layers: kept by the forward, one checkpoint a layer", gib(full.kept), "GiB"),
+            Figure(
+                f"traced, {model}, {layers} layers: kept by the forward, one checkpoint a layer",
+                gib(full.kept),
+                "GiB",
+            ),
             Figure(f"traced, {model}: the second as a share of the first", 100 * full.kept / none.kept, "%"),
         ]
     return Beside(tuple(figures), (found["24 none"].command, found["24 full"].command))
 
 
 def c09() -> Beside:
-    """32 sequences on an A100 of 40 GB in FP16, by length: what they make beside the states, and whether the card runs it."""
+    """32 sequences on an A100 of 40 GB in FP16, by length: what they make beside the states, and whether the
+    card runs it."""
     found = rows("C09")
     capacity = parse_gpu("a100-40gb").card.memory_bytes
     figures = []
     for row in found.values():
         how, _, length = row.key.partition(" ")
         word = "fits" if row.bytes["smallest_capacity_bytes"] <= capacity else "does not fit"
-        figures.append(Figure(f"traced, recompute {how}, {int(length):,} tokens: activations ({word})", gb(row.activations), "GB"))
+        figures.append(
+            Figure(
+                f"traced, recompute {how}, {int(length):,} tokens: activations ({word})",
+                gb(row.activations),
+                "GB",
+            )
+        )
     return Beside(tuple(figures), (found["none 128"].command,))
 
 
@@ -113,11 +146,15 @@ def c22() -> Evidence:
             row = found[f"{key} rank {rank}"]
             held = 100 * (1 - row.bytes["allocated_bytes"] / row.bytes["reserved_bytes"])
             figures.append(Figure(f"{where}, {what}: reserved and not allocated", held, "%"))
-            figures.append(Figure(f"{where}, {what}: allocated at the peak", gib(row.bytes["allocated_bytes"]), "GiB"))
+            figures.append(
+                Figure(f"{where}, {what}: allocated at the peak", gib(row.bytes["allocated_bytes"]), "GiB")
+            )
     return Evidence(
         "depends",
-        "in a simulated caching allocator micro-batches lower what is reserved and not used on the first stage and hardly on the last, "
-        "and neither starts at 15 %; what they cut on the last stage is what is allocated, since 1F1B keeps fewer of them alive "
+        "in a simulated caching allocator micro-batches lower what is reserved and not used on the "
+        "first stage and hardly on the last, "
+        "and neither starts at 15 %; what they cut on the last stage is what is allocated, "
+        "since 1F1B keeps fewer of them alive "
         "(no card was measured)",
         tuple(figures),
         (found["gpipe 1 rank 0"].command, found["1f1b 8 rank 0"].command),

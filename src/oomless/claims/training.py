@@ -25,8 +25,11 @@ def train(model: str, gpu: str, *, tp: int = 1, **asked: Any) -> TrainingEstimat
 
 
 def passing_share(group: RankGroup) -> float:
-    """Activations and logits of all that is allocated when the loss runs back: the moment at which most of them are there."""
-    found = group.at(next(phase for phase in group.phases if phase.name == "backward" and phase.moment == "in the loss"))
+    """Activations and logits of all that is allocated when the loss runs back: the moment at which most of
+    them are there."""
+    found = group.at(
+        next(phase for phase in group.phases if phase.name == "backward" and phase.moment == "in the loss")
+    )
     return (found.get("activations", 0) + found.get("logits", 0)) / sum(found.values())
 
 
@@ -53,21 +56,37 @@ def c03() -> Evidence:
     for model in (SMALL, LARGE):
         for precision in ("bf16", "amp-bf16"):
             asked = {"precision": precision, "optimizer": "adamw-fused"}
-            figures.append(Figure(f"{model}, {precision}: share at 1,024 tokens", round(share_at(model, 1024, **asked), 3), ""))
+            figures.append(
+                Figure(
+                    f"{model}, {precision}: share at 1,024 tokens",
+                    round(share_at(model, 1024, **asked), 3),
+                    "",
+                )
+            )
             for share in (0.4, 0.6):
                 figures.append(
-                    Figure(f"{model}, {precision}: tokens a card for {share:.0%}", crossing(model, share, **asked), "tokens")
+                    Figure(
+                        f"{model}, {precision}: tokens a card for {share:.0%}",
+                        crossing(model, share, **asked),
+                        "tokens",
+                    )
                 )
     served = on_one_card(SMALL, "a100-80gb", Serving(engine_version="0.19.0", max_model_len=1024))
     by = served.ledger.by_category()
     held = by["weights"] + by.get("activations", 0)
     figures.append(
-        Figure("serving, 1,024 tokens: activations of weights and activations", round(by.get("activations", 0) / held, 3), "")
+        Figure(
+            "serving, 1,024 tokens: activations of weights and activations",
+            round(by.get("activations", 0) / held, 3),
+            "",
+        )
     )
     return Evidence(
         "depends",
-        "one sequence of 1,024 tokens stays below 40 % in training, since states are 8 to 16 B a parameter; the share grows with the "
-        "tokens of a micro-batch and passes through 40 and 60 % at the figures below; in serving activations are a few per cent",
+        "one sequence of 1,024 tokens stays below 40 % in training, since states are 8 to 16 B a "
+        "parameter; the share grows with the "
+        "tokens of a micro-batch and passes through 40 and 60 % at the figures below; in "
+        "serving activations are a few per cent",
         tuple(figures),
         (f"oomless train {SMALL} --gpu 80GiB --precision bf16 --seq-len 1024 --json",),
     )
@@ -86,23 +105,30 @@ def c04() -> Evidence:
     figures.append(Figure("weights for inference, BF16", gib(2 * model.num_parameters), "GiB"))
     return Evidence(
         "depends",
-        "for inference weights halve; in training autocast keeps F32 weights, gradients and moments (16 B a parameter, as F32 does) and "
+        "for inference weights halve; in training autocast keeps F32 weights, gradients and "
+        "moments (16 B a parameter, as F32 does) and "
         "adds cast copies, so that one sequence saves nothing; pure BF16 (8 B) halves",
         tuple(figures),
-        tuple(f"oomless train {SMALL} --gpu 80GiB --precision {name} --seq-len 1024 --json" for name in ("fp32", "amp-bf16", "bf16")),
+        tuple(
+            f"oomless train {SMALL} --gpu 80GiB --precision {name} --seq-len 1024 --json"
+            for name in ("fp32", "amp-bf16", "bf16")
+        ),
     )
 
 
 def layers_kept(found: TrainingEstimate) -> int:
     """Most bytes of activations: what all layers keep but the running segment, and that segment."""
     request, stage = found.request, stages(len(found.model.layers), found.mesh)[0]
-    pieces = segments(found.model, request, work_of(found.model, request, found.mesh, found.hardware.card), stage)
+    pieces = segments(
+        found.model, request, work_of(found.model, request, found.mesh, found.hardware.card), stage
+    )
     kept = sum(piece.saved for piece in pieces)
     return max(kept - piece.saved + piece.backward_peak for piece in pieces)
 
 
 def c06() -> Evidence:
-    """Checkpointing: each layer's input is O(n) with a small constant; segments of sqrt(n) layers are O(sqrt n) and larger here."""
+    """Checkpointing: each layer's input is O(n) with a small constant; segments of sqrt(n) layers are O(sqrt
+    n) and larger here."""
     asked: dict[str, Any] = {"precision": "bf16", "seq_len": 2048, "micro_batch": 1}
     layers = len(load(LARGE).layers)
     every = isqrt(layers)
@@ -114,21 +140,27 @@ def c06() -> Evidence:
     many = 4096
     return Evidence(
         "depends",
-        f"what frameworks do keeps the input of each of n layers: n x {gib(small):.3f} GiB and one layer's {gib(round(one)):.2f} GiB, which "
-        f"is O(n); segments of sqrt(n) layers (Chen et al.) keep sqrt(n) inputs and sqrt(n) whole layers, which at {layers} layers is "
+        f"what frameworks do keeps the input of each of n layers: n x {gib(small):.3f} GiB and one "
+        f"layer's {gib(round(one)):.2f} GiB, which "
+        "is O(n); segments of sqrt(n) layers (Chen et al.) keep sqrt(n) inputs and sqrt(n) whole "
+        f"layers, which at {layers} layers is "
         "more than inputs alone, and less only from n = "
-        f"{round((one / small) ** 2):,} layers on. A second forward is a third of the step's products: 33 % by formula, 15 to 27 % measured",
+        f"{round((one / small) ** 2):,} layers on. A second forward is a third of the step's "
+        "products: 33 % by formula, 15 to 27 % measured",
         (
             Figure("nothing computed again", gib(plain), "GiB"),
             Figure("every layer's input kept", gib(each), "GiB"),
             Figure(f"segments of {every} layers", gib(root), "GiB"),
             Figure(f"{many} layers, every input", gib(round(many * small + one)), "GiB"),
-            Figure(f"{many} layers, segments of {isqrt(many)}", gib(round(isqrt(many) * (small + one))), "GiB"),
+            Figure(
+                f"{many} layers, segments of {isqrt(many)}", gib(round(isqrt(many) * (small + one))), "GiB"
+            ),
             Figure("more products", 1 / 3, ""),
         ),
         (
             f"oomless train {LARGE} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --recompute full --json",
-            f"oomless train {LARGE} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --recompute full --recompute-every {every} --json",
+            f"oomless train {LARGE} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --recompute "
+            f"full --recompute-every {every} --json",
         ),
     )
 
@@ -142,15 +174,27 @@ def c12() -> Evidence:
         ("F32 optimizer on the host", {"precision": "deepspeed-bf16", "offload": ("optimizer",)}),
     )
     for name, asked in ways:
-        found = train(LARGE, "a100-80gb:4", framework="deepspeed", sharding="zero3", seq_len=2048, recompute="full", **asked)
+        found = train(
+            LARGE,
+            "a100-80gb:4",
+            framework="deepspeed",
+            sharding="zero3",
+            seq_len=2048,
+            recompute="full",
+            **asked,
+        )
         held = sum(line.bytes for line in found.groups[0].states.lines)
         figures.append(Figure(f"{name}: states a card", gb(held), "GB"))
         figures.append(Figure(f"{name}: peak a card", gb(found.peaks.allocated_bytes), "GB"))
     return Evidence(
         "does not hold",
-        "13.0e9 x 16 B / 4 is 52 GB a card before activations; 28 GB is near pure BF16 (26 GB of states) or an optimizer on the host",
+        "13.0e9 x 16 B / 4 is 52 GB a card before activations; 28 GB is near pure BF16 (26 GB of "
+        "states) or an optimizer on the host",
         tuple(figures),
-        (f"oomless train {LARGE} --gpu a100-80gb:4 --framework deepspeed --zero 3 --seq-len 2048 --recompute full --json",),
+        (
+            f"oomless train {LARGE} --gpu a100-80gb:4 --framework deepspeed --zero 3 "
+            "--seq-len 2048 --recompute full --json",
+        ),
     )
 
 
@@ -169,7 +213,9 @@ def c14() -> Evidence:
     figures = []
     for batch in (4, 8, 16):
         whole = train(LARGE, "a100-80gb:4", micro_batch=batch, **asked).peaks.allocated_bytes
-        cut = train(LARGE, "a100-80gb:4", micro_batch=batch, partition_activations=True, **asked).peaks.allocated_bytes
+        cut = train(
+            LARGE, "a100-80gb:4", micro_batch=batch, partition_activations=True, **asked
+        ).peaks.allocated_bytes
         figures.append(Figure(f"micro-batch {batch}: whole", gb(whole), "GB"))
         figures.append(Figure(f"micro-batch {batch}: partitioned", gb(cut), "GB"))
     a_token = len(model.layers) * model.hidden_size * 2 * (tp - 1) // tp
@@ -177,38 +223,53 @@ def c14() -> Evidence:
     figures.append(Figure("tokens at which 6 GB are saved", round(6e9 / a_token), "tokens"))
     return Evidence(
         "depends",
-        f"layers x width x 2 B x (1 - 1/{tp}) a token: 6 GB are {round(6e9 / a_token):,} tokens a micro-batch of the 13B version; what it "
+        f"layers x width x 2 B x (1 - 1/{tp}) a token: 6 GB are {round(6e9 / a_token):,} tokens a "
+        "micro-batch of the 13B version; what it "
         "saves is all of the kept inputs but a share, and nothing else",
         tuple(figures),
         (
-            f"oomless train {LARGE} --gpu a100-80gb:4 --framework deepspeed --zero 1 --tp {tp} --precision bf16 --micro-batch 8 "
+            f"oomless train {LARGE} --gpu a100-80gb:4 --framework deepspeed --zero 1 --tp {tp} "
+            "--precision bf16 --micro-batch 8 "
             f"--seq-len {seq} --recompute full --partition-activations --json",
         ),
     )
 
 
 def c35() -> Evidence:
-    """From 1.3B to 13B: weights and states grow with parameters, activations with layers x width, the cache with layers x heads."""
+    """From 1.3B to 13B: weights and states grow with parameters, activations with layers x width, the cache
+    with layers x heads."""
     small, large = load(SMALL), load(LARGE)
     asked: dict[str, Any] = {"precision": "bf16", "seq_len": 2048, "micro_batch": 1}
     ends = [train(name, BIG_CARD, **asked) for name in (SMALL, LARGE)]
     states = [sum(line.bytes for line in each.groups[0].states.lines) for each in ends]
     kept = [layers_kept(each) for each in ends]
-    served = [on_one_card(name, "h200", Serving(engine_version="0.19.0", max_model_len=2048)) for name in (SMALL, LARGE)]
+    served = [
+        on_one_card(name, "h200", Serving(engine_version="0.19.0", max_model_len=2048))
+        for name in (SMALL, LARGE)
+    ]
     cache = [each.kv_cache.bytes_per_token for each in served]
     parameters = large.num_parameters / small.num_parameters
     return Evidence(
         "depends",
-        f"parameters grow {parameters:.1f} times and so do weights and states; activations and cache grow with layers x width, "
-        f"{cache[1] / cache[0]:.1f} times, so that the whole grows less than parameters and the less the longer the sequence",
+        f"parameters grow {parameters:.1f} times and so do weights and states; activations "
+        "and cache grow with layers x width, "
+        f"{cache[1] / cache[0]:.1f} times, so that the whole grows less than parameters and "
+        "the less the longer the sequence",
         (
             Figure("parameters", parameters, "times"),
             Figure("training states", states[1] / states[0], "times"),
             Figure("activations kept", kept[1] / kept[0], "times"),
             Figure("cache a token", cache[1] / cache[0], "times"),
-            Figure("peak of training at 2,048 tokens", ends[1].peaks.allocated_bytes / ends[0].peaks.allocated_bytes, "times"),
+            Figure(
+                "peak of training at 2,048 tokens",
+                ends[1].peaks.allocated_bytes / ends[0].peaks.allocated_bytes,
+                "times",
+            ),
         ),
-        tuple(f"oomless train {name} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --json" for name in (SMALL, LARGE)),
+        tuple(
+            f"oomless train {name} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --json"
+            for name in (SMALL, LARGE)
+        ),
     )
 
 

@@ -1,4 +1,5 @@
-"""Ways in. `main` answers, and turns every failure into a message and an exit code; `process` is the console script around it."""
+"""Ways in. `main` answers, and turns every failure into a message and an exit code; `process` is the console
+script around it."""
 
 import gc
 import os
@@ -11,7 +12,11 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.stderr is None:  # closed by the caller (2>&-): who does not listen is not told
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     if sys.stdout is None:
-        print("oomless: the answer could not be written: stdout is closed\n  give it a place: oomless ... > answer", file=sys.stderr)
+        print(
+            "oomless: the answer could not be written: stdout is closed\n  give it a "
+            "place: oomless ... > answer",
+            file=sys.stderr,
+        )
         sys.exit(1)
     from .fast import read
 
@@ -41,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def process() -> None:
-    """The console script: `main`, and then out at once. Taking a process down object by object costs as much as a small answer."""
+    """The console script: `main`, and then out at once. Taking a process down object by object costs as much
+    as a small answer."""
     try:
         main()
     except SystemExit as end:

@@ -23,7 +23,10 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     if model is None:
         from ..errors import UsageError
 
-        raise UsageError("MODEL is missing", "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them")
+        raise UsageError(
+            "MODEL is missing",
+            "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them",
+        )
     how = {name: options.get(name) for name in OUTPUT_FIELDS}
     asked = {name: value for name, value in options.items() if name not in OUTPUT_FIELDS}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
@@ -66,12 +69,20 @@ def exit_code(verdict: Verdict, strict: bool) -> int:
             return 3
 
 
-def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes say what was not read."""
+def from_command(
+    model: str | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
+    """MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes say what
+    was not read."""
     from ..run.command import is_path, read_command
 
     command = read_command(options["command"])
-    if model is not None and command.model is not None and model != command.model and not is_path(command.model):
+    if (
+        model is not None
+        and command.model is not None
+        and model != command.model
+        and not is_path(command.model)
+    ):
         from ..errors import UsageError
 
         raise UsageError(f"MODEL is {model}, --command serves {command.model}", "leave one of them out")
@@ -80,13 +91,20 @@ def from_command(model: str | None, options: dict[str, Any]) -> tuple[str | None
     if command.ignored:
         notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
     notes += [
-        f"{flag}: asked for here is the model's own length; where that is too much, the engine takes the longest that its cache holds"
+        f"{flag}: asked for here is the model's own length; where that is too much, the engine "
+        "takes the longest that its cache holds"
         for flag in command.left_open
     ]
     if command.unknown:
         notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
     served = model or command.model
-    if model is None and served and "/" in served and not is_path(served) and "revision" not in {**command.flags, **ours}:
+    if (
+        model is None
+        and served
+        and "/" in served
+        and not is_path(served)
+        and "revision" not in {**command.flags, **ours}
+    ):
         from ..model.load import catalogue_name
 
         if known := catalogue_name(served):
@@ -120,7 +138,9 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     for variant in values:
         try:
             found.append(
-                infer(variant, **asked) if field == "model" else infer(model, **{**asked, field: typed(INFER, field, variant)})
+                infer(variant, **asked)
+                if field == "model"
+                else infer(model, **{**asked, field: typed(INFER, field, variant)})
             )
         except OomlessError as error:  # one that cannot run is an answer too, beside others
             found.append(error)
@@ -132,7 +152,12 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
 
         from ..report.compare_text import variant_json
 
-        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": list(map(variant_json, found))}
+        document = {
+            "schema": "oomless/compare/1",
+            "flag": name,
+            "values": values,
+            "answers": list(map(variant_json, found)),
+        }
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         from ..report.compare_text import print_comparison

@@ -11,11 +11,17 @@ from ..errors import UsageError, did_you_mean
 
 COMMANDS = {
     "infer": ("infer", "Will it serve: memory by category and rank, capacity of the cache."),
-    "speed": ("speed", "How fast it serves: first token, time a token, tokens a second; workloads simulated."),
+    "speed": (
+        "speed",
+        "How fast it serves: first token, time a token, tokens a second; workloads simulated.",
+    ),
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
-    "trace": ("trace", "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU."),
+    "trace": (
+        "trace",
+        "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
+    ),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -43,11 +49,15 @@ class Lazy(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] in LATER:
             raise UsageError(f"`oomless {args[0]}` is not there yet", f"there are: {', '.join(COMMANDS)}")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UsageError(f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help"))
+            raise UsageError(
+                f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help")
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,16 +77,20 @@ Examples:
 @click.version_option(__version__, "--version", message="oomless %(version)s")
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 def app(debug: bool) -> None:
-    """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer was right."""
+    """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer
+    was right."""
 
 
 def refuse_empty(words: list[str]) -> None:
-    """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another question."""
+    """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another
+    question."""
     for before, word in zip(["oomless", *words], words, strict=False):
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             if before == "--allocator":  # "" is torch's own setting, as in an empty PYTORCH_CUDA_ALLOC_CONF
                 continue
-            where = f"{before} is followed by an empty argument" if not word.strip() else f"{word[:-1]} is empty"
+            where = (
+                f"{before} is followed by an empty argument" if not word.strip() else f"{word[:-1]} is empty"
+            )
             raise UsageError(where, "give a value, or leave the option out")
 
 

@@ -37,7 +37,11 @@ def models(as_json: bool, families: bool, pattern: str) -> int:
     if families:
         kinds = [{"model_type": name, "reader": module} for name, module in FAMILIES.items()]
         return show(kinds, ("model_type", "reader"), "oomless/families/1", as_json)
-    found = [row for row in facts.table("catalogue") if pattern.lower() in row["name"] or pattern.lower() in row["hub_id"].lower()]
+    found = [
+        row
+        for row in facts.table("catalogue")
+        if pattern.lower() in row["name"] or pattern.lower() in row["hub_id"].lower()
+    ]
     if not found:
         from ..errors import UsageError, did_you_mean
 
@@ -63,7 +67,9 @@ def models(as_json: bool, families: bool, pattern: str) -> int:
                 "GiB": f"{gib(model.checkpoint_bytes):.1f}",
             }
         )
-    return show(rows, ("name", "billions", "GiB", "stored", "max_positions", "hub_id"), "oomless/models/1", as_json)
+    return show(
+        rows, ("name", "billions", "GiB", "stored", "max_positions", "hub_id"), "oomless/models/1", as_json
+    )
 
 
 @click.command()
@@ -95,10 +101,14 @@ def gpus(as_json: bool) -> int:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def engines(as_json: bool) -> int:
-    """Serving engines and the versions whose memory rules were read; others take the rules of the version before."""
+    """Serving engines and the versions whose memory rules were read; others take the rules of the version
+    before."""
     from ..engines import ENGINES, engine
 
-    rows = [{"engine": name, "versions": ", ".join(engine(name).VERSIONS), "default": engine(name).LATEST} for name in ENGINES]
+    rows = [
+        {"engine": name, "versions": ", ".join(engine(name).VERSIONS), "default": engine(name).LATEST}
+        for name in ENGINES
+    ]
     return show(rows, ("engine", "default", "versions"), "oomless/engines/1", as_json)
 
 
@@ -123,7 +133,9 @@ def machine() -> dict[str, str]:
 
     from ..run.local import query_cards
 
-    cards = [f"{name} ({format_bytes(total)}, {format_bytes(used)} used)" for name, total, used, _ in query_cards()]
+    cards = [
+        f"{name} ({format_bytes(total)}, {format_bytes(used)} used)" for name, total, used, _ in query_cards()
+    ]
     return {
         "oomless": __version__,
         "python": platform.python_version(),

@@ -17,15 +17,20 @@ def variants(text: str, flags: Sequence[Flag], example: str) -> tuple[str, str, 
     asked = [flag for flag in flags if flag.field not in (*OUTPUT_FIELDS, "from_file", "command")]
     fields = {"model": "model", **{name.lstrip("-"): flag.field for flag in asked for name in flag.names}}
     name, has_value, values = text.partition("=")
-    field, found = fields.get(name.strip().lstrip("-")), [value.strip() for value in values.split(",") if value.strip()]
+    field, found = (
+        fields.get(name.strip().lstrip("-")),
+        [value.strip() for value in values.split(",") if value.strip()],
+    )
     if has_value and field is None:
         raise UsageError(
-            f"--compare {text!r}: {name.strip()!r} is no flag that changes the question", did_you_mean(name, list(fields), "--help")
+            f"--compare {text!r}: {name.strip()!r} is no flag that changes the question",
+            did_you_mean(name, list(fields), "--help"),
         )
     if field is None or len(found) < 2:
         raise UsageError(
             f"--compare {text!r} is no flag with two values or more",
-            f"write --compare gpu=h100:8,h200:8 or --compare {example} or --compare model=deepseek-v3,deepseek-v3.2",
+            f"write --compare gpu=h100:8,h200:8 or --compare {example} or --compare "
+            "model=deepseek-v3,deepseek-v3.2",
         )
     return name, field, found
 
@@ -44,4 +49,6 @@ def typed(flags: Sequence[Flag], field: str, text: str) -> Any:
             case "text":
                 return text
     except (ValueError, KeyError):
-        raise UsageError(f"--compare: {text!r} is no value of {field}", "`--help` lists the options") from None
+        raise UsageError(
+            f"--compare: {text!r} is no value of {field}", "`--help` lists the options"
+        ) from None

@@ -18,12 +18,22 @@ def config() -> None:
 def show_config(as_json: bool) -> int:
     """Every default that is set, and who sets it; variables come before the file."""
     rows = [
-        {"option": flag_name(each.field), "value": each.value, "source": each.source, "set_to": str(each.value)}
+        {
+            "option": flag_name(each.field),
+            "value": each.value,
+            "source": each.source,
+            "set_to": str(each.value),
+        }
         for each in read_settings(os.environ)
     ]
     path = config_path(os.environ)
     if as_json:
-        return show([{name: row[name] for name in ("option", "value", "source")} for row in rows], (), "oomless/config/1", True)
+        return show(
+            [{name: row[name] for name in ("option", "value", "source")} for row in rows],
+            (),
+            "oomless/config/1",
+            True,
+        )
     there = "" if os.path.exists(path) else " (there is none)"
     click.echo(f"config file: {path}{there}")
     if not rows:

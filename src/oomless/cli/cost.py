@@ -21,7 +21,11 @@ OPTIONS: tuple[tuple[str, type, str], ...] = (
     ("--power-kw", float, "Power of the whole machine [by its maker, or by its cards]."),
     ("--pue", float, "Power of the site over that of its machines [a world average]."),
     ("--usd-per-kwh", float, "Price of electricity [of one region, named in the answer]."),
-    ("--colocation-usd-per-kw-month", float, "Price of space, by power [of one market, named in the answer]; 0: own rooms."),
+    (
+        "--colocation-usd-per-kw-month",
+        float,
+        "Price of space, by power [of one market, named in the answer]; 0: own rooms.",
+    ),
     ("--staff-usd-per-month", float, "Share of a salary that the machine takes [0]."),
     ("--utilization", float, "Share of all hours that the machine is used [1]."),
     ("--resale", float, "Share of the purchase price that a sale after a year brings [0]."),
@@ -38,9 +42,22 @@ def cost_options() -> list[click.Parameter]:
 
     found: list[click.Parameter] = [
         click.Option(["--gpu"], help="Cards to own or to rent: a100-80gb:8.", shell_complete=complete_gpu),
-        click.Option(["--tier"], type=click.Choice([*TIERS, "any"]), default="on-demand", help="What kind of rent [on-demand]."),
-        click.Option(["--prices"], multiple=True, help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt."),
-        click.Option(["--list-prices"], is_flag=True, help="List the rents that are known (of --gpu, if given) and stop."),
+        click.Option(
+            ["--tier"],
+            type=click.Choice([*TIERS, "any"]),
+            default="on-demand",
+            help="What kind of rent [on-demand].",
+        ),
+        click.Option(
+            ["--prices"],
+            multiple=True,
+            help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt.",
+        ),
+        click.Option(
+            ["--list-prices"],
+            is_flag=True,
+            help="List the rents that are known (of --gpu, if given) and stop.",
+        ),
         click.Option(["--plot"], help="Write a picture of the answer to this .svg file."),
         click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
     ]
@@ -83,7 +100,14 @@ def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: boo
     return show([each._asdict() for each in rows], columns, "oomless/prices/1", as_json)
 
 
-def _cost(gpu: str | None, prices: tuple[str, ...], list_prices: bool, plot: str | None, as_json: bool, **options: Any) -> int:
+def _cost(
+    gpu: str | None,
+    prices: tuple[str, ...],
+    list_prices: bool,
+    plot: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     from ..errors import UsageError
     from ..plan.cost import Given, cost
 
@@ -92,7 +116,9 @@ def _cost(gpu: str | None, prices: tuple[str, ...], list_prices: bool, plot: str
         return show_prices(gpu, table, as_json)
     if gpu is None:
         raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
-    answer = cost(Given(gpu, **{name: value for name, value in options.items() if value is not None}), table, notes)
+    answer = cost(
+        Given(gpu, **{name: value for name, value in options.items() if value is not None}), table, notes
+    )
     if plot:
         from ..report.plan_cost_svg import cost_svg
         from .files import write_svg

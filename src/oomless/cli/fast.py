@@ -1,7 +1,9 @@
-"""The quick way of `infer ... --json`: scripts ask it thousands of times, and importing click takes three times Python's own start.
+"""The quick way of `infer ... --json`: scripts ask it thousands of times, and importing click takes three
+times Python's own start.
 
-It reads the same table of options as click. Whatever it is not sure of - an unknown option, a bad number, `--help` - it leaves to
-click, which then says what is wrong; so there is one voice for errors and no second set of rules.
+It reads the same table of options as click. Whatever it is not sure of - an unknown option, a bad number,
+`--help` - it leaves to click, which then says what is wrong; so there is one voice for errors and no second
+set of rules.
 """
 
 from typing import Any
@@ -44,10 +46,17 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
             options[flag.field] = True
             continue
         value = text if has_value else next(rest, None)
-        if value is None or not value.strip() or value.startswith("-") or (flag.choices and value not in flag.choices):
+        if (
+            value is None
+            or not value.strip()
+            or value.startswith("-")
+            or (flag.choices and value not in flag.choices)
+        ):
             return None
         try:
-            options[flag.field] = int(value) if flag.type == "whole" else float(value) if flag.type == "share" else value
+            options[flag.field] = (
+                int(value) if flag.type == "whole" else float(value) if flag.type == "share" else value
+            )
         except ValueError:
             return None
     if model is None or "gpu" not in options or not options.keys().isdisjoint(RARE):

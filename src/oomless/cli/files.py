@@ -16,7 +16,9 @@ def need_place(path: str | None, flag: str, suffix: str = "") -> None:
         raise UsageError(f"{flag} {path}: the picture is an SVG", f"name a file that ends in {suffix}")
     if target.is_dir() or not os.access(target.parent, os.W_OK):
         why = "it is a folder" if target.is_dir() else f"{target.parent} is no folder that may be written to"
-        raise OomlessError(f"{flag} {path}: cannot be written ({why})", "name a file in a folder that is there")
+        raise OomlessError(
+            f"{flag} {path}: cannot be written ({why})", "name a file in a folder that is there"
+        )
 
 
 def write_svg(path: str, content: str) -> None:
@@ -26,7 +28,8 @@ def write_svg(path: str, content: str) -> None:
 
 
 def write_whole(target: Path, content: str | bytes, what: str) -> None:
-    """The file beside its place first, then in its place: who reads it meanwhile sees the old one or the new one."""
+    """The file beside its place first, then in its place: who reads it meanwhile sees the old one or the new
+    one."""
     try:
         with NamedTemporaryFile("wb", dir=target.parent, delete=False, suffix=".part") as part:
             part.write(content.encode() if isinstance(content, str) else content)

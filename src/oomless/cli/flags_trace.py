@@ -22,10 +22,15 @@ OWN = (
         ("--card", "--gpu"),
         "gpu",
         "text",
-        "Card whose kernels are followed, and whose memory is the limit; a count makes ranks: h100:8 [kernels of an h100].",
+        "Card whose kernels are followed, and whose memory is the limit; a count makes "
+        "ranks: h100:8 [kernels of an h100].",
     ),
     Flag(
-        ("--for",), "purpose", "text", "What is run: two training steps, or a prefill and decode steps [train].", ("train", "infer")
+        ("--for",),
+        "purpose",
+        "text",
+        "What is run: two training steps, or a prefill and decode steps [train].",
+        ("train", "infer"),
     ),
     Flag(
         ("--attention", "--attn-implementation"),
@@ -45,8 +50,19 @@ OWN = (
         "text",
         "Settings as in PYTORCH_CUDA_ALLOC_CONF: expandable_segments:True,max_split_size_mb:128.",
     ),
-    Flag(("--against",), "against", "text", "Both answers side by side, with the difference a line.", ("closed-form",)),
-    Flag(("--check",), "check", "switch", "Run the same step for real on this CPU and compare (--attention cpu; small models)."),
+    Flag(
+        ("--against",),
+        "against",
+        "text",
+        "Both answers side by side, with the difference a line.",
+        ("closed-form",),
+    ),
+    Flag(
+        ("--check",),
+        "check",
+        "switch",
+        "Run the same step for real on this CPU and compare (--attention cpu; small models).",
+    ),
     Flag(("--save",), "save", "text", "Keep the trace in this file."),
     Flag(
         ("--from",),
@@ -56,8 +72,18 @@ OWN = (
     ),
     Flag(("--plot",), "plot", "text", "Write the timeline to this .svg file."),
     Flag(("--chrome",), "chrome", "text", "Write the timeline as Chrome trace JSON (Perfetto opens it)."),
-    Flag(("--snapshot",), "snapshot", "text", "Write a memory snapshot in torch's format (torch.cuda._memory_viz opens it)."),
-    Flag(("--explain",), "explain", "text", "Show the lines of a category (or all): tensors, operator, line of code."),
+    Flag(
+        ("--snapshot",),
+        "snapshot",
+        "text",
+        "Write a memory snapshot in torch's format (torch.cuda._memory_viz opens it).",
+    ),
+    Flag(
+        ("--explain",),
+        "explain",
+        "text",
+        "Show the lines of a category (or all): tensors, operator, line of code.",
+    ),
     Flag(("--json",), "json", "switch", "One JSON object on stdout."),
 )
 TRACE = (*OWN[:9], *(flag for flag in TRAIN if flag.field not in WITHOUT), *OWN[9:])

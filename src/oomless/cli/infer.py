@@ -28,7 +28,9 @@ class Word(click.Choice[str]):
 
 
 OTHER_WORDS = {
-    **dict.fromkeys(("llama.cpp", "llama-cpp", "llama-server", "llama_cpp", "llama-box"), "did you mean llamacpp?"),
+    **dict.fromkeys(
+        ("llama.cpp", "llama-cpp", "llama-server", "llama_cpp", "llama-box"), "did you mean llamacpp?"
+    ),
     **dict.fromkeys(("ik_llama.cpp", "ik_llama", "ik-llama.cpp"), "did you mean ik-llamacpp?"),
     **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
     **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
@@ -57,7 +59,9 @@ def option(flag: Flag) -> click.Option:
         return click.Option([*flag.names, flag.field], is_flag=True, default=None, help=flag.help)
     kind = Word(flag.choices) if flag.choices else TYPES[flag.type]
     complete = complete_gpu if flag.field == "gpu" else None
-    return click.Option([*flag.names, flag.field], type=kind, default=None, help=flag.help, shell_complete=complete)
+    return click.Option(
+        [*flag.names, flag.field], type=kind, default=None, help=flag.help, shell_complete=complete
+    )
 
 
 def _infer(model: str | None, **options: Any) -> int:
@@ -67,9 +71,13 @@ def _infer(model: str | None, **options: Any) -> int:
 infer = click.Command(
     "infer",
     callback=_infer,
-    params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in INFER)],
+    params=[
+        click.Argument(["model"], required=False, shell_complete=complete_model),
+        *(option(flag) for flag in INFER),
+    ],
     help="Will MODEL serve on the cards of --gpu, and how many tokens and sequences will its cache take?\n\n"
-    "MODEL is a catalogue name (deepseek-v3), a hub id (deepseek-ai/DeepSeek-V3), a folder, a config.json, a .safetensors file or "
+    "MODEL is a catalogue name (deepseek-v3), a hub id (deepseek-ai/DeepSeek-V3), a folder, a "
+    "config.json, a .safetensors file or "
     "its index, or a .gguf file.",
     epilog="\b\nExamples:\n  oomless infer deepseek-r1 --gpu h200:8\n"
     "  oomless infer deepseek-v3.2 --gpu h200:8 --kv-cache-dtype fp8 --context 65536 --concurrency 32\n"

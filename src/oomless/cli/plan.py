@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from ..plan.training_answer import TrainingPlan
 
 ONE_EACH: tuple[tuple[str, type, str], ...] = (
-    ("--context", int, "Tokens of each sequence, prompt and output [8192, or the model's own if that is less]."),
+    (
+        "--context",
+        int,
+        "Tokens of each sequence, prompt and output [8192, or the model's own if that is less].",
+    ),
     ("--concurrency", int, "Sequences at once [1]."),
     ("--output-len", int, "Output of each sequence, part of --context [an eighth of it]."),
     ("--seq-len", int, "Training: tokens of a sequence [4096]."),
@@ -53,32 +57,74 @@ def plan_options() -> list[click.Parameter]:
 
     found: list[click.Parameter] = [
         click.Argument(["model"], required=False, shell_complete=complete_model),
-        click.Option(["--for", "purpose"], type=click.Choice(["infer", "train"]), default="infer", help="What for [infer]."),
-        click.Option(["--method"], type=click.Choice(["full", "lora", "qlora"]), help="Training: what is trained [full]."),
-        click.Option(["--gpu"], multiple=True, help="Cards: h200 (any number), h200:8 (these). [all]", shell_complete=complete_gpu),
+        click.Option(
+            ["--for", "purpose"],
+            type=click.Choice(["infer", "train"]),
+            default="infer",
+            help="What for [infer].",
+        ),
+        click.Option(
+            ["--method"],
+            type=click.Choice(["full", "lora", "qlora"]),
+            help="Training: what is trained [full].",
+        ),
+        click.Option(
+            ["--gpu"],
+            multiple=True,
+            help="Cards: h200 (any number), h200:8 (these). [all]",
+            shell_complete=complete_gpu,
+        ),
     ]
-    found += [click.Option([name, *ALSO.get(name, ())], type=kind, default=None, help=text) for name, kind, text in ONE_EACH]
+    found += [
+        click.Option([name, *ALSO.get(name, ())], type=kind, default=None, help=text)
+        for name, kind, text in ONE_EACH
+    ]
     found += [click.Option([name], multiple=True, help=text) for name, text in SEVERAL]
     found += [
         click.Option(["--cheapest"], is_flag=True, help="Rank by rent [this one]."),
         click.Option(["--fastest"], is_flag=True, help="Rank by tokens a second."),
         click.Option(["--fewest"], is_flag=True, help="Rank by number of cards."),
-        click.Option(["--tier"], type=click.Choice([*TIERS, "any"]), default="on-demand", help="What kind of rent [on-demand]."),
-        click.Option(["--prices"], multiple=True, help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt."),
         click.Option(
-            ["--weights-in-memory"], is_flag=True, help="What if the first row's weights lay in a compute-in-memory crossbar."
+            ["--tier"],
+            type=click.Choice([*TIERS, "any"]),
+            default="on-demand",
+            help="What kind of rent [on-demand].",
         ),
         click.Option(
-            ["--largest-model"], is_flag=True, help="In place of MODEL: the catalogue's largest models that the cards of --gpu hold."
+            ["--prices"],
+            multiple=True,
+            help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt.",
         ),
-        click.Option(["--longest-context"], is_flag=True, help="The longest sequences that the cards of --gpu hold."),
-        click.Option(["--least-quantized"], is_flag=True, help="Put the rows with the most bits a weight first."),
-        click.Option(["--disaggregate"], is_flag=True, help="Prefill and decode on machines of their own: how many of each."),
-        click.Option(["--front"], is_flag=True, help="Show the rows that no other beats in price, speed and headroom."),
+        click.Option(
+            ["--weights-in-memory"],
+            is_flag=True,
+            help="What if the first row's weights lay in a compute-in-memory crossbar.",
+        ),
+        click.Option(
+            ["--largest-model"],
+            is_flag=True,
+            help="In place of MODEL: the catalogue's largest models that the cards of --gpu hold.",
+        ),
+        click.Option(
+            ["--longest-context"], is_flag=True, help="The longest sequences that the cards of --gpu hold."
+        ),
+        click.Option(
+            ["--least-quantized"], is_flag=True, help="Put the rows with the most bits a weight first."
+        ),
+        click.Option(
+            ["--disaggregate"],
+            is_flag=True,
+            help="Prefill and decode on machines of their own: how many of each.",
+        ),
+        click.Option(
+            ["--front"], is_flag=True, help="Show the rows that no other beats in price, speed and headroom."
+        ),
         click.Option(["--plot"], help="Write a picture of price against speed to this .svg file."),
         click.Option(["--write"], help="Write the first row's launch files into this new folder."),
         click.Option(["--revision"], help="Revision of a hub repository."),
-        click.Option(["--offline"], is_flag=True, help="Ask no network; use what is cached or in the catalogue."),
+        click.Option(
+            ["--offline"], is_flag=True, help="Ask no network; use what is cached or in the catalogue."
+        ),
         click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
     ]
     return found
@@ -114,10 +160,22 @@ def _plan(
         return show_largest(model, purpose, options, table, as_json)
     if model is None:
         raise UsageError(
-            "MODEL is missing", "name a model: oomless plan deepseek-r1; --largest-model asks which models the cards hold"
+            "MODEL is missing",
+            "name a model: oomless plan deepseek-r1; --largest-model asks which models the cards hold",
         )
-    more = [name for name, asked in (("--longest-context", longest_context), ("--disaggregate", disaggregate)) if asked]
-    more += [name for name, asked in (("--least-quantized", least_quantized), ("--weights-in-memory", weights_in_memory)) if asked]
+    more = [
+        name
+        for name, asked in (("--longest-context", longest_context), ("--disaggregate", disaggregate))
+        if asked
+    ]
+    more += [
+        name
+        for name, asked in (
+            ("--least-quantized", least_quantized),
+            ("--weights-in-memory", weights_in_memory),
+        )
+        if asked
+    ]
     if more and purpose == "train":
         raise UsageError(f"{more[0]} belongs to --for infer", "leave it out, or ask for that")
     answer = (
@@ -145,7 +203,9 @@ def _plan(
     return 0 if answer.rows else 3
 
 
-def show_largest(model: str | None, purpose: str, options: dict[str, Any], table: "tuple[Price, ...] | None", as_json: bool) -> int:
+def show_largest(
+    model: str | None, purpose: str, options: dict[str, Any], table: "tuple[Price, ...] | None", as_json: bool
+) -> int:
     """The reverse question: which models the cards hold."""
     from ..errors import UsageError
     from ..plan.inverse import largest_models
@@ -153,7 +213,9 @@ def show_largest(model: str | None, purpose: str, options: dict[str, Any], table
     from ..report.plan_extra_text import largest_json, largest_text
 
     if model is not None or purpose != "infer":
-        raise UsageError("--largest-model stands in place of MODEL, and is for serving", "leave one of them out")
+        raise UsageError(
+            "--largest-model stands in place of MODEL, and is for serving", "leave one of them out"
+        )
     found = largest_models(wanted_from(options), table)
     if as_json:
         click.echo(jsonlib.dumps(largest_json(found)))
@@ -163,7 +225,11 @@ def show_largest(model: str | None, purpose: str, options: dict[str, Any], table
 
 
 def longest(
-    model: str, options: dict[str, Any], table: "tuple[Price, ...] | None", offline: bool, revision: str | None
+    model: str,
+    options: dict[str, Any],
+    table: "tuple[Price, ...] | None",
+    offline: bool,
+    revision: str | None,
 ) -> "Plan | TrainingPlan":
     """The reverse question: how long sequences may be; the plan of one short step if not even that fits."""
     from ..plan.answer import plan_serving
@@ -172,7 +238,9 @@ def longest(
 
     wanted = wanted_from(options)
     found = longest_context(model, wanted, table, offline=offline, revision=revision)
-    return found or plan_serving(model, wanted._replace(context=STEP), table, offline=offline, revision=revision)
+    return found or plan_serving(
+        model, wanted._replace(context=STEP), table, offline=offline, revision=revision
+    )
 
 
 def least(answer: "Plan | TrainingPlan") -> "Plan | TrainingPlan":
@@ -182,7 +250,9 @@ def least(answer: "Plan | TrainingPlan") -> "Plan | TrainingPlan":
     return least_quantized(answer) if isinstance(answer, Plan) else answer
 
 
-def extras_of(answer: "Plan | TrainingPlan", disaggregate: bool, weights_in_memory: bool) -> list[tuple[str, str, Any]]:
+def extras_of(
+    answer: "Plan | TrainingPlan", disaggregate: bool, weights_in_memory: bool
+) -> list[tuple[str, str, Any]]:
     """(JSON key, text, JSON) of what is asked beside the rows."""
     from ..plan.answer import Plan
 

@@ -1,4 +1,5 @@
-"""The user's own defaults for `infer`: a config file and OOMLESS_* variables. Flags come first, then variables, then the file."""
+"""The user's own defaults for `infer`: a config file and OOMLESS_* variables. Flags come first, then
+variables, then the file."""
 
 import os
 from collections.abc import Mapping
@@ -10,10 +11,26 @@ from .flags import INFER, Flag
 NEVER = ("command", "from_file", "compare", "plot", "revision")
 """Options that make one question, and no habit."""
 PREFIX = "OOMLESS_"
-OTHERS = ("OOMLESS_CONFIG", "OOMLESS_CACHE", "OOMLESS_FUZZ", "OOMLESS_PARSERS", "OOMLESS_UPDATE_SURFACE", "OOMLESS_UPDATE_DOCS")
+OTHERS = (
+    "OOMLESS_CONFIG",
+    "OOMLESS_CACHE",
+    "OOMLESS_FUZZ",
+    "OOMLESS_PARSERS",
+    "OOMLESS_UPDATE_SURFACE",
+    "OOMLESS_UPDATE_DOCS",
+)
 """Variables of ours that set no flag."""
 MAX_CONFIG_BYTES = 1 << 20
-SWITCHES = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+SWITCHES = {
+    "1": True,
+    "true": True,
+    "on": True,
+    "yes": True,
+    "0": False,
+    "false": False,
+    "off": False,
+    "no": False,
+}
 
 
 class Setting(NamedTuple):
@@ -42,14 +59,18 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Setting, ...]:
 
 
 def from_variables(environ: Mapping[str, str]) -> list[Setting]:
-    """OOMLESS_KV_CACHE_DTYPE=fp8 is --kv-cache-dtype fp8; a name that is no flag is refused, since it was meant to do something."""
+    """OOMLESS_KV_CACHE_DTYPE=fp8 is --kv-cache-dtype fp8; a name that is no flag is refused, since it was
+    meant to do something."""
     flags = {PREFIX + name.lstrip("-").replace("-", "_").upper(): flag for name, flag in spellings().items()}
     found = []
     for name in environ:
         if not name.startswith(PREFIX) or name in OTHERS or not environ[name]:
             continue
         if name not in flags:
-            wanted, names = name.removeprefix(PREFIX).lower().replace("_", "-"), [long.lstrip("-") for long in spellings()]
+            wanted, names = (
+                name.removeprefix(PREFIX).lower().replace("_", "-"),
+                [long.lstrip("-") for long in spellings()],
+            )
             raise UsageError(f"{name} sets no option", did_you_mean(wanted, names, "oomless infer --help"))
         found.append(Setting(flags[name].field, from_text(flags[name], environ[name], name), name))
     return found
@@ -70,16 +91,24 @@ def from_file(path: str, must_exist: bool) -> list[Setting]:
     try:
         document = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise OomlessError(f"{path}: no TOML ({error})", "write flags below [infer]: engine = 'sglang'") from None
-    if faults := [key for key in document if key != "infer"] or ([] if isinstance(document.get("infer", {}), dict) else ["infer"]):
-        raise OomlessError(f"{path}: {faults[0]!r} is no table of flags", "write flags below [infer]: engine = 'sglang'")
+        raise OomlessError(
+            f"{path}: no TOML ({error})", "write flags below [infer]: engine = 'sglang'"
+        ) from None
+    if faults := [key for key in document if key != "infer"] or (
+        [] if isinstance(document.get("infer", {}), dict) else ["infer"]
+    ):
+        raise OomlessError(
+            f"{path}: {faults[0]!r} is no table of flags", "write flags below [infer]: engine = 'sglang'"
+        )
     known = spellings()
     found = []
     for key, value in document.get("infer", {}).items():
         flag = known.get("--" + key.replace("_", "-"))
         if flag is None:
             names = [name.lstrip("-") for name in known]
-            raise OomlessError(f"{path}: {key!r} is no option of infer", did_you_mean(key, names, "oomless infer --help"))
+            raise OomlessError(
+                f"{path}: {key!r} is no option of infer", did_you_mean(key, names, "oomless infer --help")
+            )
         try:
             found.append(Setting(flag.field, from_toml(flag, value, f"{path}: {key}"), path))
         except UsageError as error:
@@ -89,7 +118,13 @@ def from_file(path: str, must_exist: bool) -> list[Setting]:
 
 def spellings() -> dict[str, Flag]:
     """Every long name of an option that may have a default."""
-    return {name: flag for flag in INFER if flag.field not in NEVER for name in flag.names if name.startswith("--")}
+    return {
+        name: flag
+        for flag in INFER
+        if flag.field not in NEVER
+        for name in flag.names
+        if name.startswith("--")
+    }
 
 
 def from_text(flag: Flag, text: str, where: str) -> Any:
@@ -113,7 +148,12 @@ WANTED = {"whole": "a whole number", "share": "a number", "switch": "true or fal
 
 def from_toml(flag: Flag, value: object, where: str) -> Any:
     """A value of TOML, if it is of the type of its flag."""
-    kinds: dict[str, tuple[type, ...]] = {"whole": (int,), "share": (float, int), "switch": (bool,), "text": (str,)}
+    kinds: dict[str, tuple[type, ...]] = {
+        "whole": (int,),
+        "share": (float, int),
+        "switch": (bool,),
+        "text": (str,),
+    }
     if not isinstance(value, kinds[flag.type]) or (isinstance(value, bool) and flag.type != "switch"):
         raise UsageError(f"{where} is {str(value)[:60]!r}", f"{flag.names[0]} takes {WANTED[flag.type]}")
     if flag.choices and value not in flag.choices:
@@ -121,7 +161,9 @@ def from_toml(flag: Flag, value: object, where: str) -> Any:
     return value
 
 
-def with_settings(options: dict[str, Any], settings: tuple[Setting, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def with_settings(
+    options: dict[str, Any], settings: tuple[Setting, ...]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Options with the defaults that they leave open and that their engine knows, and a note on each."""
     from ..engines import KNOWN_BY
 
@@ -131,13 +173,20 @@ def with_settings(options: dict[str, Any], settings: tuple[Setting, ...]) -> tup
     used = [
         each
         for each in settings
-        if each.field not in options and engine in KNOWN_BY.get(DEPENDS.get(each.field, each.field), (engine,))
+        if each.field not in options
+        and engine in KNOWN_BY.get(DEPENDS.get(each.field, each.field), (engine,))
     ]
-    notes = tuple(f"{each.source} says {flag_name(each.field)} {each.value}" for each in used if each.field not in QUIET)
+    notes = tuple(
+        f"{each.source} says {flag_name(each.field)} {each.value}" for each in used if each.field not in QUIET
+    )
     return {**{each.field: each.value for each in used}, **options}, notes
 
 
-DEPENDS = {"speculative_config": "speculative", "limit_mm_per_prompt": "images_per_prompt", "decode_context_parallel_size": "dcp"}
+DEPENDS = {
+    "speculative_config": "speculative",
+    "limit_mm_per_prompt": "images_per_prompt",
+    "decode_context_parallel_size": "dcp",
+}
 """Flags whose field has another name in the question."""
 QUIET = ("json", "explain", "strict", "offline")
 

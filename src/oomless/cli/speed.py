@@ -16,16 +16,26 @@ if TYPE_CHECKING:
 
 LEFT_OUT = (*OUTPUT_FIELDS, "command", "from_file", "context", "concurrency")
 OWN = (
-    Flag(("--input-len",), "input_len", "text", "Tokens of a prompt: 1024; in a workload also 128-4096 or 800~0.7 [1024]."),
+    Flag(
+        ("--input-len",),
+        "input_len",
+        "text",
+        "Tokens of a prompt: 1024; in a workload also 128-4096 or 800~0.7 [1024].",
+    ),
     Flag(("--output-len",), "output_len", "text", "Tokens of an answer, in the same forms [256]."),
     Flag(("--concurrency",), "concurrency", "whole", "Requests in flight, over all cards [1]."),
     Flag(
-        ("--host",), "host", "text", "Machine around the cards, where weights lie on it: epyc-9004 ... [the slowest that holds it]."
+        ("--host",),
+        "host",
+        "text",
+        "Machine around the cards, where weights lie on it: epyc-9004 ... [the slowest that holds it].",
     ),
     Flag(("--arrival-rate",), "arrival_rate", "share", "Simulate: requests a second, arriving at random."),
     Flag(("--requests",), "requests", "whole", "Simulate: how many of them [1000]."),
     Flag(("--seed",), "seed", "whole", "Simulate: seed of arrivals and lengths [0]."),
-    Flag(("--workload",), "workload", "text", "Simulate: a CSV with arrival_s, prompt_tokens, output_tokens."),
+    Flag(
+        ("--workload",), "workload", "text", "Simulate: a CSV with arrival_s, prompt_tokens, output_tokens."
+    ),
     Flag(
         ("--memory-policy",),
         "memory_policy",
@@ -34,11 +44,25 @@ OWN = (
         ("evict", "no-evict", "reserve"),
     ),
     Flag(("--token-budget",), "token_budget", "whole", "Simulate: tokens of a step [the engine's]."),
-    Flag(("--no-chunked-prefill",), "no_chunked_prefill", "switch", "Simulate: prompts whole, before anything decodes."),
+    Flag(
+        ("--no-chunked-prefill",),
+        "no_chunked_prefill",
+        "switch",
+        "Simulate: prompts whole, before anything decodes.",
+    ),
     Flag(("--shared-prefix",), "shared_prefix", "whole", "Simulate: tokens that all prompts begin with [0]."),
     Flag(("--json",), "json", "switch", "One JSON object on stdout."),
 )
-SIMULATES = ("arrival_rate", "requests", "seed", "workload", "memory_policy", "token_budget", "no_chunked_prefill", "shared_prefix")
+SIMULATES = (
+    "arrival_rate",
+    "requests",
+    "seed",
+    "workload",
+    "memory_policy",
+    "token_budget",
+    "no_chunked_prefill",
+    "shared_prefix",
+)
 
 
 def _speed(model: str | None, **given: Any) -> int:
@@ -51,18 +75,26 @@ def _speed(model: str | None, **given: Any) -> int:
     settings, notes = with_settings(options, read_settings(os.environ))
     asked = {name: value for name, value in settings.items() if name not in LEFT_OUT}
     if model is None:
-        raise UsageError("MODEL is missing", "name a model: oomless speed deepseek-r1 --gpu h200:8; `oomless models` lists them")
+        raise UsageError(
+            "MODEL is missing",
+            "name a model: oomless speed deepseek-r1 --gpu h200:8; `oomless models` lists them",
+        )
     if "gpu" not in asked:
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
     simulated = own["arrival_rate"] is not None or own["workload"] is not None
     if not simulated and (extra := [name for name in SIMULATES if own[name] is not None]):
-        raise UsageError(f"--{extra[0].replace('_', '-')} is for a simulation", "give --arrival-rate or --workload with it")
+        raise UsageError(
+            f"--{extra[0].replace('_', '-')} is for a simulation", "give --arrival-rate or --workload with it"
+        )
     estimate = infer(model, **asked)
     if own["host"] is not None:
         from ..speed.host_offload import on_the_host
 
         if not on_the_host(estimate):
-            raise UsageError(f"--host {own['host']}: no weights lie on the host", "leave it out, or leave some there: --n-cpu-moe 30")
+            raise UsageError(
+                f"--host {own['host']}: no weights lie on the host",
+                "leave it out, or leave some there: --n-cpu-moe 30",
+            )
     estimate = estimate._replace(warnings=(*estimate.warnings, *notes))
     return _simulation(estimate, own) if simulated else _steady(estimate, own)
 
@@ -79,7 +111,11 @@ def _steady(estimate: "Estimate", own: dict[str, Any]) -> int:
     )
     concurrency = 1 if own["concurrency"] is None else own["concurrency"]
     answer = serving_speed(
-        estimate, input_len=round(prompts.mean), output_len=round(outputs.mean), concurrency=concurrency, host=own["host"]
+        estimate,
+        input_len=round(prompts.mean),
+        output_len=round(outputs.mean),
+        concurrency=concurrency,
+        host=own["host"],
     )
     _print(speed_json(estimate, answer) if own["json"] else speed_text(estimate, answer), own)
     return exit_code(estimate.verdict, False)
@@ -134,9 +170,12 @@ speed = click.Command(
         click.Argument(["model"], required=False, shell_complete=complete_model),
         *(option(flag) for flag in (*(flag for flag in INFER if flag.field not in LEFT_OUT), *OWN)),
     ],
-    help="How fast does MODEL serve on the cards of --gpu: first token, time a token, tokens a second, each with its band?\n\n"
+    help="How fast does MODEL serve on the cards of --gpu: first token, time a token, tokens "
+    "a second, each with its band?\n\n"
     "With --arrival-rate or --workload, continuous batching over the paged cache is simulated.",
-    epilog="\b\nExamples:\n  oomless speed deepseek-r1 --gpu h200:8 --input-len 2000 --output-len 500 --concurrency 32\n"
-    "  oomless speed deepseek-coder-1.3b --gpu t4 --arrival-rate 4 --input-len 128-1024 --output-len 200~0.6\n"
+    epilog="\b\nExamples:\n  oomless speed deepseek-r1 --gpu h200:8 --input-len 2000 "
+    "--output-len 500 --concurrency 32\n"
+    "  oomless speed deepseek-coder-1.3b --gpu t4 --arrival-rate 4 --input-len "
+    "128-1024 --output-len 200~0.6\n"
     "  oomless speed deepseek-v2-lite --gpu a100-80gb --workload requests.csv --memory-policy no-evict",
 )

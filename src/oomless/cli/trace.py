@@ -24,7 +24,8 @@ def _trace(model: str | None, **given: Any) -> int:
     how = {name: options.pop(name, None) for name in OUTPUT}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
         raise UsageError(
-            f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
+            f"--explain {how['explain']}: no such category",
+            did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all"),
         )
     for name in ("plot", "chrome", "snapshot", "save"):
         need_place(how[name], f"--{name}", ".svg" if name == "plot" else "")
@@ -52,10 +53,14 @@ def _traced(model: str | None, options: dict[str, Any], how: dict[str, Any]) -> 
         extra = [name for name in options if name not in ("gpu", "allocator")]
         if model is not None or extra or how["check"] or how["against"]:
             word = f"--{extra[0].replace('_', '-')}" if extra else "MODEL, --check and --against"
-            raise UsageError(f"{word} is no question to a kept trace", "--from takes --allocator and --card alone")
+            raise UsageError(
+                f"{word} is no question to a kept trace", "--from takes --allocator and --card alone"
+            )
         return replay_file(how["from_file"], options.get("gpu"), options.get("allocator", ""))
     if model is None:
-        raise UsageError("MODEL is missing", "name a model: oomless trace deepseek-v2-lite --precision bf16 --seq-len 1024")
+        raise UsageError(
+            "MODEL is missing", "name a model: oomless trace deepseek-v2-lite --precision bf16 --seq-len 1024"
+        )
     options = dict(options)
     return trace_api(model, options.pop("gpu", None), progress=_progress(), **options)
 
@@ -70,7 +75,12 @@ def _progress() -> Any:
         now = time.monotonic()
         if now - started >= FIRST_PROGRESS_S and now - shown[0] >= EVERY_S:
             shown[0] = now
-            print(f"\rtracing: {phase}, {count:,} operators, {now - started:.0f} s ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\rtracing: {phase}, {count:,} operators, {now - started:.0f} s ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     return show
 
@@ -80,7 +90,10 @@ def _checked(model: str | None, options: dict[str, Any], how: dict[str, Any]) ->
     from ..api.trace import check
 
     assert model is not None
-    return check(model, **{name: value for name, value in options.items() if name not in ("gpu", "attention", "allocator")})
+    return check(
+        model,
+        **{name: value for name, value in options.items() if name not in ("gpu", "attention", "allocator")},
+    )
 
 
 def _against(model: str | None, options: dict[str, Any], traced: Traced) -> Any:
@@ -126,12 +139,19 @@ def _print_json(traced: Traced, rows: Any, against: Any) -> None:
 trace = click.Command(
     "trace",
     callback=_trace,
-    params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in TRACE)],
-    help="What MODEL allocates, tensor by tensor: the real model of transformers is run without memory, on no GPU, and every\n"
+    params=[
+        click.Argument(["model"], required=False, shell_complete=complete_model),
+        *(option(flag) for flag in TRACE),
+    ],
+    help="What MODEL allocates, tensor by tensor: the real model of transformers is run "
+    "without memory, on no GPU, and every\n"
     "allocation is replayed through PyTorch's allocator.\n\n"
-    "MODEL is a catalogue name, a hub id, a folder, a config.json, or module:function that returns a torch.nn.Module.",
-    epilog="\b\nExamples:\n  oomless trace deepseek-coder-1.3b --precision bf16 --optimizer adamw --seq-len 1024\n"
-    "  oomless trace deepseek-v3 --precision bf16 --recompute full --plot timeline.svg --snapshot memory.pickle\n"
+    "MODEL is a catalogue name, a hub id, a folder, a config.json, or module:function "
+    "that returns a torch.nn.Module.",
+    epilog="\b\nExamples:\n  oomless trace deepseek-coder-1.3b --precision bf16 "
+    "--optimizer adamw --seq-len 1024\n"
+    "  oomless trace deepseek-v3 --precision bf16 --recompute full --plot "
+    "timeline.svg --snapshot memory.pickle\n"
     "  oomless trace deepseek-v2-lite --for infer --context 8192 --card a100-80gb\n"
     "  oomless trace --from run.trace --allocator expandable_segments:True --card rtx-4090",
 )

@@ -20,7 +20,8 @@ def _train(model: str | None, **given: Any) -> int:
     how = {name: options.pop(name, None) for name in OUTPUT}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
         raise UsageError(
-            f"--explain {how['explain']}: no such category", did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all")
+            f"--explain {how['explain']}: no such category",
+            did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all"),
         )
     arguments, world_size = options.pop("megatron_args", None), options.pop("world_size", None)
     if arguments:
@@ -29,7 +30,8 @@ def _train(model: str | None, **given: Any) -> int:
         raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
     if model is None and "from_file" not in options:
         raise UsageError(
-            "MODEL is missing", "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them"
+            "MODEL is missing",
+            "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them",
         )
     if "gpu" not in options and "from_file" not in options and not (how["compare"] or "").startswith("gpu="):
         raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
@@ -38,14 +40,18 @@ def _train(model: str | None, **given: Any) -> int:
     return _answer(train_api(model, **options), how)
 
 
-def _megatron(model: str | None, path: str, world_size: int | None, options: dict[str, Any], how: dict[str, Any]) -> int:
+def _megatron(
+    model: str | None, path: str, world_size: int | None, options: dict[str, Any], how: dict[str, Any]
+) -> int:
     """A Megatron-LM argument list in place of a model and its flags."""
     from ..api.megatron import train_megatron
 
     if model is not None:
         raise UsageError(f"MODEL {model} and --megatron-args say the same thing", "give one of them")
     if how["compare"]:
-        raise UsageError("--compare does not go with --megatron-args", "give two argument files, one after the other")
+        raise UsageError(
+            "--compare does not go with --megatron-args", "give two argument files, one after the other"
+        )
     return _answer(train_megatron(path, world_size=world_size, **options), how)
 
 
@@ -65,7 +71,9 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
         from ..report.training_text import print_training
         from .terminal import colour, width
 
-        print_training(estimate, largest(estimate) if estimate.after is None else None, how["explain"], colour(), width())
+        print_training(
+            estimate, largest(estimate) if estimate.after is None else None, how["explain"], colour(), width()
+        )
     return exit_code(estimate.verdict, bool(how["strict"]))
 
 
@@ -83,7 +91,12 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
     if how["json"]:
         import json
 
-        document = {"schema": "oomless/compare/1", "flag": name, "values": values, "answers": [e.to_json() for e in estimates]}
+        document = {
+            "schema": "oomless/compare/1",
+            "flag": name,
+            "values": values,
+            "answers": [e.to_json() for e in estimates],
+        }
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         from ..report.training_text import print_comparison
@@ -96,11 +109,17 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
 train = click.Command(
     "train",
     callback=_train,
-    params=[click.Argument(["model"], required=False, shell_complete=complete_model), *(option(flag) for flag in TRAIN)],
-    help="Will MODEL train on the cards of --gpu: memory by category and rank at the worst moment of a step.\n\n"
-    "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json, a .safetensors file or its index.",
+    params=[
+        click.Argument(["model"], required=False, shell_complete=complete_model),
+        *(option(flag) for flag in TRAIN),
+    ],
+    help="Will MODEL train on the cards of --gpu: memory by category and rank at the "
+    "worst moment of a step.\n\n"
+    "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json, "
+    "a .safetensors file or its index.",
     epilog="\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
     "  oomless train llama-3.1-70b --gpu h100:64 --framework torchtitan --seq-len 8192\n"
-    "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora --recompute full --explain all\n"
+    "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora "
+    "--recompute full --explain all\n"
     "  oomless train --megatron-args pretrain.sh --world-size 16 --gpu h100:16",
 )

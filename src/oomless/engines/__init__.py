@@ -1,4 +1,5 @@
-"""One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of engines."""
+"""One file an engine: how it lays memory out. Here: the shapes in which an engine says so, and the list of
+engines."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -81,11 +82,13 @@ SHARES = {
     "sglang": "--mem-fraction-static",
     "trtllm": "--free-gpu-memory-fraction",
 }
-"""How each engine that takes its pool whole names its share: not the same share, so none stands in for another."""
+"""How each engine that takes its pool whole names its share: not the same share, so none stands in for
+another."""
 
 Version = tuple[int, ...]
 Count = Literal["allocated", "reserved", "plain"]
-"""What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments, or file bytes."""
+"""What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments,
+or file bytes."""
 
 
 def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
@@ -125,18 +128,24 @@ def check_flags(asked: Serving) -> None:
     layout = asked.layout
     given = {name for name, default in asked._field_defaults.items() if getattr(asked, name) != default}
     if layout is not None:
-        given |= {name for name, default in layout._field_defaults.items() if getattr(layout, name) != default}
+        given |= {
+            name for name, default in layout._field_defaults.items() if getattr(layout, name) != default
+        }
     for name in KNOWN_BY:
         if name in given and asked.engine in ENGINES and asked.engine not in KNOWN_BY[name]:
             known = KNOWN_BY[name]
             hint = f"{' and '.join(known)} {'know' if len(known) > 1 else 'knows'} it; leave it out"
-            if name in ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction") and asked.engine in SHARES:
+            if (
+                name in ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction")
+                and asked.engine in SHARES
+            ):
                 hint = f"its own is {SHARES[asked.engine]}"
             raise UsageError(f"{asked.engine} has no {FLAG_NAMES.get(name, flag(name))}", hint)
 
 
 def check_card(name: str, vendor: str) -> None:
-    """Refuse a card that the engine has no kernels for. A card that is only a size ("") is taken for one that it has.
+    """Refuse a card that the engine has no kernels for. A card that is only a size ("") is taken for one that
+    it has.
 
     >>> check_card("vllm", "Apple")
     Traceback (most recent call last):
@@ -153,7 +162,13 @@ def check_card(name: str, vendor: str) -> None:
 
 ONLY_ON = {"vllm-ascend": ("Huawei",), "vllm-hpu": ("Intel",), "trtllm": ("NVIDIA",)}
 NEVER_ON = {
-    "vllm": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp", "Huawei": "vllm-ascend", "Intel": "vllm-hpu"},
+    "vllm": {
+        "generic": "llamacpp",
+        "Apple": "llamacpp",
+        "Raspberry Pi": "llamacpp",
+        "Huawei": "vllm-ascend",
+        "Intel": "vllm-hpu",
+    },
     "sglang": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
 }
 """Engine -> makers of cards, and the engine that does run there."""
@@ -166,18 +181,28 @@ FLAG_NAMES = {
 
 
 def parse_version(text: str) -> Version:
-    """A version as numbers that compare. What may follow them is a pre- or post-release, or a remark in brackets.
+    """A version as numbers that compare. What may follow them is a pre- or post-release, or a remark in
+    brackets.
 
-    >>> parse_version("0.19.0"), parse_version("0.7.2 (V0)") < parse_version("0.11"), parse_version("v0.6.5dev")
+    >>> (
+    ...     parse_version("0.19.0"),
+    ...     parse_version("0.7.2 (V0)") < parse_version("0.11"),
+    ...     parse_version("v0.6.5dev"),
+    ... )
     ((0, 19, 0), True, (0, 6, 5))
     """
     if all(part.isdecimal() for part in text.split(".")) and len(text) < 40:
         return tuple(int(part) for part in text.split("."))
     import re  # only versions that are not plain numbers need it
 
-    found = re.fullmatch(r"v?(\d{1,6}(?:\.\d{1,6})*)[.-]?(?:(?:dev|rc|a|b|post)[\d.]*)?(?:\+[\w.]+)?\s*(?:\(.*\))?", text.strip())
+    found = re.fullmatch(
+        r"v?(\d{1,6}(?:\.\d{1,6})*)[.-]?(?:(?:dev|rc|a|b|post)[\d.]*)?(?:\+[\w.]+)?\s*(?:\(.*\))?",
+        text.strip(),
+    )
     if not found:
-        raise UsageError(f"{text!r} is no version", "write it as 0.19.0; `oomless engines` lists what is known")
+        raise UsageError(
+            f"{text!r} is no version", "write it as 0.19.0; `oomless engines` lists what is known"
+        )
     return tuple(int(part) for part in found[1].split("."))
 
 
@@ -203,7 +228,8 @@ class Stage(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if there are none."""
+    """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if
+    there are none."""
 
     key: Key
     """The line that it belongs to: weights.attention, weights.routed_experts, weights.embedding ..."""
@@ -219,7 +245,8 @@ class Placed(NamedTuple):
 
 
 class CacheGroup(NamedTuple):
-    """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of them."""
+    """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of
+    them."""
 
     what: str
     num_layers: int

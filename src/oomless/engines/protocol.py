@@ -9,7 +9,8 @@ from . import Budget, CacheLayout, Count, Placed, Stage
 
 
 class Engine(Protocol):
-    """What estimate/ asks of an engine. A module with these functions is an engine; nothing else need know it."""
+    """What estimate/ asks of an engine. A module with these functions is an engine; nothing else need know
+    it."""
 
     @property
     def NAME(self) -> str: ...  # noqa: N802 - a constant of the module

@@ -1,7 +1,9 @@
-"""A model that is published in 16 bit, asked for in a format that only somebody's checkpoint has: what that checkpoint may hold more.
+"""A model that is published in 16 bit, asked for in a format that only somebody's checkpoint has: what that
+checkpoint may hold more.
 
---quantization fp8 and bitsandbytes quantise on loading, by the engine's own rule. The other formats come from files whose makers chose
-groups and modules: the usual choice (every linear layer, groups of 128) is the prediction, and this line reaches up to the others.
+--quantization fp8 and bitsandbytes quantise on loading, by the engine's own rule. The other formats come from
+files whose makers chose groups and modules: the usual choice (every linear layer, groups of 128) is the
+prediction, and this line reaches up to the others.
 """
 
 from math import prod
@@ -14,19 +16,24 @@ from ..model.storage import Format, Shape
 
 ON_LOADING = ("fp8", "bitsandbytes")
 KEEP_ATTENTION = ("nvfp4", "mxfp4", "w8a8", "fp8-dynamic")
-"""Formats whose published checkpoints often leave attention alone: nvidia's, RedHatAI's and unsloth's of Qwen3.6 and Qwen3.8."""
+"""Formats whose published checkpoints often leave attention alone: nvidia's, RedHatAI's and unsloth's of
+Qwen3.6 and Qwen3.8."""
 SMALLEST_GROUP = 32
 
 
 def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]]) -> list[Line]:
-    """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a maker.
+    """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a
+    maker.
 
-    high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of elements * 16 bit / 32 - their scales.
+    high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of elements * 16
+    bit / 32 - their scales.
 
     >>> from ..model.load import load
     >>> model = load("qwen3-8b")
     >>> parts = [(t, t.shape, t.repeat * len(t.layers)) for t in model.tensors if t.role == "linear"]
-    >>> [line.high_bytes // 2**20 for line in kept_line(model, "w4a16", parts)]     # 6.95 G elements, 12 bits a group of 128
+    >>> [
+    ...     line.high_bytes // 2**20 for line in kept_line(model, "w4a16", parts)
+    ... ]  # 6.95 G elements, 12 bits a group of 128
     [310]
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:

@@ -1,4 +1,5 @@
-"""What engines share: how a weight is divided over ranks that hold a part of it each, and how a measured constant becomes a line."""
+"""What engines share: how a weight is divided over ranks that hold a part of it each, and how a measured
+constant becomes a line."""
 
 from .. import facts
 from ..errors import UsageError
@@ -18,8 +19,8 @@ WORDS: dict[Key, str] = {
     "runtime.context": "CUDA context",
     "fragmentation.loading": "loaded beside the weights",
 }
-"""What engines call these lines alike. On ROCm vLLM takes for weights what the card has less of after loading (platforms/rocm.py,
-get_current_memory_usage): that is `fragmentation.loading`."""
+"""What engines call these lines alike. On ROCm vLLM takes for weights what the card has less of after loading
+(platforms/rocm.py, get_current_memory_usage): that is `fragmentation.loading`."""
 PROCESS: tuple[Key, ...] = ("runtime.context", "runtime.non_torch")
 """Lines of the process, not of the engine's tensors."""
 
@@ -30,13 +31,16 @@ def owner_of(key: Key) -> Owner:
 
 
 def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
-    """The part of one rank: rows, columns or entries of the vocabulary (padded to `pad`) over `ranks`; key and value heads fewer than
+    """The part of one rank: rows, columns or entries of the vocabulary (padded to `pad`) over `ranks`; key
+    and value heads fewer than
 
     ranks are repeated. `blame` says what asked for that many, should they not divide.
 
     >>> from ..model.model import Cut
     >>> heads = Cut("column", 8)
-    >>> divide(Tensor("k_proj.weight", (1024, 4096), None, heads), 16, "--tp 16")    # Llama-3.1-8B: 8 key heads of 128
+    >>> divide(
+    ...     Tensor("k_proj.weight", (1024, 4096), None, heads), 16, "--tp 16"
+    ... )  # Llama-3.1-8B: 8 key heads of 128
     (128, 4096)
     >>> divide(Tensor("lm_head.weight", (151_665, 896), None, Cut("vocabulary")), 2, "--tp 2", pad=64)
     (75840, 896)
@@ -57,29 +61,57 @@ def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
                 return (*shape[:-1], shape[-1] // ranks)
     what = "heads" if "attn" in tensor.name else "columns"
     name = tensor.name.replace("model.layers.{}.", "").replace(".{}", "").removesuffix(".weight")
-    raise UsageError(f"{blame} does not divide the {units} {what} of {name}", "choose a size that divides them")
+    raise UsageError(
+        f"{blame} does not divide the {units} {what} of {name}", "choose a size that divides them"
+    )
 
 
 def measured(
-    engine: str, key: Key, quantity: str, version: tuple[int, ...], tags: tuple[str, ...] = (), category: Category | None = None
+    engine: str,
+    key: Key,
+    quantity: str,
+    version: tuple[int, ...],
+    tags: tuple[str, ...] = (),
+    category: Category | None = None,
 ) -> Line:
-    """Return a line that is a row of engines.csv, in GiB: fitted where runs are behind it, assumed where not."""
+    """Return a line that is a row of engines.csv, in GiB: fitted where runs are behind it, assumed where
+    not."""
     row = facts.constant(engine, quantity, version, *tags)
     value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
     formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
     kind: Kind = "fitted" if row.num_runs else "assumed"
-    return Line(key, owner_of(key), category or category_of(key), WORDS[key], value, low, high, kind, formula, row.source)
+    return Line(
+        key,
+        owner_of(key),
+        category or category_of(key),
+        WORDS[key],
+        value,
+        low,
+        high,
+        kind,
+        formula,
+        row.source,
+    )
 
 
 def fitted_line(key: Key, value: int, spread: facts.Constant, formula: str, source: str) -> Line:
     """Return a value with a spread that was measured in runs, or assumed where there are none."""
     kind: Kind = "fitted" if spread.num_runs else "assumed"
     shown = f"{formula} = {gib(value):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
-    return ranged(key, owner_of(key), WORDS[key], (value, int(value * spread.low), int(value * spread.high)), kind, shown, source)
+    return ranged(
+        key,
+        owner_of(key),
+        WORDS[key],
+        (value, int(value * spread.low), int(value * spread.high)),
+        kind,
+        shown,
+        source,
+    )
 
 
 def assumed_line(key: Key, value: int, spread: facts.Constant, formula: str) -> Line:
-    """Return a value whose spread was read in a source or taken from a neighbour, however many runs are behind that."""
+    """Return a value whose spread was read in a source or taken from a neighbour, however many runs are
+    behind that."""
     return fitted_line(key, value, spread, formula, spread.source)._replace(kind="assumed")
 
 

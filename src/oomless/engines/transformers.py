@@ -1,7 +1,9 @@
-"""Hugging Face transformers, `generate`: the checkpoint's tensors as they are, layers dealt out by device_map, a cache as long as the text.
+"""Hugging Face transformers, `generate`: the checkpoint's tensors as they are, layers dealt out by
+device_map, a cache as long as the text.
 
-No pool: the cache is what is asked for, made as it grows (dynamic) or at once (static). 4.x keeps MLA expanded to every head's keys and
-values, 5.x keeps the latent (models.md 4.1: measured on 4.57 and 5.24). Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
+No pool: the cache is what is asked for, made as it grows (dynamic) or at once (static). 4.x keeps MLA
+expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: measured on 4.57 and 5.24).
+Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
 from .. import facts
@@ -43,13 +45,22 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
     version = numbers(asked)
     if version < (4, 40):
-        raise UnsupportedError(f"transformers {asked.engine_version} is older than the rules here", "4.40 and later are known")
+        raise UnsupportedError(
+            f"transformers {asked.engine_version} is older than the rules here", "4.40 and later are known"
+        )
     if layout.pp > 1 and asked.device_map != "auto":
-        raise UsageError(f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto")
+        raise UsageError(
+            f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto"
+        )
     if layout.pp > len(model.layers):
-        raise UsageError(f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer cards")
+        raise UsageError(
+            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer cards"
+        )
     if asked.kv_cache_dtype not in ("auto", "bfloat16", "float16", "float32"):
-        raise UsageError(f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'", "its cache has the type of the model")
+        raise UsageError(
+            f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'",
+            "its cache has the type of the model",
+        )
     check_quantization(model, asked)
     for attention in {layer.attention for layer in model.layers}:
         if isinstance(attention, DSA | V4) and version < LATENT_SINCE:
@@ -66,7 +77,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:
-    """Layers a card: as even as they divide, the first cards take the remainder (accelerate fills cards in order).
+    """Layers a card: as even as they divide, the first cards take the remainder (accelerate fills cards in
+    order).
 
     >>> from ..model.load import load
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-v2-lite"), Serving(layout=Layout(pp=2)))]
@@ -80,14 +92,23 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers are not loaded."""
+    """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
+    are not loaded."""
     version = numbers(asked)
     placed = []
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision", "engram") or tensor.copy_of:
             continue
-        layers = tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision")
-        here = bool(layers) if tensor.layers else stage.first if tensor.name == EMBEDDING or tensor.part == "vision" else stage.last
+        layers = tuple(
+            layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision"
+        )
+        here = (
+            bool(layers)
+            if tensor.layers
+            else stage.first
+            if tensor.name == EMBEDDING or tensor.part == "vision"
+            else stage.last
+        )
         if not here or (tensor.part == "vision" and not stage.first):
             continue
         form = runtime_format(tensor, model, asked, hardware)
@@ -95,19 +116,33 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         count, part = tensor.repeat // stacked, key_of(tensor.name)
         placed.append(Placed(part, tensor.name, form.data_bytes(tensor.shape) * stacked, count, layers))
         if form.block:
-            placed.append(Placed(part, f"{tensor.name} scales", form.scale_bytes(tensor.shape) * stacked, count, layers))
+            placed.append(
+                Placed(part, f"{tensor.name} scales", form.scale_bytes(tensor.shape) * stacked, count, layers)
+            )
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every card: in the checkpoint, not explained by its config"
-        placed.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
+        placed.append(
+            Placed(
+                "weights.unexplained",
+                "headers less config",
+                model.stored_bytes - model.explained_bytes,
+                1,
+                (),
+                note,
+            )
+        )
     return placed
 
 
 def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardware) -> Format:
-    """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes while loading)."""
+    """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes
+    while loading)."""
     stored, wanted = tensor.format, asked.quantization
     if wanted in REQUANTISED and wanted != model.quantization and tensor.role != "plain":
         form = REQUANTISED[wanted]
-        return form._replace(scale_bits=32) if wanted == "bitsandbytes" else form  # scales are quantised again only if asked for
+        return (
+            form._replace(scale_bits=32) if wanted == "bitsandbytes" else form
+        )  # scales are quantised again only if asked for
     if stored == model.dtype:
         return DTYPES[asked.dtype]
     if model.quantization == "fp8" and stored.bits == 8 and 0 < hardware.card.capability < FP8_CAPABILITY:
@@ -121,12 +156,17 @@ def check_quantization(model: Model, asked: Serving) -> None:
     if wanted in (None, "none", model.quantization):
         return
     if wanted not in REQUANTISED:
-        raise UnsupportedError(f"--quantization {wanted} in transformers is not known", f"known are {', '.join(REQUANTISED)}")
+        raise UnsupportedError(
+            f"--quantization {wanted} in transformers is not known", f"known are {', '.join(REQUANTISED)}"
+        )
     if model.quantization:
-        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+        raise UsageError(
+            f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
+        )
     if numbers(asked) >= FUSED_EXPERTS_SINCE and any(isinstance(layer.ffn, MoE) for layer in model.layers):
         raise UnsupportedError(
-            f"what transformers 5 quantises of the stacked experts of {model.name} is not known", "use --engine-version 4.57"
+            f"what transformers 5 quantises of the stacked experts of {model.name} is not known",
+            "use --engine-version 4.57",
         )
 
 
@@ -141,7 +181,8 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
-    """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the allocator's waste."""
+    """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
+    allocator's waste."""
     width, hidden = DTYPES[asked.dtype].bits // 8, model.hidden_size
     tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
     spread = facts.constant("transformers", "activation_spread", numbers(asked))
@@ -151,11 +192,16 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size)
             case MoE():
-                largest = max(largest, int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest) + 3 * ffn.shared_width)
+                largest = max(
+                    largest,
+                    int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
+                    + 3 * ffn.shared_width,
+                )
     attention = model.layers[stage.start].attention
     size = tokens * width * (max(largest, attention_width(attention)) + 4 * hidden * model.streams)
     formula = (
-        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {attention_width(attention):,}) + 4 x {hidden:,})"
+        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads "
+        f"{attention_width(attention):,}) + 4 x {hidden:,})"
     )
     lines = [
         measured("transformers", "runtime.context", "context", numbers(asked)),
@@ -175,7 +221,9 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
             )
         )
     if asked.cache_implementation == "dynamic":
-        layer = max(int(row_bytes(each.attention, asked) * tokens) for each in model.layers[stage.start : stage.stop])
+        layer = max(
+            int(row_bytes(each.attention, asked) * tokens) for each in model.layers[stage.start : stage.stop]
+        )
         lines.append(
             exact(
                 "temporaries.cache_growth",
@@ -192,34 +240,48 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
     lines.append(
         ranged(
-            "fragmentation.reserved", "engine", "blocks that the allocator keeps", (kept, low, high), "assumed", formula, waste.source
+            "fragmentation.reserved",
+            "engine",
+            "blocks that the allocator keeps",
+            (kept, low, high),
+            "assumed",
+            formula,
+            waste.source,
         )
     )
     return Budget(tuple(lines), ())
 
 
 def attention_width(attention: Attention) -> int:
-    """Elements a token of queries, keys, values and output of one layer, all heads, keys repeated for each query head."""
+    """Elements a token of queries, keys, values and output of one layer, all heads, keys repeated for each
+    query head."""
     match attention:
         case GQA():
             return 4 * attention.num_heads * attention.head_dim
         case Sliding():
             return attention_width(attention.inner)
         case MLA():
-            return attention.num_heads * (2 * (attention.qk_nope_head_dim + attention.qk_rope_head_dim) + 2 * attention.v_head_dim)
+            return attention.num_heads * (
+                2 * (attention.qk_nope_head_dim + attention.qk_rope_head_dim) + 2 * attention.v_head_dim
+            )
         case DSA():
             return attention_width(attention.mla) + attention.index_heads * attention.index_head_dim
         case V4():
             return 4 * attention.num_heads * attention.head_dim
         case _:
-            raise UnsupportedError(f"{attention.kind} attention in transformers is not known yet", "use --engine vllm")
+            raise UnsupportedError(
+                f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
+            )
 
 
 def row_bytes(attention: Attention, asked: Serving) -> float:
     """Growth of one layer's cache a token.
 
     >>> v3 = MLA(128, 1536, 512, 128, 64, 128)
-    >>> row_bytes(v3, Serving(engine_version="4.57", dtype="bfloat16")), row_bytes(v3, Serving(engine_version="5.24", dtype="bfloat16"))
+    >>> (
+    ...     row_bytes(v3, Serving(engine_version="4.57", dtype="bfloat16")),
+    ...     row_bytes(v3, Serving(engine_version="5.24", dtype="bfloat16")),
+    ... )
     (81920.0, 1152.0)
     """
     width = DTYPES[asked.dtype].bits / 8
@@ -234,19 +296,24 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             keys = attention.qk_nope_head_dim + attention.qk_rope_head_dim
             return attention.num_heads * (keys + attention.v_head_dim) * width
         case DSA():
-            return (attention.mla.latent_dim + (attention.index_head_dim if attention.owns_indexer else 0)) * width
+            return (
+                attention.mla.latent_dim + (attention.index_head_dim if attention.owns_indexer else 0)
+            ) * width
         case V4():
             index = attention.index_head_dim if attention.ratio == CSA_RATIO else 0
             return (attention.head_dim + index) * width / attention.ratio if attention.ratio else 0.0
         case _:
-            raise UnsupportedError(f"{attention.kind} attention in transformers is not known yet", "use --engine vllm")
+            raise UnsupportedError(
+                f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
+            )
 
 
 def window_bytes(attention: Attention, asked: Serving) -> int:
     """What a sequence holds in a V4 layer's window and compressor.
 
-    One row a token for keys and values, two where there is no compressed cache (measured on 5.24); tokens not yet compressed are
-    counted as the F32 states of models.md 4.1 (8 or 128 slots), which is a bound: 12.2 MB of Flash.
+    One row a token for keys and values, two where there is no compressed cache (measured on 5.24); tokens not
+    yet compressed are counted as the F32 states of models.md 4.1 (8 or 128 slots), which is a bound: 12.2 MB
+    of Flash.
     """
     width = DTYPES[asked.dtype].bits // 8
     match attention:
@@ -265,7 +332,8 @@ STATE_SLOTS = {True: 8, False: 128}
 
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
-    """The cache of one card: a row a token in each layer; layers with a window stop at it; V4 has a window beside its rows."""
+    """The cache of one card: a row a token in each layer; layers with a window stop at it; V4 has a window
+    beside its rows."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     full = sum(row_bytes(a, asked) for a in attentions if not isinstance(a, Sliding))
     groups = [CacheGroup("all tokens", len(attentions), 1, int(full))]
@@ -273,18 +341,28 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     for a in attentions:
         if isinstance(a, Sliding):
             sliding[a.window] = sliding.get(a.window, 0) + int(row_bytes(a, asked))
-    groups += [CacheGroup("windows", len(attentions), 1, num_bytes, window) for window, num_bytes in sliding.items()]
+    groups += [
+        CacheGroup("windows", len(attentions), 1, num_bytes, window) for window, num_bytes in sliding.items()
+    ]
     windows = sum(window_bytes(a, asked) for a in attentions)
     fixed = windows + sum(window * num_bytes for window, num_bytes in sliding.items())
-    formula = f"{full:,.2f} B a token in {len(attentions)} layers" + (f" + {fixed:,} B a sequence" if fixed else "")
-    return CacheLayout(tuple(groups), max(int(full), 1), full, fixed, max(int(full), 1), formula, asked.kv_cache_dtype)
+    formula = f"{full:,.2f} B a token in {len(attentions)} layers" + (
+        f" + {fixed:,} B a sequence" if fixed else ""
+    )
+    return CacheLayout(
+        tuple(groups), max(int(full), 1), full, fixed, max(int(full), 1), formula, asked.kv_cache_dtype
+    )
 
 
 def one(layout: CacheLayout, length: int) -> int:
     """Bytes of one sequence of a length."""
     sliding = layout.groups[1:]
     windows = layout.fixed_bytes - sum(group.window * group.page_bytes for group in sliding)
-    return int(layout.token_bytes * length) + windows + sum(min(group.window, length) * group.page_bytes for group in sliding)
+    return (
+        int(layout.token_bytes * length)
+        + windows
+        + sum(min(group.window, length) * group.page_bytes for group in sliding)
+    )
 
 
 def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
@@ -294,8 +372,11 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
-    """Tokens that the free memory would hold beside the asked prefill: of the card with room for the fewest."""
-    return min(int(max(pool, 0) / max(layout.token_bytes, 1)) for layout, pool in zip(layouts, pools, strict=True))
+    """Tokens that the free memory would hold beside the asked prefill: of the card with room for the
+    fewest."""
+    return min(
+        int(max(pool, 0) / max(layout.token_bytes, 1)) for layout, pool in zip(layouts, pools, strict=True)
+    )
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:

@@ -1,8 +1,10 @@
-"""TensorRT-LLM: weights, then a share of what is free beside them and the execution context goes to blocks of cache.
+"""TensorRT-LLM: weights, then a share of what is free beside them and the execution context goes to blocks of
+cache.
 
-Engine builds (0.5 to 0.19) fix the context from maximal shapes when the engine is built; the PyTorch backend (the default from 1.0 on)
-measures a dry run. Read in cpp/tensorrt_llm/batch_manager (kDefaultGpuMemFraction, calculateMaxNumBlocks) and
-tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_memory), _torch/modules/attention.py and llmapi's KvCacheConfig.
+Engine builds (0.5 to 0.19) fix the context from maximal shapes when the engine is built; the PyTorch backend
+(the default from 1.0 on) measures a dry run. Read in cpp/tensorrt_llm/batch_manager (kDefaultGpuMemFraction,
+calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_memory),
+_torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
 from .. import facts
@@ -26,7 +28,8 @@ LATEST = "1.3"
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
 PYTORCH_SINCE, REQUESTS, ENGINE_REQUESTS, TOKENS = (1, 0), 2048, 256, 8192
-"""First version whose default is the PyTorch backend; max_batch_size of it and of engine builds; max_num_tokens."""
+"""First version whose default is the PyTorch backend; max_batch_size of it and of engine builds;
+max_num_tokens."""
 PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
 """Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
 V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
@@ -43,13 +46,24 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     version = numbers(asked)
     attention = model.layers[-1].attention
     if asked.kv_cache_dtype not in CACHE_DTYPES:
-        raise UsageError(f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's", f"known are {', '.join(CACHE_DTYPES)}")
+        raise UsageError(
+            f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
+            f"known are {', '.join(CACHE_DTYPES)}",
+        )
     if isinstance(attention, V41) or (isinstance(attention, V4 | DSA) and version < PYTORCH_SINCE):
-        raise UnsupportedError(f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet", "use --engine vllm or sglang")
+        raise UnsupportedError(
+            f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
+            "use --engine vllm or sglang",
+        )
     if layout.pp > len(model.layers):
-        raise UsageError(f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer stages")
+        raise UsageError(
+            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}",
+            "use fewer stages",
+        )
     length = asked.max_model_len or default_length(model)
-    block = facts.constant("trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else []))
+    block = facts.constant(
+        "trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else [])
+    )
     share = asked.free_gpu_memory_fraction
     return asked._replace(
         layout=layout,
@@ -59,7 +73,9 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value if share is None else share,
+        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value
+        if share is None
+        else share,
         block_size=asked.block_size or int(block.value),
     )
 
@@ -79,7 +95,8 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """A rank's share of every tensor of the main model, and MLA's k_b_proj_trans and v_b_proj beside kv_b_proj (same type).
+    """A rank's share of every tensor of the main model, and MLA's k_b_proj_trans and v_b_proj beside
+    kv_b_proj (same type).
 
     Vocabulary is padded to a multiple of the ranks alone.
     """
@@ -88,8 +105,16 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision") or tensor.copy_of:
             continue
-        layers = tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision")
-        here = bool(layers) if tensor.layers else stage.first if tensor.name == EMBEDDING or tensor.part == "vision" else stage.last
+        layers = tuple(
+            layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision"
+        )
+        here = (
+            bool(layers)
+            if tensor.layers
+            else stage.first
+            if tensor.name == EMBEDDING or tensor.part == "vision"
+            else stage.last
+        )
         if not here or (tensor.part == "vision" and not stage.first):
             continue
         shape, repeat = shard(tensor, asked)
@@ -97,7 +122,11 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if tensor.role == "expert" and form == FP4_E8M0 and numbers(asked) >= PYTORCH_SINCE:
             shape = padded(shape)
         stacked = repeat if tensor.role == "expert" else 1
-        placed.append(Placed(key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers))
+        placed.append(
+            Placed(
+                key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers
+            )
+        )
     attention = model.layers[stage.start].attention
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
@@ -105,7 +134,14 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
         mine = tuple(range(stage.start, stage.stop))
         placed.append(
-            Placed("weights.attention", "k_b_proj_trans and v_b_proj", rows * mla.kv_lora_rank * width, 1, mine, "beside kv_b_proj")
+            Placed(
+                "weights.attention",
+                "k_b_proj_trans and v_b_proj",
+                rows * mla.kv_lora_rank * width,
+                1,
+                mine,
+                "beside kv_b_proj",
+            )
         )
     return placed
 
@@ -114,9 +150,13 @@ def check_published(model: Model, asked: Serving) -> None:
     """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes."""
     wanted = asked.quantization
     if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
-        raise UnsupportedError(f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}")
+        raise UnsupportedError(
+            f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}"
+        )
     if wanted in CHECKPOINTS and model.quantization:
-        raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+        raise UsageError(
+            f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
+        )
 
 
 CHECKPOINTS = ("fp8", "w8a8", "awq", "gptq", "w4a16", "nvfp4")
@@ -134,7 +174,8 @@ def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
 def padded(shape: tuple[int, ...]) -> tuple[int, ...]:
     """An expert in MXFP4 as the PyTorch backend's kernels hold it: rows and columns in multiples of 128.
 
-    gpt-oss-120b, 36 layers of 128 experts of three matrices each; 63.32 GiB are reported with all else, 60.8 without:
+    gpt-oss-120b, 36 layers of 128 experts of three matrices each; 63.32 GiB are reported with all else, 60.8
+    without:
 
     >>> padded((2880, 2880)), round(36 * 128 * 3 * (2944**2 - 2880**2) * 17 / 32 / 2**30, 2)
     ((2944, 2944), 2.55)
@@ -161,7 +202,8 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
-    """Everything but weights and cache: context, communication, and the engine's execution context or the peak of the dry run."""
+    """Everything but weights and cache: context, communication, and the engine's execution context or the
+    peak of the dry run."""
     layout, version = asked.layout or Layout(), numbers(asked)
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
@@ -172,7 +214,11 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
-    tokens, width, hidden = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8, model.hidden_size
+    tokens, width, hidden = (
+        asked.max_num_batched_tokens or 0,
+        DTYPES[asked.dtype].bits // 8,
+        model.hidden_size,
+    )
     largest = 0
     for ffn in {layer.ffn for layer in model.layers}:
         match ffn:
@@ -183,7 +229,10 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                 largest = max(largest, ffn.num_active_experts * (3 * expert + 2 * hidden))
     spread = facts.constant("trtllm", "activation_spread", version)
     size = tokens * width * (largest + 4 * hidden * model.streams)
-    formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,}) = {gib(size):.3f} GiB"
+    formula = (
+        f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x "
+        f"{hidden * model.streams:,}) = {gib(size):.3f} GiB"
+    )
     low, high = int(size * spread.low), int(size * spread.high)
     lines.append(
         ranged(
@@ -196,19 +245,28 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
             spread.source,
         )
     )
-    beside = [] if asked.enforce_eager else [measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags)]
+    beside = (
+        [] if asked.enforce_eager else [measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags)]
+    )
     return Budget(tuple(lines), tuple(beside))
 
 
 def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line:
-    """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that may run.
+    """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that
+    may run.
 
     >>> from ..model.load import load
     >>> round(decoder_line(load("llama-2-7b"), Serving(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
     4.15
     """
-    row, logits = facts.constant("trtllm", "decoder_bytes_per_logit", version), (asked.max_num_seqs or 0) * model.vocab_size
-    formula = f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, {row.low:g} to {row.high:g}"
+    row, logits = (
+        facts.constant("trtllm", "decoder_bytes_per_logit", version),
+        (asked.max_num_seqs or 0) * model.vocab_size,
+    )
+    formula = (
+        f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, "
+        f"{row.low:g} to {row.high:g}"
+    )
     value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))
     return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
 
@@ -220,7 +278,9 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
     576
     """
     fp8 = asked.kv_cache_dtype == "fp8"
-    width = 1 if fp8 else DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits / 8
+    width = (
+        1 if fp8 else DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits / 8
+    )
     match attention:
         case GQA():
             heads = max(attention.num_kv_heads // (asked.layout or Layout()).tp, 1)
@@ -236,7 +296,9 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             index = INDEX_ROW_BYTES if attention.has_indexer else 0
             return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
         case _:
-            raise UnsupportedError(f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm")
+            raise UnsupportedError(
+                f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm"
+            )
 
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
@@ -252,7 +314,9 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
                 states = 4 * (a.head_dim + a.index_head_dim) if a.has_indexer else 2 * a.head_dim
                 fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
     page = int(token * block)
-    formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (f" + {fixed:,} B a sequence" if fixed else "")
+    formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (
+        f" + {fixed:,} B a sequence" if fixed else ""
+    )
     group = CacheGroup("all layers", len(attentions), block, page)
     return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype)
 
@@ -268,7 +332,8 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
-    """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them before it makes blocks."""
+    """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
+    before it makes blocks."""
     found = []
     for layout, pool in zip(layouts, pools, strict=True):
         tokens = int(max(pool, 0) / layout.token_bytes)

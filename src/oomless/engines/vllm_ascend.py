@@ -1,7 +1,8 @@
 """vLLM on Huawei's Ascend: vLLM's rules, on blocks of 128 tokens and with MLA rows of its own.
 
-Known from logs (serving_memory.md): weights as vLLM allocates them (R1-Distill-Llama-70B TP8: 16.461 GiB), V3.2 with 576 + 128 elements of
-the cache's type a token and layer from 0.15 on (#6610); before, it booked two MLA pages a layer (1,152). Overheads are assumed.
+Known from logs (serving_memory.md): weights as vLLM allocates them (R1-Distill-Llama-70B TP8: 16.461 GiB),
+V3.2 with 576 + 128 elements of the cache's type a token and layer from 0.15 on (#6610); before, it booked two
+MLA pages a layer (1,152). Overheads are assumed.
 """
 
 from ..errors import UnsupportedError
@@ -31,30 +32,41 @@ COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
 BLOCK_SIZE = 128
 ONE_PAGE_SINCE = (0, 15)
-"""Version whose cache of sparse MLA holds latent and index key in one page (#6610, before and after: 15,872 and 25,984 tokens)."""
+"""Version whose cache of sparse MLA holds latent and index key in one page (#6610, before and after: 15,872
+and 25,984 tokens)."""
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
     sparse = isinstance(model.layers[-1].attention, DSA) and asked.kv_cache_dtype == "auto"
-    asked = asked._replace(block_size=asked.block_size or BLOCK_SIZE, kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype)
+    asked = asked._replace(
+        block_size=asked.block_size or BLOCK_SIZE,
+        kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
+    )
     return vllm.resolve(model, hardware, asked, layout)
 
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
-    """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's type.
+    """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's
+    type.
 
     >>> from ..model.load import load
     >>> asked = Serving(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
     >>> cache_layout(load("deepseek-v3.2"), asked, Stage(0, 1, 0, 61)).token_bytes / 61
     1408.0
     """
-    sparse = [layer.attention for layer in model.layers[stage.start : stage.stop] if isinstance(layer.attention, DSA)]
+    sparse = [
+        layer.attention
+        for layer in model.layers[stage.start : stage.stop]
+        if isinstance(layer.attention, DSA)
+    ]
     if not sparse:
         return vllm.cache_layout(model, asked, stage)
     dtype = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
     if dtype not in ("bfloat16", "float16"):
-        raise UnsupportedError(f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto")
+        raise UnsupportedError(
+            f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto"
+        )
     width = DTYPES[dtype].bits // 8
     one_page = parse_version(asked.engine_version or LATEST) >= ONE_PAGE_SINCE
     rows = [a.mla.latent_dim + a.index_head_dim if one_page else 2 * a.mla.latent_dim for a in sparse]

@@ -1,6 +1,7 @@
 """vLLM on Intel's Gaudi: vLLM's rules, on blocks of 128 tokens and without copies of W_UK and W_UV.
 
-Known from logs (serving_memory.md): R1 fp8 TP8 takes 79.41 GiB, 79.35 by formula without the copies. Overheads are assumed.
+Known from logs (serving_memory.md): R1 fp8 TP8 takes 79.41 GiB, 79.35 by formula without the copies.
+Overheads are assumed.
 """
 
 from ..model.model import Model
@@ -45,7 +46,9 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     >>> round(sum(t.total_bytes for t in placed_weights(r1, asked, card, stages(r1, asked)[0])) / 2**30, 2)
     79.31
     """
-    return [group for group in vllm.placed_weights(model, asked, hardware, stage) if group.name not in ABSORBED]
+    return [
+        group for group in vllm.placed_weights(model, asked, hardware, stage) if group.name not in ABSORBED
+    ]
 
 
 __all__ = [

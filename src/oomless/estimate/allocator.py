@@ -1,7 +1,7 @@
 """What PyTorch's caching allocator counts as allocated for a sequence of tensors that stay.
 
-The rules are those of run/allocator.py; trace/allocator.py follows tensors that come and go. A free remainder of at most 1 MiB is
-not split off: it counts as allocated with the tensor before it.
+The rules are those of run/allocator.py; recording/allocator.py follows tensors that come and go. A free
+remainder of at most 1 MiB is not split off: it counts as allocated with the tensor before it.
 """
 
 from bisect import bisect_left, insort
@@ -13,7 +13,8 @@ from ..run.allocator import ROUND, SMALL, SMALL_SEGMENT, fresh_segment
 
 
 class Segments(NamedTuple):
-    """What tensors that stay have taken: bytes of the small ones, of the segments of the others, and remainders free in those."""
+    """What tensors that stay have taken: bytes of the small ones, of the segments of the others, and
+    remainders free in those."""
 
     small_bytes: int
     segment_bytes: int
@@ -31,9 +32,13 @@ class Segments(NamedTuple):
 
 
 def allocated_bytes(sizes: Iterable[int]) -> int:
-    """Bytes that torch.cuda.memory_allocated shows after these tensors were made, in this order, and none was freed.
+    """Bytes that torch.cuda.memory_allocated shows after these tensors were made, in this order, and none was
+    freed.
 
-    >>> allocated_bytes([1]), allocated_bytes([32256 * 2048 * 2])  # the embedding of deepseek-coder-1.3b is 126 MiB exactly
+    >>> (
+    ...     allocated_bytes([1]),
+    ...     allocated_bytes([32256 * 2048 * 2]),
+    ... )  # the embedding of deepseek-coder-1.3b is 126 MiB exactly
     (512, 132120576)
     >>> allocated_bytes([(100 << 20) - 512])  # a remainder of 512 B is not split off
     104857600
@@ -53,8 +58,9 @@ def reserved_bytes(sizes: Iterable[int]) -> int:
 def place(runs: Iterable[tuple[Sequence[int], int]]) -> Segments:
     """Serve lists of sizes in order, each as often in a row as it says: a model repeats its layers.
 
-    Once a list is served as it was the time before, and leaves at least the remainders that it found, it always will be: the
-    remainders that came in between were no better fit then, and further ones of the same sizes are none later.
+    Once a list is served as it was the time before, and leaves at least the remainders that it found, it
+    always will be: the remainders that came in between were no better fit then, and further ones of the same
+    sizes are none later.
 
     >>> place([([3 << 20], 400)]) == place([([3 << 20] * 400, 1)])
     True

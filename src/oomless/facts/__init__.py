@@ -30,7 +30,8 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 class Constant(NamedTuple):
-    """A measured or documented constant with its spread; `num_runs` says how many measurements stand behind it."""
+    """A measured or documented constant with its spread; `num_runs` says how many measurements stand behind
+    it."""
 
     value: float
     low: float
@@ -42,7 +43,8 @@ class Constant(NamedTuple):
 
 @cache
 def constant(engine: str, quantity: str, version: tuple[int, ...], *conditions: str) -> Constant:
-    """The row of engines.csv for a version whose conditions all hold: of those the most particular, then the latest one.
+    """The row of engines.csv for a version whose conditions all hold: of those the most particular, then the
+    latest one.
 
     >>> constant("vllm", "non_torch", (0, 19, 0), "tp").value
     2.09

@@ -1,4 +1,5 @@
-"""The kinds of attention, and the weights that each one has. The list is closed: a new kind must be met by every `match`."""
+"""The kinds of attention, and the weights that each one has. The list is closed: a new kind must be met by
+every `match`."""
 
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,8 @@ class GQA(NamedTuple):
     qk_norm: bool = False
     sinks: bool = False
     wide_norm: bool = False
-    """The norms cover all heads of query and of key (OLMo-2, MiniMax) or have a weight for each (Cohere), not one head."""
+    """The norms cover all heads of query and of key (OLMo-2, MiniMax) or have a weight for each (Cohere), not
+    one head."""
     gated: bool = False
     """Queries come with a gate of their own size (Qwen3-Next)."""
     value_dim: int = 0
@@ -28,7 +30,8 @@ class GQA(NamedTuple):
     head_gate: bool = False
     """A gate of one number a head (Step 3.5, Laguna)."""
     index_heads: int = 0
-    """Heads of an indexer that picks blocks of the cache, with one key of `index_dim` a token (MiniMax-M3); 0: none."""
+    """Heads of an indexer that picks blocks of the cache, with one key of `index_dim` a token (MiniMax-M3);
+    0: none."""
     index_dim: int = 0
     kind: Literal["gqa"] = "gqa"
 
@@ -49,7 +52,8 @@ class Sliding(NamedTuple):
 
 
 class MLA(NamedTuple):
-    """Multi-head latent attention (DeepSeek-V2): the cache holds one latent of kv_lora_rank and one rotary key a token."""
+    """Multi-head latent attention (DeepSeek-V2): the cache holds one latent of kv_lora_rank and one rotary
+    key a token."""
 
     num_heads: int
     q_lora_rank: int
@@ -61,7 +65,8 @@ class MLA(NamedTuple):
     gated: bool = False
     """A gate of the size of its output (Kimi-K3)."""
     bias: bool = False
-    """attention_bias: on the projections that come straight from the hidden state or go back to it; no published release has it."""
+    """attention_bias: on the projections that come straight from the hidden state or go back to it; no
+    published release has it."""
     kind: Literal["mla"] = "mla"
 
     @property
@@ -83,7 +88,8 @@ class DSA(NamedTuple):
 
 
 class V4(NamedTuple):
-    """DeepSeek-V4: a sliding window, and for ratio > 0 a cache compressed by that ratio; keys are values, one head."""
+    """DeepSeek-V4: a sliding window, and for ratio > 0 a cache compressed by that ratio; keys are values, one
+    head."""
 
     num_heads: int
     head_dim: int
@@ -124,10 +130,11 @@ class V41(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, or a short convolution alone.
+    """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, or a short
+    convolution alone.
 
-    Mamba-2's groups are key heads of its state size, its heads are value heads; Mamba-1's channels are value heads of width 1 and its
-    state size a key's; a short convolution has values alone.
+    Mamba-2's groups are key heads of its state size, its heads are value heads; Mamba-1's channels are value
+    heads of width 1 and its state size a key's; a short convolution has values alone.
     """
 
     num_key_heads: int
@@ -163,7 +170,7 @@ class Linear(NamedTuple):
     def conv_width(self) -> int:
         """Channels of the convolution: queries, keys and values (Mamba-2: C, B and x).
 
-        >>> Linear(16, 48, 128, 128, 4).conv_width   # Qwen3.5-27B
+        >>> Linear(16, 48, 128, 128, 4).conv_width  # Qwen3.5-27B
         10240
         """
         return 2 * self.key_width + self.value_width

@@ -1,4 +1,5 @@
-"""The tensors of a whole checkpoint: an index, a folder or one file, whose shards together hold each tensor once."""
+"""The tensors of a whole checkpoint: an index, a folder or one file, whose shards together hold each tensor
+once."""
 
 import re
 from collections import Counter
@@ -16,24 +17,38 @@ MAX_INDEX_BYTES = 32 << 20
 
 
 def parse_index(content: bytes, where: str) -> dict[str, str]:
-    """The weight_map of an index: tensor name -> file name. A file name is plain: it cannot point out of the folder.
+    """The weight_map of an index: tensor name -> file name. A file name is plain: it cannot point out of the
+    folder.
 
     Anything else is an OomlessError that names `where`.
     """
-    num_bytes = len(content) * (1 if content.isascii() else 4)  # as a text; a header is so short that four times it is bearable
+    num_bytes = len(content) * (
+        1 if content.isascii() else 4
+    )  # as a text; a header is so short that four times it is bearable
     if num_bytes > MAX_INDEX_BYTES:
-        raise OomlessError(f"{where}: {len(content):,} bytes is too large for an index", "is it a weight file?")
+        raise OomlessError(
+            f"{where}: {len(content):,} bytes is too large for an index", "is it a weight file?"
+        )
     weight_map = parse_object(content, where).get("weight_map")
     if not isinstance(weight_map, dict) or {type(file) for file in weight_map.values()} != {str}:
-        raise OomlessError(f"{where}: weight_map is missing or does not map tensors to files", "check the index")
+        raise OomlessError(
+            f"{where}: weight_map is missing or does not map tensors to files", "check the index"
+        )
     for file in set(weight_map.values()):
-        if not re.fullmatch(r"[^/\\:\x00-\x1f\ud800-\udfff]{1,200}\.safetensors", file) or file.startswith("."):
-            raise OomlessError(f"{where}: {short(file)} is no plain name of a .safetensors file", "check the index")
+        if not re.fullmatch(r"[^/\\:\x00-\x1f\ud800-\udfff]{1,200}\.safetensors", file) or file.startswith(
+            "."
+        ):
+            raise OomlessError(
+                f"{where}: {short(file)} is no plain name of a .safetensors file", "check the index"
+            )
     return weight_map
 
 
-def merge(weight_map: dict[str, str], shards: dict[str, tuple[Stored, ...]], where: str) -> tuple[Stored, ...]:
-    """All tensors of the files of an index, each once; an OomlessError if one that the map promises is not there."""
+def merge(
+    weight_map: dict[str, str], shards: dict[str, tuple[Stored, ...]], where: str
+) -> tuple[Stored, ...]:
+    """All tensors of the files of an index, each once; an OomlessError if one that the map promises is not
+    there."""
     merged: list[Stored] = []
     for file, stored in shards.items():
         # A tensor that the map does not know is still in the file; one that it places elsewhere counts there.
@@ -42,13 +57,16 @@ def merge(weight_map: dict[str, str], shards: dict[str, tuple[Stored, ...]], whe
     if missing := weight_map.keys() - names:
         first = min(missing)
         what = f"{len(missing):,} tensors of the index are not in their files, first {short(first)}"
-        raise OomlessError(f"{where}: {what} in {weight_map[first]}", "index and files are of different versions")
+        raise OomlessError(
+            f"{where}: {what} in {weight_map[first]}", "index and files are of different versions"
+        )
     _check_once(merged, len(names), where)
     return tuple(merged)
 
 
 def read_checkpoint(path: Path) -> tuple[Stored, ...]:
-    """The tensors of a .safetensors file, of an index with its files, or of a folder; () for a folder without any.
+    """The tensors of a .safetensors file, of an index with its files, or of a folder; () for a folder without
+    any.
 
     A file that is missing, cannot be read or says what the format forbids is an OomlessError.
     """
@@ -65,7 +83,8 @@ def read_checkpoint(path: Path) -> tuple[Stored, ...]:
 
 
 def _read_folder(folder: Path) -> tuple[Stored, ...]:
-    """Every file of a folder without index; model.safetensors alone if it is there, as transformers takes it."""
+    """Every file of a folder without index; model.safetensors alone if it is there, as transformers takes
+    it."""
     files = sorted(folder.glob("*.safetensors"))
     if whole := [file for file in files if file.name == WHOLE_NAME]:
         return read_header(whole[0])

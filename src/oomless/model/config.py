@@ -1,4 +1,5 @@
-"""A config.json under suspicion: each key is read with its type and range, and all faults are reported at once."""
+"""A config.json under suspicion: each key is read with its type and range, and all faults are reported at
+once."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,8 @@ IRRELEVANT = frozenset(
 def parse_json(text: str | bytes, where: str, infinite: bool = False) -> Any:
     """The value of a JSON text; NaN, Infinity, absurd depth and broken text are an error that names `where`.
 
-    `infinite`: published configs hold Infinity where a limit is open (Nemotron-H's time_step_limit); no size may be it.
+    `infinite`: published configs hold Infinity where a limit is open (Nemotron-H's time_step_limit); no size
+    may be it.
     """
 
     def refuse(word: str) -> float:
@@ -185,16 +187,22 @@ def parse_json(text: str | bytes, where: str, infinite: bool = False) -> Any:
     except RecursionError:
         raise OomlessError(f"{where}: nested too deeply to be a model's config", "check the file") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise OomlessError(f"{where}: not valid JSON ({str(error)[:120]})", "check that the file is whole") from None
+        raise OomlessError(
+            f"{where}: not valid JSON ({str(error)[:120]})", "check that the file is whole"
+        ) from None
 
 
 def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
     from .local_file import read_whole
 
-    value = parse_json(read_whole(path, MAX_CONFIG_BYTES, "give a config.json, not a weight file"), str(path), infinite=True)
+    value = parse_json(
+        read_whole(path, MAX_CONFIG_BYTES, "give a config.json, not a weight file"), str(path), infinite=True
+    )
     if not isinstance(value, dict):
-        raise OomlessError(f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file")
+        raise OomlessError(
+            f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file"
+        )
     return value
 
 
@@ -211,7 +219,8 @@ def with_modelopt(config: dict[str, Any], beside: object) -> dict[str, Any]:
 
 
 class Config:
-    """Typed reading of one JSON object. A reader takes what it needs and calls `done`, which reports every fault together."""
+    """Typed reading of one JSON object. A reader takes what it needs and calls `done`, which reports every
+    fault together."""
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
         self.values = values
@@ -225,7 +234,8 @@ class Config:
         return self.values.get(key) is not None
 
     def size(self, key: str, default: int | None = None, *, least: int = 1, most: int = MAX_SIZE) -> int:
-        """A whole number in range. `default` is for keys whose absence has a meaning in the model's own class."""
+        """A whole number in range. `default` is for keys whose absence has a meaning in the model's own
+        class."""
         value = self.values.get(key)
         self.used.add(key)
         if value is None:
@@ -286,7 +296,9 @@ class Config:
             return ()
         for item in value:
             if isinstance(item, bool) or not isinstance(item, int) or not least <= item <= most:
-                self.faults.append(f"{key} holds {_show(item)}, not a whole number between {least} and {most:,}")
+                self.faults.append(
+                    f"{key} holds {_show(item)}, not a whole number between {least} and {most:,}"
+                )
                 return ()
         return tuple(value)
 
@@ -308,16 +320,22 @@ class Config:
         """Raise with every fault found so far, if there is one."""
         if self.faults:
             listed = "; ".join(dict.fromkeys(self.faults))
-            raise OomlessError(f"{self.where}: {listed}", "a config.json as its publisher wrote it has these keys")
+            raise OomlessError(
+                f"{self.where}: {listed}", "a config.json as its publisher wrote it has these keys"
+            )
 
     def unread(self) -> tuple[str, ...]:
         """Keys that no reader knows: each could change memory, so each becomes a warning."""
-        return tuple(sorted(str(key) for key in self.values if key not in self.used and key not in IRRELEVANT))
+        return tuple(
+            sorted(str(key) for key in self.values if key not in self.used and key not in IRRELEVANT)
+        )
 
 
 def _show(value: object) -> str:
     """A value as a short piece of an error message, whatever its size."""
     if isinstance(value, int) and abs(value) >= 10**18:
         return f"about 10^{value.bit_length() * 3 // 10}"
-    text = json.dumps(value, default=str) if isinstance(value, dict | list | str | bool | float) else str(value)
+    text = (
+        json.dumps(value, default=str) if isinstance(value, dict | list | str | bool | float) else str(value)
+    )
     return text if len(text) <= 40 else text[:37] + "..."

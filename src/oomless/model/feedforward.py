@@ -18,7 +18,8 @@ class Dense(NamedTuple):
 
 
 class MoE(NamedTuple):
-    """Routed experts, of which a token visits `num_active_experts`, and shared ones that every token visits."""
+    """Routed experts, of which a token visits `num_active_experts`, and shared ones that every token
+    visits."""
 
     num_experts: int
     num_active_experts: int
@@ -36,7 +37,8 @@ class MoE(NamedTuple):
     dense_width: int = 0
     """Width of a dense block that every token passes beside the experts (Gemma-4)."""
     latent_width: int = 0
-    """Width to which the hidden state is projected before the experts (Nemotron-3 latent experts); 0: the hidden size."""
+    """Width to which the hidden state is projected before the experts (Nemotron-3 latent experts); 0: the
+    hidden size."""
     shared_bias: bool = False
     """Biases on the shared experts' matrices; routed ones have them by `expert_bias`."""
     kind: Literal["moe"] = "moe"

@@ -1,7 +1,8 @@
 """The header of a GGUF file, read under suspicion.
 
-Format: ggml/include/gguf.h. Tensor data is never read, long arrays (the tokenizer) are skipped; what a hostile header can cost is
-bounded by the limits below. Cases met in the wild: llama.cpp#18674, #24263, #24997, #25378, #26690, #27188, #28880 (tests).
+Format: ggml/include/gguf.h. Tensor data is never read, long arrays (the tokenizer) are skipped; what a
+hostile header can cost is bounded by the limits below. Cases met in the wild: llama.cpp#18674, #24263,
+#24997, #25378, #26690, #27188, #28880 (tests).
 """
 
 import re
@@ -38,11 +39,27 @@ MAX_PIECE_BYTES = 8 << 20
 LIMIT = 1 << 63
 WHOLE = "the file is damaged or was not completely written: fetch it again"
 
-SCALARS = {0: ("uint8", "<B", 1), 1: ("int8", "<b", 1), 2: ("uint16", "<H", 2), 3: ("int16", "<h", 2), 4: ("uint32", "<I", 4)}
-SCALARS |= {5: ("int32", "<i", 4), 6: ("float32", "<f", 4), 7: ("bool", "<B", 1), 10: ("uint64", "<Q", 8), 11: ("int64", "<q", 8)}
+SCALARS = {
+    0: ("uint8", "<B", 1),
+    1: ("int8", "<b", 1),
+    2: ("uint16", "<H", 2),
+    3: ("int16", "<h", 2),
+    4: ("uint32", "<I", 4),
+}
+SCALARS |= {
+    5: ("int32", "<i", 4),
+    6: ("float32", "<f", 4),
+    7: ("bool", "<B", 1),
+    10: ("uint64", "<Q", 8),
+    11: ("int64", "<q", 8),
+}
 SCALARS |= {12: ("float64", "<d", 8)}
 STRING, ARRAY = 8, 9
-KNOWN_KINDS = {"general.alignment": "uint32", "general.architecture": "string", "tokenizer.ggml.tokens": "array of string"}
+KNOWN_KINDS = {
+    "general.alignment": "uint32",
+    "general.architecture": "string",
+    "tokenizer.ggml.tokens": "array of string",
+}
 KNOWN_KINDS |= {"tokenizer.ggml.scores": "array of float32", "tokenizer.ggml.token_type": "array of int32"}
 KNOWN_KINDS |= {"tokenizer.ggml.merges": "array of string", "general.file_type": "uint32"}
 """Keys that readers cast without looking (llama.cpp#26690)."""
@@ -63,7 +80,8 @@ Value = int | float | str | Array
 
 
 class GGUFTensor(NamedTuple):
-    """One tensor as it lies in the file; `shape` ends with the length of a row, the reverse of ggml's order."""
+    """One tensor as it lies in the file; `shape` ends with the length of a row, the reverse of ggml's
+    order."""
 
     name: str
     type: GGMLType
@@ -161,7 +179,9 @@ class _Header:
             if count > MAX_NUMBERS:
                 self.skip(count * size, key)
                 return f"array of {word}", Array(word, count)
-            return f"array of {word}", Array(word, count, unpack_from(f"<{count}{form[1]}", self.take(count * size, key)))
+            return f"array of {word}", Array(
+                word, count, unpack_from(f"<{count}{form[1]}", self.take(count * size, key))
+            )
         if kind not in (STRING, ARRAY):
             self.fail(f"{key} is an array of the unknown value type {kind}")
         if kind == STRING:
@@ -176,7 +196,8 @@ class _Header:
         return "array of array", Array("array", count)
 
     def skip_strings(self, count: int, key: str) -> None:
-        """Step over texts, each after its length: half a million in a large tokenizer, hence the bare loop."""
+        """Step over texts, each after its length: half a million in a large tokenizer, hence the bare
+        loop."""
         position, piece, start = self.position, self.piece, self.start
         for _ in range(count):
             if position + 8 > start + len(piece):
@@ -189,7 +210,8 @@ class _Header:
 
 
 def parse_gguf(read: Read, file_size: int, where: str) -> GGUFFile:
-    """The header of a file of `file_size` bytes; a fault is an OomlessError that names `where` and the key or tensor."""
+    """The header of a file of `file_size` bytes; a fault is an OomlessError that names `where` and the key or
+    tensor."""
     header = _Header(read, file_size, where)
     if file_size < 24:
         header.fail(f"{file_size} bytes is too short for a GGUF file", WHOLE)
@@ -199,7 +221,9 @@ def parse_gguf(read: Read, file_size: int, where: str) -> GGUFFile:
     if version not in (2, 3):
         big = version and version & 0xFFFF == 0
         what = "is big-endian" if big else f"is GGUF version {version}"
-        header.fail(f"{what}; little-endian versions 2 and 3 are read", "convert it again with a current llama.cpp")
+        header.fail(
+            f"{what}; little-endian versions 2 and 3 are read", "convert it again with a current llama.cpp"
+        )
     num_tensors = header.count("tensors", 24, MAX_TENSORS)
     metadata = _metadata(header, header.count("keys", 14, MAX_KEYS))
     alignment = metadata.get("general.alignment", 32)
@@ -246,7 +270,9 @@ def _tensor(header: _Header, alignment: int) -> GGUFTensor:
         header.fail(f"{shown} has the unknown type {number}", "a newer program may have written it")
     kind = TYPE_NUMBERS[number]
     if shape and shape[-1] % kind.block:
-        header.fail(f"{shown}: rows of {shape[-1]:,} values are no multiple of {kind.name}'s block of {kind.block}")
+        header.fail(
+            f"{shown}: rows of {shape[-1]:,} values are no multiple of {kind.name}'s block of {kind.block}"
+        )
     num_bytes = kind.num_bytes(shape)
     if offset % alignment or offset + num_bytes >= LIMIT:
         header.fail(f"{shown} lies at {offset:,}, which is no multiple of {alignment} or past all files")
@@ -270,15 +296,21 @@ def read_gguf(path: Path) -> GGUFFile:
 
 
 def read_all_parts(path: Path) -> GGUFFile:
-    """The file, or all files of a model that llama-gguf-split cut into NAME-00001-of-00005.gguf: keys of the first, all tensors."""
+    """The file, or all files of a model that llama-gguf-split cut into NAME-00001-of-00005.gguf: keys of the
+    first, all tensors."""
     first = read_gguf(path)
     count = first.metadata.get("split.count", 1)
     if not isinstance(count, int) or count <= 1:
         return first
     found = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})\.gguf", path.name)
     if not found or int(found[2]) != count or count > 1000:
-        raise OomlessError(f"{path}: is one of {count} parts, and its name does not say which", "keep the names of the parts")
-    parts = [read_gguf(path.with_name(f"{found[1]}-{number:05}-of-{count:05}.gguf")) for number in range(1, count + 1)]
+        raise OomlessError(
+            f"{path}: is one of {count} parts, and its name does not say which", "keep the names of the parts"
+        )
+    parts = [
+        read_gguf(path.with_name(f"{found[1]}-{number:05}-of-{count:05}.gguf"))
+        for number in range(1, count + 1)
+    ]
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     if len({tensor.name for tensor in tensors}) != parts[0].metadata.get("split.tensors.count", len(tensors)):
         raise OomlessError(f"{path}: the {count} parts do not belong together", "fetch them again")

@@ -1,6 +1,8 @@
-"""When a GGUF file was made: llama-quantize's rules changed twice, converters keep more, and publishers have habits.
+"""When a GGUF file was made: llama-quantize's rules changed twice, converters keep more, and publishers have
+habits.
 
-Sources: src/llama-quant.cpp of November 2023 (llama.cpp before #4773), of March 2025 and of 2026; conversion/qwen.py of 2026.
+Sources: src/llama-quant.cpp of November 2023 (llama.cpp before #4773), of March 2025 and of 2026;
+conversion/qwen.py of 2026.
 """
 
 import re
@@ -32,7 +34,11 @@ class Made(NamedTuple):
 def usual_build(name: str, family: str) -> str:
     """The month whose rules the published files of a model follow.
 
-    >>> usual_build("llama-3.1-8b", "llama"), usual_build("qwen3.8-27b", "qwen3_5"), usual_build("qwen3.6-27b", "qwen3_5")
+    >>> (
+    ...     usual_build("llama-3.1-8b", "llama"),
+    ...     usual_build("qwen3.8-27b", "qwen3_5"),
+    ...     usual_build("qwen3.6-27b", "qwen3_5"),
+    ... )
     ('2025-06', '2026-08', '2026-04')
     """
     rows = {row["model"]: row["build"] for row in facts.table("gguf_builds")}
@@ -40,14 +46,30 @@ def usual_build(name: str, family: str) -> str:
 
 
 WITH_MATRIX = ("bartowski", "lmstudio-community", "unsloth")
-WITHOUT = ("TheBloke", "QuantFactory", "mradermacher", "tensorblock", "larenspear", "gpt4all", "second-state", "ggml-org", "Qwen/")
-"""Publishers and whether they quantise with an importance matrix (mradermacher's files with one begin with i1-)."""
+WITHOUT = (
+    "TheBloke",
+    "QuantFactory",
+    "mradermacher",
+    "tensorblock",
+    "larenspear",
+    "gpt4all",
+    "second-state",
+    "ggml-org",
+    "Qwen/",
+)
+"""Publishers and whether they quantise with an importance matrix (mradermacher's files with one begin with
+i1-)."""
 
 
 def made_by(source: str) -> Made:
-    """What the names of publishers say: bartowski alone uses a matrix for every file, together with others for i-quants at least.
+    """What the names of publishers say: bartowski alone uses a matrix for every file, together with others
+    for i-quants at least.
 
-    >>> made_by("model card of bartowski/gemma-2-9b-it-GGUF"), made_by("TheBloke (2023)"), made_by("bartowski, mradermacher")
+    >>> (
+    ...     made_by("model card of bartowski/gemma-2-9b-it-GGUF"),
+    ...     made_by("TheBloke (2023)"),
+    ...     made_by("bartowski, mradermacher"),
+    ... )
     (Made(imatrix=True, build=''), Made(imatrix=False, build='2023-11'), Made(imatrix=None, build=''))
     """
     using = [name for name in WITH_MATRIX if name in source]
@@ -68,29 +90,41 @@ PLAIN_FILES = ("F32", "F16", "BF16", "Q8_0")
 
 
 def refuse_own_mix(source: str, family: str, word: str, name: str = "") -> None:
-    """Refuse a file whose every named publisher chooses types for this family, or this model of it, by a rule of its own."""
+    """Refuse a file whose every named publisher chooses types for this family, or this model of it, by a rule
+    of its own."""
     named = [each for each in (*WITH_MATRIX, *WITHOUT) if each in source]
     rows = facts.table("gguf_own_mixes")
-    own = [row["publisher"] for row in rows if family in row["families"].split() or name in row["models"].split()]
+    own = [
+        row["publisher"] for row in rows if family in row["families"].split() or name in row["models"].split()
+    ]
     if named and all(each in own for each in named) and word.upper() not in PLAIN_FILES:
         hint = "give the file: its header says"
-        raise UnsupportedError(f"{' and '.join(named)} choose the types of {family} files by a rule of their own", hint)
+        raise UnsupportedError(
+            f"{' and '.join(named)} choose the types of {family} files by a rule of their own", hint
+        )
 
 
 def bytes_per_token(family: str, vocab_size: int) -> float:
     """Bytes of a token in the header: its text and type, its merges or its score.
 
-    Ignored: longer tokens of a fine-tune's own vocabulary. METADATA_BYTES_PER_TOKEN where the tokenizer is not known.
+    Ignored: longer tokens of a fine-tune's own vocabulary. METADATA_BYTES_PER_TOKEN where the tokenizer is
+    not known.
 
-    >>> bytes_per_token("gemma2", 256000), bytes_per_token("llama", 128256), bytes_per_token("deepseek_v3", 129280)
+    >>> (
+    ...     bytes_per_token("gemma2", 256000),
+    ...     bytes_per_token("llama", 128256),
+    ...     bytes_per_token("deepseek_v3", 129280),
+    ... )
     (22.6, 61.0, 40.5)
     """
     for row in facts.table("gguf_vocabularies"):
-        if (not row["families"] or family in row["families"].split()) and int(row["smallest"]) <= vocab_size <= int(row["largest"]):
+        if (not row["families"] or family in row["families"].split()) and int(
+            row["smallest"]
+        ) <= vocab_size <= int(row["largest"]):
             return float(row["bytes_per_token"])
     return METADATA_BYTES_PER_TOKEN
 
 
 METADATA_BYTES_PER_TOKEN = 40.0
-"""Text, type and merge of a token: 12 + n and 8 + n + 1 bytes, n in UTF-8 of the byte alphabet, averaged over the vocabularies of
-DeepSeek-V3 (40.5), Qwen2 (39.1), Llama-4 (41.6)."""
+"""Text, type and merge of a token: 12 + n and 8 + n + 1 bytes, n in UTF-8 of the byte alphabet, averaged over
+the vocabularies of DeepSeek-V3 (40.5), Qwen2 (39.1), Llama-4 (41.6)."""

@@ -1,7 +1,9 @@
-"""Mixes of types that were chosen by hand for one model and published: which type each tensor has, as recipe and loader's log say.
+"""Mixes of types that were chosen by hand for one model and published: which type each tensor has, as recipe
+and loader's log say.
 
-A row of facts/gguf_mixes.csv has rules in order: a pattern of the tensor's name, with `:3-5` only in these layers, and the type.
-Its `published_gib` is what the loader of the real file printed; a test holds the sum against it.
+A row of facts/gguf_mixes.csv has rules in order: a pattern of the tensor's name, with `:3-5` only in these
+layers, and the type. Its `published_gib` is what the loader of the real file printed; a test holds the sum
+against it.
 """
 
 import re
@@ -11,11 +13,19 @@ from typing import Literal, NamedTuple, cast
 from .. import facts
 
 KvB = Literal["split", "whole", "both"]
-"""How a file keeps MLA's kv_b: in k_b and v_b (llama.cpp#12801, April 2025), whole (before), or both (ik_llama.cpp then)."""
-REPACKED = {"Q8_0_R8": "Q8_0", "Q4_0_R8": "Q4_0", "Q5_0_R4": "Q5_0", "Q6_K_R4": "Q6_K", "Q4_K_R4": "Q4_K_M", "Q5_K_R4": "Q5_K_M"}
+"""How a file keeps MLA's kv_b: in k_b and v_b (llama.cpp#12801, April 2025), whole (before), or both
+(ik_llama.cpp then)."""
+REPACKED = {
+    "Q8_0_R8": "Q8_0",
+    "Q4_0_R8": "Q4_0",
+    "Q5_0_R4": "Q5_0",
+    "Q6_K_R4": "Q6_K",
+    "Q4_K_R4": "Q4_K_M",
+    "Q5_K_R4": "Q5_K_M",
+}
 REPACKED |= {"Q3_K_R4": "Q3_K_M", "IQ4_XS_R8": "IQ4_XS", "IQ4_NL_R4": "IQ4_NL", "BF16_R16": "BF16"}
-"""Files of ik_llama.cpp whose rows were only laid out anew (llama-quantize --repack): as many bytes as before. Which of its mixes a
-Q4_K file was before, its word does not say: _M is by far the most published."""
+"""Files of ik_llama.cpp whose rows were only laid out anew (llama-quantize --repack): as many bytes as
+before. Which of its mixes a Q4_K file was before, its word does not say: _M is by far the most published."""
 
 
 class Rule(NamedTuple):
@@ -37,7 +47,9 @@ class Mix(NamedTuple):
         for rule in self.rules:
             if (rule.layers is None or layer in rule.layers) and re.search(rule.pattern, name):
                 return rule.type_name
-        raise AssertionError(f"no rule for {name}")  # the last rule of every row matches any name; a test loads them all
+        raise AssertionError(
+            f"no rule for {name}"
+        )  # the last rule of every row matches any name; a test loads them all
 
 
 @lru_cache

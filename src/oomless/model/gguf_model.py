@@ -1,4 +1,5 @@
-"""A Model as a GGUF file: the tensors that llama.cpp's converter makes of ours, their types by file type, the size of the file.
+"""A Model as a GGUF file: the tensors that llama.cpp's converter makes of ours, their types by file type, the
+size of the file.
 
 And back: the Model that a file's header describes, with the types that it really has.
 """
@@ -20,22 +21,41 @@ from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
 
 ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-ENDS |= {"model.embed_tokens_per_layer": "per_layer_token_embd", "model.per_layer_model_projection": "per_layer_model_proj"}
+ENDS |= {
+    "model.embed_tokens_per_layer": "per_layer_token_embd",
+    "model.per_layer_model_projection": "per_layer_model_proj",
+}
 ENDS |= {"model.per_layer_projection_norm": "per_layer_proj_norm", "model.embed_positions": "position_embd"}
 BLOCK = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate": "ffn_gate_inp"}
-BLOCK |= {f"self_attn.{part}_proj": f"attn_{part}" for part in ("q", "k", "v", "q_a", "q_b", "kv_b", "k_b", "v_b")}
-BLOCK |= {f"self_attn.{part}_norm": f"attn_{part}_norm" for part in ("q", "k")} | {"self_attn.o_proj": "attn_output"}
-BLOCK |= {"per_layer_input_gate": "inp_gate", "per_layer_projection": "proj", "post_per_layer_input_norm": "post_norm"}
+BLOCK |= {
+    f"self_attn.{part}_proj": f"attn_{part}" for part in ("q", "k", "v", "q_a", "q_b", "kv_b", "k_b", "v_b")
+}
+BLOCK |= {f"self_attn.{part}_norm": f"attn_{part}_norm" for part in ("q", "k")} | {
+    "self_attn.o_proj": "attn_output"
+}
+BLOCK |= {
+    "per_layer_input_gate": "inp_gate",
+    "per_layer_projection": "proj",
+    "post_per_layer_input_norm": "post_norm",
+}
 BLOCK |= {"self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.kv_a_layernorm": "attn_kv_a_norm"}
 BLOCK |= {"self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
 for _part in ("gate", "up", "down"):
     BLOCK |= {f"mlp.{_part}_proj": f"ffn_{_part}", f"mlp.experts.{_part}_proj": f"ffn_{_part}_exps"}
     BLOCK[f"mlp.shared_experts.{_part}_proj"] = f"ffn_{_part}_shexp"
-BLOCK |= {f"self_attn.indexer.{ours}": f"indexer.{theirs}" for ours, theirs in (("wq_b", "attn_q_b"), ("wk", "attn_k"))}
+BLOCK |= {
+    f"self_attn.indexer.{ours}": f"indexer.{theirs}"
+    for ours, theirs in (("wq_b", "attn_q_b"), ("wk", "attn_k"))
+}
 BLOCK |= {"self_attn.indexer.k_norm": "indexer.k_norm", "self_attn.indexer.weights_proj": "indexer.proj"}
 BLOCK |= {f"{part}": f"nextn.{part}" for part in ("eh_proj", "enorm", "hnorm", "embed_tokens")}
 BLOCK |= {"self_attn.qkv_proj": "attn_qkv", "fc": "nextn.eh_proj"}
-BLOCK |= {"mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out", "mamba.conv1d": "ssm_conv1d", "mamba.norm": "ssm_norm"}
+BLOCK |= {
+    "mamba.in_proj": "ssm_in",
+    "mamba.out_proj": "ssm_out",
+    "mamba.conv1d": "ssm_conv1d",
+    "mamba.norm": "ssm_norm",
+}
 BLOCK |= {"mamba.x_proj": "ssm_x", "mamba.dt_proj": "ssm_dt", "self_attn.g_proj": "attn_gate"}
 BLOCK |= {"self_attn.conv1d": "ssm_conv1d", "self_attn.b_proj": "ssm_beta"}
 BLOCK |= {f"self_attn.{part}_proj": f"ssm_{part}" for part in ("f_a", "f_b", "g_a", "g_b")}
@@ -44,9 +64,19 @@ BLOCK |= {f"self_attn.index_{part}_proj": f"indexer.{part}_proj" for part in ("q
 BLOCK |= {f"conv.{part}": f"shortconv.{part}" for part in ("in_proj", "out_proj", "conv")}
 BLOCK |= {f"mlp.beside.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")}
 BLOCK |= {"shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
-BLOCK |= {f"linear_attn.in_proj_{ours}": theirs for ours, theirs in (("qkv", "attn_qkv"), ("z", "attn_gate"), ("b", "ssm_beta"))}
-BLOCK |= {"linear_attn.in_proj_a": "ssm_alpha", "linear_attn.conv1d": "ssm_conv1d", "linear_attn.out_proj": "ssm_out"}
-BLOCK |= {f"attn.{ours}": theirs for ours, theirs in (("wq_a", "attn_q_a"), ("wq_b", "attn_q_b"), ("wkv", "attn_kv"))}
+BLOCK |= {
+    f"linear_attn.in_proj_{ours}": theirs
+    for ours, theirs in (("qkv", "attn_qkv"), ("z", "attn_gate"), ("b", "ssm_beta"))
+}
+BLOCK |= {
+    "linear_attn.in_proj_a": "ssm_alpha",
+    "linear_attn.conv1d": "ssm_conv1d",
+    "linear_attn.out_proj": "ssm_out",
+}
+BLOCK |= {
+    f"attn.{ours}": theirs
+    for ours, theirs in (("wq_a", "attn_q_a"), ("wq_b", "attn_q_b"), ("wkv", "attn_kv"))
+}
 BLOCK |= {
     "attn.wo_a": "attn_output_a",
     "attn.wo_b": "attn_output_b",
@@ -57,12 +87,22 @@ BLOCK |= {"attn.indexer.wq_b": "indexer.attn_q_b", "attn.indexer.weights_proj": 
 WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
 WHOLE_NAMES["mamba.A_log"] = "ssm_a"
 WHOLE_NAMES |= {"attn.attn_sink": "attn_sinks.weight", "mlp.gate.tid2eid": "ffn_gate_tid2eid.weight"}
-for _ours, _theirs in (("attn.compressor", "attn_compressor"), ("attn.indexer.compressor", "indexer_compressor")):
-    BLOCK |= {f"{_ours}.wkv": f"{_theirs}_kv", f"{_ours}.wgate": f"{_theirs}_gate", f"{_ours}.norm": f"{_theirs}_norm"}
+for _ours, _theirs in (
+    ("attn.compressor", "attn_compressor"),
+    ("attn.indexer.compressor", "indexer_compressor"),
+):
+    BLOCK |= {
+        f"{_ours}.wkv": f"{_theirs}_kv",
+        f"{_ours}.wgate": f"{_theirs}_gate",
+        f"{_ours}.norm": f"{_theirs}_norm",
+    }
     WHOLE_NAMES[f"{_ours}.ape"] = f"{_theirs}_ape.weight"
-WHOLE_NAMES |= {f"hc_{at}_{part}": f"hc_{at}_{part}.weight" for at in ("attn", "ffn") for part in ("fn", "base", "scale")}
+WHOLE_NAMES |= {
+    f"hc_{at}_{part}": f"hc_{at}_{part}.weight" for at in ("attn", "ffn") for part in ("fn", "base", "scale")
+}
 ALWAYS_70B = frozenset(["qwen2", "nemotron-nas"])
-"""Families that llama.cpp calls 70B at 80 layers however many heads share a value (src/models/qwen2.cpp, deci.cpp)."""
+"""Families that llama.cpp calls 70B at 80 layers however many heads share a value (src/models/qwen2.cpp,
+deci.cpp)."""
 KEEPS_MTP = frozenset(["glm4_moe"])
 """Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
 ONE_HEAD_COUNT = frozenset(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
@@ -85,7 +125,8 @@ class Piece(NamedTuple):
 
 
 def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[Piece]:
-    """The tensors of the model's GGUF file, in the order in which llama-quantize meets them. Vision parts have files of their own.
+    """The tensors of the model's GGUF file, in the order in which llama-quantize meets them. Vision parts
+    have files of their own.
 
     `build` is the month of the converter: "" for the model's usual one.
 
@@ -97,7 +138,9 @@ def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[Piece]:
     groups = [group for tensor in model.tensors for group in _groups(model, tensor, kv_b, month)]
     if model.family in TIED_WITH_OUTPUT and model.tied:
         groups += [group._replace(name=HEAD, lookup=False) for group in groups if group.name == EMBEDDING]
-    if model.ropes and model.ropes[0].scaling == "llama3":  # the converter stores the factors of its frequencies
+    if (
+        model.ropes and model.ropes[0].scaling == "llama3"
+    ):  # the converter stores the factors of its frequencies
         groups.append(Tensor("rope_freqs.weight", (model.ropes[0].dim // 2,), F32))
     found = []
     for group in groups:
@@ -122,7 +165,9 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Ten
         linear = model.layers[tensor.layers[0]].attention
         assert isinstance(linear, Linear)
         rows = 2 * linear.key_width + linear.value_width
-        yield tensor._replace(name=tensor.name.replace("in_proj_q", "in_proj_qkv"), shape=(rows, tensor.shape[1]))
+        yield tensor._replace(
+            name=tensor.name.replace("in_proj_q", "in_proj_qkv"), shape=(rows, tensor.shape[1])
+        )
         return
     if not tensor.name.endswith("kv_b_proj.weight") or kv_b != "split":
         yield tensor
@@ -130,30 +175,44 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Ten
         attention = model.layers[tensor.layers[0]].attention
         mla = attention.mla if isinstance(attention, DSA) else attention
         assert isinstance(mla, MLA)
-        for part, shape in (("k_b", (mla.kv_lora_rank, mla.qk_nope_head_dim)), ("v_b", (mla.v_head_dim, mla.kv_lora_rank))):
+        for part, shape in (
+            ("k_b", (mla.kv_lora_rank, mla.qk_nope_head_dim)),
+            ("v_b", (mla.v_head_dim, mla.kv_lora_rank)),
+        ):
             yield tensor._replace(name=tensor.name.replace("kv_b", part), shape=(mla.num_heads, *shape))
 
 
 def _fused_rows(model: Model, query: Tensor) -> int:
     """Rows of queries, keys and values together, in the layers of a tensor of queries."""
     others = query.name.replace("q_proj", "k_proj"), query.name.replace("q_proj", "v_proj")
-    return query.shape[0] + sum(each.shape[0] for each in model.tensors if each.name in others and each.layers == query.layers)
+    return query.shape[0] + sum(
+        each.shape[0] for each in model.tensors if each.name in others and each.layers == query.layers
+    )
 
 
 def gguf_name(group: Tensor, layer: int) -> str:
-    """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is refused."""
+    """llama.cpp's name for one of our tensors. A vector's name decides nothing; a matrix that is not known is
+    refused."""
     short = group.name.removeprefix("model.layers.{}.").removeprefix("mtp.layers.{}.")
     stem, _, suffix = short.rpartition(".")
     if layer < 0:
-        return f"{ENDS.get(stem, stem)}.{suffix}" if not suffix.startswith("hc_head") else f"output_{suffix}.weight"
+        return (
+            f"{ENDS.get(stem, stem)}.{suffix}"
+            if not suffix.startswith("hc_head")
+            else f"output_{suffix}.weight"
+        )
     if short in WHOLE_NAMES:
         return f"blk.{layer}.{WHOLE_NAMES[short]}"
     if stem not in BLOCK and len(group.shape) > 1:
-        raise UnsupportedError(f"{group.name} has no known place in a GGUF file", "this family is not written as GGUF here yet")
+        raise UnsupportedError(
+            f"{group.name} has no known place in a GGUF file", "this family is not written as GGUF here yet"
+        )
     return f"blk.{layer}.{BLOCK.get(stem, stem)}.{suffix}"
 
 
-def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None, build: str) -> tuple[str, list[tuple[Piece, str]]]:
+def _choose_types(
+    model: Model, word: str, kv_b: KvB, imatrix: bool | None, build: str
+) -> tuple[str, list[tuple[Piece, str]]]:
     """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
     month = build or usual_build(model.name, model.family)
     if by_hand := published(model.name, word):
@@ -166,7 +225,9 @@ def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None, buil
     facts = Facts(
         num_layers=max(piece.layer for piece in found) + 1,
         n_gqa=n_gqa,
-        num_experts=max((layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0),
+        num_experts=max(
+            (layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0
+        ),
         tied=all(piece.name != "output.weight" for piece in found),
         is_70b=len(model.layers) == 80 and grouped,
         falcon=model.family == "falcon",
@@ -181,7 +242,9 @@ def _choose_types(model: Model, word: str, kv_b: KvB, imatrix: bool | None, buil
         kind = counted if quantized(piece.name, piece.shape) else ""
         kept = model.quantization == "mxfp4" and piece.group.role == "expert" and len(piece.shape) > 2
         of_mix = mix_type(mix, piece.name, piece.shape, facts, before.get(kind, 0), piece.layer)
-        chosen.append((piece, "MXFP4" if kept else of_mix))  # the converter repacks them, and llama-quantize does not quantise twice
+        chosen.append(
+            (piece, "MXFP4" if kept else of_mix)
+        )  # the converter repacks them, and llama-quantize does not quantise twice
         if kind:
             before[kind] += 1
     return mix, chosen
@@ -205,7 +268,8 @@ def _by_hand(mix: Mix, piece: Piece) -> str:
 
 
 def _file_type(model: Model, word: str) -> tuple[str, bool]:
-    """The file type that a word names; what was chosen by hand and is not known is refused with what is known instead."""
+    """The file type that a word names; what was chosen by hand and is not known is refused with what is known
+    instead."""
     try:
         return file_type(REPACKED.get(word.upper(), word))
     except OomlessError as error:
@@ -220,32 +284,40 @@ def with_types(model: Model, chosen: list[tuple[Piece, str]], quantization: str)
     for piece, kind in chosen:
         groups.setdefault((piece.group, kind), []).append(piece.layer)
     tensors = [
-        group._replace(format=TYPES[kind].format(group.shape[-1]), layers=() if layers == [-1] else tuple(layers))
+        group._replace(
+            format=TYPES[kind].format(group.shape[-1]), layers=() if layers == [-1] else tuple(layers)
+        )
         for (group, kind), layers in groups.items()
     ]
     total = sum(tensor.num_bytes for tensor in tensors)
-    return model._replace(tensors=tuple(tensors), quantization=quantization, explained_bytes=total, stored_bytes=0, draft=())
+    return model._replace(
+        tensors=tuple(tensors), quantization=quantization, explained_bytes=total, stored_bytes=0, draft=()
+    )
 
 
-def as_gguf(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = "") -> Model:
+def as_gguf(
+    model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = ""
+) -> Model:
     """The model as its GGUF file of a file type would store it.
 
     >>> from .load import load
-    >>> as_gguf(load("deepseek-r1"), "Q4_K_M").checkpoint_bytes    # published by unsloth and others as 404 GB
+    >>> as_gguf(load("deepseek-r1"), "Q4_K_M").checkpoint_bytes  # published by unsloth and others as 404 GB
     404488847360
     """
     mix, chosen = _choose_types(model, word, kv_b, imatrix, build)
     return with_types(model, chosen, f"gguf {mix}")
 
 
-def file_bytes(model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = "") -> int:
+def file_bytes(
+    model: Model, word: str, kv_b: KvB = "split", imatrix: bool | None = None, build: str = ""
+) -> int:
     """Bytes of the model's GGUF file of a file type: header, tokenizer and aligned tensors.
 
-    Ignored: chat template and other short keys (up to 20 KB), a second header of each further part. The tokenizer is one of its
-    kind (facts/gguf_vocabularies.csv), some 10 % off, which is 0.03 % of a 2 GB file.
+    Ignored: chat template and other short keys (up to 20 KB), a second header of each further part. The
+    tokenizer is one of its kind (facts/gguf_vocabularies.csv), some 10 % off, which is 0.03 % of a 2 GB file.
 
     >>> from .load import load
-    >>> round(file_bytes(load("deepseek-r1-distill-qwen-7b"), "Q4_K_M") / 1e9, 3)    # published: 4.683 GB
+    >>> round(file_bytes(load("deepseek-r1-distill-qwen-7b"), "Q4_K_M") / 1e9, 3)  # published: 4.683 GB
     4.683
     """
     _, chosen = _choose_types(model, word, kv_b, imatrix, build)
@@ -260,22 +332,39 @@ def _aligned(num_bytes: int, alignment: int = 32) -> int:
 
 # ---- a Model from a file
 
-HYPERPARAMETERS = {"block_count": "num_hidden_layers", "context_length": "max_position_embeddings", "embedding_length": "hidden_size"}
+HYPERPARAMETERS = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+}
 HYPERPARAMETERS |= {"feed_forward_length": "intermediate_size", "attention.head_count": "num_attention_heads"}
 HYPERPARAMETERS |= {"attention.head_count_kv": "num_key_value_heads", "rope.freq_base": "rope_theta"}
-HYPERPARAMETERS |= {"expert_used_count": "num_experts_per_tok", "expert_feed_forward_length": "moe_intermediate_size"}
-HYPERPARAMETERS |= {"expert_shared_count": "n_shared_experts", "leading_dense_block_count": "first_k_dense_replace"}
+HYPERPARAMETERS |= {
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+}
+HYPERPARAMETERS |= {
+    "expert_shared_count": "n_shared_experts",
+    "leading_dense_block_count": "first_k_dense_replace",
+}
 HYPERPARAMETERS |= {"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank"}
 HYPERPARAMETERS |= {"expert_shared_feed_forward_length": "shared_expert_intermediate_size"}
 EXPERT_COUNTS = {"llama": "num_local_experts", "qwen2moe": "num_experts", "qwen3moe": "num_experts"}
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen2moe": "qwen2_moe",
+    "qwen3moe": "qwen3_moe",
+}
 ARCHITECTURES |= {"deepseek": "deepseek", "deepseek2": "deepseek_v2"}
 
 
 def model_from_gguf(file: GGUFFile, name: str, where: str) -> Model:
     """The model of a file's hyperparameters, its weights as the file stores them, byte for byte.
 
-    Tensors that the hyperparameters do not explain are kept, with a warning; ones that are missing are an error.
+    Tensors that the hyperparameters do not explain are kept, with a warning; ones that are missing are an
+    error.
     """
     stored = {tensor.name: tensor for tensor in file.tensors}
     model = build(_config(file, stored, where), name, where)
@@ -291,12 +380,21 @@ def model_from_gguf(file: GGUFFile, name: str, where: str) -> Model:
             chosen.append((piece, tensor.type.name))
     if missing:
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
-        raise OomlessError(f"{where}: {', '.join(missing[:3])}{more}", "the header does not fit its own hyperparameters")
-    model = with_types(model, chosen, f"gguf {FILE_TYPES.get(_whole(file, 'general.file_type', -1, where), '')}".strip())
+        raise OomlessError(
+            f"{where}: {', '.join(missing[:3])}{more}", "the header does not fit its own hyperparameters"
+        )
+    model = with_types(
+        model, chosen, f"gguf {FILE_TYPES.get(_whole(file, 'general.file_type', -1, where), '')}".strip()
+    )
     extra = tuple(Tensor(each.name, each.shape, each.type.format(each.shape[-1])) for each in stored.values())
-    model = model._replace(tensors=(*model.tensors, *extra), stored_bytes=sum(tensor.num_bytes for tensor in file.tensors))
+    model = model._replace(
+        tensors=(*model.tensors, *extra), stored_bytes=sum(tensor.num_bytes for tensor in file.tensors)
+    )
     if extra:
-        note = f"{where}: {len(extra):,} tensors are not explained by its hyperparameters, the first is {extra[0].name!a}"
+        note = (
+            f"{where}: {len(extra):,} tensors are not explained by its hyperparameters, "
+            f"the first is {extra[0].name!a}"
+        )
         model = model._replace(warnings=(*model.warnings, note))
     return model
 
@@ -309,7 +407,10 @@ def _whole(file: GGUFFile, key: str, default: int, where: str) -> int:
     if isinstance(value, Array):
         raise UnsupportedError(f"{where}: {key} differs from layer to layer, which no family here does")
     if not isinstance(value, int):
-        raise OomlessError(f"{where}: {key} is {ascii(value)[:40]}, not a whole number", "the header is wrong: check the file")
+        raise OomlessError(
+            f"{where}: {key} is {ascii(value)[:40]}, not a whole number",
+            "the header is wrong: check the file",
+        )
     return value
 
 
@@ -317,14 +418,24 @@ def _config(file: GGUFFile, stored: dict[str, GGUFTensor], where: str) -> dict[s
     """The config.json that the hyperparameters stand for."""
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES or "token_embd.weight" not in stored:
-        what = "has no token_embd.weight" if architecture in ARCHITECTURES else f"has the architecture {architecture!a}"
+        what = (
+            "has no token_embd.weight"
+            if architecture in ARCHITECTURES
+            else f"has the architecture {architecture!a}"
+        )
         known = f"known are {', '.join(ARCHITECTURES)}"
-        raise UnsupportedError(f"{where}: {what}; the header alone says {sum(t.num_bytes for t in stored.values()):,} bytes", known)
+        raise UnsupportedError(
+            f"{where}: {what}; the header alone says {sum(t.num_bytes for t in stored.values()):,} bytes",
+            known,
+        )
 
     def whole(key: str, default: int = 0) -> int:
         return _whole(file, f"{architecture}.{key}", default, where)
 
-    config: dict[str, Any] = {"model_type": ARCHITECTURES[architecture], "vocab_size": stored["token_embd.weight"].shape[0]}
+    config: dict[str, Any] = {
+        "model_type": ARCHITECTURES[architecture],
+        "vocab_size": stored["token_embd.weight"].shape[0],
+    }
     for theirs, ours in HYPERPARAMETERS.items():
         if (value := file.metadata.get(f"{architecture}.{theirs}")) is not None:
             config[ours] = whole(theirs) if isinstance(value, Array) else value

@@ -1,8 +1,9 @@
 """GGUF's storage types, and which of them llama.cpp gives to each tensor of a file type such as Q4_K_M.
 
-Sources, by name and line of thought, not of code: block sizes are ggml/src/ggml-common.h and the type traits of ggml.c (those of
-ik_llama.cpp for numbers from 133 on); mixes are llama_tensor_get_type of src/llama-quant.cpp; what stays F32 is prepare_tensors of
-convert_hf_to_gguf.py; tensor names are gguf-py's constants.py. Checked against the gguf package and published files (tests).
+Sources, by name and line of thought, not of code: block sizes are ggml/src/ggml-common.h and the type traits
+of ggml.c (those of ik_llama.cpp for numbers from 133 on); mixes are llama_tensor_get_type of
+src/llama-quant.cpp; what stays F32 is prepare_tensors of convert_hf_to_gguf.py; tensor names are gguf-py's
+constants.py. Checked against the gguf package and published files (tests).
 """
 
 import re
@@ -15,7 +16,8 @@ from .storage import BF16, F16, F32, I64, Format, Shape
 
 
 class GGMLType(NamedTuple):
-    """A storage type: `block` values along a row lie in `block_bytes`; ik_llama.cpp's KS and KT types add bytes to each row."""
+    """A storage type: `block` values along a row lie in `block_bytes`; ik_llama.cpp's KS and KT types add
+    bytes to each row."""
 
     number: int
     name: str
@@ -30,15 +32,19 @@ class GGMLType(NamedTuple):
         (306561024, 552)
         """
         if shape and shape[-1] % self.block:
-            raise ValueError(f"a row of {shape[-1]:,} values is no multiple of {self.name}'s block of {self.block}")
+            raise ValueError(
+                f"a row of {shape[-1]:,} values is no multiple of {self.name}'s block of {self.block}"
+            )
         rows, row = (prod(shape[:-1]), shape[-1]) if shape else (1, 1)
         return rows * (row // self.block * self.block_bytes + self.row_bytes)
 
     def format(self, columns: int) -> Format:
-        """This type as a Format; the bits of a value are those that its name says, the rest of the block counts as scale.
+        """This type as a Format; the bits of a value are those that its name says, the rest of the block
+        counts as scale.
 
         >>> TYPES["Q6_K"].format(4096)
-        Format(name='Q6_K', bits=6, block=(1, 256), scale_bits=144, zero_bits=0, column_bits=0, reorders=False)
+        Format(name='Q6_K', bits=6, block=(1, 256), scale_bits=144, zero_bits=0, column_bits=0,
+         reorders=False)
         """
         if self.name in PLAIN:
             return PLAIN[self.name]
@@ -46,27 +52,34 @@ class GGMLType(NamedTuple):
         bits = int(found[0]) if found else 0
         if self.row_bytes:  # the extra bytes are one scale for the whole row
             return Format(self.name, bits, (1, 0), self.num_bytes((columns,)) * 8 - columns * bits)
-        return Format(self.name, bits, (1, self.block) if self.block > 1 else None, self.block_bytes * 8 - self.block * bits)
+        return Format(
+            self.name,
+            bits,
+            (1, self.block) if self.block > 1 else None,
+            self.block_bytes * 8 - self.block * bits,
+        )
 
 
 PLAIN = {"F32": F32, "F16": F16, "BF16": BF16, "I64": I64}
 
 _MAINLINE = """
-0 F32 1 4, 1 F16 1 2, 2 Q4_0 32 18, 3 Q4_1 32 20, 6 Q5_0 32 22, 7 Q5_1 32 24, 8 Q8_0 32 34, 9 Q8_1 32 40, 10 Q2_K 256 84,
-11 Q3_K 256 110, 12 Q4_K 256 144, 13 Q5_K 256 176, 14 Q6_K 256 210, 15 Q8_K 256 292, 16 IQ2_XXS 256 66, 17 IQ2_XS 256 74,
-18 IQ3_XXS 256 98, 19 IQ1_S 256 50, 20 IQ4_NL 32 18, 21 IQ3_S 256 110, 22 IQ2_S 256 82, 23 IQ4_XS 256 136, 24 I8 1 1, 25 I16 1 2,
-26 I32 1 4, 27 I64 1 8, 28 F64 1 8, 29 IQ1_M 256 56, 30 BF16 1 2, 31 Q4_0_4_4 32 18, 32 Q4_0_4_8 32 18, 33 Q4_0_8_8 32 18,
-34 TQ1_0 256 54, 35 TQ2_0 256 66, 39 MXFP4 32 17, 40 NVFP4 64 36, 41 Q1_0 128 18, 42 Q2_0 64 18"""
+0 F32 1 4, 1 F16 1 2, 2 Q4_0 32 18, 3 Q4_1 32 20, 6 Q5_0 32 22, 7 Q5_1 32 24, 8 Q8_0 32 34, 9 Q8_1 32 40, 10
+Q2_K 256 84, 11 Q3_K 256 110, 12 Q4_K 256 144, 13 Q5_K 256 176, 14 Q6_K 256 210, 15 Q8_K 256 292, 16 IQ2_XXS
+256 66, 17 IQ2_XS 256 74, 18 IQ3_XXS 256 98, 19 IQ1_S 256 50, 20 IQ4_NL 32 18, 21 IQ3_S 256 110, 22 IQ2_S
+256 82, 23 IQ4_XS 256 136, 24 I8 1 1, 25 I16 1 2, 26 I32 1 4, 27 I64 1 8, 28 F64 1 8, 29 IQ1_M 256 56, 30
+BF16 1 2, 31 Q4_0_4_4 32 18, 32 Q4_0_4_8 32 18, 33 Q4_0_8_8 32 18, 34 TQ1_0 256 54, 35 TQ2_0 256 66, 39
+MXFP4 32 17, 40 NVFP4 64 36, 41 Q1_0 128 18, 42 Q2_0 64 18"""
 _IK = """
-133 Q6_0 32 26, 134 IQ1_BN 64 13 2, 135 IQ2_BN 64 16 4, 137 IQ2_K 256 76, 138 IQ3_K 256 110, 139 IQ4_K 256 144,
-140 IQ5_K 256 176, 141 IQ6_K 256 212, 144 IQ4_KS 256 136 4, 145 IQ2_KS 256 70 2, 146 IQ4_KSS 256 128 4, 151 Q8_KV 32 32 8,
-152 IQ5_KS 256 168 4, 153 IQ2_KT 256 68 4, 154 IQ3_KT 256 100 4, 155 IQ4_KT 256 128 4, 156 IQ3_KS 256 102 2, 157 IQ2_KL 256 86 2,
-158 IQ1_KT 256 56 4, 202 Q4_0_R8 32 18, 206 Q5_0_R4 32 22, 208 Q8_0_R8 32 34, 210 Q2_K_R4 256 84, 211 Q3_K_R4 256 110,
-212 Q4_K_R4 256 144, 213 Q5_K_R4 256 176, 214 Q6_K_R4 256 210, 216 IQ2_XXS_R4 256 66, 217 IQ2_XS_R4 256 74, 218 IQ3_XXS_R4 256 98,
-219 IQ1_S_R4 32 6 2, 220 IQ4_NL_R4 32 18, 221 IQ3_S_R4 256 110, 222 IQ2_S_R4 256 82, 223 IQ4_XS_R8 256 136, 229 IQ1_M_R4 32 7 2,
-230 BF16_R16 1 2, 233 Q6_0_R4 32 26, 335 IQ2_BN_R4 64 16 4, 337 IQ2_K_R4 256 76, 338 IQ3_K_R4 256 110, 339 IQ4_K_R4 256 144,
-340 IQ5_K_R4 256 176, 344 IQ4_KS_R4 256 136 4, 352 IQ5_KS_R4 256 168 4, 353 MXFP4_R8 32 17, 397 Q8_K_R16 256 258,
-398 Q8_KV_R8 32 32 4, 399 Q8_K_R8 256 258"""
+133 Q6_0 32 26, 134 IQ1_BN 64 13 2, 135 IQ2_BN 64 16 4, 137 IQ2_K 256 76, 138 IQ3_K 256 110, 139 IQ4_K 256
+144, 140 IQ5_K 256 176, 141 IQ6_K 256 212, 144 IQ4_KS 256 136 4, 145 IQ2_KS 256 70 2, 146 IQ4_KSS 256 128 4,
+151 Q8_KV 32 32 8, 152 IQ5_KS 256 168 4, 153 IQ2_KT 256 68 4, 154 IQ3_KT 256 100 4, 155 IQ4_KT 256 128 4,
+156 IQ3_KS 256 102 2, 157 IQ2_KL 256 86 2, 158 IQ1_KT 256 56 4, 202 Q4_0_R8 32 18, 206 Q5_0_R4 32 22, 208
+Q8_0_R8 32 34, 210 Q2_K_R4 256 84, 211 Q3_K_R4 256 110, 212 Q4_K_R4 256 144, 213 Q5_K_R4 256 176, 214
+Q6_K_R4 256 210, 216 IQ2_XXS_R4 256 66, 217 IQ2_XS_R4 256 74, 218 IQ3_XXS_R4 256 98, 219 IQ1_S_R4 32 6 2,
+220 IQ4_NL_R4 32 18, 221 IQ3_S_R4 256 110, 222 IQ2_S_R4 256 82, 223 IQ4_XS_R8 256 136, 229 IQ1_M_R4 32 7 2,
+230 BF16_R16 1 2, 233 Q6_0_R4 32 26, 335 IQ2_BN_R4 64 16 4, 337 IQ2_K_R4 256 76, 338 IQ3_K_R4 256 110, 339
+IQ4_K_R4 256 144, 340 IQ5_K_R4 256 176, 344 IQ4_KS_R4 256 136 4, 352 IQ5_KS_R4 256 168 4, 353 MXFP4_R8 32
+17, 397 Q8_K_R16 256 258, 398 Q8_KV_R8 32 32 4, 399 Q8_K_R8 256 258"""
 
 
 def _types(table: str) -> dict[str, GGMLType]:
@@ -82,7 +95,7 @@ TYPE_NUMBERS = {each.number: each for each in TYPES.values()}
 def tensor_bytes(type_name: str, shape: Shape) -> int:
     """Bytes of one tensor of a type.
 
-    >>> tensor_bytes("Q8_0", (64, 1408, 2048))   # one layer's ffn_up_exps of DeepSeek-V2-Lite
+    >>> tensor_bytes("Q8_0", (64, 1408, 2048))  # one layer's ffn_up_exps of DeepSeek-V2-Lite
     196083712
     """
     return TYPES[type_name].num_bytes(shape)
@@ -90,22 +103,81 @@ def tensor_bytes(type_name: str, shape: Shape) -> int:
 
 # ---- file types
 
-FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M"}
-FILE_TYPES |= {13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS"}
-FILE_TYPES |= {21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S"}
-FILE_TYPES |= {29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4"}
+FILE_TYPES = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+}
+FILE_TYPES |= {
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+}
+FILE_TYPES |= {
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    25: "IQ4_NL",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+}
+FILE_TYPES |= {
+    29: "IQ2_M",
+    30: "IQ4_XS",
+    31: "IQ1_M",
+    32: "BF16",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4_MOE",
+    39: "NVFP4",
+}
 FILE_TYPES |= {40: "Q1_0", 41: "Q2_0"}
 """general.file_type -> its name (llama.h, enum llama_ftype)."""
-DEFAULTS = {"Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ2_S": "IQ2_XS", "IQ2_M": "IQ2_S", "IQ3_M": "IQ3_S", "MXFP4_MOE": "MXFP4"}
+DEFAULTS = {
+    "Q2_K_S": "Q2_K",
+    "IQ3_XS": "IQ3_S",
+    "IQ2_S": "IQ2_XS",
+    "IQ2_M": "IQ2_S",
+    "IQ3_M": "IQ3_S",
+    "MXFP4_MOE": "MXFP4",
+}
 """The type of a file type's ordinary tensor, where it is not the name itself without its _S, _M or _L."""
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE", "FP16": "F16"}
-LARGE_ENDS = {"Q2_K_L": "Q2_K", "Q3_K_XL": "Q3_K_L", "Q4_K_L": "Q4_K_M", "Q5_K_L": "Q5_K_M", "Q6_K_L": "Q6_K", "Q8_0_L": "Q8_0"}
-"""bartowski's variants: the embedding and the head are Q8_0 (--token-embedding-type, --output-tensor-type), the rest as named;
-those of Q8_0_L are F16."""
+LARGE_ENDS = {
+    "Q2_K_L": "Q2_K",
+    "Q3_K_XL": "Q3_K_L",
+    "Q4_K_L": "Q4_K_M",
+    "Q5_K_L": "Q5_K_M",
+    "Q6_K_L": "Q6_K",
+    "Q8_0_L": "Q8_0",
+}
+"""bartowski's variants: the embedding and the head are Q8_0 (--token-embedding-type, --output-tensor-type),
+the rest as named; those of Q8_0_L are F16."""
 REORDERED = ("Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
-"""File types of 2024 whose blocks were Q4_0's in another order: as many bytes, but never Q4_1 for the first ffn_down."""
-FALLBACKS = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"], "IQ4_NL")
-FALLBACKS |= dict.fromkeys(["Q2_K", "Q3_K", "TQ1_0", "TQ2_0", "Q2_0"], "Q4_0") | {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+"""File types of 2024 whose blocks were Q4_0's in another order: as many bytes, but never Q4_1 for the first
+ffn_down."""
+FALLBACKS = dict.fromkeys(
+    ["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"], "IQ4_NL"
+)
+FALLBACKS |= dict.fromkeys(["Q2_K", "Q3_K", "TQ1_0", "TQ2_0", "Q2_0"], "Q4_0") | {
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+}
 """What a tensor gets whose row is no multiple of the block; F16 when not even 32 divides it."""
 LOWEST = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")
 
@@ -124,7 +196,9 @@ def file_type(word: str) -> tuple[str, bool]:
         return "Q4_0", False
     known = [*FILE_TYPES.values(), *LARGE_ENDS]
     if name.startswith("UD_"):
-        raise UnsupportedError(f"{word}: a dynamic mix is chosen by hand for each model", "give the file: its header says")
+        raise UnsupportedError(
+            f"{word}: a dynamic mix is chosen by hand for each model", "give the file: its header says"
+        )
     if name not in known:
         raise UsageError(f"{word!r} is no GGUF file type", f"known are {', '.join(known)}")
     return name, name.startswith("IQ") or word.upper().startswith("I1-")
@@ -160,12 +234,15 @@ class Facts(NamedTuple):
 def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, layer: int = 0) -> str:
     """The type that llama-quantize gives to a tensor.
 
-    `nth` counts the attn_v or ffn_down tensors before it, `layer` is its own. Ignored: overrides by --tensor-type.
+    `nth` counts the attn_v or ffn_down tensors before it, `layer` is its own. Ignored: overrides by
+    --tensor-type.
 
-    >>> qwen = Facts(num_layers=28, n_gqa=7, num_attn_v=28)    # DeepSeek-R1-Distill-Qwen-7B
+    >>> qwen = Facts(num_layers=28, n_gqa=7, num_attn_v=28)  # DeepSeek-R1-Distill-Qwen-7B
     >>> [mix_type("Q4_K_M", f"blk.{i}.ffn_down.weight", (3584, 18944), qwen, i, i) for i in (0, 3, 5)]
     ['Q6_K', 'Q4_K', 'Q6_K']
-    >>> mix_type("Q4_K_M", "blk.1.ffn_down_exps.weight", (64, 2048, 1408), Facts(27, 1, 64), 1, 1)  # 1408 is no multiple of 256
+    >>> mix_type(
+    ...     "Q4_K_M", "blk.1.ffn_down_exps.weight", (64, 2048, 1408), Facts(27, 1, 64), 1, 1
+    ... )  # 1408 is no multiple of 256
     'Q8_0'
     """
     if name == "per_layer_model_proj.weight":
@@ -191,12 +268,19 @@ TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 
 KEPT = (
     *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ffn_gate_tid2eid.weight"),
-    *("ssm_conv1d.weight", "shortconv.conv.weight", "position_embd.weight", "indexer.q_proj.weight", "indexer.k_proj.weight"),
+    *(
+        "ssm_conv1d.weight",
+        "shortconv.conv.weight",
+        "position_embd.weight",
+        "indexer.q_proj.weight",
+        "indexer.k_proj.weight",
+    ),
 )
 
 
 def quantized(name: str, shape: Shape) -> bool:
-    """Whether a tensor is quantised at all: matrices named weight, but norms, routers and the tables of token ids."""
+    """Whether a tensor is quantised at all: matrices named weight, but norms, routers and the tables of token
+    ids."""
     return name.endswith("weight") and not name.endswith(KEPT) and sum(size > 1 for size in shape) > 1
 
 
@@ -221,7 +305,9 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
     if mix == "MXFP4_MOE":  # experts, and MLA's split k_b and v_b, which have three dimensions too
         return "MXFP4" if len(shape) > 2 and shape[0] > 1 else "Q8_0"
     if name in TABLES:
-        small = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(["IQ2_S", "IQ2_M", "IQ3_XXS"], "IQ3_S")
+        small = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(
+            ["IQ2_S", "IQ2_M", "IQ3_XXS"], "IQ3_S"
+        )
         return {**small, "TQ1_0": "Q4_K", "TQ2_0": "Q4_K", "Q2_0": "Q4_K"}.get(mix, default)
     if mix in LOWEST:
         return _lowest(mix, default, name, facts, nth)
@@ -236,8 +322,14 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
     if "attn_output.weight" in name:
         return _attention_output(mix, default, facts)
     if "attn_qkv.weight" in name:
-        return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(mix, default)
-    if ("ffn_gate.weight" in name or "ffn_up.weight" in name) and mix == "Q2_K" and facts.build < SMALL_Q2_K_SINCE:
+        return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(
+            mix, default
+        )
+    if (
+        ("ffn_gate.weight" in name or "ffn_up.weight" in name)
+        and mix == "Q2_K"
+        and facts.build < SMALL_Q2_K_SINCE
+    ):
         return "Q3_K"
     if ("ffn_gate" in name or "ffn_up" in name) and mix == "IQ3_XS":
         return "IQ3_XXS" if facts.num_layers // 8 <= layer < 7 * facts.num_layers // 8 else default
@@ -245,7 +337,8 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
 
 
 def _lowest(mix: str, default: str, name: str, facts: Facts, nth: int) -> str:
-    """The mixes of one and two bits. They count tensors, not layers: a layer with routed and shared experts counts twice."""
+    """The mixes of one and two bits. They count tensors, not layers: a layer with routed and shared experts
+    counts twice."""
     better = "IQ3_S" if mix in ("IQ2_S", "IQ2_M") else "Q2_K"
     if values_in(name, facts.build):
         return "Q4_K" if facts.n_gqa >= 4 or facts.num_experts >= 4 else better
@@ -320,4 +413,6 @@ def _attention_output(mix: str, default: str, facts: Facts) -> str:
     if facts.num_experts == 8:
         raised = "Q2_K IQ3_XS IQ3_XXS Q3_K_S Q3_K_M IQ4_NL Q4_K_S Q4_K_M IQ3_S IQ3_M IQ4_XS"
         return "Q5_K" if mix in raised.split() else default
-    return {"Q2_K": "Q3_K", "IQ3_XXS": "IQ3_S", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}.get(mix, default)
+    return {"Q2_K": "Q3_K", "IQ3_XXS": "IQ3_S", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}.get(
+        mix, default
+    )

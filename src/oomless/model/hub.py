@@ -1,7 +1,9 @@
-"""What the Hugging Face hub (or a mirror) says about a repository. Weight data is never fetched, at most its headers.
+"""What the Hugging Face hub (or a mirror) says about a repository. Weight data is never fetched, at most its
+headers.
 
-Requests go through huggingface_hub's own session, so that HF_TOKEN, HF_HOME and proxies work as everywhere. They are
-plain GETs, because its download functions retry for half a minute, ask twice for each file and write progress.
+Requests go through huggingface_hub's own session, so that HF_TOKEN, HF_HOME and proxies work as everywhere.
+They are plain GETs, because its download functions retry for half a minute, ask twice for each file and write
+progress.
 """
 
 import gc
@@ -29,20 +31,23 @@ DEFAULT_TIMEOUT_S = 10.0
 HEADERS_TIMEOUT_S = 60.0
 """For all headers of a repository together."""
 EXACT_IN_API = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-"""Types whose elements the hub counts as they are stored. Of packed integers it counts the values packed in them:
-huggingface.co/openai/gpt-oss-20b lists 19.7e9 of U8 in 9.9e9 bytes."""
+"""Types whose elements the hub counts as they are stored. Of packed integers it counts the values packed in
+them: huggingface.co/openai/gpt-oss-20b lists 19.7e9 of U8 in 9.9e9 bytes."""
 
 Answer = tuple[int, Mapping[str, str], Iterator[bytes]]
 """Status, headers, chunks of the body."""
 
 
-def read_repository(repo_id: str, *, revision: str | None = None, offline: bool = False, need_headers: bool = False) -> Repository:
-    """Config and checkpoint totals of `repo_id`, from the cache if its commit is known there, else from the hub.
+def read_repository(
+    repo_id: str, *, revision: str | None = None, offline: bool = False, need_headers: bool = False
+) -> Repository:
+    """Config and checkpoint totals of `repo_id`, from the cache if its commit is known there, else from the
+    hub.
 
-    The hub's own totals are one request; headers (one request a file, or two) are read where it gives none, where it
-    counts otherwise than the files do, or if `need_headers`. Offline nothing is asked: the answer is what was read
-    before, or what lies in the Hugging Face cache. A bad id is a UsageError; whatever hub or network do wrong is an
-    OomlessError, within HF_HUB_DOWNLOAD_TIMEOUT (10 s) an answer.
+    The hub's own totals are one request; headers (one request a file, or two) are read where it gives none,
+    where it counts otherwise than the files do, or if `need_headers`. Offline nothing is asked: the answer is
+    what was read before, or what lies in the Hugging Face cache. A bad id is a UsageError; whatever hub or
+    network do wrong is an OomlessError, within HF_HUB_DOWNLOAD_TIMEOUT (10 s) an answer.
     """
     revision = revision or "main"
     hub_cache.check_names(repo_id, revision)
@@ -58,8 +63,11 @@ def read_repository(repo_id: str, *, revision: str | None = None, offline: bool 
     repository = hub_cache.load(endpoint, repo_id, hub.commit, need_headers) if hub.commit else None
     if repository is None:
         repository = _read_online(hub, need_headers)
-        # Tensors by the ten thousand are kept only for those who ask for them: writing them costs more than the rest.
-        hub_cache.save(endpoint, repository if need_headers else repository._replace(stored=repository.stored and None))
+        # Tensors by the ten thousand are kept only for those who ask for them: writing them costs more than
+        # the rest.
+        hub_cache.save(
+            endpoint, repository if need_headers else repository._replace(stored=repository.stored and None)
+        )
     if hub.commit and hub.commit != revision:
         hub_cache.save_alias(endpoint, repo_id, revision, hub.commit)
     return repository
@@ -70,7 +78,9 @@ def _read_online(hub: "_Hub", need_headers: bool) -> Repository:
     elements = hub.elements_by_dtype
     if elements and not need_headers and _is_exact(elements, config):
         num_bytes = sum(count * BITS[dtype] for dtype, count in elements.items()) // 8
-        return Repository(hub.repo_id, hub.commit or hub.revision, config, elements, num_bytes, None, None, "hub API")
+        return Repository(
+            hub.repo_id, hub.commit or hub.revision, config, elements, num_bytes, None, None, "hub API"
+        )
     stored, num_files = hub.read_headers()
     source = f"headers of {num_files} file{'s'[: num_files != 1]}" if stored else "config.json"
     return with_totals(hub.repo_id, hub.commit or hub.revision, config, stored, source)
@@ -92,7 +102,8 @@ def _is_true(variable: str) -> bool:
 
 
 class _Hub:
-    """Requests about one revision of one repository, and what the hub has told of it so far; () and None: nothing."""
+    """Requests about one revision of one repository, and what the hub has told of it so far; () and None:
+    nothing."""
 
     def __init__(self, endpoint: str, repo_id: str, revision: str) -> None:
         self.endpoint, self.repo_id, self.revision = endpoint, repo_id, revision
@@ -110,12 +121,16 @@ class _Hub:
             self.timeout_s = DEFAULT_TIMEOUT_S
 
     def url(self, file: str) -> str:
-        return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit or self.revision, safe='')}/{quote(file)}"
+        revision = quote(self.commit or self.revision, safe="")
+        return f"{self.endpoint}/{self.repo_id}/resolve/{revision}/{quote(file)}"
 
     def read_info(self) -> None:
-        """Commit, files and totals in one request; nothing from a mirror that serves files but no API, or bends the answer."""
+        """Commit, files and totals in one request; nothing from a mirror that serves files but no API, or
+        bends the answer."""
         where = f"/revision/{quote(self.revision, safe='')}" if self.revision != "main" else ""
-        url = f"{self.endpoint}/api/models/{self.repo_id}{where}?expand=sha&expand=siblings&expand=safetensors"
+        url = (
+            f"{self.endpoint}/api/models/{self.repo_id}{where}?expand=sha&expand=siblings&expand=safetensors"
+        )
         status, headers, body = self.get(url, MAX_INFO_BYTES)
         if status == 404 and "x-error-code" not in headers:
             return
@@ -126,7 +141,11 @@ class _Hub:
             return
         self.commit = as_commit(value.get("sha"))
         siblings, tensors = value.get("siblings"), value.get("safetensors")
-        names = [file.get("rfilename") for file in siblings if isinstance(file, dict)] if isinstance(siblings, list) else []
+        names = (
+            [file.get("rfilename") for file in siblings if isinstance(file, dict)]
+            if isinstance(siblings, list)
+            else []
+        )
         self.files = tuple(name for name in names if isinstance(name, str))
         elements = tensors.get("parameters") if isinstance(tensors, dict) else None
         self.elements_by_dtype = elements if isinstance(elements, dict) and are_counts(elements) else None
@@ -136,8 +155,16 @@ class _Hub:
         status, headers, body = self.get(self.url("config.json"), MAX_CONFIG_BYTES)
         if status == 404 and (self.files or headers.get("x-error-code") == "EntryNotFound"):
             gguf = next((file for file in self.files if file.endswith(".gguf")), None)
-            what = f"only GGUF files such as {gguf[:80]}" if gguf else "so it is no model that transformers can load"
-            hint = "download one and give its path" if gguf else "give the repository that its card names as base"
+            what = (
+                f"only GGUF files such as {gguf[:80]}"
+                if gguf
+                else "so it is no model that transformers can load"
+            )
+            hint = (
+                "download one and give its path"
+                if gguf
+                else "give the repository that its card names as base"
+            )
             raise OomlessError(f"{self.endpoint}/{self.repo_id} has no config.json, {what}", hint)
         if status != 200:
             raise self.refused(status, headers, "config.json")
@@ -169,7 +196,8 @@ class _Hub:
     def read_shards(self, weight_map: dict[str, str]) -> tuple[tuple[Stored, ...], int]:
         from concurrent.futures import ThreadPoolExecutor
 
-        # An entry takes its name and up to 130 bytes of types and numbers: mostly one request gets the whole header.
+        # An entry takes its name and up to 130 bytes of types and numbers: mostly one request gets the whole
+        # header.
         sizes: dict[str, int] = {}
         for name, file in weight_map.items():
             sizes[file] = sizes.get(file, 4096) + len(name) + 130
@@ -178,12 +206,15 @@ class _Hub:
         def read(file: str) -> tuple[Stored, ...]:
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
-                raise OomlessError(f"{self.endpoint}: headers took over {HEADERS_TIMEOUT_S:.0f} s", "try again later")
+                raise OomlessError(
+                    f"{self.endpoint}: headers took over {HEADERS_TIMEOUT_S:.0f} s", "try again later"
+                )
             return self.read_header(file, sizes[file], min(remaining_s, 3 * self.timeout_s)) or ()
 
         pool = ThreadPoolExecutor(min(NUM_THREADS, len(sizes)))
         collects = gc.isenabled()
-        gc.disable()  # tuples by the ten thousand are made and none is dropped: walking them again and again takes a tenth of the time
+        # tuples by the ten thousand are made and none is dropped: walking them takes a tenth of the time
+        gc.disable()
         try:
             shards = dict(zip(sizes, pool.map(read, sizes), strict=True))
         finally:
@@ -192,7 +223,9 @@ class _Hub:
                 gc.enable()
         return merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}"), len(sizes)
 
-    def read_header(self, file: str, first_bytes: int, timeout_s: float, optional: bool = False) -> tuple[Stored, ...] | None:
+    def read_header(
+        self, file: str, first_bytes: int, timeout_s: float, optional: bool = False
+    ) -> tuple[Stored, ...] | None:
         """The tensors of one file, None if it is `optional` and not there. At most the header is read."""
         url, size, content, end = self.url(file), None, b"", first_bytes
         while len(content) < end:
@@ -204,7 +237,9 @@ class _Hub:
                 if status not in (200, 206):
                     raise self.refused(status, headers, file)
                 size = _file_size(status, headers, before, url)
-                if status == 200:  # the server ignores ranges: all of the file is on its way, and the rest is not read
+                if (
+                    status == 200
+                ):  # the server ignores ranges: all of the file is on its way, and the rest is not read
                     content, before = b"", -1
                 for chunk in chunks:
                     content += chunk
@@ -217,7 +252,9 @@ class _Hub:
                 break  # what is missing will not come: parse_header says so
         return parse_header(content, size, url)
 
-    def get(self, url: str, most: int, timeout_s: float | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    def get(
+        self, url: str, most: int, timeout_s: float | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """(status, headers, body) of one request; the body of at most `most` bytes."""
         with self.open(url, timeout_s or self.timeout_s) as (status, headers, chunks):
             body = bytearray()
@@ -241,14 +278,19 @@ class _Hub:
                     raise TimeoutError
 
         try:
-            if callable(getattr(session, "stream", None)):  # httpx, since huggingface_hub 1.0; before it, requests
-                with session.stream("GET", url, headers=headers, timeout=limit_s, follow_redirects=True) as answer:
+            if callable(
+                getattr(session, "stream", None)
+            ):  # httpx, since huggingface_hub 1.0; before it, requests
+                with session.stream(
+                    "GET", url, headers=headers, timeout=limit_s, follow_redirects=True
+                ) as answer:
                     began = True
                     yield answer.status_code, answer.headers, within_time(answer.iter_bytes())
             else:
                 with session.get(url, headers=headers, timeout=limit_s, stream=True) as answer:
                     began = True
-                    # Not iter_content: it waits until a chunk is full, so that a slow server would escape the deadline.
+                    # Not iter_content: it waits until a chunk is full, so that a slow server would escape the
+                    # deadline.
                     parts = iter(lambda: answer.raw.read1(1 << 16, decode_content=True), b"")
                     yield answer.status_code, answer.headers, within_time(parts)
         except _network_errors() as error:
@@ -268,11 +310,15 @@ class _Hub:
     def refused(self, status: int, headers: Mapping[str, str], what: str) -> OomlessError:
         """The error of an answer that is not 200."""
         page, code = f"{self.endpoint}/{self.repo_id}", headers.get("x-error-code", "")
-        token = "the token that you use is not admitted" if "authorization" in self.headers else "set HF_TOKEN"
+        token = (
+            "the token that you use is not admitted" if "authorization" in self.headers else "set HF_TOKEN"
+        )
         if code == "RevisionNotFound":
             return OomlessError(f"{page} has no revision {self.revision}", "give a branch, a tag or a commit")
         if status == 403 or code == "GatedRepo":
-            return OomlessError(f"{page} is gated or private ({status})", f"accept its licence on that page; {token}")
+            return OomlessError(
+                f"{page} is gated or private ({status})", f"accept its licence on that page; {token}"
+            )
         if status == 401:
             hint = f"check the spelling; if it is gated, accept its licence on that page; {token}"
             return OomlessError(f"{page} does not exist, or is private or gated (401)", hint)
@@ -282,16 +328,22 @@ class _Hub:
             return OomlessError(f"{page} {missing} (404)", hint)
         if status == 429:
             when = f"in {wait} s" if (wait := headers.get("retry-after", "")).isdecimal() else "later"
-            return OomlessError(f"{self.endpoint} answers too many requests (429)", f"try again {when}; {token}")
+            return OomlessError(
+                f"{self.endpoint} answers too many requests (429)", f"try again {when}; {token}"
+            )
         hint = "try again later, or another HF_ENDPOINT; --offline answers from what was read before"
         return OomlessError(f"{self.endpoint} failed with {status}, asked for {what} of {self.repo_id}", hint)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What a request may raise: huggingface_hub speaks through requests before 1.0, httpx in 1.x and httpx2 in 2.x."""
+    """What a request may raise: huggingface_hub speaks through requests before 1.0, httpx in 1.x and httpx2
+    in 2.x."""
     from sys import modules
 
-    kinds: list[type[Exception]] = [OSError, UnicodeError]  # UnicodeError: a token or address that fits no request
+    kinds: list[type[Exception]] = [
+        OSError,
+        UnicodeError,
+    ]  # UnicodeError: a token or address that fits no request
     for library in (modules.get(name) for name in ("httpx2", "httpx", "requests", "urllib3.exceptions")):
         found = (getattr(library, kind, None) for kind in ("HTTPError", "InvalidURL", "RequestException"))
         kinds += [kind for kind in found if kind is not None]
@@ -299,11 +351,14 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def _file_size(status: int, headers: Mapping[str, str], start: int, url: str) -> int | None:
-    """Bytes of the whole file, from Content-Range of a part or Content-Length of the whole; None if not told."""
+    """Bytes of the whole file, from Content-Range of a part or Content-Length of the whole; None if not
+    told."""
     if status == 200:
         length = headers.get("content-length", "")
         return int(length) if length.isdecimal() and "content-encoding" not in headers else None
     told = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(?:(\d{1,19})|\*)", headers.get("content-range", ""))
     if not told or int(told[1]) != start:
-        raise OomlessError(f"{url}: the server sent another part than was asked for", "check HF_ENDPOINT and proxies")
+        raise OomlessError(
+            f"{url}: the server sent another part than was asked for", "check HF_ENDPOINT and proxies"
+        )
     return int(told[2]) if told[2] else None

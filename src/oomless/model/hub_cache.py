@@ -1,5 +1,6 @@
-"""What was read from a hub, kept on disk: one JSON file a revision, written whole or not at all. A cache is no authority:
-what is damaged or doubtful in it counts as absent, and a disk that cannot be written is no error.
+"""What was read from a hub, kept on disk: one JSON file a revision, written whole or not at all. A cache is
+no authority: what is damaged or doubtful in it counts as absent, and a disk that cannot be written is no
+error.
 
 Offline, the Hugging Face cache beside it answers too; it is only read.
 """
@@ -37,7 +38,9 @@ class Repository(NamedTuple):
     source: str
 
 
-def with_totals(repo_id: str, revision: str, config: dict[str, Any], stored: tuple[Stored, ...] | None, source: str) -> Repository:
+def with_totals(
+    repo_id: str, revision: str, config: dict[str, Any], stored: tuple[Stored, ...] | None, source: str
+) -> Repository:
     """A repository with the totals of `stored`, if it has tensors."""
     if not stored:
         return Repository(repo_id, revision, config, None, None, None, stored, source)
@@ -46,7 +49,8 @@ def with_totals(repo_id: str, revision: str, config: dict[str, Any], stored: tup
 
 
 def read_offline(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repository:
-    """From our cache, else from the Hugging Face cache; headers if one of them has them. OomlessError: in neither."""
+    """From our cache, else from the Hugging Face cache; headers if one of them has them. OomlessError: in
+    neither."""
     cached = load(endpoint, repo_id, revision, need_headers=False)
     if cached and (cached.stored is not None or not need_headers):
         return cached
@@ -56,7 +60,9 @@ def read_offline(endpoint: str, repo_id: str, revision: str, need_headers: bool)
     if local:
         return local
     hint = "ask once without --offline (and HF_HUB_OFFLINE), or give a folder or a config.json"
-    raise OomlessError(f"{repo_id} at {revision} is in no cache of this machine, and offline nothing is fetched", hint)
+    raise OomlessError(
+        f"{repo_id} at {revision} is in no cache of this machine, and offline nothing is fetched", hint
+    )
 
 
 def load(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repository | None:
@@ -96,7 +102,8 @@ def save_alias(endpoint: str, repo_id: str, revision: str, commit: str) -> None:
 
 
 def check_names(repo_id: str, revision: str) -> None:
-    """A UsageError for an id or revision that no hub can have; what passes is safe as part of an address or a path.
+    """A UsageError for an id or revision that no hub can have; what passes is safe as part of an address or a
+    path.
 
     The hub's own rules (huggingface_hub.utils.validate_repo_id), checked without importing it.
     """
@@ -110,7 +117,10 @@ def check_names(repo_id: str, revision: str) -> None:
 
 def are_counts(elements: dict[Any, Any]) -> bool:
     """Whether this maps dtypes to numbers of elements."""
-    return all(type(count) is int and 0 <= count < 1 << 63 and type(dtype) is str for dtype, count in elements.items())
+    return all(
+        type(count) is int and 0 <= count < 1 << 63 and type(dtype) is str
+        for dtype, count in elements.items()
+    )
 
 
 def as_commit(text: object) -> str | None:
@@ -120,7 +130,8 @@ def as_commit(text: object) -> str | None:
 
 @contextmanager
 def importing_client() -> Iterator[None]:
-    """Around imports of huggingface_hub, which are late: they take ten times the start-up of Python. It fails as an OomlessError."""
+    """Around imports of huggingface_hub, which are late: they take ten times the start-up of Python. It fails
+    as an OomlessError."""
     import warnings
 
     try:
@@ -149,7 +160,8 @@ def _read_hf_cache(repo_id: str, revision: str) -> Repository | None:
 
 
 def _path(endpoint: str, repo_id: str, revision: str) -> Path:
-    """Where the entry of one revision lies, under OOMLESS_CACHE or the user's cache folder; every part is one plain name."""
+    """Where the entry of one revision lies, under OOMLESS_CACHE or the user's cache folder; every part is one
+    plain name."""
     home = os.environ.get("OOMLESS_CACHE")
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "oomless")
@@ -164,7 +176,9 @@ def _write(path: Path, entry: dict[str, Any]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
+        ) as file:
             temporary = Path(file.name)
             file.write(json.dumps(entry, separators=(",", ":")))  # json.dump is ten times slower
         temporary.replace(path)

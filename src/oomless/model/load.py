@@ -1,4 +1,5 @@
-"""MODEL -> Model: a short name, a hub id, a folder, a config.json, a safetensors file. A name without a match is an error."""
+"""MODEL -> Model: a short name, a hub id, a folder, a config.json, a safetensors file. A name without a match
+is an error."""
 
 import os
 from functools import cache
@@ -17,22 +18,33 @@ FILE_SUFFIXES = (".json", ".safetensors", ".gguf")
 
 
 def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str | None = None) -> Model:
-    """The model that a word means; what the user names explicitly (a path, a hub id) is read, nothing is guessed.
+    """The model that a word means; what the user names explicitly (a path, a hub id) is read, nothing is
+    guessed.
 
     >>> load("deepseek-r1").num_parameters
     671026419200
     """
     if isinstance(name, os.PathLike):
-        name = os.path.join(".", os.fspath(name))  # what is given as a path is no name, whatever it looks like
+        name = os.path.join(
+            ".", os.fspath(name)
+        )  # what is given as a path is no name, whatever it looks like
     if not isinstance(name, str):
-        raise UsageError(f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path")
+        raise UsageError(
+            f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path"
+        )
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 
         try:
             return load_path(Path(name).expanduser())
-        except (OSError, RuntimeError, ValueError) as error:  # too long, no such home, a NUL: the system's own words
-            raise OomlessError(f"{name[:200]}: not a path that can be read ({error})", "check the path") from None
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # too long, no such home, a NUL: the system's own words
+            raise OomlessError(
+                f"{name[:200]}: not a path that can be read ({error})", "check the path"
+            ) from None
     if name.count("/") == 1 and not name.startswith("-"):
         return load_hub(name, offline, revision)
     if revision is not None:
@@ -40,8 +52,11 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
     return load_catalogue(name)
 
 
-def config_document(name: str, *, offline: bool = False, revision: str | None = None) -> tuple[str, dict[str, Any]]:
-    """(name, config.json as published) of what `load` would read: what a library needs to build the model itself.
+def config_document(
+    name: str, *, offline: bool = False, revision: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """(name, config.json as published) of what `load` would read: what a library needs to build the model
+    itself.
 
     >>> config_document("deepseek-ai/DeepSeek-V3")[1]["model_type"]
     'deepseek_v3'
@@ -51,20 +66,34 @@ def config_document(name: str, *, offline: bool = False, revision: str | None = 
 
         path = Path(name).expanduser()
         if path.suffix == ".gguf":
-            raise UsageError(f"{name}: a GGUF file has no config", "give the model's config.json or its hub id")
+            raise UsageError(
+                f"{name}: a GGUF file has no config", "give the model's config.json or its hub id"
+            )
         if not path.exists():
-            raise OomlessError(f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names")
+            raise OomlessError(
+                f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names"
+            )
         folder = path if path.is_dir() else path.parent
-        config = path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
+        config = (
+            path
+            if path.suffix == ".json" and not path.name.endswith(".index.json")
+            else folder / "config.json"
+        )
         if not config.exists():
-            raise OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
-        return (config.resolve().parent.name if config.name == "config.json" else config.stem) or "model", read_config(config)
+            raise OomlessError(
+                f"{folder}: no config.json", "the config of the model is needed beside its weights"
+            )
+        return (
+            config.resolve().parent.name if config.name == "config.json" else config.stem
+        ) or "model", read_config(config)
     found = catalogue_name(name)
     if name.count("/") == 1 and not name.startswith("-"):
         from .hub import read_repository
 
         try:
-            return name.rpartition("/")[2].lower(), read_repository(name, revision=revision, offline=offline).config
+            return name.rpartition("/")[2].lower(), read_repository(
+                name, revision=revision, offline=offline
+            ).config
         except UsageError:
             raise
         except OomlessError:
@@ -72,7 +101,9 @@ def config_document(name: str, *, offline: bool = False, revision: str | None = 
                 raise
     if found is None:
         known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
+        raise UsageError(
+            f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models")
+        )
     return found, facts.model_config(found)
 
 
@@ -82,7 +113,9 @@ def load_catalogue(name: str) -> Model:
     found = catalogue_name(name)
     if found is None:
         known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models"))
+        raise UsageError(
+            f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models")
+        )
     return with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
 
 
@@ -94,11 +127,17 @@ def load_path(path: "Path") -> Model:
 
         return model_from_gguf(read_all_parts(path), path.stem.lower(), str(path))
     if not path.exists():
-        raise OomlessError(f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names")
+        raise OomlessError(
+            f"{path}: no such file or folder", "check the path; `oomless models` lists catalogue names"
+        )
     folder = path if path.is_dir() else path.parent
-    config_path = path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
+    config_path = (
+        path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
+    )
     if not config_path.exists():
-        raise OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
+        raise OomlessError(
+            f"{folder}: no config.json", "the config of the model is needed beside its weights"
+        )
     name = config_path.resolve().parent.name if config_path.name == "config.json" else config_path.stem
     config = read_config(config_path)
     beside = folder / MODELOPT_FILE
@@ -114,13 +153,17 @@ def load_path(path: "Path") -> Model:
 
 
 def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
-    """The model of a hub repository: config and totals from hub or cache; offline, what the catalogue knows of it serves too."""
+    """The model of a hub repository: config and totals from hub or cache; offline, what the catalogue knows
+    of it serves too."""
     from .hub import read_repository
 
     known = catalogue_name(repo_id)
     if known and repo_id.lower().endswith(GGUF):
         model = load_catalogue(known)
-        note = f"{repo_id} is read as {known} of the catalogue, its types as llama-quantize chooses them; the file itself says them exactly"
+        note = (
+            f"{repo_id} is read as {known} of the catalogue, its types as llama-quantize chooses "
+            "them; the file itself says them exactly"
+        )
         return model._replace(warnings=(*model.warnings, note))
     try:
         repository = read_repository(repo_id, revision=revision, offline=offline)
@@ -132,7 +175,9 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
         if not offline:
             raise type(error)(error.message, f"{error.hint}; the catalogue has it as {known}") from None
         model = load_catalogue(known)
-        return model._replace(warnings=(*model.warnings, f"{repo_id} is not in the cache: answered from the catalogue's facts"))
+        return model._replace(
+            warnings=(*model.warnings, f"{repo_id} is not in the cache: answered from the catalogue's facts")
+        )
     model = build(repository.config, repo_id.rpartition("/")[2].lower(), repo_id)
     if repository.checkpoint_bytes is None:
         return model
@@ -165,7 +210,11 @@ def with_copies(model: Model) -> Model:
 def catalogue_name(word: str) -> str | None:
     """The catalogue's name for a model's word: its own name, its hub id, or another spelling (catalogue.csv).
 
-    >>> catalogue_name("deepseek-ai/DeepSeek-R1"), catalogue_name("unsloth/DeepSeek-R1-GGUF"), catalogue_name("gpt-17")
+    >>> (
+    ...     catalogue_name("deepseek-ai/DeepSeek-R1"),
+    ...     catalogue_name("unsloth/DeepSeek-R1-GGUF"),
+    ...     catalogue_name("gpt-17"),
+    ... )
     ('deepseek-r1', 'deepseek-r1', None)
     """
     key = word.strip().lower()

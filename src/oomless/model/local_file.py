@@ -7,16 +7,20 @@ from ..errors import OomlessError
 
 
 def need_regular(path: Path | str, hint: str) -> None:
-    """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no end.
+    """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no
+    end.
 
     The null device is an empty file to everybody: OOMLESS_CONFIG=/dev/null means no defaults.
     """
-    if os.path.exists(path) and not os.path.isfile(path) and os.fspath(path) != os.devnull:  # these never raise, unlike Path's
+    if (
+        os.path.exists(path) and not os.path.isfile(path) and os.fspath(path) != os.devnull
+    ):  # these never raise, unlike Path's
         raise OomlessError(f"{path}: no regular file", hint)
 
 
 def read_whole(path: Path | str, most_bytes: int, hint: str) -> bytes:
-    """The bytes of a regular file of at most `most_bytes`; anything else is an OomlessError, whose `hint` says what to give.
+    """The bytes of a regular file of at most `most_bytes`; anything else is an OomlessError, whose `hint`
+    says what to give.
 
     What the file says of its size counts for nothing: files of the kernel say 0 and go on.
     """

@@ -1,4 +1,5 @@
-"""Model, Layer and Tensor: a network as a list of its weights. Parameters, checkpoint bytes, shards and states are sums over it."""
+"""Model, Layer and Tensor: a network as a list of its weights. Parameters, checkpoint bytes, shards and
+states are sums over it."""
 
 from math import prod
 from typing import Literal, NamedTuple
@@ -9,14 +10,16 @@ from .storage import Format, Shape
 
 Part = Literal["main", "mtp", "engram", "vision"]
 Role = Literal["plain", "linear", "expert"]
-"""What quantisation may touch: matrices of attention and feed-forward, matrices of routed experts, and nothing else."""
+"""What quantisation may touch: matrices of attention and feed-forward, matrices of routed experts, and
+nothing else."""
 
 
 class Cut(NamedTuple):
-    """How a tensor may be divided over tensor-parallel ranks: by its output rows, its input columns, its vocabulary, or not at all.
+    """How a tensor may be divided over tensor-parallel ranks: by its output rows, its input columns, its
+    vocabulary, or not at all.
 
-    `units` is the number of indivisible pieces (heads, groups, or single rows); a column cut over more ranks than units
-    repeats a unit (key and value heads), every other cut needs the units to divide.
+    `units` is the number of indivisible pieces (heads, groups, or single rows); a column cut over more ranks
+    than units repeats a unit (key and value heads), every other cut needs the units to divide.
     """
 
     how: Literal["whole", "column", "row", "vocabulary"]
@@ -121,13 +124,19 @@ class Model(NamedTuple):
 
     @property
     def num_active_parameters(self) -> int:
-        """A token's share of the main model: of E routed experts the k that it visits, of lookup tables nothing.
+        """A token's share of the main model: of E routed experts the k that it visits, of lookup tables
+        nothing.
 
-        The convention of models_index.csv, column active_excl_embed. A tied embedding counts: it serves as the head.
+        The convention of models_index.csv, column active_excl_embed. A tied embedding counts: it serves as
+        the head.
         """
         active = 0
         for tensor in self.tensors:
-            if tensor.part != "main" or tensor.copy_of or (tensor.lookup and not (self.tied and tensor.name == EMBEDDING)):
+            if (
+                tensor.part != "main"
+                or tensor.copy_of
+                or (tensor.lookup and not (self.tied and tensor.name == EMBEDDING))
+            ):
                 continue
             if tensor.role == "expert":
                 ffn = self.layers[tensor.layers[0]].ffn
@@ -138,7 +147,8 @@ class Model(NamedTuple):
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Tensor data of the published checkpoint, all parts and stored copies; what headers say counts before the formula."""
+        """Tensor data of the published checkpoint, all parts and stored copies; what headers say counts
+        before the formula."""
         return self.stored_bytes or self.explained_bytes or sum(t.num_bytes for t in self.tensors)
 
     @property

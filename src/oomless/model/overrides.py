@@ -10,12 +10,17 @@ from .load import catalogue_name, config_document, load, with_copies
 from .model import Model
 
 
-def load_with(name: "str | os.PathLike[str]", overrides: str, *, offline: bool = False, revision: str | None = None) -> Model:
-    """The model of a word, with a JSON object of other values for keys of its config, as vLLM and SGLang put them there (config.update).
+def load_with(
+    name: "str | os.PathLike[str]", overrides: str, *, offline: bool = False, revision: str | None = None
+) -> Model:
+    """The model of a word, with a JSON object of other values for keys of its config, as vLLM and SGLang put
+    them there (config.update).
 
-    The weights on disk stay what they were. A config inside of a config (text_config) is changed key by key; any other object is replaced.
+    The weights on disk stay what they were. A config inside of a config (text_config) is changed key by key;
+    any other object is replaced.
 
-    >>> scaled = '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}}'
+    >>> yarn = '"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768'
+    >>> scaled = '{"rope_scaling": {' + yarn + "}}"
     >>> load_with("qwen3-8b", scaled).ropes[0].factor, load("qwen3-8b").ropes[0].factor
     (4.0, 1.0)
     """
@@ -25,11 +30,14 @@ def load_with(name: "str | os.PathLike[str]", overrides: str, *, offline: bool =
     if catalogue_name(os.fspath(name)) == word:
         changed = with_copies(changed)
     notes = tuple(note for note in published.warnings if note not in changed.warnings)
-    return changed._replace(name=published.name, stored_bytes=published.stored_bytes, warnings=(*changed.warnings, *notes))
+    return changed._replace(
+        name=published.name, stored_bytes=published.stored_bytes, warnings=(*changed.warnings, *notes)
+    )
 
 
 def overridden(document: dict[str, Any], overrides: str) -> dict[str, Any]:
-    """A config with other values for some of its keys. rope_scaling and rope_parameters are names of one thing: either replaces both."""
+    """A config with other values for some of its keys. rope_scaling and rope_parameters are names of one
+    thing: either replaces both."""
     try:
         values = parse_json(overrides, "--hf-overrides")
     except OomlessError as error:
@@ -45,7 +53,9 @@ def _merged(document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         older = found.get(key)
         part = key.endswith("_config") and key != "quantization_config"
-        found[key] = _merged(older, value) if part and isinstance(older, dict) and isinstance(value, dict) else value
+        found[key] = (
+            _merged(older, value) if part and isinstance(older, dict) and isinstance(value, dict) else value
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""quantization_config -> how each weight is stored: what a method makes of matrices, and which modules it leaves out or treats otherwise."""
+"""quantization_config -> how each weight is stored: what a method makes of matrices, and which modules it
+leaves out or treats otherwise."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +25,8 @@ class Rule(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """What a method makes of linear layers and of routed experts, and the rules that come before: the first that matches counts."""
+    """What a method makes of linear layers and of routed experts, and the rules that come before: the first
+    that matches counts."""
 
     linear: Format | None
     expert: Format | None
@@ -32,7 +34,8 @@ class Scheme(NamedTuple):
 
 
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
-    """How the checkpoint stores its weights but for the rules (`with_rules`), and the method that its config names ("" = none)."""
+    """How the checkpoint stores its weights but for the rules (`with_rules`), and the method that its config
+    names ("" = none)."""
     section = config.section("quantization_config")
     if not section.values and isinstance(config.values.get("quantization"), dict):
         section = config.section("quantization")  # MLX's first configs have it under this key alone
@@ -49,7 +52,9 @@ def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
     method = method_of(section)
     config.check()
     if method not in METHODS:
-        raise UnsupportedError(f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}")
+        raise UnsupportedError(
+            f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}"
+        )
     scheme = METHODS[method](section, config)
     section.check()
     return scheme, method
@@ -58,7 +63,11 @@ def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
 def with_rules(model: Model, config: Config) -> Model:
     """The model with the modules stored otherwise that its quantization_config names, layer by layer."""
     inner = [config.section(key) for key in NESTED if isinstance(config.values.get(key), dict)]
-    sections = [each.section("quantization_config") for each in (config, *inner) if each.values.get("quantization_config")]
+    sections = [
+        each.section("quantization_config")
+        for each in (config, *inner)
+        if each.values.get("quantization_config")
+    ]
     if not sections or not model.quantization:
         return model
     rules = read_scheme(sections[0], config)[0].rules
@@ -74,7 +83,9 @@ def with_rules(model: Model, config: Config) -> Model:
     return model._replace(tensors=tuple(tensors))
 
 
-def _ruled(tensor: Tensor, model: Model, matchers: list[tuple["Names", Format | None]], blocks: list[int]) -> Iterator[Tensor]:
+def _ruled(
+    tensor: Tensor, model: Model, matchers: list[tuple["Names", Format | None]], blocks: list[int]
+) -> Iterator[Tensor]:
     """A group of tensors, divided by how its layers are stored."""
     from .quantization_names import module_names
 
@@ -87,7 +98,9 @@ def _ruled(tensor: Tensor, model: Model, matchers: list[tuple["Names", Format | 
         return
     by_form: dict[Format, list[int]] = {}
     for layer in tensor.layers:
-        names_of_layer = module_names(tensor, layer, len(model.layers), blocks, model.family.startswith("gemma4"))
+        names_of_layer = module_names(
+            tensor, layer, len(model.layers), blocks, model.family.startswith("gemma4")
+        )
         form = tensor.format
         for names, other in matchers:
             if any(names.matches(name) for name in names_of_layer):
@@ -102,7 +115,8 @@ def _ruled(tensor: Tensor, model: Model, matchers: list[tuple["Names", Format | 
 
 
 def block_numbers(config: Config) -> list[int]:
-    """Nemotron-H counts mixers and feed-forward parts as blocks of their own: the block of each mixer. Elsewhere nothing."""
+    """Nemotron-H counts mixers and feed-forward parts as blocks of their own: the block of each mixer.
+    Elsewhere nothing."""
     if config.values.get("model_type") != "nemotron_h":
         return []
     from .families.mamba_attention import read_pattern
@@ -126,4 +140,5 @@ REQUANTISED: dict[str, Format] = {
     "mxfp4": FP4_E8M0,
     "nvfp4": NVFP4,
 }
-"""What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay as they are."""
+"""What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
+as they are."""

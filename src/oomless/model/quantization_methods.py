@@ -57,7 +57,10 @@ def method_of(section: Config) -> str:
     if section.values.get("quant_method") is None and isinstance(section.values.get("quant_algo"), str):
         return "modelopt"
     if section.values.get("quant_method") is None and {"bits", "group_size"} <= section.values.keys():
-        raise UnsupportedError(f"{section.where}: packed by MLX, which no engine here loads", "give the model that it was made from")
+        raise UnsupportedError(
+            f"{section.where}: packed by MLX, which no engine here loads",
+            "give the model that it was made from",
+        )
     method = section.word("quant_method").lower()
     return SPELLED.get(method, method)
 
@@ -82,19 +85,28 @@ def whole(form: Format, section: Config, *rules: Rule) -> Scheme:
 
 
 def _fp8(section: Config, config: Config) -> Scheme:
-    """FP8 by blocks (DeepSeek-V3, Qwen3-FP8), or a scale a tensor. V4's NVFP4 variant names its experts apart (deepseek_v4.py)."""
+    """FP8 by blocks (DeepSeek-V3, Qwen3-FP8), or a scale a tensor. V4's NVFP4 variant names its experts apart
+    (deepseek_v4.py)."""
     block = section.values.get("weight_block_size")
     v4 = config.values.get("model_type") == "deepseek_v4"
     if v4 and section.values.get("moe_quant_algo"):
-        return Scheme(FP8_BLOCK_E8M0, FP8_BLOCK_E8M0, _by_module(section))  # the list left out is of what is not NVFP4
+        return Scheme(
+            FP8_BLOCK_E8M0, FP8_BLOCK_E8M0, _by_module(section)
+        )  # the list left out is of what is not NVFP4
     if block is None:
         return whole(FP8_TENSOR, section)
-    # only V4 stores E8M0 scales by 128; V3.1 and V3.2 name the format but keep F32 (repository sizes, models.md 1)
-    forms = {(128, 128): FP8_BLOCK_E8M0 if v4 else FP8_BLOCK, (32, 32): FP8_32X32_E8M0, (1, 32): FP8_ROW32_E8M0}
+    # only V4 stores E8M0 scales by 128; V3.1 and V3.2 name the format but keep F32 (repository sizes,
+    # models.md 1)
+    forms = {
+        (128, 128): FP8_BLOCK_E8M0 if v4 else FP8_BLOCK,
+        (32, 32): FP8_32X32_E8M0,
+        (1, 32): FP8_ROW32_E8M0,
+    }
     key = tuple(block) if isinstance(block, list) and all(type(size) is int for size in block) else ()
     if key not in forms:
         raise UnsupportedError(
-            f"{section.where}: fp8 blocks {str(block)[:40]} are not known", f"known are {', '.join(map(str, forms))}"
+            f"{section.where}: fp8 blocks {str(block)[:40]} are not known",
+            f"known are {', '.join(map(str, forms))}",
         )
     return whole(forms[key], section)
 
@@ -111,7 +123,9 @@ def _compressed_tensors(section: Config, config: Config) -> Scheme:
         section.check()
         if "Linear" in targets:
             if default not in (None, form):
-                raise UnsupportedError(f"{section.where}: two schemes for every linear layer", "one group may target Linear")
+                raise UnsupportedError(
+                    f"{section.where}: two schemes for every linear layer", "one group may target Linear"
+                )
             default = form
         elif form:
             rules.append(Rule(targets, form))
@@ -158,11 +172,14 @@ def _names(section: Config, key: str) -> tuple[str, ...]:
 
 
 def _gptq(section: Config, config: Config) -> Scheme:
-    """GPTQ: packed integers, an F16 scale and a packed zero a group, and an int32 index for each input column."""
+    """GPTQ: packed integers, an F16 scale and a packed zero a group, and an int32 index for each input
+    column."""
     bits, group = section.size("bits", least=2, most=8), section.size("group_size", least=-1)
     section.flag("sym", True)
     if section.values.get("modules_in_block_to_quantize"):
-        raise UnsupportedError(f"{section.where}: modules_in_block_to_quantize is not known", "give the folder with its weights")
+        raise UnsupportedError(
+            f"{section.where}: modules_in_block_to_quantize is not known", "give the folder with its weights"
+        )
     reorders = section.flag("desc_act", False)
 
     def form(bits: int, group: int) -> Format:
@@ -178,7 +195,10 @@ def _gptq(section: Config, config: Config) -> Scheme:
             continue
         other = dynamic.section(pattern)
         rules.append(
-            Rule((f"re:{expression}",), form(other.size("bits", bits, least=2, most=8), other.size("group_size", group, least=-1)))
+            Rule(
+                (f"re:{expression}",),
+                form(other.size("bits", bits, least=2, most=8), other.size("group_size", group, least=-1)),
+            )
         )
     return whole(form(bits, group), section, *rules)
 
@@ -188,11 +208,14 @@ def _awq(section: Config, config: Config) -> Scheme:
     bits = section.size("bits", section.size("w_bit", 0, least=0) or None, least=2, most=8)
     zeros = section.flag("zero_point", True)
     group = section.size("group_size", section.size("q_group_size", 0, least=-1) or None, least=-1)
-    return whole(grouped(bits, max(group, 0), zeros=zeros, scale_bits=16)._replace(name=f"awq int{bits}"), section)
+    return whole(
+        grouped(bits, max(group, 0), zeros=zeros, scale_bits=16)._replace(name=f"awq int{bits}"), section
+    )
 
 
 def _auto_round(section: Config, config: Config) -> Scheme:
-    """AutoRound packs as GPTQ or AWQ does; its name for the packing says which. extra_config gives modules other bits."""
+    """AutoRound packs as GPTQ or AWQ does; its name for the packing says which. extra_config gives modules
+    other bits."""
     bits, group = section.size("bits", least=2, most=8), max(section.size("group_size", least=-1), 0)
     section.flag("sym", True)
     kind = section.word("data_type", "int")
@@ -202,7 +225,9 @@ def _auto_round(section: Config, config: Config) -> Scheme:
         return whole(FP8_ROW32_E8M0 if bits == 8 else FP4_E8M0, section)
     packing = section.word("packing_format", "auto_round:auto_gptq")
     if "gptq" not in packing and "awq" not in packing:
-        raise UnsupportedError(f"{section.where}: packing_format {packing!r} is not known", "known are those of GPTQ and AWQ")
+        raise UnsupportedError(
+            f"{section.where}: packing_format {packing!r} is not known", "known are those of GPTQ and AWQ"
+        )
 
     def form(bits: int, group: int) -> Format:
         return grouped(bits, group, zeros=True, scale_bits=16)._replace(name=f"auto-round int{bits}")
@@ -212,13 +237,16 @@ def _auto_round(section: Config, config: Config) -> Scheme:
     for pattern in extra.values:
         other = extra.section(pattern)
         other_bits = other.size("bits", bits, least=1, most=32)
-        other_form = form(other_bits, max(other.size("group_size", group, least=-1), 0)) if other_bits < 16 else None
+        other_form = (
+            form(other_bits, max(other.size("group_size", group, least=-1), 0)) if other_bits < 16 else None
+        )
         rules.append(Rule((f"re:{pattern}" if "\\" in pattern or ".*" in pattern else pattern,), other_form))
     return whole(form(bits, group), section, *rules)
 
 
 def _bitsandbytes(section: Config, config: Config) -> Scheme:
-    """bitsandbytes: 4 bits with a scale for 64 values, itself stored in 8 bits under double quantisation; or 8 bits a row."""
+    """bitsandbytes: 4 bits with a scale for 64 values, itself stored in 8 bits under double quantisation; or
+    8 bits a row."""
     if section.flag("load_in_8bit", False):
         return whole(INT8_BNB, section)
     if not section.flag("load_in_4bit", True):
@@ -241,7 +269,8 @@ MODELOPT: dict[str, Format] = {
 
 
 def _modelopt(section: Config, config: Config) -> Scheme:
-    """ModelOpt: one algorithm for all, or under MIXED_PRECISION one for each module that it lists; what none lists stays as it is."""
+    """ModelOpt: one algorithm for all, or under MIXED_PRECISION one for each module that it lists; what none
+    lists stays as it is."""
     algorithm = section.word("quant_algo", "")
     if algorithm != "MIXED_PRECISION":
         return whole(_algorithm(algorithm, section), section)
@@ -259,7 +288,8 @@ def _modelopt(section: Config, config: Config) -> Scheme:
         members.setdefault(form, []).extend(targets)
     if not members:
         raise UnsupportedError(
-            f"{section.where}: MIXED_PRECISION without quantized_layers or config_groups", "they say which module has which"
+            f"{section.where}: MIXED_PRECISION without quantized_layers or config_groups",
+            "they say which module has which",
         )
     return Scheme(None, None, tuple(Rule(tuple(names), form) for form, names in members.items()))
 
@@ -276,7 +306,8 @@ def _by_module(section: Config) -> tuple[Rule, ...]:
 def _algorithm(name: str, section: Config) -> Format:
     if name.upper() not in MODELOPT:
         raise UnsupportedError(
-            f"{section.where}: quant_algo {name[:40]!r} is not known", f"known are {', '.join(MODELOPT)}, MIXED_PRECISION"
+            f"{section.where}: quant_algo {name[:40]!r} is not known",
+            f"known are {', '.join(MODELOPT)}, MIXED_PRECISION",
         )
     return MODELOPT[name.upper()]
 
@@ -300,7 +331,11 @@ def _quark_weight(group: Config) -> Format | None:
         weight = weight[-1] if isinstance(weight[-1], dict) else {}
     scheme = Config(weight if isinstance(weight, dict) else {}, f"{group.where}: weight")
     scheme.faults = group.faults
-    kind, by, group_size = scheme.word("dtype"), scheme.word("qscheme", "per_tensor"), scheme.size("group_size", 0, least=-1)
+    kind, by, group_size = (
+        scheme.word("dtype"),
+        scheme.word("qscheme", "per_tensor"),
+        scheme.size("group_size", 0, least=-1),
+    )
     group.check()
     match kind, by:
         case "fp8_e4m3", "per_tensor":
@@ -317,7 +352,10 @@ def _quark_weight(group: Config) -> Format | None:
             return grouped(4, max(group_size, 0), zeros=kind == "uint4", scale_bits=16)
         case "int4" | "uint4", "per_channel":
             return grouped(4, 0, zeros=kind == "uint4", scale_bits=16)
-    raise UnsupportedError(f"{group.where}: weights of {kind[:20]} {by[:20]} are not known", "known are fp8, int8, int4 and mxfp4")
+    raise UnsupportedError(
+        f"{group.where}: weights of {kind[:20]} {by[:20]} are not known",
+        "known are fp8, int8, int4 and mxfp4",
+    )
 
 
 def _hqq(section: Config, config: Config) -> Scheme:
@@ -325,7 +363,8 @@ def _hqq(section: Config, config: Config) -> Scheme:
     numbers = section.section("quant_config").section("weight_quant_params")
     if not numbers.values:
         raise UnsupportedError(
-            f"{section.where}: HQQ without weight_quant_params for all layers is not known", "give the folder with its weights"
+            f"{section.where}: HQQ without weight_quant_params for all layers is not known",
+            "give the folder with its weights",
         )
     bits, group = numbers.size("nbits", least=1, most=8), numbers.size("group_size", 64, least=1)
     section.check()
@@ -357,7 +396,8 @@ def _torchao(section: Config, config: Config) -> Scheme:
         case "nvfp4weightonly" | "nvfp4inference" | "nvfp4dynamicactivationnvfp4weight":
             return whole(NVFP4, section)
     raise UnsupportedError(
-        f"{section.where}: torchao's {str(kind)[:60]} is not known", "known are int8, float8, int4 and NVFP4 weights"
+        f"{section.where}: torchao's {str(kind)[:60]} is not known",
+        "known are int8, float8, int4 and NVFP4 weights",
     )
 
 
@@ -372,14 +412,18 @@ def _quanto(section: Config, config: Config) -> Scheme:
     }
     section.check()
     if word not in forms:
-        raise UnsupportedError(f"{section.where}: quanto's weights {word[:20]!r} are not known", f"known are {', '.join(forms)}")
+        raise UnsupportedError(
+            f"{section.where}: quanto's weights {word[:20]!r} are not known", f"known are {', '.join(forms)}"
+        )
     return whole(forms[word], section)
 
 
 def _fp_quant(section: Config, config: Config) -> Scheme:
     word = section.word("forward_dtype", "nvfp4")
     if word not in ("mxfp4", "nvfp4"):
-        raise UnsupportedError(f"{section.where}: forward_dtype {word[:20]!r} is not known", "known are mxfp4 and nvfp4")
+        raise UnsupportedError(
+            f"{section.where}: forward_dtype {word[:20]!r} is not known", "known are mxfp4 and nvfp4"
+        )
     return whole(NVFP4 if word == "nvfp4" else FP4_E8M0, section)
 
 

@@ -1,17 +1,27 @@
-"""Which modules of a checkpoint a pattern of a quantization_config means, whatever its publisher's prefix and spelling."""
+"""Which modules of a checkpoint a pattern of a quantization_config means, whatever its publisher's prefix and
+spelling."""
 
 import re
 from fnmatch import translate
 
 from .model import Tensor
 
-PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "backbone.", "transformer.")
+PREFIXES = (
+    "model.language_model.",
+    "language_model.model.",
+    "language_model.",
+    "model.",
+    "backbone.",
+    "transformer.",
+)
 """Before `layers.`; a pattern may have any of them."""
 
 
 def _experts(part: str, old: str) -> tuple[str, ...]:
     """The first expert's matrix as families call it: by its part, or w1, w2, w3."""
-    named = tuple(f"{block}experts.0.{part}" for block in ("mlp.", "feed_forward.", "block_sparse_moe.", "mixer.", ""))
+    named = tuple(
+        f"{block}experts.0.{part}" for block in ("mlp.", "feed_forward.", "block_sparse_moe.", "mixer.", "")
+    )
     numbered = tuple(f"{block}experts.0.{old}" for block in ("block_sparse_moe.", "ffn."))
     return (*named, *numbered, *(("mlp.experts.gate_up_proj",) if part != "down_proj" else ()))
 
@@ -19,7 +29,12 @@ def _experts(part: str, old: str) -> tuple[str, ...]:
 SPELLINGS = (
     (
         "mlp.shared_experts.",
-        ("mlp.shared_expert.", "feed_forward.shared_expert.", "block_sparse_moe.shared_experts.", "ffn.shared_experts."),
+        (
+            "mlp.shared_expert.",
+            "feed_forward.shared_expert.",
+            "block_sparse_moe.shared_experts.",
+            "ffn.shared_experts.",
+        ),
     ),
     ("mlp.experts.gate_proj", _experts("gate_proj", "w1")),
     ("mlp.experts.up_proj", _experts("up_proj", "w3")),
@@ -39,7 +54,8 @@ SPELLINGS = (
 
 
 class Names:
-    """A list of patterns: names, beginnings of names, pieces between dots, with stars, or `re:` and an expression."""
+    """A list of patterns: names, beginnings of names, pieces between dots, with stars, or `re:` and an
+    expression."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self.exact: set[str] = set()
@@ -47,7 +63,11 @@ class Names:
         for pattern in patterns:
             if pattern.startswith("re:"):
                 others.append(pattern[3:])
-            elif "*" in pattern[:-1] or "?" in pattern or (pattern.endswith("*") and not pattern[:-1].strip(".")):
+            elif (
+                "*" in pattern[:-1]
+                or "?" in pattern
+                or (pattern.endswith("*") and not pattern[:-1].strip("."))
+            ):
                 others.append(translate(pattern))
             else:
                 self.exact.add(canonical(pattern.rstrip("*").rstrip(".")))
@@ -63,7 +83,8 @@ class Names:
         return name in self.exact
 
     def matches(self, name: str) -> bool:
-        """Whether a pattern means the module of this name, which begins with `layers.N.` or `mtp.`: all of it, or whole pieces of it."""
+        """Whether a pattern means the module of this name, which begins with `layers.N.` or `mtp.`: all of
+        it, or whole pieces of it."""
         pieces = name.split(".")
         inside = 2 if pieces[1].isdigit() else 3
         for start in (0, *range(inside, len(pieces))):  # mtp.layers.0 is not layers.0
@@ -86,17 +107,22 @@ def canonical(pattern: str) -> str:
     return pattern
 
 
-def module_names(tensor: Tensor, layer: int, num_layers: int, blocks: list[int], beside: bool = False) -> list[str]:
+def module_names(
+    tensor: Tensor, layer: int, num_layers: int, blocks: list[int], beside: bool = False
+) -> list[str]:
     """What a checkpoint may call the module of one layer's tensor, without prefix.
 
-    `beside`: experts stand beside the feed-forward block (Gemma-4). `blocks`: the number of each layer's mixer where mixers and
-    feed-forward parts are counted apart (Nemotron-H).
+    `beside`: experts stand beside the feed-forward block (Gemma-4). `blocks`: the number of each layer's
+    mixer where mixers and feed-forward parts are counted apart (Nemotron-H).
     """
     inside = tensor.name.rpartition("{}.")[2].removesuffix(".weight")
     if ".beside." in inside:  # Gemma-4 has its experts beside the dense block, not in it
         inside = inside.replace("mlp.beside.", "mlp.")
     elif beside and inside.startswith("mlp.experts."):
-        return [f"layers.{layer}.experts.0.{inside.rpartition('.')[2]}", f"layers.{layer}.moe.experts.0.{inside.rpartition('.')[2]}"]
+        return [
+            f"layers.{layer}.experts.0.{inside.rpartition('.')[2]}",
+            f"layers.{layer}.moe.experts.0.{inside.rpartition('.')[2]}",
+        ]
     spelled = [inside]
     for part, others in SPELLINGS:
         if inside.startswith(part):

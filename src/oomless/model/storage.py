@@ -7,7 +7,8 @@ Shape = tuple[int, ...]
 
 
 class Format(NamedTuple):
-    """A storage type. `block` is the (rows, columns) of the last two dimensions that share one scale; 0 = the whole dimension."""
+    """A storage type. `block` is the (rows, columns) of the last two dimensions that share one scale; 0 = the
+    whole dimension."""
 
     name: str
     bits: int
@@ -23,7 +24,7 @@ class Format(NamedTuple):
     def num_scales(self, shape: Shape) -> int:
         """Scales of one tensor: one for each block, the last block of a row or column may be partial.
 
-        >>> FP8_BLOCK.num_scales((24576, 1536))   # q_b_proj of DeepSeek-V3
+        >>> FP8_BLOCK.num_scales((24576, 1536))  # q_b_proj of DeepSeek-V3
         2304
         """
         if self.block is None:
@@ -46,7 +47,7 @@ class Format(NamedTuple):
     def num_bytes(self, shape: Shape) -> int:
         """Bytes of one tensor with its scales.
 
-        >>> FP4_E8M0.num_bytes((2048, 4096))   # one expert matrix of DeepSeek-V4-Flash: 0.53125 B a value
+        >>> FP4_E8M0.num_bytes((2048, 4096))  # one expert matrix of DeepSeek-V4-Flash: 0.53125 B a value
         4456448
         """
         return self.data_bytes(shape) + self.scale_bytes(shape)
@@ -67,7 +68,8 @@ FP4_E8M0 = Format("fp4 1x32, E8M0 scales", 4, (1, 32), 8)
 NVFP4 = Format("fp4 1x16, FP8 scales", 4, (1, 16), 8)
 """Beside it one F32 a tensor, which is not counted."""
 NF4 = Format("nf4 by 64, scales quantised again", 4, (1, 64), 8)
-"""bitsandbytes with double quantisation; of the second scales (F32 for 256 of the first, 0.05 % of the whole) nothing is counted."""
+"""bitsandbytes with double quantisation; of the second scales (F32 for 256 of the first, 0.05 % of the whole)
+nothing is counted."""
 NF4_PLAIN = Format("nf4 by 64, F32 scales", 4, (1, 64), 32)
 INT8_BNB = Format("int8, one F32 scale a row (bitsandbytes)", 8, (1, 0), 32)
 INT8_EETQ = Format("int8, one F16 scale a row", 8, (1, 0), 16)

@@ -1,6 +1,7 @@
 """Which hardware and setting, for how much money, started by which command.
 
-`oomless.plan` is this room and, called, its question: the interface names its functions as the commands are named.
+`oomless.plan` is this room and, called, its question: the interface names its functions as the commands are
+named.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""`oomless plan --for infer`: from a question to ranked rows, each with the question that re-estimates it and what starts it."""
+"""`oomless plan --for infer`: from a question to ranked rows, each with the question that re-estimates it and
+what starts it."""
 
 from typing import NamedTuple
 
@@ -48,7 +49,12 @@ class Plan(NamedTuple):
 
 
 def plan_serving(
-    model: str | Model, wanted: Wanted, table: tuple[Price, ...] | None = None, *, offline: bool = False, revision: str | None = None
+    model: str | Model,
+    wanted: Wanted,
+    table: tuple[Price, ...] | None = None,
+    *,
+    offline: bool = False,
+    revision: str | None = None,
 ) -> Plan:
     """Which cards and settings serve the load.
 
@@ -99,14 +105,20 @@ def launch_of(model: Model, word: str, row: Row) -> Launch:
     launch = serving_launch(model, word, one_of_several(row.asked, row.estimate.request), row.hardware)
     if row.replicas == 1:
         return launch
-    again = f"{row.gpu}: {row.replicas} replicas: start the command once for each, with cards and a port of its own"
+    again = (
+        f"{row.gpu}: {row.replicas} replicas: start the command once for each, with "
+        "cards and a port of its own"
+    )
     return launch._replace(note=f"{launch.note}; {again}" if launch.note else again)
 
 
 def copies_of(row: Row) -> int:
     """How many engines one card holds, each with the same load: they divide its memory, and share its speed.
 
-    >>> found = plan_serving("profile-deepseek-lite-0.7b", Wanted(gpus=("agx-orin-32gb:1",), context=2048, concurrency=16, engines=("vllm",)))
+    >>> found = plan_serving(
+    ...     "profile-deepseek-lite-0.7b",
+    ...     Wanted(gpus=("agx-orin-32gb:1",), context=2048, concurrency=16, engines=("vllm",)),
+    ... )
     >>> [planned.copies for planned in found.rows][:1]
     [3]
     """
@@ -116,7 +128,12 @@ def copies_of(row: Row) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            fits = estimate_serving(row.estimate.model, row.asked._replace(instances=middle), row.hardware).verdict == "fits"
+            fits = (
+                estimate_serving(
+                    row.estimate.model, row.asked._replace(instances=middle), row.hardware
+                ).verdict
+                == "fits"
+            )
         except OomlessError:
             fits = False
         low, high = (middle, high) if fits else (low, middle)
@@ -130,18 +147,21 @@ NAMES = {"dcp": "decode_context_parallel_size"}
 def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tuple[str, ...]:
     """The `infer` command that asks the same question again.
 
-    >>> from ..estimate.serving import estimate_serving
+    >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..run.hardware import parse_gpu
     >>> question = Serving(layout=Layout(tp=8), context=4096, concurrency=2)
     >>> answer = estimate_serving(load("deepseek-r1"), question, parse_gpu("h200:8"))
     >>> " ".join(arguments_of(answer, question, "deepseek-r1", "h200:8"))
-    'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096 --concurrency 2'
+    'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096
+     --concurrency 2'
     """
     layout = asked.layout or Layout()
     words = ["infer", word, "--gpu", gpu, "--engine", asked.engine]
     if version := estimate.request.engine_version:
         words += ["--engine-version", version]
-    values: list[tuple[str, object]] = [("pp" if asked.engine in LLAMA else "tp", layout.pp if asked.engine in LLAMA else layout.tp)]
+    values: list[tuple[str, object]] = [
+        ("pp" if asked.engine in LLAMA else "tp", layout.pp if asked.engine in LLAMA else layout.tp)
+    ]
     values += [
         (NAMES.get(name, name), value)
         for name, value in layout._asdict().items()
@@ -165,7 +185,9 @@ def warnings_of(rows: tuple[Planned[Row], ...]) -> tuple[str, ...]:
     for planned in rows:
         row = planned.row
         if row.price is None:
-            notes[f"nobody known rents out {row.hardware.card.name}: it is ranked after those with a price"] = None
+            notes[
+                f"nobody known rents out {row.hardware.card.name}: it is ranked after those with a price"
+            ] = None
         if planned.launch.note:
             notes[planned.launch.note] = None
         card = row.hardware.card
@@ -173,7 +195,8 @@ def warnings_of(rows: tuple[Planned[Row], ...]) -> tuple[str, ...]:
             notes[f"the figures of {card.name} are of low confidence ({card.confidence})"] = None
         if row.estimate.ram_bytes and (row.asked.n_cpu_moe or row.asked.n_gpu_layers is not None):
             notes[
-                f"{row.gpu}: {format_bytes(row.estimate.ram_bytes)} of the host hold what the cards do not; a rent may not include so much"
+                f"{row.gpu}: {format_bytes(row.estimate.ram_bytes)} of the host hold what the cards do "
+                "not; a rent may not include so much"
             ] = None
             notes |= dict.fromkeys(() if row.speed is None else row.speed.warnings[:1])
     return tuple(notes)

@@ -1,7 +1,8 @@
 """Buy or rent: what each has cost after m months, where the lines cross, and what the answer hangs on.
 
-A month is a twelfth of a year: 730 hours. Rent and electricity run by the hour, colocation and staff by the month, hardware is paid on
-the first day. Money later counts less by the discount rate; what the hardware could be sold for is credited at the month looked at.
+A month is a twelfth of a year: 730 hours. Rent and electricity run by the hour, colocation and staff by the
+month, hardware is paid on the first day. Money later counts less by the discount rate; what the hardware
+could be sold for is credited at the month looked at.
 """
 
 import math
@@ -64,17 +65,25 @@ class Question(NamedTuple):
         """Refuse what cannot be meant, naming the flag."""
         for name, value in (*self.own._asdict().items(), ("usd_per_hour", self.rent.usd_per_hour)):
             if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"--{FLAGS.get(name, name).replace('_', '-')} is {value:g}", "costs are 0 or more")
+                raise UsageError(
+                    f"--{FLAGS.get(name, name).replace('_', '-')} is {value:g}", "costs are 0 or more"
+                )
         if self.own.purchase_usd <= 0:
             raise UsageError("the hardware costs nothing", "give its price: --buy-usd or --buy-usd-per-gpu")
         if self.rent.usd_per_hour <= 0:
             raise UsageError("the rent is nothing", "give it: --rent-usd-per-hour")
         if not 1 <= self.own.pue <= MAX_PUE:
-            raise UsageError(f"--pue is {self.own.pue:g}", "power of the site over that of its machines: 1 to 5")
+            raise UsageError(
+                f"--pue is {self.own.pue:g}", "power of the site over that of its machines: 1 to 5"
+            )
         if not 0 < self.utilization <= 1:
-            raise UsageError(f"--utilization is {self.utilization:g}", "it is a share of all hours: above 0, at most 1")
+            raise UsageError(
+                f"--utilization is {self.utilization:g}", "it is a share of all hours: above 0, at most 1"
+            )
         if not 0 <= self.own.resale_after_a_year <= 1:
-            raise UsageError(f"--resale is {self.own.resale_after_a_year:g}", "it is a share of the purchase price: 0 to 1")
+            raise UsageError(
+                f"--resale is {self.own.resale_after_a_year:g}", "it is a share of the purchase price: 0 to 1"
+            )
         if not 0 <= self.discount_rate <= 1:
             raise UsageError(f"--discount-rate is {self.discount_rate:g}", "it is a share a year: 0 to 1")
 
@@ -95,7 +104,8 @@ def hours_by(month: float) -> float:
 def present(month: float, discount_rate: float) -> float:
     """Value today of one dollar spread evenly over the months up to `month`, as a share of it.
 
-    (1 - e^(-r m)) / (r m), r = ln(1 + yearly rate) / 12 a month: payments flow, none waits for the end of its month.
+    (1 - e^(-r m)) / (r m), r = ln(1 + yearly rate) / 12 a month: payments flow, none waits for the end of its
+    month.
 
     >>> present(12, 0.0), round(present(12, 0.08), 4)
     (1.0, 0.9625)
@@ -107,10 +117,13 @@ def present(month: float, discount_rate: float) -> float:
 def own_usd(question: Question, month: float, scope: Scope = "staff") -> float:
     """What owning has cost by a month, in dollars of today.
 
-    purchase + (kW x PUE x USD/kWh x hours + kW x USD/kW/month x months + staff x months) x present value - resale. Ignored: repairs, taxes,
-    the interest of a loan.
+    purchase + (kW x PUE x USD/kWh x hours + kW x USD/kW/month x months + staff x months) x present value -
+    resale. Ignored: repairs, taxes, the interest of a loan.
 
-    >>> guide = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+    >>> guide = Question(
+    ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
+    ...     Rent(25),
+    ... )
     >>> [round(own_usd(guide, 6, scope)) for scope in ("hardware", "power", "colocation")]
     [80000, 83953, 91131]
     """
@@ -123,7 +136,9 @@ def own_usd(question: Question, month: float, scope: Scope = "staff") -> float:
         running += own.staff_usd_per_month * month
     share = math.pow(own.resale_after_a_year, month / MONTHS_A_YEAR) if own.resale_after_a_year else 0.0
     later = math.pow(1 + question.discount_rate, -month / MONTHS_A_YEAR)
-    return own.purchase_usd + running * present(month, question.discount_rate) - own.purchase_usd * share * later
+    return (
+        own.purchase_usd + running * present(month, question.discount_rate) - own.purchase_usd * share * later
+    )
 
 
 def rent_usd(question: Question, month: float) -> float:
@@ -139,7 +154,10 @@ def rent_usd(question: Question, month: float) -> float:
 def saving(question: Question, month: float, scope: Scope = "staff") -> float:
     """Share of the rent that owning saves by a month; negative while it is dearer.
 
-    >>> guide = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+    >>> guide = Question(
+    ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
+    ...     Rent(25),
+    ... )
     >>> [f"{saving(guide, 6, scope):.1%}" for scope in ("hardware", "power", "colocation")]
     ['26.7%', '23.1%', '16.5%']
     """
@@ -150,7 +168,10 @@ def saving(question: Question, month: float, scope: Scope = "staff") -> float:
 def break_even_month(question: Question, scope: Scope = "staff") -> float | None:
     """The month in which owning has cost no more than renting; None if it does not within MAX_MONTHS.
 
-    >>> guide = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+    >>> guide = Question(
+    ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
+    ...     Rent(25),
+    ... )
     >>> [round(break_even_month(guide, scope) or 0, 1) for scope in ("hardware", "power", "colocation")]
     [4.4, 4.5, 4.9]
     """
@@ -160,13 +181,18 @@ def break_even_month(question: Question, scope: Scope = "staff") -> float | None
 def month_of_saving(question: Question, share: float, scope: Scope = "staff") -> float | None:
     """The first month in which owning saves a share of the rent.
 
-    >>> guide = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+    >>> guide = Question(
+    ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
+    ...     Rent(25),
+    ... )
     >>> [round(month_of_saving(guide, 0.58, scope) or 0, 1) for scope in ("hardware", "power", "colocation")]
     [10.4, 11.4, 13.8]
     """
 
     def saves(month: float) -> bool:
-        return saving(question, month + 1e-9, scope) >= share  # never a whole month: the line between whole days
+        return (
+            saving(question, month + 1e-9, scope) >= share
+        )  # never a whole month: the line between whole days
 
     last = next((month for month in range(1, MAX_MONTHS + 1) if saves(month)), None)
     if last is None:
@@ -198,7 +224,8 @@ TOKENS_A_MILLION = 1_000_000
 
 
 class Swing(NamedTuple):
-    """What one input does to the break-even month and to the saving, from one end of its range to the other."""
+    """What one input does to the break-even month and to the saving, from one end of its range to the
+    other."""
 
     what: str
     low: float
@@ -218,7 +245,10 @@ def sensitivity(
 ) -> tuple[Swing, ...]:
     """Each input moved alone through its range, the widest swing of the saving by `month` first (a tornado).
 
-    >>> guide = Question(Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25))
+    >>> guide = Question(
+    ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
+    ...     Rent(25),
+    ... )
     >>> [each.what for each in sensitivity(guide, {"pue": (1.25, 1.54), "usd_per_hour": (12.8, 27.45)}, 6)]
     ['usd_per_hour', 'pue']
     """
@@ -238,7 +268,11 @@ def with_input(question: Question, what: str, value: float) -> Question:
         return question._replace(own=question.own._replace(**changes))
     if what == "usd_per_hour":
         return question._replace(rent=question.rent._replace(usd_per_hour=value))
-    return question._replace(utilization=value) if what == "utilization" else question._replace(discount_rate=value)
+    return (
+        question._replace(utilization=value)
+        if what == "utilization"
+        else question._replace(discount_rate=value)
+    )
 
 
 def curve(question: Question, months: int, of: Callable[[Question, float], float]) -> tuple[float, ...]:

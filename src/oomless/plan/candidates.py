@@ -111,7 +111,8 @@ class Planned(NamedTuple, Generic[AnyRow]):
     """Why it lost against the first row; "" for that."""
     on_front: bool
     copies: int = 1
-    """Engines that one card holds, each with the whole load; 1 for rows of several cards, and for training."""
+    """Engines that one card holds, each with the whole load; 1 for rows of several cards, and for training.
+    """
 
 
 class CardSearch(Generic[AnyRow]):
@@ -134,7 +135,10 @@ class CardSearch(Generic[AnyRow]):
         """All rows."""
         rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
         held = {row.gpu for row in rows}
-        misses = sorted((miss for miss in self.misses.values() if miss.gpu not in held), key=lambda miss: miss.missing_bytes)
+        misses = sorted(
+            (miss for miss in self.misses.values() if miss.gpu not in held),
+            key=lambda miss: miss.missing_bytes,
+        )
         return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
 
     def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
@@ -151,7 +155,11 @@ class CardSearch(Generic[AnyRow]):
 
     def price(self, hardware: Hardware) -> Price | None:
         card, wanted = short_name(hardware.card), self.wanted
-        return cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table) if card else None
+        return (
+            cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
+            if card
+            else None
+        )
 
     def gpu_word(self, hardware: Hardware) -> str:
         return gpu_word(hardware, self.wanted.gpus)
@@ -169,7 +177,8 @@ class CardSearch(Generic[AnyRow]):
 
 
 def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
-    """The cards as --gpu takes them; what the catalogue has no name for (a size, a slice, a mixed machine) as the user wrote it.
+    """The cards as --gpu takes them; what the catalogue has no name for (a size, a slice, a mixed machine) as
+    the user wrote it.
 
     >>> gpu_word(parse_gpu("h100:16"), ()), gpu_word(parse_gpu("rtx-3090+rtx-4090"), ("rtx-3090+rtx-4090",))
     ('h100-80gb-sxm5:8x2', 'rtx-3090+rtx-4090')
@@ -182,4 +191,8 @@ def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
                 several = hardware.num_gpus > 1 and ":" not in word and not hardware.mixed
                 return f"{word}:{hardware.num_gpus}" if several else word
         return hardware.card.name
-    return f"{name}:{hardware.per_node}x{hardware.num_nodes}" if hardware.num_nodes > 1 else f"{name}:{hardware.num_gpus}"
+    return (
+        f"{name}:{hardware.per_node}x{hardware.num_nodes}"
+        if hardware.num_nodes > 1
+        else f"{name}:{hardware.num_gpus}"
+    )

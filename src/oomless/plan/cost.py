@@ -1,4 +1,5 @@
-"""`oomless cost`: from flags and tables to the question of money.py, and its answer with the source of every number."""
+"""`oomless cost`: from flags and tables to the question of money.py, and its answer with the source of every
+number."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -127,7 +128,11 @@ def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str
         _rate(given.pue, "pue", "PUE", *WHERE["pue"], spread=given.spread),
         _rate(given.usd_per_kwh, "usd_per_kwh", "electricity", *WHERE["usd_per_kwh"], spread=given.spread),
         _rate(
-            given.colocation_usd_per_kw_month, "colocation_usd_per_kw_month", "colocation", *WHERE["colocation"], spread=given.spread
+            given.colocation_usd_per_kw_month,
+            "colocation_usd_per_kw_month",
+            "colocation",
+            *WHERE["colocation"],
+            spread=given.spread,
         ),
     ]
     rented, rent_price = _rent(given, hardware, card, table)
@@ -154,13 +159,20 @@ def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str
     scopes = tuple(scopes_of(own))
     owned, rented_usd = curve(question, given.months, own_usd), curve(question, given.months, rent_usd)
     months = tuple(
-        Month(month, owned[month], rented_usd[month], saving(question, month) if month else 0.0) for month in range(given.months + 1)
+        Month(month, owned[month], rented_usd[month], saving(question, month) if month else 0.0)
+        for month in range(given.months + 1)
     )
-    ranges = {source.what: (source.low, source.high) for source in inputs if source.low != source.high and source.value}
+    ranges = {
+        source.what: (source.low, source.high)
+        for source in inputs
+        if source.low != source.high and source.value
+    }
     swing_month = min(SWING_MONTH, given.months)
     warnings = list(notes)
     if not (given.server_usd or given.network_usd):
-        warnings.append("cards alone: no server and no network are counted; give --server-usd and --network-usd")
+        warnings.append(
+            "cards alone: no server and no network are counted; give --server-usd and --network-usd"
+        )
     if rent_price and rent_price.note:
         warnings.append(f"{rent_price.provider}: {rent_price.note}")
     own_tokens = rent_tokens = None
@@ -177,7 +189,10 @@ def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str
         months=months,
         scopes=scopes,
         break_even={scope: break_even_month(question, scope) for scope in scopes},
-        savings={scope: tuple(saving(question, month, scope) for month in range(1, given.months + 1)) for scope in scopes},
+        savings={
+            scope: tuple(saving(question, month, scope) for month in range(1, given.months + 1))
+            for scope in scopes
+        },
         tokens_per_s=given.tokens_per_s,
         own_usd_per_million_tokens=own_tokens,
         rent_usd_per_million_tokens=rent_tokens,
@@ -193,14 +208,17 @@ WHERE = {
     "usd_per_kwh": ("USA Middle Atlantic industrial", "USD/kWh", 1 / CENTS),
     "colocation": ("North America primary markets, 250-500 kW", "USD/kW/month", 1.0),
 }
-"""Which row of prices.csv stands in where a running cost is not given, its unit, and how its number becomes that."""
+"""Which row of prices.csv stands in where a running cost is not given, its unit, and how its number becomes
+that."""
 
 
 def _given(what: str, value: float, unit: str, spread: float) -> Source:
     return Source(what, value, unit, value * (1 - spread), value * (1 + spread), GIVEN, "")
 
 
-def _rate(value: float | None, what: str, sku: str, where: str, unit: str, scale: float, spread: float) -> Source:
+def _rate(
+    value: float | None, what: str, sku: str, where: str, unit: str, scale: float, spread: float
+) -> Source:
     """A running cost: given, or a row of prices.csv with the range of all its rows."""
     if value is not None:
         found = _given(what, value, unit, spread)
@@ -209,7 +227,9 @@ def _rate(value: float | None, what: str, sku: str, where: str, unit: str, scale
     others = [
         float(each["price"]) * scale
         for each in facts.table("prices")
-        if (each["kind"], each["sku"]) == ("operate", sku) and each["price"] and "residential" not in each["provider"]
+        if (each["kind"], each["sku"]) == ("operate", sku)
+        and each["price"]
+        and "residential" not in each["provider"]
     ]
     return Source(what, row.value * scale, unit, min(others), max(others), f"{where}: {row.source}", row.date)
 
@@ -217,9 +237,14 @@ def _rate(value: float | None, what: str, sku: str, where: str, unit: str, scale
 def _purchase(given: Given, hardware: Hardware, card: str) -> Source:
     """The price of the cards: given, or the middle of what prices.csv knows of one card."""
     if given.buy_usd is not None and given.buy_usd_per_gpu is not None:
-        raise UsageError("--buy-usd and --buy-usd-per-gpu contradict each other", "give the price of all cards, or that of one")
+        raise UsageError(
+            "--buy-usd and --buy-usd-per-gpu contradict each other",
+            "give the price of all cards, or that of one",
+        )
     if given.buy_usd is not None or given.buy_usd_per_gpu is not None:
-        total = given.buy_usd if given.buy_usd is not None else (given.buy_usd_per_gpu or 0.0) * hardware.num_gpus
+        total = (
+            given.buy_usd if given.buy_usd is not None else (given.buy_usd_per_gpu or 0.0) * hardware.num_gpus
+        )
         return _given("cards_usd", total, "USD", given.spread)
     known = [each for each in purchases(card) if each.num_gpus == 1]
     if not known:
@@ -227,55 +252,92 @@ def _purchase(given: Given, hardware: Hardware, card: str) -> Source:
     low, high = min(each.low_usd for each in known), max(each.high_usd for each in known)
     newest = max(known, key=lambda each: each.date)
     low, high = low * hardware.num_gpus, high * hardware.num_gpus
-    return Source("cards_usd", (low + high) / 2, "USD", low, high, f"middle of {len(known)} quotes; {newest.source}", newest.date)
+    return Source(
+        "cards_usd",
+        (low + high) / 2,
+        "USD",
+        low,
+        high,
+        f"middle of {len(known)} quotes; {newest.source}",
+        newest.date,
+    )
 
 
 def _power(given: Given, hardware: Hardware, card: str) -> Source:
-    """Power of the whole machine: given, that of the maker's own server, or that of the cards and as much more as such servers take."""
+    """Power of the whole machine: given, that of the maker's own server, or that of the cards and as much
+    more as such servers take."""
     if given.power_kw is not None:
         return _given("power_kw", given.power_kw, "kW", given.spread)
     rows = facts.table("power")
-    machine = next((row for row in rows if row["card"] == card and hardware.num_gpus % int(row["num_gpus"]) == 0), None)
+    machine = next(
+        (row for row in rows if row["card"] == card and hardware.num_gpus % int(row["num_gpus"]) == 0), None
+    )
     if machine:
         power = float(machine["power_kw"]) * hardware.num_gpus / int(machine["num_gpus"])
         return Source("power_kw", power, "kW", power * LOW_POWER, power, machine["source"], "")
     each = watts(card)
     if not each:
         raise UsageError(f"the power of {hardware.card.name} is not known", "give it: --power-kw")
-    shares = [float(row["power_kw"]) * WATTS_A_KW / (int(row["num_gpus"]) * watts(row["card"])) for row in rows]
+    shares = [
+        float(row["power_kw"]) * WATTS_A_KW / (int(row["num_gpus"]) * watts(row["card"])) for row in rows
+    ]
     servers = sorted(share for share, row in zip(shares, rows, strict=True) if int(row["num_gpus"]) > 1)
     power = each * hardware.num_gpus / WATTS_A_KW
-    source = f"{each:g} W a card, and what else a server takes: {servers[0]:.2f} to {servers[-1]:.2f} times its cards (assumed)"
-    return Source("power_kw", power * servers[len(servers) // 2], "kW", power * servers[0], power * servers[-1], source, "")
+    source = (
+        f"{each:g} W a card, and what else a server takes: {servers[0]:.2f} to "
+        f"{servers[-1]:.2f} times its cards (assumed)"
+    )
+    return Source(
+        "power_kw",
+        power * servers[len(servers) // 2],
+        "kW",
+        power * servers[0],
+        power * servers[-1],
+        source,
+        "",
+    )
 
 
 WATTS_A_KW = 1000.0
 LOW_POWER = 0.5
-"""A server's maximum is its power supply's promise: half of it is what steady inference draws at least (assumed, for the sensitivity)."""
+"""A server's maximum is its power supply's promise: half of it is what steady inference draws at least
+(assumed, for the sensitivity)."""
 
 
-def _rent(given: Given, hardware: Hardware, card: str, table: Sequence[Price] | None) -> tuple[Source, Price | None]:
+def _rent(
+    given: Given, hardware: Hardware, card: str, table: Sequence[Price] | None
+) -> tuple[Source, Price | None]:
     """The rent of all cards: given, or the cheapest offer of the asked tier, with the range of the others."""
     if given.rent_usd_per_hour is not None:
         if given.provider or given.region:
             where = "--provider" if given.provider else "--region"
-            raise UsageError(f"--rent-usd-per-hour and {where} contradict each other", "give the rent, or where to look for it")
+            raise UsageError(
+                f"--rent-usd-per-hour and {where} contradict each other",
+                "give the rent, or where to look for it",
+            )
         return _given("usd_per_hour", given.rent_usd_per_hour, "USD/h", given.spread), None
     if given.provider:
         check_provider(given.provider, table)
     if given.region:
         check_region(given.region, table)
-    providers, regions = ((given.provider,) if given.provider else ()), ((given.region,) if given.region else ())
+    providers, regions = (
+        ((given.provider,) if given.provider else ()),
+        ((given.region,) if given.region else ()),
+    )
     price = cheapest(card, hardware.num_gpus, given.tier, providers, regions, table)
     if price is None:
         where = " ".join(word for word in (given.provider, given.region) if word)
         raise UsageError(
-            f"nobody known rents out {hardware.num_gpus} x {hardware.card.name} {given.tier}{' at ' + where if where else ''}",
-            "give the rent: --rent-usd-per-hour, or another --tier; `oomless cost --list-prices` shows what is known",
+            f"nobody known rents out {hardware.num_gpus} x {hardware.card.name} "
+            f"{given.tier}{' at ' + where if where else ''}",
+            "give the rent: --rent-usd-per-hour, or another --tier; `oomless cost "
+            "--list-prices` shows what is known",
         )
     value = price.usd_per_hour(hardware.num_gpus)
     others = offers(card, hardware.num_gpus, given.tier, table)
-    return Source("usd_per_hour", value, "USD/h", min(others), max(others), f"{price.label}; {price.source}", price.date), price
+    return Source(
+        "usd_per_hour", value, "USD/h", min(others), max(others), f"{price.label}; {price.source}", price.date
+    ), price
 
 
 def offers(card: str, num_gpus: int, tier: str, table: Sequence[Price] | None) -> list[float]:
@@ -283,5 +345,8 @@ def offers(card: str, num_gpus: int, tier: str, table: Sequence[Price] | None) -
     from .prices import known_prices
 
     rows = known_prices() if table is None else table
-    found = [cheapest(card, num_gpus, tier, (name,), (), table) for name in sorted({price.provider for price in rows})]
+    found = [
+        cheapest(card, num_gpus, tier, (name,), (), table)
+        for name in sorted({price.provider for price in rows})
+    ]
     return [price.usd_per_hour(num_gpus) for price in found if price] or [0.0]

@@ -1,7 +1,9 @@
-"""What if the weights lay in a compute-in-memory crossbar? What leaves the card, what stays, and what moves for each token.
+"""What if the weights lay in a compute-in-memory crossbar? What leaves the card, what stays, and what moves
+for each token.
 
-A crossbar holds weights as conductances and multiplies where they lie. Inputs come through converters, results leave through others:
-activations, cache, norms, routers and embeddings stay digital, on the card. Nothing is promised about quality or speed.
+A crossbar holds weights as conductances and multiplies where they lie. Inputs come through converters,
+results leave through others: activations, cache, norms, routers and embeddings stay digital, on the card.
+Nothing is promised about quality or speed.
 """
 
 from typing import NamedTuple
@@ -20,9 +22,11 @@ DIGITAL: tuple[Key, ...] = (
     "weights.engram",
     "weights.hyper_connections",
 )
-"""Parts of a model that are no matrix product with fixed weights, or that see single rows: they stay on the card."""
+"""Parts of a model that are no matrix product with fixed weights, or that see single rows: they stay on the
+card."""
 TILE, CELL_BITS = 256, 4
-"""Rows and columns of a crossbar, and bits of a cell: what published designs have (NeuroSim 1.5 and others: 128 to 512; 1 to 5)."""
+"""Rows and columns of a crossbar, and bits of a cell: what published designs have (NeuroSim 1.5 and others:
+128 to 512; 1 to 5)."""
 DIGITAL_BYTES = 2
 """Of an activation between tiles."""
 
@@ -50,17 +54,22 @@ class InMemory(NamedTuple):
 def weights_in_memory(estimate: Estimate, tile: int = TILE, cell_bits: int = CELL_BITS) -> InMemory:
     """The what-if of an answer.
 
-    >>> from ..estimate.serving import estimate_serving
+    >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> from ..run.serving import Layout, Serving
-    >>> eight = estimate_serving(load("deepseek-v3"), Serving(layout=Layout(tp=8), max_model_len=32768), parse_gpu("h200:8"))
+    >>> eight = estimate_serving(
+    ...     load("deepseek-v3"), Serving(layout=Layout(tp=8), max_model_len=32768), parse_gpu("h200:8")
+    ... )
     >>> found = weights_in_memory(eight)
     >>> 0.97 < found.freed_bytes / found.weight_bytes < 1, found.read_now_bytes // found.converted_bytes
     (True, 897)
     """
     if not 1 <= tile <= MAX_TILE or not 1 <= cell_bits <= MAX_CELL_BITS:
-        raise UsageError(f"a tile of {tile} with cells of {cell_bits} bits", "tiles are 1 to 4096 wide, cells hold 1 to 8 bits")
+        raise UsageError(
+            f"a tile of {tile} with cells of {cell_bits} bits",
+            "tiles are 1 to 4096 wide, cells hold 1 to 8 bits",
+        )
     weights = [line for line in estimate.ledger.lines if line.category == "weights"]
     freed = sum(line.bytes for line in weights if line.key not in DIGITAL)
     cells = tiles = read = moved = 0
@@ -85,9 +94,16 @@ MAX_TILE, MAX_CELL_BITS = 4096, 8
 
 
 def is_analog(tensor: Tensor) -> bool:
-    """Whether a weight is a matrix that inputs are multiplied with: no norm, no table, no copy, none of a draft."""
+    """Whether a weight is a matrix that inputs are multiplied with: no norm, no table, no copy, none of a
+    draft."""
     matrix = len(tensor.shape) >= 2 and min(tensor.shape[-2:]) > 1
-    return matrix and not tensor.lookup and not tensor.copy_of and tensor.part == "main" and ".gate.weight" not in tensor.name
+    return (
+        matrix
+        and not tensor.lookup
+        and not tensor.copy_of
+        and tensor.part == "main"
+        and ".gate.weight" not in tensor.name
+    )
 
 
 def share_of_token(estimate: Estimate, tensor: Tensor) -> float:

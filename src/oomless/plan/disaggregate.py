@@ -1,8 +1,10 @@
-"""Prefill and decode on machines of their own: how many of each, and whether that beats machines that do both.
+"""Prefill and decode on machines of their own: how many of each, and whether that beats machines that do
+both.
 
-A prompt's pass is bound by computation, a decoding step by memory; apart, neither waits for the other. The prefill side holds the caches
-of the prompts in flight, the decode side those of all running sequences. Ignored: sending caches over the network, which hides behind the
-next prompt if network bytes a second x prompt seconds is more than a prompt's cache (said for each answer).
+A prompt's pass is bound by computation, a decoding step by memory; apart, neither waits for the other. The
+prefill side holds the caches of the prompts in flight, the decode side those of all running sequences.
+Ignored: sending caches over the network, which hides behind the next prompt if network bytes a second x
+prompt seconds is more than a prompt's cache (said for each answer).
 """
 
 from math import ceil
@@ -61,8 +63,10 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     """The best pair of settings of one kind of card, by tokens a second of a card.
 
     >>> from ..model.load import load
-    >>> from .question import Wanted
-    >>> search = Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=256))
+    >>> from .goals import Wanted
+    >>> search = Search(
+    ...     load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=256)
+    ... )
     >>> found = disaggregate(search, search.run().rows)
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0
     True
@@ -70,7 +74,8 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     both = [row for row in rows if row.fits and row.rate and row.asked.engine in SAYS and row.replicas == 1]
     if not both:
         raise UsageError(
-            "no setting that fits can be told apart into prefill and decode", "vllm and sglang can: name cards that hold the load"
+            "no setting that fits can be told apart into prefill and decode",
+            "vllm and sglang can: name cards that hold the load",
         )
     decode = max(both, key=lambda row: decode_requests(row, search) / row.hardware.num_gpus)
     prompts = [row for row in prefill_rows(search, decode) if row.fits and row.speed]
@@ -84,7 +89,11 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     rate = min(counts[0] * fast, counts[1] * slow)
     gpus = counts[0] * prefill.hardware.num_gpus + counts[1] * decode.hardware.num_gpus
     prices = (prefill.usd_per_hour, decode.usd_per_hour)
-    usd = None if None in prices else sum(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
+    usd = (
+        None
+        if None in prices
+        else sum(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
+    )
     cache = cache_of_prompt(prefill.estimate, search.input_len)
     best = max((row.rate or 0.0) / row.hardware.num_gpus for row in both)
     return Disaggregated(
@@ -104,9 +113,15 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
 def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
     """Settings of the same engine and kind of card that hold a few prompts."""
     name = decode.gpu.partition(":")[0]
-    gpus = tuple(word for word in search.wanted.gpus if word.partition(":")[0] in (name, name.partition("-")[0])) or (name,)
+    gpus = tuple(
+        word for word in search.wanted.gpus if word.partition(":")[0] in (name, name.partition("-")[0])
+    ) or (name,)
     wanted = search.wanted._replace(
-        gpus=gpus, context=search.input_len, concurrency=PROMPTS_IN_FLIGHT, engines=(decode.asked.engine,), output_len=1
+        gpus=gpus,
+        context=search.input_len,
+        concurrency=PROMPTS_IN_FLIGHT,
+        engines=(decode.asked.engine,),
+        output_len=1,
     )
     return Search(search.model, search.word, wanted, search.table).run().rows
 
@@ -131,7 +146,8 @@ def running(row: Row) -> float:
 
 
 def cache_of_prompt(estimate: Estimate, length: int) -> int:
-    """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the same."""
+    """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the
+    same."""
     stages = estimate.request.layout.pp if estimate.request.layout else 1
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 

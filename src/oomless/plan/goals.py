@@ -1,4 +1,5 @@
-"""What is asked of a plan: a load, goals and limits. Whatever is not said is chosen here and shown in the answer."""
+"""What is asked of a plan: a load, goals and limits. Whatever is not said is chosen here and shown in the
+answer."""
 
 from typing import Literal, NamedTuple
 
@@ -55,7 +56,8 @@ class Wanted(NamedTuple):
     host_memory: str | None = None
     """Memory of the host that layers or experts may take, with its unit; None: none."""
     host: str | None = None
-    """The kind of machine around the cards (facts/hosts.csv), whose memory decides the speed of what lies there; None: the slowest that holds it."""
+    """The kind of machine around the cards (facts/hosts.csv), whose memory decides the speed of what lies
+    there; None: the slowest that holds it."""
     instances: int = 1
     rows: int = 10
 
@@ -67,7 +69,9 @@ class Wanted(NamedTuple):
                 raise UsageError(f"--{name.replace('_', '-')} is {value}", f"ask for 1 to {MAX_COUNT:,}")
         for name, value in self.limits._asdict().items():
             if value is not None and not 0 < value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}")
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}"
+                )
         if self.goal not in GOALS:
             raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
         if self.output_len is not None and self.context is not None and self.output_len >= self.context:
@@ -77,34 +81,47 @@ class Wanted(NamedTuple):
             )
         if self.host is not None:
             if self.host_memory is None:
-                raise UsageError("--host without --host-memory", "say how much of it the model may take: --host-memory 512GiB")
+                raise UsageError(
+                    "--host without --host-memory",
+                    "say how much of it the model may take: --host-memory 512GiB",
+                )
             find_host(self.host, parse_bytes(self.host_memory))
         if self.context and self.max_model_len and self.context > self.max_model_len:
             raise UsageError(
-                f"--context {self.context} is more than --max-model-len {self.max_model_len}", "they contradict each other"
+                f"--context {self.context} is more than --max-model-len {self.max_model_len}",
+                "they contradict each other",
             )
         for engine in self.engines:
             if engine not in ENGINES:
-                raise UsageError(f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines"))
+                raise UsageError(
+                    f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines")
+                )
         for word in self.quantizations:
             check_form(word)
         known_vendors = sorted({card.vendor for card in cards().values()})
         for vendor in self.vendors:
             if vendor.lower() not in {each.lower() for each in known_vendors}:
-                raise UsageError(f"unknown vendor {vendor!r}", did_you_mean(vendor, known_vendors, "oomless gpus"))
+                raise UsageError(
+                    f"unknown vendor {vendor!r}", did_you_mean(vendor, known_vendors, "oomless gpus")
+                )
         for word in self.gpus:
             name = word.partition(":")[0]
             if not name[:1].isdigit() and name not in ("cpu", "local") and "+" not in word:
                 card, _ = find_card(name)
                 if self.vendors and card.vendor.lower() not in {each.lower() for each in self.vendors}:
-                    raise UsageError(f"--gpu {word} is no card of {', '.join(self.vendors)}", "they contradict each other")
+                    raise UsageError(
+                        f"--gpu {word} is no card of {', '.join(self.vendors)}", "they contradict each other"
+                    )
         for provider in self.providers:
             check_provider(provider, table)
         for region in self.regions:
             check_region(region, table)
         for kind in self.kv_cache_dtypes:
             if kind not in CACHE_KINDS:
-                raise UsageError(f"--kv-cache-dtype {kind!r} is not known to any engine here", f"known are {', '.join(CACHE_KINDS)}")
+                raise UsageError(
+                    f"--kv-cache-dtype {kind!r} is not known to any engine here",
+                    f"known are {', '.join(CACHE_KINDS)}",
+                )
         if self.tier not in (*TIERS, "any"):
             raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
         if self.host_memory is not None:

@@ -1,4 +1,5 @@
-"""Questions the other way round: the largest model for my cards, the longest context of a model on them, the least quantisation."""
+"""Questions the other way round: the largest model for my cards, the longest context of a model on them, the
+least quantisation."""
 
 from typing import NamedTuple
 
@@ -24,9 +25,13 @@ class Held(NamedTuple):
 
 
 def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tuple[Held, ...]:
-    """The catalogue's largest models that the load fits with, largest first; a profile that nobody published is left out.
+    """The catalogue's largest models that the load fits with, largest first; a profile that nobody published
+    is left out.
 
-    >>> [each.name for each in largest_models(Wanted(gpus=("rtx-4090:1",), context=4096, engines=("vllm",), rows=1))]
+    >>> [
+    ...     each.name
+    ...     for each in largest_models(Wanted(gpus=("rtx-4090:1",), context=4096, engines=("vllm",), rows=1))
+    ... ]
     ['qwen3-30b-a3b']
     """
     if not wanted.gpus:
@@ -57,7 +62,8 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
 
 
 LEAST_BITS = 3.0
-"""Of a weight in the narrowest form that is planned (Q4_K_M, W4A16), with a margin: what is larger cannot fit."""
+"""Of a weight in the narrowest form that is planned (Q4_K_M, W4A16), with a margin: what is larger cannot
+fit."""
 
 
 def cards_of(word: str, wanted: Wanted) -> int:
@@ -68,25 +74,39 @@ def cards_of(word: str, wanted: Wanted) -> int:
 def bits_a_weight(row: Row) -> float:
     """Bits of the weights as they lie on cards and host, over the parameters: what quantisation left of them.
 
-    >>> from .question import Limits
-    >>> wanted = Wanted(gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=Limits())
+    >>> from .goals import Limits
+    >>> wanted = Wanted(
+    ...     gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=Limits()
+    ... )
     >>> search = Search(load("deepseek-llm-7b"), "deepseek-llm-7b", wanted)
     >>> [round(bits_a_weight(each), 2) for each in search.run().rows]
     [16.0]
     """
     held = sum(
-        ledger.num_ranks * sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in row.estimate.ledgers
+        ledger.num_ranks * sum(line.bytes for line in ledger.lines if line.category == "weights")
+        for ledger in row.estimate.ledgers
     )
-    return min(8.0 * (held / row.estimate.replicas + row.estimate.ram_bytes) / max(row.estimate.model.num_parameters, 1), MOST_BITS)
+    return min(
+        8.0
+        * (held / row.estimate.replicas + row.estimate.ram_bytes)
+        / max(row.estimate.model.num_parameters, 1),
+        MOST_BITS,
+    )
 
 
 MOST_BITS = 32.0
 
 
 def longest_context(
-    model: str | Model, wanted: Wanted, table: tuple[Price, ...] | None = None, *, offline: bool = False, revision: str | None = None
+    model: str | Model,
+    wanted: Wanted,
+    table: tuple[Price, ...] | None = None,
+    *,
+    offline: bool = False,
+    revision: str | None = None,
 ) -> Plan | None:
-    """The plan of the longest sequences, in steps of 1,024 tokens, that the cards hold at the asked concurrency; None if not even one step.
+    """The plan of the longest sequences, in steps of 1,024 tokens, that the cards hold at the asked
+    concurrency; None if not even one step.
 
     >>> found = longest_context("deepseek-r1", Wanted(gpus=("h200:8",), concurrency=64, engines=("vllm",)))
     >>> found is not None and found.input_len + found.output_len
@@ -101,13 +121,20 @@ def longest_context(
 
     def answer(steps: int) -> Plan | None:
         length = min(steps * STEP, found.max_positions)
-        plan = plan_serving(model if isinstance(model, str) else found, wanted._replace(context=length), table, offline=offline)
+        plan = plan_serving(
+            model if isinstance(model, str) else found,
+            wanted._replace(context=length),
+            table,
+            offline=offline,
+        )
         return plan if plan.rows and plan.rows[0].row.fits else None
 
     low, high = 0, most + 1
     best: Plan | None = None
     while high - low > 1:
-        middle = (low + high) // 2 if low or high <= most else most  # the whole length first: most often it fits
+        middle = (
+            (low + high) // 2 if low or high <= most else most
+        )  # the whole length first: most often it fits
         tried = answer(middle)
         if tried is None:
             high = middle
@@ -124,7 +151,11 @@ STEP = 1024
 def least_quantized(plan: Plan) -> Plan:
     """The rows of a plan with the most bits a weight first."""
     ordered = sorted(plan.rows, key=lambda each: (not each.row.fits, -round(bits_a_weight(each.row), 1)))
-    return plan._replace(rows=tuple(each._replace(why="" if number == 0 else words(each.row)) for number, each in enumerate(ordered)))
+    return plan._replace(
+        rows=tuple(
+            each._replace(why="" if number == 0 else words(each.row)) for number, each in enumerate(ordered)
+        )
+    )
 
 
 def words(row: Row) -> str:

@@ -1,4 +1,5 @@
-"""Prices of the user's own: a CSV in SkyPilot's schema, or what gpuhunt (extra `prices`) fetches. Whole or not at all."""
+"""Prices of the user's own: a CSV in SkyPilot's schema, or what gpuhunt (extra `prices`) fetches. Whole or
+not at all."""
 
 import csv
 import math
@@ -13,7 +14,16 @@ from .prices import Price, Tier, card_sold_as, judged
 COLUMNS = ("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region")
 """What a price needs of SkyPilot's schema; SpotPrice, GpuInfo, Currency and others may stand beside it."""
 MAX_FILE_BYTES = 64 << 20
-SYMBOLS = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "CNY", "￥": "CNY", "CN¥": "CNY", "₹": "INR"}
+SYMBOLS = {
+    "$": "USD",
+    "US$": "USD",
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "CNY",
+    "￥": "CNY",
+    "CN¥": "CNY",
+    "₹": "INR",
+}
 
 
 class Imported(NamedTuple):
@@ -31,7 +41,9 @@ def read_prices(word: str, date: str = "") -> Imported:
         return from_gpuhunt()
     provider, named, rest = word.partition("=")
     path = Path(rest if named and provider.isidentifier() else word)
-    text = read_whole_text(path, MAX_FILE_BYTES, "give a CSV file in SkyPilot's schema, with the cards that matter")
+    text = read_whole_text(
+        path, MAX_FILE_BYTES, "give a CSV file in SkyPilot's schema, with the cards that matter"
+    )
     if not date:
         from datetime import UTC, datetime
 
@@ -44,8 +56,12 @@ def read_prices(word: str, date: str = "") -> Imported:
 def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
     """The prices of a table in SkyPilot's schema.
 
-    >>> table = "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\\ngpu8,H100,8,23.60,10.00,eu-north1\\n"
-    >>> [(each.tier, each.usd_per_gpu_hour) for each in read_rows(table, "vms.csv", "nebius", "2026-05-01").prices]
+    >>> header = "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region"
+    >>> table = f"{header}\\ngpu8,H100,8,23.60,10.00,eu-north1\\n"
+    >>> [
+    ...     (each.tier, each.usd_per_gpu_hour)
+    ...     for each in read_rows(table, "vms.csv", "nebius", "2026-05-01").prices
+    ... ]
     [('on-demand', 2.95), ('spot', 1.25)]
     """
     try:
@@ -55,22 +71,33 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
         if missing:
             has = ", ".join(str(name) for name in list(columns)[:MOST_SHOWN]) or "none"
             raise OomlessError(
-                f"{where}: no column {', '.join(missing)}", f"it has {has}; prices need {', '.join(COLUMNS)} (SkyPilot)"
+                f"{where}: no column {', '.join(missing)}",
+                f"it has {has}; prices need {', '.join(COLUMNS)} (SkyPilot)",
             )
-        rows = [(number, row) for number, row in enumerate(reader, 2) if (row["AcceleratorName"] or "").strip()]
+        rows = [
+            (number, row) for number, row in enumerate(reader, 2) if (row["AcceleratorName"] or "").strip()
+        ]
     except csv.Error as error:
-        raise OomlessError(f"{where}: not a table ({error})", "give a CSV file in SkyPilot's schema") from None
+        raise OomlessError(
+            f"{where}: not a table ({error})", "give a CSV file in SkyPilot's schema"
+        ) from None
     found: list[Price] = []
     unknown: dict[str, None] = {}
     currencies: dict[str, int] = {}
     for number, row in rows:
         name = row["AcceleratorName"].strip()
-        amounts = {tier: _amount(row.get(column) or "", f"{where}:{number}: {column}") for tier, column in AMOUNTS if row.get(column)}
+        amounts = {
+            tier: _amount(row.get(column) or "", f"{where}:{number}: {column}")
+            for tier, column in AMOUNTS
+            if row.get(column)
+        }
         for currency, _ in amounts.values():
             currencies.setdefault((row.get("Currency") or currency or "USD").strip().upper(), number)
         if len(currencies) > 1:
             said = ", ".join(f"{currency} (row {first})" for currency, first in currencies.items())
-            raise OomlessError(f"{where}: prices in several currencies: {said}", "convert the table to US dollars first")
+            raise OomlessError(
+                f"{where}: prices in several currencies: {said}", "convert the table to US dollars first"
+            )
         count = _count(row["AcceleratorCount"] or "", f"{where}:{number}: AcceleratorCount")
         card = card_sold_as(name, _memory_gb(row.get("GpuInfo") or ""), row["InstanceType"] or "")
         if not card:
@@ -78,15 +105,32 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
             continue
         for tier, (_, price) in amounts.items():
             found.append(
-                Price(card, provider, row["Region"] or "", row["InstanceType"] or "", tier, tier, price / count, count, date, where)
+                Price(
+                    card,
+                    provider,
+                    row["Region"] or "",
+                    row["InstanceType"] or "",
+                    tier,
+                    tier,
+                    price / count,
+                    count,
+                    date,
+                    where,
+                )
             )
     if currencies and "USD" not in currencies:
-        raise OomlessError(f"{where}: prices in {next(iter(currencies))}", "convert the table to US dollars first")
+        raise OomlessError(
+            f"{where}: prices in {next(iter(currencies))}", "convert the table to US dollars first"
+        )
     if not found:
-        raise OomlessError(f"{where}: no price of any card that is known here", "`oomless gpus` lists the cards")
+        raise OomlessError(
+            f"{where}: no price of any card that is known here", "`oomless gpus` lists the cards"
+        )
     sound, dropped = judged(found)
     if not sound:
-        raise OomlessError(f"{where}: no price is left: {dropped[0]}", "write dollars an hour of the whole machine: 23.60")
+        raise OomlessError(
+            f"{where}: no price is left: {dropped[0]}", "write dollars an hour of the whole machine: 23.60"
+        )
     return Imported(tuple(sound), tuple(f"{where}: {each}" for each in dropped), tuple(unknown))
 
 
@@ -141,7 +185,9 @@ def from_gpuhunt() -> Imported:
     try:
         import gpuhunt  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
-        raise MissingExtra("--prices gpuhunt needs the package gpuhunt", "pip install 'oomless[prices]'") from None
+        raise MissingExtra(
+            "--prices gpuhunt needs the package gpuhunt", "pip install 'oomless[prices]'"
+        ) from None
     from datetime import UTC, datetime
 
     today = datetime.now(UTC).date().isoformat()
@@ -149,7 +195,8 @@ def from_gpuhunt() -> Imported:
         items = gpuhunt.query(min_gpu_count=1)
     except Exception as error:
         raise OomlessError(
-            f"gpuhunt found no catalogue ({error})", "it reads them from the network: check it, or give a file"
+            f"gpuhunt found no catalogue ({error})",
+            "it reads them from the network: check it, or give a file",
         ) from None
     found: list[Price] = []
     unknown: dict[str, None] = {}
@@ -164,7 +211,16 @@ def from_gpuhunt() -> Imported:
         source = f"gpuhunt {getattr(gpuhunt, '__version__', '')}".strip()
         found.append(
             Price(
-                card, str(item.provider), str(item.location), str(item.instance_name), tier, tier, each, item.gpu_count, today, source
+                card,
+                str(item.provider),
+                str(item.location),
+                str(item.instance_name),
+                tier,
+                tier,
+                each,
+                item.gpu_count,
+                today,
+                source,
             )
         )
     if not found:

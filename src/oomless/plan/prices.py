@@ -1,4 +1,5 @@
-"""Prices with a provider, a tier, a region and a date: never a bare number. From facts/prices.csv, or from a file of the user's."""
+"""Prices with a provider, a tier, a region and a date: never a bare number. From facts/prices.csv, or from a
+file of the user's."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -19,8 +20,8 @@ TIER_OF: dict[str, Tier] = {
     "marketplace (interruptible)": "spot",
     "community": "community",
 }
-"""How a provider calls what it sells -> what may happen to it: reserved is paid whether used or not, spot and marketplaces are taken
-away, community machines belong to strangers."""
+"""How a provider calls what it sells -> what may happen to it: reserved is paid whether used or not, spot and
+marketplaces are taken away, community machines belong to strangers."""
 
 
 class Price(NamedTuple):
@@ -45,7 +46,9 @@ class Price(NamedTuple):
     def usd_per_hour(self, num_gpus: int) -> float:
         """Rent of `num_gpus` cards: whole instances where they come in instances.
 
-        >>> cheapest("a100-80gb-sxm4", 8, providers=("AWS",), regions=("us-east-1",)).usd_per_hour(8).__round__(2)
+        >>> cheapest("a100-80gb-sxm4", 8, providers=("AWS",), regions=("us-east-1",)).usd_per_hour(
+        ...     8
+        ... ).__round__(2)
         27.45
         """
         if not self.gpus_per_instance:
@@ -61,17 +64,24 @@ class Price(NamedTuple):
 
 @cache
 def _names() -> dict[str, tuple[tuple[str, str, str], ...]]:
-    """Lower-case name of a card as sellers write it -> (memory in GB, part of the SKU, short name), most particular first."""
+    """Lower-case name of a card as sellers write it -> (memory in GB, part of the SKU, short name), most
+    particular first."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for row in facts.table("price_cards"):
         found.setdefault(row["name"].lower(), []).append((row["mem_gb"], row["sku_has"].lower(), row["card"]))
-    return {name: tuple(sorted(rows, key=lambda row: (not row[0], not row[1]))) for name, rows in found.items()}
+    return {
+        name: tuple(sorted(rows, key=lambda row: (not row[0], not row[1]))) for name, rows in found.items()
+    }
 
 
 def card_sold_as(name: str, mem_gb: str, sku: str) -> str:
     """Short name of the card that a seller means; "" if it is none of ours.
 
-    >>> card_sold_as("A100", "80", "NVIDIA A100 PCIe"), card_sold_as("A100-80GB", "", ""), card_sold_as("abacus", "", "")
+    >>> (
+    ...     card_sold_as("A100", "80", "NVIDIA A100 PCIe"),
+    ...     card_sold_as("A100-80GB", "", ""),
+    ...     card_sold_as("abacus", "", ""),
+    ... )
     ('a100-80gb-pcie', 'a100-80gb-sxm4', '')
     """
     for size, part, card in _names().get(name.lower(), ()):
@@ -83,14 +93,15 @@ def card_sold_as(name: str, mem_gb: str, sku: str) -> str:
 def judged(rows: Iterable[Price]) -> tuple[list[Price], list[str]]:
     """The rows that can be meant, and why the others cannot: knowledge of how such tables lie.
 
-    Dropped: prices of nothing or less, sentinels (500 and more a card-hour), interruptible machines dearer than the same provider's
-    on-demand price for the same card.
+    Dropped: prices of nothing or less, sentinels (500 and more a card-hour), interruptible machines dearer
+    than the same provider's on-demand price for the same card.
     """
     kept, dropped = [], []
     for row in rows:
         if not 0 < row.usd_per_gpu_hour < MAX_USD_PER_GPU_HOUR:
             dropped.append(
-                f"{row.provider} {row.sku or row.card} {row.tier_word}: {row.usd_per_gpu_hour:g} USD a card-hour is no price"
+                f"{row.provider} {row.sku or row.card} {row.tier_word}: "
+                f"{row.usd_per_gpu_hour:g} USD a card-hour is no price"
             )
         else:
             kept.append(row)
@@ -104,7 +115,8 @@ def judged(rows: Iterable[Price]) -> tuple[list[Price], list[str]]:
         ceiling = firm.get((row.provider, row.region, row.card))
         if row.tier == "spot" and ceiling is not None and row.usd_per_gpu_hour > ceiling:
             dropped.append(
-                f"{row.provider} {row.sku or row.card}: spot at {row.usd_per_gpu_hour:g} is above on-demand at {ceiling:g}"
+                f"{row.provider} {row.sku or row.card}: spot at {row.usd_per_gpu_hour:g} is "
+                f"above on-demand at {ceiling:g}"
             )
         else:
             sound.append(row)
@@ -112,7 +124,8 @@ def judged(rows: Iterable[Price]) -> tuple[list[Price], list[str]]:
 
 
 MAX_USD_PER_GPU_HOUR = 500.0
-"""No card costs that an hour: catalogues write 700 where nothing is for sale (hardware_prices, SkyPilot's asia-east1 TPU rows)."""
+"""No card costs that an hour: catalogues write 700 where nothing is for sale (hardware_prices, SkyPilot's
+asia-east1 TPU rows)."""
 
 
 @cache
@@ -121,7 +134,12 @@ def known_prices() -> tuple[Price, ...]:
     rows = []
     for row in facts.table("prices"):
         card = card_sold_as(row["gpu"], row["mem_gb"], row["sku"])
-        if row["kind"] != "rent" or row["tier"] not in TIER_OF or not row["price_per_gpu_hour_usd"] or not card:
+        if (
+            row["kind"] != "rent"
+            or row["tier"] not in TIER_OF
+            or not row["price_per_gpu_hour_usd"]
+            or not card
+        ):
             continue
         if not any(char.isdigit() for char in row["snapshot_date"]) or STALE in row["note"]:
             continue  # a price of no known year is no price
@@ -150,7 +168,8 @@ def known_prices() -> tuple[Price, ...]:
 
 
 CHEAPEST_HOST = "Marketplace min price"
-"""How the source marks the price of the one cheapest host of a marketplace: whoever owns it, it is no offer for a node."""
+"""How the source marks the price of the one cheapest host of a marketplace: whoever owns it, it is no offer
+for a node."""
 PROVIDER_NAMES = {"lambda": "Lambda", "runpod": "RunPod"}
 """One provider, two spellings in two sources."""
 STALE = "prices may be stale"
@@ -162,7 +181,10 @@ MAX_AGE_YEARS = 1
 def year_of(price: Price) -> int:
     """The last year that a date names.
 
-    >>> [year_of(known_prices()[0]._replace(date=date)) for date in ("2026-05-24", "undated 2025-26", "2024-H2 (valid until 2025-01-01)")]
+    >>> [
+    ...     year_of(known_prices()[0]._replace(date=date))
+    ...     for date in ("2026-05-24", "undated 2025-26", "2024-H2 (valid until 2025-01-01)")
+    ... ]
     [2026, 2026, 2024]
     """
     start = price.date.partition("(")[0]
@@ -191,7 +213,11 @@ def cheapest(
         if price.card == card
         and tier in (price.tier, "any")
         and (not providers or price.provider.lower() in {name.lower() for name in providers})
-        and (not regions or not price.region or price.region.lower() in {"all", *(name.lower() for name in regions)})
+        and (
+            not regions
+            or not price.region
+            or price.region.lower() in {"all", *(name.lower() for name in regions)}
+        )
         and (price.gpus_per_instance != 1 or num_gpus == 1)
     ]
     return min(rows, key=lambda price: (price.usd_per_hour(num_gpus), price.label), default=None)
@@ -201,14 +227,20 @@ def check_provider(name: str, table: Sequence[Price] | None = None) -> None:
     """Refuse a provider that no price is known of."""
     known = sorted({price.provider for price in (known_prices() if table is None else table)})
     if name.lower() not in {provider.lower() for provider in known}:
-        raise UsageError(f"unknown provider {name!r}: it sells nothing here", did_you_mean(name, known, "oomless cost --list-prices"))
+        raise UsageError(
+            f"unknown provider {name!r}: it sells nothing here",
+            did_you_mean(name, known, "oomless cost --list-prices"),
+        )
 
 
 def check_region(name: str, table: Sequence[Price] | None = None) -> None:
     """Refuse a region that no price names: offers that say none would answer for it."""
     known = sorted({price.region for price in (known_prices() if table is None else table) if price.region})
     if name.lower() not in {region.lower() for region in known}:
-        raise UsageError(f"unknown region {name!r}: no price names it", did_you_mean(name, known, "oomless cost --list-prices"))
+        raise UsageError(
+            f"unknown region {name!r}: no price names it",
+            did_you_mean(name, known, "oomless cost --list-prices"),
+        )
 
 
 class Purchase(NamedTuple):
@@ -231,11 +263,23 @@ def purchases(card: str) -> tuple[Purchase, ...]:
     """
     found = []
     for row in facts.table("prices"):
-        if row["kind"] != "buy" or card_sold_as(row["gpu"], row["mem_gb"], row["sku"]) != card or not dated(row["snapshot_date"]):
+        if (
+            row["kind"] != "buy"
+            or card_sold_as(row["gpu"], row["mem_gb"], row["sku"]) != card
+            or not dated(row["snapshot_date"])
+        ):
             continue
         low, _, high = row["price"].partition("-")
         found.append(
-            Purchase(row["sku"], card, int(row["n_gpus"]), float(low), float(high or low), row["snapshot_date"], row["source"])
+            Purchase(
+                row["sku"],
+                card,
+                int(row["n_gpus"]),
+                float(low),
+                float(high or low),
+                row["snapshot_date"],
+                row["source"],
+            )
         )
     return tuple(found)
 
@@ -261,5 +305,9 @@ def rate(sku: str, where: str) -> Rate:
     >>> rate("PUE", "world average (weighted)").value
     1.54
     """
-    row = next(row for row in facts.table("prices") if (row["kind"], row["sku"], row["provider"]) == ("operate", sku, where))
+    row = next(
+        row
+        for row in facts.table("prices")
+        if (row["kind"], row["sku"], row["provider"]) == ("operate", sku, where)
+    )
     return Rate(float(row["price"]), row["unit"], where, row["snapshot_date"], row["source"])

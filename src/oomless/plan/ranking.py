@@ -1,4 +1,5 @@
-"""Rows -> a ranked answer: limits, the order of a goal, the front that no other row beats, and why the next ones lost."""
+"""Rows -> a ranked answer: limits, the order of a goal, the front that no other row beats, and why the next
+ones lost."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ SAME_CARDS = "a better setting of the same cards"
 def outside(row: Candidate, limits: Limits) -> str:
     """The first limit that a row breaks; "" if none.
 
-    A limit on speed is held against the figure, where something was measured; of a bound against the end that disappoints.
+    A limit on speed is held against the figure, where something was measured; of a bound against the end that
+    disappoints.
     """
     if limits.budget_usd_per_hour is not None:
         if row.usd_per_hour is None:
@@ -94,7 +96,8 @@ def rank(rows: Sequence[AnyRow], goal: Goal, limits: Limits, one_a_machine: bool
 
 
 def front(rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
-    """The Pareto front of price (low), speed (high) and headroom of a card (high), of rows that fit and have a price and a speed."""
+    """The Pareto front of price (low), speed (high) and headroom of a card (high), of rows that fit and have
+    a price and a speed."""
     known = [
         (row.usd_per_hour, row.rate, row.headroom_bytes, row)
         for row in rows
@@ -114,8 +117,14 @@ def why_not(row: Candidate, best: Candidate, goal: Goal) -> str:
         return "tight: the estimate's spread does not settle that it fits"
     match goal:
         case "cheapest":
-            unpriced = more(row.hardware.num_gpus, best.hardware.num_gpus, "the cards", "") if best.cost is None else ""
-            return more(row.cost, best.cost, "the price", "no price is known") or unpriced or slower(row, best)
+            unpriced = (
+                more(row.hardware.num_gpus, best.hardware.num_gpus, "the cards", "")
+                if best.cost is None
+                else ""
+            )
+            return (
+                more(row.cost, best.cost, "the price", "no price is known") or unpriced or slower(row, best)
+            )
         case "fastest":
             return slower(row, best) or more(row.cost, best.cost, "the price", "no price is known")
         case "fewest":

@@ -36,7 +36,8 @@ def plan(
     revision: str | None = None,
     **flags: Any,
 ) -> "Plan | TrainingPlan":
-    """Which cards and settings hold the load, ranked. The flags are those of `oomless plan`; what may repeat is one value or a list.
+    """Which cards and settings hold the load, ranked. The flags are those of `oomless plan`; what may repeat
+    is one value or a list.
 
     >>> found = plan("deepseek-r1", gpu=["h100", "h200"], context=32768, concurrency=64)
     >>> found.rows[0].row.gpu, found.rows[0].row.price.provider
@@ -46,16 +47,27 @@ def plan(
 
 
 def plan_for(
-    purpose: str, model: str | Model, flags: dict[str, Any], table: "tuple[Price, ...] | None", offline: bool, revision: str | None
+    purpose: str,
+    model: str | Model,
+    flags: dict[str, Any],
+    table: "tuple[Price, ...] | None",
+    offline: bool,
+    revision: str | None,
 ) -> "Plan | TrainingPlan":
     """The plan of a purpose; what belongs to the other one is refused."""
-    given = {name: value for name, value in flags.items() if value is not None and value != () and value is not False}
+    given = {
+        name: value
+        for name, value in flags.items()
+        if value is not None and value != () and value is not False
+    }
     if purpose not in FLAGS_OF:
         raise UsageError(f"--for {purpose} is not known", f"it is {' or '.join(FLAGS_OF)}")
     for other in FLAGS_OF:
         wrong = sorted(FLAGS_OF[other] & set(given)) if other != purpose else []
         if wrong:
-            raise UsageError(f"--{wrong[0].replace('_', '-')} belongs to --for {other}", "leave it out, or ask for that")
+            raise UsageError(
+                f"--{wrong[0].replace('_', '-')} belongs to --for {other}", "leave it out, or ask for that"
+            )
     check_together(given)
     if purpose == "infer":
         return plan_serving(model, wanted_from(given), table, offline=offline, revision=revision)
@@ -72,15 +84,24 @@ def plan_for(
 
 
 def check_together(given: dict[str, Any]) -> None:
-    """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no asked engine fills."""
-    words, engines = ((value,) if isinstance(value, str) else value for value in (given.get("gpu", ()), given.get("engine", ())))
+    """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no
+    asked engine fills."""
+    words, engines = (
+        (value,) if isinstance(value, str) else value
+        for value in (given.get("gpu", ()), given.get("engine", ()))
+    )
     most = given.get("max_gpus")
     if "host_memory" in given and engines and not set(engines) & set(LLAMA):
         raise UsageError(
-            f"--host-memory is filled by {' and '.join(LLAMA)}, --engine is {' and '.join(engines)}", "leave one of them out"
+            f"--host-memory is filled by {' and '.join(LLAMA)}, --engine is {' and '.join(engines)}",
+            "leave one of them out",
         )
     for word in words:
-        if isinstance(most, int) and (":" in word or "+" in word) and (num := parse_gpu(word).num_gpus) > most:
+        if (
+            isinstance(most, int)
+            and (":" in word or "+" in word)
+            and (num := parse_gpu(word).num_gpus) > most
+        ):
             raise UsageError(f"--gpu {word} is {num} cards, --max-gpus {most}", "they contradict each other")
 
 
@@ -110,7 +131,11 @@ def wanted_from(flags: dict[str, Any]) -> Wanted:
     >>> wanted_from({"gpu": "h100", "fastest": True, "max_gpus": 8}).limits.max_gpus
     8
     """
-    given = {name: value for name, value in flags.items() if value is not None and value != () and value is not False}
+    given = {
+        name: value
+        for name, value in flags.items()
+        if value is not None and value != () and value is not False
+    }
     goals = [name for name in GOAL_FLAGS if given.pop(name, None)]
     if len(goals) > 1:
         raise UsageError(f"--{' and --'.join(goals)} contradict each other", "rank by one of them")
@@ -128,7 +153,12 @@ def wanted_from(flags: dict[str, Any]) -> Wanted:
     for name, value in {**given, **limits._asdict()}.items():
         kind = {**Wanted.__annotations__, **Limits.__annotations__}.get(name)
         numbers = set(get_args(kind) or (kind,)) & {int, float}
-        if value is not None and numbers and not isinstance(value, bool) and not isinstance(value, int | float):
+        if (
+            value is not None
+            and numbers
+            and not isinstance(value, bool)
+            and not isinstance(value, int | float)
+        ):
             raise UsageError(f"{name} is {value!r}", "write a number")
     return Wanted(**given, limits=limits)
 

@@ -1,7 +1,9 @@
-"""The search: every card, engine, form, cache type, size and layout that can hold the load, estimated once; what cannot is bounded away.
+"""The search: every card, engine, form, cache type, size and layout that can hold the load, estimated once;
+what cannot is bounded away.
 
-A candidate is not estimated if its weights alone (exact bytes, from an estimate of the same layout on a card of the same kind, or the
-published ones over its ranks) are more than its cards hold. Nothing is called fitting that was not estimated.
+A candidate is not estimated if its weights alone (exact bytes, from an estimate of the same layout on a card
+of the same kind, or the published ones over its ranks) are more than its cards hold. Nothing is called
+fitting that was not estimated.
 """
 
 from collections.abc import Iterator
@@ -86,7 +88,9 @@ TOO_LONG = "longer than the model or the engine admits"
 class Search(CardSearch[Row]):
     """One search over a model: it remembers bounds, and counts what it leaves out."""
 
-    def __init__(self, model: Model, word: str, wanted: Wanted, table: tuple[Price, ...] | None = None) -> None:
+    def __init__(
+        self, model: Model, word: str, wanted: Wanted, table: tuple[Price, ...] | None = None
+    ) -> None:
         super().__init__(wanted, table)
         self.model, self.word = model, word
         self.context = wanted.whole(model)
@@ -122,7 +126,9 @@ class Search(CardSearch[Row]):
     hopeless = False
     """Whether the last candidate failed by more than a smaller cache could bring."""
 
-    def candidate(self, engine: str, form: Form, kind: str, hardware: Hardware, layout: Layout, replicas: int) -> Row | None:
+    def candidate(
+        self, engine: str, form: Form, kind: str, hardware: Hardware, layout: Layout, replicas: int
+    ) -> Row | None:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         self.hopeless = True
@@ -133,7 +139,15 @@ class Search(CardSearch[Row]):
         if not host and self.resident * form.least_share > memory * layout.num_ranks:
             return self.without(NO_ROOM)
         each = -(-self.wanted.concurrency // replicas)
-        key = (engine, form.quantization, kind, layout, each, hardware.card.compute_capability, hardware.card.vendor)
+        key = (
+            engine,
+            form.quantization,
+            kind,
+            layout,
+            each,
+            hardware.card.compute_capability,
+            hardware.card.vendor,
+        )
         bound = self.bounds.get(key)
         if not host and bound is not None and bound.weights + bound.cache > memory // self.wanted.instances:
             self.hopeless = bound.weights > memory // self.wanted.instances
@@ -161,16 +175,29 @@ class Search(CardSearch[Row]):
             return self.without(NO_ROOM)
         if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
-        return Row(hardware, self.gpu_word(hardware), replicas, asked, estimate, self.speed(estimate), self.price(hardware))
+        return Row(
+            hardware,
+            self.gpu_word(hardware),
+            replicas,
+            asked,
+            estimate,
+            self.speed(estimate),
+            self.price(hardware),
+        )
 
     def bound_of(self, estimate: Estimate) -> "Bound":
-        """What the layout's worst rank takes on any card of the kind. Blocks of windows grow with the batch, which goes by the card's size."""
-        found = [Bound(sums.get("weights", 0), sums.get("kv_cache", 0)) for sums in (each.by_category() for each in estimate.ledgers)]
+        """What the layout's worst rank takes on any card of the kind. Blocks of windows grow with the batch,
+        which goes by the card's size."""
+        found = [
+            Bound(sums.get("weights", 0), sums.get("kv_cache", 0))
+            for sums in (each.by_category() for each in estimate.ledgers)
+        ]
         worst = max(found, key=lambda bound: bound.weights + bound.cache)
         return worst._replace(cache=0) if self.windows else worst
 
     def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
-        """The serving question of a candidate; its batch is raised only where the engine's own would be too small."""
+        """The serving question of a candidate; its batch is raised only where the engine's own would be too
+        small."""
         per_group = -(-each // layout.dp)
         llama = engine in LLAMA
         return Serving(
@@ -197,7 +224,11 @@ class Search(CardSearch[Row]):
         found = (asked, best)
         while high - low > 1 or found[1] is best:
             middle = (low + high + 1) // 2 if found[1] is not best else high
-            moved = asked._replace(n_cpu_moe=middle) if experts else asked._replace(n_gpu_layers=num_layers + 1 - middle)
+            moved = (
+                asked._replace(n_cpu_moe=middle)
+                if experts
+                else asked._replace(n_gpu_layers=num_layers + 1 - middle)
+            )
             answer = self.estimate(moved, hardware)
             if answer.verdict != "fits":
                 if middle == num_layers:
@@ -209,7 +240,11 @@ class Search(CardSearch[Row]):
 
     def speed(self, estimate: Estimate) -> ServingSpeed | None:
         try:
-            load = {"input_len": self.input_len, "output_len": self.output_len, "concurrency": self.wanted.concurrency}
+            load = {
+                "input_len": self.input_len,
+                "output_len": self.output_len,
+                "concurrency": self.wanted.concurrency,
+            }
             return serving_speed(estimate, **load, host=self.wanted.host)
         except OomlessError:
             return None
@@ -222,10 +257,18 @@ LEAST_BATCH = 256
 def layout_text(layout: Layout) -> str:
     """TP 8, PP 2: the axes that are used.
 
-    >>> layout_text(Layout(tp=8, pp=2)), layout_text(Layout(dp=16, enable_expert_parallel=True)), layout_text(Layout())
+    >>> (
+    ...     layout_text(Layout(tp=8, pp=2)),
+    ...     layout_text(Layout(dp=16, enable_expert_parallel=True)),
+    ...     layout_text(Layout()),
+    ... )
     ('TP 8, PP 2', 'DP 16, EP', 'one card')
     """
-    parts = [f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1]
+    parts = [
+        f"{axis.upper()} {size}"
+        for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True)
+        if size > 1
+    ]
     if layout.enable_expert_parallel or layout.ep_size > 1:
         parts.append("EP")
     return ", ".join(parts) or "one card"

@@ -24,15 +24,18 @@ ENGINES_OF = {
 """Maker -> engines that are tried unless the user names some; makers that are not here have forks of vLLM."""
 OTHERS = ("vllm",)
 MOST_LLAMA_SEQUENCES = 16
-"""llama.cpp is planned for no more sequences at once unless it is named: its step takes each sequence's share one after the other."""
+"""llama.cpp is planned for no more sequences at once unless it is named: its step takes each sequence's share
+one after the other."""
 NETWORKED = ("nvlink", "xgmi", "hccs", "roce", "ici", "ib")
-"""Links of cards that stand in machines with a network between them: only those are planned over several machines."""
+"""Links of cards that stand in machines with a network between them: only those are planned over several
+machines."""
 DESKTOP_NODES = 2
 """Machines of one card that are joined by a cable (DGX Spark): two, unless --gpu says more."""
 
 
 class Form(NamedTuple):
-    """A form of the weights: the word of --quantization, and the least share of the published bytes that it can take."""
+    """A form of the weights: the word of --quantization, and the least share of the published bytes that it
+    can take."""
 
     quantization: str | None
     least_share: float
@@ -51,8 +54,22 @@ SHARES = {
     "mxfp4": 0.25,
     "nvfp4": 0.25,
 }
-"""Bits of each form over the 16 bits that it replaces: a lower bound, since scales, embeddings and norms come on top."""
-GGUF_BITS = {"q8": 8, "q6": 6, "q5": 5, "q4": 4, "iq4": 4, "q3": 3, "iq3": 3, "q2": 2, "iq2": 2, "iq1": 1, "tq": 1, "mxfp4": 4}
+"""Bits of each form over the 16 bits that it replaces: a lower bound, since scales, embeddings and norms come
+on top."""
+GGUF_BITS = {
+    "q8": 8,
+    "q6": 6,
+    "q5": 5,
+    "q4": 4,
+    "iq4": 4,
+    "q3": 3,
+    "iq3": 3,
+    "q2": 2,
+    "iq2": 2,
+    "iq1": 1,
+    "tq": 1,
+    "mxfp4": 4,
+}
 
 
 def engines_of(card: Card, asked: tuple[str, ...], concurrency: int) -> tuple[str, ...]:
@@ -70,18 +87,29 @@ def forms_of(model: Model, engine: str, card: Card, asked: tuple[str, ...]) -> l
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> [form.quantization for form in forms_of(load("deepseek-r1-distill-qwen-32b"), "vllm", parse_gpu("rtx-4090").card, ())]
+    >>> [
+    ...     form.quantization
+    ...     for form in forms_of(load("deepseek-r1-distill-qwen-32b"), "vllm", parse_gpu("rtx-4090").card, ())
+    ... ]
     [None, 'fp8', 'w4a16']
-    >>> [form.quantization for form in forms_of(load("deepseek-r1"), "llamacpp", parse_gpu("rtx-4090").card, ())]
+    >>> [
+    ...     form.quantization
+    ...     for form in forms_of(load("deepseek-r1"), "llamacpp", parse_gpu("rtx-4090").card, ())
+    ... ]
     ['q8_0', 'q4_k_m']
     """
     bits = 8 * model.checkpoint_bytes / max(model.num_parameters, 1)
     if engine in LLAMA:
         if model.quantization.startswith("gguf"):
             return [PUBLISHED]
-        return [Form(word, gguf_share(word, bits)) for word in asked or ("q8_0", "q4_k_m") if word not in SHARES]
+        return [
+            Form(word, gguf_share(word, bits)) for word in asked or ("q8_0", "q4_k_m") if word not in SHARES
+        ]
     if asked:
-        return [Form(None if word in ("none", "auto", model.quantization) else word, SHARES.get(word, 0.05)) for word in asked]
+        return [
+            Form(None if word in ("none", "auto", model.quantization) else word, SHARES.get(word, 0.05))
+            for word in asked
+        ]
     if model.quantization or engine in ("transformers", "trtllm"):
         return [PUBLISHED]
     found = [PUBLISHED]
@@ -151,7 +179,9 @@ def joins_machines(card: Card) -> bool:
         machine = machine_of(card)
     except OomlessError:
         return False
-    return machine.link in NETWORKED and machine.device != "gddr"  # a bridge between two desktop cards joins no machines
+    return (
+        machine.link in NETWORKED and machine.device != "gddr"
+    )  # a bridge between two desktop cards joins no machines
 
 
 def layouts_of(model: Model, engine: str, hardware: Hardware) -> Iterator[tuple[Layout, int]]:

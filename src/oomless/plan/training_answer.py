@@ -1,4 +1,5 @@
-"""`oomless plan --for train`: from a question to ranked rows, each with the question that re-estimates it and what starts it."""
+"""`oomless plan --for train`: from a question to ranked rows, each with the question that re-estimates it and
+what starts it."""
 
 from typing import NamedTuple
 
@@ -36,7 +37,9 @@ class TrainingPlan(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """The object that `plan --for train --json` prints."""
-        from ..report.plan_json import plan_training_json  # the views lie to the right: imported when asked for
+        from ..report.plan_json import (
+            plan_training_json,
+        )  # the views lie to the right: imported when asked for
 
         return plan_training_json(self)
 
@@ -56,7 +59,9 @@ def plan_training(
 ) -> TrainingPlan:
     """Which cards and settings hold the training step.
 
-    >>> found = plan_training("deepseek-v2-lite", Wanted(gpus=("a100-80gb:1",)), WantedTraining(method="lora"))
+    >>> found = plan_training(
+    ...     "deepseek-v2-lite", Wanted(gpus=("a100-80gb:1",)), WantedTraining(method="lora")
+    ... )
     >>> found.rows[0].row.estimate.verdict, found.rows[0].launch.command
     ('fits', 'accelerate launch --config_file accelerate.yaml train.py')
     """
@@ -97,7 +102,9 @@ def plan_training(
         for row, launch in shown
     )
     notes = {
-        f"nobody known rents out {row.hardware.card.name}: ranked after those with a price": None for row, _ in shown if not row.price
+        f"nobody known rents out {row.hardware.card.name}: ranked after those with a price": None
+        for row, _ in shown
+        if not row.price
     }
     return TrainingPlan(
         model=found,
@@ -116,11 +123,14 @@ def plan_training(
 
 
 def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, str]:
-    """What starts a row, or why it is not shown. A run of Megatron-LM must fit by the rules of its own arguments too."""
+    """What starts a row, or why it is not shown. A run of Megatron-LM must fit by the rules of its own
+    arguments too."""
     try:
         launch = training_launch(model, word, row.asked, row.hardware)
         if row.asked.framework == "megatron-lm":
-            run = read_arguments(read_text(launch.files["megatron.args"], "megatron.args"), row.hardware.num_gpus)
+            run = read_arguments(
+                read_text(launch.files["megatron.args"], "megatron.args"), row.hardware.num_gpus
+            )
             if estimate_megatron(run, row.hardware).verdict != "fits" and row.fits:
                 return None, OWN_RULES
     except OomlessError:
@@ -131,7 +141,13 @@ def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, 
 def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
     """The `train` command that asks the same question again.
 
-    >>> " ".join(arguments_of(Training(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096), "deepseek-llm-7b", "h100:8"))
+    >>> " ".join(
+    ...     arguments_of(
+    ...         Training(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096),
+    ...         "deepseek-llm-7b",
+    ...         "h100:8",
+    ...     )
+    ... )
     'train deepseek-llm-7b --gpu h100:8 --framework fsdp --seq-len 4096 --sharding fsdp2 --recompute full'
     """
     words = ["train", word, "--gpu", gpu, "--framework", asked.framework]

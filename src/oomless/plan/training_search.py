@@ -1,4 +1,5 @@
-"""The search for training: frameworks, how states are divided, what is computed again, and how many sequences at once."""
+"""The search for training: frameworks, how states are divided, what is computed again, and how many sequences
+at once."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from .space import sizes_of
 
 
 class WantedTraining(NamedTuple):
-    """A plan for training: the load, and where to look beside what `Wanted` says of cards, prices and limits."""
+    """A plan for training: the load, and where to look beside what `Wanted` says of cards, prices and
+    limits."""
 
     seq_len: int = 4096
     global_batch: int | None = None
@@ -35,7 +37,9 @@ class WantedTraining(NamedTuple):
         for name in ("seq_len", "global_batch", "lora_rank"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}")
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}"
+                )
         self.asked(Training(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
         for name in self.frameworks:
             if name not in frameworks():
@@ -68,7 +72,8 @@ class TrainingRow(TrainingRowFields, Candidate):
 
     @property
     def cost(self) -> float | None:
-        """What the cheapest row has least of: dollars a million trained tokens, since fewer cards only take longer."""
+        """What the cheapest row has least of: dollars a million trained tokens, since fewer cards only take
+        longer."""
         return self.usd_per_million_tokens
 
     @property
@@ -87,10 +92,12 @@ RECOMPUTE: dict[str, tuple[Recompute, ...]] = {
     "megatron-lm": ("none", "selective", "full"),
     "megatron-bridge": ("none", "selective", "full"),
 }
-"""What each framework can say, from the fastest to the one that keeps least; the others have checkpointing on or off."""
+"""What each framework can say, from the fastest to the one that keeps least; the others have checkpointing on
+or off."""
 ON_OR_OFF: tuple[Recompute, ...] = ("none", "full")
 LEAST_STATE_BYTES = {"full": 12.0, "lora": 2.0, "qlora": 0.5}
-"""Of a parameter, over all ranks, whatever the recipe: weights, gradients and two moments in the narrowest types; frozen weights."""
+"""Of a parameter, over all ranks, whatever the recipe: weights, gradients and two moments in the narrowest
+types; frozen weights."""
 MOST_MICRO_BATCH = 8
 MOST_SIZES = 3
 
@@ -100,7 +107,9 @@ class TrainingSearch(CardSearch[TrainingRow]):
 
     makers = ("NVIDIA", "AMD", "Huawei", "Intel")
 
-    def __init__(self, model: Model, wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None) -> None:
+    def __init__(
+        self, model: Model, wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None
+    ) -> None:
         super().__init__(wanted, table)
         self.model, self.training = model, training
         self.bounds: dict[tuple[object, ...], int] = {}
@@ -108,12 +117,14 @@ class TrainingSearch(CardSearch[TrainingRow]):
         self.experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
 
     def of_card(self, card: Card, fixed: Hardware | None) -> list[TrainingRow]:
-        """Every framework and way on each number of cards; the first recomputation that fits, then the best micro-batch."""
+        """Every framework and way on each number of cards; the first recomputation that fits, then the best
+        micro-batch."""
         rows: list[TrainingRow] = []
         sizes_with_rows = 0
         for hardware in sizes_of(card, self.wanted.limits.max_gpus, fixed):
             if sizes_with_rows >= MOST_SIZES and self.wanted.goal != "fastest":
-                break  # twice and four times the cards of the smallest that holds it are enough to see what more of them bring
+                # twice and four times the cards of the smallest that holds it show what more of them bring
+                break
             before = len(rows)
             least = self.parameters * LEAST_STATE_BYTES[self.training.method]
             if least > card.memory_bytes * hardware.num_gpus:
@@ -139,14 +150,23 @@ class TrainingSearch(CardSearch[TrainingRow]):
             if num == 1 and sharding in ("zero3", "fsdp1", "fsdp2") and framework != "fsdp":
                 continue
             if framework in ("megatron-lm", "megatron-bridge"):
-                yield from (Training(framework=framework, mesh=mesh, sharding=sharding) for mesh in self.meshes(num, within))
+                yield from (
+                    Training(framework=framework, mesh=mesh, sharding=sharding)
+                    for mesh in self.meshes(num, within)
+                )
                 continue
             written = "deepspeed-bf16" if framework == "llama-factory" and sharding == "zero3" else None
-            if framework == "torchtitan":  # which cuts experts by a degree of their own, and shards nothing over one rank
-                yield Training(framework=framework, mesh=Mesh(etp=1), sharding=sharding if num > 1 else "none")
+            if (
+                framework == "torchtitan"
+            ):  # which cuts experts by a degree of their own, and shards nothing over one rank
+                yield Training(
+                    framework=framework, mesh=Mesh(etp=1), sharding=sharding if num > 1 else "none"
+                )
                 if within > 1:
                     mesh = Mesh(tp=within, etp=1, sequence_parallel=True)
-                    yield Training(framework=framework, mesh=mesh, sharding=sharding if num > within else "none")
+                    yield Training(
+                        framework=framework, mesh=mesh, sharding=sharding if num > within else "none"
+                    )
                 continue
             plain = Training(framework=framework, mesh=Mesh(), sharding=sharding, precision=written)
             if framework in (
@@ -163,7 +183,11 @@ class TrainingSearch(CardSearch[TrainingRow]):
         """Tensor parallelism within a machine, pipelines over machines, experts over what is left."""
         for tp in (1, 2, 4, 8):
             for pp in (1, 2, 4, 8, 16):
-                if tp > within or num % (tp * pp) or pp > min(len(self.model.layers), 2 * max(num // within, 1)):
+                if (
+                    tp > within
+                    or num % (tp * pp)
+                    or pp > min(len(self.model.layers), 2 * max(num // within, 1))
+                ):
                     continue
                 dp = num // (tp * pp)
                 for ep in (1, min(8, dp * tp)) if self.experts and dp * tp > 1 else (1,):
@@ -198,7 +222,10 @@ class TrainingSearch(CardSearch[TrainingRow]):
         if divided is None:
             return self.without(NO_DIVISION)
         key = (divided._replace(recompute=None), hardware.num_gpus)
-        if max(self.bounds.get(key, 0), self.least_bytes(divided, hardware.num_gpus)) > hardware.card.memory_bytes:
+        if (
+            max(self.bounds.get(key, 0), self.least_bytes(divided, hardware.num_gpus))
+            > hardware.card.memory_bytes
+        ):
             return self.without(NO_ROOM)
         try:
             self.num_estimates += 1
@@ -207,7 +234,10 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return self.without(NOT_RUN)
         except UsageError:
             return self.without(NO_DIVISION)
-        kept = (sum(line.bytes for line in ledger.lines if line.category in ("weights", "optimizer")) for ledger in estimate.ledgers)
+        kept = (
+            sum(line.bytes for line in ledger.lines if line.category in ("weights", "optimizer"))
+            for ledger in estimate.ledgers
+        )
         self.bounds[key] = max(kept)
         if estimate.verdict == "does_not_fit":
             self.miss(hardware, asked.framework, mesh_text(estimate), -estimate.headroom_bytes)
@@ -218,7 +248,8 @@ class TrainingSearch(CardSearch[TrainingRow]):
         return TrainingRow(hardware, self.gpu_word(hardware), divided, estimate, speed, price)
 
     def least_bytes(self, asked: Training, num: int) -> float:
-        """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that may share it."""
+        """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that
+        may share it."""
         if asked.method != "full" or asked.offload:
             shared = num if asked.sharding in ("zero3", "fsdp1", "fsdp2") else 1
             return 0.0 if asked.offload else self.parameters * LEAST_STATE_BYTES[asked.method] / shared
@@ -269,7 +300,11 @@ SHARDINGS: dict[str, tuple[Sharding | None, ...]] = {
 def mesh_text(estimate: TrainingEstimate) -> str:
     """The axes that are used, with the sharding."""
     mesh, request = estimate.mesh, estimate.request
-    parts = [f"{axis.upper()} {getattr(mesh, axis)}" for axis in ("dp", "tp", "pp", "cp", "ep") if getattr(mesh, axis) > 1]
+    parts = [
+        f"{axis.upper()} {getattr(mesh, axis)}"
+        for axis in ("dp", "tp", "pp", "cp", "ep")
+        if getattr(mesh, axis) > 1
+    ]
     if request.sharding not in (None, "none"):
         parts.append(str(request.sharding))
     return ", ".join(parts) or "one card"

@@ -1,1 +1,2 @@
-"""A recording of allocations, its replay in the simulated allocator, timelines and snapshots. No torch is imported here."""
+"""A recording of allocations, its replay in the simulated allocator, timelines and snapshots. No torch is
+imported here."""

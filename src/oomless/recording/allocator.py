@@ -1,9 +1,10 @@
 """PyTorch's caching allocator, simulated: tensors come and go, segments stay until something forces them out.
 
-Follows c10/cuda/CUDACachingAllocator.cpp (torch 2.13): one pool a stream for up to 1 MiB and one for larger; best fit by size, then
-address; blocks are split and merged with their neighbours; a request that finds no block asks the driver, and if that has no memory
-left, cached blocks are given back and it asks again. Expandable segments are in expandable.py. Not simulated: CUDA graphs' private
-pools, and the order of addresses that the driver hands out (new segments simply follow each other, which only decides ties).
+Follows c10/cuda/CUDACachingAllocator.cpp (torch 2.13): one pool a stream for up to 1 MiB and one for larger;
+best fit by size, then address; blocks are split and merged with their neighbours; a request that finds no
+block asks the driver, and if that has no memory left, cached blocks are given back and it asks again.
+Expandable segments are in expandable.py. Not simulated: CUDA graphs' private pools, and the order of
+addresses that the driver hands out (new segments simply follow each other, which only decides ties).
 """
 
 from bisect import bisect_left, insort
@@ -28,7 +29,9 @@ class OutOfMemory(Exception):  # noqa: N818 - named as torch names it
 class Allocator:
     """The allocator of one device. `capacity` bounds what it may reserve; None: nothing does."""
 
-    def __init__(self, settings: AllocatorSettings | None = None, capacity: int | None = None, keep_log: bool = False) -> None:
+    def __init__(
+        self, settings: AllocatorSettings | None = None, capacity: int | None = None, keep_log: bool = False
+    ) -> None:
         self.settings = settings or AllocatorSettings()
         self.device_bytes = capacity
         self.small: dict[int, Pool] = {}
@@ -47,7 +50,11 @@ class Allocator:
     def configure(self, settings: AllocatorSettings) -> None:
         """Take other settings from now on, as torch's `_set_allocator_settings` does."""
         self.settings = settings
-        self.plain = not settings.expandable_segments and settings.max_split_size == UNLIMITED and not any(settings.divisions)
+        self.plain = (
+            not settings.expandable_segments
+            and settings.max_split_size == UNLIMITED
+            and not any(settings.divisions)
+        )
         self.divided = any(settings.divisions)
         self.sizes: dict[int, int] = {}
         """Sizes as the divisions round them."""
@@ -63,12 +70,15 @@ class Allocator:
         return found
 
     def allocate(self, requested: int, stream: int = 0) -> Block:
-        """A block for a tensor. Raises OutOfMemory; what it holds then is as before, but for caches that were given back."""
+        """A block for a tensor. Raises OutOfMemory; what it holds then is as before, but for caches that were
+        given back."""
         plain = self.plain
         if plain or not self.divided:
             size = (requested + ROUND - 1) & -ROUND or ROUND
         else:
-            size = self.sizes.get(requested) or self.sizes.setdefault(requested, self.settings.rounded(requested))
+            size = self.sizes.get(requested) or self.sizes.setdefault(
+                requested, self.settings.rounded(requested)
+            )
         is_small = size <= SMALL
         pool = (self.small if is_small else self.large).get(stream) or self.pool(is_small, stream)
         self.searches += 1
@@ -152,7 +162,9 @@ class Allocator:
                     at += 1
         if at < len(free):
             found, limit = free[at][0], settings.max_split_size
-            too_large = found >= limit if size < limit else found >= size + settings.max_non_split_rounding_size
+            too_large = (
+                found >= limit if size < limit else found >= size + settings.max_non_split_rounding_size
+            )
             if too_large:
                 return len(free)
         return at
@@ -250,7 +262,8 @@ class Allocator:
         return released >= key
 
     def _collect(self) -> None:
-        """Give back unsplit large segments that were free for longer than average, once too much is reserved."""
+        """Give back unsplit large segments that were free for longer than average, once too much is
+        reserved."""
         target = self.reserved - int(self.settings.garbage_collection_threshold * self.capacity)
         whole = [
             block

@@ -4,9 +4,22 @@ NO_USES: frozenset[int] = frozenset()
 
 
 class Block:
-    """Bytes at an address: held by a tensor, free, or (expandable segments alone) not mapped. Neighbours lie in the same segment."""
+    """Bytes at an address: held by a tensor, free, or (expandable segments alone) not mapped. Neighbours lie
+    in the same segment."""
 
-    __slots__ = ("address", "born", "expandable", "is_free", "mapped", "next", "pool", "previous", "requested", "size", "uses")
+    __slots__ = (
+        "address",
+        "born",
+        "expandable",
+        "is_free",
+        "mapped",
+        "next",
+        "pool",
+        "previous",
+        "requested",
+        "size",
+        "uses",
+    )
 
     def __init__(self, pool: "Pool", address: int, size: int, expandable: "Reserved | None") -> None:
         self.pool = pool
@@ -25,7 +38,8 @@ class Block:
 
 
 class Reserved:
-    """Address space of an expandable segment, larger than the device; pages of `page` bytes are mapped into it."""
+    """Address space of an expandable segment, larger than the device; pages of `page` bytes are mapped into
+    it."""
 
     __slots__ = ("address", "page", "size")
 

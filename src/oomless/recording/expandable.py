@@ -1,6 +1,8 @@
-"""Expandable segments: address space first, pages of memory behind it as they are needed (the same source as allocator.py).
+"""Expandable segments: address space first, pages of memory behind it as they are needed (the same source as
+allocator.py).
 
-Pages are 2 MiB in the pool of small tensors and 20 MiB in the other. Free pages inside a segment can be unmapped and used at its end.
+Pages are 2 MiB in the pool of small tensors and 20 MiB in the other. Free pages inside a segment can be
+unmapped and used at its end.
 """
 
 from bisect import bisect_left, insort
@@ -23,8 +25,13 @@ def room(block: Block) -> int:
 
 
 def best(free: list[tuple[int, int, Block]], at: int) -> int:
-    """The best fit among blocks of expandable segments: by the size that each can grow to, not the size it has."""
-    while free[at][2].expandable is not None and at + 1 < len(free) and room(free[at + 1][2]) < room(free[at][2]):
+    """The best fit among blocks of expandable segments: by the size that each can grow to, not the size it
+    has."""
+    while (
+        free[at][2].expandable is not None
+        and at + 1 < len(free)
+        and room(free[at + 1][2]) < room(free[at][2])
+    ):
         at += 1
     return at
 
@@ -67,7 +74,8 @@ def _find(allocator: "Allocator", pool: Pool, size: int) -> Block:
 
 
 def _map(allocator: "Allocator", block: Block, size: int) -> bool:
-    """Put pages behind the front of an unmapped block and merge it with free neighbours; False if memory is short."""
+    """Put pages behind the front of an unmapped block and merge it with free neighbours; False if memory is
+    short."""
     assert block.expandable is not None
     pool, page = block.pool, block.expandable.page
     mapped = -(-size // page) * page
@@ -101,7 +109,10 @@ def unmap(allocator: "Allocator", block: Block) -> None:
     if begin >= end:
         return
     del pool.free[bisect_left(pool.free, (block.size, block.address))]
-    for address, size, first in ((block.address, begin - block.address, True), (end, block.address + block.size - end, False)):
+    for address, size, first in (
+        (block.address, begin - block.address, True),
+        (end, block.address + block.size - end, False),
+    ):
         if size > 0:
             kept = Block(pool, address, size, segment)
             kept.is_free, kept.born = True, block.born

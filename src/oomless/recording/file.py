@@ -1,4 +1,5 @@
-"""A recording in a file, so that it can be replayed under other settings without tracing again: gzip of one JSON object, versioned."""
+"""A recording in a file, so that it can be replayed under other settings without tracing again: gzip of one
+JSON object, versioned."""
 
 import gzip
 import json
@@ -43,7 +44,9 @@ def read_trace(path: Path) -> Recording:
         with gzip.open(path) as file:
             content = b"".join(_pieces(file, path))
     except (EOFError, zlib.error):
-        raise OomlessError(f"{path}: ends too early, or is damaged", "trace again, or copy the file again") from None
+        raise OomlessError(
+            f"{path}: ends too early, or is damaged", "trace again, or copy the file again"
+        ) from None
     except gzip.BadGzipFile:
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote") from None
     except OSError as error:
@@ -56,15 +59,21 @@ def read_trace(path: Path) -> Recording:
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
     version = schema.removeprefix(SCHEMA)
     if not version.isascii() or not version.isdecimal() or int(version) != VERSION:
-        raise OomlessError(f"{path}: a trace of version {version[:20]}, this is version {VERSION}", "use the oomless that wrote it")
+        raise OomlessError(
+            f"{path}: a trace of version {version[:20]}, this is version {VERSION}",
+            "use the oomless that wrote it",
+        )
     try:
         return checked(document)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise OomlessError(f"{path}: a damaged trace ({type(error).__name__}: {error})", "trace again") from None
+        raise OomlessError(
+            f"{path}: a damaged trace ({type(error).__name__}: {error})", "trace again"
+        ) from None
 
 
 def _pieces(file: gzip.GzipFile, path: Path) -> Iterator[bytes]:
-    """The content piece by piece, at most a byte more than a trace may have: a buffer of the whole bound would be its own bomb.
+    """The content piece by piece, at most a byte more than a trace may have: a buffer of the whole bound
+    would be its own bomb.
 
     What does not begin as a trace is refused at its first piece, however much it would unpack to.
     """
@@ -77,7 +86,8 @@ def _pieces(file: gzip.GzipFile, path: Path) -> Iterator[bytes]:
 
 
 def checked(document: dict[str, Any]) -> Recording:
-    """The recording of a document whose numbers belong together; raises ValueError and its like if they do not."""
+    """The recording of a document whose numbers belong together; raises ValueError and its like if they do
+    not."""
     tensors = document["tensors"]
     columns = [[_count(value) for value in tensors[name]] for name in COLUMNS]
     words = [[str(value) for value in tensors[name]] for name in WORDS]
@@ -92,15 +102,24 @@ def checked(document: dict[str, Any]) -> Recording:
     made: set[int] = set()
     for event in document["events"]:
         number = event if event >= 0 else ~event
-        if not isinstance(event, int) or number >= num or (event in made if event >= 0 else number not in alive):
+        if (
+            not isinstance(event, int)
+            or number >= num
+            or (event in made if event >= 0 else number not in alive)
+        ):
             raise ValueError(f"event {event}")
         if event >= 0:
             alive.add(number)
             made.add(number)
         else:
             alive.remove(number)
-    phases = [Phase(str(name), _count(step), _count(first), _count(end)) for name, step, first, end in document["phases"]]
-    if any(phase.first_event > phase.end_event or phase.end_event > len(document["events"]) for phase in phases):
+    phases = [
+        Phase(str(name), _count(step), _count(first), _count(end))
+        for name, step, first, end in document["phases"]
+    ]
+    if any(
+        phase.first_event > phase.end_event or phase.end_event > len(document["events"]) for phase in phases
+    ):
         raise ValueError("phases")
     request, warnings = document["request"], document["warnings"]
     if not isinstance(request, dict) or not isinstance(warnings, list):

@@ -1,4 +1,5 @@
-"""What a traced run leaves behind: every tensor with its bytes, kind, module and line, and the order in which they came and went."""
+"""What a traced run leaves behind: every tensor with its bytes, kind, module and line, and the order in which
+they came and went."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ KIND: dict[Category, Kind] = {category: index for index, category in enumerate(C
 
 
 class Phase(NamedTuple):
-    """A stretch of events: forward, backward, optimizer, prefill, decode; `setup` is what comes before the first step."""
+    """A stretch of events: forward, backward, optimizer, prefill, decode; `setup` is what comes before the
+    first step."""
 
     name: str
     step: int
@@ -89,5 +91,7 @@ def peak(recording: Recording) -> Peak:
         else:
             del held[~each]
     nothing = Phase("setup", 0, 0, 0)
-    within = next((each for each in reversed(recording.phases) if each.first_event <= max(event, since)), nothing)
+    within = next(
+        (each for each in reversed(recording.phases) if each.first_event <= max(event, since)), nothing
+    )
     return Peak(event, alive[event] if alive else 0, list(held), within)

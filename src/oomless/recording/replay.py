@@ -1,4 +1,5 @@
-"""A recorded run through the simulated allocator: peaks, fragmentation, the smallest device that runs it, and where a smaller one fails."""
+"""A recorded run through the simulated allocator: peaks, fragmentation, the smallest device that runs it, and
+where a smaller one fails."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -40,7 +41,8 @@ def replay(
     since: int = 0,
     streams: dict[int, int] | None = None,
 ) -> Replayed:
-    """Serve the events in order: n allocates tensor n, ~n frees it. `streams` names the tensors that are not of stream 0.
+    """Serve the events in order: n allocates tensor n, ~n frees it. `streams` names the tensors that are not
+    of stream 0.
 
     >>> again = replay([0, 1, -1, 2], [600, 5 << 20, 30 << 20])
     >>> again.peak_requested, again.peak_allocated, again.peak_reserved
@@ -69,7 +71,9 @@ def _serve(
                 allocator.peak_requested, allocator.peak_reserved = allocator.requested, allocator.reserved
                 at_peak, reserved_at_peak = max(at - 1, 0), allocator.reserved
             if event >= 0:
-                held[event] = allocate(sizes[event], streams.get(event, 0)) if streams else allocate(sizes[event])
+                held[event] = (
+                    allocate(sizes[event], streams.get(event, 0)) if streams else allocate(sizes[event])
+                )
                 if allocator.allocated > highest:
                     highest, at_peak, reserved_at_peak = allocator.allocated, at, allocator.reserved
             else:
@@ -89,9 +93,13 @@ def _serve(
 
 
 def served(
-    events: Sequence[int], sizes: Sequence[int], settings: AllocatorSettings | None = None, capacity: int | None = None
+    events: Sequence[int],
+    sizes: Sequence[int],
+    settings: AllocatorSettings | None = None,
+    capacity: int | None = None,
 ) -> tuple[Allocator, dict[int, Block]]:
-    """The allocator after all events, with its log, and the block of each tensor still alive: what a snapshot is made of."""
+    """The allocator after all events, with its log, and the block of each tensor still alive: what a snapshot
+    is made of."""
     allocator = Allocator(settings, capacity, keep_log=True)
     held: dict[int, Block] = {}
     _serve(allocator, events, sizes, 0, {}, held)
@@ -99,11 +107,16 @@ def served(
 
 
 def smallest_capacity(
-    events: Sequence[int], sizes: Sequence[int], settings: AllocatorSettings | None = None, known: Replayed | None = None
+    events: Sequence[int],
+    sizes: Sequence[int],
+    settings: AllocatorSettings | None = None,
+    known: Replayed | None = None,
 ) -> int:
-    """The smallest device, in steps of 2 MiB, on which the run ends well: found by replaying it on ever closer sizes.
+    """The smallest device, in steps of 2 MiB, on which the run ends well: found by replaying it on ever
+    closer sizes.
 
-    Reserved memory without a limit overstates it, since a device that is full makes the allocator give back its caches.
+    Reserved memory without a limit overstates it, since a device that is full makes the allocator give back
+    its caches.
 
     >>> smallest_capacity([0, ~0, 1], [30 << 20, 40 << 20]) >> 20
     40

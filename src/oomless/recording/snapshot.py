@@ -1,4 +1,5 @@
-"""A run that never happened in the format of `torch.cuda.memory._snapshot`, so that torch's memory viewer shows it."""
+"""A run that never happened in the format of `torch.cuda.memory._snapshot`, so that torch's memory viewer
+shows it."""
 
 import pickle
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ WITH_FRAMES = ("alloc", "free_requested", "free_completed")
 
 
 def snapshot(traced: Traced) -> dict[str, Any]:
-    """Segments with their blocks at the end of the run, and every event with its frames; a microsecond is an event."""
+    """Segments with their blocks at the end of the run, and every event with its frames; a microsecond is an
+    event."""
     recording = traced.recording
-    allocator, held = served(recording.events, recording.tensors.sizes, traced.settings, traced.capacity_bytes)
+    allocator, held = served(
+        recording.events, recording.tensors.sizes, traced.settings, traced.capacity_bytes
+    )
     assert allocator.log is not None
     made = iter([event for event in recording.events if event >= 0])
     frames = [_frames(traced, number) for number in range(len(recording.tensors.sizes))]
@@ -25,8 +29,17 @@ def snapshot(traced: Traced) -> dict[str, Any]:
         if action == "alloc":
             at[address] = next(made)
         stack = frames[at[address]] if action in WITH_FRAMES else []
-        entry = {"action": action, "size": size, "stream": stream, "time_us": time, "frames": stack, "user_metadata": ""}
-        entries.append({**entry, "device_free" if action == "oom" else "addr": address, "compile_context": "N/A"})
+        entry = {
+            "action": action,
+            "size": size,
+            "stream": stream,
+            "time_us": time,
+            "frames": stack,
+            "user_metadata": "",
+        }
+        entries.append(
+            {**entry, "device_free" if action == "oom" else "addr": address, "compile_context": "N/A"}
+        )
     owner = {block.address: number for number, block in held.items()}
     allocator.live = list(held.values())
     return {
@@ -55,7 +68,8 @@ def segments(blocks: list[Block]) -> Iterator[list[Block]]:
 
 
 def _frames(traced: Traced, number: int) -> list[dict[str, Any]]:
-    """Where a tensor comes from: its operator and module on the line of the user, and above it the category as a frame."""
+    """Where a tensor comes from: its operator and module on the line of the user, and above it the category
+    as a frame."""
     tensors = traced.recording.tensors
     place, _, line = tensors.line_texts[tensors.lines[number]].rpartition(":")
     module = tensors.module_names[tensors.modules[number]]
@@ -67,7 +81,9 @@ def _frames(traced: Traced, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def _segment(blocks: list[Block], owner: dict[int, int], frames: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def _segment(
+    blocks: list[Block], owner: dict[int, int], frames: list[list[dict[str, Any]]]
+) -> dict[str, Any]:
     first = blocks[0]
     active = [block for block in blocks if not block.is_free]
     used = sum(block.size for block in active)

@@ -1,4 +1,5 @@
-"""Bytes alive by category over the events of a run, in so many columns: what pictures of a run are drawn from."""
+"""Bytes alive by category over the events of a run, in so many columns: what pictures of a run are drawn
+from."""
 
 from typing import NamedTuple
 
@@ -42,5 +43,9 @@ def timeline(recording: Recording, since: int | None = None, num_columns: int = 
             columns.append(Column(at, alive, dict(by_kind)))
         elif alive > columns[place].bytes:
             columns[place] = Column(at, alive, dict(by_kind))
-    marks = [(phase.name, (phase.first_event - start) // width) for phase in recording.phases if phase.first_event >= start]
+    marks = [
+        (phase.name, (phase.first_event - start) // width)
+        for phase in recording.phases
+        if phase.first_event >= start
+    ]
     return Timeline(tuple(columns), tuple(marks))

@@ -1,4 +1,5 @@
-"""A recording, replayed under settings of the allocator -> peaks, ledger lines of the worst moment, and whether a card holds it."""
+"""A recording, replayed under settings of the allocator -> peaks, ledger lines of the worst moment, and
+whether a card holds it."""
 
 import re
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ class Traced(NamedTuple):
     def ledger(self) -> Ledger:
         """The lines with what rounding and caches add, against the capacity."""
         more = self.replayed.reserved_at_peak - self.peak.bytes
-        source = "trace/allocator.py: the caching allocator, simulated"
+        source = "recording/allocator.py: the caching allocator, simulated"
         held = ranged(
             "fragmentation.reserved",
             "policy",
@@ -68,7 +69,12 @@ class Traced(NamedTuple):
         return document
 
 
-def answer(recording: Recording, settings: AllocatorSettings | None = None, capacity: int | None = None, card: str = "") -> Traced:
+def answer(
+    recording: Recording,
+    settings: AllocatorSettings | None = None,
+    capacity: int | None = None,
+    card: str = "",
+) -> Traced:
     """Replay a recording without a limit, on the smallest device that runs it, and on the card."""
     settings = settings or AllocatorSettings()
     events, sizes = recording.events, recording.tensors.sizes
@@ -102,7 +108,8 @@ def pattern(module: str) -> str:
 def lines_of(recording: Recording, at: Peak) -> tuple[Line, ...]:
     """A line for each category and kind of module, largest first within the category.
 
-    Sizes follow from the model's own operators, so lines are exact; what kernels of a card take beside their outputs is assumed.
+    Sizes follow from the model's own operators, so lines are exact; what kernels of a card take beside their
+    outputs is assumed.
     """
     tensors = recording.tensors
     groups: dict[tuple[int, str, bool], list[int]] = {}
@@ -117,7 +124,10 @@ def lines_of(recording: Recording, at: Peak) -> tuple[Line, ...]:
         largest = max(members, key=lambda number: tensors.sizes[number])
         operator = tensors.operator_names[tensors.operators[largest]]
         line = short(tensors.line_texts[tensors.lines[largest]])
-        formula = f"{len(members):,} tensor{'s' if len(members) > 1 else ''}, largest {tensors.sizes[largest]:,} B by {operator}"
+        formula = (
+            f"{len(members):,} tensor{'s' if len(members) > 1 else ''}, largest "
+            f"{tensors.sizes[largest]:,} B by {operator}"
+        )
         source = f"trace{f', {line}' if line else ''}"
         if assumed:
             name = operator.removeprefix(f"{WORKSPACE} ").partition(".")[0]
@@ -125,7 +135,15 @@ def lines_of(recording: Recording, at: Peak) -> tuple[Line, ...]:
         certainty: Kind = "assumed" if assumed else "exact"
         category: Category = CATEGORIES[kind]
         found.append(
-            ranged(TRACED[category], "policy", where or "(outside of modules)", (total, total, total), certainty, formula, source)
+            ranged(
+                TRACED[category],
+                "policy",
+                where or "(outside of modules)",
+                (total, total, total),
+                certainty,
+                formula,
+                source,
+            )
         )
     order = {category: index for index, category in enumerate(CATEGORIES)}
     return tuple(sorted(found, key=lambda line: (order[line.category], -line.bytes)))
@@ -184,7 +202,12 @@ def _together(children: list[Node]) -> list[Node]:
     found: list[Node] = []
     for child in children:
         last = found[-1] if found else None
-        if last is not None and child.name.isdigit() and last.name[:1].isdigit() and last.by_kind == child.by_kind:
+        if (
+            last is not None
+            and child.name.isdigit()
+            and last.name[:1].isdigit()
+            and last.by_kind == child.by_kind
+        ):
             found[-1] = last._replace(name=f"{last.name.partition('-')[0]}-{child.name}", num=last.num + 1)
         else:
             found.append(child)

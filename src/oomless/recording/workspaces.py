@@ -1,6 +1,8 @@
-"""What kernels of a card allocate beside their outputs: rows of facts/workspaces.csv, each with a source and whether it was checked.
+"""What kernels of a card allocate beside their outputs: rows of facts/workspaces.csv, each with a source and
+whether it was checked.
 
-They are part of a trace under a name of their own (`workspace of ...`) and make its lines assumed: no row was measured on a card yet.
+They are part of a trace under a name of their own (`workspace of ...`) and make its lines assumed: no row was
+measured on a card yet.
 """
 
 from functools import cache

@@ -66,5 +66,9 @@ def _category(category: Category, estimate: Estimate) -> str:
 def _layout(estimate: Estimate) -> str:
     layout = estimate.request.layout
     assert layout is not None
-    text = f"TP {layout.tp}" + (f", PP {layout.pp}" if layout.pp > 1 else "") + (f", DP {layout.dp}" if layout.dp > 1 else "")
+    text = (
+        f"TP {layout.tp}"
+        + (f", PP {layout.pp}" if layout.pp > 1 else "")
+        + (f", DP {layout.dp}" if layout.dp > 1 else "")
+    )
     return text + (f", x{estimate.replicas}" if estimate.replicas > 1 else "")

@@ -14,10 +14,13 @@ def dynamic_text(answer: Dynamic) -> str:
     lines = [
         verdict_line(answer.estimate),
         "",
-        f"{answer.num_requests:,} requests, {answer.arrival_rate:,.3g} a second, {answer.mean_prompt:,.0f} tokens in and "
+        f"{answer.num_requests:,} requests, {answer.arrival_rate:,.3g} a second, "
+        f"{answer.mean_prompt:,.0f} tokens in and "
         f"{answer.mean_output:,.0f} out on average; {answer.refused:,} refused",
-        f"cache of {policy.capacity_tokens:,} tokens ({policy.memory}), at most {policy.max_running:,} at once, "
-        f"{policy.token_budget:,} tokens a step, {'chunked prompts' if policy.chunked else 'whole prompts first'}",
+        f"cache of {policy.capacity_tokens:,} tokens ({policy.memory}), at most "
+        f"{policy.max_running:,} at once, "
+        f"{policy.token_budget:,} tokens a step, "
+        f"{'chunked prompts' if policy.chunked else 'whole prompts first'}",
         "",
         table(
             [
@@ -27,7 +30,11 @@ def dynamic_text(answer: Dynamic) -> str:
                     f"{answer.tokens_per_s:,.0f}",
                     f"{steady.tokens_per_s:,.0f}{' (saturated)' if steady.saturated else ''}",
                 ),
-                ("running", f"{answer.mean_running:,.1f} (most {answer.most_running:,})", f"{steady.running:,.1f}"),
+                (
+                    "running",
+                    f"{answer.mean_running:,.1f} (most {answer.most_running:,})",
+                    f"{steady.running:,.1f}",
+                ),
                 *(
                     (each.what, seconds(each.mean), seconds(value))
                     for each, value in zip(answer.spreads[1:3], (steady.ttft_s, steady.tpot_s), strict=False)
@@ -41,7 +48,10 @@ def dynamic_text(answer: Dynamic) -> str:
             [
                 ("", "mean", "half", "90 %", "99 %", "most"),
                 *(
-                    (each.what, *(seconds(value) for value in (each.mean, each.p50, each.p90, each.p99, each.most)))
+                    (
+                        each.what,
+                        *(seconds(value) for value in (each.mean, each.p50, each.p90, each.p99, each.most)),
+                    )
                     for each in answer.spreads
                 ),
             ]

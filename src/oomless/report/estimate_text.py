@@ -26,7 +26,9 @@ def verdict_of(ledger: Ledger) -> str:
             return f"fits: {amount} to spare on {ledger.group}"
         case "tight":
             side = "to spare" if headroom >= 0 else "too much"
-            return f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
+            return (
+                f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
+            )
         case "does_not_fit":
             return f"does not fit: {amount} too much on {ledger.group}"
 
@@ -36,7 +38,11 @@ def verdict_line(estimate: Estimate) -> str:
     hardware, layout = estimate.hardware, estimate.request.layout
     assert layout is not None
     where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
-    how = ", ".join(f"{axis.upper()} {size}" for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True) if size > 1)
+    how = ", ".join(
+        f"{axis.upper()} {size}"
+        for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True)
+        if size > 1
+    )
     replicas = f", one of {estimate.replicas} replicas" if estimate.replicas > 1 else ""
     if estimate.request.instances > 1:
         where = f"one of {estimate.request.instances} instances on {where}"
@@ -44,7 +50,8 @@ def verdict_line(estimate: Estimate) -> str:
 
 
 def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width: int | None) -> None:
-    """The whole answer on stdout; `explain` is a category, or "all", whose lines are shown with formula and source."""
+    """The whole answer on stdout; `explain` is a category, or "all", whose lines are shown with formula and
+    source."""
     console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
     console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
@@ -60,7 +67,9 @@ def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width:
     from ..estimate.serving.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
-        console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)
+        console.print(
+            f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
+        )
     for warning in estimate.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
@@ -78,11 +87,14 @@ def open_console(colour: bool, width: int | None) -> Any:
 
     # Without colour there is no escape at all; what users call their files is text, not markup.
     system: Any = "auto" if colour else None
-    return Quiet(color_system=system, highlight=False, markup=False, emoji=False, width=width, soft_wrap=False)
+    return Quiet(
+        color_system=system, highlight=False, markup=False, emoji=False, width=width, soft_wrap=False
+    )
 
 
 def print_table(console: Any, table: Any) -> None:
-    """A table as wide as it must be: the lines of a narrow terminal break, but no name and no number is cut."""
+    """A table as wide as it must be: the lines of a narrow terminal break, but no name and no number is
+    cut."""
     shown = console.width
     console.width = max(shown, columns_of(console, table))
     console.print(table)
@@ -121,7 +133,8 @@ def question_line(estimate: Estimate) -> str:
     """What was asked, in one line."""
     model, request = estimate.model, estimate.request
     return (
-        f"{model.name}, {parameters_of(model)}, {request.quantization or model.quantization or request.dtype}, "
+        f"{model.name}, {parameters_of(model)}, "
+        f"{request.quantization or model.quantization or request.dtype}, "
         f"{request.engine} {request.engine_version}, {request.concurrency} x {request.context:,} tokens"
     )
 
@@ -143,7 +156,11 @@ def rank_table(ledger: Ledger, mark: str, bar: Bar) -> Any:
         if not lines:
             continue
         kinds = [kind for kind in ("exact", "fitted", "assumed") if any(line.kind == kind for line in lines)]
-        sums = (sum(x.bytes for x in lines), sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
+        sums = (
+            sum(x.bytes for x in lines),
+            sum(x.low_bytes for x in lines),
+            sum(x.high_bytes for x in lines),
+        )
         table.add_row(category, *_row(sums), bar(sums[0], ledger.capacity_bytes), "+".join(kinds))
     totals = (ledger.total_bytes, ledger.low_bytes, ledger.high_bytes)
     table.add_row("total", *_row(totals), bar(totals[0], ledger.capacity_bytes), "", style="bold")
@@ -188,7 +205,13 @@ def print_lines(console: Any, ledger: Ledger, category: str) -> None:
     for line in ledger.lines:
         if category not in ("all", line.category):
             continue
-        spread = "" if line.low_bytes == line.high_bytes else f" ({gib(line.low_bytes):.3f} to {gib(line.high_bytes):.3f})"
-        console.print(f"{line.category}: {line.what}  {gib(line.bytes):.4f} GiB{spread}, {line.kind}", soft_wrap=True)
+        spread = (
+            ""
+            if line.low_bytes == line.high_bytes
+            else f" ({gib(line.low_bytes):.3f} to {gib(line.high_bytes):.3f})"
+        )
+        console.print(
+            f"{line.category}: {line.what}  {gib(line.bytes):.4f} GiB{spread}, {line.kind}", soft_wrap=True
+        )
         console.print(f"    = {line.formula}", soft_wrap=True)
         console.print(f"    source: {line.source}", soft_wrap=True)

@@ -8,7 +8,8 @@ SCHEMA = "oomless/cost/1"
 
 
 def cost_json(answer: Cost) -> dict[str, Any]:
-    """What `cost --json` prints: money in dollars of today, months as numbers, null where the lines do not cross."""
+    """What `cost --json` prints: money in dollars of today, months as numbers, null where the lines do not
+    cross."""
     question, price = answer.question, answer.rent_price
     return {
         "schema": SCHEMA,
@@ -26,7 +27,10 @@ def cost_json(answer: Cost) -> dict[str, Any]:
         "break_even_month": dict(answer.break_even),
         "savings": {scope: list(shares) for scope, shares in answer.savings.items()},
         "months": [month._asdict() for month in answer.months],
-        "usd_per_million_tokens": {"own": answer.own_usd_per_million_tokens, "rent": answer.rent_usd_per_million_tokens},
+        "usd_per_million_tokens": {
+            "own": answer.own_usd_per_million_tokens,
+            "rent": answer.rent_usd_per_million_tokens,
+        },
         "sensitivity": {"month": answer.swing_month, "swings": [swing._asdict() for swing in answer.swings]},
         "warnings": list(answer.warnings),
     }

@@ -1,4 +1,5 @@
-"""A cost answer as one SVG: what owning and renting have cost month by month, and the tornado of what that hangs on."""
+"""A cost answer as one SVG: what owning and renting have cost month by month, and the tornado of what that
+hangs on."""
 
 from ..plan.cost import Cost
 from .plan_cost_text import INPUT_WORDS, amount, verdict
@@ -34,9 +35,15 @@ def curves(answer: Cost, top: float) -> str:
     parts = [text(PAD, top - 10, "USD of today, by month: owning (blue) and renting (orange)", 12)]
     for share in range(5):
         x, y = at(last * share / 4, most * share / 4)
-        parts += [line(left, y, right, y, "#dddddd"), text(left - 6, y + 4, f"{most * share / 4:,.0f}", 11, anchor="end")]
+        parts += [
+            line(left, y, right, y, "#dddddd"),
+            text(left - 6, y + 4, f"{most * share / 4:,.0f}", 11, anchor="end"),
+        ]
         parts.append(text(x, bottom + 16, f"{last * share / 4:g}", 11, anchor="middle"))
-    for colour, series in ((OWN, [m.own_usd for m in answer.months]), (RENT, [m.rent_usd for m in answer.months])):
+    for colour, series in (
+        (OWN, [m.own_usd for m in answer.months]),
+        (RENT, [m.rent_usd for m in answer.months]),
+    ):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(month, usd) for month, usd in enumerate(series)))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     month = answer.break_even[answer.scopes[-1]]

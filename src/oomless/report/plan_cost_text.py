@@ -31,7 +31,8 @@ def cost_text(answer: Cost) -> str:
         blocks.insert(
             2,
             f"a million tokens at {answer.tokens_per_s:,.0f} tokens/s over {answer.months[-1].month} months: "
-            f"{answer.own_usd_per_million_tokens:,.4g} USD owned, {answer.rent_usd_per_million_tokens:,.4g} USD rented",
+            f"{answer.own_usd_per_million_tokens:,.4g} USD owned, "
+            f"{answer.rent_usd_per_million_tokens:,.4g} USD rented",
         )
     notes = "\n".join(f"note: {warning}" for warning in answer.warnings)
     return "\n\n".join([*blocks, *([notes] if notes else [])]) + "\n"
@@ -45,13 +46,18 @@ def verdict(answer: Cost) -> str:
     rent = answer.rent_price.label if answer.rent_price else "the given rent"
     if month is None:
         return f"rent: owning {what} does not pay back in ten years against {rent}"
-    return f"owning {what} pays back in month {month:.1f} against {rent}, {answer.question.rent.usd_per_hour:,.2f} USD an hour"
+    return (
+        f"owning {what} pays back in month {month:.1f} against {rent}, "
+        f"{answer.question.rent.usd_per_hour:,.2f} USD an hour"
+    )
 
 
 def scope_table(answer: Cost) -> str:
     """Break-even and savings, the more is counted as a cost of owning."""
     shown = [month for month in MONTHS_SHOWN if month < len(answer.months)]
-    rows = [("counted as cost of owning", "break-even month", *(f"saved by month {month}" for month in shown))]
+    rows = [
+        ("counted as cost of owning", "break-even month", *(f"saved by month {month}" for month in shown))
+    ]
     for scope in answer.scopes:
         month = answer.break_even[scope]
         savings = (f"{answer.savings[scope][each - 1]:.1%}" for each in shown)
@@ -63,9 +69,13 @@ def tornado_table(answer: Cost) -> str:
     """What the answer hangs on, the most important first."""
     rows = [("moved alone", "from", "to", f"saved by month {answer.swing_month}", "break-even month")]
     for swing in answer.swings:
-        months = ("never" if each is None else f"{each:.1f}" for each in (swing.month_at_low, swing.month_at_high))
+        months = (
+            "never" if each is None else f"{each:.1f}" for each in (swing.month_at_low, swing.month_at_high)
+        )
         savings = f"{swing.saving_at_low:.1%} to {swing.saving_at_high:.1%}"
-        rows.append((INPUT_WORDS[swing.what], amount(swing.low), amount(swing.high), savings, " to ".join(months)))
+        rows.append(
+            (INPUT_WORDS[swing.what], amount(swing.low), amount(swing.high), savings, " to ".join(months))
+        )
     return table(rows)
 
 
@@ -81,7 +91,9 @@ def input_table(answer: Cost) -> str:
     """Every input with its source and date."""
     rows = [("input", "value", "unit", "date", "source")]
     for source in answer.inputs:
-        rows.append((INPUT_WORDS[source.what], amount(source.value), source.unit, source.date or "-", source.source))
+        rows.append(
+            (INPUT_WORDS[source.what], amount(source.value), source.unit, source.date or "-", source.source)
+        )
     return table(rows)
 
 

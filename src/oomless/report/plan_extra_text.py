@@ -14,7 +14,8 @@ def in_memory_text(found: InMemory) -> str:
     """What leaves the card, what stays, what moves."""
     return (
         f"if the weights lay in crossbars (a what-if: nothing is said of quality or speed):\n"
-        f"  {format_bytes(found.freed_bytes)} of {format_bytes(found.weight_bytes)} of weights leave the worst card; "
+        f"  {format_bytes(found.freed_bytes)} of {format_bytes(found.weight_bytes)} of "
+        "weights leave the worst card; "
         f"{format_bytes(found.headroom_bytes)} to spare, {found.more_tokens:,} more tokens of cache\n"
         f"  {found.num_cells:,} cells of {CELL_BITS} bits in {found.num_tiles:,} tiles of {TILE} x {TILE}\n"
         f"  a token reads {format_bytes(found.read_now_bytes)} of weights now; "
@@ -30,7 +31,18 @@ def largest_text(found: tuple[Held, ...]) -> str:
         row = held.row
         rate = "?" if row.speed is None else rate_text(row.speed.tokens_per_s)
         billions, bits = f"{held.num_parameters / 1e9:.1f}", f"{held.bits_a_weight:.1f}"
-        rows.append((held.name, billions, bits, row.gpu, row.runner, f"{gib(row.headroom_bytes):.1f}", rate, setting(row)))
+        rows.append(
+            (
+                held.name,
+                billions,
+                bits,
+                row.gpu,
+                row.runner,
+                f"{gib(row.headroom_bytes):.1f}",
+                rate,
+                setting(row),
+            )
+        )
     return table(rows) + "\n"
 
 
@@ -56,15 +68,20 @@ def disaggregated_text(found: Disaggregated) -> str:
     """Both sides, and the best machine that does both beside them."""
     lines = ["prefill and decode apart, each side on machines of its own:"]
     for name, side in (("prefill", found.prefill), ("decode", found.decode)):
-        lines.append(f"  {side.num} x {side.row.gpu} {name}, {setting(side.row)}: {side.requests_per_s:.3g} requests/s each")
+        lines.append(
+            f"  {side.num} x {side.row.gpu} {name}, {setting(side.row)}: "
+            f"{side.requests_per_s:.3g} requests/s each"
+        )
         lines.append(f"    $ {side.command}")
     usd = "" if found.usd_per_hour is None else f", {found.usd_per_hour:,.2f} USD an hour"
     lines.append(
-        f"  together {found.num_gpus} cards{usd}: {found.tokens_per_s:,.0f} tokens/s, {found.tokens_per_s_per_gpu:,.0f} a card"
+        f"  together {found.num_gpus} cards{usd}: {found.tokens_per_s:,.0f} tokens/s, "
+        f"{found.tokens_per_s_per_gpu:,.0f} a card"
     )
     lines.append(f"  the best machine that does both: {found.together_tokens_per_s_per_gpu:,.0f} a card")
     lines.append(
-        f"  a prompt's cache is {format_bytes(found.cache_bytes)}; to send it behind the next prompt each prefill machine needs "
+        f"  a prompt's cache is {format_bytes(found.cache_bytes)}; to send it behind the next "
+        "prompt each prefill machine needs "
         f"{gb(found.network_bytes_per_s):.2f} GB/s"
     )
     return "\n".join(lines) + "\n"
@@ -80,4 +97,9 @@ def disaggregated_json(found: Disaggregated) -> dict[str, Any]:
 
 
 def side_json(side: Side) -> dict[str, Any]:
-    return {"gpu": side.row.gpu, "num": side.num, "requests_per_s": side.requests_per_s, "launch": side.command}
+    return {
+        "gpu": side.row.gpu,
+        "num": side.num,
+        "requests_per_s": side.requests_per_s,
+        "launch": side.command,
+    }

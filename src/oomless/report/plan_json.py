@@ -1,4 +1,5 @@
-"""A plan as the JSON object of the contract. A training step has no first token: those keys are null; it has a time and a share of the peak."""
+"""A plan as the JSON object of the contract. A training step has no first token: those keys are null; it has
+a time and a share of the peak."""
 
 from typing import Any
 
@@ -28,15 +29,23 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def plan_training_json(plan: TrainingPlan) -> dict[str, Any]:
     """What `plan --for train --json` prints."""
-    return whole(plan, "train", plan.training._asdict(), [training_row_json(planned) for planned in plan.rows])
+    return whole(
+        plan, "train", plan.training._asdict(), [training_row_json(planned) for planned in plan.rows]
+    )
 
 
-def whole(plan: Plan | TrainingPlan, purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def whole(
+    plan: Plan | TrainingPlan, purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The object around the rows, whatever for."""
     wanted, model = plan.wanted, plan.model
     return {
         "schema": SCHEMA,
-        "model": {"name": model.name, "num_parameters": model.num_parameters, "checkpoint_bytes": model.checkpoint_bytes},
+        "model": {
+            "name": model.name,
+            "num_parameters": model.num_parameters,
+            "checkpoint_bytes": model.checkpoint_bytes,
+        },
         "request": {
             "model": plan.model_word,
             "for": purpose,

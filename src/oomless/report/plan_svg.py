@@ -1,4 +1,5 @@
-"""A plan as one SVG: every shown row as a point of price and speed, the front as a line through those that none beats."""
+"""A plan as one SVG: every shown row as a point of price and speed, the front as a line through those that
+none beats."""
 
 from ..plan.answer import Plan
 from ..plan.search import Row
@@ -18,7 +19,11 @@ def plan_svg(plan: Plan | TrainingPlan) -> str:
         for planned in plan.rows
         if planned.row.usd_per_hour is not None and planned.row.rate is not None
     ]
-    on_line = [(row.usd_per_hour, row.rate) for row in plan.front if row.usd_per_hour is not None and row.rate is not None]
+    on_line = [
+        (row.usd_per_hour, row.rate)
+        for row in plan.front
+        if row.usd_per_hour is not None and row.rate is not None
+    ]
     places = [*on_line, *((usd, rate) for usd, rate, *_ in points)]
     most_usd = max((usd for usd, _ in places), default=1.0) * 1.1
     most_rate = max((rate for _, rate in places), default=1.0) * 1.1
@@ -31,11 +36,17 @@ def plan_svg(plan: Plan | TrainingPlan) -> str:
     parts = [text(PAD, 28, f"{load_of(plan)}: tokens/s against USD an hour", 14, "bold")]
     for share in range(5):
         x, y = at(most_usd * share / 4, most_rate * share / 4)
-        parts += [line(left, y, right, y, "#dddddd"), text(left - 6, y + 4, f"{most_rate * share / 4:,.0f}", 11, anchor="end")]
+        parts += [
+            line(left, y, right, y, "#dddddd"),
+            text(left - 6, y + 4, f"{most_rate * share / 4:,.0f}", 11, anchor="end"),
+        ]
         parts.append(text(x, bottom + 16, f"{most_usd * share / 4:,.1f}", 11, anchor="middle"))
     if len(on_line) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in on_line))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{FRONT}" stroke-width="1.5" stroke-dasharray="5 3"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{FRONT}" '
+            'stroke-width="1.5" stroke-dasharray="5 3"/>'
+        )
     for usd, rate, label, best in points:
         x, y = at(usd, rate)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{FRONT if best else OTHER}"/>')

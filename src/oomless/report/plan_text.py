@@ -19,13 +19,18 @@ MOST_MISSES = 5
 
 def plan_text(plan: Plan, with_front: bool) -> str:
     """The whole answer for serving."""
-    shown = [first_row(plan.rows[0]), row_table(plan)] if plan.rows else ["nothing holds the load within the limits"]
+    shown = (
+        [first_row(plan.rows[0]), row_table(plan)]
+        if plan.rows
+        else ["nothing holds the load within the limits"]
+    )
     names = [f"{row.gpu} {row.runner}" for row in plan.front] if with_front else []
     return whole(plan, question_line(plan), shown, names)
 
 
 def whole(plan: "Plan | TrainingPlan", question: str, shown: list[str], front: list[str]) -> str:
-    """The answer around the rows, whatever for; `front`: what its rows are called, where they are asked for."""
+    """The answer around the rows, whatever for; `front`: what its rows are called, where they are asked
+    for."""
     blocks = [question, *shown]
     if front:
         blocks.append(front_table(plan, front))
@@ -38,7 +43,8 @@ def question_line(plan: Plan) -> str:
     """What was asked."""
     wanted = plan.wanted
     return (
-        f"{plan.model.name}: {wanted.concurrency} sequence{'s' if wanted.concurrency > 1 else ''} of {plan.input_len + plan.output_len:,} tokens "
+        f"{plan.model.name}: {wanted.concurrency} sequence{'s' if wanted.concurrency > 1 else ''} of "
+        f"{plan.input_len + plan.output_len:,} tokens "
         f"({plan.input_len:,} in, {plan.output_len:,} out), the {wanted.goal}"
     )
 
@@ -48,22 +54,27 @@ def first_row(planned: Planned[Row]) -> str:
     row = planned.row
     headroom = format_bytes(row.estimate.headroom_bytes)
     lines = [
-        f"{row.gpu}, {row.asked.engine} {row.estimate.request.engine_version}, {setting(row)}: {row.estimate.verdict}, {headroom} to spare"
+        f"{row.gpu}, {row.asked.engine} {row.estimate.request.engine_version}, {setting(row)}: "
+        f"{row.estimate.verdict}, {headroom} to spare"
     ]
     lines += price_lines(row)
     if row.speed is not None:
         speed = row.speed
         most = "at most " if speed.tokens_per_s.kind == "bound" else ""
         lines.append(
-            f"  {most}{rate_of(speed.tokens_per_s.value)} tokens/s ({rate_of(speed.tokens_per_s.low)} to {rate_of(speed.tokens_per_s.high)}), "
-            f"first token {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to {seconds(speed.ttft_s.high)}), "
-            f"then {seconds(speed.tpot_s.value)} each ({seconds(speed.tpot_s.low)} to {seconds(speed.tpot_s.high)})"
+            f"  {most}{rate_of(speed.tokens_per_s.value)} tokens/s ({rate_of(speed.tokens_per_s.low)} to "
+            f"{rate_of(speed.tokens_per_s.high)}), "
+            f"first token {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
+            f"{seconds(speed.ttft_s.high)}), "
+            f"then {seconds(speed.tpot_s.value)} each ({seconds(speed.tpot_s.low)} to "
+            f"{seconds(speed.tpot_s.high)})"
         )
     if row.usd_per_million_tokens is not None:
         lines.append(f"  {row.usd_per_million_tokens:,.2f} USD a million output tokens")
     if planned.copies > 1:
         lines.append(
-            f"  one card holds {planned.copies} such engines, each with this load: --instances {planned.copies}; they share its speed"
+            f"  one card holds {planned.copies} such engines, each with this load: --instances "
+            f"{planned.copies}; they share its speed"
         )
     return "\n".join([*lines, *start_lines(planned)])
 
@@ -108,7 +119,9 @@ def setting(row: Row) -> str:
     """Layout and precision in a few words."""
     layout = row.estimate.request.layout
     assert layout is not None
-    weights = row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
+    weights = (
+        row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
+    )
     replicas = f", {row.replicas} replicas" if row.replicas > 1 else ""
     host = f", {row.asked.n_cpu_moe} layers' experts on the host" if row.asked.n_cpu_moe else ""
     return f"{layout_text(layout)}{replicas}, {weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
@@ -117,7 +130,20 @@ def setting(row: Row) -> str:
 def row_table(plan: Plan) -> str:
     """One line a row."""
     rows: list[tuple[str, ...]] = [
-        ("", "cards", "engine", "setting", "GiB to spare", "tokens/s", "first", "each", "USD/h", "USD/M", "price of", "lost by")
+        (
+            "",
+            "cards",
+            "engine",
+            "setting",
+            "GiB to spare",
+            "tokens/s",
+            "first",
+            "each",
+            "USD/h",
+            "USD/M",
+            "price of",
+            "lost by",
+        )
     ]
     for number, planned in enumerate(plan.rows, 1):
         row, speed = planned.row, planned.row.speed
@@ -134,7 +160,8 @@ def cells(
     own: tuple[str, str],
     digits: int,
 ) -> tuple[str, ...]:
-    """One line of a table; `own` are the two figures that are another purpose's business, `digits` those of a million tokens' price."""
+    """One line of a table; `own` are the two figures that are another purpose's business, `digits` those of a
+    million tokens' price."""
     each = row.usd_per_million_tokens
     return (
         f"{number}{'*' if planned.on_front else ''}",
@@ -167,11 +194,18 @@ def front_table(plan: "Plan | TrainingPlan", names: list[str]) -> str:
     return table(rows)
 
 
-def excluded_text(num_candidates: int, num_estimates: int, excluded: dict[str, int], misses: tuple[Miss, ...]) -> str:
+def excluded_text(
+    num_candidates: int, num_estimates: int, excluded: dict[str, int], misses: tuple[Miss, ...]
+) -> str:
     """What was left out, how often, and the nearest misses."""
     counted = f"{num_candidates:,} candidates, {num_estimates:,} estimated; left out:"
     lines = [counted if excluded else counted.replace("left out:", "none was left out")]
-    lines += [f"  {count:,}: {reason}" for reason, count in sorted(excluded.items(), key=lambda each: -each[1])]
+    lines += [
+        f"  {count:,}: {reason}" for reason, count in sorted(excluded.items(), key=lambda each: -each[1])
+    ]
     for miss in misses[:MOST_MISSES]:
-        lines.append(f"  nearest miss: {miss.gpu}, {miss.engine}, {miss.what}: {format_bytes(miss.missing_bytes)} too much on a card")
+        lines.append(
+            f"  nearest miss: {miss.gpu}, {miss.engine}, {miss.what}: "
+            f"{format_bytes(miss.missing_bytes)} too much on a card"
+        )
     return "\n".join(lines)

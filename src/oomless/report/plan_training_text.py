@@ -11,8 +11,15 @@ def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
     """The whole answer."""
     training = plan.training
     batch = f", {training.global_batch} sequences a step" if training.global_batch else ""
-    question = f"{plan.model.name}: {training.method} training at {training.seq_len:,} tokens{batch}, the {plan.wanted.goal}"
-    shown = [first_row(plan.rows[0]), row_table(plan)] if plan.rows else ["nothing holds the step within the limits"]
+    question = (
+        f"{plan.model.name}: {training.method} training at {training.seq_len:,} "
+        f"tokens{batch}, the {plan.wanted.goal}"
+    )
+    shown = (
+        [first_row(plan.rows[0]), row_table(plan)]
+        if plan.rows
+        else ["nothing holds the step within the limits"]
+    )
     names = [f"{row.gpu} {row.runner} {setting(row)}" for row in plan.front] if with_front else []
     return whole(plan, question, shown, names)
 
@@ -20,12 +27,16 @@ def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
 def first_row(planned: Planned[TrainingRow]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
-    lines = [f"{row.gpu}, {row.runner}, {setting(row)}: {row.estimate.verdict}, {format_bytes(row.headroom_bytes)} to spare"]
+    lines = [
+        f"{row.gpu}, {row.runner}, {setting(row)}: {row.estimate.verdict}, "
+        f"{format_bytes(row.headroom_bytes)} to spare"
+    ]
     lines += price_lines(row)
     if row.speed is not None:
         speed = row.speed
         lines.append(
-            f"  {speed.tokens_per_s.value:,.0f} tokens/s ({speed.tokens_per_s.low:,.0f} to {speed.tokens_per_s.high:,.0f}), "
+            f"  {speed.tokens_per_s.value:,.0f} tokens/s ({speed.tokens_per_s.low:,.0f} to "
+            f"{speed.tokens_per_s.high:,.0f}), "
             f"a step {seconds(speed.step_s.value)}, {speed.mfu.value:.0%} of the peak"
         )
     if row.cost is not None:
@@ -37,13 +48,29 @@ def setting(row: TrainingRow) -> str:
     """Mesh, recomputation and batch in a few words."""
     request = row.estimate.request
     away = f", {' and '.join(request.offload)} on the host" if request.offload else ""
-    return f"{mesh_text(row.estimate)}, recompute {request.recompute}, {request.micro_batch} x {request.grad_accum} a rank{away}"
+    return (
+        f"{mesh_text(row.estimate)}, recompute {request.recompute}, {request.micro_batch} x "
+        f"{request.grad_accum} a rank{away}"
+    )
 
 
 def row_table(plan: TrainingPlan) -> str:
     """One line a row."""
     rows: list[tuple[str, ...]] = [
-        ("", "cards", "framework", "setting", "GiB to spare", "tokens/s", "step", "of peak", "USD/h", "USD/M", "price of", "lost by")
+        (
+            "",
+            "cards",
+            "framework",
+            "setting",
+            "GiB to spare",
+            "tokens/s",
+            "step",
+            "of peak",
+            "USD/h",
+            "USD/M",
+            "price of",
+            "lost by",
+        )
     ]
     for number, planned in enumerate(plan.rows, 1):
         row, speed = planned.row, planned.row.speed

@@ -37,7 +37,9 @@ def speed_text(estimate: Estimate, answer: ServingSpeed) -> str:
 
 def part_table(title: str, parts: tuple[Part, ...]) -> str:
     """What takes how long, and why."""
-    return table([(title, "", ""), *((f"  {part.what}", seconds(part.seconds), part.formula) for part in parts)])
+    return table(
+        [(title, "", ""), *((f"  {part.what}", seconds(part.seconds), part.formula) for part in parts)]
+    )
 
 
 def speed_json(estimate: Estimate, answer: ServingSpeed) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""A serving estimate as one SVG: bars by category for each group of ranks, and memory against context with the card's line.
+"""A serving estimate as one SVG: bars by category for each group of ranks, and memory against context with
+the card's line.
 
-Written by hand, since two kinds of shapes do not need a plotting library; colours keep apart in greyscale and for colour-blind eyes.
+Written by hand, since two kinds of shapes do not need a plotting library; colours keep apart in greyscale and
+for colour-blind eyes.
 """
 
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ COLOURS = {
 
 
 def estimate_svg(estimate: Estimate, curve: list[tuple[int, int, int, int]]) -> str:
-    """The picture. `curve` is (context, low, value, high) in tokens and bytes a rank, as estimate/curve.py gives it."""
+    """The picture. `curve` holds (context, low, value, high) in tokens and bytes a rank: serving/curve.py."""
     parts = [text(PAD, 28, verdict_line(estimate), 15, "bold")]
     top = 48
     most = max(max(ledger.capacity_bytes, ledger.high_bytes) for ledger in estimate.ledgers)
@@ -43,7 +45,15 @@ def estimate_svg(estimate: Estimate, curve: list[tuple[int, int, int, int]]) -> 
             label = f"{category}: {gib(num_bytes):.2f} GiB"
             parts.append(rect(left, top + 18, width, BAR_HEIGHT, COLOURS[category], label))
             left += width
-        parts.append(line(PAD + ledger.capacity_bytes * scale, top + 14, PAD + ledger.capacity_bytes * scale, top + 48, "#b00020"))
+        parts.append(
+            line(
+                PAD + ledger.capacity_bytes * scale,
+                top + 14,
+                PAD + ledger.capacity_bytes * scale,
+                top + 48,
+                "#b00020",
+            )
+        )
         low, high = (PAD + num * scale for num in (ledger.low_bytes, ledger.high_bytes))
         parts.append(line(low, top + 47, high, top + 47, "#333333"))
         top += ROW
@@ -84,27 +94,42 @@ def curve_plot(estimate: Estimate, curve: list[tuple[int, int, int, int]], top: 
     parts = [text(PAD, top - 8, f"GiB a rank against tokens of each of {concurrency} sequences", 12)]
     for share in range(5):
         x, y = at(most_tokens * share / 4, most_bytes * share / 4)
-        parts += [line(left, y, right, y, "#dddddd"), text(left - 6, y + 4, f"{gib(most_bytes * share / 4):.0f}", 11, anchor="end")]
+        parts += [
+            line(left, y, right, y, "#dddddd"),
+            text(left - 6, y + 4, f"{gib(most_bytes * share / 4):.0f}", 11, anchor="end"),
+        ]
         parts.append(text(x, bottom + 16, f"{int(most_tokens * share / 4):,}", 11, anchor="middle"))
-    band = [at(tokens, low) for tokens, low, _, _ in curve] + [at(tokens, high) for tokens, _, _, high in reversed(curve)]
+    band = [at(tokens, low) for tokens, low, _, _ in curve] + [
+        at(tokens, high) for tokens, _, _, high in reversed(curve)
+    ]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in band)
     parts.append(f'<polygon points="{points}" fill="#009e73" fill-opacity="0.2"/>')
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(tokens, value) for tokens, _, value, _ in curve))
     parts.append(f'<polyline points="{points}" fill="none" stroke="#009e73" stroke-width="2"/>')
     _, y = at(0, capacity)
-    parts += [line(left, y, right, y, "#b00020"), text(right, y - 5, f"capacity {gib(capacity):.1f}", 11, anchor="end")]
+    parts += [
+        line(left, y, right, y, "#b00020"),
+        text(right, y - 5, f"capacity {gib(capacity):.1f}", 11, anchor="end"),
+    ]
     return "\n".join(parts)
 
 
 def rect(x: float, y: float, width: float, height: float, colour: str, title: str) -> str:
     return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{colour}"><title>{escape(title)}</title></rect>'
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" '
+        f'fill="{colour}"><title>{escape(title)}</title></rect>'
     )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="1.5"/>'
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+        f'stroke="{colour}" stroke-width="1.5"/>'
+    )
 
 
 def text(x: float, y: float, content: str, size: int, weight: str = "normal", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}">{escape(content)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" '
+        f'text-anchor="{anchor}">{escape(content)}</text>'
+    )

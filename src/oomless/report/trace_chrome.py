@@ -1,4 +1,5 @@
-"""A traced run as Chrome trace JSON, which Perfetto and chrome://tracing open: phases and modules as slices, bytes alive as counters.
+"""A traced run as Chrome trace JSON, which Perfetto and chrome://tracing open: phases and modules as slices,
+bytes alive as counters.
 
 A microsecond is an event: a trace knows the order of things, not their duration.
 """
@@ -18,7 +19,12 @@ def chrome_trace(traced: Traced) -> str:
     recording = traced.recording
     tensors = recording.tensors
     entries: list[dict[str, Any]] = [
-        {"name": "process_name", "ph": "M", "pid": 1, "args": {"name": f"oomless trace {recording.request.get('model', '')}"}},
+        {
+            "name": "process_name",
+            "ph": "M",
+            "pid": 1,
+            "args": {"name": f"oomless trace {recording.request.get('model', '')}"},
+        },
         {"name": "thread_name", "ph": "M", "pid": 1, "tid": 1, "args": {"name": "phases"}},
         {"name": "thread_name", "ph": "M", "pid": 1, "tid": 2, "args": {"name": "modules"}},
     ]
@@ -34,7 +40,15 @@ def chrome_trace(traced: Traced) -> str:
         values = {CATEGORIES[kind]: num_bytes for kind, num_bytes in column.by_kind.items() if num_bytes}
         entries.append({"name": "bytes alive", "ph": "C", "pid": 1, "ts": column.event, "args": values})
     entries.append(
-        {"name": "peak", "ph": "i", "pid": 1, "tid": 1, "ts": traced.peak.event, "s": "g", "args": {"bytes": traced.peak.bytes}}
+        {
+            "name": "peak",
+            "ph": "i",
+            "pid": 1,
+            "tid": 1,
+            "ts": traced.peak.event,
+            "s": "g",
+            "args": {"bytes": traced.peak.bytes},
+        }
     )
     return json.dumps({"traceEvents": entries, "displayTimeUnit": "ns"}, separators=(",", ":"))
 

@@ -14,7 +14,10 @@ def trace_json(traced: Traced) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "request": {**recording.request, "allocator": traced.settings.text()},
-        "phases": [{"name": phase.name, "step": phase.step, "peak_requested_bytes": num_bytes} for phase, num_bytes in traced.phases],
+        "phases": [
+            {"name": phase.name, "step": phase.step, "peak_requested_bytes": num_bytes}
+            for phase, num_bytes in traced.phases
+        ],
         "peak": {
             "requested_bytes": traced.peak.bytes,
             "allocated_bytes": replayed.peak_allocated,

@@ -1,4 +1,5 @@
-"""A traced run for people: what it needs first, then the peak by category and by module, the phases, and where a card runs out."""
+"""A traced run for people: what it needs first, then the peak by category and by module, the phases, and
+where a card runs out."""
 
 from functools import partial
 from typing import Any
@@ -16,8 +17,14 @@ SMALL_SHARE = 0.002
 def verdict_line(traced: Traced) -> str:
     """The peak, and whether the card holds it."""
     peak, replayed = traced.peak, traced.replayed
-    text = f"peak {gib(peak.bytes):.3f} GiB in the {peak.phase.name}: {gib(replayed.peak_allocated):.3f} GiB allocated, "
-    text += f"{gib(replayed.peak_reserved):.3f} GiB reserved; runs on {format_bytes(traced.smallest_capacity_bytes)} or more"
+    text = (
+        f"peak {gib(peak.bytes):.3f} GiB in the {peak.phase.name}: "
+        f"{gib(replayed.peak_allocated):.3f} GiB allocated, "
+    )
+    text += (
+        f"{gib(replayed.peak_reserved):.3f} GiB reserved; runs on "
+        f"{format_bytes(traced.smallest_capacity_bytes)} or more"
+    )
     if traced.verdict is None:
         return text
     word = "fits" if traced.verdict == "fits" else "does not fit"
@@ -49,7 +56,10 @@ def print_trace(traced: Traced, root: Node, explain: str | None, colour: bool, w
     style = "bold red" if traced.verdict == "does_not_fit" else "bold green"
     console.print(verdict_line(traced), style=style if colour else None, soft_wrap=True)
     console.print(question_line(traced), soft_wrap=True)
-    console.print(f"{len(traced.recording.tensors.sizes):,} tensors, {len(traced.recording.events):,} events", soft_wrap=True)
+    console.print(
+        f"{len(traced.recording.tensors.sizes):,} tensors, {len(traced.recording.events):,} events",
+        soft_wrap=True,
+    )
     console.print()
     print_barred(console, partial(category_table, traced))
     print_table(console, phase_table(traced))
@@ -59,9 +69,12 @@ def print_trace(traced: Traced, root: Node, explain: str | None, colour: bool, w
         tensors = traced.recording.tensors
         number = traced.recording.events[failure.event]
         console.print(
-            f"runs out at event {failure.event:,}: {format_bytes(failure.size)} for {tensors.operator_names[tensors.operators[number]]}"
-            f" in {tensors.module_names[tensors.modules[number]] or 'no module'}, with {len(failure.alive):,} tensors alive, "
-            f"{gib(failure.allocated_bytes):.3f} GiB allocated and {gib(failure.reserved_bytes):.3f} GiB reserved",
+            f"runs out at event {failure.event:,}: {format_bytes(failure.size)} for "
+            f"{tensors.operator_names[tensors.operators[number]]}"
+            f" in {tensors.module_names[tensors.modules[number]] or 'no module'}, with "
+            f"{len(failure.alive):,} tensors alive, "
+            f"{gib(failure.allocated_bytes):.3f} GiB allocated and "
+            f"{gib(failure.reserved_bytes):.3f} GiB reserved",
             soft_wrap=True,
         )
     for warning in traced.recording.warnings:
@@ -112,7 +125,9 @@ def module_table(root: Node) -> Any:
         mostly = sorted(node.by_kind.items(), key=lambda item: -item[1])[:2]
         label = f"{node.name} ({node.num} x {gib(node.bytes):.3f} GiB)" if node.num > 1 else node.name
         words = ", ".join(f"{kind} {100 * num_bytes / node.bytes:.0f} %" for kind, num_bytes in mostly)
-        table.add_row(f"{'  ' * depth}{label}", f"{gib(total):.3f}", f"{100 * total / root.bytes:.1f} %", words)
+        table.add_row(
+            f"{'  ' * depth}{label}", f"{gib(total):.3f}", f"{100 * total / root.bytes:.1f} %", words
+        )
         for child in node.children:
             add(child, depth + 1)
 
@@ -123,7 +138,14 @@ def module_table(root: Node) -> Any:
 def print_against(rows: tuple[Compared, ...], colour: bool, width: int | None) -> None:
     """Both ledgers side by side, with the difference a line."""
     console = open_console(colour, width)
-    table = _table("closed form against trace", "category", "closed form GiB", "trace GiB", "difference GiB", "of the peak")
+    table = _table(
+        "closed form against trace",
+        "category",
+        "closed form GiB",
+        "trace GiB",
+        "difference GiB",
+        "of the peak",
+    )
     whole = next(row.measured or 0 for row in rows if row.key == "peak")
     for row in rows:
         table.add_row(
@@ -148,7 +170,14 @@ def moment_words(key: str) -> str:
 def print_check(rows: list[Compared], colour: bool, width: int | None) -> None:
     """What a real run on this CPU allocated, beside the trace."""
     console = open_console(colour, width)
-    table = _table("a real step on this CPU against its trace", "phase", "measured B", "traced B", "difference B", "error")
+    table = _table(
+        "a real step on this CPU against its trace",
+        "phase",
+        "measured B",
+        "traced B",
+        "difference B",
+        "error",
+    )
     for row in rows:
         table.add_row(
             moment_words(row.key).removeprefix("most in the "),

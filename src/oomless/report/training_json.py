@@ -37,7 +37,8 @@ def training_json(estimate: TrainingEstimate) -> dict[str, Any]:
 
 
 def speed_json(estimate: TrainingEstimate) -> dict[str, Any] | None:
-    """Time of a step, tokens a second and share of the peak, each with its band, and what a step is made of; null where it is not known."""
+    """Time of a step, tokens a second and share of the peak, each with its band, and what a step is made of;
+    null where it is not known."""
     from ..speed.training import speed_of_estimate
 
     speed, _ = speed_of_estimate(estimate)
@@ -45,11 +46,17 @@ def speed_json(estimate: TrainingEstimate) -> dict[str, Any] | None:
 
 
 def after_json(found: After) -> dict[str, Any]:
-    """The moments of a step on the worst rank, which one sets the peak, and the engine's ledger if it has cards of its own."""
+    """The moments of a step on the worst rank, which one sets the peak, and the engine's ledger if it has
+    cards of its own."""
     return {
         "peak": found.peak.name,
         "moments": [
-            {"name": each.name, "verdict": each.ledger.verdict, "by_role": roles(each.ledger), **rank_json(each.ledger)}
+            {
+                "name": each.name,
+                "verdict": each.ledger.verdict,
+                "by_role": roles(each.ledger),
+                **rank_json(each.ledger),
+            }
             for each in found.moments
         ],
         "engine": rank_json(found.engine) | {"verdict": found.engine.verdict} if found.engine else None,
@@ -57,11 +64,16 @@ def after_json(found: After) -> dict[str, Any]:
 
 
 def communication_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
-    """What one rank of each stage sends in a step, by axis and collective; [] for a single rank and for argument lists of Megatron-LM."""
+    """What one rank of each stage sends in a step, by axis and collective; [] for a single rank and for
+    argument lists of Megatron-LM."""
     if estimate.mesh.num_ranks == 1 or not known(estimate.model):
         return []
     return [
-        {**stage._asdict(), "sent_bytes": stage.sent_bytes, "transfers": [each._asdict() for each in stage.transfers]}
+        {
+            **stage._asdict(),
+            "sent_bytes": stage.sent_bytes,
+            "transfers": [each._asdict() for each in stage.transfers],
+        }
         for stage in traffic(estimate.model, estimate.request, estimate.mesh.num_ranks)
     ]
 
@@ -76,7 +88,8 @@ def changes_json(estimate: TrainingEstimate) -> list[dict[str, Any]]:
 
 
 def group_json(group: RankGroup) -> dict[str, Any]:
-    """One group of ranks: its ledger at the peak, what it holds between steps, its three peaks, its phases."""
+    """One group of ranks: its ledger at the peak, what it holds between steps, its three peaks, its
+    phases."""
     return {
         **rank_json(group.ledger),
         "steady_bytes": group.steady_bytes,
@@ -88,7 +101,12 @@ def group_json(group: RankGroup) -> dict[str, Any]:
 def phase_json(phase: Phase, group: RankGroup) -> dict[str, Any]:
     """The worst moment of a phase: all that is allocated then, by category."""
     sums = group.at(phase)
-    return {"name": phase.name, "moment": phase.moment, "allocated_bytes": sum(sums.values()), "by_category": sums}
+    return {
+        "name": phase.name,
+        "moment": phase.moment,
+        "allocated_bytes": sum(sums.values()),
+        "by_category": sums,
+    }
 
 
 def request_json(estimate: TrainingEstimate) -> dict[str, Any]:
@@ -96,7 +114,9 @@ def request_json(estimate: TrainingEstimate) -> dict[str, Any]:
     values = estimate.request._asdict()
     values.pop("mesh")
     if estimate.asked.task in PAIRS:
-        values["micro_batch"] = estimate.asked.micro_batch  # pairs, as asked; the update runs two sequences for each
+        values["micro_batch"] = (
+            estimate.asked.micro_batch
+        )  # pairs, as asked; the update runs two sequences for each
     hardware = estimate.hardware
     return {
         "model": estimate.model_word or estimate.model.name,

@@ -1,4 +1,5 @@
-"""A training estimate as one SVG: for each group of ranks the worst moment of each phase, by category, with the card's line."""
+"""A training estimate as one SVG: for each group of ranks the worst moment of each phase, by category, with
+the card's line."""
 
 from ..estimate.training.estimate import TrainingEstimate
 from ..ledger import CATEGORIES
@@ -10,7 +11,8 @@ LABEL = 190
 
 
 def training_svg(estimate: TrainingEstimate) -> str:
-    """The picture: a bar a phase; a thin line behind the worst one is what the device shows beyond the allocator."""
+    """The picture: a bar a phase; a thin line behind the worst one is what the device shows beyond the
+    allocator."""
     parts = [text(PAD, 28, verdict_line(estimate), 15, "bold")]
     top = 48.0
     most = max(max(group.ledger.capacity_bytes, group.peaks.device_bytes) for group in estimate.groups)
@@ -21,7 +23,8 @@ def training_svg(estimate: TrainingEstimate) -> str:
             text(
                 PAD,
                 top + 12,
-                f"{group.ledger.group}: {gib(group.peaks.device_bytes):.1f} of {gib(group.ledger.capacity_bytes):.1f} GiB",
+                f"{group.ledger.group}: {gib(group.peaks.device_bytes):.1f} of "
+                f"{gib(group.ledger.capacity_bytes):.1f} GiB",
                 12,
             )
         )
@@ -41,7 +44,9 @@ def training_svg(estimate: TrainingEstimate) -> str:
         parts.append(line(x, top - BAR_HEIGHT * len(group.phases) - 4, x, top, "#b00020"))
         device = PAD + LABEL + group.peaks.device_bytes * scale
         parts.append(line(PAD + LABEL, top + 2, device, top + 2, "#333333"))
-        parts.append(text(device + 6, top + 6, f"{gib(group.peaks.device_bytes):.1f} on the device at the peak", 10))
+        parts.append(
+            text(device + 6, top + 6, f"{gib(group.peaks.device_bytes):.1f} on the device at the peak", 10)
+        )
         top += 22
     names = [name for name in CATEGORIES if name in shown]
     parts.append(legend(names, top + 14))

@@ -1,4 +1,5 @@
-"""A training estimate for people: verdict first, then where the memory goes at the peak, then the phases and what else would fit."""
+"""A training estimate for people: verdict first, then where the memory goes at the peak, then the phases and
+what else would fit."""
 
 from functools import partial
 from typing import Any
@@ -26,7 +27,10 @@ def verdict_line(estimate: TrainingEstimate) -> str:
     mesh = estimate.mesh
     sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
     how = ", ".join(f"{axis} {size}" for axis, size in sizes if size > 1)
-    return f"{verdict_of(estimate.ledger)} ({mesh.num_ranks} x {estimate.hardware.card.name}{', ' + how if how else ''})"
+    return (
+        f"{verdict_of(estimate.ledger)} ({mesh.num_ranks} x "
+        f"{estimate.hardware.card.name}{', ' + how if how else ''})"
+    )
 
 
 def question_line(estimate: TrainingEstimate) -> str:
@@ -34,14 +38,18 @@ def question_line(estimate: TrainingEstimate) -> str:
     model, request = estimate.model, estimate.request
     billions = parameters_of(model)
     method = (
-        request.method if request.method == "full" else f"{request.method} r{request.lora_rank} on {', '.join(request.lora_targets)}"
+        request.method
+        if request.method == "full"
+        else f"{request.method} r{request.lora_rank} on {', '.join(request.lora_targets)}"
     )
     again = f"recompute {request.recompute}"
     if request.recompute == "selective":
         again += f" ({', '.join(request.recompute_modules)})"
     return (
-        f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, {request.sharding}, {again}, "
-        f"{request.loss} loss, {request.framework}, {request.micro_batch} x {request.seq_len:,} tokens a micro-batch"
+        f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, "
+        f"{request.sharding}, {again}, "
+        f"{request.loss} loss, {request.framework}, {request.micro_batch} x "
+        f"{request.seq_len:,} tokens a micro-batch"
     )
 
 
@@ -56,13 +64,16 @@ def speed_lines(estimate: TrainingEstimate) -> list[str]:
     step, rate = speed.step_s, speed.tokens_per_s
     least, most = ("at least ", "at most ") if step.kind == "bound" else ("", "")
     return [
-        f"a step takes {least}{seconds(step.value)} ({seconds(step.low)} to {seconds(step.high)}, {step.kind}): "
+        f"a step takes {least}{seconds(step.value)} ({seconds(step.low)} to "
+        f"{seconds(step.high)}, {step.kind}): "
         f"{most}{rate_of(rate.value)} tokens/s, {speed.mfu.value:.0%} of the peak",
         *(f"note: {warning}" for warning in speed.warnings),
     ]
 
 
-def print_training(estimate: TrainingEstimate, most: Largest | None, explain: str | None, colour: bool, width: int | None) -> None:
+def print_training(
+    estimate: TrainingEstimate, most: Largest | None, explain: str | None, colour: bool, width: int | None
+) -> None:
     """The whole answer on stdout."""
     console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
@@ -88,11 +99,19 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     for line in speed_lines(estimate):
         console.print(line, soft_wrap=True)
     if most is not None and not (most.micro_batch or most.seq_len):
-        console.print("no micro-batch and no length fits: what lies there between steps is too much", soft_wrap=True)
+        console.print(
+            "no micro-batch and no length fits: what lies there between steps is too much", soft_wrap=True
+        )
     elif most is not None:
-        console.print(f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}", soft_wrap=True)
+        console.print(
+            f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}",
+            soft_wrap=True,
+        )
     if estimate.ram_bytes:
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} of {_in_host(estimate.request)}, all ranks", soft_wrap=True)
+        console.print(
+            f"host memory: {format_bytes(estimate.ram_bytes)} of {_in_host(estimate.request)}, all ranks",
+            soft_wrap=True,
+        )
     console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
     if estimate.after is not None:
         print_moments(console, estimate)
@@ -105,7 +124,9 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
     from ..estimate.training.changes import changes_that_fit
 
     for change in changes_that_fit(estimate):
-        console.print(f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True)
+        console.print(
+            f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
+        )
     for warning in estimate.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
@@ -116,7 +137,10 @@ def print_training(estimate: TrainingEstimate, most: Largest | None, explain: st
 def _in_host(request: Training) -> str:
     """What lies in host memory, in words."""
     workers = f"{request.data_workers} data workers a rank" if request.data_workers else ""
-    return " and ".join(word for word in ("what is offloaded" if request.offload else "", workers) if word) or "what is offloaded"
+    return (
+        " and ".join(word for word in ("what is offloaded" if request.offload else "", workers) if word)
+        or "what is offloaded"
+    )
 
 
 def print_moments(console: Any, estimate: TrainingEstimate) -> None:
@@ -125,7 +149,9 @@ def print_moments(console: Any, estimate: TrainingEstimate) -> None:
 
     assert estimate.after is not None
     for moment in estimate.after.moments:
-        shown = ", ".join(f"{role} {format_bytes(num_bytes)}" for role, num_bytes in roles(moment.ledger).items())
+        shown = ", ".join(
+            f"{role} {format_bytes(num_bytes)}" for role, num_bytes in roles(moment.ledger).items()
+        )
         mark = "  <- the peak" if moment is estimate.after.peak else ""
         console.print(
             f"{moment.name}: {format_bytes(moment.ledger.total_bytes)}, {WORDS[moment.ledger.verdict]}{mark}"
@@ -134,7 +160,8 @@ def print_moments(console: Any, estimate: TrainingEstimate) -> None:
         )
     if (engine := estimate.after.engine) is not None:
         console.print(
-            f"the engine's own cards: {format_bytes(engine.total_bytes)} of {format_bytes(engine.capacity_bytes)}, {WORDS[engine.verdict]}",
+            f"the engine's own cards: {format_bytes(engine.total_bytes)} of "
+            f"{format_bytes(engine.capacity_bytes)}, {WORDS[engine.verdict]}",
             soft_wrap=True,
         )
 
@@ -146,7 +173,10 @@ def print_communication(console: Any, estimate: TrainingEstimate) -> None:
     if not known(estimate.model):
         return
     stage = busiest(traffic(estimate.model, estimate.request, estimate.mesh.num_ranks))
-    shown = "; ".join(f"{each.axis} {format_bytes(each.sent_bytes)} ({', '.join(each.collectives)})" for each in by_axis(stage))
+    shown = "; ".join(
+        f"{each.axis} {format_bytes(each.sent_bytes)} ({', '.join(each.collectives)})"
+        for each in by_axis(stage)
+    )
     if shown:
         console.print(f"a rank sends in a step: {shown}", soft_wrap=True)
     if sentence := two_dimensional(estimate.model, estimate.request, estimate.mesh):
@@ -157,7 +187,9 @@ def phase_table(group: RankGroup, bar: Bar) -> Any:
     """The worst moment of each phase: what is allocated then."""
     from rich.table import Table
 
-    table = Table(title="allocated at the worst moments of a step", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="allocated at the worst moments of a step", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("phase")
     table.add_column("moment")
     table.add_column("GiB", justify="right")
@@ -168,7 +200,9 @@ def phase_table(group: RankGroup, bar: Bar) -> Any:
     return table
 
 
-def print_comparison(names: list[str], estimates: list[TrainingEstimate], width: int | None, colour: bool) -> None:
+def print_comparison(
+    names: list[str], estimates: list[TrainingEstimate], width: int | None, colour: bool
+) -> None:
     """A table with a column for each variant, in GiB of its worst rank."""
     from rich.table import Table
 
@@ -186,7 +220,12 @@ def comparison_rows(estimates: list[TrainingEstimate]) -> list[list[str]]:
     rows = [["verdict", *(WORDS[estimate.verdict] for estimate in estimates)]]
     for category in CATEGORIES:
         if any(category in estimate.ledger.by_category() for estimate in estimates):
-            rows.append([category, *(f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}" for estimate in estimates)])
+            rows.append(
+                [
+                    category,
+                    *(f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}" for estimate in estimates),
+                ]
+            )
     rows.append(["total", *(f"{gib(estimate.ledger.total_bytes):.2f}" for estimate in estimates)])
     rows.append(["capacity", *(f"{gib(estimate.ledger.capacity_bytes):.2f}" for estimate in estimates)])
     rows.append(["headroom", *(f"{gib(estimate.headroom_bytes):.2f}" for estimate in estimates)])

@@ -1,8 +1,9 @@
-"""PyTorch's caching allocator as it is asked: its constants, how it rounds, and the settings of PYTORCH_CUDA_ALLOC_CONF.
+"""PyTorch's caching allocator as it is asked: its constants, how it rounds, and the settings of
+PYTORCH_CUDA_ALLOC_CONF.
 
-Constants and rules are those of c10/core/AllocatorConfig.h and c10/cuda/CUDACachingAllocator.cpp of torch 2.13. Sizes round up to
-512 B. Up to 1 MiB they come out of 2 MiB segments; from 1 MiB to 10 MiB out of 20 MiB segments; larger ones get a segment of their
-own, a multiple of 2 MiB.
+Constants and rules are those of c10/core/AllocatorConfig.h and c10/cuda/CUDACachingAllocator.cpp of torch
+2.13. Sizes round up to 512 B. Up to 1 MiB they come out of 2 MiB segments; from 1 MiB to 10 MiB out of 20 MiB
+segments; larger ones get a segment of their own, a multiple of 2 MiB.
 """
 
 from typing import Any, NamedTuple
@@ -106,12 +107,18 @@ SIZES = {
     "large_segment_size": "large_segment_size_mb",
 }
 WITHOUT_EFFECT = (
-    "backend release_lock_on_cudamalloc release_lock_on_hipmalloc pinned_use_cuda_host_register pinned_use_hip_host_register "
-    "pinned_num_register_threads pinned_use_background_threads pinned_reserve_segment_size_mb pinned_max_round_threshold_mb "
-    "pinned_max_cached_size_mb pinned_free_catch_all graph_capture_record_stream_reuse throw_on_cudamalloc_oom"
+    "backend release_lock_on_cudamalloc release_lock_on_hipmalloc "
+    "pinned_use_cuda_host_register pinned_use_hip_host_register "
+    "pinned_num_register_threads pinned_use_background_threads "
+    "pinned_reserve_segment_size_mb pinned_max_round_threshold_mb "
+    "pinned_max_cached_size_mb pinned_free_catch_all "
+    "graph_capture_record_stream_reuse throw_on_cudamalloc_oom"
 ).split()
 """Keys that torch 2.13 knows and that move no byte of the device: locks, pinned host memory, graphs."""
-HINT = "the syntax is that of PYTORCH_CUDA_ALLOC_CONF, for example expandable_segments:True,max_split_size_mb:128"
+HINT = (
+    "the syntax is that of PYTORCH_CUDA_ALLOC_CONF, for example "
+    "expandable_segments:True,max_split_size_mb:128"
+)
 
 
 def parse_settings(text: str) -> AllocatorSettings:
@@ -139,11 +146,21 @@ def parse_settings(text: str) -> AllocatorSettings:
         elif key not in WITHOUT_EFFECT:
             raise UsageError(f"unknown allocator setting {key!r}", HINT)
         elif key == "backend" and value != "native":
-            raise UsageError(f"backend:{value} is not torch's own allocator", "only the native backend is simulated")
-    if settings.max_split_size < settings.large_segment_size or settings.max_non_split_rounding_size < settings.large_segment_size:
-        raise UsageError(f"allocator settings {text!r}: a limit is below the large segments", "they must be 20 (MiB) or more")
+            raise UsageError(
+                f"backend:{value} is not torch's own allocator", "only the native backend is simulated"
+            )
+    if (
+        settings.max_split_size < settings.large_segment_size
+        or settings.max_non_split_rounding_size < settings.large_segment_size
+    ):
+        raise UsageError(
+            f"allocator settings {text!r}: a limit is below the large segments",
+            "they must be 20 (MiB) or more",
+        )
     if settings.large_segment_size < MEDIUM:
-        raise UsageError("large_segment_size_mb is below 10", "segments must hold the tensors that they are made for")
+        raise UsageError(
+            "large_segment_size_mb is below 10", "segments must hold the tensors that they are made for"
+        )
     return settings
 
 

@@ -1,7 +1,7 @@
 """A real command line of an engine -> what it asks: flags that touch memory are read, the others are listed.
 
-facts/engine_flags.csv knows each flag: the field that it sets, or none if it cannot change memory. A flag that is not in the
-table is not guessed at: it is named, since it might.
+facts/engine_flags.csv knows each flag: the field that it sets, or none if it cannot change memory. A flag
+that is not in the table is not guessed at: it is named, since it might.
 """
 
 import json
@@ -22,7 +22,8 @@ STARTS: tuple[tuple[str, str], ...] = (
     (r"(\S*/)?llama-(server|cli)(\.exe)?", "llamacpp"),
     (r"(\S*/)?trtllm-serve( serve)?", "trtllm"),
 )
-"""How a command begins, and the engine that it starts; a container image that starts one counts as its command."""
+"""How a command begins, and the engine that it starts; a container image that starts one counts as its
+command."""
 
 SUFFIXES = {
     "vllm": {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
@@ -49,7 +50,9 @@ class Command(NamedTuple):
 def read_command(text: str) -> Command:
     """The question that a command line puts.
 
-    >>> found = read_command("VLLM_USE_V1=1 vllm serve deepseek-ai/DeepSeek-R1 -tp 8 --max-model-len 32k --port 8000")
+    >>> found = read_command(
+    ...     "VLLM_USE_V1=1 vllm serve deepseek-ai/DeepSeek-R1 -tp 8 --max-model-len 32k --port 8000"
+    ... )
     >>> found.model, found.flags, found.ignored
     ('deepseek-ai/DeepSeek-R1', {'tp': 8, 'max_model_len': 32000}, ('--port 8000',))
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
@@ -65,8 +68,13 @@ def read_command(text: str) -> Command:
             if found := re.match(pattern + r"(?:\s|$)", line):
                 start = first + len(found.group().split())
                 return with_version(_read(engine, words[start:]), words[:start])
-    known = "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...` or `trtllm-serve MODEL ...`"
-    raise UsageError(f"--command: {text.strip()[:60]!r} starts no engine that is known here", f"write it as {known}")
+    known = (
+        "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server "
+        "...` or `trtllm-serve MODEL ...`"
+    )
+    raise UsageError(
+        f"--command: {text.strip()[:60]!r} starts no engine that is known here", f"write it as {known}"
+    )
 
 
 MOST_START_WORDS = 3
@@ -150,7 +158,8 @@ def _read(engine: str, words: list[str]) -> Command:
 
 
 FITTED = ("auto", "-1")
-"""vLLM's --max-model-len: the longest that the cache holds, at most the model's own (v1/core/kv_cache_utils.py)."""
+"""vLLM's --max-model-len: the longest that the cache holds, at most the model's own
+(v1/core/kv_cache_utils.py)."""
 ON_OFF = {
     "on": "on",
     "1": "on",
@@ -180,11 +189,14 @@ def _value(engine: str, name: str, text: str, takes: str) -> Any:
             return int(float(text.removesuffix(suffix)) * SUFFIXES[engine][suffix])
         return int(text)
     except (ValueError, OverflowError):
-        raise UsageError(f"--command: {name} {text!r} is no number", "write it as the engine takes it") from None
+        raise UsageError(
+            f"--command: {name} {text!r} is no number", "write it as the engine takes it"
+        ) from None
 
 
 def _llama(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
-    """llama-server's words in ours: its context is that of all slots, a repository may name a file type, a batch bounds a micro-batch.
+    """llama-server's words in ours: its context is that of all slots, a repository may name a file type, a
+    batch bounds a micro-batch.
 
     >>> _llama("unsloth/DeepSeek-R1-GGUF:Q4_K_M", {"mla_attn": 2, "batch_size": 256})
     ('ik-llamacpp', 'unsloth/DeepSeek-R1-GGUF', {'mla_attn': 2, 'ubatch_size': 256, 'quantization': 'Q4_K_M'})
@@ -197,7 +209,9 @@ def _llama(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, d
         flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
     if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
         flags["ubatch_size"] = batch
-    if model and model.count("/") == 1 and not is_path(model):  # a repository: one file of it, of the type behind the colon
+    if (
+        model and model.count("/") == 1 and not is_path(model)
+    ):  # a repository: one file of it, of the type behind the colon
         model, _, kind = model.partition(":")
         flags["quantization"] = kind or "Q4_K_M"
     engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
@@ -210,7 +224,8 @@ JSON_FIELDS = ("speculative_config", "limit_mm_per_prompt", "hf_overrides")
 
 
 def with_keys(text: str | None, found: list[tuple[str, str]]) -> str:
-    """The JSON of a flag that is given key by key, as --speculative-config.method (vLLM's FlexibleArgumentParser).
+    """The JSON of a flag that is given key by key, as --speculative-config.method (vLLM's
+    FlexibleArgumentParser).
 
     >>> with_keys(None, [("method", "mtp"), ("draft.size", "3")])
     '{"method": "mtp", "draft": {"size": 3}}'
@@ -225,7 +240,9 @@ def with_keys(text: str | None, found: list[tuple[str, str]]) -> str:
             inner[last] = _loaded(value)
         return json.dumps(whole)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"--command: {found[0][0]} is no key of {text!r:.60}", "quote the command as the shell takes it") from None
+        raise UsageError(
+            f"--command: {found[0][0]} is no key of {text!r:.60}", "quote the command as the shell takes it"
+        ) from None
 
 
 def _loaded(value: str) -> Any:
@@ -245,7 +262,8 @@ def with_rope(scaling: str, overrides: str | None) -> str:
         return json.dumps({**json.loads(overrides or "{}"), "rope_scaling": json.loads(scaling)})
     except (ValueError, TypeError, RecursionError):
         raise UsageError(
-            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON", "quote the command as the shell takes it"
+            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON",
+            "quote the command as the shell takes it",
         ) from None
 
 

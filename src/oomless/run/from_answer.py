@@ -13,27 +13,42 @@ MAX_ANSWER_BYTES = 16 << 20
 
 
 def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
-    """(MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not what followed from them."""
-    answer = parse_json(read_whole(path, MAX_ANSWER_BYTES, "give the JSON that infer --json printed"), str(path))
+    """(MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not what
+    followed from them."""
+    answer = parse_json(
+        read_whole(path, MAX_ANSWER_BYTES, "give the JSON that infer --json printed"), str(path)
+    )
     request = answer.get("request") if isinstance(answer, dict) else None
-    if not isinstance(request, dict) or answer.get("schema") != "oomless/estimate/1" or not isinstance(request.get("gpu"), dict):
+    if (
+        not isinstance(request, dict)
+        or answer.get("schema") != "oomless/estimate/1"
+        or not isinstance(request.get("gpu"), dict)
+    ):
         raise OomlessError(f"{path}: no answer of `infer --json`", "its schema is oomless/estimate/1")
     if "mesh" in request:
         raise OomlessError(f"{path}: an answer of `train --json`", "`train --from` asks it again")
     model, gpu = request.get("model"), request["gpu"].get("spec")
     if not isinstance(model, str) or not isinstance(gpu, str):
-        raise OomlessError(f"{path}: request names no model or no cards", "save the answer again with this version")
-    given = request.get("given", [*Serving._fields, *Layout._fields])  # answers from before it was written down
+        raise OomlessError(
+            f"{path}: request names no model or no cards", "save the answer again with this version"
+        )
+    given = request.get(
+        "given", [*Serving._fields, *Layout._fields]
+    )  # answers from before it was written down
     if not isinstance(given, list):
         raise OomlessError(f"{path}: request.given is no list", "save the answer again")
     asked = {"engine", "engine_version", *map(str, given)}
-    flags = {name: request[name] for name in Serving._fields if name != "layout" and request.get(name) is not None}
+    flags = {
+        name: request[name] for name in Serving._fields if name != "layout" and request.get(name) is not None
+    }
     layout = request.get("layout", {})
     if not isinstance(layout, dict):
         raise OomlessError(f"{path}: request.layout is no object", "save the answer again")
     faults = [name for name, value in flags.items() if not is_of(value, Serving.__annotations__[name])]
     faults += [
-        f"layout.{name}" for name in Layout._fields if name in layout and not is_of(layout[name], Layout.__annotations__[name])
+        f"layout.{name}"
+        for name in Layout._fields
+        if name in layout and not is_of(layout[name], Layout.__annotations__[name])
     ]
     if faults:
         raise OomlessError(f"{path}: wrong type: {', '.join(faults)}", "save the answer again")

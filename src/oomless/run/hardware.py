@@ -8,13 +8,14 @@ from ..errors import UsageError, did_you_mean
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
-"""Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and desktop cards
-with both sizes in hardware.csv (T4 with ECC: 0.948 has its own row)."""
+"""Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and
+desktop cards with both sizes in hardware.csv (T4 with ECC: 0.948 has its own row)."""
 MAX_GPUS = 1 << 20
 
 
 class Card(NamedTuple):
-    """One accelerator. `memory_bytes` is the smallest of marketed, driver and seen size: the only one that can be counted on."""
+    """One accelerator. `memory_bytes` is the smallest of marketed, driver and seen size: the only one that
+    can be counted on."""
 
     name: str
     vendor: str
@@ -31,7 +32,8 @@ class Card(NamedTuple):
     alone: bool = False
     """A process sees one of them and no other: MIG slices."""
     shared_bytes: int = 0
-    """All memory of the machine where host and card have one between them (Apple, DGX Spark, Jetson); 0 where the host has its own."""
+    """All memory of the machine where host and card have one between them (Apple, DGX Spark, Jetson); 0 where
+    the host has its own."""
 
     @property
     def capability(self) -> float:
@@ -51,7 +53,8 @@ class Hardware(NamedTuple):
     reading: str = ""
     """What a short name was taken to mean, if it could mean more than one thing."""
     mixed: tuple[Card, ...] = ()
-    """Every card in its place, if they are not all alike; `card` is then the smallest: ranks that share a layer need the same."""
+    """Every card in its place, if they are not all alike; `card` is then the smallest: ranks that share a
+    layer need the same."""
 
     def memories(self, num: int) -> list[int]:
         """Memory of each of the first `num` cards."""
@@ -122,17 +125,25 @@ def _card(row: dict[str, str]) -> Card:
             f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
         )
     else:
-        memory, source = int(marketed * GB), f"marketed {marketed:g} GB taken as decimal: no driver size is known"
+        memory, source = (
+            int(marketed * GB),
+            f"marketed {marketed:g} GB taken as decimal: no driver size is known",
+        )
     shared = memory if "unified" in row["mem_type"] else 0
     if row["vendor"] == "Apple":
-        memory, source = int(memory * UNIFIED_SHARE), f"{source}; a GPU may take about 70 % of unified memory by default (assumed)"
+        memory, source = (
+            int(memory * UNIFIED_SHARE),
+            f"{source}; a GPU may take about 70 % of unified memory by default (assumed)",
+        )
     return Card(
         name=row["name"],
         vendor=row["vendor"],
         compute_capability=row["compute_capability"],
         memory_bytes=memory,
         memory_source=source,
-        gpus_per_node=max(8 if row["gpus_per_node"].startswith("1-8") else int(_first_number(row["gpus_per_node"])), 1),
+        gpus_per_node=max(
+            8 if row["gpus_per_node"].startswith("1-8") else int(_first_number(row["gpus_per_node"])), 1
+        ),
         num_sms=int(row["num_sms"] or 0),
         link=row["link"],
         confidence=row["confidence"],
@@ -144,7 +155,9 @@ def _card(row: dict[str, str]) -> Card:
 
 def synthetic(memory_bytes: int, name: str) -> Card:
     """A card that is only a size: what engines derive from the architecture is taken from Hopper."""
-    return Card(name, "", "9.0", memory_bytes, "given", 8, 132, "", "A", "a synthetic card: an H100 with this memory")
+    return Card(
+        name, "", "9.0", memory_bytes, "given", 8, 132, "", "A", "a synthetic card: an H100 with this memory"
+    )
 
 
 def parse_gpu(text: str) -> Hardware:
@@ -161,7 +174,10 @@ def parse_gpu(text: str) -> Hardware:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
     if colon and not count:
-        raise UsageError(f"--gpu {text}: no number of cards behind the colon", "write h200:8 (cards) or h100:8x2 (cards x nodes)")
+        raise UsageError(
+            f"--gpu {text}: no number of cards behind the colon",
+            "write h200:8 (cards) or h100:8x2 (cards x nodes)",
+        )
     if name == "cpu":
         return Hardware(plain_cpu(count), 1, 1)
     if name == "local" and not count:
@@ -172,7 +188,9 @@ def parse_gpu(text: str) -> Hardware:
     if name not in aliases() and name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
         memory = parse_bytes(name)
         if memory < MIB:
-            raise UsageError(f"--gpu {text}: a card of {memory} bytes", "write its memory with a unit: 80GiB:8")
+            raise UsageError(
+                f"--gpu {text}: a card of {memory} bytes", "write its memory with a unit: 80GiB:8"
+            )
         card, reading = synthetic(memory, f"{format_exact(memory)} card"), ""
     else:
         card, reading = find_card(name)
@@ -189,12 +207,17 @@ def mixed(groups: list[Hardware], text: str) -> Hardware:
     """
     cards = tuple(group.card for group in groups for _ in range(group.num_gpus))
     if any(group.num_nodes > 1 for group in groups) or len(cards) > MOST_MIXED:
-        raise UsageError(f"--gpu {text}: cards of several kinds on several machines", "mix cards of one machine: rtx-3090+rtx-4090:2")
+        raise UsageError(
+            f"--gpu {text}: cards of several kinds on several machines",
+            "mix cards of one machine: rtx-3090+rtx-4090:2",
+        )
     smallest = min(cards, key=lambda card: card.memory_bytes)
     if len({card.name for card in cards}) == 1:
         return Hardware(smallest, len(cards), len(cards))
     readings = [group.reading for group in groups if group.reading]
-    readings.append(f"cards of several kinds: where they share a layer, each counts as the smallest ({smallest.name})")
+    readings.append(
+        f"cards of several kinds: where they share a layer, each counts as the smallest ({smallest.name})"
+    )
     return Hardware(smallest, len(cards), len(cards), "; ".join(readings), cards)
 
 
@@ -226,7 +249,8 @@ SIZED = " with "
 
 
 def with_size(wanted: str) -> Card | None:
-    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other name.
+    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other
+    name.
 
     >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
     (512000000000, 'M3 Ultra with 512 GB')
@@ -237,7 +261,9 @@ def with_size(wanted: str) -> Card | None:
     if row is None or number == size or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
         return None
     if len(number) > 4 or not int(least) <= int(number) <= int(most):
-        raise UsageError(f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb")
+        raise UsageError(
+            f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb"
+        )
     return _card(row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": number})
 
 
@@ -249,7 +275,17 @@ def plain_cpu(size: str) -> Card:
     """
     if not size:
         raise UsageError("--gpu cpu says no memory", "write how much a model may have: --gpu cpu:64GiB")
-    return Card(f"CPU with {format_exact(parse_bytes(size))}", "generic", "", parse_bytes(size), "given", 1, 0, "", "A")
+    return Card(
+        f"CPU with {format_exact(parse_bytes(size))}",
+        "generic",
+        "",
+        parse_bytes(size),
+        "given",
+        1,
+        0,
+        "",
+        "A",
+    )
 
 
 MIG = "-mig-"
@@ -265,9 +301,13 @@ def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
     rows = {row["profile"]: row for row in facts.table("mig") if row["card"] == names[parent.name]}
     if not rows:
         known = sorted({row["card"] for row in facts.table("mig")})
-        raise UsageError(f"{wanted}: no MIG slices of {parent.name} are known", f"known are those of {', '.join(known)}")
+        raise UsageError(
+            f"{wanted}: no MIG slices of {parent.name} are known", f"known are those of {', '.join(known)}"
+        )
     if profile not in rows:
-        raise UsageError(f"{wanted}: {parent.name} has no profile {profile!r}", f"its profiles are {', '.join(rows)}")
+        raise UsageError(
+            f"{wanted}: {parent.name} has no profile {profile!r}", f"its profiles are {', '.join(rows)}"
+        )
     row = rows[profile]
     return parent._replace(
         name=f"{parent.name} MIG {profile}",
@@ -275,7 +315,8 @@ def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
         memory_source=f"{row['mem_gib']} GiB by the driver ({row['source']})",
         num_sms=int(row["num_sms"] or 0),
         gpus_per_node=1,
-        note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process sees one, so none share a model",
+        note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process "
+        "sees one, so none share a model",
         alone=True,
     )
 
@@ -286,7 +327,10 @@ def _count(text: str, count: str) -> tuple[int, int]:
         return 1, 0
     each, times, nodes = count.partition("x")
     if not each.isdecimal() or len(each) > 7 or (times and not (nodes.isdecimal() and len(nodes) <= 7)):
-        raise UsageError(f"--gpu {text}: {count!r} is no number of cards", "write h200:8 (cards) or h100:8x2 (cards x nodes)")
+        raise UsageError(
+            f"--gpu {text}: {count!r} is no number of cards",
+            "write h200:8 (cards) or h100:8x2 (cards x nodes)",
+        )
     per_node, num_nodes = int(each), int(nodes or 1)
     if not 1 <= per_node * num_nodes <= MAX_GPUS:
         raise UsageError(f"--gpu {text}: {per_node * num_nodes} cards", f"ask for 1 to {MAX_GPUS:,}")

@@ -1,4 +1,5 @@
-"""`--gpu local`: the cards of this machine as the driver's own tool reports them, less what other processes hold now."""
+"""`--gpu local`: the cards of this machine as the driver's own tool reports them, less what other processes
+hold now."""
 
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ def local_hardware() -> Hardware:
     cards = query_cards()
     if not cards:
         raise OomlessError(
-            "--gpu local: no NVIDIA card found here", "nvidia-smi must be on the PATH; or name the cards: --gpu h100:8"
+            "--gpu local: no NVIDIA card found here",
+            "nvidia-smi must be on the PATH; or name the cards: --gpu h100:8",
         )
     if len({name for name, *_ in cards}) > 1:
         return mixed([local_group([card]) for card in cards], "local")
@@ -47,7 +49,10 @@ def local_group(cards: list[tuple[str, int, int, str]]) -> Hardware:
     used = max(size for _, _, size, _ in cards)
     card = _known(cards[0][0], cards[0][3])
     seen = min(total, card.memory_bytes) if card.memory_bytes else total
-    reading = f"{len(cards)} x {cards[0][0]}: {format_bytes(total)} by the driver, of which other processes hold {format_bytes(used)}"
+    reading = (
+        f"{len(cards)} x {cards[0][0]}: {format_bytes(total)} by the driver, of which other "
+        f"processes hold {format_bytes(used)}"
+    )
     free = card._replace(memory_bytes=max(seen - used, 0), memory_source="this machine now")
     return Hardware(free, len(cards), len(cards), reading)
 

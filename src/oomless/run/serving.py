@@ -1,4 +1,5 @@
-"""Serving: one question about inference. None means "as the engine would choose"; an engine's `resolve` leaves no None."""
+"""Serving: one question about inference. None means "as the engine would choose"; an engine's `resolve`
+leaves no None."""
 
 from typing import NamedTuple
 
@@ -45,7 +46,8 @@ class Serving(NamedTuple):
     """Keys of the sparse-attention indexer: fp8 (auto) or mxfp4."""
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
-    """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing."""
+    """vLLM's V0 with MLA: takes a workspace for cached context. Elsewhere it shares blocks and takes nothing.
+    """
     images_per_prompt: int | None = None
     """vLLM: images that a prompt may have; 0: none, so that no room is made for them."""
     no_async_scheduling: bool = False
@@ -65,7 +67,8 @@ class Serving(NamedTuple):
     """Load the MTP or draft layers that the checkpoint carries."""
     num_redundant_experts: int = 0
     moe_backend: str = "auto"
-    """vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer for all ranks, the others are counted as auto."""
+    """vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer for all ranks, the others are counted as
+    auto."""
     engram: str = "auto"
     """Where V4.1's Engram tables live: host or gpu; auto: where the engine puts them."""
     mem_fraction_static: float | None = None
@@ -95,9 +98,11 @@ class Serving(NamedTuple):
     kv_unified: bool | None = None
     """llama.cpp: slots share one cache; None: they do if the number of slots is the server's own choice."""
     swa_full: bool = False
-    """llama.cpp: layers with a window keep cells for the whole context, so that a prefix can be taken up again."""
+    """llama.cpp: layers with a window keep cells for the whole context, so that a prefix can be taken up
+    again."""
     draft_tokens: int = 0
-    """llama.cpp: tokens that the model's own MTP layer drafts at a time; hybrid models keep a state for each."""
+    """llama.cpp: tokens that the model's own MTP layer drafts at a time; hybrid models keep a state for each.
+    """
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     mla_attn: int | None = None
@@ -116,17 +121,25 @@ class Serving(NamedTuple):
     """layer deals whole layers, row cuts matrices too, none uses one card."""
 
     def given(self) -> tuple[str, ...]:
-        """What the question says, beside engine and version: the fields that are no defaults, those of the layout by their own names.
+        """What the question says, beside engine and version: the fields that are no defaults, those of the
+        layout by their own names.
 
-        >>> Serving(engine_version="0.19.0", context=4096, layout=Layout(tp=8)).given(), Serving(layout=Layout()).given()
+        >>> (
+        ...     Serving(engine_version="0.19.0", context=4096, layout=Layout(tp=8)).given(),
+        ...     Serving(layout=Layout()).given(),
+        ... )
         (('context', 'tp'), ('tp',))
         """
         usual = Serving(self.engine, self.engine_version, self.layout)
-        names = [name for name, value, default in zip(self._fields, self, usual, strict=True) if value != default]
+        names = [
+            name for name, value, default in zip(self._fields, self, usual, strict=True) if value != default
+        ]
         if self.layout is not None:
-            names += [n for n, value, default in zip(Layout._fields, self.layout, Layout(), strict=True) if value != default] or [
-                "tp"
-            ]
+            names += [
+                n
+                for n, value, default in zip(Layout._fields, self.layout, Layout(), strict=True)
+                if value != default
+            ] or ["tp"]
         return tuple(names)
 
     def check(self) -> None:
@@ -144,7 +157,12 @@ class Serving(NamedTuple):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= 1 << 40:
                 raise UsageError(f"{flag(name)} is {value}", "it must be between 1 and 2**40")
-        for name in ("gpu_memory_utilization", "mem_fraction_static", "swa_full_tokens_ratio", "free_gpu_memory_fraction"):
+        for name in (
+            "gpu_memory_utilization",
+            "mem_fraction_static",
+            "swa_full_tokens_ratio",
+            "free_gpu_memory_fraction",
+        ):
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:
                 raise UsageError(f"{flag(name)} is {share}", "it is a share: above 0, at most 1")
@@ -161,7 +179,9 @@ class Serving(NamedTuple):
                     "choose a size that divides the tensor-parallel size",
                 )
         if not 0 <= self.num_redundant_experts <= 1 << 20:
-            raise UsageError(f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more")
+            raise UsageError(
+                f"--num-redundant-experts is {self.num_redundant_experts}", "it must be 0 or more"
+            )
         if not 1 <= self.instances <= 1024:
             raise UsageError(f"--instances is {self.instances}", "it must be between 1 and 1024")
         for name in ("n_gpu_layers", "attn_max_batch", "n_cpu_moe", "draft_tokens", "images_per_prompt"):

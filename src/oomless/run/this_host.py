@@ -1,4 +1,5 @@
-"""The machine around the cards: how fast its memory is, and how much it can hold. Kinds of machines, since no card says it."""
+"""The machine around the cards: how fast its memory is, and how much it can hold. Kinds of machines, since no
+card says it."""
 
 from functools import cache
 from typing import NamedTuple
@@ -34,7 +35,13 @@ def hosts() -> tuple[Host, ...]:
         Host(
             row["name"],
             row["what"],
-            float(int(row["sockets"]) * int(row["channels"]) * int(row["mega_transfers"]) * MB * BYTES_A_TRANSFER),
+            float(
+                int(row["sockets"])
+                * int(row["channels"])
+                * int(row["mega_transfers"])
+                * MB
+                * BYTES_A_TRANSFER
+            ),
             int(row["most_gib"]) * GIB,
             row["source"],
         )
@@ -50,7 +57,10 @@ def find_host(name: str, num_bytes: int = 0) -> Host:
         names = [each.name for each in hosts()]
         raise UsageError(f"unknown host {name!r}", did_you_mean(name, names, f"known are {', '.join(names)}"))
     if num_bytes > host.most_bytes:
-        raise UsageError(f"--host {name} does not hold what the cards leave to it", "name a larger one: `oomless plan --help`")
+        raise UsageError(
+            f"--host {name} does not hold what the cards leave to it",
+            "name a larger one: `oomless plan --help`",
+        )
     return host
 
 

@@ -1,4 +1,5 @@
-"""Tracing: what a run without memory is asked to do. Training questions are those of `train`; what a trace cannot follow is refused."""
+"""Tracing: what a run without memory is asked to do. Training questions are those of `train`; what a trace
+cannot follow is refused."""
 
 from typing import Literal, NamedTuple
 
@@ -56,12 +57,18 @@ class Tracing(NamedTuple):
         for name, allowed in FOLLOWED.items():
             value = getattr(asked, name)
             if value not in allowed:
-                raise UnsupportedError(f"a trace does not follow {flag(name)} {value}", "oomless train has a formula for it")
+                raise UnsupportedError(
+                    f"a trace does not follow {flag(name)} {value}", "oomless train has a formula for it"
+                )
         if asked.method == "qlora":
             if asked.adapter != "lora":
-                raise UnsupportedError(f"a trace does not follow --adapter {asked.adapter} on packed weights", "choose lora")
+                raise UnsupportedError(
+                    f"a trace does not follow --adapter {asked.adapter} on packed weights", "choose lora"
+                )
             if self.mesh.tp * self.mesh.pp > 1 or asked.sharding in ("fsdp2", "zero3"):
-                raise UnsupportedError("a trace does not cut packed weights over ranks", "trace one rank, or --dp alone")
+                raise UnsupportedError(
+                    "a trace does not cut packed weights over ranks", "trace one rank, or --dp alone"
+                )
 
 
 MAX_TOKENS = 100_000_000

@@ -1,4 +1,5 @@
-"""Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves no None."""
+"""Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves
+no None."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -7,7 +8,9 @@ from ..errors import UnsupportedError, UsageError, did_you_mean
 from .releases import BY_TRAINER, habit
 
 Method = Literal["full", "lora", "qlora"]
-Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"]
+Sharding = Literal[
+    "none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"
+]
 Recompute = Literal["none", "selective", "full"]
 Task = Literal["pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"]
 
@@ -31,7 +34,8 @@ class Mesh(NamedTuple):
     schedule: str = "1f1b"
     """gpipe, 1f1b, interleaved, zb1p, zbv, dualpipe, dualpipev."""
     shard_size: int = 0
-    """HSDP, and Megatron's optimizer instances: ranks that share one copy of the states; 0: all data-parallel ranks."""
+    """HSDP, and Megatron's optimizer instances: ranks that share one copy of the states; 0: all data-parallel
+    ranks."""
 
     count_ends: bool = False
     """Embedding and head count as a layer each when layers are dealt to stages (torchtitan)."""
@@ -59,7 +63,8 @@ class Training(NamedTuple):
 
     framework: str = "transformers"
     framework_version: str | None = None
-    """Releases of the framework or of its packages ("transformers 4.48, trl 0.13"): facts/habits.csv has what earlier ones did otherwise."""
+    """Releases of the framework or of its packages ("transformers 4.48, trl 0.13"): facts/habits.csv has what
+    earlier ones did otherwise."""
     task: Task = "pretrain"
     method: Method = "full"
     mesh: Mesh | None = None
@@ -77,9 +82,11 @@ class Training(NamedTuple):
     sharding: Sharding | None = None
     recompute: Recompute | None = None
     recompute_modules: tuple[str, ...] = ()
-    """selective: what is computed again: core_attn, mlp, norm, moe, moe_act, mla_up_proj, ...; or `ops`: all but matrix products."""
+    """selective: what is computed again: core_attn, mlp, norm, moe, moe_act, mla_up_proj, ...; or `ops`: all
+    but matrix products."""
     recompute_every: int = 1
-    """full: layers between two kept inputs; selective by layers: every how many-th layer is computed again."""
+    """full: layers between two kept inputs; selective by layers: every how many-th layer is computed again.
+    """
     recompute_num_layers: int | None = None
     """full: only the first so many layers of a stage (Megatron's block method); None: all."""
     attention: str | None = None
@@ -98,13 +105,15 @@ class Training(NamedTuple):
     """lora and qlora: the kind of adapter, a row of facts/adapters.csv."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
-    """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the head."""
+    """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the
+    head."""
     adapter_dtype: str | None = None
     """float32 or bfloat16."""
     trained_ends: bool = False
     """LoRA: embedding and head are trained in full."""
     packed_experts: bool = False
-    """qlora: stacked experts are packed as other matrices are (Axolotl's quantize_moe_experts); bitsandbytes by itself leaves them."""
+    """qlora: stacked experts are packed as other matrices are (Axolotl's quantize_moe_experts); bitsandbytes
+    by itself leaves them."""
     data_workers: int = 0
     """Processes of each rank that read data, which take host memory."""
     expert_imbalance: float = 1.0
@@ -126,7 +135,9 @@ class Training(NamedTuple):
     def check(self) -> None:
         """Ranges that hold for every framework."""
         if self.framework not in frameworks():
-            raise UsageError(f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks())))
+            raise UsageError(
+                f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks()))
+            )
         for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
             _within(flag(name), getattr(self, name), 1, MAX_COUNT)
         if self.recompute_num_layers is not None:
@@ -144,11 +155,15 @@ class Training(NamedTuple):
             for name in ("dp", "etp", "shard_size"):  # 0: not given
                 _within(flag(name), getattr(self.mesh, name), 0, MAX_COUNT)
             if self.mesh.schedule not in SCHEDULES:
-                raise UsageError(f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES))
+                raise UsageError(
+                    f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES)
+                )
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"--dropout is {self.dropout}", "it must be 0 or more and less than 1")
         if not 1.0 <= self.expert_imbalance <= 1024.0:
-            raise UsageError(f"--expert-imbalance is {self.expert_imbalance}", "1 is even, 2 means twice the mean")
+            raise UsageError(
+                f"--expert-imbalance is {self.expert_imbalance}", "1 is even, 2 means twice the mean"
+            )
         if self.activation_bits not in (4, 8, 16):
             raise UsageError(f"--activation-bits is {self.activation_bits}", "it is 4, 8 or 16")
         for name in self.offload:
@@ -156,13 +171,18 @@ class Training(NamedTuple):
                 raise UsageError(f"--offload {name!r} is not known", f"known are {', '.join(OFFLOADS)}")
         for name in self.recompute_modules:
             if name not in RECOMPUTE_MODULES:
-                raise UsageError(f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTE_MODULES))
+                raise UsageError(
+                    f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTE_MODULES)
+                )
         for name, known in CHOICES.items():
-            if getattr(self, name) not in (None, *known) and (name != "loss" or self.loss not in earlier_losses(self.framework)):
+            if getattr(self, name) not in (None, *known) and (
+                name != "loss" or self.loss not in earlier_losses(self.framework)
+            ):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
 
     def idle(self, asked: "Training") -> tuple[str, ...]:
-        """Flags of `asked` that change nothing in this question, which is the same one with the framework's defaults, and why.
+        """Flags of `asked` that change nothing in this question, which is the same one with the framework's
+        defaults, and why.
 
         >>> used = resolved(Training(lora_rank=16, quantization="nf4"))
         >>> used.idle(Training(lora_rank=16, quantization="nf4"))
@@ -204,12 +224,35 @@ MAX_COUNT = 1_000_000
 MAX_WORKERS = 4096
 MAX_TOKENS = 100_000_000
 OFFLOADS = ("optimizer", "params", "gradients", "activations")
-RECOMPUTE_MODULES = ("core_attn", "layernorm", "norm", "mlp", "moe", "moe_act", "shared_experts", "mla_up_proj", "layer", "ops")
-"""Megatron-LM's names (--recompute-modules), those of the graphs, and `ops`: all but matrix products (torchtitan)."""
+RECOMPUTE_MODULES = (
+    "core_attn",
+    "layernorm",
+    "norm",
+    "mlp",
+    "moe",
+    "moe_act",
+    "shared_experts",
+    "mla_up_proj",
+    "layer",
+    "ops",
+)
+"""Megatron-LM's names (--recompute-modules), those of the graphs, and `ops`: all but matrix products
+(torchtitan)."""
 CHOICES = {
     "method": ("full", "lora", "qlora"),
     "task": ("pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"),
-    "sharding": ("none", "ddp", "zero1", "zero2", "zero3", "fsdp1", "fsdp2", "hsdp", "distopt", "megatron_fsdp"),
+    "sharding": (
+        "none",
+        "ddp",
+        "zero1",
+        "zero2",
+        "zero3",
+        "fsdp1",
+        "fsdp2",
+        "hsdp",
+        "distopt",
+        "megatron_fsdp",
+    ),
     "recompute": ("none", "selective", "full"),
     "adapter_dtype": ("float32", "bfloat16"),
     "quantization": ("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8"),
@@ -255,7 +298,9 @@ def recipe(name: str) -> Recipe:
     if name not in rows:
         raise UsageError(f"unknown precision {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
-    weight, gradient, master, moment, compute = (int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute"))
+    weight, gradient, master, moment, compute = (
+        int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute")
+    )
     return Recipe(name, weight, gradient, master, moment, compute, row["autocast"] == "yes", row["source"])
 
 
@@ -269,7 +314,8 @@ class Optimizer(NamedTuple):
     factored: bool
     """Adafactor: rows and columns instead of a second moment."""
     step: Literal["foreach", "foreach-2.0", "loop", "fused"]
-    """foreach: temporaries of all parameters at once, until torch 2.0 twice; loop: of one after the other; fused: none."""
+    """foreach: temporaries of all parameters at once, until torch 2.0 twice; loop: of one after the other;
+    fused: none."""
     paged: bool
     """Moments lie in unified memory and move to the host when the card is full."""
     source: str
@@ -287,7 +333,13 @@ def optimizer(name: str) -> Optimizer:
     row = rows[name]
     step: Literal["foreach", "foreach-2.0", "loop", "fused"] = row["step"]  # type: ignore[assignment]
     return Optimizer(
-        name, int(row["moments"]), int(row["moment_bits"]), row["factored"] == "yes", step, row["paged"] == "yes", row["source"]
+        name,
+        int(row["moments"]),
+        int(row["moment_bits"]),
+        row["factored"] == "yes",
+        step,
+        row["paged"] == "yes",
+        row["source"],
     )
 
 
@@ -298,7 +350,9 @@ def earlier_losses(framework: str) -> frozenset[str]:
     (['plain-2024-05', 'plain-2024-10'], ['plain-4.45', 'plain-4.49', 'plain-half-0'])
     """
     own = (framework, "") if framework in BY_TRAINER else (framework,)
-    return frozenset(row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit())
+    return frozenset(
+        row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
+    )
 
 
 def frameworks() -> dict[str, dict[str, str]]:
@@ -312,7 +366,8 @@ def resolved(asked: Training) -> Training:
     row = frameworks()[asked.framework]
     if asked.method not in row["methods"].split():
         raise UnsupportedError(
-            f"{asked.framework} does not run --method {asked.method}", f"it runs {row['methods'].replace(' ', ', ')}"
+            f"{asked.framework} does not run --method {asked.method}",
+            f"it runs {row['methods'].replace(' ', ', ')}",
         )
     chosen: dict[str, object] = {}
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
@@ -325,7 +380,9 @@ def resolved(asked: Training) -> Training:
     if row["shardings"]:
         chosen["sharding"] = _sharding_of(asked, row)
     if asked.precision is None:
-        chosen["precision"] = row["precision_lora"] if asked.method != "full" and row["precision_lora"] else row["precision"]
+        chosen["precision"] = (
+            row["precision_lora"] if asked.method != "full" and row["precision_lora"] else row["precision"]
+        )
     if (asked.recompute or row["recompute"]) == "selective" and not asked.recompute_modules:
         chosen["recompute_modules"] = tuple(row["selective"].split())
     if asked.method != "full" and not asked.lora_targets:
@@ -334,14 +391,16 @@ def resolved(asked: Training) -> Training:
 
 
 def _sharding_of(asked: Training, row: dict[str, str]) -> str:
-    """What a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's distributed optimizer."""
+    """What a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's
+    distributed optimizer."""
     wanted = asked.sharding or row["sharding"]
     ways = row["shardings"].split()
     if wanted == "zero1" and "distopt" in ways:
         return "distopt"
     if wanted not in ways:
         raise UnsupportedError(
-            f"{asked.framework} does not shard by {wanted}", f"it has {', '.join(ways)}: give one of them as --sharding, or --zero 1"
+            f"{asked.framework} does not shard by {wanted}",
+            f"it has {', '.join(ways)}: give one of them as --sharding, or --zero 1",
         )
     return wanted
 

@@ -1,4 +1,5 @@
-"""Values as Python or JSON gives them, held against the annotation of the field that they are for; and flags under their other names."""
+"""Values as Python or JSON gives them, held against the annotation of the field that they are for; and flags
+under their other names."""
 
 from collections.abc import Mapping
 from types import NoneType
@@ -10,7 +11,14 @@ from ..errors import UsageError
 def is_of(value: object, kind: Any) -> bool:
     """Whether a value is of a field's type.
 
-    >>> is_of(3, int), is_of(True, int), is_of(3, float), is_of("a", str | None), is_of(("a",), tuple[str, ...]), is_of(2.5, int | None)
+    >>> (
+    ...     is_of(3, int),
+    ...     is_of(True, int),
+    ...     is_of(3, float),
+    ...     is_of("a", str | None),
+    ...     is_of(("a",), tuple[str, ...]),
+    ...     is_of(2.5, int | None),
+    ... )
     (True, False, True, True, True, False)
     """
     origin = get_origin(kind)
@@ -30,9 +38,17 @@ def need_types(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name in kinds and not is_of(value, kinds[name]):
             wanted = [each for each in (get_args(kinds[name]) or (kinds[name],)) if each is not NoneType]
-            words = [word for each in (kinds[name], *wanted) if get_origin(each) is Literal for word in get_args(each)]
+            words = [
+                word
+                for each in (kinds[name], *wanted)
+                if get_origin(each) is Literal
+                for word in get_args(each)
+            ]
             kind = next((WORDS[each] for each in wanted if each in WORDS), "a text")
-            raise UsageError(f"--{name.replace('_', '-')} is {value!r}", f"it is {' or '.join(words)}" if words else f"write {kind}")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is {value!r}",
+                f"it is {' or '.join(words)}" if words else f"write {kind}",
+            )
 
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False"}

@@ -1,1 +1,2 @@
-"""(Model, question, hardware) -> seconds and tokens a second, each with its band and with the parts that it is made of."""
+"""(Model, question, hardware) -> seconds and tokens a second, each with its band and with the parts that it
+is made of."""

@@ -1,4 +1,5 @@
-"""How far off a figure may be: a band by what was measured of its kind, on its class of card and with its engine."""
+"""How far off a figure may be: a band by what was measured of its kind, on its class of card and with its
+engine."""
 
 from typing import Literal, NamedTuple
 
@@ -19,11 +20,13 @@ class Evidence(NamedTuple):
     nodes: bool = False
     """They are in several nodes."""
     sparse: bool = False
-    """Routed experts or linear attention under llama.cpp on NVIDIA cards, whose kernels for them changed from release to release."""
+    """Routed experts or linear attention under llama.cpp on NVIDIA cards, whose kernels for them changed from
+    release to release."""
 
 
 def spread(kind: Kind, evidence: Evidence) -> float:
-    """The factor by which a figure may be off either way; of the rows that apply the most particular, then the later one.
+    """The factor by which a figure may be off either way; of the rows that apply the most particular, then
+    the later one.
 
     >>> spread("decode", Evidence("gddr", "llamacpp")) < spread("decode", Evidence("cpu", "vllm"))
     True
@@ -45,7 +48,10 @@ def spread(kind: Kind, evidence: Evidence) -> float:
 def measured(kind: Kind, evidence: Evidence) -> bool:
     """Whether rows of this kind were measured on this class of card with this engine."""
     return any(
-        row.quantity == "measured" and row.device == evidence.device and row.engine == evidence.engine and kind in row.when
+        row.quantity == "measured"
+        and row.device == evidence.device
+        and row.engine == evidence.engine
+        and kind in row.when
         for row in rows()
     )
 
@@ -58,4 +64,6 @@ def figure(value: float, kind: Kind, evidence: Evidence) -> Figure:
 
 def bound(seconds: float) -> Figure:
     """A time of which nothing is known but that the hardware cannot do better."""
-    return Figure(seconds, seconds, seconds * efficiency("band", "", "", frozenset(("bound",))).value, "bound")
+    return Figure(
+        seconds, seconds, seconds * efficiency("band", "", "", frozenset(("bound",))).value, "bound"
+    )

@@ -12,8 +12,9 @@ class Figure(NamedTuple):
     low: float
     high: float
     kind: FigureKind
-    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound: nothing is known but what
-    the hardware allows at best. That is the value then, and the other end of the band is the worst share of it that was ever seen."""
+    """fitted: measured for this class of card and engine; assumed: taken over from other ones; bound:
+    nothing is known but what the hardware allows at best. That is the value then, and the other end of the
+    band is the worst share of it that was ever seen."""
 
     def times(self, factor: float) -> "Figure":
         """The figure in another unit."""

@@ -1,7 +1,8 @@
-"""Continuous batching, simulated: requests arrive, wait for cache, have their prompts read, decode together, and may be evicted.
+"""Continuous batching, simulated: requests arrive, wait for cache, have their prompts read, decode together,
+and may be evicted.
 
-Between two events (an arrival, an end, a full cache) steps differ by their context alone, so they are taken in one leap: the
-cost is that of events, not of tokens.
+Between two events (an arrival, an end, a full cache) steps differ by their context alone, so they are taken
+in one leap: the cost is that of events, not of tokens.
 """
 
 from collections import deque
@@ -34,10 +35,12 @@ class Policy(NamedTuple):
     token_budget: int = 8192
     """Tokens of a step: one for each decoding sequence, the rest for prompts."""
     memory: Memory = "evict"
-    """reserve: room for max_length tokens a sequence; no-evict: for its own prompt and output; evict: for what it has now, and if the
-    cache is full the youngest sequence gives its room back and is computed again later."""
+    """reserve: room for max_length tokens a sequence; no-evict: for its own prompt and output; evict: for
+    what it has now, and if the cache is full the youngest sequence gives its room back and is computed
+    again later."""
     chunked: bool = True
-    """Prompts are read in pieces beside decoding sequences; else whole prompts go first and decoding waits."""
+    """Prompts are read in pieces beside decoding sequences; else whole prompts go first and decoding waits.
+    """
     max_length: int = 0
     block_size: int = 16
     shared_prefix: int = 0
@@ -87,7 +90,18 @@ class Simulation(NamedTuple):
 class _Sequence:
     """A request on its way; `length` counts the tokens whose keys and values lie in the cache."""
 
-    __slots__ = ("evictions", "first_s", "generated", "number", "request", "room", "started_s", "step", "to_read", "version")
+    __slots__ = (
+        "evictions",
+        "first_s",
+        "generated",
+        "number",
+        "request",
+        "room",
+        "started_s",
+        "step",
+        "to_read",
+        "version",
+    )
 
     def __init__(self, number: int, request: Request, prefix: int) -> None:
         self.number = number
@@ -162,7 +176,11 @@ class _Run:
                 self.time = max(self.time, self.arrivals[0].request.arrival_s)
                 continue
             self._finish()
-            self.moments.append(Moment(self.time, self.decoding + len(self.reading), len(self.waiting), self._used(), self.tokens))
+            self.moments.append(
+                Moment(
+                    self.time, self.decoding + len(self.reading), len(self.waiting), self._used(), self.tokens
+                )
+            )
         served = tuple(each for each in self.served if each is not None)
         return Simulation(served, self.refused, tuple(self.moments), self.step, self.evictions)
 
@@ -171,7 +189,8 @@ class _Run:
         return -(-tokens // block) * block
 
     def _used(self) -> float:
-        """Tokens of cache in use: what is promised, or under eviction what is there, half a block a sequence beside it."""
+        """Tokens of cache in use: what is promised, or under eviction what is there, half a block a sequence
+        beside it."""
         shared = self.policy.shared_prefix
         if self.policy.memory != "evict":
             return self.held + shared
@@ -209,7 +228,8 @@ class _Run:
             self.reading.append(head)
 
     def _mixed_step(self) -> None:
-        """A step with tokens of prompts: beside the decoding sequences, or without them if prompts are not cut."""
+        """A step with tokens of prompts: beside the decoding sequences, or without them if prompts are not
+        cut."""
         beside = self.policy.chunked
         if beside:
             self._make_room()

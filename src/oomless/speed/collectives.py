@@ -1,4 +1,5 @@
-"""Time of a collective over cards of a node and over nodes: a latency that grows with the ranks, and bytes over the slowest link."""
+"""Time of a collective over cards of a node and over nodes: a latency that grows with the ranks, and bytes
+over the slowest link."""
 
 from math import ceil, log2
 from typing import NamedTuple
@@ -31,9 +32,12 @@ class Fabric(NamedTuple):
 
     @property
     def bytes_per_s(self) -> float:
-        """What a rank can send a second over the slowest link of the group, as far as collectives reach it."""
+        """What a rank can send a second over the slowest link of the group, as far as collectives reach
+        it."""
         if self.nodes > 1:
-            return min(self.link_bytes_per_s or self.network_bytes_per_s, self.network_bytes_per_s) * value("wire", self.network)
+            return min(self.link_bytes_per_s or self.network_bytes_per_s, self.network_bytes_per_s) * value(
+                "wire", self.network
+            )
         return (self.link_bytes_per_s or self.network_bytes_per_s) * value("wire", self.link)
 
 
@@ -41,7 +45,8 @@ def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
     """The fabric of `ranks` neighbouring cards; of cards whose link is not known nothing is said."""
     if min(ranks, per_node) > 1 and not machine.link_bytes_per_s:
         raise UnsupportedError(
-            f"what joins cards of {machine.name} is not known, so neither is their speed together", "ask for one card"
+            f"what joins cards of {machine.name} is not known, so neither is their speed together",
+            "ask for one card",
         )
     network = value("network", "ethernet" if machine.link == "ethernet" else "ib")
     link, rate = machine.link, machine.link_bytes_per_s
@@ -56,16 +61,17 @@ SHARP = ("Hopper", "Blackwell")
 
 
 SWITCH_TURNS = 8
-"""What starting a reduction in the switch takes, in turns of a ring: NCCL prefers it from some megabytes on."""
+"""What starting a reduction in the switch takes, in turns of a ring: NCCL prefers it from some megabytes on.
+"""
 
 
 def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
     """Seconds of an all-reduce of `num_bytes` on each rank: the best of one-shot, ring, switch and tree.
 
-    one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) turns + 2 (p - 1) / p n / B;
-    in the switch (NVLink SHARP): 8 turns + (1 + 1 / p) n / B: a rank sends its vector once and takes the sum of its part;
-    over nodes: trees up and down, 2 log2(nodes) network hops and 2 log2(ranks of a node) inside; the bytes are scattered over the
-    ranks of a node, so that every adapter carries its share.
+    one-shot (within a node): hop + (p - 1) n / B;  ring: 2 (p - 1) turns + 2 (p - 1) / p n / B; in the switch
+    (NVLink SHARP): 8 turns + (1 + 1 / p) n / B: a rank sends its vector once and takes the sum of its part;
+    over nodes: trees up and down, 2 log2(nodes) network hops and 2 log2(ranks of a node) inside; the bytes
+    are scattered over the ranks of a node, so that every adapter carries its share.
     """
     p = fabric.ranks
     if p <= 1:
@@ -78,14 +84,22 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
         ring = 2 * (p - 1) * turn + 2 * (p - 1) / p * num_bytes / rate
         switch = SWITCH_TURNS * turn + (1 + 1 / p) * num_bytes / rate if fabric.adds else ring
         return min(one_shot, ring, switch)
-    inside = Fabric(ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s)
-    hops = 2 * ceil(log2(fabric.nodes)) * fabric.latency_s + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s
-    within = 2 * (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0
+    inside = Fabric(
+        ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s
+    )
+    hops = (
+        2 * ceil(log2(fabric.nodes)) * fabric.latency_s
+        + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s
+    )
+    within = (
+        2 * (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0
+    )
     return hops + 2 * (fabric.nodes - 1) / fabric.nodes * num_bytes / inside.ranks / rate + within
 
 
 def gather_s(fabric: Fabric, num_bytes: float) -> float:
-    """Seconds of an all-gather or a reduce-scatter whose whole is `num_bytes`: (p - 1) / p n / B and the hops of a ring."""
+    """Seconds of an all-gather or a reduce-scatter whose whole is `num_bytes`: (p - 1) / p n / B and the hops
+    of a ring."""
     p = fabric.ranks
     if p <= 1:
         return 0.0
@@ -94,7 +108,8 @@ def gather_s(fabric: Fabric, num_bytes: float) -> float:
 
 
 def all_to_all_s(fabric: Fabric, num_bytes: float) -> float:
-    """Seconds of an all-to-all in which a rank sends `num_bytes` in all; what stays on the rank costs nothing."""
+    """Seconds of an all-to-all in which a rank sends `num_bytes` in all; what stays on the rank costs
+    nothing."""
     p = fabric.ranks
     if p <= 1:
         return 0.0

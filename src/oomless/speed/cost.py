@@ -1,4 +1,5 @@
-"""The time of any step of continuous batching from a few passes: tables over tokens and context, so that a step costs microseconds."""
+"""The time of any step of continuous batching from a few passes: tables over tokens and context, so that a
+step costs microseconds."""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -16,14 +17,17 @@ class Curve(NamedTuple):
     def __call__(self, x: float) -> float:
         index = min(max(bisect_right(self.at, x) - 1, 0), len(self.at) - 2)
         left, right = self.at[index], self.at[index + 1]
-        return self.values[index] + (self.values[index + 1] - self.values[index]) * (x - left) / (right - left)
+        return self.values[index] + (self.values[index + 1] - self.values[index]) * (x - left) / (
+            right - left
+        )
 
 
 class StepCost(NamedTuple):
     """Seconds of a step with `decoding` sequences and some tokens of prompts.
 
-    step = passes(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention. Within a pass everything
-    but attention depends on the number of tokens alone; attention is linear in the tokens, and in the context piece by piece.
+    step = passes(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention.
+    Within a pass everything but attention depends on the number of tokens alone; attention is linear in the
+    tokens, and in the context piece by piece.
     """
 
     tokens: Curve
@@ -36,7 +40,8 @@ class StepCost(NamedTuple):
     """What a sequence adds beside its token: its row of the head, its sampling."""
 
     def step_s(self, decoding: int, context: float, prompt_tokens: int = 0, before: float = 0.0) -> float:
-        """`context`: tokens of all decoding sequences together; `before`: mean tokens before those of the prompts."""
+        """`context`: tokens of all decoding sequences together; `before`: mean tokens before those of the
+        prompts."""
         seconds = self.tokens(decoding + prompt_tokens)
         if decoding:
             seconds += decoding * (self.cache(context / decoding) + self.each_s)
@@ -50,7 +55,8 @@ CONTEXTS = (0, 128, 512, 2048, 8192, 32768, 131072, 1048576)
 
 
 def step_cost(setup: Setup) -> StepCost:
-    """The tables of a setup. With pipeline stages, a step is what a full pipeline gives: the time of its slowest stage."""
+    """The tables of a setup. With pipeline stages, a step is what a full pipeline gives: the time of its
+    slowest stage."""
 
     def seconds(one: Pass) -> float:
         return one.stage_s if setup.split.pp > 1 and setup.split.overlaps_stages else one.seconds
@@ -61,11 +67,14 @@ def step_cost(setup: Setup) -> StepCost:
     cache = [max(seconds(decode_pass(setup, dp, context)) - base, 0.0) / dp for context in CONTEXTS]
     tokens = 256
     attention = [
-        max(seconds(step_pass(setup, 0, 0, tokens, 2 * before)) - flat[8], 0.0) / tokens if before else 0.0 for before in CONTEXTS
+        max(seconds(step_pass(setup, 0, 0, tokens, 2 * before)) - flat[8], 0.0) / tokens if before else 0.0
+        for before in CONTEXTS
     ]
     many = 64
     each_s = max(seconds(decode_pass(setup, many, 0)) - flat[6], 0.0) / many
-    return StepCost(Curve(TOKENS, tuple(flat)), Curve(CONTEXTS, tuple(cache)), Curve(CONTEXTS, tuple(attention)), each_s)
+    return StepCost(
+        Curve(TOKENS, tuple(flat)), Curve(CONTEXTS, tuple(cache)), Curve(CONTEXTS, tuple(attention)), each_s
+    )
 
 
 def _flat(setup: Setup, tokens: float) -> Pass:

@@ -1,4 +1,5 @@
-"""A workload on an estimate: the simulation, what its requests met, its course over time, and the closed form beside it."""
+"""A workload on an estimate: the simulation, what its requests met, its course over time, and the closed form
+beside it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -47,7 +48,8 @@ class Steady(NamedTuple):
 
 
 class Dynamic(NamedTuple):
-    """The answer for a workload. With several replicas the requests are dealt in turn and one replica is simulated."""
+    """The answer for a workload. With several replicas the requests are dealt in turn and one replica is
+    simulated."""
 
     estimate: Estimate
     policy: Policy
@@ -120,14 +122,18 @@ DEFAULT_RUNNING = 256
 DEFAULT_BLOCK = 16
 
 
-def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy | None = None, host: str | None = None) -> Dynamic:
+def run_workload(
+    estimate: Estimate, requests: Sequence[Request], policy: Policy | None = None, host: str | None = None
+) -> Dynamic:
     """Simulate a workload on an estimate."""
     if not requests:
         raise UsageError("the workload has no requests", "give at least one")
     setup = setup_of(estimate, host)
     policy = policy or policy_of(estimate, setup)
     if policy.capacity_tokens < 1:
-        raise UsageError("there is no room for a cache", "take more or larger cards; `oomless infer` shows what is missing")
+        raise UsageError(
+            "there is no room for a cache", "take more or larger cards; `oomless infer` shows what is missing"
+        )
     ordered = sorted(requests)
     mine = ordered[:: estimate.replicas]
     done = simulate(mine, step_cost(setup), policy)
@@ -139,7 +145,9 @@ def run_workload(estimate: Estimate, requests: Sequence[Request], policy: Policy
     tokens = done.moments[-1].output_tokens * estimate.replicas if done.moments else 0
     warnings = list(estimate.warnings)
     if estimate.replicas > 1:
-        warnings.append(f"requests are dealt in turn to {estimate.replicas} replicas; one of them is simulated")
+        warnings.append(
+            f"requests are dealt in turn to {estimate.replicas} replicas; one of them is simulated"
+        )
     if done.refused:
         warnings.append(f"{done.refused:,} requests are longer than the cache and are refused")
     if setup.is_bound:
@@ -203,19 +211,30 @@ def slices(done: Simulation, policy: Policy) -> tuple[Slice, ...]:
         while lasted > 0 and at < moment.time_s:
             end = min(length * (index + 1), moment.time_s) if index < BINS - 1 else moment.time_s
             part = end - at
-            for place, amount in enumerate((moment.running, moment.waiting, moment.cached_tokens, made / lasted, 1.0)):
+            for place, amount in enumerate(
+                (moment.running, moment.waiting, moment.cached_tokens, made / lasted, 1.0)
+            ):
                 sums[index][place] += amount * part
             at, index = end, min(index + 1, BINS - 1)
         before, tokens = moment.time_s, moment.output_tokens
     return tuple(
-        Slice(number * length, running / taken, waiting / taken, cached / taken / policy.capacity_tokens, made / taken)
+        Slice(
+            number * length,
+            running / taken,
+            waiting / taken,
+            cached / taken / policy.capacity_tokens,
+            made / taken,
+        )
         for number, (running, waiting, cached, made, taken) in enumerate(sums)
         if taken
     )
 
 
-def steady(setup: Setup, estimate: Estimate, rate: float, prompt: float, output: float, policy: Policy) -> Steady:
-    """The closed form: the load at which tokens leave as fast as requests ask for them (Little: running = rate x time of a request).
+def steady(
+    setup: Setup, estimate: Estimate, rate: float, prompt: float, output: float, policy: Policy
+) -> Steady:
+    """The closed form: the load at which tokens leave as fast as requests ask for them (Little: running =
+    rate x time of a request).
 
     Ignored: that arrivals bunch and lengths differ, which makes the simulation's tails.
     """

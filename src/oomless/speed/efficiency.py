@@ -1,4 +1,5 @@
-"""Efficiencies and latencies: rows of facts/speed.csv by class of device, engine and condition; the most particular one counts."""
+"""Efficiencies and latencies: rows of facts/speed.csv by class of device, engine and condition; the most
+particular one counts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,9 @@ def recorded() -> Iterator[set[str]]:
         _RECORD.pop()
 
 
-def efficiency(quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()) -> Efficiency:
+def efficiency(
+    quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
+) -> Efficiency:
     """The row whose class and conditions all hold: of those the one that names most, then the later one.
 
     >>> efficiency("weights", "gddr", "llamacpp").value > efficiency("weights", "hbm", "llamacpp").value
@@ -93,7 +96,9 @@ def efficiency(quantity: str, device: str = "", engine: str = "", conditions: fr
     return found if other is None else found._replace(value=other)
 
 
-def value(quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()) -> float:
+def value(
+    quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
+) -> float:
     """The value of the row alone."""
     return efficiency(quantity, device, engine, conditions).value
 
@@ -102,7 +107,11 @@ def value(quantity: str, device: str = "", engine: str = "", conditions: frozens
 def _chosen(quantity: str, device: str, engine: str, conditions: frozenset[str]) -> Efficiency:
     best: tuple[int, Efficiency] | None = None
     for row in _of(quantity):
-        if row.device not in ("", device) or row.engine not in ("", engine) or not conditions.issuperset(row.when):
+        if (
+            row.device not in ("", device)
+            or row.engine not in ("", engine)
+            or not conditions.issuperset(row.when)
+        ):
             continue
         rank = bool(row.device) + bool(row.engine) + len(row.when)
         if best is None or rank >= best[0]:

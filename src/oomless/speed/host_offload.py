@@ -1,9 +1,11 @@
-"""Passes of which the host has a part: experts or layers in its memory, read there by its processor or by the cards over PCIe.
+"""Passes of which the host has a part: experts or layers in its memory, read there by its processor or by the
+cards over PCIe.
 
-No efficiency was fitted for it, so what stands here is a bound: cards and host after one another, every byte at the full rate of the
-memory or the wire that it passes. Ignored: the host's own arithmetic, and tokens on their way between host and cards (hidden x 2 B a
-layer and token: microseconds). Read in llama.cpp (ggml-cuda.cu, device_offload_op; ggml-backend.cpp, copies of used experts alone) and
-vLLM (model_executor/offloader/uva.py).
+No efficiency was fitted for it, so what stands here is a bound: cards and host after one another, every byte
+at the full rate of the memory or the wire that it passes. Ignored: the host's own arithmetic, and tokens on
+their way between host and cards (hidden x 2 B a layer and token: microseconds). Read in llama.cpp
+(ggml-cuda.cu, device_offload_op; ggml-backend.cpp, copies of used experts alone) and vLLM
+(model_executor/offloader/uva.py).
 """
 
 from math import ceil
@@ -21,7 +23,8 @@ from .network import Cache, Network, cache_of, of_tensors, stored
 from .step import Load, Pass, Runner, Split, forward
 
 STREAMED_TOKENS = 32
-"""From so many tokens on llama.cpp copies a layer's weights to the card and multiplies there (GGML_OP_OFFLOAD_MIN_BATCH)."""
+"""From so many tokens on llama.cpp copies a layer's weights to the card and multiplies there
+(GGML_OP_OFFLOAD_MIN_BATCH)."""
 
 
 class Hosted(NamedTuple):
@@ -33,13 +36,15 @@ class Hosted(NamedTuple):
     named: bool
     """--host says which machine it is; else it is the slowest kind that holds it."""
     streamed: bool
-    """The cards read it over PCIe in every pass (vLLM); else the host's processor multiplies small batches."""
+    """The cards read it over PCIe in every pass (vLLM); else the host's processor multiplies small batches.
+    """
     option: str
     """What leaves it there."""
 
 
 def on_the_host(estimate: Estimate) -> str:
-    """The option that leaves weights to the host, where the cards are not the host itself; "" if none does."""
+    """The option that leaves weights to the host, where the cards are not the host itself; "" if none
+    does."""
     request, layers = estimate.request, len(estimate.model.layers)
     if estimate.hardware.card.vendor in ("generic", "Raspberry Pi", "Apple"):
         return ""
@@ -71,7 +76,9 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     if not (found.cut or found.whole or found.experts or found.head.params):
         return None
     stay = without(model.tensors, away)
-    cards = of_tensors(model, tuple(stay))._replace(caches=caches_of(model, set(range(len(model.layers))) - layers))
+    cards = of_tensors(model, tuple(stay))._replace(
+        caches=caches_of(model, set(range(len(model.layers))) - layers)
+    )
     kind = find_host(host, estimate.ram_bytes) if host else slowest_that_holds(estimate.ram_bytes)
     return cards, Hosted(found, kind, host is not None, not llama, option)
 
@@ -84,11 +91,14 @@ def llama_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
     dealt = stages(model, asked)
     found = held(model, asked, dealt, HOST, output_first(asked))
     on_cards = {layer for stage in dealt for layer in range(stage.start, stage.stop)}
-    return [each.group._replace(layers=each.layers) for each in found], set(range(len(model.layers))) - on_cards
+    return [each.group._replace(layers=each.layers) for each in found], set(
+        range(len(model.layers))
+    ) - on_cards
 
 
 def vllm_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
-    """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the cards."""
+    """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the
+    cards."""
     layout = asked.layout or Layout()
     tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
     room = asked.cpu_offload_gb * GIB * layout.num_ranks
@@ -123,10 +133,14 @@ def caches_of(model: Model, layers: set[int]) -> tuple[Cache, ...]:
     return tuple(cache_of(model.layers[layer].attention) for layer in sorted(layers))
 
 
-def hosted_pass(cards: Network, hosted: Hosted, machine: Machine, split: Split, run: Runner, load: Load, budget: int) -> Pass:
-    """The least time of a pass: the cards' part, then the host's, whose bytes are read where they lie or copied over PCIe.
+def hosted_pass(
+    cards: Network, hosted: Hosted, machine: Machine, split: Split, run: Runner, load: Load, budget: int
+) -> Pass:
+    """The least time of a pass: the cards' part, then the host's, whose bytes are read where they lie or
+    copied over PCIe.
 
-    A prompt longer than the step's budget of tokens takes several steps, and each reads what the host has again.
+    A prompt longer than the step's budget of tokens takes several steps, and each reads what the host has
+    again.
     """
     ideal = machine._replace(device="other")  # every byte and operation at the full rate
     own = forward(cards, ideal, split, run, load)
@@ -137,7 +151,10 @@ def hosted_pass(cards: Network, hosted: Hosted, machine: Machine, split: Split, 
     rate = min(rate, hosted.host.bytes_per_s)
     steps = max(ceil(load.prompt_tokens / budget), 1)
     each = load._replace(prompt_tokens=load.prompt_tokens / steps)
-    there_s = steps * forward(hosted.net, ideal._replace(bytes_per_s=rate, flops_per_s=()), Split(), run, each).seconds
+    there_s = (
+        steps
+        * forward(hosted.net, ideal._replace(bytes_per_s=rate, flops_per_s=()), Split(), run, each).seconds
+    )
     parts = [part._replace(what=f"cards: {part.what}") for part in own.parts]
     where = f"over PCIe at {gb(rate):.0f} GB/s" if over_pcie else f"{hosted.host.what}: {gb(rate):.0f} GB/s"
     again = f"{steps} steps of at most {budget:,} tokens, " if steps > 1 else ""
@@ -145,7 +162,11 @@ def hosted_pass(cards: Network, hosted: Hosted, machine: Machine, split: Split, 
     seconds = own.seconds + there_s
     if over_pcie:
         computed = forward(hosted.net, ideal._replace(bytes_per_s=float("inf")), Split(), run, load)
-        parts.append(Part("cards: what the host lends", computed.seconds, "operations at the full rate", "hardware.csv"))
+        parts.append(
+            Part(
+                "cards: what the host lends", computed.seconds, "operations at the full rate", "hardware.csv"
+            )
+        )
         seconds += computed.seconds
     return Pass(tuple(parts), seconds, seconds / split.pp)
 

@@ -30,7 +30,8 @@ class Machine(NamedTuple):
     """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
 
     def peak(self, kind: str) -> float:
-        """Operations a second in a type; in one that the card lacks it computes in 16 bit, without matrix units in FP32."""
+        """Operations a second in a type; in one that the card lacks it computes in 16 bit, without matrix
+        units in FP32."""
         rates = dict(self.flops_per_s)
         for name in (kind, "bf16", "fp32"):
             if rates.get(name):
@@ -62,7 +63,13 @@ def machine_of(card: Card) -> Machine:
             "name a card of `oomless gpus`; memory alone is answered by `oomless infer`",
         )
     share = card.num_sms / int(row["num_sms"]) if cut and card.num_sms and row["num_sms"] else 1.0
-    kinds = {"bf16": "bf16_tflops", "fp8": "fp8_tflops", "int8": "int8_tops", "fp4": "fp4_tflops", "fp32": "fp32_tflops"}
+    kinds = {
+        "bf16": "bf16_tflops",
+        "fp8": "fp8_tflops",
+        "int8": "int8_tops",
+        "fp4": "fp4_tflops",
+        "fp32": "fp32_tflops",
+    }
     rates = {kind: _number(row[column]) * TB * share for kind, column in kinds.items()}
     rates["bf16"] = rates["bf16"] or _number(row["fp16_tflops"]) * TB * share
     if row["vendor"] == "NVIDIA":
@@ -70,7 +77,8 @@ def machine_of(card: Card) -> Machine:
         rates["bf16"] = _sixteen_bit(rates, row) if vector else rates["bf16"]
     if not any(rates.values()):
         raise UnsupportedError(
-            f"the speed of {card.name} is not known: no table has how much it computes", "name another card of `oomless gpus`"
+            f"the speed of {card.name} is not known: no table has how much it computes",
+            "name another card of `oomless gpus`",
         )
     link = _number(row["link_gbs_bidir"]) * GB / 2
     pcie = PCIE_BYTES_PER_S.get(row["pcie_gen"].strip(), 0)
@@ -89,13 +97,15 @@ def machine_of(card: Card) -> Machine:
 
 
 TENSOR_INT8_SHARE = 0.6
-"""Of the INT8 rate of an Orin module, what is its GPU's: the rest are its deep-learning accelerators (85 of 138 on AGX 64 GB)."""
+"""Of the INT8 rate of an Orin module, what is its GPU's: the rest are its deep-learning accelerators (85 of
+138 on AGX 64 GB)."""
 
 
 def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
     """The 16-bit rate where a table names narrower types alone: each halving of the width doubles the rate.
 
-    FP4 doubles it once more on cards of capability 12 (RTX PRO 6000: 504, 1008, 2015; RTX 5090: 209, 419, 1676).
+    FP4 doubles it once more on cards of capability 12 (RTX PRO 6000: 504, 1008, 2015; RTX 5090: 209, 419,
+    1676).
     """
     if rates["fp8"]:
         return rates["fp8"] / 2
@@ -103,19 +113,27 @@ def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
         return rates["fp4"] / (8 if row["compute_capability"].startswith("12") else 4)
     if "Orin" in row["name"]:
         return rates["int8"] / 2 * TENSOR_INT8_SHARE
-    return rates["fp32"] * (2 if _number(row["compute_capability"]) >= 7.5 else 1)  # GeForce cards of four generations
+    return rates["fp32"] * (
+        2 if _number(row["compute_capability"]) >= 7.5 else 1
+    )  # GeForce cards of four generations
 
 
 CHECKED = 15 / 16
-"""What error correction leaves of GDDR where check bits lie among the data: 15 of 16 bytes, in capacity and on the way."""
+"""What error correction leaves of GDDR where check bits lie among the data: 15 of 16 bytes, in capacity and
+on the way."""
 
 
 def _carries_data(row: dict[str, str]) -> float:
-    """The share of the bandwidth that is left for data. HBM and GDDR7 keep check bits of their own; GDDR6 shows by its size that it has them.
+    """The share of the bandwidth that is left for data. HBM and GDDR7 keep check bits of their own; GDDR6
+    shows by its size that it has them.
 
-    nvidia-smi's 46,068 MiB of an L40S's 48 GiB are 15 / 16; of an RTX 6000 Ada, where it is off unless asked for, 49,140 MiB.
+    nvidia-smi's 46,068 MiB of an L40S's 48 GiB are 15 / 16; of an RTX 6000 Ada, where it is off unless asked
+    for, 49,140 MiB.
 
-    >>> [_carries_data(_rows()[name]) for name in ("L40S", "RTX 6000 Ada", "A40", "RTX 4090", "H200 141GB SXM")]
+    >>> [
+    ...     _carries_data(_rows()[name])
+    ...     for name in ("L40S", "RTX 6000 Ada", "A40", "RTX 4090", "H200 141GB SXM")
+    ... ]
     [0.9375, 1.0, 0.9375, 1.0, 1.0]
     """
     if row["vendor"] != "NVIDIA" or not row["mem_type"].startswith("GDDR"):
@@ -125,9 +143,15 @@ def _carries_data(row: dict[str, str]) -> float:
 
 
 def _issue_hz(row: dict[str, str]) -> float:
-    """Multiprocessors x clock, from the FP32 rate: 128 lanes each, 64 where 32-bit integers have lanes of their own (Volta to A100).
+    """Multiprocessors x clock, from the FP32 rate: 128 lanes each, 64 where 32-bit integers have lanes of
+    their own (Volta to A100).
 
-    >>> round(_issue_hz({"vendor": "NVIDIA", "fp32_tflops": "19.5", "num_sms": "108", "compute_capability": "8.0"}) / 1e9)
+    >>> round(
+    ...     _issue_hz(
+    ...         {"vendor": "NVIDIA", "fp32_tflops": "19.5", "num_sms": "108", "compute_capability": "8.0"}
+    ...     )
+    ...     / 1e9
+    ... )
     152
     """
     if row["vendor"] != "NVIDIA" or not _number(row["fp32_tflops"]):
@@ -139,7 +163,9 @@ def _issue_hz(row: dict[str, str]) -> float:
 def machines_of(hardware: Hardware) -> tuple[Machine, ...]:
     """The machine of each card, slowest memory first; one entry where all are alike."""
     cards = {card.name: card for card in hardware.mixed or (hardware.card,)}
-    return tuple(sorted((machine_of(card) for card in cards.values()), key=lambda machine: machine.bytes_per_s))
+    return tuple(
+        sorted((machine_of(card) for card in cards.values()), key=lambda machine: machine.bytes_per_s)
+    )
 
 
 def _device(row: dict[str, str]) -> DeviceClass:

@@ -35,7 +35,8 @@ class Experts(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Equal layers of attention, as far as they cost time. `read` counts cache elements a token of context, all heads together."""
+    """Equal layers of attention, as far as they cost time. `read` counts cache elements a token of context,
+    all heads together."""
 
     num_layers: int
     kv_heads: int
@@ -100,7 +101,8 @@ _KNOWN: dict[tuple[int, str], tuple[Model, Network]] = {}
 
 
 def network(model: Model, quantization: str | None = None) -> Network:
-    """The sums of a model as an engine runs it under --quantization (a method's name, or a GGUF file type)."""
+    """The sums of a model as an engine runs it under --quantization (a method's name, or a GGUF file
+    type)."""
     key = (id(model), quantization or "")
     found = _KNOWN.get(key)
     if found is None or found[0] is not model:
@@ -110,7 +112,9 @@ def network(model: Model, quantization: str | None = None) -> Network:
 
 def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
     """The sums of some tensors of a model, with the caches of all its layers."""
-    plain = all(isinstance(layer.attention, GQA | Sliding) for layer in model.layers)  # the counts of other kinds hold their norms
+    plain = all(
+        isinstance(layer.attention, GQA | Sliding) for layer in model.layers
+    )  # the counts of other kinds hold their norms
     head_name = EMBEDDING if model.tied else HEAD
     cut: dict[str, list[Tensor]] = {}
     whole: dict[str, list[Tensor]] = {}
@@ -120,7 +124,10 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
     for tensor in tensors:
         if tensor.part != "main" or len(tensor.shape) < 2:
             continue
-        if tensor.name.removesuffix(".weight") in (head_name.removesuffix(".weight"), "output") and not tensor.copy_of:
+        if (
+            tensor.name.removesuffix(".weight") in (head_name.removesuffix(".weight"), "output")
+            and not tensor.copy_of
+        ):
             head = _sum([tensor])
         elif tensor.lookup or tensor.copy_of:
             embedding_bytes += 0 if model.tied else tensor.num_bytes
@@ -146,7 +153,11 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
 
 
 def _count(tensors: tuple[Tensor, ...], within: str, ending: str) -> int:
-    return sum(each.num_tensors for each in tensors if each.part == "main" and within in each.name and each.name.endswith(ending))
+    return sum(
+        each.num_tensors
+        for each in tensors
+        if each.part == "main" and within in each.name and each.name.endswith(ending)
+    )
 
 
 def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
@@ -178,12 +189,17 @@ def _sum(group: list[Tensor]) -> Weights:
 
 
 def _experts(model: Model, groups: dict[tuple[int, ...], list[Tensor]]) -> tuple[Experts, ...]:
-    """Routed experts: tensors of the same layers together; a GGUF file may cut a group of layers by type, so layer by layer."""
+    """Routed experts: tensors of the same layers together; a GGUF file may cut a group of layers by type, so
+    layer by layer."""
     layers: dict[int, list[tuple[float, float, str]]] = {}
     for held, tensors in groups.items():
         for tensor in tensors:
             for layer in held:
-                each = (float(prod(tensor.shape)), float(tensor.format.num_bytes(tensor.shape)), tensor.format.name.lower())
+                each = (
+                    float(prod(tensor.shape)),
+                    float(tensor.format.num_bytes(tensor.shape)),
+                    tensor.format.name.lower(),
+                )
                 layers.setdefault(layer, []).append(each)
     found: dict[Experts, int] = {}
     for layer, pieces in layers.items():
@@ -216,11 +232,15 @@ def _caches(model: Model) -> tuple[Cache, ...]:
 def cache_of(attention: Attention) -> Cache:
     """What one layer's attention reads of the cache and computes for a token and token of context.
 
-    GQA reads keys and values (2 x kv heads x head size), MLA one latent for all heads (absorbed form: scores against
-    kv_lora_rank + rope, values of kv_lora_rank); in a prompt MLA is expanded. DSA reads the index of every token and the latents
-    of the chosen ones; V4 a window and entries that `ratio` tokens share. Operations: two a multiply-add.
+    GQA reads keys and values (2 x kv heads x head size), MLA one latent for all heads (absorbed form: scores
+    against kv_lora_rank + rope, values of kv_lora_rank); in a prompt MLA is expanded. DSA reads the index of
+    every token and the latents of the chosen ones; V4 a window and entries that `ratio` tokens share.
+    Operations: two a multiply-add.
 
-    >>> cache_of(MLA(128, 1536, 512, 128, 64, 128)).read, cache_of(MLA(128, 1536, 512, 128, 64, 128)).prefill_flops
+    >>> (
+    ...     cache_of(MLA(128, 1536, 512, 128, 64, 128)).read,
+    ...     cache_of(MLA(128, 1536, 512, 128, 64, 128)).prefill_flops,
+    ... )
     (576, 81920)
     """
     none = Cache(1, 0, 0, 0, 0, 1, 0, 0, 0, 0)
@@ -228,8 +248,12 @@ def cache_of(attention: Attention) -> Cache:
         case GQA():
             value = attention.value_dim or attention.head_dim
             flops = 2 * attention.num_heads * (attention.head_dim + value)
-            read = attention.num_kv_heads * (attention.head_dim + value)  # a layer that borrows a cache reads it all the same
-            return none._replace(kv_heads=attention.num_kv_heads, read=read, decode_flops=flops, prefill_flops=flops)
+            read = attention.num_kv_heads * (
+                attention.head_dim + value
+            )  # a layer that borrows a cache reads it all the same
+            return none._replace(
+                kv_heads=attention.num_kv_heads, read=read, decode_flops=flops, prefill_flops=flops
+            )
         case Sliding():
             return cache_of(attention.inner)._replace(limit=attention.window)
         case MLA():
@@ -241,8 +265,12 @@ def cache_of(attention: Attention) -> Cache:
             )
         case DSA():
             inner = cache_of(attention.mla)
-            index = float(attention.index_head_dim) if attention.owns_indexer else 0.0  # FP8 keys: a byte an element
-            return inner._replace(index_bytes=index, limit=attention.index_topk, prefill_flops=inner.decode_flops)
+            index = (
+                float(attention.index_head_dim) if attention.owns_indexer else 0.0
+            )  # FP8 keys: a byte an element
+            return inner._replace(
+                index_bytes=index, limit=attention.index_topk, prefill_flops=inner.decode_flops
+            )
         case V4() | V41():
             flops = 4 * attention.num_heads * attention.head_dim
             chosen = attention.index_topk if attention.ratio and attention.index_heads else 0
@@ -263,8 +291,8 @@ def cache_of(attention: Attention) -> Cache:
 def unnamed(name: str, params: float, active: float, bits: float) -> Network:
     """A model of which the size alone is known: a dense (or sparse) transformer of usual proportions.
 
-    Depth and width as in Llama: hidden = 128 x layers, params = 12 x layers x hidden^2 of the active part; 8 key-value heads of 128.
-    Nothing beside sizes is known, so the answer carries a wide band.
+    Depth and width as in Llama: hidden = 128 x layers, params = 12 x layers x hidden^2 of the active part; 8
+    key-value heads of 128. Nothing beside sizes is known, so the answer carries a wide band.
 
     >>> unnamed("some model", 6.7e9, 6.7e9, 16).num_layers
     32
@@ -280,12 +308,26 @@ def unnamed(name: str, params: float, active: float, bits: float) -> Network:
         routed = (params - active) / 120 * 8
         rest = max(rest - routed, rest / 4)
         each = (params - active) / 120 / layers
-        experts = (Experts(layers, 128, 8, hidden, max(round(each / 3 / hidden), 1), each, each * bits / 8, form),)
+        experts = (
+            Experts(layers, 128, 8, hidden, max(round(each / 3 / hidden), 1), each, each * bits / 8, form),
+        )
     flops = 4 * 128 * layers
     one = Cache(layers, 8, 2 * 8 * 128, 0.0, 0, 1, 0, flops, flops, 0)
     kinds = (("gqa", layers), ("moe" if experts else "dense", layers))
     weights = Weights(rest, rest * bits / 8, form)
-    return Network(name, hidden, vocab, layers, (weights,), (), Weights(head, head * bits / 8, form), 0.0, experts, (one,), kinds)
+    return Network(
+        name,
+        hidden,
+        vocab,
+        layers,
+        (weights,),
+        (),
+        Weights(head, head * bits / 8, form),
+        0.0,
+        experts,
+        (one,),
+        kinds,
+    )
 
 
 def tokens_read(cache: Cache, context: float) -> float:

@@ -1,4 +1,5 @@
-"""How fast will it serve? An estimate and a load -> time to the first token, time a token, tokens a second."""
+"""How fast will it serve? An estimate and a load -> time to the first token, time a token, tokens a
+second."""
 
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ class Setup(NamedTuple):
 
     @property
     def is_bound(self) -> bool:
-        """Whether nothing was measured of such a machine, so that figures are what the hardware allows at best."""
+        """Whether nothing was measured of such a machine, so that figures are what the hardware allows at
+        best."""
         return self.machine.device == "other" or self.hosted is not None
 
     def forward(self, load: Load) -> Pass:
@@ -72,13 +74,18 @@ class Setup(NamedTuple):
         return forward(self.net, self.machine, self.split, self.run, load)
 
 
-def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concurrency: int, host: str | None = None) -> ServingSpeed:
-    """The speed of an estimate's layout when `concurrency` requests of this shape are kept in flight over all replicas.
+def serving_speed(
+    estimate: Estimate, *, input_len: int, output_len: int, concurrency: int, host: str | None = None
+) -> ServingSpeed:
+    """The speed of an estimate's layout when `concurrency` requests of this shape are kept in flight over all
+    replicas.
 
-    >>> from ..estimate.serving import estimate_serving
+    >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> eight = estimate_serving(load("deepseek-r1"), Serving(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8"))
+    >>> eight = estimate_serving(
+    ...     load("deepseek-r1"), Serving(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8")
+    ... )
     >>> alone = serving_speed(eight, input_len=2000, output_len=500, concurrency=1)
     >>> 0.005 < alone.tpot_s.value < 0.02
     True
@@ -89,7 +96,9 @@ def serving_speed(estimate: Estimate, *, input_len: int, output_len: int, concur
     setup = setup_of(estimate, host)
     here = concurrency / estimate.replicas
     room = places(estimate, input_len + output_len)
-    found = speed_of(setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency)
+    found = speed_of(
+        setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency
+    )
     return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
 
 
@@ -102,10 +111,14 @@ def left_out(asked: Serving) -> tuple[str, ...]:
     found = []
     if asked.speculative or asked.draft_tokens:
         found.append(
-            "speculative decoding is not in the figures: a step gives one token; how many drafts are taken hangs on the text"
+            "speculative decoding is not in the figures: a step gives one token; how many "
+            "drafts are taken hangs on the text"
         )
     if asked.layout is not None and asked.layout.dcp > 1:
-        found.append("decode context parallelism is not in the figures: each rank is taken to read its cache as without it")
+        found.append(
+            "decode context parallelism is not in the figures: each rank is taken to "
+            "read its cache as without it"
+        )
     if asked.enable_lora:
         found.append("adapters (--enable-lora) are not in the figures")
     return tuple(found)
@@ -114,12 +127,15 @@ def left_out(asked: Serving) -> tuple[str, ...]:
 def places(estimate: Estimate, length: int) -> float:
     """Sequences of a length for which the cache of one replica has room, each full-grown only at its end."""
     groups = estimate.request.layout.dp if estimate.request.layout else 1
-    each = min(estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT)  # of one data-parallel group
+    each = min(
+        estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT
+    )  # of one data-parallel group
     return max(each * groups, 1.0)
 
 
 def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
-    """The cards, the split and the engine's class of an estimate; `host`: the kind of machine around the cards, of facts/hosts.csv."""
+    """The cards, the split and the engine's class of an estimate; `host`: the kind of machine around the
+    cards, of facts/hosts.csv."""
     request = estimate.request
     machine = machines_of(estimate.hardware)[0]
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
@@ -131,7 +147,15 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
     parts = divided(estimate, host)
     net, hosted = parts or (network(estimate.model, request.quantization), None)
-    return Setup(net, machine, split, runner_of(request, bool(net.experts) and machine.device in NVIDIA), bits, budget, hosted)
+    return Setup(
+        net,
+        machine,
+        split,
+        runner_of(request, bool(net.experts) and machine.device in NVIDIA),
+        bits,
+        budget,
+        hosted,
+    )
 
 
 def split_of(layout: Layout, engine: str, per_node: int) -> Split:
@@ -158,7 +182,8 @@ def runner_of(request: Serving, sparse: bool = False) -> Runner:
 
 
 def era(date: str, sparse: bool) -> set[str]:
-    """What llama.cpp of a date did with its kernels: launched them one by one, captured them, fused them; "" is the newest."""
+    """What llama.cpp of a date did with its kernels: launched them one by one, captured them, fused them; ""
+    is the newest."""
     if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
         return {"eager"}
     return {"fused"} if not date or date >= FUSED else set()
@@ -166,26 +191,32 @@ def era(date: str, sparse: bool) -> set[str]:
 
 NVIDIA = ("hbm", "gddr", "unified")
 GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
-"""From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those with routed experts, whose
+"""From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those
+with routed experts, whose
 
 ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off)."""
 FUSED = "2025-09"
-"""From when on norms with their weights, additions, gates and the choice of experts are one kernel each (#14800, #15631, #16130)."""
+"""From when on norms with their weights, additions, gates and the choice of experts are one kernel each
+(#14800, #15631, #16130)."""
 
 
 ROUNDS = 4
 """Of the fixed point between the length of a cycle and the number of groups that read prompts at once."""
 BUDGET = 8192
-"""Tokens of a step where the engine does not say: max_num_batched_tokens of vLLM on large cards, chunked_prefill_size of SGLang."""
+"""Tokens of a step where the engine does not say: max_num_batched_tokens of vLLM on large cards,
+chunked_prefill_size of SGLang."""
 
 
-def speed_of(setup: Setup, input_len: int, output_len: int, concurrency: float, room: float, replicas: float = 1.0) -> ServingSpeed:
+def speed_of(
+    setup: Setup, input_len: int, output_len: int, concurrency: float, room: float, replicas: float = 1.0
+) -> ServingSpeed:
     """Closed form of continuous batching with `concurrency` requests always in flight.
 
-    A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that decode; in as many of those as
-    the others' prompts take, a prompt is read beside them. Where more prompts would come than steps, every step carries tokens of
-    both kinds in the proportion of input to output, up to the budget. Data-parallel groups go in step: while one reads a prompt the
-    others wait, unless they read one too; how many do follows from the share of time that a group spends on prompts.
+    A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that
+    decode; in as many of those as the others' prompts take, a prompt is read beside them. Where more prompts
+    would come than steps, every step carries tokens of both kinds in the proportion of input to output, up to
+    the budget. Data-parallel groups go in step: while one reads a prompt the others wait, unless they read
+    one too; how many do follows from the share of time that a group spends on prompts.
     """
     running = max(min(concurrency, room), 1.0)
     context = input_len + output_len / 2
@@ -234,7 +265,9 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
     sparse = setup.run.engine == "llamacpp" and odd and setup.machine.device in NVIDIA
-    return Evidence(setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse)
+    return Evidence(
+        setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse
+    )
 
 
 def figures(
@@ -258,11 +291,13 @@ def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
         found.append(host_note(setup.hosted))
     elif setup.machine.device == "other":
         found.append(
-            f"no speed was measured on cards like {setup.machine.name}: the figures are what its memory and matrix units allow at best"
+            f"no speed was measured on cards like {setup.machine.name}: the figures are what its "
+            "memory and matrix units allow at best"
         )
     elif not measured("decode", known) and not measured("throughput", known):
         found.append(
-            f"no speed of {known.engine} was measured on cards like {setup.machine.name}: efficiencies are taken over from others"
+            f"no speed of {known.engine} was measured on cards like {setup.machine.name}: "
+            "efficiencies are taken over from others"
         )
     if waiting:
         found.append(f"{waiting:,.0f} of the requests wait for a place in the cache")
@@ -270,7 +305,8 @@ def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
 
 
 def period(setup: Setup, one: Pass, running: float) -> float:
-    """Seconds after which a group of sequences has its next token: a pass, or under a full pipeline a round of its micro-batches.
+    """Seconds after which a group of sequences has its next token: a pass, or under a full pipeline a round
+    of its micro-batches.
 
     With fewer sequences than stages, stages wait.
     """
@@ -282,7 +318,12 @@ def period(setup: Setup, one: Pass, running: float) -> float:
 
 
 def step_pass(
-    setup: Setup, decoding: float, context: float, prompt_tokens: float = 0.0, prompt_length: float = 0.0, groups: float = 0.0
+    setup: Setup,
+    decoding: float,
+    context: float,
+    prompt_tokens: float = 0.0,
+    prompt_length: float = 0.0,
+    groups: float = 0.0,
 ) -> Pass:
     """A step of continuous batching; under a full pipeline each micro-batch has its share of it."""
     share = 1.0
@@ -293,7 +334,8 @@ def step_pass(
 
 
 def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:
-    """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget takes several steps."""
+    """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget
+    takes several steps."""
     tokens, groups = input_len * prompts, min(max(prompts, 1.0), setup.split.dp)
     load = Load(prompt_tokens=tokens, prompt_length=input_len, groups=groups, cache_bits=setup.cache_bits)
     return setup.forward(load)

@@ -35,7 +35,8 @@ class Lengths(NamedTuple):
 
 
 def parse_lengths(text: str, option: str) -> Lengths:
-    """512: always; 128-4096: evenly between; 800~0.7: log-normal, mean 800, standard deviation of the logarithm 0.7.
+    """512: always; 128-4096: evenly between; 800~0.7: log-normal, mean 800, standard deviation of the
+    logarithm 0.7.
 
     >>> parse_lengths("128-4096", "--input-len").mean, parse_lengths("800~0.7", "--input-len").sigma
     (2112.0, 0.7)
@@ -47,11 +48,13 @@ def parse_lengths(text: str, option: str) -> Lengths:
         found = Lengths(int(ends[0]), int(ends[1]), float(sigma) if around else 0.0)
     except ValueError:
         raise UsageError(
-            f"{option} {text!r} is no length", "write 512, 128-4096 (evenly between), or 800~0.7 (log-normal: mean, spread)"
+            f"{option} {text!r} is no length",
+            "write 512, 128-4096 (evenly between), or 800~0.7 (log-normal: mean, spread)",
         ) from None
     if not (1 <= found.low <= found.high <= MAX_LENGTH and 0 <= found.sigma <= 4):
         raise UsageError(
-            f"{option} {text!r} is out of range", f"lengths go from 1 to {MAX_LENGTH:,}, the smaller first; spreads to 4"
+            f"{option} {text!r} is out of range",
+            f"lengths go from 1 to {MAX_LENGTH:,}, the smaller first; spreads to 4",
         )
     return found
 
@@ -86,7 +89,10 @@ def read_workload(path: str) -> list[Request]:
             reader = csv.DictReader(file, strict=True)
             missing = set(COLUMNS) - set(reader.fieldnames or ())
             if missing:
-                raise OomlessError(f"{path}: columns missing: {', '.join(sorted(missing))}", f"a workload has {', '.join(COLUMNS)}")
+                raise OomlessError(
+                    f"{path}: columns missing: {', '.join(sorted(missing))}",
+                    f"a workload has {', '.join(COLUMNS)}",
+                )
             found = [_request(path, number, row) for number, row in enumerate(reader, 2)]
     except OSError as error:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
@@ -108,10 +114,13 @@ def _request(path: str, number: int, row: dict[str, str | None]) -> Request:
         prompt, output = int(row["prompt_tokens"] or ""), int(row["output_tokens"] or "")
     except ValueError:
         raise OomlessError(
-            f"{where}: {[row[name] for name in COLUMNS]} are no numbers", "seconds, whole tokens, whole tokens"
+            f"{where}: {[row[name] for name in COLUMNS]} are no numbers",
+            "seconds, whole tokens, whole tokens",
         ) from None
     if not (isfinite(arrival) and arrival >= 0):
         raise OomlessError(f"{where}: arrives at {arrival} s", "times are seconds from the start: 0 or more")
     if not (1 <= prompt <= MAX_LENGTH and 1 <= output <= MAX_LENGTH):
-        raise OomlessError(f"{where}: {prompt} and {output} tokens", f"prompts and outputs have 1 to {MAX_LENGTH:,} tokens")
+        raise OomlessError(
+            f"{where}: {prompt} and {output} tokens", f"prompts and outputs have 1 to {MAX_LENGTH:,} tokens"
+        )
     return Request(arrival, prompt, output)

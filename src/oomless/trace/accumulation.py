@@ -1,7 +1,9 @@
-"""Sums of gradients that meet at a tensor: torch's engine adds in place where nothing else holds the first one.
+"""Sums of gradients that meet at a tensor: torch's engine adds in place where nothing else holds the first
+one.
 
-It never does so with tensors of a Python class, as fake ones are (input_buffer.cpp, can_accumulate_inplace): a trace that left it there
-would hold three of them where a real run holds two, for each tensor that is used more than once.
+It never does so with tensors of a Python class, as fake ones are (input_buffer.cpp, can_accumulate_inplace):
+a trace that left it there would hold three of them where a real run holds two, for each tensor that is used
+more than once.
 """
 
 import sys
@@ -20,7 +22,13 @@ class Accumulation:
         self.alone: tuple[int, int] | None = None
         """Uses of a tensor and of its storage that the engine alone holds, as they are counted here."""
         self.asking = False
-        self.between = (OWN, of_torch("_compile.py")[:-1], of_torch("_dynamo"), of_torch("utils"), of_torch("_ops.py")[:-1])
+        self.between = (
+            OWN,
+            of_torch("_compile.py")[:-1],
+            of_torch("_dynamo"),
+            of_torch("utils"),
+            of_torch("_ops.py")[:-1],
+        )
 
     def learn(self) -> None:
         """Count the uses in a backward of two products of one tensor, whose gradients nobody else holds."""
@@ -38,9 +46,16 @@ class Accumulation:
         if self.recorder.in_attention and isinstance(second, self.torch.Tensor):
             result = operator(*args, **kwargs)
             if result.shape == first.shape and result.dtype is first.dtype:
-                self.recorder.moved(first, result)  # attention.cpp adds its mask in place, unless a tensor is of a Python class
+                self.recorder.moved(
+                    first, result
+                )  # attention.cpp adds its mask in place, unless a tensor is of a Python class
             return result
-        if kwargs or self.torch.is_grad_enabled() or not isinstance(second, self.torch.Tensor) or not self._by_engine():
+        if (
+            kwargs
+            or self.torch.is_grad_enabled()
+            or not isinstance(second, self.torch.Tensor)
+            or not self._by_engine()
+        ):
             return operator(*args, **kwargs)
         held = first._use_count(), self.torch._C._storage_Use_Count(first.untyped_storage()._cdata)
         if self.asking:
@@ -57,7 +72,8 @@ class Accumulation:
         return frame is not None and frame.f_code.co_name == "_engine_run_backward"
 
     def _of_another_node(self, tensor: Any) -> bool:
-        """Whether a tensor came from an earlier node of the graph: what one node adds up for itself is no sum of gradients."""
+        """Whether a tensor came from an earlier node of the graph: what one node adds up for itself is no sum
+        of gradients."""
         number = self.recorder.storages.get(tensor.untyped_storage()._cdata)
         node = self.torch._C._current_autograd_node()
         made_by = None if number is None else self.recorder.nodes.get(number)
@@ -65,7 +81,8 @@ class Accumulation:
 
 
 def is_dense(tensor: Any) -> bool:
-    """Whether a tensor's elements fill one stretch of memory, each once, in whatever order of its dimensions."""
+    """Whether a tensor's elements fill one stretch of memory, each once, in whatever order of its
+    dimensions."""
     expected = 1
     for size, stride in sorted(zip(tensor.shape, tensor.stride(), strict=True), key=lambda pair: pair[1]):
         if size == 1:

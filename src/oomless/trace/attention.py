@@ -1,7 +1,8 @@
-"""Attention of a card: which kernel torch would choose there, called by name, since torch's own choice follows the device at hand.
+"""Attention of a card: which kernel torch would choose there, called by name, since torch's own choice
+follows the device at hand.
 
-The order is that of sdp_utils.cpp: flash, memory-efficient, math; on compute capability 9.0 and 10.x cuDNN comes first. The rules a
-kernel has (types, head sizes, masks) are rows of facts/attention_kernels.csv.
+The order is that of sdp_utils.cpp: flash, memory-efficient, math; on compute capability 9.0 and 10.x cuDNN
+comes first. The rules a kernel has (types, head sizes, masks) are rows of facts/attention_kernels.csv.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ from .. import facts
 from ..errors import UnsupportedError, need
 
 CUDNN_FIRST = (9.0, 10.0, 10.3)
-"""Compute capabilities on which torch 2.13 with cuDNN above 9.15 prefers cuDNN (sdp_utils.cpp, check_prefer_cudnn_attention)."""
+"""Compute capabilities on which torch 2.13 with cuDNN above 9.15 prefers cuDNN (sdp_utils.cpp,
+check_prefer_cudnn_attention)."""
 MASK_ALIGNMENT = 16
-"""Last dimension of a mask that the memory-efficient kernel takes; others are padded to it (attention.cpp, pad_bias)."""
+"""Last dimension of a mask that the memory-efficient kernel takes; others are padded to it (attention.cpp,
+pad_bias)."""
 
 
 class Kernel(NamedTuple):
@@ -85,12 +88,17 @@ def choose(call: Call, capability: float, wanted: str) -> str:
     if wanted != "auto":
         if not accepts(table[wanted], call, capability):
             raise UnsupportedError(
-                f"--attention {wanted} cannot run heads of {call.head_dim} and {call.value_dim} in {call.dtype}"
+                f"--attention {wanted} cannot run heads of {call.head_dim} and "
+                f"{call.value_dim} in {call.dtype}"
                 f"{' with a mask' if call.has_mask else ''} at compute capability {capability}",
                 "leave --attention at auto",
             )
         return wanted
-    order = ("cudnn", "flash", "efficient", "math") if capability in CUDNN_FIRST else ("flash", "efficient", "math")
+    order = (
+        ("cudnn", "flash", "efficient", "math")
+        if capability in CUDNN_FIRST
+        else ("flash", "efficient", "math")
+    )
     return next(name for name in order if accepts(table[name], call, capability))
 
 
@@ -123,7 +131,13 @@ def _attention(capability: float, wanted: str, used: dict[str, int]) -> Callable
         if torch.is_autocast_enabled("cpu"):  # a mixed-precision region casts what attention gets
             query, key, value = (each.to(torch.get_autocast_dtype("cpu")) for each in (query, key, value))
         grouped = query.shape[-3] != key.shape[-3]
-        call = Call(str(query.dtype).removeprefix("torch."), query.shape[-1], value.shape[-1], attn_mask is not None, grouped)
+        call = Call(
+            str(query.dtype).removeprefix("torch."),
+            query.shape[-1],
+            value.shape[-1],
+            attn_mask is not None,
+            grouped,
+        )
         name = choose(call, capability, wanted)
         used[name] = used.get(name, 0) + 1
         keep = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
@@ -132,19 +146,24 @@ def _attention(capability: float, wanted: str, used: dict[str, int]) -> Callable
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )[0]
         if name == "flash":
-            return aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
+            return aten._scaled_dot_product_flash_attention(
+                query, key, value, dropout_p, is_causal, False, scale=scale
+            )[0]
         if name == "cudnn":
-            return aten._scaled_dot_product_cudnn_attention(query, key, value, None, keep, dropout_p, is_causal, False, scale=scale)[
-                0
-            ]
+            return aten._scaled_dot_product_cudnn_attention(
+                query, key, value, None, keep, dropout_p, is_causal, False, scale=scale
+            )[0]
         bias = None if attn_mask is None else _bias(torch, attn_mask, query, key)
-        return aten._scaled_dot_product_efficient_attention(query, key, value, bias, keep, dropout_p, is_causal, scale=scale)[0]
+        return aten._scaled_dot_product_efficient_attention(
+            query, key, value, bias, keep, dropout_p, is_causal, scale=scale
+        )[0]
 
     return attention
 
 
 def _bias(torch: Any, mask: Any, query: Any, key: Any) -> Any:
-    """A mask as the memory-efficient kernel takes it: in the type of the query, padded, seen as one for each head."""
+    """A mask as the memory-efficient kernel takes it: in the type of the query, padded, seen as one for each
+    head."""
     if mask.dtype is torch.bool:
         bias = torch.zeros_like(mask, dtype=query.dtype)
         bias.masked_fill_(mask.logical_not(), float("-inf"))

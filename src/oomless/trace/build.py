@@ -1,4 +1,5 @@
-"""A training question made ready to run: model with adapters, recomputation and types, optimizer, batch - real or fake alike."""
+"""A training question made ready to run: model with adapters, recomputation and types, optimizer, batch -
+real or fake alike."""
 
 from inspect import signature
 from typing import Any, NamedTuple
@@ -23,7 +24,8 @@ class Source(NamedTuple):
 
 
 def build_model(source: Source, asked: Training, attention: str | None, meta: bool = True) -> Any:
-    """The model in the types and with the adapters and recomputation that were asked for, on the meta device or for real."""
+    """The model in the types and with the adapters and recomputation that were asked for, on the meta device
+    or for real."""
     torch = need("torch", "trace")
     precision = recipe(asked.precision or "bf16")
     dtype = "float16" if precision.name == "fp16" else WIDTH.get(precision.weight)
@@ -39,7 +41,9 @@ def build_model(source: Source, asked: Training, attention: str | None, meta: bo
         assert source.config is not None
         model = transformers_model(source.config, dtype, attention, source.name, meta)
     if asked.method == "qlora":
-        product = dtype if not precision.autocast else "float16" if precision.name.endswith("fp16") else "bfloat16"
+        product = (
+            dtype if not precision.autocast else "float16" if precision.name.endswith("fp16") else "bfloat16"
+        )
         model = pack(model, followed(asked.quantization), getattr(torch, product))
     if asked.method != "full":
         model = with_adapters(model, asked)
@@ -48,7 +52,9 @@ def build_model(source: Source, asked: Training, attention: str | None, meta: bo
     if asked.recompute == "full":
         recompute_layers(model)
     elif asked.recompute == "selective":
-        raise UnsupportedError("a trace recomputes whole layers or nothing", "choose --recompute full or none")
+        raise UnsupportedError(
+            "a trace recomputes whole layers or nothing", "choose --recompute full or none"
+        )
     if asked.dropout and hasattr(model, "config"):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -70,7 +76,9 @@ def with_adapters(model: Any, asked: Training) -> Any:
     try:
         return peft.get_peft_model(model, config, autocast_adapter_dtype=asked.adapter_dtype != "bfloat16")
     except ValueError as error:  # matrices that are not there, or that peft does not adapt
-        raise UnsupportedError(f"peft {peft.__version__}: {error}", "name other matrices with --lora-targets") from None
+        raise UnsupportedError(
+            f"peft {peft.__version__}: {error}", "name other matrices with --lora-targets"
+        ) from None
 
 
 def recompute_layers(model: Any) -> None:
@@ -82,7 +90,9 @@ def recompute_layers(model: Any) -> None:
         elif hasattr(model, "gradient_checkpointing_enable"):  # its name before transformers 5.20
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
         else:
-            raise UnsupportedError("--recompute full is for models of transformers", "checkpoint inside the function instead")
+            raise UnsupportedError(
+                "--recompute full is for models of transformers", "checkpoint inside the function instead"
+            )
     except ValueError as error:
         raise UnsupportedError(str(error), "leave --recompute at none") from None
 
@@ -95,7 +105,9 @@ def stepping(asked: Training) -> Stepping:
     """Micro-batches and the mixed-precision region of a question."""
     torch = need("torch", "trace")
     precision = recipe(asked.precision or "bf16")
-    dtype = (torch.float16 if precision.name.endswith("fp16") else torch.bfloat16) if precision.autocast else None
+    dtype = (
+        (torch.float16 if precision.name.endswith("fp16") else torch.bfloat16) if precision.autocast else None
+    )
     return Stepping(asked.grad_accum, dtype)
 
 
@@ -125,8 +137,10 @@ def takes_tokens(model: Any) -> None:
     """Refuse a user's model that does not take token ids by their name."""
     if not takes(model, "input_ids"):
         raise UsageError(
-            f"{type(model).__name__}.forward takes {', '.join(signature(model.forward).parameters) or 'nothing'}, and would get input_ids",
-            "give the model a method example_inputs(micro_batch, seq_len) that returns a dictionary of its arguments",
+            f"{type(model).__name__}.forward takes "
+            f"{', '.join(signature(model.forward).parameters) or 'nothing'}, and would get input_ids",
+            "give the model a method example_inputs(micro_batch, seq_len) that returns "
+            "a dictionary of its arguments",
         )
 
 
@@ -150,7 +164,8 @@ def prompt_batch(model: Any, prompt: Prompt) -> dict[str, Any]:
     torch = need("torch", "trace")
     if not hasattr(model, "config") and not takes(model, "input_ids", "past_key_values", "use_cache"):
         raise UnsupportedError(
-            f"{type(model).__name__}.forward keeps no cache as models of transformers do (input_ids, past_key_values, use_cache)",
+            f"{type(model).__name__}.forward keeps no cache as models of transformers do "
+            "(input_ids, past_key_values, use_cache)",
             "trace it with --for train",
         )
     return {"input_ids": torch.randint(0, max(vocabulary(model), 2), (prompt.concurrency, prompt.context))}

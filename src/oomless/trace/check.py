@@ -1,4 +1,5 @@
-"""The same step for real on the CPU: what torch's profiler says was allocated and freed, beside what the trace says."""
+"""The same step for real on the CPU: what torch's profiler says was allocated and freed, beside what the
+trace says."""
 
 import gc
 from collections.abc import Callable
@@ -9,7 +10,15 @@ from ..ledger import Compared
 from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
 from ..run.training import Training
-from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch
+from .build import (
+    Source,
+    build_inference,
+    build_model,
+    build_optimizer,
+    prompt_batch,
+    stepping,
+    training_batch,
+)
 from .step import inference_steps, training_steps
 
 MARK = "oomless step phase"
@@ -50,7 +59,9 @@ def measured(source: Source, asked: Training, attention: str | None = None) -> d
     return peaks(profiler)
 
 
-def measured_inference(source: Source, prompt: Prompt, attention: str | None = None) -> dict[tuple[int, str], int]:
+def measured_inference(
+    source: Source, prompt: Prompt, attention: str | None = None
+) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of a real prefill and of the decode steps after it."""
     torch = need("torch", "trace")
     torch.manual_seed(0)
@@ -61,7 +72,8 @@ def measured_inference(source: Source, prompt: Prompt, attention: str | None = N
 
 
 def watched() -> Any:
-    """torch's profiler of allocations. It looks on from the building of a model: of older memory it sees no end.
+    """torch's profiler of allocations. It looks on from the building of a model: of older memory it sees no
+    end.
 
     What an earlier run left is cleared away before, since that end it would see.
     """
@@ -73,9 +85,11 @@ def watched() -> Any:
 def peaks(
     profiler: Any, base: int = 0, known: Callable[[list[Event]], list[tuple[int, int]]] = sizes_of
 ) -> dict[tuple[int, str], int]:
-    """The most bytes alive within each marked phase, from the profiler's allocation events; `base` were there before it looked.
+    """The most bytes alive within each marked phase, from the profiler's allocation events; `base` were there
+    before it looked.
 
-    `known` makes (time, bytes) of them: where several threads run, it may add frees that the profiler did not see.
+    `known` makes (time, bytes) of them: where several threads run, it may add frees that the profiler did not
+    see.
     """
     events: list[Event] = []
     marks: dict[tuple[int, str], tuple[int, int]] = {}
@@ -107,7 +121,8 @@ def peaks(
 
 
 def compare(recording: Recording, real: dict[tuple[int, str], int]) -> list[Compared]:
-    """Return the peaks of the last step's phases and the highest of them: predicted by the trace, measured by the profiler."""
+    """Return the peaks of the last step's phases and the highest of them: predicted by the trace, measured by
+    the profiler."""
     traced: dict[tuple[int, str], int] = {}
     for phase, num_bytes in phase_peaks(recording):
         key = (phase.step, phase.name)

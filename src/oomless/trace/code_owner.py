@@ -1,4 +1,5 @@
-"""Whose code a file is: oomless' own, torch's, or the model's. By the folders of the packages, since a checkout may lie in one of any name."""
+"""Whose code a file is: oomless' own, torch's, or the model's. By the folders of the packages, since a
+checkout may lie in one of any name."""
 
 from functools import cache
 from os.path import dirname, join, sep
@@ -23,7 +24,8 @@ def is_of_torch(path: str) -> bool:
 
 
 def is_of_model(path: str) -> bool:
-    """Whether a line is the model's: of transformers, peft or the user, neither ours nor torch's nor made at run time.
+    """Whether a line is the model's: of transformers, peft or the user, neither ours nor torch's nor made at
+    run time.
 
     >>> is_of_model("<string>"), is_of_model(__file__)
     (False, False)

@@ -1,7 +1,9 @@
-"""The dispatch mode that feeds the recorder, and what torch must be told so that a run without data goes the way of a real one.
+"""The dispatch mode that feeds the recorder, and what torch must be told so that a run without data goes the
+way of a real one.
 
-Fake tensors are on the CPU device: fake CUDA ones abort without a GPU, meta ones make attention choose another kernel. What depends
-on the device (attention, autocast, foreach) is decided by our own rules for the card that is asked for, never by torch's for the CPU.
+Fake tensors are on the CPU device: fake CUDA ones abort without a GPU, meta ones make attention choose
+another kernel. What depends on the device (attention, autocast, foreach) is decided by our own rules for the
+card that is asked for, never by torch's for the CPU.
 """
 
 import sys
@@ -80,8 +82,8 @@ def _distributed_tensor() -> Any:
 class Values:
     """Answers for what a trace cannot know: numbers read from tensors, and sizes that depend on data.
 
-    Inside of an optimizer and of a library's checks any answer does; elsewhere the line is named. `experts` (number, chosen a token)
-    lets a mixture that loops over its experts route evenly.
+    Inside of an optimizer and of a library's checks any answer does; elsewhere the line is named. `experts`
+    (number, chosen a token) lets a mixture that loops over its experts route evenly.
     """
 
     def __init__(self, recorder: Recorder, experts: tuple[int, int] | None, trusted: tuple[str, ...]) -> None:
@@ -103,11 +105,18 @@ class Values:
         return rules
 
     def _layer_norm(self, operator: Any, args: Any, kwargs: Any) -> Any:
-        """Mean and deviation are kept in F32 on a card, and in the type of the weight on a CPU; torch's rule for fake ones has the input's."""
+        """Mean and deviation are kept in F32 on a card, and in the type of the weight on a CPU; torch's rule
+        for fake ones has the input's."""
         out, *kept = operator(*args, **kwargs)
         weight = args[2] if len(args) > 2 and args[2] is not None else args[0]
         dtype = self.recorder.torch.float32 if self.recorder.on_device else weight.dtype
-        return (out, *(each if each.dtype is dtype else self.recorder.torch.empty_like(each, dtype=dtype) for each in kept))
+        return (
+            out,
+            *(
+                each if each.dtype is dtype else self.recorder.torch.empty_like(each, dtype=dtype)
+                for each in kept
+            ),
+        )
 
     def line(self) -> str:
         number = self.recorder._line()  # a line that was not seen before becomes a word now
@@ -120,17 +129,25 @@ class Values:
             if asked_by_torch():
                 return True if tensor.dtype is self.recorder.torch.bool else 1
             if not line.startswith(self.trusted):
-                raise UnsupportedError(f"{line}: reads a number from a tensor: {DATA_DEPENDENT}", "give it as a plain number")
+                raise UnsupportedError(
+                    f"{line}: reads a number from a tensor: {DATA_DEPENDENT}", "give it as a plain number"
+                )
             if not line.startswith(HARMLESS):
                 self.recorder.asked = line
                 self.recorder.warnings[f"{line} reads a number from a tensor; it was answered with 1"] = None
-        return True if tensor.dtype is self.recorder.torch.bool else (tensor.dtype.is_floating_point and 1.0) or 1
+        return (
+            True
+            if tensor.dtype is self.recorder.torch.bool
+            else (tensor.dtype.is_floating_point and 1.0) or 1
+        )
 
     def _nonzero(self, operator: Any, args: Any, kwargs: Any) -> Any:
         tensor, torch = args[0], self.recorder.torch
         line = self.line()
         if self.experts is None or tensor.dim() not in (1, 2):
-            raise UnsupportedError(f"{line}: selects by a mask: {DATA_DEPENDENT}", "rewrite it with torch.where on full tensors")
+            raise UnsupportedError(
+                f"{line}: selects by a mask: {DATA_DEPENDENT}", "rewrite it with torch.where on full tensors"
+            )
         num, chosen = self.experts
         rows = tensor.shape[0] if tensor.dim() == 1 else -(-tensor.shape[1] * chosen // num)
         self.recorder.warnings[f"{line} routes tokens: each of {num} experts was given as many"] = None
@@ -138,7 +155,8 @@ class Values:
 
 
 def asked_by_torch() -> bool:
-    """Whether torch's own distributed code reads the number: what it asks there, a world without other ranks answers with yes."""
+    """Whether torch's own distributed code reads the number: what it asks there, a world without other ranks
+    answers with yes."""
     frame: Any = sys._getframe(2)
     passed = (OWN, of_torch("_compile.py")[:-1], of_torch("_dynamo"), of_torch("utils"))
     while frame is not None and frame.f_code.co_filename.startswith(passed):
@@ -149,7 +167,8 @@ def asked_by_torch() -> bool:
 def grouped_product(operator: Any, args: Any, kwargs: Any) -> Any:
     """The output of a grouped matrix product of any float type; torch's own rule knows bfloat16 alone.
 
-    Two matrices with offsets give one product a group; a matrix and a stack, or two stacks, give rows of the first.
+    Two matrices with offsets give one product a group; a matrix and a stack, or two stacks, give rows of the
+    first.
     """
     torch = need("torch", "trace")
     left, right = args[0], args[1]
@@ -230,7 +249,8 @@ def _attention(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def _modules(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder which module's forward runs; modules are named by `names`, which whoever builds the model fills."""
+    """Tell the recorder which module's forward runs; modules are named by `names`, which whoever builds the
+    model fills."""
     hooks = need("torch.nn.modules.module", "trace")
     names = recorder.names
 
@@ -251,7 +271,8 @@ def _modules(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def _not_tracing() -> Iterator[None]:
-    """transformers takes fake tensors for a compiler's and then builds masks that a real run does without: tell it that they are none."""
+    """transformers takes fake tensors for a compiler's and then builds masks that a real run does without:
+    tell it that they are none."""
     checks: Any = sys.modules.get("transformers.utils.import_utils")
     original = getattr(checks, "is_fake_tensor", None)
     if original is not None:

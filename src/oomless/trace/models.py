@@ -1,4 +1,5 @@
-"""The model to trace: a transformers model of a config, or what a user's own function returns, on the meta device."""
+"""The model to trace: a transformers model of a config, or what a user's own function returns, on the meta
+device."""
 
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,17 @@ from .code_owner import is_of_model
 DTYPES = {2: "bfloat16", 4: "float32"}
 
 
-def transformers_model(config: dict[str, Any], dtype: str, attention: str | None, name: str, meta: bool = True) -> Any:
-    """A causal language model of a config, every weight on the meta device (or real). No code of the model's own repository is run."""
+def transformers_model(
+    config: dict[str, Any], dtype: str, attention: str | None, name: str, meta: bool = True
+) -> Any:
+    """A causal language model of a config, every weight on the meta device (or real). No code of the model's
+    own repository is run."""
     torch, transformers = need("torch", "trace"), need("transformers", "trace")
-    settings = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map", "dtype", "torch_dtype")}
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("quantization_config", "auto_map", "dtype", "torch_dtype")
+    }
     kind = settings.pop("model_type", None)
     if kind is None:
         raise OomlessError(f"{name}: the config has no model_type", "transformers needs it to choose a class")
@@ -31,7 +39,9 @@ def transformers_model(config: dict[str, Any], dtype: str, attention: str | None
                 f"{name}: transformers {version} has no model class for {kind!r}",
                 "a newer transformers may have it; oomless train and infer answer without it",
             ) from None
-        raise OomlessError(f"{name}: transformers {version} refuses the config: {_first_line(error)}", "check the config") from None
+        raise OomlessError(
+            f"{name}: transformers {version} refuses the config: {_first_line(error)}", "check the config"
+        ) from None
     loader = next(
         (
             getattr(transformers, each)
@@ -42,14 +52,17 @@ def transformers_model(config: dict[str, Any], dtype: str, attention: str | None
     )
     if loader is None:
         raise UnsupportedError(
-            f"{name}: transformers {version} has no language model for {kind!r}", "trace a function that builds it"
+            f"{name}: transformers {version} has no language model for {kind!r}",
+            "trace a function that builds it",
         )
     chosen = {} if attention is None else {"attn_implementation": attention}
     try:
         with torch.device("meta" if meta else "cpu"):
             return loader.from_config(parsed, dtype=getattr(torch, dtype), **chosen)
     except Exception as error:
-        raise OomlessError(f"{name}: transformers {version} cannot build it: {_first_line(error)}", "check the config") from None
+        raise OomlessError(
+            f"{name}: transformers {version} cannot build it: {_first_line(error)}", "check the config"
+        ) from None
 
 
 def function_model(reference: str, meta: bool = True) -> Any:
@@ -62,11 +75,17 @@ def function_model(reference: str, meta: bool = True) -> Any:
 
         function = getattr(import_module(module_name), function_name)
     except ImportError as error:
-        raise UsageError(f"{reference}: {_first_line(error)}", "name an importable module and a function in it") from None
+        raise UsageError(
+            f"{reference}: {_first_line(error)}", "name an importable module and a function in it"
+        ) from None
     except AttributeError:
-        raise UsageError(f"{reference}: {module_name} has no {function_name}", "name a function that returns a model") from None
+        raise UsageError(
+            f"{reference}: {module_name} has no {function_name}", "name a function that returns a model"
+        ) from None
     except (Exception, SystemExit) as error:
-        raise OomlessError(f"{module_name} fails when it is imported: {_where(error)}", "run it with python first") from None
+        raise OomlessError(
+            f"{module_name} fails when it is imported: {_where(error)}", "run it with python first"
+        ) from None
     finally:
         sys.path.pop(0)
     try:
@@ -74,7 +93,8 @@ def function_model(reference: str, meta: bool = True) -> Any:
             model = function()
     except (Exception, SystemExit) as error:
         raise OomlessError(
-            f"{reference} raises {_where(error)}", "it is called without arguments, under torch.device('meta')"
+            f"{reference} raises {_where(error)}",
+            "it is called without arguments, under torch.device('meta')",
         ) from None
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"{reference} returns {type(model).__name__}", "it must return a torch.nn.Module")
@@ -95,9 +115,21 @@ def experts_of(model: Any) -> tuple[int, int] | None:
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     num = next(
-        (getattr(text, key) for key in ("n_routed_experts", "num_local_experts", "num_experts") if getattr(text, key, None)), 0
+        (
+            getattr(text, key)
+            for key in ("n_routed_experts", "num_local_experts", "num_experts")
+            if getattr(text, key, None)
+        ),
+        0,
     )
-    chosen = next((getattr(text, key) for key in ("num_experts_per_tok", "moe_topk", "top_k_experts") if getattr(text, key, None)), 0)
+    chosen = next(
+        (
+            getattr(text, key)
+            for key in ("num_experts_per_tok", "moe_topk", "top_k_experts")
+            if getattr(text, key, None)
+        ),
+        0,
+    )
     return (num, chosen) if num and chosen else None
 
 
@@ -111,20 +143,29 @@ def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
         raise
     except (fake_tensor.DynamicOutputShapeException, fake_tensor.DataDependentOutputException) as error:
         raise UnsupportedError(
-            f"{_place(error)}: {error.func} needs data, which a trace does not have", "rewrite what depends on values of tensors"
+            f"{_place(error)}: {error.func} needs data, which a trace does not have",
+            "rewrite what depends on values of tensors",
         ) from None
     except MemoryError:
         raise OomlessError(
-            f"{what}: not enough memory on this machine for the trace", "trace fewer layers, or on a larger host"
+            f"{what}: not enough memory on this machine for the trace",
+            "trace fewer layers, or on a larger host",
         ) from None
-    except (Exception, SystemExit) as error:  # an exit of a model's own would look like an answer: its code may be that of "fits"
-        if isinstance(error, SystemError) and address_space_limit() is not None:  # an allocation that failed inside of Python
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # an exit of a model's own would look like an answer: its code may be that of "fits"
+        if (
+            isinstance(error, SystemError) and address_space_limit() is not None
+        ):  # an allocation that failed inside of Python
             raise OomlessError(
-                f"{what}: not enough address space on this machine for the trace", "raise the limit (ulimit -v)"
+                f"{what}: not enough address space on this machine for the trace",
+                "raise the limit (ulimit -v)",
             ) from None
         if recorder.asked:
             raise UnsupportedError(
-                f"{recorder.asked}: reads a number from a tensor, which a trace does not have; {what} then fails: {_where(error)}",
+                f"{recorder.asked}: reads a number from a tensor, which a trace does not have; "
+                f"{what} then fails: {_where(error)}",
                 "rewrite what depends on values of tensors",
             ) from error
         raise OomlessError(f"{what} fails: {_where(error)}", "run with --debug to see where") from error
@@ -153,7 +194,8 @@ def _where(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the notes that libraries print about configs and deprecations: what matters is in the answer."""
+    """Without the notes that libraries print about configs and deprecations: what matters is in the
+    answer."""
     import logging
     import warnings
 

@@ -1,4 +1,5 @@
-"""The optimizer that a trace steps: torch's own where it has it, else one with the states that facts/optimizers.csv says."""
+"""The optimizer that a trace steps: torch's own where it has it, else one with the states that
+facts/optimizers.csv says."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,13 +15,16 @@ RATE = 1e-3
 
 
 def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
-    """An optimizer over parameters, stepping as on the device: torch prefers foreach on CUDA and the loop on a CPU."""
+    """An optimizer over parameters, stepping as on the device: torch prefers foreach on CUDA and the loop on
+    a CPU."""
     torch = need("torch", "trace")
     optim, trained = torch.optim, grouped([each for each in parameters if each.requires_grad])
     foreach = not on_cpu
     match name:
         case "adamw" | "adamw-foreach" | "adamw-loop":
-            return optim.AdamW(trained, lr=RATE, foreach=name == "adamw-foreach" or (foreach and name == "adamw"))
+            return optim.AdamW(
+                trained, lr=RATE, foreach=name == "adamw-foreach" or (foreach and name == "adamw")
+            )
         case "adamw-fused":
             return optim.AdamW(trained, lr=RATE, fused=True)
         case "adam":
@@ -43,7 +47,8 @@ def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
 
 
 def grouped(trained: list[Any]) -> list[Any]:
-    """Distributed tensors and others in groups of their own, since foreach takes no mixture; one kind alone stays a plain list."""
+    """Distributed tensors and others in groups of their own, since foreach takes no mixture; one kind alone
+    stays a plain list."""
     cut = [each for each in trained if hasattr(each, "_local_tensor")]
     whole = [each for each in trained if not hasattr(each, "_local_tensor")]
     return [{"params": cut}, {"params": whole}] if cut and whole else trained

@@ -1,7 +1,9 @@
-"""Watches storages come and go below autograd: sizes, kinds, modules and lines of every tensor of a run on fake tensors.
+"""Watches storages come and go below autograd: sizes, kinds, modules and lines of every tensor of a run on
+fake tensors.
 
-A storage is seen when an operator returns a tensor on it, and it is gone when its weak reference dies; `UntypedStorage.resize_`, by
-which FSDP frees and refills parameters, is followed too. What a kernel allocates inside of itself is not seen: workspaces.csv has it.
+A storage is seen when an operator returns a tensor on it, and it is gone when its weak reference dies;
+`UntypedStorage.resize_`, by which FSDP frees and refills parameters, is followed too. What a kernel allocates
+inside of itself is not seen: workspaces.csv has it.
 """
 
 import contextlib
@@ -18,7 +20,12 @@ from ..recording.recording import KIND, Phase, Recording, Tensors
 from .code_owner import is_of_model
 from .workspaces import Workspaces
 
-TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = KIND["temporaries"], KIND["activations"], KIND["logits"], KIND["communication"]
+TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
+    KIND["temporaries"],
+    KIND["activations"],
+    KIND["logits"],
+    KIND["communication"],
+)
 HOST = -1
 """Kind of a tensor that lies in host memory on a real device; it leaves no event."""
 
@@ -64,7 +71,8 @@ class Recorder:
         self.pending: list[int] = []
         """Tensors of the running forward; those that outlive it are activations."""
         self.seen: list[tuple[int, int, int]] = []
-        """(number of the autograd node, module, line) of forward operators, ascending: where backward nodes come from."""
+        """(number of the autograd node, module, line) of forward operators, ascending: where backward nodes
+        come from."""
         self.marks: list[int] = []
         self.nodes: dict[int, int] = {}
         """Number of the autograd node that made a tensor of the running backward."""
@@ -97,7 +105,11 @@ class Recorder:
         if key in self.storages:
             return -1
         number = self._new(
-            storage.nbytes(), KIND[category], self.module_words.number(module), self.operator_words.number(operator), 0
+            storage.nbytes(),
+            KIND[category],
+            self.module_words.number(module),
+            self.operator_words.number(operator),
+            0,
         )
         self._watch(storage, key, number)
         return number
@@ -122,7 +134,8 @@ class Recorder:
             self.names[id(module)] = self.module_words.number(f"{prefix}{path}")
 
     def extra(self, num_bytes: int, operator: str, stays: bool = False) -> int:
-        """Bytes that an operator takes beside its outputs; `drop` ends them, unless they stay for the whole run."""
+        """Bytes that an operator takes beside its outputs; `drop` ends them, unless they stay for the whole
+        run."""
         module, line, _ = self._where()
         if stays:
             module = line = 0
@@ -191,14 +204,18 @@ class Recorder:
         if number is None:
             if num_bytes:
                 module, line, _ = self._where()
-                fresh = self._new(num_bytes, COMMUNICATION, module, self.operator_words.number("resize_"), line)
+                fresh = self._new(
+                    num_bytes, COMMUNICATION, module, self.operator_words.number("resize_"), line
+                )
                 self._watch(storage, key, fresh)
             return
         old = ~number if number < 0 else number
         if number >= 0:
             self.events.append(~number)
         if num_bytes:
-            fresh = self._new(num_bytes, COMMUNICATION, self.modules[old], self.operators[old], self.lines[old])
+            fresh = self._new(
+                num_bytes, COMMUNICATION, self.modules[old], self.operators[old], self.lines[old]
+            )
             self.storages[key] = fresh
         else:
             self.storages[key] = ~old  # nothing is held, but it is known what was
@@ -214,10 +231,18 @@ class Recorder:
             module, line = self._origin(node)
             if not self.torch.is_grad_enabled():
                 return module, line, False
-            module, line = self.stack[-1] if len(self.stack) > 1 else module, self._line()  # a layer is computed again
+            module, line = (
+                self.stack[-1] if len(self.stack) > 1 else module,
+                self._line(),
+            )  # a layer is computed again
         else:
             module, line = self.stack[-1], self._line()
-            if self.phase not in ("forward", "prefill", "decode", "backward"):  # a pipeline's backward has forwards in it
+            if self.phase not in (
+                "forward",
+                "prefill",
+                "decode",
+                "backward",
+            ):  # a pipeline's backward has forwards in it
                 return module, line, False
         self._mark(module, line)
         return module, line, True
@@ -234,7 +259,8 @@ class Recorder:
         return self.seen[at][1:] if 0 <= at < len(self.marks) else (self.stack[-1], 0)
 
     def _line(self) -> int:
-        """The innermost line outside of torch and of this package: the user's, or that of a model's library."""
+        """The innermost line outside of torch and of this package: the user's, or that of a model's
+        library."""
         frame: Any = sys._getframe(2)
         ours = self.ours
         while frame is not None:
@@ -244,7 +270,9 @@ class Recorder:
                 path = code.co_filename
                 skip = ours[code] = not is_of_model(path) or path == contextlib.__file__
             if not skip:
-                path = code.co_filename.rpartition("site-packages/")[2]  # a library's file is the same everywhere
+                path = code.co_filename.rpartition("site-packages/")[
+                    2
+                ]  # a library's file is the same everywhere
                 return self.line_words.number(f"{path}:{frame.f_lineno}")
             frame = frame.f_back
         return 0
@@ -291,7 +319,9 @@ class Recorder:
             if number in renamed:
                 events.append(renamed[number] if event >= 0 else ~renamed[number])
             before.append(len(events))
-        phases = [p._replace(first_event=before[p.first_event], end_event=before[p.end_event]) for p in self.phases]
+        phases = [
+            p._replace(first_event=before[p.first_event], end_event=before[p.end_event]) for p in self.phases
+        ]
 
         def kept_of(column: list[int]) -> list[int]:
             return [column[number] for number in kept]
@@ -299,4 +329,10 @@ class Recorder:
         numbers = (self.sizes, self.kinds, self.modules, self.operators, self.lines)
         sizes, kinds, modules, operators, lines = (kept_of(column) for column in numbers)
         words = (self.module_words.texts(), self.operator_words.texts(), self.line_words.texts())
-        return Recording(Tensors(sizes, kinds, modules, operators, lines, *words), events, phases, request, list(self.warnings))
+        return Recording(
+            Tensors(sizes, kinds, modules, operators, lines, *words),
+            events,
+            phases,
+            request,
+            list(self.warnings),
+        )

@@ -11,7 +11,16 @@ from ..run.tracing import Tracing
 from ..units import parse_bytes
 from .attention import attention_of
 from .autocast import autocast_of_a_card
-from .build import Source, build_inference, build_model, build_optimizer, prompt_batch, stepping, training_batch, vocabulary
+from .build import (
+    Source,
+    build_inference,
+    build_model,
+    build_optimizer,
+    prompt_batch,
+    stepping,
+    training_batch,
+    vocabulary,
+)
 from .dispatch import Values, recorded
 from .models import experts_of, failing_clearly, materialized, quiet
 from .recorder import Recorder
@@ -22,12 +31,15 @@ TRUSTED = ("transformers/", "peft/")
 """Libraries whose checks of values do not change what is allocated."""
 
 LEAST_ADDRESS_SPACE = "800MiB"
-"""torch 2.13 for CPUs maps 644 MiB when it is imported (VmPeak); with transformers 5.24 a trace of a small model ran in 781 MiB, not in 732."""
+"""torch 2.13 for CPUs maps 644 MiB when it is imported (VmPeak); with transformers 5.24 a trace of a small
+model ran in 781 MiB, not in 732."""
 
 Progress = Callable[[int, str], None]
 
 
-def trace(source: Source, asked: Tracing, request: dict[str, Any], progress: Progress | None = None) -> Recording:
+def trace(
+    source: Source, asked: Tracing, request: dict[str, Any], progress: Progress | None = None
+) -> Recording:
     """The steps of a model on one rank."""
     asked.check()
     enough_address_space()
@@ -48,11 +60,13 @@ def trace(source: Source, asked: Tracing, request: dict[str, Any], progress: Pro
 
 
 def enough_address_space() -> None:
-    """Refuse an address space into which torch and transformers do not fit: importing them there may end the process without a word."""
+    """Refuse an address space into which torch and transformers do not fit: importing them there may end the
+    process without a word."""
     limit = address_space_limit()
     if limit is not None and limit < parse_bytes(LEAST_ADDRESS_SPACE):
         raise OomlessError(
-            f"this process may map {limit:,} bytes, and a trace needs {LEAST_ADDRESS_SPACE} or more", "raise the limit (ulimit -v)"
+            f"this process may map {limit:,} bytes, and a trace needs {LEAST_ADDRESS_SPACE} or more",
+            "raise the limit (ulimit -v)",
         )
 
 
@@ -61,7 +75,9 @@ def eager(asked: Tracing) -> str | None:
     return "eager" if asked.attention == "eager" else None
 
 
-def _training(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+def _training(
+    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+) -> None:
     training = asked.training
     fake = fake_mode()
     model = prepare(recorder, materialized(build_model(source, training, eager(asked)), fake))
@@ -72,7 +88,9 @@ def _training(source: Source, asked: Tracing, recorder: Recorder, used: dict[str
         training_steps(recorder, model, optimizer, batch, stepping(training))
 
 
-def _inference(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+def _inference(
+    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+) -> None:
     fake = fake_mode()
     model = prepare(recorder, materialized(build_inference(source, asked.prompt, eager(asked)), fake))
     with running(recorder, model, asked, fake, used, progress):
@@ -118,8 +136,11 @@ def own_inputs(recorder: Recorder, batch: dict[str, Any]) -> None:
             recorder.kind_of(tensor, "inputs")
 
 
-def device_rules(recorder: Recorder, asked: Tracing, used: dict[str, int]) -> list[AbstractContextManager[Any]]:
-    """What follows the device: attention kernels of the card, or random states that a CPU run keeps for recomputation."""
+def device_rules(
+    recorder: Recorder, asked: Tracing, used: dict[str, int]
+) -> list[AbstractContextManager[Any]]:
+    """What follows the device: attention kernels of the card, or random states that a CPU run keeps for
+    recomputation."""
     if recorder.on_device:
         recorder.workspaces = Workspaces(asked.capability)
         wanted = "auto" if asked.attention == "eager" else asked.attention
@@ -129,7 +150,8 @@ def device_rules(recorder: Recorder, asked: Tracing, used: dict[str, int]) -> li
 
 @contextmanager
 def random_states(recorder: Recorder) -> Iterator[None]:
-    """Checkpointing keeps the state of the random generator of each layer, which on a CPU run is memory like any other."""
+    """Checkpointing keeps the state of the random generator of each layer, which on a CPU run is memory like
+    any other."""
     torch = need("torch", "trace")
     original = torch.get_rng_state
 

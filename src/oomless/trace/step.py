@@ -1,4 +1,5 @@
-"""Two training steps, or a prefill and decode steps, on a model with fake weights: the code that a user would write, under the recorder."""
+"""Two training steps, or a prefill and decode steps, on a model with fake weights: the code that a user would
+write, under the recorder."""
 
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
@@ -20,7 +21,9 @@ def own_model(recorder: Recorder, model: Any) -> None:
                     recorder.own(local(tensor), "weights", module_name, "weight")
 
 
-def training_steps(recorder: Recorder, model: Any, optimizer: Any, batch: dict[str, Any], settings: "Stepping") -> None:
+def training_steps(
+    recorder: Recorder, model: Any, optimizer: Any, batch: dict[str, Any], settings: "Stepping"
+) -> None:
     """Forward, backward and optimizer, twice; gradients become None after each step."""
     for step in range(NUM_STEPS):
         for _ in range(settings.grad_accum):
@@ -45,7 +48,9 @@ def _loss(output: Any) -> Any:
     shape = f" of shape {tuple(loss.shape)}" if hasattr(loss, "shape") else ""
     without = " that does not depend on what is trained" if shape and loss.numel() == 1 else ""
     raise OomlessError(
-        f"the model returns {'a tensor' if shape and loss is output else type(output).__name__}{shape}{without}, which is no loss to train with",
+        "the model returns "
+        f"{'a tensor' if shape and loss is output else type(output).__name__}{shape}{without}, "
+        "which is no loss to train with",
         "return one number with a gradient, or an object with it as `loss`",
     )
 
@@ -91,7 +96,8 @@ class Stepping:
 
 
 def inference_steps(recorder: Recorder, model: Any, batch: dict[str, Any], num_decoded: int) -> None:
-    """A prefill of the whole prompt, then single tokens, with the cache that the model makes; logits of the last token alone."""
+    """A prefill of the whole prompt, then single tokens, with the cache that the model makes; logits of the
+    last token alone."""
     torch = recorder.torch
     last = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
     with torch.no_grad():

@@ -18,7 +18,9 @@ class Workspaces:
         self.rows: dict[str, Workspace] = {}
         for row in table():
             known = self.rows.get(row.operator)
-            if row.capability_from <= capability and (known is None or row.capability_from >= known.capability_from):
+            if row.capability_from <= capability and (
+                known is None or row.capability_from >= known.capability_from
+            ):
                 self.rows[row.operator] = row
         self.made: set[tuple[str, bool]] = set()
         """Workspaces that are there already: the thread of the backward has a cuBLAS handle of its own."""
@@ -49,13 +51,16 @@ class Workspaces:
                 return scores + (scores * width if grad.dtype.itemsize == 2 else 0), False
             case "sorted":
                 places = out[1] if isinstance(out, (tuple, list)) and len(out) > 1 else out
-                return row.constant * args[0].numel() * (args[0].dtype.itemsize + places.dtype.itemsize), False
+                return row.constant * args[0].numel() * (
+                    args[0].dtype.itemsize + places.dtype.itemsize
+                ), False
             case _:
                 indices = [each for each in self._flat(args[1]) if each is not None]
                 return row.constant * 8 * max((each.numel() for each in indices), default=0), False
 
     def _flash(self, args: Any, step: int) -> int:
-        """F32 sum of dq and of the rows' products, and gradients of keys and values for every query head if heads are grouped."""
+        """F32 sum of dq and of the rows' products, and gradients of keys and values for every query head if
+        heads are grouped."""
         query, key, value = args[1:4]
         batch, heads, length, width = query.shape
         rows = batch * heads * rounded_up(length, step) * 4

@@ -1,4 +1,5 @@
-"""What the columns of a measured serving row mean for each engine: the same words name different shares and sizes."""
+"""What the columns of a measured serving row mean for each engine: the same words name different shares and
+sizes."""
 
 import re
 from collections.abc import Callable
@@ -21,8 +22,13 @@ PRINTS_GIB_AS_GB = ("SGLang",)
 
 
 def logged_share(configuration: dict[str, str], quantity: str) -> float:
-    """Share of the cache that the log counts: 656 of 656 + 132 B where the row says that the index was not logged."""
-    return 656 / 788 if quantity == "kv_bytes_per_gpu" and "index not logged" in configuration["kv_dtype"] else 1.0
+    """Share of the cache that the log counts: 656 of 656 + 132 B where the row says that the index was not
+    logged."""
+    return (
+        656 / 788
+        if quantity == "kv_bytes_per_gpu" and "index not logged" in configuration["kv_dtype"]
+        else 1.0
+    )
 
 
 def as_asked(engine: str, asked: Serving, flags: str) -> Serving:
@@ -31,7 +37,8 @@ def as_asked(engine: str, asked: Serving, flags: str) -> Serving:
 
 
 def _sglang(asked: Serving, flags: str) -> Serving:
-    """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say so."""
+    """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say
+    so."""
     layout = asked.layout or Layout()
     if "context-parallel" in flags:
         raise UnsupportedError("context parallelism of SGLang is not known yet")
@@ -52,7 +59,8 @@ def _sglang(asked: Serving, flags: str) -> Serving:
 
 
 def _trtllm(asked: Serving, flags: str) -> Serving:
-    """gpu_mem_util is the share of what is free after loading; max_batch and tokens per block are in the flags."""
+    """gpu_mem_util is the share of what is free after loading; max_batch and tokens per block are in the
+    flags."""
     batch = re.search(r"max_batch (\d+)", flags)
     block = re.search(r"tokens[_ ]per[_ ]block (\d+)", flags)
     return asked._replace(

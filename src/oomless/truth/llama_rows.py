@@ -1,4 +1,5 @@
-"""A measured row of llama.cpp or ik_llama.cpp -> what its configuration gives: cache, compute buffer, tensor bytes of the file."""
+"""A measured row of llama.cpp or ik_llama.cpp -> what its configuration gives: cache, compute buffer, tensor
+bytes of the file."""
 
 import re
 
@@ -13,14 +14,21 @@ from ..run.hardware import Hardware, synthetic
 from ..run.serving import Layout, Serving
 from ..units import TIB
 
-LLAMA_ENGINES = ("llama.cpp", "ik_llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box", "Ollama")
+LLAMA_ENGINES = (
+    "llama.cpp",
+    "ik_llama.cpp",
+    "llama.cpp MLA branch",
+    "llama.cpp (python)",
+    "llama-box",
+    "Ollama",
+)
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16|MXFP4"
 """File types that say what each tensor is, but for those that end with _R4 and _R8."""
 UNKNOWN_MIX, INTERLEAVED_MIX = "Q4_K_M", "Q4_K_R4"
-"""What a file that is not named, or a mix by hand, is taken for where copies of the host's matrices count: four bits, in ik_llama.cpp
-interleaved when loaded (-rtr)."""
+"""What a file that is not named, or a mix by hand, is taken for where copies of the host's matrices count:
+four bits, in ik_llama.cpp interleaved when loaded (-rtr)."""
 LAST_WITH_ALL_LOGITS = "2026-05"
 HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
 APPLE = WHOLE._replace(card=WHOLE.card._replace(vendor="Apple"))
@@ -40,7 +48,9 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise UnsupportedError(f"{quantity} of llama.cpp is not predicted")
     if not row["context_len"].isdecimal():
         raise Incomplete("context_len is not given")
-    if row["engine_version"].startswith("PR ") or ("branch" in row["engine"] and quantity == "kv_bytes_per_gpu"):
+    if row["engine_version"].startswith("PR ") or (
+        "branch" in row["engine"] and quantity == "kv_bytes_per_gpu"
+    ):
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
@@ -57,7 +67,8 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
     found = _cache(model, asked, quantity)
     if asked.cache_type_v == "f16" or row["kv_dtype"].startswith("K ") or "fa=" in row["other_flags"]:
         return found, found, found
-    # one type is named, and quantised values need flash attention, of which nothing is said: keys alone may have it
+    # one type is named, and quantised values need flash attention, of which nothing is said: keys alone may
+    # have it
     return found, found, _cache(model, asked._replace(cache_type_v="f16"), quantity)
 
 
@@ -72,9 +83,11 @@ def _cache(model: Model, asked: Serving, quantity: str) -> float:
 
 
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
-    """Tensor bytes of the file, all devices together, or of the cards if the row says how many layers lie there.
+    """Tensor bytes of the file, all devices together, or of the cards if the row says how many layers lie
+    there.
 
-    Plain file types say what each tensor is, and so do published mixes; whether an importance matrix was used no word says.
+    Plain file types say what each tensor is, and so do published mixes; whether an importance matrix was used
+    no word says.
     """
     from ..model.gguf_mixes import REPACKED, published
     from ..model.gguf_model import as_gguf
@@ -82,12 +95,18 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
 
     word = row["quant"].removesuffix(" mix")
     known = published(model.name, word) is not None
-    if not known and (not re.fullmatch(PLAIN, word) or (word.endswith(("_R4", "_R8")) and word not in REPACKED)):
-        raise UnsupportedError(f"the types of {row['quant']!r} are chosen by hand: only the file's header says them")
+    if not known and (
+        not re.fullmatch(PLAIN, word) or (word.endswith(("_R4", "_R8")) and word not in REPACKED)
+    ):
+        raise UnsupportedError(
+            f"the types of {row['quant']!r} are chosen by hand: only the file's header says them"
+        )
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
         num = int(offloaded[1])
-        asked = Serving(engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num)
+        asked = Serving(
+            engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
+        )
         asked = llamacpp.resolve(model, WHOLE, asked, Layout())
         (stage,) = llamacpp.stages(model, asked)
         card = APPLE if row["gpu"].startswith("Apple") else WHOLE
@@ -96,12 +115,20 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     if row["gpu"] == "CPU" and not row["other_flags"]:
         if row["engine"] != "Ollama":
             raise Incomplete("whether cards hold layers too is not given")
-        file = as_gguf(model, word)  # Ollama fills the cards by itself: what the host keeps is the embedding, if they hold the rest
-        embedding = next(tensor.num_bytes for tensor in file.tensors if tensor.name.startswith("model.embed_tokens"))
+        file = as_gguf(
+            model, word
+        )  # Ollama fills the cards by itself: what the host keeps is the embedding, if they hold the rest
+        embedding = next(
+            tensor.num_bytes for tensor in file.tensors if tensor.name.startswith("model.embed_tokens")
+        )
         return embedding, embedding, file.checkpoint_bytes
     both = "ik_llama" in row["engine"] and row["engine_version"].startswith("ik")
     forms: tuple[KvB, ...] = ("whole", "both" if both else "split")
-    sizes = [as_gguf(model, word, kv_b, imatrix).checkpoint_bytes for kv_b in forms for imatrix in (None, True, False)]
+    sizes = [
+        as_gguf(model, word, kv_b, imatrix).checkpoint_bytes
+        for kv_b in forms
+        for imatrix in (None, True, False)
+    ]
     return sizes[0], min(sizes), max(sizes)
 
 
@@ -112,9 +139,11 @@ def _num_devices(row: dict[str, str]) -> int:
 
 
 def _asked(row: dict[str, str], model: Model) -> Serving:
-    """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share out.
+    """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share
+    out.
 
-    Experts lie on the host if the row says so, or if their rows are interleaved (_R4, _R8), a layout made for processors.
+    Experts lie on the host if the row says so, or if their rows are interleaved (_R4, _R8), a layout made for
+    processors.
     """
     flags = dict(re.findall(r"(\w+)=([\w-]+)", row["other_flags"]))
     batch = row["batch_or_parallel"]
@@ -123,15 +152,27 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
     num_slots = int(slots[1] or slots[2]) if slots else 1
     layers = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     build = _build(row, flags)
-    if row["engine"] == "llama.cpp (python)":  # a library keeps the logits of all tokens; llama-server alone asks for fewer
+    if (
+        row["engine"] == "llama.cpp (python)"
+    ):  # a library keeps the logits of all tokens; llama-server alone asks for fewer
         build = min(build or LAST_WITH_ALL_LOGITS, LAST_WITH_ALL_LOGITS)
     engine = {"ik_llama.cpp": "ik-llamacpp", "Ollama": "ollama"}.get(row["engine"], "llamacpp")
     mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
     ik = engine == "ik-llamacpp"
-    interleaved = row["quant"].endswith(("_R4", "_R8")) and any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    interleaved = row["quant"].endswith(("_R4", "_R8")) and any(
+        isinstance(layer.ffn, MoE) for layer in model.layers
+    )
     on_host = flags.get("exps") == "CPU" or (interleaved and row["gpu"].strip() != "CPU")
-    expanded = 0 if "expanded" in row["kv_dtype"] else 1 if "kv^T" in row["kv_dtype"] else int(mode) if mode.isdecimal() else None
+    expanded = (
+        0
+        if "expanded" in row["kv_dtype"]
+        else 1
+        if "kv^T" in row["kv_dtype"]
+        else int(mode)
+        if mode.isdecimal()
+        else None
+    )
     return Serving(
         engine=engine,
         engine_version=build,
@@ -150,12 +191,17 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         mla_attn=expanded if ik or expanded == 0 else None,
         attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdecimal() else 0,
         cpu_moe=on_host,
-        quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else INTERLEAVED_MIX if ik else UNKNOWN_MIX,
+        quantization=row["quant"]
+        if re.fullmatch(PLAIN, row["quant"])
+        else INTERLEAVED_MIX
+        if ik
+        else UNKNOWN_MIX,
     )
 
 
 def _build(row: dict[str, str], flags: dict[str, str]) -> str | None:
-    """The month of the build: said, or the thread's; a discussion runs for months, so its date says nothing."""
+    """The month of the build: said, or the thread's; a discussion runs for months, so its date says
+    nothing."""
     if "build" in flags:
         return flags["build"]
     if found := re.match(r"20\d\d-\d\d", row["engine_version"]):
@@ -174,5 +220,11 @@ def _types(text: str) -> tuple[str, str]:
     if pair:
         return pair[1], pair[2]
     word = re.match(r"\w+", text)
-    kind = {"bfloat16": "bf16", "float16": "f16", "fp16": "f16", "float32": "f32"}.get(word.group(), word.group()) if word else "f16"
+    kind = (
+        {"bfloat16": "bf16", "float16": "f16", "fp16": "f16", "float32": "f32"}.get(
+            word.group(), word.group()
+        )
+        if word
+        else "f16"
+    )
     return kind, kind

@@ -1,4 +1,5 @@
-"""Rows of Megatron records -> predictions, by the path that `oomless train --megatron-args` takes. Measured is the last rank."""
+"""Rows of Megatron records -> predictions, by the path that `oomless train --megatron-args` takes. Measured
+is the last rank."""
 
 import re
 from typing import Any
@@ -21,9 +22,11 @@ CARDS = {"a100": ("a100-80gb", 8), "h100": ("h100", 9), "gb200": ("gb200", 10)}
 FAMILIES = {"bert": "bert", "t5": "t5", "hybrid": "hybrid", "nemotron": "hybrid"}
 """The script that a case's folder runs where it is not pretrain_gpt."""
 OTHER_KINDS = ("distill", "_gdn", "grpo")
-"""Words in a case's name that its arguments do not always carry: distillation, gated delta net, reinforcement learning."""
+"""Words in a case's name that its arguments do not always carry: distillation, gated delta net, reinforcement
+learning."""
 NEW_IMAGE = "2025-11-06"
-"""Day on which the long-term-support image moved from PyTorch 24.01 to 25.09 (Megatron-LM pull request 2157). Stacks named dracooci are older."""
+"""Day on which the long-term-support image moved from PyTorch 24.01 to 25.09 (Megatron-LM pull request 2157).
+Stacks named dracooci are older."""
 NOT_TEXT = ("multimodal", "mimo", "vision", "retro", "inference", "ckpt_converter")
 
 
@@ -57,7 +60,9 @@ def run_of(configuration: dict[str, Any]) -> Megatron:
         given["padded-vocab-size"] = padded
     elif "vocab-size" not in given and "padded-vocab-size" not in given:
         raise Incomplete("padded_vocab_size")
-    if "account_for_embedding_loss_in_pipeline_split" in case:  # the records leave these two switches out of their arguments
+    if (
+        "account_for_embedding_loss_in_pipeline_split" in case
+    ):  # the records leave these two switches out of their arguments
         given["account-for-embedding-in-pipeline-split"] = given["account-for-loss-in-pipeline-split"] = True
     try:
         return read_arguments(given, world_size, FAMILIES.get(case.partition("/")[0], ""))

@@ -1,6 +1,8 @@
-"""A measured serving row -> the question that it answers. Only configuration columns are read, never a value or a note.
+"""A measured serving row -> the question that it answers. Only configuration columns are read, never a value
+or a note.
 
-What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name of the reason.
+What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name
+of the reason.
 """
 
 import re
@@ -71,7 +73,12 @@ def question(row: dict[str, str], quantity: str) -> Question:
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
     v0 = "V0" in version or parse_version(version) < (0, 8)
-    if length is None and ENGINES[engine] in VLLM and quantity in BATCH_COUNTS and (v0 or quantity == "kv_tokens"):
+    if (
+        length is None
+        and ENGINES[engine] in VLLM
+        and quantity in BATCH_COUNTS
+        and (v0 or quantity == "kv_tokens")
+    ):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
     common = Serving(
@@ -88,7 +95,9 @@ def question(row: dict[str, str], quantity: str) -> Question:
         block_size=_block(flags),
         enforce_eager="eager" in flags,
         enable_prefix_caching="enable-prefix-caching" in flags,
-        cpu_offload_gb=float(offloaded[1]) if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags)) else 0.0,
+        cpu_offload_gb=float(offloaded[1])
+        if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags))
+        else 0.0,
         speculative="mtp draft loaded" in flags,
         enable_lora="lora" in flags and ENGINES[engine] in VLLM,
         max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
@@ -100,9 +109,13 @@ def question(row: dict[str, str], quantity: str) -> Question:
 
 
 def named_model(word: str, quant: str) -> str | None:
-    """The catalogue's name of a row's model. Somebody's quantised copy is its base, where the row says the format apart.
+    """The catalogue's name of a row's model. Somebody's quantised copy is its base, where the row says the
+    format apart.
 
-    >>> named_model("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", "gptq"), named_model("kaitchup/Phi-4-AutoRound-GPTQ-4bit", "gptq")
+    >>> (
+    ...     named_model("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", "gptq"),
+    ...     named_model("kaitchup/Phi-4-AutoRound-GPTQ-4bit", "gptq"),
+    ... )
     ('mistral-7b-v0.2', 'phi-4')
     >>> named_model("vrfai/Qwen3.6-27B-FP8", "compressed-tensors") is None
     True
@@ -123,17 +136,26 @@ PACKED = re.compile(
 
 
 def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
-    """Other questions that the row may mean. An empty cell for the batch means that the source does not say it: few sequences
+    """Other questions that the row may mean. An empty cell for the batch means that the source does not say
+    it: few sequences
 
-    with large batches (desktop cards) and twice the default batch (servers) bound what is usual. A size is any card of that size.
+    with large batches (desktop cards) and twice the default batch (servers) bound what is usual. A size is
+    any card of that size.
     """
     asked, others = found.asked, []
     v0 = "V0" in (asked.engine_version or "") or parse_version(asked.engine_version or "0") < (0, 8)
-    if not row["batch_or_parallel"].strip() and asked.engine in VLLM and not v0 and quantity in {*BATCH_COUNTS, "cuda_graph"}:
+    if (
+        not row["batch_or_parallel"].strip()
+        and asked.engine in VLLM
+        and not v0
+        and quantity in {*BATCH_COUNTS, "cuda_graph"}
+    ):
         few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
         others = [found._replace(asked=each) for each in (few, asked._replace(max_num_batched_tokens=16384))]
     ranks, node = asked.layout.num_ranks if asked.layout else 1, found.hardware.per_node
-    if ranks > node and "node" not in row["other_flags"]:  # one large machine, or several: the row does not say
+    if (
+        ranks > node and "node" not in row["other_flags"]
+    ):  # one large machine, or several: the row does not say
         others.append(found._replace(hardware=found.hardware._replace(per_node=ranks)))
     if (
         asked.moe_a2a_backend == "deepep"
@@ -141,7 +163,11 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
         and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
     ):
         others.append(found._replace(asked=asked._replace(num_redundant_experts=EPLB_COPIES)))
-    if asked.enable_lora and not LORA_RANK.search(row["other_flags"].lower()) and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}:
+    if (
+        asked.enable_lora
+        and not LORA_RANK.search(row["other_flags"].lower())
+        and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
+    ):
         others.append(found._replace(asked=asked._replace(max_lora_rank=LARGE_RANK)))
     if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
         hardware = found.hardware
@@ -150,7 +176,8 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
 
 
 def cards_of_size(text: str) -> list[Card]:
-    """The discrete NVIDIA cards of a size, by the memory that a process sees, where a cell names only a size ("24GB", "80 GB class").
+    """The discrete NVIDIA cards of a size, by the memory that a process sees, where a cell names only a size
+    ("24GB", "80 GB class").
 
     >>> [card.name for card in cards_of_size("80GB x16")][-1:], cards_of_size("48GB (47.4 GiB)")
     (['H100 80GB SXM5'], [])
@@ -177,7 +204,9 @@ EPLB_COPIES = 32
 
 def _version(row: dict[str, str]) -> str:
     text = row["engine_version"].strip()
-    if not re.match(r"\d+\.\d+(\D|$)", text) or (re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text)):
+    if not re.match(r"\d+\.\d+(\D|$)", text) or (
+        re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text)
+    ):
         raise Incomplete(f"engine_version {text!r} names no release")
     found = re.match(r"\d+(?:\.\d+)+", text)
     number = found.group() if found else text
@@ -187,9 +216,17 @@ def _version(row: dict[str, str]) -> str:
 
 
 def _check_flags(flags: str, quantity: str, engine: str) -> None:
-    if "offload" in flags and not re.search(r"cpu-offload-gb \d", flags) and quantity in MEMORY_COUNTS | {"weights_per_gpu"}:
+    if (
+        "offload" in flags
+        and not re.search(r"cpu-offload-gb \d", flags)
+        and quantity in MEMORY_COUNTS | {"weights_per_gpu"}
+    ):
         raise Incomplete("how much is offloaded to the host is not given")
-    if "lora" in flags and engine not in VLLM and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}:
+    if (
+        "lora" in flags
+        and engine not in VLLM
+        and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}
+    ):
         raise UnsupportedError(f"slots for LoRA adapters in {engine} are not known yet")
     if "estimate_cudagraphs=0" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("an environment that turns the estimate of CUDA graphs off is not known yet")
@@ -198,7 +235,8 @@ def _check_flags(flags: str, quantity: str, engine: str) -> None:
 
 
 def _precision(quant: str, model: Model) -> tuple[str, str | None]:
-    """(dtype, quantization) of the column quant. A word that the checkpoint is not published in is a requantisation."""
+    """(dtype, quantization) of the column quant. A word that the checkpoint is not published in is a
+    requantisation."""
     word = quant.strip().lower().removesuffix(" (dummy)")
     if word in ("bfloat16", "float16", "float32", "fp16"):
         if model.quantization:
@@ -208,7 +246,9 @@ def _precision(quant: str, model: Model) -> tuple[str, str | None]:
         raise Incomplete("quant is not given")
     published = model.quantization
     named = next((name for part, name in REQUANTISED if part in word), None)
-    if named in PUBLISHED_AS.get(published, (published,)) or (published and word in ("int4", "int4 weight-only")):
+    if named in PUBLISHED_AS.get(published, (published,)) or (
+        published and word in ("int4", "int4 weight-only")
+    ):
         return "auto", None
     if published and ("dequant" in word or any(other in word for other in ("gguf", "iq", "q4"))):
         raise UnsupportedError(f"{model.name} requantised as {quant!r} is not known yet")
@@ -233,7 +273,8 @@ REQUANTISED = (
     ("fp8-dynamic", "fp8-dynamic"),
     ("fp8", "fp8"),
 )
-"""A piece of the table's word -> the format that --quantization calls so; the first piece that occurs counts."""
+"""A piece of the table's word -> the format that --quantization calls so; the first piece that occurs counts.
+"""
 PUBLISHED_AS = {
     "compressed-tensors": ("w8a8", "w4a16", "fp8", "fp8-dynamic", "nvfp4", "gptq"),
     "modelopt": ("nvfp4", "fp8"),
@@ -255,7 +296,9 @@ def _layout(row: dict[str, str], flags: str) -> Layout:
     ep = row["ep"].strip()
     dcp = re.search(r"decode-context-parallel-size (\d+)", flags)
     tp, pp, dp = sizes.values()
-    return Layout(tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdecimal() and int(ep) > 1)
+    return Layout(
+        tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdecimal() and int(ep) > 1
+    )
 
 
 def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:
@@ -304,7 +347,9 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     name = re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name)
     count = max(layout.num_ranks, 1)
     alike = cards_of_size(text)
-    card = alike[-1] if alike else None  # the largest is the desktop card or the newest; the interval has the smallest
+    card = (
+        alike[-1] if alike else None
+    )  # the largest is the desktop card or the newest; the interval has the smallest
     for word in (name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-")):
         if card:
             break
@@ -325,5 +370,7 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     if re.match(r"mi\d", name):
         card = card._replace(vendor="AMD")
     if seen:
-        card = card._replace(memory_bytes=int(float(seen[1]) * GIB), memory_source=f"seen in the log: {seen[1]} GiB")
+        card = card._replace(
+            memory_bytes=int(float(seen[1]) * GIB), memory_source=f"seen in the log: {seen[1]} GiB"
+        )
     return Hardware(card, count, min(count, card.gpus_per_node))

@@ -1,8 +1,9 @@
-"""Fit the constants of speed.csv to measured rows: the most likely values, given what was published of each before.
+"""Fit the constants of speed.csv to measured rows: the most likely values, given what was published of each
+before.
 
-Each constant is positive, so its logarithm is what is fitted: the sum of ((log predicted - log measured) / scatter of its kind)^2 over
-rows, large errors counted linearly, plus ((log value - log prior) / spread of the prior)^2 over constants. A row counts as its
-source's share: ten rows of one page are not ten measurements.
+Each constant is positive, so its logarithm is what is fitted: the sum of ((log predicted - log measured) /
+scatter of its kind)^2 over rows, large errors counted linearly, plus ((log value - log prior) / spread of the
+prior)^2 over constants. A row counts as its source's share: ten rows of one page are not ten measurements.
 """
 
 from collections import Counter
@@ -18,7 +19,8 @@ from .speed_rows import question
 from .tables import Row
 
 SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
-"""Expected error of a row of each kind, and the kinds that are fitted: the others wait on schedulers, not on constants."""
+"""Expected error of a row of each kind, and the kinds that are fitted: the others wait on schedulers, not on
+constants."""
 HEARSAY = 3.0
 """How much wider the scatter of a row of confidence B is."""
 ROUNDS = 6
@@ -30,7 +32,8 @@ HUBER = 1.5
 
 
 class Fit(NamedTuple):
-    """Fitted constants by id, with the standard deviation of each logarithm and the rows that speak for it."""
+    """Fitted constants by id, with the standard deviation of each logarithm and the rows that speak for
+    it."""
 
     values: dict[str, float]
     deviations: dict[str, float]
@@ -61,13 +64,22 @@ def fit(table: list[Row], free: Callable[[Efficiency], bool] = lambda row: row.s
                 slopes[index, name] = (_error(case, moved) - errors[index]) / STEP
         hessian, gradient = _normal(cases, names, constants, values, errors, slopes)
         steps = _solve(hessian, gradient)
-        values = {**values, **{name: values[name] * exp(max(min(step, 0.7), -0.7)) for name, step in zip(names, steps, strict=True)}}
+        values = {
+            **values,
+            **{
+                name: values[name] * exp(max(min(step, 0.7), -0.7))
+                for name, step in zip(names, steps, strict=True)
+            },
+        }
     deviations = {name: row.spread for name, row in constants.items()}
     for position, name in enumerate(names):
         unit = [0.0] * len(names)
         unit[position] = 1.0
         deviations[name] = _solve(hessian, unit)[position] ** 0.5
-    support = {name: tuple(case.row.id for i, case in enumerate(cases) if abs(slopes.get((i, name), 0)) > 0.1) for name in constants}
+    support = {
+        name: tuple(case.row.id for i, case in enumerate(cases) if abs(slopes.get((i, name), 0)) > 0.1)
+        for name in constants
+    }
     return Fit(values, deviations, support)
 
 
@@ -82,13 +94,23 @@ def _case(row: Row, constants: dict[str, Efficiency]) -> _Case | None:
             predict_speed(row.configuration, row.quantity, row.unit)
     except (Incomplete, OomlessError):
         return None
-    return _Case(row, row.value, scatter * (1 if row.confidence == "A" else HEARSAY), tuple(sorted(used & constants.keys())))
+    return _Case(
+        row,
+        row.value,
+        scatter * (1 if row.confidence == "A" else HEARSAY),
+        tuple(sorted(used & constants.keys())),
+    )
 
 
 def _unmodelled(row: Row) -> bool:
-    """Prompts of linear attention under llama.cpp: chains of small operators a chunk, of which nothing here knows the number."""
+    """Prompts of linear attention under llama.cpp: chains of small operators a chunk, of which nothing here
+    knows the number."""
     setup = question(row.configuration).setup
-    return row.quantity == "prefill" and setup.run.engine == "llamacpp" and any(kind == "linear" for kind, _ in setup.net.kinds)
+    return (
+        row.quantity == "prefill"
+        and setup.run.engine == "llamacpp"
+        and any(kind == "linear" for kind, _ in setup.net.kinds)
+    )
 
 
 def _error(case: _Case, values: dict[str, float]) -> float:
@@ -108,7 +130,9 @@ def _normal(
 ) -> tuple[list[list[float]], list[float]]:
     """The normal equations of one Gauss-Newton step."""
     place = {name: index for index, name in enumerate(names)}
-    crowd = Counter((case.row.quantity, case.row.configuration["engine"], case.row.configuration["gpu"]) for case in cases)
+    crowd = Counter(
+        (case.row.quantity, case.row.configuration["engine"], case.row.configuration["gpu"]) for case in cases
+    )
     matrix = [[0.0] * len(names) for _ in names]
     right = [0.0] * len(names)
     for index, case in enumerate(cases):

@@ -1,7 +1,8 @@
-"""What the model of speed/ gives for a measured speed row, in the row's own unit: as the page that it stands on measured.
+"""What the model of speed/ gives for a measured speed row, in the row's own unit: as the page that it stands
+on measured.
 
-Most rows say less than a command line: no release, no batch limit, no share of memory. What is missing is taken as the benchmark's
-harness has it (module constants below).
+Most rows say less than a command line: no release, no batch limit, no share of memory. What is missing is
+taken as the benchmark's harness has it (module constants below).
 """
 
 from ..speed.band import Kind, spread
@@ -35,16 +36,24 @@ def predict_speed(row: dict[str, str], quantity: str, unit: str) -> Interval:
     return number, number / factor, number * factor
 
 
-KINDS: dict[str, Kind] = {"decode": "decode", "prefill": "prefill", "serving": "serving", "throughput": "throughput"}
+KINDS: dict[str, Kind] = {
+    "decode": "decode",
+    "prefill": "prefill",
+    "serving": "serving",
+    "throughput": "throughput",
+}
 
 
 def _first(asked: SpeedRow, together: bool) -> float:
-    """Seconds to the first token: of a batch of prompts that run as one, the mean of all that come at once, or of a steady stream."""
+    """Seconds to the first token: of a batch of prompts that run as one, the mean of all that come at once,
+    or of a steady stream."""
     if asked.prompts:
         served = at_once(asked)
         return sum(one[0] for one in served) / len(served)
     if not together and asked.batch and asked.batch > 1:
-        return speed_of(asked.setup, asked.input_len, max(asked.output_len, 1), asked.batch, room(asked)).ttft_s.value
+        return speed_of(
+            asked.setup, asked.input_len, max(asked.output_len, 1), asked.batch, room(asked)
+        ).ttft_s.value
     return prompt_pass(asked.setup, asked.input_len, asked.batch or 1).seconds
 
 
@@ -65,7 +74,9 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
     batch = asked.batch
     if quantity == "prefill":
         if metric == "prefill" and batch:
-            one_by_one = "edge" in asked.setup.run.conditions  # its batches of prompts take as long as one after the other
+            one_by_one = (
+                "edge" in asked.setup.run.conditions
+            )  # its batches of prompts take as long as one after the other
             together = 1 if one_by_one else batch
             return asked.input_len * together / prompt_pass(asked.setup, asked.input_len, together).seconds
         tokens = max(FULL_STEP, asked.input_len)
@@ -77,14 +88,22 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
     if asked.prompts:
         total = asked.prompts * (asked.input_len + asked.output_len)
         rate = total / max(one[2] for one in at_once(asked))
-        return rate if metric.startswith("total") else rate * asked.output_len / (asked.input_len + asked.output_len)
+        return (
+            rate
+            if metric.startswith("total")
+            else rate * asked.output_len / (asked.input_len + asked.output_len)
+        )
     if batch and batch > 1 and "load" not in metric and asked.setup.run.conditions >= {"eager"}:
         rate = static_rate(asked, batch)
     elif batch is None and (num := REQUESTS.get((asked.input_len, asked.output_len))):
         rate = finite_rate(asked, num)
     else:
         rate = speed_of(
-            asked.setup, asked.input_len, asked.output_len, batch or MAX_BATCH * asked.setup.split.dp, room(asked)
+            asked.setup,
+            asked.input_len,
+            asked.output_len,
+            batch or MAX_BATCH * asked.setup.split.dp,
+            room(asked),
         ).tokens_per_s.value
     if metric.startswith("total"):
         rate *= (asked.input_len + asked.output_len) / asked.output_len
@@ -108,14 +127,16 @@ REQUESTS = {
     (500, 2000): 3000,
     (20000, 2000): 1000,
 }
-"""Requests of a run of trtllm-bench under maximum load, by input and output (TensorRT-LLM, perf-overview.md: $num_requests)."""
+"""Requests of a run of trtllm-bench under maximum load, by input and output (TensorRT-LLM, perf-overview.md:
+$num_requests)."""
 
 
 def finite_rate(asked: SpeedRow, num: int) -> float:
     """Output tokens a second of a run of `num` equal requests that are all there at once.
 
-    Equal requests start and end in waves: as many as there is room for, and what is left over in a last wave, which takes its
-    steps as well. rate = num x output / (whole waves x time of a full one + time of the last); a wave of b takes b x output / rate(b).
+    Equal requests start and end in waves: as many as there is room for, and what is left over in a last wave,
+    which takes its steps as well. rate = num x output / (whole waves x time of a full one + time of the
+    last); a wave of b takes b x output / rate(b).
     """
     places = min(float(MAX_BATCH * asked.setup.split.dp), float(num))
 
@@ -124,12 +145,15 @@ def finite_rate(asked: SpeedRow, num: int) -> float:
 
     full = speed_of(asked.setup, asked.input_len, asked.output_len, places, room(asked))
     waves, rest = divmod(num, max(int(full.running), 1))
-    seconds = waves * int(full.running) / full.tokens_per_s.value + (rest / rate(float(rest)) if rest else 0.0)
+    seconds = waves * int(full.running) / full.tokens_per_s.value + (
+        rest / rate(float(rest)) if rest else 0.0
+    )
     return num / seconds
 
 
 def static_rate(asked: SpeedRow, batch: int) -> float:
-    """Output tokens a second of one batch that starts and ends together, as gptManagerBenchmark's static batches of 2023."""
+    """Output tokens a second of one batch that starts and ends together, as gptManagerBenchmark's static
+    batches of 2023."""
     prompt = prompt_pass(asked.setup, asked.input_len, batch).seconds
     steps = max(asked.output_len - 1, 1)
     decode = decode_pass(asked.setup, batch, asked.input_len + asked.output_len / 2).seconds * steps
@@ -146,7 +170,8 @@ def _share(asked: SpeedRow, metric: str) -> float:
 
 
 FREE_SHARE = 0.9
-"""free_gpu_memory_fraction of TensorRT-LLM: of what the weights leave; gpu_memory_utilization of vLLM: of everything."""
+"""free_gpu_memory_fraction of TensorRT-LLM: of what the weights leave; gpu_memory_utilization of vLLM: of
+everything."""
 STATIC_SHARE = 0.88
 """mem_fraction_static of SGLang on large cards: weights and cache; graphs and activations lie in the rest."""
 SET_ASIDE_BYTES = 3000 * MIB
@@ -154,7 +179,8 @@ SET_ASIDE_BYTES = 3000 * MIB
 
 
 LOGITS_COPIES = 3
-"""Of max_batch_size rows of the vocabulary in FP32, for which TensorRT-LLM sets memory aside: the model's, the decoder's, sampling's."""
+"""Of max_batch_size rows of the vocabulary in FP32, for which TensorRT-LLM sets memory aside: the model's,
+the decoder's, sampling's."""
 
 
 def room(asked: SpeedRow) -> float:
@@ -169,7 +195,9 @@ def room(asked: SpeedRow) -> float:
             free = whole * STATIC_SHARE - weights
         case _:
             free = whole * FREE_SHARE - weights - SET_ASIDE_BYTES
-    each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (asked.input_len + asked.output_len)
+    each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (
+        asked.input_len + asked.output_len
+    )
     return max(free, each) / each * setup.split.dp
 
 
@@ -185,12 +213,15 @@ def at_once(asked: SpeedRow) -> list[tuple[float, float, float]]:
 
 
 RUNNING = {"vllm": 1024, "sglang": 4096, "trtllm": 2048}
-"""Sequences at once: max_num_seqs of vLLM on large cards (engines.csv), as many as the cache holds in SGLang."""
+"""Sequences at once: max_num_seqs of vLLM on large cards (engines.csv), as many as the cache holds in SGLang.
+"""
 
 
 def _memory(asked: SpeedRow) -> Interval:
     """Megabytes of weights and cache."""
     setup = asked.setup
     tokens = (asked.batch or 1) * (asked.input_len + asked.output_len)
-    used = resident_bytes(setup.net, setup.split) + tokens * cache_bytes_per_token(setup.net, setup.split, setup.cache_bits)
+    used = resident_bytes(setup.net, setup.split) + tokens * cache_bytes_per_token(
+        setup.net, setup.split, setup.cache_bits
+    )
     return used / MB, used / MB * 0.85, used / MB * 1.3

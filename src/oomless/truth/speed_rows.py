@@ -1,4 +1,5 @@
-"""A measured speed row (truth/perf.csv) -> a question to the model of speed/. Only configuration columns are read.
+"""A measured speed row (truth/perf.csv) -> a question to the model of speed/. Only configuration columns are
+read.
 
 What cannot be taken from anywhere is `incomplete`.
 """
@@ -82,7 +83,9 @@ def question(row: dict[str, str]) -> SpeedRow:
     card = card_of(row["gpu"])
     machine = machine_of(card)
     if machine.device == "other":
-        raise UnsupportedError(f"only a bound is known on {card.name}: no speed was measured on cards like it")
+        raise UnsupportedError(
+            f"only a bound is known on {card.name}: no speed was measured on cards like it"
+        )
     runner = runner_of(row["engine"], row.get("date", ""), bool(net.experts) and machine.device in NVIDIA)
     count = row["n_gpus"].strip() or "1"
     if not count.isdecimal() or not 0 < int(count) <= MAX_GPUS:
@@ -92,7 +95,11 @@ def question(row: dict[str, str]) -> SpeedRow:
     bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
     at_once = PROMPTS_AT_ONCE.fullmatch(concurrency)
-    budget = SMALL_BUDGET if runner.engine == "vllm" and (card.memory_bytes < LARGE_CARD or "A100" in card.name) else BUDGET
+    budget = (
+        SMALL_BUDGET
+        if runner.engine == "vllm" and (card.memory_bytes < LARGE_CARD or "A100" in card.name)
+        else BUDGET
+    )
     setup = Setup(net, machine, split, runner, bits, budget * (1 if runner.engine == "sglang" else split.dp))
     return SpeedRow(
         setup,
@@ -107,7 +114,8 @@ def question(row: dict[str, str]) -> SpeedRow:
 
 
 SMALL_BUDGET, LARGE_CARD = 2048, 70 * GIB
-"""max_num_batched_tokens of a vLLM server on cards below 70 GiB and on the A100 (EngineArgs.get_batch_defaults); 8192 on larger ones."""
+"""max_num_batched_tokens of a vLLM server on cards below 70 GiB and on the A100
+(EngineArgs.get_batch_defaults); 8192 on larger ones."""
 
 
 def _length(text: str) -> int:
@@ -137,7 +145,8 @@ def runner_of(word: str, date: str, sparse: bool) -> Runner:
 
 
 IN_FLIGHT = 10
-"""From 0.10 on TensorRT-LLM's tables are of in-flight batching; before, of static batches of gptSessionBenchmark (perf-overview.md)."""
+"""From 0.10 on TensorRT-LLM's tables are of in-flight batching; before, of static batches of
+gptSessionBenchmark (perf-overview.md)."""
 CAPTURED = "2023-12"
 """From when on vLLM captures decoding as CUDA graphs (0.2.3)."""
 
@@ -171,7 +180,9 @@ def split_of(word: str, num_gpus: int, per_node: int, engine: str) -> Split:
     if "DP attention" in word or (dp > 1 and tp == dp == num_gpus):
         return Split(dp=tp, expert_ranks=tp, per_node=per_node)
     whole = "+EP" in word
-    if whole and engine == "trtllm":  # its recipes for maximum throughput divide sequences over the cards that divide the experts
+    if (
+        whole and engine == "trtllm"
+    ):  # its recipes for maximum throughput divide sequences over the cards that divide the experts
         return Split(dp=tp, expert_ranks=tp, experts_whole=True, per_node=per_node)
     if tp * pp * dp == 1 and num_gpus > 1:
         raise Incomplete(f"how {num_gpus} cards share the model is not given")
@@ -215,7 +226,8 @@ SHAPES: dict[str, dict[str, object]] = {
 }
 """Models of the tables that the catalogue lacks: GPT-J has the matrices of a GPT-NeoX of its size."""
 NOMINAL = 0.1
-"""A file's mean bits within this of what its type gives are that type's own; further off, the mix was chosen by hand."""
+"""A file's mean bits within this of what its type gives are that type's own; further off, the mix was chosen
+by hand."""
 
 
 def _total_bytes(net: Network) -> float:
@@ -224,12 +236,15 @@ def _total_bytes(net: Network) -> float:
 
 
 def _scaled(net: Network, ratio: float) -> Network:
-    """A network whose file is smaller or larger than its type says; mixes chosen by hand spare or spend on routed experts first."""
+    """A network whose file is smaller or larger than its type says; mixes chosen by hand spare or spend on
+    routed experts first."""
     if not net.experts:
         return net._replace(cut=tuple(each._replace(bytes=each.bytes * ratio) for each in net.cut))
     routed = sum(each.num_layers * each.num_experts * each.bytes_each for each in net.experts)
     share = max(1 + (ratio - 1) * _total_bytes(net) / routed, 0.1)
-    return net._replace(experts=tuple(each._replace(bytes_each=each.bytes_each * share) for each in net.experts))
+    return net._replace(
+        experts=tuple(each._replace(bytes_each=each.bytes_each * share) for each in net.experts)
+    )
 
 
 def _quantization(quant: str, model: Model, gguf: bool = False) -> str | None:
@@ -244,9 +259,21 @@ def _quantization(quant: str, model: Model, gguf: bool = False) -> str | None:
 
 GGUF_WORDS = {"MXFP4": "MXFP4_MOE", "BF16": "BF16", "F16": "F16"}
 """Words that mean another mix under llama.cpp: what is not an expert is Q8_0 beside MXFP4."""
-BITS = {"BF16": 16, "F16": 16, "FP16": 16, "FP8": 8, "INT8": 8, "W8A8": 8, "FP4": 4.5, "NVFP4": 4.5, "INT4": 4.25, "MXFP4": 4.25}
+BITS = {
+    "BF16": 16,
+    "F16": 16,
+    "FP16": 16,
+    "FP8": 8,
+    "INT8": 8,
+    "W8A8": 8,
+    "FP4": 4.5,
+    "NVFP4": 4.5,
+    "INT4": 4.25,
+    "MXFP4": 4.25,
+}
 BITS |= {"Q8_0": 8.5, "Q4_K": 4.85, "Q4_0": 4.5, "Q4": 4.85}
-"""Bits a value with its scales; K-quant files mix types: 4.85 is the mean of Q4_K_M files of 7 to 70 billion values."""
+"""Bits a value with its scales; K-quant files mix types: 4.85 is the mean of Q4_K_M files of 7 to 70 billion
+values."""
 
 
 def bits_of(quant: str, given: float | None, params: float) -> float:

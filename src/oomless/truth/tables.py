@@ -1,4 +1,5 @@
-"""Tables of measured rows as they come: which kind of table a file is, and its rows with value and configuration kept apart."""
+"""Tables of measured rows as they come: which kind of table a file is, and its rows with value and
+configuration kept apart."""
 
 import csv
 import io
@@ -15,18 +16,28 @@ MAX_TABLE_BYTES = 64 * MIB
 
 TableKind = Literal["serving", "training", "speed", "files", "megatron"]
 
-SERVING = "source date engine engine_version model quant kv_dtype tp pp dp ep context_len batch_or_parallel gpu gpu_mem_util other_flags".split()
+SERVING = (
+    "source date engine engine_version model quant kv_dtype tp pp dp ep context_len "
+    "batch_or_parallel gpu gpu_mem_util other_flags"
+).split()
 TRAINING = (
-    "date framework framework_version model params arch_if_not_public precision optimizer micro_batch seq_len grad_accum recompute "
+    "date framework framework_version model params arch_if_not_public precision optimizer "
+    "micro_batch seq_len grad_accum recompute "
     "attention_impl loss_impl zero_stage_or_fsdp dp tp sp pp pp_schedule cp ep offload lora gpu kind setting"
 ).split()
 SPEED = (
-    "date engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus parallelism input_len output_len "
+    "date engine model params_b active_params_b weight_bytes_gb quant gpu n_gpus "
+    "parallelism input_len output_len "
     "concurrency_or_batch metric"
 ).split()
 FILES = ["model", "quant", "source"]
 
-COLUMNS: dict[TableKind, list[str]] = {"serving": SERVING, "training": TRAINING, "speed": SPEED, "files": FILES}
+COLUMNS: dict[TableKind, list[str]] = {
+    "serving": SERVING,
+    "training": TRAINING,
+    "speed": SPEED,
+    "files": FILES,
+}
 """The configuration columns of each kind of CSV table: the only ones that a prediction may see."""
 
 
@@ -44,7 +55,9 @@ class Row(NamedTuple):
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
-    text = read_whole_text(path, MAX_TABLE_BYTES, "give a table of measured rows as CSV or JSON lines; split a larger one")
+    text = read_whole_text(
+        path, MAX_TABLE_BYTES, "give a table of measured rows as CSV or JSON lines; split a larger one"
+    )
     if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
         return _records(path, text)
     return _csv_rows(path, text)
@@ -72,10 +85,14 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
     found = []
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise OomlessError(f"{path}: line {number} has another number of cells than the header", "check the quoting")
+            raise OomlessError(
+                f"{path}: line {number} has another number of cells than the header", "check the quoting"
+            )
         configuration = {name: row[name] for name in COLUMNS[kind]}
         if any(len(cell) > MAX_CELL for cell in configuration.values()):
-            raise OomlessError(f"{path}: line {number} has a cell of more than {MAX_CELL:,} characters", "check the quoting")
+            raise OomlessError(
+                f"{path}: line {number} has a cell of more than {MAX_CELL:,} characters", "check the quoting"
+            )
         confidence = row.get("confidence") or row.get("completeness") or row.get("trust") or ""
         value = _value(path, row["id"], row["value"])
         found.append(Row(row["id"], kind, row[quantity], value, row["unit"], configuration, confidence))
@@ -104,7 +121,9 @@ def _records(path: Path, text: str) -> list[Row]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            raise OomlessError(f"{path}: line {number} is no JSON object", "one record a line is expected") from None
+            raise OomlessError(
+                f"{path}: line {number} is no JSON object", "one record a line is expected"
+            ) from None
         if not isinstance(record, dict) or "id" not in record or not isinstance(record.get("args"), dict):
             raise OomlessError(f"{path}: line {number} is no Megatron record", "id and args are needed")
         configuration = {name: record.get(name) for name in MEGATRON}
@@ -114,5 +133,7 @@ def _records(path: Path, text: str) -> list[Row]:
         ):
             if record.get(key) is not None:
                 value = _value(path, record["id"], str(record[key]))
-                found.append(Row(record["id"] + suffix, "megatron", quantity, value, "bytes", configuration, "A"))
+                found.append(
+                    Row(record["id"] + suffix, "megatron", quantity, value, "bytes", configuration, "A")
+                )
     return found

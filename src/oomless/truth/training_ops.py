@@ -1,8 +1,9 @@
-"""Measured single operations -> bytes: what a benchmark holds all along, and the operation's graph replayed on top.
+"""Measured single operations -> bytes: what a benchmark holds all along, and the operation's graph replayed
+on top.
 
-A benchmark repeats forward and backward of one module: its inputs, weights and their gradients stay from one round to the next.
-Liger's (benchmark/scripts of 0.2 to 0.4) makes the modules of both providers first, retains graphs and hands in a gradient;
-xtuner's script (docs, loss.md) runs once, and keeps the logits.
+A benchmark repeats forward and backward of one module: its inputs, weights and their gradients stay from one
+round to the next. Liger's (benchmark/scripts of 0.2 to 0.4) makes the modules of both providers first,
+retains graphs and hands in a gradient; xtuner's script (docs, loss.md) runs once, and keeps the logits.
 """
 
 import re
@@ -31,14 +32,21 @@ def is_operation(model: str) -> bool:
 def operation_bytes(row: dict[str, str]) -> int:
     """Peak of a benchmark of one operation.
 
-    The numbers are to the byte but for scalars: cross-entropy of 16,384 x 131,072 F32 logits, whose input, gradient, kept
-    log-softmax and two gradients on the way make 20 bytes a logit.
+    The numbers are to the byte but for scalars: cross-entropy of 16,384 x 131,072 F32 logits, whose input,
+    gradient, kept log-softmax and two gradients on the way make 20 bytes a logit.
 
-    >>> row = {"model": "OP:cross_entropy", "arch_if_not_public": "V=131072 {B: 8, T: 2048}", "loss_impl": "plain"}
+    >>> row = {
+    ...     "model": "OP:cross_entropy",
+    ...     "arch_if_not_public": "V=131072 {B: 8, T: 2048}",
+    ...     "loss_impl": "plain",
+    ... }
     >>> round(operation_bytes(row) / MIB, 3)
     40960.125
     """
-    size = {name.lower(): int(text) for name, text in re.findall(r"\b(\w+)[=:] ?(\d+)\b", row["arch_if_not_public"])}
+    size = {
+        name.lower(): int(text)
+        for name, text in re.findall(r"\b(\w+)[=:] ?(\d+)\b", row["arch_if_not_public"])
+    }
     fused = row["loss_impl"].startswith("fused")
     try:
         match row["model"]:
@@ -58,7 +66,8 @@ def operation_bytes(row: dict[str, str]) -> int:
 
 
 def _cross_entropy(tokens: int, vocab: int, fused: bool) -> int:
-    """F32 logits and labels in, a loss out. Liger writes the gradient over the logits, which so are their own gradient."""
+    """F32 logits and labels in, a loss out. Liger writes the gradient over the logits, which so are their own
+    gradient."""
     logits, target = tokens * vocab * F32, tokens * 8
     if fused:
         mask_and_checked = tokens * (1 + 8)
@@ -70,11 +79,16 @@ def _cross_entropy(tokens: int, vocab: int, fused: bool) -> int:
 
 
 def _head(tokens: int, hidden: int, vocab: int, fused: bool) -> int:
-    """Head and loss in bfloat16. Both providers' heads are there; hidden states and the head in use keep their gradients."""
+    """Head and loss in bfloat16. Both providers' heads are there; hidden states and the head in use keep
+    their gradients."""
     weight, inputs = vocab * hidden * BF16, tokens * hidden * BF16
     held = 2 * weight + weight + 2 * inputs + tokens * 8 + 2 * WORKSPACE
     shape = LossShape(tokens, hidden, vocab, BF16)
-    loss = loss_kind("fused", "liger-0.4") if fused else loss_kind("plain")._replace(upcast="none", logits_alive=False)
+    loss = (
+        loss_kind("fused", "liger-0.4")
+        if fused
+        else loss_kind("plain")._replace(upcast="none", logits_alive=False)
+    )
     replay = walk(loss_graph(loss, shape))
     return held + max(replay.forward_peak, replay.backward_peak) - inputs
 
@@ -88,7 +102,11 @@ def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
         loss = loss_kind("chunked", "xtuner")._replace(chunk_tokens=int(loss_impl.partition(" ")[2] or 1024))
         assert chunk_tokens(loss, shape) <= tokens
     replay = walk(loss_graph(loss, shape))
-    return weight + max(replay.forward_peak, replay.backward_peak) + (inputs if loss.kind == "fused-linear" else 0)
+    return (
+        weight
+        + max(replay.forward_peak, replay.backward_peak)
+        + (inputs if loss.kind == "fused-linear" else 0)
+    )
 
 
 def _norm(rows: int, width: int, fused: bool) -> int:

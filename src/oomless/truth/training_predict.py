@@ -1,4 +1,5 @@
-"""What a training row's configuration gives for its quantity, with an interval. What each framework's log counts stands here."""
+"""What a training row's configuration gives for its quantity, with an interval. What each framework's log
+counts stands here."""
 
 import re
 from typing import NamedTuple
@@ -15,11 +16,13 @@ from .training_state_words import precision, sharding
 from .training_words import framework, length
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
-"""Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15 elsewhere."""
+"""Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15
+elsewhere."""
 
 
 UNSAID_LOW, UNSAID_HIGH = 0.65, 0.35
-"""What Megatron-Bridge rows lie below and above the run that their model implies, as shares of what comes and goes (10 rows)."""
+"""What Megatron-Bridge rows lie below and above the run that their model implies, as shares of what comes and
+goes (10 rows)."""
 
 
 class Interval(NamedTuple):
@@ -46,9 +49,12 @@ def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[flo
 
 
 def interval(row: dict[str, str], quantity: str) -> Interval:
-    """The interval of a quantity; where a length is only bounded, its lower end is that of shorter samples."""
+    """The interval of a quantity; where a length is only bounded, its lower end is that of shorter
+    samples."""
     if quantity not in QUANTITIES:
-        raise UnsupportedError(f"{quantity} is not predicted: sources differ in which layers and micro-batches they count")
+        raise UnsupportedError(
+            f"{quantity} is not predicted: sources differ in which layers and micro-batches they count"
+        )
     try:
         asked = question(row, quantity)
     except UnsupportedError:
@@ -58,7 +64,9 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
     answer = estimate(asked)
     group = group_of(answer, asked)
     found = of_group(group, quantity)
-    if answer.megatron is not None:  # a model's name says less than an argument list: kernels, fusions, buffers are assumed
+    if (
+        answer.megatron is not None
+    ):  # a model's name says less than an argument list: kernels, fusions, buffers are assumed
         passing = max(0, group.peaks.allocated_bytes - group.steady_bytes)
         found = found._replace(low=found.low - UNSAID_LOW * passing, high=found.high + UNSAID_HIGH * passing)
     beside = 2 * asked.beside
@@ -75,31 +83,52 @@ FORMULAS = ("DeepSpeed", "formula")
 
 
 def states_of_count(row: dict[str, str]) -> Interval | None:
-    """States of a model of which a row says the parameters alone: values x bytes, divided as its sharding divides them.
+    """States of a model of which a row says the parameters alone: values x bytes, divided as its sharding
+    divides them.
 
-    The ZeRO paper's 7.5e9 parameters over 64 ranks at stage 2: 2 + 14 / 64 B each (arXiv 1910.02054, figure 1: 16.6 GB).
+    The ZeRO paper's 7.5e9 parameters over 64 ranks at stage 2: 2 + 14 / 64 B each (arXiv 1910.02054, figure
+    1: 16.6 GB).
 
-    >>> row = {"params": "7.5B", "framework": "DeepSpeed", "precision": "fp16 AMP, K=12", "dp": "64", "tp": "1", "pp": "1"}
-    >>> round(states_of_count(row | {"zero_stage_or_fsdp": "ZeRO-2 (Pos+g)", "offload": "none"}).value / 1e9, 1)
+    >>> row = {
+    ...     "params": "7.5B",
+    ...     "framework": "DeepSpeed",
+    ...     "precision": "fp16 AMP, K=12",
+    ...     "dp": "64",
+    ...     "tp": "1",
+    ...     "pp": "1",
+    ... }
+    >>> round(
+    ...     states_of_count(row | {"zero_stage_or_fsdp": "ZeRO-2 (Pos+g)", "offload": "none"}).value / 1e9, 1
+    ... )
     16.6
     """
     counted = re.fullmatch(r"([\d.]+)B", row["params"])
     ranks = [row[name] for name in ("dp", "tp", "pp")]
-    if row["framework"] not in FORMULAS or not counted or row["offload"] != "none" or not all(each.isdecimal() for each in ranks):
+    if (
+        row["framework"] not in FORMULAS
+        or not counted
+        or row["offload"] != "none"
+        or not all(each.isdecimal() for each in ranks)
+    ):
         return None
     name = framework(row["framework"])
     form = recipe(precision(row["precision"], name).recipe)
     dp, tp, pp = (int(each) for each in ranks)
     way: Sharding = sharding(row["zero_stage_or_fsdp"], name) or "none"  # type: ignore[assignment]
     over = degrees(way, dp)
-    each = form.weight / over.weights + form.gradient / over.gradients + (form.master + 2 * form.moment) / over.optimizer
+    each = (
+        form.weight / over.weights
+        + form.gradient / over.gradients
+        + (form.master + 2 * form.moment) / over.optimizer
+    )
     whole, _, rest = counted[1].partition(".")
     value = int(whole + rest.ljust(9, "0")) * each / (tp * pp)
     return Interval(value, value * 0.95, value * 1.2)
 
 
 def estimate(asked: Question) -> TrainingEstimate:
-    """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the model."""
+    """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the
+    model."""
     request = asked.asked
     if request.framework in LAST_RANK and request.method == "full" and request.mesh is not None:
         from ..estimate.training.megatron import estimate_megatron
@@ -127,11 +156,14 @@ QUANTITIES = ("peak_allocated", "peak_reserved", "nvidia_smi", "unspecified", "m
 
 
 def of_group(group: RankGroup, quantity: str) -> Interval:
-    """One of the three numbers that are called memory, or what lies between steps. What a source does not name is what nvidia-smi shows."""
+    """One of the three numbers that are called memory, or what lies between steps. What a source does not
+    name is what nvidia-smi shows."""
     peaks = group.peaks
     lines = group.ledger.lines
     inside = allocated_lines(group.ledger)
-    allocated = Interval(peaks.allocated_bytes, sum(x.low_bytes for x in inside), sum(x.high_bytes for x in inside))
+    allocated = Interval(
+        peaks.allocated_bytes, sum(x.low_bytes for x in inside), sum(x.high_bytes for x in inside)
+    )
     match quantity:
         case "peak_allocated":
             return allocated
@@ -140,5 +172,7 @@ def of_group(group: RankGroup, quantity: str) -> Interval:
             low, high = sum(x.low_bytes for x in held), sum(x.high_bytes for x in held)
             return Interval(peaks.reserved_bytes, allocated.low + low, allocated.high + high)
         case "nvidia_smi" | "unspecified":
-            return Interval(peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines))
+            return Interval(
+                peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines)
+            )
     return Interval(group.steady_bytes, group.steady_bytes * 0.98, group.steady_bytes * 1.05)

@@ -1,6 +1,8 @@
-"""A measured training row -> the question that it answers. Only configuration columns are read, never a value or a note.
+"""A measured training row -> the question that it answers. Only configuration columns are read, never a value
+or a note.
 
-What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name of the reason.
+What a row does not say is `incomplete`, what nothing here can predict is `unsupported`; both carry the name
+of the reason.
 """
 
 import re
@@ -58,7 +60,8 @@ MODELS = {
     "mistralai/Ministral-3-3B-Reasoning-2512": Named("ministral-3-3b"),
     "tiny-llama": Named("tinyllama-1.1b"),
 }
-"""Names of the table -> models of the same shapes; encoders by their publishers' counts (SigLIP 428M and 93M, InternViT 304M)."""
+"""Names of the table -> models of the same shapes; encoders by their publishers' counts (SigLIP 428M and 93M,
+InternViT 304M)."""
 
 SHAPES = {"minimind": "minimind2"}
 """Families whose shape stands in arch_if_not_public: "h768/L128" is 768 wide and 128 layers deep."""
@@ -68,8 +71,8 @@ GIB_AS_GB = ("OP:linear+cross_entropy",)
 
 
 def unit_factor(unit: str, model: str) -> int:
-    """Bytes of a unit. "GB?" is what the table writes where a source says GB and may mean GiB; it is taken as GiB, as are MB of
-    torch's counters.
+    """Bytes of a unit. "GB?" is what the table writes where a source says GB and may mean GiB; it is taken
+    as GiB, as are MB of torch's counters.
 
     >>> unit_factor("GB?", ""), unit_factor("GB", "Llama-2-7B")
     (1073741824, 1000000000)
@@ -103,10 +106,28 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
 def question(row: dict[str, str], quantity: str = "") -> Question:
     """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
-    >>> row = dict.fromkeys(("arch_if_not_public", "optimizer", "grad_accum", "attention_impl", "pp_schedule", "lora", "gpu"), "")
-    >>> row |= {"framework": "torchtune", "model": "Llama-3.2-3B", "precision": "bf16", "seq_len": "4096", "micro_batch": "2"}
-    >>> row |= dict.fromkeys(("dp", "tp", "pp", "cp", "ep"), "1") | {"recompute": "full", "loss_impl": "chunked", "sp": "n"}
-    >>> row |= {"zero_stage_or_fsdp": "none", "offload": "none", "setting": "compile", "framework_version": ""}
+    >>> row = dict.fromkeys(
+    ...     ("arch_if_not_public", "optimizer", "grad_accum", "attention_impl", "pp_schedule", "lora", "gpu"),
+    ...     "",
+    ... )
+    >>> row |= {
+    ...     "framework": "torchtune",
+    ...     "model": "Llama-3.2-3B",
+    ...     "precision": "bf16",
+    ...     "seq_len": "4096",
+    ...     "micro_batch": "2",
+    ... }
+    >>> row |= dict.fromkeys(("dp", "tp", "pp", "cp", "ep"), "1") | {
+    ...     "recompute": "full",
+    ...     "loss_impl": "chunked",
+    ...     "sp": "n",
+    ... }
+    >>> row |= {
+    ...     "zero_stage_or_fsdp": "none",
+    ...     "offload": "none",
+    ...     "setting": "compile",
+    ...     "framework_version": "",
+    ... }
     >>> found = question(row)
     >>> found.model.name, found.asked.seq_len, found.asked.kernels
     ('llama-3.2-3b', 4096, 'compiled')
@@ -162,9 +183,11 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
 
 
 DOUBLE = {(name, "nf4"): "nf4-dq" for name in ("torchtune", "axolotl", "ms-swift")}
-"""Frameworks whose NF4 quantises its scales again by default (torchao's NF4Tensor, bnb_4bit_use_double_quant)."""
+"""Frameworks whose NF4 quantises its scales again by default (torchao's NF4Tensor,
+bnb_4bit_use_double_quant)."""
 DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
-"""Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes; else PEFT's 8."""
+"""Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes;
+else PEFT's 8."""
 
 
 def kind_of(row: dict[str, str], adapter: states.Adapter | None) -> str:
@@ -175,18 +198,25 @@ def kind_of(row: dict[str, str], adapter: states.Adapter | None) -> str:
 
 
 TITAN_LOSSES = (("2024-06-12", "plain-2024-05"), ("2024-10-22", "plain-2024-10"), ("2025-04-02", "plain"))
-"""torchtitan's plain loss until a day: pull request 391, commit e10cb9494, commit bbb1b616e. From the last on it is compiled with the model."""
+"""torchtitan's plain loss until a day: pull request 391, commit e10cb9494, commit bbb1b616e. From the last on
+it is compiled with the model."""
 
 
 ACCUMULATES = {"litgpt": 2}
-"""Micro-batches of a step where a row gives none: every configuration of litgpt's config_hub has a global batch of several, and that there are
-several is what counts: gradients then live through the next forward."""
+"""Micro-batches of a step where a row gives none: every configuration of litgpt's config_hub has a global
+batch of several, and that there are several is what counts: gradients then live through the next forward."""
 
 
 def version_of(row: dict[str, str], framework: str) -> str | None:
-    """The release: where a framework of transformers' Trainer does not name transformers', the newest one of the row's day."""
+    """The release: where a framework of transformers' Trainer does not name transformers', the newest one of
+    the row's day."""
     said = row["framework_version"]
-    if framework not in BY_TRAINER or row["framework"] == "PyTorch" or "transformers" in said or not row.get("date"):
+    if (
+        framework not in BY_TRAINER
+        or row["framework"] == "PyTorch"
+        or "transformers" in said
+        or not row.get("date")
+    ):
         return said or None
     return f"transformers {release_of('transformers', row['date']) or '4.36'}" + (f", {said}" if said else "")
 
@@ -204,7 +234,9 @@ def loss_of(row: dict[str, str], setting: words.Setting) -> str | None:
     if framework != "torchtitan" or found != "plain":
         return found
     day = "9" if "HEAD" in row["framework_version"] or not row["date"] else row["date"]
-    return next((name for until, name in TITAN_LOSSES if day < until), "compiled" if setting.compiled else "plain")
+    return next(
+        (name for until, name in TITAN_LOSSES if day < until), "compiled" if setting.compiled else "plain"
+    )
 
 
 def mesh_of(row: dict[str, str]) -> Mesh:
@@ -215,20 +247,30 @@ def mesh_of(row: dict[str, str]) -> Mesh:
             raise Incomplete(f"{name} is not given")
         sizes[name] = int(row[name])
     schedule = words.schedule(row["pp_schedule"]) if sizes["pp"] > 1 else words.Schedule("1f1b", 1)
-    mesh = Mesh(sequence_parallel=row["sp"] == "y", virtual_stages=schedule.virtual_stages, schedule=schedule.name)
+    mesh = Mesh(
+        sequence_parallel=row["sp"] == "y", virtual_stages=schedule.virtual_stages, schedule=schedule.name
+    )
     return mesh._replace(dp=sizes["dp"], tp=sizes["tp"], pp=sizes["pp"], cp=sizes["cp"], ep=sizes["ep"])
 
 
 def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
-    """(sequences of a micro-batch, micro-batches of a step). A local batch of a pipeline is split into as many as it has stages.
+    """(sequences of a micro-batch, micro-batches of a step). A local batch of a pipeline is split into as
+    many as it has stages.
 
     >>> base = {"grad_accum": "", "micro_batch": "32 local batch split in PP microbatches"}
-    >>> batches(base, Mesh(pp=8)), batches({"grad_accum": "", "micro_batch": "4 (pp microbatch; local batch 32)"}, Mesh(pp=2))
+    >>> (
+    ...     batches(base, Mesh(pp=8)),
+    ...     batches({"grad_accum": "", "micro_batch": "4 (pp microbatch; local batch 32)"}, Mesh(pp=2)),
+    ... )
     ((4, 8), (4, 8))
     """
     word = row["micro_batch"]
     number = words.count(word, "micro_batch")
-    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdecimal() else ACCUMULATES.get(row.get("framework", ""), 1)
+    accumulated = (
+        int(row["grad_accum"])
+        if row["grad_accum"].isdecimal()
+        else ACCUMULATES.get(row.get("framework", ""), 1)
+    )
     if found := re.search(r"local batch (\d+)\)", word):
         return number, max(1, int(found[1]) // number)
     if "local batch" in word:

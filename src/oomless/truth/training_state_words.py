@@ -1,4 +1,5 @@
-"""The words of a measured training row that say what lies between steps: precision, optimizer, sharding, offload, adapters."""
+"""The words of a measured training row that say what lies between steps: precision, optimizer, sharding,
+offload, adapters."""
 
 import re
 from typing import NamedTuple
@@ -27,7 +28,9 @@ def precision(word: str, framework: str) -> Precision:
     Precision(recipe='bf16', quantization='nf4-dq', products='')
     """
     text = word.lower()
-    products = next((name for name in ("nvfp4", "mxfp8") if name in text), "fp8" if re.search(r"float8|fp8", text) else "")
+    products = next(
+        (name for name in ("nvfp4", "mxfp8") if name in text), "fp8" if re.search(r"float8|fp8", text) else ""
+    )
     if "int8 training" in text:
         raise UnsupportedError(f"precision {word}: training in INT8 is not known yet")
     return Precision(_recipe(text, framework), _stored(text), products)
@@ -147,7 +150,13 @@ SHARDINGS = {
 def sharding(word: str, framework: str) -> str | None:
     """How states are divided; "FSDP" is the framework's own kind."""
     if word == "FSDP":
-        return "megatron_fsdp" if framework.startswith("megatron") else "fsdp1" if framework == "transformers" else "fsdp2"
+        return (
+            "megatron_fsdp"
+            if framework.startswith("megatron")
+            else "fsdp1"
+            if framework == "transformers"
+            else "fsdp2"
+        )
     if word not in SHARDINGS:
         raise UnsupportedError(f"sharding {word} is not known yet")
     return SHARDINGS[word]
@@ -168,7 +177,8 @@ OFFLOADS: dict[str, tuple[str, ...]] = {
     "params CPU": ("params", "gradients", "optimizer"),
     "params+optimizer CPU": ("params", "gradients", "optimizer"),
 }
-"""What lies in host memory. FSDP that offloads parameters keeps gradients and optimizer with them (torch CPUOffloadPolicy)."""
+"""What lies in host memory. FSDP that offloads parameters keeps gradients and optimizer with them (torch
+CPUOffloadPolicy)."""
 
 
 def offload(word: str) -> tuple[str, ...]:
@@ -178,7 +188,8 @@ def offload(word: str) -> tuple[str, ...]:
 
 
 class Adapter(NamedTuple):
-    """An adapter: its kind (lora or another of PEFT), rank (0: the kind has none, or it is not given) and targets."""
+    """An adapter: its kind (lora or another of PEFT), rank (0: the kind has none, or it is not given) and
+    targets."""
 
     kind: str
     rank: int

@@ -1,6 +1,8 @@
-"""The words of a measured training row -> fields of the question. By rule where words have a form, by table where they are names.
+"""The words of a measured training row -> fields of the question. By rule where words have a form, by table
+where they are names.
 
-Every word of truth/words_training.json is read here. A word that says nothing ("see source") raises Incomplete where it matters.
+Every word of truth/words_training.json is read here. A word that says nothing ("see source") raises
+Incomplete where it matters.
 """
 
 import re
@@ -56,13 +58,17 @@ class Length(NamedTuple):
 
 
 LONGEST = {"alpaca": 1304}
-"""Longest sample of a data set in tokens of Llama's tokenizer, where a row names no limit: litgpt prints it for Alpaca."""
+"""Longest sample of a data set in tokens of Llama's tokenizer, where a row names no limit: litgpt prints it
+for Alpaca."""
 
 
 def length(word: str, ranks: int, micro_batch: int) -> Length:
     """Tokens of a sequence of the micro-batch.
 
-    >>> length("<=512 (Alpaca2k, padded to longest)", 1, 4), length("variable: 40953 tokens in the global batch of that step", 8, 32)
+    >>> (
+    ...     length("<=512 (Alpaca2k, padded to longest)", 1, 4),
+    ...     length("variable: 40953 tokens in the global batch of that step", 8, 32),
+    ... )
     (Length(tokens=512, most=True, packed=False), Length(tokens=160, most=True, packed=False))
     """
     if not word or word in SAYS_NOTHING or word == "op":
@@ -78,7 +84,9 @@ def length(word: str, ranks: int, micro_batch: int) -> Length:
     found = re.search(r"\d+", word)
     if not found:
         raise Incomplete(f"seq_len {word!r} says no number")
-    return Length(int(found[0]), "<=" in word or "shorter" in word or word.startswith("max_length"), "packed" in word)
+    return Length(
+        int(found[0]), "<=" in word or "shorter" in word or word.startswith("max_length"), "packed" in word
+    )
 
 
 def count(word: str, what: str) -> int:
@@ -106,7 +114,8 @@ def recompute(word: str, num_layers: int) -> Again:
     """Activation checkpointing.
 
     >>> recompute("selective mla_up_proj+mlp", 27), recompute("selective: every 2nd layer", 32)
-    (Again(how='selective', modules=('mla_up_proj', 'mlp'), every=1), Again(how='selective', modules=('layer',), every=2))
+    (Again(how='selective', modules=('mla_up_proj', 'mlp'), every=1),
+     Again(how='selective', modules=('layer',), every=2))
     """
     if not word or word.startswith("default of"):
         return Again(None)
@@ -123,7 +132,15 @@ def recompute(word: str, num_layers: int) -> Again:
     raise UnsupportedError(f"recompute {word} is not known yet")
 
 
-FLASH = ("TE fused/flash", "flash", "flash (v2)", "flash_attention_2", "flex", "kernels-community/vllm-flash-attn3", "te")
+FLASH = (
+    "TE fused/flash",
+    "flash",
+    "flash (v2)",
+    "flash_attention_2",
+    "flex",
+    "kernels-community/vllm-flash-attn3",
+    "te",
+)
 
 
 def attention(word: str) -> str:
@@ -181,7 +198,11 @@ class Setting(NamedTuple):
 def setting(word: str) -> Setting:
     """The column setting: words divided by semicolons.
 
-    >>> setting("compile; expandable_segments").expandable_segments, setting("rank 7").rank, setting("step 1; step 2").step
+    >>> (
+    ...     setting("compile; expandable_segments").expandable_segments,
+    ...     setting("rank 7").rank,
+    ...     setting("step 1; step 2").step,
+    ... )
     (True, 7, 2)
     """
     words = [each.strip() for each in word.split(";")]

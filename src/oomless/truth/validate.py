@@ -55,14 +55,25 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
 
 
 def score(row: Row) -> Scored:
-    """One row. The prediction sees the configuration alone; the measured value is put beside it afterwards."""
+    """One row. The prediction sees the configuration alone; the measured value is put beside it
+    afterwards."""
     try:
-        factor = unit_factor(row.unit, row.configuration.get("engine", "")) if row.kind in ("serving", "files") else 1
-        value, low, high = (number / factor for number in predict(row.kind, row.configuration, row.quantity, row.unit))
+        factor = (
+            unit_factor(row.unit, row.configuration.get("engine", ""))
+            if row.kind in ("serving", "files")
+            else 1
+        )
+        value, low, high = (
+            number / factor for number in predict(row.kind, row.configuration, row.quantity, row.unit)
+        )
     except Incomplete as error:
-        return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error))
+        return Scored(
+            row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error)
+        )
     except OomlessError as error:
-        return Scored(row.id, row.quantity, row.value, None, None, None, row.unit, None, "unsupported", error.message)
+        return Scored(
+            row.id, row.quantity, row.value, None, None, None, row.unit, None, "unsupported", error.message
+        )
     relative = value / row.value - 1 if row.value else None
     return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
 
@@ -87,9 +98,13 @@ def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str =
     if quantity not in CAPACITY and not parts_of(quantity, engine):
         raise UnsupportedError(f"{quantity} of {engine} is not predicted: what it sums up differs by source")
     asked = question(configuration, quantity)
-    value, low, high = of_estimate(estimate_serving(asked.model, asked.asked, asked.hardware), quantity, engine)
+    value, low, high = of_estimate(
+        estimate_serving(asked.model, asked.asked, asked.hardware), quantity, engine
+    )
     for other in unsaid(configuration, asked, quantity):
-        _, least, most = of_estimate(estimate_serving(other.model, other.asked, other.hardware), quantity, engine)
+        _, least, most = of_estimate(
+            estimate_serving(other.model, other.asked, other.hardware), quantity, engine
+        )
         low, high = min(low, least), max(high, most)
     if quantity == "weights_per_gpu" and "(draft of " in configuration["model"]:
         shared = rotary_bytes(asked)  # vLLM keeps one table for models of a process that rotate alike
@@ -105,7 +120,8 @@ def rotary_bytes(asked: Question) -> int:
 
 
 def file_size(configuration: dict[str, str], quantity: str) -> Interval:
-    """Bytes of a GGUF file. Its source says who made it, and so by which rules; the interval covers files with and without a matrix."""
+    """Bytes of a GGUF file. Its source says who made it, and so by which rules; the interval covers files
+    with and without a matrix."""
     if quantity != "file_bytes":
         raise UnsupportedError(f"{quantity} is not predicted")
     from ..model.gguf_builds import made_by, refuse_own_mix
@@ -131,13 +147,15 @@ def parts_of(quantity: str, engine: str) -> tuple[str, ...]:
 
 
 def of_lines(estimate: Estimate, parts: tuple[str, ...]) -> Interval:
-    """Return the sum of lines on the first stage, whose log comes first; the interval covers the other stages too."""
+    """Return the sum of lines on the first stage, whose log comes first; the interval covers the other stages
+    too."""
     found = [sums(chosen(ledger.lines, parts)) for ledger in estimate.ledgers]
     return found[0][0], min(low for _, low, _ in found), max(high for _, _, high in found)
 
 
 def of_estimate(estimate: Estimate, quantity: str, engine: str) -> Interval:
-    """Return what an estimate says of a measured quantity: a sum of lines, the pool, or the capacity that the engine prints."""
+    """Return what an estimate says of a measured quantity: a sum of lines, the pool, or the capacity that the
+    engine prints."""
     cache = estimate.kv_cache
     match quantity:
         case "kv_bytes_per_gpu":

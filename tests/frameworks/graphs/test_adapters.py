@@ -1,4 +1,5 @@
-"""Adapters: counts that PEFT printed for Llama-3.2-3B, every kind through the estimate, and laws of what they keep."""
+"""Adapters: counts that PEFT printed for Llama-3.2-3B, every kind through the estimate, and laws of what they
+keep."""
 
 from typing import Any
 
@@ -32,7 +33,9 @@ PRINTED = {
 
 
 def ask(kind: str, **asked: Any) -> TrainingEstimate:
-    request = Training(framework="peft", method="lora", adapter=kind, lora_rank=32, seq_len=768, micro_batch=4, **asked)
+    request = Training(
+        framework="peft", method="lora", adapter=kind, lora_rank=32, seq_len=768, micro_batch=4, **asked
+    )
     return estimate_training(load("llama-3.2-3b"), request, parse_gpu("l40s"))
 
 
@@ -45,15 +48,22 @@ def test_trained_parameters_are_those_that_peft_prints(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_answered_and_takes_less_than_full_training(kind: str) -> None:
     found = ask(kind)
-    whole = estimate_training(load("llama-3.2-3b"), Training(precision="bf16", seq_len=768, micro_batch=4), parse_gpu("l40s"))
+    whole = estimate_training(
+        load("llama-3.2-3b"), Training(precision="bf16", seq_len=768, micro_batch=4), parse_gpu("l40s")
+    )
     assert load("llama-3.2-3b").num_parameters * 2 < found.peaks.allocated_bytes
     assert found.groups[0].steady_bytes < whole.groups[0].steady_bytes
     assert adapter(kind).source
 
 
 def test_few_trained_numbers_may_take_more_than_many() -> None:
-    """FourierFT trains 56,000 values through updates of the matrices' own size: more memory than LoRA's nine million."""
-    assert ask("fourierft").peaks.allocated_bytes > ask("lora").peaks.allocated_bytes > ask("vera").peaks.allocated_bytes
+    """FourierFT trains 56,000 values through updates of the matrices' own size: more memory than LoRA's nine
+    million."""
+    assert (
+        ask("fourierft").peaks.allocated_bytes
+        > ask("lora").peaks.allocated_bytes
+        > ask("vera").peaks.allocated_bytes
+    )
 
 
 def test_an_unknown_adapter_is_named() -> None:

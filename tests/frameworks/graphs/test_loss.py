@@ -34,7 +34,11 @@ def test_more_tokens_never_need_less(row: tuple[str, str], tokens: int, more: in
 
 
 def test_ligers_chunks_are_a_power_of_two() -> None:
-    assert [chunk_tokens(loss_kind("fused"), LossShape(n, 4096, 128256)) for n in (4096, 8192, 32768)] == [128, 256, 1024]
+    assert [chunk_tokens(loss_kind("fused"), LossShape(n, 4096, 128256)) for n in (4096, 8192, 32768)] == [
+        128,
+        256,
+        1024,
+    ]
 
 
 def test_an_unknown_loss_is_named() -> None:

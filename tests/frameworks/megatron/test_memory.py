@@ -1,4 +1,5 @@
-"""Laws of Megatron-LM's memory: stages sum to the network, shards to the buffer, more never needs less; and bytes known from its source."""
+"""Laws of Megatron-LM's memory: stages sum to the network, shards to the buffer, more never needs less; and
+bytes known from its source."""
 
 from typing import Any
 
@@ -25,13 +26,21 @@ from oomless.units import MIB
 
 H100 = Device(9)
 SMALL: dict[str, Any] = {
-    "num-layers": 8, "hidden-size": 512, "num-attention-heads": 8, "seq-length": 1024, "micro-batch-size": 2, "padded-vocab-size": 50304,
-    "bf16": True, "global-batch-size": 64,
-}  # fmt: skip
+    "num-layers": 8,
+    "hidden-size": 512,
+    "num-attention-heads": 8,
+    "seq-length": 1024,
+    "micro-batch-size": 2,
+    "padded-vocab-size": 50304,
+    "bf16": True,
+    "global-batch-size": 64,
+}
 
 
 def run_of(**more: Any) -> Megatron:
-    return read_arguments({**SMALL, **{name.replace("_", "-"): value for name, value in more.items()}}, more.pop("world", 8))
+    return read_arguments(
+        {**SMALL, **{name.replace("_", "-"): value for name, value in more.items()}}, more.pop("world", 8)
+    )
 
 
 def peak(run: Megatron, device: Device = H100) -> int:
@@ -52,7 +61,9 @@ def test_stages_sum_to_the_network(more: dict[str, Any]) -> None:
     built = sum(weight.num for stage in chunks(run) for chunk in stage for weight in rank_weights(run, chunk))
     assert built == network(run).num_parameters
     tied = run_of(**more)
-    again = sum(weight.num for stage in chunks(tied) for chunk in stage for weight in rank_weights(tied, chunk))
+    again = sum(
+        weight.num for stage in chunks(tied) for chunk in stage for weight in rank_weights(tied, chunk)
+    )
     assert again == network(tied).num_parameters + 50304 * 512  # the last stage has a copy of the embedding
 
 
@@ -124,10 +135,16 @@ def test_what_a_schedule_runs_forward_it_runs_backward() -> None:
     experts=st.sampled_from([0, 8]),
 )
 def test_more_never_needs_less(micro: int, length: int, layers: int, tp: int, pp: int, experts: int) -> None:
-    more: dict[str, Any] = {"tensor_model_parallel_size": tp, "pipeline_model_parallel_size": pp, "global_batch_size": 96}
+    more: dict[str, Any] = {
+        "tensor_model_parallel_size": tp,
+        "pipeline_model_parallel_size": pp,
+        "global_batch_size": 96,
+    }
     if experts:
         more |= {"num_experts": experts, "expert_model_parallel_size": 2}
-    run = run_of(num_layers=layers, **more)._replace(micro_batch=micro, seq_len=length, decoder_seq_len=length)
+    run = run_of(num_layers=layers, **more)._replace(
+        micro_batch=micro, seq_len=length, decoder_seq_len=length
+    )
     here = peak(run)
     assert here <= peak(run._replace(micro_batch=micro + 1))
     assert here <= peak(run._replace(seq_len=2 * length, decoder_seq_len=2 * length))

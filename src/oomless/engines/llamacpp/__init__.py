@@ -1,7 +1,8 @@
-"""llama.cpp and ik_llama.cpp: tensors as the GGUF file stores them, layers dealt out over the cards, a cache of fixed size.
+"""llama.cpp and ik_llama.cpp: tensors as the GGUF file stores them, layers dealt out over the cards, a cache
+of fixed size.
 
-Nothing is allotted in advance: the cache is as long as the context asked for, and the compute buffer is what the graph of one
-micro-batch needs, found by building that graph and serving it as ggml does.
+Nothing is allotted in advance: the cache is as long as the context asked for, and the compute buffer is what
+the graph of one micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
 from .. import Count

@@ -8,7 +8,8 @@ F32, F16, I32, I64 = 4, 2, 4, 8
 
 
 class Left(NamedTuple):
-    """Bytes that a card is sent of a layer that lies on the host: its matrices one after the other, then its cache.
+    """Bytes that a card is sent of a layer that lies on the host: its matrices one after the other, then its
+    cache.
 
     Of linear attention `query` is the matrix of queries, keys and values, `key` that of the gate.
     """
@@ -34,36 +35,45 @@ class Batch(NamedTuple):
     """Tokens whose logits are kept; 0: all."""
     flash: bool = True
     mla_mode: int | None = None
-    """ik_llama.cpp's -mla; None: llama.cpp, which multiplies queries into the latent space if the file's kv_b is split."""
+    """ik_llama.cpp's -mla; None: llama.cpp, which multiplies queries into the latent space if the file's kv_b
+    is split."""
     most_scores: int = 0
     """-amb in MiB; 0: no limit."""
     key_type: str = "F16"
     host: bool = False
     """No card at all: inputs lie in the same buffer, and the cache's own type is used throughout."""
     copied_matrix: int = 0
-    """Bytes of one matrix (up or gate) of a layer's host experts, if a card multiplies it for a micro-batch: then it is copied over."""
+    """Bytes of one matrix (up or gate) of a layer's host experts, if a card multiplies it for a micro-batch:
+    then it is copied over."""
     copied_down: int = 0
     """The same of the matrix that leads back."""
     split_kv_b: bool = True
     early: bool = False
-    """ik_llama.cpp before 2025-03-18 (#260): keys and values of all heads and cells at once, by way of F32."""
+    """ik_llama.cpp before 2025-03-18 (#260): keys and values of all heads and cells at once, by way of F32.
+    """
     transposed_values: bool = False
-    """llama.cpp with -fa off from the start: values are cached transposed, else each layer transposes a copy of them."""
+    """llama.cpp with -fa off from the start: values are cached transposed, else each layer transposes a copy
+    of them."""
     num_copies: int = 1
     """Copies of each input: 4 where llama.cpp runs micro-batches through several cards at once."""
     has_output: bool = True
     copied_output: int = 0
-    """Bytes of the output matrix, if it lies on the host and the card multiplies it for a whole micro-batch."""
+    """Bytes of the output matrix, if it lies on the host and the card multiplies it for a whole micro-batch.
+    """
     row_indices: bool = False
-    """llama.cpp since #14285 (2025-07): rows of the cache to write to are an input, one a token; of transposed values one a value."""
+    """llama.cpp since #14285 (2025-07): rows of the cache to write to are an input, one a token; of
+    transposed values one a value."""
     embedded_input: bool = False
-    """llama.cpp on a host since #18898 (2026-01): room for embeddings as input, beside those that it looks up."""
+    """llama.cpp on a host since #18898 (2026-01): room for embeddings as input, beside those that it looks
+    up."""
     casts_mask: bool = False
     """llama.cpp before #23764 (2026-05): with flash attention too the mask comes in F32 and is cast."""
     window_cells: int = 0
-    """Cells of layers with a window, which have a mask of their own; 0: they share cells and mask with the others."""
+    """Cells of layers with a window, which have a mask of their own; 0: they share cells and mask with the
+    others."""
     index_heads: int = 0
-    """Heads whose scores of all cells the indexer of sparse attention keeps: one where it is one operation, 0: no indexer."""
+    """Heads whose scores of all cells the indexer of sparse attention keeps: one where it is one operation,
+    0: no indexer."""
     num_seqs: int = 1
     """Slots whose states one micro-batch carries on."""
     num_states: int = 1
@@ -78,5 +88,6 @@ class Batch(NamedTuple):
 
 
 def sent(graph: Graph, *sizes: int) -> list[Node]:
-    """Copies of what an operation needs from the host, which begin a split: they live until it has read them."""
+    """Copies of what an operation needs from the host, which begin a split: they live until it has read
+    them."""
     return [graph.expand(graph.input(size)) for size in sizes if size]

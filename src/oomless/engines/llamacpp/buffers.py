@@ -1,4 +1,5 @@
-"""What llama.cpp takes beside weights and cache: the compute buffer of its graph, and the context of the driver."""
+"""What llama.cpp takes beside weights and cache: the compute buffer of its graph, and the context of the
+driver."""
 
 from ... import facts
 from ...ledger import Kind, Line, exact, ranged
@@ -18,7 +19,8 @@ from .placement import HOST, by_hand, device_of, held, offload
 from .weights import stored
 
 PIPELINE_COPIES = 4
-"""GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by hand."""
+"""GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by
+hand."""
 FEW_OUTPUTS_SINCE = "2026-06"
 """llama-server reserves logits for its slots alone (#23861), not for every token of a micro-batch."""
 
@@ -50,7 +52,9 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     on_cards = offload(len(model.layers), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
     copied_output = output_matrix_bytes(model, asked) if sent else 0
-    window = next((layer.attention.window for layer in model.layers if isinstance(layer.attention, Sliding)), 0)
+    window = next(
+        (layer.attention.window for layer in model.layers if isinstance(layer.attention, Sliding)), 0
+    )
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
@@ -83,7 +87,8 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
 
 
 def index_heads(model: Model, asked: Serving) -> int:
-    """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was built."""
+    """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was
+    built."""
     sparse = next((layer.attention for layer in model.layers if isinstance(layer.attention, DSA)), None)
     if sparse is None or is_ik(asked) or not since(asked, INDEX_SINCE):
         return 0
@@ -92,7 +97,11 @@ def index_heads(model: Model, asked: Serving) -> int:
 
 def output_matrix_bytes(model: Model, asked: Serving) -> int:
     """Bytes of the output matrix in the file: its own, or the embedding's."""
-    sizes = {each.name: each.num_bytes for each in stored(model, asked).tensors if not each.layers and len(each.shape) == 2}
+    sizes = {
+        each.name: each.num_bytes
+        for each in stored(model, asked).tensors
+        if not each.layers and len(each.shape) == 2
+    }
     return sizes.get(HEAD, sizes.get(EMBEDDING, 0))
 
 
@@ -101,16 +110,17 @@ MIN_OFFLOADED_BATCH = 32
 
 
 def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
-    """Bytes of the largest matrices of a layer's experts, those that lead in and that which leads back, if a card multiplies
+    """Bytes of the largest matrices of a layer's experts, those that lead in and that which leads back, if a
+    card multiplies
 
     host experts: then it copies them, one operation after the other.
 
-    ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520), and had no kernels for interleaved types on cards before
-    2025-05-26 (#461).
+    ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520), and had no kernels for interleaved
+    types on cards before 2025-05-26 (#461).
 
     >>> from ...model.load import load
     >>> asked = Serving(quantization="Q4_K_M", ubatch_size=512, cpu_moe=True)
-    >>> copied_matrices(load("deepseek-r1"), asked)   # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
+    >>> copied_matrices(load("deepseek-r1"), asked)  # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
     (2113929216, 3082813440)
     """
     ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
@@ -120,7 +130,9 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
     by_expert = is_ik(asked) and since(asked, "2025-06-12")
     if by_expert and tokens * ffn.num_active_experts < MIN_OFFLOADED_BATCH * ffn.num_experts:
         return 0, 0
-    experts = [each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name]
+    experts = [
+        each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name
+    ]
     early = is_ik(asked) and not since(asked, "2025-05-26")
     interleaved = [asked.quantization or "", *(each.format.name for each in experts)]
     if early and any(name.upper().endswith(("_R4", "_R8")) for name in interleaved):
@@ -138,19 +150,30 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
 
 
 def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
-    """A bound of V4's graph, which is not replayed: queries four times over, streams, masks, and the indexer's scores.
+    """A bound of V4's graph, which is not replayed: queries four times over, streams, masks, and the
+    indexer's scores.
 
-    The scores of every head against every fourth token were there twice until the indexer became one operation; then a row a token.
+    The scores of every head against every fourth token were there twice until the indexer became one
+    operation; then a row a token.
     """
-    widest = max((layer.attention for layer in model.layers if isinstance(layer.attention, V4)), key=lambda each: each.ratio)
+    widest = max(
+        (layer.attention for layer in model.layers if isinstance(layer.attention, V4)),
+        key=lambda each: each.ratio,
+    )
     queries = 4 * widest.num_heads * widest.head_dim
-    indexed = [layer.attention for layer in model.layers if isinstance(layer.attention, V4) and layer.attention.has_indexer]
+    indexed = [
+        layer.attention
+        for layer in model.layers
+        if isinstance(layer.attention, V4) and layer.attention.has_indexer
+    ]
     rows = batch.num_cells // indexed[0].ratio if indexed else 0
     heads = indexed[0].index_heads if indexed and not since(asked, FUSED_INDEXER_SINCE) else 1
     streams = model.streams * model.hidden_size
     logits = model.vocab_size * batch.num_outputs * F32 if batch.has_output else 0
     return (
-        batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows) + logits + max(batch.copied_matrix, batch.copied_down)
+        batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows)
+        + logits
+        + max(batch.copied_matrix, batch.copied_down)
     )
 
 
@@ -159,7 +182,8 @@ FUSED_INDEXER_SINCE = "2026-08"
 
 
 def layer_inputs_bytes(model: Model, batch: Batch) -> int:
-    """Gemma's embeddings for each layer, which live beside the graph's own tensors: rows that were looked up, and projected ones."""
+    """Gemma's embeddings for each layer, which live beside the graph's own tensors: rows that were looked up,
+    and projected ones."""
     table = next((tensor for tensor in model.tensors if tensor.name == LAYER_TABLE), None)
     return 2 * batch.num_tokens * table.shape[1] * F32 if table else 0
 
@@ -168,7 +192,8 @@ LAYER_TABLE = "model.embed_tokens_per_layer.weight"
 
 
 def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
-    """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it for a whole micro-batch."""
+    """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it
+    for a whole micro-batch."""
     left = offload(len(model.layers), asked, output_first(asked))
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
         return 0
@@ -178,7 +203,11 @@ def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, sta
     matrices = [
         each.group
         for each in held(
-            file, asked._replace(cpu_moe=False, n_cpu_moe=0, override_tensor=None), stages(model, asked), HOST, output_first(asked)
+            file,
+            asked._replace(cpu_moe=False, n_cpu_moe=0, override_tensor=None),
+            stages(model, asked),
+            HOST,
+            output_first(asked),
         )
         if len(each.group.shape) > 1 and (each.group.name != EMBEDDING or (model.tied and not left.output))
     ]
@@ -186,13 +215,26 @@ def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, sta
 
 
 HEADS_MATRICES = tuple(f"self_attn.{part}_proj.weight" for part in "qkvo")
-LINEAR_MATRICES = ("linear_attn.in_proj_qkv.weight", "linear_attn.in_proj_z.weight", "", "linear_attn.out_proj.weight")
+LINEAR_MATRICES = (
+    "linear_attn.in_proj_qkv.weight",
+    "linear_attn.in_proj_z.weight",
+    "",
+    "linear_attn.out_proj.weight",
+)
 
 
-def layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> tuple[tuple[Layer, Left], ...]:
-    """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain or linear attention and MLPs alone."""
+def layers_left(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage
+) -> tuple[tuple[Layer, Left], ...]:
+    """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain or
+    linear attention and MLPs alone."""
     first = offload(len(model.layers), asked, output_first(asked)).first
-    if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH or not first:
+    if (
+        hardware.card.vendor in HOSTS
+        or stage.position
+        or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH
+        or not first
+    ):
         return ()
     sizes: dict[str, int] = {}
     for group in stored(model, asked).tensors:
@@ -202,10 +244,17 @@ def layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) 
     found: dict[Layer, Left] = {}
     for layer in model.layers[:first]:
         heads = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
-        if not isinstance(heads, GQA | Linear) or not replayed(heads, asked) or not isinstance(layer.ffn, Dense):
+        if (
+            not isinstance(heads, GQA | Linear)
+            or not replayed(heads, asked)
+            or not isinstance(layer.ffn, Dense)
+        ):
             return ()
         names = LINEAR_MATRICES if isinstance(heads, Linear) else HEADS_MATRICES
-        matrices = [sizes.get(name, 0) for name in (*names, *(f"mlp.{part}_proj.weight" for part in ("up", "gate", "down")))]
+        matrices = [
+            sizes.get(name, 0)
+            for name in (*names, *(f"mlp.{part}_proj.weight" for part in ("up", "gate", "down")))
+        ]
         if isinstance(heads, Linear):
             found[layer] = Left(*(*matrices, 0, 0))
             continue
@@ -220,16 +269,22 @@ def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
     if not by_hand(asked):
         return frozenset()
     experts = [each for each in stored(model, asked).tensors if each.role == "expert"]
-    return frozenset(layer for each in experts for layer in each.layers if device_of(each, layer, asked, 0) == HOST)
+    return frozenset(
+        layer for each in experts for layer in each.layers if device_of(each, layer, asked, 0) == HOST
+    )
 
 
 def replayed(attention: Attention, asked: Serving) -> bool:
-    """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule alone, which stands for the others."""
-    return not isinstance(attention, Linear) or (attention.variant == "gdn" and since(asked, FUSED_STATES_SINCE))
+    """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule
+    alone, which stands for the others."""
+    return not isinstance(attention, Linear) or (
+        attention.variant == "gdn" and since(asked, FUSED_STATES_SINCE)
+    )
 
 
 def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
-    """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than that of plain heads."""
+    """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than
+    that of plain heads."""
     attentions = {layer.attention for layer in model.layers}
     kinds: set[str] = {each.kind for each in attentions if isinstance(each, MLA | V4)}
     if any(isinstance(each, DSA) for each in attentions):
@@ -253,29 +308,56 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         value = v4_buffer_bytes(model, asked, batch)
     else:
         left = layers_left(model, asked, hardware, stage)
-        value = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left) if layers or left else 0
+        value = (
+            buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left)
+            if layers or left
+            else 0
+        )
         value += layer_inputs_bytes(model, batch)
     copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
-    formula = f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention {'on' if batch.flash else 'off'}"
+    formula = (
+        f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention "
+        f"{'on' if batch.flash else 'off'}"
+    )
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
-    spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds_of_graph(model, asked, batch)))
-    compute = exact("activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py")
-    low, high = int(value * spread.low), int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
+    spread = facts.constant(
+        "llamacpp", "compute_buffer_spread", (0,), *sorted(kinds_of_graph(model, asked, batch))
+    )
+    compute = exact(
+        "activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py"
+    )
+    low, high = (
+        int(value * spread.low),
+        int(value * spread.high) + max((sent.keys for _, sent in left), default=0),
+    )
     if copied:
-        compute = compute._replace(bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers")
-    kind: Kind = "fitted" if spread.num_runs and not copied and not left else "assumed"  # where copies lie moves by a layer's keys
+        compute = compute._replace(
+            bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers"
+        )
+    kind: Kind = (
+        "fitted" if spread.num_runs and not copied and not left else "assumed"
+    )  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
     drafts = draft_lines(model, asked, stage, value)
     if hardware.card.vendor in HOSTS:
         return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))
     low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
-    context = ranged("runtime.context", "process", "CUDA context", (middle, low, high), "assumed", f"{row.value:g} GiB", row.source)
+    context = ranged(
+        "runtime.context",
+        "process",
+        "CUDA context",
+        (middle, low, high),
+        "assumed",
+        f"{row.value:g} GiB",
+        row.source,
+    )
     return Budget((compute, context, *drafts), ())
 
 
 def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tuple[Line, ...]:
-    """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the other, and a buffer of its own.
+    """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
+    other, and a buffer of its own.
 
     One log of it: 520 MiB beside 569 of the target's.
     """
@@ -287,6 +369,12 @@ def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tupl
     source = "common/speculative.cpp: a context over the same weights"
     return (
         ranged(
-            "activations.draft_context", "draft", "draft context", (whole, cache + buffer // 2, whole), "assumed", formula, source
+            "activations.draft_context",
+            "draft",
+            "draft context",
+            (whole, cache + buffer // 2, whole),
+            "assumed",
+            formula,
+            source,
         ),
     )

@@ -1,6 +1,8 @@
-"""The cache of llama.cpp: as long as the context asked for, rows by type and kind of attention, windows and states beside them.
+"""The cache of llama.cpp: as long as the context asked for, rows by type and kind of attention, windows and
+states beside them.
 
-src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llama-memory-recurrent.cpp of 2026; ik_llama.cpp of 2025.
+src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llama-memory-recurrent.cpp of
+2026; ik_llama.cpp of 2025.
 """
 
 from ...errors import UnsupportedError
@@ -13,23 +15,26 @@ from .. import CacheGroup, CacheLayout, Stage
 from .defaults import CELLS, expands, flash, is_ik, num_cells, since
 
 WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
-"""When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA got its indexer (#21149)."""
+"""When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA
+got its indexer (#21149)."""
 F32 = 4
 WITH_WINDOWS = frozenset(
-    "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
+    "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe "
+    "mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
 )
-"""Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1 among them, every layer
-caches the whole context."""
+"""Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1
+among them, every layer caches the whole context."""
 
 
 def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
-    """Bytes of a token in one layer: keys and values in their own types; MLA keeps its latent, or every head's if it expands.
+    """Bytes of a token in one layer: keys and values in their own types; MLA keeps its latent, or every
+    head's if it expands.
 
     >>> from ...model.load import load
     >>> r1, mla = load("deepseek-r1"), MLA(128, 1536, 512, 128, 64, 128)
-    >>> row_bytes(mla, r1, Serving(cache_type_k="q8_0"))   # 576 values of 8.5 bits
+    >>> row_bytes(mla, r1, Serving(cache_type_k="q8_0"))  # 576 values of 8.5 bits
     612
-    >>> row_bytes(mla, r1, Serving(mla_attn=0))            # every head: 128 x (192 + 128) x 2 B
+    >>> row_bytes(mla, r1, Serving(mla_attn=0))  # every head: 128 x (192 + 128) x 2 B
     81920
     """
 
@@ -45,7 +50,9 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
             if attention.borrows_cache:
                 return 0
             heads, value = attention.num_kv_heads, attention.value_dim or attention.head_dim
-            return size(asked.cache_type_k, attention.head_dim, heads) + size(asked.cache_type_v, value, heads)
+            return size(asked.cache_type_k, attention.head_dim, heads) + size(
+                asked.cache_type_v, value, heads
+            )
         case Sliding():
             return row_bytes(attention.inner, model, asked)
         case DSA():
@@ -66,11 +73,14 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
             keys = size(asked.cache_type_k, attention.head_dim) + index_row(attention, asked)
             return keys if attention.ratio else 0  # of one compressed row; the window has cells of its own
         case V41():
-            raise UnsupportedError(f"the cache of {attention.kind} attention in llama.cpp is not known yet", "use --engine vllm")
+            raise UnsupportedError(
+                f"the cache of {attention.kind} attention in llama.cpp is not known yet", "use --engine vllm"
+            )
 
 
 def _stores_values(model: Model, asked: Serving) -> bool:
-    """Whether MLA's latent is cached a second time: for -mla 1 without flash attention transposed, in llama.cpp until #19067."""
+    """Whether MLA's latent is cached a second time: for -mla 1 without flash attention transposed, in
+    llama.cpp until #19067."""
     if is_ik(asked):
         return asked.mla_attn == 1 and not flash(model, asked)
     return not since(asked, NO_VALUES_SINCE)
@@ -78,20 +88,29 @@ def _stores_values(model: Model, asked: Serving) -> bool:
 
 def index_row(attention: V4, asked: Serving) -> int:
     """Bytes of the indexer's key of a compressed row, in the type of keys."""
-    return TYPES[asked.cache_type_k.upper()].num_bytes((attention.index_head_dim,)) if attention.has_indexer else 0
+    return (
+        TYPES[asked.cache_type_k.upper()].num_bytes((attention.index_head_dim,))
+        if attention.has_indexer
+        else 0
+    )
 
 
 def v4_fixed_bytes(attention: V4, asked: Serving) -> int:
-    """What a V4 layer holds of a slot whatever the length: its window, and states of its compressors in F32 (values and scores).
+    """What a V4 layer holds of a slot whatever the length: its window, and states of its compressors in F32
+    (values and scores).
 
     src/llama-kv-cache-dsv4.cpp: 8 rows of both halves for ratio 4, 128 rows for ratio 128.
 
     >>> from ...model.load import load
     >>> flash, asked = load("deepseek-v4-flash"), Serving(context=65536, ubatch_size=4096, max_num_seqs=1)
-    >>> sum(v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers) / 2**20   # a log says 182.75 MiB
+    >>> sum(
+    ...     v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers
+    ... ) / 2**20  # a log says 182.75 MiB
     182.75
     """
-    window = TYPES[asked.cache_type_k.upper()].num_bytes((attention.head_dim,)) * window_cells(attention.window, _one_slot(asked))
+    window = TYPES[asked.cache_type_k.upper()].num_bytes((attention.head_dim,)) * window_cells(
+        attention.window, _one_slot(asked)
+    )
     if not attention.ratio:
         return window
     if attention.has_indexer:
@@ -106,7 +125,8 @@ def _one_slot(asked: Serving) -> Serving:
 
 
 def v4_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
-    """The cache of V4: compressed rows of each ratio, in multiples of 256 of them, and what a slot holds beside; for every slot."""
+    """The cache of V4: compressed rows of each ratio, in multiples of 256 of them, and what a slot holds
+    beside; for every slot."""
     slots = asked.max_num_seqs or 1
     copies = slots if asked.kv_unified else 1  # cells of the asked context, which slots share in name alone
     rows: dict[tuple[int, int], int] = {}
@@ -119,11 +139,17 @@ def v4_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
             key = (attention.ratio, row_bytes(attention, model, asked))
             rows[key] = rows.get(key, 0) + 1
     groups = tuple(
-        CacheGroup(f"ratio {ratio}", num, CELLS * ratio, size * num * CELLS * copies) for (ratio, size), num in sorted(rows.items())
+        CacheGroup(f"ratio {ratio}", num, CELLS * ratio, size * num * CELLS * copies)
+        for (ratio, size), num in sorted(rows.items())
     )
     token = sum(size * num * copies / ratio for (ratio, size), num in rows.items())
-    formula = " + ".join(f"{num} layers x {size} B / {ratio}" for (ratio, size), num in sorted(rows.items())) or "windows alone"
-    formula += f"; windows and states {fixed:,} B of {slots} slots" + (", each with rows for all cells" if copies > 1 else "")
+    formula = (
+        " + ".join(f"{num} layers x {size} B / {ratio}" for (ratio, size), num in sorted(rows.items()))
+        or "windows alone"
+    )
+    formula += f"; windows and states {fixed:,} B of {slots} slots" + (
+        ", each with rows for all cells" if copies > 1 else ""
+    )
     block = int(token * CELLS * LARGEST_RATIO) or 1
     return CacheLayout(groups, block, token, fixed // slots, block, formula, asked.cache_type_k, fixed)
 
@@ -132,22 +158,32 @@ LARGEST_RATIO = 128
 
 
 def state_bytes(attention: Linear) -> int:
-    """The state of one slot in F32: inputs of the convolution and the recurrence (llama-hparams.cpp n_embd_r, n_embd_s).
+    """The state of one slot in F32: inputs of the convolution and the recurrence (llama-hparams.cpp n_embd_r,
+    n_embd_s).
 
     >>> from ...model.load import load
-    >>> linear = next(each.attention for each in load("qwen3-next-80b-a3b").layers if isinstance(each.attention, Linear))
-    >>> state_bytes(linear)   # (3 x 8,192 + 32 x 128 x 128) x 4 B
+    >>> linear = next(
+    ...     each.attention for each in load("qwen3-next-80b-a3b").layers if isinstance(each.attention, Linear)
+    ... )
+    >>> state_bytes(linear)  # (3 x 8,192 + 32 x 128 x 128) x 4 B
     2195456
     """
-    channels = 2 * attention.key_width + attention.value_width if attention.variant != "short_conv" else attention.value_width
+    channels = (
+        2 * attention.key_width + attention.value_width
+        if attention.variant != "short_conv"
+        else attention.value_width
+    )
     recurrence = (
-        0 if attention.variant == "short_conv" else attention.num_value_heads * attention.key_head_dim * attention.value_head_dim
+        0
+        if attention.variant == "short_conv"
+        else attention.num_value_heads * attention.key_head_dim * attention.value_head_dim
     )
     return ((attention.conv_kernel - 1) * channels + recurrence) * F32
 
 
 def states_of_slot(asked: Serving) -> int:
-    """States that are kept of a slot: one, and one for each drafted token, which may be refused (llama-memory-recurrent.cpp n_rs_seq).
+    """States that are kept of a slot: one, and one for each drafted token, which may be refused
+    (llama-memory-recurrent.cpp n_rs_seq).
 
     >>> states_of_slot(Serving()), states_of_slot(Serving(draft_tokens=2))
     (1, 3)
@@ -166,7 +202,8 @@ def caches_unused(model: Model, asked: Serving) -> bool:
 
 
 def window_cells(window: int, asked: Serving) -> int:
-    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the whole context.
+    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the
+    whole context.
 
     Slots with caches of their own have a micro-batch each.
 
@@ -193,7 +230,9 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * (asked.max_num_seqs or 1)))
+            fixed.append(
+                ("states", state_bytes(attention) * states_of_slot(asked) * (asked.max_num_seqs or 1))
+            )
         elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:
@@ -216,18 +255,23 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
 
 
 def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) -> int:
-    """The largest context whose cache fits beside the buffers of the asked one; what llama.cpp prints is the context asked for."""
+    """The largest context whose cache fits beside the buffers of the asked one; what llama.cpp prints is the
+    context asked for."""
     fits = [_cells(layout, pool) for layout, pool in zip(layouts_, pools, strict=True) if layout.token_bytes]
     return min(fits, default=0)
 
 
 def _cells(layout: CacheLayout, pool: int) -> int:
-    """Cells of the longest context whose rows fit a pool beside what is set aside; 0 where a card holds no layer, and so no rows."""
+    """Cells of the longest context whose rows fit a pool beside what is set aside; 0 where a card holds no
+    layer, and so no rows."""
     if not layout.token_bytes:
         return 0
     room = max(pool - layout.set_aside_bytes, 0)
     blocks = int(room // (layout.token_bytes * CELLS))
-    while blocks and sum(-(-blocks * CELLS // group.block_size) * group.page_bytes for group in layout.groups) > room:
+    while (
+        blocks
+        and sum(-(-blocks * CELLS // group.block_size) * group.page_bytes for group in layout.groups) > room
+    ):
         blocks -= 1  # rows of a ratio come in whole blocks: 128 steps at most
     return blocks * CELLS
 

@@ -1,4 +1,5 @@
-"""What llama-server, ik_llama.cpp and Ollama choose where the question is silent: context, micro-batch, types, layers of each card."""
+"""What llama-server, ik_llama.cpp and Ollama choose where the question is silent: context, micro-batch,
+types, layers of each card."""
 
 import re
 
@@ -17,13 +18,15 @@ LATEST = "2026-08"
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
-"""llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in November 2025)."""
+"""llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in
+November 2025)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
 V4_SINCE = "2026-06"
 """#24162."""
 LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
-"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and values are cached."""
+"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and
+values are cached."""
 
 
 def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
@@ -34,7 +37,10 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
 def since(asked: Serving, date: str) -> bool:
     """Whether a build is at least as new as a date; versions are dates of builds.
 
-    >>> since(Serving(engine_version="2026-02"), "2026-02"), since(Serving(engine_version="2025-12-31"), "2026-02")
+    >>> (
+    ...     since(Serving(engine_version="2026-02"), "2026-02"),
+    ...     since(Serving(engine_version="2025-12-31"), "2026-02"),
+    ... )
     (True, False)
     """
     return (asked.engine_version or LATEST) >= date
@@ -46,38 +52,52 @@ def is_ik(asked: Serving) -> bool:
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
-    """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it can, cache in f16."""
+    """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it
+    can, cache in f16."""
     if layout.tp > 1 or layout.dp > 1:
-        raise UsageError("--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out")
+        raise UsageError(
+            "--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out"
+        )
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
     version = asked.engine_version or LATEST
     if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
         raise UsageError(
-            f"--engine-version {version!r} is no date", "llama.cpp has no releases: write the month of the build, 2026-08"
+            f"--engine-version {version!r} is no date",
+            "llama.cpp has no releases: write the month of the build, 2026-08",
         )
     for kind in (asked.cache_type_k, asked.cache_type_v):
         if kind.upper() not in TYPES:
-            raise UsageError(f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl")
+            raise UsageError(
+                f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
+            )
     if isinstance(model.layers[0].attention, V41):
-        raise UnsupportedError(f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang")
+        raise UnsupportedError(
+            f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
+        )
     if isinstance(model.layers[0].attention, V4) and (is_ik(asked) or version < V4_SINCE):
         raise UnsupportedError(
-            f"{asked.engine} of {version} is not known to serve {model.name}", f"use llamacpp of {V4_SINCE} or later"
+            f"{asked.engine} of {version} is not known to serve {model.name}",
+            f"use llamacpp of {V4_SINCE} or later",
         )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = 3 if any(isinstance(layer.attention, MLA | DSA) for layer in model.layers) else 0
-    alone = hardware.card.vendor in HOSTS  # a build without cards takes no notice of -ngl: all is in the one memory
+    alone = (
+        hardware.card.vendor in HOSTS
+    )  # a build without cards takes no notice of -ngl: all is in the one memory
     found = asked._replace(
-        quantization=asked.quantization or (None if model.quantization.startswith("gguf") else published_as(model)),
+        quantization=asked.quantization
+        or (None if model.quantization.startswith("gguf") else published_as(model)),
         engine_version=version,
         layout=layout,
         max_model_len=length,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        n_gpu_layers=len(model.layers) + 1 if asked.n_gpu_layers is None or alone else min(asked.n_gpu_layers, len(model.layers) + 1),
+        n_gpu_layers=len(model.layers) + 1
+        if asked.n_gpu_layers is None or alone
+        else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
         kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS
@@ -90,9 +110,14 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
 
 
 def num_slots(asked: Serving) -> int:
-    """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not told.
+    """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not
+    told.
 
-    >>> num_slots(Serving(engine="llamacpp")), num_slots(Serving(engine="ollama")), num_slots(Serving(engine="llamacpp", concurrency=9))
+    >>> (
+    ...     num_slots(Serving(engine="llamacpp")),
+    ...     num_slots(Serving(engine="ollama")),
+    ...     num_slots(Serving(engine="llamacpp", concurrency=9)),
+    ... )
     (4, 1, 9)
     """
     auto = AUTO_SLOTS if asked.engine == "llamacpp" and not is_ik(asked) and since(asked, SLOTS_SINCE) else 1
@@ -119,7 +144,8 @@ def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
 
 
 def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
-    """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go automaticGenerationBatch).
+    """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go
+    automaticGenerationBatch).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -136,7 +162,10 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     heads = first.num_kv_heads if isinstance(first, GQA) else first.num_heads if isinstance(first, MLA) else 1
     query_heads = getattr(first, "num_heads", 1)
     cache = 4 * len(model.layers) * heads * (model.hidden_size // max(query_heads, 1)) * total
-    predicted, available = stored(model, asked).checkpoint_bytes + cache, hardware.card.memory_bytes * hardware.num_gpus
+    predicted, available = (
+        stored(model, asked).checkpoint_bytes + cache,
+        hardware.card.memory_bytes * hardware.num_gpus,
+    )
     for batch, most, surcharge in ((2048, 0.6, 2 * GIB), (1024, 0.75, 768 * MIB)):
         if batch == 2048 and total <= 32768:
             continue
@@ -146,7 +175,8 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
 
 
 def published_as(model: Model) -> str:
-    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4 stays as it is.
+    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4
+    stays as it is.
 
     >>> from ...model.load import load
     >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
@@ -163,15 +193,19 @@ def num_cells(asked: Serving) -> int:
 
 
 def expands(model: Model, asked: Serving) -> bool:
-    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is whole."""
+    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
+    whole."""
     if is_ik(asked):
         return asked.mla_attn == 0
     return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
 
 
 def flash(model: Model, asked: Serving) -> bool:
-    """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it turns itself off."""
-    heads_differ = expands(model, asked) and any(isinstance(layer.attention, MLA | DSA) for layer in model.layers)
+    """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
+    turns itself off."""
+    heads_differ = expands(model, asked) and any(
+        isinstance(layer.attention, MLA | DSA) for layer in model.layers
+    )
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 

@@ -1,7 +1,9 @@
-"""ggml's graph allocator: where every intermediate tensor of a graph lies, and so how long its compute buffer must be.
+"""ggml's graph allocator: where every intermediate tensor of a graph lies, and so how long its compute buffer
+must be.
 
-ggml/src/ggml-alloc.c (the same rules in llama.cpp and ik_llama.cpp): nodes are served in order out of one range by best fit, an
-operation may take over an operand's memory if nothing else reads it, and memory is free again after its last reader.
+ggml/src/ggml-alloc.c (the same rules in llama.cpp and ik_llama.cpp): nodes are served in order out of one
+range by best fit, an operation may take over an operand's memory if nothing else reads it, and memory is free
+again after its last reader.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,8 @@ ALIGN = 128
 
 
 class Node:
-    """A tensor of the graph. `base` is what a view looks into; external tensors (weights, cache) lie elsewhere."""
+    """A tensor of the graph. `base` is what a view looks into; external tensors (weights, cache) lie
+    elsewhere."""
 
     __slots__ = (
         "base",
@@ -26,7 +29,9 @@ class Node:
         "size",
     )
 
-    def __init__(self, size: int, operands: tuple["Node", ...] = (), base: "Node | None" = None, in_place: bool = False) -> None:
+    def __init__(
+        self, size: int, operands: tuple["Node", ...] = (), base: "Node | None" = None, in_place: bool = False
+    ) -> None:
         self.size = size
         self.operands = operands
         self.base = base
@@ -38,7 +43,8 @@ class Node:
 
 
 class Graph:
-    """A graph in the order in which ggml would compute it: operands first, from left to right, at each `expand`."""
+    """A graph in the order in which ggml would compute it: operands first, from left to right, at each
+    `expand`."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -52,7 +58,8 @@ class Graph:
         return Node(int(size), operands, in_place=in_place)
 
     def input(self, size: int, first: bool = False, lasts: bool = False) -> Node:
-        """What comes from outside: a copy from another device, or an input proper, which gets its memory before all others."""
+        """What comes from outside: a copy from another device, or an input proper, which gets its memory
+        before all others."""
         node = Node(size)
         node.is_input, node.lasts = first, lasts
         return node
@@ -80,7 +87,9 @@ class Graph:
 
         >>> graph = Graph()
         >>> first = graph.op(1024)
-        >>> _ = graph.expand(graph.op(1024, graph.op(2048, first), in_place=True))   # 1,024 lie below 2,048, and are free again
+        >>> _ = graph.expand(
+        ...     graph.op(1024, graph.op(2048, first), in_place=True)
+        ... )  # 1,024 lie below 2,048, and are free again
         >>> graph.buffer_bytes()
         3072
         """

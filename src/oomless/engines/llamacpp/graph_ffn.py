@@ -1,4 +1,5 @@
-"""Feed-forward layers in the graph of one micro-batch: dense ones, experts on the card, experts on the host (llama-graph.cpp)."""
+"""Feed-forward layers in the graph of one micro-batch: dense ones, experts on the card, experts on the host
+(llama-graph.cpp)."""
 
 from ...model.feedforward import Dense, MoE
 from .batch import F32, I32, Batch, Left, sent

@@ -6,7 +6,8 @@ from .ggml import Graph, Node
 
 
 def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions: Node, mask: Node) -> Node:
-    """Queries, keys and values, and their attention; of gated heads (Qwen3-Next on) the gate lies beside its query until then."""
+    """Queries, keys and values, and their attention; of gated heads (Qwen3-Next on) the gate lies beside its
+    query until then."""
     tokens, dim = batch.num_tokens, attention.head_dim
     gates: list[Node] = []
 
@@ -29,15 +30,27 @@ def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions:
         query = projected(attention.num_heads, True, gated=attention.gated)
         key = projected(attention.num_kv_heads, True)
         value = projected(attention.num_kv_heads, False)
-    attended = many_heads(graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask)
+    attended = many_heads(
+        graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask
+    )
     for gate in gates:  # laid out anew, since it lay between the queries
         opened = graph.op(attention.num_heads * dim * tokens * F32, gate)
-        attended = graph.op(opened.size, attended, graph.op(opened.size, opened, in_place=True), in_place=True)
+        attended = graph.op(
+            opened.size, attended, graph.op(opened.size, opened, in_place=True), in_place=True
+        )
     return attended
 
 
 def many_heads(
-    graph: Graph, batch: Batch, heads: int, kv_heads: int, value_dim: int, query: Node, key: Node, value: Node, mask: Node
+    graph: Graph,
+    batch: Batch,
+    heads: int,
+    kv_heads: int,
+    value_dim: int,
+    query: Node,
+    key: Node,
+    value: Node,
+    mask: Node,
 ) -> Node:
     """Attention of heads against the cache: in one operation, or by way of the scores of all heads."""
     tokens, cells = batch.num_tokens, batch.num_cells

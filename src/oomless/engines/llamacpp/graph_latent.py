@@ -1,6 +1,8 @@
-"""MLA in the graph of one micro-batch: expanded to heads, absorbed into the latent space, or by some heads at a time.
+"""MLA in the graph of one micro-batch: expanded to heads, absorbed into the latent space, or by some heads at
+a time.
 
-llama.cpp: src/models/deepseek2.cpp of 2026; ik_llama.cpp: build_deepseek2 in src/llama.cpp of March to June 2025.
+llama.cpp: src/models/deepseek2.cpp of 2026; ik_llama.cpp: build_deepseek2 in src/llama.cpp of March to June
+2025.
 """
 
 from typing import NamedTuple
@@ -20,10 +22,14 @@ class Sparse(NamedTuple):
     mask: Node
 
 
-def _chosen(graph: Graph, batch: Batch, sparse: Sparse, normed: Node, queries: Node, positions: Node, mask: Node) -> Node:
-    """The mask of the cells that the indexer chose (src/models/deepseek32.cpp): its scores, the best of them, the mask without the rest.
+def _chosen(
+    graph: Graph, batch: Batch, sparse: Sparse, normed: Node, queries: Node, positions: Node, mask: Node
+) -> Node:
+    """The mask of the cells that the indexer chose (src/models/deepseek32.cpp): its scores, the best of them,
+    the mask without the rest.
 
-    Keys are stored at once, all else waits until attention asks for it. A layer without an indexer takes up the choice of one before it.
+    Keys are stored at once, all else waits until attention asks for it. A layer without an indexer takes up
+    the choice of one before it.
     """
     tokens, cells, layer = batch.num_tokens, batch.num_cells, sparse.layer
     best = graph.stored
@@ -37,7 +43,10 @@ def _chosen(graph: Graph, batch: Batch, sparse: Sparse, normed: Node, queries: N
         graph.store(turned(1, normed))
         weights = graph.op(layer.index_heads * tokens * F32, normed)
         scores = graph.op(
-            cells * tokens * batch.index_heads * F32, graph.view(turned(layer.index_heads, queries)), weights, sparse.mask
+            cells * tokens * batch.index_heads * F32,
+            graph.view(turned(layer.index_heads, queries)),
+            weights,
+            sparse.mask,
         )
         if batch.index_heads > 1:  # summed over heads, which lie last for it
             scores = graph.op(cells * tokens * F32, graph.op(scores.size, graph.view(scores)))
@@ -45,13 +54,25 @@ def _chosen(graph: Graph, batch: Batch, sparse: Sparse, normed: Node, queries: N
     return graph.op(cells * tokens * (F16 if batch.flash else F32), mask, best)
 
 
-def latent(graph: Graph, batch: Batch, mla: MLA, normed: Node, positions: Node, mask: Node, sparse: Sparse | None = None) -> Node:
+def latent(
+    graph: Graph,
+    batch: Batch,
+    mla: MLA,
+    normed: Node,
+    positions: Node,
+    mask: Node,
+    sparse: Sparse | None = None,
+) -> Node:
     """The attention of a layer with MLA, as the cache of its engine and mode wants it."""
     tokens, heads, rope = batch.num_tokens, mla.num_heads, mla.qk_rope_head_dim
     query_dim = mla.qk_nope_head_dim + rope
     source = normed
     if mla.q_lora_rank:
-        source = graph.op(mla.q_lora_rank * tokens * F32, graph.op(mla.q_lora_rank * tokens * F32, normed), in_place=not batch.ik)
+        source = graph.op(
+            mla.q_lora_rank * tokens * F32,
+            graph.op(mla.q_lora_rank * tokens * F32, normed),
+            in_place=not batch.ik,
+        )
     if sparse is not None:
         mask = _chosen(graph, batch, sparse, normed, source, positions, mask)
     query = graph.op(query_dim * heads * tokens * F32, source)
@@ -99,10 +120,14 @@ def _absorbed(graph: Graph, batch: Batch, mla: MLA, query: Node, mask: Node) -> 
     else:
         values = graph.stored
         if batch.ik and batch.mla_mode != 1:
-            values = graph.op(mla.kv_lora_rank * cells * TYPES[batch.key_type].num_bytes((256,)) / 256, graph.stored)
+            values = graph.op(
+                mla.kv_lora_rank * cells * TYPES[batch.key_type].num_bytes((256,)) / 256, graph.stored
+            )
         size = cells * tokens * heads * F32 // MIB
         if not batch.ik or not batch.most_scores or batch.most_scores >= size:
-            scores = graph.op(cells * tokens * heads * F32, graph.stored, graph.view(query) if not batch.ik else query)
+            scores = graph.op(
+                cells * tokens * heads * F32, graph.stored, graph.view(query) if not batch.ik else query
+            )
             scores = graph.op(scores.size, scores, mask, in_place=True)
             if not batch.ik:
                 values = graph.op(mla.kv_lora_rank * cells * F16, graph.stored)
@@ -114,7 +139,9 @@ def _absorbed(graph: Graph, batch: Batch, mla: MLA, query: Node, mask: Node) -> 
     return graph.expand(graph.view(graph.op(out, graph.view(product))))
 
 
-def _scores_by_heads(graph: Graph, batch: Batch, mla: MLA, query: Node, values: Node, mask: Node, num_steps: int) -> Node:
+def _scores_by_heads(
+    graph: Graph, batch: Batch, mla: MLA, query: Node, values: Node, mask: Node, num_steps: int
+) -> Node:
     """-amb without flash attention: as many heads at a time as their scores allow."""
     tokens, cells, heads = batch.num_tokens, batch.num_cells, mla.num_heads
     step = -(-heads // min(num_steps, heads))
@@ -124,14 +151,19 @@ def _scores_by_heads(graph: Graph, batch: Batch, mla: MLA, query: Node, values: 
         scores = graph.op(cells * tokens * part * F32, graph.stored, graph.view(query))
         scores = graph.op(scores.size, scores, mask, in_place=True)
         product = graph.op(mla.kv_lora_rank * part * tokens * F32, values, scores)
-        found = product if found is None else graph.op(mla.kv_lora_rank * (first + part) * tokens * F32, found, product)
+        found = (
+            product
+            if found is None
+            else graph.op(mla.kv_lora_rank * (first + part) * tokens * F32, found, product)
+        )
         graph.expand(found)
     assert found is not None
     return found
 
 
 def _flash_by_heads(graph: Graph, batch: Batch, mla: MLA, plain: Node, turned: Node, mask: Node) -> Node:
-    """-mla 2 and 3: keys and values of some heads for the whole context, as many heads as -amb allows, made by way of F32."""
+    """-mla 2 and 3: keys and values of some heads for the whole context, as many heads as -amb allows, made
+    by way of F32."""
     tokens, cells, heads, rope = batch.num_tokens, batch.num_cells, mla.num_heads, mla.qk_rope_head_dim
     wide = mla.qk_nope_head_dim + mla.v_head_dim
     size, part = wide * heads * cells * F32 // MIB, heads
@@ -166,7 +198,8 @@ def _early_flash(graph: Graph, batch: Batch, mla: MLA, plain: Node, turned: Node
     full = graph.op((mla.qk_nope_head_dim + mla.v_head_dim) * heads * cells * F32, graph.view(cache))
     ropes = graph.op(rope * heads * cells * F32, graph.view(cache))
     key = graph.op(
-        query_dim * heads * cells * element, graph.op(query_dim * heads * cells * F32, graph.view(full), graph.view(ropes))
+        query_dim * heads * cells * element,
+        graph.op(query_dim * heads * cells * F32, graph.view(full), graph.view(ropes)),
     )
     value = graph.op(mla.v_head_dim * heads * cells * element, graph.view(full))
     query = graph.view(graph.op(query_dim * heads * tokens * F32, plain, turned))

@@ -1,8 +1,9 @@
-"""The graph of one micro-batch, as llama.cpp and ik_llama.cpp build it: the tensors between the weights, and their order.
+"""The graph of one micro-batch, as llama.cpp and ik_llama.cpp build it: the tensors between the weights, and
+their order.
 
-llama.cpp: src/llama-graph.cpp and src/models of 2026; ik_llama.cpp: llm_build_* in src/llama.cpp of March to June 2025. 22 of 26 logged
-buffers of MLA models come out to 0.01 MiB (tests/engines/test_llamacpp_graphs.py). Kinds of layers: graph_heads, graph_latent, graph_linear,
-graph_ffn.
+llama.cpp: src/llama-graph.cpp and src/models of 2026; ik_llama.cpp: llm_build_* in src/llama.cpp of March to
+June 2025. 22 of 26 logged buffers of MLA models come out to 0.01 MiB (tests/engines/test_llamacpp_graphs.py).
+Kinds of layers: graph_heads, graph_latent, graph_linear, graph_ffn.
 """
 
 from functools import lru_cache
@@ -19,7 +20,8 @@ from .graph_linear import delta_net
 
 
 class Inputs(NamedTuple):
-    """What every layer reads: positions, the mask of cells, and that of the cache beside it, of windows or of index keys, if there is one."""
+    """What every layer reads: positions, the mask of cells, and that of the cache beside it, of windows or of
+    index keys, if there is one."""
 
     positions: Node
     mask: Node
@@ -35,17 +37,18 @@ def buffer_bytes(
     host_experts: frozenset[int] = frozenset(),
     left: tuple[tuple[Layer, Left], ...] = (),
 ) -> int:
-    """Bytes of the compute buffer of a device that computes these layers; the routed experts of some lie on the host, by position.
+    """Bytes of the compute buffer of a device that computes these layers; the routed experts of some lie on
+    the host, by position.
 
-    `left` are layers of the host before them, which the first card computes too (ggml-backend.cpp: a weight begins a split of its own,
-    so one matrix is copied at a time).
+    `left` are layers of the host before them, which the first card computes too (ggml-backend.cpp: a weight
+    begins a split of its own, so one matrix is copied at a time).
 
     >>> from ...model.load import load
     >>> from ...units import MIB
     >>> r1 = load("deepseek-r1")
     >>> batch = Batch(32768, 512, mla_mode=2, most_scores=512, key_type="Q8_0")
     >>> found = buffer_bytes(tuple(r1.layers), r1.hidden_size, r1.vocab_size, batch, frozenset(range(61)))
-    >>> round(found / MIB, 2)   # a log of ik_llama.cpp says 3425.00
+    >>> round(found / MIB, 2)  # a log of ik_llama.cpp says 3425.00
     3425.0
     """
     graph = Graph()
@@ -56,28 +59,45 @@ def buffer_bytes(
         residual = graph.expand(graph.op(hidden * tokens * F32, words))
     else:
         residual = _input(graph, batch, hidden * tokens * F32)
-    inputs = _inputs(graph, batch, residual, next((found for layer in layers if (found := _heads_of(layer.attention))), None))
+    inputs = _inputs(
+        graph,
+        batch,
+        residual,
+        next((found for layer in layers if (found := _heads_of(layer.attention))), None),
+    )
     for layer, copied in left:
         there = batch._replace(left=copied)
-        attended = _attention(graph, there, layer.attention, graph.op(hidden * tokens * F32, residual), inputs)
+        attended = _attention(
+            graph, there, layer.attention, graph.op(hidden * tokens * F32, residual), inputs
+        )
         joined = graph.op(hidden * tokens * F32, *sent(graph, copied.out), attended)
         joined = graph.op(joined.size, joined, residual, in_place=True)
         normed = graph.op(joined.size, joined)
-        residual = graph.op(joined.size, feed_forward(graph, there, layer.ffn, normed, False), joined, in_place=True)
+        residual = graph.op(
+            joined.size, feed_forward(graph, there, layer.ffn, normed, False), joined, in_place=True
+        )
     shown = representative([(layer, index in host_experts) for index, layer in enumerate(layers)])
     for index, (layer, on_host) in enumerate(shown):
-        attended = _attention(graph, batch, layer.attention, graph.op(hidden * tokens * F32, residual), inputs)
+        attended = _attention(
+            graph, batch, layer.attention, graph.op(hidden * tokens * F32, residual), inputs
+        )
         attended = graph.op(hidden * tokens * F32, attended)
         if index == len(shown) - 1 and batch.has_output:
             tokens = batch.num_outputs or tokens
             chosen = _input(graph, batch, tokens * I32)
-            attended, residual = (graph.op(hidden * tokens * F32, node, chosen) for node in (attended, residual))
+            attended, residual = (
+                graph.op(hidden * tokens * F32, node, chosen) for node in (attended, residual)
+            )
             batch = batch._replace(num_tokens=tokens)
         joined = graph.op(attended.size, attended, residual, in_place=True)
         normed = graph.op(joined.size, joined)
-        residual = graph.op(joined.size, feed_forward(graph, batch, layer.ffn, normed, on_host), joined, in_place=True)
+        residual = graph.op(
+            joined.size, feed_forward(graph, batch, layer.ffn, normed, on_host), joined, in_place=True
+        )
     if batch.has_output:
-        normed = graph.op(residual.size, residual, in_place=not batch.ik)  # ik_llama.cpp's own norms take a place of their own
+        normed = graph.op(
+            residual.size, residual, in_place=not batch.ik
+        )  # ik_llama.cpp's own norms take a place of their own
         logits = graph.op(vocab * tokens * F32, *sent(graph, batch.copied_output), normed)
         logits.lasts = True
         residual = logits
@@ -86,7 +106,8 @@ def buffer_bytes(
 
 
 def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> Inputs:
-    """Positions and masks, one for each of the two caches; on a host the rows of the cache too that a micro-batch writes to."""
+    """Positions and masks, one for each of the two caches; on a host the rows of the cache too that a
+    micro-batch writes to."""
     tokens = batch.num_tokens
     positions = _input(graph, batch, tokens * I32)
     if batch.row_indices:
@@ -132,7 +153,8 @@ def _heads_of(attention: Attention) -> GQA | None:
 
 
 def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]:
-    """Two layers of each kind in a row and the last: after two the allocator has reached its full height for that kind."""
+    """Two layers of each kind in a row and the last: after two the allocator has reached its full height for
+    that kind."""
     kept: list[tuple[Layer, bool]] = []
     for index, layer in enumerate(layers):
         if index == len(layers) - 1 or kept[-2:] != [layer, layer]:

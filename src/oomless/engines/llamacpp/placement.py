@@ -1,4 +1,5 @@
-"""Where llama.cpp puts each layer and each tensor: on which card, or on the host. src/llama-model.cpp (load_tensors), common/arg.cpp."""
+"""Where llama.cpp puts each layer and each tensor: on which card, or on the host. src/llama-model.cpp
+(load_tensors), common/arg.cpp."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 
 
 class Offload(NamedTuple):
-    """The layers on cards: from `first` on, `active` of them, the output as one more; whether it is among them."""
+    """The layers on cards: from `first` on, `active` of them, the output as one more; whether it is among
+    them."""
 
     first: int
     active: int
@@ -29,23 +31,37 @@ class Offload(NamedTuple):
 def offload(num_layers: int, asked: Serving, output_first: bool) -> Offload:
     """What -ngl means for a model of so many layers.
 
-    >>> offload(61, Serving(n_gpu_layers=10), True), offload(61, Serving(n_gpu_layers=10), False), offload(61, Serving(), True)
-    (Offload(first=52, active=10, output=True), Offload(first=51, active=10, output=False), Offload(first=0, active=62, output=True))
+    >>> (
+    ...     offload(61, Serving(n_gpu_layers=10), True),
+    ...     offload(61, Serving(n_gpu_layers=10), False),
+    ...     offload(61, Serving(), True),
+    ... )
+    (Offload(first=52, active=10, output=True),
+     Offload(first=51, active=10, output=False),
+     Offload(first=0, active=62, output=True))
     """
     num = num_layers + 1 if asked.n_gpu_layers is None else min(asked.n_gpu_layers, num_layers + 1)
-    return Offload(max(num_layers + int(output_first) - num, 0), num, num > (0 if output_first else num_layers))
+    return Offload(
+        max(num_layers + int(output_first) - num, 0), num, num > (0 if output_first else num_layers)
+    )
 
 
 def split_points(asked: Serving) -> list[float]:
     """Where the share of each card ends, from 0 to 1.
 
-    >>> split_points(Serving(layout=Layout(pp=2), tensor_split="3,1")), split_points(Serving(layout=Layout(pp=2)))
+    >>> (
+    ...     split_points(Serving(layout=Layout(pp=2), tensor_split="3,1")),
+    ...     split_points(Serving(layout=Layout(pp=2))),
+    ... )
     ([0.75, 1.0], [0.5, 1.0])
     """
     cards = (asked.layout or Layout()).pp
     shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * cards
     if len(shares) != cards:
-        raise UsageError(f"--tensor-split {asked.tensor_split}: {len(shares)} shares for {cards} cards", "give one to each card")
+        raise UsageError(
+            f"--tensor-split {asked.tensor_split}: {len(shares)} shares for {cards} cards",
+            "give one to each card",
+        )
     total = sum(shares)
     return [sum(shares[: index + 1]) / total for index in range(len(shares))]
 
@@ -59,22 +75,31 @@ def shares_of(text: str) -> list[float]:
     words = re.split(r"[,/]", text)
     shares = [float(word) for word in words if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", word)]
     if len(shares) != len(words) or not sum(shares):
-        raise UsageError(f"--tensor-split {text!r} is no list of shares", "write one number for each card: 3,1")
+        raise UsageError(
+            f"--tensor-split {text!r} is no list of shares", "write one number for each card: 3,1"
+        )
     return shares
 
 
 def deal(num_layers: int, asked: Serving, output_first: bool) -> list[Stage]:
-    """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; the output after the last.
+    """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; the output
+    after the last.
 
     >>> deal(61, Serving(layout=Layout(pp=2), tensor_split="3,1"), True)
     [Stage(position=0, num_stages=2, start=0, stop=47), Stage(position=1, num_stages=2, start=47, stop=61)]
     """
     first, active, _ = offload(num_layers, asked, output_first)
     points = split_points(asked)
-    ends = [first + next((n for n in range(active + 1) if n / max(active, 1) >= point), active) for point in points[:-1]]
+    ends = [
+        first + next((n for n in range(active + 1) if n / max(active, 1) >= point), active)
+        for point in points[:-1]
+    ]
     starts = [min(start, num_layers) for start in (first if active else num_layers, *ends)]
     stops = [*starts[1:], num_layers]
-    return [Stage(card, len(points), start, stop) for card, (start, stop) in enumerate(zip(starts, stops, strict=True))]
+    return [
+        Stage(card, len(points), start, stop)
+        for card, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
 
 
 class Override(NamedTuple):
@@ -97,12 +122,15 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
         number = re.fullmatch(r"(?:CUDA|ROCm|HIP|SYCL|Vulkan|CANN|MUSA)(\d{1,3})", device)
         if not pattern or not (number or device.upper() in HOST_BUFFERS):
             raise UsageError(
-                f"--override-tensor {rule!r} is no rule", "write pattern=CPU or pattern=CUDA0, with commas between rules"
+                f"--override-tensor {rule!r} is no rule",
+                "write pattern=CPU or pattern=CUDA0, with commas between rules",
             )
         try:
             found.append(Override(re.compile(pattern), int(number[1]) if number else HOST))
         except (re.error, RecursionError, OverflowError) as error:
-            raise UsageError(f"--override-tensor {rule!r}: {error}", "the part before = is a regular expression") from None
+            raise UsageError(
+                f"--override-tensor {rule!r}: {error}", "the part before = is a regular expression"
+            ) from None
     if cpu_moe:
         found.append(Override(re.compile(EXPERTS), HOST))
     if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
@@ -128,7 +156,8 @@ def by_hand(asked: Serving) -> bool:
 
 
 def rows_of_card(rows: int, points: Sequence[float], card: int) -> int:
-    """Rows of a matrix that a card multiplies with --split-mode row, in multiples of 128 but at the end (ggml-cuda, get_row_split).
+    """Rows of a matrix that a card multiplies with --split-mode row, in multiples of 128 but at the end
+    (ggml-cuda, get_row_split).
 
     >>> [rows_of_card(7168, [0.75, 1.0], card) for card in (0, 1)]
     [5376, 1792]
@@ -141,13 +170,16 @@ ROWS_TOGETHER = 128
 
 
 class Held(NamedTuple):
-    """A group of tensors of the file, and the layers of it that a device holds: none for what lies outside of the layers."""
+    """A group of tensors of the file, and the layers of it that a device holds: none for what lies outside of
+    the layers."""
 
     group: Tensor
     layers: tuple[int, ...]
 
 
-def held(model: Model, asked: Serving, stages: Sequence[Stage], device: int, output_first: bool) -> list[Held]:
+def held(
+    model: Model, asked: Serving, stages: Sequence[Stage], device: int, output_first: bool
+) -> list[Held]:
     """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
     key = (id(model), tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
@@ -175,7 +207,9 @@ def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) 
         if group.name == EMBEDDING:
             for device in {HOST, output if model.tied else HOST}:
                 hold(device, group, ())
-        elif group.lookup and not group.layers:  # another table of the input: positions, an embedding for each layer
+        elif (
+            group.lookup and not group.layers
+        ):  # another table of the input: positions, an embedding for each layer
             hold(HOST, group, ())
         elif group.layers:
             of_device: dict[int, list[int]] = {}
@@ -193,4 +227,6 @@ def check(asked: Serving) -> None:
     cards = len(split_points(asked))
     for rule in overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe):
         if rule.device >= cards:
-            raise UsageError(f"--override-tensor names card {rule.device}", f"there are {cards}, counted from 0")
+            raise UsageError(
+                f"--override-tensor names card {rule.device}", f"there are {cards}, counted from 0"
+            )

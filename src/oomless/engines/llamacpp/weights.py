@@ -12,7 +12,8 @@ from .placement import HOST, Held, held, offload, rows_of_card, split_points
 
 
 def stored(model: Model, asked: Serving) -> Model:
-    """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16 bits."""
+    """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16
+    bits."""
     if model.quantization.startswith("gguf"):
         return model
     word, whole = asked.quantization or published_as(model), expands(model, asked)
@@ -26,11 +27,13 @@ def stored(model: Model, asked: Serving) -> Model:
 
 MOST_FILES = 64
 _FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
-"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is kept, so its id stays its own."""
+"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is
+kept, so its id stays its own."""
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest of its layers."""
+    """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest
+    of its layers."""
     file = stored(model, asked)
     dealt = stages(model, asked)
     if one_memory(file, asked, hardware):
@@ -43,35 +46,51 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         for each in held(file, asked, dealt, card, output_first(asked)):
             if divides_by_rows(each.group):
                 rows = rows_of_card(each.group.shape[0], points, stage.position)
-                found.append(_placed(each._replace(group=each.group._replace(shape=(rows, each.group.shape[1])))))
+                found.append(
+                    _placed(each._replace(group=each.group._replace(shape=(rows, each.group.shape[1]))))
+                )
             elif card == stage.position:
                 found.append(_placed(each))
     return found
 
 
 def one_memory(model: Model, asked: Serving, hardware: Hardware) -> bool:
-    """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file from its first tensor to
-    its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between them, if every layer is on it."""
+    """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file
+    from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
+    them, if every layer is on it."""
     if hardware.card.vendor == "Apple":
         return offload(len(model.layers), asked, output_first(asked)).active > len(model.layers)
     return hardware.card.vendor in HOSTS
 
 
 def divides_by_rows(tensor: Tensor) -> bool:
-    """Whether --split-mode row divides a tensor: plain matrices; those of routed experts stay whole (no split MUL_MAT_ID)."""
+    """Whether --split-mode row divides a tensor: plain matrices; those of routed experts stay whole (no split
+    MUL_MAT_ID)."""
     return len(tensor.shape) == 2 and tensor.repeat == 1 and tensor.role != "expert"
 
 
 def _placed(each: Held) -> Placed:
     group = each.group
-    key: Key = "weights.routed_experts" if group.role == "expert" else "weights.layers" if group.layers else "weights.output_head"
+    key: Key = (
+        "weights.routed_experts"
+        if group.role == "expert"
+        else "weights.layers"
+        if group.layers
+        else "weights.output_head"
+    )
     return Placed(key, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
 def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
-    """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were told to stay."""
+    """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were
+    told to stay."""
     if one_memory(model, asked, hardware):
         return 0
     dealt = stages(model, asked)
-    tensors = sum(_placed(each).total_bytes for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked)))
-    return tensors + needed_bytes(cache_layout(model, asked, Stage(HOST, len(dealt), 0, dealt[0].start)), asked)
+    tensors = sum(
+        _placed(each).total_bytes
+        for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked))
+    )
+    return tensors + needed_bytes(
+        cache_layout(model, asked, Stage(HOST, len(dealt), 0, dealt[0].start)), asked
+    )

@@ -1,7 +1,9 @@
-"""SGLang 0.4 to 0.5: what each rank creates, how the card is divided, how the cache is sized. Every rule is keyed by version.
+"""SGLang 0.4 to 0.5: what each rank creates, how the card is divided, how the cache is sized. Every rule is
+keyed by version.
 
-Read in the sources of 0.4.4, 0.4.5, 0.4.6, 0.5.3 and 0.5.23; a version between two of them takes the rules of the earlier one.
-The pool is what is left of mem_fraction_static after loading; activations and graphs live in the rest and are not subtracted.
+Read in the sources of 0.4.4, 0.4.5, 0.4.6, 0.5.3 and 0.5.23; a version between two of them takes the rules of
+the earlier one. The pool is what is left of mem_fraction_static after loading; activations and graphs live in
+the rest and are not subtracted.
 """
 
 from .. import Count, tensor_parallel_layouts

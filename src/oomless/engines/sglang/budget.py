@@ -1,7 +1,9 @@
-"""How SGLang divides a card: the pool is mem_fraction_static of what was free at the start, less the weights; the rest is for running.
+"""How SGLang divides a card: the pool is mem_fraction_static of what was free at the start, less the weights;
+the rest is for running.
 
-pool = free after loading - (1 - f) * free before loading = f * (card - context - NCCL) - weights   (profile_max_num_token).
-Activations, graphs and the table of requests live in (1 - f) of it and are not subtracted again.
+pool = free after loading - (1 - f) * free before loading = f * (card - context - NCCL) - weights
+(profile_max_num_token). Activations, graphs and the table of requests live in (1 - f) of it and are not
+subtracted again.
 """
 
 from ... import facts
@@ -46,7 +48,9 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     """What weights, cache and all that was there before may take: f * card + (1 - f) * (context + NCCL).
 
     >>> from ...run.hardware import parse_gpu
-    >>> budget_bytes(Serving(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")) // 2**20
+    >>> budget_bytes(
+    ...     Serving(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")
+    ... ) // 2**20
     72163
     """
     share, before = asked.mem_fraction_static or 0, sum(line.bytes for line in start_lines(asked, hardware))
@@ -56,10 +60,14 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
 def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
-    0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more, out of what should stay free.
-    0.5.4 to 0.5.8 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
+    0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more,
+    out of what should stay free. 0.5.4 to 0.5.8 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on
+    MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
 
-    >>> [round(pool_bytes(Serving(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1) for v in ("0.5.3", "0.5.8", "0.5.23")]
+    >>> [
+    ...     round(pool_bytes(Serving(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
+    ...     for v in ("0.5.3", "0.5.8", "0.5.23")
+    ... ]
     [229.6, 186.8, 167.8]
     """
     left, now = allowed - charged, release(asked.engine_version or LATEST)
@@ -75,14 +83,21 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
 
 
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
-    """What was there before loading is charged, and what loading leaves: free memory is read before and after.
+    """What was there before loading is charged, and what loading leaves: free memory is read before and
+    after.
 
     Activations, graphs, the table of requests and an old release's draft are beside.
     """
     now = release(asked.engine_version or LATEST)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
     loaded = [
-        measured("sglang", "fragmentation.loading", "load_extra", now.numbers, ("amd",) if hardware.card.vendor == "AMD" else ()),
+        measured(
+            "sglang",
+            "fragmentation.loading",
+            "load_extra",
+            now.numbers,
+            ("amd",) if hardware.card.vendor == "AMD" else (),
+        ),
         *kept(model, asked, stage),
     ]
     if not asked.enforce_eager:
@@ -124,14 +139,21 @@ def request_table(asked: Serving) -> Line:
     width = (asked.max_model_len or 0) + TABLE_EXTRA
     formula = f"{rows:,} requests x {width:,} x 4 B"
     return exact(
-        "runtime.request_table", "engine", "table of requests", rows * width * 4, formula, "mem_cache/memory_pool.py, ReqToTokenPool"
+        "runtime.request_table",
+        "engine",
+        "table of requests",
+        rows * width * 4,
+        formula,
+        "mem_cache/memory_pool.py, ReqToTokenPool",
     )
 
 
 def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
-    """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h), expanded heads of MLA; logits.
+    """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
+    expanded heads of MLA; logits.
 
-    Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token (arg_groups/memory_hook.py).
+    Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
+    (arg_groups/memory_hook.py).
     """
     layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
     tokens, hidden = asked.max_num_batched_tokens or 0, model.hidden_size
@@ -147,7 +169,10 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     attention = model.layers[stage.start].attention
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
-        largest = max(largest, mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim))
+        largest = max(
+            largest,
+            mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
+        )
     spread = facts.constant("sglang", "activation_spread", release(asked.engine_version or LATEST).numbers)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"

@@ -1,6 +1,7 @@
 """SGLang's pools: bytes of a token by kind of attention, tokens from the pool, what a load needs.
 
-model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/pool_configurator.py of 0.5.23.
+model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/pool_configurator.py of
+0.5.23.
 """
 
 from ...errors import UnsupportedError
@@ -16,9 +17,11 @@ PACKED_ROW_BYTES = 656
 INDEX_ROW_BYTES = 132
 """Key of the indexer: 128 fp8 values and an F32 scale."""
 SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2")
-"""Families whose window layers have a pool of their own (configs/model_config.py, is_hybrid_swa_model); others store every token."""
+"""Families whose window layers have a pool of their own (configs/model_config.py, is_hybrid_swa_model);
+others store every token."""
 SWA_RATIO = 0.8
-"""Slots of window layers for each slot of full ones, where nothing else is asked (arg_groups/fields/schedule.py)."""
+"""Slots of window layers for each slot of full ones, where nothing else is asked
+(arg_groups/fields/schedule.py)."""
 
 
 def element_bytes(asked: Serving) -> float:
@@ -35,13 +38,17 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
     >>> sparse = DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048)
     >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), release("0.5.3"))
     656
-    >>> row_bytes(GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), release("0.5.19"))    # gemma-4-E4B: a pool that stays empty
+    >>> row_bytes(
+    ...     GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), release("0.5.19")
+    ... )  # gemma-4-E4B: a pool that stays empty
     2048
     """
     width = element_bytes(asked)
     match attention:
         case GQA():
-            if attention.borrows_cache and attention.num_heads:  # pools are made for every layer, also for those that read another's
+            if (
+                attention.borrows_cache and attention.num_heads
+            ):  # pools are made for every layer, also for those that read another's
                 attention = attention._replace(borrows_cache=False)
             heads = max(attention.num_kv_heads // attention_ranks(asked.layout or Layout()), 1)
             return int(heads * attention.cache_dim * width)
@@ -61,8 +68,9 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
-    One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of their own.
-    With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside (budget.py).
+    One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
+    their own. With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside
+    (budget.py).
     """
     now = release(asked.engine_version or LATEST)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
@@ -89,7 +97,15 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
     formula = f"{full:,} B in {len(attentions)} layers" + (f" + {index:,} B of index keys" if index else "")
     formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
-    return CacheLayout(tuple(groups), page * sized, full + index, window * swa, page * (full + index), formula, asked.kv_cache_dtype)
+    return CacheLayout(
+        tuple(groups),
+        page * sized,
+        full + index,
+        window * swa,
+        page * (full + index),
+        formula,
+        asked.kv_cache_dtype,
+    )
 
 
 def pool_tokens(layout: CacheLayout, pool: int) -> int:
@@ -98,7 +114,8 @@ def pool_tokens(layout: CacheLayout, pool: int) -> int:
 
 
 def slots(layout: CacheLayout, length: int, asked: Serving) -> int:
-    """Slots that one sequence takes: whole pages, and of a window's pool as many as the ratio of the pools makes worse."""
+    """Slots that one sequence takes: whole pages, and of a window's pool as many as the ratio of the pools
+    makes worse."""
     page = layout.groups[0].block_size
     tokens = -(-length // page) * page
     for group in layout.groups[1:]:
@@ -113,7 +130,9 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
     Unlike vLLM, SGLang starts with any pool: one sequence of max_model_len need not fit.
     """
     page = layout.groups[0].block_size
-    return layout.set_aside_bytes + slots(layout, asked.context or 1, asked) // page * layout.block_bytes * (asked.concurrency or 1)
+    return layout.set_aside_bytes + slots(layout, asked.context or 1, asked) // page * layout.block_bytes * (
+        asked.concurrency or 1
+    )
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
@@ -124,7 +143,8 @@ def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> fl
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
     """max_total_num_tokens as the log prints it: of the stage that has room for the fewest.
 
-    A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100), which are not capacity.
+    A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
+    which are not capacity.
     """
     return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
 

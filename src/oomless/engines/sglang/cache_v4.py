@@ -1,7 +1,8 @@
 """The pools of DeepSeek-V4 and V4.1 in SGLang 0.5.23 (DSV4PoolConfigurator, deepseek_v4_memory_pool.py).
 
-A full pool of compressed rows that grows with tokens; beside it a pool of window rows, sized by the running requests, and states
-sized by request slots. Bytes of a token: models.md 4.2; the window pool of V4.1 at 256 requests: 15.8 GB in dynamo#15169.
+A full pool of compressed rows that grows with tokens; beside it a pool of window rows, sized by the running
+requests, and states sized by request slots. Bytes of a token: models.md 4.2; the window pool of V4.1 at 256
+requests: 15.8 GB in dynamo#15169.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from ...run.serving import Layout, Serving
 from .. import CacheGroup, CacheLayout, Stage
 
 ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
-"""(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on compute capability 10."""
+"""(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on
+compute capability 10."""
 INDEX_BYTES, INDEX_BYTES_FP4 = 132, 68
 HCA_RATIO = 128
 EVICTION_INTERVAL = 128
@@ -21,7 +23,8 @@ PREFIX_TAILS = 4
 CHUNKS_IN_FLIGHT = 2
 STATE_BYTES = 4
 RINGS = {False: {2: 2, 4: 8, 128: 128}, True: {2: 8, 4: 16, 128: 256}}
-"""Slots of a compressor's state a request, by speculation: one that is speculative must hold its draft (up to 5 tokens for ratio 2)."""
+"""Slots of a compressor's state a request, by speculation: one that is speculative must hold its draft (up to
+5 tokens for ratio 2)."""
 
 
 class Prices(NamedTuple):
@@ -33,7 +36,8 @@ class Prices(NamedTuple):
 
 
 def row_names(attention: Attention, dtype: str) -> tuple[str, str]:
-    """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where the card has V4.1's layouts."""
+    """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where the card
+    has V4.1's layouts."""
     if dtype != "mxfp8_ds_mla":
         return "v4", "v4"
     return "v41", "v41_fp4" if isinstance(attention, V41) else "v41"
@@ -50,7 +54,8 @@ def paged_row(name: str, page: int) -> float:
 
 
 def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
-    """Growth of a sequence a token, before page rounding: C4 * (row + idx) / 4 + C128 * row / 128, V4.1 (row + idx) / ratio."""
+    """Growth of a sequence a token, before page rounding: C4 * (row + idx) / 4 + C128 * row / 128, V4.1 (row
+    + idx) / ratio."""
     total = 0.0
     for a in attentions:
         row = 2 * a.head_dim if dtype == "bfloat16" else ROWS[row_names(a, dtype)[1]][0]
@@ -95,7 +100,8 @@ def request_slots(asked: Serving) -> int:
 
 
 def window_slots(window: int, asked: Serving) -> int:
-    """Slots of the window pool: for each request its window, an eviction interval and two pages; two chunks; cached prefixes.
+    """Slots of the window pool: for each request its window, an eviction interval and two pages; two chunks;
+    cached prefixes.
 
     >>> window_slots(128, Serving(max_num_seqs=256, max_num_batched_tokens=8192, block_size=256))
     606464
@@ -111,7 +117,8 @@ DRAFT_TOKENS = 4
 
 
 def v4_layout(layers: list[Attention], asked: Serving, stage: Stage) -> CacheLayout:
-    """Pools of a V4 or V4.1 stage. With an explicit ratio the window pool follows the tokens instead of the requests."""
+    """Pools of a V4 or V4.1 stage. With an explicit ratio the window pool follows the tokens instead of the
+    requests."""
     attentions = [a for a in layers if isinstance(a, V4 | V41)]
     page, cost = asked.block_size or 256, prices(attentions, asked)
     window = attentions[0].window
@@ -121,7 +128,11 @@ def v4_layout(layers: list[Attention], asked: Serving, stage: Stage) -> CacheLay
     else:
         slots = window_slots(window, asked)
         token, fixed = cost.token, cost.states + int(slots * cost.slot)
-    formula = f"{token:,.2f} B a token + {slots:,} window slots x {cost.slot:,.1f} B + {cost.states:,} B of states"
+    formula = (
+        f"{token:,.2f} B a token + {slots:,} window slots x {cost.slot:,.1f} B + {cost.states:,} B of states"
+    )
     group = CacheGroup("compressed rows", len(attentions), page, int(page * token))
     one = int((window + page) * cost.slot) + cost.states // request_slots(asked)
-    return CacheLayout((group,), int(page * token), exact, one, int(page * token), formula, asked.kv_cache_dtype, fixed)
+    return CacheLayout(
+        (group,), int(page * token), exact, one, int(page * token), formula, asked.kv_cache_dtype, fixed
+    )

@@ -1,4 +1,5 @@
-"""What SGLang's server chooses where the question is silent: share, chunk, batch, graphs, pages, types (server_args.py; arg_groups/)."""
+"""What SGLang's server chooses where the question is silent: share, chunk, batch, graphs, pages, types
+(server_args.py; arg_groups/)."""
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
@@ -12,7 +13,13 @@ from ..vllm.defaults import default_length, resolve_dtype
 from .release import LATEST, Release, release
 
 V4_SINCE, V41_SINCE, DSA_SINCE = (0, 5, 11), (0, 5, 23), (0, 5, 3)
-CARD_CLASSES = ((20, 2048, 8, 8), (35, 2048, 16, 80), (60, 4096, 32, 160), (90, 8192, 256, 512), (160, 8192, 256, 512))
+CARD_CLASSES = (
+    (20, 2048, 8, 8),
+    (35, 2048, 16, 80),
+    (60, 4096, 32, 160),
+    (90, 8192, 256, 512),
+    (160, 8192, 256, 512),
+)
 """(memory in GiB below which, chunked_prefill_size, cuda_graph_max_bs below TP4 and from TP4 on), 0.5.3."""
 CARD_CLASSES_0523 = (CARD_CLASSES[0], (35, 4096, 48, 160), *CARD_CLASSES[2:])
 LARGEST_CLASS = (16384, 512)
@@ -28,12 +35,15 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     attention = model.layers[-1].attention
     check_kind(model, now)
     layout = resolve_layout(model, now, layout, asked)
-    asked = asked._replace(engine_version=version, layout=layout, engram="gpu" if asked.engram == "auto" else asked.engram)
+    asked = asked._replace(
+        engine_version=version, layout=layout, engram="gpu" if asked.engram == "auto" else asked.engram
+    )
     length = asked.max_model_len or default_length(model)
     if length > max(default_length(model), model.max_positions):
         raise UsageError(
             f"--context-length {length} is more than the {default_length(model)} positions of {model.name}",
-            "SGLang refuses it too; give at most the model's own length, or other positions by --hf-overrides",
+            "SGLang refuses it too; give at most the model's own length, or other "
+            "positions by --hf-overrides",
         )
     chunk, graphs = default_chunk(asked, hardware, now)
     asked = asked._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)
@@ -42,7 +52,9 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if share is None:
         share = default_share(model, asked, hardware, now, chunk)
     if any(t.part == "vision" for t in model.tensors) and not now.since(0, 4, 7):
-        share *= facts.constant("sglang", "multimodal_share", now.numbers).value  # model_runner.py: whoever chose the share
+        share *= facts.constant(
+            "sglang", "multimodal_share", now.numbers
+        ).value  # model_runner.py: whoever chose the share
     requests = asked.max_num_seqs or (V4_REQUESTS if isinstance(attention, V4 | V41) else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not isinstance(attention, V4 | V41):
         requests = SPECULATIVE_REQUESTS
@@ -62,9 +74,13 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
 def check_kind(model: Model, now: Release) -> None:
     """The first release that serves each kind of attention."""
     for attention in {layer.attention for layer in model.layers}:
-        since = DSA_SINCE if isinstance(attention, DSA) else V41_SINCE if isinstance(attention, V41) else V4_SINCE
+        since = (
+            DSA_SINCE if isinstance(attention, DSA) else V41_SINCE if isinstance(attention, V41) else V4_SINCE
+        )
         if isinstance(attention, DSA | V4 | V41) and not now.since(*since):
-            raise UnsupportedError(f"sglang before {'.'.join(map(str, since))} cannot serve {model.name}", "use a later version")
+            raise UnsupportedError(
+                f"sglang before {'.'.join(map(str, since))} cannot serve {model.name}", "use a later version"
+            )
 
 
 def resolve_layout(model: Model, now: Release, layout: Layout, asked: Serving) -> Layout:
@@ -74,17 +90,24 @@ def resolve_layout(model: Model, now: Release, layout: Layout, asked: Serving) -
         layout = layout._replace(dp=layout.tp, enable_dp_attention=True)
     if layout.enable_dp_attention and layout.tp % layout.dp:
         raise UsageError(
-            f"--dp {layout.dp} does not divide --tp {layout.tp}", "data-parallel attention lies inside of the tensor ranks"
+            f"--dp {layout.dp} does not divide --tp {layout.tp}",
+            "data-parallel attention lies inside of the tensor ranks",
         )
     if layout.ep_size and layout.tp % layout.ep_size:
-        raise UsageError(f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it")
+        raise UsageError(
+            f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it"
+        )
     if layout.pp > len(model.layers):
-        raise UsageError(f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer stages")
+        raise UsageError(
+            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}",
+            "use fewer stages",
+        )
     return layout
 
 
 def driver_mib(hardware: Hardware) -> int:
-    """The card's size in MiB as nvidia-smi says it, by which SGLang chooses; a card not in the table has its own."""
+    """The card's size in MiB as nvidia-smi says it, by which SGLang chooses; a card not in the table has its
+    own."""
     for row in facts.table("hardware"):
         if row["name"] == hardware.card.name and row["mem_mib_nvidia_smi"].split("-")[0].strip().isdigit():
             return int(row["mem_mib_nvidia_smi"].split("-")[0])
@@ -119,7 +142,8 @@ SMALL_MIB_04 = 25_000
 def default_share(model: Model, asked: Serving, hardware: Hardware, now: Release, chunk: int) -> float:
     """mem_fraction_static: by ranks in 0.4; from 0.5 on 1 - reserve / memory, in MiB, to three digits.
 
-    reserve = 512 + 1.5 * chunk + 2 * graphs + ranks * 128 (+ padding of data-parallel attention), at least 10 GiB on large cards,
+    reserve = 512 + 1.5 * chunk + 2 * graphs + ranks * 128 (+ padding of data-parallel attention),
+    at least 10 GiB on large cards,
     + 2 GiB for a draft (0.5.3), + 1.5 GiB for MLA's prefill graphs (0.5.23).
 
     >>> from ...model.load import load
@@ -136,7 +160,9 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, now: Release
         if now.since(0, 4, 6) and memory > 80 * GIB // MIB:
             share = SHARES_04[-1][1]
             if memory > 96 * GIB // MIB:
-                share = min(share + 48 * GIB // MIB * (1 - share) / memory, (memory - 18 * GIB // MIB) / memory)
+                share = min(
+                    share + 48 * GIB // MIB * (1 - share) / memory, (memory - 18 * GIB // MIB) / memory
+                )
         return share
     if isinstance(attention, DSA) and not now.since(0, 5, 4):
         return DSA_SHARE_053
@@ -156,7 +182,8 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, now: Release
     share = round((memory - reserve) / memory, 3)
     if share <= 0:
         raise UsageError(
-            f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens", "lower --chunked-prefill-size"
+            f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
+            "lower --chunked-prefill-size",
         )
     vision = any(t.part == "vision" for t in model.tensors)
     return share * facts.constant("sglang", "multimodal_share", now.numbers).value if vision else share
@@ -171,7 +198,13 @@ def prefill_sizes(chunk: int) -> list[int]:
     >>> len(prefill_sizes(8192))
     58
     """
-    ranges = (range(4, 33, 4), range(48, 257, 16), range(288, 513, 32), range(576, 1025, 64), range(1280, 4097, 256))
+    ranges = (
+        range(4, 33, 4),
+        range(48, 257, 16),
+        range(288, 513, 32),
+        range(576, 1025, 64),
+        range(1280, 4097, 256),
+    )
     return [size for each in (*ranges, range(4608, chunk + 1, 512)) for size in each if size <= chunk]
 
 
@@ -181,7 +214,9 @@ CACHE_DTYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_
 def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, now: Release) -> str:
     """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
     if asked not in CACHE_DTYPES:
-        raise UsageError(f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_DTYPES)}")
+        raise UsageError(
+            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_DTYPES)}"
+        )
     attention = model.layers[-1].attention
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
     blackwell = 10 <= hardware.card.capability < 11
@@ -192,16 +227,22 @@ def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, now: Relea
             return word if word == "bfloat16" else "mxfp8_ds_mla" if blackwell else "fp8_ds_mla"
         case DSA():
             if word == "fp8_e5m2":
-                raise UnsupportedError("--kv-cache-dtype fp8_e5m2 is not for sparse MLA", "use fp8_e4m3 or bfloat16")
+                raise UnsupportedError(
+                    "--kv-cache-dtype fp8_e5m2 is not for sparse MLA", "use fp8_e4m3 or bfloat16"
+                )
             if word == "auto":
                 word = "fp8_e4m3" if hardware.card.capability >= 10 else "bfloat16"
             if word == "bfloat16":
                 return word
             raw = hardware.card.capability >= 10 and now.since(0, 5, 23) and word != "fp8_ds_mla"
-            return "fp8_e4m3" if raw else "fp8_ds_mla"  # trtllm's kernels, Blackwell's default of 0.5.23, take plain rows
+            return (
+                "fp8_e4m3" if raw else "fp8_ds_mla"
+            )  # trtllm's kernels, Blackwell's default of 0.5.23, take plain rows
         case _:
             if word == "fp8_ds_mla":
-                raise UnsupportedError("--kv-cache-dtype fp8_ds_mla is for sparse MLA alone", "use fp8_e4m3 or auto")
+                raise UnsupportedError(
+                    "--kv-cache-dtype fp8_ds_mla is for sparse MLA alone", "use fp8_e4m3 or auto"
+                )
             return word
 
 
@@ -219,7 +260,8 @@ def default_page(model: Model, hardware: Hardware, now: Release) -> int:
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:
-    """Layers a pipeline stage: the remainder goes to the last stage, from 0.5.4 on to as many last stages (distributed/utils.py).
+    """Layers a pipeline stage: the remainder goes to the last stage, from 0.5.4 on to as many last stages
+    (distributed/utils.py).
 
     >>> from ...model.load import load
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]

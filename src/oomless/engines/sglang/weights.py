@@ -1,6 +1,8 @@
-"""The tensors that a rank of SGLang holds after loading. Its layers derive from vLLM's; what divides them does not.
+"""The tensors that a rank of SGLang holds after loading. Its layers derive from vLLM's; what divides them
+does not.
 
-models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parallel_embedding.py of 0.4.4 to 0.5.23.
+models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parallel_embedding.py of 0.4.4 to
+0.5.23.
 """
 
 from ...model.attention import DSA, MLA, V4, V41
@@ -23,12 +25,14 @@ from ..vllm.weights import (
 from .release import LATEST, Release, attention_ranks, expert_ranks, release, shared_clones
 
 NO_TABLES = ("gemma3", "gemma3_text")
-"""Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones that no scaling lengthens."""
+"""Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
+that no scaling lengthens."""
 Members = list[tuple[tuple[int, ...], Format, int]]
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is loaded after the pool."""
+    """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
+    loaded after the pool."""
     now = release(asked.engine_version or LATEST)
     check_quantization(model, asked, hardware)
     placed = [
@@ -52,7 +56,9 @@ def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, 
         shape, repeat = shard(tensor, model, asked, clones)
         name = fused_name(tensor, model, now)
         member = (shape, runtime_format(tensor, model, asked), repeat)
-        if name == tensor.name and (name, layers) in groups:  # layers of a tower that the model's list calls alike
+        if (
+            name == tensor.name and (name, layers) in groups
+        ):  # layers of a tower that the model's list calls alike
             alone.append((name, layers, [member]))
         else:
             groups.setdefault((name, layers), []).append(member)
@@ -61,7 +67,8 @@ def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, 
 
 
 def fused_name(tensor: Tensor, model: Model, now: Release) -> str:
-    """The parameter that a checkpoint's tensor becomes part of. q_a and kv_a are one from 0.4.6 on; MLA's q_proj stands alone."""
+    """The parameter that a checkpoint's tensor becomes part of. q_a and kv_a are one from 0.4.6 on; MLA's
+    q_proj stands alone."""
     name = tensor.name
     if now.since(0, 4, 6):
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
@@ -77,7 +84,8 @@ def fused_name(tensor: Tensor, model: Model, now: Release) -> str:
 
 
 def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> tuple[int, ...] | None:
-    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None if not here."""
+    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
+    if not here."""
     if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
         return None  # a draft shares embedding and head with its target
     if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
@@ -96,13 +104,18 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> 
 def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight.
 
-    Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense layers and head over all
-    ranks; the embedding is whole under data-parallel attention, shared experts under DeepEP.
+    Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
+    layers and head over all ranks; the embedding is whole under data-parallel attention, shared experts under
+    DeepEP.
 
     >>> from ...model.load import load
     >>> asked = Serving(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
     >>> r1 = load("deepseek-r1")
-    >>> {t.name.split(".")[-2]: shard(t, r1, asked)[0] for t in r1.tensors if t.name.endswith(("o_proj.weight", "lm_head.weight"))}
+    >>> {
+    ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
+    ...     for t in r1.tensors
+    ...     if t.name.endswith(("o_proj.weight", "lm_head.weight"))
+    ... }
     {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
     """
     layout = asked.layout or Layout()
@@ -124,11 +137,16 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
 
 def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
     """A shape divided over ranks as its tensor may be; sinks stay whole."""
-    return tensor.shape if "attn_sink" in tensor.name else divide(tensor, ranks, f"a division over {ranks} ranks", VOCABULARY_PAD)
+    return (
+        tensor.shape
+        if "attn_sink" in tensor.name
+        else divide(tensor, ranks, f"a division over {ranks} ranks", VOCABULARY_PAD)
+    )
 
 
 def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[Placed]:
-    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a layer in one."""
+    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a
+    layer in one."""
     shape, form, repeat = members[0]
     if len(members) > 1:
         if any(member[1] != form for member in members):
@@ -137,12 +155,19 @@ def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[P
     stacked = repeat if "experts." in name and repeat > 1 else 1
     placed = [Placed(key_of(name), name, form.data_bytes(shape) * stacked, repeat // stacked, layers)]
     if form.block:
-        placed.append(Placed(key_of(name), f"{name} scales", form.scale_bytes(shape) * stacked, repeat // stacked, layers))
+        placed.append(
+            Placed(
+                key_of(name), f"{name} scales", form.scale_bytes(shape) * stacked, repeat // stacked, layers
+            )
+        )
     return placed
 
 
-def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> list[Placed]:
-    """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA matrices."""
+def extra_tensors(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+) -> list[Placed]:
+    """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
+    matrices."""
     extra: list[Placed] = []
     nvidia = hardware.card.vendor in ("NVIDIA", "")
     attention = model.layers[stage.start].attention
@@ -152,7 +177,13 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
         if isinstance(attention, V4 | V41):
             extra.append(
-                Placed("weights.rotary_tables", "complex table of V4's kernels", rope.max_positions * rope.dim // 2 * 8, 1, ())
+                Placed(
+                    "weights.rotary_tables",
+                    "complex table of V4's kernels",
+                    rope.max_positions * rope.dim // 2 * 8,
+                    1,
+                    (),
+                )
             )
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
@@ -161,8 +192,19 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
         sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
         mine = tuple(range(stage.start, stage.stop))
-        extra += [Placed("weights.attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes]
+        extra += [
+            Placed("weights.attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes
+        ]
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
-        extra.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - model.explained_bytes, 1, (), note))
+        extra.append(
+            Placed(
+                "weights.unexplained",
+                "headers less config",
+                model.stored_bytes - model.explained_bytes,
+                1,
+                (),
+                note,
+            )
+        )
     return extra

@@ -1,7 +1,8 @@
-"""vLLM 0.5 to 0.33: what each rank creates, how the budget is cut, how the cache is paged. Every rule is keyed by version.
+"""vLLM 0.5 to 0.33: what each rank creates, how the budget is cut, how the cache is paged. Every rule is
+keyed by version.
 
-Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a version between two of them takes the rules of
-the earlier one. Constants that were measured are in facts/engines.csv.
+Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a version between two of them
+takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
 from .. import Count, tensor_parallel_layouts

@@ -1,6 +1,8 @@
-"""What vLLM sets aside before the cache: the peak of its profile run, non-torch memory, CUDA graphs; and the budget itself.
+"""What vLLM sets aside before the cache: the peak of its profile run, non-torch memory, CUDA graphs; and the
+budget itself.
 
-The profile run executes max_num_batched_tokens tokens and then samples max_num_seqs rows; the peak is the larger phase.
+The profile run executes max_num_batched_tokens tokens and then samples max_num_seqs rows; the peak is the
+larger phase.
 """
 
 from math import ceil
@@ -37,14 +39,21 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 
 def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
-    """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap space, a tier of blocks."""
+    """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap
+    space, a tier of blocks."""
     tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
     ranks = (asked.layout or Layout()).num_ranks
     if asked.cpu_offload_gb:
         from .offload import most_on_host
 
-        tables += most_on_host(asked, ranks, sum(t.num_bytes for t in model.tensors if t.part == "main" and t.layers))
-    swap = SWAP_GIB if release(asked.engine_version or LATEST).v0 and asked.swap_space is None else asked.swap_space or 0
+        tables += most_on_host(
+            asked, ranks, sum(t.num_bytes for t in model.tensors if t.part == "main" and t.layers)
+        )
+    swap = (
+        SWAP_GIB
+        if release(asked.engine_version or LATEST).v0 and asked.swap_space is None
+        else asked.swap_space or 0
+    )
     return tables + int((swap * ranks + asked.kv_offloading_size) * GIB)
 
 
@@ -55,7 +64,8 @@ SWAP_GIB = 4
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context never is.
 
-    Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of it).
+    Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
+    it).
     """
     now = release(asked.engine_version or LATEST)
     tags = conditions(model, asked, hardware, stage, now)
@@ -66,7 +76,9 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         fused = mega_moe_lines(model, asked, hardware, now)
     charged = [
         *beside_weights(model, asked, stage, now, tags),
-        *with_unknown_images(profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now),
+        *with_unknown_images(
+            profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now
+        ),
         _measured("runtime.non_torch", "non_torch", now, tags),
         *fused,
     ]
@@ -77,7 +89,12 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
         beside.append(
             exact(
-                "runtime.workspaces", "engine", "workspace of cached context", size, formula, "vllm mla/common.py, mla_attention.py"
+                "runtime.workspaces",
+                "engine",
+                "workspace of cached context",
+                size,
+                formula,
+                "vllm mla/common.py, mla_attention.py",
             )
         )
     if now.since(0, 25) and not now.v0 and stage.last:
@@ -95,9 +112,14 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget(tuple(charged), tuple(beside))
 
 
-def beside_weights(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's checkpoint may keep."""
-    found = [measured("vllm", "fragmentation.loading", "load_extra", now.numbers, tags)] if "amd" in tags else []
+def beside_weights(
+    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+) -> list[Line]:
+    """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's
+    checkpoint may keep."""
+    found = (
+        [measured("vllm", "fragmentation.loading", "load_extra", now.numbers, tags)] if "amd" in tags else []
+    )
     if asked.quantization in (None, model.quantization):
         return found
     from ..requantised import kept_line  # few models are asked for in a format of others
@@ -111,12 +133,16 @@ def beside_weights(model: Model, asked: Serving, stage: Stage, now: Release, tag
     return found + kept_line(model, asked.quantization, parts)
 
 
-def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> tuple[str, ...]:
+def conditions(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
     layout = asked.layout or Layout()
     attention = model.layers[-1].attention
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-    together = layout.tp * (layout.dp if experts else 1)  # experts are divided over data-parallel ranks too, so those communicate
+    together = layout.tp * (
+        layout.dp if experts else 1
+    )  # experts are divided over data-parallel ranks too, so those communicate
     found = {
         "tp": together > 1,
         "tp4": together >= 4,
@@ -139,14 +165,24 @@ def conditions(model: Model, asked: Serving, hardware: Hardware, stage: Stage, n
 
 
 def _measured(key: Key, quantity: str, now: Release, tags: tuple[str, ...]) -> Line:
-    """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the room."""
-    category: Category = "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
+    """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the
+    room."""
+    category: Category = (
+        "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
+    )
     line = measured("vllm", key, quantity, now.numbers, tags, category)
-    return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed") if "other_vendor" in tags else line
+    return (
+        line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
+        if "other_vendor" in tags
+        else line
+    )
 
 
-def with_unknown_images(lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release) -> list[Line]:
-    """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up to the budget.
+def with_unknown_images(
+    lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release
+) -> list[Line]:
+    """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up
+    to the budget.
 
     Measured: 36.6 GiB for Llama-3.2-11B-Vision with 128 sequences on 0.6.6, 4.1 for Qwen2.5-VL-3B on 0.7.
     """

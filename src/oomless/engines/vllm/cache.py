@@ -1,4 +1,5 @@
-"""vLLM's cache: bytes of a row by kind of attention and dtype, blocks, groups of layers, and the capacity that it prints.
+"""vLLM's cache: bytes of a row by kind of attention and dtype, blocks, groups of layers, and the capacity
+that it prints.
 
 v1/core/kv_cache_utils.py and kv_cache_interface.py of 0.8.5 to 0.33; worker/cache_engine.py of 0.7.2.
 """
@@ -16,7 +17,8 @@ INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
 PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
 HYBRID_TOLERANCE = {16: 1.25, 19: 1.5}
-"""Minor version from which layers of the rarer kind are padded up to the commoner one, and up to which ratio of counts."""
+"""Minor version from which layers of the rarer kind are padded up to the commoner one, and up to which ratio
+of counts."""
 
 
 def element_bits(asked: Serving) -> float:
@@ -45,14 +47,18 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
     match attention:
         case GQA():
             if asked.kv_cache_dtype.endswith("_ds_mla"):
-                raise UnsupportedError(f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto")
+                raise UnsupportedError(
+                    f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto"
+                )
             return int(max(attention.num_kv_heads // tp, 1) * attention.cache_dim * width)
         case Sliding():
             return row_bytes(attention.inner, asked, now)
         case DSA():
             return row_bytes(attention.mla, asked, now)
         case MLA():
-            if not now.since(0, 7):  # before MLA support every head's key was stored, padded to 256, with its value
+            if not now.since(
+                0, 7
+            ):  # before MLA support every head's key was stored, padded to 256, with its value
                 heads = max(attention.num_heads // tp, 1)
                 return int(2 * heads * 256 * width)
             if asked.kv_cache_dtype in PACKED_MLA_ROWS and now.since(0, 11):
@@ -60,7 +66,9 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
             row = int(attention.latent_dim * width)
             return row if now.since(0, 8, 5) else -(-row // 256) * 256  # each entry was aligned to 256 B
         case V4() | V41() | Linear():
-            raise UnsupportedError(f"a cache row of {attention.kind} attention has no one size", "see cache_v4.py")
+            raise UnsupportedError(
+                f"a cache row of {attention.kind} attention has no one size", "see cache_v4.py"
+            )
 
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
@@ -85,7 +93,8 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     for attention, num in counts.items():
         window = attention.window if isinstance(attention, Sliding) and now.since(0, 11) and not now.v0 else 0
         if isinstance(attention, Sliding) and attention.chunked:
-            window = 0  # groups of several kinds are off for local chunks unless an environment variable asks for them
+            # groups of several kinds are off for local chunks unless an environment variable asks for them
+            window = 0
         key = (row_bytes(attention, asked, now), window)
         if not key[0]:  # reads another layer's cache
             continue
@@ -117,7 +126,8 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
 
 
 def block_index_row(attention: Attention, asked: Serving) -> int:
-    """Bytes of the key by which an indexer of MiniMax-M3 picks blocks: one head, on every rank, in BF16 or FP8 (models/minimax_m3).
+    """Bytes of the key by which an indexer of MiniMax-M3 picks blocks: one head, on every rank, in BF16 or
+    FP8 (models/minimax_m3).
 
     >>> block_index_row(GQA(64, 4, 128, index_heads=4, index_dim=128), Serving())
     256
@@ -125,24 +135,33 @@ def block_index_row(attention: Attention, asked: Serving) -> int:
     if not isinstance(attention, GQA) or not attention.index_heads:
         return 0
     if asked.indexer_kv_dtype == "mxfp4":
-        raise UnsupportedError("this indexer keeps its keys in BF16 or FP8", "leave out --attention-config or ask for fp8")
+        raise UnsupportedError(
+            "this indexer keeps its keys in BF16 or FP8", "leave out --attention-config or ask for fp8"
+        )
     return attention.index_dim * (1 if asked.indexer_kv_dtype == "fp8" else 2)
 
 
-def hybrid_groups(full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release) -> tuple[CacheGroup, ...]:
-    """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the group's size.
+def hybrid_groups(
+    full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release
+) -> tuple[CacheGroup, ...]:
+    """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the
+    group's size.
 
     Kinds with smaller rows get larger blocks, so that all pages are equal.
     """
     largest = max([*full, *(row for row, _ in windows)])
     if any(largest % row for row in [*full, *(row for row, _ in windows)]):
-        raise UnsupportedError("layers with windows whose rows do not divide each other", "not known for this engine version")
+        raise UnsupportedError(
+            "layers with windows whose rows do not divide each other", "not known for this engine version"
+        )
     buckets = [("full attention", 0, num, row) for row, num in full.items()]
     buckets += [("sliding window", window, num, row) for (row, window), num in windows.items()]
     size = group_size([num for _, _, num, _ in buckets], now)
     groups = []
     for what, window, num, row in buckets:
-        groups += [CacheGroup(what, size, block * (largest // row), size * block * largest, window)] * -(-num // size)
+        groups += [CacheGroup(what, size, block * (largest // row), size * block * largest, window)] * -(
+            -num // size
+        )
     return tuple(groups)
 
 
@@ -161,10 +180,12 @@ def group_size(counts: list[int], now: Release) -> int:
 
 
 def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: Release) -> CacheLayout:
-    """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py _align_hybrid_block_size).
+    """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py
+    _align_hybrid_block_size).
 
-    A block of the cache is made so long that its page holds a state; a state's page is padded to it; a sequence holds one
-    page a layer with a state, and another one where prefix caching keeps the state of its last whole block.
+    A block of the cache is made so long that its page holds a state; a state's page is padded to it; a
+    sequence holds one page a layer with a state, and another one where prefix caching keeps the state of its
+    last whole block.
     """
     if now.v0 or not now.since(0, 11):
         raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
@@ -183,14 +204,20 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: 
     # two logs of 0.21 and 0.24 hold two pages; prefix caching of these models became the default in 0.33
     pages = (2 if now.since(0, 21) else 1) + int(asked.speculative)
     groups = [CacheGroup("full attention", size, block, page)] * -(-num_full // size)
-    groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(-len(states) // size)
+    groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(
+        -len(states) // size
+    )
     fixed = len(states) * block * row * pages
-    formula = f"{num_full} layers x {row} B + {len(states)} states x {max(states)} B in pages of {block * row} B x {pages}"
+    formula = (
+        f"{num_full} layers x {row} B + {len(states)} states x {max(states)} B in "
+        f"pages of {block * row} B x {pages}"
+    )
     return CacheLayout(tuple(groups), page, row * num_full, fixed, page, formula, asked.kv_cache_dtype)
 
 
 def states_layout(attentions: list[Attention], asked: Serving) -> CacheLayout:
-    """Nothing but states (Mamba): a sequence of any length holds one page, whose block is as long as the model's length."""
+    """Nothing but states (Mamba): a sequence of any length holds one page, whose block is as long as the
+    model's length."""
     states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
     page, length = sum(states), asked.max_model_len or 1
     group = CacheGroup("states", len(states), length, page, fixed_blocks=1)
@@ -199,14 +226,19 @@ def states_layout(attentions: list[Attention], asked: Serving) -> CacheLayout:
 
 
 def state_bytes(linear: Linear, asked: Serving) -> int:
-    """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the recurrent state.
+    """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the
+    recurrent state.
 
-    >>> state_bytes(Linear(16, 48, 128, 128, 4, state_bits=32), Serving(dtype="bfloat16", layout=Layout(tp=2)))   # Qwen3.6-27B
+    >>> state_bytes(
+    ...     Linear(16, 48, 128, 128, 4, state_bits=32), Serving(dtype="bfloat16", layout=Layout(tp=2))
+    ... )  # Qwen3.6-27B
     1603584
     """
     tp, width = (asked.layout or Layout()).tp, DTYPES[asked.dtype].bits // 8
     channels = linear.conv_width
-    if linear.variant == "mamba2" and linear.num_key_heads % tp:  # groups are repeated until each rank has one
+    if (
+        linear.variant == "mamba2" and linear.num_key_heads % tp
+    ):  # groups are repeated until each rank has one
         channels += 2 * (tp - linear.num_key_heads) * linear.key_head_dim
     conv = channels // tp * (linear.conv_kernel - 1) * width
     return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
@@ -216,8 +248,13 @@ def check_context_parallel(model: Model, asked: Serving) -> None:
     """Decode context parallelism needs a cache that tensor parallelism would only repeat."""
     layout = asked.layout or Layout()
     attention = model.layers[0].attention
-    if layout.dcp > 1 and isinstance(attention, GQA) and layout.dcp > max(layout.tp // attention.num_kv_heads, 1):
+    if (
+        layout.dcp > 1
+        and isinstance(attention, GQA)
+        and layout.dcp > max(layout.tp // attention.num_kv_heads, 1)
+    ):
         raise UsageError(
-            f"--decode-context-parallel-size {layout.dcp} with {attention.num_kv_heads} key-value heads and --tp {layout.tp}",
+            f"--decode-context-parallel-size {layout.dcp} with {attention.num_kv_heads} "
+            f"key-value heads and --tp {layout.tp}",
             f"at most {max(layout.tp // attention.num_kv_heads, 1)}: only repeated heads can be divided",
         )

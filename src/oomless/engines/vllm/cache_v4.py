@@ -1,7 +1,9 @@
-"""The cache of DeepSeek-V4 and V4.1 in vLLM: windows, compressed rows, index keys and compressor states in one block pool.
+"""The cache of DeepSeek-V4 and V4.1 in vLLM: windows, compressed rows, index keys and compressor states in
+one block pool.
 
-Read in 0.21 (model_executor/layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41,
-v1/core/kv_cache_planning.py); it reproduces vllm#51041 (1,009,661 and 150,992 tokens) and the 6.66 GiB of a 0.22 log.
+Read in 0.21 (model_executor/layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4,
+deepseek_v41, v1/core/kv_cache_planning.py); it reproduces vllm#51041 (1,009,661 and 150,992 tokens) and the
+6.66 GiB of a 0.22 log.
 """
 
 from typing import NamedTuple
@@ -26,7 +28,8 @@ STATE_BYTES, RING_ROWS = 4, 8
 
 
 class Page(NamedTuple):
-    """One cache of one kind: how many layers have it, its block in tokens, the bytes of a block, its window, its growth."""
+    """One cache of one kind: how many layers have it, its block in tokens, the bytes of a block, its window,
+    its growth."""
 
     what: str
     num_layers: int
@@ -49,7 +52,9 @@ def row_bytes(dtype: str, head_dim: int) -> int:
         case "bfloat16" | "float16":
             return 2 * head_dim
         case _:
-            raise UnsupportedError(f"--kv-cache-dtype {dtype} is not known for V4", "use auto, fp8 or bfloat16")
+            raise UnsupportedError(
+                f"--kv-cache-dtype {dtype} is not known for V4", "use auto, fp8 or bfloat16"
+            )
 
 
 def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: Release) -> CacheLayout:
@@ -57,7 +62,11 @@ def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: 
     v4 = [a for a in attentions if isinstance(a, V4)]
     v41 = [a for a in attentions if isinstance(a, V41)]
     block = asked.block_size or 256
-    pages = v4_pages(v4, block, asked.kv_cache_dtype, index_row) if v4 else v41_pages(v41, block, asked.kv_cache_dtype, index_row)
+    pages = (
+        v4_pages(v4, block, asked.kv_cache_dtype, index_row)
+        if v4
+        else v41_pages(v41, block, asked.kv_cache_dtype, index_row)
+    )
     buckets: dict[tuple[int, int], list[Page]] = {}
     for page in pages:  # layers that may share a block table: the same block and the same window
         buckets.setdefault((page.block_size, page.window), []).append(page)
@@ -75,13 +84,17 @@ Packed = tuple[list[CacheGroup], int, int]
 
 
 def pack_021(buckets: list[list[Page]], now: Release) -> Packed:
-    """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of one size.
+    """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of
+    one size.
 
     A block of the pool has a slot for each page size: as many as the group that uses most of them.
     """
     shared = sorted({page.page_bytes for page in buckets[0]})
     padded = [
-        [page._replace(page_bytes=next(size for size in shared if size >= page.page_bytes)) for page in bucket]
+        [
+            page._replace(page_bytes=next(size for size in shared if size >= page.page_bytes))
+            for page in bucket
+        ]
         for bucket in buckets[1:]
     ]
     size = group_size([most(bucket) for bucket in buckets], most(buckets[0]))
@@ -98,19 +111,27 @@ def pack_021(buckets: list[list[Page]], now: Release) -> Packed:
 
 
 def pack_033(buckets: list[list[Page]], now: Release) -> Packed:
-    """0.33: buckets of a repeating pattern are cut to one number of repeats; without one, windows and states fill the block."""
+    """0.33: buckets of a repeating pattern are cut to one number of repeats; without one, windows and states
+    fill the block."""
     balanced = [len({page.num_layers for page in bucket}) == 1 for bucket in buckets]
     mixed = [most(b) for b, even in zip(buckets, balanced, strict=True) if even and len(b) > 1]
     repeats = 0
     if mixed:
         repeats = group_size([most(b) for b, even in zip(buckets, balanced, strict=True) if even], max(mixed))
-    cuts = [-(-most(b) // repeats) if repeats and even else 1 for b, even in zip(buckets, balanced, strict=True)]
+    cuts = [
+        -(-most(b) // repeats) if repeats and even else 1 for b, even in zip(buckets, balanced, strict=True)
+    ]
     loose = [b[0].window == RING or (not repeats and b[0].window > 0) for b in buckets]
-    anchor = max(total(split(b, most(b) if free else cut)[0]) for b, cut, free in zip(buckets, cuts, loose, strict=True))
+    anchor = max(
+        total(split(b, most(b) if free else cut)[0])
+        for b, cut, free in zip(buckets, cuts, loose, strict=True)
+    )
     for index, bucket in enumerate(buckets):
         if loose[index]:
             cuts[index] = max(cuts[index], -(-most(bucket) // max(anchor // bucket[0].page_bytes, 1)))
-    groups = [group_of(part) for bucket, cut in zip(buckets, cuts, strict=True) for part in split(bucket, cut)]
+    groups = [
+        group_of(part) for bucket, cut in zip(buckets, cuts, strict=True) for part in split(bucket, cut)
+    ]
     block_bytes = max(group.page_bytes for group in groups)
     return groups, block_bytes, block_bytes
 
@@ -121,13 +142,18 @@ def most(bucket: list[Page]) -> int:
 
 def split(bucket: list[Page], num: int) -> list[list[Page]]:
     """A bucket dealt out to `num` groups, layer by layer."""
-    return [[page._replace(num_layers=len(range(page.num_layers)[part::num])) for page in bucket] for part in range(num)]
+    return [
+        [page._replace(num_layers=len(range(page.num_layers)[part::num])) for page in bucket]
+        for part in range(num)
+    ]
 
 
 def group_of(bucket: list[Page]) -> CacheGroup:
     first = bucket[0]
     ring = first.window == RING
-    return CacheGroup(first.what, most(bucket), first.block_size, total(bucket), 0 if ring else first.window, int(ring))
+    return CacheGroup(
+        first.what, most(bucket), first.block_size, total(bucket), 0 if ring else first.window, int(ring)
+    )
 
 
 def total(pages: list[Page]) -> int:
@@ -136,7 +162,9 @@ def total(pages: list[Page]) -> int:
 
 def group_size(counts: list[int], least: int) -> int:
     """Layers a group: the divisor that wastes the fewest slots over all kinds; of equals the larger."""
-    return min(range(least, max(counts) + 1), key=lambda size: (sum(-count % size for count in counts), -size))
+    return min(
+        range(least, max(counts) + 1), key=lambda size: (sum(-count % size for count in counts), -size)
+    )
 
 
 def rounded(num_bytes: int, align: int) -> int:
@@ -144,7 +172,8 @@ def rounded(num_bytes: int, align: int) -> int:
 
 
 def v4_pages(layers: list[V4], block: int, dtype: str, index_row: int) -> list[Page]:
-    """Caches of V4: a window in every layer; ratio 4: compressed rows, index keys and two states; ratio 128: rows and a state.
+    """Caches of V4: a window in every layer; ratio 4: compressed rows, index keys and two states; ratio 128:
+    rows and a state.
 
     Flash, fp8 rows: 21 x (584 + 132) / 4 + 20 x 584 / 128 = 3,850.25 B a token (models.md 4.2).
     """
@@ -169,7 +198,8 @@ def v4_pages(layers: list[V4], block: int, dtype: str, index_row: int) -> list[P
 
 
 def v41_pages(layers: list[V41], block: int, dtype: str, index_row: int) -> list[Page]:
-    """Caches of V4.1: a window in every layer; rows, index keys and a state ring only in the layers that own a cache."""
+    """Caches of V4.1: a window in every layer; rows, index keys and a state ring only in the layers that own
+    a cache."""
     first = layers[0]
     align = PACKED_ALIGN if dtype == "fp8_ds_mla" else PLAIN_ALIGN
     row = row_bytes(dtype, first.head_dim)

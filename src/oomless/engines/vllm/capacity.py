@@ -6,7 +6,8 @@ from .release import LATEST, Release, release
 
 
 def in_flight(tokens: int, asked: Serving, now: Release) -> int:
-    """Tokens that are under way where a step has so many; 0.26 counts a batch for every stage, and the next that it prepares."""
+    """Tokens that are under way where a step has so many; 0.26 counts a batch for every stage, and the next
+    that it prepares."""
     batches = (asked.layout or Layout()).pp + (0 if asked.no_async_scheduling else 1)
     return tokens * batches if now.since(0, 26) else tokens
 
@@ -15,13 +16,16 @@ def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]
     """Blocks of each group that one sequence of this length needs."""
     now = release(asked.engine_version or LATEST)
     dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked.max_num_batched_tokens or 0, asked, now)
-    return [group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups]
+    return [
+        group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups
+    ]
 
 
 def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
     """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
 
-    Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each block counts as one.
+    Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each
+    block counts as one.
     """
     blocks = blocks_of_one(layout, length, asked)
     if release(asked.engine_version or LATEST).since(0, 27):
@@ -31,16 +35,20 @@ def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
 
 
 def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
-    """Blocks that `num` sequences of a length hold at most while they run together: they share the tokens of one step.
+    """Blocks that `num` sequences of a length hold at most while they run together: they share the tokens of
+    one step.
 
-    A window gives back what lies behind it at every step (single_type_kv_cache_manager.py, remove_skipped_blocks), and the count by
-    which a sequence is let in holds only against what is free at that moment. So each sequence holds its window and the token that it
-    makes next (two with a draft), and what a step's prompts take on top is spread over them.
+    A window gives back what lies behind it at every step (single_type_kv_cache_manager.py,
+    remove_skipped_blocks), and the count by which a sequence is let in holds only against what is free at
+    that moment. So each sequence holds its window and the token that it makes next (two with a draft), and
+    what a step's prompts take on top is spread over them.
 
     >>> from ...model.load import load
     >>> from .. import Stage
     >>> from .cache import cache_layout
-    >>> asked = Serving(max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla")
+    >>> asked = Serving(
+    ...     max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla"
+    ... )
     >>> layout = cache_layout(load("deepseek-v4-flash"), asked, Stage(0, 1, 0, 43))
     >>> [blocks_together(layout, num, 32768, asked) for num in (1, 2, 16)]
     [6810, 6972, 9184]
@@ -62,7 +70,8 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
 
 
 def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
-    """Blocks by which a load is held against the pool: the first sequence as vLLM lets it in, the others as they run beside it."""
+    """Blocks by which a load is held against the pool: the first sequence as vLLM lets it in, the others as
+    they run beside it."""
     first = blocks_to_admit(layout, length, asked)
     if not any(group.window for group in layout.groups):
         return num * first
@@ -70,7 +79,8 @@ def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) ->
 
 
 def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
-    """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of max_model_len.
+    """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of
+    max_model_len.
 
     The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
     """
@@ -83,14 +93,17 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
 
 
 def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving) -> float:
-    """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if it had a step of its own."""
+    """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if
+    it had a step of its own."""
     blocks, first = pool_bytes // layout.block_bytes, blocks_to_admit(layout, length, asked)
     if blocks <= first or not any(group.window for group in layout.groups):
         return blocks / first
     low, high = 1, blocks  # a sequence has a block at least
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if blocks_to_run(layout, middle, length, asked) <= blocks else (low, middle - 1)
+        low, high = (
+            (middle, high) if blocks_to_run(layout, middle, length, asked) <= blocks else (low, middle - 1)
+        )
     taken, one_more = (blocks_to_run(layout, num, length, asked) for num in (low, low + 1))
     return low + (blocks - taken) / (one_more - taken)
 
@@ -98,7 +111,8 @@ def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving)
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
     """The capacity in tokens that vLLM prints: the smallest number of blocks of all ranks decides.
 
-    Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x max_model_len.
+    Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x
+    max_model_len.
     """
     now = release(asked.engine_version or LATEST)
     num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
@@ -113,7 +127,8 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
 
 
 def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
-    """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token fits."""
+    """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token
+    fits."""
     low, high = 0, asked.max_model_len or 1
     if release(asked.engine_version or LATEST).since(0, 29):
         pool_bytes -= layout.need_block_bytes  # the null block

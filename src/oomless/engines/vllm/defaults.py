@@ -24,23 +24,27 @@ FIRST_RELEASE: dict[str, tuple[int, ...]] = {
     "gpt_oss": (0, 10, 1),
     "qwen3_next": (0, 10, 2),
 }
-"""Family -> the release of vLLM that first had it, from its release notes; what is not here is not checked."""
+"""Family -> the release of vLLM that first had it, from its release notes; what is not here is not checked.
+"""
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
-    """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and card)."""
+    """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
+    card)."""
     version = LATEST if asked.engine_version is None else asked.engine_version
     now = release(version)
     if now.numbers < (first := FIRST_RELEASE.get(model.family, (0,))):
         known = ".".join(map(str, first))
         raise UnsupportedError(
-            f"vllm {version} came before {model.name}: {model.family} is known from {known} on", "ask for a later one"
+            f"vllm {version} came before {model.name}: {model.family} is known from {known} on",
+            "ask for a later one",
         )
     check_kernels(model, now, hardware)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
-            f"--max-model-len {asked.max_model_len} is more than the {default_length(model)} positions of {model.name}",
+            f"--max-model-len {asked.max_model_len} is more than the "
+            f"{default_length(model)} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
     seqs, tokens = default_batch(now, hardware, length, model)
@@ -69,7 +73,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
 
 
 SPARSE_MLA = (9, 10, 12)
-"""Major compute capabilities that have a kernel of sparse MLA; 12 not up to 0.21 (supports_compute_capability in backends/mla)."""
+"""Major compute capabilities that have a kernel of sparse MLA; 12 not up to 0.21 (supports_compute_capability
+in backends/mla)."""
 
 
 def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
@@ -79,18 +84,24 @@ def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
     >>> from ...run.hardware import parse_gpu
     >>> check_kernels(load("deepseek-v4-flash"), release("0.33.0"), parse_gpu("a100-80gb:8"))
     Traceback (most recent call last):
-    oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on A100 80GB SXM4
+    oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on
+     A100 80GB SXM4
       it needs compute capability 9, 10 or 12; forks for others exist and are not known here
     """
     major = int(hardware.card.capability)
-    if not major or hardware.card.vendor != "NVIDIA" or not isinstance(model.layers[-1].attention, DSA | V4 | V41):
+    if (
+        not major
+        or hardware.card.vendor != "NVIDIA"
+        or not isinstance(model.layers[-1].attention, DSA | V4 | V41)
+    ):
         return
     known = [each for each in SPARSE_MLA if each < 12 or now.since(0, 22)]
     if major not in known:
         version = ".".join(map(str, now.numbers[:2]))
         raise UnsupportedError(
             f"vllm {version} has no kernel for the sparse attention of {model.name} on {hardware.card.name}",
-            f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for others exist and are not known here",
+            f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for "
+            "others exist and are not known here",
         )
 
 
@@ -106,7 +117,9 @@ def default_length(model: Model) -> int:
         case "yarn" | "deepseek_yarn":
             scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
             return max(scaled, model.max_positions)
-        case "linear" | "dynamic" if not model.family.startswith("gemma3"):  # whose positions are counted after scaling
+        case "linear" | "dynamic" if not model.family.startswith(
+            "gemma3"
+        ):  # whose positions are counted after scaling
             return int(model.max_positions * rope.factor)
         case _:
             return model.max_positions
@@ -115,7 +128,8 @@ def default_length(model: Model) -> int:
 def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens) of the API server.
 
-    From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5 to 7 GiB larger so).
+    From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
+    to 7 GiB larger so).
     """
     if now.v0:
         chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
@@ -130,7 +144,8 @@ def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -
 
 
 def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
-    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take F16."""
+    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take
+    F16."""
     card = hardware.card
     has_bf16 = not 0 < card.capability < BF16_CAPABILITY
     if asked == "auto":
@@ -140,7 +155,9 @@ def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
     if asked not in DTYPES:
         raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
     if DTYPES[asked] == BF16 and not has_bf16:
-        raise UnsupportedError(f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16")
+        raise UnsupportedError(
+            f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16"
+        )
     return DTYPES[asked].name
 
 
@@ -162,7 +179,8 @@ CACHE_DTYPES = (
 
 
 def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: str) -> str:
-    """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it for auto too)."""
+    """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
+    for auto too)."""
     if asked not in CACHE_DTYPES:
         raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
     attention = model.layers[-1].attention
@@ -175,7 +193,9 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
         case V4() | V41():
             needed = (0, 33) if isinstance(attention, V41) else (0, 20)
             if now.numbers < needed:
-                raise UnsupportedError(f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version")
+                raise UnsupportedError(
+                    f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version"
+                )
             if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
                 record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
                 return "mxfp8_ds_mla" if record else "fp8_ds_mla"
@@ -184,7 +204,8 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
                 raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
     if asked.startswith("nvfp4") and hardware.card.capability < 10:
         raise UnsupportedError(
-            f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability {hardware.card.compute_capability}",
+            f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability "
+            f"{hardware.card.compute_capability}",
             "use fp8 or auto",
         )
     return asked
@@ -215,7 +236,9 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     now, pp = release(asked.engine_version or LATEST), (asked.layout or Layout()).pp
     num_layers = len(model.layers)
     if pp > num_layers:
-        raise UsageError(f"--pp {pp} is more than the {num_layers} layers of {model.name}", "use fewer stages")
+        raise UsageError(
+            f"--pp {pp} is more than the {num_layers} layers of {model.name}", "use fewer stages"
+        )
     sizes = [num_layers // pp] * pp
     remainder = num_layers % pp
     if not now.since(0, 8):
@@ -224,4 +247,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
         for back in range(remainder):
             sizes[pp - 2 - back] += 1
     starts = [sum(sizes[:index]) for index in range(pp)]
-    return [Stage(index, pp, start, start + size) for index, (start, size) in enumerate(zip(starts, sizes, strict=True))]
+    return [
+        Stage(index, pp, start, start + size)
+        for index, (start, size) in enumerate(zip(starts, sizes, strict=True))
+    ]

@@ -18,7 +18,8 @@ LARGEST_GRAPH = 512
 
 
 def graph_sizes(asked: Serving, now: Release) -> int:
-    """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every 8).
+    """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
+    8).
 
     Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
 
@@ -39,11 +40,18 @@ def _num_sizes(largest: int, step: int) -> int:
     >>> _num_sizes(512, 16), _num_sizes(256, 8), _num_sizes(3, 8)
     (51, 35, 2)
     """
-    return sum(size <= largest for size in (1, 2, 4)) + min(largest, 256) // 8 + max(min(largest, 512) - 256, 0) // step
+    return (
+        sum(size <= largest for size in (1, 2, 4))
+        + min(largest, 256) // 8
+        + max(min(largest, 512) - 256, 0) // step
+    )
 
 
-def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]) -> list[Line]:
-    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at least what the first do."""
+def graph_lines(
+    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+) -> list[Line]:
+    """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at
+    least what the first do."""
     if asked.enforce_eager:
         return []
 
@@ -60,12 +68,16 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
         estimate += of("graphs_tp") if "tp" in tags else 0
         estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
     spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
-    estimate, spread = estimate * spread.value, spread._replace(low=spread.low / spread.value, high=spread.high / spread.value)
+    estimate, spread = (
+        estimate * spread.value,
+        spread._replace(low=spread.low / spread.value, high=spread.high / spread.value),
+    )
     if asked.enable_lora and now.since(*TWICE_WITH_LORA_SINCE):
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     formula = (
-        f"{num_layers} layers, {graph_sizes(asked, now)} graphs{', each with and without adapters' if asked.enable_lora else ''}"
+        f"{num_layers} layers, {graph_sizes(asked, now)} "
+        f"graphs{', each with and without adapters' if asked.enable_lora else ''}"
     )
     scores = 0
     if is_sparse(model):
@@ -73,18 +85,24 @@ def graph_lines(model: Model, asked: Serving, stage: Stage, now: Release, tags: 
 
         scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
-    line = fitted_line("runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source)
+    line = fitted_line(
+        "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source
+    )
     if now.v0:
         return [line]
     few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
     first = facts.constant("vllm", "graphs_first", now.numbers)
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-    usual, least = max(line.bytes, int(first.value * GIB) if experts else 0), int(line.low_bytes * (1 - MOST_FEWER * few))
+    usual, least = (
+        max(line.bytes, int(first.value * GIB) if experts else 0),
+        int(line.low_bytes * (1 - MOST_FEWER * few)),
+    )
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
 
 
 MOST_FEWER = 0.8
-"""How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of Qwen3-0.6B)."""
+"""How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of
+Qwen3-0.6B)."""
 
 
 TWICE_WITH_LORA_SINCE = (0, 12)

@@ -1,6 +1,8 @@
-"""The slots that vLLM makes for LoRA adapters: A and B of the largest rank beside every matrix, for as many adapters as may run at once.
+"""The slots that vLLM makes for LoRA adapters: A and B of the largest rank beside every matrix, for as many
+adapters as may run at once.
 
-vllm/lora/layers of 0.16 to 0.33: each part of a fused matrix has its own A; without --fully-sharded-loras only one of the two is cut.
+vllm/lora/layers of 0.16 to 0.33: each part of a fused matrix has its own A; without --fully-sharded-loras
+only one of the two is cut.
 """
 
 from ...model.model import EMBEDDING, HEAD, Model, Tensor
@@ -13,7 +15,8 @@ from .weights import shard, stage_layers
 EXPERTS_SINCE = (0, 11, 1)
 """Before, routed experts took no adapters."""
 WITH_EMBEDDINGS = ("llama", "mistral", "qwen3", "mixtral")
-"""Families whose embedding and head take adapters (embedding_modules of their classes); of others only the layers do."""
+"""Families whose embedding and head take adapters (embedding_modules of their classes); of others only the
+layers do."""
 
 
 def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
@@ -22,7 +25,12 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) ->
     >>> from ...model.load import load
     >>> from .release import release
     >>> asked = Serving(dtype="bfloat16", layout=Layout(), enable_lora=True, max_lora_rank=16)
-    >>> sum(each.total_bytes for each in adapter_tensors(load("deepseek-r1-distill-qwen-7b"), asked, Stage(0, 1, 0, 28), release("0.33.0")))
+    >>> sum(
+    ...     each.total_bytes
+    ...     for each in adapter_tensors(
+    ...         load("deepseek-r1-distill-qwen-7b"), asked, Stage(0, 1, 0, 28), release("0.33.0")
+    ...     )
+    ... )
     80740352
     """
     layout, found = asked.layout or Layout(), []
@@ -46,7 +54,9 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) ->
             second = -(-second // layout.tp) if tensor.cut.how == "row" else second
         note = f"{asked.max_loras} slots of rank {asked.max_lora_rank}"
         found.append(Placed("weights.adapters", f"{tensor.name} A", ranked * first * repeat, 1, layers, note))
-        found.append(Placed("weights.adapters", f"{tensor.name} B", ranked * second * repeat, 1, layers, note))
+        found.append(
+            Placed("weights.adapters", f"{tensor.name} B", ranked * second * repeat, 1, layers, note)
+        )
     return found
 
 

@@ -1,6 +1,8 @@
-"""The symmetric buffer of DeepGEMM's fused experts (--moe-backend deep_gemm_mega_moe), which every rank maps for the others.
+"""The symmetric buffer of DeepGEMM's fused experts (--moe-backend deep_gemm_mega_moe), which every rank maps
+for the others.
 
-DeepGEMM: csrc/apis/mega.hpp and include/deep_gemm/layout/mega_moe.cuh, April to June 2026, as vLLM 0.21 to 0.25 carry it.
+DeepGEMM: csrc/apis/mega.hpp and include/deep_gemm/layout/mega_moe.cuh, April to June 2026, as vLLM 0.21 to
+0.25 carry it.
 """
 
 from ...errors import UnsupportedError
@@ -23,9 +25,11 @@ def aligned(value: int, to: int) -> int:
 
 
 def symmetric_bytes(num_ranks: int, num_experts: int, tokens: int, topk: int, hidden: int, inner: int) -> int:
-    """Bytes on each rank: inputs, a pool for whatever all ranks may send here, its products, and what goes back in BF16.
+    """Bytes on each rank: inputs, a pool for whatever all ranks may send here, its products, and what goes
+    back in BF16.
 
-    `tokens` is the batch of one rank, `inner` the width of an expert; activations are fp8 with a scale byte for 32 values.
+    `tokens` is the batch of one rank, `inner` the width of an expert; activations are fp8 with a scale byte
+    for 32 values.
 
     DeepSeek-V4-Flash on 8 cards with a batch of 8,192:
 
@@ -51,20 +55,35 @@ def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Releas
     layout = asked.layout or Layout()
     ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
     if ffn is None or model.family not in FAMILIES or not now.since(0, 21):
-        raise UnsupportedError(f"--moe-backend {asked.moe_backend} is for DeepSeek-V4, from vllm 0.21 on", "leave it out")
+        raise UnsupportedError(
+            f"--moe-backend {asked.moe_backend} is for DeepSeek-V4, from vllm 0.21 on", "leave it out"
+        )
     if not layout.enable_expert_parallel:
-        raise UnsupportedError(f"--moe-backend {asked.moe_backend} needs expert parallelism", "add --enable-expert-parallel")
+        raise UnsupportedError(
+            f"--moe-backend {asked.moe_backend} needs expert parallelism", "add --enable-expert-parallel"
+        )
     if hardware.card.capability and int(hardware.card.capability) != 10:
         name, capability = hardware.card.name, hardware.card.compute_capability
         raise UnsupportedError(
-            f"--moe-backend {asked.moe_backend} needs compute capability 10; {name} has {capability}", "leave it out"
+            f"--moe-backend {asked.moe_backend} needs compute capability 10; {name} has {capability}",
+            "leave it out",
         )
     ranks, num_experts = layout.tp * layout.dp, ffn.num_experts + asked.num_redundant_experts
     tokens = asked.max_num_batched_tokens or 0
-    size = symmetric_bytes(ranks, num_experts, tokens, ffn.num_active_experts, model.hidden_size, ffn.expert_width)
-    formula = f"{tokens} tokens x {ranks} ranks x {min(ffn.num_active_experts, num_experts // ranks)} experts, and their scales"
+    size = symmetric_bytes(
+        ranks, num_experts, tokens, ffn.num_active_experts, model.hidden_size, ffn.expert_width
+    )
+    formula = (
+        f"{tokens} tokens x {ranks} ranks x "
+        f"{min(ffn.num_active_experts, num_experts // ranks)} experts, and their scales"
+    )
     line = exact(
-        "communication.symmetric", "engine", "symmetric buffer of fused experts", size, formula, "DeepGEMM csrc/apis/mega.hpp"
+        "communication.symmetric",
+        "engine",
+        "symmetric buffer of fused experts",
+        size,
+        formula,
+        "DeepGEMM csrc/apis/mega.hpp",
     )
     if now.since(0, 33):  # carries a later DeepGEMM, whose kernel may take shared experts too
         line = line._replace(kind="assumed", low_bytes=size // 2, high_bytes=size * 5 // 4)

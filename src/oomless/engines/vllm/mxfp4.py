@@ -1,7 +1,9 @@
-"""What vLLM makes of gpt-oss's experts: widths rounded up for a kernel, scales in the kernel's own order, biases in F32.
+"""What vLLM makes of gpt-oss's experts: widths rounded up for a kernel, scales in the kernel's own order,
+biases in F32.
 
-quantization/mxfp4.py and fused_moe/oracle/mxfp4.py of 0.11 to 0.33; third_party/triton_kernels (tensor_details/layout_details)
-of 0.16 to 0.33. The kernel follows from the card: Triton on Hopper, TRTLLM on Blackwell, Marlin before Hopper and on RTX Blackwell.
+quantization/mxfp4.py and fused_moe/oracle/mxfp4.py of 0.11 to 0.33; third_party/triton_kernels
+(tensor_details/layout_details) of 0.16 to 0.33. The kernel follows from the card: Triton on Hopper, TRTLLM on
+Blackwell, Marlin before Hopper and on RTX Blackwell.
 """
 
 from typing import Literal, NamedTuple
@@ -17,7 +19,8 @@ BLOCK = 32
 
 
 class Padding(NamedTuple):
-    """Multiples to which a rank's width of an expert and the hidden size are rounded, and bytes of an entry of a bias."""
+    """Multiples to which a rank's width of an expert and the hidden size are rounded, and bytes of an entry
+    of a bias."""
 
     inner: int
     hidden: int
@@ -27,7 +30,11 @@ class Padding(NamedTuple):
 def kernel(hardware: Hardware, now: Release) -> Kernel:
     """The kernel that a release takes for a card; an unknown card counts as Hopper."""
     capability = hardware.card.capability
-    if 0 < capability < 9 or (capability >= 11 and now.since(0, 12)) or (capability < 10 and not now.since(0, 11)):
+    if (
+        0 < capability < 9
+        or (capability >= 11 and now.since(0, 12))
+        or (capability < 10 and not now.since(0, 11))
+    ):
         return "marlin"
     return "trtllm" if 10 <= capability < 11 else "triton"
 
@@ -53,13 +60,20 @@ def up(number: int, multiple: int) -> int:
 
 
 def placed_experts(
-    key: Key, name: str, layers: tuple[int, ...], shape: tuple[int, ...], repeat: int, hardware: Hardware, now: Release
+    key: Key,
+    name: str,
+    layers: tuple[int, ...],
+    shape: tuple[int, ...],
+    repeat: int,
+    hardware: Hardware,
+    now: Release,
 ) -> list[Placed]:
-    """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts of a layer in one.
+    """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts
+    of a layer in one.
 
-    Triton on Hopper: the swizzled scales pad their rows to 256, and until 0.25 the loaded scales stay beside them. Releases
-    with the triton_kernels of 0.19 to 0.21 also pad the packed values to 64 bytes. Measured: gpt-oss-20b 13.47 GiB on one
-    H100 and 7.01 on two (0.19), 120b 64.38.
+    Triton on Hopper: the swizzled scales pad their rows to 256, and until 0.25 the loaded scales stay beside
+    them. Releases with the triton_kernels of 0.19 to 0.21 also pad the packed values to 64 bytes. Measured:
+    gpt-oss-20b 13.47 GiB on one H100 and 7.01 on two (0.19), 120b 64.38.
     """
     chosen = kernel(hardware, now)
     pad = padding(chosen, now)

@@ -1,6 +1,8 @@
-"""What vLLM's --cpu-offload-gb leaves on the host: weights of layers, from the first on, until that much has gone.
+"""What vLLM's --cpu-offload-gb leaves on the host: weights of layers, from the first on, until that much has
+gone.
 
-vllm/model_executor/models/utils.py of 0.8 (maybe_offload_to_cpu) and model_executor/offloader/uva.py of 0.33: the same count.
+vllm/model_executor/models/utils.py of 0.8 (maybe_offload_to_cpu) and model_executor/offloader/uva.py of 0.33:
+the same count.
 """
 
 from ...run.serving import Serving
@@ -8,11 +10,17 @@ from ...units import GIB
 from .. import Placed, Stage
 
 
-def stay_on_card(placed: list[Placed], extra: list[Placed], asked: Serving, stage: Stage, moves_copies: bool) -> list[Placed]:
-    """What is left of a rank's tensors; `moves_copies`: what loading derives from a weight is made where the weight lies (V0).
+def stay_on_card(
+    placed: list[Placed], extra: list[Placed], asked: Serving, stage: Stage, moves_copies: bool
+) -> list[Placed]:
+    """What is left of a rank's tensors; `moves_copies`: what loading derives from a weight is made where the
+    weight lies (V0).
 
     >>> layers = [Placed("weights.feed_forward", "w", GIB, 1, (0, 1, 2, 3))]
-    >>> [each.layers for each in stay_on_card(layers, [], Serving(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)]
+    >>> [
+    ...     each.layers
+    ...     for each in stay_on_card(layers, [], Serving(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)
+    ... ]
     [(2, 3)]
     """
     limit, gone = int(asked.cpu_offload_gb * GIB), 0
@@ -32,7 +40,9 @@ def stay_on_card(placed: list[Placed], extra: list[Placed], asked: Serving, stag
             whole_layers.add(layer)
     kept = []
     for index, each in enumerate(placed):
-        outside = tuple(layer for layer in each.layers if not stage.start <= layer < stage.stop)  # a draft's or a tower's
+        outside = tuple(
+            layer for layer in each.layers if not stage.start <= layer < stage.stop
+        )  # a draft's or a tower's
         if not each.layers or left[index] or outside:
             kept.append(each._replace(layers=(*left[index], *outside)))
     for each in extra:

@@ -42,5 +42,7 @@ def release(text: str) -> Release:
     """
     numbers = parse_version(text)
     if numbers < FIRST:
-        raise UnsupportedError(f"vllm {text} is older than the rules here", "0.5 and later are known: `oomless engines`")
+        raise UnsupportedError(
+            f"vllm {text} is older than the rules here", "0.5 and later are known: `oomless engines`"
+        )
     return Release(numbers, numbers < (0, 8) or ("V0" in text and numbers < (0, 11)))

@@ -1,4 +1,5 @@
-"""What sparse attention sets aside while vLLM profiles: the shared workspace of a prefill, and the scores of its indexer.
+"""What sparse attention sets aside while vLLM profiles: the shared workspace of a prefill, and the scores of
+its indexer.
 
 Read in 0.11 (models/deepseek_v2.py), 0.16 to 0.33 (layers/sparse_attn_indexer.py, backends/mla/indexer.py and
 flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41).
@@ -22,10 +23,18 @@ LONG_CONTEXT = 262144
 
 
 def loaded_bytes(model: Model, asked: Serving, now: Release) -> int:
-    """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the model."""
+    """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the
+    model."""
     if not now.since(0, 16):
         return 0
-    return max((_mla_bytes(each, asked, now) for each in {la.attention for la in model.layers} if isinstance(each, DSA)), default=0)
+    return max(
+        (
+            _mla_bytes(each, asked, now)
+            for each in {la.attention for la in model.layers}
+            if isinstance(each, DSA)
+        ),
+        default=0,
+    )
 
 
 def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
@@ -34,24 +43,34 @@ def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release)
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .release import release
-    >>> asked = Serving(kv_cache_dtype="fp8_ds_mla", max_model_len=163840, max_num_batched_tokens=8192, layout=Layout(tp=8))
+    >>> asked = Serving(
+    ...     kv_cache_dtype="fp8_ds_mla",
+    ...     max_model_len=163840,
+    ...     max_num_batched_tokens=8192,
+    ...     layout=Layout(tp=8),
+    ... )
     >>> shared_bytes(load("deepseek-v3.2"), asked, parse_gpu("h200:8"), release("0.19.0"))
     1094713344
     """
     if not now.since(0, 16):
         return 0
-    return max((_layer_bytes(each, asked, hardware, now) for each in {layer.attention for layer in model.layers}), default=0)
+    return max(
+        (_layer_bytes(each, asked, hardware, now) for each in {layer.attention for layer in model.layers}),
+        default=0,
+    )
 
 
 def scratch_bytes(asked: Serving, now: Release) -> int:
-    """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the gathered keys."""
+    """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the
+    gathered keys."""
     if now.since(0, 19):
         return LOGITS_BYTES
     return 0 if now.since(0, 16) else 2 * _gathered_keys(asked, now, 1)
 
 
 def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
-    """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in F32.
+    """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in
+    F32.
 
     >>> from ...model.load import load
     >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
@@ -74,7 +93,9 @@ def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, now: 
             index = _gathered_keys(asked, now, attention.ratio) if attention.has_indexer else 0
             return max(_gathered_rows(attention, asked, hardware, now), index)
         case V41():
-            index = _gathered_keys(asked, now, attention.ratio) if attention.owns_index and attention.ratio else 0
+            index = (
+                _gathered_keys(asked, now, attention.ratio) if attention.owns_index and attention.ratio else 0
+            )
             return max(_gathered_rows(attention, asked, hardware, now), index)
         case _:
             return 0
@@ -86,7 +107,8 @@ def _factor(asked: Serving, now: Release) -> int:
 
 
 def _gathered_keys(asked: Serving, now: Release, ratio: int) -> int:
-    """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own workspace."""
+    """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own
+    workspace."""
     row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
     return 8 * _factor(asked, now) * (asked.max_model_len or 0) // ratio * row
 
@@ -96,7 +118,11 @@ def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now:
     if hardware.card.capability >= 12:
         return FLASHINFER_BYTES
     tokens = asked.max_num_batched_tokens or 0
-    rows = (-(-(asked.max_model_len or 0) // attention.ratio) if attention.ratio else 0) + attention.window + tokens
+    rows = (
+        (-(-(asked.max_model_len or 0) // attention.ratio) if attention.ratio else 0)
+        + attention.window
+        + tokens
+    )
     gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
     if now.since(0, 33):
         topk = attention.index_topk if attention.ratio else 0

@@ -21,7 +21,8 @@ VOCABULARY_PAD = 64
 
 @lru_cache(maxsize=4096)
 def fused_name(name: str, now: Release) -> str:
-    """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a name."""
+    """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a
+    name."""
     for part, whole in FUSED:
         if part in name:
             return name.replace(part, whole)
@@ -29,7 +30,11 @@ def fused_name(name: str, now: Release) -> str:
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
             if part in name:
                 return name.replace(part, "fused_qkv_a_proj.")
-    if now.since(0, 21) and name.endswith(("indexer.wk.weight", "indexer.weights_proj.weight")) and "self_attn" in name:
+    if (
+        now.since(0, 21)
+        and name.endswith(("indexer.wk.weight", "indexer.weights_proj.weight"))
+        and "self_attn" in name
+    ):
         return name.rpartition("indexer.")[0] + "indexer.wk_weights_proj.weight"
     return name
 
@@ -57,7 +62,8 @@ FUSED = (
     ("compressor.wkv.", "compressor.fused_wkv_wgate."),
     ("compressor.wgate.", "compressor.fused_wkv_wgate."),
 )
-"""First match counts, so routed and shared experts come before plain feed-forward. MLA without q_lora keeps q_proj apart by shape."""
+"""First match counts, so routed and shared experts come before plain feed-forward. MLA without q_lora keeps
+q_proj apart by shape."""
 
 
 @lru_cache(maxsize=4096)
@@ -93,19 +99,25 @@ PARTS: tuple[tuple[str, Key], ...] = (
 
 
 def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
-    """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of them."""
+    """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of
+    them."""
     stored = tensor.format
     wanted = asked.quantization
-    touched = tensor.role != "plain" and (not model.quantization or stored != model.dtype)  # what is left in 16 bit stays
+    touched = tensor.role != "plain" and (
+        not model.quantization or stored != model.dtype
+    )  # what is left in 16 bit stays
     if touched and wanted in REQUANTISED and wanted != model.quantization:
         return REQUANTISED[wanted]
     if stored == model.dtype:
         return DTYPES[asked.dtype]
-    if stored.column_bits and not stored.reorders:  # Marlin keeps the column order only where it means something
+    if (
+        stored.column_bits and not stored.reorders
+    ):  # Marlin keeps the column order only where it means something
         stored = stored._replace(column_bits=0)
     elif stored.reorders:
         stored = stored._replace(column_bits=64)  # the order and its inverse
-    return stored  # zero points stay too, although a symmetric scheme needs none (5.38 GiB of Llama-3.1-8B w4a16, 0.19)
+    # zero points stay too, although a symmetric scheme needs none (5.38 GiB of Llama-3.1-8B w4a16, 0.19)
+    return stored
 
 
 def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
@@ -118,24 +130,31 @@ def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None
                 f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
             )
         if model.quantization and wanted.startswith("fp8"):
-            raise UsageError(f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}")
+            raise UsageError(
+                f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
+            )
     method = wanted or model.quantization
     if method in NOT_RUN:
-        raise UnsupportedError(f"vLLM has no {method} weights, which {model.name} is published in", "use --engine transformers")
+        raise UnsupportedError(
+            f"vLLM has no {method} weights, which {model.name} is published in", "use --engine transformers"
+        )
     if (method or "").startswith("fp8") and card.native_fp8 == "no" and card.vendor != "NVIDIA":
         raise UnsupportedError(
-            f"{card.name} has no FP8: {method} weights of {model.name} do not run there", "use a checkpoint in 16 bit or W8A8"
+            f"{card.name} has no FP8: {method} weights of {model.name} do not run there",
+            "use a checkpoint in 16 bit or W8A8",
         )
     least = LEAST_CAPABILITY.get(method or "", 0)
     if 0 < card.capability < least:
         raise UnsupportedError(
-            f"{method} weights of {model.name} need compute capability {least} in vLLM; {card.name} has {card.capability}",
+            f"{method} weights of {model.name} need compute capability {least} in vLLM; "
+            f"{card.name} has {card.capability}",
             "use a newer card, or a checkpoint in 16 bit, AWQ or GPTQ",
         )
 
 
 NOT_RUN = ("hqq", "eetq", "quanto", "bitnet")
-"""Methods that transformers alone runs (vllm 0.32: QUANTIZATION_METHODS; HQQ was there in earlier releases for some cards)."""
+"""Methods that transformers alone runs (vllm 0.32: QUANTIZATION_METHODS; HQQ was there in earlier releases
+for some cards)."""
 LEAST_CAPABILITY = {
     "fp8": 8.0,
     "fp8-dynamic": 8.0,
@@ -153,10 +172,13 @@ LEAST_CAPABILITY = {
 """get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""
 
 
-def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) -> tuple[tuple[int, ...], int]:
+def shard(
+    tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool
+) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
 
-    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are repeated.
+    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
+    repeated.
     """
     layout = asked.layout or Layout()
     shape, repeat = tensor.shape, tensor.repeat
@@ -164,7 +186,9 @@ def shard(tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool) 
     if tensor.role == "expert":
         ranks = layout.tp * layout.dp
         if layout.enable_expert_parallel:
-            return shape, experts_per_rank(repeat, ranks, asked.num_redundant_experts if num_main_experts else 0)
+            return shape, experts_per_rank(
+                repeat, ranks, asked.num_redundant_experts if num_main_experts else 0
+            )
         tp = ranks
     elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
         tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
@@ -177,7 +201,8 @@ def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
     """Routed experts of the fullest rank. Redundant copies must make the number divide (EPLB)."""
     if redundant and (num_experts + redundant) % num_ranks:
         raise UsageError(
-            f"{num_experts} experts and --num-redundant-experts {redundant} do not divide over {num_ranks} ranks",
+            f"{num_experts} experts and --num-redundant-experts {redundant} do not "
+            f"divide over {num_ranks} ranks",
             "choose a number of copies that makes them divide",
         )
     if num_ranks > num_experts + redundant:
@@ -186,22 +211,32 @@ def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
 
 
 def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
-    """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).
+    """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
+    is quantised as it comes).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> asked = Serving(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
     >>> check_load_peak(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
     Traceback (most recent call last):
-    oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank before it halves them
+    oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank
+     before it halves them
       use a checkpoint that is published in FP8, more ranks, or 0.16 and later
     """
-    if model.quantization or asked.quantization != "fp8" or release(asked.engine_version or LATEST).since(0, 16):
+    if (
+        model.quantization
+        or asked.quantization != "fp8"
+        or release(asked.engine_version or LATEST).since(0, 16)
+    ):
         return
-    first = sum(group.total_bytes for group in placed_weights(model, asked._replace(quantization=None), hardware, stage))
+    first = sum(
+        group.total_bytes
+        for group in placed_weights(model, asked._replace(quantization=None), hardware, stage)
+    )
     if first > hardware.card.memory_bytes:
         raise UnsupportedError(
-            f"--quantization fp8 of vllm {asked.engine_version} loads {format_bytes(first)} of 16-bit weights a rank before it halves them",
+            f"--quantization fp8 of vllm {asked.engine_version} loads {format_bytes(first)} of 16-bit "
+            "weights a rank before it halves them",
             "use a checkpoint that is published in FP8, more ranks, or 0.16 and later",
         )
 
@@ -219,13 +254,21 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if layers is None:
             continue
         shape, repeat = shard(tensor, asked, now, tensor.part == "main")
-        if tensor.part == "vision" and repeat > 1 and not layers:  # block after block, as a layer of the decoder is
+        if (
+            tensor.part == "vision" and repeat > 1 and not layers
+        ):  # block after block, as a layer of the decoder is
             layers, repeat = tuple(range(-repeat, 0)), 1
         form = runtime_format(tensor, model, asked)
         name = fused_name(tensor.name, now)
-        if name.endswith("qkv_proj.weight") and (tensor.name, layers) not in groups and not _has_kv(model, tensor):
+        if (
+            name.endswith("qkv_proj.weight")
+            and (tensor.name, layers) not in groups
+            and not _has_kv(model, tensor)
+        ):
             name = tensor.name  # MLA without q_lora: its q_proj stands alone
-        if name == tensor.name and (name, layers) in groups:  # layers of a tower that the model's list calls alike
+        if (
+            name == tensor.name and (name, layers) in groups
+        ):  # layers of a tower that the model's list calls alike
             alone.append((name, layers, [(shape, form, repeat)]))
         else:
             groups.setdefault((name, layers), []).append((shape, form, repeat))
@@ -252,12 +295,17 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
 
 
 def with_whole_tower(model: Model, tp: int) -> Model:
-    """A tower whose heads do not divide runs whole on every rank (models/vision.py, is_vit_use_data_parallel)."""
+    """A tower whose heads do not divide runs whole on every rank (models/vision.py,
+    is_vit_use_data_parallel)."""
     if not any(
-        tensor.part == "vision" and "attn" in tensor.name and tensor.cut.units % tp for tensor in model.tensors if tensor.cut.units
+        tensor.part == "vision" and "attn" in tensor.name and tensor.cut.units % tp
+        for tensor in model.tensors
+        if tensor.cut.units
     ):
         return model
-    return model._replace(tensors=tuple(t._replace(cut=WHOLE) if t.part == "vision" else t for t in model.tensors))
+    return model._replace(
+        tensors=tuple(t._replace(cut=WHOLE) if t.part == "vision" else t for t in model.tensors)
+    )
 
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:
@@ -265,11 +313,16 @@ def _has_kv(model: Model, tensor: Tensor) -> bool:
     return isinstance(attention, GQA | Sliding)
 
 
-def _allocations(name: str, layers: tuple[int, ...], members: list[tuple[tuple[int, ...], Format, int]]) -> list[Placed]:
-    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a layer in one."""
+def _allocations(
+    name: str, layers: tuple[int, ...], members: list[tuple[tuple[int, ...], Format, int]]
+) -> list[Placed]:
+    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a
+    layer in one."""
     shape, form, repeat = members[0]
     if len(members) > 1:
-        if any(member[1] != form for member in members):  # fused with a part that is not quantised: all in BF16
+        if any(
+            member[1] != form for member in members
+        ):  # fused with a part that is not quantised: all in BF16
             form = BF16
         shape = (sum(member[0][0] for member in members), *shape[1:])
     key, stacked = key_of(name), repeat if "experts." in name and repeat > 1 else 1
@@ -280,8 +333,11 @@ def _allocations(name: str, layers: tuple[int, ...], members: list[tuple[tuple[i
     return placed
 
 
-def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release) -> tuple[int, ...] | None:
-    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None if not here."""
+def stage_layers(
+    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
+) -> tuple[int, ...] | None:
+    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
+    if not here."""
     match tensor.part:
         case "engram":
             if asked.engram == "host" and tensor.name.endswith("embedding.weight"):
@@ -305,8 +361,11 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage, now
     return () if (stage.first if tensor.lookup else stage.last) else None
 
 
-def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release) -> list[Placed]:
-    """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index buffers."""
+def extra_tensors(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+) -> list[Placed]:
+    """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
+    buffers."""
     dtype = DTYPES[asked.dtype]
     layout, extra = asked.layout or Layout(), []
     for rope in rope_tables(model):
@@ -321,7 +380,16 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
         both = mla.qk_nope_head_dim + mla.v_head_dim
         if model.quantization and now.since(0, 8):
             note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
-            extra.append(Placed("weights.attention", "W_UK and W_UV", heads * both * mla.kv_lora_rank * 2, 1, tuple(mine), note))
+            extra.append(
+                Placed(
+                    "weights.attention",
+                    "W_UK and W_UV",
+                    heads * both * mla.kv_lora_rank * 2,
+                    1,
+                    tuple(mine),
+                    note,
+                )
+            )
         if now.since(0, 7) and not now.since(0, 8):
             extra += _absorbed_07(model, mla, heads, tuple(mine))
         if now.since(0, 16) and not now.since(0, 25) and hardware.card.vendor in ("NVIDIA", ""):
@@ -335,20 +403,31 @@ def extra_tensors(model: Model, asked: Serving, hardware: Hardware, stage: Stage
 
         reserved = loaded_bytes(model, asked, now)
         if reserved:
-            extra.append(Placed("weights.workspaces", "queries and gathered rows of sparse MLA, one for all layers", reserved, 1, ()))
+            extra.append(
+                Placed(
+                    "weights.workspaces",
+                    "queries and gathered rows of sparse MLA, one for all layers",
+                    reserved,
+                    1,
+                    (),
+                )
+            )
     if asked.speculative and stage.last and model.streams > 1 and model.draft:
         size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
         extra.append(Placed("weights.workspaces", "hidden states for the draft", size, 1, ()))
     if model.stored_bytes and model.stored_bytes > (explained := model.explained_bytes):
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
-        extra.append(Placed("weights.unexplained", "headers less config", model.stored_bytes - explained, 1, (), note))
+        extra.append(
+            Placed("weights.unexplained", "headers less config", model.stored_bytes - explained, 1, (), note)
+        )
     if hardware.card.capability >= 10 and model.quantization == "fp8":
         extra += _blackwell_scales(model, asked, stage, now)
     return extra
 
 
 def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) -> list[Placed]:
-    """0.7 kept products of the projections beside them (attention/backends/mla/utils.py, matrix absorption)."""
+    """0.7 kept products of the projections beside them (attention/backends/mla/utils.py, matrix
+    absorption)."""
     width = mla.q_lora_rank or model.hidden_size
     rank = mla.kv_lora_rank
     quantized = bool(model.quantization)
@@ -360,19 +439,29 @@ def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) ->
     }
     if quantized:
         sizes["W_UK and W_UV in F32"] = heads * (mla.qk_nope_head_dim + mla.v_head_dim) * rank * 4
-    return [Placed("weights.attention", name, size, 1, layers, "matrix absorption of 0.7") for name, size in sizes.items()]
+    return [
+        Placed("weights.attention", name, size, 1, layers, "matrix absorption of 0.7")
+        for name, size in sizes.items()
+    ]
 
 
 def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
-    """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128 block."""
+    """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
+    block."""
     rows_of_scales = 0
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage, now)
         if layers is None or not tensor.format.block or tensor.format.bits != 8 or tensor.part == "engram":
             continue
         shape, repeat = shard(tensor, asked, now, tensor.part == "main")
-        rows_of_scales += (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
-    return [Placed("weights.scales", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured")]
+        rows_of_scales += (
+            (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
+        )
+    return [
+        Placed(
+            "weights.scales", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured"
+        )
+    ]
 
 
 def rope_tables(model: Model) -> tuple[Rope, ...]:
@@ -383,7 +472,7 @@ def rope_tables(model: Model) -> tuple[Rope, ...]:
 def rope_positions(rope: Rope) -> int:
     """Rows of the cos/sin table, by the class that vLLM takes for the scaling.
 
-    >>> rope_positions(Rope(64, 10000.0, 163840, "yarn", 40.0, 4096))   # DeepSeek-V3: 20 MiB in BF16
+    >>> rope_positions(Rope(64, 10000.0, 163840, "yarn", 40.0, 4096))  # DeepSeek-V3: 20 MiB in BF16
     163840
     """
     match rope.scaling:

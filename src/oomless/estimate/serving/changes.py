@@ -1,4 +1,5 @@
-"""When it does not fit, or is tight: the single changes that would make it fit, each with the bytes that it frees."""
+"""When it does not fit, or is tight: the single changes that would make it fit, each with the bytes that it
+frees."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ class Change(NamedTuple):
 
 
 def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
-    """Every single change after which the verdict is `fits`, least loss of service first. Nothing for an answer that fits."""
+    """Every single change after which the verdict is `fits`, least loss of service first. Nothing for an
+    answer that fits."""
     if estimate.verdict == "fits":
         return ()
     found = []
@@ -69,7 +71,12 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     layout = request.layout
     assert layout is not None
     ranks = layout.num_ranks
-    if request.engine in VLLM and layout.dp == 1 and ranks > 1 and any(tensor.role == "expert" for tensor in estimate.model.tensors):
+    if (
+        request.engine in VLLM
+        and layout.dp == 1
+        and ranks > 1
+        and any(tensor.role == "expert" for tensor in estimate.model.tensors)
+    ):
         apart = Layout(
             dp=ranks, enable_expert_parallel=True
         )  # a latent is the same on every tensor rank: apart, each has its own sequences
@@ -81,11 +88,16 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         cards = f" on {more.num_gpus} cards" if more.num_gpus > hardware.num_gpus else ""
         size = getattr(layout, axis) * factor
         stages = f" --pp {layout.pp}" if axis == "tp" and layout.pp > 1 else ""
-        yield f"--{axis} {size}{stages}{cards}", asked._replace(layout=layout._replace(**{axis: size}), tensor_split=None), more
+        yield (
+            f"--{axis} {size}{stages}{cards}",
+            asked._replace(layout=layout._replace(**{axis: size}), tensor_split=None),
+            more,
+        )
 
 
 def longest_context(estimate: Estimate) -> int:
-    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too (llama.cpp); 0 if none does."""
+    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too
+    (llama.cpp); 0 if none does."""
     layout, asked = estimate.request.layout, estimate.asked
 
     def fails(steps: int) -> bool:
@@ -113,14 +125,21 @@ def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
 
 
 def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], most: int) -> int:
-    """The fewest layers to leave to the host after which it fits, up to `most`: the more are left, the less a card holds."""
+    """The fewest layers to leave to the host after which it fits, up to `most`: the more are left, the less a
+    card holds."""
     layers = range(1, most)
 
     def fits(left: int) -> bool:
         value = left if field == "n_cpu_moe" else most - left
-        asked = estimate.asked._replace(n_cpu_moe=value) if field == "n_cpu_moe" else estimate.asked._replace(n_gpu_layers=value)
+        asked = (
+            estimate.asked._replace(n_cpu_moe=value)
+            if field == "n_cpu_moe"
+            else estimate.asked._replace(n_gpu_layers=value)
+        )
         try:
-            return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+            return (
+                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+            )
         except OomlessError:
             return False
 
@@ -128,7 +147,8 @@ def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], m
 
 
 def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"], most: int) -> int:
-    """The largest value of a field, below the one asked for, whose verdict is fits; 0 if there is none. By halving, then search."""
+    """The largest value of a field, below the one asked for, whose verdict is fits; 0 if there is none. By
+    halving, then search."""
 
     def fits(value: int) -> bool:
         asked = estimate.asked
@@ -137,7 +157,9 @@ def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"],
         else:
             asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
-            return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+            return (
+                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+            )
         except OomlessError:
             return False
 

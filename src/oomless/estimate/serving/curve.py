@@ -6,10 +6,11 @@ POINTS = 33
 
 
 def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
-    """(context, low, value, high) from one token to the engine's longest sequence, in the layout of the estimate.
+    """(context, low, value, high) from one token to the engine's longest sequence, in the layout of the
+    estimate.
 
-    What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one sequence of
-    max_model_len) is the floor of each point.
+    What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one
+    sequence of max_model_len) is the floor of each point.
     """
     request, layout = estimate.request, estimate.request.layout
     assert layout is not None

@@ -1,4 +1,5 @@
-"""Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's capacity, a verdict."""
+"""Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
+capacity, a verdict."""
 
 from typing import NamedTuple
 
@@ -68,13 +69,16 @@ class Estimate(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """The object that `infer --json` prints."""
-        from ...report.estimate_json import serving_json  # the views lie to the right: imported when asked for
+        from ...report.estimate_json import (
+            serving_json,
+        )  # the views lie to the right: imported when asked for
 
         return serving_json(self)
 
 
 class Taken(NamedTuple):
-    """What an engine takes of a card: its budget with the whole pool at start, and what comes beside it later."""
+    """What an engine takes of a card: its budget with the whole pool at start, and what comes beside it
+    later."""
 
     card_bytes: int
     budget_bytes: int
@@ -82,7 +86,8 @@ class Taken(NamedTuple):
     beside: tuple[Line, ...]
 
     def ledger(self, group: str, num_ranks: int, lines: tuple[Line, ...]) -> Ledger:
-        """What lies beside raises what a rank may use. Where both may pass the card, the room is what they leave of it:
+        """What lies beside raises what a rank may use. Where both may pass the card, the room is what they
+        leave of it:
 
         a pool that is taken whole holds memory that a small load does not need.
         """
@@ -95,7 +100,9 @@ class Taken(NamedTuple):
             capacity = min(capacity, self.card_bytes, sum(line.bytes for line in lines) + left - beside)
         if low and self.pool_bytes > 0:
             capacity = min(capacity, sum(line.low_bytes for line in lines) - low)
-        return Ledger(group, num_ranks, min(capacity, self.card_bytes), lines, high if self.pool_bytes > 0 else 0)
+        return Ledger(
+            group, num_ranks, min(capacity, self.card_bytes), lines, high if self.pool_bytes > 0 else 0
+        )
 
 
 def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
@@ -115,15 +122,22 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
 
 
 def share_of(hardware: Hardware, asked: Serving) -> Hardware:
-    """The cards as one instance may use them: less what is reserved for others, divided among the instances."""
+    """The cards as one instance may use them: less what is reserved for others, divided among the
+    instances."""
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
 
     def share(card: Card) -> Card:
-        memory, shared = ((size - reserved) // asked.instances for size in (card.memory_bytes, card.shared_bytes or reserved))
+        memory, shared = (
+            (size - reserved) // asked.instances
+            for size in (card.memory_bytes, card.shared_bytes or reserved)
+        )
         return card._replace(memory_bytes=memory, shared_bytes=shared)
 
     if share(hardware.card).memory_bytes <= 0:
-        raise UsageError(f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}", "reserve less")
+        raise UsageError(
+            f"--reserve {asked.reserve} leaves nothing of {format_bytes(hardware.card.memory_bytes)}",
+            "reserve less",
+        )
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
@@ -135,7 +149,8 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     layouts = engine(asked.engine).layouts(hardware, expert_parallel)
     resident = sum(t.num_bytes for t in model.tensors if t.part == "main" and not t.copy_of)
     for layout in layouts:
-        # no rank can hold less than its share of the published weights (quantising on loading can only halve them)
+        # no rank can hold less than its share of the published weights (quantising on loading can only halve
+        # them)
         if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
             continue
         try:
@@ -159,12 +174,14 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     """The estimate for one layout."""
     if layout.num_ranks > hardware.num_gpus:
         raise UsageError(
-            f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} cards, --gpu gives {hardware.num_gpus}",
+            f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} "
+            f"cards, --gpu gives {hardware.num_gpus}",
             "ask for more cards or smaller sizes",
         )
     if hardware.card.alone and layout.num_ranks > 1:
         raise UsageError(
-            f"{hardware.card.name} cannot share a model: a process sees one slice", "leave --tp and --pp out, or take whole cards"
+            f"{hardware.card.name} cannot share a model: a process sees one slice",
+            "leave --tp and --pp out, or take whole cards",
         )
     rules = engine(asked.engine)
     request: Serving = rules.resolve(model, hardware, asked, layout)
@@ -178,7 +195,9 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         mine = hardware.at(stage.position) if layout.num_ranks == layout.pp else hardware
         allowed = rules.budget_bytes(request, mine)
         placed = rules.placed_weights(model, request, mine, stage)
-        lines = weight_lines(placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights")
+        lines = weight_lines(
+            placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights"
+        )
         budget = rules.budget_lines(model, request, mine, stage)
         lines += budget.charged
         if mine.card.shared_bytes:
@@ -199,9 +218,20 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     for stage, lines, taken, cache in drafts:
         needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
         needs.append(needed)
-        what = f"cache for {on_a_rank} x {request.context:,} tokens" + (f" of {concurrency}" if layout.dp > 1 else "")
+        what = f"cache for {on_a_rank} x {request.context:,} tokens" + (
+            f" of {concurrency}" if layout.dp > 1 else ""
+        )
         source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
-        lines.append(exact("kv_cache.needed", "engine", what, needed, f"{cache.formula}; {in_blocks(cache, needed)}", source))
+        lines.append(
+            exact(
+                "kv_cache.needed",
+                "engine",
+                what,
+                needed,
+                f"{cache.formula}; {in_blocks(cache, needed)}",
+                source,
+            )
+        )
         name = (
             f"{stage.name} ({hardware.at(stage.position).card.name})"
             if hardware.mixed and layout.num_ranks == layout.pp
@@ -209,7 +239,10 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         )
         ledgers.append(taken.ledger(name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
-    worst = min(range(len(ledgers)), key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes))
+    worst = min(
+        range(len(ledgers)),
+        key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes),
+    )
     cache, pool = layouts[worst], max(pools[worst], 0)
     kv = KVCache(
         bytes_per_token=cache.token_bytes,
@@ -244,8 +277,11 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
 def in_blocks(cache: CacheLayout, needed: int) -> str:
     """The bytes of a load as blocks of the pool, and what takes them.
 
-    >>> from ..engines import CacheGroup
-    >>> in_blocks(CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""), 11514488832)
+    >>> from ...engines import CacheGroup
+    >>> in_blocks(
+    ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
+    ...     11514488832,
+    ... )
     '10,241 blocks of 1,124,352 B'
     """
     of_blocks = needed - cache.set_aside_bytes
@@ -263,7 +299,9 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     if hardware.reading:
         found.append(hardware.reading)
     if card.confidence in ("C", "D"):
-        found.append(f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory")
+        found.append(
+            f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
+        )
     if "assumed" in card.memory_source or "decimal" in card.memory_source:
         found.append(f"memory of {card.name}: {card.memory_source}")
     if card.note.startswith(("a synthetic card", "a slice")):
@@ -272,13 +310,22 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     if later := later_than_known(request):
         found.append(later)
-    if request.num_redundant_experts or request.speculative or request.images_per_prompt or request.indexer_kv_dtype != "auto" or ep:
+    if (
+        request.num_redundant_experts
+        or request.speculative
+        or request.images_per_prompt
+        or request.indexer_kv_dtype != "auto"
+        or ep
+    ):
         from .ineffective_flags import idle_flags  # most questions have none of these flags
 
         found += idle_flags(model, request)
     if worst.overrun_bytes:
         lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
-        found.append(f"the pool is taken whole, needed or not, and what comes beside it (context, graphs) may pass the card{lower}")
+        found.append(
+            "the pool is taken whole, needed or not, and what comes beside it (context, "
+            f"graphs) may pass the card{lower}"
+        )
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]
     if assumed:
         found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
@@ -290,27 +337,33 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     if request.context and request.max_model_len and request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
-            "ask for less" if request.max_model_len >= model.max_positions else "raise --max-model-len or ask for less",
+            "ask for less"
+            if request.max_model_len >= model.max_positions
+            else "raise --max-model-len or ask for less",
         )
     return tuple(found)
 
 
 def cut_off(model: Model, request: Serving) -> bool:
-    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and starts.
+    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
+    starts.
 
-    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the longest sequence at the
-    positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse instead.
+    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the
+    longest sequence at the positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse
+    instead.
     """
     return request.engine in (*LLAMA, "trtllm") and (request.context or 0) > model.max_positions
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
-    """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window of a whole step."""
+    """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window
+    of a whole step."""
     runs = kv.max_concurrency * (request.context or 1)
     if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
         return ()
     return (
-        f"{kv.max_tokens:,} tokens are {request.engine}'s own count, as if each sequence filled a step alone; "
+        f"{kv.max_tokens:,} tokens are {request.engine}'s own count, as if each "
+        "sequence filled a step alone; "
         "sequences that run together share one, so more of them fit",
     )
 

@@ -10,7 +10,7 @@ from ...run.serving import Layout, Serving
 def idle_flags(model: Model, asked: Serving) -> list[str]:
     """A note for each flag without effect, with the reason.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> idle_flags(load("qwen3-8b"), Serving(num_redundant_experts=32))
     ['--num-redundant-experts does nothing: qwen3-8b has no experts']
     """
@@ -18,7 +18,11 @@ def idle_flags(model: Model, asked: Serving) -> list[str]:
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
     sparse = any(isinstance(layer.attention, DSA | V4 | V41) for layer in model.layers)
     found: list[str] = []
-    if asked.num_redundant_experts and (not experts or not layout.enable_expert_parallel) and asked.engine in VLLM:
+    if (
+        asked.num_redundant_experts
+        and (not experts or not layout.enable_expert_parallel)
+        and asked.engine in VLLM
+    ):
         why = "experts are copied only with --enable-expert-parallel" if experts else f"{name} has no experts"
         found.append(f"--num-redundant-experts does nothing: {why}")
     if layout.enable_expert_parallel and not experts:

@@ -15,7 +15,8 @@ Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 
 
 def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Line]:
-    """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine calls its weights."""
+    """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine
+    calls its weights."""
     parts: dict[Key, list[Placed]] = {}
     for group in placed:
         parts.setdefault(group.key, []).append(group)
@@ -34,27 +35,37 @@ def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Lin
     if counts == "plain":
         return lines
     sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
-    large = sum(count * (len(layers) or 1) for size, count, layers in sizes if size > SMALL) if counts == "allocated" else 0
+    large = (
+        sum(count * (len(layers) or 1) for size, count, layers in sizes if size > SMALL)
+        if counts == "allocated"
+        else 0
+    )
     lines.append(rounding_line(_counted(sizes, counts) - whole, counts, large))
     return lines
 
 
 def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
-    """What the allocator adds to tensors in their order of creation. Loading makes and drops others between them: none of it to twice
+    """What the allocator adds to tensors in their order of creation. Loading makes and drops others between
+    them: none of it to twice
 
-    of it was seen, so the interval is that (GQA models 4 MiB less of 168, V4-Flash 32 more of 35, Qwen3.8 NVFP4 66 less of 66), and up to
+    of it was seen, so the interval is that (GQA models 4 MiB less of 168, V4-Flash 32 more of 35, Qwen3.8
+    NVFP4 66 less of 66), and up to
 
     1 MiB of small things that loading makes (0.13 MiB in Qwen3-8B and Llama-3.1-8B on 0.8.5 and 0.9.2).
 
-    A block that something else left is not split where up to 1 MiB would remain (torch's should_split), so each of `large` tensors may
-    take that much more: releases whose loaders pass weights through the card came to 97 MiB with 113 such tensors (Qwen2.5-1.5B, 0.28).
+    A block that something else left is not split where up to 1 MiB would remain (torch's should_split), so
+    each of `large` tensors may take that much more: releases whose loaders pass weights through the card came
+    to 97 MiB with 113 such tensors (Qwen2.5-1.5B, 0.28).
 
-    >>> rounding_line(176160768, "allocated").high_bytes      # R1-Distill-Qwen-14B over two ranks: 168 MiB
+    >>> rounding_line(176160768, "allocated").high_bytes  # R1-Distill-Qwen-14B over two ranks: 168 MiB
     353370112
     >>> rounding_line(0, "allocated", 113).high_bytes >> 20
     114
     """
-    formula = f"torch's {counts} bytes for these tensors in order of creation, less their own; loading may leave none, twice, or 1 MiB a tensor"
+    formula = (
+        f"torch's {counts} bytes for these tensors in order of creation, less their own; loading "
+        "may leave none, twice, or 1 MiB a tensor"
+    )
     return ranged(
         "fragmentation.weights",
         "engine",
@@ -100,7 +111,8 @@ def _formula(group: Placed) -> str:
 
 @lru_cache(maxsize=4096)
 def _counted(sizes: Sizes, counts: Count) -> int:
-    """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer after layer.
+    """Allocated or reserved bytes of the tensors in order: what is outside of the layers first, then layer
+    after layer.
 
     Small tensors have segments of their own, so their order does not matter: they go in as multiples.
     """
@@ -116,9 +128,13 @@ def _counted(sizes: Sizes, counts: Count) -> int:
             outside += [num_bytes] * count
     kinds = {layers: frozenset(layers) for _, layers in inside}
     runs = [(outside, 1)]
-    for held, alike in groupby(sorted(frozenset().union(*kinds.values())), lambda layer: [layer in each for each in kinds.values()]):
+    for held, alike in groupby(
+        sorted(frozenset().union(*kinds.values())), lambda layer: [layer in each for each in kinds.values()]
+    ):
         of_layer = set(compress(kinds, held))
-        runs.append(([size for group, layers in inside if layers in of_layer for size in group], len(list(alike))))
+        runs.append(
+            ([size for group, layers in inside if layers in of_layer for size in group], len(list(alike)))
+        )
     taken = place(runs)
     taken = taken._replace(small_bytes=taken.small_bytes + small)
     return taken.reserved_bytes if counts == "reserved" else taken.allocated_bytes

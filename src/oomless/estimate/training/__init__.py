@@ -1,1 +1,2 @@
-"""Will it train? A model, a resolved question and hardware -> the ledger of each group of ranks at the worst moment of a step."""
+"""Will it train? A model, a resolved question and hardware -> the ledger of each group of ranks at the worst
+moment of a step."""

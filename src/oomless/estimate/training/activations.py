@@ -1,4 +1,5 @@
-"""What the layers of a stage keep from forward to backward, and how much is alive while each runs: walks under the asked recomputation."""
+"""What the layers of a stage keep from forward to backward, and how much is alive while each runs: walks
+under the asked recomputation."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,13 +18,15 @@ from ...run.training import Mesh, Recipe, Training, frameworks, recipe
 from .rank_portions import Stage, adapts_stacks
 
 COMPARING = ("dpo", "kto")
-"""Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits, whatever its cross-entropy."""
+"""Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits,
+whatever its cross-entropy."""
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
 
 
 class Segment(NamedTuple):
-    """Layers between two points where something is kept: one layer, or those that are computed again together."""
+    """Layers between two points where something is kept: one layer, or those that are computed again
+    together."""
 
     layers: tuple[int, ...]
     saved: int
@@ -45,9 +48,11 @@ class Ends(NamedTuple):
 
 
 def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) -> AttentionKernel:
-    """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head sizes up to 256.
+    """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head
+    sizes up to 256.
 
-    Source: torch aten/native/transformers/cuda/sdp_utils.cpp. MLA's heads of 192 and 128 go to the memory-efficient kernel.
+    Source: torch aten/native/transformers/cuda/sdp_utils.cpp. MLA's heads of 192 and 128 go to the
+    memory-efficient kernel.
     """
     asked = request.attention or "auto"
     if asked != "auto":
@@ -60,8 +65,14 @@ def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) 
 
 
 def wide_norms(request: Training) -> bool:
-    """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded models are left alone."""
-    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (None, "nf4", "nf4-dq", "int8")
+    """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded
+    models are left alone."""
+    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
+        None,
+        "nf4",
+        "nf4-dq",
+        "int8",
+    )
     return (
         request.method == "qlora"
         and whole
@@ -73,7 +84,13 @@ def wide_norms(request: Training) -> bool:
 def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
     """What a rank computes in one micro-batch."""
     form = recipe(request.precision or "bf16")
-    kernels: Kernels = "compiled" if request.kernels == "compiled" else "liger" if request.kernels in ("liger", "te") else "eager"
+    kernels: Kernels = (
+        "compiled"
+        if request.kernels == "compiled"
+        else "liger"
+        if request.kernels in ("liger", "te")
+        else "eager"
+    )
     seq = -(-(request.seq_len or 1) // mesh.cp)
     kind = adapter(request.adapter)
     if request.method != "full" and kind.where == "tokens":
@@ -108,23 +125,37 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
 
 
 @lru_cache(maxsize=256)
-def _walk(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int, modules: frozenset[str]) -> tuple[Walk, int, int]:
+def _walk(
+    layer: Layer, hidden: int, norms: Norms, work: Work, streams: int, modules: frozenset[str]
+) -> tuple[Walk, int, int]:
     """The walk of a layer, the most that is alive when nothing is kept, and the bytes of its input."""
     graph = layer_graph(layer, hidden, norms, work, streams)
-    found = walk_keeping_products(graph, pruned=work.kernels == "compiled") if "ops" in modules else walk(graph, modules)
+    found = (
+        walk_keeping_products(graph, pruned=work.kernels == "compiled")
+        if "ops" in modules
+        else walk(graph, modules)
+    )
     return found, transient_peak(graph), graph.sizes[graph.source]
 
 
-ALIASES = {"layernorm": "norm", "mlp": "mlp", "moe": "moe", "core_attn": "core_attn", "moe_act": "moe", "mla_up_proj": "mla_up_proj"}
+ALIASES = {
+    "layernorm": "norm",
+    "mlp": "mlp",
+    "moe": "moe",
+    "core_attn": "core_attn",
+    "moe_act": "moe",
+    "mla_up_proj": "mla_up_proj",
+}
 """Names of modules as frameworks write them, as the graphs do."""
 
 
 def segments(model: Model, request: Training, work: Work, stage: Stage) -> tuple[Segment, ...]:
     """The stage's layers, chunk after chunk, under the asked recomputation.
 
-    none: each layer keeps what autograd keeps. selective: what the named modules keep inside is computed again. full: a segment
-    keeps its input alone; its backward holds all that its layers keep. Every k-th: segments of k layers (sqrt(n) of Chen et
-    al., arXiv 1604.06174, with k = sqrt(n)). Only the first `recompute_num_layers` layers, if that is given.
+    none: each layer keeps what autograd keeps. selective: what the named modules keep inside is computed
+    again. full: a segment keeps its input alone; its backward holds all that its layers keep. Every k-th:
+    segments of k layers (sqrt(n) of Chen et al., arXiv 1604.06174, with k = sqrt(n)). Only the first
+    `recompute_num_layers` layers, if that is given.
     """
     found = []
     norms = {layer: norms_of(model, layer) for layer in _kinds(model)}
@@ -140,14 +171,25 @@ def segments(model: Model, request: Training, work: Work, stage: Stage) -> tuple
             width = request.recompute_every if full else 1
             group = chunk[at : at + width]
             at += len(group)
-            skipped = request.recompute == "selective" and request.recompute_every > 1 and position % request.recompute_every
+            skipped = (
+                request.recompute == "selective"
+                and request.recompute_every > 1
+                and position % request.recompute_every
+            )
             modules = frozenset(ALIASES.get(name, name) for name in request.recompute_modules)
             if request.recompute != "selective" or skipped:
                 modules = frozenset()
             if request.recompute == "selective" and request.recompute_every > 1 and not skipped:
                 full, modules = True, frozenset()
             walks = [
-                _walk(model.layers[layer], model.hidden_size, norms[kinds_first(kinds, model, layer)], work, model.streams, modules)
+                _walk(
+                    model.layers[layer],
+                    model.hidden_size,
+                    norms[kinds_first(kinds, model, layer)],
+                    work,
+                    model.streams,
+                    modules,
+                )
                 for layer in group
             ]
             found.append(_segment(group, walks, full, request, work, scale))
@@ -155,7 +197,12 @@ def segments(model: Model, request: Training, work: Work, stage: Stage) -> tuple
 
 
 def _segment(
-    group: tuple[int, ...], walks: list[tuple[Walk, int, int]], full: bool, request: Training, work: Work, bits: int
+    group: tuple[int, ...],
+    walks: list[tuple[Walk, int, int]],
+    full: bool,
+    request: Training,
+    work: Work,
+    bits: int,
 ) -> Segment:
     inputs = walks[0][2]
     if not full:
@@ -194,18 +241,21 @@ def kinds_first(kinds: dict[int, Layer], model: Model, layer: int) -> int:
 
 
 def vocab_parallel(request: Training) -> bool:
-    """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel; elsewhere logits are gathered
+    """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel;
+    elsewhere logits are gathered
 
     (transformers' tp_plan: colwise_gather_output).
     """
-    return (request.loss or "").startswith("vocab-parallel") or request.framework.startswith(("torchtitan", "megatron"))
+    return (request.loss or "").startswith("vocab-parallel") or request.framework.startswith(
+        ("torchtitan", "megatron")
+    )
 
 
 def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
     """Last norm, head and loss of a stage that has them. A reward model has one output and no logits.
 
-    Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they are gathered, so that every
-    rank has all of them, and for a moment its share beside them.
+    Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
+    are gathered, so that every rank has all of them, and for a moment its share beside them.
     """
     b = Builder(work)
     hidden = model.hidden_size
@@ -227,8 +277,14 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
     if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
-        inside += model.vocab_size * hidden * work.compute  # the head reads a copy of the table with the trained rows in it
-    part = work.tokens * model.vocab_size * work.compute // mesh.tp if vocab * mesh.tp > model.vocab_size + mesh.tp else 0
+        inside += (
+            model.vocab_size * hidden * work.compute
+        )  # the head reads a copy of the table with the trained rows in it
+    part = (
+        work.tokens * model.vocab_size * work.compute // mesh.tp
+        if vocab * mesh.tp > model.vocab_size + mesh.tp
+        else 0
+    )
     return Ends(
         inside + loss.saved_bytes,
         max(norm.forward_peak, inside + loss.forward_peak + part),

@@ -1,4 +1,5 @@
-"""When training does not fit, or is tight: single changes that would make it fit, and the largest batch and length that do."""
+"""When training does not fit, or is tight: single changes that would make it fit, and the largest batch and
+length that do."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -18,8 +19,11 @@ class Largest(NamedTuple):
 
 
 def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
-    """Every single change after which the verdict is `fits`: what costs time first, what changes the training last."""
-    if estimate.verdict == "fits" or estimate.after is not None:  # a change alters every moment of such a step
+    """Every single change after which the verdict is `fits`: what costs time first, what changes the training
+    last."""
+    if (
+        estimate.verdict == "fits" or estimate.after is not None
+    ):  # a change alters every moment of such a step
         return ()
     if estimate.megatron is not None:
         from .megatron_changes import changes
@@ -54,7 +58,9 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Training, Har
     if ranks > 1:
         for stage in (1, 2, 3):
             sharding: Literal["zero1", "zero2", "zero3"] = ("zero1", "zero2", "zero3")[stage - 1]
-            if used.sharding in ("none", "ddp") or (used.sharding in ("zero1", "zero2") and sharding > used.sharding):
+            if used.sharding in ("none", "ddp") or (
+                used.sharding in ("zero1", "zero2") and sharding > used.sharding
+            ):
                 yield f"--zero {stage}", asked._replace(sharding=sharding), hardware
     form = recipe(used.precision or "bf16")
     if form.name != "bf16" and used.framework != "megatron-lm":
@@ -90,7 +96,11 @@ def largest(estimate: TrainingEstimate) -> Largest:
 
 
 def _fits(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], value: int) -> bool:
-    asked = estimate.asked._replace(micro_batch=value) if field == "micro_batch" else estimate.asked._replace(seq_len=value)
+    asked = (
+        estimate.asked._replace(micro_batch=value)
+        if field == "micro_batch"
+        else estimate.asked._replace(seq_len=value)
+    )
     try:
         return estimate_training(estimate.model, asked, estimate.hardware).verdict == "fits"
     except OomlessError:
@@ -108,8 +118,11 @@ def _grow(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], 
     return low if low >= most else _search(estimate, field, min(2 * low, most), low)
 
 
-def _search(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], most: int, least: int = 0) -> int:
-    """The largest value between `least`, which fits or is 0, and `most`; lengths in steps of 64 and of the context-parallel size."""
+def _search(
+    estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], most: int, least: int = 0
+) -> int:
+    """The largest value between `least`, which fits or is 0, and `most`; lengths in steps of 64 and of the
+    context-parallel size."""
     low, high = least, most + 1
     step = 64 * estimate.mesh.cp if field == "seq_len" and most >= 128 * estimate.mesh.cp else 1
     while high - low > max(step, low // 128):

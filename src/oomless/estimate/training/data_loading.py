@@ -1,4 +1,5 @@
-"""Beside the cards: host memory of the processes that read data, and what a saved checkpoint takes on disk."""
+"""Beside the cards: host memory of the processes that read data, and what a saved checkpoint takes on
+disk."""
 
 from ... import facts
 from ...model.model import Model
@@ -13,10 +14,12 @@ BATCH_TENSORS = 3
 
 
 def data_workers_bytes(request: Training, num_ranks: int) -> int:
-    """Host memory of all ranks' data workers: private memory of each process, and the batches that it holds ahead in shared memory.
+    """Host memory of all ranks' data workers: private memory of each process, and the batches that it holds
+    ahead in shared memory.
 
-    workers x ranks x (private memory + 2 batches x micro-batch x tokens x 3 x 8 B). Source: facts/engines.csv, torch DataLoader.
-    Ignored: a data set that lies in Python objects, which every worker copies as it touches them.
+    workers x ranks x (private memory + 2 batches x micro-batch x tokens x 3 x 8 B). Source:
+    facts/engines.csv, torch DataLoader. Ignored: a data set that lies in Python objects, which every worker
+    copies as it touches them.
 
     >>> data_workers_bytes(Training(data_workers=4, micro_batch=2, seq_len=4096), 8) // 1_000_000
     424
@@ -32,7 +35,9 @@ def checkpoint_disk(model: Model, request: Training) -> int:
     """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
     form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
     if request.method == "full":
-        return model.num_parameters * (form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment))
+        return model.num_parameters * (
+            form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment)
+        )
     whole = Mesh(dp=1)
     found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
     return found * (4 + 4 * rule.moments)

@@ -1,4 +1,5 @@
-"""Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the phases, a verdict."""
+"""Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the
+phases, a verdict."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +62,9 @@ class RankGroup(NamedTuple):
         """What is allocated at the worst moment of a phase, by category, in the order of the ledger's."""
         sums: dict[str, int] = {}
         always = [line for line in self.states.lines if line.category != "gradients"]
-        found = [(line.category, line.bytes) for line in always] + [(part.category, part.bytes) for part in phase.parts]
+        found = [(line.category, line.bytes) for line in always] + [
+            (part.category, part.bytes) for part in phase.parts
+        ]
         for category, num_bytes in found:
             sums[category] = sums.get(category, 0) + num_bytes
         return {category: sums[category] for category in CATEGORIES if category in sums}
@@ -97,7 +100,8 @@ class TrainingEstimate(NamedTuple):
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
     origin: Origin | None = None
     after: "After | None" = None
-    """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst moment."""
+    """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst
+    moment."""
     beside: tuple[tuple[str, object], ...] = ()
     """What was said of models and engines beside the policy, by flag."""
 
@@ -125,7 +129,9 @@ class TrainingEstimate(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """The object that `train --json` prints."""
-        from ...report.training_json import training_json  # the views lie to the right: imported when asked for
+        from ...report.training_json import (
+            training_json,
+        )  # the views lie to the right: imported when asked for
 
         document: dict[str, object] = training_json(self)
         return document
@@ -143,9 +149,14 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 80GiB")
     mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
-    mesh = mesh._replace(count_ends=mesh.count_ends or frameworks()[request.framework]["pipeline_ends"] == "layers")
+    mesh = mesh._replace(
+        count_ends=mesh.count_ends or frameworks()[request.framework]["pipeline_ends"] == "layers"
+    )
     if (request.seq_len or 1) % mesh.cp:
-        raise UsageError(f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}", "choose a length that is a multiple")
+        raise UsageError(
+            f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}",
+            "choose a length that is a multiple",
+        )
     request = check_sharding(request, mesh)
     check_types(request, hardware.card)
     check_model(model, request)
@@ -166,7 +177,11 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         mine = portions(model, mesh, stage, request)
         held = states(mine, mesh, request)
         pieces = segments(model, request, work, stage)
-        last = ends(model, request, work, mesh) if stage.last or (stage.first and mesh.schedule in ("zbv", "dualpipev")) else None
+        last = (
+            ends(model, request, work, mesh)
+            if stage.last or (stage.first and mesh.schedule in ("zbv", "dualpipev"))
+            else None
+        )
         phases = step(stage, pieces, last, mine, held, mesh, request, form, rule, boundary)
         kept = sum(piece.saved for piece in pieces) if "activations" in request.offload else 0
         beside = on_shared_memory(hardware.card, held.host + kept + data_workers_bytes(request, 1))
@@ -177,7 +192,10 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
         groups.append(group)
         host += (held.host + kept) * mesh.num_ranks // mesh.pp
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
-    worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
+    worst = min(
+        range(len(groups)),
+        key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes),
+    )
     disk = checkpoint_disk(model, request)
     return TrainingEstimate(
         model,
@@ -193,8 +211,11 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     )
 
 
-def _by_megatron(run: Megatron, model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh) -> TrainingEstimate:
-    """Megatron's own rules for a model that its arguments describe; what a name leaves open, its kernels and fusions, widens the interval."""
+def _by_megatron(
+    run: Megatron, model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh
+) -> TrainingEstimate:
+    """Megatron's own rules for a model that its arguments describe; what a name leaves open, its kernels and
+    fusions, widens the interval."""
     from .megatron import device_of, estimate_megatron
 
     device = device_of(hardware)._replace(expandable=request.expandable_segments)
@@ -215,12 +236,16 @@ def _group(
     capacity: int,
     beside: tuple[Line, ...],
 ) -> RankGroup:
-    """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside it, the context."""
+    """The ledger of a stage at its peak: states, what the worst phase adds, what the allocator holds beside
+    it, the context."""
     worst = max(phases, key=lambda phase: phase.total_bytes)
     held = held._replace(lines=(*held.lines, process_line("runtime.cublas", hardware.card)))
     always = [line for line in held.lines if line.category != "gradients"]
-    source = "estimate/step.py: " + worst.name
-    lines = [*always, *(exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts)]
+    source = "estimate/training/step.py: " + worst.name
+    lines = [
+        *always,
+        *(exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts),
+    ]
     spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
     lines = [
         line._replace(
@@ -233,7 +258,9 @@ def _group(
         for line in lines
     ]
     steady = sum(line.bytes for line in always) + (held.gradients if resident_gradients(request, mesh) else 0)
-    return rank_group(stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity, beside)
+    return rank_group(
+        stage.rank, lines, held, steady, phases, worst, request, mesh, hardware, capacity, beside
+    )
 
 
 def rank_group(
@@ -249,7 +276,8 @@ def rank_group(
     capacity: int,
     beside: tuple[Line, ...] = (),
 ) -> RankGroup:
-    """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the context and other processes' buffers,
+    """The group of a pipeline stage: to what is allocated comes what the allocator holds beside it, the
+    context and other processes' buffers,
 
     and where host and card have one memory what was moved to the host.
     """
@@ -269,4 +297,6 @@ def rank_group(
     device = sum(line.bytes for line in lines)
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, capacity, tuple(lines))
-    return RankGroup(ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment), apart)
+    return RankGroup(
+        ledger, phases, held, steady, Peaks(allocated, total, device, worst.name, worst.moment), apart
+    )

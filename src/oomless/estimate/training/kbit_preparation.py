@@ -1,4 +1,5 @@
-"""What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was called."""
+"""What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was
+called."""
 
 from ...frameworks.graphs.blocks import Work
 from ...ledger import Line, ranged
@@ -15,9 +16,21 @@ OWN_LOOPS = ("transformers", "peft")
 
 
 def may_be_prepared(request: Training, form: Recipe) -> bool:
-    """Whether a script may have put what is not packed into F32: peft's guide for models in 4 or 8 bit says so, and sharded ones refuse."""
-    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (None, "nf4", "nf4-dq", "int8")
-    return request.method == "qlora" and request.framework in OWN_LOOPS and whole and form.compute == 2 and not wide_norms(request)
+    """Whether a script may have put what is not packed into F32: peft's guide for models in 4 or 8 bit says
+    so, and sharded ones refuse."""
+    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
+        None,
+        "nf4",
+        "nf4-dq",
+        "int8",
+    )
+    return (
+        request.method == "qlora"
+        and request.framework in OWN_LOOPS
+        and whole
+        and form.compute == 2
+        and not wide_norms(request)
+    )
 
 
 def prepared_line(
@@ -33,18 +46,33 @@ def prepared_line(
     rule: Optimizer,
     boundary: int,
 ) -> Line:
-    """Nothing at the value, all of it at the high end: F32 norms, embedding and head (2 B a value more), and the stream that layers hand on.
+    """Nothing at the value, all of it at the high end: F32 norms, embedding and head (2 B a value more), and
+    the stream that layers hand on.
 
-    Source: peft/utils/other.py, prepare_model_for_kbit_training. Llama-2-13B so prepared had 38 GiB where 20 were estimated without
-    (universal-llm-trainer, GPU test).
+    Source: peft/utils/other.py, prepare_model_for_kbit_training. Llama-2-13B so prepared had 38 GiB where 20
+    were estimated without (universal-llm-trainer, GPU test).
     """
     wide = work._replace(residual=4, wide_norms=True)
     last = ends(model, request, wide, mesh) if stage.last else None
-    found = step(stage, segments(model, request, wide, stage), last, portions, held, mesh, request, form, rule, 2 * boundary)
+    found = step(
+        stage,
+        segments(model, request, wide, stage),
+        last,
+        portions,
+        held,
+        mesh,
+        request,
+        form,
+        rule,
+        2 * boundary,
+    )
     more = max(0, max(phase.total_bytes for phase in found) - max(phase.total_bytes for phase in phases))
     left = [each for each in portions if not each.trained and not each.adapter and not packed(each, request)]
     values = sum(each.total for each in left)
-    formula = f"{values:,} values x 2 B, and {more:,} B of activations, if prepare_model_for_kbit_training was called"
+    formula = (
+        f"{values:,} values x 2 B, and {more:,} B of activations, if "
+        "prepare_model_for_kbit_training was called"
+    )
     weights = 2 * values if form.weight == 2 else 0
     return ranged(
         "activations.norms",

@@ -1,4 +1,5 @@
-"""A Megatron-LM run on hardware: its own rules (engines/megatron) put into the ledgers, phases and verdict of every training estimate."""
+"""A Megatron-LM run on hardware: its own rules (frameworks/megatron) put into the ledgers, phases and verdict
+of every training estimate."""
 
 from functools import lru_cache
 
@@ -27,32 +28,53 @@ def device_of(hardware: Hardware) -> Device:
 
 
 def estimate_megatron(
-    run: Megatron, hardware: Hardware, device: Device | None = None, reserve: str | None = None, named: bool = False
+    run: Megatron,
+    hardware: Hardware,
+    device: Device | None = None,
+    reserve: str | None = None,
+    named: bool = False,
 ) -> TrainingEstimate:
-    """The estimate on every pipeline stage; the verdict is the worst one's. `named`: the run follows from a model's name alone."""
+    """The estimate on every pipeline stage; the verdict is the worst one's. `named`: the run follows from a
+    model's name alone."""
     device = device or device_of(hardware)
     if run.world_size > hardware.num_gpus:
         raise UsageError(
-            f"--world-size {run.world_size} is more than the {hardware.num_gpus} cards of --gpu", "change one of the two"
+            f"--world-size {run.world_size} is more than the {hardware.num_gpus} cards of --gpu",
+            "change one of the two",
         )
     capacity = hardware.card.memory_bytes - (parse_bytes(reserve) if reserve else 0)
     if capacity <= 0:
-        raise UsageError(f"{hardware.card.name} leaves no memory for the run", "give a card with a size, or reserve less")
+        raise UsageError(
+            f"{hardware.card.name} leaves no memory for the run", "give a card with a size, or reserve less"
+        )
     request, mesh, model = question(run, device, reserve), mesh_of(run), network(run)
     check_types(request, hardware.card)
     if run.fp8 and hardware.card.vendor == "NVIDIA" and 0 < hardware.card.capability < FP8_CAPABILITY:
         raise UnsupportedError(
-            f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no FP8 and --fp8-format is {run.fp8}",
+            f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no "
+            f"FP8 and --fp8-format is {run.fp8}",
             "leave it out, or take a card from compute capability 8.9 on",
         )
-    groups = tuple(_group(run, mine, rank, hardware, device, capacity, reserve, named) for rank, mine in enumerate(chunks(run)))
+    groups = tuple(
+        _group(run, mine, rank, hardware, device, capacity, reserve, named)
+        for rank, mine in enumerate(chunks(run))
+    )
     severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
-    worst = min(range(len(groups)), key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes))
+    worst = min(
+        range(len(groups)),
+        key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes),
+    )
     disk = model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12)
-    notes = [*run.warnings, "taken from Megatron-LM's defaults: " + ", ".join(run.defaults)] if run.defaults else list(run.warnings)
+    notes = (
+        [*run.warnings, "taken from Megatron-LM's defaults: " + ", ".join(run.defaults)]
+        if run.defaults
+        else list(run.warnings)
+    )
     if hardware.num_gpus > run.world_size:
         notes.append(f"{hardware.num_gpus - run.world_size} of {hardware.num_gpus} cards have no rank")
-    return TrainingEstimate(model, request, hardware, mesh, groups, 0, disk, worst, tuple(notes), asked=request, megatron=run)
+    return TrainingEstimate(
+        model, request, hardware, mesh, groups, 0, disk, worst, tuple(notes), asked=request, megatron=run
+    )
 
 
 FP8_CAPABILITY = 8.9
@@ -79,27 +101,60 @@ def _group(
     found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
     share = facts.constant(
-        "megatron", "activation_share", (0,), *(["experts"] if run.experts is not None else []), *(["named"] if named else [])
+        "megatron",
+        "activation_share",
+        (0,),
+        *(["experts"] if run.experts is not None else []),
+        *(["named"] if named else []),
     )
     always = [line for line in lines if line.category != "gradients"]
     steady = sum(line.bytes for line in lines)
     full = always + [_line(part, share, worst.name) for part in worst.parts]
-    return rank_group(rank, full, held, steady, tuple(found), worst, question(run, device, reserve), mesh_of(run), hardware, capacity)
+    return rank_group(
+        rank,
+        full,
+        held,
+        steady,
+        tuple(found),
+        worst,
+        question(run, device, reserve),
+        mesh_of(run),
+        hardware,
+        capacity,
+    )
 
 
 def _line(part: Part, share: facts.Constant, phase: str) -> Line:
     """Exact for what shapes give; activations have the spread of the runs that they were compared with."""
-    line = exact(part.key, "policy", part.what, part.bytes, part.formula, f"engines/megatron/activations.py: {phase}")
+    line = exact(
+        part.key,
+        "policy",
+        part.what,
+        part.bytes,
+        part.formula,
+        f"frameworks/megatron/activations.py: {phase}",
+    )
     if part.category in ("gradients", "inputs"):
         return line
     low, high = round(part.bytes * share.low), round(part.bytes * share.high)
-    return line._replace(low_bytes=low, high_bytes=high, kind="fitted", source=f"{line.source}; {share.source}")
+    return line._replace(
+        low_bytes=low, high_bytes=high, kind="fitted", source=f"{line.source}; {share.source}"
+    )
 
 
-def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], device: Device) -> tuple[Line, ...]:
+def standing(
+    run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], device: Device
+) -> tuple[Line, ...]:
     """What a stage holds between steps, line by line."""
     lines = [
-        exact(each.key, "policy", each.what, sum(each.sizes), f"{len(each.sizes)} tensors", "engines/megatron/states.py")
+        exact(
+            each.key,
+            "policy",
+            each.what,
+            sum(each.sizes),
+            f"{len(each.sizes)} tensors",
+            "frameworks/megatron/states.py",
+        )
         for each in kept
         if each.sizes
     ]
@@ -113,7 +168,11 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
             "fragmentation.remainders",
             "policy",
             "remainders that the allocator does not split off",
-            (unsplit, round(room.low - plain * row.low), max(unsplit, 0) + round(room.high + plain * row.high)),
+            (
+                unsplit,
+                round(room.low - plain * row.low),
+                max(unsplit, 0) + round(room.high + plain * row.high),
+            ),
             "fitted",
             f"{len(sizes)} tensors served in order",
             f"estimate/allocator.py; {room.source}",
@@ -121,7 +180,17 @@ def standing(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], dev
     )
     for each in buffers(run, mine, device):
         kind: Kind = "exact" if each.low == each.value == each.high else "assumed"
-        lines.append(ranged(each.key, "policy", each.what, (each.value, each.low, each.high), kind, each.formula, each.source))
+        lines.append(
+            ranged(
+                each.key,
+                "policy",
+                each.what,
+                (each.value, each.low, each.high),
+                kind,
+                each.formula,
+                each.source,
+            )
+        )
     return tuple(lines)
 
 
@@ -133,7 +202,8 @@ def _held(run: Megatron, lines: tuple[Line, ...]) -> States:
 
 
 def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
-    """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next forward."""
+    """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next
+    forward."""
     return tuple(
         Part(each.key, each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
         for each in kept
@@ -142,7 +212,8 @@ def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
 
 
 def remainders(kept: tuple[Kept, ...], activations: tuple[int, ...], device: Device) -> float:
-    """What the allocator does not split off beside activations that are made after the states, as a share of their bytes."""
+    """What the allocator does not split off beside activations that are made after the states, as a share of
+    their bytes."""
     plain = sum(activations)
     if device.expandable or not plain:
         return 0.0
@@ -155,11 +226,19 @@ def _allocated(sizes: tuple[int, ...]) -> int:
     return allocated_bytes(sizes)
 
 
-def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int) -> Phase:
-    """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among its kept activations."""
+def _phase(
+    run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
+) -> Phase:
+    """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among
+    its kept activations."""
     parts = [
         *_gradients(kept, copies=False),
-        Part("activations.kept", "kept for the backward", moment.kept - overlap, "engines/megatron/layers.py"),
+        Part(
+            "activations.kept",
+            "kept for the backward",
+            moment.kept - overlap,
+            "frameworks/megatron/layers.py",
+        ),
         Part("logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
         Part("temporaries.running", "of the running layer", moment.temporaries, "its operations replayed"),
         Part(
@@ -168,7 +247,12 @@ def _phase(run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, 
             max(0, round(moment.kept * beside)),
             "served after the states",
         ),
-        Part("communication.gathered", "gathered weights", whole, "what is outside of the layers, and two layers"),
+        Part(
+            "communication.gathered",
+            "gathered weights",
+            whole,
+            "what is outside of the layers, and two layers",
+        ),
         Part("inputs.batch", "ids, labels, masks", inputs(run), "of a micro-batch"),
     ]
     return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

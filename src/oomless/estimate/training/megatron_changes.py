@@ -24,7 +24,9 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Megatron]]:
     run = estimate.megatron
     assert run is not None
     if run.recompute != "full":
-        again = run._replace(recompute="full", recompute_method="uniform", recompute_layers=1, recompute_modules=(), offload=())
+        again = run._replace(
+            recompute="full", recompute_method="uniform", recompute_layers=1, recompute_modules=(), offload=()
+        )
         yield "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1", again
     if not run.distributed and run.dp * run.cp > 1:
         yield "--use-distributed-optimizer", run._replace(distributed=True)
@@ -64,7 +66,9 @@ def _largest(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"
     while high - low > max(1, low // 128):
         middle = (low + high) // 2
         value = middle * step
-        other = _again(estimate, run._replace(micro_batch=value) if field == "micro_batch" else _of_length(run, value))
+        other = _again(
+            estimate, run._replace(micro_batch=value) if field == "micro_batch" else _of_length(run, value)
+        )
         low, high = (middle, high) if other is not None and other.verdict == "fits" else (low, middle)
     return low * step
 

@@ -1,4 +1,5 @@
-"""A phase of a training step and its parts; what each layer holds of weights and gradients while they come and go."""
+"""A phase of a training step and its parts; what each layer holds of weights and gradients while they come
+and go."""
 
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ class Part(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """The worst moment of a phase. Its parts are what is there beside the states that live through the whole step."""
+    """The worst moment of a phase. Its parts are what is there beside the states that live through the whole
+    step."""
 
     name: str
     moment: str
@@ -41,7 +43,8 @@ class LayerStates(NamedTuple):
     largest: int
     """The largest gradient of a tensor in the type of the computation."""
     unit: int
-    """The layer's weights gathered from all ranks: in the type of the computation, packed ones as they are stored."""
+    """The layer's weights gathered from all ranks: in the type of the computation, packed ones as they are
+    stored."""
     casts: int
     """Copies that autocast makes of its matrices; packed ones are unpacked in the type of the product."""
     unit_values: int
@@ -49,7 +52,9 @@ class LayerStates(NamedTuple):
     """Packed experts of the layer in the type of the computation, as they are while they run."""
 
 
-def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: Recipe) -> dict[int, LayerStates]:
+def layer_states(
+    portions: list[Portion], mesh: Mesh, request: Training, form: Recipe
+) -> dict[int, LayerStates]:
     """Per layer; HEAD is what the last stage has outside of the layers, EMBEDDING what the first one has."""
     sharding = request.sharding or "none"
     sums: dict[int, list[int]] = {}
@@ -62,7 +67,9 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
         values = portion.values * portion.per_layer
         width = adapter_bytes(request) if portion.adapter else form.compute
         stack = values if portion.stacked else portion.values
-        largest = stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
+        largest = (
+            stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
+        )
         for layer in layers:
             row = sums.setdefault(layer, [0, 0, 0, 0, 0, 0])
             row[0] += each
@@ -70,7 +77,11 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training, form: R
             if packed_stack(portion, request):
                 row[5] += values * form.compute
             else:
-                row[2] += packed_bytes(values, request.quantization or "nf4-dq") if packed(portion, request) else values * width
+                row[2] += (
+                    packed_bytes(values, request.quantization or "nf4-dq")
+                    if packed(portion, request)
+                    else values * width
+                )
             cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
             row[3] += values * form.compute if cast else 0
             row[4] += values if portion.trained else 0

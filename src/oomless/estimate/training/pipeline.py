@@ -1,4 +1,5 @@
-"""What a pipeline adds to a rank: micro-batches in flight, buffers of what passes between stages, logits that wait for their backward."""
+"""What a pipeline adds to a rank: micro-batches in flight, buffers of what passes between stages, logits that
+wait for their backward."""
 
 from ...run.training import Mesh, Training
 from .activations import Ends
@@ -9,12 +10,15 @@ from .rank_portions import Stage
 def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
     """Chunks of layers whose activations a rank holds at once, a micro-batch being as many as it has chunks.
 
-    GPipe: all micro-batches. 1F1B and ZB1P: min(m, p - r). Interleaved: 2 (p - r - 1) + (v - 1) p + 1 chunks. ZB-V and DualPipe-V:
-    as much as 1F1B's first stage on every rank. DualPipe: p + 1 micro-batches. Sources: arXiv 2104.04473, 2401.10241, deepseek-ai/DualPipe.
+    GPipe: all micro-batches. 1F1B and ZB1P: min(m, p - r). Interleaved: 2 (p - r - 1) + (v - 1) p + 1 chunks.
+    ZB-V and DualPipe-V: as much as 1F1B's first stage on every rank. DualPipe: p + 1 micro-batches. Sources:
+    arXiv 2104.04473, 2401.10241, deepseek-ai/DualPipe.
 
     >>> [in_flight(Mesh(pp=4), Stage(r, ((0,),), r == 0, r == 3), 8) for r in range(4)]
     [4, 3, 2, 1]
-    >>> in_flight(Mesh(pp=4, virtual_stages=2, schedule="interleaved"), Stage(3, ((0,), (1,)), False, True), 8)
+    >>> in_flight(
+    ...     Mesh(pp=4, virtual_stages=2, schedule="interleaved"), Stage(3, ((0,), (1,)), False, True), 8
+    ... )
     5
     """
     p, r, v, m = mesh.pp, stage.rank, mesh.virtual_stages, max(1, micro_batches)
@@ -36,19 +40,26 @@ TORCH_PIPELINES = ("fsdp", "torchtitan", "transformers", "automodel")
 
 
 def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int, chunks: int) -> Part:
-    """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in flight, of v a micro-batch.
+    """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in
+    flight, of v a micro-batch.
 
-    torch.distributed.pipelining makes buffers for every micro-batch and chunk before the first step: of inputs where there is a
-    stage before, of gradients where there is one behind. Inputs in flight are then these buffers and not what a layer keeps beside
-    them; outputs in flight stay until their backward; one gradient is on its way. Schedules with several chunks wait for what they
-    sent at the end of the flush alone (_PipelineScheduleRuntime), so outputs and gradients that were sent stay too. Seen with four
-    ranks and three schedules: between steps to the byte. Others: an input and an output of what is in flight.
+    torch.distributed.pipelining makes buffers for every micro-batch and chunk before the first step: of
+    inputs where there is a stage before, of gradients where there is one behind. Inputs in flight are then
+    these buffers and not what a layer keeps beside them; outputs in flight stay until their backward; one
+    gradient is on its way. Schedules with several chunks wait for what they sent at the end of the flush
+    alone (_PipelineScheduleRuntime), so outputs and gradients that were sent stay too. Seen with four ranks
+    and three schedules: between steps to the byte. Others: an input and an output of what is in flight.
     """
     if mesh.pp == 1:
         return Part("communication.pipeline", "pipeline inputs and outputs", 0, "")
     v, m, p = mesh.virtual_stages, max(1, request.grad_accum), mesh.pp
     if request.framework not in TORCH_PIPELINES:
-        return Part("communication.pipeline", "pipeline inputs and outputs", 2 * boundary * chunks // v, f"2 x {boundary:,} B each")
+        return Part(
+            "communication.pipeline",
+            "pipeline inputs and outputs",
+            2 * boundary * chunks // v,
+            f"2 x {boundary:,} B each",
+        )
     with_input, with_output = v - stage.first, v - stage.last
     received = m * (with_input + with_output)
     outputs, sent = chunks * with_output // v, 1
@@ -58,12 +69,18 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
         outputs, sent = m * with_output, rounds * p * with_input + min(rest, p * with_input)
     beside = outputs - min(m * with_input, chunks * with_input // v)
     total = max(0, received + beside + sent) * boundary
-    text = f"({received} received + {beside} outputs less inputs in flight + {sent} gradients sent) x {boundary:,} B"
+    text = (
+        f"({received} received + {beside} outputs less inputs in flight + {sent} "
+        f"gradients sent) x {boundary:,} B"
+    )
     return Part("communication.pipeline", "pipeline inputs and outputs", total, text)
 
 
-def kept_outputs(mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int) -> int:
-    """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every micro-batch in flight.
+def kept_outputs(
+    mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int
+) -> int:
+    """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every
+    micro-batch in flight.
 
     Source: torch.distributed.pipelining stage.py, fwd_cache.
     """

@@ -1,7 +1,9 @@
-"""After pre-training: the models and engines beside the one that is trained, moment by moment, and which moment sets the peak.
+"""After pre-training: the models and engines beside the one that is trained, moment by moment, and which
+moment sets the peak.
 
-A step of preference or reinforcement learning generates (a rollout engine), scores (frozen models run forward) and updates. Each moment is
-a ledger of its own: what stays, and what only that moment needs. Frozen weights lie in the type of computation, cut as the policy's are.
+A step of preference or reinforcement learning generates (a rollout engine), scores (frozen models run
+forward) and updates. Each moment is a ledger of its own: what stays, and what only that moment needs. Frozen
+weights lie in the type of computation, cut as the policy's are.
 """
 
 from typing import NamedTuple
@@ -20,13 +22,15 @@ from .reference_forward import compared, held_names
 from .reserved import OUTSIDE
 
 PAIRS = ("dpo", "reward")
-"""Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences (TRL's concatenated forward)."""
+"""Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences
+(TRL's concatenated forward)."""
 WITH_REFERENCE = ("dpo", "kto", "ppo")
 """Tasks that compare with a frozen reference unless told otherwise; TRL's GRPO has none, as its beta is 0."""
 ENGINE_SHARE = 0.3
 """TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
 KEPT_ASLEEP = ("runtime", "communication")
-"""What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context, graphs and buffers."""
+"""What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
+graphs and buffers."""
 
 
 class Beside(NamedTuple):
@@ -65,7 +69,10 @@ class After(NamedTuple):
 def asked_update(asked: Training) -> Training:
     """The update as training sees it: pairs are two sequences.
 
-    >>> asked_update(Training(task="dpo", micro_batch=2)).micro_batch, asked_update(Training(task="kto", micro_batch=2)).micro_batch
+    >>> (
+    ...     asked_update(Training(task="dpo", micro_batch=2)).micro_batch,
+    ...     asked_update(Training(task="kto", micro_batch=2)).micro_batch,
+    ... )
     (4, 2)
     """
     return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
@@ -74,16 +81,21 @@ def asked_update(asked: Training) -> Training:
 def after(estimate: TrainingEstimate, beside: Beside) -> After:
     """The moments of a step whose update is `estimate`, on its worst rank.
 
-    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's transients and the logits; in
-    preference learning it comes after the policy's forward, whose activations wait (estimate/compared.py). generate:
-    what lies between steps and the engine, its cache filled; the trainer has given its allocator's cache back before (TRL and verl
-    call empty_cache). Ignored: batches that wait between the moments (token ids and one F32 a token).
+    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's
+    transients and the logits; in preference learning it comes after the policy's forward, whose activations
+    wait (estimate/training/reference_forward.py). generate: what lies between steps and the engine, its cache
+    filled; the trainer has given its allocator's cache back before (TRL and verl call empty_cache). Ignored:
+    batches that wait between the moments (token ids and one F32 a token).
 
-    >>> from ..model.load import load
-    >>> from ..run.hardware import parse_gpu
-    >>> policy = estimate_training(load("deepseek-coder-1.3b"), Training(task="dpo", precision="bf16", seq_len=1024), parse_gpu("h100"))
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> policy = estimate_training(
+    ...     load("deepseek-coder-1.3b"),
+    ...     Training(task="dpo", precision="bf16", seq_len=1024),
+    ...     parse_gpu("h100"),
+    ... )
     >>> found = after(policy, Beside())
-    >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.owner == "reference"]
+    >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.key == "weights.frozen"]
     ('score', [2692943872])
     """
     request, mesh = estimate.request, estimate.mesh
@@ -91,10 +103,16 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     stays = _frozen_lines(estimate, beside)
     update = list(group.ledger.lines)
     if request.task == "ppo":
-        value = estimate_training(beside.value_model or estimate.model, request._replace(task="reward", mesh=mesh), estimate.hardware)
+        value = estimate_training(
+            beside.value_model or estimate.model,
+            request._replace(task="reward", mesh=mesh),
+            estimate.hardware,
+        )
         held = [line for line in value.groups[-1].states.lines if line.key != "runtime.cublas"]
         for line in held:
-            (update if line.category == "gradients" else stays).append(line._replace(owner="value", what=f"value model: {line.what}"))
+            (update if line.category == "gradients" else stays).append(
+                line._replace(owner="value", what=f"value model: {line.what}")
+            )
     awake, asleep, apart = _engine(estimate, beside)
     resident = asleep if beside.sleeps else awake
     context = [line for line in group.ledger.lines if line.key in OUTSIDE]
@@ -104,7 +122,11 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     moments = [Moment("update", _ledger(group, [*update, *stays, *resident]))]
     if compares:
         beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
-        moments.append(Moment("score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])))
+        moments.append(
+            Moment(
+                "score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])
+            )
+        )
     elif (stays and any(line.owner in ("reference", "reward") for line in stays)) or request.task == "grpo":
         moments.append(Moment("score", _ledger(group, [*between, *stays, *_forward(group), *resident])))
     if awake:
@@ -135,7 +157,17 @@ def _forward(group: RankGroup) -> list[Line]:
     for phase in group.phases:
         if phase.name == "forward" and phase.moment == "in the loss":
             found = [part for part in phase.parts if part.category in ("logits", "communication", "inputs")]
-    return [exact(part.key, "policy", f"scoring: {part.what}", part.bytes, part.formula, "estimate/after.py") for part in found]
+    return [
+        exact(
+            part.key,
+            "policy",
+            f"scoring: {part.what}",
+            part.bytes,
+            part.formula,
+            "estimate/training/post_training.py",
+        )
+        for part in found
+    ]
 
 
 def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
@@ -151,12 +183,15 @@ def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
 
 
 def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
-    """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the data-parallel ranks if the
+    """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the
+    data-parallel ranks if the
 
     policy's weights are (ZeRO 3, FSDP). A pipeline's stage holds its layers of it.
 
-    >>> from ..model.load import load
-    >>> frozen("reference", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)).bytes
+    >>> from ...model.load import load
+    >>> frozen(
+    ...     "reference", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)
+    ... ).bytes
     1727591424
     """
     size = recipe(request.precision or "bf16").compute
@@ -172,16 +207,19 @@ def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
         f"{owner} model, frozen",
         num_bytes,
         f"{values:,} values / {ranks} x {size} B",
-        "estimate/after.py: frozen",
+        "estimate/training/post_training.py: frozen",
     )
 
 
 def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], list[Line], Ledger | None]:
-    """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its own."""
+    """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its
+    own."""
     if beside.engine is None:
         return [], [], None
     if not 0 < beside.engine_share <= 1:
-        raise UsageError(f"--rollout-gpu-memory-utilization is {beside.engine_share}", "it is more than 0 and at most 1")
+        raise UsageError(
+            f"--rollout-gpu-memory-utilization is {beside.engine_share}", "it is more than 0 and at most 1"
+        )
     request = estimate.request
     asked = Serving(engine=beside.engine, max_model_len=request.seq_len, context=request.seq_len)
     if beside.engine_hardware is not None:
@@ -200,6 +238,6 @@ def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], lis
         f"{beside.engine}: cache",
         max(0, spare) + found.kv_cache.needed_bytes,
         "what the engine takes",
-        "estimate/serving.py",
+        "estimate/serving/estimate.py",
     )
     return [*lines, pool], [line for line in lines if line.category in KEPT_ASLEEP], None

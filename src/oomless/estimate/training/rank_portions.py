@@ -1,4 +1,5 @@
-"""What one rank holds of a model in training: tensors cut by TP and EP, dealt over pipeline stages, and the adapters beside them."""
+"""What one rank holds of a model in training: tensors cut by TP and EP, dealt over pipeline stages, and the
+adapters beside them."""
 
 from itertools import pairwise
 from math import prod
@@ -70,7 +71,8 @@ def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
     pieces = mesh.pp * mesh.virtual_stages
     if pieces > num_layers:
         raise UsageError(
-            f"--pp {mesh.pp} x {mesh.virtual_stages} chunks is more than the {num_layers} layers of the model",
+            f"--pp {mesh.pp} x {mesh.virtual_stages} chunks is more than the "
+            f"{num_layers} layers of the model",
             "lower --pp or the chunks",
         )
     ends = 1 if mesh.count_ends and mesh.pp > 1 and num_layers >= pieces else 0
@@ -80,7 +82,9 @@ def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
         taken = ends if piece in (0, pieces - 1) else 0
         bounds.append(bounds[-1] + base + (piece < rest) - taken)
     chunks = [tuple(range(start, end)) for start, end in pairwise(bounds)]
-    return tuple(Stage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1) for rank in range(mesh.pp))
+    return tuple(
+        Stage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1) for rank in range(mesh.pp)
+    )
 
 
 def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
@@ -89,20 +93,28 @@ def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
     dp = mesh.dp or num_gpus // inner
     if not dp or (not mesh.dp and num_gpus % inner):
         raise UsageError(
-            f"--tp {mesh.tp} x --pp {mesh.pp} x --cp {mesh.cp} is {inner}, which does not divide {num_gpus} cards",
+            f"--tp {mesh.tp} x --pp {mesh.pp} x --cp {mesh.cp} is {inner}, which does "
+            f"not divide {num_gpus} cards",
             "choose sizes whose product divides the cards",
         )
     if dp * inner > num_gpus:
         raise UsageError(
-            f"--dp {dp} x {inner} ranks needs {dp * inner} cards, --gpu gives {num_gpus}", "ask for more cards or smaller sizes"
+            f"--dp {dp} x {inner} ranks needs {dp * inner} cards, --gpu gives {num_gpus}",
+            "ask for more cards or smaller sizes",
         )
     mesh = mesh._replace(dp=dp)
     for layer in model.layers:
         attention = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
         heads = attention.mla.num_heads if isinstance(attention, DSA) else getattr(attention, "num_heads", 0)
         if isinstance(attention, GQA | MLA | DSA) and heads % mesh.tp:
-            raise UsageError(f"--tp {mesh.tp} does not divide the {heads} attention heads", f"{divisors(heads)} do")
-        if isinstance(attention, GQA) and attention.num_kv_heads % mesh.tp and mesh.tp % attention.num_kv_heads:
+            raise UsageError(
+                f"--tp {mesh.tp} does not divide the {heads} attention heads", f"{divisors(heads)} do"
+            )
+        if (
+            isinstance(attention, GQA)
+            and attention.num_kv_heads % mesh.tp
+            and mesh.tp % attention.num_kv_heads
+        ):
             raise UsageError(
                 f"--tp {mesh.tp} does not divide the {attention.num_kv_heads} key-value heads",
                 f"{divisors(attention.num_kv_heads)} do",
@@ -110,12 +122,14 @@ def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
         if isinstance(layer.ffn, MoE) and (mesh.ep > 1 or mesh.etp > 1):
             if layer.ffn.num_experts % mesh.ep:
                 raise UsageError(
-                    f"--ep {mesh.ep} does not divide the {layer.ffn.num_experts} experts", f"{divisors(layer.ffn.num_experts)} do"
+                    f"--ep {mesh.ep} does not divide the {layer.ffn.num_experts} experts",
+                    f"{divisors(layer.ffn.num_experts)} do",
                 )
             ranks = dp * mesh.cp * mesh.tp
             if ranks % (mesh.ep * (mesh.etp or 1)):
                 raise UsageError(
-                    f"--ep {mesh.ep} x {mesh.etp or 1} does not divide the {ranks} ranks of a pipeline stage", f"{divisors(ranks)} do"
+                    f"--ep {mesh.ep} x {mesh.etp or 1} does not divide the {ranks} ranks of a pipeline stage",
+                    f"{divisors(ranks)} do",
                 )
     if mesh.ep > 1 and not any(isinstance(layer.ffn, MoE) for layer in model.layers):
         raise UsageError(f"--ep {mesh.ep}: {model.name} has no routed experts", "leave --ep out")
@@ -129,7 +143,8 @@ def divisors(number: int) -> str:
 
 
 def on_rank(tensor: Tensor, tp: int) -> tuple[int, int]:
-    """Rows and values of one tensor on a tensor-parallel rank: cut by columns, rows or vocabulary, or whole."""
+    """Rows and values of one tensor on a tensor-parallel rank: cut by columns, rows or vocabulary, or
+    whole."""
     shape = tensor.shape
     whole = prod(shape)
     match tensor.cut.how:
@@ -167,7 +182,9 @@ def portions(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
         if expert and mesh.ep > 1:
             per_layer = -(-tensor.repeat // mesh.ep)
         ends = not tensor.layers and tensor.part == "main" and request.trained_ends
-        product = tensor.role != "plain" or (not tensor.layers and len(tensor.shape) > 1 and not tensor.lookup)
+        product = tensor.role != "plain" or (
+            not tensor.layers and len(tensor.shape) > 1 and not tensor.lookup
+        )
         found.append(
             Portion(
                 tensor.name,
@@ -194,7 +211,8 @@ def short_name(name: str) -> str:
 
 
 def is_target(name: str, targets: tuple[str, ...]) -> bool:
-    """Whether a list of targets means this tensor: its last part, or the last parts that the target spells out."""
+    """Whether a list of targets means this tensor: its last part, or the last parts that the target spells
+    out."""
     whole = name.removesuffix(".weight")
     return any(whole == target or whole.endswith("." + target) for target in targets)
 
@@ -202,9 +220,11 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
 def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
     """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> coder = load("deepseek-coder-1.3b")
-    >>> sum(p.total for p in beside_layers(coder, stages(24, Mesh())[0], adapter("ln_tuning")))   # (2 x 24 + 1) x 2048
+    >>> sum(
+    ...     p.total for p in beside_layers(coder, stages(24, Mesh())[0], adapter("ln_tuning"))
+    ... )  # (2 x 24 + 1) x 2048
     100352
     """
     hidden, layers = model.hidden_size, stage.layers
@@ -225,12 +245,15 @@ def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
 
 
 STACKED_BY_PEFT = frozenset(
-    "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe qwen3_moe qwen3_next mixtral minimax_m2".split()
+    "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe "
+    "qwen3_moe qwen3_next mixtral minimax_m2".split()
 )
 FUSED = ("gate_proj", "up_proj", "w1", "w3")
-"""Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has twice the rank.
+"""Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has
+twice the rank.
 
-Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING; transformers/conversion_mapping.py of 5.
+Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING;
+transformers/conversion_mapping.py of 5.
 """
 
 
@@ -239,12 +262,14 @@ ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
 
 
 def experts_apart(model: Model, request: Training) -> bool:
-    """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs it, and PEFT adapts it."""
+    """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs
+    it, and PEFT adapts it."""
     return habit(request, "experts") == "apart" and model.family not in ALWAYS_STACKED
 
 
 def adapts_stacks(model: Model, request: Training) -> bool:
-    """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd keeps it."""
+    """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd
+    keeps it."""
     if experts_apart(model, request):
         return False
     if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
@@ -254,13 +279,16 @@ def adapts_stacks(model: Model, request: Training) -> bool:
 
 
 def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
-    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is. Experts in a stack: one
+    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
+    Experts in a stack: one
 
     of each for every expert, of twice the rank where two matrices lie in it.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> asked = Training(method="lora", lora_rank=16, lora_targets=("q_proj",))
-    >>> sum(p.total for p in adapters(load("deepseek-v2-lite"), Mesh(dp=1), stages(27, Mesh())[0], asked))   # 27 x 16 x (2048 + 3072)
+    >>> sum(
+    ...     p.total for p in adapters(load("deepseek-v2-lite"), Mesh(dp=1), stages(27, Mesh())[0], asked)
+    ... )  # 27 x 16 x (2048 + 3072)
     2211840
     """
     kind = adapter(request.adapter)
@@ -295,9 +323,13 @@ def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[
             values = trained_values(request.adapter, rank, in_cut, out_cut, short.startswith("down"))
             parts = ((f"{short}.{request.adapter}", min(rank, values), values),)
         for name, rows, values in parts:
-            found.append(Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True))
+            found.append(
+                Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True)
+            )
     if not found and not request.trained_ends:
-        known = sorted({short_name(t.name) for t in model.tensors if t.role != "plain" and len(t.shape) > 1 and t.layers})
+        known = sorted(
+            {short_name(t.name) for t in model.tensors if t.role != "plain" and len(t.shape) > 1 and t.layers}
+        )
         raise UsageError(
             f"--lora-targets {','.join(request.lora_targets)} names no matrix of {model.name}",
             f"it has {', '.join(known)}, or all-linear",

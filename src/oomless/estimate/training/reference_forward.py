@@ -1,11 +1,13 @@
-"""The frozen forward of preference learning: it runs while the policy's activations and logits wait for their backward.
+"""The frozen forward of preference learning: it runs while the policy's activations and logits wait for their
+backward.
 
-TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run the policy forward first, then the reference.
+TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run the policy forward first, then
+the reference.
 """
 
 from ... import facts
 from ...frameworks.graphs.loss import loss_kind
-from ...ledger import Line, exact
+from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
 from ...run.training import Mesh, Training, frameworks
@@ -16,19 +18,21 @@ from .reserved import words
 
 F32 = 4
 NAMED = 3
-"""F32 logits that live at once: those with a name, the copy that log_softmax makes of the shifted ones, and what it returns."""
-SOURCE = "estimate/compared.py"
+"""F32 logits that live at once: those with a name, the copy that log_softmax makes of the shifted ones, and
+what it returns."""
+SOURCE = "estimate/training/reference_forward.py"
 
 
 def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     """What is alive at the worst moment of the frozen forward, beside weights and optimizer states.
 
-    The policy's layers keep what their backward reads; its logits have names, and log_softmax keeps its output. The frozen forward has no
-    graph: a layer's transients, or the head's logits and their log-probabilities. Some trainers let it fill a cache of keys and values.
+    The policy's layers keep what their backward reads; its logits have names, and log_softmax keeps its
+    output. The frozen forward has no graph: a layer's transients, or the head's logits and their
+    log-probabilities. Some trainers let it fill a cache of keys and values.
 
-    >>> from ..model.load import load
-    >>> from ..run.hardware import parse_gpu
-    >>> from .training import estimate_training
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .estimate import estimate_training
     >>> asked = Training(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
     >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
@@ -42,7 +46,9 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
         for part in phase.parts
         if part.category != "logits"
     ]
-    lines = [exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept]
+    lines = [
+        exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept
+    ]
     wide = logits_bytes(estimate) if kept else 0
     if kept:
         held = _ends(estimate).saved + _unsaved(estimate, wide)
@@ -59,21 +65,30 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
         lines += held_names(estimate, True, read=True)
     else:  # a stage without the loss
         lines += [
-            exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in group.phases[0].parts
+            exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE)
+            for part in group.phases[0].parts
         ]
     plain = request._replace(
-        method="full", recompute="full", recompute_every=1, recompute_num_layers=None, partition_activations=False
+        method="full",
+        recompute="full",
+        recompute_every=1,
+        recompute_num_layers=None,
+        partition_activations=False,
     )
     work = work_of(model, plain, mesh, estimate.hardware.card)
-    layers = max(piece.forward_peak - piece.saved for piece in segments(model, plain, work, stages(len(model.layers), mesh)[-1]))
+    layers = max(
+        piece.forward_peak - piece.saved
+        for piece in segments(model, plain, work, stages(len(model.layers), mesh)[-1])
+    )
     cache = _cache_bytes(model, request, mesh)
+    owner: Owner = "reference" if request.method == "full" else "policy"  # without adapters the policy serves
     head = wide + wide * work.compute // F32 if work.compute != F32 else wide
     loss = NAMED * wide if wide or not kept else ends(model, plain, work, mesh).forward_peak
     passing = max(cache + max(layers, head), loss)
     lines.append(
         exact(
             "logits.loss",
-            "reference",
+            owner,
             "frozen forward: a layer, or logits",
             passing - min(cache, passing),
             f"{layers:,}, {head:,}, {loss:,} B",
@@ -83,7 +98,12 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     if cache:
         lines.append(
             exact(
-                "activations.cache", "reference", "frozen forward: cache of keys and values", cache, "use_cache of the config", SOURCE
+                "activations.cache",
+                owner,
+                "frozen forward: cache of keys and values",
+                cache,
+                "use_cache of the config",
+                SOURCE,
             )
         )
     spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
@@ -105,7 +125,8 @@ def logits_bytes(estimate: TrainingEstimate) -> int:
 
 
 def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[Line]:
-    """Logits that a training loop still names when they are not read any more: the reference's of this step or the one before, and those of
+    """Logits that a training loop still names when they are not read any more: the reference's of this step
+    or the one before, and those of
 
     KTO's KL term. `read`: the policy's own logits are counted with the loss, as it runs now.
     """
@@ -115,12 +136,23 @@ def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[
     wide, forwards = logits_bytes(estimate), 2 if request.task == "kto" else 1
     found = []
     if not read:
-        found.append(exact("logits.held", "policy", "policy, logits of the step", wide, f"{wide:,} B", SOURCE))
+        found.append(
+            exact("logits.held", "policy", "policy, logits of the step", wide, f"{wide:,} B", SOURCE)
+        )
     if forwards > 1:
-        found.append(exact("logits.held", "policy", "policy, logits of the KL term", wide, f"{wide:,} B", SOURCE))
+        found.append(
+            exact("logits.held", "policy", "policy, logits of the KL term", wide, f"{wide:,} B", SOURCE)
+        )
     if reference:
         found.append(
-            exact("logits.held", "reference", "reference model: logits", forwards * wide, f"{forwards} x {wide:,} B", SOURCE)
+            exact(
+                "logits.held",
+                "reference",
+                "reference model: logits",
+                forwards * wide,
+                f"{forwards} x {wide:,} B",
+                SOURCE,
+            )
         )
     return found
 
@@ -140,7 +172,8 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
 
 
 def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
-    """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole, for every head."""
+    """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
+    for every head."""
     if frameworks()[request.framework]["frozen_cache"] != "yes":
         return 0
     values = 0

@@ -1,4 +1,5 @@
-"""What training takes beyond its tensors: blocks that the allocator holds and nobody uses, workspaces, context, communication buffers."""
+"""What training takes beyond its tensors: blocks that the allocator holds and nobody uses, workspaces,
+context, communication buffers."""
 
 from ... import facts
 from ...ledger import Key, Kind, Ledger, Line, ranged
@@ -9,11 +10,13 @@ from .phases import Phase
 
 
 def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) -> int:
-    """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each stream: what these take
+    """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each
+    stream: what these take
 
-    in a layer stays reserved while the computation has its peak; the root's gradients at the end of the backward reuse what the
-    layers' activations left. Source: CUDACachingAllocator.cpp (blocks are found by stream), FSDP's all_gather and reduce_scatter
-    streams; which buffer lies in which pool is not told apart, measured reserved peaks agree better with all of them.
+    in a layer stays reserved while the computation has its peak; the root's gradients at the end of the
+    backward reuse what the layers' activations left. Source: CUDACachingAllocator.cpp (blocks are found by
+    stream), FSDP's all_gather and reduce_scatter streams; which buffer lies in which pool is not told apart,
+    measured reserved peaks agree better with all of them.
     """
     if request.sharding not in ("fsdp1", "fsdp2", "hsdp"):
         return 0
@@ -43,7 +46,11 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     """Conditions under which rows of engines.csv hold."""
     sharding = request.sharding or "none"
     found = [
-        "fsdp" if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3") else "megatron" if sharding == "distopt" else "whole",
+        "fsdp"
+        if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3")
+        else "megatron"
+        if sharding == "distopt"
+        else "whole",
         request.framework,
     ]
     found.append(request.method)
@@ -58,13 +65,17 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def held_beyond(lines: list[Line], transient: int, apart: int, above: int, row: facts.Constant, slack: facts.Constant) -> Line:
-    """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no gaps.
+def held_beyond(
+    lines: list[Line], transient: int, apart: int, above: int, row: facts.Constant, slack: facts.Constant
+) -> Line:
+    """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
+    gaps.
 
-    reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that vary leave blocks of
-    many sizes behind, unless segments expand. The optimizer's step, `above` the others' peak where it is the worst, takes blocks of the
-    same sizes every time, and finds them in what the backward left. A fitted share was measured against estimates, so that its spread
-    holds theirs too: both together are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
+    reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that
+    vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
+    peak where it is the worst, takes blocks of the same sizes every time, and finds them in what the backward
+    left. A fitted share was measured against estimates, so that its spread holds theirs too: both together
+    are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
     """
     value, low = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low))
     high = max(0, apart + round(transient * (row.high - 1)))
@@ -93,4 +104,6 @@ def process_line(key: Key, card: Card) -> Line:
     kind: Kind = "fitted" if row.num_runs else "assumed"
     what = QUANTITIES[key].replace("_", " ")
     found = ranged(key, "process", what, (value, low, high), kind, f"{row.value} GiB", row.source)
-    return found._replace(category="temporaries") if key == "runtime.cublas" else found  # torch allocates it, as it does tensors
+    return (
+        found._replace(category="temporaries") if key == "runtime.cublas" else found
+    )  # torch allocates it, as it does tensors

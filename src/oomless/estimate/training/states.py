@@ -1,4 +1,5 @@
-"""States of training: weights, gradients, master copies and moments of one rank, between steps. Sums over its portions."""
+"""States of training: weights, gradients, master copies and moments of one rank, between steps. Sums over its
+portions."""
 
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ class Degrees(NamedTuple):
     gradients: int
     optimizer: int
     padded: bool
-    """FSDP2: each tensor is cut along its first dimension, so that the first ranks hold the rounded-up share."""
+    """FSDP2: each tensor is cut along its first dimension, so that the first ranks hold the rounded-up share.
+    """
 
 
 def degrees(sharding: Sharding, ranks: int) -> Degrees:
@@ -50,10 +52,16 @@ def sharding_ranks(mesh: Mesh, group: str) -> int:
 def local_values(portion: Portion, ranks: int, padded: bool) -> int:
     """Values of a portion on the rank that holds most, divided over `ranks`.
 
-    FSDP2 rounds the first dimension of each tensor up: 256 experts in one tensor over 2,048 ranks are one expert a rank.
+    FSDP2 rounds the first dimension of each tensor up: 256 experts in one tensor over 2,048 ranks are one
+    expert a rank.
 
-    >>> experts = Portion("experts.up", 2048, 2048 * 7168, 256, (3,), "expert", True, True, True, stacked=True)
-    >>> local_values(experts, 2048, True) == 2048 * 7168, local_values(experts, 2048, False) * 2048 == experts.total
+    >>> experts = Portion(
+    ...     "experts.up", 2048, 2048 * 7168, 256, (3,), "expert", True, True, True, stacked=True
+    ... )
+    >>> (
+    ...     local_values(experts, 2048, True) == 2048 * 7168,
+    ...     local_values(experts, 2048, False) * 2048 == experts.total,
+    ... )
     (True, True)
     """
     if ranks == 1:
@@ -69,12 +77,14 @@ QLORA = "qlora"
 
 
 def weight_bytes_of(portion: Portion, values: int, request: Training, form: Recipe) -> int:
-    """Bytes of stored weights: frozen matrices of QLoRA are packed in NF4 by blocks of 64, adapters have their own type.
+    """Bytes of stored weights: frozen matrices of QLoRA are packed in NF4 by blocks of 64, adapters have
+    their own type.
 
-    NF4 with double quantisation: 4 bits, 8 bits of scale for 64 values, 32 for 256 of those (arXiv 2305.14314): 0.5161 B a value.
+    NF4 with double quantisation: 4 bits, 8 bits of scale for 64 values, 32 for 256 of those (arXiv
+    2305.14314): 0.5161 B a value.
 
     >>> p = Portion("q_proj", 4096, 4096 * 4096, 1, (0,), "dense", False, True, True)
-    >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))   # 0.5159 B a value
+    >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))  # 0.5159 B a value
     8654848
     """
     if portion.adapter:
@@ -85,27 +95,37 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
 
 
 def packed(portion: Portion, request: Training) -> bool:
-    """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts only where asked.
+    """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts
+    only where asked.
 
-    What FSDP holds of packed experts is not known ("not all layers being properly sharded", Axolotl docs/expert_quantization.qmd: 29 GiB on
-    each of two cards against 24 on one): there they are counted in 16 bit and cut, which is more.
+    What FSDP holds of packed experts is not known ("not all layers being properly sharded", Axolotl
+    docs/expert_quantization.qmd: 29 GiB on each of two cards against 24 on one): there they are counted in 16
+    bit and cut, which is more.
     """
     frozen = request.method == QLORA and not portion.adapter
     stacks = request.packed_experts and request.sharding not in ("fsdp1", "fsdp2", "hsdp")
-    return frozen and portion.product and portion.matrix and bool(portion.layers) and (stacks or not portion.stacked)
+    return (
+        frozen
+        and portion.product
+        and portion.matrix
+        and bool(portion.layers)
+        and (stacks or not portion.stacked)
+    )
 
 
 def packed_stack(portion: Portion, request: Training) -> bool:
-    """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py: torch's parametrization cache)."""
+    """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py:
+    torch's parametrization cache)."""
     return portion.stacked and packed(portion, request)
 
 
 def packed_bytes(values: int, how: str) -> int:
     """Bytes of a frozen matrix by its storage.
 
-    nf4: 4 bits and an F32 scale for 64 values (bitsandbytes); nf4-dq: those scales in 8 bits, with an F32 for 256 of them
-    (bitsandbytes, torchao). gptq: 4 or 8 bits, for 128 values a half-precision scale and a zero point as wide as a value
-    (AutoGPTQ). int8: a byte and an F32 a row, which is left out (bitsandbytes LLM.int8, arXiv 2208.07339).
+    nf4: 4 bits and an F32 scale for 64 values (bitsandbytes); nf4-dq: those scales in 8 bits, with an F32 for
+    256 of them (bitsandbytes, torchao). gptq: 4 or 8 bits, for 128 values a half-precision scale and a zero
+    point as wide as a value (AutoGPTQ). int8: a byte and an F32 a row, which is left out (bitsandbytes
+    LLM.int8, arXiv 2208.07339).
 
     >>> [packed_bytes(4096 * 4096, how) for how in ("nf4", "nf4-dq", "gptq-int4", "gptq-int8", "int8")]
     [9437184, 8654848, 8716288, 17170432, 16777216]
@@ -131,12 +151,16 @@ def adapter_bytes(request: Training) -> int:
 def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> int:
     """Bytes of an optimizer's moments for `values` of a portion, unquantised ones of `size` bytes.
 
-    Quantised moments have one F32 scale for 256 values (bitsandbytes, 8 bits) or 128 (torchao, 4 bits); vectors and tensors of
-    fewer than 4,096 values stay in F32. Adafactor keeps a row and a column. Muon keeps one moment of a matrix inside of the
-    layers and Adam's two of the rest. GaLore keeps moments of a projection to rank 128, and the projection.
+    Quantised moments have one F32 scale for 256 values (bitsandbytes, 8 bits) or 128 (torchao, 4 bits);
+    vectors and tensors of fewer than 4,096 values stay in F32. Adafactor keeps a row and a column. Muon keeps
+    one moment of a matrix inside of the layers and Adam's two of the rest. GaLore keeps moments of a
+    projection to rank 128, and the projection.
 
     >>> p = Portion("w", 4096, 4096 * 4096, 1, (0,), "dense", True, True, True)
-    >>> [moment_bytes(p, p.total, optimizer(name), 2) for name in ("adamw", "adamw-8bit", "adafactor", "muon")]
+    >>> [
+    ...     moment_bytes(p, p.total, optimizer(name), 2)
+    ...     for name in ("adamw", "adamw-8bit", "adafactor", "muon")
+    ... ]
     [67108864, 34078720, 32768, 33554432]
     """
     if rule.factored:
@@ -164,7 +188,8 @@ SMALLEST_QUANTISED = 4096
 
 
 BITSANDBYTES = ("adamw-8bit", "paged-adamw-8bit", "lion-8bit")
-"""Optimizers whose moments of embeddings transformers' Trainer keeps in F32 (optim_bits 32, get_optimizer_cls_and_kwargs)."""
+"""Optimizers whose moments of embeddings transformers' Trainer keeps in F32 (optim_bits 32,
+get_optimizer_cls_and_kwargs)."""
 
 
 class States(NamedTuple):
@@ -186,8 +211,8 @@ class States(NamedTuple):
 def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     """The states of a rank. What is offloaded lies in host memory and is no line.
 
-    >>> from ..model.load import load
-    >>> from .shares import portions as parts, stages
+    >>> from ...model.load import load
+    >>> from .rank_portions import portions as parts, stages
     >>> asked = Training(precision="bf16", optimizer="adamw", sharding="none")
     >>> coder = load("deepseek-coder-1.3b")
     >>> found = states(parts(coder, Mesh(dp=1), stages(24, Mesh())[0], asked), Mesh(dp=1), asked)
@@ -213,7 +238,9 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
         if portion.name == EMBEDDING and rule.name in BITSANDBYTES and wide_embedding:
             moments += mine * rule.moments * 4
         else:
-            moments += moment_bytes(portion, mine, rule, adapter_bytes(request) if portion.adapter else form.moment)
+            moments += moment_bytes(
+                portion, mine, rule, adapter_bytes(request) if portion.adapter else form.moment
+            )
         values_here += mine
         largest = max(largest, portion.values)
         counts.append(portion.total)
@@ -229,7 +256,9 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     host = 0
     lines = []
     if frozen:
-        what = "frozen weights" + (", " + (request.quantization or "nf4-dq").upper() if request.method == QLORA else "")
+        what = "frozen weights" + (
+            ", " + (request.quantization or "nf4-dq").upper() if request.method == QLORA else ""
+        )
         values = sum(portion.total for portion in portions if not portion.trained)
         lines.append(
             exact(
@@ -241,14 +270,48 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
                 source,
             )
         )
-    lines.append(exact("weights.trained", "policy", "trained weights", weights, f"{of(over.weights)} x {form.weight} B", source))
-    lines.append(exact("gradients.trained", "policy", "gradients", gradients, f"{of(over.gradients)} x {form.gradient} B", source))
+    lines.append(
+        exact(
+            "weights.trained",
+            "policy",
+            "trained weights",
+            weights,
+            f"{of(over.weights)} x {form.weight} B",
+            source,
+        )
+    )
+    lines.append(
+        exact(
+            "gradients.trained",
+            "policy",
+            "gradients",
+            gradients,
+            f"{of(over.gradients)} x {form.gradient} B",
+            source,
+        )
+    )
     if masters:
         lines.append(
-            exact("optimizer.master_copies", "policy", "master copies", masters, f"{of(over.optimizer)} x {form.master} B", source)
+            exact(
+                "optimizer.master_copies",
+                "policy",
+                "master copies",
+                masters,
+                f"{of(over.optimizer)} x {form.master} B",
+                source,
+            )
         )
     if moments:
-        lines.append(exact("optimizer.moments", "policy", "moments", moments, f"{of(over.optimizer)}, {rule.moments} moments", by))
+        lines.append(
+            exact(
+                "optimizer.moments",
+                "policy",
+                "moments",
+                moments,
+                f"{of(over.optimizer)}, {rule.moments} moments",
+                by,
+            )
+        )
     away = set(request.offload)
     dropped: set[Key] = set()
     if "optimizer" in away or "params" in away or rule.paged:
@@ -265,4 +328,6 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
     def sum_of(category: str) -> int:
         return sum(line.bytes for line in kept if line.category == category)
 
-    return States(kept, sum_of("weights"), sum_of("gradients"), sum_of("optimizer"), host, values_here, largest)
+    return States(
+        kept, sum_of("weights"), sum_of("gradients"), sum_of("optimizer"), host, values_here, largest
+    )

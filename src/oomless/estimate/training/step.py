@@ -1,4 +1,5 @@
-"""A training step on one rank: what is alive at the worst moment of forward, backward and optimizer. The peak is the largest of them."""
+"""A training step on one rank: what is alive at the worst moment of forward, backward and optimizer. The peak
+is the largest of them."""
 
 from ...model.model import EMBEDDING as EMBEDDING_NAME
 from ...model.model import HEAD as HEAD_NAME
@@ -13,7 +14,8 @@ from .states import States, adapter_bytes
 
 
 def resident_gradients(request: Training, mesh: Mesh) -> bool:
-    """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or micro-batches that add up."""
+    """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
+    micro-batches that add up."""
     return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
 
 
@@ -25,9 +27,10 @@ def held_always(request: Training) -> bool:
 def inputs_wait(request: Training) -> bool:
     """Whether the inputs of layers, and their gradients, outlive the layers' backward.
 
-    FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that it removes when the whole
-    backward is over (torch/distributed/fsdp/_runtime_utils.py, _register_post_backward_reshard_only_hook). Under a reentrant checkpoint
-    these inputs are leaves, and the hook holds them: two hidden states a layer where one is kept (a CPU run of six layers: 1, 2, ... 6).
+    FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that
+    it removes when the whole backward is over (torch/distributed/fsdp/_runtime_utils.py,
+    _register_post_backward_reshard_only_hook). Under a reentrant checkpoint these inputs are leaves, and the
+    hook holds them: two hidden states a layer where one is kept (a CPU run of six layers: 1, 2, ... 6).
     """
     return request.sharding == "fsdp1" and request.method != "full" and reentrant(request)
 
@@ -46,10 +49,10 @@ def step(
 ) -> tuple[Phase, ...]:
     """The phases of a step on one rank, with what each adds to weights and optimizer states.
 
-    forward: gradients that have memory of their own, what segments below keep, and the running one.
-    backward: what is kept below, the running segment, gradients of those above.
-    optimizer: all gradients, and the temporaries of its step: foreach as much as its moments' type of every value, loop of the
-    largest tensor twice, fused nothing.
+    forward: gradients that have memory of their own, what segments below keep, and the running one. backward:
+    what is kept below, the running segment, gradients of those above. optimizer: all gradients, and the
+    temporaries of its step: foreach as much as its moments' type of every value, loop of the largest tensor
+    twice, fused nothing.
     """
     per_layer = layer_states(portions, mesh, request, form)
     none = LayerStates(0, 0, 0, 0, 0)
@@ -73,15 +76,24 @@ def step(
 
     grads = Part("gradients.trained", "gradients", all_gradients, "memory of their own") if resident else None
     if mesh.pp > 1 and chunks == request.grad_accum * mesh.virtual_stages and not held_always(request):
-        # all micro-batches fly when the first backward makes the gradients: at the second one a micro-batch is gone
+        # all micro-batches fly when the first backward makes the gradients: at the second one a micro-batch
+        # is gone
         late = max(0, all_gradients - kept // mesh.virtual_stages)
-        grads = Part("gradients.trained", "gradients", late, "all of them, when one micro-batch less is in flight")
+        grads = Part(
+            "gradients.trained", "gradients", late, "all of them, when one micro-batch less is in flight"
+        )
     waiting = Part(
-        "activations.in_flight", "micro-batches in flight", others, f"{chunks} chunks of {mesh.virtual_stages} a micro-batch"
+        "activations.in_flight",
+        "micro-batches in flight",
+        others,
+        f"{chunks} chunks of {mesh.virtual_stages} a micro-batch",
     )
     pipes = pipeline_buffers(mesh, stage, request, boundary, chunks)
     inputs = Part(
-        "inputs.batch", "token ids, labels, mask", 3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp, "3 x 8 B a token"
+        "inputs.batch",
+        "token ids, labels, mask",
+        3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp,
+        "3 x 8 B a token",
     )
 
     # forward: the segment at which most is alive
@@ -93,15 +105,28 @@ def step(
         below += piece.saved
     window = 2 * max(piece.saved for piece in pieces) if offloaded else kept
     flying, at_loss = _casts_in_forward(request, per_layer, casts)
-    cast = Part("temporaries.autocast", "autocast copies of weights", flying, f"{flying // form.compute:,} values x {form.compute} B")
+    cast = Part(
+        "temporaries.autocast",
+        "autocast copies of weights",
+        flying,
+        f"{flying // form.compute:,} values x {form.compute} B",
+    )
     stacks = max(each.stacks for each in per_layer.values())
     unpacked = Part(
-        "temporaries.unpacked_experts", "a layer's experts, unpacked", stacks, f"{stacks // form.compute:,} values x {form.compute} B"
+        "temporaries.unpacked_experts",
+        "a layer's experts, unpacked",
+        stacks,
+        f"{stacks // form.compute:,} values x {form.compute} B",
     )
     forward_parts = parts(
         grads,
         unpacked,
-        Part("activations.running", "kept and running layers", most, f"layers {_span(at.layers)} run, {at.what}"),
+        Part(
+            "activations.running",
+            "kept and running layers",
+            most,
+            f"layers {_span(at.layers)} run, {at.what}",
+        ),
         waiting,
         cast,
         whole.forward,
@@ -139,7 +164,9 @@ def step(
                     Part(
                         "logits.loss",
                         "logits and loss",
-                        last.backward_peak + (many - 1) * last.saved + kept_outputs(mesh, stage, request, last, form.compute, many),
+                        last.backward_peak
+                        + (many - 1) * last.saved
+                        + kept_outputs(mesh, stage, request, last, form.compute, many),
                         f"{last.logits:,} logits" + (f", {many} micro-batches" if many > 1 else ""),
                     ),
                     cast._replace(bytes=_cast_kept(request, per_layer, casts)),
@@ -162,7 +189,9 @@ def step(
         if request.optimizer_in_backward:
             grad_bytes = max(own, largest)
         else:
-            grad_bytes = 0 if resident else above if whole.scattered else above + own  # sharded gradients follow the whole ones
+            grad_bytes = (
+                0 if resident else above if whole.scattered else above + own
+            )  # sharded gradients follow the whole ones
             above += own
         extra = largest if adds_up else 0
         copies = max(casts_left, cast_here)
@@ -180,16 +209,29 @@ def step(
             "backward",
             f"in layer {piece.layers[-1]}",
             parts(
-                grads or Part("gradients.trained", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"),
+                grads
+                or Part(
+                    "gradients.trained", "gradients so far", grad_bytes, f"layers from {piece.layers[0]} on"
+                ),
                 Part(
                     "activations.kept",
                     "kept by other layers" if over else "kept by layers below",
                     held_below,
                     beside_of(piece, over > 0),
                 ),
-                Part("activations.running", "running layer", piece.backward_peak, f"layers {_span(piece.layers)}, {piece.what}"),
+                Part(
+                    "activations.running",
+                    "running layer",
+                    piece.backward_peak,
+                    f"layers {_span(piece.layers)}, {piece.what}",
+                ),
                 waiting,
-                Part("temporaries.gradient", "a gradient before it is added", extra, "the largest tensor of the layer"),
+                Part(
+                    "temporaries.gradient",
+                    "a gradient before it is added",
+                    extra,
+                    "the largest tensor of the layer",
+                ),
                 unpacked,
                 cast._replace(bytes=copies),
                 whole.backward,
@@ -207,8 +249,18 @@ def step(
                 "in the embedding",
                 parts(
                     Part("gradients.trained", "gradients", all_gradients, "all of them"),
-                    Part("temporaries.gradient", "gradient of the embedding", again, "before it is added to the head's"),
-                    Part("activations.input_gradient", "gradient of the first layer's input", boundary, f"{boundary:,} B"),
+                    Part(
+                        "temporaries.gradient",
+                        "gradient of the embedding",
+                        again,
+                        "before it is added to the head's",
+                    ),
+                    Part(
+                        "activations.input_gradient",
+                        "gradient of the first layer's input",
+                        boundary,
+                        f"{boundary:,} B",
+                    ),
                     whole.embedding,
                     inputs,
                 ),
@@ -220,7 +272,12 @@ def step(
             "optimizer",
             "in the step",
             parts(
-                Part("gradients.trained", "gradients", 0 if request.optimizer_in_backward else all_gradients, "all of them"),
+                Part(
+                    "gradients.trained",
+                    "gradients",
+                    0 if request.optimizer_in_backward else all_gradients,
+                    "all of them",
+                ),
                 Part("temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temp, formula),
                 inputs,
             ),
@@ -229,20 +286,27 @@ def step(
     return tuple(phases)
 
 
-def optimizer_temporaries(held: States, portions: list[Portion], request: Training, form: Recipe, rule: Optimizer) -> tuple[int, str]:
-    """foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the square roots); loop:
+def optimizer_temporaries(
+    held: States, portions: list[Portion], request: Training, form: Recipe, rule: Optimizer
+) -> tuple[int, str]:
+    """foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
+    square roots); loop:
 
-    two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the host. Until torch 2.0
-    foreach made two copies (the square roots, and their sums with epsilon). DeepSpeed flattens its half-precision gradients (2),
-    casts them to F32 (4) and keeps those that it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py. ColossalAI casts the
-    gradients of all its shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
+    two of the largest tensor (the square root and the quotient); fused: none. Offloaded states step on the
+    host. Until torch 2.0 foreach made two copies (the square roots, and their sums with epsilon). DeepSpeed
+    flattens its half-precision gradients (2), casts them to F32 (4) and keeps those that it averaged (2):
+    runtime/zero/stage_1_and_2.py and stage3.py. ColossalAI casts the gradients of all its shards to the
+    master copies' type at once: zero/low_level/low_level_optim.py, step.
     """
     if {"optimizer", "params"} & set(request.offload):
         return 0, "on the host"
     if form.name.startswith("deepspeed"):
         return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
     if form.name == "colossalai-bf16" and request.sharding in ("zero1", "zero2"):
-        return form.master * held.trained_values, f"{held.trained_values:,} values x {form.master} B of F32 gradients"
+        return (
+            form.master * held.trained_values,
+            f"{held.trained_values:,} values x {form.master} B of F32 gradients",
+        )
     if rule.step == "fused":
         return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment
@@ -255,7 +319,9 @@ def optimizer_temporaries(held: States, portions: list[Portion], request: Traini
 
 def beside_of(piece: Segment, waits: bool) -> str:
     """What else is kept while a segment's backward runs."""
-    return f"layers below {piece.layers[0]}" + ("; inputs and their gradients of those above, which FSDP1 holds" if waits else "")
+    return f"layers below {piece.layers[0]}" + (
+        "; inputs and their gradients of those above, which FSDP1 holds" if waits else ""
+    )
 
 
 def request_ties(portions: list[Portion]) -> bool:
@@ -265,16 +331,19 @@ def request_ties(portions: list[Portion]) -> bool:
 
 
 def _cast_kept(request: Training, per_layer: dict[int, LayerStates], casts: int) -> int:
-    """Copies of weights that outlive the forward: autograd keeps those of layers that are not computed again."""
+    """Copies of weights that outlive the forward: autograd keeps those of layers that are not computed
+    again."""
     if request.recompute == "full":
         return per_layer[HEAD].casts if HEAD in per_layer else 0
     return casts
 
 
 def _casts_in_forward(request: Training, per_layer: dict[int, LayerStates], casts: int) -> tuple[int, int]:
-    """Most copies of weights alive (in a layer, in the loss) of the forward: the region of autocast caches those of trained weights alone.
+    """Most copies of weights alive (in a layer, in the loss) of the forward: the region of autocast caches
+    those of trained weights alone.
 
-    Source: ATen/autocast_mode.cpp, cached_cast (a leaf that requires a gradient). Frozen ones go with the layer that is computed again.
+    Source: ATen/autocast_mode.cpp, cached_cast (a leaf that requires a gradient). Frozen ones go with the
+    layer that is computed again.
     """
     kept = _cast_kept(request, per_layer, casts)
     if request.method == "full":

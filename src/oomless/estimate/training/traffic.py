@@ -1,7 +1,9 @@
-"""What one training step sends over the links: for each axis of the mesh the collectives, their number, and the bytes that one rank sends.
+"""What one training step sends over the links: for each axis of the mesh the collectives, their number, and
+the bytes that one rank sends.
 
-Closed forms over the tensor list. Payload alone, by the algorithms that send least (estimate/collectives.py); in steps after the first. Left
-out: norms of gradients, losses and scaling flags (a few bytes), buffers that DDP repeats (rotary tables), barriers and checkpoints.
+Closed forms over the tensor list. Payload alone, by the algorithms that send least
+(estimate/training/collectives.py); in steps after the first. Left out: norms of gradients, losses and scaling
+flags (a few bytes), buffers that DDP repeats (rotary tables), barriers and checkpoints.
 """
 
 from collections.abc import Iterator
@@ -41,7 +43,11 @@ def by_axis(stage: StageTraffic) -> tuple[AxisTraffic, ...]:
     for each in stage.transfers:
         found.setdefault(each.axis, []).append(each)
     return tuple(
-        AxisTraffic(axis, sum(each.sent_bytes for each in group), tuple(dict.fromkeys(each.collective for each in group)))
+        AxisTraffic(
+            axis,
+            sum(each.sent_bytes for each in group),
+            tuple(dict.fromkeys(each.collective for each in group)),
+        )
         for axis, group in found.items()
     )
 
@@ -49,11 +55,13 @@ def by_axis(stage: StageTraffic) -> tuple[AxisTraffic, ...]:
 def two_dimensional(model: Model, asked: Training, mesh: Mesh) -> str:
     """What two dimensions of tensor parallelism would change, in a sentence; "" where they are not defined.
 
-    They are never launched: Colossal-AI's present release has left them out, and no other maintained library runs them.
+    They are never launched: Colossal-AI's present release has left them out, and no other maintained library
+    runs them.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> two_dimensional(load("profile-deepseek-pro-13b"), Training(seq_len=4096), Mesh(tp=4))
-    '2D tensor parallelism (which no maintained library runs) would send 2.60 times as much over 4 ranks; less from 26,936 tokens a micro-batch on'
+    '2D tensor parallelism (which no maintained library runs) would send 2.60 times as much over 4 ranks;
+     less from 26,936 tokens a micro-batch on'
     """
     found = grid(model, mesh.tp, micro_batch_tokens(asked, mesh)) if mesh.tp > 1 else None
     if found is None:
@@ -61,12 +69,14 @@ def two_dimensional(model: Model, asked: Training, mesh: Mesh) -> str:
     times = found.two_dimensions / found.one_dimension
     when = f"less from {found.equal_tokens:,} tokens a micro-batch on" if found.equal_tokens else "never less"
     return (
-        f"2D tensor parallelism (which no maintained library runs) would send {times:.2f} times as much over {mesh.tp} ranks; {when}"
+        f"2D tensor parallelism (which no maintained library runs) would send {times:.2f} times "
+        f"as much over {mesh.tp} ranks; {when}"
     )
 
 
 def known(model: Model) -> bool:
-    """Whether the model's products are known: a run that was read from an argument list of Megatron-LM has sizes alone."""
+    """Whether the model's products are known: a run that was read from an argument list of Megatron-LM has
+    sizes alone."""
     return any(layer_widths(model.tensors, layer).out for layer in range(min(2, len(model.layers))))
 
 
@@ -78,9 +88,12 @@ def busiest(stages_of: tuple[StageTraffic, ...]) -> StageTraffic:
 def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ...]:
     """The communication of one step, stage by stage.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> ddp = Training(framework="fsdp", sharding="ddp", precision="bf16", seq_len=2048)
-    >>> [(t.collective, t.num_calls, t.sent_bytes) for t in traffic(load("deepseek-coder-1.3b"), ddp, 8)[0].transfers]
+    >>> [
+    ...     (t.collective, t.num_calls, t.sent_bytes)
+    ...     for t in traffic(load("deepseek-coder-1.3b"), ddp, 8)[0].transfers
+    ... ]
     [('all-reduce', 219, 4712651776)]
     """
     asked = resolved(asked)
@@ -89,7 +102,9 @@ def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ..
     mesh = check_mesh(model, asked.mesh or Mesh(), world)
     return tuple(
         StageTraffic(
-            stage.rank, mesh.num_ranks // mesh.pp, tuple(each for each in _stage(model, asked, mesh, stage) if each.sent_bytes)
+            stage.rank,
+            mesh.num_ranks // mesh.pp,
+            tuple(each for each in _stage(model, asked, mesh, stage) if each.sent_bytes),
         )
         for stage in stages(len(model.layers), mesh)
     )
@@ -104,7 +119,8 @@ def _stage(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
 
 
 class Held(NamedTuple):
-    """Parameters of one rank of a stage in one group, before any sharding of states: in layers, in embedding and head; and their tensors."""
+    """Parameters of one rank of a stage in one group, before any sharding of states: in layers, in embedding
+    and head; and their tensors."""
 
     layers: int
     ends: int
@@ -114,12 +130,16 @@ class Held(NamedTuple):
 def held(found: list[Portion], group: Group, trained: bool) -> Held:
     """What one rank trains, or computes with, of the dense tensors or of the experts.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
     >>> held(portions(v3, mesh, stages(61, mesh)[0], Training()), "expert", True)
     Held(layers=40869298176, ends=0, num_tensors=2784)
     """
-    mine = [each for each in found if each.group == group and (each.trained or not trained) and (trained or not each.adapter)]
+    mine = [
+        each
+        for each in found
+        if each.group == group and (each.trained or not trained) and (trained or not each.adapter)
+    ]
     inside = sum(each.total for each in mine if each.layers)
     return Held(inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine))
 
@@ -127,12 +147,14 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
 def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     """Gradients summed and weights gathered over the data-parallel ranks, by the way states are sharded.
 
-    ddp: one all-reduce of gradients a step. zero1, distopt: reduce-scatter of gradients and all-gather of weights a step. zero2: the
-    reduce-scatter in every micro-batch. fsdp, zero3: each layer is gathered for the forward and again for the backward, the ends (the root
-    unit) once, and gradients are scattered, in every micro-batch; under a pipeline once a step (torchtitan keeps layers gathered then).
-    hsdp: the same within a shard, and an all-reduce of a rank's gradients over the copies. The cp ranks of a sequence share gradients too; routed
-    experts go over dp x cp x tp / (ep x etp). Source: torch.distributed (fully_shard, DDP), arXiv 1910.02054, Megatron's dist_optimizer.
-    Ignored: padding of uneven shards, DeepSpeed's reuse of gathered layers.
+    ddp: one all-reduce of gradients a step. zero1, distopt: reduce-scatter of gradients and all-gather of
+    weights a step. zero2: the reduce-scatter in every micro-batch. fsdp, zero3: each layer is gathered for
+    the forward and again for the backward, the ends (the root unit) once, and gradients are scattered, in
+    every micro-batch; under a pipeline once a step (torchtitan keeps layers gathered then). hsdp: the same
+    within a shard, and an all-reduce of a rank's gradients over the copies. The cp ranks of a sequence share
+    gradients too; routed experts go over dp x cp x tp / (ep x etp). Source: torch.distributed (fully_shard,
+    DDP), arXiv 1910.02054, Megatron's dist_optimizer. Ignored: padding of uneven shards, DeepSpeed's reuse of
+    gathered layers.
     """
     sharding = asked.sharding or "none"
     types = recipe(asked.precision or "bf16")
@@ -148,12 +170,26 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
         match sharding:
             case "none" | "ddp":
                 formula = f"2 ({ranks} - 1) / {ranks} x {layers + ends:,} x {types.gradient} B"
-                yield Transfer("dp", "all-reduce", f"gradients, {name}", ranks, num_trained, all_reduce(grads, ranks), formula)
+                yield Transfer(
+                    "dp",
+                    "all-reduce",
+                    f"gradients, {name}",
+                    ranks,
+                    num_trained,
+                    all_reduce(grads, ranks),
+                    formula,
+                )
             case "zero1" | "zero2" | "distopt" | "megatron_fsdp":
                 times = batches if sharding == "zero2" else 1
                 scattered = f"{times} x ({ranks} - 1) / {ranks} x {layers + ends:,} x {types.gradient} B"
                 yield Transfer(
-                    "dp", "reduce-scatter", f"gradients, {name}", ranks, times * num_trained, times * gather(grads, ranks), scattered
+                    "dp",
+                    "reduce-scatter",
+                    f"gradients, {name}",
+                    ranks,
+                    times * num_trained,
+                    times * gather(grads, ranks),
+                    scattered,
                 )
                 gathered = f"({ranks} - 1) / {ranks} x {layers + ends:,} x {types.weight} B"
                 weights = gather((layers + ends) * types.weight, ranks)
@@ -162,14 +198,41 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
                 again = 2 if mesh.pp == 1 else 1
                 width = types.compute if types.name.startswith("mixed") else types.weight
                 weights = batches * gather((again * all_layers + all_ends) * width, shard)
-                formula = f"{batches} x ({shard} - 1) / {shard} x ({again} x {all_layers:,} + {all_ends:,}) x {width} B"
-                yield Transfer("dp", "all-gather", f"weights, {name}", shard, batches * again * num_used, weights, formula)
+                formula = (
+                    f"{batches} x ({shard} - 1) / {shard} x ({again} x {all_layers:,} + "
+                    f"{all_ends:,}) x {width} B"
+                )
+                yield Transfer(
+                    "dp",
+                    "all-gather",
+                    f"weights, {name}",
+                    shard,
+                    batches * again * num_used,
+                    weights,
+                    formula,
+                )
                 formula = f"{batches} x ({shard} - 1) / {shard} x {layers + ends:,} x {types.gradient} B"
                 scattered_bytes = batches * gather(grads, shard)
-                yield Transfer("dp", "reduce-scatter", f"gradients, {name}", shard, batches * num_trained, scattered_bytes, formula)
+                yield Transfer(
+                    "dp",
+                    "reduce-scatter",
+                    f"gradients, {name}",
+                    shard,
+                    batches * num_trained,
+                    scattered_bytes,
+                    formula,
+                )
                 copies = ranks // shard
                 if copies > 1:
                     part = -(-grads // shard)
                     formula = f"{batches} x 2 ({copies} - 1) / {copies} x {part:,} B"
                     sent = batches * all_reduce(part, copies)
-                    yield Transfer("dp", "all-reduce", f"shards of gradients, {name}", copies, batches * num_trained, sent, formula)
+                    yield Transfer(
+                        "dp",
+                        "all-reduce",
+                        f"shards of gradients, {name}",
+                        copies,
+                        batches * num_trained,
+                        sent,
+                        formula,
+                    )

@@ -1,4 +1,5 @@
-"""What the layers of one pipeline stage send in a step: tensor and sequence parallelism, context, experts, pipeline.
+"""What the layers of one pipeline stage send in a step: tensor and sequence parallelism, context, experts,
+pipeline.
 
 All of it is activations and their gradients in the type of computation, once a micro-batch.
 """
@@ -27,7 +28,8 @@ def value_bytes(asked: Training) -> int:
 
 
 def shared_key(attention: Attention) -> int:
-    """Numbers a token that all heads read without a column-cut product: MLA's rotary key, V4's one key-value head."""
+    """Numbers a token that all heads read without a column-cut product: MLA's rotary key, V4's one key-value
+    head."""
     match attention:
         case MLA():
             return attention.qk_rope_head_dim
@@ -44,17 +46,29 @@ def shared_key(attention: Attention) -> int:
 def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
 
-    Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them sent. With: each sum is
-    a reduce-scatter and what is read is gathered first, so the bytes are the same; Megatron keeps inputs cut and gathers them once
-    more for the gradient of weights, and gradients of what every rank holds whole are summed. The embedding's output and the
-    gradient of the head's input are sums as well; the loss sums three F32 a token over vocabulary shards, or gathers all logits
-    (plain). Full recomputation repeats the forward, but for its last sum where checkpointing stops early (torch). Source: arXiv
-    1909.08053, 2205.05198; torch.distributed.tensor.parallel.
+    Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
+    sent. With: each sum is a reduce-scatter and what is read is gathered first, so the bytes are the same;
+    Megatron keeps inputs cut and gathers them once more for the gradient of weights, and gradients of what
+    every rank holds whole are summed. The embedding's output and the gradient of the head's input are sums as
+    well; the loss sums three F32 a token over vocabulary shards, or gathers all logits (plain). Full
+    recomputation repeats the forward, but for its last sum where checkpointing stops early (torch). Source:
+    arXiv 1909.08053, 2205.05198; torch.distributed.tensor.parallel.
 
-    >>> from .shares import stages
-    >>> from ..model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", loss="vocab-parallel", recompute="none", seq_len=4096)
-    >>> [t.sent_bytes for t in tensor_parallel(load("deepseek-llm-7b"), asked, Mesh(tp=8, pp=2), stages(30, Mesh(pp=2))[0])]
+    >>> from .rank_portions import stages
+    >>> from ...model.load import load
+    >>> asked = Training(
+    ...     framework="megatron-lm",
+    ...     precision="megatron-bf16",
+    ...     loss="vocab-parallel",
+    ...     recompute="none",
+    ...     seq_len=4096,
+    ... )
+    >>> [
+    ...     t.sent_bytes
+    ...     for t in tensor_parallel(
+    ...         load("deepseek-llm-7b"), asked, Mesh(tp=8, pp=2), stages(30, Mesh(pp=2))[0]
+    ...     )
+    ... ]
     [3523215360, 58720256]
     """
     if mesh.tp == 1:
@@ -70,27 +84,56 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
     yield _exchange("layers", Widths(out, into, calls, 0), tokens, size, asked, mesh)
     first, last, hidden = stage.first, stage.last, model.hidden_size
     if first or last:
-        yield _exchange("embedding and head", Widths(hidden * first, hidden * last, first + last, 0), tokens, size, asked, mesh)
+        yield _exchange(
+            "embedding and head",
+            Widths(hidden * first, hidden * last, first + last, 0),
+            tokens,
+            size,
+            asked,
+            mesh,
+        )
     if last and vocab_parallel(asked):
         sent = m * 3 * all_reduce(4 * tokens, t)
-        yield Transfer("tp", "all-reduce", "loss", t, 3 * m, sent, f"{m} x 3 x 2 ({t} - 1) / {t} x {tokens:,} x 4 B")
+        yield Transfer(
+            "tp", "all-reduce", "loss", t, 3 * m, sent, f"{m} x 3 x 2 ({t} - 1) / {t} x {tokens:,} x 4 B"
+        )
     elif last:
         sent = m * gather(tokens * model.vocab_size * size, t)
         yield Transfer(
-            "tp", "all-gather", "logits", t, m, sent, f"{m} x ({t} - 1) / {t} x {tokens:,} x {model.vocab_size:,} x {size} B"
+            "tp",
+            "all-gather",
+            "logits",
+            t,
+            m,
+            sent,
+            f"{m} x ({t} - 1) / {t} x {tokens:,} x {model.vocab_size:,} x {size} B",
         )
     if mesh.sequence_parallel and asked.method == "full":
-        whole = [each for each in model.tensors if each.cut.how == "whole" and each.part == "main" and each.role != "expert"]
+        whole = [
+            each
+            for each in model.tensors
+            if each.cut.how == "whole" and each.part == "main" and each.role != "expert"
+        ]
         mine, width = set(stage.layers), recipe(asked.precision or "bf16").gradient
         num = sum(len(mine.intersection(each.layers)) * each.repeat for each in whole)
-        summed = sum(prod(each.shape) * each.repeat * len(mine.intersection(each.layers)) for each in whole) * width
+        summed = (
+            sum(prod(each.shape) * each.repeat * len(mine.intersection(each.layers)) for each in whole)
+            * width
+        )
         yield Transfer(
-            "tp", "all-reduce", "gradients of what is not cut", t, num, all_reduce(summed, t), f"2 ({t} - 1) / {t} x {summed:,} B"
+            "tp",
+            "all-reduce",
+            "gradients of what is not cut",
+            t,
+            num,
+            all_reduce(summed, t),
+            f"2 ({t} - 1) / {t} x {summed:,} B",
         )
 
 
 APART = ("transformers", "trl", "peft", "axolotl", "llama-factory")
-"""Frameworks that cut each module for itself (tp_plan of transformers): q, k and v each sum their gradient of the same input."""
+"""Frameworks that cut each module for itself (tp_plan of transformers): q, k and v each sum their gradient of
+the same input."""
 
 
 def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training, mesh: Mesh) -> Transfer:
@@ -99,15 +142,20 @@ def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training
     width = widths.out + widths.into
     if not mesh.sequence_parallel:
         formula = f"{m} x 2 ({t} - 1) / {t} x {tokens:,} x {width:,} x {size} B"
-        return Transfer("tp", "all-reduce", what, t, m * widths.num_out, m * all_reduce(tokens * width * size, t), formula)
+        return Transfer(
+            "tp", "all-reduce", what, t, m * widths.num_out, m * all_reduce(tokens * width * size, t), formula
+        )
     again = widths.into if asked.framework.startswith("megatron") else 0
     formula = f"{m} x ({t} - 1) / {t} x {tokens:,} x (2 x {width:,} + {again:,}) x {size} B"
     sent = m * gather(tokens * (2 * width + again) * size, t)
-    return Transfer("tp", "reduce-scatter", f"{what} (and all-gather)", t, 2 * m * widths.num_out, sent, formula)
+    return Transfer(
+        "tp", "reduce-scatter", f"{what} (and all-gather)", t, 2 * m * widths.num_out, sent, formula
+    )
 
 
 def cache_width(attention: Attention) -> tuple[int, int]:
-    """Numbers a token of queries and outputs, and of keys and values, as the kernel is given them: MLA's are whole heads.
+    """Numbers a token of queries and outputs, and of keys and values, as the kernel is given them: MLA's are
+    whole heads.
 
     >>> cache_width(MLA(128, 1536, 512, 128, 64, 128))
     (40960, 40960)
@@ -115,11 +163,15 @@ def cache_width(attention: Attention) -> tuple[int, int]:
     match attention:
         case GQA():
             value = attention.value_dim or attention.head_dim
-            return attention.num_heads * (attention.head_dim + value), attention.num_kv_heads * (attention.head_dim + value)
+            return attention.num_heads * (attention.head_dim + value), attention.num_kv_heads * (
+                attention.head_dim + value
+            )
         case Sliding():
             return cache_width(attention.inner)
         case MLA():
-            width = attention.num_heads * (attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
+            width = attention.num_heads * (
+                attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
+            )
             return width, width
         case DSA():
             return cache_width(attention.mla)
@@ -132,15 +184,17 @@ def cache_width(attention: Attention) -> tuple[int, int]:
 
 
 def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
-    """Keys and values go round a ring, or heads are exchanged for tokens (Ulysses: DeepSpeed and what builds on it).
+    """Keys and values go round a ring, or heads are exchanged for tokens (Ulysses: DeepSpeed and what builds
+    on it).
 
-    Ring, n tokens a rank, c ranks: c - 1 times n x kv forward; backward the same and c times their gradients: (3 c - 2) x n x kv; an
-    all-gather of keys and values sends as much. Ulysses: queries, keys, values and outputs in an all-to-all each, forward and
-    backward: 2 (c - 1) / c x n x (q + o + k + v). Layers with a state (linear attention) exchange channels as Ulysses does. Full
-    recomputation repeats the forward. Ignored: log-sum-exp of the ring, windows, compressed rows of V4. Source: arXiv 2310.01889,
-    2309.14509; the rings of torch and of Transformer Engine.
+    Ring, n tokens a rank, c ranks: c - 1 times n x kv forward; backward the same and c times their gradients:
+    (3 c - 2) x n x kv; an all-gather of keys and values sends as much. Ulysses: queries, keys, values and
+    outputs in an all-to-all each, forward and backward: 2 (c - 1) / c x n x (q + o + k + v). Layers with a
+    state (linear attention) exchange channels as Ulysses does. Full recomputation repeats the forward.
+    Ignored: log-sum-exp of the ring, windows, compressed rows of V4. Source: arXiv 2310.01889, 2309.14509;
+    the rings of torch and of Transformer Engine.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536)
     >>> [t.sent_bytes for t in context_parallel(load("deepseek-llm-67b"), asked, Mesh(cp=8), range(95))]
     [70128762880]
@@ -163,27 +217,39 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
         turns = forwards * (c - 1) + (c - 1) + c
         width = -(-ring // mesh.tp)
         formula = f"{m} x {turns} x {tokens:,} x {width:,} x {size} B"
-        yield Transfer("cp", "send", "keys and values (ring)", c, m * turns * num_ring, m * turns * tokens * width * size, formula)
+        yield Transfer(
+            "cp",
+            "send",
+            "keys and values (ring)",
+            c,
+            m * turns * num_ring,
+            m * turns * tokens * width * size,
+            formula,
+        )
     if num_exchanged:
         width = -(-exchanged // mesh.tp)
         formula = f"{m} x {forwards + 1} x ({c} - 1) / {c} x {tokens:,} x {width:,} x {size} B"
         sent = m * (forwards + 1) * gather(tokens * width * size, c)
-        yield Transfer("cp", "all-to-all", "heads for tokens", c, m * (forwards + 1) * num_exchanged, sent, formula)
+        yield Transfer(
+            "cp", "all-to-all", "heads for tokens", c, m * (forwards + 1) * num_exchanged, sent, formula
+        )
 
 
 ULYSSES = ("deepspeed", "ms-swift", "axolotl", "trl", "transformers")
-"""Frameworks whose sequence parallelism is DeepSpeed-Ulysses (ALST in transformers and TRL); the others pass keys and values on."""
+"""Frameworks whose sequence parallelism is DeepSpeed-Ulysses (ALST in transformers and TRL); the others pass
+keys and values on."""
 
 
 def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
     """Tokens go to the ranks of their experts and come back, forward and backward.
 
-    4 x (e - 1) / e x n x k x h a MoE layer; with full recomputation 6. n: tokens of this rank (the tp ranks of a sequence divide
-    them). An all-to-all sends a copy for each of k experts; DeepEP one for each rank or node that has some of them, so less. If
-    experts are cut over etp ranks as well, these gather and reduce what arrives. `expert_imbalance` lies on the busiest rank's way
-    back. Ignored: ids and weights of routing. Source: arXiv 2006.16668, Megatron's token dispatchers.
+    4 x (e - 1) / e x n x k x h a MoE layer; with full recomputation 6. n: tokens of this rank (the tp ranks
+    of a sequence divide them). An all-to-all sends a copy for each of k experts; DeepEP one for each rank or
+    node that has some of them, so less. If experts are cut over etp ranks as well, these gather and reduce
+    what arrives. `expert_imbalance` lies on the busiest rank's way back. Ignored: ids and weights of routing.
+    Source: arXiv 2006.16668, Megatron's token dispatchers.
 
-    >>> from ..model.load import load
+    >>> from ...model.load import load
     >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096)
     >>> [t.sent_bytes for t in expert_parallel(load("deepseek-v3"), asked, Mesh(ep=64, etp=1), range(58, 61))]
     [5549064192]
@@ -205,23 +271,39 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
     if busiest > 1:
         formula += f" x {busiest:.3g}"
     yield Transfer(
-        "ep", "all-to-all", "tokens to experts and back", e, m * calls * num, int(m * calls * gather(payload, e) * busiest), formula
+        "ep",
+        "all-to-all",
+        "tokens to experts and back",
+        e,
+        m * calls * num,
+        int(m * calls * gather(payload, e) * busiest),
+        formula,
     )
     if mesh.etp > 1:
         t = mesh.etp
         formula = f"{m} x {calls} x ({t} - 1) / {t} x {payload * t:,} B"
-        yield Transfer("ep", "all-gather", "tokens of cut experts", t, m * calls * num, m * calls * gather(payload * t, t), formula)
+        yield Transfer(
+            "ep",
+            "all-gather",
+            "tokens of cut experts",
+            t,
+            m * calls * num,
+            m * calls * gather(payload * t, t),
+            formula,
+        )
 
 
 def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
-    """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and direction.
+    """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
+    direction.
 
-    A rank with v chunks sends v forward and v backward, less those at the two ends of the model; cut over tp ranks under sequence parallelism.
-    In schedules that turn round (zbv, dualpipev) the last rank hands over to itself. Hyper-connections send all streams. A tied embedding has its
-    gradients summed over first and last stage. Source: arXiv 2104.04473, 2401.10241; torch.distributed.pipelining.
+    A rank with v chunks sends v forward and v backward, less those at the two ends of the model; cut over tp
+    ranks under sequence parallelism. In schedules that turn round (zbv, dualpipev) the last rank hands over
+    to itself. Hyper-connections send all streams. A tied embedding has its gradients summed over first and
+    last stage. Source: arXiv 2104.04473, 2401.10241; torch.distributed.pipelining.
 
-    >>> from .shares import stages
-    >>> from ..model.load import load
+    >>> from .rank_portions import stages
+    >>> from ...model.load import load
     >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096)
     >>> [t.sent_bytes for t in pipeline(load("deepseek-v3"), asked, Mesh(pp=16), stages(61, Mesh(pp=16))[5])]
     [3758096384]
@@ -240,9 +322,19 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterato
         sends = m * (2 - first - last)
     else:
         sends = m * (2 * mesh.virtual_stages - first - last)
-    yield Transfer("pp", "send", "outputs and their gradients", p, sends, sends * payload, f"{sends} x {payload:,} B")
+    yield Transfer(
+        "pp", "send", "outputs and their gradients", p, sends, sends * payload, f"{sends} x {payload:,} B"
+    )
     if model.tied and (first or last):
-        table = -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision or "bf16").gradient
+        table = (
+            -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision or "bf16").gradient
+        )
         yield Transfer(
-            "pp", "all-reduce", "gradient of the tied embedding", 2, 1, all_reduce(table, 2), f"2 (2 - 1) / 2 x {table:,} B"
+            "pp",
+            "all-reduce",
+            "gradient of the tied embedding",
+            2,
+            1,
+            all_reduce(table, 2),
+            f"2 (2 - 1) / 2 x {table:,} B",
         )

@@ -1,8 +1,9 @@
 """Adapters of PEFT: how many values each trains, and what of a matrix product it makes autograd keep.
 
-Three habits tell them apart in memory (facts/adapters.csv): whether the adapter's copy of what the matrix reads is kept, how many
-copies of what it writes, and how many tensors of the matrix' own size the update is made through. Each is F32 where PEFT keeps
-adapters in F32, so that an adapter with a hundred numbers may take more than LoRA with ten million.
+Three habits tell them apart in memory (facts/adapters.csv): whether the adapter's copy of what the matrix
+reads is kept, how many copies of what it writes, and how many tensors of the matrix' own size the update is
+made through. Each is F32 where PEFT keeps adapters in F32, so that an adapter with a hundred numbers may take
+more than LoRA with ten million.
 """
 
 from math import ceil
@@ -47,11 +48,20 @@ def adapter(name: str) -> Adapter:
         raise UsageError(f"unknown adapter {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
     where: Where = row["where"]  # type: ignore[assignment]
-    return Adapter(name, where, int(row["inputs"]), int(row["outputs"]), int(row["dense"]), int(row["tokens"]), row["source"])
+    return Adapter(
+        name,
+        where,
+        int(row["inputs"]),
+        int(row["outputs"]),
+        int(row["dense"]),
+        int(row["tokens"]),
+        row["source"],
+    )
 
 
 def trained_values(name: str, rank: int, width_in: int, width_out: int, feeds: bool = False) -> int:
-    """Values that an adapter trains beside one matrix (width_in -> width_out); `feeds`: a down projection, which IA3 scales before.
+    """Values that an adapter trains beside one matrix (width_in -> width_out); `feeds`: a down projection,
+    which IA3 scales before.
 
     DeepSeek-V3's kv_a_proj (7,168 -> 576): LoRA of rank 16 trains 123,904 values, VeRA 592, IA3 576.
 

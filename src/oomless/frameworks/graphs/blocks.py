@@ -1,7 +1,8 @@
-"""Building blocks of a layer's graph: norms, projections, rotary embedding, attention, gated feed-forward, as torch runs them.
+"""Building blocks of a layer's graph: norms, projections, rotary embedding, attention, gated feed-forward, as
+torch runs them.
 
-Sizes are bytes on one rank for one micro-batch. Each block says what autograd keeps; the sources are the derivative formulas of
-torch (tools/autograd/derivatives.yaml) and the modules of transformers 5.
+Sizes are bytes on one rank for one micro-batch. Each block says what autograd keeps; the sources are the
+derivative formulas of torch (tools/autograd/derivatives.yaml) and the modules of transformers 5.
 """
 
 from typing import Literal, NamedTuple
@@ -44,7 +45,8 @@ class Work(NamedTuple):
     quantized: bool = False
     """Frozen matrices are stored in 4 bits and unpacked at each use."""
     wide_norms: bool = False
-    """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of what it reads."""
+    """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of
+    what it reads."""
     kernels: Kernels = "eager"
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
@@ -89,7 +91,9 @@ class Builder:
     ) -> None:
         """Add an operation."""
         self.sizes.update(writes)
-        self.ops.append(Op(name, reads, tuple(writes), saves, forward_temp, backward_temp, self.module, product, in_place))
+        self.ops.append(
+            Op(name, reads, tuple(writes), saves, forward_temp, backward_temp, self.module, product, in_place)
+        )
 
     def fresh(self, stem: str) -> str:
         """A name that no tensor has yet."""
@@ -100,13 +104,16 @@ class Builder:
         return Graph(tuple(self.ops), self.sizes, source, target, frozenset(self.constants))
 
 
-def rms_norm(b: Builder, x: str, width: int, out: str, rows: int | None = None, *, element: int | None = None) -> None:
+def rms_norm(
+    b: Builder, x: str, width: int, out: str, rows: int | None = None, *, element: int | None = None
+) -> None:
     """LlamaRMSNorm: cast to F32, x * rsqrt(mean(x^2) + eps), cast back, times weight.
 
-    Keeps the F32 copy and the normalised copy that the weight multiplies (bf16: 6 B an element; F32: 8 B), which the output's
-    reader joins with 2 or 4 more. A fused or compiled norm keeps its input and one F32 a row (torch's partitioner keeps what matrix
-    products read: torchtune's ladder, 100 KB a token and layer of Llama-3.2-3B, 88 by this graph). A norm inside of a projection
-    (query, key, latent) is the same with fewer elements.
+    Keeps the F32 copy and the normalised copy that the weight multiplies (bf16: 6 B an element; F32: 8 B),
+    which the output's reader joins with 2 or 4 more. A fused or compiled norm keeps its input and one F32 a
+    row (torch's partitioner keeps what matrix products read: torchtune's ladder, 100 KB a token and layer of
+    Llama-3.2-3B, 88 by this graph). A norm inside of a projection (query, key, latent) is the same with fewer
+    elements.
     """
     work = b.work
     rows = work.stream_tokens if rows is None else rows
@@ -121,8 +128,16 @@ def rms_norm(b: Builder, x: str, width: int, out: str, rows: int | None = None, 
     if size != 4:
         wide = b.fresh("f32")
         b.op("to_f32", (x,), {wide: 4 * elements})
-    # x^2's backward holds the mean's expanded gradient, x^1, twice that, and their product (a CPU run: 12 of 12 B an element)
-    b.op("variance", (wide,), {rstd: 4 * rows}, (wide, rstd), forward_temp=4 * elements, backward_temp=12 * elements)
+    # x^2's backward holds the mean's expanded gradient, x^1, twice that, and their product (a CPU run: 12 of
+    # 12 B an element)
+    b.op(
+        "variance",
+        (wide,),
+        {rstd: 4 * rows},
+        (wide, rstd),
+        forward_temp=4 * elements,
+        backward_temp=12 * elements,
+    )
     scaled = b.fresh("scaled")
     b.op("scale", (wide, rstd), {scaled: 4 * elements}, (wide, rstd), backward_temp=4 * elements)
     if size != 4:
@@ -149,20 +164,25 @@ def layer_norm(b: Builder, x: str, width: int, out: str) -> None:
 
 
 def gather(b: Builder, x: str, width: int) -> str:
-    """Sequence parallelism: what a column-parallel matrix reads is gathered from the ranks first, and gathered again in the backward."""
+    """Sequence parallelism: what a column-parallel matrix reads is gathered from the ranks first, and
+    gathered again in the backward."""
     work = b.work
     if not work.sequence_parallel:
         return x
     whole = b.fresh("gathered")
-    b.op("all_gather", (x,), {whole: work.tokens * width * (b.sizes[x] // max(1, work.stream_tokens * width))})
+    b.op(
+        "all_gather", (x,), {whole: work.tokens * width * (b.sizes[x] // max(1, work.stream_tokens * width))}
+    )
     return whole
 
 
-def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: str, rows: int | None = None) -> None:
+def linear(
+    b: Builder, name: str, x: str, width_in: int, width_out: int, out: str, rows: int | None = None
+) -> None:
     """A matrix product: a trained matrix keeps what it reads, a frozen one nothing.
 
-    Under autocast each use casts an F32 input anew. An adapter keeps its input (cast to its own type) and the projection to its
-    rank; its output is made beside the matrix' own and added.
+    Under autocast each use casts an F32 input anew. An adapter keeps its input (cast to its own type) and the
+    projection to its rank; its output is made beside the matrix' own and added.
     """
     work = b.work
     rows = work.tokens if rows is None else rows
@@ -198,14 +218,29 @@ def linear(b: Builder, name: str, x: str, width_in: int, width_out: int, out: st
         b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out)
         return
     b.op("lora_A", (given,), {inner: rows * work.lora_rank * bytes_out}, (given,), product=True)
-    b.op("lora_B", (inner,), {outer: rows * width_out * bytes_out}, (inner,), product=True, forward_temp=rows * width_out * bytes_out)
-    b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0)
+    b.op(
+        "lora_B",
+        (inner,),
+        {outer: rows * width_out * bytes_out},
+        (inner,),
+        product=True,
+        forward_temp=rows * width_out * bytes_out,
+    )
+    b.op(
+        "add_adapter",
+        (base, outer),
+        {out: size},
+        forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0,
+    )
 
 
-def _other_adapter(b: Builder, kind: Adapter, given: str, outer: str, rows: int, width_in: int, width_out: int, width: int) -> None:
+def _other_adapter(
+    b: Builder, kind: Adapter, given: str, outer: str, rows: int, width_in: int, width_out: int, width: int
+) -> None:
     """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says.
 
-    IA3 multiplies the base's output by F32 scales: torch promotes inside of the product and keeps the output as it came.
+    IA3 multiplies the base's output by F32 scales: torch promotes inside of the product and keeps the output
+    as it came.
     """
     saves = [given] if kind.inputs else []
     writes = {outer: rows * width_out * width}
@@ -223,7 +258,8 @@ def _other_adapter(b: Builder, kind: Adapter, given: str, outer: str, rows: int,
 
 
 def narrowed(b: Builder, x: str, size: int) -> str:
-    """Fused attention reads half precision: transformers casts what norms in F32 made wide (modeling_flash_attention_utils.py)."""
+    """Fused attention reads half precision: transformers casts what norms in F32 made wide
+    (modeling_flash_attention_utils.py)."""
     if b.sizes[x] <= size:
         return x
     b.op("to_half", (x,), {f"{x}.half": size})
@@ -237,19 +273,32 @@ def rope(b: Builder, x: str, size: int, out: str) -> None:
 
 
 def attend(
-    b: Builder, q: str, k: str, v: str, *, heads: int, kv_heads: int, head_dim: int, value_dim: int, out: str, window: int = 0
+    b: Builder,
+    q: str,
+    k: str,
+    v: str,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    value_dim: int,
+    out: str,
+    window: int = 0,
 ) -> None:
-    """Softmax attention: a fused kernel keeps q, k, v, its output and one F32 a row and head; eager keeps the scores' softmax.
+    """Softmax attention: a fused kernel keeps q, k, v, its output and one F32 a row and head; eager keeps the
+    scores' softmax.
 
-    Eager scores (transformers): product, scaled copy, masked copy, softmax in F32, cast back: of b x heads x s^2 elements the F32
-    softmax and its cast are kept. flash and cuDNN read grouped heads as they are; a window needs a mask, and with a mask keys and
-    values are repeated for every head.
+    Eager scores (transformers): product, scaled copy, masked copy, softmax in F32, cast back: of b x heads x
+    s^2 elements the F32 softmax and its cast are kept. flash and cuDNN read grouped heads as they are; a
+    window needs a mask, and with a mask keys and values are repeated for every head.
     """
     work = b.work
     seq, rows = work.seq, work.tokens
     masked = bool(window and window < seq)
     size_out = rows * heads * value_dim * work.compute
-    if heads != kv_heads and (work.attention in ("eager", "math", "efficient") or masked or head_dim != value_dim):
+    if heads != kv_heads and (
+        work.attention in ("eager", "math", "efficient") or masked or head_dim != value_dim
+    ):
         for name, width in ((k, head_dim), (v, value_dim)):
             repeated = f"{name}.repeated"
             b.op("repeat_kv", (name,), {repeated: rows * heads * width * work.compute})
@@ -258,8 +307,22 @@ def attend(
     if work.attention in ("eager", "math"):
         scores = work.batch * heads * seq * seq
         raw, soft = b.fresh("scores"), b.fresh("softmax")
-        b.op("q_k", (q, k), {raw: scores * work.compute}, (q, k), forward_temp=scores * work.compute, product=True)
-        b.op("softmax", (raw,), {soft: 4 * scores}, (soft,), forward_temp=scores * work.compute, backward_temp=4 * scores)
+        b.op(
+            "q_k",
+            (q, k),
+            {raw: scores * work.compute},
+            (q, k),
+            forward_temp=scores * work.compute,
+            product=True,
+        )
+        b.op(
+            "softmax",
+            (raw,),
+            {soft: 4 * scores},
+            (soft,),
+            forward_temp=scores * work.compute,
+            backward_temp=4 * scores,
+        )
         if work.compute != 4:
             narrow = b.fresh("weights")
             b.op("to_half", (soft,), {narrow: scores * work.compute})
@@ -274,15 +337,31 @@ def attend(
         lse = b.fresh("lse")
         wide = rows * heads * head_dim * 4 if work.attention == "flash" and work.compute != 4 else 0
         stats = rows * heads * 4
-        b.op("attention", (q, k, v), {lse: stats, out: size_out}, (q, k, v, out, lse), backward_temp=wide + stats, product=True)
+        b.op(
+            "attention",
+            (q, k, v),
+            {lse: stats, out: size_out},
+            (q, k, v, out, lse),
+            backward_temp=wide + stats,
+            product=True,
+        )
         b.constants.add(lse)
     b.module = module
 
 
 def gated(
-    b: Builder, x: str, width_in: int, width: int, out: str, *, rows: int | None = None, names: str = "", is_gated: bool = True
+    b: Builder,
+    x: str,
+    width_in: int,
+    width: int,
+    out: str,
+    *,
+    rows: int | None = None,
+    names: str = "",
+    is_gated: bool = True,
 ) -> None:
-    """SwiGLU: gate and up read x, silu(gate) * up, down. Keeps gate, its activation, up and their product; fused: gate, up, product.
+    """SwiGLU: gate and up read x, silu(gate) * up, down. Keeps gate, its activation, up and their product;
+    fused: gate, up, product.
 
     Without a gate: up, its activation.
     """

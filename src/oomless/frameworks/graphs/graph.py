@@ -1,9 +1,11 @@
-"""A layer as a list of operations: what autograd keeps of it, and how much is alive at once, forward and backward.
+"""A layer as a list of operations: what autograd keeps of it, and how much is alive at once, forward and
+backward.
 
-A network's layer is written once, in the order in which it runs. `walk` replays it as autograd does: outputs are made, tensors
-die after their last reader unless an operation keeps them for its backward; then, in reverse, gradients of what an operation
-read are made, and what it kept and the gradient that it consumed die. Peaks follow; nothing is fitted. Weights are not part of
-it, and neither are their gradients: those are the phases' (estimate/phases.py, estimate/step.py).
+A network's layer is written once, in the order in which it runs. `walk` replays it as autograd does: outputs
+are made, tensors die after their last reader unless an operation keeps them for its backward; then, in
+reverse, gradients of what an operation read are made, and what it kept and the gradient that it consumed die.
+Peaks follow; nothing is fitted. Weights are not part of it, and neither are their gradients: those are the
+phases' (estimate/training/phases.py, estimate/training/step.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +30,8 @@ class Op(NamedTuple):
     in_place: bool = False
     """The output takes the place of the first tensor read."""
     ready: tuple[str, ...] = ()
-    """Tensors read whose gradients the forward has made, or that are written over what is kept: the backward makes nothing."""
+    """Tensors read whose gradients the forward has made, or that are written over what is kept: the backward
+    makes nothing."""
 
 
 class Graph(NamedTuple):
@@ -47,11 +50,13 @@ class Walk(NamedTuple):
     """Bytes of a layer through a step, on top of what other layers hold."""
 
     saved: Mapping[str, int]
-    """What stays from forward to backward, by name; the layer's input is among it if an operation keeps it."""
+    """What stays from forward to backward, by name; the layer's input is among it if an operation keeps it.
+    """
     forward_peak: int
     """Most bytes alive during the forward, the input and all that is kept included."""
     backward_peak: int
-    """Most bytes alive during the backward: what was kept, the gradient handed in, and what is made on the way."""
+    """Most bytes alive during the backward: what was kept, the gradient handed in, and what is made on the
+    way."""
 
     @property
     def saved_bytes(self) -> int:
@@ -60,9 +65,15 @@ class Walk(NamedTuple):
 
 
 def walk(graph: Graph, recomputed: frozenset[str] = frozenset(), retained: bool = False) -> Walk:
-    """Replay one layer. `recomputed` are modules whose insides are computed again in the backward; `retained`: as retain_graph says.
+    """Replay one layer. `recomputed` are modules whose insides are computed again in the backward;
+    `retained`: as retain_graph says.
 
-    >>> square = Graph((Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))), {"x": 8, "y": 8, "z": 8}, "x", "z")
+    >>> square = Graph(
+    ...     (Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))),
+    ...     {"x": 8, "y": 8, "z": 8},
+    ...     "x",
+    ...     "z",
+    ... )
     >>> walk(square)
     Walk(saved={'x': 8, 'y': 8}, forward_peak=24, backward_peak=32)
     """
@@ -72,7 +83,8 @@ def walk(graph: Graph, recomputed: frozenset[str] = frozenset(), retained: bool 
 
 
 def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
-    """What stays alive from forward to backward: what operations keep, and of recomputed modules what comes in from outside."""
+    """What stays alive from forward to backward: what operations keep, and of recomputed modules what comes
+    in from outside."""
     made_inside = {name: op.module for op in graph.ops if op.module in recomputed for name in op.writes}
     names: dict[str, None] = {}
     for op in graph.ops:
@@ -85,22 +97,32 @@ def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, in
 
 
 def transient_peak(graph: Graph) -> int:
-    """Most bytes alive while the layer runs and nothing is kept, its input included: the forward of a recomputed layer."""
+    """Most bytes alive while the layer runs and nothing is kept, its input included: the forward of a
+    recomputed layer."""
     return _forward(graph, set(), graph.ops, {graph.source})
 
 
 def walk_keeping_products(graph: Graph, every: int = 2, pruned: bool = False) -> Walk:
-    """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is computed again.
+    """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is
+    computed again.
 
-    `pruned`: a compiler drops those from which nothing that the backward reads is made (the layer's last product).
+    `pruned`: a compiler drops those from which nothing that the backward reads is made (the layer's last
+    product).
 
-    Source: torchtitan, the selective policy "op" of distributed/activation_checkpoint.py. In the backward the whole layer is
-    there again, beside what was kept.
+    Source: torchtitan, the selective policy "op" of distributed/activation_checkpoint.py. In the backward the
+    whole layer is there again, beside what was kept.
     """
     products = [op for op in graph.ops if op.product]
     chosen = [op for op in products if op.module == "core_attn"]
-    chosen += [op for index, op in enumerate(op for op in products if op.module != "core_attn") if index % every == 0]
-    outputs = {name: graph.sizes[name] for op in chosen for name in op.writes if not pruned or name in wanted_again(graph)}
+    chosen += [
+        op for index, op in enumerate(op for op in products if op.module != "core_attn") if index % every == 0
+    ]
+    outputs = {
+        name: graph.sizes[name]
+        for op in chosen
+        for name in op.writes
+        if not pruned or name in wanted_again(graph)
+    }
     saved = {graph.source: graph.sizes[graph.source], **outputs}
     whole = walk(graph)
     beside = sum(size for name, size in saved.items() if name not in whole.saved)
@@ -129,21 +151,30 @@ def _forward(graph: Graph, stay: set[str], ops: Sequence[Op], alive: set[str]) -
     peak = live
     for index, op in enumerate(ops):
         fresh = [name for name in op.writes if name not in alive]
-        taken = op.reads[0] if op.in_place and op.reads and op.reads[0] in alive and op.reads[0] not in stay else ""
+        taken = (
+            op.reads[0]
+            if op.in_place and op.reads and op.reads[0] in alive and op.reads[0] not in stay
+            else ""
+        )
         made = sum(sizes[name] for name in fresh) - (sizes[taken] if taken else 0)
         peak = max(peak, live + max(made, 0) + op.forward_temp)
         live += made
         alive.update(fresh)
         alive.discard(taken)
         for name in {*op.reads, *op.writes}:
-            if name in alive and name not in stay and last.get(name, -1 if name != graph.target else len(ops)) <= index:
+            if (
+                name in alive
+                and name not in stay
+                and last.get(name, -1 if name != graph.target else len(ops)) <= index
+            ):
                 alive.discard(name)
                 live -= sizes[name]
     return peak
 
 
 def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str], retained: bool) -> int:
-    """Most bytes alive while gradients run back, starting with what is kept and the gradient of the layer's output."""
+    """Most bytes alive while gradients run back, starting with what is kept and the gradient of the layer's
+    output."""
     sizes, constants = graph.sizes, graph.constants
     users: dict[str, int] = {}
     for op in graph.ops:
@@ -160,7 +191,9 @@ def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str]
             again = op.module
             block = _block(graph.ops, index, again)
             stay = {name for each in block for name in each.saves}
-            inputs = {name for each in block for name in each.reads} - {name for each in block for name in each.writes}
+            inputs = {name for each in block for name in each.reads} - {
+                name for each in block for name in each.writes
+            }
             outer = sum(sizes[name] for name in inputs)
             peak = max(peak, live - outer + _forward(graph, stay | inputs, block, inputs))
             for name in stay - set(kept_now):

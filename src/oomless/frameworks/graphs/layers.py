@@ -1,4 +1,5 @@
-"""A layer of a model as transformers runs it, as a graph: attention of every kind, dense and routed feed-forward, norms, residuals."""
+"""A layer of a model as transformers runs it, as a graph: attention of every kind, dense and routed
+feed-forward, norms, residuals."""
 
 from typing import NamedTuple, assert_never
 
@@ -10,7 +11,8 @@ from .graph import Graph
 
 
 class Norms(NamedTuple):
-    """Norms of a layer: how many of the hidden width, and whether they have a bias (LayerNorm) or none (RMSNorm)."""
+    """Norms of a layer: how many of the hidden width, and whether they have a bias (LayerNorm) or none
+    (RMSNorm)."""
 
     number: int
     biased: bool
@@ -28,16 +30,23 @@ def norms_of(model: Model, layer: int) -> Norms:
     names = [
         tensor.name
         for tensor in model.tensors
-        if layer in tensor.layers and tensor.part == "main" and tensor.shape == (model.hidden_size,) and "norm" in tensor.name.lower()
+        if layer in tensor.layers
+        and tensor.part == "main"
+        and tensor.shape == (model.hidden_size,)
+        and "norm" in tensor.name.lower()
     ]
     weights = [name for name in names if not name.endswith("bias")]
-    return Norms(max(1, min(4, len(weights))), len(names) > len(weights), model.family in ("olmo2", "olmo3", "exaone4"))
+    return Norms(
+        max(1, min(4, len(weights))), len(names) > len(weights), model.family in ("olmo2", "olmo3", "exaone4")
+    )
 
 
 def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int = 1) -> Graph:
-    """One layer: x -> x + attention(norm(x)) -> y + feed_forward(norm(y)); a single norm serves both side by side.
+    """One layer: x -> x + attention(norm(x)) -> y + feed_forward(norm(y)); a single norm serves both side by
+    side.
 
-    Hyper-connections (V4) carry `streams` residuals, of which each block reads a mixture and to which it writes back.
+    Hyper-connections (V4) carry `streams` residuals, of which each block reads a mixture and to which it
+    writes back.
 
     >>> from ...model.load import load
     >>> v3, work = load("deepseek-v3"), Work(1, 4096, 2, 2, False, attention="efficient")
@@ -90,7 +99,8 @@ def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: in
 
 
 def residual(b: Builder, update: str, x: str, out: str, streams: int) -> None:
-    """x + update; with hyper-connections the update is written to every stream and kept for the gradient of its weights."""
+    """x + update; with hyper-connections the update is written to every stream and kept for the gradient of
+    its weights."""
     if b.work.sequence_parallel and b.sizes[update] > b.sizes[x] // streams:
         b.op("reduce_scatter", (update,), {f"{update}.cut": b.sizes[x] // streams})
         update = f"{update}.cut"
@@ -158,13 +168,16 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
     )
     mixed = "mixed"
     if kind.gated:
-        b.op("gate", ("mixed", "q"), {"gated": b.sizes["mixed"]}, ("mixed", "q"), forward_temp=b.sizes["mixed"])
+        b.op(
+            "gate", ("mixed", "q"), {"gated": b.sizes["mixed"]}, ("mixed", "q"), forward_temp=b.sizes["mixed"]
+        )
         mixed = "gated"
     linear(b, "o_proj", mixed, heads * value_dim, hidden, out)
 
 
 def _latent(b: Builder, kind: MLA, x: str, hidden: int, out: str) -> None:
-    """MLA as trained: latents are expanded to keys and values of every head; attention reads heads of 192 and 128."""
+    """MLA as trained: latents are expanded to keys and values of every head; attention reads heads of 192 and
+    128."""
     work, rows = b.work, b.work.tokens
     heads = cut(kind.num_heads, work.tp)
     width_q = kind.qk_nope_head_dim + kind.qk_rope_head_dim
@@ -182,28 +195,58 @@ def _latent(b: Builder, kind: MLA, x: str, hidden: int, out: str) -> None:
     rms_norm(b, "kv_a", kind.kv_lora_rank, "kv_a.normed", rows, element=element)
     b.module = "mla_up_proj"
     rotary = rows * kind.qk_rope_head_dim * element
-    b.op("rope", ("q_b",), {"q_rot": rotary * heads}, forward_temp=2 * rotary * heads, backward_temp=rotary * heads)
+    b.op(
+        "rope",
+        ("q_b",),
+        {"q_rot": rotary * heads},
+        forward_temp=2 * rotary * heads,
+        backward_temp=rotary * heads,
+    )
     b.op("rope", ("kv_a",), {"k_rot": rotary}, forward_temp=2 * rotary, backward_temp=rotary)
     b.op("cat", ("q_b", "q_rot"), {"q": rows * heads * width_q * element})
     linear(b, "kv_b_proj", "kv_a.normed", kind.kv_lora_rank, heads * width_kv, "kv_b")
     b.op("copy_in", ("kv_b", "k_rot"), {"k": rows * heads * width_q * element})
-    attend(b, "q", "k", "kv_b", heads=heads, kv_heads=heads, head_dim=width_q, value_dim=kind.v_head_dim, out="mixed")
+    attend(
+        b,
+        "q",
+        "k",
+        "kv_b",
+        heads=heads,
+        kv_heads=heads,
+        head_dim=width_q,
+        value_dim=kind.v_head_dim,
+        out="mixed",
+    )
     b.module = ""
     linear(b, "o_proj", "mixed", heads * kind.v_head_dim, hidden, out)
 
 
 def index(b: Builder, kind: DSA, x: str, hidden: int) -> None:
-    """DSA's indexer: its own queries, keys and scores; trained by a loss of its own, so its tensors are kept."""
+    """DSA's indexer: its own queries, keys and scores; trained by a loss of its own, so its tensors are
+    kept."""
     work, rows = b.work, b.work.tokens
-    linear(b, "indexer.wq_b", "q_a.normed", kind.mla.q_lora_rank, kind.index_heads * kind.index_head_dim, "index.q")
+    linear(
+        b,
+        "indexer.wq_b",
+        "q_a.normed",
+        kind.mla.q_lora_rank,
+        kind.index_heads * kind.index_head_dim,
+        "index.q",
+    )
     linear(b, "indexer.wk", x, hidden, kind.index_head_dim, "index.k")
     scores = work.batch * work.seq * work.seq * 4
-    b.op("index_scores", ("index.q", "index.k"), {"index.top": rows * min(kind.index_topk, work.seq) * 8}, forward_temp=scores)
+    b.op(
+        "index_scores",
+        ("index.q", "index.k"),
+        {"index.top": rows * min(kind.index_topk, work.seq) * 8},
+        forward_temp=scores,
+    )
     b.constants.update(("index.top", "index.q", "index.k"))
 
 
 def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> None:
-    """V4: low-rank queries, one head of keys that are values, compressed rows beside the window, an output in low-rank groups."""
+    """V4: low-rank queries, one head of keys that are values, compressed rows beside the window, an output in
+    low-rank groups."""
     work, rows = b.work, b.work.tokens
     heads, element = cut(kind.num_heads, work.tp), work.compute
     linear(b, "q_a_proj", x, hidden, kind.q_lora_rank, "q_a")
@@ -216,17 +259,33 @@ def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> No
     rope(b, "kv.normed", rows * kind.head_dim * element, "k")
     if kind.ratio:
         linear(b, "compressor", x, hidden, 2 * kind.head_dim, "compressed")
-        b.op("compress", ("compressed", "k"), {"k.all": b.sizes["k"] + b.sizes["k"] // kind.ratio}, ("compressed",))
+        b.op(
+            "compress",
+            ("compressed", "k"),
+            {"k.all": b.sizes["k"] + b.sizes["k"] // kind.ratio},
+            ("compressed",),
+        )
     else:
         b.op("window", ("k",), {"k.all": b.sizes["k"]})
-    attend(b, "q", "k.all", "k.all", heads=heads, kv_heads=heads, head_dim=kind.head_dim, value_dim=kind.head_dim, out="mixed")
+    attend(
+        b,
+        "q",
+        "k.all",
+        "k.all",
+        heads=heads,
+        kv_heads=heads,
+        head_dim=kind.head_dim,
+        value_dim=kind.head_dim,
+        out="mixed",
+    )
     groups = cut(kind.o_groups, work.tp)
     linear(b, "o_a_proj", "mixed", heads * kind.head_dim, groups * kind.o_lora_rank, "o_a")
     linear(b, "o_b_proj", "o_a", groups * kind.o_lora_rank, hidden, out)
 
 
 def _recurrent(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None:
-    """Linear attention: projections, short convolution, chunked scan that keeps a state for every 64 tokens, gate, projection back."""
+    """Linear attention: projections, short convolution, chunked scan that keeps a state for every 64 tokens,
+    gate, projection back."""
     work, rows = b.work, b.work.tokens
     element = work.compute
     width, value = kind.conv_width // work.tp, kind.value_width // work.tp
@@ -235,7 +294,13 @@ def _recurrent(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None:
     b.op("silu", ("conv",), {"qkv": rows * width * element}, ("conv",))
     chunks = -(-work.seq // SCAN_CHUNK) * work.batch
     states = chunks * (kind.state_size // work.tp) * 4 if kind.variant != "short_conv" else 0
-    b.op("scan", ("qkv",), {"states": states, "mixed": rows * value * element}, ("qkv", "states"), backward_temp=states)
+    b.op(
+        "scan",
+        ("qkv",),
+        {"states": states, "mixed": rows * value * element},
+        ("qkv", "states"),
+        backward_temp=states,
+    )
     b.constants.add("states")
     b.op("gate", ("mixed", "in"), {"gated": rows * value * element}, ("mixed", "in"))
     linear(b, "out_proj", "gated", value, hidden, out)
@@ -260,18 +325,32 @@ def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str) -
 
 
 def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
-    """Routed experts (transformers grouped_mm): router in F32, rows of each token's k experts gathered, gate and up in one product,
+    """Routed experts (transformers grouped_mm): router in F32, rows of each token's k experts gathered, gate
+    and up in one product,
 
-    activation, product, down, weighted, put back in order, summed. Kept: F32 copy for the router, gathered rows, gate and up,
-    activation, product, output before weighting. Shared experts run beside them. `imbalance` multiplies the rows of a rank.
+    activation, product, down, weighted, put back in order, summed. Kept: F32 copy for the router, gathered
+    rows, gate and up, activation, product, output before weighting. Shared experts run beside them.
+    `imbalance` multiplies the rows of a rank.
     """
     work, element = b.work, b.work.compute
     tokens = work.tokens
     rows = round(tokens * kind.num_active_experts * work.imbalance)
     width = cut(kind.expert_width, work.tp)
     b.op("to_f32", (x,), {"router.in": 4 * tokens * hidden})
-    b.op("router", ("router.in",), {"logits": 4 * tokens * kind.num_experts}, ("router.in",) if work.trained else (), product=True)
-    b.op("scores", ("logits",), {"scores": 4 * tokens * kind.num_experts}, ("scores",), forward_temp=8 * tokens * kind.num_experts)
+    b.op(
+        "router",
+        ("router.in",),
+        {"logits": 4 * tokens * kind.num_experts},
+        ("router.in",) if work.trained else (),
+        product=True,
+    )
+    b.op(
+        "scores",
+        ("logits",),
+        {"scores": 4 * tokens * kind.num_experts},
+        ("scores",),
+        forward_temp=8 * tokens * kind.num_experts,
+    )
     b.op("top_k", ("scores",), {"chosen": 8 * rows, "mix": 4 * rows}, ("chosen",))
     b.constants.add("chosen")
     inner = kind.latent_width or hidden
@@ -283,14 +362,31 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
     both = rows * width * element * (2 if kind.gated else 1)
     stacks = adapted_stacks(b, inner, width, kind.gated)
     read = work.trained or bool(stacks)
-    b.op("gate_up", ("rows", *stacks[:1]), {"gate_up": both}, (*(("rows",) if read else ()), *stacks[:1]), product=True)
+    b.op(
+        "gate_up",
+        ("rows", *stacks[:1]),
+        {"gate_up": both},
+        (*(("rows",) if read else ()), *stacks[:1]),
+        product=True,
+    )
     if kind.gated and work.kernels == "eager":
         b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
-        b.op("multiply", ("moe.act", "gate_up"), {"moe.product": rows * width * element}, ("moe.act", "gate_up"))
+        b.op(
+            "multiply",
+            ("moe.act", "gate_up"),
+            {"moe.product": rows * width * element},
+            ("moe.act", "gate_up"),
+        )
     else:
         b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
     kept = ("moe.product",) if read else ()
-    b.op("down", ("moe.product", *stacks[1:]), {"expert.out": rows * inner * element}, (*kept, *stacks[1:]), product=True)
+    b.op(
+        "down",
+        ("moe.product", *stacks[1:]),
+        {"expert.out": rows * inner * element},
+        (*kept, *stacks[1:]),
+        product=True,
+    )
     b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
     b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
     b.op("sum", ("ordered",), {"routed": tokens * inner * element})
@@ -307,9 +403,11 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
 
 
 def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:
-    """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for the gradient of both halves,
+    """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for
+    the gradient of both halves,
 
-    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and _LoraFactorsProxy (baddbmm).
+    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and
+    _LoraFactorsProxy (baddbmm).
     """
     each = b.work.adapted_experts * inner * width * b.work.compute
     if not each:

@@ -1,9 +1,10 @@
 """The head and the loss as operations: from 2 to 20 bytes a logit, by how a framework writes it.
 
-A training step's largest tensors are often the logits (tokens x vocabulary). Which copies of them live at once is a matter of
-code: whether they are upcast and where, whether the shifted ones are a copy, whether the caller still holds them, whether they
-are made in chunks, or never. Each such habit is a row of facts/losses.csv; the graph follows from it, and engines/training/graph.py
-replays it. Weight gradients of the head belong to the phases, except those that a fused loss makes in its forward.
+A training step's largest tensors are often the logits (tokens x vocabulary). Which copies of them live at
+once is a matter of code: whether they are upcast and where, whether the shifted ones are a copy, whether the
+caller still holds them, whether they are made in chunks, or never. Each such habit is a row of
+facts/losses.csv; the graph follows from it, and frameworks/graphs/graph.py replays it. Weight gradients of
+the head belong to the phases, except those that a fused loss makes in its forward.
 """
 
 from math import ceil
@@ -46,7 +47,8 @@ class Loss(NamedTuple):
     chunk_bytes: int
     """fused-linear: bytes of a chunk's logit, all copies that live at once."""
     product_bytes: int
-    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place."""
+    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place.
+    """
     source: str
 
 
@@ -71,15 +73,29 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     >>> loss_kind("plain").upcast, loss_kind("chunked", "litgpt").chunk_tokens
     ('loss', 128)
     """
-    rows = [row for row in facts.table("losses") if row["loss"] == name and row["framework"] in ("", framework)]
+    rows = [
+        row for row in facts.table("losses") if row["loss"] == name and row["framework"] in ("", framework)
+    ]
     if not rows:
         known = sorted({row["loss"] for row in facts.table("losses")})
         raise UsageError(f"unknown loss {name!r}", did_you_mean(name, known, "oomless train --help"))
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, tokens, chunk, product = (int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes"))
-    return Loss(kind, upcast, row["shift_copy"] == "yes", row["logits_alive"] == "yes", chunks, tokens, chunk, product, row["source"])
+    chunks, tokens, chunk, product = (
+        int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes")
+    )
+    return Loss(
+        kind,
+        upcast,
+        row["shift_copy"] == "yes",
+        row["logits_alive"] == "yes",
+        chunks,
+        tokens,
+        chunk,
+        product,
+        row["source"],
+    )
 
 
 def chunk_tokens(loss: Loss, shape: LossShape) -> int:
@@ -101,16 +117,22 @@ def chunk_tokens(loss: Loss, shape: LossShape) -> int:
 def loss_graph(loss: Loss, shape: LossShape) -> Graph:
     """From the last norm's output ("hidden") to the loss.
 
-    Bytes of what autograd keeps and makes, from shapes; kernels' workspaces are not among them (cuBLAS: engines' facts).
-    DeepSeek-V3 over 4,096 tokens, plain: 129,280 x 4,096 logits keep 4 bytes each, and 12 at the peak.
+    Bytes of what autograd keeps and makes, from shapes; kernels' workspaces are not among them (cuBLAS:
+    engines' facts). DeepSeek-V3 over 4,096 tokens, plain: 129,280 x 4,096 logits keep 4 bytes each, and 12 at
+    the peak.
 
     >>> from .graph import walk
     >>> shape = LossShape(4096, 7168, 129280)
     >>> logits = 4096 * 129280
     >>> plain = walk(loss_graph(loss_kind("plain"), shape))
-    >>> round(plain.backward_peak / logits, 1), round(walk(loss_graph(loss_kind("vocab-parallel"), shape)).backward_peak / logits, 1)
+    >>> (
+    ...     round(plain.backward_peak / logits, 1),
+    ...     round(walk(loss_graph(loss_kind("vocab-parallel"), shape)).backward_peak / logits, 1),
+    ... )
     (12.1, 6.1)
-    >>> round(walk(loss_graph(loss_kind("fused"), shape._replace(trained_head=False))).forward_peak / logits, 2)
+    >>> round(
+    ...     walk(loss_graph(loss_kind("fused"), shape._replace(trained_head=False))).forward_peak / logits, 2
+    ... )
     0.47
     """
     match loss.kind:
@@ -156,15 +178,23 @@ def _head(*saves: str, module: str = "head") -> Op:
 def _logits(loss: Loss, shape: LossShape) -> Graph:
     """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made.
 
-    Its forward runs inside of a loss that upcasts, whose names hold the upcast logits until it returns (a shifted copy then stands beside
-    them), as the model's hold the others: 2 + 4 + 4 + 4 B a logit (transformers 4.46 to 4.49, whose runs have 14 to the byte).
+    Its forward runs inside of a loss that upcasts, whose names hold the upcast logits until it returns (a
+    shifted copy then stands beside them), as the model's hold the others: 2 + 4 + 4 + 4 B a logit
+    (transformers 4.46 to 4.49, whose runs have 14 to the byte).
     """
     wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
     held = loss.logits_alive and (loss.upcast != "model" or shape.compute == F32)
     ops = [_head(*(("logits",) if held else ()))]
     name = "logits"
     if loss.upcast != "none" and shape.compute != F32:
-        ops.append(Op("upcast", (name,), ("wide",), ("wide",) if loss.logits_alive and loss.upcast == "model" else ()))
+        ops.append(
+            Op(
+                "upcast",
+                (name,),
+                ("wide",),
+                ("wide",) if loss.logits_alive and loss.upcast == "model" else (),
+            )
+        )
         name = "wide"
     if loss.shift_copy:
         ops.append(Op("shift", (name,), ("shifted",)))
@@ -179,7 +209,8 @@ def _logits(loss: Loss, shape: LossShape) -> Graph:
 
 
 def _chunked(loss: Loss, shape: LossShape) -> Graph:
-    """All chunks of logits are made, then the loss of one after the other: what is kept is whole, what passes is one chunk."""
+    """All chunks of logits are made, then the loss of one after the other: what is kept is whole, what passes
+    is one chunk."""
     width = F32 if loss.upcast != "none" else shape.compute
     chunk = chunk_tokens(loss, shape) * shape.vocab
     wide = shape.tokens * shape.vocab * width
@@ -188,21 +219,31 @@ def _chunked(loss: Loss, shape: LossShape) -> Graph:
     passing = 2 * chunk * width + _head_sums(shape)
     ops = (
         _head(*alive),
-        Op("loss", ("logits", "target"), ("log_softmax", "loss"), ("log_softmax", "target"), upcast, passing, "loss"),
+        Op(
+            "loss",
+            ("logits", "target"),
+            ("log_softmax", "loss"),
+            ("log_softmax", "target"),
+            upcast,
+            passing,
+            "loss",
+        ),
     )
     sizes = _sizes(shape, log_softmax=wide)
     return Graph(ops, sizes, "hidden", "loss", frozenset({"target"}))
 
 
 def _head_sums(shape: LossShape) -> int:
-    """Chunks add to the head's gradient: the sum so far and the share of a chunk, while other chunks' logits are there."""
+    """Chunks add to the head's gradient: the sum so far and the share of a chunk, while other chunks' logits
+    are there."""
     return 2 * shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
 
 
 def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
     """Gradients of hidden states and head are made in the forward, chunk by chunk, and kept.
 
-    A chunk's logits, their upcasts and gradients pass; so does the chunk's share of the head's gradient, unless it is added in place.
+    A chunk's logits, their upcasts and gradients pass; so does the chunk's share of the head's gradient,
+    unless it is added in place.
     """
     chunk = chunk_tokens(loss, shape) * shape.vocab
     elements = shape.vocab * shape.hidden if shape.trained_head else 0
@@ -218,19 +259,25 @@ def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
         "loss",
         ready=("hidden",),
     )
-    sizes = _sizes(shape, hidden_gradient=shape.tokens * shape.hidden * shape.compute, head_gradient=elements * shape.weight)
+    sizes = _sizes(
+        shape,
+        hidden_gradient=shape.tokens * shape.hidden * shape.compute,
+        head_gradient=elements * shape.weight,
+    )
     return Graph((op,), sizes, "hidden", "loss", frozenset({"target"}))
 
 
 def _cut(shape: LossShape) -> Graph:
-    """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept. The head's gradient is made in the same kernel."""
+    """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept. The head's gradient is
+    made in the same kernel."""
     weight = shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
     op = Op("cut", ("hidden", "target"), ("lse", "loss"), ("hidden", "lse", "target"), 0, weight, "loss")
     return Graph((op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"}))
 
 
 def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
-    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made once.
+    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made
+    once.
 
     In chunks, each of which the head makes by itself, the gradient of one passes at a time.
     """
@@ -251,8 +298,8 @@ def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
 def _vocab_parallel(shape: LossShape, fused: bool) -> Graph:
     """Megatron: F32 copies, exponentiated in place, are kept, and the gradient is written over them.
 
-    The fused one is compiled in pieces: each makes its F32 output beside its input, while the caller holds the logits. 6 and 10
-    bytes a logit (training logs).
+    The fused one is compiled in pieces: each makes its F32 output beside its input, while the caller holds
+    the logits. 6 and 10 bytes a logit (training logs).
     """
     wide = shape.tokens * shape.vocab * F32
     beside = wide + shape.tokens * shape.vocab * shape.compute if fused else 0
@@ -283,8 +330,9 @@ def _in_place(shape: LossShape) -> Graph:
 def _loss_parallel(shape: LossShape) -> Graph:
     """torch's loss_parallel: operation by operation on a rank's share of the vocabulary, in F32.
 
-    Forward: the upcast logits, those less their maximum, and their exponentials. Backward: log-probabilities, the gradient handed in
-    (zeros with the labels' entries), exponentials and the sum of both: 16 bytes a logit, where log_softmax's own backward has 12.
+    Forward: the upcast logits, those less their maximum, and their exponentials. Backward: log-probabilities,
+    the gradient handed in (zeros with the labels' entries), exponentials and the sum of both: 16 bytes a
+    logit, where log_softmax's own backward has 12.
     """
     wide = shape.tokens * shape.vocab * F32
     ops = (

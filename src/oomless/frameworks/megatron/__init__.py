@@ -1,1 +1,2 @@
-"""Megatron-LM: what its argument list builds, how it lays memory out, and what each pipeline stage holds at the peak."""
+"""Megatron-LM: what its argument list builds, how it lays memory out, and what each pipeline stage holds at
+the peak."""

@@ -1,4 +1,5 @@
-"""Activations of one rank through a step: what each chunk keeps, what is in flight, and where the most is alive."""
+"""Activations of one rank through a step: what each chunk keeps, what is in flight, and where the most is
+alive."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -32,7 +33,8 @@ class Moment(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A chunk by what it keeps, and the most that its forward and its backward need beyond what is kept before and after."""
+    """A chunk by what it keeps, and the most that its forward and its backward need beyond what is kept
+    before and after."""
 
     kept: int
     forward: int
@@ -54,8 +56,13 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
         if step.forward:
             if alive + own.kept + own.forward > forward.total:
                 rest = own.kept + own.forward - own.logits
-                forward = Moment("forward", "in the loss" if own.logits else f"in chunk {step.chunk}", alive + min(rest, own.kept), own.logits,
-                                 max(0, rest - own.kept))  # fmt: skip
+                forward = Moment(
+                    "forward",
+                    "in the loss" if own.logits else f"in chunk {step.chunk}",
+                    alive + min(rest, own.kept),
+                    own.logits,
+                    max(0, rest - own.kept),
+                )
             alive += own.kept
         else:
             if alive + own.backward > backward.total:
@@ -65,7 +72,8 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
 
 
 def deferred(run: Megatron, mine: tuple[Chunk, ...]) -> int:
-    """--defer-embedding-wgrad-compute: the output layer's inputs and the gradients of its logits wait until the pipeline drains."""
+    """--defer-embedding-wgrad-compute: the output layer's inputs and the gradients of its logits wait until
+    the pipeline drains."""
     if run.deferred_wgrads is None or not any(chunk.loss for chunk in mine):
         return 0
     waiting = min(run.deferred_wgrads or run.num_microbatches, run.num_microbatches)
@@ -74,7 +82,8 @@ def deferred(run: Megatron, mine: tuple[Chunk, ...]) -> int:
 
 
 def inputs(run: Megatron) -> int:
-    """Tokens, labels, loss mask and positions of a micro-batch, and the attention mask of a byte a pair that the data loader makes."""
+    """Tokens, labels, loss mask and positions of a micro-batch, and the attention mask of a byte a pair that
+    the data loader makes."""
     rows = run.tokens
     mask = run.micro_batch * run.seq_len * run.seq_len // run.cp
     return rows * (8 + 8 + 4 + 8) + mask
@@ -93,10 +102,18 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
     ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
     held, last = sum(each.saved_bytes for each in ended), ended[-1]
     before = kept + held - last.saved_bytes
-    forward, backward = max(most_forward, before + last.forward_peak), max(most_backward, before + last.backward_peak)
+    forward, backward = (
+        max(most_forward, before + last.forward_peak),
+        max(most_backward, before + last.backward_peak),
+    )
     kept += held
     logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith("softmax"))
-    return Piece(kept, max(forward - kept, 0), max(backward - kept, 0), logits + max(0, last.forward_peak - last.saved_bytes))
+    return Piece(
+        kept,
+        max(forward - kept, 0),
+        max(backward - kept, 0),
+        logits + max(0, last.forward_peak - last.saved_bytes),
+    )
 
 
 class Segment(NamedTuple):
@@ -109,12 +126,14 @@ class Segment(NamedTuple):
 
 
 def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
-    """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in which they are made."""
+    """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in
+    which they are made."""
     return tuple(size for chunk in mine for segment in segments(run, chunk, device) for size in segment.saved)
 
 
 def segments(run: Megatron, chunk: Chunk, device: Device) -> list[Segment]:
-    """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform), or of the first so many (block)."""
+    """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform),
+    or of the first so many (block)."""
     found: list[Segment] = []
     kinds = run.kinds.replace("|", "")
     if chunk.embedding:

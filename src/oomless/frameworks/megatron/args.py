@@ -1,4 +1,5 @@
-"""The argument list of Megatron-LM as one record: types, defaults of arguments.py and transformer_config.py, and its checks."""
+"""The argument list of Megatron-LM as one record: types, defaults of arguments.py and transformer_config.py,
+and its checks."""
 
 import re
 from typing import Literal
@@ -17,15 +18,20 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     get = Given(given)
     for name, what in OTHER_KINDS.items():
         if name in given:
-            raise UnsupportedError(f"--{name}: {what} is not supported", "pre-training of a language model is")
+            raise UnsupportedError(
+                f"--{name}: {what} is not supported", "pre-training of a language model is"
+            )
     family = _family(given, kind)
     world = world_size if world_size is not None else get.optional("world-size") or _launched(get)
     if world is None:
         raise UsageError("world size is not given", "add --world-size N: all ranks of the run")
-    tp, pp, cp = (get.whole(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context"))
+    tp, pp, cp = (
+        get.whole(f"{word}-parallel-size", 1) for word in ("tensor-model", "pipeline-model", "context")
+    )
     if family == "t5" and pp > 1:
         raise UnsupportedError(
-            f"T5 over {pp} pipeline stages is not supported", "Megatron-Core runs its encoder and decoder on one stage"
+            f"T5 over {pp} pipeline stages is not supported",
+            "Megatron-Core runs its encoder and decoder on one stage",
         )
     hidden, heads = get.needed("hidden-size"), get.needed("num-attention-heads")
     divides(heads, tp, "num-attention-heads", "tensor-model-parallel-size")
@@ -42,7 +48,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         divides(experts.num, ep, "num-experts", "expert-model-parallel-size")
         divides(world, pp * ep * etp, "world size", "pipeline x expert x expert tensor parallel size")
     swiglu = get.flag("swiglu")
-    quick = get.flag("quick-geglu") and not get.flag("squared-relu")  # gated too, but the default width is not made narrower
+    quick = get.flag("quick-geglu") and not get.flag(
+        "squared-relu"
+    )  # gated too, but the default width is not made narrower
     ffn = get.optional("ffn-hidden-size") or (int(4 * hidden * 2 / 3) // 64 * 64 if swiglu else 4 * hidden)
     gated = swiglu or quick
     if experts is not None and not experts.width:
@@ -61,7 +69,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     data_parallel = world // (tp * pp * cp)
     batch = get.optional("global-batch-size") or _first_batch(given) or micro * data_parallel
     divides(batch, micro * data_parallel, "global-batch-size", "micro-batch-size x data-parallel size")
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16" if get.flag("bf16") else "fp16" if get.flag("fp16") else "fp32"
+    dtype: Literal["bf16", "fp16", "fp32"] = (
+        "bf16" if get.flag("bf16") else "fp16" if get.flag("fp16") else "fp32"
+    )
     if dtype == "fp32" and get.text("fp8-format", ""):
         dtype = "bf16"
     vocab = _vocab(get, tp)
@@ -72,7 +82,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     bias = not get.flag("disable-bias-linear")
     impl = get.text("transformer-impl", "transformer_engine")
     local = impl == "local" or get.text("spec", "") == "local"
-    modules = get.words("recompute-modules") or (("core_attn",) if get.text("recompute-granularity", "") == "selective" else ())
+    modules = get.words("recompute-modules") or (
+        ("core_attn",) if get.text("recompute-granularity", "") == "selective" else ()
+    )
     virtual = _virtual(get, pp, len(kinds))
     run = Megatron(
         family=family,
@@ -90,7 +102,10 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         qkv_bias=bias or get.flag("add-qkv-bias"),
         qk_norm=get.flag("qk-layernorm"),
         tied=not get.flag("untie-embeddings-and-output-weights"),
-        position=get.text("position-embedding-type", "rope" if get.flag("use-rotary-position-embeddings") else "learned_absolute"),
+        position=get.text(
+            "position-embedding-type",
+            "rope" if get.flag("use-rotary-position-embeddings") else "learned_absolute",
+        ),
         max_positions=get.whole("max-position-embeddings", seq),
         padded_vocab=vocab,
         binary_head=not get.flag("bert-no-binary-head"),
@@ -125,16 +140,23 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         fsdp=fsdp,
         overlap_reduce=overlap,
         overlap_gather=get.flag("overlap-param-gather"),
-        bucket_size=(get.optional("ddp-bucket-size") or max(BUCKET_LEAST, BUCKET_A_RANK * data_parallel * cp)) if overlap else None,
+        bucket_size=(get.optional("ddp-bucket-size") or max(BUCKET_LEAST, BUCKET_A_RANK * data_parallel * cp))
+        if overlap
+        else None,
         pad_buckets=get.flag("ddp-pad-buckets-for-high-nccl-busbw"),
         optimizer=get.text("optimizer", "adam"),
         muon_layout=not get.flag("no-use-layer-wise-param-layout"),
         fused_wgrad=not get.flag("no-gradient-accumulation-fusion"),
-        deferred_wgrads=get.whole("wgrad-deferral-limit", 0) if get.flag("defer-embedding-wgrad-compute") else None,
+        deferred_wgrads=get.whole("wgrad-deferral-limit", 0)
+        if get.flag("defer-embedding-wgrad-compute")
+        else None,
         local=local,
         attention="flash" if get.flag("use-flash-attn") else get.text("attention-backend", "auto"),
         fused_loss=get.flag("cross-entropy-loss-fusion"),
-        fused_bias_gelu=not get.flag("no-bias-gelu-fusion") and bias and not gated and not get.flag("squared-relu"),
+        fused_bias_gelu=not get.flag("no-bias-gelu-fusion")
+        and bias
+        and not gated
+        and not get.flag("squared-relu"),
         fused_weighting=(swiglu and not get.flag("no-bias-swiglu-fusion"))
         or (quick and not get.flag("no-bias-gelu-fusion"))
         or get.flag("use-fused-weighted-squared-relu"),
@@ -154,7 +176,9 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
         warnings=(),
         defaults=(),
     )
-    taken = tuple(f"{name} {value}" for name, value in get.taken.items() if value not in ("", "none", "no_shard"))
+    taken = tuple(
+        f"{name} {value}" for name, value in get.taken.items() if value not in ("", "none", "no_shard")
+    )
     return run._replace(warnings=get.warnings(), defaults=taken)
 
 
@@ -211,7 +235,10 @@ def _vocab(get: Given, tp: int) -> int:
         return padded
     plain = get.optional("vocab-size")
     if not plain:
-        raise UsageError("vocabulary size is not given", "add --vocab-size N (or --padded-vocab-size N): it comes from the tokenizer")
+        raise UsageError(
+            "vocabulary size is not given",
+            "add --vocab-size N (or --padded-vocab-size N): it comes from the tokenizer",
+        )
     return -(-plain // step) * step
 
 
@@ -233,7 +260,9 @@ def _experts(get: Given, hidden: int) -> Experts | None:
         return None
     topk = get.whole("moe-router-topk", 2)
     if topk > num:
-        raise UsageError(f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two")
+        raise UsageError(
+            f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two"
+        )
     return Experts(
         num=num,
         topk=topk,
@@ -253,18 +282,28 @@ def _experts(get: Given, hidden: int) -> Experts | None:
 def _mamba(get: Given, hidden: int) -> Mamba:
     head = get.whole("mamba-head-dim", 64)
     return Mamba(
-        get.whole("mamba-num-heads", 2 * hidden // head), head, get.whole("mamba-state-dim", 128), get.whole("mamba-num-groups", 8)
+        get.whole("mamba-num-heads", 2 * hidden // head),
+        head,
+        get.whole("mamba-state-dim", 128),
+        get.whole("mamba-num-groups", 8),
     )
 
 
 def _layers(get: Given, family: Family, experts: Experts | None) -> tuple[str, int]:
     """Kinds of the decoder's layers, and the number of encoder layers."""
     if family == "hybrid":
-        pattern = str(get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))).split("/")[0]
+        pattern = str(
+            get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))
+        ).split("/")[0]
         if not pattern or set(pattern) - set("M*-E|") or len(pattern) > MAX_LAYERS:
-            raise UnsupportedError(f"hybrid layer pattern {pattern[:80]!r} is not understood", "known are M, *, -, E and |")
+            raise UnsupportedError(
+                f"hybrid layer pattern {pattern[:80]!r} is not understood", "known are M, *, -, E and |"
+            )
         if "E" in pattern and experts is None:
-            raise UsageError("the hybrid layer pattern has experts (E), and --num-experts is not given", "add it to the arguments")
+            raise UsageError(
+                "the hybrid layer pattern has experts (E), and --num-experts is not given",
+                "add it to the arguments",
+            )
         return pattern, 0
     if family == "t5":
         encoder = get.optional("encoder-num-layers") or get.needed("num-layers")
@@ -284,10 +323,15 @@ def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
     for part in text.strip("()").split("+"):
         match = re.fullmatch(r"\(?\[([01](?:,[01])*)\](?:\*(\d+))?\)?", part)
         if not match or len(found) > MAX_LAYERS or int(match[2] or 1) > MAX_LAYERS:
-            raise UsageError(f"--moe-layer-freq {text!r} is not understood", "give a number or a list such as ([0]*3+[1]*12)")
+            raise UsageError(
+                f"--moe-layer-freq {text!r} is not understood",
+                "give a number or a list such as ([0]*3+[1]*12)",
+            )
         found += [int(each) for each in match[1].split(",")] * int(match[2] or 1)
     if len(found) != count:
-        raise UsageError(f"--moe-layer-freq names {len(found)} layers, --num-layers {count}", "change one of the two")
+        raise UsageError(
+            f"--moe-layer-freq names {len(found)} layers, --num-layers {count}", "change one of the two"
+        )
     return found
 
 
@@ -299,6 +343,10 @@ def _virtual(get: Given, pp: int, layers: int) -> int:
     each = get.optional("num-layers-per-virtual-pipeline-stage")
     if not each or pp == 1:
         return 1
-    total = layers + get.flag("account-for-embedding-in-pipeline-split") + get.flag("account-for-loss-in-pipeline-split")
+    total = (
+        layers
+        + get.flag("account-for-embedding-in-pipeline-split")
+        + get.flag("account-for-loss-in-pipeline-split")
+    )
     divides(total, pp * each, "layers", "pipeline-model-parallel-size x layers of a virtual stage")
     return total // (pp * each)

@@ -1,7 +1,8 @@
-"""Self and cross attention of Megatron-LM: what Transformer Engine's three backends and the local spec keep for the backward.
+"""Self and cross attention of Megatron-LM: what Transformer Engine's three backends and the local spec keep
+for the backward.
 
-Read in Transformer Engine 2.x attention/dot_product_attention (utils.get_attention_backend, backends.py) and Megatron-LM core/transformer
-(attention.py, dot_product_attention.py, multi_latent_attention.py).
+Read in Transformer Engine 2.x attention/dot_product_attention (utils.get_attention_backend, backends.py) and
+Megatron-LM core/transformer (attention.py, dot_product_attention.py, multi_latent_attention.py).
 """
 
 from typing import Literal, NamedTuple
@@ -16,8 +17,9 @@ Backend = Literal["flash", "fused", "unfused"]
 def backend(run: Megatron, device: Device) -> Backend:
     """The kernels that Transformer Engine picks.
 
-    Hopper and later take cuDNN before flash-attn; Ampere takes flash-attn. Where algorithms must be deterministic, cuDNN's backward needs
-    Hopper, and on Blackwell no dropout. flash-attn 2 needs equal widths of query and value heads, and 2.4.1 to be deterministic.
+    Hopper and later take cuDNN before flash-attn; Ampere takes flash-attn. Where algorithms must be
+    deterministic, cuDNN's backward needs Hopper, and on Blackwell no dropout. flash-attn 2 needs equal widths
+    of query and value heads, and 2.4.1 to be deterministic.
     """
     if run.attention == "unfused" or run.local:
         return "unfused"
@@ -36,48 +38,92 @@ def backend(run: Megatron, device: Device) -> Backend:
 
 
 class Shape(NamedTuple):
-    """Tokens of a micro-batch on a rank: of the residual stream (cut by sequence parallelism), and all of them."""
+    """Tokens of a micro-batch on a rank: of the residual stream (cut by sequence parallelism), and all of
+    them."""
 
     residual: int
     tokens: int
     batch: int
     keys: int
-    """Tokens of a sequence that are attended to on this rank: all of it over context parallelism, in turns."""
+    """Tokens of a sequence that are attended to on this rank: all of it over context parallelism, in turns.
+    """
 
 
 def shape(run: Megatron, seq_len: int) -> Shape:
     tokens = seq_len * run.micro_batch // run.cp
-    return Shape(tokens // run.tp if run.sequence_parallel else tokens, tokens, run.micro_batch, seq_len // run.cp)
+    return Shape(
+        tokens // run.tp if run.sequence_parallel else tokens, tokens, run.micro_batch, seq_len // run.cp
+    )
 
 
-def norm(tape: Tape, run: Megatron, name: str, source: str, target: str, rows: int, width: int, module: str = "norm") -> None:
+def norm(
+    tape: Tape,
+    run: Megatron,
+    name: str,
+    source: str,
+    target: str,
+    rows: int,
+    width: int,
+    module: str = "norm",
+) -> None:
     """A norm keeps its input and an F32 mean and deviation a row (RMSNorm: the deviation)."""
     stats = rows * (4 if run.rms_norm else 8)
     tape.constant(f"{target}.stats")
-    tape.op(name, source, {target: rows * width * run.num_bytes, f"{target}.stats": stats}, f"{source} {target}.stats", module=module)
+    tape.op(
+        name,
+        source,
+        {target: rows * width * run.num_bytes, f"{target}.stats": stats},
+        f"{source} {target}.stats",
+        module=module,
+    )
 
 
 def linear(
-    tape: Tape, run: Megatron, name: str, source: str, target: str, num: int, *, column: bool, at: Shape, width: int, module: str = ""
+    tape: Tape,
+    run: Megatron,
+    name: str,
+    source: str,
+    target: str,
+    num: int,
+    *,
+    column: bool,
+    at: Shape,
+    width: int,
+    module: str = "",
 ) -> None:
-    """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a moment, forward and backward."""
+    """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a
+    moment, forward and backward."""
     gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
     source = quantised(tape, run, source)
-    tape.op(name, source, {target: num * run.num_bytes}, source, module=module, product=True,
-            forward_temp=gathered, backward_temp=gathered if column else 0)  # fmt: skip
+    tape.op(
+        name,
+        source,
+        {target: num * run.num_bytes},
+        source,
+        module=module,
+        product=True,
+        forward_temp=gathered,
+        backward_temp=gathered if column else 0,
+    )
 
 
 def quantised(tape: Tape, run: Megatron, source: str) -> str:
-    """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a value.
+    """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a
+    value.
 
-    Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors nothing.
+    Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors
+    nothing.
     """
     if not run.fp8 or run.local:
         return source
     name = f"{source}.fp8"
     if name not in tape.sizes:
         values = tape.sizes[source] // run.num_bytes
-        tape.op("quantise", source, {name: values + (values // 32 if run.fp8_recipe in ("mxfp8", "blockwise") else 0)})
+        tape.op(
+            "quantise",
+            source,
+            {name: values + (values // 32 if run.fp8_recipe in ("mxfp8", "blockwise") else 0)},
+        )
     return name
 
 
@@ -86,13 +132,19 @@ def residual(tape: Tape, run: Megatron, name: str, source: str, skip: str, targe
     elements = at.residual * run.hidden
     if run.hidden_dropout:
         tape.constant(f"{target}.mask")
-        tape.op(name, f"{source} {skip}", {target: elements * run.num_bytes, f"{target}.mask": elements}, f"{target}.mask")
+        tape.op(
+            name,
+            f"{source} {skip}",
+            {target: elements * run.num_bytes, f"{target}.mask": elements},
+            f"{target}.mask",
+        )
     else:
         tape.op(name, f"{source} {skip}", {target: elements * run.num_bytes})
 
 
 def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape, masked: bool = True) -> str:
-    """Norm, projections, attention and output projection; returns the name of the output before the residual."""
+    """Norm, projections, attention and output projection; returns the name of the output before the
+    residual."""
     norm(tape, run, "input_layernorm", source, "ln1", at.residual, run.hidden)
     if run.latent is not None:
         query, key, value, key_dim, value_dim, groups = _latent(tape, run, at)
@@ -119,11 +171,23 @@ def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape,
 
 
 def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
-    """Query, key and value as views of one product; copies where grouping, norms or rotation make new tensors."""
+    """Query, key and value as views of one product; copies where grouping, norms or rotation make new
+    tensors."""
     b = run.num_bytes
     heads, groups = run.heads // run.tp, max(run.query_groups // run.tp, 1)
     q, kv = at.tokens * heads * run.head_dim, at.tokens * groups * run.head_dim
-    linear(tape, run, "linear_qkv", "ln1", "qkv", q + 2 * kv, column=True, at=at, width=run.hidden, module="qkv_linear")
+    linear(
+        tape,
+        run,
+        "linear_qkv",
+        "ln1",
+        "qkv",
+        q + 2 * kv,
+        column=True,
+        at=at,
+        width=run.hidden,
+        module="qkv_linear",
+    )
     query = key = "qkv"
     if heads != groups:
         tape.op("group queries", "qkv", {"q": q * b})
@@ -141,8 +205,11 @@ def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
     return query, key, "qkv"
 
 
-def _contiguous(tape: Tape, run: Megatron, at: Shape, query: str, key: str, value: str) -> tuple[str, str, str]:
-    """Transformer Engine takes views of one tensor as they are; if query, key and value are not that any more, each view is copied."""
+def _contiguous(
+    tape: Tape, run: Megatron, at: Shape, query: str, key: str, value: str
+) -> tuple[str, str, str]:
+    """Transformer Engine takes views of one tensor as they are; if query, key and value are not that any
+    more, each view is copied."""
     size = at.tokens * max(run.query_groups // run.tp, 1) * run.head_dim * run.num_bytes
     names = {}
     for what, name in (("key", key), ("value", value)):
@@ -178,9 +245,25 @@ def _latent(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str, int, i
             module=up,
         )
     else:
-        linear(tape, run, "linear_q_proj", "ln1", "q.up", at.tokens * heads * key_dim, column=True, at=at, width=run.hidden)
+        linear(
+            tape,
+            run,
+            "linear_q_proj",
+            "ln1",
+            "q.up",
+            at.tokens * heads * key_dim,
+            column=True,
+            at=at,
+            width=run.hidden,
+        )
     low = quantised(tape, run, "ln1")
-    tape.op("linear_kv_down_proj", low, {"kv.low": at.residual * (latent.kv_rank + latent.rope_dim) * b}, low, product=True)
+    tape.op(
+        "linear_kv_down_proj",
+        low,
+        {"kv.low": at.residual * (latent.kv_rank + latent.rope_dim) * b},
+        low,
+        product=True,
+    )
     source = "kv.low"
     tape.op("split latent", "kv.low", {"kv.part": at.residual * latent.kv_rank * b}, module=up)
     source = "kv.part"
@@ -229,8 +312,16 @@ def _core(
             scores = rows * keys
             kept = {"weights": scores * b}
             if run.full_scores:
-                tape.op("scale and mask in F32", read, {"scores32": scores * 4}, module="core_attn", forward_temp=scores * b)
-                tape.op("softmax in F32", "scores32", {"weights32": scores * 4}, "weights32", module="core_attn")
+                tape.op(
+                    "scale and mask in F32",
+                    read,
+                    {"scores32": scores * 4},
+                    module="core_attn",
+                    forward_temp=scores * b,
+                )
+                tape.op(
+                    "softmax in F32", "scores32", {"weights32": scores * 4}, "weights32", module="core_attn"
+                )
                 tape.op("half", "weights32", kept, module="core_attn")
             else:
                 tape.op("scores", read, {"scores": scores * b}, read, module="core_attn", product=True)
@@ -238,9 +329,22 @@ def _core(
             source = "weights"
             if run.attention_dropout:
                 tape.constant("dropped.mask")
-                tape.op("dropout", "weights", {"dropped": scores * b, "dropped.mask": scores}, "dropped.mask", module="core_attn")
+                tape.op(
+                    "dropout",
+                    "weights",
+                    {"dropped": scores * b, "dropped.mask": scores},
+                    "dropped.mask",
+                    module="core_attn",
+                )
                 source = "dropped"
-            tape.op("context", f"{source} {value}", {"context.bhsd": context}, f"{source} {value}", module="core_attn", product=True)
+            tape.op(
+                "context",
+                f"{source} {value}",
+                {"context.bhsd": context},
+                f"{source} {value}",
+                module="core_attn",
+                product=True,
+            )
             tape.op("permute", "context.bhsd", {"context": context}, module="core_attn")
         case "flash":
             tape.constant("lse")
@@ -259,8 +363,15 @@ def _core(
             tape.op("to sbhd", "context.bshd", {"context": context}, module="core_attn")
         case "fused":
             tape.constant("lse")
-            tape.op("cuDNN attention", read, {"context": context, "lse": rows * 4}, f"{read} context lse", module="core_attn", product=True,
-                    backward_temp=rows * key_dim * 4)  # fmt: skip
+            tape.op(
+                "cuDNN attention",
+                read,
+                {"context": context, "lse": rows * 4},
+                f"{read} context lse",
+                module="core_attn",
+                product=True,
+                backward_temp=rows * key_dim * 4,
+            )
 
 
 def cross_attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape, encoder: Shape) -> str:
@@ -280,11 +391,41 @@ def cross_attention(tape: Tape, run: Megatron, device: Device, source: str, at: 
         weights = "xweights"
         if run.attention_dropout:
             tape.constant("xmask")
-            tape.op("cross dropout", "xweights", {"xdropped": scores * b, "xmask": scores}, "xmask", module="core_attn")
+            tape.op(
+                "cross dropout",
+                "xweights",
+                {"xdropped": scores * b, "xmask": scores},
+                "xmask",
+                module="core_attn",
+            )
             weights = "xdropped"
-        tape.op("cross context", f"{weights} xkv", {"xcontext.bhsd": context}, f"{weights} xkv", module="core_attn", product=True)
+        tape.op(
+            "cross context",
+            f"{weights} xkv",
+            {"xcontext.bhsd": context},
+            f"{weights} xkv",
+            module="core_attn",
+            product=True,
+        )
         tape.op("cross permute", "xcontext.bhsd", {"xcontext": context}, module="core_attn")
     else:
-        tape.op("cross attention", "xq xkv", {"xcontext": context}, "xq xkv xcontext", module="core_attn", product=True)
-    linear(tape, run, "cross proj", "xcontext", "cross", at.residual * run.hidden, column=False, at=at, width=run.hidden)
+        tape.op(
+            "cross attention",
+            "xq xkv",
+            {"xcontext": context},
+            "xq xkv xcontext",
+            module="core_attn",
+            product=True,
+        )
+    linear(
+        tape,
+        run,
+        "cross proj",
+        "xcontext",
+        "cross",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+    )
     return "cross"

@@ -1,5 +1,6 @@
-"""What stays allocated beside the states: cuBLAS and Transformer Engine workspaces, the gather buffer, gradients that fused products stand in for,
-and the last pipeline input. Sizes are rules of PyTorch, Transformer Engine and Megatron-LM; facts/engines.csv has those that a card decides."""
+"""What stays allocated beside the states: cuBLAS and Transformer Engine workspaces, the gather buffer,
+gradients that fused products stand in for, and the last pipeline input. Sizes are rules of PyTorch,
+Transformer Engine and Megatron-LM; facts/engines.csv has those that a card decides."""
 
 from typing import NamedTuple
 
@@ -31,40 +32,66 @@ def constant(name: str, generation: int, *more: str) -> facts.Constant:
     >>> constant("te_workspace", 9).value / 2**20 > 32, constant("blas_workspace", 8).value / 1024
     (True, 8320.0)
     """
-    word = "ampere" if 0 < generation <= 8 else "hopper" if generation == 9 else "blackwell" if generation >= 10 else ""
+    word = (
+        "ampere"
+        if 0 < generation <= 8
+        else "hopper"
+        if generation == 9
+        else "blackwell"
+        if generation >= 10
+        else ""
+    )
     return facts.constant("megatron", name, (0,), *([word] if word else []), *more)
 
 
 def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buffer, ...]:
     """All of them on one rank."""
     found = [_blas(run, mine, device)]
-    engine = not run.local or (run.experts is not None and run.experts.router_float32) or run.experts is not None
+    engine = (
+        not run.local or (run.experts is not None and run.experts.router_float32) or run.experts is not None
+    )
     if engine:
         found.append(_engine(run, device))
-    others = (_gathered(run, mine), _standins(run, mine, device), _quantised(run, mine, device), pipeline_inputs(run, mine))
+    others = (
+        _gathered(run, mine),
+        _standins(run, mine, device),
+        _quantised(run, mine, device),
+        pipeline_inputs(run, mine),
+    )
     found += [each for each in others if each.value]
     return tuple(found)
 
 
 def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
-    """PyTorch keeps a cuBLAS workspace for each handle and stream: the forward's thread has one, autograd's another.
+    """PyTorch keeps a cuBLAS workspace for each handle and stream: the forward's thread has one, autograd's
+    another.
 
-    A stage without an output layer makes its products in Transformer Engine; the overlapped expert exchange runs on a stream of its own.
+    A stage without an output layer makes its products in Transformer Engine; the overlapped expert exchange
+    runs on a stream of its own.
     """
     count = 2 + run.moe_overlap
     if device.blas_workspace is not None:
         size = low = high = device.blas_workspace
         source = "CUBLAS_WORKSPACE_CONFIG"
     else:
-        row = constant("blas_workspace", device.generation, *(["deterministic"] if device.deterministic else []))
+        row = constant(
+            "blas_workspace", device.generation, *(["deterministic"] if device.deterministic else [])
+        )
         size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
     return Buffer(
-        "runtime.cublas", "cuBLAS workspaces", count * size, count * low, count * high, f"{count} handles x {size:,} B", source
+        "runtime.cublas",
+        "cuBLAS workspaces",
+        count * size,
+        count * low,
+        count * high,
+        f"{count} handles x {size:,} B",
+        source,
     )
 
 
 def _engine(run: Megatron, device: Device) -> Buffer:
-    """Transformer Engine keeps one cuBLASLt workspace, four more for grouped products, three times one for overlapped communication."""
+    """Transformer Engine keeps one cuBLASLt workspace, four more for grouped products, three times one for
+    overlapped communication."""
     row = constant("te_workspace", device.generation)
     size, low, high, source = int(row.value), int(row.low), int(row.high), row.source
     count = (
@@ -84,8 +111,9 @@ def _engine(run: Megatron, device: Device) -> Buffer:
 
 
 def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
-    """The global memory buffer `mpu`: the largest tensor gathered into it, over sequence parallelism at the output layer, over expert ranks
-    by the all-gather dispatcher; the local attention's scores are made in it too."""
+    """The global memory buffer `mpu`: the largest tensor gathered into it, over sequence parallelism at
+    the output layer, over expert ranks by the all-gather dispatcher; the local attention's scores are made
+    in it too."""
     at = shape(run, run.seq_len)
     b, sizes = run.num_bytes, {"": 0}
     if run.sequence_parallel and (any(chunk.loss for chunk in mine) or run.local):
@@ -108,7 +136,8 @@ def _gathered(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
 
 
 def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
-    """Fused weight gradients go straight into the gradient buffer; autograd is handed a stand-in, one kept for each shape (get_dummy_wgrad)."""
+    """Fused weight gradients go straight into the gradient buffer; autograd is handed a stand-in, one kept
+    for each shape (get_dummy_wgrad)."""
     if not run.fused_wgrad:
         return Buffer("runtime.stand_in_gradients", "stand-in gradients", 0, 0, 0, "", "")
     shapes: dict[tuple[int, int], int] = {}
@@ -132,9 +161,11 @@ def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
 
 
 def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
-    """FP8 copies of weights: one for the forward, and on Hopper, or by blocks, a transposed one for the backward; of stored FP8 weights the latter.
+    """FP8 copies of weights: one for the forward, and on Hopper, or by blocks, a transposed one for the
+    backward; of stored FP8 weights the latter.
 
-    Transformer Engine keeps them from one micro-batch to the next (module/base.py, _fp8_workspaces; Blackwell multiplies in any layout).
+    Transformer Engine keeps them from one micro-batch to the next (module/base.py, _fp8_workspaces; Blackwell
+    multiplies in any layout).
     """
     if not run.fp8 or run.local:
         return Buffer("runtime.fp8_copies", "FP8 copies of weights", 0, 0, 0, "", "")
@@ -155,7 +186,8 @@ def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer
 
 
 def pipeline_inputs(run: Megatron, mine: tuple[Chunk, ...]) -> Buffer:
-    """Each model chunk holds the last micro-batch's received input (decoder.input_tensor), and that its gradient."""
+    """Each model chunk holds the last micro-batch's received input (decoder.input_tensor), and that its
+    gradient."""
     count = sum(not chunk.embedding for chunk in mine) if run.pp > 1 else 0
     size = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
     return Buffer(

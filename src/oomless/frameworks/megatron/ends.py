@@ -13,7 +13,13 @@ def embedding_graph(run: Megatron, seq_len: int) -> Graph:
     tape = Tape("ids", at.tokens * 8)
     tape.constant("ids")
     elements = at.residual * run.hidden
-    tape.op("embedding", "ids", {"embedded": elements * run.num_bytes}, "ids", forward_temp=elements * run.num_bytes)
+    tape.op(
+        "embedding",
+        "ids",
+        {"embedded": elements * run.num_bytes},
+        "ids",
+        forward_temp=elements * run.num_bytes,
+    )
     if run.hidden_dropout:
         tape.constant("mask")
         tape.op("dropout", "embedded", {"x": elements * run.num_bytes, "mask": elements}, "mask")
@@ -24,8 +30,9 @@ def embedding_graph(run: Megatron, seq_len: int) -> Graph:
 def head_graph(run: Megatron, device: Device) -> Graph:
     """Final norm, output layer over this rank's part of the vocabulary, cross entropy.
 
-    Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at most. The fused loss is compiled
-    functions whose results are new tensors: 2 + 4 + 4 = 10 B at most (core/tensor_parallel/cross_entropy.py, core/fusions/fused_cross_entropy.py).
+    Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at
+    most. The fused loss is compiled functions whose results are new tensors: 2 + 4 + 4 = 10 B at most
+    (core/tensor_parallel/cross_entropy.py, core/fusions/fused_cross_entropy.py).
     """
     at = shape(run, run.decoder_seq_len)
     tape = Tape("x", at.residual * run.hidden * run.num_bytes)
@@ -53,11 +60,14 @@ def _loss(tape: Tape, run: Megatron, at: Shape, source: str, name: str) -> None:
     if run.fused_loss:
         tape.op("to F32", read, {f"{name}logits32": logits * 4})
         read = f"{name}logits {name}logits32"
-    tape.op("cross entropy", read, {f"{name}softmax": logits * 4, f"{name}loss": at.tokens * 4}, f"{name}softmax")
+    tape.op(
+        "cross entropy", read, {f"{name}softmax": logits * 4, f"{name}loss": at.tokens * 4}, f"{name}softmax"
+    )
 
 
 def mtp_graph(run: Megatron, at: Shape) -> Graph:
-    """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a final norm and a loss of its own."""
+    """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a
+    final norm and a loss of its own."""
     size = at.residual * run.hidden * run.num_bytes
     tape = Tape("x", size)
     norm(tape, run, "hnorm", "x", "h", at.residual, run.hidden)

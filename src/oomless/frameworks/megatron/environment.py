@@ -19,14 +19,20 @@ class Device(NamedTuple):
     old_stack: bool = False
     """Megatron-LM's long-term-support image."""
     flash_deterministic: bool = True
-    """Whether flash-attn has a backward that is deterministic: from 2.4.1 on; PyTorch's image of January 2024 has an older one."""
+    """Whether flash-attn has a backward that is deterministic: from 2.4.1 on; PyTorch's image of January 2024
+    has an older one."""
 
 
-def device_from(generation: int, env: Mapping[str, Any], old_stack: bool = False, flash_deterministic: bool = True) -> Device:
+def device_from(
+    generation: int, env: Mapping[str, Any], old_stack: bool = False, flash_deterministic: bool = True
+) -> Device:
     """A card's generation and environment variables.
 
-    >>> device_from(9, {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "NVTE_ALLOW_NONDETERMINISTIC_ALGO": 0})
-    Device(generation=9, deterministic=True, blas_workspace=None, expandable=True, old_stack=False, flash_deterministic=True)
+    >>> device_from(
+    ...     9, {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "NVTE_ALLOW_NONDETERMINISTIC_ALGO": 0}
+    ... )
+    Device(generation=9, deterministic=True, blas_workspace=None, expandable=True, old_stack=False,
+     flash_deterministic=True)
     """
     return Device(
         generation,

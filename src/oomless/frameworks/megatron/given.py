@@ -73,7 +73,9 @@ class Given:
     def needed(self, name: str) -> int:
         value = self.optional(name)
         if not value:
-            raise UsageError(f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments")
+            raise UsageError(
+                f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments"
+            )
         return value
 
 
@@ -97,4 +99,6 @@ BUCKET_LEAST, BUCKET_A_RANK = 40_000_000, 1_000_000
 
 def divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
     if part < 1 or whole % part:
-        raise UsageError(f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two")
+        raise UsageError(
+            f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two"
+        )

@@ -36,18 +36,44 @@ def layer_graph(run: Megatron, kind: str, device: Device) -> Graph:
 
 
 def mlp(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
-    """Norm, up projection, activation, down projection: the activation keeps its input, each product its own."""
+    """Norm, up projection, activation, down projection: the activation keeps its input, each product its
+    own."""
     norm(tape, run, "pre_mlp_layernorm", source, "ln2", at.residual, run.hidden)
     width = run.ffn // run.tp
     up = width * (2 if run.gated else 1)
-    linear(tape, run, "linear_fc1", "ln2", "up", at.tokens * up, column=True, at=at, width=run.hidden, module="mlp")
+    linear(
+        tape,
+        run,
+        "linear_fc1",
+        "ln2",
+        "up",
+        at.tokens * up,
+        column=True,
+        at=at,
+        width=run.hidden,
+        module="mlp",
+    )
     activation(tape, run, "up", "act", at.tokens, up, width, "mlp")
-    linear(tape, run, "linear_fc2", "act", "mlp", at.residual * run.hidden, column=False, at=at, width=run.hidden, module="mlp")
+    linear(
+        tape,
+        run,
+        "linear_fc2",
+        "act",
+        "mlp",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+        module="mlp",
+    )
     return "mlp"
 
 
-def activation(tape: Tape, run: Megatron, source: str, target: str, rows: int, up: int, width: int, module: str) -> None:
-    """Fused with its bias it keeps its input; without the fusion the biased input is a tensor of its own in place of it."""
+def activation(
+    tape: Tape, run: Megatron, source: str, target: str, rows: int, up: int, width: int, module: str
+) -> None:
+    """Fused with its bias it keeps its input; without the fusion the biased input is a tensor of its own in
+    place of it."""
     b = run.num_bytes
     if run.bias and not run.fused_bias_gelu and not run.gated:
         tape.op("bias", source, {f"{source}.biased": rows * up * b}, module=module)
@@ -56,21 +82,48 @@ def activation(tape: Tape, run: Megatron, source: str, target: str, rows: int, u
 
 
 def mamba(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
-    """Mamba-2 mixer on its memory-efficient path (mamba_split_conv1d_scan_combined): kept are the input projection's output and the output
-    of the scan before its gated norm; convolution and scan run again in the backward, with their states of a chunk of 256 tokens in F32."""
+    """Mamba-2 mixer on its memory-efficient path (mamba_split_conv1d_scan_combined): kept are the input
+    projection's output and the output of the scan before its gated norm; convolution and scan run again in
+    the backward, with their states of a chunk of 256 tokens in F32."""
     kind, b = run.mamba, run.num_bytes
     assert kind is not None
     inner, groups, heads = kind.inner // run.tp, kind.groups // run.tp, kind.num_heads // run.tp
     convolved = inner + 2 * groups * kind.state
     norm(tape, run, "in_proj norm", source, "lnm", at.residual, run.hidden)
-    linear(tape, run, "in_proj", "lnm", "zxbcdt", at.tokens * (inner + convolved + heads), column=True, at=at, width=run.hidden)
+    linear(
+        tape,
+        run,
+        "in_proj",
+        "lnm",
+        "zxbcdt",
+        at.tokens * (inner + convolved + heads),
+        column=True,
+        at=at,
+        width=run.hidden,
+    )
     chunks = -(-run.seq_len // run.cp // CHUNK) * run.micro_batch
     states = chunks * heads * kind.head_dim * kind.state
     scan = at.tokens * inner
-    tape.op("scan", "zxbcdt", {"scanned": scan * b}, "zxbcdt scanned", forward_temp=at.tokens * convolved * b + states * 4 + scan * b,
-            backward_temp=2 * at.tokens * convolved * b + 2 * states * 4 + 3 * scan * b)  # fmt: skip
+    tape.op(
+        "scan",
+        "zxbcdt",
+        {"scanned": scan * b},
+        "zxbcdt scanned",
+        forward_temp=at.tokens * convolved * b + states * 4 + scan * b,
+        backward_temp=2 * at.tokens * convolved * b + 2 * states * 4 + 3 * scan * b,
+    )
     norm(tape, run, "gated norm", "scanned", "gated", at.tokens, inner)
-    linear(tape, run, "out_proj", "gated", "mixed", at.residual * run.hidden, column=False, at=at, width=run.hidden)
+    linear(
+        tape,
+        run,
+        "out_proj",
+        "gated",
+        "mixed",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+    )
     return "mixed"
 
 

@@ -1,7 +1,9 @@
-"""A catalogue model in Megatron-LM's arguments: rows of Megatron-Bridge and Megatron-LM name a model, not an argument list.
+"""A catalogue model in Megatron-LM's arguments: rows of Megatron-Bridge and Megatron-LM name a model, not an
+argument list.
 
-What a row does not say takes what Megatron-Bridge's recipes set: distributed optimizer, gradient reduction and parameter gathering
-overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8 its weights are gathered in FP8 (mixed_precision.py).
+What a row does not say takes what Megatron-Bridge's recipes set: distributed optimizer, gradient reduction
+and parameter gathering overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8
+its weights are gathered in FP8 (mixed_precision.py).
 """
 
 from ...errors import OomlessError, UnsupportedError
@@ -42,7 +44,13 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
         "hidden-dropout": 0.0,
         "attention-dropout": 0.0,
     }
-    switches = ["bf16", "disable-bias-linear", "use-distributed-optimizer", "overlap-grad-reduce", "overlap-param-gather"]
+    switches = [
+        "bf16",
+        "disable-bias-linear",
+        "use-distributed-optimizer",
+        "overlap-grad-reduce",
+        "overlap-param-gather",
+    ]
     if mesh.ep > 1:
         given["expert-tensor-parallel-size"] = mesh.etp or 1
     if mesh.sequence_parallel:
@@ -69,9 +77,15 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
 
 
 def described(model: Model, request: Training, mesh: Mesh) -> Megatron | None:
-    """The Megatron run of a question about a model, if Megatron's arguments describe both: None for adapters, offloading, other
-    optimizers and schedules, and for networks whose parameters they do not count to within 2 % (padding of the vocabulary)."""
-    plain = request.method == "full" and request.task == "pretrain" and not request.offload and request.activation_bits == 16
+    """The Megatron run of a question about a model, if Megatron's arguments describe both: None for
+    adapters, offloading, other optimizers and schedules, and for networks whose parameters they do not
+    count to within 2 % (padding of the vocabulary)."""
+    plain = (
+        request.method == "full"
+        and request.task == "pretrain"
+        and not request.offload
+        and request.activation_bits == 16
+    )
     plain = plain and request.expert_imbalance == 1.0 and not request.dropout and not mesh.count_ends
     if request.framework not in FRAMEWORKS or not plain or mesh.schedule not in ("1f1b", "interleaved"):
         return None
@@ -107,12 +121,17 @@ def _attention(model: Model, given: dict[str, Value]) -> list[str]:
             return ["group-query-attention", *(name for name, there in named.items() if there)]
         case MLA():
             given |= {"num-attention-heads": attention.num_heads, "kv-lora-rank": attention.kv_lora_rank}
-            given |= {"qk-head-dim": attention.qk_nope_head_dim, "qk-pos-emb-head-dim": attention.qk_rope_head_dim}
+            given |= {
+                "qk-head-dim": attention.qk_nope_head_dim,
+                "qk-pos-emb-head-dim": attention.qk_rope_head_dim,
+            }
             given["v-head-dim"] = attention.v_head_dim
             if attention.q_lora_rank:
                 given["q-lora-rank"] = attention.q_lora_rank
             return ["multi-latent-attention", "qk-layernorm"]
-    raise UnsupportedError(f"{attention.kind} attention of {model.name} is not written in Megatron's arguments yet")
+    raise UnsupportedError(
+        f"{attention.kind} attention of {model.name} is not written in Megatron's arguments yet"
+    )
 
 
 def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:

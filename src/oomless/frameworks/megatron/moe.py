@@ -1,4 +1,5 @@
-"""Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts, shared experts."""
+"""Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts,
+shared experts."""
 
 from ... import facts
 from .attention import Shape, linear, norm, quantised
@@ -7,14 +8,17 @@ from .tape import Tape
 
 
 def routed_tokens(run: Megatron, at: Shape) -> int:
-    """Rows that the local experts of a rank are given: tokens of all expert ranks x top-k / expert ranks, times the imbalance of routing."""
+    """Rows that the local experts of a rank are given: tokens of all expert ranks x top-k / expert ranks,
+    times the imbalance of routing."""
     kind = run.experts
     assert kind is not None
     gathered = at.residual * run.ep * run.etp
     rows = gathered * kind.topk // run.ep
     if run.ep == 1:
         return rows
-    share = facts.constant("megatron", "expert_imbalance", (0,), *(["balanced"] if kind.balanced else [])).value
+    share = facts.constant(
+        "megatron", "expert_imbalance", (0,), *(["balanced"] if kind.balanced else [])
+    ).value
     share = min(share, kind.capacity_factor or share)
     return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 
@@ -36,14 +40,38 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
     else:
         combined = _all_to_all(tape, run, kind, at, dispatched, rows, width)
     if kind.latent:
-        tape.op("latent up", combined, {"latent.up": at.residual * run.hidden * b}, combined, module="moe", product=True)
+        tape.op(
+            "latent up",
+            combined,
+            {"latent.up": at.residual * run.hidden * b},
+            combined,
+            module="moe",
+            product=True,
+        )
         combined = "latent.up"
     if not kind.shared_width:
         return combined
     shared = kind.shared_width // run.tp
     up = shared * (2 if run.gated else 1)
-    linear(tape, run, "shared fc1", "ln2", "shared.up", at.tokens * up, column=True, at=at, width=run.hidden, module="shared_experts")
-    tape.op("shared activation", "shared.up", {"shared.act": at.tokens * shared * b}, "shared.up", module="shared_experts")
+    linear(
+        tape,
+        run,
+        "shared fc1",
+        "ln2",
+        "shared.up",
+        at.tokens * up,
+        column=True,
+        at=at,
+        width=run.hidden,
+        module="shared_experts",
+    )
+    tape.op(
+        "shared activation",
+        "shared.up",
+        {"shared.act": at.tokens * shared * b},
+        "shared.up",
+        module="shared_experts",
+    )
     linear(
         tape,
         run,
@@ -61,7 +89,8 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
 
 
 def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
-    """Logits in F32 if so asked (the input is cast inside the product); probabilities and a map over all experts."""
+    """Logits in F32 if so asked (the input is cast inside the product); probabilities and a map over all
+    experts."""
     cells = at.residual * kind.num
     element = 4 if kind.router_float32 else run.num_bytes
     tape.constant("routing_map")
@@ -76,51 +105,92 @@ def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
 
 
 def _feed(tape: Tape, run: Megatron, kind: Experts, rows: int, width: int) -> None:
-    """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting; another activation's result is kept for it."""
+    """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting;
+    another activation's result is kept for it."""
     b, inner = run.num_bytes, kind.width // run.etp
     up = inner * (2 if run.gated else 1)
     source = quantised(tape, run, "permuted")
     tape.op("expert fc1", source, {"expert.up": rows * up * b}, source, module="expert_fc1", product=True)
     if run.fused_weighting:
-        tape.op("expert activation", "expert.up", {"expert.act": rows * inner * b}, "expert.up", module="moe_act")
+        tape.op(
+            "expert activation", "expert.up", {"expert.act": rows * inner * b}, "expert.up", module="moe_act"
+        )
     else:
-        tape.op("expert activation", "expert.up", {"expert.plain": rows * inner * b}, "expert.up", module="moe_act")
-        tape.op("weight by probability", "expert.plain", {"expert.act": rows * inner * b}, "expert.plain", module="moe_act",
-                forward_temp=rows * inner * 4)  # fmt: skip
+        tape.op(
+            "expert activation",
+            "expert.up",
+            {"expert.plain": rows * inner * b},
+            "expert.up",
+            module="moe_act",
+        )
+        tape.op(
+            "weight by probability",
+            "expert.plain",
+            {"expert.act": rows * inner * b},
+            "expert.plain",
+            module="moe_act",
+            forward_temp=rows * inner * 4,
+        )
     source = quantised(tape, run, "expert.act")
     tape.op("expert fc2", source, {"expert.out": rows * width * b}, source, module="moe", product=True)
 
 
-def _all_gather(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int) -> str:
-    """Tokens of all expert ranks are gathered (into a buffer that stays), and each rank picks those of its experts."""
+def _all_gather(
+    tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int
+) -> str:
+    """Tokens of all expert ranks are gathered (into a buffer that stays), and each rank picks those of its
+    experts."""
     b = run.num_bytes
     gathered = at.residual * run.ep * run.etp
     tape.constant("sorted", "all.map")
     tape.op(
-        "gather", f"{source} probs", {"all.map": gathered * kind.num, "all.probs": gathered * kind.num * 4}, "all.map", module="moe"
+        "gather",
+        f"{source} probs",
+        {"all.map": gathered * kind.num, "all.probs": gathered * kind.num * 4},
+        "all.map",
+        module="moe",
     )
     local = max(kind.num // run.ep, 1)
-    tape.op("permute", f"{source} all.probs", {"permuted": rows * width * b, "sorted": rows * 8}, "sorted", module="moe",
-            forward_temp=gathered * local * 9, backward_temp=gathered * width * b)  # fmt: skip
+    tape.op(
+        "permute",
+        f"{source} all.probs",
+        {"permuted": rows * width * b, "sorted": rows * 8},
+        "sorted",
+        module="moe",
+        forward_temp=gathered * local * 9,
+        backward_temp=gathered * width * b,
+    )
     _feed(tape, run, kind, rows, width)
     tape.op("unpermute", "expert.out sorted", {"all.out": gathered * width * b}, "sorted", module="moe")
     tape.op("reduce-scatter", "all.out", {"combined": at.residual * width * b}, module="moe")
     return "combined"
 
 
-def _all_to_all(tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int) -> str:
-    """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local expert; then all of it backwards."""
+def _all_to_all(
+    tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int
+) -> str:
+    """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local
+    expert; then all of it backwards."""
     b, sent = run.num_bytes, at.residual * kind.topk
     tape.constant("sorted")
-    tape.op("permute 1", f"{source} probs", {"sent": sent * width * b, "sorted": sent * 8}, "sorted", module="moe")
+    tape.op(
+        "permute 1", f"{source} probs", {"sent": sent * width * b, "sorted": sent * 8}, "sorted", module="moe"
+    )
     tape.op("all-to-all", "sent", {"received": rows // run.etp * width * b}, module="moe")
     local = kind.num // run.ep
     if run.etp > 1:
         tape.op("all-gather", "received", {"gathered": rows * width * b}, module="moe")
-    tape.op("sort by expert", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe")
+    tape.op(
+        "sort by expert",
+        "gathered" if run.etp > 1 else "received",
+        {"permuted": rows * width * b},
+        module="moe",
+    )
     if local == 1:
         tape.ops.pop()
-        tape.op("hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe")
+        tape.op(
+            "hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe"
+        )
     _feed(tape, run, kind, rows, width)
     tape.op("sort back", "expert.out", {"unsorted": rows * width * b}, module="moe")
     tape.op("all-to-all back", "unsorted", {"returned": sent * width * b}, module="moe")

@@ -1,4 +1,5 @@
-"""A Megatron run in the words of the other rooms: its network as a Model, its question as a Training, its ranks as a Mesh."""
+"""A Megatron run in the words of the other rooms: its network as a Model, its question as a Training, its
+ranks as a Mesh."""
 
 from ...model.attention import GQA, MLA, Attention, Linear
 from ...model.feedforward import Dense, FeedForward, MoE
@@ -28,7 +29,15 @@ def mesh_of(run: Megatron) -> Mesh:
 
 def question(run: Megatron, device: Device, reserve: str | None = None) -> Training:
     """The values that were used, under the names of `oomless train`."""
-    sharding: Sharding = "megatron_fsdp" if run.fsdp else "distopt" if run.distributed else "ddp" if run.dp * run.cp > 1 else "none"
+    sharding: Sharding = (
+        "megatron_fsdp"
+        if run.fsdp
+        else "distopt"
+        if run.distributed
+        else "ddp"
+        if run.dp * run.cp > 1
+        else "none"
+    )
     return Training(
         framework="megatron-lm",
         mesh=mesh_of(run),
@@ -82,7 +91,9 @@ def _numbered(run: Megatron) -> tuple[Tensor, ...]:
 def _attention(run: Megatron, kind: str) -> Attention:
     if kind == "M" and run.mamba is not None:
         mixer = run.mamba
-        return Linear(mixer.groups, mixer.num_heads, mixer.state, mixer.head_dim, 4, variant="mamba2", conv_bias=True)
+        return Linear(
+            mixer.groups, mixer.num_heads, mixer.state, mixer.head_dim, 4, variant="mamba2", conv_bias=True
+        )
     if run.latent is not None:
         latent = run.latent
         return MLA(run.heads, latent.q_rank, latent.kv_rank, latent.qk_dim, latent.rope_dim, latent.v_dim)

@@ -1,4 +1,5 @@
-"""Which layers each pipeline rank builds, in how many chunks: even and uneven splits, interleaving, layout strings.
+"""Which layers each pipeline rank builds, in how many chunks: even and uneven splits, interleaving, layout
+strings.
 
 Rules of get_num_layers_to_build and pipeline_parallel_layer_layout.py.
 """
@@ -32,7 +33,8 @@ def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
         each, rest = divmod(_layers_of(run, rank), virtual)
         if rest:
             raise UsageError(
-                f"layers of a stage {_layers_of(run, rank)} are not divisible by {virtual} virtual stages", "change one of the two"
+                f"layers of a stage {_layers_of(run, rank)} are not divisible by {virtual} virtual stages",
+                "change one of the two",
             )
         counts[rank] = [each] * virtual
     counts[0][0] -= run.count_embedding
@@ -57,8 +59,8 @@ def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
 
 
 def last_stage(num_layers: int, stages: int) -> int | None:
-    """--decoder-last-pipeline-num-layers that lets layers run on stages that do not divide them: the last stage, which has the head too,
-    takes what full stages leave. None where they divide.
+    """--decoder-last-pipeline-num-layers that lets layers run on stages that do not divide them: the last
+    stage, which has the head too, takes what full stages leave. None where they divide.
 
     Source: Megatron-Bridge's layouts of DeepSeek-V3, `Et*4|(tttt|)*14tmL` over 16 stages.
 
@@ -71,8 +73,10 @@ def last_stage(num_layers: int, stages: int) -> int | None:
     left = num_layers - (stages - 1) * each
     if left < 1:
         raise UsageError(
-            f"{num_layers} layers do not run on {stages} pipeline stages: {each} on each leave none for the last",
-            f"choose a --pp of at most {num_layers // 2} that leaves it some, such as one that divides {num_layers + 1}",
+            f"{num_layers} layers do not run on {stages} pipeline stages: {each} on "
+            "each leave none for the last",
+            f"choose a --pp of at most {num_layers // 2} that leaves it some, such as one "
+            f"that divides {num_layers + 1}",
         )
     return left
 
@@ -91,13 +95,15 @@ def _layers_of(run: Megatron, rank: int) -> int:
     total += run.count_embedding + run.count_loss
     if total < 0 or total % stages:
         raise UsageError(
-            f"{total} layers are not divisible by {stages} pipeline stages", "change --num-layers or --pipeline-model-parallel-size"
+            f"{total} layers are not divisible by {stages} pipeline stages",
+            "change --num-layers or --pipeline-model-parallel-size",
         )
     return total // stages
 
 
 def expand(layout: str) -> list[str]:
-    """A layout string as its stages: `Et*3|(tt|)*6L` has an embedding with three layers, six stages of two, and a loss.
+    """A layout string as its stages: `Et*3|(tt|)*6L` has an embedding with three layers, six stages of two,
+    and a loss.
 
     >>> expand("Et*3|(tt|)*2mL")
     ['Ettt', 'tt', 'tt', 'mL']
@@ -106,10 +112,17 @@ def expand(layout: str) -> list[str]:
     grouped = re.compile(r"\(([EtmL|]*)\)\*(\d{1,4})|([EtmL|])\*(\d{1,4})")
     while (match := grouped.search(text)) is not None:
         if len(match[1] or match[3]) * int(match[2] or match[4]) > MAX_LAYERS:
-            raise UsageError(f"--pipeline-model-parallel-layout {layout[:80]!r} is too long", f"it has at most {MAX_LAYERS} letters")
-        text = text[: match.start()] + (match[1] or match[3]) * int(match[2] or match[4]) + text[match.end() :]
+            raise UsageError(
+                f"--pipeline-model-parallel-layout {layout[:80]!r} is too long",
+                f"it has at most {MAX_LAYERS} letters",
+            )
+        text = (
+            text[: match.start()] + (match[1] or match[3]) * int(match[2] or match[4]) + text[match.end() :]
+        )
     if set(text) - set("EtmL|"):
-        raise UsageError(f"--pipeline-model-parallel-layout {layout!r} is not understood", "letters are E, t, m, L and |")
+        raise UsageError(
+            f"--pipeline-model-parallel-layout {layout!r} is not understood", "letters are E, t, m, L and |"
+        )
     return text.split("|")
 
 
@@ -117,19 +130,23 @@ def _laid_out(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     stages = expand(run.layout)
     if len(stages) % run.pp:
         raise UsageError(
-            f"--pipeline-model-parallel-layout has {len(stages)} stages, --pipeline-model-parallel-size is {run.pp}",
+            f"--pipeline-model-parallel-layout has {len(stages)} stages, "
+            f"--pipeline-model-parallel-size is {run.pp}",
             "change one of the two",
         )
     if sum(stage.count("t") for stage in stages) != len(run.kinds):
         raise UsageError(
-            f"--pipeline-model-parallel-layout has {sum(s.count('t') for s in stages)} layers, --num-layers is {len(run.kinds)}",
+            f"--pipeline-model-parallel-layout has {sum(s.count('t') for s in stages)} layers, "
+            f"--num-layers is {len(run.kinds)}",
             "change one of the two",
         )
     built: list[list[Chunk]] = [[] for _ in range(run.pp)]
     index = 0
     for number, stage in enumerate(stages):
         count = stage.count("t")
-        built[number % run.pp].append(Chunk(tuple(range(index, index + count)), "E" in stage, "L" in stage, stage.count("m")))
+        built[number % run.pp].append(
+            Chunk(tuple(range(index, index + count)), "E" in stage, "L" in stage, stage.count("m"))
+        )
         index += count
     return tuple(tuple(each) for each in built)
 
@@ -138,12 +155,15 @@ def _piped(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     parts = run.kinds.split("|")
     if len(parts) % run.pp:
         raise UsageError(
-            f"the hybrid pattern has {len(parts)} stages, --pipeline-model-parallel-size is {run.pp}", "change one of the two"
+            f"the hybrid pattern has {len(parts)} stages, --pipeline-model-parallel-size is {run.pp}",
+            "change one of the two",
         )
     built: list[list[Chunk]] = [[] for _ in range(run.pp)]
     index = 0
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
-        built[number % run.pp].append(Chunk(tuple(range(index, index + len(part))), number == 0, last, run.mtp if last else 0))
+        built[number % run.pp].append(
+            Chunk(tuple(range(index, index + len(part))), number == 0, last, run.mtp if last else 0)
+        )
         index += len(part)
     return tuple(tuple(each) for each in built)

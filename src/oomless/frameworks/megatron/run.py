@@ -53,7 +53,8 @@ class Megatron(NamedTuple):
 
     family: Family
     kinds: str
-    """One letter a decoder layer: t attention and MLP, e attention and experts; hybrids: M * - E as their pattern."""
+    """One letter a decoder layer: t attention and MLP, e attention and experts; hybrids: M * - E as their
+    pattern."""
     encoder_layers: int
     hidden: int
     heads: int

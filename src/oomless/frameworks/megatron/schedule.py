@@ -1,4 +1,5 @@
-"""The order in which a pipeline rank runs forwards and backwards of its chunks (core/pipeline_parallel/schedules.py)."""
+"""The order in which a pipeline rank runs forwards and backwards of its chunks
+(core/pipeline_parallel/schedules.py)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,8 +21,8 @@ MOST_PASSES = 4096
 def passes(run: Megatron, rank: int, chunks: int) -> Iterator[Pass]:
     """Forward and backward passes of one pipeline rank, in order.
 
-    One stage: forward, backward. 1F1B: p - rank - 1 forwards ahead. Interleaved: 2 (p - rank - 1) + (v - 1) p chunks ahead, chunks in turns of
-    p micro-batches, backwards in reversed order of chunks.
+    One stage: forward, backward. 1F1B: p - rank - 1 forwards ahead. Interleaved: 2 (p - rank - 1) + (v - 1) p
+    chunks ahead, chunks in turns of p micro-batches, backwards in reversed order of chunks.
     """
     micro = min(run.num_microbatches, max(1, MOST_PASSES // chunks), 4 * run.pp * chunks + 4)
     if chunks == 1:
@@ -34,7 +35,12 @@ def passes(run: Megatron, rank: int, chunks: int) -> Iterator[Pass]:
         return
     total = micro * chunks
     group = max(run.group_size, 1)
-    order = [chunk for start in range(0, micro, group) for chunk in range(chunks) for _ in range(min(group, micro - start))]
+    order = [
+        chunk
+        for start in range(0, micro, group)
+        for chunk in range(chunks)
+        for _ in range(min(group, micro - start))
+    ]
     ahead = min(2 * (run.pp - rank - 1) + (chunks - 1) * group, total)
     back = [chunks - 1 - chunk for chunk in order]
     yield from (Pass(True, order[index]) for index in range(ahead))

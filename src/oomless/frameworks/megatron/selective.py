@@ -1,4 +1,5 @@
-"""Which parts of a layer are computed again (--recompute-modules) and which leave for host memory (--offload-modules)."""
+"""Which parts of a layer are computed again (--recompute-modules) and which leave for host memory
+(--offload-modules)."""
 
 from ..graphs.graph import Graph, Walk, kept, walk
 from .run import Megatron
@@ -17,16 +18,25 @@ OFFLOADED = {
 
 
 def selective_walk(run: Megatron, graph: Graph) -> Walk:
-    """A layer replayed with what is computed again, less what lies in host memory between forward and backward."""
-    modules = frozenset(MODULES.get(name, name) for name in run.recompute_modules) if run.recompute == "selective" else frozenset()
+    """A layer replayed with what is computed again, less what lies in host memory between forward and
+    backward."""
+    modules = (
+        frozenset(MODULES.get(name, name) for name in run.recompute_modules)
+        if run.recompute == "selective"
+        else frozenset()
+    )
     if "moe" in modules:
-        graph = graph._replace(ops=tuple(op._replace(module="moe") if op.module in INSIDE_EXPERTS else op for op in graph.ops))
+        graph = graph._replace(
+            ops=tuple(op._replace(module="moe") if op.module in INSIDE_EXPERTS else op for op in graph.ops)
+        )
     walked = walk(graph, modules)
     away = _offloaded(run, graph, modules)
     if not away:
         return walked
     saved = {name: size for name, size in walked.saved.items() if name not in away}
-    return Walk(saved, walked.forward_peak, walked.backward_peak)  # a layer's own tensors are back while its backward runs
+    return Walk(
+        saved, walked.forward_peak, walked.backward_peak
+    )  # a layer's own tensors are back while its backward runs
 
 
 INSIDE_EXPERTS = ("moe", "moe_act", "expert_fc1", "shared_experts")

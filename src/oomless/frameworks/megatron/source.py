@@ -22,7 +22,9 @@ def read_text(text: str, where: str) -> dict[str, Value]:
     ({'num-layers': 12}, {'num-layers': 12, 'bf16': True})
     """
     if len(text) > MAX_TEXT:
-        raise OomlessError(f"{where}: too long for an argument list", "give the file with the arguments alone")
+        raise OomlessError(
+            f"{where}: too long for an argument list", "give the file with the arguments alone"
+        )
     if text.lstrip().startswith("{"):
         return _json(text, where)
     if re.search(r"(^|\s)--[A-Za-z]", text) and not re.search(r"^\s*-{0,2}[\w-]+:(\s|$)", text, re.MULTILINE):
@@ -47,7 +49,9 @@ def named(raw: dict[str, Any], where: str) -> dict[str, Value]:
         if value is None:
             continue
         if isinstance(value, dict):
-            raise OomlessError(f"{where}: {key} is a mapping", "an argument has a value, a list of values, or true")
+            raise OomlessError(
+                f"{where}: {key} is a mapping", "an argument has a value, a list of values, or true"
+            )
         found[key if str(key).isupper() else str(key).lstrip("-").replace("_", "-")] = value
     return found
 
@@ -85,7 +89,9 @@ def _shell(text: str, where: str) -> dict[str, Value]:
     found: dict[str, Value] = {}
     name = ""
     for word in words:
-        if (setting := re.fullmatch(r"([A-Z][A-Z0-9_]+)=([^\s()]+)", word)) is not None and setting[1].startswith(ENVIRONMENT):
+        if (setting := re.fullmatch(r"([A-Z][A-Z0-9_]+)=([^\s()]+)", word)) is not None and setting[
+            1
+        ].startswith(ENVIRONMENT):
             found[setting[1]] = setting[2]
             continue
         if re.fullmatch(r"\$\{?\w+(\[[@*]\])?\}?", word):
@@ -119,7 +125,8 @@ def _inside(word: str) -> list[str]:
 
 
 def _yaml(text: str, where: str) -> dict[str, Value]:
-    """The subset of YAML that argument files use: `key: value` at any depth, lists in brackets or behind dashes; block texts are passed over.
+    """The subset of YAML that argument files use: `key: value` at any depth, lists in brackets or behind
+    dashes; block texts are passed over.
 
     Where a file has a section MODEL_ARGS, that and ENV_VARS are all that is read.
     """
@@ -142,7 +149,9 @@ def _yaml(text: str, where: str) -> dict[str, Value]:
             continue
         name, colon, value = bare.strip().partition(":")
         if not colon or (value and not value[0].isspace()):
-            raise OomlessError(f"{where}: line {number} is no `key: value`", "give a shell line, JSON, or YAML of key: value")
+            raise OomlessError(
+                f"{where}: line {number} is no `key: value`", "give a shell line, JSON, or YAML of key: value"
+            )
         section = name if not indent else section
         value = value.strip()
         if value[:1] in ("|", ">"):

@@ -1,6 +1,8 @@
-"""What stays allocated between steps: parameters, gradient buffers, optimizer shards, buffers and workspaces, in the order in which they are made.
+"""What stays allocated between steps: parameters, gradient buffers, optimizer shards, buffers and workspaces,
+in the order in which they are made.
 
-Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.py, distrib_optimizer.py, param_layout.py) and Transformer Engine.
+Rules of core/distributed (param_and_grad_buffer.py), core/optimizer (optimizer.py, distrib_optimizer.py,
+param_layout.py) and Transformer Engine.
 """
 
 from collections.abc import Sequence
@@ -33,7 +35,9 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
     if run.distributed and "muon" in run.optimizer:
         return _layer_wise(run, weights, master)
     if not run.distributed:
-        found.append(Kept("weights.trained", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights)))
+        found.append(
+            Kept("weights.trained", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights))
+        )
         found.append(
             Kept(
                 "gradients.trained",
@@ -53,9 +57,13 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
             )
         )
         found.append(Kept("gradients.trained", "gradient buffers", tuple(size * g for size in buffers)))
-        num = tuple(size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert))
+        num = tuple(
+            size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert)
+        )
     if master:
-        found.append(Kept("optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num)))
+        found.append(
+            Kept("optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num))
+        )
     if run.dtype == "fp16" and g == 2:
         found.append(Kept("gradients.master_copies", "F32 copies of gradients", tuple(n * 4 for n in num)))
     found.append(Kept("optimizer.moments", "moments", _moments(run, weights, num)))
@@ -63,7 +71,8 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
 
 
 def weight_bytes(run: Megatron, weight: Weight) -> int:
-    """Bytes of a stored parameter: one under --fp8-param-gather, for matrices of Transformer Engine's products."""
+    """Bytes of a stored parameter: one under --fp8-param-gather, for matrices of Transformer Engine's
+    products."""
     return 1 if run.fp8_params and weight.product else run.num_bytes
 
 
@@ -79,8 +88,9 @@ def _moments(run: Megatron, weights: Sequence[Weight], num: tuple[int, ...]) -> 
 def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
     """Muon's distributed optimizer gives whole matrices to ranks (core/optimizer/layer_wise_optimizer.py).
 
-    With the parameter layout, what Adam manages is cut evenly as the distributed optimizer does it; before it, all parameters
-    were dealt by size, forth and back over the ranks, the last of which may hold the whole embedding.
+    With the parameter layout, what Adam manages is cut evenly as the distributed optimizer does it; before
+    it, all parameters were dealt by size, forth and back over the ranks, the last of which may hold the whole
+    embedding.
     """
     mine: list[Weight] = []
     even = 0
@@ -96,8 +106,16 @@ def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[
     moments = tuple(w.num * 4 * (1 if _by_muon(w) else 2) for w in mine)
     return (
         Kept("weights.trained", "parameters", tuple(w.num * run.num_bytes for w in weights)),
-        Kept("gradients.trained", "gradient buffers", tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True))),
-        Kept("optimizer.master_copies", "F32 copies of parameters", (*(w.num * master for w in mine), even * master)),
+        Kept(
+            "gradients.trained",
+            "gradient buffers",
+            tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True)),
+        ),
+        Kept(
+            "optimizer.master_copies",
+            "F32 copies of parameters",
+            (*(w.num * master for w in mine), even * master),
+        ),
         Kept("optimizer.moments", "moments", (*moments, even * 8)),
     )
 
@@ -111,12 +129,14 @@ def _group(weights: Sequence[Weight], expert: bool) -> int:
 
 
 def data_ranks(run: Megatron, expert: bool) -> int:
-    """Ranks that share one copy of the optimizer's states: data times context parallel, or those of the experts, by instance."""
+    """Ranks that share one copy of the optimizer's states: data times context parallel, or those of the
+    experts, by instance."""
     return max((run.expert_dp if expert else run.dp * run.cp) // run.instances, 1)
 
 
 def _buckets(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[list[tuple[int, int]]]:
-    """Buckets of (start, end) in a buffer: parameters in reverse order, each start padded to 64 elements, each bucket's end to the ranks."""
+    """Buckets of (start, end) in a buffer: parameters in reverse order, each start padded to 64 elements,
+    each bucket's end to the ranks."""
     ranks = data_ranks(run, expert)
     step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
     buckets: list[list[tuple[int, int]]] = [[]]
@@ -142,7 +162,8 @@ def _buffer(run: Megatron, weights: Sequence[Weight], expert: bool) -> int:
 
 
 def _shards(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[int]:
-    """Elements of the last data-parallel rank's piece of each parameter: the distributed optimizer cuts buckets, not parameters."""
+    """Elements of the last data-parallel rank's piece of each parameter: the distributed optimizer cuts
+    buckets, not parameters."""
     ranks = data_ranks(run, expert)
     step = lcm(ranks, 128, 1 << 16) if run.pad_buckets else lcm(ranks, 128)
     found: list[int] = []
@@ -154,7 +175,8 @@ def _shards(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[int]
 
 
 def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
-    """Megatron-FSDP, optim_grads_params: weights, gradients and optimizer states all cut over the data-parallel ranks."""
+    """Megatron-FSDP, optim_grads_params: weights, gradients and optimizer states all cut over the
+    data-parallel ranks."""
     cut = {"no_shard": 0, "optim": 1, "optim_grads": 2, "optim_grads_params": 3}.get(run.fsdp, 3)
     weight_size = gradient_size = state_size = 0
     for expert in (False, True):
@@ -172,7 +194,8 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kep
 
 
 def gathered(run: Megatron, mine: tuple[Chunk, ...]) -> int:
-    """Megatron-FSDP, optim_grads_params: weights that are whole at a time: what is outside of the layers, the running layer and the next one."""
+    """Megatron-FSDP, optim_grads_params: weights that are whole at a time: what is outside of the layers, the
+    running layer and the next one."""
     if run.fsdp != "optim_grads_params":
         return 0
     units: dict[str, int] = {}

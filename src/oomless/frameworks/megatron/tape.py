@@ -1,4 +1,4 @@
-"""Write a layer down operation by operation: the graph that engines/training/graph.py replays."""
+"""Write a layer down operation by operation: the graph that frameworks/graphs/graph.py replays."""
 
 from ..graphs.graph import Graph, Op
 
@@ -27,7 +27,16 @@ class Tape:
         """One operation; names of tensors are separated by blanks."""
         self.sizes.update(writes)
         self.ops.append(
-            Op(name, tuple(reads.split()), tuple(writes), tuple(saves.split()), forward_temp, backward_temp, module, product)
+            Op(
+                name,
+                tuple(reads.split()),
+                tuple(writes),
+                tuple(saves.split()),
+                forward_temp,
+                backward_temp,
+                module,
+                product,
+            )
         )
 
     def constant(self, *names: str) -> None:

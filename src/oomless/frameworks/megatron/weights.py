@@ -1,4 +1,5 @@
-"""The parameters that Megatron-LM builds from its arguments, as groups with the way each one is cut, and a rank's share of them."""
+"""The parameters that Megatron-LM builds from its arguments, as groups with the way each one is cut, and a
+rank's share of them."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -33,7 +34,10 @@ NO_PRODUCT = ("embeddings", "output_layer", "router", "conv1d", "lm_head", "pool
 
 def rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
     """A model chunk's parameters on one rank, in the order in which modules are built."""
-    return _rank_weights(run._replace(micro_batch=1, global_batch=1, seq_len=1, decoder_seq_len=1, warnings=(), defaults=()), chunk)
+    return _rank_weights(
+        run._replace(micro_batch=1, global_batch=1, seq_len=1, decoder_seq_len=1, warnings=(), defaults=()),
+        chunk,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -48,7 +52,8 @@ def _rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
         found += [Weight(tensor.name, prod(tensor.shape) // ranks, rows, separate, product)] * repeat
         if len(found) > MOST_TENSORS:
             raise UsageError(
-                f"a rank has more than {MOST_TENSORS} parameters", "give fewer layers or experts, or more expert-parallel ranks"
+                f"a rank has more than {MOST_TENSORS} parameters",
+                "give fewer layers or experts, or more expert-parallel ranks",
             )
     return tuple(found)
 
@@ -81,7 +86,9 @@ def format_of(run: Megatron) -> Format:
     return {"bf16": BF16, "fp16": F16, "fp32": F32}[run.dtype]
 
 
-def _tensor(run: Megatron, name: str, *shape: int, cut: Cut = WHOLE, repeat: int = 1, expert: bool = False) -> Tensor:
+def _tensor(
+    run: Megatron, name: str, *shape: int, cut: Cut = WHOLE, repeat: int = 1, expert: bool = False
+) -> Tensor:
     return Tensor(name, shape, format_of(run), cut, repeat=repeat, role="expert" if expert else "plain")
 
 
@@ -164,7 +171,12 @@ def attention(run: Megatron, name: str) -> Iterator[Tensor]:
         yield from norm(run, f"{name}.self_attention.k_layernorm", run.head_dim)
     yield from _linear(run, f"{name}.self_attention.linear_proj", run.hidden, width, ROW, run.bias)
     yield from _linear(
-        run, f"{name}.self_attention.linear_qkv", width + 2 * run.query_groups * run.head_dim, run.hidden, COLUMN, run.qkv_bias
+        run,
+        f"{name}.self_attention.linear_qkv",
+        width + 2 * run.query_groups * run.head_dim,
+        run.hidden,
+        COLUMN,
+        run.qkv_bias,
     )
 
 
@@ -179,7 +191,14 @@ def _latent(run: Megatron, name: str) -> Iterator[Tensor]:
     else:
         yield from _linear(run, f"{name}.linear_q_proj", query, h, COLUMN, False)
     yield from _linear(run, f"{name}.linear_kv_down_proj", latent.kv_rank + latent.rope_dim, h, WHOLE, False)
-    yield from _linear(run, f"{name}.linear_kv_up_proj", heads * (latent.qk_dim + latent.v_dim), latent.kv_rank, COLUMN, False)
+    yield from _linear(
+        run,
+        f"{name}.linear_kv_up_proj",
+        heads * (latent.qk_dim + latent.v_dim),
+        latent.kv_rank,
+        COLUMN,
+        False,
+    )
     if run.qk_norm:
         if latent.q_rank:
             yield from norm(run, f"{name}.q_layernorm", latent.q_rank)
@@ -196,7 +215,9 @@ def cross_attention(run: Megatron, name: str) -> Iterator[Tensor]:
 
 def mlp(run: Megatron, name: str) -> Iterator[Tensor]:
     yield from norm(run, f"{name}.pre_mlp_layernorm")
-    yield from _linear(run, f"{name}.mlp.linear_fc1", run.ffn * (2 if run.gated else 1), run.hidden, COLUMN, run.bias)
+    yield from _linear(
+        run, f"{name}.mlp.linear_fc1", run.ffn * (2 if run.gated else 1), run.hidden, COLUMN, run.bias
+    )
     yield from _linear(run, f"{name}.mlp.linear_fc2", run.hidden, run.ffn, ROW, run.bias)
 
 
@@ -209,9 +230,16 @@ def experts(run: Megatron, name: str) -> Iterator[Tensor]:
     yield from _routed(run, f"{name}.mlp.experts", kind)
     if kind.shared_width:
         yield from _linear(
-            run, f"{name}.mlp.shared_experts.linear_fc1", kind.shared_width * (2 if run.gated else 1), run.hidden, COLUMN, run.bias
+            run,
+            f"{name}.mlp.shared_experts.linear_fc1",
+            kind.shared_width * (2 if run.gated else 1),
+            run.hidden,
+            COLUMN,
+            run.bias,
         )
-        yield from _linear(run, f"{name}.mlp.shared_experts.linear_fc2", run.hidden, kind.shared_width, ROW, run.bias)
+        yield from _linear(
+            run, f"{name}.mlp.shared_experts.linear_fc2", run.hidden, kind.shared_width, ROW, run.bias
+        )
 
 
 def _routed(run: Megatron, name: str, kind: Experts) -> Iterator[Tensor]:
@@ -229,12 +257,15 @@ def _routed(run: Megatron, name: str, kind: Experts) -> Iterator[Tensor]:
 
 
 def mamba(run: Megatron, name: str) -> Iterator[Tensor]:
-    """Mamba-2 mixer: input projection for z, x, B, C and dt; a convolution over x, B and C; output projection."""
+    """Mamba-2 mixer: input projection for z, x, B, C and dt; a convolution over x, B and C; output
+    projection."""
     kind = run.mamba
     assert kind is not None
     convolved = kind.inner + 2 * kind.groups * kind.state
     yield from norm(run, f"{name}.mixer.in_proj.layer_norm")
-    yield _tensor(run, f"{name}.mixer.in_proj.weight", kind.inner + convolved + kind.num_heads, run.hidden, cut=COLUMN)
+    yield _tensor(
+        run, f"{name}.mixer.in_proj.weight", kind.inner + convolved + kind.num_heads, run.hidden, cut=COLUMN
+    )
     yield _tensor(run, f"{name}.mixer.conv1d.weight", convolved, 4, cut=COLUMN)
     yield _tensor(run, f"{name}.mixer.conv1d.bias", convolved, cut=COLUMN)
     for part in ("dt_bias", "A_log", "D"):
@@ -244,7 +275,8 @@ def mamba(run: Megatron, name: str) -> Iterator[Tensor]:
 
 
 def mtp(run: Megatron, index: int) -> Iterator[Tensor]:
-    """A multi-token-prediction layer: two norms, a projection of both halves, a layer of the last kind, a final norm."""
+    """A multi-token-prediction layer: two norms, a projection of both halves, a layer of the last kind, a
+    final norm."""
     name = f"mtp.{index}"
     yield from norm(run, f"{name}.enorm")
     yield from norm(run, f"{name}.hnorm")

@@ -1,4 +1,5 @@
-"""One file a family: its config -> a Model. `FAMILIES` maps a config's model_type to the file that reads it."""
+"""One file a family: its config -> a Model. `FAMILIES` maps a config's model_type to the file that reads
+it."""
 
 from importlib import import_module
 from typing import Any
@@ -150,7 +151,8 @@ FAMILIES = {
 
 
 def build(values: dict[str, Any], name: str, where: str) -> Model:
-    """The model that a config describes. Unknown families are refused by name; unread keys become warnings."""
+    """The model that a config describes. Unknown families are refused by name; unread keys become
+    warnings."""
     config = Config(values, where)
     model_type = config.word("model_type")
     config.check()
@@ -167,14 +169,19 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     unread = config.unread()
     if unread:
         listed = ", ".join(unread)
-        model = model._replace(warnings=(*model.warnings, f"keys not understood, which may change memory: {listed}"))
+        model = model._replace(
+            warnings=(*model.warnings, f"keys not understood, which may change memory: {listed}")
+        )
     return model
 
 
 def read_nested(config: Config, name: str) -> Model:
-    """The model of a config inside of another one, which shares its faults; the caller reports its unread keys."""
+    """The model of a config inside of another one, which shares its faults; the caller reports its unread
+    keys."""
     model_type = config.word("model_type")
     if model_type not in FAMILIES:
-        raise UnsupportedError(f"{config.where}: model_type {model_type!r} is not known", "oomless models --families")
+        raise UnsupportedError(
+            f"{config.where}: model_type {model_type!r} is not known", "oomless models --families"
+        )
     model: Model = import_module(f".{FAMILIES[model_type]}", __name__).read(config, name)
     return model

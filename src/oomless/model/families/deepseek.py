@@ -1,4 +1,5 @@
-"""DeepSeek before V4: moe-16b (plain attention), V2, V3 and V3.2 with their MTP layer; Kimi-K2 has V3's shape."""
+"""DeepSeek before V4: moe-16b (plain attention), V2, V3 and V3.2 with their MTP layer; Kimi-K2 has V3's
+shape."""
 
 from collections.abc import Iterator
 
@@ -11,7 +12,8 @@ from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:
-    """Layers before first_k_dense_replace are dense, the others are experts; MTP layers follow the last one."""
+    """Layers before first_k_dense_replace are dense, the others are experts; MTP layers follow the last
+    one."""
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
@@ -28,7 +30,14 @@ def read(config: Config, name: str) -> Model:
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     stored, quantization = read_storage(config)
     tied = config.flag("tie_word_embeddings", without_experts)
-    for key in ("intermediate_size", "scale_emb", "scale_depth", "dim_model_base", "embedding_initializer_range", "head_dim"):
+    for key in (
+        "intermediate_size",
+        "scale_emb",
+        "scale_depth",
+        "dim_model_base",
+        "embedding_initializer_range",
+        "head_dim",
+    ):
         config.has(key)
     config.check()
     layers = tuple(Layer(attention, dense if index < num_dense else moe) for index in range(num_layers))
@@ -82,7 +91,9 @@ def read_attention(config: Config) -> tuple[Attention, int]:
     )
     if family != "deepseek_v32":
         return mla, mla.qk_rope_head_dim
-    return DSA(mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk")), mla.qk_rope_head_dim
+    return DSA(
+        mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk")
+    ), mla.qk_rope_head_dim
 
 
 def read_experts(config: Config) -> MoE:
@@ -102,8 +113,11 @@ def read_experts(config: Config) -> MoE:
     )
 
 
-def mtp_tensors(draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage) -> Iterator[Tensor]:
-    """MTP layers: one block, eh_proj (2h x h, unquantised), three norms, and stored copies of embedding and head.
+def mtp_tensors(
+    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage
+) -> Iterator[Tensor]:
+    """MTP layers: one block, eh_proj (2h x h, unquantised), three norms, and stored copies of embedding and
+    head.
 
     Source: DeepSeek-V3 README_WEIGHTS.md; counts by models_index.csv.
     """

@@ -1,4 +1,5 @@
-"""DeepSeek-V4: compressed attention by layer, hyper-connections, hash-routed first layers, an MTP or a DSpark draft."""
+"""DeepSeek-V4: compressed attention by layer, hyper-connections, hash-routed first layers, an MTP or a DSpark
+draft."""
 
 from collections.abc import Iterator
 
@@ -33,10 +34,17 @@ def read(config: Config, name: str) -> Model:
     if config.flag("tie_word_embeddings", False):
         config.fault("tie_word_embeddings is true, which no V4 release is")
     config.check()
-    layers = tuple(Layer(attention, moe._replace(hash_routed=index < num_hash)) for index, attention in enumerate(attentions))
-    # releases with DSpark keep num_nextn_predict_layers 1 although they store three draft stages and no MTP layer
+    layers = tuple(
+        Layer(attention, moe._replace(hash_routed=index < num_hash))
+        for index, attention in enumerate(attentions)
+    )
+    # releases with DSpark keep num_nextn_predict_layers 1 although they store three draft stages and no MTP
+    # layer
     draft = (Layer(window_only, moe),) * (dspark or num_mtp)
-    tensors = [*ends(hidden, vocab, stored, tied=False), *head_mixer(hidden, streams, Scope((), stored, "model."))]
+    tensors = [
+        *ends(hidden, vocab, stored, tied=False),
+        *head_mixer(hidden, streams, Scope((), stored, "model.")),
+    ]
     tensors += stack_tensors(layers, hidden, vocab, stored, streams)
     if dspark:
         tensors += dspark_tensors(draft, num_layers, hidden, vocab, stored, streams, rank)
@@ -91,7 +99,9 @@ def read_expert_format(config: Config, linear: Format) -> Format:
         case "fp8" | "same":
             return linear
         case other:
-            raise UnsupportedError(f"{config.where}: expert_dtype {other!r} is not known", "known are fp4 and fp8")
+            raise UnsupportedError(
+                f"{config.where}: expert_dtype {other!r} is not known", "known are fp4 and fp8"
+            )
 
 
 def read_ropes(config: Config, max_positions: int) -> tuple[Rope, ...]:
@@ -100,14 +110,17 @@ def read_ropes(config: Config, max_positions: int) -> tuple[Rope, ...]:
     return rope, rope._replace(theta=config.number("compress_rope_theta", rope.theta))
 
 
-def stack_tensors(layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, streams: int) -> Iterator[Tensor]:
+def stack_tensors(
+    layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, streams: int
+) -> Iterator[Tensor]:
     """Blocks with the mixers of their residual streams."""
     for layer, indices in equal_layers(layers):
         yield from mixed_block(layer, hidden, vocab, streams, Scope(indices, stored))
 
 
 def mixed_block(layer: Layer, hidden: int, vocab: int, streams: int, scope: Scope) -> Iterator[Tensor]:
-    """A block and its two hyper-connection mixers (F32): 2 * (24*s*h + 24 + 3) for s = 4 streams, 24 = s*s + 2s."""
+    """A block and its two hyper-connection mixers (F32): 2 * (24*s*h + 24 + 3) for s = 4 streams, 24 = s*s +
+    2s."""
     yield from block_tensors(layer, hidden, vocab, scope)
     mixes = streams * (streams + 2)
     for where in ("attn", "ffn"):
@@ -123,8 +136,11 @@ def head_mixer(hidden: int, streams: int, scope: Scope) -> Iterator[Tensor]:
     yield scope.tensor("hc_head_scale", (1,), F32)
 
 
-def mtp_tensors(draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage, streams: int) -> Iterator[Tensor]:
-    """The preview's MTP layer. Base checkpoints (FP8 experts) store embedding and head again (models_index.csv)."""
+def mtp_tensors(
+    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage, streams: int
+) -> Iterator[Tensor]:
+    """The preview's MTP layer. Base checkpoints (FP8 experts) store embedding and head again
+    (models_index.csv)."""
     scope = Scope(tuple(range(first, first + len(draft))), stored, "model.mtp.{}.", "mtp")
     yield from mixed_block(draft[0], hidden, vocab, streams, scope)
     for projection in ("e_proj", "h_proj"):
@@ -140,7 +156,8 @@ def mtp_tensors(draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, s
 def dspark_tensors(
     draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage, streams: int, rank: int
 ) -> Iterator[Tensor]:
-    """The DSpark draft: window-only stages, a projection of the target's states, a Markov and a confidence head."""
+    """The DSpark draft: window-only stages, a projection of the target's states, a Markov and a confidence
+    head."""
     stages = len(draft)
     scope = Scope(tuple(range(first, first + stages)), stored, "model.mtp.{}.", "mtp")
     yield from mixed_block(draft[0], hidden, vocab, streams, scope)

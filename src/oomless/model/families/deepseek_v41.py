@@ -1,4 +1,5 @@
-"""DeepSeek-V4.1: a text model whose layers share compressed caches, Engram tables, a DSpark draft and a vision tower."""
+"""DeepSeek-V4.1: a text model whose layers share compressed caches, Engram tables, a DSpark draft and a
+vision tower."""
 
 from collections.abc import Iterator
 
@@ -18,10 +19,14 @@ ENGRAM = Storage(BF16, FP8_32X32_E8M0, FP8_32X32_E8M0)
 
 
 def read(config: Config, name: str) -> Model:
-    """The text part is the model; vision and Engram are parts of their own, since engines may place or leave them apart."""
+    """The text part is the model; vision and Engram are parts of their own, since engines may place or leave
+    them apart."""
     plain = read_dtype(config)
     quantization = config.section("quantization_config")
-    if quantization.values.get("weight_block_size") != [32, 32] or quantization.values.get("expert_dtype") != "fp4":
+    if (
+        quantization.values.get("weight_block_size") != [32, 32]
+        or quantization.values.get("expert_dtype") != "fp4"
+    ):
         config.fault("quantization_config is not the FP8 32x32 with FP4 experts that V4.1 is published in")
     config.used.add("image_token_id")
     vision = config.section("vision_config")
@@ -77,7 +82,8 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_attentions(text: Config, num_layers: int) -> list[V41]:
-    """Each layer's attention; a ratio above 0 says only that the layer reads a compressed cache, four layers own one."""
+    """Each layer's attention; a ratio above 0 says only that the layer reads a compressed cache, four layers
+    own one."""
     text.size("num_key_value_heads", 1)
     ratios = text.sizes("compress_ratios", most=1 << 20)
     if len(ratios) < num_layers:
@@ -105,7 +111,8 @@ def read_attentions(text: Config, num_layers: int) -> list[V41]:
 
 
 def read_engram(text: Config, hidden: int, streams: int) -> Iterator[Tensor]:
-    """Engram: a hashed n-gram table (rows x 256, FP8 1x32), its projection to keys and values, and two norms a stream."""
+    """Engram: a hashed n-gram table (rows x 256, FP8 1x32), its projection to keys and values, and two norms
+    a stream."""
     if not text.has("engram_layer_ids"):
         return iter(())
     layer_ids, num_rows = text.sizes("engram_layer_ids"), text.sizes("engram_num_embeddings")
@@ -122,13 +129,19 @@ def _engram_tensors(
     for layer, num in zip(layer_ids, num_rows, strict=True):
         scope = Scope((layer,), ENGRAM, part="engram")
         yield scope.tensor("engram.embedding.weight", (num, dim), FP8_ROW32_E8M0)
-        yield scope.tensor("engram.wkv.weight", ((streams + 1) * hidden, lookups * dim), "linear", columns((streams + 1) * hidden))
+        yield scope.tensor(
+            "engram.wkv.weight",
+            ((streams + 1) * hidden, lookups * dim),
+            "linear",
+            columns((streams + 1) * hidden),
+        )
         yield scope.tensor("engram.k_norm.weight", (streams, hidden), BF16)
         yield scope.tensor("engram.q_norm.weight", (streams, hidden), BF16)
 
 
 def vision_tensors(vision: Config, hidden: int) -> Iterator[Tensor]:
-    """The vision tower: a ViT with merged gate and up, an aligner over 3x3 patches, three learned vectors: 485,268,480 in all."""
+    """The vision tower: a ViT with merged gate and up, an aligner over 3x3 patches, three learned vectors:
+    485,268,480 in all."""
     width, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     num_layers = vision.size("num_hidden_layers", most=MAX_LAYERS)
     patch, window = vision.size("patch_size"), vision.size("downsample_ratio")
@@ -138,7 +151,9 @@ def vision_tensors(vision: Config, hidden: int) -> Iterator[Tensor]:
     tower = Scope(tuple(range(num_layers)), PLAIN, "vision.layers.{}.", "vision")
     outside = Scope((), PLAIN, "vision.", "vision")
 
-    def linear(scope: Scope, name: str, out: int, into: int, cut: Cut = WHOLE, bias: bool = True) -> Iterator[Tensor]:
+    def linear(
+        scope: Scope, name: str, out: int, into: int, cut: Cut = WHOLE, bias: bool = True
+    ) -> Iterator[Tensor]:
         yield scope.tensor(f"{name}.weight", (out, into), BF16, cut)
         if bias:
             yield scope.tensor(f"{name}.bias", (out,), BF16)

@@ -1,6 +1,7 @@
 """Plain decoders that differ from llama in biases, norms, gates and defaults: one row a family says how.
 
-Each row is the family's class in transformers: Granite, OLMo, Cohere, Phi, StarCoder2, StableLM, InternLM, GLM-4, EXAONE and others.
+Each row is the family's class in transformers: Granite, OLMo, Cohere, Phi, StarCoder2, StableLM, InternLM,
+GLM-4, EXAONE and others.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from .rope_and_storage import read_rope, rotary_dim
 
 
 class Variant(NamedTuple):
-    """What a family's class does that its config does not say, and under which keys the config says the rest."""
+    """What a family's class does that its config does not say, and under which keys the config says the
+    rest."""
 
     norms: Norms = Norms()
     qkv_bias: str | bool = "attention_bias"
@@ -44,7 +46,9 @@ VARIANTS = {
     "apertus": Variant(output_bias="attention_bias", qk_norm=True, gated=False),
     "arcee": Variant(output_bias="attention_bias", gated=False),
     "baichuan": Variant(),
-    "cohere": Variant(norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True),
+    "cohere": Variant(
+        norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True
+    ),
     "cohere2": Variant(norms=ONE, output_bias="attention_bias", tied=True),
     "cwm": Variant(),
     "ernie4_5": Variant(qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
@@ -83,12 +87,25 @@ VARIANTS = {
         ignores=("qk_layernorm",),
     ),
     "phi3": Variant(
-        qkv_bias=False, head_bias="lm_head_bias", ignores=("full_attn_mod", "interpolate_factor", "original_max_position_embeddings")
+        qkv_bias=False,
+        head_bias="lm_head_bias",
+        ignores=("full_attn_mod", "interpolate_factor", "original_max_position_embeddings"),
     ),
     "seed_oss": Variant(output_bias="attention_out_bias"),
-    "smollm3": Variant(output_bias="attention_bias", tied=True, ignores=("no_rope_layers", "no_rope_layer_interval")),
-    "stablelm": Variant(norms=WITH_BIAS, qkv_bias="use_qkv_bias", qk_norm="qk_layernorm", wide_norm=True, rotary=0.25),
-    "starcoder2": Variant(norms=WITH_BIAS, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", gated=False, tied=True),
+    "smollm3": Variant(
+        output_bias="attention_bias", tied=True, ignores=("no_rope_layers", "no_rope_layer_interval")
+    ),
+    "stablelm": Variant(
+        norms=WITH_BIAS, qkv_bias="use_qkv_bias", qk_norm="qk_layernorm", wide_norm=True, rotary=0.25
+    ),
+    "starcoder2": Variant(
+        norms=WITH_BIAS,
+        qkv_bias="use_bias",
+        output_bias="use_bias",
+        mlp_bias="use_bias",
+        gated=False,
+        tied=True,
+    ),
 }
 
 
@@ -96,12 +113,17 @@ def read(config: Config, name: str) -> Model:
     """The decoder by its family's row; layer_types, or else sliding_window alone, say which layers slide."""
     variant = VARIANTS[config.word("model_type")]
     num_layers = config.size(
-        "num_layers" if config.has("num_layers") and not config.has("num_hidden_layers") else "num_hidden_layers", most=MAX_LAYERS
+        "num_layers"
+        if config.has("num_layers") and not config.has("num_hidden_layers")
+        else "num_hidden_layers",
+        most=MAX_LAYERS,
     )
     config.used |= {"num_layers", "num_hidden_layers"}
     if variant.norms is AROUND and not config.flag("use_post_norm", True):
         variant = variant._replace(norms=Norms())
-    if config.flag("use_parallel_residual", False):  # StableLM 2 12B: one norm for attention and feed-forward block
+    if config.flag(
+        "use_parallel_residual", False
+    ):  # StableLM 2 12B: one norm for attention and feed-forward block
         variant = variant._replace(norms=variant.norms._replace(names=ONE.names))
     max_positions = config.size("max_position_embeddings")
     gqa = read_gqa(config, variant)
@@ -113,7 +135,9 @@ def read(config: Config, name: str) -> Model:
     layers = tuple(Layer(each, dense) for each in read_windows(config, gqa, num_layers, max_positions))
     rope = read_rope(config, rotary_dim(config, gqa.head_dim, variant.rotary), max_positions)
     head_bias = says(config, variant.head_bias)
-    model = decoder(config, name, layers, norms=variant.norms, ropes=(rope,), tied=variant.tied, head_bias=head_bias)
+    model = decoder(
+        config, name, layers, norms=variant.norms, ropes=(rope,), tied=variant.tied, head_bias=head_bias
+    )
     return with_activation(model) if model.family == "apertus" else model
 
 
@@ -121,7 +145,9 @@ def read_gqa(config: Config, variant: Variant) -> GQA:
     """The attention by the keys that all these families share."""
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     if not config.has("head_dim") and hidden % heads:
-        config.fault(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing")
+        config.fault(
+            f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing"
+        )
     kv_heads = config.size("num_key_value_heads", heads)
     if heads % kv_heads and not config.faults:  # a missing one was said already
         config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
@@ -152,7 +178,11 @@ def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) 
     if not config.has("layer_types"):
         return [Sliding(gqa, window)] * num_layers
     kinds = config.values["layer_types"]
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"sliding_attention", "full_attention"}:
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"sliding_attention", "full_attention"}
+    ):
         config.fault(f"layer_types is no list of {num_layers} times sliding_attention or full_attention")
         return [gqa] * num_layers
     return [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds[:num_layers]]
@@ -160,5 +190,11 @@ def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) 
 
 def with_activation(model: Model) -> Model:
     """Apertus learns two numbers of its activation in each layer."""
-    learned = Tensor("model.layers.{}.mlp.act_fn.alpha", (1,), model.dtype, layers=tuple(range(len(model.layers))), repeat=2)
+    learned = Tensor(
+        "model.layers.{}.mlp.act_fn.alpha",
+        (1,),
+        model.dtype,
+        layers=tuple(range(len(model.layers))),
+        repeat=2,
+    )
     return model._replace(tensors=(*model.tensors, learned))

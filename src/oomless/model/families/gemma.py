@@ -1,4 +1,5 @@
-"""Gemma 1 to 3: heads of a width of their own, tied embeddings; norms around each part and windows from 2 on; a vision tower in 3."""
+"""Gemma 1 to 3: heads of a width of their own, tied embeddings; norms around each part and windows from 2 on;
+a vision tower in 3."""
 
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
@@ -36,15 +37,24 @@ def read(config: Config, name: str) -> Model:
         attentions = [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds]
     layers = tuple(Layer(each, dense) for each in attentions)
     norms = Norms() if family == "gemma" else SANDWICH
-    return decoder(config, name, layers, norms=norms, ropes=read_ropes(config, gqa.head_dim, max_positions), tied=True)
+    return decoder(
+        config, name, layers, norms=norms, ropes=read_ropes(config, gqa.head_dim, max_positions), tied=True
+    )
 
 
 def read_kinds(config: Config, num_layers: int, period: int) -> list[str]:
     """Which layers slide: layer_types says so, older configs by a period whose last layer sees everything."""
     if not config.has("layer_types"):
-        return ["full_attention" if (layer + 1) % period == 0 else "sliding_attention" for layer in range(num_layers)]
+        return [
+            "full_attention" if (layer + 1) % period == 0 else "sliding_attention"
+            for layer in range(num_layers)
+        ]
     kinds = config.values["layer_types"]
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"sliding_attention", "full_attention"}:
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"sliding_attention", "full_attention"}
+    ):
         config.fault(f"layer_types is no list of {num_layers} times sliding_attention or full_attention")
         return ["full_attention"] * num_layers
     return [str(kind) for kind in kinds[:num_layers]]
@@ -52,7 +62,13 @@ def read_kinds(config: Config, num_layers: int, period: int) -> list[str]:
 
 def read_ropes(config: Config, head_dim: int, max_positions: int) -> tuple[Rope, ...]:
     """One table, from Gemma 3 on two: the windows' plain one and the scaled one of full layers."""
-    full = read_rope(config, head_dim, max_positions, "full_attention", 1e6 if config.word("model_type") == "gemma3_text" else 1e4)
+    full = read_rope(
+        config,
+        head_dim,
+        max_positions,
+        "full_attention",
+        1e6 if config.word("model_type") == "gemma3_text" else 1e4,
+    )
     if config.word("model_type") != "gemma3_text":
         return (full,)
     local = config.number("rope_local_base_freq", 10000.0)
@@ -60,7 +76,8 @@ def read_ropes(config: Config, head_dim: int, max_positions: int) -> tuple[Rope,
 
 
 def read_multimodal(config: Config, name: str) -> Model:
-    """Gemma 3 from 4B on: SigLIP-SO400M over 896 pixels, pooled to 256 tokens, one projection into the language model."""
+    """Gemma 3 from 4B on: SigLIP-SO400M over 896 pixels, pooled to 256 tokens, one projection into the
+    language model."""
     inner = with_outer(config, "text_config")
     inner.values = {**GEMMA3_DEFAULTS, "model_type": "gemma3_text", **inner.values}
     vision = config.section("vision_config")

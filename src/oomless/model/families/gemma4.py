@@ -1,7 +1,9 @@
-"""Gemma 4: full layers with wide heads whose keys are their values, experts beside a dense block, a ViT with a table for two axes.
+"""Gemma 4: full layers with wide heads whose keys are their values, experts beside a dense block, a ViT with
+a table for two axes.
 
-The E models have an embedding for each layer beside the one for all, later layers that read the caches of earlier ones, and a
-conformer for sound. Checked against the hub's element counts and transformers' classes on the meta device.
+The E models have an embedding for each layer beside the one for all, later layers that read the caches of
+earlier ones, and a conformer for sound. Checked against the hub's element counts and transformers' classes on
+the meta device.
 """
 
 from collections.abc import Iterator
@@ -52,7 +54,8 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_text(text: Config, name: str) -> Model:
-    """Sliding and full layers of different head widths; four norms a layer, three more beside experts, and one scalar."""
+    """Sliding and full layers of different head widths; four norms a layer, three more beside experts, and
+    one scalar."""
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions, hidden = text.size("max_position_embeddings"), text.size("hidden_size")
     heads, kv_heads = text.size("num_attention_heads"), text.size("num_key_value_heads")
@@ -60,7 +63,9 @@ def read_text(text: Config, name: str) -> Model:
     local = GQA(heads, kv_heads, text.size("head_dim"), bias, bias, qk_norm=True)
     shares = text.flag("attention_k_eq_v", False)
     wide = local._replace(
-        num_kv_heads=text.size("num_global_key_value_heads", kv_heads), head_dim=global_width(text), shares_values=shares
+        num_kv_heads=text.size("num_global_key_value_heads", kv_heads),
+        head_dim=global_width(text),
+        shares_values=shares,
     )
     window = text.size("sliding_window")
     kinds = read_kinds(text, num_layers, 6)
@@ -90,13 +95,20 @@ def read_text(text: Config, name: str) -> Model:
     for index, kind in enumerate(kinds):
         gqa = (local if kind == "sliding_attention" else wide)._replace(borrows_cache=index >= first_shared)
         attentions.append(Sliding(gqa, window) if kind == "sliding_attention" else gqa)
-    ffns = [Dense(2 * dense.intermediate_size) if double and index >= first_shared else ffn for index in range(num_layers)]
+    ffns = [
+        Dense(2 * dense.intermediate_size) if double and index >= first_shared else ffn
+        for index in range(num_layers)
+    ]
     norms = SANDWICH
     if has_experts:
         norms = Norms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
     ropes = (
         read_rope(text, wide.head_dim, max_positions, "full_attention", 1e6),
-        Rope(local.head_dim, read_rope(text, local.head_dim, max_positions, "sliding_attention").theta, max_positions),
+        Rope(
+            local.head_dim,
+            read_rope(text, local.head_dim, max_positions, "sliding_attention").theta,
+            max_positions,
+        ),
     )
     layers = tuple(Layer(each, block) for each, block in zip(attentions, ffns, strict=True))
     model = decoder(text, name, layers, norms=norms, ropes=ropes, tied=True)
@@ -104,7 +116,9 @@ def read_text(text: Config, name: str) -> Model:
     extra = [Tensor("model.layers.{}.layer_scalar", (1,), model.dtype, layers=every)]
     if isinstance(ffn, MoE):
         extra.append(Tensor("model.layers.{}.router.scale", (hidden,), model.dtype, layers=every))
-        extra.append(Tensor("model.layers.{}.router.per_expert_scale", (ffn.num_experts,), model.dtype, layers=every))
+        extra.append(
+            Tensor("model.layers.{}.router.per_expert_scale", (ffn.num_experts,), model.dtype, layers=every)
+        )
     if width := text.size("hidden_size_per_layer_input", 0, least=0):
         extra += layer_inputs(model, width, text.size("vocab_size_per_layer_input", model.vocab_size))
     return model._replace(tensors=(*model.tensors, *extra))
@@ -115,7 +129,11 @@ def global_width(text: Config) -> int:
     listed = text.values.get("per_layer_config")
     if text.has("global_head_dim") or not isinstance(listed, dict):
         return text.size("global_head_dim")
-    widths = {Config(each, "per_layer_config").size("head_dim", 0, least=0) for each in listed.values() if isinstance(each, dict)}
+    widths = {
+        Config(each, "per_layer_config").size("head_dim", 0, least=0)
+        for each in listed.values()
+        if isinstance(each, dict)
+    }
     if len(widths) != 1 or 0 in widths:
         text.fault("per_layer_config does not give one head_dim")
         return 1
@@ -123,11 +141,19 @@ def global_width(text: Config) -> int:
 
 
 def layer_inputs(model: Model, width: int, vocab: int) -> Iterator[Tensor]:
-    """The embedding for each layer: one wide table, its projection, and a gate, a projection and a norm a layer."""
+    """The embedding for each layer: one wide table, its projection, and a gate, a projection and a norm a
+    layer."""
     hidden, num_layers, dtype = model.hidden_size, len(model.layers), model.dtype
     every = tuple(range(num_layers))
-    yield Tensor("model.embed_tokens_per_layer.weight", (vocab, num_layers * width), dtype, VOCABULARY, lookup=True)
-    yield Tensor("model.per_layer_model_projection.weight", (num_layers * width, hidden), dtype, columns(num_layers * width))
+    yield Tensor(
+        "model.embed_tokens_per_layer.weight", (vocab, num_layers * width), dtype, VOCABULARY, lookup=True
+    )
+    yield Tensor(
+        "model.per_layer_model_projection.weight",
+        (num_layers * width, hidden),
+        dtype,
+        columns(num_layers * width),
+    )
     yield Tensor("model.per_layer_projection_norm.weight", (width,), dtype)
     yield Tensor("model.layers.{}.per_layer_input_gate.weight", (width, hidden), dtype, layers=every)
     yield Tensor("model.layers.{}.per_layer_projection.weight", (hidden, width), dtype, layers=every)
@@ -135,12 +161,15 @@ def layer_inputs(model: Model, width: int, vocab: int) -> Iterator[Tensor]:
 
 
 def read_audio(audio: Config, hidden: int) -> Tower:
-    """A conformer: two convolutions, then layers of two half MLPs, attention with relative positions and a gated convolution."""
+    """A conformer: two convolutions, then layers of two half MLPs, attention with relative positions and a
+    gated convolution."""
     for key in AUDIO_WITHOUT_EFFECT:
         audio.has(key)
     width, num_layers = audio.size("hidden_size", 1024), audio.size("num_hidden_layers", 12, most=MAX_LAYERS)
     heads, out = audio.size("num_attention_heads", 8), audio.size("output_proj_dims", 1536)
-    channels = audio.sizes("subsampling_conv_channels") if audio.has("subsampling_conv_channels") else (128, 32)
+    channels = (
+        audio.sizes("subsampling_conv_channels") if audio.has("subsampling_conv_channels") else (128, 32)
+    )
     if len(channels) != 2:
         audio.fault(f"subsampling_conv_channels has {len(channels)} numbers, not two")
         channels = (128, 32)
@@ -159,7 +188,9 @@ def read_audio(audio: Config, hidden: int) -> Tower:
         ("conv_end", width, width, 1),
     ):
         tower.linear(f"audio.blocks.{part}", rows_, columns_, bias=False, repeat=each * num_layers)
-    tower.add("audio.blocks.depthwise.weight", (width, 1, audio.size("conv_kernel_size", 5)), repeat=num_layers)
+    tower.add(
+        "audio.blocks.depthwise.weight", (width, 1, audio.size("conv_kernel_size", 5)), repeat=num_layers
+    )
     tower.norm("audio.blocks.norms", width, bias=False, repeat=NORMS_OF_A_CONFORMER_LAYER * num_layers)
     tower.add("audio.blocks.per_dim_scale", (width // heads or 1,), repeat=num_layers)
     tower.linear("audio.output_proj", out, width)
@@ -191,7 +222,9 @@ def read_tower(vision: Config, hidden: int) -> Tower:
     tower = Tower(width)
     tower.linear("patch_embedder.input_proj", width, 3 * vision.size("patch_size") ** 2, bias=False)
     tower.add("patch_embedder.position_embedding_table", (2, vision.size("position_embedding_size"), width))
-    tower.blocks(num_layers, inner, heads, bias=False, gated=True, norm_bias=False, attention_width=heads * head_dim)
+    tower.blocks(
+        num_layers, inner, heads, bias=False, gated=True, norm_bias=False, attention_width=heads * head_dim
+    )
     tower.norm("blocks.more_norms", width, bias=False, repeat=2 * num_layers)
     tower.norm("blocks.qk_norms", head_dim, bias=False, repeat=2 * num_layers)
     tower.linear("projector", hidden, width, bias=False)

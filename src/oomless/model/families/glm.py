@@ -1,4 +1,5 @@
-"""GLM-4.5 (grouped-query attention, experts, an MTP layer) and GLM-5 (DeepSeek-V3.2's attention, some layers sharing an index)."""
+"""GLM-4.5 (grouped-query attention, experts, an MTP layer) and GLM-5 (DeepSeek-V3.2's attention, some layers
+sharing an index)."""
 
 from ..attention import DSA, GQA, MLA, Attention
 from ..config import MAX_LAYERS, Config
@@ -10,7 +11,8 @@ from .rope_and_storage import read_rope, read_storage
 
 
 def read(config: Config, name: str) -> Model:
-    """Dense layers first, then experts; GLM-4.5 stores copies of embedding and head with its MTP layer, GLM-5 does not."""
+    """Dense layers first, then experts; GLM-4.5 stores copies of embedding and head with its MTP layer, GLM-5
+    does not."""
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
@@ -32,8 +34,12 @@ def read(config: Config, name: str) -> Model:
     draft = (Layer(first._replace(owns_indexer=True) if isinstance(first, DSA) else first, moe),) * num_mtp
     mtp = [t for t in mtp_tensors(draft, num_layers, hidden, vocab, stored) if not (sparse and t.copy_of)]
     tensors = (*ends(hidden, vocab, stored, tied), *stack_tensors(layers, hidden, vocab, stored), *mtp)
-    if not sparse:  # GLM-4.5 keeps the router's bias in its own type (its repository is 2 B an element, models_index.csv)
-        tensors = tuple(t._replace(format=stored.plain) if t.name.endswith("correction_bias") else t for t in tensors)
+    if (
+        not sparse
+    ):  # GLM-4.5 keeps the router's bias in its own type (its repository is 2 B an element, models_index.csv)
+        tensors = tuple(
+            t._replace(format=stored.plain) if t.name.endswith("correction_bias") else t for t in tensors
+        )
     return Model(
         name=name,
         family=config.word("model_type"),
@@ -51,7 +57,8 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]:
-    """GLM-4.5: biases on query, key and value, norms on query and key in the large one, half of each head rotary."""
+    """GLM-4.5: biases on query, key and value, norms on query and key in the large one, half of each head
+    rotary."""
     head_dim = config.size("head_dim", config.size("hidden_size") // config.size("num_attention_heads") or 1)
     attention = GQA(
         config.size("num_attention_heads"),
@@ -65,7 +72,8 @@ def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]
 
 
 def read_latent(config: Config, num_layers: int) -> tuple[list[Attention], int]:
-    """GLM-5: layers of type `shared` in indexer_types use the choice of an earlier `full` one and own no indexer."""
+    """GLM-5: layers of type `shared` in indexer_types use the choice of an earlier `full` one and own no
+    indexer."""
     heads = config.size("num_attention_heads")
     config.size("num_key_value_heads", heads)
     mla = MLA(

@@ -1,4 +1,5 @@
-"""GLM with eyes: GLM-4.1V, 4.5V and 4.6V. A GLM-4 or GLM-4.5 decoder, a tower of RMS norms without biases, a gated merger."""
+"""GLM with eyes: GLM-4.1V, 4.5V and 4.6V. A GLM-4 or GLM-4.5 decoder, a tower of RMS norms without biases, a
+gated merger."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model
@@ -15,11 +16,18 @@ MOST_PIXELS = 28 * 28 * 12288
 
 
 def read(config: Config, name: str) -> Model:
-    """The decoder under text_config, whose queries, keys and values have biases always where it is dense, and the tower."""
+    """The decoder under text_config, whose queries, keys and values have biases always where it is dense, and
+    the tower."""
     from . import read_nested
 
     family = config.word("model_type")
-    for key in ("image_start_token_id", "image_end_token_id", "video_start_token_id", "video_end_token_id", "video_token_id"):
+    for key in (
+        "image_start_token_id",
+        "image_end_token_id",
+        "video_start_token_id",
+        "video_end_token_id",
+        "video_token_id",
+    ):
         config.has(key)
     text = with_outer(config, "text_config")
     outer = text.values
@@ -36,12 +44,20 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_tower(vision: Config, dtype: Format) -> Tower:
-    """A position table, gated blocks as wide as the decoder, a convolution that brings patches together, and the merger."""
+    """A position table, gated blocks as wide as the decoder, a convolution that brings patches together, and
+    the merger."""
     width, out = vision.size("hidden_size"), vision.size("out_hidden_size")
-    num_layers, patch, merge = vision.size("depth", most=MAX_LAYERS), vision.size("patch_size"), vision.size("spatial_merge_size")
+    num_layers, patch, merge = (
+        vision.size("depth", most=MAX_LAYERS),
+        vision.size("patch_size"),
+        vision.size("spatial_merge_size"),
+    )
     inner = vision.size("intermediate_size")
     tower = Tower(width, dtype)
-    tower.add("patch_embed.weight", (width, vision.size("in_channels", 3), vision.size("temporal_patch_size"), patch, patch))
+    tower.add(
+        "patch_embed.weight",
+        (width, vision.size("in_channels", 3), vision.size("temporal_patch_size"), patch, patch),
+    )
     tower.add("patch_embed.bias", (width,))
     tower.add("position_embedding.weight", ((vision.size("image_size") // patch) ** 2, width))
     tower.blocks(num_layers, out, vision.size("num_heads"), bias=False, gated=True, norm_bias=False)

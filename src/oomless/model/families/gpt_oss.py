@@ -42,7 +42,9 @@ def read(config: Config, name: str) -> Model:
     window = config.size("sliding_window")
     tied = config.flag("tie_word_embeddings", False)
     config.check()
-    attentions: list[Attention] = [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in types]
+    attentions: list[Attention] = [
+        Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in types
+    ]
     layers = tuple(Layer(each, moe) for each in attentions)
     stored = Storage(plain, plain, FP4_E8M0 if method else plain)
     return Model(

@@ -1,4 +1,5 @@
-"""InternVL as its own code writes it (internvl_chat) and as transformers does (internvl): any decoder, InternViT, two linear layers.
+"""InternVL as its own code writes it (internvl_chat) and as transformers does (internvl): any decoder,
+InternViT, two linear layers.
 
 Counts are those of transformers' class; InternVL3-8B's published 7,944,373,760 are met to the unit.
 """
@@ -55,18 +56,28 @@ def read(config: Config, name: str) -> Model:
     return model._replace(
         family=config.word("model_type"),
         tensors=(*model.tensors, *tower.tensors),
-        vision=Vision(tiles * max(patches // merge**2, 1), tiles * patches * 3 * one_of(vision, "patch_size") ** 2),
+        vision=Vision(
+            tiles * max(patches // merge**2, 1), tiles * patches * 3 * one_of(vision, "patch_size") ** 2
+        ),
         warnings=(*model.warnings, *unread_inside(text)),
     )
 
 
 def read_tower(vision: Config, dtype: Format) -> tuple[Tower, int]:
-    """InternViT: a class token, a scale on each residual, in the 6B RMS norms and norms of all queries and keys; and its patches.
+    """InternViT: a class token, a scale on each residual, in the 6B RMS norms and norms of all queries and
+    keys; and its patches.
 
     >>> from oomless.model.storage import BF16
-    >>> small = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-    >>> tower, patches = read_tower(Config({**small, "image_size": 448, "patch_size": 14, "attention_bias": True}, "example"), BF16)
-    >>> sum(tensor.num_parameters for tensor in tower.tensors), patches   # InternViT-300M
+    >>> small = {
+    ...     "hidden_size": 1024,
+    ...     "intermediate_size": 4096,
+    ...     "num_hidden_layers": 24,
+    ...     "num_attention_heads": 16,
+    ... }
+    >>> tower, patches = read_tower(
+    ...     Config({**small, "image_size": 448, "patch_size": 14, "attention_bias": True}, "example"), BF16
+    ... )
+    >>> sum(tensor.num_parameters for tensor in tower.tensors), patches  # InternViT-300M
     (304012288, 1024)
     """
     width, num_layers = vision.size("hidden_size"), vision.size("num_hidden_layers", most=MAX_LAYERS)
@@ -80,7 +91,12 @@ def read_tower(vision: Config, dtype: Format) -> tuple[Tower, int]:
     tower.add("position_embedding", (patches + 1, width))
     bias = vision.flag("attention_bias", False)
     tower.blocks(
-        num_layers, vision.size("intermediate_size"), vision.size("num_attention_heads"), bias=bias, norm_bias=not rms, mlp_bias=True
+        num_layers,
+        vision.size("intermediate_size"),
+        vision.size("num_attention_heads"),
+        bias=bias,
+        norm_bias=not rms,
+        mlp_bias=True,
     )
     if not bias:  # the output's projection has one always
         tower.add("blocks.attn.out.bias", (width,), repeat=num_layers)

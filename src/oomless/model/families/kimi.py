@@ -17,7 +17,12 @@ def read(config: Config, name: str) -> Model:
     model = read_nested(text, name)
     vision = config.section("vision_config")
     config.has("vocab_size")
-    for key in ("ignore_index", "media_placeholder_token_id", "use_unified_vision_chunk", "video_placeholder"):
+    for key in (
+        "ignore_index",
+        "media_placeholder_token_id",
+        "use_unified_vision_chunk",
+        "video_placeholder",
+    ):
         config.has(key)
     mark = "vt_" if config.word("model_type") == "kimi_k25" else ""
     width = vision.size(f"{mark}hidden_size")
@@ -29,7 +34,9 @@ def read(config: Config, name: str) -> Model:
     tower = Tower(width)
     tower.add("patch_embed.weight", (width, 3, patch, patch))
     tower.add("patch_embed.bias", (width,))
-    tower.add("pos_emb.weight", (vision.size("init_pos_emb_height"), vision.size("init_pos_emb_width"), width))
+    tower.add(
+        "pos_emb.weight", (vision.size("init_pos_emb_height"), vision.size("init_pos_emb_width"), width)
+    )
     tower.blocks(
         vision.size(f"{mark}num_hidden_layers", most=MAX_LAYERS),
         vision.size(f"{mark}intermediate_size"),

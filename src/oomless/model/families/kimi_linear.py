@@ -1,6 +1,8 @@
-"""Kimi Linear and Kimi K3: Kimi delta attention in three of four layers, latent attention in the fourth, experts.
+"""Kimi Linear and Kimi K3: Kimi delta attention in three of four layers, latent attention in the fourth,
+experts.
 
-K3 has full-rank gates, experts behind a narrower state, residuals over blocks of layers and MoonViT around it (vllm: models/kimi_k3).
+K3 has full-rank gates, experts behind a narrower state, residuals over blocks of layers and MoonViT around it
+(vllm: models/kimi_k3).
 """
 
 from ..attention import MLA, Attention, Linear
@@ -36,7 +38,8 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_text(config: Config, name: str) -> Model:
-    """The decoder. Positions are not rotated where mla_use_nope says so, and elsewhere only in latent attention."""
+    """The decoder. Positions are not rotated where mla_use_nope says so, and elsewhere only in latent
+    attention."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     if not config.has("max_position_embeddings") and config.has("model_max_length"):
         config.values = {**config.values, "max_position_embeddings": config.values["model_max_length"]}
@@ -46,13 +49,21 @@ def read_text(config: Config, name: str) -> Model:
     moe = read_experts(config)
     num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
     sparse = [layer >= num_dense for layer in range(num_layers)]
-    if config.has("mlp_layer_types") and isinstance(kinds := config.values["mlp_layer_types"], list) and len(kinds) >= num_layers:
+    if (
+        config.has("mlp_layer_types")
+        and isinstance(kinds := config.values["mlp_layer_types"], list)
+        and len(kinds) >= num_layers
+    ):
         sparse = [kind == "sparse" for kind in kinds[:num_layers]]
     if config.size("moe_layer_freq", 1) != 1:
         config.fault("moe_layer_freq other than 1 is not known in any release")
     dense: FeedForward = Dense(config.size("intermediate_size"))
-    layers = tuple(Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True))
-    rope = Rope(0 if config.flag("mla_use_nope", True) else config.size("qk_rope_head_dim"), 10000.0, max_positions)
+    layers = tuple(
+        Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True)
+    )
+    rope = Rope(
+        0 if config.flag("mla_use_nope", True) else config.size("qk_rope_head_dim"), 10000.0, max_positions
+    )
     if config.size("num_nextn_predict_layers", 0, least=0):
         config.fault("num_nextn_predict_layers is not 0, which no published config of this family has")
     model = decoder(config, name, layers, norms=PAIR, ropes=(rope,))
@@ -60,17 +71,30 @@ def read_text(config: Config, name: str) -> Model:
     extra: list[Tensor] = []
     if isinstance(moe, MoE) and moe.latent_width and config.flag("latent_moe_use_norm", False):
         mixed = tuple(layer for layer in every if sparse[layer])
-        extra.append(Tensor("model.layers.{}.mlp.routed_expert_norm.weight", (moe.latent_width,), model.dtype, layers=mixed))
-    if config.has("attn_res_block_size"):  # a norm and a projection to one number for each of a layer's two residuals, and at the end
+        extra.append(
+            Tensor(
+                "model.layers.{}.mlp.routed_expert_norm.weight",
+                (moe.latent_width,),
+                model.dtype,
+                layers=mixed,
+            )
+        )
+    if config.has(
+        "attn_res_block_size"
+    ):  # a norm and a projection to one number for each of a layer's two residuals, and at the end
         config.size("attn_res_block_size")
         for part in ("self_attention_res_norm", "self_attention_res_proj", "mlp_res_norm", "mlp_res_proj"):
             extra.append(Tensor(f"model.layers.{{}}.{part}.weight", (1, hidden), model.dtype, layers=every))
-        extra += [Tensor(f"model.output_attn_res_{part}.weight", (1, hidden), model.dtype) for part in ("norm", "proj")]
+        extra += [
+            Tensor(f"model.output_attn_res_{part}.weight", (1, hidden), model.dtype)
+            for part in ("norm", "proj")
+        ]
     return model._replace(tensors=(*model.tensors, *extra))
 
 
 def read_attentions(config: Config, num_layers: int) -> list[Attention]:
-    """Delta attention by linear_attn_config, whose layers count from 1, or by the names that transformers gives the same."""
+    """Delta attention by linear_attn_config, whose layers count from 1, or by the names that transformers
+    gives the same."""
     heads = config.size("num_attention_heads")
     config.size("num_key_value_heads", heads)
     mla = MLA(
@@ -88,7 +112,17 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
     num = given.size(f"{mark}num_heads")
     width = given.size(f"{mark}head_dim")
     kernel = given.size("short_conv_kernel_size" if own.values else "linear_conv_kernel_dim", 4)
-    kda = Linear(num, num, width, width, kernel, "kda", state_bits=32, rank=width, full_gate=own.flag("use_full_rank_gate", False))
+    kda = Linear(
+        num,
+        num,
+        width,
+        width,
+        kernel,
+        "kda",
+        state_bits=32,
+        rank=width,
+        full_gate=own.flag("use_full_rank_gate", False),
+    )
     if own.values:
         full = set(own.sizes("full_attn_layers"))
         linear = set(own.sizes("kda_layers"))
@@ -96,9 +130,14 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
             config.fault(f"full_attn_layers and kda_layers are not the layers 1 to {num_layers}, each once")
         return [mla if layer + 1 in full else kda for layer in range(num_layers)]
     kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "linear_attention"}:
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
+    ):
         config.fault(
-            f"layer_types is no list of {num_layers} times full_attention or linear_attention, and linear_attn_config is missing"
+            f"layer_types is no list of {num_layers} times full_attention or linear_attention, "
+            "and linear_attn_config is missing"
         )
         return [mla] * num_layers
     return [mla if kind == "full_attention" else kda for kind in kinds[:num_layers]]
@@ -111,13 +150,16 @@ def read_experts(config: Config) -> MoE:
     width = config.size("moe_intermediate_size")
     if active > experts:
         config.fault(f"num_experts_per_token {active} is more than the {experts} experts there are")
-    shared = config.size(first_of(config, ("num_shared_experts", "n_shared_experts")), 0, least=0, most=MAX_EXPERTS)
+    shared = config.size(
+        first_of(config, ("num_shared_experts", "n_shared_experts")), 0, least=0, most=MAX_EXPERTS
+    )
     latent = config.size("routed_expert_hidden_size", 0, least=0)
     return MoE(experts, active, width, shared * width, router_biases=1, latent_width=latent)
 
 
 def read_tower(vision: Config, hidden: int) -> Tower:
-    """MoonViT without biases, heads of qkv_hidden_size, and the projector of merged patches (patchmergerv2)."""
+    """MoonViT without biases, heads of qkv_hidden_size, and the projector of merged patches
+    (patchmergerv2)."""
     width = vision.size("vt_hidden_size")
     heads = vision.size("vt_num_attention_heads")
     inside = vision.size("qkv_hidden_size", width)
@@ -129,7 +171,9 @@ def read_tower(vision: Config, hidden: int) -> Tower:
     tower.add("patch_embed.weight", (width, 3, patch, patch))
     if vision.flag("patch_embed_proj_bias", True):
         tower.add("patch_embed.bias", (width,))
-    tower.add("pos_emb.weight", (vision.size("init_pos_emb_height"), vision.size("init_pos_emb_width"), width))
+    tower.add(
+        "pos_emb.weight", (vision.size("init_pos_emb_height"), vision.size("init_pos_emb_width"), width)
+    )
     has_bias, norm_bias = vision.flag("linear_bias", True), vision.word("norm_type", "layernorm") != "rmsnorm"
     tower.blocks(
         vision.size("vt_num_hidden_layers", most=MAX_LAYERS),

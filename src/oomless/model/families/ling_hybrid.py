@@ -1,6 +1,8 @@
-"""Ling 3.0: Kimi delta attention with full matrices for decay and gate, latent attention with a gate a head in every sixth layer, experts.
+"""Ling 3.0: Kimi delta attention with full matrices for decay and gate, latent attention with a gate a head
+in every sixth layer, experts.
 
-Ling 2.5 and 2.6 have the same model_type and lightning attention instead, which is refused by name (vllm: bailing_moe_v3.py).
+Ling 2.5 and 2.6 have the same model_type and lightning attention instead, which is refused by name (vllm:
+bailing_moe_v3.py).
 """
 
 from ..attention import MLA, Attention, Linear
@@ -33,7 +35,10 @@ def read(config: Config, name: str) -> Model:
         config.size("v_head_dim"),
         bias=config.flag("attention_bias", False),
     )
-    num, width = config.size("linear_num_heads", heads), config.size("linear_head_dim", config.size("v_head_dim"))
+    num, width = (
+        config.size("linear_num_heads", heads),
+        config.size("linear_head_dim", config.size("v_head_dim")),
+    )
     kernel = config.size("linear_conv_kernel_dim", config.size("short_conv_kernel_size", 4))
     kda = Linear(num, num, width, width, kernel, "kda", state_bits=32, full_gate=True)
     group = config.size("layer_group_size")
@@ -51,7 +56,9 @@ def read(config: Config, name: str) -> Model:
         ("mtp", tuple(range(num_layers, num_layers + len(model.draft)))),
     )
     shape, name = (heads, model.hidden_size), "model.layers.{}.self_attn.g_proj.weight"
-    gates = (Tensor(name, shape, model.dtype, columns(heads), where, part=part) for part, where in places if where)
+    gates = (
+        Tensor(name, shape, model.dtype, columns(heads), where, part=part) for part, where in places if where
+    )
     return model._replace(tensors=(*model.tensors, *gates))
 
 

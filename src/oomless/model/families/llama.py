@@ -1,4 +1,5 @@
-"""Plain decoders with grouped-query attention: llama (DeepSeek-Coder, -LLM, R1-Distill-Llama), mistral, qwen2, qwen3."""
+"""Plain decoders with grouped-query attention: llama (DeepSeek-Coder, -LLM, R1-Distill-Llama), mistral,
+qwen2, qwen3."""
 
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
@@ -25,7 +26,9 @@ def read_gqa(config: Config) -> GQA:
     bias = config.flag("attention_bias", False)
     head_dim = config.size("head_dim", hidden // heads or 1)
     if not config.has("head_dim") and hidden % heads:
-        config.fault(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing")
+        config.fault(
+            f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing"
+        )
     kv_heads = config.size("num_key_value_heads", heads)
     if heads % kv_heads and not config.faults:  # a missing one was said already
         config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
@@ -40,7 +43,8 @@ def read_gqa(config: Config) -> GQA:
 
 
 def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attention]:
-    """Each layer's attention: mistral's window covers all layers, qwen's only those from max_window_layers on, if switched on."""
+    """Each layer's attention: mistral's window covers all layers, qwen's only those from max_window_layers
+    on, if switched on."""
     if not config.has("sliding_window"):
         return [attention] * num_layers
     if config.word("model_type").startswith("qwen") and not config.flag("use_sliding_window", False):
@@ -61,7 +65,8 @@ def decoder(
     tied: bool = False,
     head_bias: bool = False,
 ) -> Model:
-    """The model around its layers: embedding, head, rotary table. `tied` is the default of the family's class."""
+    """The model around its layers: embedding, head, rotary table. `tied` is the default of the family's
+    class."""
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     max_positions = config.size("max_position_embeddings")
     stored, quantization = read_storage(config)
@@ -81,7 +86,10 @@ def decoder(
         dtype=stored.plain,
         quantization=quantization,
         layers=layers,
-        tensors=(*ends(hidden, vocab, stored, tied, norms, head_bias), *stack_tensors(layers, hidden, vocab, stored, norms)),
+        tensors=(
+            *ends(hidden, vocab, stored, tied, norms, head_bias),
+            *stack_tensors(layers, hidden, vocab, stored, norms),
+        ),
         ropes=ropes,
         tied=tied,
     )

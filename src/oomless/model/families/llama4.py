@@ -1,4 +1,5 @@
-"""Llama 4: chunks of local attention in three of four layers, experts in some or all, a vision tower of tiles."""
+"""Llama 4: chunks of local attention in three of four layers, experts in some or all, a vision tower of
+tiles."""
 
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
@@ -34,7 +35,14 @@ def read(config: Config, name: str) -> Model:
 
 def read_text(text: Config, name: str) -> Model:
     """Layers of local chunks and of full attention; experts in every layer, or in every second one."""
-    for key in ("for_llm_compressor", "attn_scale", "attn_temperature_tuning", "floor_scale", "layer_types", "moe_layers"):
+    for key in (
+        "for_llm_compressor",
+        "attn_scale",
+        "attn_temperature_tuning",
+        "floor_scale",
+        "layer_types",
+        "moe_layers",
+    ):
         text.has(key)
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
     gqa = GQA(
@@ -86,7 +94,8 @@ def tile_tokens(vision: Config) -> int:
 
 
 def read_tower(vision: Config, hidden: int) -> Tower:
-    """A ViT with a class token, norms before and after, a two-layer adapter over shuffled patches, and a projector."""
+    """A ViT with a class token, norms before and after, a two-layer adapter over shuffled patches, and a
+    projector."""
     width, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     patch, ratio = vision.size("patch_size"), vision.number("pixel_shuffle_ratio", 0.5)
     into, out = vision.size("projector_input_dim"), vision.size("projector_output_dim")

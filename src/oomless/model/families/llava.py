@@ -6,18 +6,25 @@ from .rope_and_storage import unread_inside, with_outer
 from .vision import clip, siglip
 
 NEXT_TILES = 10
-"""Tiles of the largest image of Granite Vision (its processor's grid pinpoints), with the view of the whole."""
+"""Tiles of the largest image of Granite Vision (its processor's grid pinpoints), with the view of the whole.
+"""
 
 
 def read(config: Config, name: str) -> Model:
-    """The decoder under text_config and the tower under vision_config; NeXT adds the line break between rows of tiles."""
+    """The decoder under text_config and the tower under vision_config; NeXT adds the line break between rows
+    of tiles."""
     from . import read_nested
 
     family = config.word("model_type")
     text = with_outer(config, "text_config")
     model = read_nested(text, name)
     vision = config.section("vision_config")
-    for key in ("image_token_index", "projector_hidden_act", "vision_feature_select_strategy", "image_seq_length"):
+    for key in (
+        "image_token_index",
+        "projector_hidden_act",
+        "vision_feature_select_strategy",
+        "image_seq_length",
+    ):
         config.has(key)
     config.has("use_image_newline_parameter")
     kind = vision.word("model_type")

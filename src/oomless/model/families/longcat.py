@@ -1,4 +1,5 @@
-"""LongCat-Flash: two blocks of latent attention and dense feed-forward a layer, and experts beside the first, some of which do nothing."""
+"""LongCat-Flash: two blocks of latent attention and dense feed-forward a layer, and experts beside the first,
+some of which do nothing."""
 
 from collections.abc import Iterator
 
@@ -14,11 +15,19 @@ from .sparse_experts import first_of
 
 
 def read(config: Config, name: str) -> Model:
-    """Each layer is two here: the first with experts beside its dense block. Zero experts cost rows of the router alone."""
+    """Each layer is two here: the first with experts beside its dense block. Zero experts cost rows of the
+    router alone."""
     num_layers = config.size(first_of(config, ("num_layers", "num_hidden_layers")), most=MAX_LAYERS // 2)
     heads = config.size("num_attention_heads")
     config.size("num_key_value_heads", heads)
-    for key in ("attention_method", "head_dim", "mla_scale_kv_lora", "mla_scale_q_lora", "qk_head_dim", "zero_expert_type"):
+    for key in (
+        "attention_method",
+        "head_dim",
+        "mla_scale_kv_lora",
+        "mla_scale_q_lora",
+        "qk_head_dim",
+        "zero_expert_type",
+    ):
         config.has(key)
     mla = MLA(
         heads,
@@ -41,8 +50,15 @@ def read(config: Config, name: str) -> Model:
     model = decoder(config, name, layers, ropes=(rope,))
     if zero:
         mixed = tuple(range(0, 2 * num_layers, 2))
-        rows = Tensor("model.layers.{}.mlp.gate.zero_experts.weight", (zero, model.hidden_size), model.dtype, layers=mixed)
-        bias = Tensor("model.layers.{}.mlp.gate.zero_experts.e_score_correction_bias", (zero,), F32, layers=mixed)
+        rows = Tensor(
+            "model.layers.{}.mlp.gate.zero_experts.weight",
+            (zero, model.hidden_size),
+            model.dtype,
+            layers=mixed,
+        )
+        bias = Tensor(
+            "model.layers.{}.mlp.gate.zero_experts.e_score_correction_bias", (zero,), F32, layers=mixed
+        )
         model = model._replace(tensors=(*model.tensors, rows, bias))
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     if not num_mtp:
@@ -53,11 +69,18 @@ def read(config: Config, name: str) -> Model:
 
 
 def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
-    """One block, eh_proj (2h x h), three norms, and the embedding again (LongCat-Flash-Chat: to the hub's count)."""
+    """One block, eh_proj (2h x h), three norms, and the embedding again (LongCat-Flash-Chat: to the hub's
+    count)."""
     first, hidden = len(model.layers), model.hidden_size
     scope = Scope(tuple(range(first, first + len(draft))), stored, "model.mtp.layers.{}.", "mtp")
     yield from block_tensors(draft[0], hidden, model.vocab_size, scope)
     yield scope.tensor("eh_proj.weight", (hidden, 2 * hidden), "plain")
     for norm in ("enorm", "hnorm", "norm"):
         yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
-    yield Tensor("model.mtp.embed_tokens.weight", (model.vocab_size, hidden), stored.plain, part="mtp", copy_of=EMBEDDING)
+    yield Tensor(
+        "model.mtp.embed_tokens.weight",
+        (model.vocab_size, hidden),
+        stored.plain,
+        part="mtp",
+        copy_of=EMBEDDING,
+    )

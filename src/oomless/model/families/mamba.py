@@ -30,7 +30,11 @@ def read(config: Config, name: str) -> Model:
 def read_alone(config: Config, name: str) -> Model:
     """Layers of one mixer and one norm; no position is rotated, and no length is the longest."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
-    hidden, state, kernel = config.size("hidden_size"), config.size("state_size"), config.size("conv_kernel", 4)
+    hidden, state, kernel = (
+        config.size("hidden_size"),
+        config.size("state_size"),
+        config.size("conv_kernel", 4),
+    )
     expand, bias = config.size("expand", 2), config.flag("use_conv_bias", True)
     inner = config.size("intermediate_size", hidden * expand)
     if config.flag("use_bias", False):
@@ -39,7 +43,11 @@ def read_alone(config: Config, name: str) -> Model:
         heads, width = config.size("num_heads"), config.size("head_dim")
         mixer = Linear(config.size("n_groups"), heads, state, width, kernel, "mamba2", conv_bias=bias)
     else:
-        rank = -(-hidden // 16) if config.values.get("time_step_rank") in (None, "auto") else config.size("time_step_rank")
+        rank = (
+            -(-hidden // 16)
+            if config.values.get("time_step_rank") in (None, "auto")
+            else config.size("time_step_rank")
+        )
         mixer = Linear(0, inner, state, 1, kernel, "mamba1", conv_bias=bias, rank=rank)
     layers = (Layer(mixer, NOTHING),) * num_layers
     config.values = {"max_position_embeddings": UNBOUNDED, **config.values}
@@ -73,7 +81,11 @@ def read_bamba(config: Config, name: str) -> Model:
     """Mamba-2 but for the layers of attn_layer_indices, and a dense block in each."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     mixer, gqa = mamba2(config), attention(config)
-    full = set(config.sizes("attn_layer_indices", most=num_layers)) if config.has("attn_layer_indices") else set[int]()
+    full = (
+        set(config.sizes("attn_layer_indices", most=num_layers))
+        if config.has("attn_layer_indices")
+        else set[int]()
+    )
     dense = Dense(config.size("intermediate_size"), config.flag("mlp_bias", False))
     layers = tuple(Layer(gqa if layer in full else mixer, dense) for layer in range(num_layers))
     rope = read_rope(config, rotary_dim(config, gqa.head_dim, 0.5), config.size("max_position_embeddings"))
@@ -81,7 +93,8 @@ def read_bamba(config: Config, name: str) -> Model:
 
 
 def read_falcon_h1(config: Config, name: str) -> Model:
-    """Attention and Mamba-2 side by side in each layer, which are two layers here: the second has the feed-forward block.
+    """Attention and Mamba-2 side by side in each layer, which are two layers here: the second has the
+    feed-forward block.
 
     The checkpoint's two norms a layer are one a layer of these.
     """
@@ -100,10 +113,15 @@ def read_falcon_h1(config: Config, name: str) -> Model:
 
 
 def read_jamba(config: Config, name: str) -> Model:
-    """Mamba-1 with norms inside but for every eighth layer; experts in every second one; nothing is rotated."""
+    """Mamba-1 with norms inside but for every eighth layer; experts in every second one; nothing is
+    rotated."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     hidden = config.size("hidden_size")
-    rank = -(-hidden // 16) if config.values.get("mamba_dt_rank") in (None, "auto") else config.size("mamba_dt_rank")
+    rank = (
+        -(-hidden // 16)
+        if config.values.get("mamba_dt_rank") in (None, "auto")
+        else config.size("mamba_dt_rank")
+    )
     config.used.add("mamba_dt_rank")
     if config.flag("mamba_proj_bias", False):
         config.fault("mamba_proj_bias is on, which no published config has")
@@ -132,7 +150,9 @@ def read_jamba(config: Config, name: str) -> Model:
         return [layer % period == offset for layer in range(num_layers)]
 
     full, mixed = every("attn", 8, 4), every("expert", 2, 1)
-    layers = tuple(Layer(gqa if full[i] else mixer, moe if mixed[i] else Dense(width)) for i in range(num_layers))
+    layers = tuple(
+        Layer(gqa if full[i] else mixer, moe if mixed[i] else Dense(width)) for i in range(num_layers)
+    )
     max_positions = config.size("max_position_embeddings")
     return decoder(config, name, layers, ropes=(Rope(0, 1.0, max_positions),))
 

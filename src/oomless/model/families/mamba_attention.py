@@ -1,4 +1,5 @@
-"""Mamba-2 and short convolutions between attention: Granite 4 (granitemoehybrid), Nemotron-H and Nemotron 3, LFM2."""
+"""Mamba-2 and short convolutions between attention: Granite 4 (granitemoehybrid), Nemotron-H and Nemotron 3,
+LFM2."""
 
 from collections.abc import Iterator
 
@@ -28,7 +29,9 @@ def read_granite(config: Config, name: str) -> Model:
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     bias = config.flag("attention_bias", False)
-    gqa = GQA(heads, config.size("num_key_value_heads"), hidden // heads or 1, qkv_bias=bias, output_bias=bias)
+    gqa = GQA(
+        heads, config.size("num_key_value_heads"), hidden // heads or 1, qkv_bias=bias, output_bias=bias
+    )
     mamba = Linear(
         config.size("mamba_n_groups"),
         config.size("mamba_n_heads"),
@@ -50,8 +53,14 @@ def read_granite(config: Config, name: str) -> Model:
     ):
         config.has(key)
     kinds = read_kinds(config, num_layers, {"mamba", "attention"})
-    shared, experts = config.size("shared_intermediate_size"), config.size("num_local_experts", 0, least=0, most=MAX_EXPERTS)
-    active, width = config.size("num_experts_per_tok", 0, least=0, most=MAX_EXPERTS), config.size("intermediate_size")
+    shared, experts = (
+        config.size("shared_intermediate_size"),
+        config.size("num_local_experts", 0, least=0, most=MAX_EXPERTS),
+    )
+    active, width = (
+        config.size("num_experts_per_tok", 0, least=0, most=MAX_EXPERTS),
+        config.size("intermediate_size"),
+    )
     ffn: FeedForward = MoE(experts, active, width, shared_width=shared) if experts else Dense(shared)
     attentions: list[Attention] = [mamba if kind == "mamba" else gqa for kind in kinds]
     rotated = config.word("position_embedding_type", "rope") == "rope"
@@ -69,11 +78,14 @@ def read_kinds(config: Config, num_layers: int, known: set[str]) -> list[str]:
 
 
 def read_lfm2(config: Config, name: str) -> Model:
-    """LFM2: short convolutions and attention with norms on queries and keys; the feed-forward width is adjusted as in llama 1."""
+    """LFM2: short convolutions and attention with norms on queries and keys; the feed-forward width is
+    adjusted as in llama 1."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     gqa = GQA(heads, config.size("num_key_value_heads"), hidden // heads or 1, qk_norm=True)
-    conv = Linear(1, 1, 0, hidden, config.size("conv_L_cache"), "short_conv", conv_bias=config.flag("conv_bias", False))
+    conv = Linear(
+        1, 1, 0, hidden, config.size("conv_L_cache"), "short_conv", conv_bias=config.flag("conv_bias", False)
+    )
     kinds = read_kinds(config, num_layers, {"conv", "full_attention"})
     inner = config.size("block_ff_dim", config.size("intermediate_size", 0, least=0) or None)
     mixed = config.word("model_type") == "lfm2_moe"
@@ -85,7 +97,8 @@ def read_lfm2(config: Config, name: str) -> Model:
         config.has(key)
     first, ffn = read_lfm2_experts(config) if mixed else (num_layers, Dense(inner))
     layers = tuple(
-        Layer(conv if kind == "conv" else gqa, ffn if index >= first else Dense(inner)) for index, kind in enumerate(kinds)
+        Layer(conv if kind == "conv" else gqa, ffn if index >= first else Dense(inner))
+        for index, kind in enumerate(kinds)
     )
     rope = read_rope(config, gqa.head_dim, config.size("max_position_embeddings"))
     return decoder(config, name, layers, ropes=(rope,), tied=config.flag("tie_embedding", True))
@@ -95,24 +108,36 @@ def read_lfm2_experts(config: Config) -> tuple[int, FeedForward]:
     """The first layer with experts, and the experts."""
     for key in ("norm_topk_prob", "routed_scaling_factor"):
         config.has(key)
-    experts, active = config.size("num_experts", most=MAX_EXPERTS), config.size("num_experts_per_tok", most=MAX_EXPERTS)
+    experts, active = (
+        config.size("num_experts", most=MAX_EXPERTS),
+        config.size("num_experts_per_tok", most=MAX_EXPERTS),
+    )
     if active > experts:
         config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
     bias = int(config.flag("use_expert_bias", True))
-    return config.size("num_dense_layers", 2, least=0), MoE(experts, active, config.size("moe_intermediate_size"), router_biases=bias)
+    return config.size("num_dense_layers", 2, least=0), MoE(
+        experts, active, config.size("moe_intermediate_size"), router_biases=bias
+    )
 
 
 def read_nemotron(config: Config, name: str) -> Model:
     """Nemotron-H: a pattern of blocks with one part each: M Mamba-2, * attention, - MLP, E experts.
 
-    A mixer and the part after it count as one layer here; a mixer that another mixer follows has no feed-forward block.
+    A mixer and the part after it count as one layer here; a mixer that another mixer follows has no
+    feed-forward block.
     """
     pattern = read_pattern(config)
     hidden = config.size("hidden_size")
     bias = config.flag("attention_bias", False)
     head_dim = config.size("head_dim", config.size("attention_head_dim", 0, least=0) or None)
     config.has("attention_head_dim")
-    gqa = GQA(config.size("num_attention_heads"), config.size("num_key_value_heads"), head_dim, qkv_bias=bias, output_bias=bias)
+    gqa = GQA(
+        config.size("num_attention_heads"),
+        config.size("num_key_value_heads"),
+        head_dim,
+        qkv_bias=bias,
+        output_bias=bias,
+    )
     state = config.word("mamba_ssm_cache_dtype", "")
     mamba = Linear(
         config.size("n_groups"),
@@ -141,17 +166,25 @@ def read_nemotron(config: Config, name: str) -> Model:
     rotary_dim(config, head_dim)
     model = decoder(config, name, tuple(layers), norms=Norms(()), ropes=(no_rotation,))
     stored_norms = model.tensors[0]._replace(
-        name="model.layers.{}.norm.weight", shape=(hidden,), repeat=len(pattern), lookup=False, cut=model.tensors[1].cut
+        name="model.layers.{}.norm.weight",
+        shape=(hidden,),
+        repeat=len(pattern),
+        lookup=False,
+        cut=model.tensors[1].cut,
     )
     draft = (Layer(gqa, parts.get("E", dense)),) * read_mtp(config, "E" in pattern)
     stored, _ = read_storage(config)
-    return model._replace(draft=draft, tensors=(*model.tensors, stored_norms, *mtp_tensors(draft, model, stored)))
+    return model._replace(
+        draft=draft, tensors=(*model.tensors, stored_norms, *mtp_tensors(draft, model, stored))
+    )
 
 
 def read_mtp(config: Config, has_experts: bool) -> int:
     """How many MTP layers are stored; one is attention and experts."""
     num = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
-    blocks = config.values.get("mtp_layers_block_type") or config.values.get("mtp_hybrid_override_pattern") or "*E"
+    blocks = (
+        config.values.get("mtp_layers_block_type") or config.values.get("mtp_hybrid_override_pattern") or "*E"
+    )
     config.used |= {"mtp_layers_block_type", "mtp_hybrid_override_pattern"}
     if num and (blocks not in ("*E", ["attention", "moe"]) or not has_experts):
         config.fault("the MTP layer is not made of attention and experts")
@@ -160,7 +193,8 @@ def read_mtp(config: Config, has_experts: bool) -> int:
 
 
 def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
-    """An MTP layer: attention, experts, eh_proj (2h x h), and five norms (counts of Nemotron 3 Super and Ultra)."""
+    """An MTP layer: attention, experts, eh_proj (2h x h), and five norms (counts of Nemotron 3 Super and
+    Ultra)."""
     if not draft:
         return
     first, hidden = len(model.layers), model.hidden_size
@@ -180,7 +214,10 @@ def read_pattern(config: Config) -> str:
     else:
         pattern = config.word("hybrid_override_pattern")
     if not pattern or set(pattern) - set("M*-E") or pattern[0] in "-E" or len(pattern) > MAX_LAYERS:
-        config.fault("the pattern of blocks is not made of mamba, attention, mlp and moe, or does not begin with a mixer")
+        config.fault(
+            "the pattern of blocks is not made of mamba, attention, mlp and moe, or "
+            "does not begin with a mixer"
+        )
         return "M"
     if config.size("num_hidden_layers", len(pattern), most=MAX_LAYERS) != len(pattern):
         config.fault(f"the pattern has {len(pattern)} blocks and num_hidden_layers is another number")

@@ -1,4 +1,5 @@
-"""MiMo: a Qwen-2-shaped decoder with an MTP layer (7B); windows, value heads of their own width and experts (V2-Flash)."""
+"""MiMo: a Qwen-2-shaped decoder with an MTP layer (7B); windows, value heads of their own width and experts
+(V2-Flash)."""
 
 from collections.abc import Iterator
 
@@ -79,4 +80,6 @@ def read_v2(config: Config, name: str) -> Model:
     rope = read_rope(config, rotary_dim(config, full.head_dim), max_positions)
     windows = Rope(rope.dim, config.number("swa_rope_theta", 10000.0), max_positions)
     model = decoder(config, name, layers, ropes=(rope, windows))
-    return model._replace(warnings=(*model.warnings, "MTP layers, which no key of this config counts, are not counted"))
+    return model._replace(
+        warnings=(*model.warnings, "MTP layers, which no key of this config counts, are not counted")
+    )

@@ -1,4 +1,5 @@
-"""MiniMax-M3: an indexer picks blocks of the cache in all but the first layers; experts; a ViT with patches in time."""
+"""MiniMax-M3: an indexer picks blocks of the cache in all but the first layers; experts; a ViT with patches
+in time."""
 
 from typing import Any
 
@@ -61,11 +62,15 @@ def read_text(config: Config, name: str) -> Model:
     sparse = sparse_layers(config, num_layers)
     dense: FeedForward = moe if all(sparse) else Dense(config.size("dense_intermediate_size"))
     config.has("dense_intermediate_size")
-    layers = tuple(Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True))
+    layers = tuple(
+        Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True)
+    )
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
     model = decoder(config, name, layers, ropes=(rope,))
     if config.size("num_mtp_modules", 0, least=0) or config.size("num_nextn_predict_layers", 0, least=0):
-        model = model._replace(warnings=(*model.warnings, "MTP layers are not counted: this family's are not known"))
+        model = model._replace(
+            warnings=(*model.warnings, "MTP layers are not counted: this family's are not known")
+        )
     return model
 
 
@@ -77,8 +82,13 @@ def read_indexers(config: Config, gqa: GQA, num_layers: int) -> list[Attention]:
     if own.values and own.flag("use_sparse_attention", True):
         marks = list(own.sizes("sparse_attention_freq", most=1))
         heads, width = own.size("sparse_num_index_heads"), own.size("sparse_index_dim")
-        if own.has("sparse_disable_index_value") and 0 in own.sizes("sparse_disable_index_value")[marks.count(0) : num_layers]:
-            config.fault("sparse_disable_index_value leaves values to an indexer, which no published config does")
+        if (
+            own.has("sparse_disable_index_value")
+            and 0 in own.sizes("sparse_disable_index_value")[marks.count(0) : num_layers]
+        ):
+            config.fault(
+                "sparse_disable_index_value leaves values to an indexer, which no published config does"
+            )
     elif config.has("layer_types") and isinstance(config.values["layer_types"], list):
         marks = [int(kind == "minimax_m3_sparse") for kind in config.values["layer_types"]]
         heads, width = config.size("index_n_heads", heads), config.size("index_head_dim", width)

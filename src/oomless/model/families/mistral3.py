@@ -1,4 +1,5 @@
-"""Mistral 3 with eyes: a Mistral or Ministral decoder, Pixtral's tower, a projector that merges four patches into a token."""
+"""Mistral 3 with eyes: a Mistral or Ministral decoder, Pixtral's tower, a projector that merges four patches
+into a token."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision

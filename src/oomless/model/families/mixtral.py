@@ -1,4 +1,5 @@
-"""Mixtures of experts over grouped-query attention: mixtral, qwen2_moe, qwen3_moe, granitemoe, phimoe, minimax_m2."""
+"""Mixtures of experts over grouped-query attention: mixtral, qwen2_moe, qwen3_moe, granitemoe, phimoe,
+minimax_m2."""
 
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
@@ -17,7 +18,8 @@ LOCAL = ("granitemoe", "granitemoeshared", "phimoe", "minimax_m2")
 
 
 def read_local(config: Config, name: str) -> Model:
-    """Granite and Phi-3.5 experts are as mixtral's; MiniMax-M2 has norms over all heads, a bias at its router, half of a head rotated."""
+    """Granite and Phi-3.5 experts are as mixtral's; MiniMax-M2 has norms over all heads, a bias at its
+    router, half of a head rotated."""
     family = config.word("model_type")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
@@ -31,19 +33,31 @@ def read_local(config: Config, name: str) -> Model:
         config.size("shared_intermediate_size", 0, least=0),
         router_biases=int(config.flag("use_routing_bias", False)),
     )
-    for key in ("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier", "input_jitter_noise"):
+    for key in (
+        "attention_multiplier",
+        "embedding_multiplier",
+        "logits_scaling",
+        "residual_multiplier",
+        "input_jitter_noise",
+    ):
         config.has(key)
     if any(kind != 1 for kind in (config.sizes("attn_type_list") if config.has("attn_type_list") else ())):
         config.fault("attn_type_list marks layers without softmax attention, which MiniMax-M2 has none of")
     attentions = (
-        read_windows(config, gqa, num_layers) if config.size("sliding_window", max_positions) < max_positions else [gqa] * num_layers
+        read_windows(config, gqa, num_layers)
+        if config.size("sliding_window", max_positions) < max_positions
+        else [gqa] * num_layers
     )
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
     norms = Norms(bias=True) if family == "phimoe" else PAIR
     layers = tuple(Layer(each, moe) for each in attentions)
-    model = decoder(config, name, layers, norms=norms, ropes=(rope,), head_bias=config.flag("lm_head_bias", False))
+    model = decoder(
+        config, name, layers, norms=norms, ropes=(rope,), head_bias=config.flag("lm_head_bias", False)
+    )
     if config.flag("use_mtp", False) and config.size("num_mtp_modules", 0, least=0):
-        config.size("mtp_transformer_layers", 1)  # the published checkpoints hold none of them (element counts of the hub)
+        config.size(
+            "mtp_transformer_layers", 1
+        )  # the published checkpoints hold none of them (element counts of the hub)
     return model
 
 
@@ -56,12 +70,15 @@ def read_qwen(config: Config, name: str) -> Model:
     step, dense_layers = 1, frozenset[int]()
     if config.word("model_type") != "mixtral":
         step = config.size("decoder_sparse_step", 1)
-        dense_layers = frozenset(config.sizes("mlp_only_layers")) if config.has("mlp_only_layers") else dense_layers
+        dense_layers = (
+            frozenset(config.sizes("mlp_only_layers")) if config.has("mlp_only_layers") else dense_layers
+        )
         config.has("intermediate_size")  # always stored, without meaning unless some layers are dense
         if step > 1 or dense_layers:
             dense = Dense(config.size("intermediate_size"))
     layers = tuple(
-        Layer(attention, dense if index in dense_layers or (index + 1) % step else moe) for index, attention in enumerate(attentions)
+        Layer(attention, dense if index in dense_layers or (index + 1) % step else moe)
+        for index, attention in enumerate(attentions)
     )
     return decoder(config, name, layers)
 
@@ -76,7 +93,9 @@ def read_experts(config: Config) -> MoE:
     else:
         experts = config.size("num_experts", most=MAX_EXPERTS)
         shared = config.size("shared_expert_intermediate_size", None if family == "qwen2_moe" else 0, least=0)
-        if config.flag("qkv_bias", family == "qwen2_moe") != (family == "qwen2_moe") or not config.flag("use_qk_norm", True):
+        if config.flag("qkv_bias", family == "qwen2_moe") != (family == "qwen2_moe") or not config.flag(
+            "use_qk_norm", True
+        ):
             config.fault("qkv_bias or use_qk_norm is not what this family's class has")
         moe = MoE(experts, active, config.size("moe_intermediate_size"), shared, shared_gate=bool(shared))
     if active > experts:

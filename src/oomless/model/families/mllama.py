@@ -1,4 +1,5 @@
-"""Llama 3.2 Vision: cross-attention layers between those of a Llama 3.1 decoder, and a ViT over tiles with global layers."""
+"""Llama 3.2 Vision: cross-attention layers between those of a Llama 3.1 decoder, and a ViT over tiles with
+global layers."""
 
 from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
@@ -13,7 +14,8 @@ SPECIAL_ROWS = 8
 
 
 def read(config: Config, name: str) -> Model:
-    """The decoder under text_config and the tower; cross-attention keeps keys and values of the image in a cache of its own."""
+    """The decoder under text_config and the tower; cross-attention keeps keys and values of the image in a
+    cache of its own."""
     text = with_outer(config, "text_config")
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
     hidden, heads = text.size("hidden_size"), text.size("num_attention_heads")
@@ -29,14 +31,20 @@ def read(config: Config, name: str) -> Model:
     tower = read_tower(vision, hidden)
     config.has("image_token_index")
     config.check()
-    return model._replace(family="mllama", tensors=(*tensors, *tower.tensors), warnings=(*model.warnings, *unread_inside(text)))
+    return model._replace(
+        family="mllama", tensors=(*tensors, *tower.tensors), warnings=(*model.warnings, *unread_inside(text))
+    )
 
 
 def read_tower(vision: Config, hidden: int) -> Tower:
-    """Local layers, gated global layers, position tables a tile and an aspect ratio, and one projection of several layers' states."""
+    """Local layers, gated global layers, position tables a tile and an aspect ratio, and one projection of
+    several layers' states."""
     width, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     heads = vision.size("attention_heads")
-    layers, global_layers = vision.size("num_hidden_layers", most=MAX_LAYERS), vision.size("num_global_layers", most=MAX_LAYERS)
+    layers, global_layers = (
+        vision.size("num_hidden_layers", most=MAX_LAYERS),
+        vision.size("num_global_layers", most=MAX_LAYERS),
+    )
     tiles, patch = vision.size("max_num_tiles"), vision.size("patch_size")
     patches = (vision.size("image_size") // patch) ** 2 + 1
     ratios = vision.values.get("supported_aspect_ratios")

@@ -1,4 +1,5 @@
-"""Models around a language model: DeepSeek-VL2, -OCR, -OCR-2 (with their vision towers) and Janus (language part alone)."""
+"""Models around a language model: DeepSeek-VL2, -OCR, -OCR-2 (with their vision towers) and Janus (language
+part alone)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,7 +30,10 @@ def read(config: Config, name: str) -> Model:
     for key in ("candidate_resolutions", "global_view_pos", "tile_tag"):
         config.has(key)
     if config.word("model_type") == "multi_modality":
-        warning = "the vision tower, aligners and image generator of Janus are not counted: no published count to check them"
+        warning = (
+            "the vision tower, aligners and image generator of Janus are not counted: no "
+            "published count to check them"
+        )
         return model._replace(family="multi_modality", warnings=(*model.warnings, warning))
     parts = _tower(name, projector, vision, model.hidden_size)
     tensors = tuple(Tensor(part, shape, BF16, repeat=num, part="vision") for part, num, shape in parts)
@@ -56,7 +60,8 @@ def _tower(name: str, projector: Config, vision: Config, hidden: int) -> Parts:
 
 
 def _vl2(vision: Config, into: int, hidden: int) -> Parts:
-    """SigLIP-SO400M with its attention-pool head, 428,225,600 in all, and 4*1152*h + h + h*h + h + 2h of projector."""
+    """SigLIP-SO400M with its attention-pool head, 428,225,600 in all, and 4*1152*h + h + h*h + h + 2h of
+    projector."""
     width, heads_layers = vision.size("width"), vision.size("layers", most=MAX_LAYERS)
     inner = int(width * vision.number("mlp_ratio", 4.0))
     patches = (vision.size("image_size") // vision.size("patch_size")) ** 2
@@ -83,7 +88,8 @@ def _vl2(vision: Config, into: int, hidden: int) -> Parts:
 
 
 def _sam(out: int) -> Parts:
-    """SAM ViT-B at 1024 pixels, windows of 14 but for 4 global layers, and two strided convolutions to `out` channels."""
+    """SAM ViT-B at 1024 pixels, windows of 14 but for 4 global layers, and two strided convolutions to `out`
+    channels."""
     width, layers, global_layers, neck = 768, 12, 4, 256
     yield "sam.patch_embed.weight", 1, (width, 3, 16, 16)
     yield "sam.patch_embed.bias", 1, (width,)
@@ -119,7 +125,8 @@ def _ocr(into: int, out: int) -> Parts:
 
 
 def _ocr2(into: int, out: int) -> Parts:
-    """DeepEncoder V2: SAM-B to 896 channels, a Qwen2-0.5B stack over learned queries, a linear projector: 454,385,280."""
+    """DeepEncoder V2: SAM-B to 896 channels, a Qwen2-0.5B stack over learned queries, a linear projector:
+    454,385,280."""
     yield from _sam(into)
     layers, kv, inner = 24, 128, 4864
     for rows in (into, kv, kv):

@@ -1,4 +1,5 @@
-"""Nemotron by architecture search (Llama-3.3-Nemotron-Super): a llama whose blocks differ, some without attention, some without MLP."""
+"""Nemotron by architecture search (Llama-3.3-Nemotron-Super): a llama whose blocks differ, some without
+attention, some without MLP."""
 
 from typing import Any
 
@@ -26,13 +27,17 @@ def read(config: Config, name: str) -> Model:
         blocks = []
     layers = []
     for index, block in enumerate(blocks):
-        attention, ffn = (block.get(part) if isinstance(block, dict) else None for part in ("attention", "ffn"))
+        attention, ffn = (
+            block.get(part) if isinstance(block, dict) else None for part in ("attention", "ffn")
+        )
         if not isinstance(attention, dict) or not isinstance(ffn, dict):
             config.fault(f"block {index} has no attention and ffn")
             continue
         layers.append(
             Layer(
-                read_attention(config, attention, index, GQA(heads, 0, head_dim, qkv_bias=bias, output_bias=bias)),
+                read_attention(
+                    config, attention, index, GQA(heads, 0, head_dim, qkv_bias=bias, output_bias=bias)
+                ),
                 read_ffn(config, ffn, index, hidden),
             )
         )
@@ -41,10 +46,18 @@ def read(config: Config, name: str) -> Model:
     model = decoder(config, name, tuple(layers), norms=Norms(()), ropes=(rope,))
     norms = []
     for what, has in (
-        ("input_layernorm", [bool(layer.attention.num_heads) for layer in layers if isinstance(layer.attention, GQA)]),
-        ("post_attention_layernorm", [bool(layer.ffn.intermediate_size) for layer in layers if isinstance(layer.ffn, Dense)]),
+        (
+            "input_layernorm",
+            [bool(layer.attention.num_heads) for layer in layers if isinstance(layer.attention, GQA)],
+        ),
+        (
+            "post_attention_layernorm",
+            [bool(layer.ffn.intermediate_size) for layer in layers if isinstance(layer.ffn, Dense)],
+        ),
     ):
-        norm = model.tensors[0]._replace(name=f"model.layers.{{}}.{what}.weight", shape=(hidden,), cut=WHOLE, lookup=False)
+        norm = model.tensors[0]._replace(
+            name=f"model.layers.{{}}.{what}.weight", shape=(hidden,), cut=WHOLE, lookup=False
+        )
         norms.append(norm._replace(layers=tuple(index for index, holds in enumerate(has) if holds)))
     return model._replace(tensors=(*model.tensors, *norms))
 
@@ -54,9 +67,17 @@ def read_attention(config: Config, block: dict[str, Any], index: int, full: GQA)
     if block.get("no_op"):
         return full._replace(num_heads=0, borrows_cache=True)
     group = block.get("n_heads_in_group")
-    others = [key for key in ("replace_with_linear", "sparsify", "window_length", "num_sink_tokens") if block.get(key)]
+    others = [
+        key
+        for key in ("replace_with_linear", "sparsify", "window_length", "num_sink_tokens")
+        if block.get(key)
+    ]
     if others or not isinstance(group, int) or group < 1 or full.num_heads % group:
-        what = f"{others[0]}, which is not known" if others else f"n_heads_in_group {str(group)[:40]} of {full.num_heads} heads"
+        what = (
+            f"{others[0]}, which is not known"
+            if others
+            else f"n_heads_in_group {str(group)[:40]} of {full.num_heads} heads"
+        )
         config.fault(f"block {index}: attention has {what}")
         return full._replace(num_kv_heads=1)
     return full._replace(num_kv_heads=full.num_heads // group)

@@ -1,4 +1,5 @@
-"""The decoders before llama: GPT-2, -J, -NeoX and -BigCode, BLOOM, MPT, OPT, Falcon, ChatGLM, Qwen. LayerNorms, plain MLPs, tables of positions."""
+"""The decoders before llama: GPT-2, -J, -NeoX and -BigCode, BLOOM, MPT, OPT, Falcon, ChatGLM, Qwen.
+LayerNorms, plain MLPs, tables of positions."""
 
 from collections.abc import Callable
 
@@ -36,20 +37,28 @@ OPT_OFFSET = 2
 def read(config: Config, name: str) -> Model:
     """The family's own reader."""
     family = config.word("model_type")
-    config.values = {NAMES.get(key, key): value for key, value in config.values.items()} if family in RENAMED else config.values
+    config.values = (
+        {NAMES.get(key, key): value for key, value in config.values.items()}
+        if family in RENAMED
+        else config.values
+    )
     return READERS[family](config, name)
 
 
 def read_gpt2(config: Config, name: str) -> Model:
-    """GPT-2: biases everywhere, an MLP of four times the width, learned positions, tied; BigCode has one key-value head beside."""
+    """GPT-2: biases everywhere, an MLP of four times the width, learned positions, tied; BigCode has one
+    key-value head beside."""
     hidden = config.size("hidden_size")
     kv_heads = 1 if config.word("model_type") == "gpt_bigcode" and config.flag("multi_query", True) else 0
     gqa = read_heads(config, kv_heads)
-    return _decoder(config, name, gqa, config.size("n_inner", 4 * hidden), config.size("max_position_embeddings"))
+    return _decoder(
+        config, name, gqa, config.size("n_inner", 4 * hidden), config.size("max_position_embeddings")
+    )
 
 
 def read_gpt_neo(config: Config, name: str) -> Model:
-    """GPT-Neo: no biases of queries, keys and values; every second layer is local, which no engine's cache knows."""
+    """GPT-Neo: no biases of queries, keys and values; every second layer is local, which no engine's cache
+    knows."""
     config.used |= {"attention_types", "attention_layers", "window_size"}
     gqa = read_heads(config)._replace(qkv_bias=False)
     inner = config.size("intermediate_size", 4 * config.size("hidden_size"))
@@ -57,7 +66,8 @@ def read_gpt_neo(config: Config, name: str) -> Model:
 
 
 def read_gptj(config: Config, name: str) -> Model:
-    """GPT-J and CodeGen: attention and MLP behind one norm, biases of norms, MLP and head alone, a part of each head rotated."""
+    """GPT-J and CodeGen: attention and MLP behind one norm, biases of norms, MLP and head alone, a part of
+    each head rotated."""
     gqa = read_heads(config)._replace(qkv_bias=False, output_bias=False)
     config.used.add("rotary")
     layer = Layer(gqa, Dense(config.size("n_inner", 4 * config.size("hidden_size")), bias=True, gated=False))
@@ -67,7 +77,8 @@ def read_gptj(config: Config, name: str) -> Model:
 
 
 def read_bloom(config: Config, name: str) -> Model:
-    """BLOOM: biases everywhere, a norm of the embedding, slopes instead of positions: its length is that of its training."""
+    """BLOOM: biases everywhere, a norm of the embedding, slopes instead of positions: its length is that of
+    its training."""
     config.used |= {
         "apply_residual_connection_post_layernorm",
         "masked_softmax_fusion",
@@ -78,7 +89,9 @@ def read_bloom(config: Config, name: str) -> Model:
     config.used |= {"n_inner", "offset_alibi", "unk_token_id"}
     config.values = {**config.values, "max_position_embeddings": config.size("seq_length", 2048)}
     model = _decoder(config, name, read_heads(config), 4 * config.size("hidden_size"), 0)
-    norm = tuple(Tensor(f"model.embed_norm.{part}", (model.hidden_size,), model.dtype) for part in ("weight", "bias"))
+    norm = tuple(
+        Tensor(f"model.embed_norm.{part}", (model.hidden_size,), model.dtype) for part in ("weight", "bias")
+    )
     return model._replace(tensors=(*model.tensors, *norm))
 
 
@@ -101,11 +114,14 @@ def read_mpt(config: Config, name: str) -> Model:
     gqa = read_heads(config, own.size("kv_n_heads", 0, least=0))._replace(qkv_bias=False, output_bias=False)
     layer = Layer(gqa, Dense(config.size("expansion_ratio", 4) * config.size("hidden_size"), gated=False))
     layers = (layer,) * config.size("num_hidden_layers", most=MAX_LAYERS)
-    return decoder(config, name, layers, ropes=(Rope(0, 1.0, config.size("max_position_embeddings")),), tied=True)
+    return decoder(
+        config, name, layers, ropes=(Rope(0, 1.0, config.size("max_position_embeddings")),), tied=True
+    )
 
 
 def read_opt(config: Config, name: str) -> Model:
-    """OPT: as GPT-2 with an MLP of its own width; the 350M's embedding is narrower, and its norms come after the blocks."""
+    """OPT: as GPT-2 with an MLP of its own width; the 350M's embedding is narrower, and its norms come after
+    the blocks."""
     hidden, bias = config.size("hidden_size"), config.flag("enable_bias", True)
     narrow = config.size("word_embed_proj_dim", hidden)
     positions = config.size("max_position_embeddings") + OPT_OFFSET
@@ -117,8 +133,12 @@ def read_opt(config: Config, name: str) -> Model:
     tensors = [each for each in model.tensors if last or not each.name.startswith("model.norm.")]
     if narrow != hidden:
         ends = (EMBEDDING, HEAD)
-        tensors = [each._replace(shape=(each.shape[0], narrow)) if each.name in ends else each for each in tensors]
-        tensors += [Tensor(f"model.project_{way}.weight", (narrow, hidden), model.dtype) for way in ("in", "out")]
+        tensors = [
+            each._replace(shape=(each.shape[0], narrow)) if each.name in ends else each for each in tensors
+        ]
+        tensors += [
+            Tensor(f"model.project_{way}.weight", (narrow, hidden), model.dtype) for way in ("in", "out")
+        ]
     return model._replace(tensors=tuple(tensors))
 
 
@@ -130,9 +150,19 @@ def read_heads(config: Config, kv_heads: int = 0) -> GQA:
     return GQA(heads, kv_heads or heads, hidden // heads or 1, qkv_bias=True, output_bias=True)
 
 
-def _decoder(config: Config, name: str, gqa: GQA, inner: int, positions: int, norms: Norms = LAYER_NORMS, bias: bool = True) -> Model:
+def _decoder(
+    config: Config,
+    name: str,
+    gqa: GQA,
+    inner: int,
+    positions: int,
+    norms: Norms = LAYER_NORMS,
+    bias: bool = True,
+) -> Model:
     """A tied decoder without rotation, with a table of positions if it has any."""
-    layers = (Layer(gqa, Dense(inner, bias, gated=False)),) * config.size("num_hidden_layers", most=MAX_LAYERS)
+    layers = (Layer(gqa, Dense(inner, bias, gated=False)),) * config.size(
+        "num_hidden_layers", most=MAX_LAYERS
+    )
     no_rotation = Rope(0, 10000.0, config.size("max_position_embeddings"))
     model = decoder(config, name, layers, norms=norms, ropes=(no_rotation,), tied=True)
     if not positions:
@@ -156,7 +186,8 @@ def read_gpt_neox(config: Config, name: str) -> Model:
 
 
 def read_falcon(config: Config, name: str) -> Model:
-    """Falcon: one key-value head (7B) or a few (40B, 180B), attention and MLP side by side, an MLP of four times the width."""
+    """Falcon: one key-value head (7B) or a few (40B, 180B), attention and MLP side by side, an MLP of four
+    times the width."""
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     new, multi_query = config.flag("new_decoder_architecture", False), config.flag("multi_query", True)
     kv_heads = config.size("num_kv_heads", heads)
@@ -170,21 +201,38 @@ def read_falcon(config: Config, name: str) -> Model:
     in_turn = not config.flag("parallel_attn", True)
     two = config.size("num_ln_in_parallel_attn", 2 if new else 1) == 2 or in_turn  # Falcon2-11B has one
     norms = LAYER_NORMS if two else ONE_NORM
-    config.values = {"max_position_embeddings": 2048, **config.values}  # the class's; 180B's config leaves it out
+    config.values = {
+        "max_position_embeddings": 2048,
+        **config.values,
+    }  # the class's; 180B's config leaves it out
     return decoder(config, name, layers, norms=norms, tied=True)
 
 
 def read_chatglm(config: Config, name: str) -> Model:
-    """ChatGLM2, 3 and GLM-4 of 2024: llama with RMSNorms, a gated MLP, biases of queries, keys and values, half of each head rotated."""
-    if config.flag("add_bias_linear", False) or not config.flag("rmsnorm", True) or config.flag("pre_seq_len", False):
+    """ChatGLM2, 3 and GLM-4 of 2024: llama with RMSNorms, a gated MLP, biases of queries, keys and values,
+    half of each head rotated."""
+    if (
+        config.flag("add_bias_linear", False)
+        or not config.flag("rmsnorm", True)
+        or config.flag("pre_seq_len", False)
+    ):
         config.fault("add_bias_linear, LayerNorms and prefixes are not known for ChatGLM")
     config.used |= CHATGLM_OTHERS
     heads, width = config.size("num_attention_heads"), config.size("kv_channels")
     kv_heads = config.size("multi_query_group_num") if config.flag("multi_query_attention", False) else heads
     gqa = GQA(heads, kv_heads, width, qkv_bias=config.flag("add_qkv_bias", False))
-    layers = (Layer(gqa, Dense(config.size("intermediate_size"))),) * config.size("num_hidden_layers", most=MAX_LAYERS)
+    layers = (Layer(gqa, Dense(config.size("intermediate_size"))),) * config.size(
+        "num_hidden_layers", most=MAX_LAYERS
+    )
     config.values = {**config.values, "max_position_embeddings": config.size("seq_length")}
-    ropes = (read_rope(config, width // 2 or 1, config.size("seq_length"), theta=10000.0 * config.number("rope_ratio", 1.0)),)
+    ropes = (
+        read_rope(
+            config,
+            width // 2 or 1,
+            config.size("seq_length"),
+            theta=10000.0 * config.number("rope_ratio", 1.0),
+        ),
+    )
     return decoder(config, name, layers, ropes=ropes)
 
 
@@ -207,7 +255,8 @@ CHATGLM_OTHERS = {
 
 
 def read_qwen(config: Config, name: str) -> Model:
-    """Qwen of 2023: llama with biases of queries, keys and values; intermediate_size counts gate and up together."""
+    """Qwen of 2023: llama with biases of queries, keys and values; intermediate_size counts gate and up
+    together."""
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     if not config.flag("no_bias", True):
         config.fault("no_bias is off, which no published Qwen has")
@@ -219,7 +268,9 @@ def read_qwen(config: Config, name: str) -> Model:
     for key in QWEN_OTHERS:
         config.has(key)
     dim = int((hidden // heads or 1) * config.number("rotary_pct", 1.0))
-    rope = read_rope(config, dim, config.size("max_position_embeddings"), theta=config.number("rotary_emb_base", 10000.0))
+    rope = read_rope(
+        config, dim, config.size("max_position_embeddings"), theta=config.number("rotary_emb_base", 10000.0)
+    )
     return decoder(config, name, layers, ropes=(rope,))
 
 

@@ -1,4 +1,5 @@
-"""Qwen3-Next and Qwen3.5: three of four layers keep a state (gated delta rule), the fourth is gated attention; an MTP layer."""
+"""Qwen3-Next and Qwen3.5: three of four layers keep a state (gated delta rule), the fourth is gated
+attention; an MTP layer."""
 
 from collections.abc import Iterator
 
@@ -20,7 +21,13 @@ def read(config: Config, name: str) -> Model:
         return read_olmo(config, name)
     if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
         return read_text(config, name)
-    for key in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "language_model_only"):
+    for key in (
+        "image_token_id",
+        "video_token_id",
+        "vision_start_token_id",
+        "vision_end_token_id",
+        "language_model_only",
+    ):
         config.has(key)
     text = with_outer(config, "text_config")
     model = read_text(text, name)
@@ -39,12 +46,21 @@ def read_text(config: Config, name: str) -> Model:
     interval = config.size("full_attention_interval", 4)
     kinds = config.values.get("layer_types") if config.has("layer_types") else None
     if kinds is None:
-        kinds = ["full_attention" if (layer + 1) % interval == 0 else "linear_attention" for layer in range(num_layers)]
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "linear_attention"}:
+        kinds = [
+            "full_attention" if (layer + 1) % interval == 0 else "linear_attention"
+            for layer in range(num_layers)
+        ]
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
+    ):
         config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
         kinds = ["full_attention"] * num_layers
     ffn = read_ffn(config)
-    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds[:num_layers]]
+    attentions: list[Attention] = [
+        full if kind == "full_attention" else linear for kind in kinds[:num_layers]
+    ]
     layers = tuple(Layer(each, ffn) for each in attentions)
     rope = read_rope(config, rotary_dim(config, full.head_dim, 0.25), max_positions)
     num_mtp = config.size("mtp_num_hidden_layers", 0, least=0, most=MAX_LAYERS)
@@ -58,7 +74,8 @@ def read_text(config: Config, name: str) -> Model:
 
 
 def read_olmo(config: Config, name: str) -> Model:
-    """OLMo Hybrid: norms before the linear layers' parts and after the full layers', over all heads of queries and keys."""
+    """OLMo Hybrid: norms before the linear layers' parts and after the full layers', over all heads of
+    queries and keys."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     for key in (
         "linear_a_log_max",
@@ -69,15 +86,33 @@ def read_olmo(config: Config, name: str) -> Model:
         "linear_dt_min",
     ):
         config.has(key)
-    bias, heads, hidden = config.flag("attention_bias", False), config.size("num_attention_heads"), config.size("hidden_size")
+    bias, heads, hidden = (
+        config.flag("attention_bias", False),
+        config.size("num_attention_heads"),
+        config.size("hidden_size"),
+    )
     kv_heads = config.size("num_key_value_heads", heads)
-    full = GQA(heads, kv_heads, config.size("head_dim", hidden // heads or 1), bias, bias, qk_norm=True, wide_norm=True)
+    full = GQA(
+        heads,
+        kv_heads,
+        config.size("head_dim", hidden // heads or 1),
+        bias,
+        bias,
+        qk_norm=True,
+        wide_norm=True,
+    )
     linear = read_linear(config)
     kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "linear_attention"}:
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
+    ):
         config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
         kinds = ["full_attention"] * num_layers
-    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds[:num_layers]]
+    attentions: list[Attention] = [
+        full if kind == "full_attention" else linear for kind in kinds[:num_layers]
+    ]
     dense = Dense(config.size("intermediate_size"))
     rope = read_rope(config, rotary_dim(config, full.head_dim), config.size("max_position_embeddings"))
     return decoder(config, name, tuple(Layer(each, dense) for each in attentions), ropes=(rope,))
@@ -98,7 +133,8 @@ def read_full(config: Config) -> GQA:
 
 
 def read_linear(config: Config) -> Linear:
-    """The gated delta rule's heads. Qwen3.5 keeps its state in F32 whatever the model's type; Qwen3-Next follows the model."""
+    """The gated delta rule's heads. Qwen3.5 keeps its state in F32 whatever the model's type; Qwen3-Next
+    follows the model."""
     state = config.word("mamba_ssm_dtype", "")
     if state and state not in DTYPES:
         config.fault(f"mamba_ssm_dtype is {state!r}, not one of {', '.join(DTYPES)}")
@@ -130,7 +166,8 @@ def read_ffn(config: Config) -> FeedForward:
 
 
 def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
-    """The MTP layer: one full-attention block, fc (2h x h), three norms; published quantised checkpoints leave it in 16 bit."""
+    """The MTP layer: one full-attention block, fc (2h x h), three norms; published quantised checkpoints
+    leave it in 16 bit."""
     if not draft:
         return
     first, hidden = len(model.layers), model.hidden_size

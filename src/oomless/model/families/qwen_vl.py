@@ -1,4 +1,5 @@
-"""Qwen with eyes: Qwen2-VL, 2.5-VL, 3-VL. A Qwen decoder with positions in three axes, and a tower that merges patches."""
+"""Qwen with eyes: Qwen2-VL, 2.5-VL, 3-VL. A Qwen decoder with positions in three axes, and a tower that
+merges patches."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
@@ -19,7 +20,13 @@ def read(config: Config, name: str) -> Model:
 
     family = config.word("model_type")
     vision = config.section("vision_config")
-    for key in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "vision_token_id"):
+    for key in (
+        "image_token_id",
+        "video_token_id",
+        "vision_start_token_id",
+        "vision_end_token_id",
+        "vision_token_id",
+    ):
         config.has(key)
     nested = config.has("text_config")
     text = with_outer(config, "text_config") if nested else config
@@ -27,7 +34,9 @@ def read(config: Config, name: str) -> Model:
     text.values = {**outer, "model_type": TEXT[family]}
     model = read_nested(text, name)
     text.values = outer
-    tower = read_old_tower(vision, family, model) if family in MOST_PIXELS else read_tower(vision, model.dtype)
+    tower = (
+        read_old_tower(vision, family, model) if family in MOST_PIXELS else read_tower(vision, model.dtype)
+    )
     config.check()
     seeing = with_eyes(model, family, tower, largest_image(vision, MOST_PIXELS.get(family, 1 << 24)))
     return seeing._replace(warnings=(*model.warnings, *(unread_inside(text) if nested else ())))
@@ -35,7 +44,9 @@ def read(config: Config, name: str) -> Model:
 
 def with_eyes(model: Model, family: str, tower: Tower, vision: Vision) -> Model:
     """A decoder behind a tower: its positions have three axes."""
-    return model._replace(family=family, ropes=with_axes(model.ropes), tensors=(*model.tensors, *tower.tensors), vision=vision)
+    return model._replace(
+        family=family, ropes=with_axes(model.ropes), tensors=(*model.tensors, *tower.tensors), vision=vision
+    )
 
 
 def with_axes(ropes: tuple[Rope, ...]) -> tuple[Rope, ...]:
@@ -44,9 +55,12 @@ def with_axes(ropes: tuple[Rope, ...]) -> tuple[Rope, ...]:
 
 
 def largest_image(vision: Config, pixels: int) -> Vision:
-    """The largest image that the processor lets through: merge x merge patches a token, each pixel in two frames.
+    """The largest image that the processor lets through: merge x merge patches a token, each pixel in two
+    frames.
 
-    >>> largest_image(Config({"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}, "example"), 12845056)
+    >>> largest_image(
+    ...     Config({"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}, "example"), 12845056
+    ... )
     Vision(item_tokens=16384, item_values=77070336)
     """
     side = vision.size("patch_size") * vision.size("spatial_merge_size")
@@ -54,7 +68,8 @@ def largest_image(vision: Config, pixels: int) -> Vision:
 
 
 def read_old_tower(vision: Config, family: str, model: Model) -> Tower:
-    """Qwen2-VL's and 2.5-VL's ViT: no position table; RMS norms and a gated MLP from 2.5 on; one merger at the end."""
+    """Qwen2-VL's and 2.5-VL's ViT: no position table; RMS norms and a gated MLP from 2.5 on; one merger at
+    the end."""
     gated = family == "qwen2_5_vl"
     width = vision.size("hidden_size" if gated else "embed_dim")
     vision.size("out_hidden_size" if gated else "hidden_size")
@@ -75,14 +90,18 @@ def read_old_tower(vision: Config, family: str, model: Model) -> Tower:
 
 
 def read_tower(vision: Config, dtype: Format) -> Tower:
-    """Qwen3-VL's ViT, which Qwen3.5 keeps: a position table, a merger at the end and one at each deepstack layer."""
+    """Qwen3-VL's ViT, which Qwen3.5 keeps: a position table, a merger at the end and one at each deepstack
+    layer."""
     width, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     num_layers = vision.size("depth", most=MAX_LAYERS)
     patch, out = vision.size("patch_size"), vision.size("out_hidden_size")
     merged = width * vision.size("spatial_merge_size") ** 2
     deep = len(vision.sizes("deepstack_visual_indexes"))
     tower = Tower(width, dtype)
-    tower.add("patch_embed.weight", (width, vision.size("in_channels", 3), vision.size("temporal_patch_size"), patch, patch))
+    tower.add(
+        "patch_embed.weight",
+        (width, vision.size("in_channels", 3), vision.size("temporal_patch_size"), patch, patch),
+    )
     tower.add("patch_embed.bias", (width,))
     tower.add("pos_embed.weight", (vision.size("num_position_embeddings"), width))
     tower.blocks(num_layers, inner, vision.size("num_heads"))

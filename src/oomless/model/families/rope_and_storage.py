@@ -23,7 +23,8 @@ def read_dtype(config: Config) -> Format:
 
 
 def read_storage(config: Config) -> tuple[Storage, str]:
-    """How the checkpoint stores its weights, and the quantisation method that its config names ("" = none)."""
+    """How the checkpoint stores its weights, and the quantisation method that its config names ("" =
+    none)."""
     return quantization.read_storage(config, read_dtype(config))
 
 
@@ -31,7 +32,9 @@ MAX_ROPE_FACTOR = 1024
 """YaRN and its like stretch by 4 to 64; a table of cosines grows with it."""
 
 
-def read_rope(config: Config, dim: int, max_positions: int, layer_type: str = "", theta: float = 10000.0) -> Rope:
+def read_rope(
+    config: Config, dim: int, max_positions: int, layer_type: str = "", theta: float = 10000.0
+) -> Rope:
     """The rotary embedding: its scaling decides how many positions an engine tabulates.
 
     `rope_parameters` may hold one section a layer type; `theta` is the default of the model's class.
@@ -70,7 +73,8 @@ def rotary_dim(config: Config, head_dim: int, default: float = 1.0) -> int:
 
 
 def with_outer(config: Config, key: str) -> Config:
-    """The config of the language model inside of another one, with dtype, quantisation and tying of the outer where it has none."""
+    """The config of the language model inside of another one, with dtype, quantisation and tying of the outer
+    where it has none."""
     inner = config.section(key)
     config.check()
     if not inner.values:
@@ -91,5 +95,10 @@ def unread_inside(inner: Config) -> tuple[str, ...]:
     """The warning about keys of a nested config that no reader knows, if there are any."""
     unread = inner.unread()
     return (
-        (f"keys not understood, which may change memory: {', '.join(unread)} ({inner.where.rpartition(': ')[2]})",) if unread else ()
+        (
+            f"keys not understood, which may change memory: {', '.join(unread)} "
+            f"({inner.where.rpartition(': ')[2]})",
+        )
+        if unread
+        else ()
     )

@@ -1,6 +1,8 @@
-"""Mixtures of experts over grouped-query attention that differ in names and defaults: one row a family says how.
+"""Mixtures of experts over grouped-query attention that differ in names and defaults: one row a family says
+how.
 
-Each row is the family's class in transformers or vLLM: ERNIE 4.5, dots, K-EXAONE, Hunyuan, OLMoE, Solar, Trinity, Laguna, Ling, Step and others.
+Each row is the family's class in transformers or vLLM: ERNIE 4.5, dots, K-EXAONE, Hunyuan, OLMoE, Solar,
+Trinity, Laguna, Ling, Step and others.
 """
 
 from typing import NamedTuple
@@ -16,7 +18,8 @@ from .sparse_experts_mtp import DRAFTS, with_draft
 
 
 class Row(NamedTuple):
-    """A family's attention and norms as in plain.py, and under which keys its config says what experts it has."""
+    """A family's attention and norms as in plain.py, and under which keys its config says what experts it
+    has."""
 
     variant: Variant
     experts: tuple[str, ...] = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -50,7 +53,12 @@ ROWS = {
     "dots1": Row(QK),
     "exaone_moe": Row(QK),
     "hunyuan_v1_moe": Row(
-        Variant(qk_norm=True, output_bias="attention_bias", tied=False, ignores=("use_mixed_mlp_moe", "use_cla", "cla_share_factor")),
+        Variant(
+            qk_norm=True,
+            output_bias="attention_bias",
+            tied=False,
+            ignores=("use_mixed_mlp_moe", "use_cla", "cla_share_factor"),
+        ),
         active=("moe_topk",),
         width=("intermediate_size",),
         shared=(),
@@ -58,7 +66,9 @@ ROWS = {
     ),
     "hy_v3": Row(QK),
     "olmoe": Row(
-        Variant(qk_norm=True, wide_norm=True, output_bias="attention_bias"), width=("intermediate_size",), router_bias=False
+        Variant(qk_norm=True, wide_norm=True, output_bias="attention_bias"),
+        width=("intermediate_size",),
+        router_bias=False,
     ),
     "flex_olmo": Row(
         Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
@@ -69,7 +79,11 @@ ROWS = {
     "afmoe": Row(Variant(norms=AROUND, qk_norm=True), gated=True),
     "laguna": Row(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
     "sarvam_moe": Row(Variant(qk_norm="use_qk_norm")),
-    "cohere2_moe": Row(Variant(norms=ONE, output_bias="attention_bias", tied=True), width=("intermediate_size",), router_bias=False),
+    "cohere2_moe": Row(
+        Variant(norms=ONE, output_bias="attention_bias", tied=True),
+        width=("intermediate_size",),
+        router_bias=False,
+    ),
     "bailing_moe": Row(
         Variant(qkv_bias="use_qkv_bias", output_bias="use_bias", qk_norm="use_qk_norm"),
         router_bias="moe_router_enable_expert_bias",
@@ -152,16 +166,32 @@ def read(config: Config, name: str) -> Model:
     sparse = sparse_layers(config, num_layers)
     dense: FeedForward = moe
     if not all(sparse):
-        key = "prefix_dense_intermediate_size" if config.has("prefix_dense_intermediate_size") else "intermediate_size"
-        dense = Dense(config.size("dense_intermediate_size" if config.has("dense_intermediate_size") else key), biased)
+        key = (
+            "prefix_dense_intermediate_size"
+            if config.has("prefix_dense_intermediate_size")
+            else "intermediate_size"
+        )
+        dense = Dense(
+            config.size("dense_intermediate_size" if config.has("dense_intermediate_size") else key), biased
+        )
     config.has("intermediate_size")
-    layers = tuple(Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True))
+    layers = tuple(
+        Layer(each, moe if is_sparse else dense) for each, is_sparse in zip(attentions, sparse, strict=True)
+    )
     first = attentions[0]
     gqa = first.inner if isinstance(first, Sliding) else first
     assert isinstance(gqa, GQA)
     rope = read_rope(config, rotary_dim(config, gqa.head_dim), max_positions, "full_attention")
     head_bias = says(config, row.variant.head_bias)
-    model = decoder(config, name, layers, norms=row.variant.norms, ropes=(rope,), tied=row.variant.tied, head_bias=head_bias)
+    model = decoder(
+        config,
+        name,
+        layers,
+        norms=row.variant.norms,
+        ropes=(rope,),
+        tied=row.variant.tied,
+        head_bias=head_bias,
+    )
     width = config.size("intermediate_size", 0, least=0) if config.word("model_type") in DRAFTS else 0
     return with_draft(model, config, width)
 
@@ -174,7 +204,8 @@ def first_of(config: Config, keys: tuple[str, ...]) -> str:
 
 
 def read_experts(config: Config, row: Row) -> MoE:
-    """Routed experts and shared ones under the family's keys. Hunyuan lists numbers by layer, which are all the same."""
+    """Routed experts and shared ones under the family's keys. Hunyuan lists numbers by layer, which are all
+    the same."""
     experts = _same(config, first_of(config, row.experts), MAX_EXPERTS)
     active = _same(config, first_of(config, row.active), MAX_EXPERTS)
     width = _same(config, first_of(config, row.width))
@@ -208,7 +239,11 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     kinds = config.values.get("mlp_layer_types") if config.has("mlp_layer_types") else None
     if kinds is not None:
         config.has("first_k_dense_replace")
-        if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"dense", "sparse"}:
+        if (
+            not isinstance(kinds, list)
+            or len(kinds) < num_layers
+            or set(map(str, kinds)) - {"dense", "sparse"}
+        ):
             config.fault(f"mlp_layer_types is no list of {num_layers} times dense or sparse")
             return [True] * num_layers
         return [kind == "sparse" for kind in kinds[:num_layers]]
@@ -226,7 +261,9 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
             return [True] * num_layers
         return [bool(mark) for mark in marks[:num_layers]]
     config.has("moe_layer_freq")
-    first = config.size(first_of(config, ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")), 0, least=0)
+    first = config.size(
+        first_of(config, ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")), 0, least=0
+    )
     if config.word("model_type") == "hy_v3" and "first_k_dense_replace" not in config.values:
         first = 1  # the class's default
     last = config.size("moe_layer_end_index", num_layers - 1, least=-1)
@@ -243,10 +280,18 @@ def read_attentions(config: Config, row: Row, num_layers: int, max_positions: in
     gqa = read_gqa(config, row.variant)._replace(gated=row.gated, head_gate=says(config, row.head_gate))
     if row.gated and config.flag("attention_bias", False):
         config.fault("attention_bias is on, which no published config of this family has")
-    if config.word("model_type") == "laguna" and config.has("gating") and config.values["gating"] not in (True, "per-head"):
-        gqa = gqa._replace(gated=True, head_gate=False)  # its class: a gate of one number an element of the output
+    if (
+        config.word("model_type") == "laguna"
+        and config.has("gating")
+        and config.values["gating"] not in (True, "per-head")
+    ):
+        gqa = gqa._replace(
+            gated=True, head_gate=False
+        )  # its class: a gate of one number an element of the output
     config.used |= {"global_attn_every_n_layers", "sliding_window_pattern", "gating", "max_window_layers"}
-    if config.word("model_type") == "dots1" and not config.has("layer_types"):  # the window covers layers from max_window_layers on
+    if config.word("model_type") == "dots1" and not config.has(
+        "layer_types"
+    ):  # the window covers layers from max_window_layers on
         config.has("sliding_window")
         return [gqa] * num_layers
     attentions = read_windows(config, gqa, num_layers, max_positions)
@@ -254,19 +299,26 @@ def read_attentions(config: Config, row: Row, num_layers: int, max_positions: in
         return attentions
     heads = config.sizes("num_attention_heads_per_layer", least=1)
     if len(heads) < num_layers or any(each % gqa.num_kv_heads for each in heads):
-        config.fault(f"num_attention_heads_per_layer is no list of {num_layers} multiples of num_key_value_heads")
+        config.fault(
+            f"num_attention_heads_per_layer is no list of {num_layers} multiples of num_key_value_heads"
+        )
         return attentions
     return [
-        each._replace(inner=each.inner._replace(num_heads=num)) if isinstance(each, Sliding) else gqa._replace(num_heads=num)
+        each._replace(inner=each.inner._replace(num_heads=num))
+        if isinstance(each, Sliding)
+        else gqa._replace(num_heads=num)
         for each, num in zip(attentions, heads, strict=False)
     ]
 
 
 def read_step(config: Config, num_layers: int, max_positions: int) -> list[Attention]:
-    """Step 3.5: the layers that attention_other_setting names have heads of their own; windows by layer_types."""
+    """Step 3.5: the layers that attention_other_setting names have heads of their own; windows by
+    layer_types."""
     gate = config.flag("use_head_wise_attn_gate", config.word("model_type") == "step3p7")
     kv_heads = config.size(first_of(config, ("num_attention_groups", "num_key_value_heads")))
-    full = GQA(config.size("num_attention_heads"), kv_heads, config.size("head_dim"), qk_norm=True, head_gate=gate)
+    full = GQA(
+        config.size("num_attention_heads"), kv_heads, config.size("head_dim"), qk_norm=True, head_gate=gate
+    )
     other = config.section("attention_other_setting")
     local = full
     if other.values:
@@ -277,7 +329,11 @@ def read_step(config: Config, num_layers: int, max_positions: int) -> list[Atten
         )
     window = config.size("sliding_window", max_positions)
     kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - {"full_attention", "sliding_attention"}:
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) < num_layers
+        or set(map(str, kinds)) - {"full_attention", "sliding_attention"}
+    ):
         config.fault(f"layer_types is no list of {num_layers} times full_attention or sliding_attention")
         return [full] * num_layers
     return [Sliding(local, window) if kind == "sliding_attention" else full for kind in kinds[:num_layers]]

@@ -1,7 +1,8 @@
-"""MTP layers of families in sparse.py: one block of the main model's kind, a projection of token and hidden state, norms.
+"""MTP layers of families in sparse.py: one block of the main model's kind, a projection of token and hidden
+state, norms.
 
-Each row is read off the hub's element counts: with it the counts of ERNIE-4.5-21B-A3B-PT, Hy3-preview, K-EXAONE-236B-A23B and
-Step-3.5-Flash are exact.
+Each row is read off the hub's element counts: with it the counts of ERNIE-4.5-21B-A3B-PT, Hy3-preview,
+K-EXAONE-236B-A23B and Step-3.5-Flash are exact.
 """
 
 from collections.abc import Iterator
@@ -38,14 +39,19 @@ DRAFTS = {
 
 
 def with_draft(model: Model, config: Config, dense_width: int) -> Model:
-    """The model with the MTP layers that its config counts, or with a warning where the family's are not known."""
-    num = config.size("num_nextn_predict_layers", config.size("num_mtp_layers", 0, least=0), least=0, most=MAX_LAYERS)
+    """The model with the MTP layers that its config counts, or with a warning where the family's are not
+    known."""
+    num = config.size(
+        "num_nextn_predict_layers", config.size("num_mtp_layers", 0, least=0), least=0, most=MAX_LAYERS
+    )
     config.used.add("num_mtp_layers")
     if not num:
         return model
     row = DRAFTS.get(config.word("model_type"))
     if row is None or not dense_width:
-        return model._replace(warnings=(*model.warnings, "MTP layers are not counted: this family's are not known"))
+        return model._replace(
+            warnings=(*model.warnings, "MTP layers are not counted: this family's are not known")
+        )
     ffn: FeedForward = model.layers[-1].ffn if row.sparse else Dense(dense_width)
     layer = Layer(model.layers[max(row.last_layer, -len(model.layers))].attention, ffn)
     draft = (layer,) * num
@@ -62,4 +68,6 @@ def draft_tensors(draft: tuple[Layer, ...], row: Draft, model: Model, stored: St
     for norm in ("enorm", "hnorm", "shared_head.norm")[: row.num_norms]:
         yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
     if row.head:
-        yield scope.tensor(f"shared_head.{HEAD.rpartition('.')[0]}.weight", (model.vocab_size, hidden), "plain", VOCABULARY)
+        yield scope.tensor(
+            f"shared_head.{HEAD.rpartition('.')[0]}.weight", (model.vocab_size, hidden), "plain", VOCABULARY
+        )

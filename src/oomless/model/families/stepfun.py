@@ -36,18 +36,26 @@ def read(config: Config, name: str) -> Model:
 
 
 def read_tower(vision: Config, hidden: int, projector_bias: bool = False) -> Tower:
-    """Biases and LayerNorms throughout, a scale on each residual, two convolutions of stride 2, one projection.
+    """Biases and LayerNorms throughout, a scale on each residual, two convolutions of stride 2, one
+    projection.
 
-    >>> sum(tensor.num_parameters for tensor in read_tower(Config({}, "example"), 4096).tensors)   # Step-3.7-Flash
+    >>> sum(
+    ...     tensor.num_parameters for tensor in read_tower(Config({}, "example"), 4096).tensors
+    ... )  # Step-3.7-Flash
     1981014784
     """
-    width, num_layers = vision.size("hidden_size", 1536), vision.size("num_hidden_layers", 47, most=MAX_LAYERS)
+    width, num_layers = (
+        vision.size("hidden_size", 1536),
+        vision.size("num_hidden_layers", 47, most=MAX_LAYERS),
+    )
     patch, edge = vision.size("patch_size", 14), vision.size("image_size", 728)
     vision.has("intermediate_size")  # the ratio decides
     inner = max(int(width * min(vision.number("mlp_ratio", 8960 / 1536), 1000)), 1)
     tower = Tower(width)
     tower.add("patch_embedding.weight", (width, vision.size("num_channels", 3), patch, patch))
-    tower.add("position_embedding.weight", (vision.size("max_position_embeddings", (edge // patch) ** 2), width))
+    tower.add(
+        "position_embedding.weight", (vision.size("max_position_embeddings", (edge // patch) ** 2), width)
+    )
     tower.norm("pre_layernorm", width)
     tower.blocks(num_layers, inner, vision.size("num_attention_heads", 16))
     tower.add("blocks.lambda", (width,), repeat=2 * num_layers)

@@ -1,4 +1,5 @@
-"""Vision towers: the encoders that several families share, as tensors of the part "vision", fused and cut as engines hold them."""
+"""Vision towers: the encoders that several families share, as tensors of the part "vision", fused and cut as
+engines hold them."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import VOCABULARY, WHOLE, Cut, Tensor
@@ -18,7 +19,9 @@ class Tower:
         if repeat:
             self.tensors.append(Tensor(f"vision.{name}", shape, self.dtype, cut, (), repeat, part="vision"))
 
-    def linear(self, name: str, out: int, into: int, cut: Cut = WHOLE, bias: bool = True, repeat: int = 1) -> None:
+    def linear(
+        self, name: str, out: int, into: int, cut: Cut = WHOLE, bias: bool = True, repeat: int = 1
+    ) -> None:
         self.add(f"{name}.weight", (out, into), cut, repeat)
         if bias:
             self.add(f"{name}.bias", (out,), cut if cut.how == "column" else WHOLE, repeat)
@@ -41,7 +44,8 @@ class Tower:
         mlp_bias: bool | None = None,
         whole: bool = False,
     ) -> None:
-        """Encoder layers: merged query, key and value, output, a plain or gated MLP, two norms; `whole`: every rank holds all of it."""
+        """Encoder layers: merged query, key and value, output, a plain or gated MLP, two norms; `whole`:
+        every rank holds all of it."""
         inside, width = attention_width or self.width, self.width
         mlp_bias = bias if mlp_bias is None else mlp_bias
         by_heads, by_inner = (WHOLE, WHOLE) if whole else (columns(heads), columns(inner))
@@ -55,10 +59,11 @@ class Tower:
 
 
 def siglip(vision: Config, dtype: Format = BF16) -> Tower:
-    """SigLIP: biases and LayerNorms throughout, a position table, and in some releases an attention-pooling head.
+    """SigLIP: biases and LayerNorms throughout, a position table, and in some releases an attention-pooling
+    head.
 
     >>> tower = siglip(Config({"image_size": 896, "vision_use_head": False}, "example"))
-    >>> sum(tensor.num_parameters for tensor in tower.tensors)   # SO400M of Gemma 3
+    >>> sum(tensor.num_parameters for tensor in tower.tensors)  # SO400M of Gemma 3
     416866032
     """
     width = vision.size("hidden_size", 1152)
@@ -84,9 +89,14 @@ def siglip(vision: Config, dtype: Format = BF16) -> Tower:
 def clip(vision: Config, dtype: Format = BF16) -> Tower:
     """CLIP's ViT: a class token, norms before and after, no bias on the patches.
 
-    >>> large = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    >>> large = {
+    ...     "hidden_size": 1024,
+    ...     "intermediate_size": 4096,
+    ...     "num_hidden_layers": 24,
+    ...     "num_attention_heads": 16,
+    ... }
     >>> tower = clip(Config({**large, "patch_size": 14, "image_size": 336}, "example"))
-    >>> sum(tensor.num_parameters for tensor in tower.tensors)   # CLIP-L/14 at 336 pixels, of LLaVA 1.5
+    >>> sum(tensor.num_parameters for tensor in tower.tensors)  # CLIP-L/14 at 336 pixels, of LLaVA 1.5
     303507456
     """
     width, patch = vision.size("hidden_size"), vision.size("patch_size")

@@ -21,8 +21,11 @@ DEVICES = {
 """Resource of each maker's device plugin."""
 
 
-def cluster_files(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> dict[str, str]:
-    """Files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find each other."""
+def cluster_files(
+    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int
+) -> dict[str, str]:
+    """Files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find each
+    other."""
     files: dict[str, str] = {}
     sky = sky_name(hardware)
     if sky and asked.engine in (*VLLM, "sglang"):
@@ -63,7 +66,8 @@ def image(asked: Serving) -> str:
 
 
 def ray_script(command: str, num_nodes: int) -> str:
-    """Ray over all machines, then one command on the first: `HEAD=10.0.0.1 ./ray.sh head`, `HEAD=10.0.0.1 ./ray.sh worker`."""
+    """Ray over all machines, then one command on the first: `HEAD=10.0.0.1 ./ray.sh head`, `HEAD=10.0.0.1
+    ./ray.sh worker`."""
     return f"""#!/bin/bash
 # On the first machine: HEAD=<its address> ./ray.sh head
 # On each of the other {num_nodes - 1}: HEAD=<the first one's address> ./ray.sh worker
@@ -79,24 +83,39 @@ exec {command} --distributed-executor-backend ray --host 0.0.0.0 --port {PORT}
 
 
 def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> str:
-    """A LeaderWorkerSet: one group of machines that live and die together, and a service before its leader."""
+    """A LeaderWorkerSet: one group of machines that live and die together, and a service before its
+    leader."""
     each = joined(command, asked, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
 
     def pod(role: str, extra: str) -> dict[str, Any]:
         container: dict[str, Any] = {
             "name": role,
             "image": image(asked),
-            "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}}],
+            "env": [
+                {
+                    "name": "HF_TOKEN",
+                    "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}},
+                }
+            ],
             "command": ["sh", "-c", each + extra],
-            "resources": {"limits": {DEVICES.get(hardware.card.vendor, "nvidia.com/gpu"): str(hardware.per_node)}},
+            "resources": {
+                "limits": {DEVICES.get(hardware.card.vendor, "nvidia.com/gpu"): str(hardware.per_node)}
+            },
             "volumeMounts": [{"mountPath": "/dev/shm", "name": "dshm"}],
         }
         if role == "leader":
             container["ports"] = [{"containerPort": PORT}]
-            container["readinessProbe"] = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 10, "failureThreshold": 360}
+            container["readinessProbe"] = {
+                "httpGet": {"path": "/health", "port": PORT},
+                "periodSeconds": 10,
+                "failureThreshold": 360,
+            }
         return {
             "metadata": {"labels": {"role": role}},
-            "spec": {"containers": [container], "volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}]},
+            "spec": {
+                "containers": [container],
+                "volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}],
+            },
         }
 
     label = kubernetes_name(name)
@@ -133,7 +152,12 @@ def kubernetes_name(name: str) -> str:
     >>> kubernetes_name("DeepSeek-V3.2_exp")
     'deepseek-v3-2-exp'
     """
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())[:MAX_LABEL].strip("-") or "model"
+    return (
+        "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())[
+            :MAX_LABEL
+        ].strip("-")
+        or "model"
+    )
 
 
 MAX_LABEL = 52
@@ -161,11 +185,15 @@ srun bash -c {shlex.quote(last)}
 """
 
 
-def sky_yaml(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str) -> str:
+def sky_yaml(
+    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
+) -> str:
     """A SkyPilot task: rent the machines, install the release, start it."""
     version = asked.engine_version or engine(asked.engine).LATEST
     package = f"vllm=={version}" if asked.engine in VLLM else f"sglang[all]=={version}"
-    gpus = hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
+    gpus = (
+        hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
+    )
     serve = f"--host 0.0.0.0 --port {PORT}"
     if num_nodes == 1:
         run = f"{command} {serve}\n"

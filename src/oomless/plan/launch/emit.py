@@ -1,4 +1,5 @@
-"""Data -> YAML and TOML text, for the few shapes that launch files have: mappings, lists, plain values. No package is needed for that."""
+"""Data -> YAML and TOML text, for the few shapes that launch files have: mappings, lists, plain values. No
+package is needed for that."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +10,20 @@ WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~", ""}
 
 
 def yaml(data: Mapping[str, Any]) -> str:
-    """A YAML document. Texts of several lines become blocks, all others are quoted where YAML could read them otherwise.
+    """A YAML document. Texts of several lines become blocks, all others are quoted where YAML could read them
+    otherwise.
 
-    >>> print(yaml({"name": "r1", "resources": {"accelerators": {"H100": 8}}, "run": "a\\nb\\n", "args": ["--tp", "8"]}), end="")
+    >>> print(
+    ...     yaml(
+    ...         {
+    ...             "name": "r1",
+    ...             "resources": {"accelerators": {"H100": 8}},
+    ...             "run": "a\\nb\\n",
+    ...             "args": ["--tp", "8"],
+    ...         }
+    ...     ),
+    ...     end="",
+    ... )
     name: r1
     resources:
       accelerators:
@@ -73,6 +85,11 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     blocks = []
     for name, values in tables.items():
         blocks.append(
-            "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())])
+            "\n".join(
+                [
+                    f"[{name}]",
+                    *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
+                ]
+            )
         )
     return "\n\n".join(blocks) + "\n"

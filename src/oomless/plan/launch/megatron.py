@@ -1,4 +1,5 @@
-"""A model and a training question -> the arguments of Megatron-LM's pretrain_gpt.py, which `train --megatron-args` reads back."""
+"""A model and a training question -> the arguments of Megatron-LM's pretrain_gpt.py, which `train
+--megatron-args` reads back."""
 
 from ...errors import UnsupportedError
 from ...frameworks.megatron.placement import last_stage
@@ -18,22 +19,36 @@ def runs(model: Model) -> bool:
     kinds = {type(layer.attention) for layer in model.layers}
     plain = all(
         not isinstance(layer.attention, GQA)
-        or not (layer.attention.gated or layer.attention.cross or layer.attention.sinks or layer.attention.value_dim)
+        or not (
+            layer.attention.gated
+            or layer.attention.cross
+            or layer.attention.sinks
+            or layer.attention.value_dim
+        )
         for layer in model.layers
     )
-    return kinds in ({GQA}, {MLA}) and plain and all(layer.ffn.gated for layer in model.layers) and model.streams == 1
+    return (
+        kinds in ({GQA}, {MLA})
+        and plain
+        and all(layer.ffn.gated for layer in model.layers)
+        and model.streams == 1
+    )
 
 
 def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str]:
     """The arguments, a flag with its values in each entry.
 
     >>> from ...model.load import load
-    >>> words = megatron_arguments(load("deepseek-r1-distill-llama-70b"), Training(mesh=Mesh(tp=8, pp=2), seq_len=4096), 64)
+    >>> words = megatron_arguments(
+    ...     load("deepseek-r1-distill-llama-70b"), Training(mesh=Mesh(tp=8, pp=2), seq_len=4096), 64
+    ... )
     >>> words[:3], "--group-query-attention" in words
     (['--num-layers 80', '--hidden-size 8192', '--num-attention-heads 64'], True)
     """
     if not runs(model):
-        raise UnsupportedError(f"Megatron-LM's GPT does not have the layers of {model.name}", "use --framework fsdp or deepspeed")
+        raise UnsupportedError(
+            f"Megatron-LM's GPT does not have the layers of {model.name}", "use --framework fsdp or deepspeed"
+        )
     mesh = asked.mesh or Mesh()
     dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     attention = model.layers[0].attention
@@ -44,13 +59,26 @@ def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str
         f"--num-attention-heads {attention.num_heads}",
     ]
     words += _attention(attention) + _feed_forward(model, mesh)
-    words += ["--swiglu", "--normalization RMSNorm", "--disable-bias-linear", "--position-embedding-type rope"]
-    words += [f"--max-position-embeddings {max(asked.seq_len or 0, model.max_positions)}", f"--seq-length {asked.seq_len}"]
+    words += [
+        "--swiglu",
+        "--normalization RMSNorm",
+        "--disable-bias-linear",
+        "--position-embedding-type rope",
+    ]
+    words += [
+        f"--max-position-embeddings {max(asked.seq_len or 0, model.max_positions)}",
+        f"--seq-length {asked.seq_len}",
+    ]
     if not model.tied:
         words.append("--untie-embeddings-and-output-weights")
     words += ["--attention-dropout 0.0", "--hidden-dropout 0.0", f"--micro-batch-size {asked.micro_batch}"]
     words.append(f"--global-batch-size {asked.micro_batch * asked.grad_accum * dp}")
-    for name, size in (("tensor-model", mesh.tp), ("pipeline-model", mesh.pp), ("context", mesh.cp), ("expert-model", mesh.ep)):
+    for name, size in (
+        ("tensor-model", mesh.tp),
+        ("pipeline-model", mesh.pp),
+        ("context", mesh.cp),
+        ("expert-model", mesh.ep),
+    ):
         if size > 1:
             words.append(f"--{name}-parallel-size {size}")
     if (last := last_stage(len(model.layers), mesh.pp)) is not None:
@@ -65,14 +93,34 @@ def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str
         words += ["--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"]
     match asked.recompute:
         case "full":
-            words += ["--recompute-granularity full", "--recompute-method uniform", f"--recompute-num-layers {asked.recompute_every}"]
+            words += [
+                "--recompute-granularity full",
+                "--recompute-method uniform",
+                f"--recompute-num-layers {asked.recompute_every}",
+            ]
         case "selective":
             words += ["--recompute-granularity selective"]
             if asked.recompute_modules:
                 words.append(f"--recompute-modules {' '.join(asked.recompute_modules)}")
-    words += ["--bf16", "--transformer-impl transformer_engine", "--use-mcore-models", "--distributed-timeout-minutes 60"]
-    words += ["--tokenizer-type NullTokenizer", f"--vocab-size {model.vocab_size - 1}", "--make-vocab-size-divisible-by 1"]
-    words += ["--mock-data", "--train-iters 100", "--lr 1e-5", "--min-lr 1e-6", "--lr-decay-style cosine", "--clip-grad 1.0"]
+    words += [
+        "--bf16",
+        "--transformer-impl transformer_engine",
+        "--use-mcore-models",
+        "--distributed-timeout-minutes 60",
+    ]
+    words += [
+        "--tokenizer-type NullTokenizer",
+        f"--vocab-size {model.vocab_size - 1}",
+        "--make-vocab-size-divisible-by 1",
+    ]
+    words += [
+        "--mock-data",
+        "--train-iters 100",
+        "--lr 1e-5",
+        "--min-lr 1e-6",
+        "--lr-decay-style cosine",
+        "--clip-grad 1.0",
+    ]
     return words
 
 
@@ -85,7 +133,10 @@ def _attention(attention: GQA | MLA) -> list[str]:
         return words + (["--qk-layernorm"] if attention.qk_norm else [])
     words = ["--multi-latent-attention", f"--kv-lora-rank {attention.kv_lora_rank}"]
     words += [f"--q-lora-rank {attention.q_lora_rank}"] if attention.q_lora_rank else []
-    words += [f"--qk-head-dim {attention.qk_nope_head_dim}", f"--qk-pos-emb-head-dim {attention.qk_rope_head_dim}"]
+    words += [
+        f"--qk-head-dim {attention.qk_nope_head_dim}",
+        f"--qk-pos-emb-head-dim {attention.qk_rope_head_dim}",
+    ]
     return [*words, f"--v-head-dim {attention.v_head_dim}", "--qk-layernorm"]
 
 
@@ -108,4 +159,8 @@ def _feed_forward(model: Model, mesh: Mesh) -> list[str]:
     if moe.shared_width:
         words.append(f"--moe-shared-expert-intermediate-size {moe.shared_width}")
     words += ["--moe-grouped-gemm", "--moe-token-dispatcher-type alltoall"]
-    return words + (["--moe-router-score-function sigmoid", "--moe-router-enable-expert-bias"] if moe.router_biases else [])
+    return words + (
+        ["--moe-router-score-function sigmoid", "--moe-router-enable-expert-bias"]
+        if moe.router_biases
+        else []
+    )

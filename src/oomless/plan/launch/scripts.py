@@ -1,4 +1,5 @@
-"""Scripts for frameworks that are libraries: the step that was planned, on random tokens, to be given real data."""
+"""Scripts for frameworks that are libraries: the step that was planned, on random tokens, to be given real
+data."""
 
 FSDP_SCRIPT = '''"""Full training of {hub} with FSDP2: torchrun starts one of these on each card."""
 

@@ -1,4 +1,5 @@
-"""A serving question -> the engine's own command line, read back by `oomless infer --command` to the same ledger."""
+"""A serving question -> the engine's own command line, read back by `oomless infer --command` to the same
+ledger."""
 
 import shlex
 from math import floor
@@ -34,7 +35,10 @@ def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) 
         return transformers_launch(target, asked)._replace(note=note)
     if asked.engine == "ollama":
         return ollama_launch(model, asked)
-    words = [*PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(), *flags_of(asked, model.quantization)]
+    words = [
+        *PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(),
+        *flags_of(asked, model.quantization),
+    ]
     command = " ".join(words)
     layout = asked.layout or Layout()
     num_nodes = -(-layout.num_ranks // hardware.per_node)
@@ -42,7 +46,8 @@ def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) 
 
 
 def one_of_several(asked: Serving, used: Serving) -> Serving:
-    """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of the share that one would.
+    """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of
+    the share that one would.
 
     `used`: the question with the engine's own values in place of what was not said.
 
@@ -51,11 +56,14 @@ def one_of_several(asked: Serving, used: Serving) -> Serving:
     """
     if asked.instances == 1 or asked.engine not in VLLM or used.gpu_memory_utilization is None:
         return asked
-    return asked._replace(gpu_memory_utilization=floor(used.gpu_memory_utilization / asked.instances * 1000) / 1000)
+    return asked._replace(
+        gpu_memory_utilization=floor(used.gpu_memory_utilization / asked.instances * 1000) / 1000
+    )
 
 
 def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
-    """(what is served, what a reader must know of it): a form that no engine makes while loading is a checkpoint of its own.
+    """(what is served, what a reader must know of it): a form that no engine makes while loading is a
+    checkpoint of its own.
 
     An engine finds that form in the checkpoint; its flag knows other words, and would be refused.
     """
@@ -63,10 +71,19 @@ def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
     name = hub.removesuffix("/").rpartition("/")[2]
     if asked.engine in LLAMA:
         target = hub if word.endswith(".gguf") else f"{name}-{(asked.quantization or 'f16').upper()}.gguf"
-        return target, f"{target}: a GGUF file of that type, published or made with llama-quantize" if target != hub else ""
+        return (
+            target,
+            f"{target}: a GGUF file of that type, published or made with llama-quantize"
+            if target != hub
+            else "",
+        )
     if in_checkpoint(asked, model.quantization):
         target = f"./{name}-{asked.quantization}"
-        return target, f"{target}: a checkpoint of {model.name} in {asked.quantization}, published or made with llm-compressor"
+        return (
+            target,
+            f"{target}: a checkpoint of {model.name} in {asked.quantization}, published "
+            "or made with llm-compressor",
+        )
     return hub, ""
 
 
@@ -75,7 +92,8 @@ ON_LOADING = ("fp8", "bitsandbytes")
 
 
 def in_checkpoint(asked: Serving, published: str) -> bool:
-    """Whether the asked form is not made while loading, but read from a checkpoint other than the published one."""
+    """Whether the asked form is not made while loading, but read from a checkpoint other than the published
+    one."""
     made = ON_LOADING if asked.engine in (*VLLM, "sglang") else ()
     return asked.engine not in LLAMA and asked.quantization not in (None, "none", published, *made)
 
@@ -105,15 +123,21 @@ def spellings(engine: str) -> dict[str, tuple[str, str]]:
 
 
 def flags_of(asked: Serving, published: str = "") -> list[str]:
-    """Every field that is not the default, as the engine's flag; `published`: the form that the checkpoint has."""
+    """Every field that is not the default, as the engine's flag; `published`: the form that the checkpoint
+    has."""
     layout = asked.layout or Layout()
     wanted: dict[str, Any] = {
         name: getattr(asked, name)
         for name, default in Serving._field_defaults.items()
-        if name not in ("engine", "engine_version", "layout", *OF_THE_LOAD) and getattr(asked, name) != default
+        if name not in ("engine", "engine_version", "layout", *OF_THE_LOAD)
+        and getattr(asked, name) != default
     }
     names = {"dcp": "decode_context_parallel_size"}
-    wanted |= {names.get(name, name): value for name, value in layout._asdict().items() if value != Layout._field_defaults[name]}
+    wanted |= {
+        names.get(name, name): value
+        for name, value in layout._asdict().items()
+        if value != Layout._field_defaults[name]
+    }
     wanted["tp"] = layout.tp
     if in_checkpoint(asked, published):
         del wanted["quantization"]
@@ -123,7 +147,9 @@ def flags_of(asked: Serving, published: str = "") -> list[str]:
         wanted = _llama(wanted, asked)
     if "speculative" in wanted:
         del wanted["speculative"]
-        wanted["speculative_config"] = '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
+        wanted["speculative_config"] = (
+            '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
+        )
     known = spellings(asked.engine)
     words: list[str] = ["--spec-type", "draft-mtp"] if "draft_tokens" in wanted else []
     for name in sorted(wanted, key=ORDER.index if set(wanted) <= set(ORDER) else _order):
@@ -131,18 +157,35 @@ def flags_of(asked: Serving, published: str = "") -> list[str]:
         if name not in known:
             if name == "tp" and value == 1:
                 continue
-            raise UnsupportedError(f"{asked.engine} has no flag for {name.replace('_', '-')}", "start it another way")
+            raise UnsupportedError(
+                f"{asked.engine} has no flag for {name.replace('_', '-')}", "start it another way"
+            )
         flag, takes = known[name]
         if asked.engine == "trtllm":
             flag = "--" + flag.lstrip("-").replace("-", "_")  # as its releases up to 1.3 spell them
         words.append(flag)
         if takes != "switch":
-            text = ("on" if value else "off") if takes == "onoff" else f"{value:g}" if isinstance(value, float) else str(value)
+            text = (
+                ("on" if value else "off")
+                if takes == "onoff"
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
             words.append(shlex.quote(text))
     return words
 
 
-ORDER = ("tp", "pp", "dp", "enable_expert_parallel", "quantization", "kv_cache_dtype", "max_model_len", "max_num_seqs")
+ORDER = (
+    "tp",
+    "pp",
+    "dp",
+    "enable_expert_parallel",
+    "quantization",
+    "kv_cache_dtype",
+    "max_model_len",
+    "max_num_seqs",
+)
 """What a reader looks for first."""
 
 
@@ -163,9 +206,19 @@ def _llama(wanted: dict[str, Any], asked: Serving) -> dict[str, Any]:
 
 
 def transformers_launch(hub: str, asked: Serving) -> Launch:
-    """A script, since transformers is a library: it loads the model as the question says and answers one prompt."""
-    kinds = {"auto": '"auto"', "bfloat16": "torch.bfloat16", "float16": "torch.float16", "float32": "torch.float32"}
-    cache = f', cache_implementation="{asked.cache_implementation}"' if asked.cache_implementation != "dynamic" else ""
+    """A script, since transformers is a library: it loads the model as the question says and answers one
+    prompt."""
+    kinds = {
+        "auto": '"auto"',
+        "bfloat16": "torch.bfloat16",
+        "float16": "torch.float16",
+        "float32": "torch.float32",
+    }
+    cache = (
+        f', cache_implementation="{asked.cache_implementation}"'
+        if asked.cache_implementation != "dynamic"
+        else ""
+    )
     script = f'''"""Load {hub} and answer one prompt."""
 
 import torch
@@ -193,8 +246,17 @@ def ollama_launch(model: Model, asked: Serving) -> Launch:
         lines.append(f"PARAMETER num_ctx {length}")
     if asked.n_gpu_layers is not None:
         lines.append(f"PARAMETER num_gpu {asked.n_gpu_layers}")
-    cache = f"OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={asked.cache_type_k} " if asked.cache_type_k != "f16" else ""
-    start = f"#!/bin/sh\nset -eu\n{cache}OLLAMA_NUM_PARALLEL={slots} ollama serve &\nsleep 3\nollama create {model.name} -f Modelfile\nwait\n"
+    cache = (
+        f"OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={asked.cache_type_k} "
+        if asked.cache_type_k != "f16"
+        else ""
+    )
+    start = (
+        f"#!/bin/sh\nset -eu\n{cache}OLLAMA_NUM_PARALLEL={slots} ollama serve &\nsleep 3\nollama "
+        f"create {model.name} -f Modelfile\nwait\n"
+    )
     return Launch(
-        "sh start.sh", {"Modelfile": "\n".join(lines) + "\n", "start.sh": start}, f"{file}: published, or made with llama-quantize"
+        "sh start.sh",
+        {"Modelfile": "\n".join(lines) + "\n", "start.sh": start},
+        f"{file}: published, or made with llama-quantize",
     )

@@ -1,4 +1,5 @@
-"""A training question -> what starts it: a torchrun command with its script, or a framework's own configuration file."""
+"""A training question -> what starts it: a torchrun command with its script, or a framework's own
+configuration file."""
 
 import json
 from typing import Any
@@ -15,7 +16,16 @@ from .megatron import megatron_arguments, runs
 from .scripts import FSDP_SCRIPT, LORA_SCRIPT, TRAINER_SCRIPT
 from .serving import hub_word
 
-LAUNCHED = ("fsdp", "deepspeed", "torchtitan", "megatron-lm", "transformers", "peft", "axolotl", "llama-factory")
+LAUNCHED = (
+    "fsdp",
+    "deepspeed",
+    "torchtitan",
+    "megatron-lm",
+    "transformers",
+    "peft",
+    "axolotl",
+    "llama-factory",
+)
 """Frameworks whose files are written here."""
 
 
@@ -33,7 +43,14 @@ def flavor(model: Model) -> tuple[str, str] | None:
     >>> flavor(load("deepseek-v3"))
     ('deepseek_v3', '671B')
     """
-    return next(((row["name"], row["flavor"]) for row in facts.table("torchtitan_flavors") if row["model"] == model.name), None)
+    return next(
+        (
+            (row["name"], row["flavor"])
+            for row in facts.table("torchtitan_flavors")
+            if row["model"] == model.name
+        ),
+        None,
+    )
 
 
 def training_launch(model: Model, word: str, asked: Training, hardware: Hardware) -> Launch:
@@ -50,7 +67,9 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
         case "megatron-lm":
             arguments = megatron_arguments(model, asked, hardware.num_gpus)
             files = {"megatron.args": "\n".join(arguments) + "\n"}
-            return with_cluster(model, Launch(torchrun(hardware, "pretrain_gpt.py $(cat megatron.args)"), files), hardware)
+            return with_cluster(
+                model, Launch(torchrun(hardware, "pretrain_gpt.py $(cat megatron.args)"), files), hardware
+            )
         case "deepspeed":
             files = {
                 "ds.json": deepspeed_json(asked, hardware),
@@ -59,7 +78,10 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
         case "transformers" | "peft":
             script = TRAINER_SCRIPT if asked.method == "full" else LORA_SCRIPT
-            files = {"accelerate.yaml": accelerate_yaml(asked, hardware), "train.py": script.format(**trainer_words(hub, asked, ""))}
+            files = {
+                "accelerate.yaml": accelerate_yaml(asked, hardware),
+                "train.py": script.format(**trainer_words(hub, asked, "")),
+            }
             return Launch(f"accelerate launch --config_file accelerate.yaml{ranks(hardware)} train.py", files)
         case "axolotl":
             nodes = f" --launcher torchrun -- {node_words(hardware)}" if hardware.num_nodes > 1 else ""
@@ -68,14 +90,23 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
             files = {"llama_factory.yaml": llama_factory_yaml(hub, asked)}
             if asked.sharding in ("zero2", "zero3"):
                 files["ds.json"] = deepspeed_json(asked, hardware, auto=True)
-            several = f"FORCE_TORCHRUN=1 NNODES={hardware.num_nodes} NODE_RANK=$NODE_RANK MASTER_ADDR=$HEAD MASTER_PORT=29500 "
-            start = several if hardware.num_nodes > 1 else "FORCE_TORCHRUN=1 " if hardware.num_gpus > 1 else ""
+            several = (
+                f"FORCE_TORCHRUN=1 NNODES={hardware.num_nodes} NODE_RANK=$NODE_RANK "
+                "MASTER_ADDR=$HEAD MASTER_PORT=29500 "
+            )
+            start = (
+                several if hardware.num_nodes > 1 else "FORCE_TORCHRUN=1 " if hardware.num_gpus > 1 else ""
+            )
             return Launch(
-                f"env {start}llamafactory-cli train llama_factory.yaml" if start else "llamafactory-cli train llama_factory.yaml",
+                f"env {start}llamafactory-cli train llama_factory.yaml"
+                if start
+                else "llamafactory-cli train llama_factory.yaml",
                 files,
             )
         case _:
-            raise UnsupportedError(f"no launch file of {asked.framework} is known here", f"known are {', '.join(LAUNCHED)}")
+            raise UnsupportedError(
+                f"no launch file of {asked.framework} is known here", f"known are {', '.join(LAUNCHED)}"
+            )
 
 
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
@@ -90,12 +121,19 @@ def torchrun(hardware: Hardware, what: str) -> str:
 
 def node_words(hardware: Hardware) -> str:
     rendezvous = "--rdzv-backend c10d --rdzv-endpoint $HEAD:29500"
-    return f"--nnodes {hardware.num_nodes} --node-rank $NODE_RANK --nproc-per-node {hardware.per_node} {rendezvous}"
+    return (
+        f"--nnodes {hardware.num_nodes} --node-rank $NODE_RANK --nproc-per-node "
+        f"{hardware.per_node} {rendezvous}"
+    )
 
 
 def ranks(hardware: Hardware) -> str:
     """What accelerate's file cannot know of a machine."""
-    return " --machine_rank $NODE_RANK --main_process_ip $HEAD --main_process_port 29500" if hardware.num_nodes > 1 else ""
+    return (
+        " --machine_rank $NODE_RANK --main_process_ip $HEAD --main_process_port 29500"
+        if hardware.num_nodes > 1
+        else ""
+    )
 
 
 def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
@@ -120,7 +158,8 @@ srun bash -c 'NODE_RANK=$SLURM_NODEID; {launch.command}'
             "resources": {"accelerators": {sky: hardware.per_node}},
             "num_nodes": hardware.num_nodes,
             "workdir": ".",
-            "run": f'HEAD=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)\nNODE_RANK=$SKYPILOT_NODE_RANK\n{launch.command}\n',
+            "run": 'HEAD=$(echo "$SKYPILOT_NODE_IPS" | head -n '
+            f"1)\nNODE_RANK=$SKYPILOT_NODE_RANK\n{launch.command}\n",
         }
         files["sky.yaml"] = yaml(task)
     return launch._replace(files=files)
@@ -141,7 +180,11 @@ def script_words(hub: str, asked: Training) -> dict[str, object]:
 
 def trainer_words(hub: str, asked: Training, deepspeed: str) -> dict[str, object]:
     """What a script of transformers' Trainer is filled with."""
-    modules = '"all-linear"' if not asked.lora_targets or "all-linear" in asked.lora_targets else repr(list(asked.lora_targets))
+    modules = (
+        '"all-linear"'
+        if not asked.lora_targets or "all-linear" in asked.lora_targets
+        else repr(list(asked.lora_targets))
+    )
     return {
         **script_words(hub, asked),
         "recompute": asked.recompute == "full",
@@ -156,13 +199,19 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> s
     """torchtitan's job configuration (release 0.2)."""
     found = flavor(model)
     if found is None:
-        raise UnsupportedError(f"torchtitan has no flavor of {model.name}", "use --framework fsdp or megatron-lm")
+        raise UnsupportedError(
+            f"torchtitan has no flavor of {model.name}", "use --framework fsdp or megatron-lm"
+        )
     mesh = asked.mesh or Mesh()
     shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     mode = asked.recompute or "selective"
     tables: dict[str, dict[str, Any]] = {
         "job": {"dump_folder": "./outputs", "description": f"{hub}: planned by oomless"},
-        "model": {"name": found[0], "flavor": found[1], "hf_assets_path": f"./assets/hf/{hub.rpartition('/')[2]}"},
+        "model": {
+            "name": found[0],
+            "flavor": found[1],
+            "hf_assets_path": f"./assets/hf/{hub.rpartition('/')[2]}",
+        },
         "optimizer": {"name": "AdamW", "lr": 1e-5, "implementation": "fused"},
         "training": {
             "local_batch_size": asked.micro_batch * (asked.grad_accum if mesh.pp > 1 else 1),
@@ -180,11 +229,17 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> s
             "expert_parallel_degree": mesh.ep,
             "expert_tensor_parallel_degree": mesh.etp or 1,
         },
-        "activation_checkpoint": {"mode": mode, **({"selective_ac_option": "op"} if mode == "selective" else {})},
+        "activation_checkpoint": {
+            "mode": mode,
+            **({"selective_ac_option": "op"} if mode == "selective" else {}),
+        },
         "compile": {"enable": resolved(asked).kernels == "compiled", "components": ["model"]},
     }
     if mesh.pp > 1:
-        tables["parallelism"] |= {"pipeline_parallel_schedule": "1F1B", "pipeline_parallel_microbatch_size": asked.micro_batch}
+        tables["parallelism"] |= {
+            "pipeline_parallel_schedule": "1F1B",
+            "pipeline_parallel_microbatch_size": asked.micro_batch,
+        }
     return toml(tables)
 
 
@@ -201,7 +256,11 @@ def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> s
     if stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     batch = (
-        {"train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto", "train_batch_size": "auto"}
+        {
+            "train_micro_batch_size_per_gpu": "auto",
+            "gradient_accumulation_steps": "auto",
+            "train_batch_size": "auto",
+        }
         if auto
         else {
             "train_micro_batch_size_per_gpu": asked.micro_batch,
@@ -209,7 +268,13 @@ def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> s
             "train_batch_size": asked.micro_batch * asked.grad_accum * dp,
         }
     )
-    return json.dumps({**batch, "bf16": {"enabled": True}, "zero_optimization": zero, "gradient_clipping": 1.0}, indent=2) + "\n"
+    return (
+        json.dumps(
+            {**batch, "bf16": {"enabled": True}, "zero_optimization": zero, "gradient_clipping": 1.0},
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 def accelerate_yaml(asked: Training, hardware: Hardware) -> str:
@@ -241,7 +306,11 @@ def axolotl_yaml(hub: str, asked: Training) -> str:
     """Axolotl's configuration."""
     config: dict[str, Any] = {"base_model": hub}
     if asked.method != "full":
-        config |= {"adapter": asked.method, "load_in_4bit": asked.method == "qlora", "lora_r": asked.lora_rank}
+        config |= {
+            "adapter": asked.method,
+            "load_in_4bit": asked.method == "qlora",
+            "lora_r": asked.lora_rank,
+        }
         config |= {"lora_alpha": 2 * asked.lora_rank, "lora_dropout": 0.0}
         named = [name for name in asked.lora_targets if name != "all-linear"]
         config |= {"lora_target_modules": named} if named else {"lora_target_linear": True}
@@ -279,7 +348,10 @@ def llama_factory_yaml(hub: str, asked: Training) -> str:
         "finetuning_type": "full" if asked.method == "full" else "lora",
     }
     if asked.method != "full":
-        config |= {"lora_rank": asked.lora_rank, "lora_target": "all" if not asked.lora_targets else ",".join(asked.lora_targets)}
+        config |= {
+            "lora_rank": asked.lora_rank,
+            "lora_target": "all" if not asked.lora_targets else ",".join(asked.lora_targets),
+        }
     if asked.method == "qlora":
         config["quantization_bit"] = 4
     if asked.sharding in ("zero2", "zero3"):

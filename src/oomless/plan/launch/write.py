@@ -16,11 +16,17 @@ def need_new(folder: Path) -> None:
 
 
 def write_launch(launch: Launch, folder: Path) -> list[Path]:
-    """Write every file, and the command as `launch.sh`, into a folder that is new or empty. They appear together.
+    """Write every file, and the command as `launch.sh`, into a folder that is new or empty. They appear
+    together.
 
-    The files are written beside the folder and moved into its place in one step, so a failure leaves nothing half-written.
+    The files are written beside the folder and moved into its place in one step, so a failure leaves nothing
+    half-written.
     """
-    files = {"launch.sh": f"#!/bin/sh\n{'# ' + launch.note + chr(10) if launch.note else ''}exec {launch.command}\n", **launch.files}
+    files = {
+        "launch.sh": f"#!/bin/sh\n{'# ' + launch.note + chr(10) if launch.note else ''}exec "
+        f"{launch.command}\n",
+        **launch.files,
+    }
     need_new(folder)
     draft: Path | None = None
     try:
@@ -36,7 +42,9 @@ def write_launch(launch: Launch, folder: Path) -> list[Path]:
             folder.rmdir()
         os.replace(draft, folder)
     except OSError as error:
-        raise OomlessError(f"--write {folder}: cannot be written ({error.strerror})", "check the folder") from None
+        raise OomlessError(
+            f"--write {folder}: cannot be written ({error.strerror})", "check the folder"
+        ) from None
     finally:
         if draft is not None and draft.exists():
             shutil.rmtree(draft, ignore_errors=True)

@@ -1,5 +1,5 @@
-"""A configuration file of a training framework -> the question that it puts: what it says, what its framework takes by default, and
-what in it is not understood and might change memory."""
+"""A configuration file of a training framework -> the question that it puts: what it says, what its framework
+takes by default, and what in it is not understood and might change memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,8 @@ ENDINGS = (".toml", ".json", ".yaml", ".yml")
 
 
 def read_training_file(path: Path) -> TrainingFile:
-    """The question that a torchtitan TOML, a DeepSpeed JSON, an Axolotl or LLaMA-Factory YAML, or a saved answer puts."""
+    """The question that a torchtitan TOML, a DeepSpeed JSON, an Axolotl or LLaMA-Factory YAML, or a saved
+    answer puts."""
     content = content_of(path)
     match path.suffix.lower():
         case ".toml":
@@ -46,7 +47,9 @@ def read_training_file(path: Path) -> TrainingFile:
         case ".yaml" | ".yml":
             entries = yaml_of(content, path)
         case _:
-            raise OomlessError(f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds")
+            raise OomlessError(
+                f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds"
+            )
     if entries.get("schema") == answer.SCHEMA:
         model, gpu, asked, beside = answer.question(entries, path)
         asked.check()
@@ -55,10 +58,17 @@ def read_training_file(path: Path) -> TrainingFile:
     keys = Keys(path, framework, flat(entries, path))
     from . import axolotl, deepspeed, llama_factory, torchtitan  # each reads its own framework's names
 
-    readers = {"torchtitan": torchtitan, "deepspeed": deepspeed, "axolotl": axolotl, "llama-factory": llama_factory}
+    readers = {
+        "torchtitan": torchtitan,
+        "deepspeed": deepspeed,
+        "axolotl": axolotl,
+        "llama-factory": llama_factory,
+    }
     model, training, num_gpus = readers[framework].read(keys)
     training.check()
-    return TrainingFile(framework, model, training, num_gpus, tuple(keys.read), tuple(keys.defaults), keys.warnings())
+    return TrainingFile(
+        framework, model, training, num_gpus, tuple(keys.read), tuple(keys.defaults), keys.warnings()
+    )
 
 
 MARKS = {
@@ -71,7 +81,8 @@ MARKS = {
 
 
 OF_V1 = ("model_class", "dist_config", "peft_config", "kernel_config", "quant_config", "init_config")
-"""Entries of LLaMA-Factory's src/llamafactory/v1, which has names of its own and none of the marks of the usual YAML."""
+"""Entries of LLaMA-Factory's src/llamafactory/v1, which has names of its own and none of the marks of the
+usual YAML."""
 
 
 def framework_of(entries: dict[str, Any], path: Path) -> str:

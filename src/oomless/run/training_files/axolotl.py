@@ -5,7 +5,14 @@ from ..training import Mesh, Method, Sharding, Task, Training
 from .deepspeed import beside
 from .keys import Keys
 
-TASKS: dict[str, Task] = {"dpo": "dpo", "ipo": "dpo", "simpo": "sft", "orpo": "sft", "kto": "kto", "grpo": "grpo"}
+TASKS: dict[str, Task] = {
+    "dpo": "dpo",
+    "ipo": "dpo",
+    "simpo": "sft",
+    "orpo": "sft",
+    "kto": "kto",
+    "grpo": "grpo",
+}
 """`rl`: SimPO and ORPO have no reference model, so they take what fine-tuning on pairs takes."""
 
 
@@ -24,20 +31,34 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     if deep is not None:
         away, sharding = deep.offload, deep.sharding
     precision = precision or _precision(keys)
-    checkpointing = keys.text("gradient_checkpointing") if isinstance(keys.entries.get("gradient_checkpointing"), str) else None
-    on = checkpointing is not None or keys.switch("gradient_checkpointing", "activation_checkpointing", default=False)
-    on = on or keys.switch("fsdp_config.fsdp_activation_checkpointing", "fsdp_config.activation_checkpointing", default=False)
+    checkpointing = (
+        keys.text("gradient_checkpointing")
+        if isinstance(keys.entries.get("gradient_checkpointing"), str)
+        else None
+    )
+    on = checkpointing is not None or keys.switch(
+        "gradient_checkpointing", "activation_checkpointing", default=False
+    )
+    on = on or keys.switch(
+        "fsdp_config.fsdp_activation_checkpointing", "fsdp_config.activation_checkpointing", default=False
+    )
     if (checkpointing and "offload" in checkpointing) or keys.has("activation_offloading"):
         away = (*away, "activations")
         keys.text("activation_offloading")
-    liger = keys.switch("liger_rms_norm", default=False) and keys.switch("liger_glu_activation", "liger_swiglu", default=False)
-    fused = keys.switch("liger_fused_linear_cross_entropy", "cut_cross_entropy", "unsloth_cross_entropy_loss", default=False)
+    liger = keys.switch("liger_rms_norm", default=False) and keys.switch(
+        "liger_glu_activation", "liger_swiglu", default=False
+    )
+    fused = keys.switch(
+        "liger_fused_linear_cross_entropy", "cut_cross_entropy", "unsloth_cross_entropy_loss", default=False
+    )
     targets = keys.words("lora_target_modules")
     task: Task = "sft"
     if keys.has("rl"):
         word = keys.text("rl") or ""
         if word not in TASKS:
-            raise UnsupportedError(f"{keys.path}: rl is {word}, which is not modelled", f"{', '.join(TASKS)} are")
+            raise UnsupportedError(
+                f"{keys.path}: rl is {word}, which is not modelled", f"{', '.join(TASKS)} are"
+            )
         task = TASKS[word]
     elif keys.switch("reward_model", default=False):
         task = "reward"
@@ -58,8 +79,16 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         sharding=sharding,
         recompute="full" if on else "none",
         attention=_attention(keys),
-        loss="fused" if fused else "chunked" if keys.switch("chunked_cross_entropy", default=False) else "plain",
-        kernels="liger" if liger else "compiled" if keys.has("torch_compile") and keys.text("torch_compile") != "False" else "eager",
+        loss="fused"
+        if fused
+        else "chunked"
+        if keys.switch("chunked_cross_entropy", default=False)
+        else "plain",
+        kernels="liger"
+        if liger
+        else "compiled"
+        if keys.has("torch_compile") and keys.text("torch_compile") != "False"
+        else "eager",
         offload=tuple(dict.fromkeys(away)),
         quantization="int8" if eight and adapter else None,
         packed_experts=keys.switch("quantize_moe_experts", default=False),

@@ -1,4 +1,5 @@
-"""DeepSpeed's JSON, which lies beside a model: batch, precision, ZeRO stage, offload (www.deepspeed.ai/docs/config-json)."""
+"""DeepSpeed's JSON, which lies beside a model: batch, precision, ZeRO stage, offload
+(www.deepspeed.ai/docs/config-json)."""
 
 import re
 from pathlib import Path
@@ -27,7 +28,10 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
             )
         ranks = whole_batch // (micro * accumulated) * tp * cp
     elif whole_batch:
-        keys.note("train_batch_size needs the number of cards to become micro-batches: give --micro-batch and --grad-accum")
+        keys.note(
+            "train_batch_size needs the number of cards to become micro-batches: give "
+            "--micro-batch and --grad-accum"
+        )
     asked = Training(
         framework="deepspeed",
         mesh=Mesh(tp=tp, cp=cp),
@@ -65,9 +69,14 @@ def zero(keys: Keys, prefix: str = "") -> Zero:
         raise OomlessError(f"{keys.path}: zero_optimization.stage is {stage}", "it is 0, 1, 2 or 3")
     away = []
     for name, device in (("optimizer", "offload_optimizer"), ("params", "offload_param")):
-        if (keys.text(f"{prefix}zero_optimization.{device}.device", default="none") or "none") in ("cpu", "nvme"):
+        if (keys.text(f"{prefix}zero_optimization.{device}.device", default="none") or "none") in (
+            "cpu",
+            "nvme",
+        ):
             away.append(name)
-    if keys.has(f"{prefix}zero_optimization.cpu_offload") and keys.switch(f"{prefix}zero_optimization.cpu_offload", default=False):
+    if keys.has(f"{prefix}zero_optimization.cpu_offload") and keys.switch(
+        f"{prefix}zero_optimization.cpu_offload", default=False
+    ):
         away.append("optimizer")
     bf16 = keys.switch(f"{prefix}bf16.enabled", default=not keys.has(f"{prefix}fp16.enabled"))
     fp16 = keys.switch(f"{prefix}fp16.enabled", default=False)
@@ -77,9 +86,14 @@ def zero(keys: Keys, prefix: str = "") -> Zero:
 
 
 def beside(keys: Keys, name: str) -> Zero | None:
-    """What the DeepSpeed entry of another framework's file asks for: a file beside it, a mapping inside, or a file by its usual name."""
+    """What the DeepSpeed entry of another framework's file asks for: a file beside it, a mapping inside, or a
+    file by its usual name."""
     if any(each.startswith(f"{name}.") for each in keys.entries):
-        inside = {each.removeprefix(f"{name}."): value for each, value in keys.entries.items() if each.startswith(f"{name}.")}
+        inside = {
+            each.removeprefix(f"{name}."): value
+            for each, value in keys.entries.items()
+            if each.startswith(f"{name}.")
+        }
         keys._asked.update(f"{name}.{each}" for each in inside)
         return _zero_of(keys, Keys(keys.path, "deepspeed", inside))
     word = keys.text(name)
@@ -91,10 +105,22 @@ def beside(keys: Keys, name: str) -> Zero | None:
             return _zero_of(keys, Keys(place, "deepspeed", flat(json_of(content_of(place), place), place)))
     stage = re.search(r"z(?:ero)?[_-]?([0-3])", path.name)
     if stage is None:
-        raise OomlessError(f"{keys.path}: {name} is {word}, which lies not beside it", "put the DeepSpeed file beside this one")
-    keys.note(f"{word} lies not beside the file: its name says ZeRO {stage[1]}{' with offload' if 'offload' in word else ''}")
+        raise OomlessError(
+            f"{keys.path}: {name} is {word}, which lies not beside it",
+            "put the DeepSpeed file beside this one",
+        )
+    keys.note(
+        f"{word} lies not beside the file: its name says ZeRO "
+        f"{stage[1]}{' with offload' if 'offload' in word else ''}"
+    )
     sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[int(stage[1])]
-    away = ("optimizer", "params") if "offload" in word and stage[1] == "3" else ("optimizer",) if "offload" in word else ()
+    away = (
+        ("optimizer", "params")
+        if "offload" in word and stage[1] == "3"
+        else ("optimizer",)
+        if "offload" in word
+        else ()
+    )
     return Zero(sharding, away, "deepspeed-bf16")
 
 

@@ -1,4 +1,5 @@
-"""The entries of a file, which remember what was read, what was taken by default, and what nobody asked for."""
+"""The entries of a file, which remember what was read, what was taken by default, and what nobody asked
+for."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -9,11 +10,13 @@ from ... import facts
 from ...errors import OomlessError, UnsupportedError
 
 UNSET = (None, "auto", "")
-"""What a file writes where it leaves the choice to others: null, and DeepSpeed's word for the trainer's value."""
+"""What a file writes where it leaves the choice to others: null, and DeepSpeed's word for the trainer's
+value."""
 
 
 class Keys:
-    """Entries of one file under dotted names. Each accessor checks the type, and notes the value or the default."""
+    """Entries of one file under dotted names. Each accessor checks the type, and notes the value or the
+    default."""
 
     def __init__(self, path: Path, framework: str, entries: dict[str, Any]) -> None:
         self.path, self.framework, self.entries = path, framework, entries
@@ -89,12 +92,15 @@ class Keys:
         return tuple(each for each in value if each)
 
     def optimizer(self, *names: str, default: str) -> str:
-        """An optimizer of facts/optimizers.csv by the word that the framework has for it (facts/optimizer_words.csv)."""
+        """An optimizer of facts/optimizers.csv by the word that the framework has for it
+        (facts/optimizer_words.csv)."""
         word = (self.text(*names, default=default) or default).lower()
         for row in facts.table("optimizer_words"):
             if row["word"] == word and row["framework"] in ("", self.framework):
                 return row["optimizer"]
-        known = ", ".join(row["word"] for row in facts.table("optimizer_words") if row["framework"] in ("", self.framework))
+        known = ", ".join(
+            row["word"] for row in facts.table("optimizer_words") if row["framework"] in ("", self.framework)
+        )
         raise UnsupportedError(f"{self.path}: optimizer {word!r} is not known", f"known are {known}")
 
     def refuse(self, names: Sequence[str], reason: str) -> None:
@@ -103,18 +109,25 @@ class Keys:
             self._asked.add(name)
             if self.entries.get(name) not in (*UNSET, False, 0, []):
                 raise UnsupportedError(
-                    f"{self.path}: {name} = {_short(self.entries[name])}: {reason}", "leave it out for an estimate"
+                    f"{self.path}: {name} = {_short(self.entries[name])}: {reason}",
+                    "leave it out for an estimate",
                 )
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
     def warnings(self) -> tuple[str, ...]:
-        """Notes of the reader, and entries that were not asked for and are not known to leave memory alone."""
+        """Notes of the reader, and entries that were not asked for and are not known to leave memory
+        alone."""
         harmless = [row["key"] for row in facts.table("training_keys") if row["framework"] == self.framework]
         found = list(self.notes)
         for name, value in self.entries.items():
-            if name in self._asked or (isinstance(value, bool | None) and not value) or value in UNSET or value == []:
+            if (
+                name in self._asked
+                or (isinstance(value, bool | None) and not value)
+                or value in UNSET
+                or value == []
+            ):
                 continue
             if not any(fnmatchcase(name, pattern) for pattern in harmless):
                 found.append(f"{name} = {_short(value)} is not understood and may change memory")

@@ -5,7 +5,14 @@ from ..training import Mesh, Method, Task, Training
 from .deepspeed import beside
 from .keys import Keys
 
-STAGES: dict[str, Task] = {"pt": "pretrain", "sft": "sft", "rm": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo"}
+STAGES: dict[str, Task] = {
+    "pt": "pretrain",
+    "sft": "sft",
+    "rm": "reward",
+    "dpo": "dpo",
+    "kto": "kto",
+    "ppo": "ppo",
+}
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
 
 
@@ -20,12 +27,16 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         task = "sft"
     kind = keys.text("finetuning_type", default="lora") or "lora"
     if kind not in ("full", "lora"):
-        raise UnsupportedError(f"{keys.path}: finetuning_type is {kind}, which is not modelled", "full and lora are")
+        raise UnsupportedError(
+            f"{keys.path}: finetuning_type is {kind}, which is not modelled", "full and lora are"
+        )
     bits = keys.whole("quantization_bit", default=0) if keys.has("quantization_bit") else 0
     if bits not in (0, 4, 8):
         raise OomlessError(f"{keys.path}: quantization_bit is {bits}", "it is 4 or 8")
     if bits == 8:
-        keys.note("quantization_bit 8: weights are counted in 16 bit, twice what bitsandbytes keeps of the matrices")
+        keys.note(
+            "quantization_bit 8: weights are counted in 16 bit, twice what bitsandbytes keeps of the matrices"
+        )
     method: Method = "full" if kind == "full" else "qlora" if bits == 4 else "lora"
     for word in (
         "use_galore",
@@ -68,12 +79,20 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         attention={"fa2": "flash", "fa3": "flash", "disabled": "eager"}.get(
             keys.text("flash_attn", default="auto") or "auto", "auto"
         ),
-        kernels="liger" if keys.switch("enable_liger_kernel", default=False) else None if unsloth else "eager",
+        kernels="liger"
+        if keys.switch("enable_liger_kernel", default=False)
+        else None
+        if unsloth
+        else "eager",
         offload=deep.offload if deep else ("params",) if "offload" in " ".join(fsdp) else (),
         lora_rank=keys.whole("lora_rank", default=8),
-        lora_targets=("all-linear",) if method != "full" and (not targets or targets == ("all",)) else targets,
+        lora_targets=("all-linear",)
+        if method != "full" and (not targets or targets == ("all",))
+        else targets,
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
-        quantization="nf4" if method == "qlora" and not keys.switch("double_quantization", default=True) else None,
+        quantization="nf4"
+        if method == "qlora" and not keys.switch("double_quantization", default=True)
+        else None,
         trained_ends=bool({"embed_tokens", "lm_head"} & set(keys.words("additional_target"))),
         packed=keys.switch("packing", "neat_packing", default=task == "pretrain"),
     )

@@ -13,7 +13,8 @@ MAX_YAML_BYTES = 200_000
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 20
 MAX_ALIASES = 16
-"""Anchors that a file may use again: merged into each other they double, which is how a small file becomes a large one."""
+"""Anchors that a file may use again: merged into each other they double, which is how a small file becomes a
+large one."""
 
 
 def content_of(path: Path) -> bytes:
@@ -30,7 +31,9 @@ def toml_of(content: bytes, path: Path) -> dict[str, Any]:
     except RecursionError:
         raise OomlessError(f"{path}: nested too deeply", "check the file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
-        raise OomlessError(f"{path}: not valid TOML ({str(error)[:120]})", "check that the file is whole") from None
+        raise OomlessError(
+            f"{path}: not valid TOML ({str(error)[:120]})", "check that the file is whole"
+        ) from None
 
 
 def json_of(content: bytes, path: Path) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def yaml_of(content: bytes, path: Path) -> dict[str, Any]:
 def _mapping(value: Any, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OomlessError(
-            f"{path}: a configuration is a mapping of names to values, this is a {type(value).__name__}", "check the file"
+            f"{path}: a configuration is a mapping of names to values, this is a {type(value).__name__}",
+            "check the file",
         )
     return {str(name): each for name, each in value.items()}
 
@@ -91,7 +95,10 @@ def flat(entries: dict[str, Any], path: Path) -> dict[str, Any]:
             else:
                 found[f"{prefix}{name}"] = each
             if len(found) > MAX_ENTRIES:
-                raise OomlessError(f"{path}: more than {MAX_ENTRIES:,} entries", "give the configuration file of a training run")
+                raise OomlessError(
+                    f"{path}: more than {MAX_ENTRIES:,} entries",
+                    "give the configuration file of a training run",
+                )
 
     walk("", entries, 0)
     return found

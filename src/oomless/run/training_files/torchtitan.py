@@ -1,4 +1,5 @@
-"""torchtitan's job configuration (torchtitan/config/job_config.py of 2024 to 2026; older names beside the new ones)."""
+"""torchtitan's job configuration (torchtitan/config/job_config.py of 2024 to 2026; older names beside the new
+ones)."""
 
 from ... import facts
 from ...errors import OomlessError, did_you_mean
@@ -14,7 +15,8 @@ SCHEDULES = {
     "zbvzerobubble": ("zbv", 2),
     "dualpipev": ("dualpipev", 2),
 }
-"""torch.distributed.pipelining's names: the schedule, and stages a rank where the file gives no layers a stage."""
+"""torch.distributed.pipelining's names: the schedule, and stages a rank where the file gives no layers a
+stage."""
 
 
 def read(keys: Keys) -> tuple[str | None, Training, int | None]:
@@ -24,7 +26,9 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     shards = keys.whole("parallelism.data_parallel_shard_degree", "training.data_parallel_degree", default=-1)
     tp = keys.whole("parallelism.tensor_parallel_degree", "training.tensor_parallel_degree", default=1)
     cp = keys.whole("parallelism.context_parallel_degree", "experimental.context_parallel_degree", default=1)
-    pp = keys.whole("parallelism.pipeline_parallel_degree", "experimental.pipeline_parallel_degree", default=1)
+    pp = keys.whole(
+        "parallelism.pipeline_parallel_degree", "experimental.pipeline_parallel_degree", default=1
+    )
     ep = keys.whole("parallelism.expert_parallel_degree", default=1)
     etp = keys.whole("parallelism.expert_tensor_parallel_degree", default=1)
     batch = keys.whole("training.local_batch_size", "training.batch_size", default=8)
@@ -34,7 +38,9 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     if whole_batch > 0 and dp:
         accumulated = max(1, whole_batch // (batch * dp))
     elif whole_batch > 0:
-        keys.note("training.global_batch_size needs the number of cards to become micro-batches: give --grad-accum")
+        keys.note(
+            "training.global_batch_size needs the number of cards to become micro-batches: give --grad-accum"
+        )
     schedule, virtual = "1f1b", 1
     if pp > 1:
         schedule, virtual = _schedule(keys)
@@ -46,7 +52,18 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         sharding = "ddp" if shards == 1 else "hsdp"
     elif shards == 1 and cp == 1:
         sharding = "none"
-    mesh = Mesh(dp, tp, pp, cp, ep, etp, tp > 1, virtual, schedule, shards * cp if sharding == "hsdp" and shards > 0 else 0)
+    mesh = Mesh(
+        dp,
+        tp,
+        pp,
+        cp,
+        ep,
+        etp,
+        tp > 1,
+        virtual,
+        schedule,
+        shards * cp if sharding == "hsdp" and shards > 0 else 0,
+    )
     recompute, modules, every = _recompute(keys)
     compiled = keys.switch("compile.enable", "training.compile", default=False)
     components = keys.words("compile.components") or ("model", "loss")
@@ -54,7 +71,8 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     used = keys.text("training.mixed_precision_param", default="bfloat16")
     if keys.words("model.converters"):
         keys.note(
-            "model.converters: low-precision products save no memory that was measured (torchtitan, torchao: within 1 %); not counted"
+            "model.converters: low-precision products save no memory that was measured "
+            "(torchtitan, torchao: within 1 %); not counted"
         )
     asked = Training(
         framework="torchtitan",
@@ -71,7 +89,9 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
         recompute_every=every,
         kernels="compiled" if compiled and "model" in components else "eager",
         loss="compiled" if compiled and "loss" in components else "plain",
-        offload=("params", "optimizer", "gradients") if keys.switch("training.enable_cpu_offload", default=False) else (),
+        offload=("params", "optimizer", "gradients")
+        if keys.switch("training.enable_cpu_offload", default=False)
+        else (),
     )
     return model, asked, dp * tp * pp * cp if dp else None
 
@@ -92,25 +112,42 @@ def _model(keys: Keys) -> str | None:
 
 
 def _schedule(keys: Keys) -> tuple[str, int]:
-    word = keys.text("parallelism.pipeline_parallel_schedule", "experimental.pipeline_parallel_schedule", default="1F1B") or "1F1B"
+    word = (
+        keys.text(
+            "parallelism.pipeline_parallel_schedule",
+            "experimental.pipeline_parallel_schedule",
+            default="1F1B",
+        )
+        or "1F1B"
+    )
     if word.lower() not in SCHEDULES:
-        raise OomlessError(f"{keys.path}: unknown pipeline schedule {word}", f"known are {', '.join(SCHEDULES)}")
+        raise OomlessError(
+            f"{keys.path}: unknown pipeline schedule {word}", f"known are {', '.join(SCHEDULES)}"
+        )
     if keys.has("parallelism.pipeline_parallel_layers_per_stage"):
-        keys.note("pipeline_parallel_layers_per_stage is not read: two stages a rank for looped schedules, one for the others")
+        keys.note(
+            "pipeline_parallel_layers_per_stage is not read: two stages a rank for looped "
+            "schedules, one for the others"
+        )
     return SCHEDULES[word.lower()]
 
 
 def _recompute(keys: Keys) -> tuple[str, tuple[str, ...], int]:
     mode = keys.text("activation_checkpoint.mode", default="selective") or "selective"
     if mode not in ("none", "selective", "full"):
-        raise OomlessError(f"{keys.path}: activation_checkpoint.mode is {mode}", "it is none, selective or full")
+        raise OomlessError(
+            f"{keys.path}: activation_checkpoint.mode is {mode}", "it is none, selective or full"
+        )
     if mode != "selective":
         return mode, (), 1
     option = keys.text("activation_checkpoint.selective_ac_option", default="op") or "op"
     if option == "op":
         return mode, ("ops",), 1
     if not option.isdecimal() or not 0 < int(option) < 1000:
-        raise OomlessError(f"{keys.path}: selective_ac_option is {option}", "it is op, or a whole number: every how many-th layer")
+        raise OomlessError(
+            f"{keys.path}: selective_ac_option is {option}",
+            "it is op, or a whole number: every how many-th layer",
+        )
     return ("full", (), 1) if option == "1" else (mode, (), int(option))
 
 

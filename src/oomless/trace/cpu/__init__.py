@@ -1,1 +1,2 @@
-"""What kernels of a CPU allocate inside of themselves, so that a trace can be held against a real run on one."""
+"""What kernels of a CPU allocate inside of themselves, so that a trace can be held against a real run on
+one."""

@@ -1,11 +1,13 @@
-"""What kernels of a CPU allocate inside of themselves: needed to hold a trace against a real run on one (`--attention cpu`, `--check`).
+"""What kernels of a CPU allocate inside of themselves: needed to hold a trace against a real run on one
+(`--attention cpu`, `--check`).
 
-Seen in the profiler's events under torch 2.13, and named by ATen's source: operands of another type than the result are copied first
-(TensorIterator casts on the CPU; CUDA kernels cast while they read), reductions into another type copy their input (ReduceOpsUtils.h),
-attention has a block of scores a thread (FlashAttentionKernel.cpp), oneDNN packs blocks of 16-bit products (onednn.py), and what is gathered
-or scattered in 16 bits is F32 first. Kernels that want rows one after the
-other copy what is not (`contiguous` in layer_norm.cpp, SoftMax.cpp, LinearAlgebra.cpp), and oneDNN's convolutions by channel have their
-own order of it.
+Seen in the profiler's events under torch 2.13, and named by ATen's source: operands of another type than the
+result are copied first (TensorIterator casts on the CPU; CUDA kernels cast while they read), reductions into
+another type copy their input (ReduceOpsUtils.h), attention has a block of scores a thread
+(FlashAttentionKernel.cpp), oneDNN packs blocks of 16-bit products (onednn.py), and what is gathered or
+scattered in 16 bits is F32 first. Kernels that want rows one after the other copy what is not (`contiguous`
+in layer_norm.cpp, SoftMax.cpp, LinearAlgebra.cpp), and oneDNN's convolutions by channel have their own order
+of it.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,8 @@ KEY_BLOCK = 512
 
 
 class Temporaries:
-    """Bytes beside the outputs, by operator, on this machine: its threads, and the types whose matrices oneDNN multiplies."""
+    """Bytes beside the outputs, by operator, on this machine: its threads, and the types whose matrices
+    oneDNN multiplies."""
 
     def __init__(self) -> None:
         torch = need("torch", "trace")
@@ -43,7 +46,9 @@ class Temporaries:
             aten.convolution_backward.default: self._convolution_backward,
             aten.logsumexp.default: lambda args, kwargs, out: num_bytes(args[0]) + num_bytes(out),
             aten.cat.default: self._joined,
-            aten._safe_softmax.default: lambda args, kwargs, out: args[0].numel() + args[0].numel() // args[0].shape[-1],
+            aten._safe_softmax.default: lambda args, kwargs, out: (
+                args[0].numel() + args[0].numel() // args[0].shape[-1]
+            ),
             aten.sum.dim_IntList: self._reduction,
             aten.sum.default: self._reduction,
             aten.mean.dim: self._reduction,
@@ -51,9 +56,17 @@ class Temporaries:
             aten._scaled_dot_product_flash_attention_for_cpu.default: self._attention,
             aten._scaled_dot_product_flash_attention_for_cpu_backward.default: self._attention_backward,
         }
-        placed = (aten.gather.default, aten.scatter.src, aten.scatter.value, aten.scatter_.src, aten.scatter_.value)
+        placed = (
+            aten.gather.default,
+            aten.scatter.src,
+            aten.scatter.value,
+            aten.scatter_.src,
+            aten.scatter_.value,
+        )
         self.rules |= dict.fromkeys((*placed, aten.scatter_add.default, aten.scatter_add_.default), in_float)
-        if hasattr(torch.ops.c10d, "_reduce_scatter_base_"):  # where torch.distributed is built: gloo reduces a copy of its input
+        if hasattr(
+            torch.ops.c10d, "_reduce_scatter_base_"
+        ):  # where torch.distributed is built: gloo reduces a copy of its input
             self.rules[torch.ops.c10d._reduce_scatter_base_.default] = lambda args, kwargs, out: (
                 args[1].numel() * args[1].element_size()
             )
@@ -77,7 +90,9 @@ class Temporaries:
             return rule(args, kwargs, out)
         pointwise = self.pointwise.get(operator)
         if pointwise is None:
-            pointwise = self.torch.Tag.pointwise in operator.tags and operator.overloadpacket not in self.without_cast
+            pointwise = (
+                self.torch.Tag.pointwise in operator.tags and operator.overloadpacket not in self.without_cast
+            )
             self.pointwise[operator] = pointwise
         if not pointwise or len(args) < 2:
             return 0
@@ -100,14 +115,17 @@ class Temporaries:
         return int(source.numel() * out.dtype.itemsize) if source.dtype is not out.dtype else 0
 
     def _product(self, args: Any, kwargs: Any, out: Any) -> int:
-        """Copies of operands that no kernel takes as they lie, and oneDNN's blocks. Matrices of a stack that nobody packs come one by one."""
+        """Copies of operands that no kernel takes as they lie, and oneDNN's blocks. Matrices of a stack that
+        nobody packs come one by one."""
         left, right = args[0], args[1]
         if not right.numel():
             return 0
         packed, stack = left.dtype in self.packed, left.shape[0] if left.dim() == 3 else 1
         taken = in_stack if packed and left.dim() == 3 else is_matrix
         copied = [each for each in (left, right) if not taken(each)]
-        copies = sum(num_bytes(each) for each in copied) // (stack if left.dtype.itemsize == 2 and not packed else 1)
+        copies = sum(num_bytes(each) for each in copied) // (
+            stack if left.dtype.itemsize == 2 and not packed else 1
+        )
         rows, depth, columns = left.shape[-2], left.shape[-1], right.shape[-1]
         turned = left.stride(-1) != 1 and not any(each is left for each in copied)
         if columns == 1 and left.dim() == 2:  # a column is multiplied as a row, from the left
@@ -115,7 +133,8 @@ class Temporaries:
         return copies + self._packed(rows, depth, columns, turned, left.dtype, stack)
 
     def _convolution(self, args: Any, kwargs: Any, out: Any) -> int:
-        """Input and weight in oneDNN's order together with the result in it, then the result twice; an input that is not in rows before."""
+        """Input and weight in oneDNN's order together with the result in it, then the result twice; an input
+        that is not in rows before."""
         source, weight = args[0], args[1]
         if not self._by_channel(args[-1], source):
             return in_rows(args[:1])
@@ -138,21 +157,30 @@ class Temporaries:
             return 0
         groups = offsets.shape[0]
         if args[1].dim() == 2:  # the gradient of the weights: rows are summed over
-            return self._packed(left.shape[0], -(-left.shape[1] // groups), args[1].shape[-1], True, left.dtype)
+            return self._packed(
+                left.shape[0], -(-left.shape[1] // groups), args[1].shape[-1], True, left.dtype
+            )
         return self._packed(-(-left.shape[0] // groups), left.shape[1], args[1].shape[-1], False, left.dtype)
 
     def _packed(self, rows: int, depth: int, columns: int, turned: bool, dtype: Any, stack: int = 1) -> int:
-        """Blocks of a product of 16-bit matrices that oneDNN is asked for; others are multiplied as they lie."""
+        """Blocks of a product of 16-bit matrices that oneDNN is asked for; others are multiplied as they
+        lie."""
         if dtype not in self.packed or stack * rows * depth * columns <= LEAST_PRODUCT:
             return 0
         return scratchpad(rows, depth, columns, turned, stack, self.threads)
 
     def _joined(self, args: Any, kwargs: Any, out: Any) -> int:
         """One after the other, tensors of another type than the result are copied."""
-        return int(max((each.numel() * out.dtype.itemsize for each in args[0] if each.dtype is not out.dtype), default=0))
+        return int(
+            max(
+                (each.numel() * out.dtype.itemsize for each in args[0] if each.dtype is not out.dtype),
+                default=0,
+            )
+        )
 
     def _attention(self, args: Any, kwargs: Any, out: Any) -> int:
-        """Scores of a block of queries and keys, their largest and sum, and the block of the result, in F32 for each thread."""
+        """Scores of a block of queries and keys, their largest and sum, and the block of the result, in F32
+        for each thread."""
         query, key = args[0], args[1]
         rows, keys = block_of_scores(query, key)
         block = rows * (keys + 2 + query.shape[-1]) * 4
@@ -160,7 +188,8 @@ class Temporaries:
         return int(self.threads * (block + half))
 
     def _attention_backward(self, args: Any, kwargs: Any, out: Any) -> int:
-        """A block of scores and one of their gradients for each thread, in F32 and once more in 16 bits, and sums of the rows."""
+        """A block of scores and one of their gradients for each thread, in F32 and once more in 16 bits, and
+        sums of the rows."""
         query, key = args[1], args[2]
         rows, keys = block_of_scores(query, key)
         half = query.dtype.itemsize if query.dtype.itemsize == 2 else 0
@@ -176,7 +205,9 @@ def block_of_scores(query: Any, key: Any) -> tuple[int, int]:
 
 def in_float(args: Any, kwargs: Any, out: Any) -> int:
     """The result in F32, in which values of 16-bit types are placed (ScatterGatherKernel.cpp)."""
-    return int(out.numel() * 4) if out.is_floating_point() and out.dtype.itemsize == 2 and out.dim() > 1 else 0
+    return (
+        int(out.numel() * 4) if out.is_floating_point() and out.dtype.itemsize == 2 and out.dim() > 1 else 0
+    )
 
 
 def num_bytes(tensor: Any) -> int:
@@ -189,12 +220,14 @@ def in_rows(tensors: Any) -> int:
 
 
 def is_matrix(tensor: Any) -> bool:
-    """Whether BLAS takes a matrix, or each of a stack, as it lies: rows or columns without holes between their elements."""
+    """Whether BLAS takes a matrix, or each of a stack, as it lies: rows or columns without holes between
+    their elements."""
     return 1 in tensor.stride()[-2:] or min(tensor.shape[-2:]) == 1
 
 
 def in_stack(tensor: Any) -> bool:
-    """Whether oneDNN takes a stack of matrices as it lies: one behind the other, each by rows or by columns."""
+    """Whether oneDNN takes a stack of matrices as it lies: one behind the other, each by rows or by
+    columns."""
     stack, rows, columns = tensor.stride()
     _, num_rows, num_columns = tensor.shape
     return stack == num_rows * num_columns and ((rows, columns) in ((num_columns, 1), (1, num_rows)))

@@ -1,7 +1,9 @@
-"""Blocks that oneDNN packs for a product of 16-bit matrices on a CPU: chosen so that threads have equal work, and allocated while it runs.
+"""Blocks that oneDNN packs for a product of 16-bit matrices on a CPU: chosen so that threads have equal work,
+and allocated while it runs.
 
-Read in oneDNN 3.12 (src/cpu/x64/matmul/brgemm_matmul_utils.cpp, compute_blocking_heuristic_avx512), the release that torch 2.13 is built
-with, for AVX-512 with bfloat16. Processors with AMX take other blocks, which are not followed.
+Read in oneDNN 3.12 (src/cpu/x64/matmul/brgemm_matmul_utils.cpp, compute_blocking_heuristic_avx512), the
+release that torch 2.13 is built with, for AVX-512 with bfloat16. Processors with AMX take other blocks, which
+are not followed.
 """
 
 from functools import lru_cache
@@ -31,9 +33,11 @@ class Blocks(NamedTuple):
 
 
 def scratchpad(rows: int, depth: int, columns: int, turned: bool, stack: int, threads: int) -> int:
-    """Bytes that a product of `stack` pairs of matrices (rows x depth, depth x columns) takes beside its result.
+    """Bytes that a product of `stack` pairs of matrices (rows x depth, depth x columns) takes beside its
+    result.
 
-    For each thread an F32 block of the result, a block of the right side, and one of the left side where it is turned.
+    For each thread an F32 block of the result, a block of the right side, and one of the left side where it
+    is turned.
 
     >>> scratchpad(300, 128, 1000, False, 1, 2), scratchpad(64, 7, 128, True, 1, 2)
     (111232, 30464)
@@ -54,13 +58,16 @@ def block_depth(rows: int, depth: int, turned: bool) -> int:
 
 
 def padded(deep: int) -> int:
-    """Values of a row of the copied left side: whole cache lines, and one more where rows would lie powers of two apart."""
+    """Values of a row of the copied left side: whole cache lines, and one more where rows would lie powers of
+    two apart."""
     length = rounded_up(deep, DEPTH_STEP)
     return length + DEPTH_STEP if length >= DEPTH and is_power_of_two(length) else length
 
 
 @lru_cache(maxsize=4096)
-def best_blocks(rows: int, depth: int, columns: int, turned: bool, copied: bool, stack: int, threads: int) -> Blocks:
+def best_blocks(
+    rows: int, depth: int, columns: int, turned: bool, copied: bool, stack: int, threads: int
+) -> Blocks:
     """The first of the ways to cut, largest blocks first, that leaves least of the threads' work uneven."""
     most_rows, wide = min(MAX_ROWS, rows), -(-columns // COLUMNS)
     idle = threads > stack * wide
@@ -91,9 +98,8 @@ def best_blocks(rows: int, depth: int, columns: int, turned: bool, copied: bool,
 
 
 def unevenness(blocks: Blocks, rows: int, depth: int, wide: int, deep: int, work: int, threads: int) -> float:
-    """Mean of five shares of work that is lost: of the threads, rows, columns, threads without a share, and depth. In F32, as ties are
-    broken by what is rounded.
-    """
+    """Mean of five shares of work that is lost: of the threads, rows, columns, threads without a share,
+    and depth. In F32, as ties are broken by what is rounded."""
     left = threads // blocks.shares
     chunked = -(-wide // blocks.chunks) * blocks.chunks
     shares = (

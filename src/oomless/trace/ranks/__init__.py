@@ -1,1 +1,2 @@
-"""Ranks of a traced run: a process group that answers at once, and how ranks divide a model of transformers."""
+"""Ranks of a traced run: a process group that answers at once, and how ranks divide a model of
+transformers."""

@@ -1,4 +1,5 @@
-"""Ranks that do not exist: a process group that answers at once, so that one process is any rank of a world of any size."""
+"""Ranks that do not exist: a process group that answers at once, so that one process is any rank of a world
+of any size."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,11 @@ def fake_world(rank: int, size: int) -> Iterator[None]:
 
 
 def axes_of(mesh: Mesh) -> dict[str, Any]:
-    """Ranks by pipeline stage, data-parallel rank and tensor-parallel rank, from the outermost axis to the innermost.
+    """Ranks by pipeline stage, data-parallel rank and tensor-parallel rank, from the outermost axis to the
+    innermost.
 
-    Ranks that share experts (`ep`) are neighbours within the data-parallel ranks; `outer` are those that hold the same experts.
+    Ranks that share experts (`ep`) are neighbours within the data-parallel ranks; `outer` are those that hold
+    the same experts.
     """
     build = need("torch.distributed.device_mesh", "trace").init_device_mesh
     names = ("pp", "outer", "ep", "tp")
@@ -36,7 +39,8 @@ def axes_of(mesh: Mesh) -> dict[str, Any]:
 
 @contextmanager
 def without_propagation(recorder: Recorder) -> Iterator[None]:
-    """DTensor works out shapes with fake tensors of the whole size, which no rank ever has: do not record them."""
+    """DTensor works out shapes with fake tensors of the whole size, which no rank ever has: do not record
+    them."""
     propagation = need("torch.distributed.tensor._sharding_prop", "trace").ShardingPropagator
     name = "_propagate_tensor_meta_non_cached"
     original = getattr(propagation, name)

@@ -1,6 +1,8 @@
-"""How ranks divide a model of transformers: tensor parallelism by torch's DTensor, stacked experts by rows or by expert, FSDP2 or DDP.
+"""How ranks divide a model of transformers: tensor parallelism by torch's DTensor, stacked experts by rows or
+by expert, FSDP2 or DDP.
 
-The same functions serve a rank that does not exist (on the meta device) and real ranks on a CPU, which tests compare.
+The same functions serve a rank that does not exist (on the meta device) and real ranks on a CPU, which tests
+compare.
 """
 
 import re
@@ -25,7 +27,9 @@ def decoder(model: Any) -> tuple[Any, Any]:
             layers = getattr(module, name, None)
             if isinstance(layers, torch.nn.ModuleList) and len(layers):
                 return module, layers
-    raise UnsupportedError("the model has no list of layers", "trace one rank, without --tp, --pp, --ep and --fsdp")
+    raise UnsupportedError(
+        "the model has no list of layers", "trace one rank, without --tp, --pp, --ep and --fsdp"
+    )
 
 
 def heads_divide(model: Any, size: int) -> None:
@@ -35,11 +39,14 @@ def heads_divide(model: Any, size: int) -> None:
     for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size"):
         value = getattr(text, name, None)
         if isinstance(value, int) and value % size:
-            raise UnsupportedError(f"--tp {size} does not divide {name} {value}", "choose a size that divides it")
+            raise UnsupportedError(
+                f"--tp {size} does not divide {name} {value}", "choose a size that divides it"
+            )
 
 
 def tensor_parallel(model: Any, axis: Any) -> None:
-    """Columns of what opens attention and feed-forward, rows of what closes them, the head by vocabulary with whole logits."""
+    """Columns of what opens attention and feed-forward, rows of what closes them, the head by vocabulary with
+    whole logits."""
     torch = need("torch", "trace")
     style = need("torch.distributed.tensor.parallel", "trace")
     placement = need("torch.distributed.tensor", "trace")
@@ -49,7 +56,9 @@ def tensor_parallel(model: Any, axis: Any) -> None:
         if not isinstance(module, torch.nn.Linear):
             continue
         if name.rpartition(".")[2] in FUSED:
-            raise UnsupportedError(f"--tp: {name} is one matrix of several", "trace one rank of this family without --tp")
+            raise UnsupportedError(
+                f"--tp: {name} is one matrix of several", "trace one rank of this family without --tp"
+            )
         if COLUMNS.search(name):
             plan[name] = style.ColwiseParallel()
         elif ROWS.search(name):
@@ -57,7 +66,9 @@ def tensor_parallel(model: Any, axis: Any) -> None:
         elif name in HEADS:
             plan[name] = style.ColwiseParallel(output_layouts=placement.Replicate())
     if not plan:
-        raise UnsupportedError("--tp: no matrix of this model is known to be cut", "trace one rank without --tp")
+        raise UnsupportedError(
+            "--tp: no matrix of this model is known to be cut", "trace one rank without --tp"
+        )
     style.parallelize_module(model, axis, plan)
     for module in experts_of(model):
         _cut_experts(module, axis)
@@ -65,7 +76,9 @@ def tensor_parallel(model: Any, axis: Any) -> None:
 
 def experts_of(model: Any) -> list[Any]:
     """Modules whose parameters are stacks of experts."""
-    return [module for module in model.modules() if getattr(getattr(module, "gate_up_proj", None), "ndim", 0) == 3]
+    return [
+        module for module in model.modules() if getattr(getattr(module, "gate_up_proj", None), "ndim", 0) == 3
+    ]
 
 
 def _local(tensor: Any, dim: int, axis: Any) -> Any:
@@ -80,7 +93,9 @@ def _cut_experts(module: Any, axis: Any) -> None:
     transposed = bool(getattr(module, "is_transposed", False))
     wide = module.down_proj.shape[2] if not transposed else module.down_proj.shape[1]
     if wide % axis.size():
-        raise UnsupportedError(f"--tp {axis.size()} does not divide the experts' width {wide}", "choose a size that divides it")
+        raise UnsupportedError(
+            f"--tp {axis.size()} does not divide the experts' width {wide}", "choose a size that divides it"
+        )
     module.gate_up_proj = _local(module.gate_up_proj, 2 if transposed else 1, axis)
     module.down_proj = _local(module.down_proj, 1 if transposed else 2, axis)
     if getattr(module, "gate_up_proj_bias", None) is not None:
@@ -91,7 +106,8 @@ def _cut_experts(module: Any, axis: Any) -> None:
 
 
 def expert_parallel(model: Any, group: Any, size: int, rank: int) -> None:
-    """Whole experts are dealt to ranks, and tokens travel to them and back, as many to every rank: routing is even."""
+    """Whole experts are dealt to ranks, and tokens travel to them and back, as many to every rank: routing is
+    even."""
     torch = need("torch", "trace")
     found = experts_of(model)
     if not found:
@@ -99,7 +115,9 @@ def expert_parallel(model: Any, group: Any, size: int, rank: int) -> None:
     for module in found:
         num = module.gate_up_proj.shape[0]
         if num % size:
-            raise UnsupportedError(f"--ep {size} does not divide {num} experts", "choose a size that divides them")
+            raise UnsupportedError(
+                f"--ep {size} does not divide {num} experts", "choose a size that divides them"
+            )
         for name, parameter in list(module.named_parameters(recurse=False)):
             share = parameter.detach().chunk(size, 0)[rank].clone()
             setattr(module, name, torch.nn.Parameter(share, requires_grad=parameter.requires_grad))
@@ -108,7 +126,8 @@ def expert_parallel(model: Any, group: Any, size: int, rank: int) -> None:
 
 
 def _travel(module: Any, group: Any, size: int, num: int) -> None:
-    """The experts' forward on rows that came from all ranks: sorted by expert, sent, computed here, sent back, added up."""
+    """The experts' forward on rows that came from all ranks: sorted by expert, sent, computed here, sent
+    back, added up."""
     torch = need("torch", "trace")
     collectives = need("torch.distributed.nn.functional", "trace")
     here = num // size
@@ -139,17 +158,22 @@ def _travel(module: Any, group: Any, size: int, num: int) -> None:
 
 
 def fully_shard(model: Any, axis: Any, outer: Any, asked: Training) -> None:
-    """FSDP2: a unit a layer, and what is left in the root's. Experts that were dealt to ranks are cut over those that hold the same."""
+    """FSDP2: a unit a layer, and what is left in the root's. Experts that were dealt to ranks are cut over
+    those that hold the same."""
     torch = need("torch", "trace")
     fsdp = need("torch.distributed.fsdp", "trace")
     form = recipe(asked.precision or "bf16")
     mixed = form.name == "mixed-bf16"
-    policy = fsdp.MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else fsdp.MixedPrecisionPolicy()
+    policy = (
+        fsdp.MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else fsdp.MixedPrecisionPolicy()
+    )
     kinds = {parameter.dtype for parameter in model.parameters()}
     if len(kinds) > 1:  # FSDP2 takes one type a unit; routers keep small tensors in F32
         model.to(next(iter(kinds - {torch.float32})))
     dealt = [module for module in model.modules() if is_dealt(module)]
-    whole = {parameter for module in dealt for parameter in module.parameters()} if outer.size() == 1 else set()
+    whole = (
+        {parameter for module in dealt for parameter in module.parameters()} if outer.size() == 1 else set()
+    )
     if outer.size() > 1:
         for module in dealt:
             fsdp.fully_shard(module, mesh=outer, mp_policy=policy)
@@ -160,8 +184,17 @@ def fully_shard(model: Any, axis: Any, outer: Any, asked: Training) -> None:
 
 def replicated(model: Any) -> tuple[Any, list[str]]:
     """(trained parameters that every data-parallel rank has, names of those that were dealt to ranks)."""
-    dealt = {f"{name}.{part}" for name, module in model.named_modules() if is_dealt(module) for part, _ in module.named_parameters()}
-    shared = [parameter for name, parameter in model.named_parameters() if name not in dealt and parameter.requires_grad]
+    dealt = {
+        f"{name}.{part}"
+        for name, module in model.named_modules()
+        if is_dealt(module)
+        for part, _ in module.named_parameters()
+    }
+    shared = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name not in dealt and parameter.requires_grad
+    ]
     return shared, sorted(dealt)
 
 
@@ -169,22 +202,32 @@ def distributed_data_parallel(model: Any, axis: Any, asked: Training) -> Any:
     """Real copies of a model whose gradients meet in buckets of 25 MiB."""
     wrapper = need("torch.nn.parallel", "trace").DistributedDataParallel
     wrapper._set_params_and_buffers_to_ignore_for_model(model, replicated(model)[1])
-    return wrapper(model, process_group=axis.get_group(), gradient_as_bucket_view=asked.gradient_bucket_view, init_sync=False)
+    return wrapper(
+        model,
+        process_group=axis.get_group(),
+        gradient_as_bucket_view=asked.gradient_bucket_view,
+        init_sync=False,
+    )
 
 
 FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20
-"""Bytes of DDP's buckets: torch/csrc/distributed/c10d/reducer.hpp and nn/parallel/distributed.py (bucket_cap_mb)."""
+"""Bytes of DDP's buckets: torch/csrc/distributed/c10d/reducer.hpp and nn/parallel/distributed.py
+(bucket_cap_mb)."""
 
 
 def gradient_buckets(model: Any, asked: Training, outer: int) -> list[Any]:
-    """DDP as memory sees it, since its reducer looks into tensors, which here have no data: buckets that stay, last layers first.
+    """DDP as memory sees it, since its reducer looks into tensors, which here have no data: buckets that
+    stay, last layers first.
 
-    A gradient is made, copied into its bucket and, if gradients are views of buckets, freed. `outer`: ranks that hold the same experts.
+    A gradient is made, copied into its bucket and, if gradients are views of buckets, freed. `outer`: ranks
+    that hold the same experts.
     """
     torch = need("torch", "trace")
     groups: list[list[Any]] = [[]]
     size = 0
-    shared = replicated(model)[0] if outer == 1 else [each for each in model.parameters() if each.requires_grad]
+    shared = (
+        replicated(model)[0] if outer == 1 else [each for each in model.parameters() if each.requires_grad]
+    )
     for parameter in reversed(shared):
         num_bytes = parameter.numel() * parameter.element_size()
         limit = FIRST_BUCKET if len(groups) == 1 else BUCKET
@@ -221,7 +264,8 @@ def is_dealt(module: Any) -> bool:
 
 
 def keep_stage(model: Any, mesh: Mesh, stage: int) -> None:
-    """Keep the layers of one pipeline stage, the embedding on the first, the last norm and the head on the last."""
+    """Keep the layers of one pipeline stage, the embedding on the first, the last norm and the head on the
+    last."""
     torch = need("torch", "trace")
     base, layers = decoder(model)
     count = len(layers)

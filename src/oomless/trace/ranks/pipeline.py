@@ -10,7 +10,8 @@ from .parallel import decoder, keep_stage
 
 
 def stage_module(model: Any, mesh: Mesh, stage: int) -> Any:
-    """A module that takes what the stage before passes on: token ids or hidden states, and returns hidden states or logits."""
+    """A module that takes what the stage before passes on: token ids or hidden states, and returns hidden
+    states or logits."""
     torch = need("torch", "trace")
     keep_stage(model, mesh, stage)
     base, _ = decoder(model)
@@ -28,18 +29,26 @@ def stage_module(model: Any, mesh: Mesh, stage: int) -> Any:
     return Stage()
 
 
-def passed_on(width: int, vocabulary: int, dtype: Any, mesh: Mesh, asked: Training, stage: int) -> dict[str, Any]:
-    """Shapes that a stage takes and gives, so that stages need not tell each other; what it gives has a gradient."""
+def passed_on(
+    width: int, vocabulary: int, dtype: Any, mesh: Mesh, asked: Training, stage: int
+) -> dict[str, Any]:
+    """Shapes that a stage takes and gives, so that stages need not tell each other; what it gives has a
+    gradient."""
     torch = need("torch", "trace")
     shape = (asked.micro_batch, asked.seq_len or 1)
     with torch.device("meta"):
         ids = torch.empty(shape, dtype=torch.int64)
         hidden = torch.empty((*shape, width), dtype=dtype, requires_grad=True)
         logits = torch.empty((*shape, vocabulary), dtype=dtype, requires_grad=True)
-    return {"input_args": (hidden if stage else ids,), "output_args": (logits if stage == mesh.pp - 1 else hidden,)}
+    return {
+        "input_args": (hidden if stage else ids,),
+        "output_args": (logits if stage == mesh.pp - 1 else hidden,),
+    }
 
 
-def schedule_of(module: Any, mesh: Mesh, asked: Training, stage: int, group: Any, loss: Any, passed: dict[str, Any]) -> Any:
+def schedule_of(
+    module: Any, mesh: Mesh, asked: Training, stage: int, group: Any, loss: Any, passed: dict[str, Any]
+) -> Any:
     """torch.distributed.pipelining's schedule for one stage."""
     pipelining = need("torch.distributed.pipelining", "trace")
     kinds = {"gpipe": pipelining.ScheduleGPipe, "1f1b": pipelining.Schedule1F1B}
@@ -47,14 +56,24 @@ def schedule_of(module: Any, mesh: Mesh, asked: Training, stage: int, group: Any
         raise UnsupportedError(f"a trace does not follow --schedule {mesh.schedule}", "choose gpipe or 1f1b")
     if asked.grad_accum < mesh.pp and mesh.schedule == "1f1b":
         raise UnsupportedError(
-            f"--schedule 1f1b needs --grad-accum of {mesh.pp} or more micro-batches, it is {asked.grad_accum}", "raise --grad-accum"
+            f"--schedule 1f1b needs --grad-accum of {mesh.pp} or more "
+            f"micro-batches, it is {asked.grad_accum}",
+            "raise --grad-accum",
         )
-    built = pipelining.PipelineStage(module, stage, mesh.pp, need("torch", "trace").device("cpu"), group=group, **passed)
+    built = pipelining.PipelineStage(
+        module, stage, mesh.pp, need("torch", "trace").device("cpu"), group=group, **passed
+    )
     return kinds[mesh.schedule](built, n_microbatches=asked.grad_accum, loss_fn=loss)
 
 
 def pipeline_steps(
-    recorder: Recorder, module: Any, optimizer: Any, schedule: Any, batch: dict[str, Any], mesh: Mesh, stage: int
+    recorder: Recorder,
+    module: Any,
+    optimizer: Any,
+    schedule: Any,
+    batch: dict[str, Any],
+    mesh: Mesh,
+    stage: int,
 ) -> None:
     """Two steps: the schedule interleaves forward and backward, so both are one phase."""
     ids = batch["input_ids"]

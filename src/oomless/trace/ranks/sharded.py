@@ -11,22 +11,38 @@ from ..recorder import Recorder
 from ..run import Progress, eager, fake_mode, own_inputs, prepare, running
 from ..step import training_steps
 from .fake_ranks import axes_of, fake_world, without_propagation
-from .parallel import distributed_data_parallel, expert_parallel, fully_shard, gradient_buckets, tensor_parallel
+from .parallel import (
+    distributed_data_parallel,
+    expert_parallel,
+    fully_shard,
+    gradient_buckets,
+    tensor_parallel,
+)
 from .pipeline import next_token_loss, passed_on, pipeline_steps, schedule_of, stage_module
 
 
 class Rank:
     """A rank's model, and what its steps need."""
 
-    def __init__(self, source: Source, asked: Training, mesh: Mesh, rank: int, attention: str | None, meta: bool) -> None:
+    def __init__(
+        self, source: Source, asked: Training, mesh: Mesh, rank: int, attention: str | None, meta: bool
+    ) -> None:
         self.asked, self.mesh = asked, mesh
-        if mesh.cp > 1 or mesh.virtual_stages > 1 or mesh.etp not in (0, 1, mesh.tp) or mesh.sequence_parallel:
+        if (
+            mesh.cp > 1
+            or mesh.virtual_stages > 1
+            or mesh.etp not in (0, 1, mesh.tp)
+            or mesh.sequence_parallel
+        ):
             raise UnsupportedError(
-                "a trace does not follow --cp, --virtual-stages, --etp and --sequence-parallel", "oomless train has formulas for them"
+                "a trace does not follow --cp, --virtual-stages, --etp and --sequence-parallel",
+                "oomless train has formulas for them",
             )
         if mesh.dp % mesh.ep:
             raise UnsupportedError(
-                f"a trace deals experts to data-parallel ranks: --ep {mesh.ep} does not divide --dp {mesh.dp}", "add --dp"
+                f"a trace deals experts to data-parallel ranks: --ep {mesh.ep} does "
+                f"not divide --dp {mesh.dp}",
+                "add --dp",
             )
         self.stage = rank // (mesh.dp * mesh.tp)
         self.axes = axes_of(mesh)  # now, since cutting them out needs real tensors
@@ -36,7 +52,9 @@ class Rank:
         self.vocabulary = vocabulary(self.model)
         if mesh.pp > 1:
             embedding = self.model.get_input_embeddings().weight
-            self.passed = passed_on(embedding.shape[1], self.vocabulary, embedding.dtype, mesh, asked, self.stage)
+            self.passed = passed_on(
+                embedding.shape[1], self.vocabulary, embedding.dtype, mesh, asked, self.stage
+            )
         self.module: Any = self.model
         self.buckets: list[Any] = []
         if mesh.pp > 1:
@@ -66,7 +84,9 @@ class Rank:
             training_steps(recorder, self.module, optimizer, batch, stepping(self.asked))
             return optimizer
         group = self.axes["pp"].get_group()
-        schedule = schedule_of(self.module, self.mesh, self.asked, self.stage, group, next_token_loss, self.passed)
+        schedule = schedule_of(
+            self.module, self.mesh, self.asked, self.stage, group, next_token_loss, self.passed
+        )
         pipeline_steps(recorder, self.module, optimizer, schedule, batch, self.mesh, self.stage)
         return optimizer
 
@@ -78,10 +98,14 @@ class Rank:
         if self.mesh.pp == 1:
             return training_batch(self.model, asked)
         torch = need("torch", "trace")
-        return {"input_ids": torch.randint(0, max(self.vocabulary, 2), (asked.micro_batch, asked.seq_len or 1))}
+        return {
+            "input_ids": torch.randint(0, max(self.vocabulary, 2), (asked.micro_batch, asked.seq_len or 1))
+        }
 
 
-def trace_rank(source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None) -> None:
+def trace_rank(
+    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+) -> None:
     """Record the steps of one rank of the layout."""
     if asked.purpose == "infer":
         raise UnsupportedError("a trace of --for infer runs one rank", "leave the layout out")
@@ -95,4 +119,6 @@ def trace_rank(source: Source, asked: Tracing, recorder: Recorder, used: dict[st
             rank.replicate(alone=True)
             batch = rank.batch()
             own_inputs(recorder, batch)
-            _held = rank.steps(recorder, batch, not recorder.on_device)  # its states are alive when the run ends
+            _held = rank.steps(
+                recorder, batch, not recorder.on_device
+            )  # its states are alive when the run ends
