@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..ledger import Key, Line
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving, flag
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from . import Budget, CacheLayout, Count, Placed, Stage
 

@@ -9,7 +9,7 @@ from ..errors import UnsupportedError
 from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from . import CacheGroup, CacheLayout, Count, Stage, parse_version, tensor_parallel_layouts, vllm
 from .vllm import (

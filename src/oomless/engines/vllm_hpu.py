@@ -5,7 +5,7 @@ Overheads are assumed.
 """
 
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from . import Count, Placed, Stage, tensor_parallel_layouts, vllm
 from .vllm import (

@@ -10,7 +10,7 @@ from ..model.feedforward import MoE
 from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, synthetic
+from ..run.cards import Hardware, synthetic
 from ..run.serving import Layout, Serving
 from ..units import TIB
 

@@ -13,7 +13,7 @@ from ..engines import VLLM, parse_version
 from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Card, Hardware, card, find_card, synthetic
+from ..run.cards import Card, Hardware, card, find_card, synthetic
 from ..run.serving import Layout, Serving
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import ENGINES, PRINTS_GIB_AS_GB, as_asked

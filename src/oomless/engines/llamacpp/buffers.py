@@ -7,7 +7,7 @@ from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
 from .. import Budget, Stage

@@ -7,7 +7,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.gguf_types import TYPES
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
 from .. import Stage

@@ -3,7 +3,7 @@
 from ...ledger import Key
 from ...model.gguf_model import as_gguf
 from ...model.model import Model, Tensor
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from .. import Placed, Stage
 from .cache import cache_layout, needed_bytes

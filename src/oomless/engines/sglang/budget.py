@@ -12,7 +12,7 @@ from ...model.attention import DSA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .. import Budget, Stage
 from ..shards import assumed_line, measured

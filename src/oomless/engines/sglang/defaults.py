@@ -5,7 +5,7 @@ from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
 from .. import Stage

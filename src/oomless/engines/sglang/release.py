@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...errors import UnsupportedError
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .. import parse_version
 

@@ -5,7 +5,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import BF16, DTYPES, F16, F32
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
 from .. import Stage

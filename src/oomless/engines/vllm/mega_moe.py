@@ -9,7 +9,7 @@ from ...errors import UnsupportedError
 from ...ledger import Line, exact
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .release import Release
 

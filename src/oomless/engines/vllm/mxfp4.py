@@ -9,7 +9,7 @@ Blackwell, Marlin before Hopper and on RTX Blackwell.
 from typing import Literal, NamedTuple
 
 from ...ledger import Key
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from .. import Placed
 from .release import Release
 

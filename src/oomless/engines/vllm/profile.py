@@ -12,7 +12,7 @@ from ...model.attention import DSA, MLA, V4, V41, Attention, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .. import Stage
 from ..shards import fitted_line, up_to

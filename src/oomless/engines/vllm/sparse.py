@@ -7,7 +7,7 @@ flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (mode
 
 from ...model.attention import DSA, V4, V41, Attention
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB
 from .cache import INDEX_ROW_BYTES

@@ -9,7 +9,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB, format_bytes
 from .. import Placed, Stage

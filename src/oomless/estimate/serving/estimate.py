@@ -7,7 +7,7 @@ from ...engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flag
 from ...errors import UsageError
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
-from ...run.hardware import Card, Hardware
+from ...run.cards import Card, Hardware
 from ...run.serving import Layout, Serving
 from ...units import format_bytes, parse_bytes
 from .weights import weight_lines
