@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import CacheLayout, sglang
+from oomless.engines import sglang
+from oomless.engines.rank import CacheLayout
 from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import release, shared_clones
 from oomless.errors import UnsupportedError, UsageError

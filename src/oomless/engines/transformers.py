@@ -17,7 +17,8 @@ from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
+from . import parse_version
+from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
 from .shards import WORDS, assumed_line, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of

@@ -17,10 +17,12 @@ from ..model.storage import DTYPES, FP4_E8M0
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
-from .shards import WORDS, divide, measured
+from . import parse_version
+from .layouts import tensor_parallel_layouts
+from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
+from .shards import WORDS, divide, experts_per_rank, measured
 from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import experts_per_rank, key_of, runtime_format
+from .vllm.weights import key_of, runtime_format
 
 NAME = "TensorRT-LLM"
 VERSIONS = ("0.5", "0.9", "0.17", "1.0", "1.3")

@@ -11,7 +11,9 @@ from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
-from . import CacheGroup, CacheLayout, Count, Stage, parse_version, tensor_parallel_layouts, vllm
+from . import parse_version, vllm
+from .layouts import tensor_parallel_layouts
+from .rank import CacheGroup, CacheLayout, Count, Stage
 from .vllm import (
     LATEST,
     VERSIONS,

@@ -3,7 +3,8 @@ bytes of the file."""
 
 import re
 
-from ..engines import Stage, llamacpp
+from ..engines import llamacpp
+from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
 from ..model.feedforward import MoE

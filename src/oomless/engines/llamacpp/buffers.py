@@ -10,13 +10,14 @@ from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from .batch import F32, Batch, Left
 from .cache import INDEX_SINCE, has_windows, row_bytes, states_of_slot, window_cells
-from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
+from .defaults import HOSTS, flash, num_cells, output_first, stages
+from .gguf_file import expands, stored
 from .graphs import buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
-from .weights import stored
+from .release import is_ik, since
 
 PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by

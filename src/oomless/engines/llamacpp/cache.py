@@ -11,8 +11,10 @@ from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.serving import Serving
-from .. import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, expands, flash, is_ik, num_cells, since
+from ..rank import CacheGroup, CacheLayout, Stage
+from .defaults import CELLS, flash, num_cells
+from .gguf_file import expands
+from .release import is_ik, since
 
 WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
 """When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA

@@ -10,11 +10,11 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
-from .. import Stage
+from ..rank import Stage
+from .gguf_file import expands, published_as
 from .placement import OUTPUT_FIRST_SINCE, check, deal
+from .release import LATEST, is_ik, since
 
-VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
-LATEST = "2026-08"
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
@@ -24,31 +24,11 @@ HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
 V4_SINCE = "2026-06"
 """#24162."""
-LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
-"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and
-values are cached."""
 
 
 def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     """Layers over one card, two ... all of them: a layer split is a pipeline of one sequence."""
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
-
-
-def since(asked: Serving, date: str) -> bool:
-    """Whether a build is at least as new as a date; versions are dates of builds.
-
-    >>> (
-    ...     since(Serving(engine_version="2026-02"), "2026-02"),
-    ...     since(Serving(engine_version="2025-12-31"), "2026-02"),
-    ... )
-    (True, False)
-    """
-    return (asked.engine_version or LATEST) >= date
-
-
-def is_ik(asked: Serving) -> bool:
-    """ik_llama.cpp, which alone has -mla."""
-    return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
@@ -156,7 +136,7 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     total = (asked.context or 1) * (asked.concurrency or 1)
     if asked.engine != "ollama" or total <= 4096:
         return 512
-    from .weights import stored  # the file's size, which only Ollama's guess needs
+    from .gguf_file import stored  # the file's size, which only Ollama's guess needs
 
     first = model.layers[0].attention
     heads = first.num_kv_heads if isinstance(first, GQA) else first.num_heads if isinstance(first, MLA) else 1
@@ -174,30 +154,9 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     return 512
 
 
-def published_as(model: Model) -> str:
-    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4
-    stays as it is.
-
-    >>> from ...model.load import load
-    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
-    ['MXFP4', 'MXFP4', 'BF16']
-    """
-    if any(tensor.role == "expert" and tensor.format.bits == 4 for tensor in model.tensors):
-        return "MXFP4"  # experts in FP4 with a scale for 32 are repacked as they are
-    return "F16" if model.dtype.name == "float16" else "BF16"
-
-
 def num_cells(asked: Serving) -> int:
     """The context is shared by all slots, so it is their number times the length of one."""
     return -(-(asked.context or 1) * (asked.concurrency or 1) // CELLS) * CELLS
-
-
-def expands(model: Model, asked: Serving) -> bool:
-    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
-    whole."""
-    if is_ik(asked):
-        return asked.mla_attn == 0
-    return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
 
 
 def flash(model: Model, asked: Serving) -> bool:

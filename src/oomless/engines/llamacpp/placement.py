@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
 from ...run.serving import Layout, Serving
-from .. import Stage
+from ..rank import Stage
 
 HOST = -1
 OUTPUT_FIRST_SINCE = "2025-12"

@@ -14,7 +14,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from ..shards import assumed_line, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import LATEST, attention_ranks, expert_ranks, release

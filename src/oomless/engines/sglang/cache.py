@@ -9,7 +9,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
-from .. import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage
 from .release import LATEST, Release, attention_ranks, release
 
 PACKED_ROW_BYTES = 656

@@ -8,7 +8,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
-from .. import Stage
+from ..rank import Stage
 from ..vllm.defaults import default_length, resolve_dtype
 from .release import LATEST, Release, release
 

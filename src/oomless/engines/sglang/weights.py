@@ -10,18 +10,9 @@ from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Placed, Stage
-from ..shards import divide
-from ..vllm.weights import (
-    FUSED,
-    VOCABULARY_PAD,
-    check_quantization,
-    experts_per_rank,
-    key_of,
-    rope_positions,
-    rope_tables,
-    runtime_format,
-)
+from ..rank import Placed, Stage
+from ..shards import VOCABULARY_PAD, divide, experts_per_rank
+from ..vllm.weights import FUSED, check_quantization, key_of, rope_positions, rope_tables, runtime_format
 from .release import LATEST, Release, attention_ranks, expert_ranks, release, shared_clones
 
 NO_TABLES = ("gemma3", "gemma3_text")

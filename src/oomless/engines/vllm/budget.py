@@ -15,12 +15,12 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from ..shards import measured
 from .graphs import graph_lines
 from .profile import MEGA_MOE, context_chunk, profile_lines
+from .rank_tensors import shard, stage_layers
 from .release import LATEST, Release, release
-from .weights import shard, stage_layers
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:

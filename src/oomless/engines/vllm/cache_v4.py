@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...errors import UnsupportedError
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Serving
-from .. import CacheGroup, CacheLayout
+from ..rank import CacheGroup, CacheLayout
 from .release import Release
 
 PACKED_ROW_BYTES = 584

@@ -1,7 +1,7 @@
 """Blocks of vLLM's cache pool that sequences take, and how many sequences and tokens a pool holds."""
 
 from ...run.serving import Layout, Serving
-from .. import CacheLayout
+from ..rank import CacheLayout
 from .release import LATEST, Release, release
 
 
@@ -44,7 +44,7 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     what a step's prompts take on top is spread over them.
 
     >>> from ...model.load import load
-    >>> from .. import Stage
+    >>> from ..rank import Stage
     >>> from .cache import cache_layout
     >>> asked = Serving(
     ...     max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla"

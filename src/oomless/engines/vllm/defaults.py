@@ -8,7 +8,7 @@ from ...model.storage import BF16, DTYPES, F16, F32
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
-from .. import Stage
+from ..rank import Stage
 from .release import LATEST, Release, release
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB

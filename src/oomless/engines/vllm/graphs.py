@@ -6,7 +6,7 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
-from .. import Stage
+from ..rank import Stage
 from ..shards import fitted_line, up_to
 from .profile import is_sparse
 from .release import Release

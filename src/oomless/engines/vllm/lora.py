@@ -8,9 +8,9 @@ only one of the two is cut.
 from ...model.model import EMBEDDING, HEAD, Model, Tensor
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
-from .. import Placed, Stage
+from ..rank import Placed, Stage
+from .rank_tensors import shard, stage_layers
 from .release import Release
-from .weights import shard, stage_layers
 
 EXPERTS_SINCE = (0, 11, 1)
 """Before, routed experts took no adapters."""

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from ...ledger import Key
 from ...run.cards import Hardware
-from .. import Placed
+from ..rank import Placed
 from .release import Release
 
 Kernel = Literal["triton", "trtllm", "marlin"]

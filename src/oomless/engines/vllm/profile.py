@@ -14,7 +14,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Stage
+from ..rank import Stage
 from ..shards import fitted_line, up_to
 from .release import Release
 from .weights import placed_weights, runtime_format

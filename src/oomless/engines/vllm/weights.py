@@ -12,11 +12,9 @@ from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB, format_bytes
-from .. import Placed, Stage
-from ..shards import divide
+from ..rank import Placed, Stage
+from .rank_tensors import shard, stage_layers
 from .release import LATEST, Release, release
-
-VOCABULARY_PAD = 64
 
 
 @lru_cache(maxsize=4096)
@@ -172,44 +170,6 @@ LEAST_CAPABILITY = {
 """get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""
 
 
-def shard(
-    tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool
-) -> tuple[tuple[int, ...], int]:
-    """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
-
-    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
-    repeated.
-    """
-    layout = asked.layout or Layout()
-    shape, repeat = tensor.shape, tensor.repeat
-    tp = layout.tp
-    if tensor.role == "expert":
-        ranks = layout.tp * layout.dp
-        if layout.enable_expert_parallel:
-            return shape, experts_per_rank(
-                repeat, ranks, asked.num_redundant_experts if num_main_experts else 0
-            )
-        tp = ranks
-    elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
-        tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
-    if tp == 1 and tensor.cut.how != "vocabulary":
-        return shape, repeat
-    return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
-
-
-def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
-    """Routed experts of the fullest rank. Redundant copies must make the number divide (EPLB)."""
-    if redundant and (num_experts + redundant) % num_ranks:
-        raise UsageError(
-            f"{num_experts} experts and --num-redundant-experts {redundant} do not "
-            f"divide over {num_ranks} ranks",
-            "choose a number of copies that makes them divide",
-        )
-    if num_ranks > num_experts + redundant:
-        raise UsageError(f"{num_ranks} expert-parallel ranks for {num_experts} experts", "use fewer ranks")
-    return -(-(num_experts + redundant) // num_ranks)
-
-
 def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
     """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
     is quantised as it comes).
@@ -331,34 +291,6 @@ def _allocations(
     if form.block:
         placed.append(Placed(key, f"{name} scales", form.scale_bytes(shape) * stacked, count, layers))
     return placed
-
-
-def stage_layers(
-    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
-) -> tuple[int, ...] | None:
-    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
-    if not here."""
-    match tensor.part:
-        case "engram":
-            if asked.engram == "host" and tensor.name.endswith("embedding.weight"):
-                return None
-        case "mtp":
-            if not asked.speculative or not stage.last:
-                return None
-            # embedding and head of a draft are the target's own, unless an old release kept its copies
-            return tensor.layers if not tensor.copy_of or not now.since(0, 11) else None
-        case "vision":
-            return tensor.layers if stage.first else None
-        case "main":
-            if tensor.copy_of:
-                return None
-    if tensor.layers:
-        if stage.num_stages == 1:
-            return tensor.layers
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
-    if tensor.name == EMBEDDING:
-        return () if stage.first or (model.tied and stage.last) else None
-    return () if (stage.first if tensor.lookup else stage.last) else None
 
 
 def extra_tensors(

@@ -3,7 +3,8 @@ capacity, a verdict."""
 
 from typing import NamedTuple
 
-from ...engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
+from ...engines import LLAMA, SHARES, check_card, check_flags, engine, parse_version
+from ...engines.rank import CacheLayout, Stage
 from ...errors import UsageError
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
@@ -277,7 +278,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
 def in_blocks(cache: CacheLayout, needed: int) -> str:
     """The bytes of a load as blocks of the pool, and what takes them.
 
-    >>> from ...engines import CacheGroup
+    >>> from ...engines.rank import CacheGroup
     >>> in_blocks(
     ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
     ...     11514488832,

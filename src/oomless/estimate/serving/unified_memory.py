@@ -1,6 +1,7 @@
 """Unified memory: what stays with the host lies in the same memory as what is on the card."""
 
-from ...engines import LLAMA, Stage
+from ...engines import LLAMA
+from ...engines.rank import Stage
 from ...ledger import Line, exact
 from ...run.cards import Card
 from ...run.serving import Layout, Serving
