@@ -82,8 +82,6 @@ SHARES = {
 """How each engine that takes its pool whole names its share: not the same share, so none stands in for
 another."""
 
-Version = tuple[int, ...]
-
 
 def engine(name: str) -> "Engine":
     """The module of an engine."""
@@ -155,29 +153,3 @@ FLAG_NAMES = {
     "speculative": "--speculative-config",
     "draft_tokens": "--spec-draft-n-max",
 }
-
-
-def parse_version(text: str) -> Version:
-    """A version as numbers that compare. What may follow them is a pre- or post-release, or a remark in
-    brackets.
-
-    >>> (
-    ...     parse_version("0.19.0"),
-    ...     parse_version("0.7.2 (V0)") < parse_version("0.11"),
-    ...     parse_version("v0.6.5dev"),
-    ... )
-    ((0, 19, 0), True, (0, 6, 5))
-    """
-    if all(part.isdecimal() for part in text.split(".")) and len(text) < 40:
-        return tuple(int(part) for part in text.split("."))
-    import re  # only versions that are not plain numbers need it
-
-    found = re.fullmatch(
-        r"v?(\d{1,6}(?:\.\d{1,6})*)[.-]?(?:(?:dev|rc|a|b|post)[\d.]*)?(?:\+[\w.]+)?\s*(?:\(.*\))?",
-        text.strip(),
-    )
-    if not found:
-        raise UsageError(
-            f"{text!r} is no version", "write it as 0.19.0; `oomless engines` lists what is known"
-        )
-    return tuple(int(part) for part in found[1].split("."))

@@ -1,4 +1,4 @@
-"""What an engine says of one rank: its stage, its tensors, how its cache is paged, what else is on its card."""
+"""What an engine says of one rank: its stage, its tensors, how its cache is paged, what else its card has."""
 
 from typing import Literal, NamedTuple
 

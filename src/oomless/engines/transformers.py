@@ -6,8 +6,11 @@ expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: m
 Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
+from typing import NamedTuple
+
 from .. import facts
 from ..errors import UnsupportedError, UsageError
+from ..facts.release import Release
 from ..ledger import exact, ranged
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
 from ..model.feedforward import Dense, MoE
@@ -17,17 +20,14 @@ from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import parse_version
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
+from .releases import Releases
 from .shards import WORDS, assumed_line, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of
 
 NAME = "transformers"
-VERSIONS = ("4.44", "4.57", "5.24")
-LATEST = "5.24"
 COUNTS: Count = "allocated"
-LATENT_SINCE, FUSED_EXPERTS_SINCE, LAST_LOGITS_SINCE = (5, 0), (5, 0), (4, 45)
 FP8_CAPABILITY = 8.9
 """Below it, FP8 checkpoints are dequantised to BF16 (quantizers/quantizer_finegrained_fp8.py)."""
 
@@ -37,18 +37,26 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+class TransformersRules(NamedTuple):
+    """What a release of transformers does (facts/engine_rules.csv)."""
+
+    release: Release
+    text: str
+    caches_latents: bool = False
+    has_sparse_models: bool = False
+    stacks_experts: bool = False
+    keeps_last_logits: bool = False
+    """generate asks for the logits of the last token alone."""
+
+
+RELEASES = Releases("transformers", TransformersRules, ("4.44", "4.57", "5.24"), first="4.40")
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """torch_dtype="auto", one sequence, cache in the model's type."""
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
-    if version < (4, 40):
-        raise UnsupportedError(
-            f"transformers {asked.engine_version} is older than the rules here", "4.40 and later are known"
-        )
+    rules = RELEASES.at(asked.engine_version)
     if layout.pp > 1 and asked.device_map != "auto":
         raise UsageError(
             f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto"
@@ -64,7 +72,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         )
     check_quantization(model, asked)
     for attention in {layer.attention for layer in model.layers}:
-        if isinstance(attention, DSA | V4) and version < LATENT_SINCE:
+        if isinstance(attention, DSA | V4) and not rules.has_sparse_models:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
         row_bytes(attention, asked._replace(dtype="bfloat16"))  # refuses kinds that are not known
     length = asked.max_model_len or default_length(model)
@@ -95,7 +103,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
     are not loaded."""
-    version = numbers(asked)
+    rules = RELEASES.at(asked.engine_version)
     placed = []
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision", "engram") or tensor.copy_of:
@@ -113,7 +121,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if not here or (tensor.part == "vision" and not stage.first):
             continue
         form = runtime_format(tensor, model, asked, hardware)
-        stacked = tensor.repeat if tensor.role == "expert" and version >= FUSED_EXPERTS_SINCE else 1
+        stacked = tensor.repeat if tensor.role == "expert" and rules.stacks_experts else 1
         count, part = tensor.repeat // stacked, key_of(tensor.name)
         placed.append(Placed(part, tensor.name, form.data_bytes(tensor.shape) * stacked, count, layers))
         if form.block:
@@ -164,7 +172,9 @@ def check_quantization(model: Model, asked: Serving) -> None:
         raise UsageError(
             f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
         )
-    if numbers(asked) >= FUSED_EXPERTS_SINCE and any(isinstance(layer.ffn, MoE) for layer in model.layers):
+    if RELEASES.at(asked.engine_version).stacks_experts and any(
+        isinstance(layer.ffn, MoE) for layer in model.layers
+    ):
         raise UnsupportedError(
             f"what transformers 5 quantises of the stacked experts of {model.name} is not known",
             "use --engine-version 4.57",
@@ -184,10 +194,10 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
-    width, hidden = DTYPES[asked.dtype].bits // 8, model.hidden_size
+    width, hidden, rules = DTYPES[asked.dtype].bits // 8, model.hidden_size, RELEASES.at(asked.engine_version)
     tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
-    spread = facts.constant("transformers", "activation_spread", numbers(asked))
-    busiest, largest = facts.constant("transformers", "busiest_expert_share", numbers(asked)).value, 0
+    spread = facts.constant("transformers", "activation_spread", rules.release)
+    busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
     for ffn in {layer.ffn for layer in model.layers}:
         match ffn:
             case Dense():
@@ -205,11 +215,11 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         f"{attention_width(attention):,}) + 4 x {hidden:,})"
     )
     lines = [
-        measured("transformers", "runtime.context", "context", numbers(asked)),
+        measured("transformers", "runtime.context", "context", rules.release),
         assumed_line("activations.profile_run", size, spread, formula),
     ]
     if stage.last:
-        rows = batch if numbers(asked) >= LAST_LOGITS_SINCE else tokens
+        rows = batch if rules.keeps_last_logits else tokens
         formula = f"{rows:,} rows x {model.vocab_size:,} x ({width} + 4) B"
         lines.append(
             exact(
@@ -235,7 +245,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                 "cache_utils.py, DynamicLayer",
             )
         )
-    waste = facts.constant("transformers", "caching_overhead", numbers(asked))
+    waste = facts.constant("transformers", "caching_overhead", rules.release)
     held = sum(line.bytes for line in lines[1:])
     low, kept, high = (int(held * share) for share in (waste.low, waste.value, waste.high))
     formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
@@ -292,7 +302,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case Sliding():
             return row_bytes(attention.inner, asked)
         case MLA():
-            if numbers(asked) >= LATENT_SINCE:
+            if RELEASES.at(asked.engine_version).caches_latents:
                 return attention.latent_dim * width
             keys = attention.qk_nope_head_dim + attention.qk_rope_head_dim
             return attention.num_heads * (keys + attention.v_head_dim) * width

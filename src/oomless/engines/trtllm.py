@@ -7,8 +7,11 @@ calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_mem
 _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
+from typing import NamedTuple
+
 from .. import facts
 from ..errors import UnsupportedError, UsageError
+from ..facts.release import Release
 from ..ledger import Line, ranged
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ..model.feedforward import Dense, MoE
@@ -17,42 +20,56 @@ from ..model.storage import DTYPES, FP4_E8M0
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import parse_version
 from .layouts import tensor_parallel_layouts
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
+from .releases import Releases
 from .shards import WORDS, divide, experts_per_rank, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of, runtime_format
 
 NAME = "TensorRT-LLM"
-VERSIONS = ("0.5", "0.9", "0.17", "1.0", "1.3")
-LATEST = "1.3"
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
-PYTORCH_SINCE, REQUESTS, ENGINE_REQUESTS, TOKENS = (1, 0), 2048, 256, 8192
-"""First version whose default is the PyTorch backend; max_batch_size of it and of engine builds;
-max_num_tokens."""
+REQUESTS, ENGINE_REQUESTS, TOKENS = 2048, 256, 8192
+"""max_batch_size of the PyTorch backend and of engine builds; max_num_tokens."""
 PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
 """Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
 V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8")
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+class TrtllmRules(NamedTuple):
+    """What a release of TensorRT-LLM does (facts/engine_rules.csv)."""
+
+    release: Release
+    text: str
+    runs_pytorch: bool = False
+    """The PyTorch backend is the default; before, engines are built from maximal shapes."""
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    pads_mxfp4: bool = False
+    prints_tokens_in_blocks: bool = False
+
+
+RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
+    rules = RELEASES.at(asked.engine_version)
     attention = model.layers[-1].attention
     if asked.kv_cache_dtype not in CACHE_DTYPES:
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
             f"known are {', '.join(CACHE_DTYPES)}",
         )
-    if isinstance(attention, V41) or (isinstance(attention, V4 | DSA) and version < PYTORCH_SINCE):
+    if (
+        isinstance(attention, V41)
+        or (isinstance(attention, V4) and not rules.serves_v4)
+        or (isinstance(attention, DSA) and not rules.serves_sparse_mla)
+    ):
         raise UnsupportedError(
             f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
             "use --engine vllm or sglang",
@@ -64,18 +81,18 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         )
     length = asked.max_model_len or default_length(model)
     block = facts.constant(
-        "trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else [])
+        "trtllm", "tokens_per_block", rules.release, *(["v4"] if isinstance(attention, V4) else [])
     )
     share = asked.free_gpu_memory_fraction
     return asked._replace(
         layout=layout,
         dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
-        max_num_seqs=asked.max_num_seqs or (ENGINE_REQUESTS if version < PYTORCH_SINCE else REQUESTS),
+        max_num_seqs=asked.max_num_seqs or (REQUESTS if rules.runs_pytorch else ENGINE_REQUESTS),
         max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value
+        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", rules.release).value
         if share is None
         else share,
         block_size=asked.block_size or int(block.value),
@@ -121,7 +138,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             continue
         shape, repeat = shard(tensor, asked)
         form = runtime_format(tensor, model, asked)
-        if tensor.role == "expert" and form == FP4_E8M0 and numbers(asked) >= PYTORCH_SINCE:
+        if tensor.role == "expert" and form == FP4_E8M0 and RELEASES.at(asked.engine_version).pads_mxfp4:
             shape = padded(shape)
         stacked = repeat if tensor.role == "expert" else 1
         placed.append(
@@ -206,13 +223,14 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the
     peak of the dry run."""
-    layout, version = asked.layout or Layout(), numbers(asked)
+    layout, rules = asked.layout or Layout(), RELEASES.at(asked.engine_version)
+    version = rules.release
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
         measured("trtllm", "runtime.context", "context", version, tags),
         measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
     ]
-    if version < PYTORCH_SINCE:
+    if not rules.runs_pytorch:
         lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
@@ -337,10 +355,11 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
     before it makes blocks."""
     found = []
+    prints_blocks = RELEASES.at(asked.engine_version).prints_tokens_in_blocks
     for layout, pool in zip(layouts, pools, strict=True):
         tokens = int(max(pool, 0) / layout.token_bytes)
         block = layout.groups[0].block_size
-        found.append(tokens if numbers(asked) < (0, 9) else tokens // block * block)
+        found.append(tokens // block * block if prints_blocks else tokens)
     return min(found)
 
 

@@ -11,19 +11,15 @@ from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
 from ..rank import Stage
+from ..releases import first_with
 from .gguf_file import expands, published_as
-from .placement import OUTPUT_FIRST_SINCE, check, deal
-from .release import LATEST, is_ik, since
+from .placement import check, deal
+from .release import LATEST, LLAMACPP, is_ik, rules_of
 
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
-AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
-"""llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in
-November 2025)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
-V4_SINCE = "2026-06"
-"""#24162."""
 
 
 def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
@@ -55,10 +51,13 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         raise UnsupportedError(
             f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
         )
-    if isinstance(model.layers[0].attention, V4) and (is_ik(asked) or version < V4_SINCE):
+    if (
+        isinstance(model.layers[0].attention, V4)
+        and not rules_of(asked._replace(engine_version=version)).serves_v4
+    ):
         raise UnsupportedError(
             f"{asked.engine} of {version} is not known to serve {model.name}",
-            f"use llamacpp of {V4_SINCE} or later",
+            f"use llamacpp of {first_with('llamacpp', 'serves_v4')} or later",
         )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
@@ -80,7 +79,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS
+        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= LLAMACPP.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
@@ -100,8 +99,7 @@ def num_slots(asked: Serving) -> int:
     ... )
     (4, 1, 9)
     """
-    auto = AUTO_SLOTS if asked.engine == "llamacpp" and not is_ik(asked) and since(asked, SLOTS_SINCE) else 1
-    return asked.max_num_seqs or max(asked.concurrency or 1, auto)
+    return asked.max_num_seqs or max(asked.concurrency or 1, rules_of(asked).auto_slots)
 
 
 def by_memory(hardware: Hardware, cards: int) -> str:
@@ -170,7 +168,7 @@ def flash(model: Model, asked: Serving) -> bool:
 
 def output_first(asked: Serving) -> bool:
     """Whether -ngl counts the output as the first layer to go to a card, or as the last."""
-    return not is_ik(asked) and since(asked, OUTPUT_FIRST_SINCE)
+    return rules_of(asked).offloads_output_first
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:

@@ -11,10 +11,11 @@ from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
-from .release import LATEST, VERSIONS
+from .release import RELEASES
 from .weights import placed_weights
 
 NAME = "vLLM"
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
 

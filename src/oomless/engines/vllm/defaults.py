@@ -2,6 +2,7 @@
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
+from ...facts.release import Release
 from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import BF16, DTYPES, F16, F32
@@ -9,12 +10,15 @@ from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
 from ..rank import Stage
-from .release import LATEST, Release, release
+from ..releases import first_with
+from .release import RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
+SPARK_CAPABILITY = 12.1
+"""DGX Spark: large, but shared with the host."""
 
-FIRST_RELEASE: dict[str, tuple[int, ...]] = {
+FIRST_RELEASE: dict[str, Release] = {
     "qwen3": (0, 8, 4),
     "qwen3_moe": (0, 8, 4),
     "gemma3": (0, 8),
@@ -31,15 +35,15 @@ FIRST_RELEASE: dict[str, tuple[int, ...]] = {
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
-    version = LATEST if asked.engine_version is None else asked.engine_version
-    now = release(version)
-    if now.numbers < (first := FIRST_RELEASE.get(model.family, (0,))):
+    version = RELEASES.latest if asked.engine_version is None else asked.engine_version
+    rules = RELEASES.at(version)
+    if rules.release < (first := FIRST_RELEASE.get(model.family, (0,))):
         known = ".".join(map(str, first))
         raise UnsupportedError(
             f"vllm {version} came before {model.name}: {model.family} is known from {known} on",
             "ask for a later one",
         )
-    check_kernels(model, now, hardware)
+    check_kernels(model, rules, hardware)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
@@ -47,15 +51,15 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             f"{default_length(model)} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
-    seqs, tokens = default_batch(now, hardware, length, model)
+    seqs, tokens = default_batch(rules, hardware, length, model)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
-        tokens = min(tokens, asked.max_num_seqs * length) if not now.v0 else tokens
+        tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     tokens = asked.max_num_batched_tokens or tokens
     seqs = asked.max_num_seqs or min(seqs, tokens)
     share = asked.gpu_memory_utilization
     if share is None:
-        share = facts.constant("vllm", "gpu_memory_utilization", now.numbers).value
-    cache_dtype = resolve_cache_dtype(model, now, hardware, asked.kv_cache_dtype)
+        share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
+    cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     return asked._replace(
         engine_version=version,
         layout=layout,
@@ -67,7 +71,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         concurrency=asked.concurrency or 1,
         gpu_memory_utilization=share,
         kv_cache_dtype=cache_dtype,
-        block_size=asked.block_size or default_block_size(model, now, hardware),
+        block_size=asked.block_size or default_block_size(model, rules, hardware),
         engram="host" if asked.engram == "auto" else asked.engram,
     )
 
@@ -77,12 +81,12 @@ SPARSE_MLA = (9, 10, 12)
 in backends/mla)."""
 
 
-def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
+def check_kernels(model: Model, rules: VllmRules, hardware: Hardware) -> None:
     """Refuse sparse attention where vLLM has no kernel for it: it dies when the first layer is built.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> check_kernels(load("deepseek-v4-flash"), release("0.33.0"), parse_gpu("a100-80gb:8"))
+    >>> check_kernels(load("deepseek-v4-flash"), RELEASES.at("0.33.0"), parse_gpu("a100-80gb:8"))
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on
      A100 80GB SXM4
@@ -95,9 +99,9 @@ def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
         or not isinstance(model.layers[-1].attention, DSA | V4 | V41)
     ):
         return
-    known = [each for each in SPARSE_MLA if each < 12 or now.since(0, 22)]
+    known = [each for each in SPARSE_MLA if each < 12 or rules.has_sparse_kernels_of_capability_12]
     if major not in known:
-        version = ".".join(map(str, now.numbers[:2]))
+        version = ".".join(map(str, rules.release[:2]))
         raise UnsupportedError(
             f"vllm {version} has no kernel for the sparse attention of {model.name} on {hardware.card.name}",
             f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for "
@@ -125,20 +129,20 @@ def default_length(model: Model) -> int:
             return model.max_positions
 
 
-def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
+def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens) of the API server.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
     """
-    if now.v0:
+    if rules.v0:
         chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
         return 256, 2048 if chunked else max(length, 2048)
     memory, card = hardware.card.memory_bytes, hardware.card
-    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and now.since(0, 9))
-    if now.since(0, 33) and memory >= HUGE_CARD_BYTES:
+    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
+    if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
         return 1024, 16384
-    if now.since(0, 33) and card.capability == 12.1:  # DGX Spark: large, but shared with the host
+    if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
         large = False
     return (1024, 8192) if large else (256, 2048)
 
@@ -178,7 +182,7 @@ CACHE_DTYPES = (
 )
 
 
-def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: str) -> str:
+def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, asked: str) -> str:
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
     for auto too)."""
     if asked not in CACHE_DTYPES:
@@ -186,15 +190,20 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
     attention = model.layers[-1].attention
     match attention:
         case DSA():
-            if not now.since(0, 11):
-                raise UnsupportedError(f"vllm before 0.11 cannot serve {model.name}", "use 0.11 or later")
-            if asked in ("fp8", "fp8_e4m3", "fp8_ds_mla") or (asked == "auto" and not now.since(0, 16)):
+            if not rules.serves_sparse_mla:
+                first = first_with("vllm", "serves_sparse_mla")
+                raise UnsupportedError(
+                    f"vllm before {first} cannot serve {model.name}", f"use {first} or later"
+                )
+            if asked in ("fp8", "fp8_e4m3", "fp8_ds_mla") or (
+                asked == "auto" and rules.packs_sparse_cache_unasked
+            ):
                 return "fp8_ds_mla"
         case V4() | V41():
-            needed = (0, 33) if isinstance(attention, V41) else (0, 20)
-            if now.numbers < needed:
+            if not (rules.serves_v41 if isinstance(attention, V41) else rules.serves_v4):
+                first = first_with("vllm", "serves_v41" if isinstance(attention, V41) else "serves_v4")
                 raise UnsupportedError(
-                    f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version"
+                    f"vllm before {first} cannot serve {model.name}", "use a later version"
                 )
             if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
                 record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
@@ -211,7 +220,7 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
     return asked
 
 
-def default_block_size(model: Model, now: Release, hardware: Hardware) -> int:
+def default_block_size(model: Model, rules: VllmRules, hardware: Hardware) -> int:
     """Tokens a block, by attention backend."""
     match model.layers[-1].attention:
         case V4() | V41():
@@ -220,7 +229,7 @@ def default_block_size(model: Model, now: Release, hardware: Hardware) -> int:
             return 64
         case MLA():
             blackwell = 10 <= hardware.card.capability < 12
-            return (64 if now.since(0, 21) else 128) if blackwell and now.since(0, 11) else 16
+            return rules.blackwell_mla_block if blackwell else 16
         case GQA() | Sliding() | Linear():
             return 16
 
@@ -233,7 +242,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
-    now, pp = release(asked.engine_version or LATEST), (asked.layout or Layout()).pp
+    rules, pp = RELEASES.at(asked.engine_version), (asked.layout or Layout()).pp
     num_layers = len(model.layers)
     if pp > num_layers:
         raise UsageError(
@@ -241,7 +250,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
         )
     sizes = [num_layers // pp] * pp
     remainder = num_layers % pp
-    if not now.since(0, 8):
+    if not rules.deals_remainder_to_earlier_stages:
         sizes[-1] += remainder
     else:
         for back in range(remainder):

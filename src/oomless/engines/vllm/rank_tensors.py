@@ -4,11 +4,11 @@ from ...model.model import EMBEDDING, Model, Tensor
 from ...run.serving import Layout, Serving
 from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
-from .release import Release
+from .release import VllmRules
 
 
 def shard(
-    tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool
+    tensor: Tensor, asked: Serving, rules: VllmRules, num_main_experts: bool
 ) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
 
@@ -26,14 +26,14 @@ def shard(
             )
         tp = ranks
     elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
-        tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
+        tp = 1 if rules.keeps_shared_experts_whole else tp
     if tp == 1 and tensor.cut.how != "vocabulary":
         return shape, repeat
     return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
 
 
 def stage_layers(
-    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
+    tensor: Tensor, model: Model, asked: Serving, stage: Stage, rules: VllmRules
 ) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
@@ -45,7 +45,7 @@ def stage_layers(
             if not asked.speculative or not stage.last:
                 return None
             # embedding and head of a draft are the target's own, unless an old release kept its copies
-            return tensor.layers if not tensor.copy_of or not now.since(0, 11) else None
+            return tensor.layers if not tensor.copy_of or not rules.shares_ends_with_draft else None
         case "vision":
             return tensor.layers if stage.first else None
         case "main":

@@ -14,22 +14,22 @@ from ...run.serving import Layout, Serving
 from ...units import MIB, format_bytes
 from ..rank import Placed, Stage
 from .rank_tensors import shard, stage_layers
-from .release import LATEST, Release, release
+from .release import RELEASES, VllmRules
 
 
 @lru_cache(maxsize=4096)
-def fused_name(name: str, now: Release) -> str:
+def fused_name(name: str, rules: VllmRules) -> str:
     """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a
     name."""
     for part, whole in FUSED:
         if part in name:
             return name.replace(part, whole)
-    if now.since(0, 11):
+    if rules.fuses_qkv_a:
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
             if part in name:
                 return name.replace(part, "fused_qkv_a_proj.")
     if (
-        now.since(0, 21)
+        rules.fuses_indexer_inputs
         and name.endswith(("indexer.wk.weight", "indexer.weights_proj.weight"))
         and "self_attn" in name
     ):
@@ -186,7 +186,7 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
     if (
         model.quantization
         or asked.quantization != "fp8"
-        or release(asked.engine_version or LATEST).since(0, 16)
+        or RELEASES.at(asked.engine_version).quantises_while_loading
     ):
         return
     first = sum(
@@ -203,23 +203,23 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked, hardware)
     check_load_peak(model, asked, hardware, stage)
     model = with_whole_tower(model, (asked.layout or Layout()).tp)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
     alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None:
             continue
-        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
         if (
             tensor.part == "vision" and repeat > 1 and not layers
         ):  # block after block, as a layer of the decoder is
             layers, repeat = tuple(range(-repeat, 0)), 1
         form = runtime_format(tensor, model, asked)
-        name = fused_name(tensor.name, now)
+        name = fused_name(tensor.name, rules)
         if (
             name.endswith("qkv_proj.weight")
             and (tensor.name, layers) not in groups
@@ -239,18 +239,18 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             shape = (sum(member[0][0] for member in members), *shape[1:])
             from .mxfp4 import placed_experts  # rules of one family
 
-            placed += placed_experts(key_of(name), name, layers, shape, repeat, hardware, now)
+            placed += placed_experts(key_of(name), name, layers, shape, repeat, hardware, rules)
         else:
             placed += _allocations(name, layers, members)
-    extra = extra_tensors(model, asked, hardware, stage, now)
+    extra = extra_tensors(model, asked, hardware, stage, rules)
     if asked.cpu_offload_gb:
         from .offload import stay_on_card  # few leave weights on the host
 
-        placed, extra = stay_on_card(placed, extra, asked, stage, now.v0), []
+        placed, extra = stay_on_card(placed, extra, asked, stage, rules.v0), []
     if asked.enable_lora:
         from .lora import adapter_tensors
 
-        extra = extra + adapter_tensors(model, asked, stage, now)
+        extra = extra + adapter_tensors(model, asked, stage, rules)
     return placed + extra
 
 
@@ -294,7 +294,7 @@ def _allocations(
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> list[Placed]:
     """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
     buffers."""
@@ -310,7 +310,7 @@ def extra_tensors(
     if isinstance(mla, MLA):
         heads = mla.num_heads // layout.tp
         both = mla.qk_nope_head_dim + mla.v_head_dim
-        if model.quantization and now.since(0, 8):
+        if model.quantization and rules.absorbs_copies:
             note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
             extra.append(
                 Placed(
@@ -322,9 +322,9 @@ def extra_tensors(
                     note,
                 )
             )
-        if now.since(0, 7) and not now.since(0, 8):
+        if rules.absorbs_products:
             extra += _absorbed_07(model, mla, heads, tuple(mine))
-        if now.since(0, 16) and not now.since(0, 25) and hardware.card.vendor in ("NVIDIA", ""):
+        if rules.imports_flashinfer_mla and hardware.card.vendor in ("NVIDIA", ""):
             note = "allocated when the module is imported, which choosing an MLA backend does"
             extra.append(Placed("weights.workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
     topk = getattr(attention, "index_topk", 0)
@@ -333,7 +333,7 @@ def extra_tensors(
         extra.append(Placed("weights.workspaces", "index buffer, one for all layers", size, 1, ()))
         from .sparse import loaded_bytes  # most models have no sparse attention
 
-        reserved = loaded_bytes(model, asked, now)
+        reserved = loaded_bytes(model, asked, rules)
         if reserved:
             extra.append(
                 Placed(
@@ -353,7 +353,7 @@ def extra_tensors(
             Placed("weights.unexplained", "headers less config", model.stored_bytes - explained, 1, (), note)
         )
     if hardware.card.capability >= 10 and model.quantization == "fp8":
-        extra += _blackwell_scales(model, asked, stage, now)
+        extra += _blackwell_scales(model, asked, stage, rules)
     return extra
 
 
@@ -377,15 +377,15 @@ def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) ->
     ]
 
 
-def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+def _blackwell_scales(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
     """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
     block."""
     rows_of_scales = 0
     for tensor in model.tensors:
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None or not tensor.format.block or tensor.format.bits != 8 or tensor.part == "engram":
             continue
-        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
         rows_of_scales += (
             (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
         )

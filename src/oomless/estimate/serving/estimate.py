@@ -3,9 +3,10 @@ capacity, a verdict."""
 
 from typing import NamedTuple
 
-from ...engines import LLAMA, SHARES, check_card, check_flags, engine, parse_version
+from ...engines import LLAMA, SHARES, check_card, check_flags, engine
 from ...engines.rank import CacheLayout, Stage
 from ...errors import UsageError
+from ...facts.release import read_release
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
 from ...run.cards import Card, Hardware
@@ -375,6 +376,6 @@ def later_than_known(request: Serving) -> str:
     version = request.engine_version or latest
     if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""
-    if parse_version(version) <= parse_version(latest):
+    if read_release(version) <= read_release(latest):
         return ""
     return f"{request.engine} {version} is later than {latest}, whose rules are used"
