@@ -3,15 +3,14 @@
 A release between two that were read takes the rules of the earlier one.
 """
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..facts.release import Release, read_release
 
-Rules = TypeVar("Rules")
+Rules = TypeVar("Rules", bound="ReleaseRules")
 MOST_KEPT = 256
 """Releases of an engine whose rules are kept: a question names one."""
 
@@ -64,13 +63,28 @@ def first_with(engine: str, rule: str) -> str:
     return next(row["since"] for row in rows if engine in row["engine"].split() and row["rule"] == rule)
 
 
+class ReleaseRules:
+    """What a release does: an engine's own class has a field for each of its rules, with the value that it
+    has where no row holds. Not a NamedTuple: fifty fields would cost more than the answer."""
+
+    release: Release
+    text: str
+    """The version as it was asked for."""
+
+    def __init__(self, release: Release, text: str, holding: dict[str, bool | int | float]) -> None:
+        self.__dict__.update(holding, release=release, text=text)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"the rules of a release are as the table says: {name}")
+
+
 class Releases(Generic[Rules]):
-    """The releases of an engine. `make` builds its rules: `release`, `text` and every rule that holds."""
+    """The releases of an engine, whose rules are of a class of its own."""
 
     def __init__(
         self,
         engine: str,
-        make: Callable[..., Rules],
+        rules: type[Rules],
         versions: tuple[str, ...],
         first: str,
         dated: bool = False,
@@ -80,7 +94,7 @@ class Releases(Generic[Rules]):
         self.versions = versions
         """Those whose sources were read, oldest first."""
         self.latest = versions[-1]
-        self._make = make
+        self._class = rules
         self._first = first
         self._dated = dated
         """Builds are known by their dates."""
@@ -100,10 +114,8 @@ class Releases(Generic[Rules]):
 
     def _rules(self, text: str) -> Rules:
         release = self.release(text)
-        holding: dict[str, Any] = {
-            row.rule: row.value for row in rule_rows(self.engine) if row.holds(release)
-        }
-        return self._make(release=release, text=text, **holding)
+        holding = {row.rule: row.value for row in rule_rows(self.engine) if row.holds(release)}
+        return self._class(release, text, holding)
 
     def release(self, text: str) -> Release:
         """Return the release that a text names; refuse one that is older than the rules here, or no release

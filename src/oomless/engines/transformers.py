@@ -6,11 +6,8 @@ expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: m
 Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
-from typing import NamedTuple
-
 from .. import facts
 from ..errors import UnsupportedError, UsageError
-from ..facts.release import Release
 from ..ledger import exact, ranged
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
 from ..model.feedforward import Dense, MoE
@@ -21,7 +18,7 @@ from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
-from .releases import Releases
+from .releases import ReleaseRules, Releases
 from .shards import WORDS, assumed_line, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of
@@ -37,11 +34,9 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
-class TransformersRules(NamedTuple):
+class TransformersRules(ReleaseRules):
     """What a release of transformers does (facts/engine_rules.csv)."""
 
-    release: Release
-    text: str
     caches_latents: bool = False
     has_sparse_models: bool = False
     stacks_experts: bool = False

@@ -7,11 +7,8 @@ calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_mem
 _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
-from typing import NamedTuple
-
 from .. import facts
 from ..errors import UnsupportedError, UsageError
-from ..facts.release import Release
 from ..ledger import Line, ranged
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
 from ..model.feedforward import Dense, MoE
@@ -22,7 +19,7 @@ from ..run.serving import Layout, Serving
 from ..units import gib
 from .layouts import tensor_parallel_layouts
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
-from .releases import Releases
+from .releases import ReleaseRules, Releases
 from .shards import WORDS, divide, experts_per_rank, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of, runtime_format
@@ -38,11 +35,9 @@ V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8")
 
 
-class TrtllmRules(NamedTuple):
+class TrtllmRules(ReleaseRules):
     """What a release of TensorRT-LLM does (facts/engine_rules.csv)."""
 
-    release: Release
-    text: str
     runs_pytorch: bool = False
     """The PyTorch backend is the default; before, engines are built from maximal shapes."""
     serves_sparse_mla: bool = False

@@ -5,10 +5,7 @@ V3.2 with 576 + 128 elements of the cache's type a token and layer from 0.15 on 
 MLA pages a layer (1,152). Overheads are assumed.
 """
 
-from typing import NamedTuple
-
 from ..errors import UnsupportedError
-from ..facts.release import Release
 from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
@@ -17,7 +14,7 @@ from ..run.serving import Layout, Serving
 from . import vllm
 from .layouts import tensor_parallel_layouts
 from .rank import CacheGroup, CacheLayout, Count, Stage
-from .releases import Releases
+from .releases import ReleaseRules, Releases
 from .vllm import (
     LATEST,
     VERSIONS,
@@ -39,11 +36,9 @@ layouts = tensor_parallel_layouts
 BLOCK_SIZE = 128
 
 
-class AscendRules(NamedTuple):
+class AscendRules(ReleaseRules):
     """What a release of vLLM-Ascend does beside vLLM's own rules (facts/engine_rules.csv)."""
 
-    release: Release
-    text: str
     caches_index_with_latent: bool = False
     """The cache of sparse MLA holds latent and index key in one page."""
 

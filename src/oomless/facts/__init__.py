@@ -5,8 +5,6 @@ from functools import cache
 from os.path import dirname, exists, join
 from typing import Any, NamedTuple
 
-from .release import Release, read_release
-
 HERE = dirname(__file__)
 
 
@@ -44,16 +42,16 @@ class Constant(NamedTuple):
 
 
 @cache
-def constant(engine: str, quantity: str, version: Release, *conditions: str) -> Constant:
+def constant(engine: str, quantity: str, version: tuple[int, ...], *conditions: str) -> Constant:
     """The row of engines.csv for a version whose conditions all hold: of those the most particular, then the
     latest one.
 
     >>> constant("vllm", "non_torch", (0, 19, 0), "tp").value
     2.09
     """
-    best: tuple[tuple[int, Release], dict[str, str]] | None = None
+    best: tuple[tuple[int, tuple[int, ...]], dict[str, str]] | None = None
     for row in _constants(engine, quantity):
-        first, last, when = _bound(row["first"]), _bound(row["last"]), row["when"].split()
+        first, last, when = _version(row["first"]), _version(row["last"]), row["when"].split()
         if version < first or (last and version[: len(last)] > last) or not set(when) <= set(conditions):
             continue
         rank = (len(when), first)
@@ -71,5 +69,5 @@ def _constants(engine: str, quantity: str) -> tuple[dict[str, str], ...]:
     return tuple(row for row in table("engines") if row["engine"] == engine and row["quantity"] == quantity)
 
 
-def _bound(cell: str) -> Release:
-    return read_release(cell) if cell else ()
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")) if text else ()

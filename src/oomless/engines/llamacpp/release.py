@@ -1,20 +1,14 @@
 """Builds of llama.cpp and its kin, which are known by their dates, and what each of them does."""
 
-from typing import NamedTuple
-
-from ...facts.release import Release
 from ...run.serving import Serving
-from ..releases import Releases
+from ..releases import ReleaseRules, Releases
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
 LATEST = VERSIONS[-1]
 
 
-class LlamaRules(NamedTuple):
+class LlamaRules(ReleaseRules):
     """What a build does: False or the first value where no row of the table holds."""
-
-    release: Release
-    text: str
 
     # what the server chooses
     auto_slots: int = 1

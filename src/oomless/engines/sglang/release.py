@@ -1,25 +1,19 @@
 """Which releases of SGLang are known, and who divides what: attention, dense layers and experts have ranks of
 their own."""
 
-from typing import NamedTuple
-
-from ...facts.release import Release
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from ..releases import Releases
+from ..releases import ReleaseRules, Releases
 
 FUSED_SHAPE = (256, 1)
 """(routed, shared) experts of the models whose shared expert may be fused: DeepSeek-V3 and its descendants.
 """
 
 
-class SglangRules(NamedTuple):
+class SglangRules(ReleaseRules):
     """What a release of SGLang does: False or the first value where no row of the table holds."""
-
-    release: Release
-    text: str
 
     # what it serves
     serves_sparse_mla: bool = False

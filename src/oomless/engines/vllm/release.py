@@ -1,17 +1,10 @@
 """The releases of vLLM that were read, and what each of them does otherwise (facts/engine_rules.csv)."""
 
-from typing import NamedTuple
-
-from ...facts.release import Release
-from ..releases import Releases
+from ..releases import ReleaseRules, Releases
 
 
-class VllmRules(NamedTuple):
-    """What a release of vLLM does: False or the first value where no row of the table holds."""
-
-    release: Release
-    text: str
-    """The version as it was asked for; it may say which of the two engines runs: `0.8.5 (V0)`."""
+class VllmRules(ReleaseRules):
+    """What a release of vLLM does; `text` may say which of its two engines runs: `0.8.5 (V0)`."""
 
     runs_v0: bool = False
     offers_v0: bool = False
