@@ -19,11 +19,12 @@ from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
+from .compute_dtype import resolve_dtype
+from .default_length import default_length
+from .overhead_lines import WORDS, assumed_line, measured
+from .parameters import key_of, unexplained
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
 from .releases import ReleaseRules, Releases
-from .shards import WORDS, assumed_line, measured
-from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import key_of
 
 NAME = "transformers"
 COUNTS: Count = "allocated"
@@ -125,19 +126,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             placed.append(
                 Placed(part, f"{tensor.name} scales", form.scale_bytes(tensor.shape) * stacked, count, layers)
             )
-    if model.stored_bytes and model.stored_bytes > model.explained_bytes:
-        note = "assumed whole on every card: in the checkpoint, not explained by its config"
-        placed.append(
-            Placed(
-                "weights.unexplained",
-                "headers less config",
-                model.stored_bytes - model.explained_bytes,
-                1,
-                (),
-                note,
-            )
-        )
-    return placed
+    return placed + unexplained(model, "card")
 
 
 def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardware) -> Format:

@@ -17,12 +17,15 @@ from ..model.storage import DTYPES, FP4_E8M0
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
+from .compute_dtype import resolve_dtype
+from .default_length import default_length
 from .layouts import tensor_parallel_layouts
+from .overhead_lines import WORDS, measured
+from .parameters import key_of
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
 from .releases import ReleaseRules, Releases
-from .shards import WORDS, divide, experts_per_rank, measured
-from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import key_of, runtime_format
+from .runtime_formats import runtime_format
+from .shards import divide, experts_per_rank
 
 NAME = "TensorRT-LLM"
 COUNTS: Count = "allocated"

@@ -13,8 +13,8 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
+from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, Stage
-from ..shards import assumed_line, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_part, shard, stage_layers

@@ -10,9 +10,10 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
+from ..compute_dtype import resolve_dtype
+from ..default_length import default_length
 from ..rank import Stage
 from ..releases import first_with
-from ..vllm.defaults import default_length, resolve_dtype
 from .release import RELEASES, SglangRules
 
 CARD_CLASSES = (

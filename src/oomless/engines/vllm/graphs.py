@@ -5,8 +5,8 @@ from ...ledger import Line
 from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
+from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
-from ..shards import fitted_line, up_to
 from .profile import is_sparse
 from .release import VllmRules
 

@@ -14,10 +14,11 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
+from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
-from ..shards import fitted_line, up_to
+from ..runtime_formats import runtime_format
 from .release import VllmRules
-from .weights import placed_weights, runtime_format
+from .weights import placed_weights
 
 MEGA_MOE = "deep_gemm_mega_moe"
 
