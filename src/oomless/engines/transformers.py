@@ -13,7 +13,7 @@ from ..errors import UnsupportedError, UsageError
 from ..ledger import exact, ranged
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
-from ..model.model import EMBEDDING, Model, Tensor
+from ..model.model import Model, Tensor
 from ..model.quantization import REQUANTISED
 from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.cards import Hardware
@@ -21,6 +21,7 @@ from ..run.serving import Layout, Serving
 from ..units import gib
 from .compute_dtype import resolve_dtype
 from .default_length import default_length
+from .layers_dealt import deal, layers_on
 from .overhead_lines import WORDS, assumed_line, measured
 from .parameters import key_of, unexplained
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
@@ -59,10 +60,6 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         raise UsageError(
             f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto"
         )
-    if layout.pp > len(model.layers):
-        raise UsageError(
-            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}", "use fewer cards"
-        )
     if asked.kv_cache_dtype not in ("auto", "bfloat16", "float16", "float32"):
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'",
@@ -91,11 +88,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-v2-lite"), Serving(layout=Layout(pp=2)))]
     [14, 13]
     """
-    num, num_layers = (asked.layout or Layout()).pp, len(model.layers)
-    ends = [0]
-    for index in range(num):
-        ends.append(ends[-1] + num_layers // num + int(index < num_layers % num))
-    return [Stage(index, num, ends[index], ends[index + 1]) for index in range(num)]
+    return deal(model, (asked.layout or Layout()).pp, "first stages")
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
@@ -106,17 +99,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision", "engram") or tensor.copy_of:
             continue
-        layers = tuple(
-            layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision"
-        )
-        here = (
-            bool(layers)
-            if tensor.layers
-            else stage.first
-            if tensor.name == EMBEDDING or tensor.part == "vision"
-            else stage.last
-        )
-        if not here or (tensor.part == "vision" and not stage.first):
+        layers = layers_on(tensor, stage, tied=False)
+        if layers is None:
             continue
         form = runtime_format(tensor, model, asked, hardware)
         stacked = tensor.repeat if tensor.role == "expert" and rules.stacks_experts else 1

@@ -12,13 +12,14 @@ from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, ranged
 from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
-from ..model.model import EMBEDDING, Model, Tensor
+from ..model.model import Model, Tensor
 from ..model.storage import DTYPES, FP4_E8M0
 from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
 from .compute_dtype import resolve_dtype
 from .default_length import default_length
+from .layers_dealt import deal, layers_on
 from .layouts import tensor_parallel_layouts
 from .overhead_lines import WORDS, measured
 from .parameters import key_of
@@ -72,11 +73,6 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
             "use --engine vllm or sglang",
         )
-    if layout.pp > len(model.layers):
-        raise UsageError(
-            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}",
-            "use fewer stages",
-        )
     length = asked.max_model_len or default_length(model)
     block = facts.constant("trtllm", "tokens_per_block", rules.release, *(["v4"] if kinds.has(V4) else []))
     share = asked.free_gpu_memory_fraction
@@ -102,11 +98,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
     [31, 30]
     """
-    pp, num_layers = (asked.layout or Layout()).pp, len(model.layers)
-    ends = [0]
-    for index in range(pp):
-        ends.append(ends[-1] + num_layers // pp + int(index < num_layers % pp))
-    return [Stage(index, pp, ends[index], ends[index + 1]) for index in range(pp)]
+    return deal(model, (asked.layout or Layout()).pp, "first stages")
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
@@ -120,17 +112,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision") or tensor.copy_of:
             continue
-        layers = tuple(
-            layer for layer in tensor.layers if stage.start <= layer < stage.stop or tensor.part == "vision"
-        )
-        here = (
-            bool(layers)
-            if tensor.layers
-            else stage.first
-            if tensor.name == EMBEDDING or tensor.part == "vision"
-            else stage.last
-        )
-        if not here or (tensor.part == "vision" and not stage.first):
+        layers = layers_on(tensor, stage, tied=False)
+        if layers is None:
             continue
         shape, repeat = shard(tensor, asked)
         form = runtime_format(tensor, model, asked)

@@ -12,6 +12,7 @@ from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
+from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
 from .release import RELEASES, SglangRules
@@ -104,11 +105,6 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Serv
     if layout.ep_size and layout.tp % layout.ep_size:
         raise UsageError(
             f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it"
-        )
-    if layout.pp > len(model.layers):
-        raise UsageError(
-            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}",
-            "use fewer stages",
         )
     return layout
 
@@ -286,11 +282,5 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
     [30, 31]
     """
-    rules = RELEASES.at(asked.engine_version)
-    pp, num_layers = (asked.layout or Layout()).pp, len(model.layers)
-    even, rest = divmod(num_layers, pp)
-    ends = [0]
-    for index in range(pp):
-        more = int(index >= pp - rest) if rules.spreads_remainder else rest * (index == pp - 1)
-        ends.append(ends[-1] + even + more)
-    return [Stage(index, pp, ends[index], ends[index + 1]) for index in range(pp)]
+    spreads = RELEASES.at(asked.engine_version).spreads_remainder
+    return deal(model, (asked.layout or Layout()).pp, "last stages" if spreads else "last stage")

@@ -10,6 +10,7 @@ from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
+from ..layers_dealt import layers_on
 from ..parameters import Member, allocations, fused_name, fused_qkv_a, unexplained
 from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
@@ -69,15 +70,7 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> 
         return None  # a draft shares embedding and head with its target
     if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
         return None
-    if tensor.part == "mtp":
-        return tensor.layers
-    if tensor.part == "vision":
-        return tensor.layers if stage.first else None
-    if tensor.layers:
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
-    if tensor.name == EMBEDDING:
-        return () if stage.first or (model.tied and stage.last) else None
-    return () if stage.last else None
+    return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
 
 
 def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tuple[tuple[int, ...], int]:

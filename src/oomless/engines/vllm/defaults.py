@@ -12,6 +12,7 @@ from ...run.serving import Layout, Serving
 from ...units import GIB
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
+from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
 from .release import RELEASES, VllmRules
@@ -216,21 +217,5 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
-    rules, pp = RELEASES.at(asked.engine_version), (asked.layout or Layout()).pp
-    num_layers = len(model.layers)
-    if pp > num_layers:
-        raise UsageError(
-            f"--pp {pp} is more than the {num_layers} layers of {model.name}", "use fewer stages"
-        )
-    sizes = [num_layers // pp] * pp
-    remainder = num_layers % pp
-    if not rules.deals_remainder_to_earlier_stages:
-        sizes[-1] += remainder
-    else:
-        for back in range(remainder):
-            sizes[pp - 2 - back] += 1
-    starts = [sum(sizes[:index]) for index in range(pp)]
-    return [
-        Stage(index, pp, start, start + size)
-        for index, (start, size) in enumerate(zip(starts, sizes, strict=True))
-    ]
+    earlier = RELEASES.at(asked.engine_version).deals_remainder_to_earlier_stages
+    return deal(model, (asked.layout or Layout()).pp, "stages before the last" if earlier else "last stage")
