@@ -9,6 +9,8 @@ from ..model.model import EMBEDDING, HEAD, Model
 from ..model.storage import BF16, Format, Shape
 from .rank import Placed
 
+KV_B = "self_attn.kv_b_proj.weight"
+"""The projection of MLA's latent to the keys and values of every head."""
 FUSED = (
     ("shared_experts.gate_proj.", "shared_experts.gate_up_proj."),
     ("shared_experts.up_proj.", "shared_experts.gate_up_proj."),

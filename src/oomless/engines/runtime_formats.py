@@ -30,6 +30,16 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
     return stored
 
 
+def is_fp8(form: Format) -> bool:
+    """Whether a weight is in FP8, of whatever scales.
+
+    >>> from ..model.load import load
+    >>> {is_fp8(tensor.format) for tensor in load("deepseek-v3").tensors if tensor.role == "linear"}
+    {True}
+    """
+    return form.bits == 8 and form.name.startswith("fp8")
+
+
 def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
     """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
     wanted, card = asked.quantization, hardware.card

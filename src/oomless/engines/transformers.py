@@ -176,7 +176,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                     int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
                     + 3 * ffn.shared_width,
                 )
-    heads = attention_width(model.layer_at(stage.start).attention)
+    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
     size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
     formula = (
         f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"

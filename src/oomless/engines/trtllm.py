@@ -7,6 +7,8 @@ calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_mem
 _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
+from math import prod
+
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, ranged
@@ -22,10 +24,10 @@ from .default_length import default_length
 from .layers_dealt import deal, layers_on
 from .layouts import tensor_parallel_layouts
 from .overhead_lines import WORDS, measured
-from .parameters import key_of
+from .parameters import KV_B, key_of
 from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
 from .releases import ReleaseRules, Releases
-from .runtime_formats import runtime_format
+from .runtime_formats import is_fp8, runtime_format
 from .shards import divide, experts_per_rank
 
 NAME = "TensorRT-LLM"
@@ -112,7 +114,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision") or tensor.copy_of:
             continue
-        layers = layers_on(tensor, stage, tied=False)
+        layers = layers_on(tensor, stage, model.tied)
         if layers is None:
             continue
         shape, repeat = shard(tensor, asked)
@@ -125,21 +127,21 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
                 key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers
             )
         )
-    kinds = stage.kinds(model)
-    for mla in kinds.latents:
-        width = 1 if model.quantization == "fp8" else 2
-        rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
-        placed.append(
-            Placed(
-                "weights.attention",
-                "k_b_proj_trans and v_b_proj",
-                rows * mla.kv_lora_rank * width,
-                1,
-                kinds.latent_layers,
-                "beside kv_b_proj",
-            )
-        )
-    return placed
+    return placed + absorbed(model, asked, stage)
+
+
+def absorbed(model: Model, asked: Serving, stage: Stage) -> list[Placed]:
+    """MLA's k_b_proj_trans and v_b_proj, which lie beside kv_b_proj: in FP8 if it is, else in 16 bit."""
+    found: dict[int, list[int]] = {}
+    for tensor in model.tensors:
+        main = tensor.part == "main" and tensor.name.endswith(KV_B)
+        layers = layers_on(tensor, stage, tied=False) if main else None
+        if layers:
+            shape, _ = shard(tensor, asked)
+            width = 1 if is_fp8(runtime_format(tensor, model, asked)) else 2
+            found.setdefault(prod(shape) * width, []).extend(layers)
+    name, note = "k_b_proj_trans and v_b_proj", "beside kv_b_proj"
+    return [Placed("weights.attention", name, size, 1, tuple(layers), note) for size, layers in found.items()]
 
 
 def check_published(model: Model, asked: Serving) -> None:

@@ -5,16 +5,18 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 0.5.23.
 """
 
+from math import prod
+
 from ...model.attention import MLA, V4, V41
-from ...model.model import EMBEDDING, Model, Tensor
+from ...model.model import EMBEDDING, Model, Part, Tensor
 from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ..layers_dealt import layers_on
-from ..parameters import Member, allocations, fused_name, fused_qkv_a, unexplained
+from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
 from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
-from ..runtime_formats import check_quantization, runtime_format
+from ..runtime_formats import check_quantization, is_fp8, runtime_format
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
 
@@ -29,16 +31,17 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked, hardware)
     placed = [
-        group
-        for part in (
-            ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
-        )
-        for group in placed_part(model, asked, hardware, stage, part)
+        group for part in loaded_parts(rules) for group in placed_part(model, asked, hardware, stage, part)
     ]
     return placed + extra_tensors(model, asked, hardware, stage, rules)
 
 
-def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: str) -> list[Placed]:
+def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:
+    """The parts of a model that are loaded before the pool is made."""
+    return ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
+
+
+def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones = shared_clones(model, asked, hardware, rules)
@@ -138,14 +141,38 @@ def extra_tensors(
                     (),
                 )
             )
-    for mla in kinds.latents:
-        elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
-        width = 2 if not model.quantization or (nvidia and rules.absorbs_in_16_bit) else 1
-        note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
-        sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
-        extra += [
-            Placed("weights.attention", name, elements * dim * width, 1, kinds.latent_layers, note)
-            for name, dim in sizes
-        ]
+    extra += absorbed(model, asked, hardware, stage, loaded_parts(rules))
     extra += unexplained(model, "rank")
     return extra
+
+
+def absorbed(
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, parts: tuple[Part, ...]
+) -> list[Placed]:
+    """kv_b_proj of some parts of the model again, for the absorbed products (models/deepseek_v2.py,
+    post_load_weights): in 16 bit, but an FP8 one in its own type before 0.5 and on other makers' cards."""
+    rules = RELEASES.at(asked.engine_version)
+    wide = hardware.card.vendor in ("NVIDIA", "") and rules.absorbs_in_16_bit
+    found: dict[tuple[str, int, int], list[int]] = {}
+    for tensor in model.tensors:
+        wanted = tensor.part in parts and tensor.name.endswith(KV_B)
+        layers = stage_layers(tensor, model, asked, stage) if wanted else None
+        mla = model.layer_at(tensor.layers[0]).attention.core if layers else None
+        if not layers or not isinstance(mla, MLA):
+            continue
+        width = 2 if wide or not is_fp8(runtime_format(tensor, model, asked)) else 1
+        shape, _ = shard(tensor, model, asked)
+        for name, dim in (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim)):
+            elements = prod(shape) * dim // (mla.qk_nope_head_dim + mla.v_head_dim)
+            found.setdefault((name, elements * width, width), []).extend(layers)
+    return [
+        Placed(
+            "weights.attention",
+            name,
+            size,
+            1,
+            tuple(layers),
+            f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)",
+        )
+        for (name, size, width), layers in found.items()
+    ]
