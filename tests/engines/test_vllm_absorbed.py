@@ -3,7 +3,7 @@ the layers alone that have latent attention (model_executor/layers/attention/mla
 
 import pytest
 
-from oomless.engines.vllm import placed_weights, resolve, stages
+from oomless.engines.vllm import VLLM
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
@@ -12,11 +12,11 @@ from oomless.run.serving import Layout, Serving
 def copies(model_name: str, asked: Serving, gpu: str = "h200:8") -> list[tuple[int, tuple[int, ...]]]:
     """(bytes, layers) of the copies on each stage's rank."""
     model, cards = load(model_name), parse_gpu(gpu)
-    resolved = resolve(model, cards, asked, asked.layout or Layout(tp=8))
+    resolved = VLLM.resolve(model, cards, asked, asked.layout or Layout(tp=8))
     return [
         (group.num_bytes, group.layers)
-        for stage in stages(model, resolved)
-        for group in placed_weights(model, resolved, cards, stage)
+        for stage in VLLM.stages(model, resolved)
+        for group in VLLM.placed_weights(model, resolved, cards, stage)
         if group.name == "W_UK and W_UV"
     ]
 
@@ -43,11 +43,13 @@ def test_the_answer_does_not_depend_on_the_kind_of_layer_that_a_stage_begins_wit
     model, cards = load("kimi-linear-48b-a3b"), parse_gpu("h200:8")
     sizes = set()
     for pp in (1, 2, 4):
-        asked = resolve(model, cards, Serving(engine_version="0.19.0", layout=Layout(pp=pp)), Layout(pp=pp))
-        for stage in stages(model, asked):
+        asked = VLLM.resolve(
+            model, cards, Serving(engine_version="0.19.0", layout=Layout(pp=pp)), Layout(pp=pp)
+        )
+        for stage in VLLM.stages(model, asked):
             workspace = [
                 group.num_bytes
-                for group in placed_weights(model, asked, cards, stage)
+                for group in VLLM.placed_weights(model, asked, cards, stage)
                 if group.name == "FlashInfer MLA workspace"
             ]
             sizes.add(tuple(workspace))

@@ -1,6 +1,7 @@
 """Model, Layer and Tensor: a network as a list of its weights. Parameters, checkpoint bytes, shards and
 states are sums over it."""
 
+from collections.abc import Collection
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -54,6 +55,10 @@ class Tensor(NamedTuple):
     @property
     def num_parameters(self) -> int:
         return self.num_tensors * prod(self.shape)
+
+    def of_layers(self, layers: Collection[int]) -> "Tensor":
+        """The group's tensors of some layers."""
+        return self._replace(layers=tuple(layer for layer in self.layers if layer in layers))
 
     @property
     def num_bytes(self) -> int:

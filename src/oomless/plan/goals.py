@@ -3,8 +3,9 @@ answer."""
 
 from typing import Literal, NamedTuple
 
-from ..engines import ENGINES, trtllm
+from ..engines import ENGINES
 from ..engines.sglang import defaults as sglang
+from ..engines.trtllm import defaults as trtllm
 from ..engines.vllm import defaults as vllm
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
@@ -144,7 +145,7 @@ class Wanted(NamedTuple):
 
 
 MAX_COUNT = 1 << 40
-CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
+CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_TYPES, *sglang.CACHE_TYPES, *trtllm.CACHE_TYPES)))
 """Types of a cache that some engine knows under this flag."""
 
 

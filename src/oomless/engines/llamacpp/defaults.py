@@ -15,17 +15,12 @@ from ..rank import Stage
 from ..releases import first_with
 from .gguf_file import expands, published_as
 from .placement import check, deal
-from .release import LATEST, LLAMACPP, is_ik, rules_of
+from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
-
-
-def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Layers over one card, two ... all of them: a layer split is a pipeline of one sequence."""
-    return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
@@ -77,7 +72,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= LLAMACPP.at(LATEST).auto_slots
+        kv_unified=asked.max_num_seqs is None
+        and (asked.concurrency or 1) <= LLAMACPP_BUILDS.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),

@@ -208,14 +208,14 @@ def prefill_sizes(chunk: int) -> list[int]:
     return [size for each in (*ranges, range(4608, chunk + 1, 512)) for size in each if size <= chunk]
 
 
-CACHE_DTYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla")
+CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla")
 
 
 def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: SglangRules) -> str:
     """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
-    if asked not in CACHE_DTYPES:
+    if asked not in CACHE_TYPES:
         raise UsageError(
-            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_DTYPES)}"
+            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_TYPES)}"
         )
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
     for attention in model.kinds.attentions:

@@ -127,7 +127,7 @@ def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Mode
     return (1024, 8192) if large else (256, 2048)
 
 
-CACHE_DTYPES = (
+CACHE_TYPES = (
     "auto",
     "bfloat16",
     "float16",
@@ -144,8 +144,8 @@ CACHE_DTYPES = (
 def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, asked: str) -> str:
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
     for auto too)."""
-    if asked not in CACHE_DTYPES:
-        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
+    if asked not in CACHE_TYPES:
+        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_TYPES)}")
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:

@@ -61,7 +61,7 @@ def headless(asked: Serving) -> str:
 
 def image(asked: Serving) -> str:
     """The engine's own container image of the release."""
-    version = asked.engine_version or engine(asked.engine).LATEST
+    version = asked.engine_version or engine(asked.engine).latest
     return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
 
 
@@ -189,7 +189,7 @@ def sky_yaml(
     name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
 ) -> str:
     """A SkyPilot task: rent the machines, install the release, start it."""
-    version = asked.engine_version or engine(asked.engine).LATEST
+    version = asked.engine_version or engine(asked.engine).latest
     package = f"vllm=={version}" if asked.engine in VLLM else f"sglang[all]=={version}"
     gpus = (
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
