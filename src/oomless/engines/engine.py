@@ -34,6 +34,8 @@ class Candidates(NamedTuple):
     """Sequences at once for which it is planned unasked; None: any number."""
     shares_card: bool = False
     """It can be started more than once on a card: it takes a share that it is told, or what it needs."""
+    ranked_last: bool = False
+    """Of rows that are equal in all else, its own come last."""
     sets_slots: bool = False
     """Its server makes room for as many sequences as it is told, so the number is always said."""
 
@@ -62,8 +64,10 @@ class MeasuredRows(NamedTuple):
     """The question of the common columns, and the row's flags -> the question in the engine's own fields."""
     prints_gib_as_gb: bool = False
     """Its log writes GB and means GiB."""
-    batch_follows_length: bool = False
-    """The default batch of old releases depends on the length, so a row must give it."""
+    default_batch_counts: bool = False
+    """Its profile run takes the default batch, so a row that does not say one leaves it open."""
+    batch_follows_length: Callable[[str], bool] = lambda version: False
+    """Whether the default batch of a release follows the length, so that a row must give it."""
 
 
 class Engine(NamedTuple):

@@ -3,7 +3,7 @@ bytes of the file."""
 
 import re
 
-from ..engines.llamacpp import LLAMACPP
+from ..engines.llamacpp import IK_LLAMACPP, LLAMACPP
 from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
@@ -14,15 +14,8 @@ from ..model.model import Model
 from ..run.cards import Hardware, synthetic
 from ..run.serving import Layout, Serving
 from ..units import TIB
+from .engine_rows import engine_of
 
-LLAMA_ENGINES = (
-    "llama.cpp",
-    "ik_llama.cpp",
-    "llama.cpp MLA branch",
-    "llama.cpp (python)",
-    "llama-box",
-    "Ollama",
-)
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16|MXFP4"
@@ -106,7 +99,7 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     if offloaded:
         num = int(offloaded[1])
         asked = Serving(
-            engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
+            engine=LLAMACPP.name, engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
         )
         asked = LLAMACPP.resolve(model, WHOLE, asked, Layout())
         (stage,) = LLAMACPP.stages(model, asked)
@@ -157,10 +150,10 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         row["engine"] == "llama.cpp (python)"
     ):  # a library keeps the logits of all tokens; llama-server alone asks for fewer
         build = min(build or LAST_WITH_ALL_LOGITS, LAST_WITH_ALL_LOGITS)
-    engine = {"ik_llama.cpp": "ik-llamacpp", "Ollama": "ollama"}.get(row["engine"], "llamacpp")
+    rules = engine_of(row["engine"]) or LLAMACPP
     mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
-    ik = engine == "ik-llamacpp"
+    ik = rules == IK_LLAMACPP
     interleaved = row["quant"].endswith(("_R4", "_R8")) and any(
         isinstance(layer.ffn, MoE) for layer in model.layers
     )
@@ -175,7 +168,7 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         else None
     )
     return Serving(
-        engine=engine,
+        engine=rules.name,
         engine_version=build,
         context=int(row["context_len"]) // num_slots,
         concurrency=num_slots,

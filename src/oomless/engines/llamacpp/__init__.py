@@ -19,10 +19,15 @@ LLAMACPP = Engine(
     versions=VERSIONS,
     cards=CardMakers(tried=("NVIDIA", "AMD", "Apple", "Raspberry Pi", "generic", "")),
     candidates=Candidates(
-        one_machine, forms=("q8_0", "q4_k_m"), most_sequences=16, shares_card=True, sets_slots=True
+        one_machine,
+        forms=("q8_0", "q4_k_m"),
+        most_sequences=16,
+        shares_card=True,
+        ranked_last=True,
+        sets_slots=True,
     ),
     start=Start(program="llama-server -m {model}", begins=(r"(\S*/)?llama-(server|cli)(\.exe)?",)),
-    rows=MeasuredRows(),
+    rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
     speed_class="llamacpp",
     layouts=layers_over_cards,
     resolve=resolve,
@@ -51,5 +56,12 @@ IK_LLAMACPP = LLAMACPP._replace(
     label="ik_llama.cpp",
     cards=CardMakers(),
     start=Start(program="llama-server -m {model}"),
+    rows=MeasuredRows(words=("ik_llama.cpp",)),
 )
-OLLAMA = LLAMACPP._replace(name="ollama", label="Ollama", cards=CardMakers(), start=Start())
+OLLAMA = LLAMACPP._replace(
+    name="ollama",
+    label="Ollama",
+    cards=CardMakers(),
+    start=Start(),
+    rows=MeasuredRows(words=("Ollama",)),
+)

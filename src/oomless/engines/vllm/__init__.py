@@ -44,7 +44,11 @@ VLLM = Engine(
         prefills="""--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}\'""",
         decodes="""--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}\'""",
     ),
-    rows=MeasuredRows(words=("vLLM",), batch_follows_length=True),
+    rows=MeasuredRows(
+        words=("vLLM",),
+        default_batch_counts=True,
+        batch_follows_length=lambda version: RELEASES.at(version).v0,
+    ),
     speed_class="vllm",
     layouts=tensor_parallel_layouts,
     resolve=resolve,
