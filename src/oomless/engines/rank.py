@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from ..ledger import Key, Line
+from ..model.model import Kinds, Model
 
 Count = Literal["allocated", "reserved", "plain"]
 """What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments,
@@ -24,6 +25,10 @@ class Stage(NamedTuple):
     @property
     def last(self) -> bool:
         return self.position == self.num_stages - 1
+
+    def kinds(self, model: Model) -> Kinds:
+        """The kinds of its layers."""
+        return model.kinds_within(self.start, self.stop)
 
     @property
     def name(self) -> str:

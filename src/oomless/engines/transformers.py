@@ -6,10 +6,12 @@ expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: m
 Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
+from typing import assert_never
+
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..ledger import exact, ranged
-from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
+from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.quantization import REQUANTISED
@@ -66,7 +68,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             "its cache has the type of the model",
         )
     check_quantization(model, asked)
-    for attention in {layer.attention for layer in model.layers}:
+    for attention in model.kinds.attentions:
         if isinstance(attention, DSA | V4) and not rules.has_sparse_models:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
         row_bytes(attention, asked._replace(dtype="bfloat16"))  # refuses kinds that are not known
@@ -167,9 +169,7 @@ def check_quantization(model: Model, asked: Serving) -> None:
         raise UsageError(
             f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
         )
-    if RELEASES.at(asked.engine_version).stacks_experts and any(
-        isinstance(layer.ffn, MoE) for layer in model.layers
-    ):
+    if RELEASES.at(asked.engine_version).stacks_experts and model.kinds.has_experts:
         raise UnsupportedError(
             f"what transformers 5 quantises of the stacked experts of {model.name} is not known",
             "use --engine-version 4.57",
@@ -193,7 +193,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
     spread = facts.constant("transformers", "activation_spread", rules.release)
     busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size)
@@ -203,11 +203,10 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                     int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
                     + 3 * ffn.shared_width,
                 )
-    attention = model.layers[stage.start].attention
-    size = tokens * width * (max(largest, attention_width(attention)) + 4 * hidden * model.streams)
+    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
+    size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
     formula = (
-        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads "
-        f"{attention_width(attention):,}) + 4 x {hidden:,})"
+        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
     )
     lines = [
         measured("transformers", "runtime.context", "context", rules.release),
@@ -274,7 +273,7 @@ def attention_width(attention: Attention) -> int:
             return attention_width(attention.mla) + attention.index_heads * attention.index_head_dim
         case V4():
             return 4 * attention.num_heads * attention.head_dim
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
             )
@@ -308,7 +307,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case V4():
             index = attention.index_head_dim if attention.ratio == CSA_RATIO else 0
             return (attention.head_dim + index) * width / attention.ratio if attention.ratio else 0.0
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
             )
@@ -330,8 +329,10 @@ def window_bytes(attention: Attention, asked: Serving) -> int:
             csa = attention.ratio == CSA_RATIO
             state = 4 * (attention.head_dim + attention.index_head_dim) if csa else 2 * attention.head_dim
             return window + STATE_SLOTS[csa] * state * F32.bits // 8
-        case _:
+        case GQA() | Sliding() | MLA() | DSA() | V41() | Linear():
             return 0
+        case _:
+            assert_never(attention)
 
 
 STATE_SLOTS = {True: 8, False: 128}

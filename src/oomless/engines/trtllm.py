@@ -10,7 +10,7 @@ _torch/modules/attention.py and llmapi's KvCacheConfig.
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, ranged
-from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.storage import DTYPES, FP4_E8M0
@@ -54,16 +54,16 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
     rules = RELEASES.at(asked.engine_version)
-    attention = model.layers[-1].attention
+    kinds = model.kinds
     if asked.kv_cache_dtype not in CACHE_DTYPES:
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
             f"known are {', '.join(CACHE_DTYPES)}",
         )
     if (
-        isinstance(attention, V41)
-        or (isinstance(attention, V4) and not rules.serves_v4)
-        or (isinstance(attention, DSA) and not rules.serves_sparse_mla)
+        kinds.has(V41)
+        or (kinds.has(V4) and not rules.serves_v4)
+        or (kinds.has(DSA) and not rules.serves_sparse_mla)
     ):
         raise UnsupportedError(
             f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
@@ -75,9 +75,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             "use fewer stages",
         )
     length = asked.max_model_len or default_length(model)
-    block = facts.constant(
-        "trtllm", "tokens_per_block", rules.release, *(["v4"] if isinstance(attention, V4) else [])
-    )
+    block = facts.constant("trtllm", "tokens_per_block", rules.release, *(["v4"] if kinds.has(V4) else []))
     share = asked.free_gpu_memory_fraction
     return asked._replace(
         layout=layout,
@@ -141,19 +139,17 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
                 key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers
             )
         )
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    kinds = stage.kinds(model)
+    for mla in kinds.latents:
         width = 1 if model.quantization == "fp8" else 2
         rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
-        mine = tuple(range(stage.start, stage.stop))
         placed.append(
             Placed(
                 "weights.attention",
                 "k_b_proj_trans and v_b_proj",
                 rows * mla.kv_lora_rank * width,
                 1,
-                mine,
+                kinds.latent_layers,
                 "beside kv_b_proj",
             )
         )
@@ -235,7 +231,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         model.hidden_size,
     )
     largest = 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
@@ -310,7 +306,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case V4():
             index = INDEX_ROW_BYTES if attention.has_indexer else 0
             return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm"
             )

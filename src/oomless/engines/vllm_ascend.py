@@ -48,7 +48,7 @@ RELEASES = Releases("vllm-ascend", AscendRules, VERSIONS, first="0")
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
-    sparse = isinstance(model.layers[-1].attention, DSA) and asked.kv_cache_dtype == "auto"
+    sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
         block_size=asked.block_size or BLOCK_SIZE,
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,

@@ -55,7 +55,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
-    if quantity.startswith("kv_bytes") and isinstance(model.layers[0].attention, V4):
+    if quantity.startswith("kv_bytes") and model.kinds.has(V4):
         if "SWA cells" in row["other_flags"]:
             raise Incomplete("the row counts one part of the cache")
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):

@@ -45,9 +45,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     on_cards = offload(len(model.layers), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
     copied_output = output_matrix_bytes(model, asked) if sent else 0
-    window = next(
-        (layer.attention.window for layer in model.layers if isinstance(layer.attention, Sliding)), 0
-    )
+    window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding)), 0)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
@@ -82,7 +80,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
 def index_heads(model: Model, asked: Serving) -> int:
     """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was
     built."""
-    sparse = next((layer.attention for layer in model.layers if isinstance(layer.attention, DSA)), None)
+    sparse = next((each for each in model.kinds.attentions if isinstance(each, DSA)), None)
     rules = rules_of(asked)
     if sparse is None or not rules.has_indexer:
         return 0
@@ -117,7 +115,7 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
     >>> copied_matrices(load("deepseek-r1"), asked)  # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
     (2113929216, 3082813440)
     """
-    ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
+    ffn = next((ffn for ffn in reversed(model.kinds.ffns) if isinstance(ffn, MoE)), None)
     tokens = asked.ubatch_size or 512
     if ffn is None or tokens < MIN_OFFLOADED_BATCH:
         return 0, 0
@@ -153,15 +151,11 @@ def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
     operation; then a row a token.
     """
     widest = max(
-        (layer.attention for layer in model.layers if isinstance(layer.attention, V4)),
+        (each for each in model.kinds.attentions if isinstance(each, V4)),
         key=lambda each: each.ratio,
     )
     queries = 4 * widest.num_heads * widest.head_dim
-    indexed = [
-        layer.attention
-        for layer in model.layers
-        if isinstance(layer.attention, V4) and layer.attention.has_indexer
-    ]
+    indexed = [each for each in model.kinds.attentions if isinstance(each, V4) and each.has_indexer]
     rows = batch.num_cells // indexed[0].ratio if indexed else 0
     heads = indexed[0].index_heads if indexed and not rules_of(asked).fuses_indexer else 1
     streams = model.streams * model.hidden_size
@@ -235,7 +229,7 @@ def layers_left(
             sizes[part] = max(sizes.get(part, 0), group.format.num_bytes(group.shape))
     found: dict[Layer, Left] = {}
     for layer in model.layers[:first]:
-        heads = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        heads = layer.attention.core
         if (
             not isinstance(heads, GQA | Linear)
             or not replayed(heads, asked)
@@ -277,13 +271,13 @@ def replayed(attention: Attention, asked: Serving) -> bool:
 def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
     """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than
     that of plain heads."""
-    attentions = {layer.attention for layer in model.layers}
+    attentions = model.kinds.attentions
     kinds: set[str] = {each.kind for each in attentions if isinstance(each, MLA | V4)}
     if any(isinstance(each, DSA) for each in attentions):
         kinds.add("dsa_fused" if batch.index_heads == 1 else "dsa")
     if any(isinstance(each, Linear) for each in attentions):
         kinds.add("gdn" if all(replayed(each, asked) for each in attentions) else "linear")
-    heads = (each.inner if isinstance(each, Sliding) else each for each in attentions)
+    heads = (each.core for each in attentions)
     if not batch.flash and any(isinstance(each, GQA) and each.sinks for each in heads):
         kinds.add("sinks")
     return kinds
@@ -296,7 +290,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     on_host = with_host_experts(model, asked)
     host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
     left: tuple[tuple[Layer, Left], ...] = ()
-    if isinstance(model.layers[0].attention, V4):
+    if model.kinds.has(V4):
         value = v4_buffer_bytes(model, asked, batch)
     else:
         left = layers_left(model, asked, hardware, stage)

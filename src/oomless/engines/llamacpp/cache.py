@@ -219,7 +219,7 @@ def window_cells(window: int, asked: Serving) -> int:
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
-    if isinstance(model.layers[0].attention, V4):
+    if model.kinds.has(V4):
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []

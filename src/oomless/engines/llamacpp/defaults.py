@@ -47,14 +47,11 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             raise UsageError(
                 f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
             )
-    if isinstance(model.layers[0].attention, V41):
+    if model.kinds.has(V41):
         raise UnsupportedError(
             f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
         )
-    if (
-        isinstance(model.layers[0].attention, V4)
-        and not rules_of(asked._replace(engine_version=version)).serves_v4
-    ):
+    if model.kinds.has(V4) and not rules_of(asked._replace(engine_version=version)).serves_v4:
         raise UnsupportedError(
             f"{asked.engine} of {version} is not known to serve {model.name}",
             f"use llamacpp of {first_with('llamacpp', 'serves_v4')} or later",
@@ -62,7 +59,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
-        mode = 3 if any(isinstance(layer.attention, MLA | DSA) for layer in model.layers) else 0
+        mode = 3 if model.kinds.has(MLA, DSA) else 0
     alone = (
         hardware.card.vendor in HOSTS
     )  # a build without cards takes no notice of -ngl: all is in the one memory
@@ -160,9 +157,7 @@ def num_cells(asked: Serving) -> int:
 def flash(model: Model, asked: Serving) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
     turns itself off."""
-    heads_differ = expands(model, asked) and any(
-        isinstance(layer.attention, MLA | DSA) for layer in model.layers
-    )
+    heads_differ = expands(model, asked) and model.kinds.has(MLA, DSA)
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 

@@ -8,7 +8,6 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import DSA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -158,7 +157,7 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
     tokens, hidden = asked.max_num_batched_tokens or 0, model.hidden_size
     largest = 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 inner = 3 * ffn.intermediate_size // layout.tp
@@ -166,9 +165,7 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
                 expert = ffn.expert_width // (layout.tp // expert_ranks(asked))
                 inner = ffn.num_active_experts * (3 * expert + hidden) + 3 * ffn.shared_width // layout.tp
         largest = max(largest, inner)
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    for mla in stage.kinds(model).latents:
         largest = max(
             largest,
             mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),

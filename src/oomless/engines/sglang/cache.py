@@ -5,7 +5,7 @@ model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/
 """
 
 from ...errors import UnsupportedError
-from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
@@ -61,7 +61,7 @@ def row_bytes(attention: Attention, asked: Serving, rules: SglangRules) -> int:
             return PACKED_ROW_BYTES if packed else int(attention.mla.latent_dim * width)
         case V4() | V41():
             raise UnsupportedError("a cache row of V4 has no one size", "see cache_v4.py")
-        case _:
+        case Linear():
             raise UnsupportedError(f"{attention.kind} attention in SGLang is not known yet", "use vllm")
 
 
@@ -74,7 +74,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
-    if isinstance(attentions[0], V4 | V41):
+    if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
         return v4_layout(attentions, asked, stage)

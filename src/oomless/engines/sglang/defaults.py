@@ -1,9 +1,11 @@
 """What SGLang's server chooses where the question is silent: share, chunk, batch, graphs, pages, types
 (server_args.py; arg_groups/)."""
 
+from typing import assert_never
+
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
@@ -32,7 +34,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     """The question with every default that SGLang's server would choose."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(version)
-    attention = model.layers[-1].attention
+    compressed = model.kinds.has(V4, V41)
     check_kind(model, rules)
     layout = resolve_layout(model, rules, layout, asked)
     asked = asked._replace(
@@ -55,8 +57,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         share *= facts.constant(
             "sglang", "multimodal_share", rules.release
         ).value  # model_runner.py: whoever chose the share
-    requests = asked.max_num_seqs or (V4_REQUESTS if isinstance(attention, V4 | V41) else DEFAULT_REQUESTS)
-    if asked.speculative and not asked.max_num_seqs and not isinstance(attention, V4 | V41):
+    requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
+    if asked.speculative and not asked.max_num_seqs and not compressed:
         requests = SPECULATIVE_REQUESTS
     return asked._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
@@ -73,7 +75,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
 
 def check_kind(model: Model, rules: SglangRules) -> None:
     """The first release that serves each kind of attention."""
-    for attention in {layer.attention for layer in model.layers}:
+    for attention in model.kinds.attentions:
         match attention:
             case DSA():
                 needed = "serves_sparse_mla"
@@ -90,7 +92,7 @@ def check_kind(model: Model, rules: SglangRules) -> None:
 
 def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Serving) -> Layout:
     """0.5.3 serves V3.2 with data-parallel attention alone; sizes must divide each other."""
-    forced = isinstance(model.layers[-1].attention, DSA) and rules.forces_dp_attention
+    forced = model.kinds.has(DSA) and rules.forces_dp_attention
     if forced and layout.tp > 1:
         layout = layout._replace(dp=layout.tp, enable_dp_attention=True)
     if layout.enable_dp_attention and layout.tp % layout.dp:
@@ -159,7 +161,6 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
     """
     layout, memory = asked.layout or Layout(), driver_mib(hardware)
     ranks = layout.tp * layout.pp
-    attention = model.layers[-1].attention
     if not rules.reserves_by_size:
         share = next(value for least, value in SHARES_04 if ranks >= least)
         if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB:
@@ -169,13 +170,13 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
                     share + 48 * GIB // MIB * (1 - share) / memory, (memory - 18 * GIB // MIB) / memory
                 )
         return share
-    if isinstance(attention, DSA) and rules.sparse_mla_share:
+    if model.kinds.has(DSA) and rules.sparse_mla_share:
         return rules.sparse_mla_share
     graphs = asked.cuda_graph_max_bs or 0
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + ranks * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
-    mla = isinstance(attention, MLA | DSA | V4 | V41)
+    mla = model.kinds.has(MLA, DSA, V4, V41)
     if rules.captures_prefills and not asked.enforce_eager:
         reserve += 1536 if mla else 8 * len(prefill_sizes(chunk))
     if memory > 60 * GIB // MIB:
@@ -219,50 +220,61 @@ def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: Sgl
         raise UsageError(
             f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_DTYPES)}"
         )
-    attention = model.layers[-1].attention
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
-    blackwell = 10 <= hardware.card.capability < 11
+    for attention in model.kinds.attentions:
+        stored = stored_cache_dtype(attention, word, hardware, rules)
+        if stored != word:
+            return stored
+    return word
+
+
+def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rules: SglangRules) -> str:
+    """The layout of the cache of one kind of attention: sparse MLA takes FP8 on Blackwell by itself, V4
+    always."""
+    capability = hardware.card.capability
     match attention:
         case V4() | V41():
             if word == "fp8_e5m2":
                 raise UnsupportedError("--kv-cache-dtype fp8_e5m2 is not for V4", "use fp8_e4m3 or bfloat16")
-            return word if word == "bfloat16" else "mxfp8_ds_mla" if blackwell else "fp8_ds_mla"
+            packed = "mxfp8_ds_mla" if 10 <= capability < 11 else "fp8_ds_mla"
+            return word if word == "bfloat16" else packed
         case DSA():
             if word == "fp8_e5m2":
                 raise UnsupportedError(
                     "--kv-cache-dtype fp8_e5m2 is not for sparse MLA", "use fp8_e4m3 or bfloat16"
                 )
             if word == "auto":
-                word = "fp8_e4m3" if hardware.card.capability >= 10 else "bfloat16"
-            if word == "bfloat16":
-                return word
-            raw = (
-                hardware.card.capability >= 10
-                and rules.takes_plain_fp8_rows_on_blackwell
-                and word != "fp8_ds_mla"
-            )
-            return (
-                "fp8_e4m3" if raw else "fp8_ds_mla"
-            )  # trtllm's kernels, Blackwell's default of 0.5.23, take plain rows
-        case _:
+                word = "fp8_e4m3" if capability >= 10 else "bfloat16"
+            plain = capability >= 10 and rules.takes_plain_fp8_rows_on_blackwell and word != "fp8_ds_mla"
+            return word if word == "bfloat16" or plain else "fp8_ds_mla"
+        case GQA() | Sliding() | MLA() | Linear():
             if word == "fp8_ds_mla":
                 raise UnsupportedError(
                     "--kv-cache-dtype fp8_ds_mla is for sparse MLA alone", "use fp8_e4m3 or auto"
                 )
             return word
+        case _:
+            assert_never(attention)
 
 
 def default_page(model: Model, hardware: Hardware, rules: SglangRules) -> int:
-    """Tokens a page: 1, or what the attention backend of the model needs."""
-    match model.layers[-1].attention:
+    """Tokens a page: 1, or what the attention backends of all layers need."""
+    return max(page_of(each, hardware, rules) for each in model.kinds.attentions)
+
+
+def page_of(attention: Attention, hardware: Hardware, rules: SglangRules) -> int:
+    """Tokens a page of one kind of attention."""
+    match attention:
         case V4() | V41():
             return 256
         case DSA():
             return 64
         case MLA():
             return 64 if rules.pages_mla_on_blackwell and 10 <= hardware.card.capability < 12 else 1
-        case _:
+        case GQA() | Sliding() | Linear():
             return 1
+        case _:
+            assert_never(attention)
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:

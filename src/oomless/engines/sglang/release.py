@@ -81,7 +81,7 @@ def shared_clones(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
     9.0 and later, MI300's 9.4 among them), so that each rank holds as much as a whole one: +2.06 GiB for R1
     at TP8. From 0.4.7 there is one, divided like the others.
     """
-    experts = [layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)]
+    experts = [ffn for ffn in model.kinds.ffns if isinstance(ffn, MoE)]
     fuses = rules.clones_shared_experts or rules.fuses_shared_expert
     if not experts or not fuses or not model.family.startswith("deepseek_v3"):
         return 0

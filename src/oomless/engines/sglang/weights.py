@@ -5,7 +5,7 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 0.5.23.
 """
 
-from ...model.attention import DSA, MLA, V4, V41
+from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.cards import Hardware
@@ -67,8 +67,8 @@ def fused_name(tensor: Tensor, model: Model, rules: SglangRules) -> str:
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
             if part in name:
                 return name.replace(part, "fused_qkv_a_proj_with_mqa.")
-    layer = model.layers[min(tensor.layers[0], len(model.layers) - 1)] if tensor.layers else None
-    if "self_attn.q_proj" in name and layer is not None and isinstance(layer.attention, MLA | DSA):
+    core = model.layer_at(tensor.layers[0]).attention.core if tensor.layers else None
+    if "self_attn.q_proj" in name and isinstance(core, MLA):
         return name
     for part, whole in FUSED:
         if part in name:
@@ -163,12 +163,12 @@ def extra_tensors(
     matrices."""
     extra: list[Placed] = []
     nvidia = hardware.card.vendor in ("NVIDIA", "")
-    attention = model.layers[stage.start].attention
+    kinds = stage.kinds(model)
     for rope in rope_tables(model) if rules.keeps_tables_of_gemma3 or model.family not in NO_TABLES else ():
         rows = rope.max_positions if model.family in NO_TABLES else rope_positions(rope)
         size = rows * rope.dim * (F32 if nvidia else DTYPES[asked.dtype]).bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
-        if isinstance(attention, V4 | V41):
+        if kinds.has(V4, V41):
             extra.append(
                 Placed(
                     "weights.rotary_tables",
@@ -178,15 +178,14 @@ def extra_tensors(
                     (),
                 )
             )
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    for mla in kinds.latents:
         elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
         width = 2 if not model.quantization or (nvidia and rules.absorbs_in_16_bit) else 1
         note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
         sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
-        mine = tuple(range(stage.start, stage.stop))
         extra += [
-            Placed("weights.attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes
+            Placed("weights.attention", name, elements * dim * width, 1, kinds.latent_layers, note)
+            for name, dim in sizes
         ]
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"

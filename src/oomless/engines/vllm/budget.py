@@ -9,7 +9,6 @@ from math import ceil
 
 from ...ledger import Category, Key, Line, exact
 from ...model.attention import DSA, MLA, V4, V41
-from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
@@ -84,8 +83,10 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     ]
     beside = [_measured("runtime.context", "context", rules, tags)]
     (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
-    if isinstance(model.layers[-1].attention, MLA) and rules.expands_context_when_profiled:
-        size = context_chunk(asked) * model.layers[-1].attention.latent_dim * DTYPES[asked.dtype].bits // 8
+    dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
+    if dense and rules.expands_context_when_profiled:
+        width = DTYPES[asked.dtype].bits // 8
+        size = context_chunk(asked) * max(each.latent_dim for each in dense) * width
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
         beside.append(
             exact(
@@ -139,10 +140,9 @@ def conditions(
 ) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
     layout = asked.layout or Layout()
-    attention = model.layers[-1].attention
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    kinds = stage.kinds(model)
     together = layout.tp * (
-        layout.dp if experts else 1
+        layout.dp if model.kinds.has_experts else 1
     )  # experts are divided over data-parallel ranks too, so those communicate
     found = {
         "tp": together > 1,
@@ -153,8 +153,8 @@ def conditions(
         "remote": layout.num_ranks > hardware.per_node and not stage.first,
         "v0": rules.v0,
         "v1": not rules.v0,
-        "mla": isinstance(attention, MLA | DSA),
-        "v4": isinstance(attention, V4 | V41),
+        "mla": kinds.has(MLA, DSA),
+        "v4": kinds.has(V4, V41),
         "float32": asked.dtype == "float32",
         "granite": model.family.startswith("granite") and together == 1 and layout.pp == 1,
         "before_hopper": 0 < hardware.card.capability < 9,

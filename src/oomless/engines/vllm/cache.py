@@ -72,7 +72,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     if asked.speculative and stage.last:
         attentions += [layer.attention for layer in model.draft]
-    if isinstance(attentions[0], V4 | V41):
+    if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and half as long as all the others
 
         return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, rules)
@@ -237,14 +237,11 @@ def state_bytes(linear: Linear, asked: Serving) -> int:
 def check_context_parallel(model: Model, asked: Serving) -> None:
     """Decode context parallelism needs a cache that tensor parallelism would only repeat."""
     layout = asked.layout or Layout()
-    attention = model.layers[0].attention
-    if (
-        layout.dcp > 1
-        and isinstance(attention, GQA)
-        and layout.dcp > max(layout.tp // attention.num_kv_heads, 1)
-    ):
-        raise UsageError(
-            f"--decode-context-parallel-size {layout.dcp} with {attention.num_kv_heads} "
-            f"key-value heads and --tp {layout.tp}",
-            f"at most {max(layout.tp // attention.num_kv_heads, 1)}: only repeated heads can be divided",
-        )
+    for attention in model.kinds.attentions if layout.dcp > 1 else ():
+        heads = attention.core
+        if isinstance(heads, GQA) and layout.dcp > max(layout.tp // heads.num_kv_heads, 1):
+            raise UsageError(
+                f"--decode-context-parallel-size {layout.dcp} with {heads.num_kv_heads} "
+                f"key-value heads and --tp {layout.tp}",
+                f"at most {max(layout.tp // heads.num_kv_heads, 1)}: only repeated heads can be divided",
+            )

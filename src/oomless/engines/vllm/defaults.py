@@ -1,9 +1,11 @@
 """What vLLM's server chooses where the question is silent: lengths, batch, types, stages."""
 
+from typing import assert_never
+
 from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...facts.release import Release
-from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import BF16, DTYPES, F16, F32
 from ...run.cards import Hardware
@@ -93,11 +95,7 @@ def check_kernels(model: Model, rules: VllmRules, hardware: Hardware) -> None:
       it needs compute capability 9, 10 or 12; forks for others exist and are not known here
     """
     major = int(hardware.card.capability)
-    if (
-        not major
-        or hardware.card.vendor != "NVIDIA"
-        or not isinstance(model.layers[-1].attention, DSA | V4 | V41)
-    ):
+    if not major or hardware.card.vendor != "NVIDIA" or not model.kinds.has(DSA, V4, V41):
         return
     known = [each for each in SPARSE_MLA if each < 12 or rules.has_sparse_kernels_of_capability_12]
     if major not in known:
@@ -136,7 +134,7 @@ def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Mode
     to 7 GiB larger so).
     """
     if rules.v0:
-        chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
+        chunked = length > 32768 and not model.kinds.has(MLA)
         return 256, 2048 if chunked else max(length, 2048)
     memory, card = hardware.card.memory_bytes, hardware.card
     large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
@@ -187,30 +185,10 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
     for auto too)."""
     if asked not in CACHE_DTYPES:
         raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
-    attention = model.layers[-1].attention
-    match attention:
-        case DSA():
-            if not rules.serves_sparse_mla:
-                first = first_with("vllm", "serves_sparse_mla")
-                raise UnsupportedError(
-                    f"vllm before {first} cannot serve {model.name}", f"use {first} or later"
-                )
-            if asked in ("fp8", "fp8_e4m3", "fp8_ds_mla") or (
-                asked == "auto" and rules.packs_sparse_cache_unasked
-            ):
-                return "fp8_ds_mla"
-        case V4() | V41():
-            if not (rules.serves_v41 if isinstance(attention, V41) else rules.serves_v4):
-                first = first_with("vllm", "serves_v41" if isinstance(attention, V41) else "serves_v4")
-                raise UnsupportedError(
-                    f"vllm before {first} cannot serve {model.name}", "use a later version"
-                )
-            if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
-                record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
-                return "mxfp8_ds_mla" if record else "fp8_ds_mla"
-        case MLA() | GQA() | Sliding() | Linear():
-            if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
-                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+    for attention in model.kinds.attentions:
+        stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
+        if stored != asked:
+            return stored
     if asked.startswith("nvfp4") and hardware.card.capability < 10:
         raise UnsupportedError(
             f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability "
@@ -220,9 +198,43 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
     return asked
 
 
+def stored_cache_dtype(
+    attention: Attention, name: str, rules: VllmRules, hardware: Hardware, asked: str
+) -> str:
+    """The layout of the cache of one kind of attention of the model `name`."""
+    match attention:
+        case DSA():
+            if not rules.serves_sparse_mla:
+                first = first_with("vllm", "serves_sparse_mla")
+                raise UnsupportedError(f"vllm before {first} cannot serve {name}", f"use {first} or later")
+            packed = asked in ("fp8", "fp8_e4m3") or (asked == "auto" and rules.packs_sparse_cache_unasked)
+            return "fp8_ds_mla" if packed else asked
+        case V4() | V41():
+            needed = "serves_v41" if isinstance(attention, V41) else "serves_v4"
+            if not getattr(rules, needed):
+                raise UnsupportedError(
+                    f"vllm before {first_with('vllm', needed)} cannot serve {name}", "use a later version"
+                )
+            if asked not in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
+                return asked
+            record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
+            return "mxfp8_ds_mla" if record else "fp8_ds_mla"
+        case MLA() | GQA() | Sliding() | Linear():
+            if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
+                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+            return asked
+        case _:
+            assert_never(attention)
+
+
 def default_block_size(model: Model, rules: VllmRules, hardware: Hardware) -> int:
-    """Tokens a block, by attention backend."""
-    match model.layers[-1].attention:
+    """Tokens a block: what the attention backends of all layers take."""
+    return max(block_of(each, rules, hardware) for each in model.kinds.attentions)
+
+
+def block_of(attention: Attention, rules: VllmRules, hardware: Hardware) -> int:
+    """Tokens a block of one kind of attention, by its backend."""
+    match attention:
         case V4() | V41():
             return 256
         case DSA():
@@ -232,6 +244,8 @@ def default_block_size(model: Model, rules: VllmRules, hardware: Hardware) -> in
             return rules.blackwell_mla_block if blackwell else 16
         case GQA() | Sliding() | Linear():
             return 16
+        case _:
+            assert_never(attention)
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:

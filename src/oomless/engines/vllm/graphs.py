@@ -2,7 +2,6 @@
 
 from ... import facts
 from ...ledger import Line
-from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
@@ -63,7 +62,7 @@ def graph_lines(
         estimate = of("graphs_v0_per_hidden") * model.hidden_size
     else:
         estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
-        estimate += of("graphs_moe") if any(isinstance(layer.ffn, MoE) for layer in model.layers) else 0
+        estimate += of("graphs_moe") if model.kinds.has_experts else 0
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
         estimate *= graph_sizes(asked, rules) / FITTED_GRAPHS
@@ -92,7 +91,7 @@ def graph_lines(
         return [line]
     few = max(1 - graph_sizes(asked, rules) / FITTED_GRAPHS, 0)
     first = facts.constant("vllm", "graphs_first", rules.release)
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    experts = model.kinds.has_experts
     usual, least = (
         max(line.bytes, int(first.value * GIB) if experts else 0),
         int(line.low_bytes * (1 - MOST_FEWER * few)),

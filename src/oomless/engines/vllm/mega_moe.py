@@ -53,7 +53,7 @@ def symmetric_bytes(num_ranks: int, num_experts: int, tokens: int, topk: int, hi
 def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, rules: VllmRules) -> list[Line]:
     """The buffer as a line; refused where vLLM refuses it (models/deepseek_v4/nvidia/model.py)."""
     layout = asked.layout or Layout()
-    ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
+    ffn = next((each for each in reversed(model.kinds.ffns) if isinstance(each, MoE)), None)
     if ffn is None or model.family not in FAMILIES or not rules.has_mega_moe:
         raise UnsupportedError(
             f"--moe-backend {asked.moe_backend} is for DeepSeek-V4, from vllm 0.21 on", "leave it out"

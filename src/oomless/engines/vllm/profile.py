@@ -23,7 +23,8 @@ MEGA_MOE = "deep_gemm_mega_moe"
 
 
 def is_sparse(model: Model) -> bool:
-    return isinstance(model.layers[-1].attention, DSA | V4 | V41)
+    """Whether layers attend to chosen tokens alone."""
+    return model.kinds.has(DSA, V4, V41)
 
 
 HOPPER_SMS = 132
@@ -52,7 +53,7 @@ def profile_lines(
     cublas = int(of("cublas_workspace").value)
     experts = _expert_workspace(model, layout, rules, tokens, width) if asked.moe_backend != MEGA_MOE else 0
     persistent = experts if rules.shares_expert_workspace else 0
-    scratch, attention = 0, model.layers[-1].attention
+    scratch, kinds = 0, stage.kinds(model)
     if is_sparse(model):
         from . import sparse  # most models have none
 
@@ -72,7 +73,7 @@ def profile_lines(
     if (
         rules.v0
     ):  # nothing is compiled and nothing outlives its layer, so a dense layer and the experts take turns
-        shared = any(isinstance(layer.ffn, MoE) and layer.ffn.shared_width for layer in model.layers)
+        shared = any(isinstance(ffn, MoE) and ffn.shared_width for ffn in model.kinds.ffns)
         beside = (
             int(tokens * width * (copies + int(shared)) * hidden) + cublas + int(of("forward_extra").value)
         )
@@ -80,13 +81,14 @@ def profile_lines(
         forward += _largest_layer(model, asked, hardware, stage) if asked.cpu_offload_gb else 0
     elif not rules.shares_expert_workspace:
         forward += experts
-    if rules.v0 and isinstance(attention, MLA) and rules.profiles_mla_projection:
-        forward = max(forward, v0_attention_bytes(attention, hidden, asked, stage, width) + cublas)
-    scratch = max(scratch, expanded_context_bytes(attention, asked, rules, width))
+    for mla in kinds.latents:
+        if rules.v0 and rules.profiles_mla_projection:
+            forward = max(forward, v0_attention_bytes(mla, hidden, asked, stage, width) + cublas)
+        scratch = max(scratch, expanded_context_bytes(mla, asked, rules, width))
     if scratch:  # attention runs before the feed-forward, beside the hidden states alone
         forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
     linear = max(
-        (linear_bytes(each, asked, hidden, width) for each in {layer.attention for layer in model.layers}),
+        (linear_bytes(each, asked, hidden, width) for each in model.kinds.attentions),
         default=0,
     )
     linear += 0 if rules.shares_expert_workspace else experts
@@ -165,7 +167,7 @@ def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) 
 
     >>> from ...model.load import load
     >>> asked = Serving(max_num_batched_tokens=64000, layout=Layout(tp=2))
-    >>> round(linear_bytes(load("kimi-linear-48b-a3b").layers[0].attention, asked, 2304, 2) / 2**30, 2)
+    >>> round(linear_bytes(load("kimi-linear-48b-a3b").kinds.attentions[0], asked, 2304, 2) / 2**30, 2)
     5.22
     """
     if not isinstance(attention, Linear):
@@ -243,7 +245,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     ...     max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2)
     ... )
     >>> asked = asked._replace(enable_prefix_caching=True)
-    >>> attention = load("deepseek-v2.5").layers[0].attention
+    >>> attention = load("deepseek-v2.5").kinds.latents[0]
     >>> round(v0_attention_bytes(attention, 5120, asked, Stage(0, 2, 0, 30), 2) / GIB, 2)
     1.27
     """
@@ -265,7 +267,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     return total * width
 
 
-def expanded_context_bytes(attention: Attention, asked: Serving, rules: VllmRules, width: int) -> int:
+def expanded_context_bytes(mla: MLA, asked: Serving, rules: VllmRules, width: int) -> int:
     """Keys and values of a chunk of cached context, which the profile run of MLA stands in for (read in 0.11
     to 0.33).
 
@@ -276,12 +278,11 @@ def expanded_context_bytes(attention: Attention, asked: Serving, rules: VllmRule
     >>> from ...model.load import load
     >>> asked = Serving(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
     >>> expanded_context_bytes(
-    ...     load("deepseek-v3").layers[0].attention, asked, RELEASES.at("0.19.0"), 2
+    ...     load("deepseek-v3").kinds.latents[0], asked, RELEASES.at("0.19.0"), 2
     ... ) == 4 * GIB
     True
     """
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if not isinstance(mla, MLA) or not rules.expands_context_when_profiled:
+    if not rules.expands_context_when_profiled:
         return 0
     heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
     return context_chunk(asked) * heads * (mla.qk_nope_head_dim + mla.v_head_dim) * width
@@ -337,7 +338,7 @@ def _expert_workspace(model: Model, layout: Layout, rules: VllmRules, tokens: in
     """
     largest = 0
     tokens = min(tokens, rules.experts_per_call or tokens)
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
             rows = tokens * ffn.num_active_experts
@@ -365,7 +366,7 @@ def _widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
     """Width of the widest dense or shared feed-forward on a rank, and how many of that width live at once: 3
     with a gate, else 2."""
     widths = [(0, 3)]
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         inner = ffn.intermediate_size if isinstance(ffn, Dense) else max(ffn.shared_width, ffn.dense_width)
         widths.append((inner // layout.tp, 3 if ffn.gated else 2))
     return max(widths)

@@ -5,7 +5,9 @@ Read in 0.11 (models/deepseek_v2.py), 0.16 to 0.33 (layers/sparse_attn_indexer.p
 flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41).
 """
 
-from ...model.attention import DSA, V4, V41, Attention
+from typing import assert_never
+
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
@@ -28,11 +30,7 @@ def loaded_bytes(model: Model, asked: Serving, rules: VllmRules) -> int:
     if not rules.reserves_sparse_rows_at_load:
         return 0
     return max(
-        (
-            _mla_bytes(each, asked, rules)
-            for each in {la.attention for la in model.layers}
-            if isinstance(each, DSA)
-        ),
+        (_mla_bytes(each, asked, rules) for each in model.kinds.attentions if isinstance(each, DSA)),
         default=0,
     )
 
@@ -55,7 +53,7 @@ def shared_bytes(model: Model, asked: Serving, hardware: Hardware, rules: VllmRu
     if not rules.shares_expert_workspace:
         return 0
     return max(
-        (_layer_bytes(each, asked, hardware, rules) for each in {layer.attention for layer in model.layers}),
+        (_layer_bytes(each, asked, hardware, rules) for each in model.kinds.attentions),
         default=0,
     )
 
@@ -76,12 +74,19 @@ def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
     >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
     268435456
     """
-    ratios = {1 for layer in model.layers if isinstance(layer.attention, DSA)}
-    for attention in {layer.attention for layer in model.layers if isinstance(layer.attention, V4 | V41)}:
-        if isinstance(attention, V41) and attention.owns_index and attention.ratio:
-            ratios.add(attention.ratio)
-        if isinstance(attention, V4) and attention.has_indexer:
-            ratios.add(attention.ratio)
+    ratios = set()
+    for attention in model.kinds.attentions:
+        match attention:
+            case DSA():
+                ratios.add(1)
+            case V41() if attention.owns_index and attention.ratio:
+                ratios.add(attention.ratio)
+            case V4() if attention.has_indexer:
+                ratios.add(attention.ratio)
+            case V41() | V4() | GQA() | Sliding() | MLA() | Linear():
+                continue
+            case _:
+                assert_never(attention)
     return rows * ((asked.max_model_len or 0) // min(ratios)) * 4 if ratios else 0
 
 
@@ -99,8 +104,10 @@ def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, rules
                 else 0
             )
             return max(_gathered_rows(attention, asked, hardware, rules), index)
-        case _:
+        case GQA() | Sliding() | MLA() | Linear():
             return 0
+        case _:
+            assert_never(attention)
 
 
 def _factor(asked: Serving, rules: VllmRules) -> int:

@@ -5,7 +5,7 @@ from math import prod
 
 from ...errors import UnsupportedError, UsageError
 from ...ledger import Key
-from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
@@ -269,8 +269,7 @@ def with_whole_tower(model: Model, tp: int) -> Model:
 
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:
-    attention = model.layers[min(tensor.layers[0], len(model.layers) - 1)].attention
-    return isinstance(attention, GQA | Sliding)
+    return isinstance(model.layer_at(tensor.layers[0]).attention.core, GQA)
 
 
 def _allocations(
@@ -301,13 +300,12 @@ def extra_tensors(
     dtype = DTYPES[asked.dtype]
     layout, extra = asked.layout or Layout(), []
     for rope in rope_tables(model):
-        wide = F32 if isinstance(model.layers[0].attention, V4 | V41) else dtype
+        wide = F32 if model.kinds.has(V4, V41) else dtype
         size = rope_positions(rope) * rope.dim * wide.bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
-    mine = range(stage.start, stage.stop)
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    kinds = stage.kinds(model)
+    mine = kinds.latent_layers
+    for mla in kinds.latents:
         heads = mla.num_heads // layout.tp
         both = mla.qk_nope_head_dim + mla.v_head_dim
         if model.quantization and rules.absorbs_copies:
@@ -318,16 +316,16 @@ def extra_tensors(
                     "W_UK and W_UV",
                     heads * both * mla.kv_lora_rank * 2,
                     1,
-                    tuple(mine),
+                    mine,
                     note,
                 )
             )
         if rules.absorbs_products:
-            extra += _absorbed_07(model, mla, heads, tuple(mine))
+            extra += _absorbed_07(model, mla, heads, mine)
         if rules.imports_flashinfer_mla and hardware.card.vendor in ("NVIDIA", ""):
             note = "allocated when the module is imported, which choosing an MLA backend does"
             extra.append(Placed("weights.workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
-    topk = getattr(attention, "index_topk", 0)
+    topk = max((each.index_topk for each in kinds.attentions if isinstance(each, DSA | V4 | V41)), default=0)
     if topk:
         size = (asked.max_num_batched_tokens or 0) * topk * 4
         extra.append(Placed("weights.workspaces", "index buffer, one for all layers", size, 1, ()))
