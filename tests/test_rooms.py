@@ -152,7 +152,6 @@ ALLOWED = {
     ("run/allocator.py", "2 << 20"): "a constant of PyTorch's allocator",
     ("trace/ranks/parallel.py", "1 << 20"): "a constant of PyTorch's DDP",
     ("trace/ranks/parallel.py", "25 << 20"): "a constant of PyTorch's DDP",
-    ("run/hardware.py", "10 ** 9"): "the marketed size of a card is decimal",
     ("run/serving.py", "1 << 40"): LIMIT,
     ("run/serving.py", "1 << 20"): LIMIT,
     ("model/safetensors.py", "1 << 20"): LIMIT,

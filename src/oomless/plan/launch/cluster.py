@@ -4,7 +4,7 @@ from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM, engine
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from ..cards import short_name
 from . import Code, FileText
