@@ -1,17 +1,13 @@
 """Measured speeds beside predicted ones: every word of the tables is read, errors and bands stay within their
 budgets."""
 
-import csv
 from itertools import product
-from math import log
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import pytest
 
-from oomless.speed.efficiency import replaced, rows
-from oomless.truth.speed_fit import fit
 from oomless.truth.tables import Row, read_table
 from oomless.truth.validate import Scored, score
 
@@ -54,14 +50,6 @@ NEVER_FITTED = {
 """Rows of a second blind round, written down before anything was predicted for them, to which no constant is
 fitted. They are of servers as people run them. First tokens are far off because SGLang before 0.5.10 launches
 prompts kernel by kernel, which is not counted yet."""
-ONE_SOURCE_OUT = {
-    "decode, batch 1, one device": Budget(0.08, 0.25),
-    "decode, batch 1, several": Budget(0.08, 0.15),
-    "first token": Budget(0.16, 0.60),
-    "throughput at load": Budget(0.17, 0.34),
-}
-"""Constants fitted anew without any row of a row's source: what can be expected of another page's
-measurements."""
 
 
 def kind_of(row: Row) -> str:
@@ -104,31 +92,6 @@ def test_errors_and_bands_stay_within_their_budgets(table: list[Row]) -> None:
 
 def test_errors_of_rows_that_nothing_is_fitted_to_stay_within_their_budgets() -> None:
     check([(row, score(row)) for row in read_table(HELD_OUT)], NEVER_FITTED)
-
-
-@pytest.mark.slow
-def test_errors_without_a_rows_own_source_stay_within_their_budgets(table: list[Row]) -> None:
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        sources = {row["id"]: row["source"] for row in csv.DictReader(file)}
-    more = read_table(MORE) + read_table(FRESH)
-    scored = []
-    for source in sorted(set(sources.values())):
-        found = fit(
-            [row for row in table if sources[row.id] != source] + more
-        )  # no row of perf_fresh.csv is of such a source
-        with replaced(found.values):
-            scored += [(row, score(row)) for row in table if sources[row.id] == source]
-    check(scored, ONE_SOURCE_OUT)
-
-
-@pytest.mark.slow
-def test_shipped_constants_are_what_the_fit_gives(table: list[Row]) -> None:
-    found = fit(table + read_table(MORE) + read_table(FRESH))
-    shipped = {row.id: row for row in rows()}
-    assert set(found.values) <= set(shipped)
-    for name, value in found.values.items():
-        assert abs(log(value / shipped[name].value)) < 0.02, name
-        assert shipped[name].num_runs == len(found.support[name]), name
 
 
 def test_predictions_see_the_configuration_alone(table: list[Row]) -> None:

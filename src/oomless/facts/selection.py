@@ -5,10 +5,10 @@ cards; an empty cell holds for all. `first` and `last` are releases, both includ
 that must hold, or with a "!" before them must not: `tp no_link`, `pp !tp`. The words are a closed list,
 conditions.csv, which says what each means, what it implies and what it excludes.
 
-Of the rows that apply, the one counts that names more key columns (the earlier column before the later), then
-the one with more conditions (those with a "!" do not count), then one of an overlay, then the one with the
-later first release. Two rows that are still equal are a fault of the table; tests/facts/test_selection.py
-looks for one over all sets of words that can hold together.
+Of the rows that apply, the one counts that names most: filled key columns and conditions together, those with
+a "!" aside. Of two that name equally much it is the one that fills the earlier key column, then one of an
+overlay, then the one with the later first release. Two rows that are still equal are a fault of the table;
+tests/facts/test_selection.py looks for one over all sets of words that can hold together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,9 @@ from .tables import table
 
 KEYS = {
     "engines": ("engine", "quantity"),
+    "efficiencies": ("quantity", "engine", "device"),
+    "kernels": ("engine", "block"),
+    "bands": ("kind",),
 }
 """The key columns of each table whose rows hold under conditions."""
 
@@ -62,9 +65,10 @@ class ConditionalRow(NamedTuple):
         )
 
     @property
-    def rank(self) -> tuple[tuple[bool, ...], int, bool, Version]:
+    def rank(self) -> tuple[int, tuple[bool, ...], bool, Version]:
         """Return how particular the row is: of two that apply the greater rank counts."""
-        return tuple(bool(cell) for cell in self.where), len(self.when), self.from_overlay, self.first
+        filled = tuple(bool(cell) for cell in self.where)
+        return sum(filled) + len(self.when), filled, self.from_overlay, self.first
 
     @property
     def name(self) -> str:
