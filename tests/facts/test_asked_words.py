@@ -21,7 +21,7 @@ def test_answers_ask_with_words_that_can_hold_together(monkeypatch: pytest.Monke
     def watched(
         name: str, where: tuple[str, ...], conditions: frozenset[str], version: tuple[int, ...]
     ) -> tuple[selection.ConditionalRow, ...]:
-        asked.add(conditions & words().keys())
+        asked.add(conditions.intersection(words()))
         return shipped(name, where, conditions, version)
 
     monkeypatch.chdir(ROOT)
