@@ -44,7 +44,7 @@ class Efficiencies:
         >>> SHIPPED.cite("matrix", "unpack")
         'efficiencies.csv: matrix, unpack'
         """
-        table = f"speed.csv: {', '.join(quantities)}"
+        table = f"efficiencies.csv: {', '.join(quantities)}"
         if not self.overlay:
             return table
         own = dict.fromkeys(

@@ -35,7 +35,7 @@ def step_parts(step: TrainingStep) -> tuple[Part, ...]:
         Part("recomputation", done.again_s * n, again, cite("matrix train")),
         Part("elementwise", moved_s * n, stream, cite("train_passes")),
         Part(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
-        Part("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training.py"),
+        Part("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
         Part("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
         Part("waiting for the slowest", waiting_s, waits, cite("jitter")),
         Part("optimizer", optimizer_s(step), states, tables),
