@@ -1,7 +1,6 @@
 """The fit of the efficiencies: the shipped values are what it gives, and what can be expected of other pages'
 measurements."""
 
-import csv
 from math import log
 
 import pytest
@@ -10,13 +9,14 @@ from bench.fit import Fit, fit, laid_over, parameters
 from oomless import facts
 from oomless.truth.tables import read_table
 from oomless.truth.validate import score
-from speed.test_speed_rows import FRESH, MORE, TABLE, Budget, check
+from tables.score import Budget, records
+from truth.test_speed_rows import FRESH, MORE, TABLE, check_kinds
 
 ONE_SOURCE_OUT = {
-    "decode, batch 1, one device": Budget(0.08, 0.25),
-    "decode, batch 1, several": Budget(0.08, 0.15),
-    "first token": Budget(0.16, 0.60),
-    "throughput at load": Budget(0.17, 0.34),
+    "decode, batch 1, one device": Budget(0.08, 0.25, scored=0.8, inside=0.9),
+    "decode, batch 1, several": Budget(0.08, 0.15, scored=0.8, inside=0.9),
+    "first token": Budget(0.16, 0.60, scored=0.8, inside=0.9),
+    "throughput at load": Budget(0.17, 0.34, scored=0.8, inside=0.9),
 }
 """Constants fitted anew without any row of a row's source: what can be expected of another page's
 measurements."""
@@ -24,15 +24,14 @@ measurements."""
 
 @pytest.mark.slow
 def test_errors_without_a_rows_own_source_stay_within_their_budgets() -> None:
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        sources = {row["id"]: row["source"] for row in csv.DictReader(file)}
+    sources = {row["id"]: row["source"] for row in records(TABLE)}
     table, more = read_table(TABLE), read_table(MORE) + read_table(FRESH)
     scored = []
     for source in sorted(set(sources.values())):
         # no row of perf_fresh.csv is of such a source
         found = fit([row for row in table if sources[row.id] != source] + more)
         scored += [(row, score(row, found.efficiencies)) for row in table if sources[row.id] == source]
-    check(scored, ONE_SOURCE_OUT)
+    check_kinds(scored, ONE_SOURCE_OUT)
 
 
 @pytest.mark.slow
