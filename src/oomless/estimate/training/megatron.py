@@ -170,7 +170,7 @@ def standing(
             "remainders that the allocator does not split off",
             (
                 unsplit,
-                round(room.low - plain * row.low),
+                round(room.low + plain * row.low),
                 max(unsplit, 0) + round(room.high + plain * row.high),
             ),
             "fitted",

@@ -1,8 +1,6 @@
 """The estimator against measured rows (tests/tables/inference.csv): the error table, and budgets that only
 shrink."""
 
-import csv
-import io
 import json
 import random
 from pathlib import Path
@@ -17,30 +15,22 @@ from oomless.report.validate_text import validate_table_text
 from oomless.truth.llama_rows import LLAMA_ENGINES
 from oomless.truth.tables import Row, read_table
 from oomless.truth.validate import Scored, score, summarize, validate_table
+from tables.score import TABLES, Budget, check_errors, errors, records, write_records
 
-TABLE = Path(__file__).parent / "tables" / "inference.csv"
-
-
-class Budget(NamedTuple):
-    """Limits of |predicted / measured - 1| over all engines, and the least share of vLLM's rows that must be
-    scored."""
-
-    median: float
-    p90: float
-    scored: float
-
+TABLE = TABLES / "inference.csv"
 
 ERRORS = {
     "weights_per_gpu": Budget(median=0.0002, p90=0.005, scored=1.0),
     "kv_bytes_per_gpu": Budget(median=0.003, p90=0.03, scored=0.9),
     "kv_tokens": Budget(median=0.003, p90=0.02, scored=0.9),
 }
+"""Errors over all engines, and the least share of vLLM's rows that must be scored."""
 FOUNDING = (
     "llama deepseek deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 deepseek_v41 "
     "qwen2 qwen3 qwen3_moe mistral mixtral"
 ).split()
 """Families that the project began with: the budget of each quantity of their cache, alone and together."""
-FOUNDING_CACHE_P90 = 0.02
+FOUNDING_CACHE = Budget(median=0.003, p90=0.02)
 
 
 class Interval(NamedTuple):
@@ -73,17 +63,6 @@ def scored() -> tuple[Scored, ...]:
     return tuple(score(row) for row in read_table(TABLE) if known(row))
 
 
-def errors(rows: tuple[Scored, ...], *quantities: str) -> list[float]:
-    return sorted(
-        abs(row.rel_error) for row in rows if row.quantity in quantities and row.rel_error is not None
-    )
-
-
-def p90(sizes: list[float]) -> float:
-    """The error that nine of ten rows do not exceed."""
-    return sizes[-(-9 * len(sizes) // 10) - 1]
-
-
 def test_the_table_of_errors_is_printed(
     scored: tuple[Scored, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,11 +79,10 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
         for row in read_table(TABLE)
         if row.confidence == "A" and row.configuration["engine"] in LLAMA_ENGINES
     ]
-    buffers = errors(tuple(rows), "compute_buffer")
+    buffers = errors(rows, "compute_buffer")
     assert len(buffers) >= 35
-    assert median(buffers) <= 0.001
-    assert p90(buffers) <= 0.03
-    caches = errors(tuple(row for row in rows if row.unit == "MiB"), "kv_bytes_per_gpu")
+    check_errors(buffers, Budget(median=0.001, p90=0.03))
+    caches = errors([row for row in rows if row.unit == "MiB"], "kv_bytes_per_gpu")
     assert len(caches) >= 38
     assert caches[-1] <= 0.002
 
@@ -159,10 +137,9 @@ BUFFERS_NOT_YET = {
 @pytest.mark.parametrize("quantity", ERRORS)
 def test_errors_of_all_engines_stay_within_their_budget(quantity: str) -> None:
     rows = [score(row) for row in read_table(TABLE) if row.confidence == "A" and row.quantity == quantity]
-    budget, found = ERRORS[quantity], errors(tuple(rows), quantity)
+    found = errors(rows, quantity)
     assert len(found) >= (0.85 if quantity.startswith("kv") else 0.9) * len(rows)
-    assert median(found) <= budget.median
-    assert p90(found) <= budget.p90
+    check_errors(found, ERRORS[quantity])
 
 
 @pytest.mark.parametrize(
@@ -174,10 +151,9 @@ def test_cache_errors_of_the_founding_families(quantities: tuple[str, ...]) -> N
         for row in read_table(TABLE)
         if known(row) and family(row) in FOUNDING and row.quantity in quantities
     ]
-    found = errors(tuple(score(row) for row in rows), *quantities)
+    found = errors([score(row) for row in rows], *quantities)
     assert len(found) >= 0.9 * len(rows)
-    assert median(found) <= 0.003
-    assert p90(found) <= FOUNDING_CACHE_P90
+    check_errors(found, FOUNDING_CACHE)
 
 
 def family(row: Row) -> str:
@@ -245,18 +221,12 @@ their date alone."""
 
 
 def test_predictions_see_the_configuration_alone(tmp_path: Path) -> None:
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows, header = list(reader), list(reader.fieldnames or ())
-    assert set(MEASURED) <= set(header)
+    rows = records(TABLE)
+    assert MEASURED.keys() <= rows[0].keys()
     names = [row["id"] for row in rows]
     random.Random(0).shuffle(names)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header)
-    writer.writeheader()
-    writer.writerows({**row, **MEASURED, "id": name} for row, name in zip(rows, names, strict=True))
-    blind = tmp_path / "blind.csv"
-    blind.write_text(text.getvalue(), encoding="utf-8")
+    changed = [{**row, **MEASURED, "id": name} for row, name in zip(rows, names, strict=True)]
+    blind = write_records(tmp_path / "blind.csv", changed)
     before, after = validate_table(TABLE), validate_table(blind)
     seen = [
         (row.quantity, row.predicted, row.low, row.high, row.unit, row.status, row.reason) for row in before
@@ -321,28 +291,23 @@ def test_a_table_of_another_kind_is_refused(text: str, word: str, tmp_path: Path
     assert "internal error" not in answer.err
 
 
+def with_value(value: str, folder: Path) -> tuple[str, Path]:
+    """The id of a row, and a table of it alone with another measured value."""
+    row = records(TABLE)[0]
+    return row["id"], write_records(folder / "table.csv", [{**row, "value": value}])
+
+
 @pytest.mark.parametrize("value", ["", "many", "12 GiB"])
 def test_a_value_that_is_no_number_is_named_with_its_row(value: str, tmp_path: Path) -> None:
-    header, first, *_ = TABLE.read_text(encoding="utf-8").splitlines()
-    cells = next(csv.reader([first]))
-    cells[header.split(",").index("value")] = value
-    path = tmp_path / "table.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header.split(","), cells])
+    name, path = with_value(value, tmp_path)
     answer = call("validate", str(path))
     assert (answer.code, answer.out) == (1, "")
-    assert f"row {cells[0]}" in answer.err
+    assert f"row {name}" in answer.err
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_measured_value_without_a_size_never_reaches_the_json(value: str, tmp_path: Path) -> None:
-    header, first, *_ = TABLE.read_text(encoding="utf-8").splitlines()
-    cells = next(csv.reader([first]))
-    cells[header.split(",").index("value")] = value
-    path = tmp_path / "table.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header.split(","), cells])
-    answer = call("validate", str(path), "--json")
+    answer = call("validate", str(with_value(value, tmp_path)[1]), "--json")
     assert answer.code in (0, 1)
     if answer.code == 0:
         json.loads(answer.out, parse_constant=lambda word: pytest.fail(f"{word} in the JSON"))

@@ -4,29 +4,15 @@
 The table was scored once before anything was changed; docs/en/accuracy.md shows both. Budgets only shrink.
 """
 
-import csv
-from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import pytest
 
 from oomless.truth.tables import Row, read_table
 from oomless.truth.validate import Scored, score, summarize
+from tables.score import TABLES, Budget, errors, records
 
-FOLDER = Path(__file__).parent / "tables"
-TABLE = FOLDER / "inference_fresh.csv"
-
-
-class Budget(NamedTuple):
-    """Limits of |predicted / measured - 1| over scored rows, the least share of rows scored, and of those
-    inside their interval."""
-
-    scored: float
-    median: float
-    p90: float
-    inside: float
-
+TABLE = TABLES / "inference_fresh.csv"
 
 BUDGETS = {
     "one": {
@@ -58,10 +44,7 @@ def rows() -> list[Row]:
 @pytest.fixture(scope="module")
 def rounds() -> dict[str, str]:
     """The round of each row."""
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return {
-            row["id"]: "two" if row["notes"].startswith("round 2") else "one" for row in csv.DictReader(file)
-        }
+    return {row["id"]: "two" if row["notes"].startswith("round 2") else "one" for row in records(TABLE)}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +53,7 @@ def scored(rows: list[Row]) -> tuple[Scored, ...]:
 
 
 def test_no_row_stands_in_the_other_table(rows: list[Row]) -> None:
-    others = read_table(FOLDER / "inference.csv")
+    others = read_table(TABLES / "inference.csv")
     assert not {row.configuration["source"] for row in rows} & {row.configuration["source"] for row in others}
     assert len(rows) >= 250
     assert len({row.id for row in rows}) == len(rows)
@@ -104,14 +87,14 @@ def test_weights_of_full_confidence(
     which: str, limit: float, rows: list[Row], rounds: dict[str, str]
 ) -> None:
     """Where all flags are in the log, half of the weights agree to a few ten thousandths; of the second round
-    to two thousandths,
+    to two thousandths.
 
-    whose logs have two digits and whose loaders leave remainders (estimate/serving/weights.py)."""
+    Its logs have two digits and its loaders leave remainders (estimate/serving/weights.py).
+    """
     found = [
         score(row)
         for row in rows
         if row.quantity == "weights_per_gpu" and row.confidence == "A" and rounds[row.id] == which
     ]
-    errors = [abs(row.rel_error) for row in found if row.rel_error is not None]
-    assert len(errors) >= 0.8 * len(found)
-    assert median(errors) <= limit
+    assert len(errors(found)) >= 0.8 * len(found)
+    assert median(errors(found)) <= limit

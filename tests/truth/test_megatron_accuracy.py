@@ -6,21 +6,19 @@ them above. One rule changed since: the first long-term-support image has a flas
 backward, and its runs keep whole attention weights.
 """
 
-from pathlib import Path
-from statistics import median
-
 import pytest
 
 from oomless.truth.tables import read_table
 from oomless.truth.validate import Scored, score
 from oomless.units import MIB
+from tables.score import TABLES, Budget, check_errors, errors, is_inside
 
-TABLES = Path(__file__).parent / "tables"
 TABLE = TABLES / "megatron.jsonl"
 PRE_TRAINING = ("gpt", "moe", "mixtral", "bert", "t5", "hybrid")
 SCORED = 0.85
-STEADY_MEDIAN, STEADY_P90 = 2 * MIB, {"megatron": 12 * MIB, "megatron_fresh": 16 * MIB}
-PEAK_MEDIAN, PEAK_P90 = 0.003, 0.03
+STEADY = {"megatron": Budget(2 * MIB, 12 * MIB), "megatron_fresh": Budget(2 * MIB, 16 * MIB)}
+"""In bytes."""
+PEAK = Budget(0.003, 0.03)
 INSIDE, ABOVE = 0.90, 0.03
 
 
@@ -39,10 +37,6 @@ def of(rows: tuple[Scored, ...], quantity: str) -> list[Scored]:
     return [row for row in rows if row.quantity == quantity and row.status == "scored"]
 
 
-def p90(sizes: list[float]) -> float:
-    return sorted(sizes)[-(-9 * len(sizes) // 10) - 1]
-
-
 def test_most_rows_are_scored(rows: tuple[Scored, ...]) -> None:
     for quantity in ("peak_allocated", "model_states"):
         mine = [row for row in rows if row.quantity == quantity]
@@ -50,21 +44,17 @@ def test_most_rows_are_scored(rows: tuple[Scored, ...]) -> None:
 
 
 def test_between_steps_the_error_is_a_few_mib(rows: tuple[Scored, ...], name: str) -> None:
-    errors = [abs((row.predicted or 0) - row.measured) for row in of(rows, "model_states")]
-    assert median(errors) <= STEADY_MEDIAN
-    assert p90(errors) <= STEADY_P90[name]
+    check_errors([abs((row.predicted or 0) - row.measured) for row in of(rows, "model_states")], STEADY[name])
 
 
 def test_at_the_peak_the_error_is_within_the_budget(rows: tuple[Scored, ...]) -> None:
-    errors = [abs(row.rel_error or 0) for row in of(rows, "peak_allocated")]
-    assert median(errors) <= PEAK_MEDIAN
-    assert p90(errors) <= PEAK_P90
+    check_errors(errors(of(rows, "peak_allocated")), PEAK)
 
 
 @pytest.mark.parametrize("quantity", ["peak_allocated", "model_states"])
 def test_intervals_hold(rows: tuple[Scored, ...], quantity: str) -> None:
     mine = of(rows, quantity)
-    assert sum((row.low or 0) <= row.measured <= (row.high or 0) for row in mine) >= INSIDE * len(mine)
+    assert sum(map(is_inside, mine)) >= INSIDE * len(mine)
     assert sum(row.measured > (row.high or 0) for row in mine) <= ABOVE * len(mine)
 
 
