@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from oomless.api.training import training_request
 from oomless.errors import OomlessError
-from oomless.estimate.training.estimate import TrainingEstimate, estimate_training
+from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.rank_portions import portions, stages
 from oomless.estimate.training.states import degrees, local_values, sharding_ranks, states
+from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.training.estimate import TrainingEstimate, estimate_training
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Card, Hardware

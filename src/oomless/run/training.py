@@ -1,6 +1,7 @@
 """Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves
 no None."""
 
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from .. import facts
@@ -288,6 +289,7 @@ class Recipe(NamedTuple):
         return self.weight + self.gradient + self.master + 2 * self.moment
 
 
+@cache
 def recipe(name: str) -> Recipe:
     """The precision recipe of facts/recipes.csv.
 
@@ -321,6 +323,7 @@ class Optimizer(NamedTuple):
     source: str
 
 
+@cache
 def optimizer(name: str) -> Optimizer:
     """The optimizer of facts/optimizers.csv.
 

@@ -5,7 +5,7 @@ from math import log, prod
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
-from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware

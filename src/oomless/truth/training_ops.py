@@ -9,7 +9,7 @@ retains graphs and hands in a gradient; xtuner's script (docs, loss.md) runs onc
 import re
 
 from ..errors import UnsupportedError
-from ..frameworks.graphs.blocks import Builder, Work, gated, rms_norm
+from ..frameworks.graphs.blocks import Builder, MicroBatchWork, gated, rms_norm
 from ..frameworks.graphs.graph import Graph, walk
 from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..units import KIB, MIB
@@ -111,7 +111,7 @@ def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
 
 def _norm(rows: int, width: int, fused: bool) -> int:
     """RMSNorm of bfloat16 with an F32 weight: its output and the gradient handed in are F32."""
-    b = Builder(Work(1, rows, BF16, BF16, False, kernels="liger" if fused else "eager"))
+    b = Builder(MicroBatchWork(1, rows, BF16, BF16, False, kernels="liger" if fused else "eager"))
     b.sizes["x"] = rows * width * BF16
     rms_norm(b, "x", width, "y")
     output = rows * width * (BF16 if fused else F32)
@@ -123,7 +123,7 @@ def _norm(rows: int, width: int, fused: bool) -> int:
 
 def _swiglu(tokens: int, hidden: int, inner: int, fused: bool) -> int:
     """SwiGLU in bfloat16: three matrices with their gradients, each added to while a new one is alive."""
-    b = Builder(Work(1, tokens, BF16, BF16, False, kernels="liger" if fused else "eager"))
+    b = Builder(MicroBatchWork(1, tokens, BF16, BF16, False, kernels="liger" if fused else "eager"))
     b.sizes["x"] = tokens * hidden * BF16
     gated(b, "x", hidden, inner, "y")
     weight = hidden * inner * BF16

@@ -5,9 +5,11 @@ import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from ..estimate.training.estimate import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.reserved import allocated_lines
 from ..estimate.training.states import degrees
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes

@@ -8,7 +8,8 @@ from ...errors import OomlessError
 from ...run.hardware import Hardware
 from ...run.training import Training, recipe
 from ..serving.changes import Change
-from .estimate import TrainingEstimate, estimate_training
+from .estimate import estimate_training
+from .training_estimate import TrainingEstimate
 
 
 class Largest(NamedTuple):

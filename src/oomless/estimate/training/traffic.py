@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...model.model import Model
 from ...run.training import Mesh, Training, recipe, resolved
 from .collectives import Axis, Transfer, all_reduce, gather, grid, layer_widths
-from .rank_portions import Group, Portion, Stage, check_mesh, portions, stages
+from .rank_portions import Group, PipelineStage, Portion, check_mesh, portions, stages
 from .states import sharding_ranks
 from .traffic_layers import context_parallel, expert_parallel, micro_batch_tokens, pipeline, tensor_parallel
 
@@ -110,7 +110,7 @@ def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ..
     )
 
 
-def _stage(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def _stage(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     yield from states(model, asked, mesh, stage)
     yield from tensor_parallel(model, asked, mesh, stage)
     yield from context_parallel(model, asked, mesh, stage.layers)
@@ -144,7 +144,7 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
     return Held(inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine))
 
 
-def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Gradients summed and weights gathered over the data-parallel ranks, by the way states are sharded.
 
     ddp: one all-reduce of gradients a step. zero1, distopt: reduce-scatter of gradients and all-gather of

@@ -12,9 +12,9 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.training import Mesh, Training, recipe
-from .activations import vocab_parallel
 from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
-from .rank_portions import Stage
+from .head_and_loss import vocab_parallel
+from .rank_portions import PipelineStage
 
 
 def micro_batch_tokens(asked: Training, mesh: Mesh) -> int:
@@ -43,7 +43,7 @@ def shared_key(attention: Attention) -> int:
             assert_never(attention)
 
 
-def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
 
     Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
@@ -293,7 +293,7 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
         )
 
 
-def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
     direction.
 

@@ -14,7 +14,7 @@ Kernels = Literal["eager", "liger", "compiled"]
 AttentionKernel = Literal["flash", "efficient", "cudnn", "math", "eager"]
 
 
-class Work(NamedTuple):
+class MicroBatchWork(NamedTuple):
     """What a rank computes in one micro-batch."""
 
     batch: int
@@ -69,7 +69,7 @@ class Work(NamedTuple):
 class Builder:
     """A graph as it grows. `module` names the part that selective recomputation knows."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: MicroBatchWork) -> None:
         self.work = work
         self.ops: list[Op] = []
         self.sizes: dict[str, int] = {}
