@@ -10,7 +10,7 @@ import re
 
 from ..errors import UnsupportedError
 from ..frameworks.graphs.blocks import Builder, MicroBatchWork, gated, rms_norm
-from ..frameworks.graphs.graph import Graph, walk
+from ..frameworks.graphs.graph import AutogradGraph, walk
 from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..units import KIB, MIB
 from .serving_rows import Incomplete
@@ -74,7 +74,7 @@ def _cross_entropy(tokens: int, vocab: int, fused: bool) -> int:
         return logits + target + tokens * F32 + mask_and_checked
     shape = LossShape(tokens, 1, vocab, F32)
     whole = loss_graph(loss_kind("plain")._replace(upcast="none", logits_alive=False), shape)
-    graph = Graph(whole.ops[1:], whole.sizes, "logits", "loss", whole.constants)
+    graph = AutogradGraph(whole.ops[1:], whole.sizes, "logits", "loss", whole.constants)
     return 2 * logits + target + walk(graph).backward_peak - F32
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...frameworks.megatron.activations import Moment, inputs, kept_sizes, moments
+from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments
 from ...frameworks.megatron.buffers import buffers, pipeline_inputs
 from ...frameworks.megatron.environment import Device
 from ...frameworks.megatron.network import mesh_of, network, question
@@ -210,7 +210,7 @@ def _allocated(sizes: tuple[int, ...]) -> int:
 
 
 def _phase(
-    run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
+    run: Megatron, moment: PassPeak, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
 ) -> StepPhase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among
     its kept activations."""

@@ -6,7 +6,7 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from ...errors import UsageError
-from ...frameworks.graphs.adapters import Adapter, adapter, trained_values
+from ...frameworks.graphs.adapters import AdapterKind, adapter, trained_values
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
@@ -218,7 +218,7 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     return any(whole == target or whole.endswith("." + target) for target in targets)
 
 
-def beside_layers(model: Model, stage: PipelineStage, kind: Adapter) -> list[Portion]:
+def beside_layers(model: Model, stage: PipelineStage, kind: AdapterKind) -> list[Portion]:
     """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
 
     >>> from ...model.load import load

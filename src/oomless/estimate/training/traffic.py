@@ -118,7 +118,7 @@ def _stage(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> I
     yield from pipeline(model, asked, mesh, stage)
 
 
-class Held(NamedTuple):
+class HeldParameters(NamedTuple):
     """Parameters of one rank of a stage in one group, before any sharding of states: in layers, in embedding
     and head; and their tensors."""
 
@@ -127,13 +127,13 @@ class Held(NamedTuple):
     num_tensors: int
 
 
-def held(found: list[Portion], group: Group, trained: bool) -> Held:
+def held(found: list[Portion], group: Group, trained: bool) -> HeldParameters:
     """What one rank trains, or computes with, of the dense tensors or of the experts.
 
     >>> from ...model.load import load
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
     >>> held(portions(v3, mesh, stages(61, mesh)[0], Training()), "expert", True)
-    Held(layers=40869298176, ends=0, num_tensors=2784)
+    HeldParameters(layers=40869298176, ends=0, num_tensors=2784)
     """
     mine = [
         each
@@ -141,7 +141,9 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
         if each.group == group and (each.trained or not trained) and (trained or not each.adapter)
     ]
     inside = sum(each.total for each in mine if each.layers)
-    return Held(inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine))
+    return HeldParameters(
+        inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine)
+    )
 
 
 def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:

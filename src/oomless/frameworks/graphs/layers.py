@@ -19,7 +19,7 @@ from .blocks import (
     rms_norm,
     rope,
 )
-from .graph import Graph
+from .graph import AutogradGraph
 
 
 class LayerNorms(NamedTuple):
@@ -55,7 +55,7 @@ def norms_of(model: Model, layer: int) -> LayerNorms:
 
 def layer_graph(
     layer: Layer, hidden: int, norms: LayerNorms, work: MicroBatchWork, streams: int = 1
-) -> Graph:
+) -> AutogradGraph:
     """One layer: x -> x + attention(norm(x)) -> y + feed_forward(norm(y)); a single norm serves both side by
     side.
 
