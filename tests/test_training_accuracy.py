@@ -19,8 +19,8 @@ import pytest
 from oomless import facts
 from oomless.errors import OomlessError
 from oomless.estimate.training.reserved import words
+from oomless.frameworks.defaults import resolved
 from oomless.report.validate_text import validate_table_text
-from oomless.run.training import resolved
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.tables import read_table
 from oomless.truth.training_predict import estimate, group_of

@@ -189,7 +189,7 @@ def train(
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     file = None
     if from_file is not None:
-        from ..run.training_files import read_training_file
+        from ..frameworks.training_file import read_training_file
 
         file = read_training_file(Path(from_file))
         gpu = file.gpu if gpu is None else gpu

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
 from ..estimate.training.training_estimate import TrainingEstimate
+from ..frameworks.defaults import resolved
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware
-from ..run.training import Mesh, Recipe, Training, optimizer, recipe, resolved
+from ..run.training import Mesh, Recipe, Training, optimizer, recipe
 from .band import Evidence, bound, figure
 from .banded import Figure, Part
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s

@@ -5,13 +5,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ... import facts
+from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...frameworks.graphs.graph import Walk, transient_peak, walk, walk_keeping_products
 from ...frameworks.graphs.layers import LayerNorms, layer_graph, norms_of
 from ...model.model import Layer
-from ...run.training import Training, frameworks
+from ...run.training import Training
 from .job import Job
 from .rank_portions import PipelineStage
+from .recomputation import recomputed
 
 
 class CheckpointSegment(NamedTuple):
@@ -48,47 +50,6 @@ def layer_walk(
         else walk(graph, modules)
     )
     return LayerWalk(found, transient_peak(graph), graph.sizes[graph.source])
-
-
-ALIASES = {
-    "layernorm": "norm",
-    "mlp": "mlp",
-    "moe": "moe",
-    "core_attn": "core_attn",
-    "moe_act": "moe",
-    "mla_up_proj": "mla_up_proj",
-}
-"""Names of modules as frameworks write them, as the graphs do."""
-
-
-class Recomputed(NamedTuple):
-    """What of one layer is computed again in the backward."""
-
-    whole: bool
-    """All of it: its input alone is kept."""
-    modules: frozenset[str]
-    """What lies inside of these parts of it."""
-
-
-def recomputed(request: Training, position: int) -> Recomputed:
-    """Return what the question has computed again of a stage's layer, counted from the stage's first.
-
-    full: every layer, or the first `recompute_num_layers`. selective: the insides of the named modules, or
-    every how many-th layer as a whole and nothing of the others.
-
-    >>> recomputed(Training(recompute="selective", recompute_every=2), 1)
-    Recomputed(whole=False, modules=frozenset())
-    """
-    match request.recompute:
-        case "full":
-            first = request.recompute_num_layers
-            return Recomputed(first is None or position < first, frozenset())
-        case "selective" if request.recompute_every > 1:
-            return Recomputed(position % request.recompute_every == 0, frozenset())
-        case "selective":
-            names = frozenset(ALIASES.get(name, name) for name in request.recompute_modules)
-            return Recomputed(False, names)
-    return Recomputed(False, frozenset())
 
 
 def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[CheckpointSegment, ...]:
@@ -147,7 +108,7 @@ def computed_again(
 
     A framework may wrap norms, attention and feed-forward by themselves: it keeps an input of each.
     """
-    pieces = int(frameworks()[request.framework]["checkpoints"])
+    pieces = framework(request.framework).inputs_a_layer
     given = walks[0].input
     kept = pieces * (given if not request.partition_activations else -(-given // work.tp))
     forward = max(each.transient + given for each in walks)

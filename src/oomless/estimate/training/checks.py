@@ -3,9 +3,10 @@
 import re
 
 from ...errors import UnsupportedError, UsageError
+from ...frameworks import framework
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.hardware import Card
-from ...run.training import Mesh, Training, frameworks, recipe
+from ...run.training import Mesh, Training, recipe
 from .rank_portions import divisors, is_target, short_name
 
 
@@ -82,7 +83,7 @@ def trained_model(model: Model, request: Training) -> Model:
     >>> trained_model(small, Training(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
-    if not model.tied or frameworks()[request.framework]["ties"] == "yes":
+    if not model.tied or framework(request.framework).ties:
         return model
     table = next(tensor for tensor in model.tensors if tensor.name == EMBEDDING)
     return model._replace(tied=False, tensors=(*model.tensors, table._replace(name=HEAD, lookup=False)))
@@ -109,13 +110,13 @@ def check_types(request: Training, card: Card) -> None:
     form = recipe(request.precision or "bf16")
     if card.vendor != "NVIDIA" or not card.capability:
         return
-    if "bf16" in form.name and card.capability < 8.0:
+    if form.arithmetic == "bf16" and card.capability < 8.0:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no BF16 "
             f"and --precision is {form.name}",
             "take amp-fp16 or fp32, or a card from compute capability 8.0 on",
         )
-    if form.name.startswith("fp8") and card.capability < 8.9:
+    if form.arithmetic == "fp8" and card.capability < 8.9:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no FP8 and "
             f"--precision is {form.name}",
@@ -130,5 +131,5 @@ def check_model(model: Model, request: Training) -> None:
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",
         )
-    if request.method == "qlora" and request.precision in ("megatron-bf16", "deepspeed-fp16", "fp8"):
+    if request.method == "qlora" and not recipe(request.precision or "bf16").packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")

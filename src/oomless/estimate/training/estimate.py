@@ -2,14 +2,15 @@
 phases, a verdict."""
 
 from ...errors import UsageError
+from ...frameworks import framework
+from ...frameworks.defaults import resolved
 from ...frameworks.graphs.blocks import MicroBatchWork
-from ...frameworks.megatron.models import FRAMEWORKS as MEGATRON
 from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
 from ...ledger import Line, exact
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.training import Mesh, Training, frameworks, resolved
+from ...run.training import Mesh, Training
 from ..serving.unified_memory import on_shared_memory
 from .checks import check_model, check_sharding, check_types, trained_model, with_targets
 from .data_loading import checkpoint_disk, data_workers_bytes
@@ -33,7 +34,7 @@ DEFAULT_SEQ_LEN = 4096
 def estimate_training(model: Model, asked: Training, hardware: Hardware) -> TrainingEstimate:
     """Return the estimate of every pipeline stage; the verdict is the worst one's."""
     job = job_of(model, asked, hardware)
-    if job.request.framework in MEGATRON:
+    if framework(job.request.framework).megatron_core:
         run = described(job.model, job.request, job.mesh)
         if run is not None:
             return by_megatron(run, job, asked)
@@ -63,7 +64,7 @@ def job_of(model: Model, asked: Training, hardware: Hardware) -> Job:
         request = request._replace(seq_len=min(DEFAULT_SEQ_LEN, model.max_positions))
     capacity = capacity_of(hardware, request.reserve)
     mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
-    by_layers = frameworks()[request.framework]["pipeline_ends"] == "layers"
+    by_layers = framework(request.framework).counts_ends
     mesh = mesh._replace(count_ends=mesh.count_ends or by_layers)
     if (request.seq_len or 1) % mesh.cp:
         raise UsageError(

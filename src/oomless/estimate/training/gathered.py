@@ -3,9 +3,10 @@ before they are scattered."""
 
 from typing import NamedTuple
 
-from ...run.releases import reentrant
+from ...frameworks import framework
 from .job import Job
 from .phases import EMBEDDING, HEAD, LayerStates, PhasePart
+from .recomputation import reentrant
 
 WEIGHTS, BOTH = "gathered weights", "gathered weights and whole gradients"
 
@@ -108,7 +109,7 @@ def by_units(job: Job, units: Units) -> Gathered:
     form, values = job.recipe, units.layer_values
     alone = job.request.sharding == "fsdp1" and reentrant(job.request)
     forward = 2 * units.layer + units.root
-    in_loss = 2 if job.request.framework == "torchtitan" else 1
+    in_loss = framework(job.request.framework).units_in_loss
     head = units.head_values * form.compute
     text = units.two_layers
     if alone:

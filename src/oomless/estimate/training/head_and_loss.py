@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ...frameworks import framework
 from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms_norm
 from ...frameworks.graphs.graph import walk
@@ -34,9 +35,8 @@ def vocab_parallel(request: Training) -> bool:
 
     (transformers' tp_plan: colwise_gather_output).
     """
-    return (request.loss or "").startswith("vocab-parallel") or request.framework.startswith(
-        ("torchtitan", "megatron")
-    )
+    by_name = (request.loss or "").startswith("vocab-parallel")
+    return by_name or framework(request.framework).loss_on_shares
 
 
 def ends(job: Job, work: MicroBatchWork) -> Ends:

@@ -1,6 +1,7 @@
 """What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was
 called."""
 
+from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
 from ...run.training import Recipe, Training
@@ -8,9 +9,6 @@ from .micro_batch_work import wide_norms
 from .stage_step import StageStep
 from .state_bytes import packed
 from .step import phases, stage_step
-
-OWN_LOOPS = ("transformers", "peft")
-"""Frameworks that leave the preparation to the user's script; others do it, or not, in their own way."""
 
 
 def may_be_prepared(request: Training, form: Recipe) -> bool:
@@ -24,7 +22,7 @@ def may_be_prepared(request: Training, form: Recipe) -> bool:
     )
     return (
         request.method == "qlora"
-        and request.framework in OWN_LOOPS
+        and framework(request.framework).kbit_by_script
         and whole
         and form.compute == 2
         and not wide_norms(request)

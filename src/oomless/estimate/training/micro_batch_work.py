@@ -1,12 +1,12 @@
 """What a rank computes in one micro-batch, as the graphs of its layers need it."""
 
+from ...frameworks import framework
 from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import AttentionKernel, Kernels, MicroBatchWork
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
 from ...run.hardware import Card
-from ...run.releases import habit
-from ...run.training import Recipe, Training, frameworks, recipe
+from ...run.training import Recipe, Training, recipe
 from .job import Job
 from .rank_portions import adapts_stacks
 
@@ -40,7 +40,7 @@ def wide_norms(request: Training) -> bool:
     return (
         request.method == "qlora"
         and whole
-        and habit(request, "prepared") == "norms"
+        and framework(request.framework).habits(request.framework_version).wide_norms
         and recipe(request.precision or "bf16").compute == 2
     )
 
@@ -59,8 +59,8 @@ def work_of(job: Job) -> MicroBatchWork:
     kind = adapter(request.adapter)
     if request.method != "full" and kind.where == "tokens":
         seq += kind.tokens
-    row = frameworks()[request.framework]
-    compute = 4 if request.method == "qlora" and row["packed_compute"] == "float32" else form.compute
+    of = framework(request.framework)
+    compute = 4 if request.method == "qlora" and of.wide_packed_compute else form.compute
     experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
     return MicroBatchWork(
         batch=request.micro_batch,
@@ -77,7 +77,7 @@ def work_of(job: Job) -> MicroBatchWork:
         trained_norms=request.method != "full" and kind.where == "norm",
         prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
         adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
-        adapter_dropout=row["adapter_dropout"] == "yes",
+        adapter_dropout=of.adapter_dropout,
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
         wide_norms=wide_norms(request),

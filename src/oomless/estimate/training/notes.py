@@ -4,6 +4,7 @@ from ...model.attention import DSA, V4, V41, Linear
 from ...model.model import Model
 from ...run.hardware import Hardware
 from ...run.training import Mesh, Training
+from .ineffective_flags import ineffective_flags
 from .job import Job
 from .rank_portions import experts_apart
 
@@ -12,7 +13,7 @@ def warnings(job: Job, asked: Training) -> tuple[str, ...]:
     """Return the notes on an estimate: cards, flags without effect, choices of the framework, rules that were
     never compared with a run."""
     model, request = job.model, job.request
-    found = [*model.warnings, *on_cards(job.hardware, job.mesh), *request.idle(asked)]
+    found = [*model.warnings, *on_cards(job.hardware, job.mesh), *ineffective_flags(request, asked)]
     if asked.method != "full" and not asked.lora_targets:
         found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
     if model.quantization and request.method != "qlora":

@@ -35,9 +35,9 @@ def step_temporaries(step: StageStep) -> tuple[int, str]:
     form, rule = step.job.recipe, step.job.optimizer
     if {"optimizer", "params"} & set(request.offload):
         return 0, "on the host"
-    if form.name.startswith("deepspeed"):
+    if form.step == "flat":
         return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
-    if form.name == "colossalai-bf16" and request.sharding in ("zero1", "zero2"):
+    if form.step == "cast" and request.sharding in ("zero1", "zero2"):
         return (
             form.master * held.trained_values,
             f"{held.trained_values:,} values x {form.master} B of F32 gradients",

@@ -1,6 +1,7 @@
 """What a pipeline adds to a rank: micro-batches in flight, buffers of what passes between stages, logits that
 wait for their backward."""
 
+from ...frameworks import framework
 from ...run.training import Mesh, Training
 from .head_and_loss import Ends
 from .phases import PhasePart
@@ -37,10 +38,6 @@ def in_flight(mesh: Mesh, stage: PipelineStage, micro_batches: int) -> int:
             return min(m, p - r)
 
 
-TORCH_PIPELINES = ("fsdp", "torchtitan", "transformers", "automodel")
-"""Frameworks whose pipelines are torch.distributed.pipelining's."""
-
-
 def pipeline_buffers(
     mesh: Mesh, stage: PipelineStage, request: Training, boundary: int, chunks: int
 ) -> PhasePart:
@@ -57,7 +54,7 @@ def pipeline_buffers(
     if mesh.pp == 1:
         return PhasePart("communication.pipeline", "pipeline inputs and outputs", 0, "")
     v, m, p = mesh.virtual_stages, max(1, request.grad_accum), mesh.pp
-    if request.framework not in TORCH_PIPELINES:
+    if not framework(request.framework).torch_pipelines:
         return PhasePart(
             "communication.pipeline",
             "pipeline inputs and outputs",
@@ -88,6 +85,6 @@ def kept_outputs(
 
     Source: torch.distributed.pipelining stage.py, fwd_cache.
     """
-    if mesh.pp == 1 or request.framework not in TORCH_PIPELINES or not stage.last:
+    if mesh.pp == 1 or not framework(request.framework).torch_pipelines or not stage.last:
         return 0
     return micro_batches * last.logits * size

@@ -6,12 +6,12 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from ...errors import UsageError
+from ...frameworks import framework
 from ...frameworks.graphs.adapters import AdapterKind, adapter, trained_values
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
-from ...run.releases import habit
-from ...run.training import Mesh, Training, frameworks
+from ...run.training import Mesh, Training
 
 Group = Literal["dense", "expert"]
 """Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
@@ -265,7 +265,8 @@ ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
 def experts_apart(model: Model, request: Training) -> bool:
     """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs
     it, and PEFT adapts it."""
-    return habit(request, "experts") == "apart" and model.family not in ALWAYS_STACKED
+    habits = framework(request.framework).habits(request.framework_version)
+    return habits.experts_apart and model.family not in ALWAYS_STACKED
 
 
 def adapts_stacks(model: Model, request: Training) -> bool:
@@ -276,7 +277,7 @@ def adapts_stacks(model: Model, request: Training) -> bool:
     if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
         return False
     named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
-    return bool(named) and frameworks()[request.framework]["adapters"] == "peft"
+    return bool(named) and framework(request.framework).peft
 
 
 def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) -> list[Portion]:

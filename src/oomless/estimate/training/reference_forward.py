@@ -5,11 +5,12 @@ TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run 
 the reference.
 """
 
+from ...frameworks import framework
 from ...frameworks.graphs.loss import loss_kind
 from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
-from ...run.training import Mesh, Training, frameworks
+from ...run.training import Mesh, Training
 from .activations import segments
 from .head_and_loss import COMPARING, Ends, ends
 from .micro_batch_work import work_of
@@ -160,7 +161,7 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
 def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
     """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
     for every head."""
-    if frameworks()[request.framework]["frozen_cache"] != "yes":
+    if not framework(request.framework).frozen_cache:
         return 0
     values = 0
     for layer in model.layers:

@@ -3,7 +3,6 @@ what is alive at several of its moments."""
 
 from typing import NamedTuple
 
-from ...run.releases import reentrant
 from ...run.training import Mesh, Training
 from .activations import CheckpointSegment
 from .gathered import Gathered
@@ -12,6 +11,7 @@ from .job import Job
 from .phases import HEAD, LayerStates, PhasePart
 from .pipeline import in_flight, pipeline_buffers
 from .rank_portions import PipelineStage, Portion
+from .recomputation import reentrant
 from .states import RankStates
 
 

@@ -15,6 +15,7 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
     NF4 with double quantisation: 4 bits, 8 bits of scale for 64 values, 32 for 256 of those (arXiv
     2305.14314): 0.5161 B a value.
 
+    >>> from ...run.training import recipe
     >>> p = Portion("q_proj", 4096, 4096 * 4096, 1, (0,), "dense", False, True, True)
     >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))  # 0.5159 B a value
     8654848
@@ -88,6 +89,7 @@ def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> i
     one moment of a matrix inside of the layers and Adam's two of the rest. GaLore keeps moments of a
     projection to rank 128, and the projection.
 
+    >>> from ...run.training import optimizer
     >>> p = Portion("w", 4096, 4096 * 4096, 1, (0,), "dense", True, True, True)
     >>> [
     ...     moment_bytes(p, p.total, optimizer(name), 2)

@@ -3,9 +3,10 @@ portions."""
 
 from typing import NamedTuple
 
+from ...frameworks import framework
 from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
-from ...run.training import Mesh, Optimizer, Recipe, Sharding, Training, frameworks, optimizer, recipe
+from ...run.training import Mesh, Optimizer, Recipe, Sharding, Training, optimizer, recipe
 from .rank_portions import Portion
 from .state_bytes import QLORA, adapter_bytes, moment_bytes, weight_bytes_of
 
@@ -125,7 +126,7 @@ def sums_of(portion: Portion, mesh: Mesh, request: Training, form: Recipe, rule:
     if not portion.trained:
         return StateSums(frozen=weights, frozen_values=portion.total)
     mine = local_values(portion, over.optimizer, over.padded)
-    wide_embedding = frameworks()[request.framework]["embedding_moments"] == "float32"
+    wide_embedding = framework(request.framework).wide_embedding_moments
     if portion.name == EMBEDDING and rule.name in BITSANDBYTES and wide_embedding:
         moments = mine * rule.moments * 4
     else:

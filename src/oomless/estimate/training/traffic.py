@@ -9,8 +9,9 @@ flags (a few bytes), buffers that DDP repeats (rotary tables), barriers and chec
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ...frameworks.defaults import resolved
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe, resolved
+from ...run.training import Mesh, Training, recipe
 from .collectives import Axis, Transfer, all_reduce, gather, grid, layer_widths
 from .rank_portions import Group, PipelineStage, Portion, check_mesh, portions, stages
 from .states import sharding_ranks
@@ -198,7 +199,7 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> I
                 yield Transfer("dp", "all-gather", f"weights, {name}", ranks, num_trained, weights, gathered)
             case "zero3" | "fsdp1" | "fsdp2" | "hsdp":
                 again = 2 if mesh.pp == 1 else 1
-                width = types.compute if types.name.startswith("mixed") else types.weight
+                width = types.gathered
                 weights = batches * gather((again * all_layers + all_ends) * width, shard)
                 formula = (
                     f"{batches} x ({shard} - 1) / {shard} x ({again} x {all_layers:,} + "

@@ -6,9 +6,10 @@ from typing import Any
 
 from ... import facts
 from ...errors import UnsupportedError
+from ...frameworks.defaults import resolved
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.training import Mesh, Training, resolved
+from ...run.training import Mesh, Training
 from . import Launch
 from .cluster import kubernetes_name, sky_name
 from .emit import toml, yaml
