@@ -43,7 +43,7 @@ class WantedTraining(NamedTuple):
                 raise UsageError(
                     f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}"
                 )
-        self.asked(Training(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
+        self.asked(Training()).check()
         for name in self.frameworks:
             Training(framework=name).check()
 

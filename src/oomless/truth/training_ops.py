@@ -14,6 +14,7 @@ from ..frameworks.graphs.graph import AutogradGraph, walk
 from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..units import KIB, MIB
 from .serving_rows import Incomplete
+from .training_words import framework_of
 
 F32, BF16 = 4, 2
 WORKSPACE = 8 * MIB + 128 * KIB
@@ -55,7 +56,7 @@ def operation_bytes(row: dict[str, str]) -> int:
             case "OP:fused_linear_cross_entropy":
                 return _head(size["bt"], size["h"], size["v"], fused)
             case "OP:linear+cross_entropy":
-                return _script(size["t"], size["h"], size["v"], row["loss_impl"])
+                return _script(size["t"], size["h"], size["v"], row)
             case "OP:rms_norm":
                 return _norm(size["m"], size["h"], fused)
             case "OP:swiglu":
@@ -93,13 +94,16 @@ def _head(tokens: int, hidden: int, vocab: int, fused: bool) -> int:
     return held + max(replay.forward_peak, replay.backward_peak) - inputs
 
 
-def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
+def _script(tokens: int, hidden: int, vocab: int, row: dict[str, str]) -> int:
     """One forward and backward of head and loss, whose logits stay in a variable."""
+    loss_impl = row["loss_impl"]
     weight, inputs = vocab * hidden * BF16, tokens * hidden * BF16
     shape = LossShape(tokens, hidden, vocab, BF16)
     loss = loss_kind("plain")._replace(upcast="none", logits_alive=True)
     if loss_impl.startswith("chunked"):
-        loss = loss_kind("chunked", "xtuner")._replace(chunk_tokens=int(loss_impl.partition(" ")[2] or 1024))
+        loss = loss_kind("chunked", framework_of(row["model"]))._replace(
+            chunk_tokens=int(loss_impl.partition(" ")[2] or 1024)
+        )
         assert chunk_tokens(loss, shape) <= tokens
     replay = walk(loss_graph(loss, shape))
     return (
