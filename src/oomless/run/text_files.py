@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from ...errors import MissingExtra, OomlessError
-from ...model.config import parse_json
-from ...model.local_file import read_whole
+from ..errors import MissingExtra, OomlessError
+from ..model.config import parse_json
+from ..model.local_file import read_whole
 
 MAX_BYTES = 1_000_000
 MAX_YAML_BYTES = 200_000

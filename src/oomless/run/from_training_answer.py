@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from ...errors import OomlessError
-from ..training import BESIDE, Mesh, Training
-from ..typed import is_of
+from ..errors import OomlessError
+from .training import BESIDE, Mesh, Training
+from .typed import is_of
 
 SCHEMA = "oomless/estimate/1"
 

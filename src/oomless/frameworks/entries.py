@@ -6,33 +6,33 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ... import facts
-from ...errors import OomlessError, UnsupportedError
+from .. import facts
+from ..errors import OomlessError, UnsupportedError
 
 UNSET = (None, "auto", "")
 """What a file writes where it leaves the choice to others: null, and DeepSpeed's word for the trainer's
 value."""
 
 
-class Keys:
+class Entries:
     """Entries of one file under dotted names. Each accessor checks the type, and notes the value or the
     default."""
 
-    def __init__(self, path: Path, framework: str, entries: dict[str, Any]) -> None:
-        self.path, self.framework, self.entries = path, framework, entries
+    def __init__(self, path: Path, framework: str, values: dict[str, Any]) -> None:
+        self.path, self.framework, self.values = path, framework, values
         self.read: list[str] = []
         self.defaults: list[str] = []
         self.notes: list[str] = []
-        self._asked: set[str] = set()
+        self.asked: set[str] = set()
 
     def has(self, *names: str) -> bool:
         """Whether one of the names has a value of its own."""
-        return any(self.entries.get(name) not in UNSET for name in names)
+        return any(self.values.get(name) not in UNSET for name in names)
 
     def _find(self, names: Sequence[str], default: Any) -> tuple[str, Any, bool]:
-        self._asked.update(names)
+        self.asked.update(names)
         for name in names:
-            if isinstance(value := self.entries.get(name), list) or value not in UNSET:
+            if isinstance(value := self.values.get(name), list) or value not in UNSET:
                 self.read.append(f"{name} = {_short(value)}")
                 return name, value, True
         if default is not None:
@@ -106,10 +106,10 @@ class Keys:
     def refuse(self, names: Sequence[str], reason: str) -> None:
         """An error if an entry asks for what no formula covers."""
         for name in names:
-            self._asked.add(name)
-            if self.entries.get(name) not in (*UNSET, False, 0, []):
+            self.asked.add(name)
+            if self.values.get(name) not in (*UNSET, False, 0, []):
                 raise UnsupportedError(
-                    f"{self.path}: {name} = {_short(self.entries[name])}: {reason}",
+                    f"{self.path}: {name} = {_short(self.values[name])}: {reason}",
                     "leave it out for an estimate",
                 )
 
@@ -121,9 +121,9 @@ class Keys:
         alone."""
         harmless = [row["key"] for row in facts.table("training_keys") if row["framework"] == self.framework]
         found = list(self.notes)
-        for name, value in self.entries.items():
+        for name, value in self.values.items():
             if (
-                name in self._asked
+                name in self.asked
                 or (isinstance(value, bool | None) and not value)
                 or value in UNSET
                 or value == []

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from command import call
 from oomless import facts
 from oomless.errors import OomlessError
+from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.model.load import load
 from oomless.run.training import Mesh
-from oomless.run.training_files import TrainingFile, read_training_file
 
 TITAN = """
 [model]

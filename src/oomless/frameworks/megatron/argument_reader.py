@@ -8,7 +8,7 @@ from .names import without_memory
 from .source import Value
 
 
-class Given:
+class ArgumentReader:
     """Reads typed values and remembers which defaults were taken."""
 
     def __init__(self, given: dict[str, Value]) -> None:
