@@ -43,16 +43,16 @@ class Candidates(NamedTuple):
 class Start(NamedTuple):
     """How an engine is started, and how a command that starts it begins."""
 
-    program: str = ""
-    """The command, with {model} for what is served; "": it is started from Python."""
+    program: tuple[str, ...] = ()
+    """The words before what is served; (): it is started another way."""
     begins: tuple[str, ...] = ()
     """Patterns of the beginning of a command line."""
     suffixes: tuple[tuple[str, int], ...] = ()
     """Suffixes of whole numbers in its flags, with what each multiplies by."""
-    prefills: str = ""
-    """Flags by which one of two machines is told to fill the cache of prompts for another."""
-    decodes: str = ""
-    """Flags of the other."""
+    prefills: tuple[str, ...] = ()
+    """Words by which one of two machines is told to fill the cache of prompts for another."""
+    decodes: tuple[str, ...] = ()
+    """Words for the other."""
 
 
 class MeasuredRows(NamedTuple):

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
+from .launch import shell
 from .launch.serving import flags_of, served_name
 from .search import Row, Search
 
@@ -149,5 +150,6 @@ def command(search: Search, row: Row, side: int) -> str:
     says = (start.prefills, start.decodes)[side]
     if not says:
         return ""
-    program = start.program.format(model=served_name(search.model, search.word, row.asked)[0])
-    return " ".join([program, *flags_of(row.asked, search.model.quantization), says])
+    target = served_name(search.model, search.word, row.asked)[0]
+    words = (*start.program, target, *flags_of(row.asked, search.model.quantization))
+    return shell.command(*words, *says)

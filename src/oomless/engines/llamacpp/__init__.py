@@ -26,7 +26,7 @@ LLAMACPP = Engine(
         ranked_last=True,
         sets_slots=True,
     ),
-    start=Start(program="llama-server -m {model}", begins=(r"(\S*/)?llama-(server|cli)(\.exe)?",)),
+    start=Start(program=("llama-server", "-m"), begins=(r"(\S*/)?llama-(server|cli)(\.exe)?",)),
     rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
     speed_class="llamacpp",
     layouts=layers_over_cards,
@@ -55,7 +55,7 @@ IK_LLAMACPP = LLAMACPP._replace(
     name="ik-llamacpp",
     label="ik_llama.cpp",
     cards=CardMakers(),
-    start=Start(program="llama-server -m {model}"),
+    start=Start(program=("llama-server", "-m")),
     rows=MeasuredRows(words=("ik_llama.cpp",)),
 )
 OLLAMA = LLAMACPP._replace(

@@ -34,15 +34,15 @@ VLLM = Engine(
         experts_apart, forms=("fp8", "w4a16"), cache_types=("auto", "fp8"), shares_card=True
     ),
     start=Start(
-        program="vllm serve {model}",
+        program=("vllm", "serve"),
         begins=(
             r"(\S*/)?vllm serve",
             r"\S*python\S* -m vllm\.entrypoints\.\S+",
             r"(\S*/)?vllm/vllm-openai(:\S+)?",
         ),
         suffixes=(("k", KB), ("m", MB), ("g", GB), ("K", KIB), ("M", MIB), ("G", GIB)),
-        prefills="""--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}\'""",
-        decodes="""--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}\'""",
+        prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
+        decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
     rows=MeasuredRows(
         words=("vLLM",),
