@@ -20,6 +20,8 @@ ENGINES = {
     "transformers": "transformers",
 }
 """Engine name -> module, which has its record under its name in capitals."""
+DEFAULT = "vllm"
+"""The engine that is asked where nobody names one."""
 
 VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
 LLAMA = ("llamacpp", "ik-llamacpp", "ollama")

@@ -137,6 +137,8 @@ class Engine(NamedTuple):
     """Redundant copies of experts are made under expert parallelism alone."""
     adapters: bool = False
     """Slots for LoRA adapters are known."""
+    in_file: Callable[[Model, Serving], Model] | None = None
+    """The model as its file stores it, where that is not the published checkpoint."""
     left_to_host: Callable[[Model, Serving], tuple[list[Tensor], set[int]]] | None = None
     """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
     log: str = ""

@@ -10,6 +10,7 @@ from ..layouts import layers_over_cards, one_machine
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
+from .gguf_file import stored
 from .release import VERSIONS
 from .weights import host_bytes, left_to_host, placed_weights
 
@@ -49,6 +50,7 @@ LLAMACPP = Engine(
     host_memory_at="last rank",
     buffers_follow_context=True,
     cuts_at_model_positions=True,
+    in_file=stored,
     left_to_host=left_to_host,
 )
 IK_LLAMACPP = LLAMACPP._replace(
