@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from ..ledger import Key
 from ..model.model import EMBEDDING, HEAD, Model
@@ -70,15 +69,9 @@ PARTS: tuple[tuple[str, Key], ...] = (
 )
 
 
-class Member(NamedTuple):
-    """A rank's part of one of the checkpoint's tensors, of which a parameter is made."""
-
-    parameter: str
-    tensor: str
-    layers: tuple[int, ...]
-    shape: Shape
-    form: Format
-    repeat: int
+Member = tuple[str, str, tuple[int, ...], Shape, Format, int]
+"""A rank's part of one of the checkpoint's tensors: the parameter that it becomes part of, the tensor, its
+layers, its shape, its format, and how many there are a layer. Plain: an answer makes dozens."""
 
 
 def allocations(
@@ -90,11 +83,14 @@ def allocations(
     shared: dict[tuple[str, tuple[int, ...]], list[Member]] = {}
     alone: list[list[Member]] = []
     for member in members:
-        key = (member.parameter, member.layers)
-        if member.parameter == member.tensor and key in shared:
+        parameter, tensor, layers = member[:3]
+        parts = shared.get((parameter, layers))
+        if parts is None:
+            shared[parameter, layers] = [member]
+        elif parameter == tensor:
             alone.append([member])
         else:
-            shared.setdefault(key, []).append(member)
+            parts.append(member)
     make = of_parameter or allocation
     return [placed for parts in (*shared.values(), *alone) for placed in make(parts)]
 
@@ -104,9 +100,9 @@ def allocation(parts: list[Member]) -> list[Placed]:
     Where a part is not quantised, none is."""
     name, _, layers, shape, form, repeat = parts[0]
     if len(parts) > 1:
-        form = form if all(part.form == form for part in parts) else BF16
+        form = form if all(part[4] == form for part in parts) else BF16
         shape = stacked_shape(parts)
-    key, stacked = key_of(name), repeat if "experts." in name and repeat > 1 else 1
+    key, stacked = key_of(name), repeat if repeat > 1 and "experts." in name else 1
     count = repeat // stacked
     placed = [Placed(key, name, form.data_bytes(shape) * stacked, count, layers)]
     if form.block:
@@ -116,7 +112,7 @@ def allocation(parts: list[Member]) -> list[Placed]:
 
 def stacked_shape(parts: list[Member]) -> Shape:
     """Return the shape of parts one under the other."""
-    return (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return (sum([part[3][0] for part in parts]), *parts[0][3][1:])
 
 
 def unexplained(model: Model, each: str) -> list[Placed]:

@@ -190,7 +190,10 @@ class Model(NamedTuple):
 
     def layer_at(self, number: int) -> Layer:
         """Return a layer by the number that its tensors have: those of a draft come after the model's own."""
-        return (*self.layers, *self.draft)[min(number, len(self.layers) + len(self.draft) - 1)]
+        num = len(self.layers)
+        if number < num or not self.draft:
+            return self.layers[min(number, num - 1)]
+        return self.draft[min(number - num, len(self.draft) - 1)]
 
     @property
     def num_parameters(self) -> int:

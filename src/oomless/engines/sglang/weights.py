@@ -45,14 +45,14 @@ def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, 
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones = shared_clones(model, asked, hardware, rules)
-    members = []
+    members: list[Member] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage) if tensor.part == part else None
         if layers is None or (clones and "shared_experts." in tensor.name):
             continue
         shape, repeat = shard(tensor, model, asked, clones)
         name, form = parameter_of(tensor, model, rules), runtime_format(tensor, model, asked)
-        members.append(Member(name, tensor.name, layers, shape, form, repeat))
+        members.append((name, tensor.name, layers, shape, form, repeat))
     return allocations(members)
 
 

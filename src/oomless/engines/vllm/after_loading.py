@@ -55,7 +55,7 @@ def absorbed(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> li
     process_weights_after_loading), so Kimi-K2-Thinking and Kimi-K3, whose experts alone are quantised, hold
     no copies.
     """
-    if not (rules.absorbs_copies or rules.absorbs_products):
+    if not model.kinds.latents or not (rules.absorbs_copies or rules.absorbs_products):
         return []
     found: dict[tuple[str, int, str], list[int]] = {}
     for tensor in model.tensors:

@@ -63,7 +63,7 @@ def placed(members: list[Member], hardware: Hardware, rules: VllmRules) -> list[
     """The allocations of the model: experts as the kernel has them, all else as of any other."""
 
     def of_parameter(parts: list[Member]) -> list[Placed]:
-        experts = "experts.w" in parts[0].parameter
+        experts = "experts.w" in parts[0][0]
         return placed_experts(parts, hardware, rules) if experts else allocation(parts)
 
     return allocations(members, of_parameter)

@@ -88,7 +88,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
 
 def members_of(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Member]:
     """Every part of the checkpoint that a rank has, and the parameter that it becomes part of."""
-    members = []
+    members: list[Member] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None:
@@ -100,7 +100,7 @@ def members_of(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> 
         if name.endswith("qkv_proj.weight") and not _has_kv(model, tensor):
             name = tensor.name  # MLA without q_lora: its q_proj stands alone
         form = runtime_format(tensor, model, asked)
-        members.append(Member(name, tensor.name, layers, shape, form, repeat))
+        members.append((name, tensor.name, layers, shape, form, repeat))
     return members
 
 
