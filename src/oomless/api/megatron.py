@@ -10,7 +10,8 @@ from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import device_from
 from ..frameworks.megatron.source import environment, read_text
 from ..limits import ARGUMENTS
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 
 
 def train_megatron(

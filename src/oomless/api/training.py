@@ -7,7 +7,8 @@ from ..errors import UsageError, did_you_mean
 from ..estimate.training.estimate import Origin, TrainingEstimate, estimate_training
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.training import BESIDE, Mesh, Training
 from ..run.typed import need_types, own_names
 

@@ -3,7 +3,7 @@
 from functools import cache
 
 from .. import facts
-from ..run.hardware import Card, cards
+from ..run.cards import Card, cards
 
 
 @cache

@@ -8,7 +8,7 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training.estimate import TrainingEstimate, estimate_training
 from ..model.feedforward import MoE
 from ..model.model import Model
-from ..run.hardware import Card, Hardware
+from ..run.cards import Card, Hardware
 from ..run.training import Mesh, Method, Recompute, Sharding, Training, frameworks, recipe, resolved
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes

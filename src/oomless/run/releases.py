@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .. import facts
+from ..facts.release import Release, read_release
 
 if TYPE_CHECKING:
     from .training import Training
@@ -40,7 +41,7 @@ def habit(asked: "Training", name: str) -> str | None:
         if (
             row["habit"] == name
             and release
-            and release < numbers(row["until"])
+            and release < read_release(row["until"])
             and (package != "trl" or asked.framework == "trl")
         ):
             return row["value"]
@@ -53,16 +54,12 @@ def reentrant(asked: "Training") -> bool:
     return asked.recompute == "full" and habit(asked, "checkpoints") == "reentrant"
 
 
-def named(text: str, package: str, alone: bool) -> tuple[int, ...] | None:
+def named(text: str, package: str, alone: bool) -> Release | None:
     """The release of a package in a text; `alone`: a bare number is its."""
     found = re.search(rf"\b{package} (\d+(?:\.\d+)*)", text) or (
         re.fullmatch(r"v?(\d+(?:\.\d+)*)", text.strip()) if alone else None
     )
-    return numbers(found[1]) if found else None
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    return read_release(found[1]) if found else None
 
 
 def release_of(package: str, day: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
-from ..run.hardware import MIG, SIZED, Card, Hardware
+from ..run.cards import MIG, SIZED, Card, Hardware
 from ..units import GB, GIB, MIB, TB
 
 DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]

@@ -8,7 +8,7 @@ from ..errors import OomlessError, UsageError
 from ..estimate.training.estimate import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.training import Mesh, Recipe, Training, optimizer, recipe, resolved
 from .band import Evidence, bound, figure
 from .banded import Figure, Part

@@ -13,7 +13,8 @@ from ..errors import UnsupportedError
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.releases import BY_TRAINER, release_of
 from ..run.training import Mesh, Training
 from ..units import GB, GIB, MIB

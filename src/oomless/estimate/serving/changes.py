@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...engines import LLAMA, SHARES, VLLM
 from ...errors import OomlessError
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .estimate import Estimate, estimate_serving
 

@@ -12,7 +12,7 @@ from ...frameworks.graphs.layers import Norms, layer_graph, norms_of
 from ...frameworks.graphs.loss import LossShape, loss_graph, loss_kind
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Layer, Model
-from ...run.hardware import Card
+from ...run.cards import Card
 from ...run.releases import habit
 from ...run.training import Mesh, Recipe, Training, frameworks, recipe
 from .rank_portions import Stage, adapts_stacks

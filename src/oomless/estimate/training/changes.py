@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Training, recipe
 from ..serving.changes import Change
 from .estimate import TrainingEstimate, estimate_training

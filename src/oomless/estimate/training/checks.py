@@ -4,7 +4,7 @@ import re
 
 from ...errors import UnsupportedError, UsageError
 from ...model.model import EMBEDDING, HEAD, Model
-from ...run.hardware import Card, Hardware
+from ...run.cards import Card, Hardware
 from ...run.training import Mesh, Training, frameworks, recipe
 from .activations import unusual
 from .rank_portions import divisors, experts_apart, is_target, short_name

@@ -10,7 +10,7 @@ from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
 from ...ledger import CATEGORIES, Ledger, Line, Verdict, exact
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
 from ...units import parse_bytes
 from ..serving.unified_memory import on_shared_memory

@@ -13,7 +13,7 @@ from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
 from ...ledger import Kind, Line, exact, ranged
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...units import parse_bytes
 from ..allocator import allocated_bytes
 from .checks import check_types

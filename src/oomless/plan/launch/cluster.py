@@ -5,7 +5,7 @@ from typing import Any
 from ... import facts
 from ...engines import LLAMA, VLLM, engine
 from ...files import safe_name
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from ..cards import short_name
 from . import Code, FileText

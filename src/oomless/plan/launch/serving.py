@@ -9,7 +9,7 @@ from ...engines import LLAMA, VLLM
 from ...errors import UnsupportedError
 from ...files import safe_name
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from . import Code, Launch
 from .cluster import cluster_files

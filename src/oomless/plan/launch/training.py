@@ -6,7 +6,7 @@ from typing import Any
 from ... import facts
 from ...errors import UnsupportedError
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Training, resolved
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
