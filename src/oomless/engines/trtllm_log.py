@@ -95,6 +95,7 @@ LOG = LogReader(
     "trtllm",
     LINES,
     label=r"\[(RANK \d+)\]()|^\[\d+,(\d+)\]<std",
+    wakes=(b"Using LLM with",),
     arguments=(
         ("model", "model", "text"),
         ("tensor_parallel_size", "tp", "count"),

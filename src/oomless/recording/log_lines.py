@@ -41,14 +41,14 @@ class LogLine(NamedTuple):
     turn: Turn = ""
 
 
-class Series(NamedTuple):
-    """A figure that a live engine repeats for hours: only its largest value is kept."""
+class Live(NamedTuple):
+    """A line that a live engine repeats for hours: only the largest value of each figure is kept."""
 
-    word: str
-    before: bytes
-    behind: bytes
-    """What ends the figure."""
-    factor: float = 1.0
+    anchor: bytes
+    pattern: bytes
+    """Read on the bytes around the anchor."""
+    words: tuple[str, ...]
+    factors: tuple[float, ...]
 
 
 class LogReader(NamedTuple):
@@ -59,11 +59,13 @@ class LogReader(NamedTuple):
     lines: tuple[LogLine, ...]
     label: str = ""
     """Pattern of the prefix that says which process wrote a line; its first group names axes and numbers."""
-    series: tuple[Series, ...] = ()
+    live: Live | None = None
     arguments: tuple[tuple[str, str, str], ...] = ()
     """(name in a printed configuration, word, unit) of what facts take from it."""
     also: tuple[tuple[bytes, str], ...] = ()
     """(bytes, engine): a log of a derived engine, which says so somewhere."""
+    wakes: tuple[bytes, ...] = ()
+    """What a start prints, the surest first: looked for in hours of requests, where nothing else is."""
     carries: tuple[str, ...] = ()
     """Words of the machine that a program says once and that hold for each of its runs."""
     is_training: bool = False
@@ -75,7 +77,11 @@ def says(*pairs: str, keep: Keep = "first", rank: int = 0) -> tuple[Said, ...]:
     >>> says("weights_bytes GiB", "model text")[0]
     Said(word='weights_bytes', unit='GiB', keep='first', rank=0)
     """
-    return tuple(Said(*pair.split(" "), keep, rank) for pair in pairs)
+    found = []
+    for pair in pairs:
+        word, _, unit = pair.partition(" ")
+        found.append(Said(word, unit, keep, rank))
+    return tuple(found)
 
 
 def number(text: str) -> float | None:

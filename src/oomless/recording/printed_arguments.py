@@ -34,7 +34,8 @@ def printed_arguments(text: str) -> dict[str, str]:
 def _pieces(text: str) -> list[str]:
     """Split at commas of the outermost level. A bracket that closes it ends the text; without one the last
     piece may be cut off, and is dropped."""
-    pieces, depth, quote, start, position = [], 0, "", 0, 0
+    pieces: list[str] = []
+    depth, quote, start, position = 0, "", 0, 0
     while position < len(text):
         char = text[position]
         if quote:

@@ -175,6 +175,7 @@ LLAMA = (*LOAD, *CONTEXT, *BUFFERS, *ENDS)
 LOG = LogReader(
     "llamacpp",
     LLAMA,
+    wakes=(b"loaded meta data",),
     also=(
         (b"mla_attn ", "ik-llamacpp"),
         (b"fused_moe ", "ik-llamacpp"),
@@ -255,5 +256,6 @@ OLLAMA = (
 OLLAMA_LOG = LogReader(
     "ollama",
     (*OLLAMA, *(line for line in LLAMA if line.turn != "start")),
+    wakes=(b"starting ",),
     carries=("engine_version", "gpu", "gpu_memory_bytes", "gpu_free_bytes"),
 )

@@ -4,7 +4,7 @@
 hide weights; before 0.4.4 only "avail mem" before and after is printed.
 """
 
-from ...recording.log_lines import NUMBER, LogLine, LogReader, Series, says
+from ...recording.log_lines import NUMBER, Live, LogLine, LogReader, says
 
 N = NUMBER
 LINES = (
@@ -112,10 +112,12 @@ LOG = LogReader(
     "sglang",
     LINES,
     label=r"\[\d[\d: .,-]*((?: (?:DP|PP|TP|EP|ATTN_[DT]P|MOE_[DET]P)\d+)+)(?:[^\]]*)\]()",
-    series=(
-        Series("live_kv_usage", b"token usage: ", b","),
-        Series("live_running", b"#running-req: ", b","),
-        Series("live_waiting", b"#queue-req: ", b","),
+    live=Live(
+        b"token usage: ",
+        rb"token usage: (\d\.\d+),.*?(?:#running-req: (\d+))?,.*?(?:#queue-req: (\d+))?",
+        ("live_kv_usage", "live_running", "live_waiting"),
+        (1, 1, 1),
     ),
+    wakes=(b"server_args=",),
     arguments=ARGUMENTS,
 )

@@ -4,7 +4,7 @@ Read in the sources of 0.5.0 to 0.33.0 (worker/worker.py, v1/worker/gpu_worker.p
 utils/mem_utils.py). "GB" before 0.8.3 is GiB: the code divides by 2**30.
 """
 
-from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, Series, says
+from ...recording.log_lines import NUMBER, Live, LogLine, LogReader, Said, says
 
 N = NUMBER
 START = (
@@ -224,16 +224,18 @@ ARGUMENTS = (
     ("block_size", "block_size", "count"),
     ("speculative_config", "speculative_config", "text"),
 )
-LIVE = (
-    Series("live_kv_usage", b"GPU KV cache usage: ", b"%", 0.01),
-    Series("live_waiting", b"Waiting: ", b" reqs"),
-    Series("live_running", b"Running: ", b" reqs"),
+LIVE = Live(
+    b"GPU KV cache usage: ",
+    rb"Running: (\d+) reqs.*?Waiting: (\d+) reqs.*?GPU KV cache usage: (\d+(?:\.\d+)?)%",
+    ("live_running", "live_waiting", "live_kv_usage"),
+    (1, 1, 0.01),
 )
 LOG = LogReader(
     "vllm",
     (*START, *CONFIGURATION, *WEIGHTS, *PROFILE, *CACHE, *GRAPHS, *ENDS),
     label=r"\(((?:Vllm|Ray)?Worker[\w ]*(?: rank=\d+)?|EngineCore\w*|APIServer\w*|ApiServer\w*) ?pid=(\d+)[^)]*\)",
-    series=LIVE,
+    live=LIVE,
+    wakes=(b"LLM engine", b"non-default args"),
     arguments=ARGUMENTS,
     also=(
         (b"device_config=npu", "vllm-ascend"),

@@ -35,16 +35,12 @@ class LogFile:
         self.latest: LoggedRun | None = None
         self.quiet = 0
         self.all_anchors = anchors(self.readers)
-        starts = [
-            line.anchor for each in self.readers for line in each.lines if line.turn in ("start", "load")
-        ]
-        self.turning = tuple(dict.fromkeys([*OOM_WORDS[:2], *starts]))
         self.num_facts = 0
 
     def feed(self, block: Block) -> None:
         """Read one block."""
         before = self.num_facts
-        if self.quiet >= QUIET_BLOCKS and not any(anchor in block.data for anchor in self.turning):
+        if self.quiet >= QUIET_BLOCKS and not any(anchor in block.data for anchor in self._wakes()):
             found: Iterable[Hit] = ()
         else:
             found = hits(block, self.all_anchors)
@@ -55,6 +51,11 @@ class LogFile:
             if run.reader is not None:
                 for peak in peaks(block, run.reader):
                     run.peaks[peak.word] = max(peak.value, run.peaks.get(peak.word, 0.0))
+
+    def _wakes(self) -> tuple[bytes, ...]:
+        """Return what ends hours of requests: an allocator's complaint, a restart, another program."""
+        starts = [each.wakes if each.name in self.open else each.wakes[:1] for each in self.readers]
+        return tuple(dict.fromkeys([*OOM_WORDS[:2], *(anchor for group in starts for anchor in group)]))
 
     def finish(self) -> tuple[LoggedRun, ...]:
         """Return the runs that said something, in their order."""

@@ -14,7 +14,8 @@ BEFORE, BEHIND = 1 << 11, 1 << 16
 """Bytes of a line before and behind an anchor that are looked at."""
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\\u001b\[[0-9;]*m")
 LONGEST_FIGURE = 16
-FIGURE = re.compile(rb"\d{1,9}(?:\.\d{1,6})?")
+AROUND = 120
+"""Bytes before and behind the anchor of a repeated line."""
 OOM_WORDS = (OOM_ANCHOR, b"out of memory", b"OutOfMemoryError", b"RESOURCE_EXHAUSTED")
 
 
@@ -38,6 +39,12 @@ class Peak(NamedTuple):
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return a line's pattern, compiled once."""
+    return re.compile(pattern)
+
+
+@cache
+def compiled_bytes(pattern: bytes) -> re.Pattern[bytes]:
+    """Return a repeated line's pattern, compiled once."""
     return re.compile(pattern)
 
 
@@ -73,12 +80,19 @@ def hits(block: Block, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
 
 def peaks(block: Block, reader: LogReader) -> Iterator[Peak]:
     """Return the largest value of each figure that a live engine repeats in this block."""
-    for series in reader.series:
-        pieces = block.data.split(series.before)[1:]
-        texts = {piece[:LONGEST_FIGURE].partition(series.behind)[0] for piece in pieces}
-        figures = [float(text) for text in texts if FIGURE.fullmatch(text)]
+    live = reader.live
+    if live is None:
+        return
+    pieces = block.data.split(live.anchor)
+    around = {
+        before[-AROUND:] + live.anchor + behind[:AROUND]
+        for before, behind in zip(pieces, pieces[1:], strict=False)
+    }
+    found = [match.groups() for text in around if (match := compiled_bytes(live.pattern).search(text))]
+    for word, factor, column in zip(live.words, live.factors, zip(*found, strict=True), strict=False):
+        figures = [float(text) for text in column if text and len(text) < LONGEST_FIGURE]
         if figures:
-            yield Peak(series.word, max(figures) * series.factor)
+            yield Peak(word, max(figures) * factor)
 
 
 def matches(hit: Hit, lines: Iterable[LogLine]) -> Iterator[tuple[LogLine, tuple[str, ...]]]:
