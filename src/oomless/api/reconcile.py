@@ -3,17 +3,22 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
+from ..engines.logs import engine_logs
 from ..errors import OomlessError, UsageError
 from ..ledger import Compared, Observed
 from ..plan.answer import arguments_of
+from ..recording.snapshot_file import AllocatorSnapshot, Held, growth, is_snapshot, read_snapshot
+from ..truth.reconcile.blocks import open_log
 from ..truth.reconcile.compare import Comparison, compare
 from ..truth.reconcile.explain import Explanation, explain
 from ..truth.reconcile.log_facts import Fact, facts_of, observed_of
 from ..truth.reconcile.log_question import Asked, question_of
 from ..truth.reconcile.logged_run import LoggedRun
 from ..truth.reconcile.measured_rows import measured_rows
+from ..truth.reconcile.metrics_page import is_metrics, read_metrics
+from ..truth.reconcile.nvidia_smi import is_nvidia_smi, read_nvidia_smi
 from ..truth.reconcile.read_log import follow_log, read_log, read_stream
 from ..units import format_exact
 
@@ -83,14 +88,49 @@ class ReconciledRun(NamedTuple):
         }
 
 
+class ReadSnapshot(NamedTuple):
+    """One allocator's snapshot, and what grew since the one before it on the command line."""
+
+    name: str
+    snapshot: AllocatorSnapshot
+    grown: tuple[Held, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a run without an engine: what is held is observed."""
+        observed = [
+            Observed(key, value, self.name, rank=self.snapshot.device)
+            for key, value in (
+                ("reserved", self.snapshot.reserved_bytes),
+                ("allocated", self.snapshot.active_bytes),
+                ("peak_allocated", self.snapshot.peak_bytes),
+                ("fragmentation", self.snapshot.fragmentation_bytes),
+            )
+        ]
+        return {
+            "engine": "torch",
+            "engine_version": None,
+            "state": "started",
+            "facts": {"engine": "torch"},
+            "command": [],
+            "missing": ["model", "gpu"],
+            "assumed": [],
+            "observed": [_observed(each) for each in observed],
+            "rows": [],
+            "oom": None,
+            "changes": [],
+            "snapshot": {**self.snapshot.to_json(), "grown": [each._asdict() for each in self.grown]},
+        }
+
+
 class Reconciled(NamedTuple):
     """What all files tell."""
 
     runs: tuple[ReconciledRun, ...]
+    snapshots: tuple[ReadSnapshot, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `reconcile --json`."""
-        return {"schema": SCHEMA, "runs": [run.to_json() for run in self.runs]}
+        return {"schema": SCHEMA, "runs": [each.to_json() for each in (*self.runs, *self.snapshots)]}
 
     def measured_rows(self) -> list[dict[str, str]]:
         """Return measured rows as `validate` reads them."""
@@ -117,9 +157,41 @@ def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
     if not files:
         raise UsageError("no file is given", "oomless reconcile server.log, or - for the standard input")
     runs: list[LoggedRun] = []
+    snapshots: list[ReadSnapshot] = []
     for file in files:
-        runs += _runs(sys.stdin.buffer, "stdin") if str(file) == "-" else _runs_of(Path(file))
-    return beside_prediction(runs, gpu, model)
+        if str(file) == "-":
+            runs += _needed(read_stream(sys.stdin.buffer, "stdin"), "stdin")
+            continue
+        path = _readable(Path(file))
+        kind = kind_of(path)
+        if kind == "snapshot":
+            snapshots += _snapshots(path, snapshots)
+        else:
+            runs += _runs_of(path, kind)
+    return beside_prediction(runs, gpu, model)._replace(snapshots=tuple(snapshots))
+
+
+def kind_of(path: Path) -> str:
+    """Return what a file is by its beginning: a snapshot, a metrics page, nvidia-smi's words, or a log."""
+    with open_log(path) as stream:
+        head = stream.read(HEAD)
+    if is_snapshot(head) or path.suffix in (".pickle", ".pkl"):
+        return "snapshot"
+    text = head.decode("utf-8", "replace")
+    if is_metrics(text):
+        return "metrics"
+    return "nvidia-smi" if is_nvidia_smi(text) and len(head) < HEAD else "log"
+
+
+HEAD = 1 << 16
+
+
+def _snapshots(path: Path, before: list[ReadSnapshot]) -> list[ReadSnapshot]:
+    found = []
+    for each in read_snapshot(path):
+        earlier = next((old for old in reversed(before) if old.snapshot.device == each.device), None)
+        found.append(ReadSnapshot(path.name, each, growth(earlier.snapshot, each) if earlier else ()))
+    return found
 
 
 def beside_prediction(runs: Iterable[LoggedRun], gpu: str = "", model: str = "") -> Reconciled:
@@ -149,17 +221,16 @@ def follow(file: str | Path, gpu: str = "", model: str = "") -> Iterator[Reconci
         yield beside_prediction(runs, gpu, model)
 
 
-def _runs_of(path: Path) -> tuple[LoggedRun, ...]:
-    path = _readable(path)
+def _runs_of(path: Path, kind: str) -> tuple[LoggedRun, ...]:
     try:
-        runs = read_log(path)
+        if kind == "log":
+            return _needed(read_log(path), path.name)
+        text = path.read_text(encoding="utf-8", errors="replace")
     except (OSError, EOFError) as error:
         raise OomlessError(f"{path}: {error}", "the file cannot be read to its end") from None
-    return _needed(runs, path.name)
-
-
-def _runs(stream: BinaryIO, name: str) -> tuple[LoggedRun, ...]:
-    return _needed(read_stream(stream, name), name)
+    if kind == "metrics":
+        return _needed(read_metrics(text, path.name, engine_logs()), path.name)
+    return (read_nvidia_smi(text, path.name),)
 
 
 def _needed(runs: tuple[LoggedRun, ...], name: str) -> tuple[LoggedRun, ...]:

@@ -69,6 +69,8 @@ class LogReader(NamedTuple):
     carries: tuple[str, ...] = ()
     """Words of the machine that a program says once and that hold for each of its runs."""
     is_training: bool = False
+    metrics: tuple[tuple[str, str, str, str], ...] = ()
+    """(metric, label or "", word, unit) of what its /metrics page tells: a label's text, or the value."""
 
 
 def says(*pairs: str, keep: Keep = "first", rank: int = 0) -> tuple[Said, ...]:

@@ -1,6 +1,6 @@
 """`oomless reconcile` as text: what happened in one line, then predicted beside measured, then the death."""
 
-from ..api.reconcile import Reconciled, ReconciledRun
+from ..api.reconcile import ReadSnapshot, Reconciled, ReconciledRun
 from ..ledger import Compared
 from ..truth.reconcile.explain import Explanation
 from ..units import format_bytes
@@ -16,7 +16,32 @@ WORDS = {
 
 def reconciled_text(found: Reconciled) -> str:
     """Return all runs, one under the other."""
-    return "\n\n".join(_run(each) for each in found.runs)
+    return "\n\n".join([*map(_run, found.runs), *map(_snapshot, found.snapshots)])
+
+
+def _snapshot(each: ReadSnapshot) -> str:
+    found = each.snapshot
+    lines = [
+        f"{each.name}, card {found.device}: {format_bytes(found.reserved_bytes)} reserved in {found.num_segments:,} "
+        f"segments, {format_bytes(found.active_bytes)} in use, {format_bytes(found.fragmentation_bytes)} idle "
+        f"(largest piece {format_bytes(found.largest_free_bytes)}); at most {format_bytes(found.peak_bytes)} "
+        f"in {found.num_events:,} events"
+    ]
+    for title, held in (
+        ("At the peak", found.at_peak),
+        ("At the end", found.held),
+        ("Grown since", each.grown),
+    ):
+        if held:
+            lines += ["", f"{title}:"]
+            lines += [
+                f"  {format_bytes(line.num_bytes):>12}  {line.num_blocks:>8,} blocks  {line.place}"
+                for line in held[:MOST_LINES]
+            ]
+    return "\n".join(lines)
+
+
+MOST_LINES = 12
 
 
 def _run(each: ReconciledRun) -> str:

@@ -120,4 +120,18 @@ LOG = LogReader(
     ),
     wakes=(b"server_args=",),
     arguments=ARGUMENTS,
+    metrics=(
+        ("sglang:weight_memory_usage_gb", "", "weights_bytes", "GiB"),
+        ("sglang:kv_cache_memory_usage_gb", "", "kv_bytes", "GiB"),
+        ("sglang:graph_memory_usage_gb", "", "cuda_graph_bytes", "GiB"),
+        ("sglang:startup_available_gpu_memory_gb", "", "gpu_free_bytes", "GiB"),
+        ("sglang:max_total_num_tokens", "", "kv_tokens", "count"),
+        ("sglang:context_len", "", "max_model_len", "count"),
+        ("sglang:page_size", "", "block_size", "count"),
+        ("sglang:max_total_num_tokens", "model_name", "model", "text"),
+        ("sglang:token_usage", "", "live_kv_usage", "live"),
+        ("sglang:num_running_reqs", "", "live_running", "live"),
+        ("sglang:num_queue_reqs", "", "live_waiting", "live"),
+        ("sglang:num_retracted_requests_total", "", "live_preemptions", "live"),
+    ),
 )

@@ -230,6 +230,23 @@ LIVE = Live(
     ("live_running", "live_waiting", "live_kv_usage"),
     (1, 1, 0.01),
 )
+INFO = "vllm:cache_config_info"
+METRICS = (
+    (INFO, "block_size", "block_size", "count"),
+    (INFO, "num_gpu_blocks", "kv_blocks", "count"),
+    (INFO, "gpu_memory_utilization", "gpu_memory_utilization", "share"),
+    (INFO, "cache_dtype", "kv_cache_dtype", "text"),
+    (INFO, "kv_cache_memory_bytes", "kv_bytes", "B"),
+    (INFO, "kv_cache_size_tokens", "kv_tokens", "count"),
+    (INFO, "kv_cache_max_concurrency", "max_concurrency", "share"),
+    ("vllm:kv_cache_usage_perc", "", "live_kv_usage", "live"),
+    ("vllm:gpu_cache_usage_perc", "", "live_kv_usage", "live"),
+    ("vllm:num_requests_running", "", "live_running", "live"),
+    ("vllm:num_requests_waiting", "", "live_waiting", "live"),
+    ("vllm:num_preemptions_total", "", "live_preemptions", "live"),
+    ("vllm:kv_cache_usage_perc", "model_name", "model", "text"),
+    ("vllm:num_requests_running", "model_name", "model", "text"),
+)
 LOG = LogReader(
     "vllm",
     (*START, *CONFIGURATION, *WEIGHTS, *PROFILE, *CACHE, *GRAPHS, *ENDS),
@@ -237,6 +254,7 @@ LOG = LogReader(
     live=LIVE,
     wakes=(b"LLM engine", b"non-default args"),
     arguments=ARGUMENTS,
+    metrics=METRICS,
     also=(
         (b"device_config=npu", "vllm-ascend"),
         (b"plugin ascend is", "vllm-ascend"),

@@ -134,7 +134,8 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         elif unit == "text":
             found[word] = text.removeprefix("torch.")
     for word in ("engine_version", "gpu", "dtype", "quantization", "kv_cache_dtype", "model"):
-        if (value_said := run.first(word)) is not None and word not in found:
+        value_said = run.first(word)
+        if value_said is not None and word not in found and value_said.value not in LEFT_TO_THE_ENGINE:
             found[word] = str(value_said.value)
     for word in (*COUNTS, "gpu_memory_utilization"):
         said = run.first(word)
