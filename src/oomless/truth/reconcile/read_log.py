@@ -142,7 +142,7 @@ class LogFile:
             return False
         if (line.pattern, label.text) in run.seen_starts:
             return True
-        another_rank = bool(label.axes()) and label.text not in run.pids
+        another_rank = bool(label.axes()) and label.text not in {text for _, text in run.seen_starts}
         return (run.has_measured or run.state in ("failed", "oom", "ready")) and not another_rank
 
     def _oom(self, hit: Hit, source: str) -> None:
