@@ -10,12 +10,12 @@ import click
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..api.reconcile import Reconciled
+    from ..truth.reconcile.reconciled import Reconciled
 
 
 @click.command(
-    epilog="\b\nExamples:\n  oomless reconcile server.log --gpu h200:8\n  kubectl logs pod | oomless reconcile -\n"
-    "  oomless reconcile server.log --row >> rows.csv",
+    epilog="\b\nExamples:\n  oomless reconcile server.log --gpu h200:8\n"
+    "  kubectl logs pod | oomless reconcile -\n  oomless reconcile server.log --row >> rows.csv",
 )
 @click.argument("files", nargs=-1, required=True)
 @click.option("--gpu", default="", help="The card, where the log does not name it: h200 or h200:8.")

@@ -1,10 +1,11 @@
 """What torch says when it runs out of memory -> numbers, in every wording since 1.10.
 
-    1.10 to 2.0  Tried to allocate A (GPU I; T total capacity; B already allocated; F free; R reserved in total
-    2.1 to 2.4   Tried to allocate A. GPU I has a total capacity of T of which F is free. [Process P has M memory
-                 in use.] Including non-PyTorch memory, this process has U memory in use. Of the allocated memory
-                 B is allocated by PyTorch, and R is reserved by PyTorch but unallocated.
+    1.10 to 2.0  allocate A (GPU I; T total capacity; B already allocated; F free; R reserved in total
+    2.1 to 2.4   allocate A. GPU I has a total capacity of T of which F is free. [Process P has M memory in
+                 use.] Including non-PyTorch memory, this process has U memory in use. Of the allocated
+                 memory B is allocated by PyTorch, and R is reserved by PyTorch but unallocated.
     2.5 on       the same with "B is allocated by PyTorch, with G allocated in private pools"
+
 2.1 wrote `capacty`. HIP, XPU and NPU have the same texts under their own names.
 """
 
@@ -74,8 +75,8 @@ def read_oom(text: str, source: str = "") -> OutOfMemory | None:
     """Return the numbers of an out-of-memory text; None if it asks for nothing.
 
     >>> found = read_oom(
-    ...     "CUDA out of memory. Tried to allocate 1.96 GiB. GPU 1 has a total capacity of 63.29 GiB of which "
-    ...     "1.82 GiB is free. Including non-PyTorch memory, this process has 61.46 GiB memory in use."
+    ...     "CUDA out of memory. Tried to allocate 1.96 GiB. GPU 1 has a total capacity of 63.29 GiB of "
+    ...     "which 1.82 GiB is free. Including non-PyTorch memory, this process has 61.46 GiB memory in use."
     ... )
     >>> found.tried_bytes, found.gpu_index, found.free_bytes
     (2104533975, 1, 1954210120)

@@ -1,8 +1,9 @@
-"""Reads a snapshot of torch's allocator: the pickle that torch writes, the one that `trace --snapshot` writes,
-and the JSON that the memory viewer keeps.
+"""Reads a snapshot of torch's allocator: the pickle that torch writes, the one that `trace --snapshot`
+writes, and the JSON that the memory viewer keeps.
 
-A pickle is a program; this reader runs none: whatever names a class or a function is refused by its name. What
-is left is plain data. It takes up to 8.5 times the file in memory (Python's objects), which is checked before.
+A pickle is a program; this reader runs none: whatever names a class or a function is refused by its name.
+What is left is plain data. It takes up to 8.5 times the file in memory (Python's objects), which is checked
+before.
 """
 
 import gc

@@ -1,8 +1,8 @@
 """`oomless reconcile` as text: what happened in one line, then predicted beside measured, then the death."""
 
-from ..api.reconcile import ReadSnapshot, Reconciled, ReconciledRun
 from ..ledger import Compared
 from ..truth.reconcile.explain import Explanation
+from ..truth.reconcile.reconciled import ReadSnapshot, Reconciled, ReconciledRun
 from ..units import format_bytes
 
 HEADER = ("line", "predicted", "interval", "measured", "difference", "reason")
@@ -22,9 +22,9 @@ def reconciled_text(found: Reconciled) -> str:
 def _snapshot(each: ReadSnapshot) -> str:
     found = each.snapshot
     lines = [
-        f"{each.name}, card {found.device}: {format_bytes(found.reserved_bytes)} reserved in {found.num_segments:,} "
-        f"segments, {format_bytes(found.active_bytes)} in use, {format_bytes(found.fragmentation_bytes)} idle "
-        f"(largest piece {format_bytes(found.largest_free_bytes)}); at most {format_bytes(found.peak_bytes)} "
+        f"{each.name}, card {found.device}: {format_bytes(found.reserved_bytes)} reserved in "
+        f"{found.num_segments:,} segments, {format_bytes(found.active_bytes)} in use, "
+        f"{format_bytes(found.fragmentation_bytes)} idle (largest piece {format_bytes(found.largest_free_bytes)}); at most {format_bytes(found.peak_bytes)} "
         f"in {found.num_events:,} events"
     ]
     for title, held in (

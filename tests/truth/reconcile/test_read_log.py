@@ -12,7 +12,6 @@ from oomless.truth.reconcile.log_facts import facts_of
 from oomless.truth.reconcile.logged_run import LoggedRun
 from oomless.truth.reconcile.read_log import read_stream
 
-
 LOGS = [*vllm_logs.logs(), *other_logs.logs()]
 BY_NAME = pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 OF_SEVERAL_RANKS = ("kv_tokens", "kv_bytes", "max_concurrency", "weights_bytes", "cuda_graph_bytes")

@@ -137,7 +137,7 @@ BUFFERS = (
     LogLine(b"VRAM used:", rf"load_tensors: VRAM used: {N} MiB", says("weights_bytes MiB", rank=2)),
     LogLine(
         b"projected to use",
-        rf"projected to use (\d+) MiB of device memory vs\. (\d+) MiB of free",
+        r"projected to use (\d+) MiB of device memory vs\. (\d+) MiB of free",
         says("projected_bytes MiB", "gpu_free_bytes MiB"),
     ),
 )
@@ -195,7 +195,7 @@ OLLAMA = (
     LogLine(b"inference compute", r'msg="inference compute".*?\bdescription="([^"]+)"', says("gpu text")),
     LogLine(
         b"inference compute",
-        rf'msg="inference compute" .*?library=[cC][uU][dD][aA].*?\bname="((?:NVIDIA|Tesla)[^"]+)"',
+        r'msg="inference compute" .*?library=[cC][uU][dD][aA].*?\bname="((?:NVIDIA|Tesla)[^"]+)"',
         says("gpu text", rank=1),
     ),
     LogLine(

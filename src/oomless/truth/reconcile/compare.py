@@ -31,23 +31,16 @@ def compare(run: LoggedRun, asked: Asked) -> Comparison:
         except OomlessError as error:
             problem = error.message
     found = facts_of(run)
-    rows = []
+    rows: list[Compared] = []
     for word, quantity in QUANTITIES.items():
         measured = found.get(word)
         if not isinstance(measured, int):
             continue
-        value = (
-            _predicted(estimate, quantity, run) if estimate is not None and _can(quantity, asked) else None
-        )
+        said = _predicted(estimate, quantity, run) if estimate is not None and _can(quantity, asked) else None
+        value, low, high = said or (None, None, None)
         first = next(iter(run.of_ranks(word).values()), None)
-        row = Compared(
-            KEYS.get(word, word),
-            "engine",
-            *(value or (None, None, None)),
-            measured,
-            "tokens" if word == "kv_tokens" else "B",
-            first.source if first else "",
-        )
+        unit, place = "tokens" if word == "kv_tokens" else "B", first.source if first else ""
+        row = Compared(KEYS.get(word, word), "engine", value, low, high, measured, unit, place)
         rows.append(row._replace(reason=reason_for(row, run, asked, estimate)))
     rows += _unexplained(run, rows)
     return Comparison(estimate, tuple(rows), problem)

@@ -147,10 +147,16 @@ def _lower_share(estimate: Estimate, short: int, oom: OutOfMemory | None) -> lis
     lower = int((share - short * MARGIN / total) * 100) / 100
     if not 0 < lower < share:
         return []
+    asked = estimate.asked
+    match name:
+        case "mem_fraction_static":
+            asked = asked._replace(mem_fraction_static=lower)
+        case "free_gpu_memory_fraction":
+            asked = asked._replace(free_gpu_memory_fraction=lower)
+        case _:
+            asked = asked._replace(gpu_memory_utilization=lower)
     try:
-        other = estimate_serving(
-            estimate.model, estimate.asked._replace(**{name: lower}), estimate.cards or estimate.hardware
-        )
+        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware)
     except OomlessError:
         return []
     if other.verdict == "does_not_fit":

@@ -1,6 +1,7 @@
 """A run of a log -> the configuration columns of a measured row, as `validate` reads them."""
 
 import re
+from collections.abc import Mapping
 
 from ...engines import engine, parse_version
 from ...model.load import catalogue_name
@@ -90,7 +91,7 @@ GENERIC = ("modelslim", "ascend", "compressed-tensors", "modelopt", "quark")
 """Methods that say only whose tool packed the weights; the model's name says how."""
 
 
-def _text(found: dict[str, object], word: str) -> str:
+def _text(found: Mapping[str, object], word: str) -> str:
     return str(found[word]) if word in found else ""
 
 
@@ -121,7 +122,7 @@ def latest(name: str) -> str:
 V1_BY_ITSELF = (0, 8)
 
 
-def _quant(run: LoggedRun, found: dict[str, object]) -> str:
+def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
     """The word for the weights: what is asked for, or the type that they are computed in."""
     word = str(found.get("quantization", ""))
     if run.reader is not None and run.reader.name in ("llamacpp", "ollama"):
@@ -149,19 +150,19 @@ def file_type(printed: str) -> str:
     return name.strip() + (suffix if re.fullmatch(r"I?Q\d_K|IQ\d", name.strip()) else "")
 
 
-def _cache_type(run: LoggedRun, found: dict[str, object]) -> str:
+def _cache_type(run: LoggedRun, found: Mapping[str, object]) -> str:
     keys, values = run.text("cache_type_k"), run.text("cache_type_v")
     if keys:
         return keys if not values or keys == values else f"K {keys}, V {values}"
     return str(found.get("kv_cache_dtype", ""))
 
 
-def _batch(found: dict[str, object]) -> str:
+def _batch(found: Mapping[str, object]) -> str:
     parts = [f"{word} {found[word]}" for word in ("max_num_seqs", "max_num_batched_tokens") if word in found]
     return "; ".join(parts)
 
 
-def _gpu(found: dict[str, object], gpu: str) -> str:
+def _gpu(found: Mapping[str, object], gpu: str) -> str:
     """The card: as given, as named in the log; in brackets what a process saw of it."""
     name = gpu.partition(":")[0] or str(found.get("gpu", "")).replace("_", " ")
     seen = found.get("gpu_memory_bytes")
@@ -172,7 +173,7 @@ def _gpu(found: dict[str, object], gpu: str) -> str:
     return name
 
 
-def _share(run: LoggedRun, found: dict[str, object], printed: Arguments) -> str:
+def _share(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> str:
     if run.engine == "sglang":
         return printed.text("mem_fraction_static") or ""
     if run.engine == "trtllm":
@@ -180,7 +181,7 @@ def _share(run: LoggedRun, found: dict[str, object], printed: Arguments) -> str:
     return _text(found, "gpu_memory_utilization")
 
 
-def _flags(run: LoggedRun, found: dict[str, object], printed: Arguments) -> list[str]:
+def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> list[str]:
     """The words of `other_flags` that the table reader knows."""
     words = []
     if found.get("enforce_eager"):

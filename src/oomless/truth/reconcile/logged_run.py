@@ -6,10 +6,10 @@ from typing import NamedTuple
 from ...ledger import Owner
 from ...recording.log_lines import UNITS, LogReader, Said, number
 from ...recording.oom_text import OutOfMemory
-from ...units import GIB, KIB, MIB, TIB
+from ...units import GB, GIB, KB, KIB, MB, MIB, TIB
 
 AXES = re.compile(r"(DP|PP|TP|EP|rank=|RANK |Rank |rank )_?(\d+)")
-SIZES = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+SIZES = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB, "KB": KB, "MB": MB, "GB": GB}
 MEASURED = (
     "weights_bytes",
     "kv_bytes",
@@ -78,6 +78,8 @@ class LoggedRun:
         """Start lines that were read, with the process that wrote each."""
         self.draft_is_next = False
         self.ended_at = ""
+        self.wordings: dict[str, str] = {}
+        """FILE:LINE -> the line, of what was kept."""
 
     @property
     def has_measured(self) -> bool:

@@ -14,12 +14,13 @@ from .blocks import Block, blocks, open_log
 from .logged_run import Label, LoggedRun
 from .scan import OOM_WORDS, Hit, anchors, compiled, hits, matches, peaks
 
+MOST_WORDINGS, LONGEST_WORDING = 2000, 400
 QUIET_BLOCKS = 4
 """Blocks without a fact after which only what begins or kills a run is looked for."""
 OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|cuda runtime error \(2\) ?: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    r"|OutOfMemoryError: |hipErrorOutOfMemory|RESOURCE_EXHAUSTED: Out of memory|[Mm]alloc failed: out of memory"
-    r"|cudaErrorMemoryAllocation"
+    r"|OutOfMemoryError: |hipErrorOutOfMemory|RESOURCE_EXHAUSTED: Out of memory"
+    r"|[Mm]alloc failed: out of memory|cudaErrorMemoryAllocation"
 )
 Matched = list[tuple[LogLine, tuple[str, ...]]]
 
@@ -88,7 +89,7 @@ class LogFile:
         if known:
             return known[0] if not begun else (begun[0] if begun[0] not in known else known[0])
         speaking = [pair for pair in fitting if any(line.says or line.turn == "start" for line, _ in pair[1])]
-        return (begun or speaking or [(None, [])])[0]
+        return (begun or speaking)[0] if begun or speaking else (None, [])
 
     def _lines(self, reader: LogReader, found: Matched, hit: Hit, source: str) -> None:
         label = label_of(reader, hit.text)
@@ -109,6 +110,8 @@ class LogFile:
                     run.failures.append(f"{source}: {hit.text.strip()[:300]}")
             if line.says:
                 run.add(line.says, groups, label, source)
+                if len(run.wordings) < MOST_WORDINGS:
+                    run.wordings[source] = hit.text.strip()[:LONGEST_WORDING]
                 self.num_facts += 1
             for sign, engine in reader.also:
                 if sign.decode() in hit.text:

@@ -47,7 +47,7 @@ def draft_loaded(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate
 def no_graphs(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
     """Graphs were off, or measured below nothing: memory was given back while they were captured."""
     if row.key == "runtime.cuda_graphs" and row.measured is not None and row.measured < 0:
-        return "the allocator gave memory back while graphs were captured, so that the log's difference is negative"
+        return "the allocator gave memory back while graphs were captured: the log's difference is negative"
     return ""
 
 

@@ -4,6 +4,7 @@ one."""
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from ...recording.log_lines import LogLine, LogReader
@@ -84,10 +85,7 @@ def peaks(block: Block, reader: LogReader) -> Iterator[Peak]:
     if live is None:
         return
     pieces = block.data.split(live.anchor)
-    around = {
-        before[-AROUND:] + live.anchor + behind[:AROUND]
-        for before, behind in zip(pieces, pieces[1:], strict=False)
-    }
+    around = {before[-AROUND:] + live.anchor + behind[:AROUND] for before, behind in pairwise(pieces)}
     found = [match.groups() for text in around if (match := compiled_bytes(live.pattern).search(text))]
     for word, factor, column in zip(live.words, live.factors, zip(*found, strict=True), strict=False):
         figures = [float(text) for text in column if text and len(text) < LONGEST_FIGURE]
