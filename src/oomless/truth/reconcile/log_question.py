@@ -59,7 +59,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> Asked:
         asked = asked._replace(model=loaded)
     if hardware is not None:
         ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
-        asked = asked._replace(hardware=_at_least(hardware, ranks))
+        asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))
     unknown = [] if gpu or row["gpu"] else ["gpu"]
     return Asked(asked, row, tuple(unknown), _assumed(run, asked.asked))
 
@@ -82,6 +82,15 @@ def _at_least(hardware: Hardware, ranks: int) -> Hardware:
     if hardware.num_gpus >= ranks:
         return hardware
     return hardware._replace(num_gpus=ranks, per_node=min(ranks, hardware.card.gpus_per_node))
+
+
+def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
+    """The named cards with the size that the log saw of them: a slice, a smaller variant, a driver's share."""
+    seen = facts_of(run).get("gpu_memory_bytes")
+    if not isinstance(seen, int):
+        return hardware
+    card = hardware.card._replace(memory_bytes=seen, memory_source="seen in the log")
+    return hardware._replace(card=card)
 
 
 def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:

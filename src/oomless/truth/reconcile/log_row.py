@@ -166,7 +166,7 @@ def _gpu(found: Mapping[str, object], gpu: str) -> str:
     """The card: as given, as named in the log; in brackets what a process saw of it."""
     name = gpu.partition(":")[0] or str(found.get("gpu", "")).replace("_", " ")
     seen = found.get("gpu_memory_bytes")
-    if isinstance(seen, int) and not gpu:
+    if isinstance(seen, int):
         from ...units import gib
 
         return f"{name or 'a card'} ({gib(seen):.2f} GiB)"
