@@ -24,7 +24,8 @@ def _snapshot(each: ReadSnapshot) -> str:
     lines = [
         f"{each.name}, card {found.device}: {format_bytes(found.reserved_bytes)} reserved in "
         f"{found.num_segments:,} segments, {format_bytes(found.active_bytes)} in use, "
-        f"{format_bytes(found.fragmentation_bytes)} idle (largest piece {format_bytes(found.largest_free_bytes)}); at most {format_bytes(found.peak_bytes)} "
+        f"{format_bytes(found.fragmentation_bytes)} idle (largest piece "
+        f"{format_bytes(found.largest_free_bytes)}); at most {format_bytes(found.peak_bytes)} "
         f"in {found.num_events:,} events"
     ]
     for title, held in (

@@ -85,7 +85,7 @@ def _at_least(hardware: Hardware, ranks: int) -> Hardware:
 
 
 def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
-    """The named cards with the size that the log saw of them: a slice, a smaller variant, a driver's share."""
+    """The named cards with the size that the log saw of them: a slice, a variant, a driver's share."""
     seen = facts_of(run).get("gpu_memory_bytes")
     if not isinstance(seen, int):
         return hardware

@@ -10,13 +10,14 @@ from ...frameworks.logs import LOGS as FRAMEWORK_LOGS
 from ...recording.log_lines import LogLine, LogReader
 from ...recording.oom_text import ANCHOR as OOM_ANCHOR
 from ...recording.oom_text import OutOfMemory, read_oom
+from ...units import MIB
 from .blocks import Block, blocks, open_log
 from .logged_run import Label, LoggedRun
 from .scan import OOM_WORDS, Hit, anchors, compiled, hits, matches, peaks
 
 MOST_WORDINGS, LONGEST_WORDING = 2000, 400
-QUIET_BLOCKS = 4
-"""Blocks without a fact after which only what begins or kills a run is looked for."""
+QUIET_BYTES = 16 * MIB
+"""Bytes without a fact after which only what begins or kills a run is looked for."""
 OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|cuda runtime error \(2\) ?: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
     r"|OutOfMemoryError: |hipErrorOutOfMemory|RESOURCE_EXHAUSTED: Out of memory"
@@ -41,13 +42,13 @@ class LogFile:
     def feed(self, block: Block) -> None:
         """Read one block."""
         before = self.num_facts
-        if self.quiet >= QUIET_BLOCKS and not any(anchor in block.data for anchor in self._wakes()):
+        if self.quiet >= QUIET_BYTES and not any(anchor in block.data for anchor in self._wakes()):
             found: Iterable[Hit] = ()
         else:
             found = hits(block, self.all_anchors)
         for hit in found:
             self._take(hit)
-        self.quiet = self.quiet + 1 if self.num_facts == before else 0
+        self.quiet = self.quiet + len(block.data) if self.num_facts == before else 0
         for run in self.open.values():
             if run.reader is not None:
                 for peak in peaks(block, run.reader):

@@ -52,7 +52,7 @@ class ReconciledRun(NamedTuple):
     def command(self) -> list[str]:
         """The arguments of `oomless infer` that ask the same; empty where something is missing."""
         estimate = self.comparison.estimate
-        if estimate is None:
+        if estimate is None or self.asked.missing:
             return []
         hardware = estimate.cards or estimate.hardware
         card = f"{format_exact(hardware.card.memory_bytes)}:{hardware.num_gpus}"
