@@ -256,6 +256,6 @@ OLLAMA = (
 OLLAMA_LOG = LogReader(
     "ollama",
     (*OLLAMA, *(line for line in LLAMA if line.turn != "start")),
-    wakes=(b"starting ",),
+    wakes=(b"loaded meta data",),
     carries=("engine_version", "gpu", "gpu_memory_bytes", "gpu_free_bytes"),
 )

@@ -252,7 +252,7 @@ LOG = LogReader(
     (*START, *CONFIGURATION, *WEIGHTS, *PROFILE, *CACHE, *GRAPHS, *ENDS),
     label=r"\(((?:Vllm|Ray)?Worker[\w ]*(?: rank=\d+)?|EngineCore\w*|APIServer\w*|ApiServer\w*) ?pid=(\d+)[^)]*\)",
     live=LIVE,
-    wakes=(b"LLM engine", b"non-default args"),
+    wakes=(b"LLM engine",),
     arguments=ARGUMENTS,
     metrics=METRICS,
     also=(

@@ -1,7 +1,7 @@
 """A log -> its runs: detection without a flag, ranks apart, restarts apart, whatever is cut off left out."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from .logged_run import Label, LoggedRun
 from .scan import OOM_WORDS, Hit, anchors, compiled, hits, matches, peaks
 
 MOST_WORDINGS, LONGEST_WORDING = 2000, 400
-QUIET_BYTES = 16 * MIB
+QUIET_BYTES, QUIET_WHEN_READY = 16 * MIB, MIB
 """Bytes without a fact after which only what begins or kills a run is looked for."""
 OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|cuda runtime error \(2\) ?: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
@@ -42,10 +42,14 @@ class LogFile:
     def feed(self, block: Block) -> None:
         """Read one block."""
         before = self.num_facts
-        if self.quiet >= QUIET_BYTES and not any(anchor in block.data for anchor in self._wakes()):
-            found: Iterable[Hit] = ()
-        else:
+        wakes = self._wakes()
+        is_ready = any(run.state == "ready" for run in self.open.values())
+        if self.quiet < (QUIET_WHEN_READY if is_ready else QUIET_BYTES):
+            found = hits(block, self._wanted(wakes))
+        elif any(anchor in block.data for anchor in wakes):
             found = hits(block, self.all_anchors)
+        else:
+            found = iter(())
         for hit in found:
             self._take(hit)
         self.quiet = self.quiet + len(block.data) if self.num_facts == before else 0
@@ -54,10 +58,18 @@ class LogFile:
                 for peak in peaks(block, run.reader):
                     run.peaks[peak.word] = max(peak.value, run.peaks.get(peak.word, 0.0))
 
+    def _wanted(self, wakes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return what to look for: all that is known until a program has shown itself, then its own lines and
+        what wakes."""
+        mine = [each for each in self.readers if each.name in self.open]
+        if not any(each.wakes for each in mine):
+            return self.all_anchors
+        return tuple(dict.fromkeys([*wakes, *anchors(mine)]))
+
     def _wakes(self) -> tuple[bytes, ...]:
         """Return what ends hours of requests: an allocator's complaint, a restart, another program."""
         starts = [each.wakes if each.name in self.open else each.wakes[:1] for each in self.readers]
-        return tuple(dict.fromkeys([*OOM_WORDS[:2], *(anchor for group in starts for anchor in group)]))
+        return tuple(dict.fromkeys([OOM_WORDS[0], *(anchor for group in starts for anchor in group)]))
 
     def finish(self) -> tuple[LoggedRun, ...]:
         """Return the runs that said something, in their order."""

@@ -17,7 +17,7 @@ ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\\u001b\[[0-9;]*m")
 LONGEST_FIGURE = 16
 AROUND = 120
 """Bytes before and behind the anchor of a repeated line."""
-OOM_WORDS = (OOM_ANCHOR, b"out of memory", b"OutOfMemoryError", b"RESOURCE_EXHAUSTED")
+OOM_WORDS = (b"out of memory", OOM_ANCHOR, b"OutOfMemoryError", b"RESOURCE_EXHAUSTED")
 
 
 class Hit(NamedTuple):
