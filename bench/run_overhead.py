@@ -1,5 +1,5 @@
-"""CPU that `oomless run` takes beside a chatty child: seconds of the wrapper over seconds of the child, without
-start-up (a run of a child that says nothing is taken off)."""
+"""CPU that `oomless run` takes beside a chatty child: seconds of the wrapper over seconds of the child,
+without start-up (a run of a child that says nothing is taken off)."""
 
 import json
 import os

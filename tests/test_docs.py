@@ -46,6 +46,7 @@ PAGE_OF = {
     "speed": "speed.md",
     "trace": "trace.md",
     "reconcile": "reconcile.md",
+    "run": "reconcile.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

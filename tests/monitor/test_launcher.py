@@ -109,13 +109,19 @@ def test_a_terminal_stays_a_terminal() -> None:
 
 def test_input_reaches_the_child() -> None:
     process = subprocess.run(
-        wrapped("print(input()[::-1])"), env=ENVIRONMENT, input=b"abc\n", capture_output=True, timeout=20, check=False
-    )  # fmt: skip
+        wrapped("print(input()[::-1])"),
+        env=ENVIRONMENT,
+        input=b"abc\n",
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
     assert process.stdout == b"cba\n"
 
 
 def test_a_grandchild_that_holds_the_pipe_keeps_nobody() -> None:
-    script = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)']); print('x')"
+    sleeps = "[sys.executable, '-c', 'import time; time.sleep(20)']"
+    script = f"import subprocess, sys; subprocess.Popen({sleeps}); print('x')"
     began = time.monotonic()
     process = start(script, stderr=subprocess.DEVNULL)
     assert process.stdout is not None

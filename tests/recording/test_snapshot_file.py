@@ -33,13 +33,17 @@ def a_snapshot(grown: int = 0) -> dict[str, Any]:
         {"action": "free_completed", "addr": 300, "size": 4000, "frames": USER},
         {"action": "alloc", "addr": 500, "size": 1000, "frames": OTHER},
     ]
+    rows = [
+        (100, 512, "active_allocated", USER),
+        (200, 512 + grown, "active_allocated", OTHER),
+        (400, 2000, "active_allocated", OTHER),
+        (500, 1000, "active_pending_free", OTHER),
+        (900, 7000, "inactive", []),
+    ]
     blocks = [
-        {"address": 100, "size": 512, "requested_size": 500, "state": "active_allocated", "frames": USER},
-        {"address": 200, "size": 512 + grown, "requested_size": 500, "state": "active_allocated", "frames": OTHER},
-        {"address": 400, "size": 2000, "requested_size": 2000, "state": "active_allocated", "frames": OTHER},
-        {"address": 500, "size": 1000, "requested_size": 1000, "state": "active_pending_free", "frames": OTHER},
-        {"address": 900, "size": 7000, "requested_size": 0, "state": "inactive", "frames": []},
-    ]  # fmt: skip
+        {"address": address, "size": size, "requested_size": size, "state": state, "frames": frames}
+        for address, size, state, frames in rows
+    ]
     return {
         "segments": [{"device": 0, "total_size": sum(each["size"] for each in blocks), "blocks": blocks}],
         "device_traces": [events],
@@ -98,17 +102,43 @@ class Runs:
         return self.call
 
 
+GADGETS_BY_NAME = """
+os system
+posix system
+nt system
+subprocess Popen
+subprocess check_output
+builtins eval
+builtins exec
+builtins __import__
+builtins getattr
+builtins open
+builtins compile
+__builtin__ eval
+webbrowser open
+pty spawn
+runpy run_path
+importlib import_module
+shutil rmtree
+socket create_connection
+code InteractiveInterpreter
+pickle loads
+_pickle loads
+torch load
+numpy load
+operator attrgetter
+functools partial
+types CodeType
+bdb Bdb
+pip._internal main
+ctypes CDLL
+asyncio.unix_events _UnixSubprocessTransport
+"""
+
+
 def gadgets() -> dict[str, bytes]:
     """Published ways to run code out of a pickle."""
-    named = [
-        ("os", "system"), ("posix", "system"), ("nt", "system"), ("subprocess", "Popen"), ("subprocess", "check_output"),
-        ("builtins", "eval"), ("builtins", "exec"), ("builtins", "__import__"), ("builtins", "getattr"),
-        ("builtins", "open"), ("builtins", "compile"), ("__builtin__", "eval"), ("webbrowser", "open"), ("pty", "spawn"),
-        ("runpy", "run_path"), ("importlib", "import_module"), ("shutil", "rmtree"), ("socket", "create_connection"),
-        ("code", "InteractiveInterpreter"), ("pickle", "loads"), ("_pickle", "loads"), ("torch", "load"),
-        ("numpy", "load"), ("operator", "attrgetter"), ("functools", "partial"), ("types", "CodeType"), ("bdb", "Bdb"),
-        ("pip._internal", "main"), ("ctypes", "CDLL"), ("asyncio.unix_events", "_UnixSubprocessTransport"),
-    ]  # fmt: skip
+    named = [tuple(each.split(" ")) for each in GADGETS_BY_NAME.split("\n") if each]
     found = {f"{module}.{name}": f"c{module}\n{name}\n(S'x'\ntR.".encode() for module, name in named}
     found |= {
         f"protocol {number}": pickle.dumps(Runs(os.system, "true"), protocol=number) for number in range(6)
@@ -171,6 +201,6 @@ def test_damaged_bytes_are_no_traceback(tmp_path: Path) -> None:
 def test_a_file_that_does_not_fit_is_refused_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_file, "free_memory", lambda: 1 << 30)
     monkeypatch.setattr(snapshot_file, "ALWAYS_READ", 10)
-    with pytest.raises(OomlessError, match="17.00 GiB"):
+    with pytest.raises(OomlessError, match=r"17\.00 GiB"):
         snapshot_file.check_room(2 << 30, "big.pickle")
     snapshot_file.check_room(100 << 20, "small.pickle")
