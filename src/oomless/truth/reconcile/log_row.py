@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from ...engines import engine, parse_version
+from ...engines import engine
+from ...engines.releases import read_release
 from ...model.load import catalogue_name
 from .log_facts import Arguments, arguments, facts_of
 from .log_model import model_name
@@ -110,7 +111,7 @@ def _version(run: LoggedRun, text: str) -> str:
     generation = run.text("generation")
     if not generation or not re.match(r"\d+\.\d+", text) or not run.engine.startswith("vllm"):
         return text
-    usual = "V1" if parse_version(re.sub(r"[^\d.].*", "", text).rstrip(".")) >= V1_BY_ITSELF else "V0"
+    usual = "V1" if read_release(re.sub(r"[^\d.].*", "", text).rstrip(".")) >= V1_BY_ITSELF else "V0"
     return text if generation == usual else f"{text} ({generation})"
 
 
