@@ -20,6 +20,10 @@ NUMBER = r"(-?\d[\d.,]*)"
 """A number as logs print it, with its sign, its thousands or its decimal comma."""
 
 
+PREDICTED = 5
+"""Rank of what a program expects before it loads: it counts where nothing measured is printed."""
+
+
 class Said(NamedTuple):
     """One value that a line carries."""
 

@@ -355,6 +355,44 @@ def particular_logs() -> list[Written]:
         ),
         Written("vllm-restarted", restarted, {**v1_logs()[6].facts, "weights_bytes": gib(7.5)}, num_runs=2),
         Written(
+            "vllm-0.6.6-workers",
+            [
+                *start("0.6.6", tp=4),
+                *(
+                    f"{who}INFO 03-02 10:00:20 model_runner.py:1100] Loading model weights took 3.7711 GB"
+                    for who in ("", *(f"(VllmWorkerProcess pid={pid}) " for pid in (91, 92, 93)))
+                ),
+                "INFO 03-02 10:00:25 worker.py:241] model weights take 3.77GiB; non_torch_memory takes 0.44GiB; PyTorch activation peak memory takes 1.19GiB; the rest of the memory reserved for KV Cache is 15.30GiB.",
+                *(
+                    f"(VllmWorkerProcess pid={pid}) INFO 03-02 10:00:25 worker.py:241] model weights take 3.77GiB; non_torch_memory takes 0.40GiB; PyTorch activation peak memory takes 0.92GiB; the rest of the memory reserved for KV Cache is 15.61GiB."
+                    for pid in (92, 91, 93)
+                ),
+                "INFO 03-02 10:00:26 distributed_gpu_executor.py:57] # GPU blocks: 31324, # CPU blocks: 8192",
+            ],
+            {
+                **BASE,
+                "tp": 4,
+                "engine_version": "0.6.6",
+                "gpu_memory_utilization": 0.9,
+                "max_num_seqs": 256,
+                "weights_bytes": gib(3.7711),
+                "kv_bytes": gib(15.30),
+                "non_torch_bytes": gib(0.44),
+                "activation_bytes": gib(1.19),
+                "kv_tokens": 31324 * 16,
+            },
+        ),
+        Written(
+            "vllm-0.8.5-ray",
+            [
+                *start_v1("0.8.5", "", "", "'max_model_len': 8192, 'tensor_parallel_size': 2", tp=2),
+                "(RayWorkerWrapper pid=5001) INFO 03-02 10:00:20 [gpu_model_runner.py:1347] Model loading took 7.5100 GiB and 9.1 seconds",
+                "(RayWorkerWrapper pid=811, ip=192.0.2.7) INFO 03-02 10:00:21 [gpu_model_runner.py:1347] Model loading took 7.5100 GiB and 9.9 seconds",
+                "INFO 03-02 10:00:31 [kv_cache_utils.py:634] GPU KV cache size: 411,648 tokens",
+            ],
+            {**BASE, "tp": 2, "engine_version": "0.8.5", "weights_bytes": gib(7.51), "kv_tokens": 411648},
+        ),
+        Written(
             "vllm-0.32-cpu",
             [
                 *start_v1("0.32.0", "", "", "'max_model_len': 8192"),

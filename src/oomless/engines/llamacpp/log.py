@@ -4,7 +4,7 @@ Buffers are printed a device; "rank" here is the device's name. Read in llama.cp
 0.3.36, in ik_llama.cpp and in Ollama 0.1 to 0.19 (Go and llama-server runners).
 """
 
-from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, says
+from ...recording.log_lines import NUMBER, PREDICTED, LogLine, LogReader, Said, says
 
 N = NUMBER
 DEVICE = r"([A-Za-z][\w.:\[\]-]*)"
@@ -248,6 +248,19 @@ OLLAMA = (
     LogLine(
         b"total memory", rf'msg="total memory" size={SIZE}', says("predicted_total_bytes size", keep="last")
     ),
+    *(
+        LogLine(
+            f'msg="{name}" device='.encode(),
+            rf'msg="{name}" device=(\S+) size={SIZE}',
+            (Said("device", "place"), Said(word, "size", "last", PREDICTED)),
+        )
+        for name, word in (
+            ("model weights", "weights_bytes"),
+            ("kv cache", "kv_bytes"),
+            ("compute graph", "compute_buffer_bytes"),
+        )
+    ),
+    LogLine(b"KvSize:", r"\bParallel:(\d+)\b", says("max_num_seqs count", rank=1)),
     LogLine(b"KvSize:", r"\bKvSize:(\d+)\b", says("context count", rank=1)),
     LogLine(b"KvCacheType:", r"\bKvCacheType:([a-z]\w+)", says("kv_cache_dtype text")),
     LogLine(b"runner started in", r"llama(?: runner|-server) started in", (), "ready"),

@@ -137,6 +137,16 @@ CACHE = (
         b"kv cache memory in use", rf"Current kv cache memory in use is {N} GiB", says("kv_bytes GiB", rank=1)
     ),
     LogLine(
+        b"for KV cache on node",
+        rf"(?:Auto|Explicitly) set \({N}/{N}\) GiB for KV cache on node",
+        says("kv_bytes GiB", "host_bytes GiB"),
+    ),
+    LogLine(
+        b"GiB for KV cache.",
+        rf"KVCACHE_SPACE not set\. Using {N} GiB for KV cache",
+        says("kv_bytes GiB", rank=2),
+    ),
+    LogLine(
         b"KV cache size:",
         r"\b[A-Z]{3}[A-Z +a-z]{0,9} KV cache size: ([\d,]+) tokens",
         says("kv_tokens count", keep="least"),

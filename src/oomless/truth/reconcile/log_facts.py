@@ -145,6 +145,9 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
             and (word not in found or _is_resolved(run, word))
         ):
             found[word] = _plain(word, said.value)
+    cells = run.first("context")
+    if "max_model_len" not in found and cells is not None and found.get("max_num_seqs", 1) == 1:
+        found["max_model_len"] = _plain("max_model_len", cells.value)
     if found.get("enable_expert_parallel") and isinstance(tp := found.get("tp"), int):
         found["ep"] = tp * int(found.get("dp", 1))
     elif run.engine != "sglang":

@@ -6,7 +6,8 @@ from ... import facts
 from ...errors import OomlessError
 from ...model.load import load
 from ...model.model import Model
-from ...run.hardware import Hardware, find_card, parse_gpu, synthetic
+from ...run.cards import Hardware, find_card, synthetic
+from ...run.hardware import parse_gpu
 from ...run.serving import Layout, Serving
 from ...units import TIB
 from ..serving_rows import Incomplete, Question, question

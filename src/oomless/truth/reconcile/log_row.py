@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ...engines import engine
-from ...engines.releases import read_release
+from ...facts.release import read_release
 from ...model.load import catalogue_name
 from .log_facts import Arguments, arguments, facts_of
 from .log_model import model_name

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from ...ledger import Owner
-from ...recording.log_lines import UNITS, LogReader, Said, number
+from ...recording.log_lines import PREDICTED, UNITS, LogReader, Said, number
 from ...recording.oom_text import OutOfMemory
 from ...units import GB, GIB, KB, KIB, MB, MIB, TIB
 
@@ -84,6 +84,11 @@ class LoggedRun:
     @property
     def has_measured(self) -> bool:
         """Whether anything was measured, after which a start line begins another run."""
+        return any(each.rank < PREDICTED for word in MEASURED for each in self.values.get(word, ()))
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether any figure of memory was printed, measured or expected."""
         return any(word in self.values for word in MEASURED)
 
     @property
@@ -125,13 +130,12 @@ class LoggedRun:
         """Return a word's value on each rank: of the most precise wording the first, last, least or most, or
         the sum."""
         mine = [each for each in self.values.get(word, ()) if owner is None or each.owner in (owner, None)]
-        found: dict[str, Value] = {}
-        for label in dict.fromkeys(each.label for each in mine):
-            here = [each for each in mine if each.label == label]
-            best = min(each.rank for each in here)
-            here = [each for each in here if each.rank == best]
-            found[label] = _kept(here)
-        return found
+        best = min((each.rank for each in mine), default=0)
+        by_label: dict[str, list[Value]] = {}
+        for each in mine:
+            if each.rank == best:
+                by_label.setdefault(each.label, []).append(each)
+        return {label: _kept(values) for label, values in by_label.items()}
 
     def first(self, word: str) -> Value | None:
         """Return a configuration's value: of the best wording the one that its rule keeps."""

@@ -73,7 +73,7 @@ class LogFile:
 
     def finish(self) -> tuple[LoggedRun, ...]:
         """Return the runs that said something, in their order."""
-        kept = [run for run in self.runs if run.has_measured or run.ooms or run.state in ("failed", "oom")]
+        kept = [run for run in self.runs if run.has_figures or run.ooms or run.state in ("failed", "oom")]
         if not kept:
             kept = [run for run in self.runs if run.values or run.state][-1:]
         return tuple(kept)
@@ -150,7 +150,7 @@ class LogFile:
     def _begins_another(self, run: LoggedRun, line: LogLine, label: Label) -> bool:
         """Whether a line is of a new run: a start after something was measured, a start that this very
         process logged before, the same process under another number."""
-        if label.pid and run.pids.get(label.text, label.pid) != label.pid:
+        if label.text.startswith(ALONE) and run.pids.get(label.text, label.pid) != label.pid:
             return True
         if line.turn == "load":
             return not label.text and run.has_measured and not run.draft_is_next and not run.reader_labels
@@ -181,6 +181,11 @@ def same_event(one: OutOfMemory, other: OutOfMemory) -> bool:
     return one._replace(source="", rank=None) == other._replace(source="", rank=None)
 
 
+ALONE = ("EngineCore", "APIServer", "ApiServer")
+"""Processes of which a run has one of each name, so that another number is another run; workers without an index
+share a name, and are told apart by their number."""
+
+
 def label_of(reader: LogReader, text: str) -> Label:
     """Return which process wrote a line, as far as its prefix says."""
     if not reader.label:
@@ -189,7 +194,10 @@ def label_of(reader: LogReader, text: str) -> Label:
     if found is None:
         return Label()
     named = [group for group in found.groups() if group]
-    return Label(named[0] if named else "", named[1] if len(named) > 1 else "")
+    text, pid = named[0] if named else "", named[1] if len(named) > 1 else ""
+    if text.startswith(ALONE) or Label(text).axes():
+        return Label(text, pid)
+    return Label(f"{text} {pid}".rstrip())
 
 
 def read_stream(stream: BinaryIO, name: str) -> tuple[LoggedRun, ...]:
