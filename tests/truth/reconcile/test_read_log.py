@@ -120,3 +120,38 @@ def test_a_draft_is_not_the_model() -> None:
     assert [round(value.value / 2**30, 2) for value in drafts.values() if isinstance(value.value, float)] == [
         4.6
     ]
+
+
+def test_a_text_that_a_page_wrapped_is_one() -> None:
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 7.40 GiB.\n"
+        "GPU 0 has a total capacity of 8.00 GiB of which 0\n"
+        "bytes is free. Including non-PyTorch memory, this process has\n"
+        "17179869184.00 GiB memory in use. Of the allocated memory 7.10 GiB is allocated by\n"
+        "PyTorch, and 0.20 GiB is reserved by PyTorch but unallocated.\n"
+    )
+    (run,) = read(text)
+    (oom,) = run.ooms
+    assert (oom.total_bytes, oom.free_bytes) == (8 * 2**30, 0)
+    assert oom.reserved_unallocated_bytes == round(0.2 * 2**30)
+
+
+def test_other_programs_that_allocate_are_no_death() -> None:
+    assert read("PHP Fatal error: Allowed memory exhausted (tried to allocate 4096 bytes) in a.php\n") == ()
+    assert read("If you run out of memory, lower --gpu-memory-utilization\n") == ()
+
+
+def test_a_refusal_that_a_traceback_repeats_is_one() -> None:
+    text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 1.00 GiB is free.\n"
+    assert len(read(text * 3)[0].ooms) == 1
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_flipped_bytes() -> None:
+    chance = random.Random(15)
+    for _ in range(2000):
+        data = bytearray(chance.choice(LOGS).text.encode())
+        for _ in range(50):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        for run in read(bytes(data)):
+            facts_of(run)

@@ -185,7 +185,7 @@ GRAPHS = (
 )
 ENDS = (
     LogLine(b"init engine (profile", r"init engine \(profile", (), "ready"),
-    LogLine(b"Starting vLLM API server", r"Starting vLLM API server", (), "ready"),
+    LogLine(b"Starting vLLM ", r"Starting vLLM (?:API )?server", (), "ready"),
     LogLine(b"Application startup complete", r"Application startup complete", (), "ready"),
     LogLine(
         b"KV cache is needed",

@@ -23,6 +23,9 @@ OUT_OF_MEMORY = re.compile(
     r"|OutOfMemoryError: |hipErrorOutOfMemory|RESOURCE_EXHAUSTED: Out of memory"
     r"|[Mm]alloc failed: out of memory|cudaErrorMemoryAllocation"
 )
+SAYS_SO = re.compile(r"out of memory|OutOfMemoryError|total capac", re.IGNORECASE)
+"""What an allocator's complaint has beside its size: other programs try to allocate, too."""
+WRAPPED = re.compile(r"\s*\n(?:\[rank\d+\]:)?\s*")
 Matched = list[tuple[LogLine, tuple[str, ...]]]
 
 
@@ -162,8 +165,12 @@ class LogFile:
         return (run.has_measured or run.state in ("failed", "oom", "ready")) and not another_rank
 
     def _oom(self, hit: Hit, source: str) -> None:
-        found = read_oom(hit.text, source) if OOM_ANCHOR in hit.anchors else None
+        text = unwrapped(hit)
+        is_said = bool(SAYS_SO.search(text))
+        found = read_oom(text, source) if OOM_ANCHOR in hit.anchors and is_said else None
         if found is None and not OUT_OF_MEMORY.search(hit.text):
+            return
+        if found is not None and found.tried_bytes is None:
             return
         if hit.is_cut and found is not None and found.total_bytes is None:
             return
@@ -174,6 +181,14 @@ class LogFile:
         run.state, run.ended_at = "oom", source
         if found is not None and not any(same_event(found, each) for each in run.ooms):
             run.ooms.append(found)
+
+
+def unwrapped(hit: Hit) -> str:
+    """Return an allocator's complaint in one line, where a terminal or a page broke it into several."""
+    if "total capac" in hit.text or not hit.following:
+        return hit.text
+    rest = WRAPPED.sub(" ", hit.following.partition("ried to allocate")[0])
+    return f"{hit.text} {rest}"
 
 
 def same_event(one: OutOfMemory, other: OutOfMemory) -> bool:

@@ -14,6 +14,7 @@ from .blocks import Block
 BEFORE, BEHIND = 1 << 11, 1 << 16
 """Bytes of a line before and behind an anchor that are looked at."""
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\\u001b\[[0-9;]*m")
+FOLLOWING = 1000
 LONGEST_FIGURE = 16
 AROUND = 120
 """Bytes before and behind the anchor of a repeated line."""
@@ -28,6 +29,8 @@ class Hit(NamedTuple):
     anchors: frozenset[bytes]
     is_cut: bool
     """Nothing ends the line: its last figure may be part of one."""
+    following: str = ""
+    """What comes behind an allocator's complaint, which terminals and pages wrap."""
 
 
 class Peak(NamedTuple):
@@ -76,7 +79,16 @@ def hits(block: Block, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
             line = line[max(0, first - BEFORE) : first + BEHIND]
         if b"\x1b" in line or b"\\u001b" in line:
             line = ESCAPES.sub(b"", line)
-        yield Hit(number, line.decode("utf-8", "replace"), frozenset(found[start]), end < 0 and block.is_cut)
+        following = b""
+        if OOM_ANCHOR in found[start] and end >= 0:
+            following = ESCAPES.sub(b"", data[end : end + FOLLOWING])
+        yield Hit(
+            number,
+            line.decode("utf-8", "replace"),
+            frozenset(found[start]),
+            end < 0 and block.is_cut,
+            following.decode("utf-8", "replace"),
+        )
 
 
 def peaks(block: Block, reader: LogReader) -> Iterator[Peak]:
