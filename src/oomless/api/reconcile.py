@@ -1,6 +1,7 @@
 """`oomless reconcile`: a log, a text, a snapshot or a metrics page -> what it says beside the prediction."""
 
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,8 +43,11 @@ def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
 
 def kind_of(path: Path) -> str:
     """Return what a file is by its beginning: a snapshot, a metrics page, nvidia-smi's words, or a log."""
-    with open_log(path) as stream:
-        head = stream.read(HEAD)
+    try:
+        with open_log(path) as stream:
+            head = stream.read(HEAD)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     if is_snapshot(head) or path.suffix in (".pickle", ".pkl"):
         return "snapshot"
     text = head.decode("utf-8", "replace")
@@ -53,6 +57,11 @@ def kind_of(path: Path) -> str:
 
 
 HEAD = 1 << 16
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+
+def _unreadable(path: Path, error: Exception) -> OomlessError:
+    return OomlessError(f"{path}: {error}", "the file cannot be read to its end")
 
 
 def _snapshots(path: Path, before: list[ReadSnapshot]) -> list[ReadSnapshot]:
@@ -95,8 +104,8 @@ def _runs_of(path: Path, kind: str) -> tuple[LoggedRun, ...]:
         if kind == "log":
             return _needed(read_log(path), path.name)
         text = path.read_text(encoding="utf-8", errors="replace")
-    except (OSError, EOFError) as error:
-        raise OomlessError(f"{path}: {error}", "the file cannot be read to its end") from None
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     if kind == "metrics":
         return _needed(read_metrics(text, path.name, engine_logs()), path.name)
     return (read_nvidia_smi(text, path.name),)

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @click.option("--model", default="", help="The model, where the log names only a path or a nickname.")
 @click.option("--row", "rows", is_flag=True, help="Print measured rows (CSV) as validate reads them.")
 @click.option("--follow", is_flag=True, help="Go on reading a file that grows.")
+@click.option("--plot", default="", help="Draw predicted and measured bars into this SVG file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def reconcile(files: tuple[str, ...], gpu: str, model: str, rows: bool, follow: bool, as_json: bool) -> int:
+def reconcile(
+    files: tuple[str, ...], gpu: str, model: str, rows: bool, follow: bool, plot: str, as_json: bool
+) -> int:
     """What really happened, beside what was predicted: FILES are logs of engines and trainers, or
     out-of-memory texts; - is the standard input."""
     from ..api.reconcile import follow as following
@@ -36,6 +39,11 @@ def reconcile(files: tuple[str, ...], gpu: str, model: str, rows: bool, follow: 
             _show(found, as_json)
         return 0
     found = answer(*files, gpu=gpu, model=model)
+    if plot:
+        from ..report.reconcile_svg import reconciled_svg
+        from .files import write_svg
+
+        write_svg(plot, reconciled_svg(found))
     if rows:
         _rows(found.measured_rows())
     else:

@@ -142,7 +142,10 @@ def test_other_programs_that_allocate_are_no_death() -> None:
 
 
 def test_a_refusal_that_a_traceback_repeats_is_one() -> None:
-    text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 1.00 GiB is free.\n"
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity "
+        "of 8.00 GiB of which 1.00 GiB is free.\n"
+    )
     assert len(read(text * 3)[0].ooms) == 1
 
 

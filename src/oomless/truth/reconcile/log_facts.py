@@ -217,10 +217,30 @@ KEYS = {
 """A measured word -> the key of the lines that it stands beside."""
 
 
+MOST_POINTS = 10_000
+
+
+def _points(run: LoggedRun) -> tuple[Observed, ...]:
+    """Every figure of a training log in the order of its lines: a point of the run each."""
+    from .rank_numbers import rank_number
+
+    found = []
+    for word, values in run.values.items():
+        for value in values[:MOST_POINTS]:
+            if isinstance(value.value, float) and value.unit in ("GiB", "MiB", "KiB", "B"):
+                rank = rank_number(run, value.label)
+                found.append(
+                    Observed(word.removesuffix("_bytes"), round(value.value), value.source, None, rank)
+                )
+    return tuple(sorted(found, key=lambda each: int(each.source.rpartition(":")[2])))
+
+
 def observed_of(run: LoggedRun) -> tuple[Observed, ...]:
     """Return every measured value with its place, rank by rank, drafts included."""
     from .rank_numbers import rank_number
 
+    if run.reader is not None and run.reader.is_training:
+        return _points(run)
     found = []
     owners: tuple[Owner, ...] = ("engine", "draft")
     for word in run.values:

@@ -197,8 +197,8 @@ def same_event(one: OutOfMemory, other: OutOfMemory) -> bool:
 
 
 ALONE = ("EngineCore", "APIServer", "ApiServer")
-"""Processes of which a run has one of each name, so that another number is another run; workers without an index
-share a name, and are told apart by their number."""
+"""Processes of which a run has one of each name, so that another number is another run; workers without an
+index share a name, and are told apart by their number."""
 
 
 def label_of(reader: LogReader, text: str) -> Label:
