@@ -129,7 +129,7 @@ def _longest(run: LoggedRun, estimate: Estimate) -> Advice | None:
     length = int(longest.value)
     asked = estimate.asked._replace(max_model_len=length, context=None)
     try:
-        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware)
+        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
     except OomlessError:
         return None
     return Advice(f"--max-model-len {length}", other.headroom_bytes)
@@ -156,7 +156,7 @@ def _lower_share(estimate: Estimate, short: int, oom: OutOfMemory | None) -> lis
         case _:
             asked = asked._replace(gpu_memory_utilization=lower)
     try:
-        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware)
+        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
     except OomlessError:
         return []
     if other.verdict == "does_not_fit":
