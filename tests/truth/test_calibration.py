@@ -53,11 +53,15 @@ def test_the_interval_holds_every_log() -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [{"engine_version": "0.11.0"}, {"gpu": "h200:8"}, {"gpu": "a100-80gb:8"}, {"gpu": "h100:4", "tp": 4}, {"engine": "sglang", "engine_version": "0.5.3"}],
-)  # fmt: skip
+    [
+        {"engine_version": "0.11.0"},
+        {"gpu": "h200:8"},
+        {"gpu": "a100-80gb:8"},
+        {"gpu": "h100:4", "tp": 4},
+        {"engine": "sglang", "engine_version": "0.5.3"},
+    ],
+)
 def test_nothing_crosses_a_release_a_card_or_a_layout(flags: dict[str, object]) -> None:
-    if flags.get("engine") == "sglang":
-        flags = {**flags}
     assert asked(logs(GIB), **flags).pools == asked(None, **flags).pools
 
 
@@ -78,8 +82,16 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": "x", "logs": []}', '{"schema": "oomless/calibrations/1", "logs": [{"engine": 3}]}', "[" * 5000]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": "x", "logs": []}',
+        '{"schema": "oomless/calibrations/1", "logs": [{"engine": 3}]}',
+        "[" * 5000,
+    ],
+)
 def test_a_broken_file_is_said(tmp_path: Path, text: str) -> None:
     path = tmp_path / "calibrations.json"
     path.write_text(text)

@@ -35,7 +35,7 @@ def document_with(found: Reconciled, environ: Mapping[str, str]) -> tuple[str, t
 
 
 def document_without(machine: str, environ: Mapping[str, str]) -> tuple[str, int]:
-    """Return the file's new content without an engine's or a card's logs (`all`: empty), and how many went."""
+    """Return the file's new content without an engine's or a card's logs, and how many went."""
     old = stored(environ)
     kept = [
         each for each in old if machine != "all" and machine.lower() not in " ".join(each.machine).lower()

@@ -70,7 +70,10 @@ def with_line(name: str, line: str, *changes: tuple[str, str]) -> str:
 
 
 def test_another_process_on_the_card_is_a_reason() -> None:
-    line = "INFO [gpu_worker.py:1] Free memory on device (40.00/79.19 GiB) on startup. Desired GPU memory utilization is (0.85, 67.31 GiB)."
+    line = (
+        "INFO [gpu_worker.py:1] Free memory on device (40.00/79.19 GiB) on startup. Desired GPU memory "
+        "utilization is (0.85, 67.31 GiB)."
+    )
     found = beside(
         with_line(
             "vllm-0.11.0-v1", line, ("Available KV cache memory: 50.25", "Available KV cache memory: 12.25")
