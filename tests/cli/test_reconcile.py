@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from command import call
+from command import call, environment
+from oomless.api.reconcile import follow
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "tests" / "tables" / "logs"
@@ -91,3 +94,27 @@ def test_metrics_and_cards_are_read(tmp_path: Path) -> None:
     found = json.loads(call("reconcile", str(cards), "--json").out)["runs"][0]
     assert found["facts"]["gpu"] == "NVIDIA H100 80GB HBM3"
     assert found["facts"]["gpu_memory_bytes"] == 81559 * 2**20
+
+
+def test_the_standard_input_is_read() -> None:
+    command = [sys.executable, "-m", "oomless", "reconcile", "-", "--json"]
+    answer = subprocess.run(
+        command,
+        input=(LOGS / "vllm-ready.log").read_bytes(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+        env=environment(PYTHONPATH=str(ROOT / "src")),
+    )
+    assert json.loads(answer.stdout)["runs"][0]["facts"]["kv_tokens"] == 465296
+
+
+def test_a_growing_log_is_followed(tmp_path: Path) -> None:
+    path, lines = tmp_path / "grows.log", (LOGS / "vllm-ready.log").read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))
+    told = follow(path)
+    first = next(told).runs[0]
+    assert "kv_tokens" not in first.facts
+    with open(path, "a") as file:
+        file.write("".join(lines[3:]))
+    assert next(told).runs[0].facts["kv_tokens"] == 465296

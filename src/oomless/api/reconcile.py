@@ -94,9 +94,13 @@ def _counted(gpu: str, asked: Asked) -> str:
 
 
 def follow(file: str | Path, gpu: str = "", model: str = "") -> Iterator[Reconciled]:
-    """Return what a growing log tells, again after each piece that is written."""
+    """Return what a growing log tells, again each time that it tells more."""
+    before: list[tuple[int, str, int]] = []
     for runs in follow_log(_readable(Path(file))):
-        yield beside_prediction(runs, gpu, model)
+        told = [(sum(map(len, run.values.values())), run.state, len(run.ooms)) for run in runs]
+        if told != before:
+            before = told
+            yield beside_prediction(runs, gpu, model)
 
 
 def _runs_of(path: Path, kind: str) -> tuple[LoggedRun, ...]:
