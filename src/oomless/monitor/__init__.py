@@ -1,0 +1,1 @@
+"""Watches live processes: nothing here predicts."""
