@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import need
 from ..ledger import Category
 from ..recording.recording import KIND, Phase, Recording, Tensors
-from .code_owner import is_of_model
+from ..recording.code_owner import is_of_model
 from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
