@@ -1,0 +1,121 @@
+"""Tile: a block of one matrix that lies in the processor's cache while it is encoded."""
+
+from ...errors import OomlessError
+from ..arithmetic.bfloat16 import INFINITY, MAGNITUDE, widen
+from ..arithmetic.maxima import block_maxima, reduced
+from ..arithmetic.scratch import Array, Scratch, numpy
+
+NOT_FINITE = "an infinite weight, or one that is no number"
+
+
+class NotFinite(OomlessError):  # noqa: N818 - a fault of a file, told with the tensor's name
+    """A weight is infinite or no number: no scale could hold it."""
+
+
+class Tile:
+    """Rows of one matrix as bfloat16 (16-bit integers) or float32, with what codecs ask of them.
+
+    `known` holds maxima that an earlier pass has found: of each row, or one for the whole tensor.
+    """
+
+    def __init__(self, raw: Array, scratch: Scratch, known: Array | None = None) -> None:
+        self.raw, self.scratch, self.known = raw, scratch, known
+        self.rows, self.columns = raw.shape
+        self._plain = raw.dtype.itemsize == 4
+        self._values: Array | None = None
+        self._magnitudes: Array | None = None
+
+    def values(self) -> Array:
+        """Return the block as contiguous float32."""
+        if self._values is None and self._plain:
+            self._values = numpy().ascontiguousarray(self.raw)
+        elif self._values is None:
+            self._values = self.scratch.take("tile values", "float32", self.rows, self.columns)
+            widen(self.raw, self._values)
+        return self._values
+
+    def magnitudes(self) -> Array:
+        """Return |values| as contiguous float32."""
+        values = self.scratch.take("tile magnitudes", "float32", self.rows, self.columns)
+        if self._plain:
+            numpy().abs(self.raw, out=values)
+        else:
+            widen(self.bits(), values)
+        return values
+
+    def signs(self) -> Array:
+        """Return 0x80 where a value is negative, else 0, as bytes."""
+        np = numpy()
+        words = self.raw if not self._plain else self.raw.view(np.uint32)
+        shifted = self.scratch.take("tile signs", words.dtype, self.rows, self.columns)
+        np.right_shift(words, words.dtype.itemsize * 8 - 8, out=shifted)
+        np.bitwise_and(shifted, 0x80, out=shifted)
+        signs = self.scratch.take("tile sign bytes", "uint8", self.rows, self.columns)
+        np.copyto(signs, shifted, casting="unsafe")
+        return signs
+
+    def maxima(self, group: int) -> Array:
+        """Return the largest magnitude of each `group` columns (0: of the row, or what an earlier pass knows), rows x
+        groups in float32."""
+        if group == 0 and self.known is not None:
+            return self.known
+        return self._finite(reduced(self._comparable(), group, "maximum", self.scratch))
+
+    def block_maxima(self, block: tuple[int, int]) -> Array:
+        """Return the largest magnitude of each block of rows x columns in float32."""
+        return self._finite(block_maxima(self._comparable(), block, self.scratch))
+
+    def bounds(self, group: int) -> tuple[Array, Array]:
+        """Return the smallest and the largest value of each `group` columns in float32."""
+        np = numpy()
+        if self._plain:
+            found = [
+                reduced(self.values(), group, operation, self.scratch) for operation in ("minimum", "maximum")
+            ]
+        else:
+            found = [self._from_order(each) for each in self._ordered_bounds(group)]
+        if not all(np.isfinite(each).all() for each in found):
+            raise NotFinite(NOT_FINITE)
+        return found[0], found[1]
+
+    def _ordered_bounds(self, group: int) -> list[Array]:
+        """Bounds of bfloat16 as signed integers that are ordered as the numbers are: those of negative ones are flipped."""
+        np = numpy()
+        signed = self.raw.view(np.int16)
+        ordered = self.scratch.take("tile order", "int16", self.rows, self.columns)
+        np.right_shift(signed, 15, out=ordered)
+        np.bitwise_and(ordered, MAGNITUDE, out=ordered)
+        np.bitwise_xor(ordered, signed, out=ordered)
+        return [reduced(ordered, group, operation, self.scratch) for operation in ("minimum", "maximum")]
+
+    def _from_order(self, ordered: Array) -> Array:
+        np = numpy()
+        found = np.empty(ordered.shape, np.float32)
+        widen((ordered ^ (ordered >> 15 & MAGNITUDE)).view(np.uint16), found)
+        return found  # type: ignore[no-any-return]
+
+    def bits(self) -> Array | None:
+        """Return the magnitudes of bfloat16 as integers, which are ordered as the numbers are; None of float32."""
+        if self._magnitudes is None and not self._plain:
+            self._magnitudes = self.scratch.take("tile bits", "uint16", self.rows, self.columns)
+            numpy().bitwise_and(self.raw, MAGNITUDE, out=self._magnitudes)
+        return self._magnitudes
+
+    def _comparable(self) -> Array:
+        bits = self.bits()
+        return self.magnitudes() if bits is None else bits
+
+    def _finite(self, maxima: Array) -> Array:
+        """Maxima as float32; an error if one is infinite or no number."""
+        np = numpy()
+        if self._plain:
+            wrong = not np.isfinite(maxima).all()
+            found = maxima
+        else:
+            wrong = bool(maxima.max(initial=0) >= INFINITY)
+            found = np.empty(maxima.shape, np.float32)
+            widen(maxima, found)
+        if wrong:
+            raise NotFinite(NOT_FINITE)
+        return found
+
