@@ -15,6 +15,17 @@ def widen(bits: Array, out: Array) -> None:
     np.left_shift(words, 16, out=words)
 
 
+def widen_pairs(bits: Array, out: Array) -> None:
+    """Write bfloat16 of an even number of columns as float32, even columns first, then odd ones: 2 x rows x half.
+
+    Two neighbours are one 32-bit word, of which the lower half is the even one: no type is converted, at half the cost.
+    """
+    np = numpy()
+    words, into = bits.view(np.uint32), out.view(np.uint32)
+    np.left_shift(words, 16, out=into[0])
+    np.bitwise_and(words, 0xFFFF0000, out=into[1])
+
+
 def narrow(values: Array, out: Array, scratch: Scratch) -> None:
     """Write float32 as bfloat16, rounded to the nearest, ties to even: as torch and DeepSeek's own cast do."""
     np = numpy()

@@ -3,6 +3,7 @@
 from functools import cache
 
 from .bfloat16 import narrow
+from .packing import join_pairs
 from .scratch import Array, Scratch, numpy
 
 LARGEST = 448.0
@@ -14,29 +15,38 @@ SHIFTABLE = 64.0
 """Scales below this can carry SHIFT and stay finite."""
 
 
-def encode(magnitudes: Array, scales: Array, signs: Array, out: Array, scratch: Scratch) -> None:
-    """Write codes of `magnitudes / scales` (float32, each scale already spread to what it divides), rounded to the
-    nearest, ties to even; `signs` holds 0x80 where a value is negative.
+def encode(magnitudes: Array, scales: Array, scratch: Scratch) -> Array:
+    """Return codes of `magnitudes / scales` as words, rounded to the nearest, ties to even; each scale is already spread
+    to what it divides, and the magnitudes are written over.
 
     The quotient is divided by 2**120 with the same division, so that E4M3's subnormals become float32's and one
     rounding at bit 20 serves all. What is larger than 448 becomes 448.
     """
     np = numpy()
-    quotients = scratch.take("float8 quotients", "float32", *magnitudes.shape)
     words = scratch.take("float8 words", "uint32", *magnitudes.shape)
     if float(scales.max(initial=0.0)) < SHIFTABLE:
-        np.divide(magnitudes, scales * np.float32(SHIFT), out=quotients)
+        np.divide(magnitudes, scales * np.float32(SHIFT), out=magnitudes)
     else:
-        np.divide(magnitudes, scales, out=quotients)
-        np.multiply(quotients, np.float32(1 / SHIFT), out=quotients)
-    bits = quotients.view(np.uint32)
+        np.divide(magnitudes, scales, out=magnitudes)
+        np.multiply(magnitudes, np.float32(1 / SHIFT), out=magnitudes)
+    bits = magnitudes.view(np.uint32)
     np.right_shift(bits, 20, out=words)
     np.bitwise_and(words, 1, out=words)
     np.add(words, 0x7FFFF, out=words)
     np.add(words, bits, out=words)
     np.right_shift(words, 20, out=words)
-    np.copyto(out, words, casting="unsafe")
-    np.minimum(out, LARGEST_CODE, out=out)
+    return words
+
+
+def store(words: Array, signs: Array, out: Array, scratch: Scratch) -> None:
+    """Write codes that come as words of even and odd columns; `signs` holds 0x80 where a value is negative."""
+    np = numpy()
+    if out.shape[1] % 2:
+        np.copyto(out[:, 0::2], np.minimum(words[0], LARGEST_CODE), casting="unsafe")
+        np.copyto(out[:, 1::2], np.minimum(words[1], LARGEST_CODE)[:, :-1], casting="unsafe")
+    else:
+        join_pairs(words, 8, out, scratch)
+        np.minimum(out, LARGEST_CODE, out=out)
     np.bitwise_or(out, signs, out=out)
 
 

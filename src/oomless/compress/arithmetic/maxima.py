@@ -57,3 +57,9 @@ def spread(scales: Array, group: int, columns: int) -> Array:
     return numpy().repeat(scales, group, axis=1)[:, :columns]  # type: ignore[no-any-return]
 
 
+
+
+def spread_pairs(scales: Array, group: int, columns: int) -> Array:
+    """Return the same for columns that stand in two halves, the even and the odd ones: a group of both shares a scale, so
+    that one array serves either half."""
+    return spread(scales, group // 2, columns // 2)

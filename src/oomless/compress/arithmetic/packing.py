@@ -30,6 +30,32 @@ def pack(codes: Array, bits: int, out: Array, scratch: Scratch) -> None:
         np.bitwise_or(out, shifted, out=out)
 
 
+def join_pairs(pairs: Array, bits: int, out: Array, scratch: Scratch) -> None:
+    """Write codes that come as words of all even and all odd columns (2 x rows x half), the even one of each pair in the
+    lower bits; 8 bits fill two bytes, 4 bits one, 2 bits half of one.
+
+    Of each word the lowest bits count; those above may hold anything but where they would fall into the pair.
+    """
+    np = numpy()
+    upper = scratch.take("pairs upper", pairs.dtype, *pairs.shape[1:])
+    np.left_shift(pairs[1], bits, out=upper)
+    match bits:
+        case 8:
+            lower = scratch.take("pairs lower", pairs.dtype, *pairs.shape[1:])
+            np.bitwise_and(pairs[0], 0xFF, out=lower)
+            np.bitwise_or(upper, lower, out=upper)
+            np.copyto(out.view(np.uint16), upper, casting="unsafe")
+        case 4:
+            np.bitwise_or(upper, pairs[0], out=upper)
+            np.copyto(out, upper, casting="unsafe")
+        case _:
+            halves = scratch.take("pairs halves", "uint8", *pairs.shape[1:])
+            np.bitwise_or(upper, pairs[0], out=upper)
+            np.copyto(halves, upper, casting="unsafe")
+            np.bitwise_and(halves, 15, out=halves)
+            pack(halves, 4, out, scratch)
+
+
 def unpack(packed: Array, bits: int, out: Array) -> None:
     """Write the codes of packed bytes, one a byte; `out` may end before the last byte does."""
     np = numpy()

@@ -4,9 +4,9 @@
 from typing import Any, NamedTuple
 
 from ...model.storage import Format, Shape
+from ..arithmetic import float8
 from ..arithmetic.bfloat16 import rounded, widen
-from ..arithmetic.float8 import LARGEST, decode, decode_blocks, encode
-from ..arithmetic.maxima import spread
+from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .codec import Container, Parts, Scope, StoredPart, once, same
 from .plain import ARRAYS
@@ -66,7 +66,7 @@ class Float8(NamedTuple):
     def stored_scales(self, maxima: Array) -> tuple[Array, Array]:
         """Return scales as they are stored, and as float32 again."""
         np = numpy()
-        return rounded(np.maximum(maxima / np.float32(LARGEST), np.float32(SMALLEST)), self.scale_dtype)
+        return rounded(np.maximum(maxima / np.float32(float8.LARGEST), np.float32(SMALLEST)), self.scale_dtype)
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         if self.block[0]:
@@ -76,30 +76,30 @@ class Float8(NamedTuple):
 
     def encode(self, tile: Tile, out: Parts) -> None:
         np = numpy()
-        signs, magnitudes = tile.signs(), tile.magnitudes()
         maxima = tile.block_maxima(self.block) if self.block[1] else tile.maxima(0)
         bits, scales = self.stored_scales(maxima)
         if self.block[0]:
             np.copyto(out[1], bits)
-        rows = self.block[0] if self.block[1] else tile.rows
-        for number, row in enumerate(range(0, tile.rows, rows)):
-            within = slice(row, row + rows)
-            mine = spread(scales[number : number + 1], self.block[1], tile.columns) if self.block[1] else scales
-            encode(magnitudes[within], mine, signs[within], out[0][within], tile.scratch)
+        magnitudes = tile.magnitude_pairs()
+        if self.block[1]:
+            scales = spread_pairs(scales, self.block[1], magnitudes.shape[2] * 2)
+            if scales.shape[0] > 1:
+                scales = np.repeat(scales, self.block[0], axis=0)[: tile.rows]
+        float8.store(float8.encode(magnitudes, scales, tile.scratch), tile.signs(), out[0], tile.scratch)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = self.read_scales(parts[1])
         if not self.block[1]:
-            decode(parts[0], scales.reshape(-1, 1), out)
+            float8.decode(parts[0], scales.reshape(-1, 1), out)
             return
         for number, row in enumerate(range(0, out.shape[0], self.block[0])):
             within = slice(row, row + self.block[0])
             mine = spread(scales[number : number + 1], self.block[1], out.shape[1])
-            decode(parts[0][within], mine, out[within])
+            float8.decode(parts[0][within], mine, out[within])
 
     def decode_narrow(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         """Write bfloat16 of a block of rows that begins a block of scales: DeepSeek's own cast, bit by bit."""
-        decode_blocks(parts[0], self.read_scales(parts[1]), self.block, out, scratch)
+        float8.decode_blocks(parts[0], self.read_scales(parts[1]), self.block, out, scratch)
 
     def read_scales(self, stored: Array) -> Array:
         """Return stored scales as float32."""

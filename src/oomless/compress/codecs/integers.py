@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from ...model.storage import Format, Shape
 from ..arithmetic.bfloat16 import rounded, widen
-from ..arithmetic.maxima import spread
-from ..arithmetic.packing import pack, unpack
+from ..arithmetic.maxima import spread, spread_pairs
+from ..arithmetic.packing import join_pairs, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .codec import Container, Parts, Scope, StoredPart, once, same
 from .plain import ARRAYS
@@ -120,47 +120,53 @@ class Integers(NamedTuple):
 
     def encode(self, tile: Tile, out: Parts) -> None:
         bits, scales, zeros = self.scales(tile)
-        self.store(self.codes(tile, scales, zeros), bits, zeros, out, tile.scratch)
+        np = numpy()
+        np.copyto(out[1], bits)
+        if self.zeros:
+            np.copyto(out[3], self.packed_zeros(zeros, out[3].shape[0]))
+        self.store(self.codes(tile, scales, zeros), out[0], tile.scratch)
 
     def codes(self, tile: Tile, scales: Array, zeros: Array) -> Array:
-        """Return the integers nearest to value / scale + zero, as bytes; packed ones count from 0."""
+        """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns first, then odd
+        ones (2 x rows x half); packed ones count from 0."""
         np = numpy()
-        values = tile.values()
-        group = self.group or tile.columns
-        quotients = tile.scratch.take("integer quotients", "float32", tile.rows, tile.columns)
-        np.divide(values, spread(scales, group, tile.columns), out=quotients)
+        quotients = tile.pairs()
+        half = quotients.shape[2] * 2
+        group = self.group or half
+        np.divide(quotients, spread_pairs(scales, group, half), out=quotients)
         if self.zeros:
             np.rint(quotients, out=quotients)
-            np.add(quotients, spread(zeros, group, tile.columns), out=quotients)
+            np.add(quotients, spread_pairs(zeros, group, half), out=quotients)
         if self.zeros or self.scale_dtype == "F16":  # float16 rounds small scales so far that a quotient may pass
             np.maximum(quotients, np.float32(self.lowest), out=quotients)
         np.add(quotients, np.float32(MAGIC - (self.lowest if self.packed else 0)), out=quotients)
         words = quotients.view(np.int32)
         np.minimum(words, MAGIC_BITS + (-2 * self.lowest if self.packed else -self.lowest) - 1, out=words)
-        codes = tile.scratch.take("integer codes", "uint8", tile.rows, tile.columns)
-        np.copyto(codes, words, casting="unsafe")
-        return codes
+        return words.view(np.uint32)  # type: ignore[no-any-return]
 
-    def store(self, codes: Array, bits: Array, zeros: Array, out: Parts, scratch: Scratch) -> None:
-        """Write codes, stored scales and zero points as the parts of a tile."""
+    def store(self, words: Array, out: Array, scratch: Scratch) -> None:
+        """Write codes in the order that `codes` has as the first part of a tile."""
         np = numpy()
-        np.copyto(out[1], bits)
-        if not self.packed:
-            np.copyto(out[0], codes.view(np.int8))
+        bytes_each = words.shape[2] * 2 * self.bits // 8
+        if out.shape[1] == bytes_each:
+            join_pairs(words, self.bits, out.view(np.uint8), scratch)
             return
+        wide = np.zeros((2, words.shape[1], -(-words.shape[2] // 16) * 16), np.uint32)
+        wide[:, :, : words.shape[2]] = words
+        joined = np.empty((words.shape[1], wide.shape[2] * 2 * self.bits // 8), np.uint8)
+        join_pairs(wide, self.bits, joined, scratch)
+        np.copyto(out.view(np.uint8), joined[:, : out.shape[1]])
+
+    def packed_zeros(self, zeros: Array, rows: int) -> Array:
+        """Return zero points packed along rows, the first in the lowest bits of a word."""
+        np = numpy()
         per_word = 32 // self.bits
-        if codes.shape[1] % per_word:
-            wide = np.zeros((codes.shape[0], out[0].shape[1] * 8 // self.bits), np.uint8)
-            wide[:, : codes.shape[1]] = codes
-            codes = wide
-        pack(codes, self.bits, out[0], scratch)
-        if self.zeros:
-            words = np.zeros((out[3].shape[0] * per_word, zeros.shape[1]), np.uint32)
-            words[: zeros.shape[0]] = zeros - self.lowest
-            total = np.zeros(out[3].shape, np.uint32)
-            for place in range(per_word):
-                total |= words[place::per_word] << np.uint32(self.bits * place)
-            np.copyto(out[3], total.view(np.int32))
+        words = np.zeros((rows * per_word, zeros.shape[1]), np.uint32)
+        words[: zeros.shape[0]] = zeros - self.lowest
+        total = np.zeros((rows, zeros.shape[1]), np.uint32)
+        for place in range(per_word):
+            total |= words[place::per_word] << np.uint32(self.bits * place)
+        return total.view(np.int32)  # type: ignore[no-any-return]
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         np = numpy()

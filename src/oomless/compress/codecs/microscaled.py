@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ...model.storage import Format, Shape
 from ..arithmetic import float4, float8
-from ..arithmetic.maxima import spread
+from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.packing import pack, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .codec import Container, Parts, Scope, StoredPart, once, same
@@ -38,13 +38,20 @@ def nv_groups(columns: int) -> int:
     return columns // NV_GROUP
 
 
-def store_float4(codes: Array, tile: Tile, out: Array) -> None:
-    """Write packed codes of four bits, the first in the lower half of a byte; magnitudes come, the tile knows signs."""
+def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
+    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the lower half
+    of a byte."""
     np = numpy()
-    signs = tile.signs()
-    np.right_shift(signs, 4, out=signs)
-    np.bitwise_or(codes, signs, out=codes)
-    pack(codes, 4, out, tile.scratch)
+    np.left_shift(codes[1], 4, out=out)
+    np.bitwise_or(out, codes[0], out=out)
+    add_signs(tile, out)
+
+
+def add_signs(tile: Tile, out: Array) -> None:
+    """Set the sign bits of packed codes: 0x08 of the first, 0x80 of the second."""
+    np = numpy()
+    signs = tile.sign_pairs()
+    np.bitwise_or(out, signs, out=out)
 
 
 def read_float4(packed: Array, scales: Array, out: Array, scratch: Scratch) -> None:
@@ -106,21 +113,23 @@ class Microscaled(NamedTuple):
         np = numpy()
         exponents = self.exponents(tile.maxima(MX_GROUP))
         np.copyto(out[1], exponents)
-        scratch = tile.scratch
-        codes = scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
         match self.bits, tile.bits():
             case 4, None:
-                quotients = tile.magnitudes()
-                np.divide(quotients, spread(powers(exponents), MX_GROUP, tile.columns), out=quotients)
-                float4.encode(quotients, codes, scratch)
-                store_float4(codes, tile, out[0])
+                quotients = tile.magnitude_pairs()
+                np.divide(quotients, spread_pairs(powers(exponents), MX_GROUP, tile.columns), out=quotients)
+                codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
+                float4.encode(quotients, codes, tile.scratch)
+                store_pairs(codes, tile, out[0])
             case 4, bits:
                 below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
-                float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, scratch)
-                store_float4(codes, tile, out[0])
+                codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
+                float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
+                pack(codes, 4, out[0], tile.scratch)
+                add_signs(tile, out[0])
             case _:
-                scales = spread(powers(exponents), MX_GROUP, tile.columns)
-                float8.encode(tile.magnitudes(), scales, tile.signs(), out[0], scratch)
+                scales = spread_pairs(powers(exponents), MX_GROUP, tile.columns)
+                words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
+                float8.store(words, tile.signs(), out[0], tile.scratch)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = spread(powers(parts[1]), MX_GROUP, out.shape[1])
@@ -206,18 +215,17 @@ class Nvfp4(NamedTuple):
     def encode(self, tile: Tile, out: Parts) -> None:
         np = numpy()
         multiplier = self.multiplier(tile.known)
-        tile.known, known = None, tile.known
         wanted = tile.maxima(NV_GROUP) * (multiplier / np.float32(float4.LARGEST))
-        tile.known = known
-        ones, signs = np.ones((1, 1), np.float32), np.zeros(wanted.shape, np.uint8)
-        float8.encode(wanted, ones, signs, out[1], tile.scratch)
-        scales = float8.values()[out[1]] / multiplier
+        codes = float8.encode(wanted, np.ones((1, 1), np.float32), tile.scratch)
+        np.minimum(codes, float8.LARGEST_CODE, out=codes)
+        np.copyto(out[1], codes, casting="unsafe")
+        scales = float8.values()[out[1]] / (np.float32(4) * multiplier)
         scales = np.where(scales > 0, scales, np.float32(np.inf))  # a group too small for a scale becomes zeros
-        quarters = tile.magnitudes()
-        np.divide(quarters, spread(scales / np.float32(4), NV_GROUP, tile.columns), out=quarters)
-        codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
-        float4.encode_away(quarters, codes, tile.scratch)
-        store_float4(codes, tile, out[0])
+        quarters = tile.magnitude_pairs()
+        np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
+        found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
+        float4.encode_away(quarters, found, tile.scratch)
+        store_pairs(found, tile, out[0])
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = float8.values()[parts[1]] / parts[2].reshape(1, 1)

@@ -1,7 +1,7 @@
 """Tile: a block of one matrix that lies in the processor's cache while it is encoded."""
 
 from ...errors import OomlessError
-from ..arithmetic.bfloat16 import INFINITY, MAGNITUDE, widen
+from ..arithmetic.bfloat16 import INFINITY, MAGNITUDE, widen, widen_pairs
 from ..arithmetic.maxima import block_maxima, reduced
 from ..arithmetic.scratch import Array, Scratch, numpy
 
@@ -34,14 +34,32 @@ class Tile:
             widen(self.raw, self._values)
         return self._values
 
-    def magnitudes(self) -> Array:
-        """Return |values| as contiguous float32."""
-        values = self.scratch.take("tile magnitudes", "float32", self.rows, self.columns)
-        if self._plain:
-            numpy().abs(self.raw, out=values)
-        else:
-            widen(self.bits(), values)
-        return values
+    def pairs(self) -> Array:
+        """Return the block as float32, even columns first, then odd ones: 2 x rows x half; an odd last column has a zero
+        beside it."""
+        return self._halves("tile pairs", self.raw)
+
+    def magnitude_pairs(self) -> Array:
+        """Return |values| in the same order."""
+        bits = self.bits()
+        found = self._halves("tile magnitude pairs", self.raw if bits is None else bits)
+        return numpy().abs(found, out=found) if bits is None else found  # type: ignore[no-any-return]
+
+    def _halves(self, name: str, bits: Array) -> Array:
+        np = numpy()
+        half = -(-self.columns // 2)
+        out = self.scratch.take(name, "float32", 2, self.rows, half)
+        if not self._plain and self.columns % 2 == 0:
+            widen_pairs(bits, out)
+            return out
+        values = bits
+        if not self._plain:
+            values = self.scratch.take("tile odd values", "float32", self.rows, self.columns)
+            widen(bits, values)
+        np.copyto(out[0], values[:, 0::2])
+        np.copyto(out[1, :, : self.columns // 2], values[:, 1::2])
+        out[1, :, self.columns // 2 :] = 0
+        return out
 
     def signs(self) -> Array:
         """Return 0x80 where a value is negative, else 0, as bytes."""
@@ -52,6 +70,24 @@ class Tile:
         np.bitwise_and(shifted, 0x80, out=shifted)
         signs = self.scratch.take("tile sign bytes", "uint8", self.rows, self.columns)
         np.copyto(signs, shifted, casting="unsafe")
+        return signs
+
+    def sign_pairs(self) -> Array:
+        """Return 0x08 where the even one of two neighbours is negative and 0x80 where the odd one is, a byte for both."""
+        np = numpy()
+        if self._plain:
+            signs = self.signs()
+            return signs[:, 0::2] >> 4 | signs[:, 1::2]  # type: ignore[no-any-return]
+        words = self.raw.view(np.uint32)
+        even = self.scratch.take("tile even signs", "uint32", *words.shape)
+        odd = self.scratch.take("tile odd signs", "uint32", *words.shape)
+        np.right_shift(words, 12, out=even)
+        np.bitwise_and(even, 0x08, out=even)
+        np.right_shift(words, 24, out=odd)
+        np.bitwise_and(odd, 0x80, out=odd)
+        np.bitwise_or(even, odd, out=even)
+        signs = self.scratch.take("tile sign bytes", "uint8", *words.shape)
+        np.copyto(signs, even, casting="unsafe")
         return signs
 
     def maxima(self, group: int) -> Array:
@@ -103,7 +139,10 @@ class Tile:
 
     def _comparable(self) -> Array:
         bits = self.bits()
-        return self.magnitudes() if bits is None else bits
+        if bits is not None:
+            return bits
+        values = self.scratch.take("tile magnitudes", "float32", self.rows, self.columns)
+        return numpy().abs(self.raw, out=values)  # type: ignore[no-any-return]
 
     def _finite(self, maxima: Array) -> Array:
         """Maxima as float32; an error if one is infinite or no number."""
