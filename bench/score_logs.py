@@ -1,5 +1,5 @@
-"""Scores the log readers on a folder of logs, each with NAME.json beside it that says what a perfect reader
-finds: facts found, missed, wrong. Usage: python bench/score_logs.py FOLDER"""
+"""Scores the log readers on a folder of logs, each with NAME.json beside it that says what a perfect
+reader finds: facts found, missed, wrong. Usage: python bench/score_logs.py FOLDER"""
 
 import json
 import sys

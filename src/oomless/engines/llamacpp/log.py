@@ -46,6 +46,7 @@ LOAD = (
         r"(?:print_info|print_meta): vocab_only\s*= (\d)\b",
         says("vocab_only count", keep="last"),
     ),
+    LogLine(b" no_alloc ", r"print_info: no_alloc\s*= (1)\b", says("rehearsal count")),
     LogLine(
         b"using device ",
         r"using device (\S+) \((.+?)\)(?: \([\w:. -]*\))? - (\d+) MiB free",

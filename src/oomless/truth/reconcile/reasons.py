@@ -6,7 +6,7 @@ from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared
 from ...units import format_bytes
 from .log_facts import arguments
-from .log_question import Asked
+from .log_question import LLAMA, Asked
 from .logged_run import LoggedRun
 
 Rule = Callable[[Compared, LoggedRun, Asked, Estimate | None], str]
@@ -84,6 +84,8 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: Asked, estimate: E
     """A quantised checkpoint of somebody's keeps modules in 16 bit that the rule quantises."""
     if row.key != "weights" or row.error is None or row.error > -NEAR or asked.question is None:
         return ""
+    if run.reader is not None and run.reader.name in LLAMA:
+        return ""  # a GGUF's type says what each tensor is
     if not (asked.question.asked.quantization or asked.question.model.quantization):
         return ""
     missing = format_bytes(round((row.measured or 0) - (row.predicted or 0)))
