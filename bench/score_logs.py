@@ -21,7 +21,8 @@ GIB_WORDS = {
     "outside_torch_gib": "non_torch_bytes",
     "gpu_total_gib": "gpu_memory_bytes",
 }
-SAME = ("engine_version", "tp", "pp", "dp", "ep", "dtype", "quantization", "kv_cache_dtype", "kv_tokens", "gpu",
+SAME = ("engine_version", "tp", "pp", "dp", "ep", "dtype", "quantization", "kv_cache_dtype", "kv_tokens",
+        "gpu",
         "max_model_len", "max_num_seqs", "max_num_batched_tokens", "max_concurrency")  # fmt: skip
 OTHER = {"context_length": "max_model_len", "max_running_requests": "max_num_seqs", "build": "engine_version",
          "n_ctx": "max_model_len", "n_seq_max": "max_num_seqs"}  # fmt: skip

@@ -99,7 +99,20 @@ def pooled_images(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimat
     return "the profile run encodes the images that --limit-mm-per-prompt allows"
 
 
+def pool_by_hand(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+    """The pool's size was given, so that no share of the card decides it."""
+    if row.key not in ("kv_cache.pool", "kv_tokens"):
+        return ""
+    printed = arguments(run)
+    given = next((name for name in SIZES_OF_POOL if printed.text(name)), "")
+    if given:
+        return f"the pool was given by hand: {given} {printed.text(given)}"
+    return "on a CPU VLLM_CPU_KVCACHE_SPACE sets the pool" if run.first("host_bytes") is not None else ""
+
+
+SIZES_OF_POOL = ("kv_cache_memory_bytes", "num_gpu_blocks_override", "max_total_tokens", "max_tokens")
 RULES: tuple[Rule, ...] = (
+    pool_by_hand,
     others_on_card,
     draft_loaded,
     no_graphs,
