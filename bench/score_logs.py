@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from oomless.truth.reconcile.log_facts import facts_of, observed_of
+from oomless.truth.reconcile.log_facts import facts_of
+from oomless.truth.reconcile.log_observed import observed_of
 from oomless.truth.reconcile.logged_run import LoggedRun
 from oomless.truth.reconcile.read_log import read_log
 from oomless.units import GIB, MIB
