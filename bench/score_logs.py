@@ -1,12 +1,13 @@
-"""Scores the log readers on a folder of logs, each with NAME.json beside it that says what a perfect reader
-finds: facts found, missed, wrong. Usage: python bench/score_logs.py FOLDER"""
+"""Scores the log readers on a folder of logs, each with NAME.json beside it that says what a perfect
+reader finds: facts found, missed, wrong. Usage: python bench/score_logs.py FOLDER"""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from oomless.truth.reconcile.log_facts import facts_of, observed_of
+from oomless.truth.reconcile.log_facts import facts_of
+from oomless.truth.reconcile.log_observed import observed_of
 from oomless.truth.reconcile.logged_run import LoggedRun
 from oomless.truth.reconcile.read_log import read_log
 from oomless.units import GIB, MIB
@@ -21,7 +22,8 @@ GIB_WORDS = {
     "outside_torch_gib": "non_torch_bytes",
     "gpu_total_gib": "gpu_memory_bytes",
 }
-SAME = ("engine_version", "tp", "pp", "dp", "ep", "dtype", "quantization", "kv_cache_dtype", "kv_tokens", "gpu",
+SAME = ("engine_version", "tp", "pp", "dp", "ep", "dtype", "quantization", "kv_cache_dtype", "kv_tokens",
+        "gpu",
         "max_model_len", "max_num_seqs", "max_num_batched_tokens", "max_concurrency")  # fmt: skip
 OTHER = {"context_length": "max_model_len", "max_running_requests": "max_num_seqs", "build": "engine_version",
          "n_ctx": "max_model_len", "n_seq_max": "max_num_seqs"}  # fmt: skip

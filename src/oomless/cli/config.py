@@ -51,7 +51,7 @@ def calibrations(export: bool, remove: str, as_json: bool) -> int:
     layout."""
     from ..api.calibrations import calibrations_path, document_without, stored
     from ..truth.calibration import as_document, learned
-    from .files import write_whole
+    from ..files import write_whole
 
     path = calibrations_path(os.environ)
     if remove:

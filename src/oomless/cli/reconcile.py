@@ -74,7 +74,7 @@ def _calibrate(found: "Reconciled") -> None:
     import os
 
     from ..api.calibrations import calibrations_path, document_with
-    from .files import write_whole
+    from ..files import write_whole
 
     path = calibrations_path(os.environ)
     content, new = document_with(found, os.environ)

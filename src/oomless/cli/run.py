@@ -67,7 +67,7 @@ def _write(
     path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
 ) -> None:
     from ..truth.reconcile.scrub import scrub
-    from .files import write_whole
+    from ..files import write_whole
 
     document = {
         "schema": "oomless/run/1",

@@ -10,9 +10,9 @@ def engine_logs() -> tuple[LogReader, ...]:
     ['vllm', 'sglang', 'ollama', 'llamacpp', 'trtllm']
     """
     from .llamacpp.log import LOG as LLAMACPP
-    from .llamacpp.log import OLLAMA_LOG
+    from .llamacpp.ollama_log import LOG as OLLAMA
     from .sglang.log import LOG as SGLANG
     from .trtllm_log import LOG as TRTLLM
     from .vllm.log import LOG as VLLM
 
-    return VLLM, SGLANG, OLLAMA_LOG, LLAMACPP, TRTLLM
+    return VLLM, SGLANG, OLLAMA, LLAMACPP, TRTLLM

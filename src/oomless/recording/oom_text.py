@@ -83,7 +83,7 @@ def read_oom(text: str, source: str = "") -> OutOfMemory | None:
     >>> read_oom("Tried to allocate 20.00 MiB (GPU 0; 15.78 GiB total capacity; 14.1 GiB already allocated")[
     ...     :3
     ... ]
-    (20971520, 0, 16943646515)
+    (20971520, 0, 16943645983)
     """
     tried = PATTERNS["tried_bytes"].search(text)
     if tried is None:

@@ -88,6 +88,13 @@ def test_a_share_that_the_log_implies_is_a_reason() -> None:
     assert "a utilisation of 0.8" in reasons(beside(text))["kv_cache.pool"]
 
 
+def test_a_pool_by_hand_is_a_reason() -> None:
+    text = VLLM["vllm-0.12.0-v1"].text.replace(
+        "'max_model_len'", "'kv_cache_memory_bytes': 9000000, 'max_model_len'"
+    )
+    assert "given by hand: kv_cache_memory_bytes 9000000" in reasons(beside(text))["kv_cache.pool"]
+
+
 def test_graphs_below_nothing_have_a_reason() -> None:
     text = VLLM["vllm-0.11.0-v1"].text.replace("took 0.62 GiB", "took -0.41 GiB")
     assert "gave memory back" in reasons(beside(text))["runtime.cuda_graphs"]

@@ -1,10 +1,10 @@
-"""How the logs of llama.cpp, ik_llama.cpp and Ollama read, 2023-11 to b10615.
+"""How the logs of llama.cpp and ik_llama.cpp read, 2023-11 to b10615.
 
 Buffers are printed a device; "rank" here is the device's name. Read in llama.cpp of llama-cpp-python 0.2.20 to
-0.3.36, in ik_llama.cpp and in Ollama 0.1 to 0.19 (Go and llama-server runners).
+0.3.36, and in ik_llama.cpp.
 """
 
-from ...recording.log_lines import NUMBER, PREDICTED, LogLine, LogReader, Said, says
+from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, says
 
 N = NUMBER
 DEVICE = r"([A-Za-z][\w.:\[\]-]*)"
@@ -46,6 +46,7 @@ LOAD = (
         r"(?:print_info|print_meta): vocab_only\s*= (\d)\b",
         says("vocab_only count", keep="last"),
     ),
+    LogLine(b" no_alloc ", r"print_info: no_alloc\s*= (1)\b", says("rehearsal count")),
     LogLine(
         b"using device ",
         r"using device (\S+) \((.+?)\)(?: \([\w:. -]*\))? - (\d+) MiB free",
@@ -182,93 +183,4 @@ LOG = LogReader(
         (b"kv^T: not used", "ik-llamacpp"),
         (b"c^KV (", "ik-llamacpp"),
     ),
-)
-
-SIZE = r'"\[?([\d.]+ [KMGT]?i?B)\]?(?: [^"]*)?"'
-OLLAMA = (
-    LogLine(b"Listening on", r'msg="Listening on \S+ \(version ([^)"]+)\)"', says("engine_version text")),
-    LogLine(
-        b"inference compute",
-        r'msg="inference compute".*?\bname=(?:"([^"]*)"|(\S+))',
-        says("device text", "device text"),
-    ),
-    LogLine(b"inference compute", r'msg="inference compute".*?\bdescription="([^"]+)"', says("gpu text")),
-    LogLine(
-        b"inference compute",
-        r'msg="inference compute" .*?library=[cC][uU][dD][aA].*?\bname="((?:NVIDIA|Tesla)[^"]+)"',
-        says("gpu text", rank=1),
-    ),
-    LogLine(
-        b"inference compute",
-        rf'msg="inference compute".*?\btotal={SIZE} available={SIZE}',
-        says("gpu_memory_bytes size", "gpu_free_bytes size"),
-    ),
-    LogLine(
-        b"memory reporting free:",
-        r"memory reporting free: (\d+) total: (\d+)",
-        says("gpu_free_bytes B", "gpu_memory_bytes B", rank=1),
-    ),
-    LogLine(
-        b"starting runner",
-        r'msg="starting (?:ollama )?runner" cmd="[^"]* --model (\S+)',
-        says("model_file text"),
-        "start",
-    ),
-    LogLine(
-        b"starting llama server",
-        r'msg="starting llama[ -]server" cmd="?(?:[^"]*?) --model (\S+)',
-        says("model_file text"),
-        "start",
-    ),
-    LogLine(
-        b"starting llama server",
-        r'msg="starting llama[ -]server".*? --ctx-size (\d+)',
-        says("context count", rank=1),
-    ),
-    LogLine(
-        b"starting llama server",
-        r'msg="starting llama[ -]server".*? --parallel (\d+)',
-        says("max_num_seqs count", rank=1),
-    ),
-    LogLine(
-        b"offload to ",
-        r'msg="offload to \w+".*?layers\.model=(\d+) layers\.offload=(\d+)',
-        says("layers count", "layers_offloaded count", rank=1),
-    ),
-    LogLine(
-        b"offload to ",
-        rf'msg="offload to \w+".*?memory\.required\.full={SIZE}',
-        says("predicted_total_bytes size"),
-    ),
-    LogLine(
-        b"offload to ",
-        rf'msg="offload to \w+".*?memory\.required\.kv={SIZE}',
-        says("predicted_kv_bytes size"),
-    ),
-    LogLine(
-        b"total memory", rf'msg="total memory" size={SIZE}', says("predicted_total_bytes size", keep="last")
-    ),
-    *(
-        LogLine(
-            f'msg="{name}" device='.encode(),
-            rf'msg="{name}" device=(\S+) size={SIZE}',
-            (Said("device", "place"), Said(word, "size", "last", PREDICTED)),
-        )
-        for name, word in (
-            ("model weights", "weights_bytes"),
-            ("kv cache", "kv_bytes"),
-            ("compute graph", "compute_buffer_bytes"),
-        )
-    ),
-    LogLine(b"KvSize:", r"\bParallel:(\d+)\b", says("max_num_seqs count", rank=1)),
-    LogLine(b"KvSize:", r"\bKvSize:(\d+)\b", says("context count", rank=1)),
-    LogLine(b"KvCacheType:", r"\bKvCacheType:([a-z]\w+)", says("kv_cache_dtype text")),
-    LogLine(b"runner started in", r"llama(?: runner|-server) started in", (), "ready"),
-    LogLine(b"Load failed", r'msg="Load failed"', (), "failed"),
-)
-OLLAMA_LOG = LogReader(
-    "ollama",
-    (*OLLAMA, *(line for line in LLAMA if line.turn != "start")),
-    wakes=(b"loaded meta data",),
-    carries=("engine_version", "gpu", "gpu_memory_bytes", "gpu_free_bytes"),
 )

@@ -107,7 +107,7 @@ def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:
 
 def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> Asked:
     """The question in llama.cpp's own words: layers on the cards, cells, slots, types of the cache."""
-    if hardware is None:
+    if hardware is None or not _devices(run):
         hardware = _llama_hardware(run)
     found = facts_of(run)
     slots = int(found.get("max_num_seqs", 1)) or 1
@@ -144,9 +144,14 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     return Asked(Question(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",))
 
 
+def _devices(run: LoggedRun) -> list[str]:
+    """The cards that hold weights: none where the host holds all, whatever cards there are."""
+    return [label for label in run.of_ranks("weights_bytes") if label not in HOST]
+
+
 def _llama_hardware(run: LoggedRun) -> Hardware:
     """The devices that buffers lie on; a card that the catalogue does not know is one of any size."""
-    devices = [label for label in run.of_ranks("weights_bytes") if label not in HOST]
+    devices = _devices(run)
     name, card = run.text("gpu"), None
     words = name.lower().removeprefix("nvidia ").removeprefix("geforce ")
     for word in (words, words.replace(" ", "-"), words.removeprefix("apple ").replace(" ", "-")):

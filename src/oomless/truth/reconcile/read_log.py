@@ -75,8 +75,10 @@ class LogFile:
         return tuple(dict.fromkeys([OOM_WORDS[0], *(anchor for group in starts for anchor in group)]))
 
     def finish(self) -> tuple[LoggedRun, ...]:
-        """Return the runs that said something, in their order."""
-        kept = [run for run in self.runs if run.has_figures or run.ooms or run.state in ("failed", "oom")]
+        """Return the runs that said something, in their order. llama.cpp's `-fit` loads the model once
+        without memory, to see what would fit: that is no run."""
+        real = [run for run in self.runs if "rehearsal" not in run.values] or self.runs
+        kept = [run for run in real if run.has_figures or run.ooms or run.state in ("failed", "oom")]
         if not kept:
             kept = [run for run in self.runs if run.values or run.state][-1:]
         return tuple(kept)

@@ -6,7 +6,7 @@ from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared
 from ...units import format_bytes
 from .log_facts import arguments
-from .log_question import Asked
+from .log_question import LLAMA, Asked
 from .logged_run import LoggedRun
 
 Rule = Callable[[Compared, LoggedRun, Asked, Estimate | None], str]
@@ -84,6 +84,8 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: Asked, estimate: E
     """A quantised checkpoint of somebody's keeps modules in 16 bit that the rule quantises."""
     if row.key != "weights" or row.error is None or row.error > -NEAR or asked.question is None:
         return ""
+    if run.reader is not None and run.reader.name in LLAMA:
+        return ""  # a GGUF's type says what each tensor is
     if not (asked.question.asked.quantization or asked.question.model.quantization):
         return ""
     missing = format_bytes(round((row.measured or 0) - (row.predicted or 0)))
@@ -97,7 +99,20 @@ def pooled_images(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimat
     return "the profile run encodes the images that --limit-mm-per-prompt allows"
 
 
+def pool_by_hand(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+    """The pool's size was given, so that no share of the card decides it."""
+    if row.key not in ("kv_cache.pool", "kv_tokens"):
+        return ""
+    printed = arguments(run)
+    given = next((name for name in SIZES_OF_POOL if printed.text(name)), "")
+    if given:
+        return f"the pool was given by hand: {given} {printed.text(given)}"
+    return "on a CPU VLLM_CPU_KVCACHE_SPACE sets the pool" if run.first("host_bytes") is not None else ""
+
+
+SIZES_OF_POOL = ("kv_cache_memory_bytes", "num_gpu_blocks_override", "max_total_tokens", "max_tokens")
 RULES: tuple[Rule, ...] = (
+    pool_by_hand,
     others_on_card,
     draft_loaded,
     no_graphs,

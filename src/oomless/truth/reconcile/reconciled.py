@@ -8,7 +8,8 @@ from ...recording.snapshot_file import AllocatorSnapshot, Held
 from ...units import format_exact
 from .compare import Comparison
 from .explain import Explanation
-from .log_facts import Fact, facts_of, observed_of
+from .log_facts import Fact, facts_of
+from .log_observed import observed_of
 from .log_question import Asked
 from .logged_run import LoggedRun
 from .measured_rows import measured_rows
