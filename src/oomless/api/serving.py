@@ -5,6 +5,7 @@ from typing import Any
 from ..engines import engine
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.stage_rank import Adjust
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -162,6 +163,7 @@ def infer(
     *,
     offline: bool = False,
     revision: str | None = None,
+    adjust: Adjust | None = None,
     **flags: Any,
 ) -> Estimate:
     """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
@@ -182,7 +184,7 @@ def infer(
 
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_serving(found, asked, hardware)
+    estimate = estimate_serving(found, asked, hardware, adjust)
     if engine(estimate.request.engine).buffers_follow_context:
         from ..estimate.serving.contexts import longest_context  # a search, which the others need not make
 

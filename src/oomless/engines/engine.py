@@ -53,6 +53,8 @@ class Start(NamedTuple):
     """Words by which one of two machines is told to fill the cache of prompts for another."""
     decodes: tuple[str, ...] = ()
     """Words for the other."""
+    port: int = 8000
+    """The port that its server listens on by itself."""
 
 
 class MeasuredRows(NamedTuple):
@@ -141,8 +143,6 @@ class Engine(NamedTuple):
     """The model as its file stores it, where that is not the published checkpoint."""
     left_to_host: Callable[[Model, Serving], tuple[list[Tensor], set[int]]] | None = None
     """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
-    log: str = ""
-    """The module of engines/ that says how its log reads; "": none is known."""
 
     @property
     def latest(self) -> str:

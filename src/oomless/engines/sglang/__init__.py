@@ -31,6 +31,7 @@ SGLANG = Engine(
         suffixes=(("k", KB), ("K", KB), ("M", MB), ("G", GB), ("Ki", KIB), ("Mi", MIB), ("Gi", GIB)),
         prefills=("--disaggregation-mode", "prefill"),
         decodes=("--disaggregation-mode", "decode"),
+        port=30000,
     ),
     rows=ROWS,
     speed_class="sglang",

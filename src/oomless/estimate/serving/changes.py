@@ -29,12 +29,17 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     found = []
     for flag, asked, hardware in _candidates(estimate):
         try:
-            other = estimate_serving(estimate.model, asked, hardware)
+            other = estimate_serving(estimate.model, asked, hardware, estimate.adjust)
         except OomlessError:
             continue
         if other.verdict == "fits":
             found.append(Change(flag, other.headroom_bytes - estimate.headroom_bytes, other.headroom_bytes))
     return tuple(found)
+
+
+def again(estimate: Estimate, asked: Serving) -> Estimate:
+    """Return the answer to another question about the same model, cards and machine."""
+    return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
 
 
 def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
@@ -126,9 +131,7 @@ def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], m
             else estimate.asked._replace(n_gpu_layers=value)
         )
         try:
-            return (
-                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 
@@ -146,9 +149,7 @@ def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"],
         else:
             asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
-            return (
-                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 

@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 
-from .estimate import Estimate, estimate_serving, with_layout
+from .changes import again
+from .estimate import Estimate, with_layout
 
 POINTS = 33
 
@@ -21,7 +22,7 @@ def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
     for step in range(POINTS):
         context = max(longest * step // (POINTS - 1), 1)
         asked = request._replace(context=context)
-        ledger = with_layout(estimate.model, asked, estimate.hardware, layout).ledger
+        ledger = with_layout(estimate.model, asked, estimate.hardware, layout, estimate.adjust).ledger
         points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
     return points
 
@@ -33,6 +34,6 @@ def longest_context(estimate: Estimate) -> int:
 
     def fails(steps: int) -> bool:
         longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
-        return estimate_serving(estimate.model, longer, estimate.cards or estimate.hardware).verdict != "fits"
+        return again(estimate, longer).verdict != "fits"
 
     return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)

@@ -13,7 +13,7 @@ from ...model.model import Model
 from ...run.cards import Card, Hardware
 from ...run.serving import Layout, Serving
 from ...units import format_bytes, parse_bytes
-from .stage_rank import StageRank, stage_rank
+from .stage_rank import Adjust, StageRank, stage_rank
 
 
 class KVCache(NamedTuple):
@@ -56,6 +56,7 @@ class Estimate(NamedTuple):
     asked: Serving = Serving()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
+    adjust: Adjust | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -79,8 +80,11 @@ class Estimate(NamedTuple):
         return serving_json(self)
 
 
-def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
-    """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
+def estimate_serving(
+    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
+    """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
+    `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
     check_flags(asked)
     for card in hardware.mixed or (hardware.card,):
@@ -89,10 +93,10 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
     if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
-        found = with_layout(model, asked, share, asked.layout)
+        found = with_layout(model, asked, share, asked.layout, adjust)
     else:
-        found = smallest_layout(model, asked, share)
-    return found._replace(asked=asked, cards=hardware)
+        found = smallest_layout(model, asked, share, adjust)
+    return found._replace(asked=asked, cards=hardware, adjust=adjust)
 
 
 def share_of(hardware: Hardware, asked: Serving) -> Hardware:
@@ -115,7 +119,9 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+def smallest_layout(
+    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -128,7 +134,7 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
         if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
             continue
         try:
-            found = with_layout(model, asked, hardware, layout)
+            found = with_layout(model, asked, hardware, layout, adjust)
         except UsageError as error:  # this size does not divide the model: another may
             fault = fault or error
             continue
@@ -144,7 +150,9 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     return best
 
 
-def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
+def with_layout(
+    model: Model, asked: Serving, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
+) -> Estimate:
     """The estimate for one layout."""
     check_layout(layout, hardware)
     rules = engine(asked.engine)
@@ -152,7 +160,8 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     layout = request.layout or layout
     host = rules.host_bytes(model, request, hardware)
     ranks = [
-        stage_rank(model, request, hardware, stage, rules, host) for stage in rules.stages(model, request)
+        stage_rank(model, request, hardware, stage, rules, host, adjust)
+        for stage in rules.stages(model, request)
     ]
     replicas = hardware.num_gpus // layout.num_ranks
     ledgers = tuple(rank.ledger(layout.num_ranks // layout.pp * replicas) for rank in ranks)

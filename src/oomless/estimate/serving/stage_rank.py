@@ -1,15 +1,19 @@
 """One rank of a group of equal ones: what is charged to its budget, what comes beside it, and the pool that
 is left for the cache."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...engines.engine import Engine
-from ...engines.rank import CacheLayout, Stage
+from ...engines.rank import Budget, CacheLayout, Stage
 from ...ledger import Ledger, Line, exact
 from ...model.model import Model
 from ...run.cards import Card, Hardware
 from ...run.serving import Layout, Serving
 from .weights import weight_lines
+
+Adjust = Callable[[Serving, Hardware, Budget], Budget]
+"""Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
 class StageRank(NamedTuple):
@@ -48,7 +52,13 @@ class StageRank(NamedTuple):
 
 
 def stage_rank(
-    model: Model, request: Serving, hardware: Hardware, stage: Stage, rules: Engine, host_bytes: int
+    model: Model,
+    request: Serving,
+    hardware: Hardware,
+    stage: Stage,
+    rules: Engine,
+    host_bytes: int,
+    adjust: Adjust | None = None,
 ) -> StageRank:
     """Return one rank of a stage for a question that the engine has resolved. `host_bytes`: what the engine
     holds in the host's memory."""
@@ -58,6 +68,8 @@ def stage_rank(
     placed = rules.placed_weights(model, request, mine, stage)
     source = f"engines, {request.engine} {request.engine_version}: weights"
     budget = rules.budget_lines(model, request, mine, stage)
+    if adjust is not None:
+        budget = adjust(request, mine, budget)
     shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
     charged = (*weight_lines(placed, rules.counts, source), *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
