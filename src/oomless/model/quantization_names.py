@@ -2,9 +2,10 @@
 spelling."""
 
 import re
-from fnmatch import translate
 
 from .model import Tensor
+from .name_expressions import PatternError
+from .name_patterns import NamePatterns
 
 PREFIXES = (
     "model.language_model.",
@@ -57,7 +58,7 @@ class Names:
     """A list of patterns: names, beginnings of names, pieces between dots, with stars, or `re:` and an
     expression."""
 
-    def __init__(self, patterns: tuple[str, ...]) -> None:
+    def __init__(self, patterns: tuple[str, ...], where: str) -> None:
         self.exact: set[str] = set()
         others: list[str] = []
         for pattern in patterns:
@@ -68,15 +69,10 @@ class Names:
                 or "?" in pattern
                 or (pattern.endswith("*") and not pattern[:-1].strip("."))
             ):
-                others.append(translate(pattern))
+                others.append(of_stars(pattern))
             else:
                 self.exact.add(canonical(pattern.rstrip("*").rstrip(".")))
-        self.expressions: list[re.Pattern[str]] = []
-        for expression in others:
-            try:
-                self.expressions.append(re.compile(expression))
-            except (re.error, OverflowError, RecursionError):
-                continue  # no engine could match with it either
+        self.expressions = NamePatterns(usable(others, where), "match", where) if others else None
 
     def says(self, name: str) -> bool:
         """Whether this very name is in the list."""
@@ -93,10 +89,33 @@ class Names:
                 path = f"{path}.{piece}" if path else piece
                 if path in self.exact:
                     return True
-        if not self.expressions:
+        if self.expressions is None:
             return False
-        spelled = (name, *(prefix + name for prefix in PREFIXES))
-        return any(expression.match(each) for expression in self.expressions for each in spelled)
+        return self.expressions.finds((name, *(prefix + name for prefix in PREFIXES)))
+
+
+def usable(expressions: list[str], where: str) -> list[str]:
+    """Return the expressions that mean something; what others could match and we do not is refused."""
+    found = []
+    for text in expressions:
+        try:
+            NamePatterns([text], "match", where)
+        except PatternError as fault:
+            if fault.valid:
+                raise
+            continue  # no engine could match with it either
+        found.append(text)
+    return found
+
+
+def of_stars(pattern: str) -> str:
+    """Return a pattern with stars as an expression of whole names.
+
+    >>> of_stars("model.layers.*.mlp?")
+    'model\\\\.layers\\\\..*\\\\.mlp.$'
+    """
+    others = {"*": ".*", "?": "."}
+    return "".join(others.get(char) or re.escape(char) for char in pattern) + "$"
 
 
 def canonical(pattern: str) -> str:
