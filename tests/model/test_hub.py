@@ -92,7 +92,7 @@ def test_headers_where_the_hub_gives_no_totals(serve: Serve, has_api: bool) -> N
     assert (repository.elements_by_dtype, repository.checkpoint_bytes) == (ELEMENTS, NUM_BYTES)
     assert (repository.num_tensors, repository.source) == (4, "headers of 2 files")
     assert repository.stored
-    assert repository.stored[1] == Stored("b", "BF16", (3,), 6)
+    assert repository.stored[1]._replace(start=0) == Stored("b", "BF16", (3,), 6)
     assert hub.shard_bytes_sent() < 20_000
     assert all("range" in headers for _, path, headers in hub.requests if path.endswith(".safetensors"))
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ..errors import UsageError
-from ..estimate.training.estimate import TrainingEstimate
 from ..estimate.training.megatron import device_of, estimate_megatron
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..files import read_whole_text
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import device_from

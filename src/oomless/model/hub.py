@@ -220,7 +220,8 @@ class _Hub:
             pool.shutdown(cancel_futures=True)  # after a failure nothing more is asked
             if collects:
                 gc.enable()
-        return merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}"), len(sizes)
+        merged = merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}")
+        return tuple(tensor for stored in merged.values() for tensor in stored), len(sizes)
 
     def read_header(
         self, file: str, first_bytes: int, timeout_s: float, optional: bool = False

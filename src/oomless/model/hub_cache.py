@@ -78,7 +78,7 @@ def load(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repo
         known = Repository(**entry["repository"])
         stored = known.stored
         if stored is not None:
-            stored = tuple(Stored(name, dtype, tuple(shape), size) for name, dtype, shape, size in stored)
+            stored = tuple(Stored(name, dtype, tuple(shape), *sizes) for name, dtype, shape, *sizes in stored)
         elements = known.elements_by_dtype
         sane = isinstance(known.config, dict) and (elements is None or are_counts(elements))
         numbers = known.checkpoint_bytes, known.num_tensors

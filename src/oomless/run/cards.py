@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
+from ..facts.hardware import cards_by_short_name, first_number
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
@@ -77,19 +78,14 @@ class Hardware(NamedTuple):
 
 
 @cache
-def _rows() -> dict[str, dict[str, str]]:
-    return {row["short_name"]: row for row in facts.table("hardware")}
-
-
-@cache
 def card(short_name: str) -> Card:
     """The card of facts/hardware.csv with this short name."""
-    return _card(_rows()[short_name])
+    return _card(cards_by_short_name()[short_name])
 
 
 def cards() -> dict[str, Card]:
     """Every card under its short name."""
-    return {name: card(name) for name in _rows()}
+    return {name: card(name) for name in cards_by_short_name()}
 
 
 @cache
@@ -98,24 +94,13 @@ def aliases() -> dict[str, tuple[str, str]]:
     return {row["alias"]: (row["card"], row["reading"]) for row in facts.table("gpu_aliases")}
 
 
-def _first_number(text: str) -> float:
-    """The first number in a cell such as "14.56-14.74" or "65536 / 32768 (npu-smi)"; 0 if there is none."""
-    digits = ""
-    for char in text:
-        if char.isdecimal() or (char == "." and digits):
-            digits += char
-        elif digits:
-            break
-    return float(digits or 0)
-
-
 UNIFIED_SHARE = 0.70
 """The lower end of 70 to 78 % of Apple's unified memory (notes of hardware.csv)."""
 
 
 def _card(row: dict[str, str]) -> Card:
-    seen, driver = _first_number(row["mem_gib_torch_seen"]), _first_number(row["mem_mib_nvidia_smi"])
-    marketed = _first_number(row["mem_gb_marketed"])
+    seen, driver = first_number(row["mem_gib_torch_seen"]), first_number(row["mem_mib_nvidia_smi"])
+    marketed = first_number(row["mem_gb_marketed"])
     if seen:
         memory, source = int(seen * GIB), f"lowest size that a process saw in logs: {seen} GiB"
     elif driver:
@@ -141,7 +126,7 @@ def _card(row: dict[str, str]) -> Card:
         memory_bytes=memory,
         memory_source=source,
         gpus_per_node=max(
-            8 if row["gpus_per_node"].startswith("1-8") else int(_first_number(row["gpus_per_node"])), 1
+            8 if row["gpus_per_node"].startswith("1-8") else int(first_number(row["gpus_per_node"])), 1
         ),
         num_sms=int(row["num_sms"] or 0),
         link=row["link"],
@@ -195,11 +180,11 @@ def find_card(name: str) -> tuple[Card, str]:
     target, reading = aliases().get(wanted, (wanted, ""))
     if (sized := with_size(target)) is not None:
         return sized, ""
-    if target not in _rows():
-        hint = did_you_mean(wanted, [*_rows(), *aliases()], "oomless gpus")
+    if target not in cards_by_short_name():
+        hint = did_you_mean(wanted, [*cards_by_short_name(), *aliases()], "oomless gpus")
         before, _, after = wanted.partition("x")
         for count, turned in ((before, after), (after, before)):
-            if count.isdecimal() and (turned in aliases() or turned in _rows()):
+            if count.isdecimal() and (turned in aliases() or turned in cards_by_short_name()):
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading
@@ -216,7 +201,7 @@ def with_size(wanted: str) -> Card | None:
     (512000000000, 'M3 Ultra with 512 GB')
     """
     name, _, size = wanted.rpartition("-")
-    row, number = _rows().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
+    row, number = cards_by_short_name().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
     least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
     if row is None or number == size or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
         return None

@@ -10,6 +10,7 @@ from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..files import shown
 from ..ledger import chosen, sums
+from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
@@ -63,7 +64,7 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
     return tuple(score(row) for row in read_table(path) if confidence is None or row.confidence == confidence)
 
 
-def score(row: Row) -> Scored:
+def score(row: Row, efficiencies: Efficiencies = SHIPPED) -> Scored:
     """Return one row scored. The prediction sees the configuration alone; the measured value is put beside it
     afterwards. What cannot be read, predicted or known is said; no row loses its table."""
     if row.fault:
@@ -75,7 +76,8 @@ def score(row: Row) -> Scored:
             else 1
         )
         value, low, high = (
-            number / factor for number in predict(row.kind, row.configuration, row.quantity, row.unit)
+            number / factor
+            for number in predict(row.kind, row.configuration, row.quantity, row.unit, efficiencies)
         )
     except Incomplete as error:
         return _not_scored(row, "incomplete", str(error))
@@ -98,14 +100,20 @@ def _not_scored(row: Row, status: str, reason: str) -> Scored:
     )
 
 
-def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str = "") -> Interval:
+def predict(
+    kind: str,
+    configuration: dict[str, str],
+    quantity: str,
+    unit: str = "",
+    efficiencies: Efficiencies = SHIPPED,
+) -> Interval:
     """What a row's configuration gives for a quantity, with its interval."""
     if kind == "files":
         return file_size(configuration, quantity)
     if kind == "training":
         return predict_training(configuration, quantity, unit)
     if kind == "speed":
-        return predict_speed(configuration, quantity, unit)
+        return predict_speed(configuration, quantity, unit, efficiencies)
     if kind == "megatron":
         from .megatron_rows import predict_megatron
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from ... import facts
 from ...errors import UnsupportedError
+from ...frameworks.defaults import resolved
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Training, resolved
+from ...run.training import Mesh, Training
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import json_text, toml, yaml
