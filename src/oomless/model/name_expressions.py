@@ -132,9 +132,11 @@ class Reader:
 
     def escape(self) -> Node:
         letter = self.take()
-        if letter in "AZ" and letter:
+        if not letter:
+            raise PatternError("nothing stands behind \\")
+        if letter in "AZ":
             return Node("symbols", 1 << (START if letter == "A" else END))
-        if letter and letter in "123456789bBgkG":
+        if letter in "123456789bBgkG":
             raise PatternError(f"\\{letter} looks at what stands elsewhere", valid=True)
         more = {"x": 2, "u": 4, "U": 8}.get(letter, 0)
         return Node("symbols", symbols_of(f"\\{letter}{self.take(more)}", self.ignore_case))

@@ -181,7 +181,10 @@ class NamePatterns:
     False
     """
 
-    def __init__(self, expressions: Iterable[str], how: How, where: str = "pattern") -> None:
+    def __init__(
+        self, expressions: Iterable[str], how: How, where: str = "pattern", skip_broken: bool = False
+    ) -> None:
+        """`skip_broken`: what nobody could match with is left out, as who published it never saw it match."""
         self.where = where
         self.answers: dict[tuple[str, ...], bool] = {}
         self.together: list[Automaton] = []
@@ -191,10 +194,13 @@ class NamePatterns:
                 for each in read_expression(text, how):
                     self.add(each, how)
             except PatternError as error:
-                raise PatternError(f"{where} {shown(text)}: {error.message}", error.valid) from None
+                if error.valid or not skip_broken:
+                    raise PatternError(f"{where} {shown(text)}: {error.message}", error.valid) from None
 
     def add(self, read: Expression, how: How) -> None:
         """Take one branch of an expression in."""
+        if len(self.together) + len(self.ahead) > MOST_AUTOMATA:
+            raise PatternError("the list of patterns is too long", valid=True)
         if read.ahead:
             asked = [(wanted, alone(node, "match")) for wanted, node in read.ahead]
             self.ahead.append((asked, alone(read.node, how if how == "fullmatch" else "match")))
@@ -202,12 +208,10 @@ class NamePatterns:
             if not self.together or len(self.together[-1].follow) + read.node.size > MOST_POSITIONS:
                 self.together.append(Automaton(how))
             self.together[-1].add(read.node)
-        if len(self.together) + len(self.ahead) > MOST_AUTOMATA:
-            raise PatternError("the list of patterns is too long", valid=True)
 
     def finds(self, names: Iterable[str]) -> bool:
-        """Return whether an expression means one of the spellings. Answers are remembered: a search asks about
-        the same tensors for each setting."""
+        """Return whether an expression means one of the spellings. Answers are remembered, since a search asks
+        about the same tensors for each setting."""
         spelled = tuple(names)
         known = self.answers.get(spelled)
         if known is None:

@@ -4,7 +4,6 @@ spelling."""
 import re
 
 from .model import Tensor
-from .name_expressions import PatternError
 from .name_patterns import NamePatterns
 
 PREFIXES = (
@@ -72,7 +71,7 @@ class Names:
                 others.append(of_stars(pattern))
             else:
                 self.exact.add(canonical(pattern.rstrip("*").rstrip(".")))
-        self.expressions = NamePatterns(usable(others, where), "match", where) if others else None
+        self.expressions = NamePatterns(others, "match", where, skip_broken=True) if others else None
 
     def says(self, name: str) -> bool:
         """Whether this very name is in the list."""
@@ -92,20 +91,6 @@ class Names:
         if self.expressions is None:
             return False
         return self.expressions.finds((name, *(prefix + name for prefix in PREFIXES)))
-
-
-def usable(expressions: list[str], where: str) -> list[str]:
-    """Return the expressions that mean something; what others could match and we do not is refused."""
-    found = []
-    for text in expressions:
-        try:
-            NamePatterns([text], "match", where)
-        except PatternError as fault:
-            if fault.valid:
-                raise
-            continue  # no engine could match with it either
-        found.append(text)
-    return found
 
 
 def of_stars(pattern: str) -> str:
