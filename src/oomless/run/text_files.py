@@ -1,5 +1,6 @@
 """Text of bounded size -> entries: TOML, JSON and YAML without surprises."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def json_of(content: bytes, path: Path) -> dict[str, Any]:
     return _mapping(parse_json(content, str(path)), path)
 
 
-def yaml_of(content: bytes, path: Path) -> dict[str, Any]:
-    """The mapping of a YAML document: plain data, few aliases, bounded depth."""
+def yaml_of(content: bytes, path: Path, typed: bool = True) -> dict[str, Any]:
+    """The mapping of a YAML document: plain data, few aliases, bounded depth. `typed` off: every value is the
+    text that stands there."""
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError:
@@ -62,6 +64,9 @@ def yaml_of(content: bytes, path: Path) -> dict[str, Any]:
             self.depth -= 1
             return node
 
+    if not typed:
+        merge = [("tag:yaml.org,2002:merge", re.compile("<<$"))]
+        Careful.yaml_implicit_resolvers = {"<": merge}
     try:
         return _mapping(yaml.load(content, Careful), path)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:

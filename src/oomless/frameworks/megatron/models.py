@@ -15,7 +15,7 @@ from .args import read_arguments
 from .network import network
 from .placement import last_stage
 from .run import Megatron
-from .source import Value
+from .values import Value
 
 
 def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
