@@ -59,7 +59,7 @@ def _recomputation(get: ArgumentReader) -> dict[str, Any]:
             )
         if name not in RECOMPUTED:
             raise UsageError(f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTED))
-    if not modules and get.given.get("recompute-granularity") == "selective":
+    if not modules and granularity == "selective":
         modules = ("core_attn",)
     return {"recompute": granularity, "recompute_modules": modules}
 
