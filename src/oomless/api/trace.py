@@ -10,7 +10,8 @@ from ..model.load import config_document
 from ..recording.file import read_trace
 from ..recording.traced import Traced, answer
 from ..run.allocator import parse_settings
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.tracing import DEFAULT_CARD, Prompt, Tracing
 from ..run.training import Mesh
 from ..trace.build import Source

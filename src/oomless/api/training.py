@@ -8,7 +8,8 @@ from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import Origin, TrainingEstimate
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.training import BESIDE, Mesh, Training
 from ..run.typed import need_types, own_names
 

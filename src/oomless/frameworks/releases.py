@@ -5,6 +5,7 @@ import re
 from typing import NamedTuple
 
 from .. import facts
+from ..facts.release import Release, read_release
 
 
 class Habits(NamedTuple):
@@ -43,7 +44,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     for row in facts.table("habits"):
         package = row["package"]
         release = named(version, package, framework == package)
-        if package in packages and release and release < numbers(row["until"]):
+        if package in packages and release and release < read_release(row["until"]):
             found.setdefault(row["habit"], row["value"])
     return Habits(
         loss=found.get("loss"),
@@ -70,21 +71,12 @@ def loss_on(package: str, day: str) -> str | None:
     )
 
 
-def named(text: str, package: str, alone: bool) -> tuple[int, ...] | None:
+def named(text: str, package: str, alone: bool) -> Release | None:
     """Return the release of a package in a text; `alone`: a bare number is its."""
     found = re.search(rf"\b{package} (\d+(?:\.\d+)*)", text) or (
         re.fullmatch(r"v?(\d+(?:\.\d+)*)", text.strip()) if alone else None
     )
-    return numbers(found[1]) if found else None
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Return a release as numbers that compare.
-
-    >>> numbers("4.48.1") < numbers("4.50")
-    True
-    """
-    return tuple(int(part) for part in text.split("."))
+    return read_release(found[1]) if found else None
 
 
 def release_of(package: str, day: str) -> str | None:

@@ -11,7 +11,7 @@ from ..frameworks import PLANNED, framework
 from ..frameworks.defaults import resolved
 from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
-from ..run.hardware import Card, Hardware
+from ..run.cards import Card, Hardware
 from ..run.training import Mesh, Method, Training, recipe
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes

@@ -16,7 +16,8 @@ from ..frameworks.releases import loss_on, release_of
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.training import Mesh, Training
 from ..units import GB, GIB, MIB
 from . import training_state_words as states

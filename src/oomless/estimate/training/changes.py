@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
 from ...frameworks import framework
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Training, recipe
 from ..serving.changes import Change
 from .estimate import estimate_training

@@ -5,7 +5,7 @@ import re
 from ...errors import UnsupportedError, UsageError
 from ...frameworks import framework
 from ...model.model import EMBEDDING, HEAD, Model
-from ...run.hardware import Card
+from ...run.cards import Card
 from ...run.training import Mesh, Training, recipe
 from .rank_portions import divisors, is_target, short_name
 

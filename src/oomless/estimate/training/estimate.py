@@ -9,7 +9,7 @@ from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
 from ...ledger import Line, exact
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Training
 from ..serving.unified_memory import on_shared_memory
 from .checks import check_model, check_sharding, check_types, trained_model, with_targets

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ...errors import UsageError
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Optimizer, Recipe, Training, optimizer, recipe
 from ...units import parse_bytes
 

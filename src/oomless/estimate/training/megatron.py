@@ -13,7 +13,7 @@ from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
 from ...ledger import Kind, Line, exact, ranged
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ..allocator import allocated_bytes
 from .checks import check_types
 from .job import Job, capacity_of
@@ -153,7 +153,7 @@ def standing(
             "remainders that the allocator does not split off",
             (
                 unsplit,
-                round(room.low - plain * row.low),
+                round(room.low + plain * row.low),
                 max(unsplit, 0) + round(room.high + plain * row.high),
             ),
             "fitted",

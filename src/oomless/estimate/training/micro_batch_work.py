@@ -5,7 +5,7 @@ from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import AttentionKernel, Kernels, MicroBatchWork
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
-from ...run.hardware import Card
+from ...run.cards import Card
 from ...run.training import Recipe, Training, recipe
 from .job import Job
 from .rank_portions import adapts_stacks

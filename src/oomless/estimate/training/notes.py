@@ -2,7 +2,7 @@
 
 from ...model.attention import DSA, V4, V41, Linear
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Training
 from .ineffective_flags import ineffective_flags
 from .job import Job

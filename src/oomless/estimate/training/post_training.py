@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from ...run.training import Mesh, Training, recipe
 from ..serving.estimate import estimate_serving

@@ -3,7 +3,7 @@ context, communication buffers."""
 
 from ... import facts
 from ...ledger import Key, Kind, Ledger, Line, ranged
-from ...run.hardware import Card
+from ...run.cards import Card
 from ...run.training import Training
 from ...units import GIB
 from .job import Job

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ...frameworks.megatron.run import Megatron
 from ...ledger import Ledger, Verdict
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.training import Mesh, Training
 from .job import Job
 from .rank_group import Peaks, RankGroup

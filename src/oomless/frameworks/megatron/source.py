@@ -1,17 +1,13 @@
 """Megatron arguments as people have them: a shell line or script, the JSON of a run, YAML of key: value."""
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ...errors import OomlessError
-from ...run.text_files import MAX_YAML_BYTES, yaml_of
+from ...limits import ARGUMENTS, RUN_FILE, need_bytes, parse_json, parse_yaml
 from .shell import read_shell
 from .values import Value, scalar
-
-MAX_TEXT = 1 << 20
 
 
 def read_text(text: str, where: str) -> dict[str, Value]:
@@ -22,16 +18,11 @@ def read_text(text: str, where: str) -> dict[str, Value]:
     >>> read_text('{"--num-layers": 12}', "JSON"), read_text("num_layers: 12\\nbf16: true", "YAML")
     ({'num-layers': 12}, {'num-layers': 12, 'bf16': True})
     """
-    if len(text) > MAX_TEXT:
-        raise OomlessError(
-            f"{where}: too long for an argument list", "give the file with the arguments alone"
-        )
+    need_bytes(text, where, ARGUMENTS, "give the file with the arguments alone")
     if text.lstrip().startswith("{"):
         return _json(text, where)
     if re.search(r"(^|\s)--[A-Za-z]", text) and not re.search(r"^\s*-{0,2}[\w-]+:(\s|$)", text, re.MULTILINE):
         return read_shell(text, where)
-    if len(text) > MAX_YAML_BYTES:
-        raise OomlessError(f"{where}: too long for YAML", "give the file with the arguments alone")
     return _yaml(text, where)
 
 
@@ -60,10 +51,7 @@ def named(raw: dict[str, Any], where: str) -> dict[str, Value]:
 
 
 def _json(text: str, where: str) -> dict[str, Value]:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise OomlessError(f"{where}: no JSON object ({error})", "give one object of arguments") from None
+    record = parse_json(text, where, ARGUMENTS)
     inner = record.get("args", record) if isinstance(record, dict) else None
     if not isinstance(inner, dict):
         raise OomlessError(f"{where}: no arguments found", 'give an object such as {"--num-layers": 12}')
@@ -78,7 +66,9 @@ def _json(text: str, where: str) -> dict[str, Value]:
 def _yaml(text: str, where: str) -> dict[str, Value]:
     """Arguments of a YAML file: `key: value` at any depth, and lists. Texts of several lines (scripts) are
     passed over; where a file has a section MODEL_ARGS, that and ENV_VARS are all that is read."""
-    document = yaml_of(text.encode(), Path(where), typed=False)
+    document = parse_yaml(text.encode(), where, RUN_FILE, texts=True)
+    if not isinstance(document, dict):
+        raise OomlessError(f"{where}: no arguments found", "give a shell line, JSON, or YAML of key: value")
     sections = [document[name] for name in ("ENV_VARS", "MODEL_ARGS") if isinstance(document.get(name), dict)]
     found: dict[str, Value] = {}
     for section in sections if "MODEL_ARGS" in document else [document]:
