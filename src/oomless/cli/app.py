@@ -22,6 +22,7 @@ COMMANDS = {
         "trace",
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
+    "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 
-LATER = ("compress", "monitor", "reconcile", "web")
+LATER = ("monitor", "reconcile", "web")
 
 
 class Lazy(click.Group):

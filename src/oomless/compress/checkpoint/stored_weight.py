@@ -125,7 +125,10 @@ class Schemes:
 def means(target: str, module: str) -> bool:
     """Return whether a target of a config names a module: its whole name, a glob, or the end of its path.
 
-    >>> means("model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj"), means("re:.*down_proj", "a.down_proj")
+    >>> (
+    ...     means("model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj"),
+    ...     means("re:.*down_proj", "a.down_proj"),
+    ... )
     (True, True)
     """
     if target.startswith("re:"):
@@ -141,7 +144,8 @@ def _compressed(module: str, codec: Codec, source: Checkpoint) -> StoredWeight:
         if located is None or located.stored.dtype != part.dtype:
             what = "is missing" if located is None else f"is {located.stored.dtype}, not {part.dtype}"
             raise UnsupportedError(
-                f"{source.folder}: {(module + part.suffix)[:80]} {what}", "the config and its tensors disagree"
+                f"{source.folder}: {(module + part.suffix)[:80]} {what}",
+                "the config and its tensors disagree",
             )
         parts.append(located)
     shape = weight_shape(codec, parts, source)
