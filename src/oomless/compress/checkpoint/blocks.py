@@ -10,9 +10,9 @@ from .reader import Block
 from .target import Target, TargetWeight
 from .views import Stacked, View
 
-BLOCK_VALUES = 1 << 21
-"""Values that a job reads at once: 4 MB of bfloat16."""
-COPY_BYTES = 1 << 24
+BLOCK_VALUES = 1 << 20
+"""Values that a job reads at once: 2 MB of bfloat16."""
+COPY_BYTES = 1 << 21
 WIDE_ROW = 1 << 22
 """A row of more values is read in pieces, twice: once for its maximum."""
 

@@ -19,8 +19,9 @@ from .target import Target, TargetWeight
 
 SYNC_BYTES = 1 << 24
 """Written bytes after which they are brought to the disk."""
-MOST_UNSYNCED_BYTES = 3 << 24
-"""What may be lost at any moment: writers wait beyond it."""
+MOST_UNSYNCED_BYTES = 5 << 23
+"""What may be written and not noted: no job is begun beyond it, so that a death costs this and the jobs at
+hand."""
 MAX_THREADS = 8
 
 
