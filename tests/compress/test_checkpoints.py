@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 
+import numpy as np
+import torch
+import transformers
 from small_checkpoints import FAMILIES, own_cast, tensors_of
 
 from oomless.compress.checkpoint.error import whole_block

@@ -18,7 +18,9 @@ import pytest
 
 from command import environment
 
-np = pytest.importorskip("numpy")
+pytest.importorskip("numpy")
+
+import numpy as np
 
 from oomless.compress.checkpoint import stream as streaming
 from oomless.compress.checkpoint.blocks import BLOCK_VALUES, COPY_BYTES
@@ -41,7 +43,7 @@ def write_model(folder: Path, num_layers: int = NUM_LAYERS, width: int = WIDTH, 
         for layer in range(num_layers)
         for part in ("gate", "up", "down")
     ]
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(num_files):
         file = f"model-{number + 1:05}-of-{num_files:05}.safetensors"
         mine = names[number::num_files]
@@ -125,7 +127,7 @@ def kill_and_go_on(model: Path, whole: dict[str, bytes], out: Path, kills: int, 
         time.sleep(chance.uniform(0.1, 1.05) * duration_s)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert marks(out) >= before, "work that was noted is never lost"
+        assert loads(out) or marks(out) >= before, "work that was noted is never lost"
         if loads(out):
             left = {name: content for name, content in contents(out).items() if not name.startswith(".")}
             assert left == whole, "what loads is whole"
@@ -299,7 +301,7 @@ def test_another_run_does_not_go_on_with_this_one(
         with pytest.raises(OomlessError):
             compress(plan(Request(str(model), "int4")), out)
     for request in (Request(str(model), "int8"), Request(str(model), "int4", keep=("model.layers.0.*",))):
-        with pytest.raises(UsageError, match="an unfinished run"):
+        with pytest.raises(UsageError, match="an unfinished run of something else"):
             compress(plan(request), out)
     compress(plan(Request(str(model), "int8")), out, force=True)
     assert json.loads((out / "config.json").read_text())["quantization_config"]["format"] == "int-quantized"

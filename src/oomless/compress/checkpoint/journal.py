@@ -39,7 +39,7 @@ class Journal:
         found = read_journal(self.path)
         if found is not None and found[0] != self.first:
             raise UsageError(
-                f"{self.path.parent}: an unfinished run lies here that compresses something else, or otherwise",
+                f"{self.path.parent}: an unfinished run of something else, or of another format, lies here",
                 "finish it with its own arguments, give another --out, or throw it away with --force",
             )
         self.done = found[1] if found else 0

@@ -90,7 +90,7 @@ def own_float8(module: str, weight: Located, scale: Located) -> StoredWeight:
     expected = codec.parts[1].shape(weight.stored.shape) if len(weight.stored.shape) == 2 else ()
     if weight.stored.dtype != "F8_E4M3" or not codec.scale_dtype or scale.stored.shape != expected:
         raise UnsupportedError(
-            f"{module[:80]}: {weight.stored.dtype} with scales {scale.stored.dtype} {list(scale.stored.shape)}",
+            f"{module[:80]}: {weight.stored.dtype}, scales {scale.stored.dtype} {list(scale.stored.shape)}",
             "what is read is E4M3 with a scale in F32 or BF16 for each 128x128",
         )
     return StoredWeight(module, weight.stored.shape, codec, (weight, scale))
@@ -116,7 +116,7 @@ class Schemes:
         found = next(iter(named or rest), None)
         if found is None:
             raise UnsupportedError(
-                f"{source.folder}: how {module[:80]} is stored, its config does not say in words that are known",
+                f"{source.folder}: its config does not say how {module[:80]} is stored",
                 "what is read is what compressed-tensors writes",
             )
         return found
