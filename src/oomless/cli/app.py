@@ -23,6 +23,8 @@ COMMANDS = {
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
     "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
+    "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
+    "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -34,7 +36,7 @@ COMMANDS = {
 }
 
 
-LATER = ("monitor", "reconcile", "web")
+LATER = ("monitor", "web")
 
 
 class Lazy(click.Group):

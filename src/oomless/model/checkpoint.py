@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import OomlessError
-from .local_file import read_whole
+from ..files import read_whole
 from .safetensors import Stored, parse_object, read_header, short, tensor_error
 
 WHOLE_NAME = "model.safetensors"

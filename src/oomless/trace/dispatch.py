@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import UnsupportedError, need
 from ..recording.workspaces import NAME as WORKSPACE
 from .accumulation import Accumulation
-from .code_owner import OWN, of_torch
+from ..recording.code_owner import OWN, of_torch
 from .cpu.kernels import Temporaries
 from .recorder import Recorder
 
