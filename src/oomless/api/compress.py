@@ -1,82 +1,14 @@
 """The Python interface of compression: what `oomless compress` does, and the context managers beside it."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError, UsageError
 
 if TYPE_CHECKING:
     from ..compress.checkpoint.stream import Progress
-    from ..compress.weights import Planned
-
-SCHEMA = "oomless/compress/1"
-READ_BYTES = 1 << 20
-
-
-class Compressed(NamedTuple):
-    """What a run of `compress` has planned and written."""
-
-    planned: "Planned"
-    folder: Path | None
-    """None: nothing was written, only predicted."""
-    errors: dict[str, float]
-    """Relative squared error by weight."""
-    quality: dict[str, Any] | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def predicted_bytes(self) -> int:
-        """Tensor data by header arithmetic, known before anything is read."""
-        return self.planned.target.num_bytes
-
-    @property
-    def written_bytes(self) -> int | None:
-        """Tensor data that the headers of the written files count; None where nothing was written."""
-        from ..model.checkpoint import read_checkpoint
-
-        if self.folder is None:
-            return None
-        return sum(tensor.num_bytes for tensor in read_checkpoint(self.folder))
-
-    def files(self) -> list[dict[str, Any]]:
-        """Return name, bytes and SHA-256 of each written file."""
-        if self.folder is None:
-            return []
-        return [
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in sorted(self.folder.iterdir())
-            if path.is_file() and not path.name.startswith(".")
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        modules = [
-            {"name": name, "format": form, "bytes": num_bytes, "rel_error": self.errors.get(name), "why": why}
-            for name, form, num_bytes, why in self.planned.modules()
-        ]
-        return {
-            "schema": SCHEMA,
-            "model": self.planned.request.source,
-            "to": self.planned.request.to,
-            "source_bytes": self.planned.source.num_bytes,
-            "predicted_bytes": self.predicted_bytes,
-            "written_bytes": self.written_bytes,
-            "modules": modules,
-            "quality": self.quality,
-            "files": self.files(),
-            "warnings": list(self.warnings),
-        }
-
-
-def sha256(path: Path) -> str:
-    """Return the digest of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+    from ..compress.compressed import Compressed
 
 
 def compress(
@@ -93,13 +25,14 @@ def compress(
     fsync: bool = True,
     measure: bool = False,
     progress: "Callable[[Progress], None] | None" = None,
-) -> Compressed:
+) -> "Compressed":
     """Return what became of a checkpoint; without `out` nothing is written and the bytes are predicted.
 
     `measure` reads the result again and gives the error of each weight.
     """
     from ..compress.checkpoint.error import weight_errors
     from ..compress.checkpoint.run import num_threads, silent
+    from ..compress.compressed import Compressed
     from ..compress.weights import Request, plan
     from ..compress.weights import compress as write
 
@@ -143,9 +76,10 @@ def parse_part(text: str | None) -> Any:
     return Part(int(first), int(second))
 
 
-def join(out: str, *, fsync: bool = True) -> Compressed:
+def join(out: str, *, fsync: bool = True) -> "Compressed":
     """Return a folder whose parts are all there, finished: what was asked stands in their journals."""
     from ..compress.checkpoint.journal import journals, read_journal
+    from ..compress.compressed import Compressed
     from ..compress.weights import Request, finish_parts, plan
 
     folder = Path(out).expanduser()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..units import format_bytes
 
 if TYPE_CHECKING:
-    from ..api.compress import Compressed
+    from ..compress.compressed import Compressed
 
 WORST = 5
 """Modules with the largest error that are shown."""

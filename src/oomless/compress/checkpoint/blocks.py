@@ -6,11 +6,12 @@ from math import lcm
 from typing import NamedTuple
 
 from ..codecs.codec import Codec
+from .encode import TILE_VALUES
 from .reader import Block
 from .target import Target, TargetWeight
 from .views import Stacked, View
 
-BLOCK_VALUES = 1 << 20
+BLOCK_VALUES = 16 * TILE_VALUES
 """Values that a job reads at once: 2 MB of bfloat16."""
 COPY_BYTES = 1 << 21
 WIDE_ROW = 1 << 22

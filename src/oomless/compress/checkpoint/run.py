@@ -17,7 +17,7 @@ from .source import Checkpoint
 from .stream import MAX_THREADS, Progress, Stream
 from .target import Target
 
-SPARE_BYTES = 64 << 20
+SPARE_BYTES = 1 << 26
 """What a disk must have beside the weights: tokenizer, index, journal."""
 
 

@@ -1,4 +1,4 @@
-"""Perplexity, KL divergence and top-1 agreement of a compressed language model beside its source, on a text."""
+"""Perplexity, KL divergence and top-1 agreement of a compressed language model beside its source."""
 
 import math
 import queue
@@ -15,7 +15,7 @@ from .lockstep import Call, Lockstep
 TOKENS, LENGTH = 2048, 256
 CHUNK = 64
 """Tokens whose logits are in memory at once, of both models."""
-MAX_TEXT_BYTES = 8 << 20
+MAX_TEXT_BYTES = 1 << 23
 
 
 class Quality(NamedTuple):
@@ -43,7 +43,7 @@ def token_ids(source: Checkpoint, text: str, num_tokens: int = TOKENS, length: i
         raise OomlessError(f"{source.folder}: no tokenizer.json", "quality needs the model's own tokenizer")
     tokenizers = need("tokenizers", "compress")
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    before = tokenizer.encode("").ids  # what begins every text: families that want a first token suffer without it
+    before = tokenizer.encode("").ids  # what begins every text: some families suffer without it
     ids, step = tokenizer.encode(text, add_special_tokens=False).ids, length - len(before)
     rows = min(num_tokens // length, len(ids) // step)
     if rows < 1:
@@ -53,7 +53,7 @@ def token_ids(source: Checkpoint, text: str, num_tokens: int = TOKENS, length: i
 
 def read_text(path: str) -> str:
     """Return a text file's content, of bounded size."""
-    from ...model.local_file import read_whole_text
+    from ...files import read_whole_text
 
     return read_whole_text(Path(path).expanduser(), MAX_TEXT_BYTES, "give a plain text")
 
@@ -61,8 +61,8 @@ def read_text(path: str) -> str:
 def hidden_states(
     before: LazyModel, after: LazyModel, sequences: list[Any]
 ) -> tuple[list[Any], list[Any], tuple[float, ...]]:
-    """Return the last hidden states of both models and the error of each layer; both run side by side, so that one
-    layer of each is in memory."""
+    """Return the last hidden states of both models and the error of each layer; both run side by side, so
+    that one layer of each is in memory."""
     handed: queue.Queue[list[Any]] = queue.Queue(maxsize=1)
     errors: list[float] = []
     found: list[list[Any]] = [[], []]

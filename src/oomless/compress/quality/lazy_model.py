@@ -1,5 +1,5 @@
-"""LazyModel: transformers' own class of a checkpoint, without memory until a layer's weights are put in and after they
-are taken out again."""
+"""LazyModel: transformers' own class of a checkpoint, without memory until a layer's weights are put in and
+after they are taken out again."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ EXPERTS = {
     "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
     "down_proj": (("down_proj",), ("w2",)),
 }
-"""Fused parameters of transformers' experts, and the matrices that checkpoints store for each expert instead."""
+"""Fused parameters of transformers' experts, and the matrices of each expert that checkpoints store."""
 PREFIXES = ("", "model.", "bert.", "model.language_model.", "language_model.model.", "transformer.")
 """What stands before a name in a checkpoint and not in the class, or the other way round."""
 
@@ -76,7 +76,9 @@ class LazyModel:
             for names in EXPERTS.get(last, ()):
                 if self.find(f"{base}.0.{names[0]}.weight") is not None:
                     stacked = [
-                        torch.cat([self.tensor(self.need(f"{base}.{number}.{name}.weight")) for name in names])
+                        torch.cat(
+                            [self.tensor(self.need(f"{base}.{number}.{name}.weight")) for name in names]
+                        )
                         for number in range(shape[0])
                     ]
                     return torch.stack(stacked)
@@ -115,7 +117,9 @@ class LazyModel:
         """Return a stored weight in float32."""
         torch, np = need("torch", "compress"), numpy()
         if weight.codec is None:
-            raise UnsupportedError(f"{weight.name[:80]} is {weight.parts[0].stored.dtype}", "no floating type")
+            raise UnsupportedError(
+                f"{weight.name[:80]} is {weight.parts[0].stored.dtype}", "no floating type"
+            )
         shape = weight.shape if len(weight.shape) == 2 else (1, int(np.prod(weight.shape)))
         flat = weight._replace(shape=shape)
         raw = self.reader.weight(flat, whole_block(flat))
@@ -135,7 +139,8 @@ def set_parameter(module: Any, name: str, value: Any) -> None:
 
 
 def build(source: Checkpoint) -> Any:
-    """Return transformers' model of a checkpoint's config: matrices without memory, tables of positions real."""
+    """Return transformers' model of a checkpoint's config: matrices without memory, tables of positions
+    real."""
     torch, transformers = need("torch", "compress"), need("transformers", "compress")
     overrides = need("torch.overrides", "compress")
 
@@ -158,13 +163,17 @@ def build(source: Checkpoint) -> Any:
             "quality needs a class of transformers; bytes do not",
         ) from None
     causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    auto = transformers.AutoModelForCausalLM if kind in causal and not is_encoder(values) else transformers.AutoModel
+    auto = (
+        transformers.AutoModelForCausalLM
+        if kind in causal and not is_encoder(values)
+        else transformers.AutoModel
+    )
     with OnMeta():
         model = auto.from_config(config, attn_implementation="sdpa")
     return model.float()
 
 
 def is_encoder(config: dict[str, Any]) -> bool:
-    """Return whether a config is of an encoder of sentences: what its own publisher would load as a bare model."""
+    """Return whether a config is of an encoder of sentences, which its publisher loads as a bare model."""
     names = config.get("architectures") or [""]
     return not any("CausalLM" in name or "LMHead" in name or "ForConditional" in name for name in names)

@@ -1,8 +1,8 @@
 """Lockstep: one model, many sequences, each layer's weights in memory once.
 
-Every sequence runs through transformers' own forward in a thread of its own. Where a module with weights is called, the
-threads wait for each other; the last to come puts the weights in, runs all of them, and takes the weights out. So masks,
-positions and whatever else a family hands to its layers are its own.
+Every sequence runs through transformers' own forward in a thread of its own. Where a module with weights is
+called, the threads wait for each other; the last to come puts the weights in, runs all of them, and takes
+the weights out. So masks, positions and whatever else a family hands to its layers are its own.
 """
 
 import threading
@@ -21,7 +21,7 @@ class Call(NamedTuple):
 
 
 Visit = Callable[[int, Any, list[Call], Callable[[Any, list[Call]], list[Any]]], list[Any]]
-"""(number of the layer, module with its weights in, calls of all sequences, function that runs them) -> outputs."""
+"""(number of the layer, module with its weights in, calls of all sequences, what runs them) -> outputs."""
 
 
 def plain_visit(
@@ -36,7 +36,7 @@ class Ended(Exception):  # noqa: N818 - no error: the head's input is all that i
 
 
 class Lockstep:
-    """One run of all sequences through a model; the result is what the head would get, a tensor a sequence."""
+    """One run of all sequences through a model; what the head would get, a tensor a sequence."""
 
     def __init__(self, lazy: LazyModel, visit: Visit = plain_visit) -> None:
         self.lazy, self.visit = lazy, visit
@@ -69,20 +69,28 @@ class Lockstep:
         return self.hidden
 
     def _wrap(self) -> list[tuple[Any, Any]]:
-        """Put the meeting point before every layer, and before each other module that has weights of its own."""
+        """Put the meeting point before every layer and each other module that has weights of its own."""
         layers = self.lazy.layers()
         inside = {id(module) for layer in layers for module in layer.modules()}
         units = [(number, layer) for number, layer in enumerate(layers)]
         units += [
             (-1, module)
             for module in self.lazy.model.modules()
-            if id(module) not in inside and module._parameters and any(p is not None for p in module._parameters.values())
+            if id(module) not in inside
+            and module._parameters
+            and any(p is not None for p in module._parameters.values())
         ]
-        head = self.lazy.model.get_output_embeddings() if hasattr(self.lazy.model, "get_output_embeddings") else None
+        head = (
+            self.lazy.model.get_output_embeddings()
+            if hasattr(self.lazy.model, "get_output_embeddings")
+            else None
+        )
         kept = []
         for number, module in units:
             kept.append((module, module.forward))
-            module.forward = self._ending() if module is head else self._meeting(number, module, module.forward)
+            module.forward = (
+                self._ending() if module is head else self._meeting(number, module, module.forward)
+            )
         return kept
 
     def _ending(self) -> Callable[..., Any]:
@@ -115,7 +123,8 @@ class Lockstep:
                 def run(filled: Any, calls: list[Call]) -> list[Any]:
                     return [own(*call.args, **call.kwargs) for call in calls]
 
-                found = self.visit(number, module, calls, run) if number >= 0 else run(module, calls)
+                visit = self.visit if number >= 0 else plain_visit
+                found = visit(number, module, calls, run)
                 self._results[:] = found
                 self.lazy.empty(module)
         except BaseException as error:
