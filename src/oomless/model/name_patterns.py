@@ -210,7 +210,7 @@ class NamePatterns:
             self.together[-1].add(read.node)
 
     def finds(self, names: Iterable[str]) -> bool:
-        """Return whether an expression means one of the spellings. Answers are remembered, since a search asks
+        """Return whether an expression means one of the spellings. Answers are remembered: a search asks
         about the same tensors for each setting."""
         spelled = tuple(names)
         known = self.answers.get(spelled)
