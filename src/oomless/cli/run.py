@@ -66,8 +66,8 @@ def _nothing(watched: "Watched") -> None:
 def _write(
     path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
 ) -> None:
-    from ..truth.reconcile.scrub import scrub
     from ..files import write_whole
+    from ..truth.reconcile.scrub import scrub
 
     document = {
         "schema": "oomless/run/1",
