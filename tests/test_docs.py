@@ -45,6 +45,7 @@ PAGE_OF = {
     "plan": "plan.md",
     "speed": "speed.md",
     "trace": "trace.md",
+    "compress": "compress.md",
     "reconcile": "reconcile.md",
     "run": "reconcile.md",
 }

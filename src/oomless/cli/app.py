@@ -22,6 +22,7 @@ COMMANDS = {
         "trace",
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
+    "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
     "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
     "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 
 
-LATER = ("compress", "monitor", "web")
+LATER = ("monitor", "web")
 
 
 class Lazy(click.Group):
