@@ -3,7 +3,7 @@
 from ...ledger import Key
 from ...model.model import Model, Tensor
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Layout, Serving
 from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, output_first, stages
@@ -37,8 +37,8 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
 def one_memory(model: Model, asked: Serving, hardware: Hardware) -> bool:
     """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file
     from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
-    them, if every layer is on it."""
-    if hardware.card.vendor == "Apple":
+    them, if every layer is on it. Each of several machines holds its layers alone (ggml-rpc)."""
+    if hardware.card.vendor == "Apple" and (asked.layout or Layout()).pp == 1:
         return offload(len(model.layers), asked, output_first(asked)).active > len(model.layers)
     return hardware.card.vendor in HOSTS
 
