@@ -10,8 +10,8 @@ import pytest
 from oomless.api.serving import infer
 from oomless.engines.rank import CacheLayout
 from oomless.engines.sglang import SGLANG
-from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import RELEASES, shared_clones
+from oomless.engines.sglang.share import default_share
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.allocator import allocated_bytes, reserved_bytes
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
@@ -200,7 +200,12 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
     [
         ("h100:8", 8, "0.4.5", 0.81),
         ("h100:1", 1, "0.4.5", 0.88),
+        ("b200:8", 8, "0.4.7", 0.79),
+        ("h100:8", 8, "0.4.8", 0.831),
+        ("h200:8", 8, "0.5.0", 0.886),
+        ("b200:8", 8, "0.5.2", 0.821),
         ("h200:8", 8, "0.5.3", 0.897),
+        ("h100:8", 8, "0.5.10", 0.799),
         ("h200:8", 8, "0.5.23", 0.886),
     ],
 )

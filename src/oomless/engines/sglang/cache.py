@@ -69,7 +69,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
     One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
-    their own. With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside
+    their own. With a draft the row of its layers is added from 0.5.14 on; before, its pool lies beside
     (budget.py).
     """
     rules = RELEASES.at(asked.engine_version)
@@ -147,7 +147,7 @@ def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> fl
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
     """max_total_num_tokens as the log prints it: of the stage that has room for the fewest.
 
-    A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
+    A draft to 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
     which are not capacity.
     """
     return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))

@@ -23,18 +23,23 @@ class SglangRules(ReleaseRules):
     """Of sparse MLA."""
 
     # what its server chooses
+    reserves_by_class: bool = False
     reserves_by_size: bool = False
     raises_share_of_large_cards: bool = False
-    raises_graphs_of_35_gib: bool = False
+    share_of_largest_cards: float = 0.0
+    chunks_by_class: bool = False
+    graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
     reserves_for_deepep: bool = False
-    reserves_for_drafts: bool = False
+    gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
     sparse_mla_share: float = 0.0
     """mem_fraction_static of sparse MLA; 0: as of other models."""
-    takes_plain_fp8_rows_on_blackwell: bool = False
+    takes_plain_fp8_rows: bool = False
+    """Of sparse MLA in FP8, on Blackwell and ROCm."""
     pages_mla_on_blackwell: bool = False
+    pages_heads_on_blackwell: bool = False
     spreads_remainder: bool = False
 
     # what a rank holds
