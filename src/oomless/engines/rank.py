@@ -90,6 +90,8 @@ class CacheLayout(NamedTuple):
     dtype: str
     set_aside_bytes: int = 0
     """Part of the pool that grows with no sequence: windows and states made for all that may run."""
+    states_share: float = 0.0
+    """Share of the rest that holds states, whatever the load."""
 
 
 class Budget(NamedTuple):

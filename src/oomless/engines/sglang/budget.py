@@ -8,15 +8,22 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import MLA
+from ...model.attention import MLA, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ..overhead_lines import assumed_line, measured
-from ..rank import Budget, Stage
-from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES, cache_layout, row_bytes
+from ..rank import Budget, CacheLayout, Stage
+from .cache import (
+    INDEX_ROW_BYTES,
+    PACKED_ROW_BYTES,
+    cache_layout,
+    pool_tokens,
+    requests_of_states,
+    row_bytes,
+)
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
@@ -91,7 +98,11 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     Activations, graphs, the table of requests and an old release's draft are beside.
     """
     rules = RELEASES.at(asked.engine_version)
-    beside = [*activation_lines(model, asked, stage), request_table(asked)]
+    rows = asked.max_num_seqs or 1
+    if stage.kinds(model).has(Linear):  # no more requests than states
+        layout, pool = pool_expected(model, asked, hardware, stage)
+        rows = int(min(rows, requests_of_states(layout, pool)))
+    beside = [*activation_lines(model, asked, stage), request_table(asked._replace(max_num_seqs=rows))]
     loaded = [
         measured(
             "sglang",
@@ -132,11 +143,7 @@ def draft_line(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -
     size = sum(group.total_bytes for group in weights)
     rules = RELEASES.at(asked.engine_version)
     rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
-    layout = cache_layout(model, asked, stage)
-    target = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
-    charged = target + sum(line.bytes for line in start_lines(asked, hardware))
-    pool = pool_bytes(asked, budget_bytes(asked, hardware), charged)
-    tokens = max(pool - layout.set_aside_bytes, 0) // layout.block_bytes * (asked.block_size or 1)
+    tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
     return exact(
         "weights.draft",
         "draft",
@@ -145,6 +152,14 @@ def draft_line(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -
         f"tensors of the MTP layers {size:,} B + {tokens:,} slots x {rows:,} B",
         "speculative/eagle_worker.py",
     )
+
+
+def pool_expected(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> tuple[CacheLayout, int]:
+    """The cache of a rank and its pool, before what loading leaves is known."""
+    weights = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
+    charged = weights + sum(line.bytes for line in start_lines(asked, hardware))
+    pool = pool_bytes(asked, budget_bytes(asked, hardware), charged)
+    return cache_layout(model, asked, stage), pool
 
 
 def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:

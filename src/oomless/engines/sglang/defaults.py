@@ -17,7 +17,7 @@ from ..releases import first_with
 from .release import RELEASES, SglangRules
 from .share import default_chunk, default_share
 
-DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
+DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS, STATE_REQUESTS = 2048, 256, 48, 512
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
@@ -50,6 +50,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not compressed:
         requests = SPECULATIVE_REQUESTS
+    if model.kinds.has(Linear) and not asked.max_num_seqs and not rules.shares_pool_with_states:
+        requests = STATE_REQUESTS
     return asked._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
         kv_cache_dtype=resolve_cache_dtype(model, asked.kv_cache_dtype, hardware, rules),
@@ -73,7 +75,9 @@ def check_kind(model: Model, rules: SglangRules) -> None:
                 needed = "serves_v4"
             case V41():
                 needed = "serves_v41"
-            case GQA() | Sliding() | MLA() | Linear():
+            case Linear():
+                needed = "serves_states"
+            case GQA() | Sliding() | MLA():
                 continue
         if not getattr(rules, needed):
             first = first_with("sglang", needed)

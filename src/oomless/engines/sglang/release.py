@@ -16,6 +16,7 @@ class SglangRules(ReleaseRules):
     """What a release of SGLang does: False or the first value where no row of the table holds."""
 
     # what it serves
+    serves_states: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -51,6 +52,11 @@ class SglangRules(ReleaseRules):
     loads_draft_before_pool: bool = False
 
     # how the pool is divided
+    shares_pool_with_states: bool = False
+    slots_of_buffered_states: int = 1
+    """Of a request: its own and those of prefixes."""
+    multiplies_states_by_drafts: bool = False
+    sets_draft_states_aside: bool = False
     splits_window_pools: bool = False
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
