@@ -10,12 +10,12 @@ from oomless.engines import CacheLayout, transformers
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 
 
 def cache(name: str, version: str) -> CacheLayout:
-    asked = Serving(engine="transformers", engine_version=version)
+    asked = Asked(engine="transformers", engine_version=version)
     request = transformers.resolve(load(name), parse_gpu("h200:8"), asked, Layout())
     return transformers.cache_layout(load(name), request, transformers.stages(load(name), request)[0])
 

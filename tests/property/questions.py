@@ -11,7 +11,8 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import Hardware, parse_gpu, synthetic
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 
 GQA = (
     "deepseek-coder-1.3b deepseek-llm-7b deepseek-llm-67b deepseek-r1-distill-qwen-7b "
@@ -34,7 +35,7 @@ class Question(NamedTuple):
     """One serving question with its layout given."""
 
     model: Model
-    asked: Serving
+    asked: Asked
     hardware: Hardware
 
 
@@ -59,7 +60,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
     """A question with everything that can vary."""
     layout = draw(layouts(most_pp))
     card = draw(st.sampled_from(CARDS))
-    asked = Serving(
+    asked = Asked(
         engine_version=draw(st.sampled_from(VERSIONS)),
         layout=layout,
         kv_cache_dtype=draw(st.sampled_from(["auto", "auto", "fp8"])),
@@ -69,7 +70,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
         concurrency=draw(st.one_of(st.none(), sizes(1, 4096))),
         gpu_memory_utilization=draw(st.one_of(st.none(), st.floats(0.05, 1.0))),
         enforce_eager=draw(st.booleans()),
-        speculative=draw(st.booleans()),
+        speculation=draw(st.sampled_from([None, Speculation("mtp")])),
     )
     return Question(
         load(draw(st.sampled_from(names))),

@@ -13,7 +13,7 @@ from shrunk import shrunk
 
 from command import call
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked, resolved
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -46,7 +46,7 @@ ERRORS: dict[str, float] = {}
 
 @pytest.mark.parametrize(("name", "flags"), SETTINGS, ids=lambda each: each if isinstance(each, str) else "")
 def test_a_trace_has_the_peak_of_a_real_step(name: str, flags: dict[str, Any]) -> None:
-    asked = Training(micro_batch=2, seq_len=160, **flags)
+    asked = resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags))
     source = Source(name, shrunk(name))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     rows = compare(traced, measured(source, asked))

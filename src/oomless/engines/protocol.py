@@ -4,7 +4,7 @@ from typing import Protocol
 
 from ..model.model import Model
 from ..run.hardware import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from . import Budget, CacheLayout, Count, Placed, Stage
 
 
@@ -24,38 +24,38 @@ class Engine(Protocol):
     def layouts(self, hardware: Hardware, expert_parallel: bool) -> list[Layout]:
         """The layouts to try where none is asked for, smallest first."""
 
-    def resolve(self, model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+    def resolve(self, model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
         """The question with every default that the engine would choose."""
 
-    def stages(self, model: Model, asked: Serving) -> list[Stage]:
+    def stages(self, model: Model, asked: Resolved) -> list[Stage]:
         """Groups of equal ranks, by the layers that they hold; one a card where cards share no layer."""
 
-    def placed_weights(self, model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+    def placed_weights(self, model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
         """Every tensor that one rank holds after loading, in order of creation within a layer."""
 
-    def budget_bytes(self, asked: Serving, hardware: Hardware) -> int:
+    def budget_bytes(self, asked: Resolved, hardware: Hardware) -> int:
         """What the engine allows itself on a card."""
 
-    def budget_lines(self, model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+    def budget_lines(self, model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
         """Everything on the card but weights and cache."""
 
-    def pool_bytes(self, asked: Serving, allowed: int, charged: int) -> int:
+    def pool_bytes(self, asked: Resolved, allowed: int, charged: int) -> int:
         """What the cache gets of a budget of which `charged` bytes are taken."""
 
-    def cache_layout(self, model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+    def cache_layout(self, model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         """How one rank pages its cache."""
 
-    def needed_bytes(self, layout: CacheLayout, asked: Serving) -> int:
+    def needed_bytes(self, layout: CacheLayout, asked: Resolved) -> int:
         """Pool that the asked load needs."""
 
-    def max_tokens(self, layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+    def max_tokens(self, layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
         """The capacity that the engine would print."""
 
-    def sequences(self, layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+    def sequences(self, layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
         """Sequences of a length that fit a pool at once."""
 
-    def longest_sequence(self, layout: CacheLayout, pool: int, asked: Serving) -> int:
+    def longest_sequence(self, layout: CacheLayout, pool: int, asked: Resolved) -> int:
         """The longest single sequence that a pool holds."""
 
-    def host_bytes(self, model: Model, asked: Serving, hardware: Hardware) -> int:
+    def host_bytes(self, model: Model, asked: Resolved, hardware: Hardware) -> int:
         """Memory of the host that the engine holds beside the cards."""

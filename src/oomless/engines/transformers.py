@@ -15,7 +15,7 @@ from ..model.model import EMBEDDING, Model, Tensor
 from ..model.quantization import REQUANTISED
 from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.hardware import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
 from .shards import WORDS, assumed_line, measured
@@ -36,17 +36,17 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+def numbers(asked: Resolved) -> tuple[int, ...]:
+    return parse_version(asked.engine_version)
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """torch_dtype="auto", one sequence, cache in the model's type."""
-    asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
+    release = LATEST if asked.engine_version is None else asked.engine_version
+    version = parse_version(release)
     if version < (4, 40):
         raise UnsupportedError(
-            f"transformers {asked.engine_version} is older than the rules here", "4.40 and later are known"
+            f"transformers {release} is older than the rules here", "4.40 and later are known"
         )
     if layout.pp > 1 and asked.device_map != "auto":
         raise UsageError(
@@ -61,37 +61,39 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'",
             "its cache has the type of the model",
         )
-    check_quantization(model, asked)
+    found = Resolved.of(
+        asked,
+        engine_version=release,
+        layout=layout,
+        max_model_len=asked.max_model_len or default_length(model),
+    )
+    check_quantization(model, found)
     for attention in {layer.attention for layer in model.layers}:
         if isinstance(attention, DSA | V4) and version < LATENT_SINCE:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
-        row_bytes(attention, asked._replace(dtype="bfloat16"))  # refuses kinds that are not known
-    length = asked.max_model_len or default_length(model)
-    return asked._replace(
-        layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
-        max_model_len=length,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-    )
+        row_bytes(attention, found._replace(dtype="bfloat16"))  # refuses kinds that are not known
+    return found._replace(dtype=resolve_dtype(model, asked.dtype, hardware))
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a card: as even as they divide, the first cards take the remainder (accelerate fills cards in
     order).
 
     >>> from ..model.load import load
-    >>> [stage.stop - stage.start for stage in stages(load("deepseek-v2-lite"), Serving(layout=Layout(pp=2)))]
+    >>> [
+    ...     stage.stop - stage.start
+    ...     for stage in stages(load("deepseek-v2-lite"), Resolved(layout=Layout(pp=2)))
+    ... ]
     [14, 13]
     """
-    num, num_layers = (asked.layout or Layout()).pp, len(model.layers)
+    num, num_layers = asked.layout.pp, len(model.layers)
     ends = [0]
     for index in range(num):
         ends.append(ends[-1] + num_layers // num + int(index < num_layers % num))
     return [Stage(index, num, ends[index], ends[index + 1]) for index in range(num)]
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
     are not loaded."""
     version = numbers(asked)
@@ -134,7 +136,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed
 
 
-def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardware) -> Format:
+def runtime_format(tensor: Tensor, model: Model, asked: Resolved, hardware: Hardware) -> Format:
     """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes
     while loading)."""
     stored, wanted = tensor.format, asked.quantization
@@ -150,7 +152,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardw
     return stored
 
 
-def check_quantization(model: Model, asked: Serving) -> None:
+def check_quantization(model: Model, asked: Resolved) -> None:
     """Refuse what transformers cannot quantise, or has quantised already."""
     wanted = asked.quantization
     if wanted in (None, "none", model.quantization):
@@ -170,21 +172,21 @@ def check_quantization(model: Model, asked: Serving) -> None:
         )
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """All of the card."""
     return hardware.card.memory_bytes
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """What is left for a cache: nothing takes it in advance."""
     return allowed - charged
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
     width, hidden = DTYPES[asked.dtype].bits // 8, model.hidden_size
-    tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
+    tokens, batch = asked.context * asked.concurrency, asked.concurrency
     spread = facts.constant("transformers", "activation_spread", numbers(asked))
     busiest, largest = facts.constant("transformers", "busiest_expert_share", numbers(asked)).value, 0
     for ffn in {layer.ffn for layer in model.layers}:
@@ -274,13 +276,13 @@ def attention_width(attention: Attention) -> int:
             )
 
 
-def row_bytes(attention: Attention, asked: Serving) -> float:
+def row_bytes(attention: Attention, asked: Resolved) -> float:
     """Growth of one layer's cache a token.
 
     >>> v3 = MLA(128, 1536, 512, 128, 64, 128)
     >>> (
-    ...     row_bytes(v3, Serving(engine_version="4.57", dtype="bfloat16")),
-    ...     row_bytes(v3, Serving(engine_version="5.24", dtype="bfloat16")),
+    ...     row_bytes(v3, Resolved(engine_version="4.57", dtype="bfloat16")),
+    ...     row_bytes(v3, Resolved(engine_version="5.24", dtype="bfloat16")),
     ... )
     (81920.0, 1152.0)
     """
@@ -308,7 +310,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             )
 
 
-def window_bytes(attention: Attention, asked: Serving) -> int:
+def window_bytes(attention: Attention, asked: Resolved) -> int:
     """What a sequence holds in a V4 layer's window and compressor.
 
     One row a token for keys and values, two where there is no compressed cache (measured on 5.24); tokens not
@@ -331,7 +333,7 @@ def window_bytes(attention: Attention, asked: Serving) -> int:
 STATE_SLOTS = {True: 8, False: 128}
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of one card: a row a token in each layer; layers with a window stop at it; V4 has a window
     beside its rows."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
@@ -365,13 +367,13 @@ def one(layout: CacheLayout, length: int) -> int:
     )
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Cache of the asked load; a static cache is made for max_model_len at once."""
     length = asked.context if asked.cache_implementation == "dynamic" else asked.max_model_len
-    return one(layout, length or 1) * (asked.concurrency or 1)
+    return one(layout, length or 1) * asked.concurrency
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """Tokens that the free memory would hold beside the asked prefill: of the card with room for the
     fewest."""
     return min(
@@ -379,17 +381,17 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     )
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that the free memory would hold at once."""
     return max(pool, 0) / max(one(layout, length), 1)
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the free memory would hold."""
     left = pool - one(layout, 0)
-    return min(int(max(left, 0) / max(layout.token_bytes, 1)), asked.max_model_len or 1)
+    return min(int(max(left, 0) / max(layout.token_bytes, 1)), asked.max_model_len)
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Nothing stays on the host: safetensors are read by mapping."""
     return 0

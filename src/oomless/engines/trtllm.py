@@ -15,7 +15,7 @@ from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.storage import DTYPES, FP4_E8M0
 from ..run.hardware import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from ..units import gib
 from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
 from .shards import WORDS, divide, measured
@@ -36,14 +36,14 @@ V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8")
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+def numbers(asked: Resolved) -> tuple[int, ...]:
+    return parse_version(asked.engine_version)
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
-    asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
+    release = LATEST if asked.engine_version is None else asked.engine_version
+    version = parse_version(release)
     attention = model.layers[-1].attention
     if asked.kv_cache_dtype not in CACHE_DTYPES:
         raise UsageError(
@@ -52,7 +52,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         )
     if isinstance(attention, V41) or (isinstance(attention, V4 | DSA) and version < PYTORCH_SINCE):
         raise UnsupportedError(
-            f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
+            f"{model.name} in TensorRT-LLM {release} is not known yet",
             "use --engine vllm or sglang",
         )
     if layout.pp > len(model.layers):
@@ -65,36 +65,37 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         "trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else [])
     )
     share = asked.free_gpu_memory_fraction
-    return asked._replace(
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value
+            if share is None
+            else share,
+            block_size=asked.block_size or int(block.value),
+        ),
+        engine_version=release,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=asked.max_num_seqs or (ENGINE_REQUESTS if version < PYTORCH_SINCE else REQUESTS),
         max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value
-        if share is None
-        else share,
-        block_size=asked.block_size or int(block.value),
     )
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the first stages take the remainder (Mapping.pp_layers).
 
     >>> from ..model.load import load
-    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
+    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Resolved(layout=Layout(pp=2)))]
     [31, 30]
     """
-    pp, num_layers = (asked.layout or Layout()).pp, len(model.layers)
+    pp, num_layers = asked.layout.pp, len(model.layers)
     ends = [0]
     for index in range(pp):
         ends.append(ends[-1] + num_layers // pp + int(index < num_layers % pp))
     return [Stage(index, pp, ends[index], ends[index + 1]) for index in range(pp)]
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """A rank's share of every tensor of the main model, and MLA's k_b_proj_trans and v_b_proj beside
     kv_b_proj (same type).
 
@@ -131,7 +132,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
         width = 1 if model.quantization == "fp8" else 2
-        rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
+        rows = mla.num_heads // asked.layout.tp * (mla.qk_nope_head_dim + mla.v_head_dim)
         mine = tuple(range(stage.start, stage.stop))
         placed.append(
             Placed(
@@ -146,7 +147,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed
 
 
-def check_published(model: Model, asked: Serving) -> None:
+def check_published(model: Model, asked: Resolved) -> None:
     """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes."""
     wanted = asked.quantization
     if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
@@ -162,9 +163,9 @@ def check_published(model: Model, asked: Serving) -> None:
 CHECKPOINTS = ("fp8", "w8a8", "awq", "gptq", "w4a16", "nvfp4")
 
 
-def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
+def shard(tensor: Tensor, asked: Resolved) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer)."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, ranks = tensor.shape, layout.tp
     if tensor.role == "expert" and layout.enable_expert_parallel:
         return shape, experts_per_rank(tensor.repeat, ranks, 0)
@@ -187,24 +188,24 @@ MXFP4_ALIGNMENT = 128
 """weight_alignment of MXFP4 methods (_torch/modules/fused_moe/quantization.py)."""
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """All of the card: the share is of what is free after loading."""
     return hardware.card.memory_bytes
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """fraction * (free after weights, context and activations).
 
-    >>> pool_bytes(Serving(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
+    >>> pool_bytes(Resolved(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
     9
     """
     return int((asked.free_gpu_memory_fraction or 0) * (allowed - charged))
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the
     peak of the dry run."""
-    layout, version = asked.layout or Layout(), numbers(asked)
+    layout, version = asked.layout, numbers(asked)
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
         measured("trtllm", "runtime.context", "context", version, tags),
@@ -215,7 +216,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
     tokens, width, hidden = (
-        asked.max_num_batched_tokens or 0,
+        asked.max_num_batched_tokens,
         DTYPES[asked.dtype].bits // 8,
         model.hidden_size,
     )
@@ -251,17 +252,17 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget(tuple(lines), tuple(beside))
 
 
-def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line:
+def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Line:
     """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that
     may run.
 
     >>> from ..model.load import load
-    >>> round(decoder_line(load("llama-2-7b"), Serving(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
+    >>> round(decoder_line(load("llama-2-7b"), Resolved(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
     4.15
     """
     row, logits = (
         facts.constant("trtllm", "decoder_bytes_per_logit", version),
-        (asked.max_num_seqs or 0) * model.vocab_size,
+        asked.max_num_seqs * model.vocab_size,
     )
     formula = (
         f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, "
@@ -271,10 +272,10 @@ def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line
     return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
 
 
-def row_bytes(attention: Attention, asked: Serving) -> float:
+def row_bytes(attention: Attention, asked: Resolved) -> float:
     """Growth of one layer's cache a token on one rank, an indexer's key included.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16", kv_cache_dtype="fp8"))
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Resolved(dtype="bfloat16", kv_cache_dtype="fp8"))
     576
     """
     fp8 = asked.kv_cache_dtype == "fp8"
@@ -283,7 +284,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
     )
     match attention:
         case GQA():
-            heads = max(attention.num_kv_heads // (asked.layout or Layout()).tp, 1)
+            heads = max(attention.num_kv_heads // asked.layout.tp, 1)
             return heads * attention.cache_dim * width
         case Sliding():
             return row_bytes(attention.inner, asked)
@@ -301,7 +302,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             )
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     block = asked.block_size or 32
@@ -326,12 +327,12 @@ def one(layout: CacheLayout, length: int) -> int:
     return layout.fixed_bytes + layout.groups[0].blocks(length, 0) * layout.block_bytes
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs, in whole blocks."""
-    return one(layout, asked.context or 1) * (asked.concurrency or 1)
+    return one(layout, asked.context) * asked.concurrency
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
     before it makes blocks."""
     found = []
@@ -342,17 +343,17 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     return min(found)
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most max_batch_size."""
-    return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs or 1))
+    return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs))
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
     blocks = max(pool - layout.fixed_bytes, 0) // layout.block_bytes
-    return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)
+    return min(blocks * layout.groups[0].block_size, asked.max_model_len)
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Nothing stays on the host."""
     return 0

@@ -10,7 +10,7 @@ from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.hardware import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from . import CacheGroup, CacheLayout, Count, Stage, parse_version, tensor_parallel_layouts, vllm
 from .vllm import (
     LATEST,
@@ -36,7 +36,7 @@ ONE_PAGE_SINCE = (0, 15)
 and 25,984 tokens)."""
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
     sparse = isinstance(model.layers[-1].attention, DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
@@ -46,12 +46,12 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return vllm.resolve(model, hardware, asked, layout)
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's
     type.
 
     >>> from ..model.load import load
-    >>> asked = Serving(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
+    >>> asked = Resolved(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
     >>> cache_layout(load("deepseek-v3.2"), asked, Stage(0, 1, 0, 61)).token_bytes / 61
     1408.0
     """
@@ -68,7 +68,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
             f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto"
         )
     width = DTYPES[dtype].bits // 8
-    one_page = parse_version(asked.engine_version or LATEST) >= ONE_PAGE_SINCE
+    one_page = parse_version(asked.engine_version) >= ONE_PAGE_SINCE
     rows = [a.mla.latent_dim + a.index_head_dim if one_page else 2 * a.mla.latent_dim for a in sparse]
     token, block = sum(rows) * width, asked.block_size or BLOCK_SIZE
     group = CacheGroup("all layers", len(sparse), block, token * block)

@@ -13,9 +13,8 @@ from typing import NamedTuple
 from ..engines import LLAMA
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
-from .launch.serving import flags_of, served_name
+from .launch.serving import start_of
 from .search import Row, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -128,7 +127,7 @@ def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
 
 def prefill_requests(row: Row, search: Search) -> float:
     """Prompts a second of one machine: passes of whole prompts, one of each data-parallel group at a time."""
-    groups = (row.asked.layout or Layout()).dp
+    groups = row.asked.sizes.dp
     seconds = prompt_pass(setup_of(row.estimate), search.input_len, groups).seconds
     return groups * row.replicas / seconds if seconds > 0 else 0.0
 
@@ -148,15 +147,12 @@ def running(row: Row) -> float:
 def cache_of_prompt(estimate: Estimate, length: int) -> int:
     """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the
     same."""
-    stages = estimate.request.layout.pp if estimate.request.layout else 1
+    stages = estimate.request.layout.pp
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 
 
 def command(search: Search, row: Row, side: int) -> str:
     """How one machine of a side is started."""
-    from .launch.serving import PROGRAMS
-
     if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
         return ""
-    start = PROGRAMS[row.asked.engine].format(model=served_name(search.model, search.word, row.asked)[0])
-    return " ".join([start, *flags_of(row.asked, search.model.quantization), SAYS[row.asked.engine][side]])
+    return f"{start_of(search.model, search.word, row.asked)} {SAYS[row.asked.engine][side]}"

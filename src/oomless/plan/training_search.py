@@ -9,7 +9,8 @@ from ..estimate.training.estimate import TrainingEstimate, estimate_training
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Card, Hardware
-from ..run.training import Mesh, Method, Recompute, Sharding, Training, frameworks, recipe, resolved
+from ..run.options import by_keyword, value_of
+from ..run.training import Mesh, Method, Recompute, Sharding, TrainingAsked, recipe, resolved
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
@@ -34,18 +35,13 @@ class WantedTraining(NamedTuple):
 
     def check(self) -> None:
         """Refuse what nothing can satisfy, naming the flag."""
-        for name in ("seq_len", "global_batch", "lora_rank"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}"
-                )
-        self.asked(Training(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
-        for name in self.frameworks:
-            if name not in frameworks():
-                Training(framework=name).check()  # says which are known
+        known = by_keyword("plan")
+        for name, value in self._asdict().items():
+            if value not in (None, ()):
+                value_of(known[name], value, known[name].flag)
+        self.asked(TrainingAsked(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
 
-    def asked(self, base: Training) -> Training:
+    def asked(self, base: TrainingAsked) -> TrainingAsked:
         """A question with what the user fixes."""
         found = base._replace(method=self.method, seq_len=self.seq_len, lora_rank=self.lora_rank)
         if self.precision:
@@ -53,15 +49,12 @@ class WantedTraining(NamedTuple):
         return found._replace(optimizer=self.optimizer) if self.optimizer else found
 
 
-MAX_COUNT = 1 << 30
-
-
 class TrainingRowFields(NamedTuple):
     """What a row is made of."""
 
     hardware: Hardware
     gpu: str
-    asked: Training
+    asked: TrainingAsked
     estimate: TrainingEstimate
     speed: TrainingSpeed | None
     price: Price | None
@@ -143,7 +136,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             sizes_with_rows += len(rows) > before
         return rows
 
-    def ways(self, framework: str, hardware: Hardware) -> Iterator[Training]:
+    def ways(self, framework: str, hardware: Hardware) -> Iterator[TrainingAsked]:
         """How the states may be divided."""
         num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
         for sharding in SHARDINGS.get(framework, (None,)):
@@ -151,7 +144,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 continue
             if framework in ("megatron-lm", "megatron-bridge"):
                 yield from (
-                    Training(framework=framework, mesh=mesh, sharding=sharding)
+                    TrainingAsked(framework=framework, mesh=mesh, sharding=sharding)
                     for mesh in self.meshes(num, within)
                 )
                 continue
@@ -159,16 +152,16 @@ class TrainingSearch(CardSearch[TrainingRow]):
             if (
                 framework == "torchtitan"
             ):  # which cuts experts by a degree of their own, and shards nothing over one rank
-                yield Training(
+                yield TrainingAsked(
                     framework=framework, mesh=Mesh(etp=1), sharding=sharding if num > 1 else "none"
                 )
                 if within > 1:
                     mesh = Mesh(tp=within, etp=1, sequence_parallel=True)
-                    yield Training(
+                    yield TrainingAsked(
                         framework=framework, mesh=mesh, sharding=sharding if num > within else "none"
                     )
                 continue
-            plain = Training(framework=framework, mesh=Mesh(), sharding=sharding, precision=written)
+            plain = TrainingAsked(framework=framework, mesh=Mesh(), sharding=sharding, precision=written)
             if framework in (
                 "axolotl",
                 "llama-factory",
@@ -177,7 +170,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             yield plain
             if framework == "deepspeed" and self.wanted.host_memory is not None:
                 away = ("optimizer", "params") if sharding == "zero3" else ("optimizer",)
-                yield Training(framework=framework, mesh=Mesh(), sharding=sharding, offload=away)
+                yield TrainingAsked(framework=framework, mesh=Mesh(), sharding=sharding, offload=away)
 
     def meshes(self, num: int, within: int) -> Iterator[Mesh]:
         """Tensor parallelism within a machine, pipelines over machines, experts over what is left."""
@@ -193,7 +186,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 for ep in (1, min(8, dp * tp)) if self.experts and dp * tp > 1 else (1,):
                     yield Mesh(tp=tp, pp=pp, ep=ep, etp=1 if ep > 1 else 0, sequence_parallel=tp > 1)
 
-    def least_recompute(self, base: Training, hardware: Hardware) -> TrainingRow | None:
+    def least_recompute(self, base: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
         """The way with the least recomputation that fits; a tight row if none does."""
         tight = None
         for recompute in RECOMPUTE.get(base.framework, ON_OR_OFF):
@@ -215,7 +208,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             best, micro = other, micro * 2
         return best
 
-    def candidate(self, asked: Training, hardware: Hardware) -> TrainingRow | None:
+    def candidate(self, asked: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         divided = self.with_batch(asked, hardware)
@@ -247,13 +240,13 @@ class TrainingSearch(CardSearch[TrainingRow]):
         speed, price = self.speed(divided, hardware), self.price(hardware)
         return TrainingRow(hardware, self.gpu_word(hardware), divided, estimate, speed, price)
 
-    def least_bytes(self, asked: Training, num: int) -> float:
+    def least_bytes(self, asked: TrainingAsked, num: int) -> float:
         """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that
         may share it."""
         if asked.method != "full" or asked.offload:
             shared = num if asked.sharding in ("zero3", "fsdp1", "fsdp2") else 1
             return 0.0 if asked.offload else self.parameters * LEAST_STATE_BYTES[asked.method] / shared
-        form, mesh = recipe(resolved(asked).precision or "bf16"), asked.mesh or Mesh()
+        form, mesh = recipe(resolved(asked).precision), asked.mesh
         here = mesh.tp * mesh.pp * mesh.ep
         rest = form.num_bytes - form.weight - form.gradient if asked.optimizer is None else 0
         match asked.sharding:
@@ -265,9 +258,9 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 return self.parameters * (form.weight + form.gradient + rest) / here
         return self.parameters * (form.weight + form.gradient + rest) / num
 
-    def with_batch(self, asked: Training, hardware: Hardware) -> Training | None:
+    def with_batch(self, asked: TrainingAsked, hardware: Hardware) -> TrainingAsked | None:
         """The micro-batches of a rank that make the global batch; None if it does not divide."""
-        mesh = asked.mesh or Mesh()
+        mesh = asked.mesh
         ranks = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
         batch = self.training.global_batch
         if batch is None:
@@ -276,7 +269,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return None
         return asked._replace(grad_accum=batch // (ranks * asked.micro_batch))
 
-    def speed(self, asked: Training, hardware: Hardware) -> TrainingSpeed | None:
+    def speed(self, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed | None:
         try:
             return training_speed(self.model, asked, hardware)
         except OomlessError:

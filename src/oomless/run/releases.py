@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING
 from .. import facts
 
 if TYPE_CHECKING:
-    from .training import Training
+    from .training import TrainingAsked
 
 BY_TRAINER = ("transformers", "peft", "trl", "llama-factory", "axolotl", "ms-swift")
 """Frameworks that run models of transformers under its Trainer."""
 
 
-def habit(asked: "Training", name: str) -> str | None:
+def habit(asked: "TrainingAsked", name: str) -> str | None:
     """What the release that the question names did, where later ones do otherwise; None: what the newest
     does.
 
     `framework_version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release
     alone.
 
-    >>> from .training import Training
+    >>> from .training import TrainingAsked
     >>> (
-    ...     habit(Training(framework_version="4.48.1"), "loss"),
-    ...     habit(Training(framework_version="transformers 4.45.2"), "loss"),
+    ...     habit(TrainingAsked(framework_version="4.48.1"), "loss"),
+    ...     habit(TrainingAsked(framework_version="transformers 4.45.2"), "loss"),
     ... )
     ('plain-4.49', 'plain-4.45')
     >>> (
-    ...     habit(Training(), "loss"),
-    ...     habit(Training(framework="torchtitan", framework_version="transformers 4.40"), "loss"),
+    ...     habit(TrainingAsked(), "loss"),
+    ...     habit(TrainingAsked(framework="torchtitan", framework_version="transformers 4.40"), "loss"),
     ... )
     (None, None)
     """
@@ -47,7 +47,7 @@ def habit(asked: "Training", name: str) -> str | None:
     return None
 
 
-def reentrant(asked: "Training") -> bool:
+def reentrant(asked: "TrainingAsked") -> bool:
     """Whether layers are computed again by torch's reentrant checkpoints, inside of a backward of their
     own."""
     return asked.recompute == "full" and habit(asked, "checkpoints") == "reentrant"

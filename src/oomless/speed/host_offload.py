@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..engines import LLAMA
 from ..estimate.serving.estimate import Estimate
 from ..model.model import Model, Tensor
-from ..run.serving import Layout, Serving
+from ..run.serving import Resolved
 from ..run.this_host import Host, find_host, slowest_that_holds
 from ..units import GIB, gb
 from .banded import Part
@@ -83,7 +83,7 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     return cards, Hosted(found, kind, host is not None, not llama, option)
 
 
-def llama_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+def llama_away(model: Model, asked: Resolved) -> tuple[list[Tensor], set[int]]:
     """(tensors in host memory, layers whose cache lies there): what -ngl, -ncmoe and -ot leave to it."""
     from ..engines.llamacpp.defaults import output_first, stages
     from ..engines.llamacpp.placement import HOST, held
@@ -96,12 +96,11 @@ def llama_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
     ) - on_cards
 
 
-def vllm_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+def vllm_away(model: Model, asked: Resolved) -> tuple[list[Tensor], set[int]]:
     """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the
     cards."""
-    layout = asked.layout or Layout()
     tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
-    room = asked.cpu_offload_gb * GIB * layout.num_ranks
+    room = asked.cpu_offload_gb * GIB * asked.layout.num_ranks
     gone: set[int] = set()
     for layer in range(len(model.layers)):
         if room <= 0:

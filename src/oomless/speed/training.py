@@ -9,7 +9,7 @@ from ..estimate.training.estimate import TrainingEstimate
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..run.hardware import Hardware
-from ..run.training import Mesh, Recipe, Training, optimizer, recipe, resolved
+from ..run.training import Mesh, Recipe, TrainingAsked, TrainingResolved, optimizer, recipe, resolved
 from .band import Evidence, bound, figure
 from .banded import Figure, Part
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
@@ -47,22 +47,22 @@ class TrainingSpeed(NamedTuple):
         }
 
 
-def training_speed(model: Model, asked: Training, hardware: Hardware) -> TrainingSpeed:
+def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed:
     """The speed of a step. Every rank is taken for equal but for the pipeline's stages, which divide the
     layers evenly.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> seven = Training(framework="torchtitan", micro_batch=1, seq_len=4096)
+    >>> seven = TrainingAsked(framework="torchtitan", micro_batch=1, seq_len=4096)
     >>> 0.2 < training_speed(load("deepseek-llm-7b"), seven, parse_gpu("h100:8")).mfu.value < 0.6
     True
     """
-    chosen = resolved(asked)
-    length = chosen.seq_len or model.max_positions
-    mesh = _filled(chosen.mesh or Mesh(), hardware)
+    chosen = resolved(asked, model.max_positions)
+    length = chosen.seq_len
+    mesh = _filled(chosen.mesh, hardware)
     machine = machines_of(hardware)[0]
     net = network(model, None)
-    states = recipe(chosen.precision or "amp-bf16")
+    states = recipe(chosen.precision)
     work = Work(model, chosen, mesh, hardware, machine, net, states, length)
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = work.parts()
@@ -100,7 +100,7 @@ def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None,
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> speed_of_estimate(
-    ...     estimate_training(load("deepseek-v3"), Training(framework="fsdp"), parse_gpu("h100:8"))
+    ...     estimate_training(load("deepseek-v3"), TrainingResolved(framework="fsdp"), parse_gpu("h100:8"))
     ... )[1]
     'it does not fit'
     """
@@ -143,7 +143,7 @@ class Work(NamedTuple):
     """A step, taken apart."""
 
     model: Model
-    asked: Training
+    asked: TrainingResolved
     mesh: Mesh
     hardware: Hardware
     machine: Machine
@@ -421,7 +421,7 @@ class Work(NamedTuple):
             "megatron_fsdp",
         ):
             trained /= min(self.mesh.shard_size or self.mesh.dp * self.mesh.cp, self.mesh.dp * self.mesh.cp)
-        used = optimizer(asked.optimizer or "adamw")
+        used = optimizer(asked.optimizer)
         moment = used.moment_bits / 8 if used.moment_bits else self.states.moment
         each = (
             self.states.gradient + 2 * (self.states.master + used.moments * moment) + 2 * self.states.weight

@@ -96,7 +96,7 @@ def _inference(
     with running(recorder, model, asked, fake, used, progress):
         batch = prompt_batch(model, asked.prompt)
         own_inputs(recorder, batch)
-        inference_steps(recorder, model, batch, asked.prompt.num_decoded)
+        inference_steps(recorder, model, batch, asked.prompt.decode)
 
 
 def fake_mode() -> Any:

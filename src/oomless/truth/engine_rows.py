@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 
 from ..errors import UnsupportedError
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked
+from ..run.speculation import Speculation
 
 ENGINES = {
     "vLLM": "vllm",
@@ -31,15 +32,15 @@ def logged_share(configuration: dict[str, str], quantity: str) -> float:
     )
 
 
-def as_asked(engine: str, asked: Serving, flags: str) -> Serving:
+def as_asked(engine: str, asked: Asked, flags: str) -> Asked:
     """The question in the engine's own fields; `asked` holds the common columns."""
     return READERS[engine](asked, flags) if engine in READERS else asked
 
 
-def _sglang(asked: Serving, flags: str) -> Serving:
+def _sglang(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say
     so."""
-    layout = asked.layout or Layout()
+    layout = asked.sizes
     if "context-parallel" in flags:
         raise UnsupportedError("context parallelism of SGLang is not known yet")
     if layout.dp > 1:
@@ -54,11 +55,13 @@ def _sglang(asked: Serving, flags: str) -> Serving:
         mem_fraction_static=asked.gpu_memory_utilization,
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
-        speculative=asked.speculative or any(word in flags for word in ("eagle", "nextn", "mtp")),
+        speculation=Speculation("EAGLE")
+        if any(word in flags for word in ("eagle", "nextn", "mtp"))
+        else asked.speculation,
     )
 
 
-def _trtllm(asked: Serving, flags: str) -> Serving:
+def _trtllm(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is the share of what is free after loading; max_batch and tokens per block are in the
     flags."""
     batch = re.search(r"max_batch (\d+)", flags)
@@ -71,4 +74,4 @@ def _trtllm(asked: Serving, flags: str) -> Serving:
     )
 
 
-READERS: dict[str, Callable[[Serving, str], Serving]] = {"sglang": _sglang, "trtllm": _trtllm}
+READERS: dict[str, Callable[[Asked, str], Asked]] = {"sglang": _sglang, "trtllm": _trtllm}

@@ -15,7 +15,7 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import Hardware, parse_gpu
 from ..run.releases import BY_TRAINER, release_of
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, TrainingAsked
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
 from . import training_words as words
@@ -24,7 +24,7 @@ from .serving_rows import Incomplete
 
 class Question(NamedTuple):
     model: Model
-    asked: Training
+    asked: TrainingAsked
     hardware: Hardware
     rank: int | None
     """The pipeline rank that the row is of; None: what its framework's log shows."""
@@ -147,7 +147,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     length = words.length(row["seq_len"], mesh.dp * mesh.cp, micro_batch * grad_accum)
     again = words.recompute(row["recompute"], len(model.layers))
     sharding = states.sharding(row["zero_stage_or_fsdp"], framework)
-    asked = Training(
+    asked = TrainingAsked(
         framework=framework,
         framework_version=version_of(row, framework),
         task="sft" if length.most or adapter else "pretrain",

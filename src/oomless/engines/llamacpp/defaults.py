@@ -8,7 +8,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB, MIB
 from .. import Stage
 from .placement import OUTPUT_FIRST_SINCE, check, deal
@@ -34,24 +34,24 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
-def since(asked: Serving, date: str) -> bool:
+def since(asked: Resolved, date: str) -> bool:
     """Whether a build is at least as new as a date; versions are dates of builds.
 
     >>> (
-    ...     since(Serving(engine_version="2026-02"), "2026-02"),
-    ...     since(Serving(engine_version="2025-12-31"), "2026-02"),
+    ...     since(Resolved(engine_version="2026-02"), "2026-02"),
+    ...     since(Resolved(engine_version="2025-12-31"), "2026-02"),
     ... )
     (True, False)
     """
-    return (asked.engine_version or LATEST) >= date
+    return asked.engine_version >= date
 
 
-def is_ik(asked: Serving) -> bool:
+def is_ik(asked: Asked) -> bool:
     """ik_llama.cpp, which alone has -mla."""
     return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it
     can, cache in f16."""
     if layout.tp > 1 or layout.dp > 1:
@@ -60,7 +60,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         )
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
-    version = asked.engine_version or LATEST
+    version = LATEST if asked.engine_version is None else asked.engine_version
     if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
         raise UsageError(
             f"--engine-version {version!r} is no date",
@@ -87,20 +87,22 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     alone = (
         hardware.card.vendor in HOSTS
     )  # a build without cards takes no notice of -ngl: all is in the one memory
-    found = asked._replace(
-        quantization=asked.quantization
-        or (None if model.quantization.startswith("gguf") else published_as(model)),
+    found = Resolved.of(
+        asked,
         engine_version=version,
         layout=layout,
         max_model_len=length,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
+        max_num_seqs=asked.max_num_seqs or 0,
+    )
+    found = found._replace(
+        quantization=asked.quantization
+        or (None if model.quantization.startswith("gguf") else published_as(model)),
         n_gpu_layers=len(model.layers) + 1
         if asked.n_gpu_layers is None or alone
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
-        max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS
+        max_num_seqs=num_slots(found),
+        kv_unified=asked.max_num_seqs is None and found.concurrency <= AUTO_SLOTS
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
@@ -109,19 +111,19 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 
-def num_slots(asked: Serving) -> int:
+def num_slots(asked: Resolved) -> int:
     """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not
     told.
 
     >>> (
-    ...     num_slots(Serving(engine="llamacpp")),
-    ...     num_slots(Serving(engine="ollama")),
-    ...     num_slots(Serving(engine="llamacpp", concurrency=9)),
+    ...     num_slots(Resolved(engine="llamacpp", engine_version="2026-08", concurrency=1)),
+    ...     num_slots(Resolved(engine="ollama", concurrency=1)),
+    ...     num_slots(Resolved(engine="llamacpp", engine_version="2026-08", concurrency=9)),
     ... )
     (4, 1, 9)
     """
     auto = AUTO_SLOTS if asked.engine == "llamacpp" and not is_ik(asked) and since(asked, SLOTS_SINCE) else 1
-    return asked.max_num_seqs or max(asked.concurrency or 1, auto)
+    return asked.max_num_seqs or max(asked.concurrency, auto)
 
 
 def by_memory(hardware: Hardware, cards: int) -> str:
@@ -135,7 +137,7 @@ def by_memory(hardware: Hardware, cards: int) -> str:
     return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 
-def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
+def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
     """llama-server takes the model's own length, Ollama one by the memory of all cards (server/routes.go)."""
     if asked.engine != "ollama":
         return model.max_positions
@@ -143,17 +145,17 @@ def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
     return min(262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096, model.max_positions)
 
 
-def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
+def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:
     """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go
     automaticGenerationBatch).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> asked = Serving(engine="ollama", quantization="Q4_0", context=32768)
+    >>> asked = Resolved(engine="ollama", quantization="Q4_0", context=32768, concurrency=1)
     >>> default_ubatch(load("deepseek-v2-lite"), parse_gpu("rtx-3090"), asked)
     1024
     """
-    total = (asked.context or 1) * (asked.concurrency or 1)
+    total = asked.context * asked.concurrency
     if asked.engine != "ollama" or total <= 4096:
         return 512
     from .weights import stored  # the file's size, which only Ollama's guess needs
@@ -187,12 +189,12 @@ def published_as(model: Model) -> str:
     return "F16" if model.dtype.name == "float16" else "BF16"
 
 
-def num_cells(asked: Serving) -> int:
+def num_cells(asked: Resolved) -> int:
     """The context is shared by all slots, so it is their number times the length of one."""
-    return -(-(asked.context or 1) * (asked.concurrency or 1) // CELLS) * CELLS
+    return -(-asked.context * asked.concurrency // CELLS) * CELLS
 
 
-def expands(model: Model, asked: Serving) -> bool:
+def expands(model: Model, asked: Resolved) -> bool:
     """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
     whole."""
     if is_ik(asked):
@@ -200,7 +202,7 @@ def expands(model: Model, asked: Serving) -> bool:
     return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
 
 
-def flash(model: Model, asked: Serving) -> bool:
+def flash(model: Model, asked: Resolved) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
     turns itself off."""
     heads_differ = expands(model, asked) and any(
@@ -209,11 +211,11 @@ def flash(model: Model, asked: Serving) -> bool:
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 
-def output_first(asked: Serving) -> bool:
+def output_first(asked: Resolved) -> bool:
     """Whether -ngl counts the output as the first layer to go to a card, or as the last."""
     return not is_ik(asked) and since(asked, OUTPUT_FIRST_SINCE)
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers of each card."""
     return deal(len(model.layers), asked, output_first(asked))

@@ -4,14 +4,14 @@ from ...ledger import Key
 from ...model.gguf_model import as_gguf
 from ...model.model import Model, Tensor
 from ...run.hardware import Hardware
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from .. import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, expands, output_first, published_as, stages
 from .placement import HOST, Held, held, offload, rows_of_card, split_points
 
 
-def stored(model: Model, asked: Serving) -> Model:
+def stored(model: Model, asked: Resolved) -> Model:
     """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16
     bits."""
     if model.quantization.startswith("gguf"):
@@ -31,7 +31,7 @@ _FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
 kept, so its id stays its own."""
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest
     of its layers."""
     file = stored(model, asked)
@@ -54,7 +54,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return found
 
 
-def one_memory(model: Model, asked: Serving, hardware: Hardware) -> bool:
+def one_memory(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file
     from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
     them, if every layer is on it."""
@@ -81,7 +81,7 @@ def _placed(each: Held) -> Placed:
     return Placed(key, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were
     told to stay."""
     if one_memory(model, asked, hardware):

@@ -8,7 +8,7 @@ from ...errors import UnsupportedError
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Layout, Resolved
 from .. import parse_version
 
 VERSIONS = ("0.4.4", "0.4.5", "0.4.6", "0.5.3", "0.5.23")
@@ -48,15 +48,15 @@ def attention_ranks(layout: Layout) -> int:
     return layout.tp // layout.dp if layout.enable_dp_attention else layout.tp
 
 
-def expert_ranks(asked: Serving) -> int:
+def expert_ranks(asked: Resolved) -> int:
     """Ranks that divide the experts among them; the others of `tp` divide each expert's width."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     if asked.moe_a2a_backend == "deepep" or layout.enable_expert_parallel:
         return layout.tp
     return layout.ep_size or 1
 
 
-def shared_clones(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
+def shared_clones(model: Model, asked: Resolved, hardware: Hardware, now: Release) -> int:
     """Experts that stand for the shared one beside the routed ones; 0: it stays apart.
 
     0.4.6 makes one for each rank (models/deepseek_v2.py, determine_n_share_experts_fusion: compute capability
@@ -78,7 +78,7 @@ def shared_clones(model: Model, asked: Serving, hardware: Hardware, now: Release
             else 0
         )
     modern = hardware.card.capability >= 9 or hardware.card.vendor == "AMD"
-    return (asked.layout or Layout()).tp if modern else 0
+    return asked.layout.tp if modern else 0
 
 
 FUSED_CAPABILITY = 8.0

@@ -9,7 +9,7 @@ from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from .. import Placed, Stage
 from ..shards import divide
 from ..vllm.weights import (
@@ -22,7 +22,7 @@ from ..vllm.weights import (
     rope_tables,
     runtime_format,
 )
-from .release import LATEST, Release, attention_ranks, expert_ranks, release, shared_clones
+from .release import Release, attention_ranks, expert_ranks, release, shared_clones
 
 NO_TABLES = ("gemma3", "gemma3_text")
 """Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
@@ -30,10 +30,10 @@ that no scaling lengthens."""
 Members = list[tuple[tuple[int, ...], Format, int]]
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
     loaded after the pool."""
-    now = release(asked.engine_version or LATEST)
+    now = release(asked.engine_version)
     check_quantization(model, asked, hardware)
     placed = [
         group
@@ -43,9 +43,9 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed + extra_tensors(model, asked, hardware, stage, now)
 
 
-def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: str) -> list[Placed]:
+def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: str) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
-    now = release(asked.engine_version or LATEST)
+    now = release(asked.engine_version)
     clones = shared_clones(model, asked, hardware, now)
     groups: dict[tuple[str, tuple[int, ...]], Members] = {}
     alone: list[tuple[str, tuple[int, ...], Members]] = []
@@ -83,7 +83,7 @@ def fused_name(tensor: Tensor, model: Model, now: Release) -> str:
     return name
 
 
-def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> tuple[int, ...] | None:
+def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
     if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
@@ -101,7 +101,7 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> 
     return () if stage.last else None
 
 
-def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tuple[tuple[int, ...], int]:
+def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight.
 
     Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
@@ -109,7 +109,8 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     DeepEP.
 
     >>> from ...model.load import load
-    >>> asked = Serving(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
     >>> r1 = load("deepseek-r1")
     >>> {
     ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
@@ -118,7 +119,7 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     ... }
     {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
     """
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, repeat, ranks = tensor.shape, tensor.repeat, layout.tp
     if tensor.role == "expert":
         divided = expert_ranks(asked)
@@ -164,7 +165,7 @@ def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[P
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, now: Release
 ) -> list[Placed]:
     """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
     matrices."""
@@ -187,7 +188,7 @@ def extra_tensors(
             )
     mla = attention.mla if isinstance(attention, DSA) else attention
     if isinstance(mla, MLA):
-        elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
+        elements = mla.num_heads // attention_ranks(asked.layout) * mla.kv_lora_rank
         width = 2 if not model.quantization or (nvidia and now.since(0, 5)) else 1
         note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
         sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))

@@ -13,36 +13,36 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from .. import Budget, Stage
 from ..shards import measured
 from .graphs import graph_lines
 from .profile import MEGA_MOE, context_chunk, profile_lines
-from .release import LATEST, Release, release
+from .release import Release, release
 from .weights import shard, stage_layers
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """What vLLM allows itself: utilisation of the card's total.
 
     >>> from ...run.hardware import parse_gpu
-    >>> budget_bytes(Serving(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
+    >>> budget_bytes(Resolved(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
     77309411328
     """
     return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget."""
     return allowed - charged
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap
     space, a tier of blocks."""
     tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
-    ranks = (asked.layout or Layout()).num_ranks
+    ranks = asked.layout.num_ranks
     if asked.cpu_offload_gb:
         from .offload import most_on_host
 
@@ -50,9 +50,7 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
             asked, ranks, sum(t.num_bytes for t in model.tensors if t.part == "main" and t.layers)
         )
     swap = (
-        SWAP_GIB
-        if release(asked.engine_version or LATEST).v0 and asked.swap_space is None
-        else asked.swap_space or 0
+        SWAP_GIB if release(asked.engine_version).v0 and asked.swap_space is None else asked.swap_space or 0
     )
     return tables + int((swap * ranks + asked.kv_offloading_size) * GIB)
 
@@ -61,13 +59,13 @@ SWAP_GIB = 4
 """V0's --swap-space, a rank."""
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context never is.
 
     Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
     it).
     """
-    now = release(asked.engine_version or LATEST)
+    now = release(asked.engine_version)
     tags = conditions(model, asked, hardware, stage, now)
     fused: list[Line] = []
     if asked.moe_backend == MEGA_MOE:
@@ -99,7 +97,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         )
     if now.since(0, 25) and not now.v0 and stage.last:
         # the second model runner keeps counts and masks of tokens; only 0.33 sees them in its budget
-        rows, vocab = asked.max_num_seqs or 0, model.vocab_size
+        rows, vocab = asked.max_num_seqs, model.vocab_size
         line = exact(
             "runtime.sampler_state",
             "engine",
@@ -113,7 +111,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
 
 def beside_weights(
-    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Resolved, stage: Stage, now: Release, tags: tuple[str, ...]
 ) -> list[Line]:
     """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's
     checkpoint may keep."""
@@ -134,10 +132,10 @@ def beside_weights(
 
 
 def conditions(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, now: Release
 ) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     attention = model.layers[-1].attention
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
     together = layout.tp * (
@@ -179,7 +177,7 @@ def _measured(key: Key, quantity: str, now: Release, tags: tuple[str, ...]) -> L
 
 
 def with_unknown_images(
-    lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release
+    lines: list[Line], model: Model, asked: Resolved, hardware: Hardware, now: Release
 ) -> list[Line]:
     """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up
     to the budget.

@@ -1,40 +1,40 @@
 """Blocks of vLLM's cache pool that sequences take, and how many sequences and tokens a pool holds."""
 
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from .. import CacheLayout
-from .release import LATEST, Release, release
+from .release import Release, release
 
 
-def in_flight(tokens: int, asked: Serving, now: Release) -> int:
+def in_flight(tokens: int, asked: Resolved, now: Release) -> int:
     """Tokens that are under way where a step has so many; 0.26 counts a batch for every stage, and the next
     that it prepares."""
-    batches = (asked.layout or Layout()).pp + (0 if asked.no_async_scheduling else 1)
+    batches = asked.layout.pp + (0 if asked.no_async_scheduling else 1)
     return tokens * batches if now.since(0, 26) else tokens
 
 
-def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
+def blocks_of_one(layout: CacheLayout, length: int, asked: Resolved) -> list[int]:
     """Blocks of each group that one sequence of this length needs."""
-    now = release(asked.engine_version or LATEST)
-    dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked.max_num_batched_tokens or 0, asked, now)
+    now = release(asked.engine_version)
+    dcp, tokens = asked.layout.dcp, in_flight(asked.max_num_batched_tokens, asked, now)
     return [
         group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups
     ]
 
 
-def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
+def blocks_to_admit(layout: CacheLayout, length: int, asked: Resolved) -> int:
     """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
 
     Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each
     block counts as one.
     """
     blocks = blocks_of_one(layout, length, asked)
-    if release(asked.engine_version or LATEST).since(0, 27):
+    if release(asked.engine_version).since(0, 27):
         return sum(blocks)
     weighted = sum(num * group.page_bytes for num, group in zip(blocks, layout.groups, strict=True))
     return -(-weighted // layout.groups[0].page_bytes)
 
 
-def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
+def blocks_together(layout: CacheLayout, num: int, length: int, asked: Resolved) -> int:
     """Blocks that `num` sequences of a length hold at most while they run together: they share the tokens of
     one step.
 
@@ -46,16 +46,21 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     >>> from ...model.load import load
     >>> from .. import Stage
     >>> from .cache import cache_layout
-    >>> asked = Serving(
-    ...     max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla"
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(
+    ...     engine_version="0.33.0",
+    ...     max_model_len=32768,
+    ...     max_num_batched_tokens=8192,
+    ...     layout=Layout(),
+    ...     kv_cache_dtype="fp8_ds_mla",
     ... )
     >>> layout = cache_layout(load("deepseek-v4-flash"), asked, Stage(0, 1, 0, 43))
     >>> [blocks_together(layout, num, 32768, asked) for num in (1, 2, 16)]
     [6810, 6972, 9184]
     """
-    now = release(asked.engine_version or LATEST)
-    dcp = (asked.layout or Layout()).dcp
-    step = in_flight(asked.max_num_batched_tokens or 0, asked, now)
+    now = release(asked.engine_version)
+    dcp = asked.layout.dcp
+    step = in_flight(asked.max_num_batched_tokens, asked, now)
     least = min(in_flight(1 + int(asked.speculative), asked, now), step)
     total = 0
     for group in layout.groups:
@@ -69,7 +74,7 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     return total
 
 
-def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
+def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Resolved) -> int:
     """Blocks by which a load is held against the pool: the first sequence as vLLM lets it in, the others as
     they run beside it."""
     first = blocks_to_admit(layout, length, asked)
@@ -78,21 +83,21 @@ def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) ->
     return first + blocks_together(layout, num, length, asked) - blocks_together(layout, 1, length, asked)
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of
     max_model_len.
 
     The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
     """
-    now = release(asked.engine_version or LATEST)
-    load = blocks_to_run(layout, asked.concurrency or 1, asked.context or 1, asked) * layout.block_bytes
-    longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
+    now = release(asked.engine_version)
+    load = blocks_to_run(layout, asked.concurrency, asked.context, asked) * layout.block_bytes
+    longest = sum(blocks_of_one(layout, asked.max_model_len, asked)) * layout.need_block_bytes
     if now.since(0, 29):
         longest += layout.need_block_bytes
     return max(load, longest)
 
 
-def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if
     it had a step of its own."""
     blocks, first = pool_bytes // layout.block_bytes, blocks_to_admit(layout, length, asked)
@@ -108,29 +113,29 @@ def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving)
     return low + (blocks - taken) / (one_more - taken)
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The capacity in tokens that vLLM prints: the smallest number of blocks of all ranks decides.
 
     Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x
     max_model_len.
     """
-    now = release(asked.engine_version or LATEST)
+    now = release(asked.engine_version)
     num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
     layout = max(layouts, key=lambda each: each.block_bytes)
-    dcp = (asked.layout or Layout()).dcp
+    dcp = asked.layout.dcp
     if now.since(0, 21) and not now.v0:
-        length = asked.max_model_len or 1
+        length = asked.max_model_len
         return int(num_blocks / blocks_to_admit(layout, length, asked) * length)
     if now.since(0, 11) and not now.v0:
         return num_blocks // len(layout.groups) * min(group.block_size for group in layout.groups) * dcp
     return num_blocks * layout.groups[0].block_size
 
 
-def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token
     fits."""
-    low, high = 0, asked.max_model_len or 1
-    if release(asked.engine_version or LATEST).since(0, 29):
+    low, high = 0, asked.max_model_len
+    if release(asked.engine_version).since(0, 29):
         pool_bytes -= layout.need_block_bytes  # the null block
     middle = high  # mostly all of it fits
     while low < high:

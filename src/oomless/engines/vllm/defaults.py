@@ -6,7 +6,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import BF16, DTYPES, F16, F32
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB
 from .. import Stage
 from .release import LATEST, Release, release
@@ -28,7 +28,7 @@ FIRST_RELEASE: dict[str, tuple[int, ...]] = {
 """
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
     version = LATEST if asked.engine_version is None else asked.engine_version
@@ -56,19 +56,19 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", now.numbers).value
     cache_dtype = resolve_cache_dtype(model, now, hardware, asked.kv_cache_dtype)
-    return asked._replace(
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            gpu_memory_utilization=share,
+            kv_cache_dtype=cache_dtype,
+            block_size=asked.block_size or default_block_size(model, now, hardware),
+            engram="host" if asked.engram == "auto" else asked.engram,
+        ),
         engine_version=version,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-        gpu_memory_utilization=share,
-        kv_cache_dtype=cache_dtype,
-        block_size=asked.block_size or default_block_size(model, now, hardware),
-        engram="host" if asked.engram == "auto" else asked.engram,
     )
 
 
@@ -225,15 +225,15 @@ def default_block_size(model: Model, now: Release, hardware: Hardware) -> int:
             return 16
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the remainder goes to the stages before the last (before 0.8: to the last).
 
     >>> from ...model.load import load
-    >>> asked = Serving(engine_version="0.19.0", layout=Layout(pp=4))
+    >>> asked = Resolved(engine_version="0.19.0", layout=Layout(pp=4))
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
-    now, pp = release(asked.engine_version or LATEST), (asked.layout or Layout()).pp
+    now, pp = release(asked.engine_version), asked.layout.pp
     num_layers = len(model.layers)
     if pp > num_layers:
         raise UsageError(

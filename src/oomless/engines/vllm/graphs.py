@@ -4,7 +4,7 @@ from ... import facts
 from ...ledger import Line
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from .. import Stage
 from ..shards import fitted_line, up_to
@@ -17,21 +17,21 @@ LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
 
 
-def graph_sizes(asked: Serving, now: Release) -> int:
+def graph_sizes(asked: Resolved, now: Release) -> int:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
     8).
 
     Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
 
     >>> from .release import release
-    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
+    >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
     102
     """
-    largest = min(2 * (asked.max_num_seqs or 256), LARGEST_GRAPH, asked.max_num_batched_tokens or 512)
+    largest = min(2 * (asked.max_num_seqs), LARGEST_GRAPH, asked.max_num_batched_tokens)
     if now.v0:
-        largest = min(asked.max_num_seqs or 256, 256)
+        largest = min(asked.max_num_seqs, 256)
     step = 16 if now.since(0, 16) else 8
-    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs or 256), step)
+    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs), step)
 
 
 def _num_sizes(largest: int, step: int) -> int:
@@ -48,7 +48,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(
-    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Resolved, stage: Stage, now: Release, tags: tuple[str, ...]
 ) -> list[Line]:
     """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at
     least what the first do."""
@@ -83,7 +83,7 @@ def graph_lines(
     if is_sparse(model):
         from .sparse import captured_bytes
 
-        scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
+        scores = captured_bytes(model, asked, min(asked.max_num_seqs, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
     line = fitted_line(
         "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source

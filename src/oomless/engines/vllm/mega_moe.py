@@ -10,7 +10,7 @@ from ...ledger import Line, exact
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from .release import Release
 
 BLOCKS = (8, 16, 32, 64, 96, 128, 192)
@@ -50,9 +50,9 @@ def symmetric_bytes(num_ranks: int, num_experts: int, tokens: int, topk: int, hi
     return workspace + inputs + first + second + topk * tokens * 2 * hidden
 
 
-def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Release) -> list[Line]:
+def mega_moe_lines(model: Model, asked: Resolved, hardware: Hardware, now: Release) -> list[Line]:
     """The buffer as a line; refused where vLLM refuses it (models/deepseek_v4/nvidia/model.py)."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
     if ffn is None or model.family not in FAMILIES or not now.since(0, 21):
         raise UnsupportedError(
@@ -69,7 +69,7 @@ def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Releas
             "leave it out",
         )
     ranks, num_experts = layout.tp * layout.dp, ffn.num_experts + asked.num_redundant_experts
-    tokens = asked.max_num_batched_tokens or 0
+    tokens = asked.max_num_batched_tokens
     size = symmetric_bytes(
         ranks, num_experts, tokens, ffn.num_active_experts, model.hidden_size, ffn.expert_width
     )

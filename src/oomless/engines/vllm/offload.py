@@ -5,13 +5,13 @@ vllm/model_executor/models/utils.py of 0.8 (maybe_offload_to_cpu) and model_exec
 the same count.
 """
 
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from .. import Placed, Stage
 
 
 def stay_on_card(
-    placed: list[Placed], extra: list[Placed], asked: Serving, stage: Stage, moves_copies: bool
+    placed: list[Placed], extra: list[Placed], asked: Resolved, stage: Stage, moves_copies: bool
 ) -> list[Placed]:
     """What is left of a rank's tensors; `moves_copies`: what loading derives from a weight is made where the
     weight lies (V0).
@@ -19,7 +19,7 @@ def stay_on_card(
     >>> layers = [Placed("weights.feed_forward", "w", GIB, 1, (0, 1, 2, 3))]
     >>> [
     ...     each.layers
-    ...     for each in stay_on_card(layers, [], Serving(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)
+    ...     for each in stay_on_card(layers, [], Resolved(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)
     ... ]
     [(2, 3)]
     """
@@ -52,6 +52,6 @@ def stay_on_card(
     return kept
 
 
-def most_on_host(asked: Serving, num_ranks: int, layer_bytes: int) -> int:
+def most_on_host(asked: Resolved, num_ranks: int, layer_bytes: int) -> int:
     """Host memory of all ranks: what was asked for, or all that the layers have."""
     return min(int(asked.cpu_offload_gb * GIB) * num_ranks, layer_bytes)

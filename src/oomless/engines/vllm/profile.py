@@ -13,7 +13,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Layout, Resolved
 from .. import Stage
 from ..shards import fitted_line, up_to
 from .release import Release
@@ -31,7 +31,7 @@ HOPPER_SMS = 132
 
 
 def profile_lines(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]
 ) -> list[Line]:
     """The activation peak: shared workspace + the larger of sampling and forward pass, hidden states in both.
 
@@ -42,9 +42,9 @@ def profile_lines(
     flush buffer. S sequences, T tokens, V vocabulary, b bytes of the dtype; B, c by version (engines.csv).
     Residuals: 2.4 % on 26 logs.
     """
-    layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
-    tokens, hidden, vocab = asked.max_num_batched_tokens or 0, model.hidden_size, model.vocab_size
-    rows = min(asked.max_num_seqs or 0, tokens)
+    layout, width = asked.layout, DTYPES[asked.dtype].bits // 8
+    tokens, hidden, vocab = asked.max_num_batched_tokens, model.hidden_size, model.vocab_size
+    rows = min(asked.max_num_seqs, tokens)
 
     def of(quantity: str, *more: str) -> facts.Constant:
         return facts.constant("vllm", quantity, now.numbers, *tags, *more)
@@ -156,7 +156,7 @@ The second engine leaves 0.8 GiB less for Llama-3.1-8B with two slots (0.8.2), o
 third."""
 
 
-def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) -> int:
+def linear_bytes(attention: Attention, asked: Resolved, hidden: int, width: int) -> int:
     """What may live at once in a layer of linear attention: an upper end, as the feed-forward is wider in
     most models.
 
@@ -164,20 +164,20 @@ def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) 
     KDA, norm)).
 
     >>> from ...model.load import load
-    >>> asked = Serving(max_num_batched_tokens=64000, layout=Layout(tp=2))
+    >>> asked = Resolved(max_num_batched_tokens=64000, layout=Layout(tp=2))
     >>> round(linear_bytes(load("kimi-linear-48b-a3b").layers[0].attention, asked, 2304, 2) / 2**30, 2)
     5.22
     """
     if not isinstance(attention, Linear):
         return 0
-    ranks = (asked.layout or Layout()).tp
+    ranks = asked.layout.tp
     conv, value = attention.conv_width // ranks, attention.value_width // ranks
     decay = 2 * attention.key_width // ranks if attention.variant == "kda" else 0
     row = width * (3 * hidden + 2 * conv + 4 * value) + 4 * (decay + 2 * value)
-    return (asked.max_num_batched_tokens or 0) * row
+    return asked.max_num_batched_tokens * row
 
 
-def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
+def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
     """What a vision tower may take while it runs alone, before the language model: an upper end, as no log
     shows the two apart.
 
@@ -190,7 +190,7 @@ def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
     >>> from ...units import GIB
     >>> from ...model.load import load
     >>> model = load("qwen3.5-9b")
-    >>> round(encoder_bytes(model, Serving(), 335544320, 2) / GIB, 2)
+    >>> round(encoder_bytes(model, Resolved(), 335544320, 2) / GIB, 2)
     2.21
     """
     if not seen or model.vision is None:
@@ -219,14 +219,14 @@ CONTEXT_CHUNK = 65536
 """Tokens of cached context that MLA expands at a time, at most."""
 
 
-def context_chunk(asked: Serving) -> int:
+def context_chunk(asked: Resolved) -> int:
     """Tokens whose latents are expanded at a time: 8 of the longest requests, or 4 blocks of each
     (mla/common.py, mla_attention.py)."""
-    blocks = (asked.max_num_seqs or 0) * (asked.block_size or 16)
-    return max(min(max(8 * (asked.max_model_len or 0), 4 * blocks), CONTEXT_CHUNK), blocks)
+    blocks = asked.max_num_seqs * (asked.block_size or 16)
+    return max(min(max(8 * asked.max_model_len, 4 * blocks), CONTEXT_CHUNK), blocks)
 
 
-def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, width: int) -> int:
+def v0_attention_bytes(mla: MLA, hidden: int, asked: Resolved, stage: Stage, width: int) -> int:
     """What lives while the output projection of MLA runs in V0, which compiles nothing
     (attention/backends/mla/common.py of 0.8).
 
@@ -239,7 +239,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
 
     >>> from ...units import GIB
     >>> from ...model.load import load
-    >>> asked = Serving(
+    >>> asked = Resolved(
     ...     max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2)
     ... )
     >>> asked = asked._replace(enable_prefix_caching=True)
@@ -247,7 +247,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     >>> round(v0_attention_bytes(attention, 5120, asked, Stage(0, 2, 0, 30), 2) / GIB, 2)
     1.27
     """
-    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    heads = max(mla.num_heads // asked.layout.tp, 1)
     query, expanded = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.qk_nope_head_dim + mla.v_head_dim
     per_head = 3 * query + expanded + mla.v_head_dim
     row = (
@@ -257,15 +257,15 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
         + 2 * mla.kv_lora_rank
         + heads * per_head
     )
-    total = (asked.max_num_batched_tokens or 0) * row
+    total = asked.max_num_batched_tokens * row
     if asked.enable_prefix_caching:
-        blocks = (asked.max_num_seqs or 0) * (asked.block_size or 16)
-        chunk = min(max(8 * (asked.max_model_len or 0), 4 * blocks), 2 * CONTEXT_CHUNK)
+        blocks = asked.max_num_seqs * (asked.block_size or 16)
+        chunk = min(max(8 * asked.max_model_len, 4 * blocks), 2 * CONTEXT_CHUNK)
         total += chunk * (heads * expanded + mla.latent_dim)
     return total * width
 
 
-def expanded_context_bytes(attention: Attention, asked: Serving, now: Release, width: int) -> int:
+def expanded_context_bytes(attention: Attention, asked: Resolved, now: Release, width: int) -> int:
     """Keys and values of a chunk of cached context, which the profile run of MLA stands in for (read in 0.11
     to 0.33).
 
@@ -274,7 +274,7 @@ def expanded_context_bytes(attention: Attention, asked: Serving, now: Release, w
     >>> from ...units import GIB
     >>> from .release import release
     >>> from ...model.load import load
-    >>> asked = Serving(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
+    >>> asked = Resolved(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
     >>> expanded_context_bytes(
     ...     load("deepseek-v3").layers[0].attention, asked, release("0.19.0"), 2
     ... ) == 4 * GIB
@@ -283,11 +283,11 @@ def expanded_context_bytes(attention: Attention, asked: Serving, now: Release, w
     mla = attention.mla if isinstance(attention, DSA) else attention
     if not isinstance(mla, MLA) or not now.since(0, 11) or now.v0:
         return 0
-    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    heads = max(mla.num_heads // asked.layout.tp, 1)
     return context_chunk(asked) * heads * (mla.qk_nope_head_dim + mla.v_head_dim) * width
 
 
-def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width: int) -> int:
+def vision_bytes(model: Model, asked: Resolved, stage: Stage, now: Release, width: int) -> int:
     """Images of the profile run and the tokens made of them, which stay while the language model runs: as
     many as a batch holds.
 
@@ -298,7 +298,7 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
     >>> from .release import release
     >>> vision_bytes(
     ...     load("gemma-3-12b"),
-    ...     Serving(max_num_batched_tokens=8192),
+    ...     Resolved(max_num_batched_tokens=8192),
     ...     Stage(0, 1, 0, 48),
     ...     release("0.19.0"),
     ...     2,
@@ -318,7 +318,7 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
         ),
         1,
     )
-    of_batch = (asked.max_num_batched_tokens or 0) // vision.item_tokens
+    of_batch = asked.max_num_batched_tokens // vision.item_tokens
     items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
     values = 0 if now.since(0, 33) else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
@@ -352,7 +352,7 @@ EXPERTS_CHUNK = 32768
 """VLLM_FUSED_MOE_CHUNK_SIZE."""
 
 
-def _largest_layer(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
+def _largest_layer(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest layer of a rank: V0 copies a layer that lies on the host to the card to run it."""
     placed = placed_weights(model, asked._replace(cpu_offload_gb=0.0), hardware, stage)
     sizes = [
@@ -372,7 +372,7 @@ def _widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
     return max(widths)
 
 
-def quantises_inputs(model: Model, asked: Serving) -> bool:
+def quantises_inputs(model: Model, asked: Resolved) -> bool:
     """Whether matrices are multiplied with 8-bit inputs, which are made by the way."""
     return any(
         tensor.role == "linear" and runtime_format(tensor, model, asked).bits == 8 for tensor in model.tensors

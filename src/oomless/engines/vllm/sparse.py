@@ -8,7 +8,7 @@ flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (mode
 from ...model.attention import DSA, V4, V41, Attention
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import MIB
 from .cache import INDEX_ROW_BYTES
 from .release import Release
@@ -22,7 +22,7 @@ GATHERED_REQUESTS = 4
 LONG_CONTEXT = 262144
 
 
-def loaded_bytes(model: Model, asked: Serving, now: Release) -> int:
+def loaded_bytes(model: Model, asked: Resolved, now: Release) -> int:
     """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the
     model."""
     if not now.since(0, 16):
@@ -37,13 +37,14 @@ def loaded_bytes(model: Model, asked: Serving, now: Release) -> int:
     )
 
 
-def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
+def shared_bytes(model: Model, asked: Resolved, hardware: Hardware, now: Release) -> int:
     """The largest that any sparse layer asks of the workspace that all layers share.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
     >>> from .release import release
-    >>> asked = Serving(
+    >>> asked = Resolved(
     ...     kv_cache_dtype="fp8_ds_mla",
     ...     max_model_len=163840,
     ...     max_num_batched_tokens=8192,
@@ -60,7 +61,7 @@ def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release)
     )
 
 
-def scratch_bytes(asked: Serving, now: Release) -> int:
+def scratch_bytes(asked: Resolved, now: Release) -> int:
     """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the
     gathered keys."""
     if now.since(0, 19):
@@ -68,12 +69,12 @@ def scratch_bytes(asked: Serving, now: Release) -> int:
     return 0 if now.since(0, 16) else 2 * _gathered_keys(asked, now, 1)
 
 
-def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
+def captured_bytes(model: Model, asked: Resolved, rows: int) -> int:
     """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in
     F32.
 
     >>> from ...model.load import load
-    >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
+    >>> captured_bytes(load("deepseek-v4-flash"), Resolved(max_model_len=1048576), 256)
     268435456
     """
     ratios = {1 for layer in model.layers if isinstance(layer.attention, DSA)}
@@ -82,10 +83,10 @@ def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
             ratios.add(attention.ratio)
         if isinstance(attention, V4) and attention.has_indexer:
             ratios.add(attention.ratio)
-    return rows * ((asked.max_model_len or 0) // min(ratios)) * 4 if ratios else 0
+    return rows * (asked.max_model_len // min(ratios)) * 4 if ratios else 0
 
 
-def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, now: Release) -> int:
+def _layer_bytes(attention: Attention, asked: Resolved, hardware: Hardware, now: Release) -> int:
     match attention:
         case DSA():
             return max(_mla_bytes(attention, asked, now), _gathered_keys(asked, now, 1))
@@ -101,28 +102,24 @@ def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, now: 
             return 0
 
 
-def _factor(asked: Serving, now: Release) -> int:
+def _factor(asked: Resolved, now: Release) -> int:
     """sparse_mla_prefill_workspace_factor: how many of the longest sequence a prefill gathers at a time."""
-    return 2 if now.since(0, 33) and (asked.max_model_len or 0) > LONG_CONTEXT else 5
+    return 2 if now.since(0, 33) and asked.max_model_len > LONG_CONTEXT else 5
 
 
-def _gathered_keys(asked: Serving, now: Release, ratio: int) -> int:
+def _gathered_keys(asked: Resolved, now: Release, ratio: int) -> int:
     """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own
     workspace."""
     row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
-    return 8 * _factor(asked, now) * (asked.max_model_len or 0) // ratio * row
+    return 8 * _factor(asked, now) * asked.max_model_len // ratio * row
 
 
-def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now: Release) -> int:
+def _gathered_rows(attention: V4 | V41, asked: Resolved, hardware: Hardware, now: Release) -> int:
     """Compressed rows, the window and the batch in BF16; from 0.33 on with the indices of each token."""
     if hardware.card.capability >= 12:
         return FLASHINFER_BYTES
-    tokens = asked.max_num_batched_tokens or 0
-    rows = (
-        (-(-(asked.max_model_len or 0) // attention.ratio) if attention.ratio else 0)
-        + attention.window
-        + tokens
-    )
+    tokens = asked.max_num_batched_tokens
+    rows = (-(-asked.max_model_len // attention.ratio) if attention.ratio else 0) + attention.window + tokens
     gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
     if now.since(0, 33):
         topk = attention.index_topk if attention.ratio else 0
@@ -130,14 +127,14 @@ def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now:
     return gathered
 
 
-def _mla_bytes(attention: DSA, asked: Serving, now: Release) -> int:
+def _mla_bytes(attention: DSA, asked: Resolved, now: Release) -> int:
     """FlashMLA's sparse kernel: queries side by side (0.19), and for packed caches their rows in BF16."""
-    mla, tokens, tp = attention.mla, asked.max_num_batched_tokens or 0, (asked.layout or Layout()).tp
+    mla, tokens, tp = attention.mla, asked.max_num_batched_tokens, asked.layout.tp
     heads = max(mla.num_heads // tp, 1)
     queries = tokens * heads * mla.latent_dim * 2 if now.since(0, 19) else 0
     if not asked.kv_cache_dtype.endswith("_ds_mla"):
         return queries
-    rows = _factor(asked, now) * (asked.max_model_len or 0) * mla.latent_dim * 2
+    rows = _factor(asked, now) * asked.max_model_len * mla.latent_dim * 2
     if now.since(0, 33):  # padded queries and outputs of a prefill too
         padded = -(-heads // 64) * 64
         queries += 2 * tokens * (padded * (mla.latent_dim + mla.kv_lora_rank) + heads * mla.kv_lora_rank)

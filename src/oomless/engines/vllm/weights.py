@@ -10,11 +10,11 @@ from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import MIB, format_bytes
 from .. import Placed, Stage
 from ..shards import divide
-from .release import LATEST, Release, release
+from .release import Release, release
 
 VOCABULARY_PAD = 64
 
@@ -98,7 +98,7 @@ PARTS: tuple[tuple[str, Key], ...] = (
 )
 
 
-def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
+def runtime_format(tensor: Tensor, model: Model, asked: Resolved) -> Format:
     """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of
     them."""
     stored = tensor.format
@@ -120,7 +120,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
     return stored
 
 
-def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
+def check_quantization(model: Model, asked: Resolved, hardware: Hardware) -> None:
     """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
     wanted, card = asked.quantization, hardware.card
     if wanted not in (None, "none", model.quantization):
@@ -173,14 +173,14 @@ LEAST_CAPABILITY = {
 
 
 def shard(
-    tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool
+    tensor: Tensor, asked: Resolved, now: Release, num_main_experts: bool
 ) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
 
     Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
     repeated.
     """
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, repeat = tensor.shape, tensor.repeat
     tp = layout.tp
     if tensor.role == "expert":
@@ -210,24 +210,21 @@ def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
     return -(-(num_experts + redundant) // num_ranks)
 
 
-def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
+def check_load_peak(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> None:
     """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
     is quantised as it comes).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> asked = Serving(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
     >>> check_load_peak(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank
      before it halves them
       use a checkpoint that is published in FP8, more ranks, or 0.16 and later
     """
-    if (
-        model.quantization
-        or asked.quantization != "fp8"
-        or release(asked.engine_version or LATEST).since(0, 16)
-    ):
+    if model.quantization or asked.quantization != "fp8" or release(asked.engine_version).since(0, 16):
         return
     first = sum(
         group.total_bytes
@@ -241,12 +238,12 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
         )
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
-    now = release(asked.engine_version or LATEST)
+    now = release(asked.engine_version)
     check_quantization(model, asked, hardware)
     check_load_peak(model, asked, hardware, stage)
-    model = with_whole_tower(model, (asked.layout or Layout()).tp)
+    model = with_whole_tower(model, asked.layout.tp)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
     alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:
@@ -334,7 +331,7 @@ def _allocations(
 
 
 def stage_layers(
-    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
+    tensor: Tensor, model: Model, asked: Resolved, stage: Stage, now: Release
 ) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
@@ -362,12 +359,12 @@ def stage_layers(
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, now: Release
 ) -> list[Placed]:
     """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
     buffers."""
     dtype = DTYPES[asked.dtype]
-    layout, extra = asked.layout or Layout(), []
+    layout, extra = asked.layout, []
     for rope in rope_tables(model):
         wide = F32 if isinstance(model.layers[0].attention, V4 | V41) else dtype
         size = rope_positions(rope) * rope.dim * wide.bits // 8
@@ -397,7 +394,7 @@ def extra_tensors(
             extra.append(Placed("weights.workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
     topk = getattr(attention, "index_topk", 0)
     if topk:
-        size = (asked.max_num_batched_tokens or 0) * topk * 4
+        size = asked.max_num_batched_tokens * topk * 4
         extra.append(Placed("weights.workspaces", "index buffer, one for all layers", size, 1, ()))
         from .sparse import loaded_bytes  # most models have no sparse attention
 
@@ -413,7 +410,7 @@ def extra_tensors(
                 )
             )
     if asked.speculative and stage.last and model.streams > 1 and model.draft:
-        size = (asked.max_num_batched_tokens or 0) * model.streams * model.hidden_size * dtype.bits // 8
+        size = asked.max_num_batched_tokens * model.streams * model.hidden_size * dtype.bits // 8
         extra.append(Placed("weights.workspaces", "hidden states for the draft", size, 1, ()))
     if model.stored_bytes and model.stored_bytes > (explained := model.explained_bytes):
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"
@@ -445,7 +442,7 @@ def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) ->
     ]
 
 
-def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+def _blackwell_scales(model: Model, asked: Resolved, stage: Stage, now: Release) -> list[Placed]:
     """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
     block."""
     rows_of_scales = 0

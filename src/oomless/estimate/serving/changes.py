@@ -5,10 +5,11 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ...engines import LLAMA, SHARES, VLLM
+from ...engines import LLAMA, VLLM
 from ...errors import OomlessError
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.options import share_of_card
+from ...run.serving import Asked, Layout
 from .estimate import Estimate, estimate_serving
 
 
@@ -37,39 +38,37 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _candidates(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware
     if request.kv_cache_dtype in ("auto", "bfloat16", "float16"):
         yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
     if not estimate.model.quantization and not request.quantization:
         yield "--quantization fp8", asked._replace(quantization="fp8"), hardware
-    if (request.concurrency or 1) > 1:
-        fewer = _largest(estimate, "concurrency", request.concurrency or 1)
+    if request.concurrency > 1:
+        fewer = _largest(estimate, "concurrency", request.concurrency)
         if fewer:
             yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
-    length = _largest(estimate, "max_model_len", request.max_model_len or 1)
+    length = _largest(estimate, "max_model_len", request.max_model_len)
     if length:
         longer = (asked.context or 0) > length
         shorter = asked._replace(max_model_len=length, context=length if longer else asked.context)
         context = f" --context {length}" if longer else ""
         yield f"--max-model-len {length}{context}", shorter, hardware
-    if (request.max_num_seqs or 0) > 64:
-        fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
+    if request.max_num_seqs > 64:
+        fewer_rows = max(request.max_num_seqs // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
     if request.engine in LLAMA:
         yield from _on_the_host(estimate)
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
     overrun = estimate.ledger.overrun_bytes
-    if overrun and request.engine in SHARES:
-        name = SHARES[request.engine]
-        field = name.lstrip("-").replace("-", "_")
-        lower = int(100 * (getattr(request, field) - overrun / hardware.card.memory_bytes)) / 100
-        share: Any = {field: lower}
-        yield f"{name} {lower:g}", asked._replace(**share), hardware
+    share = share_of_card(request.engine)
+    if overrun and share is not None:
+        lower = int(100 * (request.value(share.field) - overrun / hardware.card.memory_bytes)) / 100
+        less: Any = {share.field: lower}
+        yield f"{share.flag} {lower:g}", asked._replace(**less), hardware
     layout = request.layout
-    assert layout is not None
     ranks = layout.num_ranks
     if (
         request.engine in VLLM
@@ -107,7 +106,7 @@ def longest_context(estimate: Estimate) -> int:
     return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)
 
 
-def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     """What llama.cpp can do instead: narrower types, and layers or their experts on the host."""
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware

@@ -3,12 +3,13 @@ capacity, a verdict."""
 
 from typing import NamedTuple
 
-from ...engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
+from ...engines import LLAMA, CacheLayout, Stage, check_card, engine, parse_version
 from ...errors import UsageError
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
 from ...run.hardware import Card, Hardware
-from ...run.serving import Layout, Serving
+from ...run.options import share_of_card
+from ...run.serving import Asked, Layout, Resolved
 from ...units import format_bytes, parse_bytes
 from .weights import weight_lines
 
@@ -34,7 +35,7 @@ class Estimate(NamedTuple):
     """The answer to a serving question."""
 
     model: Model
-    request: Serving
+    request: Resolved
     hardware: Hardware
     replicas: int
     ledgers: tuple[Ledger, ...]
@@ -50,7 +51,7 @@ class Estimate(NamedTuple):
     model_word: str = ""
     gpu_word: str = ""
     """MODEL and cards as they were asked for, so that the same question can be put again."""
-    asked: Serving = Serving()
+    asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
 
@@ -105,10 +106,9 @@ class Taken(NamedTuple):
         )
 
 
-def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+def estimate_serving(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
     asked.check()
-    check_flags(asked)
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
     if not hardware.card.memory_bytes:
@@ -121,7 +121,7 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
     return found._replace(asked=asked, cards=hardware)
 
 
-def share_of(hardware: Hardware, asked: Serving) -> Hardware:
+def share_of(hardware: Hardware, asked: Asked) -> Hardware:
     """The cards as one instance may use them: less what is reserved for others, divided among the
     instances."""
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
@@ -141,7 +141,7 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+def smallest_layout(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -170,7 +170,7 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     return best
 
 
-def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
+def with_layout(model: Model, asked: Asked, hardware: Hardware, layout: Layout) -> Estimate:
     """The estimate for one layout."""
     if layout.num_ranks > hardware.num_gpus:
         raise UsageError(
@@ -184,8 +184,8 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
             "leave --tp and --pp out, or take whole cards",
         )
     rules = engine(asked.engine)
-    request: Serving = rules.resolve(model, hardware, asked, layout)
-    layout = request.layout or layout
+    request = rules.resolve(model, hardware, asked, layout)
+    layout = request.layout
     stages: list[Stage] = rules.stages(model, request)
     replicas = hardware.num_gpus // layout.num_ranks
     host = rules.host_bytes(model, request, hardware)
@@ -213,7 +213,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
     layouts = [cache for *_, cache in drafts]
     ledgers = []
     needs = []
-    concurrency = request.concurrency or 1
+    concurrency = request.concurrency
     on_a_rank = -(-concurrency // layout.dp)  # data-parallel ranks divide the sequences
     for stage, lines, taken, cache in drafts:
         needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
@@ -252,7 +252,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
         max_tokens=rules.max_tokens(layouts, pools, request),
         max_tokens_low=rules.max_tokens(layouts, lows, request),
         max_tokens_high=rules.max_tokens(layouts, highs, request),
-        max_concurrency=rules.sequences(cache, pool, request.context or 1, request),
+        max_concurrency=rules.sequences(cache, pool, request.context, request),
         longest_sequence=rules.longest_sequence(cache, pool, request),
         dtype=cache.dtype,
         formula=cache.formula,
@@ -292,9 +292,9 @@ def in_blocks(cache: CacheLayout, needed: int) -> str:
     return blocks + (f" + {cache.set_aside_bytes:,} B set aside" if cache.set_aside_bytes else "")
 
 
-def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
-    card, ep = hardware.card, request.layout is not None and request.layout.enable_expert_parallel
+    card, ep = hardware.card, request.layout.enable_expert_parallel
     found = list(model.warnings)
     if hardware.reading:
         found.append(hardware.reading)
@@ -321,7 +321,8 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
 
         found += idle_flags(model, request)
     if worst.overrun_bytes:
-        lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
+        share = share_of_card(request.engine)
+        lower = f": lower {share.flag}" if share else ""
         found.append(
             "the pool is taken whole, needed or not, and what comes beside it (context, "
             f"graphs) may pass the card{lower}"
@@ -334,7 +335,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
             f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
             f"whatever room there is: {request.context:,} are not served"
         )
-    if request.context and request.max_model_len and request.context > request.max_model_len:
+    if request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
             "ask for less"
@@ -344,7 +345,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     return tuple(found)
 
 
-def cut_off(model: Model, request: Serving) -> bool:
+def cut_off(model: Model, request: Resolved) -> bool:
     """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
     starts.
 
@@ -352,13 +353,13 @@ def cut_off(model: Model, request: Serving) -> bool:
     longest sequence at the positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse
     instead.
     """
-    return request.engine in (*LLAMA, "trtllm") and (request.context or 0) > model.max_positions
+    return request.engine in (*LLAMA, "trtllm") and request.context > model.max_positions
 
 
-def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
+def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:
     """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window
     of a whole step."""
-    runs = kv.max_concurrency * (request.context or 1)
+    runs = kv.max_concurrency * request.context
     if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
         return ()
     return (
@@ -368,10 +369,10 @@ def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[st
     )
 
 
-def later_than_known(request: Serving) -> str:
+def later_than_known(request: Resolved) -> str:
     """A note if the version asked for is later than any whose rules were read."""
     latest = engine(request.engine).LATEST
-    version = request.engine_version or latest
+    version = request.engine_version
     if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""
     if parse_version(version) <= parse_version(latest):

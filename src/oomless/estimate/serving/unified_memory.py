@@ -3,11 +3,11 @@
 from ...engines import LLAMA, Stage
 from ...ledger import Line, exact
 from ...run.hardware import Card
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import format_bytes
 
 
-def host_of_rank(asked: Serving, stage: Stage, host_bytes: int) -> int:
+def host_of_rank(asked: Resolved, stage: Stage, host_bytes: int) -> int:
     """Bytes of all host memory that lie in the machine of one rank, where each rank has a machine of its own.
 
     llama.cpp leaves everything to the machine that it is started on, whose card comes after those of its RPC
@@ -15,7 +15,7 @@ def host_of_rank(asked: Serving, stage: Stage, host_bytes: int) -> int:
     """
     if asked.engine in LLAMA:
         return host_bytes if stage.last else 0
-    return -(-host_bytes // (asked.layout or Layout()).num_ranks)
+    return -(-host_bytes // asked.layout.num_ranks)
 
 
 def on_shared_memory(card: Card, host_bytes: int) -> tuple[Line, ...]:

@@ -14,7 +14,7 @@ from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Layer, Model
 from ...run.hardware import Card
 from ...run.releases import habit
-from ...run.training import Mesh, Recipe, Training, frameworks, recipe
+from ...run.training import Mesh, Recipe, TrainingResolved, frameworks, recipe
 from .rank_portions import Stage, adapts_stacks
 
 COMPARING = ("dpo", "kto")
@@ -47,7 +47,7 @@ class Ends(NamedTuple):
     source: str
 
 
-def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) -> AttentionKernel:
+def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card: Card) -> AttentionKernel:
     """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head
     sizes up to 256.
 
@@ -64,7 +64,7 @@ def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) 
     return "efficient" if latent else "flash"
 
 
-def wide_norms(request: Training) -> bool:
+def wide_norms(request: TrainingResolved) -> bool:
     """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded
     models are left alone."""
     whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
@@ -77,13 +77,13 @@ def wide_norms(request: Training) -> bool:
         request.method == "qlora"
         and whole
         and habit(request, "prepared") == "norms"
-        and recipe(request.precision or "bf16").compute == 2
+        and recipe(request.precision).compute == 2
     )
 
 
-def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
+def work_of(model: Model, request: TrainingResolved, mesh: Mesh, card: Card) -> Work:
     """What a rank computes in one micro-batch."""
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     kernels: Kernels = (
         "compiled"
         if request.kernels == "compiled"
@@ -91,7 +91,7 @@ def work_of(model: Model, request: Training, mesh: Mesh, card: Card) -> Work:
         if request.kernels in ("liger", "te")
         else "eager"
     )
-    seq = -(-(request.seq_len or 1) // mesh.cp)
+    seq = -(-request.seq_len // mesh.cp)
     kind = adapter(request.adapter)
     if request.method != "full" and kind.where == "tokens":
         seq += kind.tokens
@@ -149,7 +149,7 @@ ALIASES = {
 """Names of modules as frameworks write them, as the graphs do."""
 
 
-def segments(model: Model, request: Training, work: Work, stage: Stage) -> tuple[Segment, ...]:
+def segments(model: Model, request: TrainingResolved, work: Work, stage: Stage) -> tuple[Segment, ...]:
     """The stage's layers, chunk after chunk, under the asked recomputation.
 
     none: each layer keeps what autograd keeps. selective: what the named modules keep inside is computed
@@ -200,7 +200,7 @@ def _segment(
     group: tuple[int, ...],
     walks: list[tuple[Walk, int, int]],
     full: bool,
-    request: Training,
+    request: TrainingResolved,
     work: Work,
     bits: int,
 ) -> Segment:
@@ -240,7 +240,7 @@ def kinds_first(kinds: dict[int, Layer], model: Model, layer: int) -> int:
     return next(index for index, kind in kinds.items() if kind == wanted)
 
 
-def vocab_parallel(request: Training) -> bool:
+def vocab_parallel(request: TrainingResolved) -> bool:
     """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel;
     elsewhere logits are gathered
 
@@ -251,7 +251,7 @@ def vocab_parallel(request: Training) -> bool:
     )
 
 
-def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
+def ends(model: Model, request: TrainingResolved, work: Work, mesh: Mesh) -> Ends:
     """Last norm, head and loss of a stage that has them. A reward model has one output and no logits.
 
     Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
@@ -272,7 +272,7 @@ def ends(model: Model, request: Training, work: Work, mesh: Mesh) -> Ends:
     if kind.kind == "logits" and vocab < model.vocab_size:
         kind = loss_kind("loss-parallel")
     trained_head = work.trained or request.trained_ends
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, form.compute)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes

@@ -5,12 +5,12 @@ import re
 from ...errors import UnsupportedError, UsageError
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.hardware import Card, Hardware
-from ...run.training import Mesh, Training, frameworks, recipe
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, frameworks, recipe
 from .activations import unusual
 from .rank_portions import divisors, experts_apart, is_target, short_name
 
 
-def with_targets(model: Model, asked: Training, request: Training) -> Training:
+def with_targets(model: Model, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
     """The framework's targets, or every matrix if the model has none of them and the question names none;
     names in place of a pattern."""
     patterns = [target for target in request.lora_targets if SPECIAL & set(target)]
@@ -74,13 +74,13 @@ def matched(model: Model, pattern: str) -> list[str]:
     return sorted(where)
 
 
-def trained_model(model: Model, request: Training) -> Model:
+def trained_model(model: Model, request: TrainingResolved) -> Model:
     """The model as the framework makes it: litgpt's head is a matrix of its own where the published model
     reads the embedding.
 
     >>> from ...model.load import load
     >>> small = load("llama-3.2-1b")
-    >>> trained_model(small, Training(framework="litgpt")).num_parameters - small.num_parameters
+    >>> trained_model(small, TrainingResolved(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
     if not model.tied or frameworks()[request.framework]["ties"] == "yes":
@@ -89,7 +89,7 @@ def trained_model(model: Model, request: Training) -> Model:
     return model._replace(tied=False, tensors=(*model.tensors, table._replace(name=HEAD, lookup=False)))
 
 
-def check_sharding(request: Training, mesh: Mesh) -> Training:
+def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets
     (DDP)."""
     ranks = mesh.dp * mesh.cp
@@ -105,9 +105,9 @@ def check_sharding(request: Training, mesh: Mesh) -> Training:
     return request
 
 
-def check_types(request: Training, card: Card) -> None:
+def check_types(request: TrainingResolved, card: Card) -> None:
     """A card that has no such arithmetic is refused, never rounded."""
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     if card.vendor != "NVIDIA" or not card.capability:
         return
     if "bf16" in form.name and card.capability < 8.0:
@@ -124,7 +124,7 @@ def check_types(request: Training, card: Card) -> None:
         )
 
 
-def check_model(model: Model, request: Training) -> None:
+def check_model(model: Model, request: TrainingResolved) -> None:
     """What the question asks of the model that it does not have."""
     if request.seq_len and request.seq_len > 64 * model.max_positions:
         raise UsageError(
@@ -136,7 +136,7 @@ def check_model(model: Model, request: Training) -> None:
 
 
 def warnings(
-    model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh
+    model: Model, asked: TrainingAsked, request: TrainingResolved, hardware: Hardware, mesh: Mesh
 ) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
     found = list(model.warnings)
@@ -156,7 +156,7 @@ def warnings(
     if model.quantization and request.method != "qlora":
         found.append(
             f"published in {model.quantization}: training holds its weights in "
-            f"{recipe(request.precision or 'bf16').name}"
+            f"{recipe(request.precision).name}"
         )
     if kinds := unusual(model):
         found.append(
@@ -184,12 +184,12 @@ def warnings(
             "the first ones hold one more"
         )
     found += portions_over(model, request, mesh)
-    if request.optimizer == "muon" or (request.optimizer or "").startswith("galore"):
+    if request.optimizer == "muon" or request.optimizer.startswith("galore"):
         found.append(f"{request.optimizer}: states by formula, never compared with a run")
     return tuple(found)
 
 
-def portions_over(model: Model, request: Training, mesh: Mesh) -> tuple[str, ...]:
+def portions_over(model: Model, request: TrainingResolved, mesh: Mesh) -> tuple[str, ...]:
     """A note if FSDP2 cuts stacked experts over more ranks than there are experts: every rank holds a whole
     one, and gathers all."""
     ranks = mesh.dp * mesh.cp

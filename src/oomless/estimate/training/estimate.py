@@ -11,7 +11,7 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import CATEGORIES, Ledger, Line, Verdict, exact
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.training import Mesh, Training, frameworks, optimizer, recipe, resolved
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, frameworks, optimizer, recipe, resolved
 from ...units import parse_bytes
 from ..serving.unified_memory import on_shared_memory
 from .activations import ends, segments, work_of
@@ -85,7 +85,7 @@ class TrainingEstimate(NamedTuple):
     """The answer to a training question."""
 
     model: Model
-    request: Training
+    request: TrainingResolved
     hardware: Hardware
     mesh: Mesh
     groups: tuple[RankGroup, ...]
@@ -95,7 +95,7 @@ class TrainingEstimate(NamedTuple):
     warnings: tuple[str, ...]
     model_word: str = ""
     gpu_word: str = ""
-    asked: Training = Training()
+    asked: TrainingAsked = TrainingAsked()
     megatron: Megatron | None = None
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
     origin: Origin | None = None
@@ -137,22 +137,16 @@ class TrainingEstimate(NamedTuple):
         return document
 
 
-DEFAULT_SEQ_LEN = 4096
-"""Length of a question that gives none; never more than the model's own."""
-
-
-def estimate_training(model: Model, asked: Training, hardware: Hardware) -> TrainingEstimate:
+def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingEstimate:
     """The estimate on every pipeline stage; the verdict is the worst one's."""
-    request = resolved(asked)
-    if request.seq_len is None:
-        request = request._replace(seq_len=min(DEFAULT_SEQ_LEN, model.max_positions))
+    request = resolved(asked, model.max_positions)
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 80GiB")
-    mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
+    mesh = check_mesh(model, request.mesh, hardware.num_gpus)
     mesh = mesh._replace(
         count_ends=mesh.count_ends or frameworks()[request.framework]["pipeline_ends"] == "layers"
     )
-    if (request.seq_len or 1) % mesh.cp:
+    if request.seq_len % mesh.cp:
         raise UsageError(
             f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}",
             "choose a length that is a multiple",
@@ -164,7 +158,7 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     model = trained_model(model, request)
     if request.framework in MEGATRON and (run := described(model, request, mesh)) is not None:
         return _by_megatron(run, model, asked, request, hardware, mesh)
-    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    form, rule = recipe(request.precision), optimizer(request.optimizer)
     work = work_of(model, request, mesh, hardware.card)
     boundary = work.stream_tokens * model.hidden_size * work.residual
     groups = []
@@ -212,7 +206,12 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
 
 
 def _by_megatron(
-    run: Megatron, model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh
+    run: Megatron,
+    model: Model,
+    asked: TrainingAsked,
+    request: TrainingResolved,
+    hardware: Hardware,
+    mesh: Mesh,
 ) -> TrainingEstimate:
     """Megatron's own rules for a model that its arguments describe; what a name leaves open, its kernels and
     fusions, widens the interval."""
@@ -229,7 +228,7 @@ def _by_megatron(
 def _group(
     stage: Stage,
     mesh: Mesh,
-    request: Training,
+    request: TrainingResolved,
     hardware: Hardware,
     held: States,
     phases: tuple[Phase, ...],
@@ -270,7 +269,7 @@ def rank_group(
     steady: int,
     phases: tuple[Phase, ...],
     worst: Phase,
-    request: Training,
+    request: TrainingResolved,
     mesh: Mesh,
     hardware: Hardware,
     capacity: int,

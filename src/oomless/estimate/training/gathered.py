@@ -4,7 +4,7 @@ before they are scattered."""
 from typing import NamedTuple
 
 from ...run.releases import reentrant
-from ...run.training import Mesh, Recipe, Training
+from ...run.training import Mesh, Recipe, TrainingResolved
 from .phases import EMBEDDING, HEAD, LayerStates, Part
 
 
@@ -21,7 +21,11 @@ class Gathered(NamedTuple):
 
 
 def gathered(
-    request: Training, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe, mesh: Mesh
+    request: TrainingResolved,
+    units: dict[int, LayerStates],
+    layers: tuple[int, ...],
+    form: Recipe,
+    mesh: Mesh,
 ) -> Gathered:
     """What fully sharded ranks gather: in the forward the running unit, the next one on its way, and the
     root's unit, which stays;

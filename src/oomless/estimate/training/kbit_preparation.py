@@ -4,7 +4,7 @@ called."""
 from ...frameworks.graphs.blocks import Work
 from ...ledger import Line, ranged
 from ...model.model import Model
-from ...run.training import Mesh, Optimizer, Recipe, Training
+from ...run.training import Mesh, Optimizer, Recipe, TrainingResolved
 from .activations import ends, segments, wide_norms
 from .phases import Phase
 from .rank_portions import Portion, Stage
@@ -15,7 +15,7 @@ OWN_LOOPS = ("transformers", "peft")
 """Frameworks that leave the preparation to the user's script; others do it, or not, in their own way."""
 
 
-def may_be_prepared(request: Training, form: Recipe) -> bool:
+def may_be_prepared(request: TrainingResolved, form: Recipe) -> bool:
     """Whether a script may have put what is not packed into F32: peft's guide for models in 4 or 8 bit says
     so, and sharded ones refuse."""
     whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
@@ -35,7 +35,7 @@ def may_be_prepared(request: Training, form: Recipe) -> bool:
 
 def prepared_line(
     model: Model,
-    request: Training,
+    request: TrainingResolved,
     work: Work,
     stage: Stage,
     portions: list[Portion],

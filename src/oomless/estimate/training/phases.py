@@ -4,7 +4,7 @@ and go."""
 from typing import NamedTuple
 
 from ...ledger import Category, Key, category_of
-from ...run.training import Mesh, Recipe, Training
+from ...run.training import Mesh, Recipe, TrainingResolved
 from .rank_portions import Portion
 from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, packed_stack, sharding_ranks
 
@@ -53,7 +53,7 @@ class LayerStates(NamedTuple):
 
 
 def layer_states(
-    portions: list[Portion], mesh: Mesh, request: Training, form: Recipe
+    portions: list[Portion], mesh: Mesh, request: TrainingResolved, form: Recipe
 ) -> dict[int, LayerStates]:
     """Per layer; HEAD is what the last stage has outside of the layers, EMBEDDING what the first one has."""
     sharding = request.sharding or "none"

@@ -1,7 +1,7 @@
 """What a pipeline adds to a rank: micro-batches in flight, buffers of what passes between stages, logits that
 wait for their backward."""
 
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from .activations import Ends
 from .phases import Part
 from .rank_portions import Stage
@@ -39,7 +39,7 @@ TORCH_PIPELINES = ("fsdp", "torchtitan", "transformers", "automodel")
 """Frameworks whose pipelines are torch.distributed.pipelining's."""
 
 
-def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int, chunks: int) -> Part:
+def pipeline_buffers(mesh: Mesh, stage: Stage, request: TrainingResolved, boundary: int, chunks: int) -> Part:
     """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in
     flight, of v a micro-batch.
 
@@ -77,7 +77,7 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
 
 
 def kept_outputs(
-    mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int
+    mesh: Mesh, stage: Stage, request: TrainingResolved, last: Ends, size: int, micro_batches: int
 ) -> int:
     """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every
     micro-batch in flight.

@@ -12,8 +12,8 @@ from ...errors import UsageError
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Serving
-from ...run.training import Mesh, Training, recipe
+from ...run.serving import Asked
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
 from .activations import COMPARING
 from .estimate import RankGroup, TrainingEstimate, estimate_training
@@ -66,12 +66,12 @@ class After(NamedTuple):
         return max(self.moments, key=lambda each: each.ledger.total_bytes)
 
 
-def asked_update(asked: Training) -> Training:
+def asked_update(asked: TrainingAsked) -> TrainingAsked:
     """The update as training sees it: pairs are two sequences.
 
     >>> (
-    ...     asked_update(Training(task="dpo", micro_batch=2)).micro_batch,
-    ...     asked_update(Training(task="kto", micro_batch=2)).micro_batch,
+    ...     asked_update(TrainingAsked(task="dpo", micro_batch=2)).micro_batch,
+    ...     asked_update(TrainingAsked(task="kto", micro_batch=2)).micro_batch,
     ... )
     (4, 2)
     """
@@ -91,7 +91,7 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     >>> from ...run.hardware import parse_gpu
     >>> policy = estimate_training(
     ...     load("deepseek-coder-1.3b"),
-    ...     Training(task="dpo", precision="bf16", seq_len=1024),
+    ...     TrainingResolved(task="dpo", precision="bf16", seq_len=1024),
     ...     parse_gpu("h100"),
     ... )
     >>> found = after(policy, Beside())
@@ -182,7 +182,7 @@ def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
     return [frozen(owner, model, request, estimate.mesh) for owner, model in models]
 
 
-def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
+def frozen(owner: Owner, model: Model, request: TrainingResolved, mesh: Mesh) -> Line:
     """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the
     data-parallel ranks if the
 
@@ -190,11 +190,14 @@ def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
 
     >>> from ...model.load import load
     >>> frozen(
-    ...     "reference", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)
+    ...     "reference",
+    ...     load("deepseek-llm-7b"),
+    ...     TrainingResolved(precision="bf16", sharding="zero3"),
+    ...     Mesh(dp=8),
     ... ).bytes
     1727591424
     """
-    size = recipe(request.precision or "bf16").compute
+    size = recipe(request.precision).compute
     values = max(
         sum(each.total for each in portions(model, mesh, stage, request._replace(method="full")))
         for stage in stages(len(model.layers), mesh)
@@ -221,7 +224,7 @@ def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], lis
             f"--rollout-gpu-memory-utilization is {beside.engine_share}", "it is more than 0 and at most 1"
         )
     request = estimate.request
-    asked = Serving(engine=beside.engine, max_model_len=request.seq_len, context=request.seq_len)
+    asked = Asked(engine=beside.engine, max_model_len=request.seq_len, context=request.seq_len)
     if beside.engine_hardware is not None:
         return [], [], estimate_serving(estimate.model, asked, beside.engine_hardware).ledger
     asked = asked._replace(gpu_memory_utilization=beside.engine_share)

@@ -10,7 +10,7 @@ from ...frameworks.graphs.loss import loss_kind
 from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
-from ...run.training import Mesh, Training, frameworks
+from ...run.training import Mesh, TrainingResolved, frameworks
 from .activations import COMPARING, Ends, ends, segments, work_of
 from .estimate import RankGroup, TrainingEstimate
 from .rank_portions import stages
@@ -33,7 +33,9 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .estimate import estimate_training
-    >>> asked = Training(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
+    >>> asked = TrainingResolved(
+    ...     framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full"
+    ... )
     >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
@@ -162,7 +164,7 @@ def _ends(estimate: TrainingEstimate) -> Ends:
     return ends(estimate.model, estimate.request, work, estimate.mesh)
 
 
-def _by_logits(request: Training) -> bool:
+def _by_logits(request: TrainingResolved) -> bool:
     return loss_kind(request.loss or "plain", request.framework).kind != "fused-linear"
 
 
@@ -171,7 +173,7 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
     return 0 if loss_kind("log-probs", estimate.request.framework).logits_alive else wide
 
 
-def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
+def _cache_bytes(model: Model, request: TrainingResolved, mesh: Mesh) -> int:
     """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
     for every head."""
     if frameworks()[request.framework]["frozen_cache"] != "yes":
@@ -185,5 +187,5 @@ def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
             values += kind.num_kv_heads * kind.cache_dim
         elif isinstance(kind, MLA):
             values += kind.num_heads * (kind.qk_nope_head_dim + kind.qk_rope_head_dim + kind.v_head_dim)
-    tokens = request.micro_batch * (request.seq_len or 1)
+    tokens = request.micro_batch * request.seq_len
     return values * tokens * 2 // mesh.tp

@@ -4,12 +4,12 @@ context, communication buffers."""
 from ... import facts
 from ...ledger import Key, Kind, Ledger, Line, ranged
 from ...run.hardware import Card
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from ...units import GIB
 from .phases import Phase
 
 
-def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) -> int:
+def streams_apart(request: TrainingResolved, phases: tuple[Phase, ...], worst: Phase) -> int:
     """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each
     stream: what these take
 
@@ -42,7 +42,7 @@ def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
     return tuple(line for line in ledger.lines if line.key not in ("fragmentation.reserved", *OUTSIDE))
 
 
-def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
+def words(request: TrainingResolved, mesh: Mesh) -> tuple[str, ...]:
     """Conditions under which rows of engines.csv hold."""
     sharding = request.sharding or "none"
     found = [

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
 from ...model.storage import NF4, NF4_PLAIN
-from ...run.training import Mesh, Optimizer, Recipe, Sharding, Training, frameworks, optimizer, recipe
+from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, frameworks, optimizer, recipe
 from .rank_portions import Portion
 
 
@@ -76,7 +76,7 @@ def local_values(portion: Portion, ranks: int, padded: bool) -> int:
 QLORA = "qlora"
 
 
-def weight_bytes_of(portion: Portion, values: int, request: Training, form: Recipe) -> int:
+def weight_bytes_of(portion: Portion, values: int, request: TrainingResolved, form: Recipe) -> int:
     """Bytes of stored weights: frozen matrices of QLoRA are packed in NF4 by blocks of 64, adapters have
     their own type.
 
@@ -84,7 +84,7 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
     2305.14314): 0.5161 B a value.
 
     >>> p = Portion("q_proj", 4096, 4096 * 4096, 1, (0,), "dense", False, True, True)
-    >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))  # 0.5159 B a value
+    >>> weight_bytes_of(p, p.total, TrainingResolved(method="qlora"), recipe("bf16"))  # 0.5159 B a value
     8654848
     """
     if portion.adapter:
@@ -94,7 +94,7 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
     return values * form.weight
 
 
-def packed(portion: Portion, request: Training) -> bool:
+def packed(portion: Portion, request: TrainingResolved) -> bool:
     """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts
     only where asked.
 
@@ -113,7 +113,7 @@ def packed(portion: Portion, request: Training) -> bool:
     )
 
 
-def packed_stack(portion: Portion, request: Training) -> bool:
+def packed_stack(portion: Portion, request: TrainingResolved) -> bool:
     """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py:
     torch's parametrization cache)."""
     return portion.stacked and packed(portion, request)
@@ -143,7 +143,7 @@ def packed_bytes(values: int, how: str) -> int:
             return values // 2 + scales * form4.scale_bits // 8 + (-(-scales // 256) * 4 if double else 0)
 
 
-def adapter_bytes(request: Training) -> int:
+def adapter_bytes(request: TrainingResolved) -> int:
     """Bytes of a value of an adapter, its gradient and each of its moments."""
     return 2 if request.adapter_dtype == "bfloat16" else 4
 
@@ -208,18 +208,18 @@ class States(NamedTuple):
     """Values of the largest trained tensor."""
 
 
-def states(portions: list[Portion], mesh: Mesh, request: Training) -> States:
+def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> States:
     """The states of a rank. What is offloaded lies in host memory and is no line.
 
     >>> from ...model.load import load
     >>> from .rank_portions import portions as parts, stages
-    >>> asked = Training(precision="bf16", optimizer="adamw", sharding="none")
+    >>> asked = TrainingResolved(precision="bf16", optimizer="adamw", sharding="none")
     >>> coder = load("deepseek-coder-1.3b")
     >>> found = states(parts(coder, Mesh(dp=1), stages(24, Mesh())[0], asked), Mesh(dp=1), asked)
     >>> found.weights + found.gradients + found.optimizer == coder.num_parameters * 8
     True
     """
-    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    form, rule = recipe(request.precision), optimizer(request.optimizer)
     sharding: Sharding = request.sharding or "none"
     weights = frozen = gradients = masters = moments = values_here = largest = 0
     wide_embedding = frameworks()[request.framework]["embedding_moments"] == "float32"

@@ -4,7 +4,7 @@ is the largest of them."""
 from ...model.model import EMBEDDING as EMBEDDING_NAME
 from ...model.model import HEAD as HEAD_NAME
 from ...run.releases import reentrant
-from ...run.training import Mesh, Optimizer, Recipe, Training
+from ...run.training import Mesh, Optimizer, Recipe, TrainingResolved
 from .activations import Ends, Segment
 from .gathered import gathered
 from .phases import EMBEDDING, HEAD, LayerStates, Part, Phase, layer_states
@@ -13,18 +13,18 @@ from .rank_portions import Portion, Stage
 from .states import States, adapter_bytes
 
 
-def resident_gradients(request: Training, mesh: Mesh) -> bool:
+def resident_gradients(request: TrainingResolved, mesh: Mesh) -> bool:
     """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
     micro-batches that add up."""
     return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
 
 
-def held_always(request: Training) -> bool:
+def held_always(request: TrainingResolved) -> bool:
     """Whether gradients lie in buffers that live from the first step on."""
     return request.sharding in ("ddp", "distopt", "megatron_fsdp")
 
 
-def inputs_wait(request: Training) -> bool:
+def inputs_wait(request: TrainingResolved) -> bool:
     """Whether the inputs of layers, and their gradients, outlive the layers' backward.
 
     FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that
@@ -42,7 +42,7 @@ def step(
     portions: list[Portion],
     held: States,
     mesh: Mesh,
-    request: Training,
+    request: TrainingResolved,
     form: Recipe,
     rule: Optimizer,
     boundary: int,
@@ -92,7 +92,7 @@ def step(
     inputs = Part(
         "inputs.batch",
         "token ids, labels, mask",
-        3 * 8 * request.micro_batch * (request.seq_len or 1) // mesh.cp,
+        3 * 8 * request.micro_batch * request.seq_len // mesh.cp,
         "3 x 8 B a token",
     )
 
@@ -287,7 +287,7 @@ def step(
 
 
 def optimizer_temporaries(
-    held: States, portions: list[Portion], request: Training, form: Recipe, rule: Optimizer
+    held: States, portions: list[Portion], request: TrainingResolved, form: Recipe, rule: Optimizer
 ) -> tuple[int, str]:
     """foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
     square roots); loop:
@@ -330,7 +330,7 @@ def request_ties(portions: list[Portion]) -> bool:
     return EMBEDDING_NAME in names and HEAD_NAME not in names
 
 
-def _cast_kept(request: Training, per_layer: dict[int, LayerStates], casts: int) -> int:
+def _cast_kept(request: TrainingResolved, per_layer: dict[int, LayerStates], casts: int) -> int:
     """Copies of weights that outlive the forward: autograd keeps those of layers that are not computed
     again."""
     if request.recompute == "full":
@@ -338,7 +338,9 @@ def _cast_kept(request: Training, per_layer: dict[int, LayerStates], casts: int)
     return casts
 
 
-def _casts_in_forward(request: Training, per_layer: dict[int, LayerStates], casts: int) -> tuple[int, int]:
+def _casts_in_forward(
+    request: TrainingResolved, per_layer: dict[int, LayerStates], casts: int
+) -> tuple[int, int]:
     """Most copies of weights alive (in a layer, in the loss) of the forward: the region of autocast caches
     those of trained weights alone.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe, resolved
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe, resolved
 from .collectives import Axis, Transfer, all_reduce, gather, grid, layer_widths
 from .rank_portions import Group, Portion, Stage, check_mesh, portions, stages
 from .states import sharding_ranks
@@ -52,14 +52,14 @@ def by_axis(stage: StageTraffic) -> tuple[AxisTraffic, ...]:
     )
 
 
-def two_dimensional(model: Model, asked: Training, mesh: Mesh) -> str:
+def two_dimensional(model: Model, asked: TrainingResolved, mesh: Mesh) -> str:
     """What two dimensions of tensor parallelism would change, in a sentence; "" where they are not defined.
 
     They are never launched: Colossal-AI's present release has left them out, and no other maintained library
     runs them.
 
     >>> from ...model.load import load
-    >>> two_dimensional(load("profile-deepseek-pro-13b"), Training(seq_len=4096), Mesh(tp=4))
+    >>> two_dimensional(load("profile-deepseek-pro-13b"), TrainingResolved(seq_len=4096), Mesh(tp=4))
     '2D tensor parallelism (which no maintained library runs) would send 2.60 times as much over 4 ranks;
      less from 26,936 tokens a micro-batch on'
     """
@@ -85,21 +85,19 @@ def busiest(stages_of: tuple[StageTraffic, ...]) -> StageTraffic:
     return max(stages_of, key=lambda each: each.sent_bytes)
 
 
-def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ...]:
+def traffic(model: Model, question: TrainingAsked, world: int) -> tuple[StageTraffic, ...]:
     """The communication of one step, stage by stage.
 
     >>> from ...model.load import load
-    >>> ddp = Training(framework="fsdp", sharding="ddp", precision="bf16", seq_len=2048)
+    >>> ddp = TrainingAsked(framework="fsdp", sharding="ddp", precision="bf16", seq_len=2048)
     >>> [
     ...     (t.collective, t.num_calls, t.sent_bytes)
     ...     for t in traffic(load("deepseek-coder-1.3b"), ddp, 8)[0].transfers
     ... ]
     [('all-reduce', 219, 4712651776)]
     """
-    asked = resolved(asked)
-    if asked.seq_len is None:
-        asked = asked._replace(seq_len=model.max_positions)
-    mesh = check_mesh(model, asked.mesh or Mesh(), world)
+    asked = resolved(question, model.max_positions)
+    mesh = check_mesh(model, asked.mesh, world)
     return tuple(
         StageTraffic(
             stage.rank,
@@ -110,7 +108,7 @@ def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ..
     )
 
 
-def _stage(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def _stage(model: Model, asked: TrainingResolved, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     yield from states(model, asked, mesh, stage)
     yield from tensor_parallel(model, asked, mesh, stage)
     yield from context_parallel(model, asked, mesh, stage.layers)
@@ -132,7 +130,7 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
 
     >>> from ...model.load import load
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
-    >>> held(portions(v3, mesh, stages(61, mesh)[0], Training()), "expert", True)
+    >>> held(portions(v3, mesh, stages(61, mesh)[0], TrainingResolved()), "expert", True)
     Held(layers=40869298176, ends=0, num_tensors=2784)
     """
     mine = [
@@ -144,7 +142,7 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
     return Held(inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine))
 
 
-def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def states(model: Model, asked: TrainingResolved, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     """Gradients summed and weights gathered over the data-parallel ranks, by the way states are sharded.
 
     ddp: one all-reduce of gradients a step. zero1, distopt: reduce-scatter of gradients and all-gather of
@@ -157,7 +155,7 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
     gathered layers.
     """
     sharding = asked.sharding or "none"
-    types = recipe(asked.precision or "bf16")
+    types = recipe(asked.precision)
     found = portions(model, mesh, stage, asked)
     batches = asked.grad_accum if mesh.pp == 1 else 1
     groups: tuple[Group, ...] = ("dense", "expert")

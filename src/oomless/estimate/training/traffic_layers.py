@@ -11,20 +11,20 @@ from typing import assert_never
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingResolved, recipe
 from .activations import vocab_parallel
 from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
 from .rank_portions import Stage
 
 
-def micro_batch_tokens(asked: Training, mesh: Mesh) -> int:
+def micro_batch_tokens(asked: TrainingResolved, mesh: Mesh) -> int:
     """Tokens of a micro-batch on one context-parallel rank."""
-    return -(-asked.micro_batch * (asked.seq_len or 1) // mesh.cp)
+    return -(-asked.micro_batch * asked.seq_len // mesh.cp)
 
 
-def value_bytes(asked: Training) -> int:
+def value_bytes(asked: TrainingResolved) -> int:
     """Bytes of one number of an activation."""
-    return recipe(asked.precision or "bf16").compute
+    return recipe(asked.precision).compute
 
 
 def shared_key(attention: Attention) -> int:
@@ -43,7 +43,7 @@ def shared_key(attention: Attention) -> int:
             assert_never(attention)
 
 
-def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def tensor_parallel(model: Model, asked: TrainingResolved, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
 
     Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
@@ -56,7 +56,7 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
 
     >>> from .rank_portions import stages
     >>> from ...model.load import load
-    >>> asked = Training(
+    >>> asked = TrainingResolved(
     ...     framework="megatron-lm",
     ...     precision="megatron-bf16",
     ...     loss="vocab-parallel",
@@ -114,7 +114,7 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
             for each in model.tensors
             if each.cut.how == "whole" and each.part == "main" and each.role != "expert"
         ]
-        mine, width = set(stage.layers), recipe(asked.precision or "bf16").gradient
+        mine, width = set(stage.layers), recipe(asked.precision).gradient
         num = sum(len(mine.intersection(each.layers)) * each.repeat for each in whole)
         summed = (
             sum(prod(each.shape) * each.repeat * len(mine.intersection(each.layers)) for each in whole)
@@ -136,7 +136,9 @@ APART = ("transformers", "trl", "peft", "axolotl", "llama-factory")
 the same input."""
 
 
-def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training, mesh: Mesh) -> Transfer:
+def _exchange(
+    what: str, widths: Widths, tokens: int, size: int, asked: TrainingResolved, mesh: Mesh
+) -> Transfer:
     """The sums of one micro-batch's forward and backward, times the micro-batches; `num_out` counts them."""
     t, m = mesh.tp, asked.grad_accum
     width = widths.out + widths.into
@@ -183,7 +185,9 @@ def cache_width(attention: Attention) -> tuple[int, int]:
             assert_never(attention)
 
 
-def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def context_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Keys and values go round a ring, or heads are exchanged for tokens (Ulysses: DeepSpeed and what builds
     on it).
 
@@ -195,7 +199,9 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
     the rings of torch and of Transformer Engine.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536
+    ... )
     >>> [t.sent_bytes for t in context_parallel(load("deepseek-llm-67b"), asked, Mesh(cp=8), range(95))]
     [70128762880]
     """
@@ -240,7 +246,9 @@ ULYSSES = ("deepspeed", "ms-swift", "axolotl", "trl", "transformers")
 keys and values on."""
 
 
-def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def expert_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Tokens go to the ranks of their experts and come back, forward and backward.
 
     4 x (e - 1) / e x n x k x h a MoE layer; with full recomputation 6. n: tokens of this rank (the tp ranks
@@ -250,7 +258,9 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
     Source: arXiv 2006.16668, Megatron's token dispatchers.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in expert_parallel(load("deepseek-v3"), asked, Mesh(ep=64, etp=1), range(58, 61))]
     [5549064192]
     """
@@ -293,7 +303,7 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
         )
 
 
-def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def pipeline(model: Model, asked: TrainingResolved, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
     """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
     direction.
 
@@ -304,7 +314,9 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterato
 
     >>> from .rank_portions import stages
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in pipeline(load("deepseek-v3"), asked, Mesh(pp=16), stages(61, Mesh(pp=16))[5])]
     [3758096384]
     """
@@ -326,9 +338,7 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterato
         "pp", "send", "outputs and their gradients", p, sends, sends * payload, f"{sends} x {payload:,} B"
     )
     if model.tied and (first or last):
-        table = (
-            -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision or "bf16").gradient
-        )
+        table = -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision).gradient
         yield Transfer(
             "pp",
             "all-reduce",

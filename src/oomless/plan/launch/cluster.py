@@ -6,7 +6,7 @@ from typing import Any
 from ... import facts
 from ...engines import LLAMA, VLLM, engine
 from ...run.hardware import Hardware
-from ...run.serving import Serving
+from ...run.serving import Asked
 from ..cards import short_name
 from .emit import yaml
 
@@ -22,7 +22,7 @@ DEVICES = {
 
 
 def cluster_files(
-    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int
+    name: str, command: str, asked: Asked, hardware: Hardware, num_nodes: int
 ) -> dict[str, str]:
     """Files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find each
     other."""
@@ -47,19 +47,19 @@ def sky_name(hardware: Hardware) -> str:
     return next((row["skypilot"] for row in facts.table("cluster_names") if row["card"] == short), "")
 
 
-def joined(command: str, asked: Serving, nodes: str, rank: str, leader: str) -> str:
+def joined(command: str, asked: Asked, nodes: str, rank: str, leader: str) -> str:
     """The command as each of several machines runs it; the variables are its place among them."""
     if asked.engine in VLLM:
         return f"{command} --nnodes {nodes} --node-rank {rank} --master-addr {leader}"
     return f"{command} --nnodes {nodes} --node-rank {rank} --dist-init-addr {leader}:{JOIN_PORT}"
 
 
-def headless(asked: Serving) -> str:
+def headless(asked: Asked) -> str:
     """What vLLM's machines but the first add: they serve no requests."""
     return " --headless" if asked.engine in VLLM else ""
 
 
-def image(asked: Serving) -> str:
+def image(asked: Asked) -> str:
     """The engine's own container image of the release."""
     version = asked.engine_version or engine(asked.engine).LATEST
     return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
@@ -82,7 +82,7 @@ exec {command} --distributed-executor-backend ray --host 0.0.0.0 --port {PORT}
 """
 
 
-def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> str:
+def leader_worker_set(name: str, command: str, asked: Asked, hardware: Hardware, num_nodes: int) -> str:
     """A LeaderWorkerSet: one group of machines that live and die together, and a service before its
     leader."""
     each = joined(command, asked, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
@@ -163,7 +163,7 @@ def kubernetes_name(name: str) -> str:
 MAX_LABEL = 52
 
 
-def slurm_script(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> str:
+def slurm_script(name: str, command: str, asked: Asked, hardware: Hardware, num_nodes: int) -> str:
     """One task a machine; the first is the leader."""
     head = f"""#!/bin/bash
 #SBATCH --job-name={kubernetes_name(name)}
@@ -186,7 +186,7 @@ srun bash -c {shlex.quote(last)}
 
 
 def sky_yaml(
-    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
+    name: str, command: str, asked: Asked, hardware: Hardware, num_nodes: int, accelerator: str
 ) -> str:
     """A SkyPilot task: rent the machines, install the release, start it."""
     version = asked.engine_version or engine(asked.engine).LATEST

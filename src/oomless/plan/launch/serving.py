@@ -3,55 +3,36 @@ ledger."""
 
 import shlex
 from math import floor
-from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM
-from ...errors import UnsupportedError
+from ...engines.command_line import command_words, line_of
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked
 from . import Launch
 from .cluster import cluster_files
 
-PROGRAMS = {
-    "vllm": "vllm serve {model}",
-    "vllm-ascend": "vllm serve {model}",
-    "vllm-hpu": "vllm serve {model}",
-    "sglang": "python -m sglang.launch_server --model-path {model}",
-    "trtllm": "trtllm-serve {model}",
-    "llamacpp": "llama-server -m {model}",
-    "ik-llamacpp": "llama-server -m {model}",
-}
-"""How each engine is started."""
-OF_THE_LOAD = ("context", "concurrency", "instances")
-"""What the asked load is made of, and how often the engine is started: no engine is told."""
 
-
-def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) -> Launch:
+def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) -> Launch:
     """How an engine is started for a question; `asked` has its layout."""
     target, note = served_name(model, word, asked)
     if asked.engine == "transformers":
         return transformers_launch(target, asked)._replace(note=note)
     if asked.engine == "ollama":
         return ollama_launch(model, asked)
-    words = [
-        *PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(),
-        *flags_of(asked, model.quantization),
-    ]
-    command = " ".join(words)
-    layout = asked.layout or Layout()
-    num_nodes = -(-layout.num_ranks // hardware.per_node)
+    command = start_of(model, word, asked)
+    num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
     return Launch(command, cluster_files(model.name, command, asked, hardware, num_nodes), note)
 
 
-def one_of_several(asked: Serving, used: Serving) -> Serving:
+def one_of_several(asked: Asked, used: Asked) -> Asked:
     """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of
     the share that one would.
 
     `used`: the question with the engine's own values in place of what was not said.
 
-    >>> one_of_several(Serving(instances=2), Serving(gpu_memory_utilization=0.92)).gpu_memory_utilization
+    >>> one_of_several(Asked(instances=2), Asked(gpu_memory_utilization=0.92)).gpu_memory_utilization
     0.46
     """
     if asked.instances == 1 or asked.engine not in VLLM or used.gpu_memory_utilization is None:
@@ -61,7 +42,7 @@ def one_of_several(asked: Serving, used: Serving) -> Serving:
     )
 
 
-def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
+def served_name(model: Model, word: str, asked: Asked) -> tuple[str, str]:
     """(what is served, what a reader must know of it): a form that no engine makes while loading is a
     checkpoint of its own.
 
@@ -91,7 +72,7 @@ ON_LOADING = ("fp8", "bitsandbytes")
 """Forms of the weights that vLLM and SGLang make of 16 bit while they load."""
 
 
-def in_checkpoint(asked: Serving, published: str) -> bool:
+def in_checkpoint(asked: Asked, published: str) -> bool:
     """Whether the asked form is not made while loading, but read from a checkpoint other than the published
     one."""
     made = ON_LOADING if asked.engine in (*VLLM, "sglang") else ()
@@ -111,101 +92,17 @@ def hub_word(model: Model, word: str) -> str:
     return row["hub_id"] if row and row["hub_id"] else word or model.name
 
 
-def spellings(engine: str) -> dict[str, tuple[str, str]]:
-    """Field -> (flag, what it takes): the longest spelling that facts/engine_flags.csv has first for it."""
-    table = "vllm" if engine in VLLM else "llamacpp" if engine in LLAMA else engine
-    found: dict[str, tuple[str, str]] = {}
-    for row in facts.table("engine_flags"):
-        field = row["field"].partition("=")[0]
-        if row["engine"] == table and field and field not in found and "=" not in row["field"]:
-            found[field] = (row["flag"], row["takes"])
-    return found
+def start_of(model: Model, word: str, asked: Asked) -> str:
+    """Return the command that starts an engine's own program with a question; "" for what has none."""
+    line = line_of(asked.engine)
+    if line is None:
+        return ""
+    target, _ = served_name(model, word, asked)
+    without = ("quantization",) if in_checkpoint(asked, model.quantization) else ()
+    return " ".join([line.program.format(model=shlex.quote(target)), *command_words(asked, without)])
 
 
-def flags_of(asked: Serving, published: str = "") -> list[str]:
-    """Every field that is not the default, as the engine's flag; `published`: the form that the checkpoint
-    has."""
-    layout = asked.layout or Layout()
-    wanted: dict[str, Any] = {
-        name: getattr(asked, name)
-        for name, default in Serving._field_defaults.items()
-        if name not in ("engine", "engine_version", "layout", *OF_THE_LOAD)
-        and getattr(asked, name) != default
-    }
-    names = {"dcp": "decode_context_parallel_size"}
-    wanted |= {
-        names.get(name, name): value
-        for name, value in layout._asdict().items()
-        if value != Layout._field_defaults[name]
-    }
-    wanted["tp"] = layout.tp
-    if in_checkpoint(asked, published):
-        del wanted["quantization"]
-    if asked.engine == "sglang" and asked.kv_cache_dtype == "fp8":
-        wanted["kv_cache_dtype"] = "fp8_e4m3"  # its parser knows no plain fp8
-    if asked.engine in LLAMA:
-        wanted = _llama(wanted, asked)
-    if "speculative" in wanted:
-        del wanted["speculative"]
-        wanted["speculative_config"] = (
-            '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
-        )
-    known = spellings(asked.engine)
-    words: list[str] = ["--spec-type", "draft-mtp"] if "draft_tokens" in wanted else []
-    for name in sorted(wanted, key=ORDER.index if set(wanted) <= set(ORDER) else _order):
-        value = wanted[name]
-        if name not in known:
-            if name == "tp" and value == 1:
-                continue
-            raise UnsupportedError(
-                f"{asked.engine} has no flag for {name.replace('_', '-')}", "start it another way"
-            )
-        flag, takes = known[name]
-        if asked.engine == "trtllm":
-            flag = "--" + flag.lstrip("-").replace("-", "_")  # as its releases up to 1.3 spell them
-        words.append(flag)
-        if takes != "switch":
-            text = (
-                ("on" if value else "off")
-                if takes == "onoff"
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
-            words.append(shlex.quote(text))
-    return words
-
-
-ORDER = (
-    "tp",
-    "pp",
-    "dp",
-    "enable_expert_parallel",
-    "quantization",
-    "kv_cache_dtype",
-    "max_model_len",
-    "max_num_seqs",
-)
-"""What a reader looks for first."""
-
-
-def _order(name: str) -> tuple[int, str]:
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
-
-
-def _llama(wanted: dict[str, Any], asked: Serving) -> dict[str, Any]:
-    """llama-server counts the context of all slots together, and deals layers over the cards that it sees."""
-    for name in ("tp", "pp", "quantization", "max_num_seqs"):
-        wanted.pop(name, None)
-    slots = asked.max_num_seqs or asked.concurrency or 1
-    each = asked.max_model_len or asked.context
-    wanted["slots"] = slots
-    if each:
-        wanted["max_model_len"] = each * slots
-    return wanted
-
-
-def transformers_launch(hub: str, asked: Serving) -> Launch:
+def transformers_launch(hub: str, asked: Asked) -> Launch:
     """A script, since transformers is a library: it loads the model as the question says and answers one
     prompt."""
     kinds = {
@@ -236,7 +133,7 @@ print(tokenizer.batch_decode(output, skip_special_tokens=True)[0])
     return Launch("python serve.py", {"serve.py": script})
 
 
-def ollama_launch(model: Model, asked: Serving) -> Launch:
+def ollama_launch(model: Model, asked: Asked) -> Launch:
     """A Modelfile with the context, and a server with the slots: Ollama takes both from different places."""
     length = asked.max_model_len or asked.context
     slots = asked.max_num_seqs or asked.concurrency or 1

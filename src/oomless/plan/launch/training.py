@@ -8,7 +8,7 @@ from ... import facts
 from ...errors import UnsupportedError
 from ...model.model import Model
 from ...run.hardware import Hardware
-from ...run.training import Mesh, Training, resolved
+from ...run.training import TrainingAsked, resolved
 from . import Launch
 from .cluster import kubernetes_name, sky_name
 from .emit import toml, yaml
@@ -53,7 +53,7 @@ def flavor(model: Model) -> tuple[str, str] | None:
     )
 
 
-def training_launch(model: Model, word: str, asked: Training, hardware: Hardware) -> Launch:
+def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """How a framework is started for a question."""
     hub = hub_word(model, word)
     match asked.framework:
@@ -165,7 +165,7 @@ srun bash -c 'NODE_RANK=$SLURM_NODEID; {launch.command}'
     return launch._replace(files=files)
 
 
-def script_words(hub: str, asked: Training) -> dict[str, object]:
+def script_words(hub: str, asked: TrainingAsked) -> dict[str, object]:
     """What a script is filled with."""
     chosen = resolved(asked)
     return {
@@ -178,7 +178,7 @@ def script_words(hub: str, asked: Training) -> dict[str, object]:
     }
 
 
-def trainer_words(hub: str, asked: Training, deepspeed: str) -> dict[str, object]:
+def trainer_words(hub: str, asked: TrainingAsked, deepspeed: str) -> dict[str, object]:
     """What a script of transformers' Trainer is filled with."""
     modules = (
         '"all-linear"'
@@ -195,14 +195,14 @@ def trainer_words(hub: str, asked: Training, deepspeed: str) -> dict[str, object
     }
 
 
-def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> str:
+def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware) -> str:
     """torchtitan's job configuration (release 0.2)."""
     found = flavor(model)
     if found is None:
         raise UnsupportedError(
             f"torchtitan has no flavor of {model.name}", "use --framework fsdp or megatron-lm"
         )
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     mode = asked.recompute or "selective"
     tables: dict[str, dict[str, Any]] = {
@@ -243,9 +243,9 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> s
     return toml(tables)
 
 
-def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> str:
+def deepspeed_json(asked: TrainingAsked, hardware: Hardware, auto: bool = False) -> str:
     """DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(asked.sharding or "zero2", 0)
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
@@ -277,7 +277,7 @@ def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> s
     )
 
 
-def accelerate_yaml(asked: Training, hardware: Hardware) -> str:
+def accelerate_yaml(asked: TrainingAsked, hardware: Hardware) -> str:
     """Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
     sharded = asked.sharding in ("fsdp1", "fsdp2")
     kind = "FSDP" if sharded else "MULTI_GPU" if hardware.num_gpus > 1 else "NO"
@@ -302,7 +302,7 @@ def accelerate_yaml(asked: Training, hardware: Hardware) -> str:
     return yaml(config)
 
 
-def axolotl_yaml(hub: str, asked: Training) -> str:
+def axolotl_yaml(hub: str, asked: TrainingAsked) -> str:
     """Axolotl's configuration."""
     config: dict[str, Any] = {"base_model": hub}
     if asked.method != "full":
@@ -339,7 +339,7 @@ def axolotl_yaml(hub: str, asked: Training) -> str:
     return yaml(config)
 
 
-def llama_factory_yaml(hub: str, asked: Training) -> str:
+def llama_factory_yaml(hub: str, asked: TrainingAsked) -> str:
     """LLaMA-Factory's configuration."""
     config: dict[str, Any] = {
         "model_name_or_path": hub,

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...errors import OomlessError, UnsupportedError
-from ..training import Training
+from ..from_answer import SCHEMA
+from ..training import TrainingAsked
 from . import answer
 from .keys import Keys
 from .text import content_of, flat, json_of, toml_of, yaml_of
@@ -19,7 +20,7 @@ class TrainingFile(NamedTuple):
     framework: str
     model: str | None
     """A catalogue name, hub id or path; None: the file names no model."""
-    training: Training
+    training: TrainingAsked
     num_gpus: int | None
     """Ranks, where the file fixes them."""
     read: tuple[str, ...]
@@ -50,9 +51,8 @@ def read_training_file(path: Path) -> TrainingFile:
             raise OomlessError(
                 f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds"
             )
-    if entries.get("schema") == answer.SCHEMA:
+    if entries.get("schema") == SCHEMA:
         model, gpu, asked, beside = answer.question(entries, path)
-        asked.check()
         return TrainingFile(asked.framework, model, asked, None, (), (), (), gpu, beside)
     framework = framework_of(entries, path)
     keys = Keys(path, framework, flat(entries, path))

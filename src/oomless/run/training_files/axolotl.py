@@ -1,7 +1,7 @@
 """Axolotl's YAML (docs.axolotl.ai, config reference)."""
 
 from ...errors import OomlessError, UnsupportedError
-from ..training import Mesh, Method, Sharding, Task, Training
+from ..training import Mesh, Method, Sharding, Task, TrainingAsked
 from .deepspeed import beside
 from .keys import Keys
 
@@ -16,7 +16,7 @@ TASKS: dict[str, Task] = {
 """`rl`: SimPO and ORPO have no reference model, so they take what fine-tuning on pairs takes."""
 
 
-def read(keys: Keys) -> tuple[str | None, Training, int | None]:
+def read(keys: Keys) -> tuple[str | None, TrainingAsked, int | None]:
     """Model, question, ranks."""
     model = keys.text("base_model")
     adapter = keys.text("adapter")
@@ -63,7 +63,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     elif keys.switch("reward_model", default=False):
         task = "reward"
     packed = keys.switch("sample_packing", default=False)
-    asked = Training(
+    asked = TrainingAsked(
         framework="axolotl",
         task=task,
         method=method,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import OomlessError
-from ..training import Mesh, Sharding, Training
+from ..training import Mesh, Sharding, TrainingAsked
 from .keys import Keys
 from .text import content_of, flat, json_of
 
 
-def read(keys: Keys) -> tuple[str | None, Training, int | None]:
+def read(keys: Keys) -> tuple[str | None, TrainingAsked, int | None]:
     """No model: the question, and the ranks where all three batch sizes are there."""
     found = zero(keys)
     micro = keys.whole("train_micro_batch_size_per_gpu", default=1)
@@ -32,7 +32,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
             "train_batch_size needs the number of cards to become micro-batches: give "
             "--micro-batch and --grad-accum"
         )
-    asked = Training(
+    asked = TrainingAsked(
         framework="deepspeed",
         mesh=Mesh(tp=tp, cp=cp),
         precision=found.precision,

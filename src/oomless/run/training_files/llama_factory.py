@@ -1,7 +1,7 @@
 """LLaMA-Factory's YAML (src/llamafactory/hparams; Trainer arguments of transformers)."""
 
 from ...errors import OomlessError, UnsupportedError
-from ..training import Mesh, Method, Task, Training
+from ..training import Mesh, Method, Task, TrainingAsked
 from .deepspeed import beside
 from .keys import Keys
 
@@ -16,7 +16,7 @@ STAGES: dict[str, Task] = {
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
 
 
-def read(keys: Keys) -> tuple[str | None, Training, int | None]:
+def read(keys: Keys) -> tuple[str | None, TrainingAsked, int | None]:
     """Model, question, ranks."""
     model = keys.text("model_name_or_path")
     stage = keys.text("stage", default="sft") or "sft"
@@ -63,7 +63,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
     targets = keys.words("lora_target") if method != "full" else ()
     unsloth = keys.switch("use_unsloth", default=False)
     fsdp = keys.words("fsdp")
-    asked = Training(
+    asked = TrainingAsked(
         framework="unsloth" if unsloth and method != "full" else "llama-factory",
         task=task,
         method=method,

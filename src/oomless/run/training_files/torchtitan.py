@@ -3,7 +3,7 @@ ones)."""
 
 from ... import facts
 from ...errors import OomlessError, did_you_mean
-from ..training import Mesh, Sharding, Training
+from ..training import Mesh, Sharding, TrainingAsked
 from .keys import Keys
 
 SCHEDULES = {
@@ -19,7 +19,7 @@ SCHEDULES = {
 stage."""
 
 
-def read(keys: Keys) -> tuple[str | None, Training, int | None]:
+def read(keys: Keys) -> tuple[str | None, TrainingAsked, int | None]:
     """Model, question, ranks."""
     model = _model(keys)
     replicas = keys.whole("parallelism.data_parallel_replicate_degree", default=1)
@@ -74,7 +74,7 @@ def read(keys: Keys) -> tuple[str | None, Training, int | None]:
             "model.converters: low-precision products save no memory that was measured "
             "(torchtitan, torchao: within 1 %); not counted"
         )
-    asked = Training(
+    asked = TrainingAsked(
         framework="torchtitan",
         mesh=mesh,
         precision="bf16" if kept == "bfloat16" else "fp32" if used == "float32" else "mixed-bf16",
