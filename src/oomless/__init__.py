@@ -18,7 +18,7 @@ _HOMES = {
     "plan": "plan.request",
     "load": "model.load",
     "Estimate": "estimate.serving.estimate",
-    "TrainingEstimate": "estimate.training.estimate",
+    "TrainingEstimate": "estimate.training.training_estimate",
     "Model": "model.model",
     "OomlessError": "errors",
     "UsageError": "errors",

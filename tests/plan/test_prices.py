@@ -9,7 +9,7 @@ from oomless import facts
 from oomless.errors import OomlessError
 from oomless.plan.price_files import read_prices, read_rows
 from oomless.plan.prices import TIER_OF, TIERS, card_sold_as, cheapest, known_prices
-from oomless.run.hardware import cards
+from oomless.run.cards import cards
 
 GOOD = """InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice
 cpu-4,,0,4,16,0.0992,eu-north1,,

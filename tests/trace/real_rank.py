@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from oomless.run.training import Mesh, TrainingAsked, resolved
+from oomless.frameworks.defaults import resolved
+from oomless.run.training import Mesh, TrainingAsked
 from oomless.trace.build import Source
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet

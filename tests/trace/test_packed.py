@@ -7,9 +7,10 @@ import pytest
 from families import small
 
 from oomless.errors import UnsupportedError
-from oomless.estimate.training.states import packed_bytes
+from oomless.estimate.training.state_bytes import packed_bytes
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Mesh, TrainingAsked, resolved
+from oomless.run.training import Mesh, TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -15,9 +15,10 @@ import pytest
 from shrunk import shrunk
 
 from command import environment
+from oomless.frameworks.defaults import resolved
 from oomless.ledger import Category
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Mesh, TrainingAsked, resolved
+from oomless.run.training import Mesh, TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -11,8 +11,9 @@ import pytest
 from families import causal_families, small
 
 from oomless.errors import OomlessError, UnsupportedError
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Purpose, Tracing
-from oomless.run.training import TrainingAsked, resolved
+from oomless.run.training import TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -3,13 +3,14 @@
 from typing import Any
 
 from ..errors import UsageError
-from ..estimate.training.estimate import TrainingEstimate
 from ..estimate.training.megatron import device_of, estimate_megatron
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import device_from
 from ..frameworks.megatron.source import environment, read_text
 from ..model.local_file import read_whole_text
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 
 MAX_FILE_BYTES = 1 << 20
 

@@ -7,7 +7,8 @@ from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.serving import serving_question
 
 

@@ -122,6 +122,6 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of cards that begin so."""
-    from ..run.hardware import aliases, cards
+    from ..run.cards import aliases, cards
 
     return [name for name in sorted({*cards(), *aliases()}) if name.startswith(incomplete.lower())]

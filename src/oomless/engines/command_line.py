@@ -42,7 +42,7 @@ def line_of(engine: str) -> CommandLine | None:
     """Return the command line of an engine; None for what is no program, as transformers.
 
     >>> line_of("vllm-hpu").program, line_of("transformers")
-    ('vllm serve {model}', None)
+    ('vllm serve', None)
     """
     return next((line for line in COMMAND_LINES if engine in line.engines.split()), None)
 
@@ -316,7 +316,8 @@ def own_flags(engine: str) -> dict[str, str]:
 
 
 def command_words(asked: Asked, without: tuple[str, ...] = ()) -> list[str]:
-    """Return every field of a question that is no default as its engine's own flags, quoted for a shell.
+    """Return every field of a question that is no default as its engine's own flags, words as the engine sees
+    them.
 
     >>> from ..run.serving import Layout
     >>> command_words(Asked(layout=Layout(tp=8, dcp=2), max_model_len=32768))
@@ -343,7 +344,7 @@ def command_words(asked: Asked, without: tuple[str, ...] = ()) -> list[str]:
         flag = "--" + own[field].lstrip("-").replace("-", "_") if line.underscores else own[field]
         text = spoken(table[field], value, line)
         text = line.own_words.get((field, str(text)), text)
-        words += [flag] if text is None else [flag, shlex.quote(text)]
+        words += [flag] if text is None else [flag, text]
     return words
 
 

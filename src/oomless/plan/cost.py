@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.options import by_keyword, value_of
 from .buy_or_rent import (
     Own,

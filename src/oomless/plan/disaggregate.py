@@ -14,6 +14,7 @@ from ..engines import LLAMA
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..speed.serving import prompt_pass, setup_of
+from .launch import shell
 from .launch.serving import start_of
 from .search import Row, Search
 
@@ -50,10 +51,10 @@ class Disaggregated(NamedTuple):
 
 SAYS = {
     "vllm": (
-        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'""",
-        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'""",
+        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
+        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
-    "sglang": ("--disaggregation-mode prefill", "--disaggregation-mode decode"),
+    "sglang": (("--disaggregation-mode", "prefill"), ("--disaggregation-mode", "decode")),
 }
 """How an engine is told its side (vLLM: disaggregated prefilling; SGLang: PD disaggregation)."""
 
@@ -155,4 +156,6 @@ def command(search: Search, row: Row, side: int) -> str:
     """How one machine of a side is started."""
     if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
         return ""
-    return f"{start_of(search.model, search.word, row.asked)} {SAYS[row.asked.engine][side]}"
+    return shell.command(
+        *start_of(search.model, search.word, row.asked), *SAYS[row.asked.engine][side]
+    )

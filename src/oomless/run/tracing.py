@@ -3,6 +3,7 @@ cannot follow is refused."""
 
 from typing import Literal, NamedTuple
 
+from .. import facts
 from ..errors import UnsupportedError, UsageError
 from .allocator import AllocatorSettings
 from .options import by_keyword
@@ -49,7 +50,8 @@ class Tracing(NamedTuple):
         if self.purpose == "infer":
             return
         asked, table = self.training, by_keyword("train")
-        for name, allowed in FOLLOWED.items():
+        frameworks = tuple(row["framework"] for row in facts.table("frameworks") if row["traced"] == "yes")
+        for name, allowed in {"framework": frameworks, **FOLLOWED}.items():
             value = getattr(asked, name)
             if value not in allowed:
                 raise UnsupportedError(
@@ -69,7 +71,6 @@ class Tracing(NamedTuple):
 
 
 FOLLOWED: dict[str, tuple[object, ...]] = {
-    "framework": ("transformers", "peft", "fsdp", "trl"),
     "task": ("pretrain", "sft"),
     "method": ("full", "lora", "qlora"),
     "adapter": ("lora", "dora"),

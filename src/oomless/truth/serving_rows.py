@@ -9,11 +9,12 @@ import re
 from typing import NamedTuple
 
 from .. import facts
-from ..engines import VLLM, parse_version
+from ..engines import VLLM
 from ..errors import OomlessError, UnsupportedError
+from ..facts.release import read_release
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Card, Hardware, card, find_card, synthetic
+from ..run.cards import Card, Hardware, card, find_card, synthetic
 from ..run.serving import Asked, Layout
 from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
@@ -73,7 +74,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
-    v0 = "V0" in version or parse_version(version) < (0, 8)
+    v0 = "V0" in version or read_release(version) < (0, 8)
     if (
         length is None
         and ENGINES[engine] in VLLM
@@ -144,7 +145,7 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
     any card of that size.
     """
     asked, others = found.asked, []
-    v0 = "V0" in (asked.engine_version or "") or parse_version(asked.engine_version or "0") < (0, 8)
+    v0 = "V0" in (asked.engine_version or "") or read_release(asked.engine_version or "0") < (0, 8)
     if (
         not row["batch_or_parallel"].strip()
         and asked.engine in VLLM

@@ -8,6 +8,7 @@ from .. import facts
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..ledger import chosen, sums
+from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
@@ -54,7 +55,7 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
     return tuple(score(row) for row in read_table(path) if confidence is None or row.confidence == confidence)
 
 
-def score(row: Row) -> Scored:
+def score(row: Row, efficiencies: Efficiencies = SHIPPED) -> Scored:
     """One row. The prediction sees the configuration alone; the measured value is put beside it
     afterwards."""
     try:
@@ -64,7 +65,8 @@ def score(row: Row) -> Scored:
             else 1
         )
         value, low, high = (
-            number / factor for number in predict(row.kind, row.configuration, row.quantity, row.unit)
+            number / factor
+            for number in predict(row.kind, row.configuration, row.quantity, row.unit, efficiencies)
         )
     except Incomplete as error:
         return Scored(
@@ -78,14 +80,20 @@ def score(row: Row) -> Scored:
     return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
 
 
-def predict(kind: str, configuration: dict[str, str], quantity: str, unit: str = "") -> Interval:
+def predict(
+    kind: str,
+    configuration: dict[str, str],
+    quantity: str,
+    unit: str = "",
+    efficiencies: Efficiencies = SHIPPED,
+) -> Interval:
     """What a row's configuration gives for a quantity, with its interval."""
     if kind == "files":
         return file_size(configuration, quantity)
     if kind == "training":
         return predict_training(configuration, quantity, unit)
     if kind == "speed":
-        return predict_speed(configuration, quantity, unit)
+        return predict_speed(configuration, quantity, unit, efficiencies)
     if kind == "megatron":
         from .megatron_rows import predict_megatron
 

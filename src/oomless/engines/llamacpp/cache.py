@@ -11,12 +11,11 @@ from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.serving import Resolved
-from .. import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, expands, flash, is_ik, num_cells, since
+from ..rank import CacheGroup, CacheLayout, Stage
+from .defaults import CELLS, flash, num_cells
+from .gguf_file import expands
+from .release import is_ik, rules_of
 
-WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
-"""When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA
-got its indexer (#21149)."""
 F32 = 4
 WITH_WINDOWS = frozenset(
     "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe "
@@ -34,9 +33,7 @@ def row_bytes(attention: Attention, model: Model, asked: Resolved) -> int:
     >>> r1, mla = load("deepseek-r1"), MLA(128, 1536, 512, 128, 64, 128)
     >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", cache_type_k="q8_0"))  # 576 values of 8.5 bits
     612
-    >>> row_bytes(
-    ...     mla, r1, Resolved(engine_version="2026-08", mla_attn=0)
-    ... )  # every head: 128 x (192 + 128) x 2 B
+    >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", mla_attn=0))  # every head: 128 x (192 + 128) x 2 B
     81920
     """
 
@@ -58,7 +55,7 @@ def row_bytes(attention: Attention, model: Model, asked: Resolved) -> int:
         case Sliding():
             return row_bytes(attention.inner, model, asked)
         case DSA():
-            index = attention.owns_indexer and not is_ik(asked) and since(asked, INDEX_SINCE)
+            index = attention.owns_indexer and rules_of(asked).has_indexer
             keys = size(asked.cache_type_k, attention.index_head_dim) if index else 0
             return row_bytes(attention.mla, model, asked) + keys
         case MLA():
@@ -85,7 +82,7 @@ def _stores_values(model: Model, asked: Resolved) -> bool:
     llama.cpp until #19067."""
     if is_ik(asked):
         return asked.mla_attn == 1 and not flash(model, asked)
-    return not since(asked, NO_VALUES_SINCE)
+    return not rules_of(asked).caches_latent_once
 
 
 def index_row(attention: V4, asked: Resolved) -> int:
@@ -104,10 +101,7 @@ def v4_fixed_bytes(attention: V4, asked: Resolved) -> int:
     src/llama-kv-cache-dsv4.cpp: 8 rows of both halves for ratio 4, 128 rows for ratio 128.
 
     >>> from ...model.load import load
-    >>> flash, asked = (
-    ...     load("deepseek-v4-flash"),
-    ...     Resolved(context=65536, concurrency=1, ubatch_size=4096, max_num_seqs=1),
-    ... )
+    >>> flash, asked = load("deepseek-v4-flash"), Resolved(context=65536, concurrency=1, ubatch_size=4096, max_num_seqs=1)
     >>> sum(
     ...     v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers
     ... ) / 2**20  # a log says 182.75 MiB
@@ -199,12 +193,12 @@ def states_of_slot(asked: Resolved) -> int:
 
 def has_windows(model: Model, asked: Resolved) -> bool:
     """Whether layers with a window have a cache of their own."""
-    return model.family in WITH_WINDOWS and not is_ik(asked) and since(asked, WINDOWS_SINCE)
+    return model.family in WITH_WINDOWS and rules_of(asked).caches_windows
 
 
 def caches_unused(model: Model, asked: Resolved) -> bool:
     """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
-    return is_ik(asked) and not since(asked, "2025-10-20") and model.family in KEEPS_MTP
+    return rules_of(asked).caches_unused_drafts and model.family in KEEPS_MTP
 
 
 def window_cells(window: int, asked: Resolved) -> int:
@@ -226,7 +220,7 @@ def window_cells(window: int, asked: Resolved) -> int:
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
-    if isinstance(model.layers[0].attention, V4):
+    if model.kinds.has(V4):
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []
@@ -236,7 +230,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs))
+            fixed.append(
+                ("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs)
+            )
         elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Resolved
-from .. import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage
 
 ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
 """(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on
@@ -105,8 +105,7 @@ def window_slots(window: int, asked: Resolved) -> int:
 
     >>> from ...run.serving import Layout
     >>> sizes = {"max_num_seqs": 256, "max_num_batched_tokens": 8192, "block_size": 256}
-    >>> asked = Resolved(layout=Layout(), **sizes)
-    >>> window_slots(128, asked)
+    >>> window_slots(128, Resolved(layout=Layout(), **sizes))
     606464
     """
     page, requests = asked.block_size or 256, request_slots(asked) - 1

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...engines import LLAMA, VLLM
 from ...errors import OomlessError
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
 from .estimate import Estimate, estimate_serving

@@ -3,11 +3,13 @@ capacity, a verdict."""
 
 from typing import NamedTuple
 
-from ...engines import LLAMA, CacheLayout, Stage, check_card, engine, parse_version
+from ...engines import LLAMA, check_card, engine
+from ...engines.rank import CacheLayout, Stage
 from ...errors import UsageError
+from ...facts.release import read_release
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
-from ...run.hardware import Card, Hardware
+from ...run.cards import Card, Hardware
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout, Resolved
 from ...units import format_bytes, parse_bytes
@@ -277,7 +279,7 @@ def with_layout(model: Model, asked: Asked, hardware: Hardware, layout: Layout) 
 def in_blocks(cache: CacheLayout, needed: int) -> str:
     """The bytes of a load as blocks of the pool, and what takes them.
 
-    >>> from ...engines import CacheGroup
+    >>> from ...engines.rank import CacheGroup
     >>> in_blocks(
     ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
     ...     11514488832,
@@ -375,6 +377,6 @@ def later_than_known(request: Resolved) -> str:
     version = request.engine_version
     if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""
-    if parse_version(version) <= parse_version(latest):
+    if read_release(version) <= read_release(latest):
         return ""
     return f"{request.engine} {version} is later than {latest}, whose rules are used"

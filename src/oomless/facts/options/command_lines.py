@@ -14,7 +14,7 @@ class CommandLine(NamedTuple):
     begins: tuple[str, ...]
     """Patterns of its first words; a container image that starts an engine counts as its command."""
     program: str
-    """As it is written; {model} is what is served."""
+    """The words before the model."""
     suffixes: Mapping[str, int] = {}
     """Of whole numbers: 32K is 32,768 for vLLM and 32,000 for SGLang."""
     drafts: str = ""
@@ -37,7 +37,7 @@ COMMAND_LINES = (
             r"\S*python\S* -m vllm\.entrypoints\.\S+",
             r"(\S*/)?vllm/vllm-openai(:\S+)?",
         ),
-        "vllm serve {model}",
+        "vllm serve",
         {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
         "mtp",
         image="vllm/vllm-openai",
@@ -46,7 +46,7 @@ COMMAND_LINES = (
     CommandLine(
         "sglang",
         (r"(\S*/)?sglang serve", r"\S*python\S* -m sglang\.launch_server"),
-        "python -m sglang.launch_server --model-path {model}",
+        "python -m sglang.launch_server --model-path",
         {
             "k": KB,
             "K": KB,
@@ -64,13 +64,13 @@ COMMAND_LINES = (
     CommandLine(
         "llamacpp ik-llamacpp ollama",
         (r"(\S*/)?llama-(server|cli)(\.exe)?",),
-        "llama-server -m {model}",
+        "llama-server -m",
         table="llamacpp",
     ),
     CommandLine(
         "trtllm",
         (r"(\S*/)?trtllm-serve( serve)?",),
-        "trtllm-serve {model}",
+        "trtllm-serve",
         underscores=True,
         image="tensorrt-llm/release",
         table="trtllm",

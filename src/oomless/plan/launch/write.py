@@ -6,13 +6,20 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from ...errors import OomlessError, UsageError
-from . import Launch
+from . import Code, FileText, Launch
+from .shell import command, comment, script
 
 
 def need_new(folder: Path) -> None:
     """Refuse a place that holds something."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"--write {folder}: it is there and not empty", "name a new folder")
+
+
+def launch_script(launch: Launch) -> FileText:
+    """Return the command as a script, below what must be there before."""
+    note = (comment(launch.note),) if launch.note else ()
+    return script("/bin/sh", *note, command(Code("exec"), launch.command))
 
 
 def write_launch(launch: Launch, folder: Path) -> list[Path]:
@@ -22,11 +29,7 @@ def write_launch(launch: Launch, folder: Path) -> list[Path]:
     The files are written beside the folder and moved into its place in one step, so a failure leaves nothing
     half-written.
     """
-    files = {
-        "launch.sh": f"#!/bin/sh\n{'# ' + launch.note + chr(10) if launch.note else ''}exec "
-        f"{launch.command}\n",
-        **launch.files,
-    }
+    files = {"launch.sh": launch_script(launch), **launch.files}
     need_new(folder)
     draft: Path | None = None
     try:
@@ -35,12 +38,17 @@ def write_launch(launch: Launch, folder: Path) -> list[Path]:
         draft.chmod(READABLE)
         for name, content in files.items():
             path = draft / name
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(content.encode())
             if content.startswith("#!"):
                 path.chmod(READABLE)
         if folder.is_dir():
             folder.rmdir()
         os.replace(draft, folder)
+    except UnicodeEncodeError as error:
+        raise OomlessError(
+            f"--write {folder}: a name holds bytes that are no UTF-8 ({error.object[error.start : error.end]!a})",
+            "give the model's folder or file another name",
+        ) from None
     except OSError as error:
         raise OomlessError(
             f"--write {folder}: cannot be written ({error.strerror})", "check the folder"
