@@ -45,6 +45,8 @@ PAGE_OF = {
     "plan": "plan.md",
     "speed": "speed.md",
     "trace": "trace.md",
+    "reconcile": "reconcile.md",
+    "run": "reconcile.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

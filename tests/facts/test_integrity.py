@@ -44,6 +44,7 @@ KEYS = {
     "hosts": "name",
     "kernels": "engine block when",
     "launch_keys": "framework keys",
+    "llamacpp_builds": "build",
     "losses": "loss framework",
     "measured": "device engine kind",
     "measured_frameworks": "framework words",

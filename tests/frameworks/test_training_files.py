@@ -192,7 +192,7 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     "deep": ("x.yaml", "base_model: " + "[" * 500 + "]" * 500, 1, "nested too deeply"),
     "deep JSON": ("x.json", '{"zero_optimization":' * 500 + "1" + "}" * 500, 1, "nested too deeply"),
     "object": ("x.yaml", "base_model: !!python/object/apply:os.system ['true']\n", 1, "not valid YAML"),
-    "large": ("x.yaml", "base_model: x\n#" + "x" * 300_000, 1, "more than 200,000 bytes"),
+    "large": ("x.yaml", "base_model: x\n#" + "x" * 300_000, 1, "more than 204,800 bytes"),
     "no section": ("x.json", '{"zero_optimization": "3"}', 1, "zero_optimization is no object"),
     "bytes": ("x.toml", "\x00", 1, "not valid TOML"),
     "escape": ("x.yaml", "base_model: a/b\ndeepspeed: ../../etc/passwd\n", 1, "lies not beside it"),

@@ -40,7 +40,8 @@ def model(name: str) -> Model:
 
 def ask(name: str, gpu: str, **flags: object) -> TrainingEstimate:
     hardware = parse_gpu(gpu)
-    return estimate_training(model(name), training_question(hardware.num_gpus, values_of("train", flags)), hardware)
+    question = training_question(hardware.num_gpus, values_of("train", flags))
+    return estimate_training(model(name), question, hardware)
 
 
 def peak(name: str, gpu: str, **flags: object) -> int:

@@ -13,12 +13,13 @@ import torch
 import torch.distributed as dist
 
 from oomless.frameworks.defaults import resolved
+from oomless.recording.held_tensors import local
 from oomless.run.training import Mesh, TrainingAsked
 from oomless.trace.build import Source
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet
 from oomless.trace.ranks.sharded import Rank
-from oomless.trace.step import NUM_STEPS, local
+from oomless.trace.step import NUM_STEPS
 from threads import known_frees, patient, settle
 
 

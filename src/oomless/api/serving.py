@@ -4,7 +4,7 @@ from typing import Any
 
 from ..engines import LLAMA
 from ..errors import UsageError
-from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.estimate import Adjust, Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -18,6 +18,7 @@ def infer(
     *,
     offline: bool = False,
     revision: str | None = None,
+    adjust: Adjust | None = None,
     **flags: Any,
 ) -> Estimate:
     """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
@@ -40,7 +41,7 @@ def infer(
 
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_serving(found, asked, hardware)
+    estimate = estimate_serving(found, asked, hardware, adjust)
     if estimate.request.engine in LLAMA:
         from ..estimate.serving.changes import longest_context  # a search, which the others need not make
 

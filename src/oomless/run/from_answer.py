@@ -4,21 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OomlessError, UsageError
-from ..model.config import parse_json
-from ..model.local_file import read_whole
+from ..files import read_whole
+from ..limits import ANSWER, parse_json
 from .options import by_keyword, typed
 from .serving import Asked, Layout
 
-MAX_ANSWER_BYTES = 16 << 20
 SCHEMA = "oomless/estimate/1"
 
 
 def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     """Return (MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not
     what followed from them."""
-    answer = parse_json(
-        read_whole(path, MAX_ANSWER_BYTES, "give the JSON that infer --json printed"), str(path)
-    )
+    content = read_whole(path, ANSWER.num_bytes, "give the JSON that infer --json printed")
+    answer = parse_json(content, str(path), ANSWER)
     request = answer.get("request") if isinstance(answer, dict) else None
     if (
         not isinstance(request, dict)

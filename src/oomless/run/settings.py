@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UsageError, did_you_mean
 from ..facts.options import Option
+from ..files import read_whole
+from ..limits import SETTINGS, parse_toml
 from .options import by_flag, engines_of, options_of, read, value_of
 
 COMMAND = "infer"
@@ -21,7 +23,6 @@ OTHERS = (
     "OOMLESS_UPDATE_DOCS",
 )
 """Variables of ours that set no flag."""
-MAX_CONFIG_BYTES = 1 << 20
 
 
 class Setting(NamedTuple):
@@ -77,20 +78,14 @@ def from_file(path: str, must_exist: bool) -> list[Setting]:
         if must_exist:
             raise OomlessError(f"{path}: no such config file", "OOMLESS_CONFIG names it")
         return []
-    import tomllib  # most users have no file
-
-    from ..model.local_file import read_whole
-
-    content = read_whole(path, MAX_CONFIG_BYTES, "it is the config file, and holds defaults of flags alone")
-    hint = "write flags below [infer]: engine = 'sglang'"
-    try:
-        document = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise OomlessError(f"{path}: no TOML ({error})", hint) from None
+    content = read_whole(path, SETTINGS.num_bytes, "it is the config file, and holds defaults of flags alone")
+    document = parse_toml(content, path, SETTINGS)
     if faults := [key for key in document if key != COMMAND] or (
         [] if isinstance(document.get(COMMAND, {}), dict) else [COMMAND]
     ):
-        raise OomlessError(f"{path}: {faults[0]!r} is no table of flags", hint)
+        raise OomlessError(
+            f"{path}: {faults[0]!r} is no table of flags", "write flags below [infer]: engine = 'sglang'"
+        )
     known, found = spellings(), []
     for key, value in document.get(COMMAND, {}).items():
         option = known.get("--" + key.replace("_", "-"))

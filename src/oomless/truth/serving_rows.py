@@ -107,7 +107,10 @@ def question(row: dict[str, str], quantity: str) -> Question:
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     asked = as_asked(ENGINES[engine], common, flags)
-    return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
+    hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
+    if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
+        asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
+    return Question(model, asked, hardware)
 
 
 def named_model(word: str, quant: str) -> str | None:

@@ -1,10 +1,11 @@
 """Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
 capacity, a verdict."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...engines import LLAMA, check_card, engine
-from ...engines.rank import CacheLayout, Stage
+from ...engines.rank import Budget, CacheLayout, Stage
 from ...errors import UsageError
 from ...facts.release import read_release
 from ...ledger import Ledger, Line, Verdict, exact
@@ -33,6 +34,10 @@ class KVCache(NamedTuple):
     formula: str
 
 
+Adjust = Callable[[Asked, Hardware, Budget], Budget]
+"""Gives what is charged beside weights and cache as a machine's own logs have it."""
+
+
 class Estimate(NamedTuple):
     """The answer to a serving question."""
 
@@ -56,6 +61,7 @@ class Estimate(NamedTuple):
     asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
+    adjust: Adjust | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -108,8 +114,11 @@ class Taken(NamedTuple):
         )
 
 
-def estimate_serving(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
-    """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
+def estimate_serving(
+    model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
+    """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
+    `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
@@ -117,10 +126,10 @@ def estimate_serving(model: Model, asked: Asked, hardware: Hardware) -> Estimate
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
     if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
-        found = with_layout(model, asked, share, asked.layout)
+        found = with_layout(model, asked, share, asked.layout, adjust)
     else:
-        found = smallest_layout(model, asked, share)
-    return found._replace(asked=asked, cards=hardware)
+        found = smallest_layout(model, asked, share, adjust)
+    return found._replace(asked=asked, cards=hardware, adjust=adjust)
 
 
 def share_of(hardware: Hardware, asked: Asked) -> Hardware:
@@ -143,7 +152,9 @@ def share_of(hardware: Hardware, asked: Asked) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
+def smallest_layout(
+    model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -156,7 +167,7 @@ def smallest_layout(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
         if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
             continue
         try:
-            found = with_layout(model, asked, hardware, layout)
+            found = with_layout(model, asked, hardware, layout, adjust)
         except UsageError as error:  # this size does not divide the model: another may
             fault = fault or error
             continue
@@ -172,7 +183,9 @@ def smallest_layout(model: Model, asked: Asked, hardware: Hardware) -> Estimate:
     return best
 
 
-def with_layout(model: Model, asked: Asked, hardware: Hardware, layout: Layout) -> Estimate:
+def with_layout(
+    model: Model, asked: Asked, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
+) -> Estimate:
     """The estimate for one layout."""
     if layout.num_ranks > hardware.num_gpus:
         raise UsageError(
@@ -201,6 +214,8 @@ def with_layout(model: Model, asked: Asked, hardware: Hardware, layout: Layout) 
             placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights"
         )
         budget = rules.budget_lines(model, request, mine, stage)
+        if adjust is not None:
+            budget = adjust(request, mine, budget)
         lines += budget.charged
         if mine.card.shared_bytes:
             from .unified_memory import host_of_rank, on_shared_memory  # few machines have one memory

@@ -145,7 +145,7 @@ def standing(
     plain = sum(sizes)
     unsplit = 0 if device.expandable else _allocated(tuple(sizes)) - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
-    room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
+    room = facts.constant("megatron", "unexplained", (0,), *(["sharded"] if run.fsdp else []))
     lines.append(
         ranged(
             "fragmentation.remainders",

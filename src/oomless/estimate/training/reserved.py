@@ -47,9 +47,9 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
     """Conditions under which rows of engines.csv hold."""
     sharding = request.sharding or "none"
     found = [
-        "fsdp"
+        "sharded"
         if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3")
-        else "megatron"
+        else "distopt"
         if sharding == "distopt"
         else "whole",
         request.framework,

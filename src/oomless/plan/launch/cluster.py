@@ -4,6 +4,7 @@ from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM, engine
+from ...files import safe_name
 from ...run.cards import Hardware
 from ...run.serving import Asked
 from ..cards import short_name
@@ -166,12 +167,7 @@ def kubernetes_name(name: str) -> str:
     >>> kubernetes_name("DeepSeek-V3.2_exp")
     'deepseek-v3-2-exp'
     """
-    return (
-        "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())[
-            :MAX_LABEL
-        ].strip("-")
-        or "model"
-    )
+    return safe_name(name.lower(), most=MAX_LABEL)
 
 
 MAX_LABEL = 52

@@ -1,12 +1,12 @@
 """A serving question -> the engine's own command line, read back by `oomless infer --command` to the same
 ledger."""
 
-import re
 from math import floor
 
 from ... import facts
 from ...engines import LLAMA, VLLM
 from ...engines.command_line import command_words, line_of
+from ...files import safe_name
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
@@ -146,8 +146,4 @@ def ollama_name(name: str) -> str:
     >>> ollama_name("deepseek-r1"), ollama_name("my model..v2")
     ('deepseek-r1', 'my-model-v2')
     """
-    kept = re.sub(r"[^A-Za-z0-9_.-]|\.{2,}", "-", name)
-    return kept.strip("-.")[:MAX_OLLAMA_NAME] or "model"
-
-
-MAX_OLLAMA_NAME = 80
+    return safe_name(name, "_.").replace("..", "-")

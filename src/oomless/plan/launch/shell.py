@@ -3,9 +3,11 @@
 import shlex
 from typing import Literal
 
+from ...files import shown
 from . import Code, FileText
 
 Interpreter = Literal["/bin/sh", "/bin/bash"]
+MOST_COMMENT = 400
 
 
 def command(*words: str) -> Code:
@@ -32,7 +34,7 @@ def comment(text: str) -> Code:
     >>> print(comment("x.gguf: published\\ntouch this"))
     # x.gguf: published\\ntouch this
     """
-    return Code("# " + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
+    return Code("# " + shown(text, MOST_COMMENT))
 
 
 def lines(*parts: Code) -> Code:
