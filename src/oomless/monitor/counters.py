@@ -4,6 +4,7 @@ CPU."""
 import os
 from collections.abc import Callable
 from ctypes import CDLL, Structure, c_size_t
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,6 +136,19 @@ def resident_bytes() -> int:
         return 0
 
 
+def room_of(device: Any) -> int | None:
+    """Return the bytes that this process can still get of a device now: of a card, what its driver has free; of the
+    host, what neither its memory, the control group nor a limit of this process forbids. None where nothing says."""
+    torch = need("torch", "trace")
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return max(int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory()), 0)
+    if device.type == "xpu":
+        return max((capacity_of(device)[1] or 0) - int(torch.xpu.memory_reserved(device)), 0)
+    return host_room()
+
+
 def capacity_of(device: Any) -> tuple[str, int | None]:
     """Return the name of a device, and what this process may have of it: a card's memory as its driver gives it,
     the host's or the control group's where the device is the CPU."""
@@ -151,20 +165,55 @@ def capacity_of(device: Any) -> tuple[str, int | None]:
 
 
 def host_capacity(root: str = "/") -> int | None:
-    """Return the smallest of the host's memory, the control group's limit and the limit of this process's address
-    space; None where nothing says."""
-    found = []
-    try:
-        for line in Path(root, "proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemTotal:"):
-                found.append(int(line.split()[1]) * KIB)
-    except (OSError, ValueError, IndexError):
-        pass
+    """Return the smaller of the host's memory and the control group's limit; None where nothing says."""
+    found = [kilobytes(Path(root, "proc/meminfo"), "MemTotal:")]
     for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(root, name).read_text(encoding="utf-8").strip()
-        except OSError:
-            continue
-        if text.isdecimal() and int(text) < MAX_LIMIT_BYTES:
-            found.append(int(text))
-    return min(found, default=None)
+        found.append(whole_number(Path(root, name)))
+    return min((each for each in found if each is not None and each < MAX_LIMIT_BYTES), default=None)
+
+
+def host_room(root: str = "/") -> int | None:
+    """Return what this process can still get of the host: the least that its memory, the control group and the
+    limits of this process's own leave."""
+    left = [kilobytes(Path(root, "proc/meminfo"), "MemAvailable:")]
+    for limit, used in (
+        ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        most, now = whole_number(Path(root, limit)), whole_number(Path(root, used))
+        if most is not None and now is not None and most < MAX_LIMIT_BYTES:
+            left.append(max(most - now, 0))
+    status = Path(root, "proc/self/status")
+    for name, line in (("RLIMIT_AS", "VmSize:"), ("RLIMIT_DATA", "VmData:")):
+        most, now = own_limit(name), kilobytes(status, line)
+        if most is not None and now is not None:
+            left.append(max(most - now, 0))
+    return min((each for each in left if each is not None), default=None)
+
+
+def own_limit(name: str) -> int | None:
+    """Return a limit that the system sets this process; None without one."""
+    try:
+        resource = import_module("resource")
+        limit = int(resource.getrlimit(getattr(resource, name))[0])
+    except (ModuleNotFoundError, AttributeError, OSError, ValueError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def kilobytes(path: Path, name: str) -> int | None:
+    """Return the bytes of a line `name N kB` of a file of the kernel; None if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((int(line.split()[1]) * KIB for line in lines if line.startswith(name)), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def whole_number(path: Path) -> int | None:
+    """Return the number that a file of the kernel holds; None if it is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and len(text) < 25 else None

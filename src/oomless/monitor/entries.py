@@ -33,6 +33,9 @@ class RunStart(NamedTuple):
     every: int
     blocks: tuple[str, ...] = ()
     compiled: bool = False
+    vocabulary: int = 0
+    allocator: str = ""
+    """The allocator's settings, as PYTORCH_CUDA_ALLOC_CONF has them."""
     predicted: tuple[tuple[str, str, int, int, int], ...] = ()
     """(key, category, bytes, low, high) of each line that was predicted."""
     question: dict[str, Any] = {}
@@ -131,10 +134,12 @@ class MemoryDeath(NamedTuple):
     message: str
     live_bytes: int
     reserved_bytes: int
-    capacity_bytes: int | None
+    limit_bytes: int
+    """What model, batch and optimizer could have at most: what they had then, and what was still free."""
     tokens: int
     batch: tuple[int, ...] = ()
     """Shape of the model's first input."""
+    optimizer: str = ""
 
 
 class Fault(NamedTuple):

@@ -26,6 +26,7 @@ class Listener(Protocol):
     def gradient_done(self, name: str) -> None: ...
     def backward_begins(self) -> None: ...
     def backward_ends(self) -> None: ...
+    def backward_failed(self) -> None: ...
     def update_begins(self, optimizer: Any) -> None: ...
     def update_ends(self, optimizer: Any) -> None: ...
 
@@ -132,9 +133,12 @@ def on_engine(hooks: Hooks, listener: Listener, guard: Guard) -> None:
     def run(*arguments: Any, **named: Any) -> Any:
         guard.call("the begin of backward", listener.backward_begins)
         try:
-            return original(*arguments, **named)
-        finally:
-            guard.call("the end of backward", listener.backward_ends)
+            result = original(*arguments, **named)
+        except BaseException:
+            guard.call("the end of backward", listener.backward_failed)
+            raise
+        guard.call("the end of backward", listener.backward_ends)
+        return result
 
     def restore() -> None:
         if getattr(autograd, ENGINE) is run:

@@ -16,7 +16,7 @@ from .leak_kinds import ADVICE, LeakKind
 from .leak_signs import Signs, newest_hook
 from .sample import Survivor
 from .source_files import split_place
-from .suspects import LEAST_BYTES, LineKey, Outliving, Suspect, by_line, witnesses_of
+from .suspects import LEAST_BYTES, MOST_WITNESSES, LineKey, Outliving, Suspect, by_line, ends_of
 
 MISSES = 3
 """Samples without a line after which it is forgotten."""
@@ -106,7 +106,7 @@ class Leaks:
                     step,
                     sum(each.bytes for each in found),
                     frozenset(each.pointer for each in found),
-                    witnesses_of(tensors, self.torch),
+                    tuple(ends_of(dict(enumerate(tensors[:MOST_WITNESSES])), self.torch).values()),
                     any(each.grad_fn is not None for each in tensors),
                 )
             )

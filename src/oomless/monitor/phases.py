@@ -77,6 +77,10 @@ class Phases:
             self.backwards_since_update += 1
             self.to("other")
 
+    def backward_failed(self) -> None:
+        """The engine of autograd ended with an exception: where the run stands is still backward."""
+        self.depth["backward"] = max(self.depth["backward"] - 1, 0)
+
     def update_begins(self) -> None:
         """An optimizer steps."""
         self.depth["optimizer"] += 1

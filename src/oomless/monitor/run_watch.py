@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Line
-from .counters import Counter, capacity_of, counter_of, resident_bytes
+from .counters import Counter, capacity_of, counter_of, resident_bytes, room_of
 from .deaths import death_of
 from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunStart, WatchedStep
 from .guard import Guard, say
@@ -19,6 +19,7 @@ from .leaks import Leaks, Surroundings
 from .model_parts import device_of, first_tensor, parts_of
 from .phases import PhaseName, Phases
 from .place import journal_path, place_of, script_name
+from .post_mortem import optimizer_name
 from .sampler import Sampler, Taken
 
 LOOK_AFTER = 2
@@ -60,6 +61,8 @@ class Watch:
         self.tokens = 0
         self.watching_s = 0.0
         self.highest_bytes = 0
+        self.unseen_bytes = 0
+        """What the counter shows and no sample sees: of the process, and of others in it."""
         self.step_highest = self.step_kept = self.before_forward = 0
         self.step_s = 0.0
         self.looks_later = False
@@ -101,7 +104,7 @@ class Watch:
         self.hooks = set_hooks(parts, self, self.guard)
         LIVE.add(self)
         if self.sampler.plan.due(0):
-            self.sampler.begin(0)
+            self._begin_sample(0)
 
     def end(self, error: BaseException | None = None) -> None:
         """Take everything away and write the last line."""
@@ -194,6 +197,10 @@ class Watch:
             self.looks_later = False
             self._look_closer(self.phases.step, self.step_s)
 
+    def backward_failed(self) -> None:
+        """The engine of autograd ended with an exception."""
+        self.phases.backward_failed()
+
     def update_begins(self, optimizer: Any) -> None:
         """An optimizer steps."""
         assert self.sampler is not None
@@ -269,12 +276,20 @@ class Watch:
             survivors, cost_s = sampler.outlived()
             self.watching_s += cost_s
             self.leaks.outlived(survivors, number)
-        if sampler.running or sampler.events.pushed_aside:
+        if sampler.running or (sampler.events.pushed_aside and not sampler.waiting):
             taken = sampler.sampled(number, step_s)
             if taken is not None:
                 self._sampled(taken, step_s)
         if sampler.plan.due(number) and not sampler.events.running:
-            sampler.begin(number)
+            self._begin_sample(number)
+
+    def _begin_sample(self, step: int) -> None:
+        """A sample begins: what the counter shows beyond what is held on purpose, no sample will see."""
+        assert self.counter is not None and self.sampler is not None
+        live = self.counter.live()
+        self.sampler.begin(step)
+        if self.sampler.running:
+            self.unseen_bytes = max(live - sum(each.bytes for each in self.sampler.base), 0)
 
     def _sampled(self, taken: Taken, step_s: float) -> None:
         """A sampled step is over: its line and its recording."""
@@ -298,12 +313,7 @@ class Watch:
 
     def _room(self) -> int | None:
         """Bytes that are left of the device now."""
-        assert self.counter is not None
-        capacity = capacity_of(self.device)[1]
-        if capacity is None:
-            return None
-        used = resident_bytes() if self.device.type == "cpu" else self.counter.read().reserved_bytes
-        return max(capacity - used, 0)
+        return room_of(self.device)
 
     # what is written
 
@@ -335,9 +345,10 @@ class Watch:
                 death.message,
                 counted.live_bytes,
                 counted.reserved_bytes,
-                capacity_of(self.device)[1],
+                max(counted.live_bytes - self.unseen_bytes, counted.reserved_bytes) + (room_of(self.device) or 0),
                 self.tokens,
                 self.batch,
+                next((optimizer_name(each) for each in self.optimizers()), ""),
             )
         )
         say(f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: oomless monitor show {self.folder}")
@@ -364,6 +375,8 @@ class Watch:
             self.every or 0,
             blocks,
             compiled,
+            self.sampler.vocabulary if self.sampler is not None else 0,
+            os.environ.get("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "")),
             tuple((line.key, line.category, line.bytes, line.low_bytes, line.high_bytes) for line in self.predicted),
             self.question,
             {"torch": need("torch", "trace").__version__},
@@ -403,7 +416,7 @@ def watch(
     `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run, `oomless_runs/...`
     without it. One step in `every` is sampled; without it one in 100, or fewer where that would take more than half
     a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`: its total stands beside the
-    peak of the first two steps.
+    peak of the first two steps. With `every=0` no step is sampled.
     """
     return Watch(model, optimizer, run=run, every=every, expect=expect)
 
