@@ -1,4 +1,4 @@
-"""Fit the constants of facts/speed.csv anew to the measured rows of tests/tables, and write them back:
+"""Fit facts/efficiencies.csv anew to the measured rows of tests/tables, and write it back with measured.csv:
 `python -m bench.refit`.
 
 Priors, spreads and bands are written by hand and stay; value, ends, number of rows and source of what was
@@ -10,21 +10,24 @@ from collections import Counter
 from math import exp
 from pathlib import Path
 
+from oomless import facts
 from oomless.errors import OomlessError
+from oomless.facts import conditional_row
 from oomless.truth.serving_rows import Incomplete
-from oomless.truth.speed_fit import fit
 from oomless.truth.speed_rows import question
 from oomless.truth.tables import Row, read_table
 
+from .fit import fit
+
 ROOT = Path(__file__).resolve().parent.parent
-FACTS = ROOT / "src" / "oomless" / "facts" / "speed.csv"
+FACTS = ROOT / "src" / "oomless" / "facts"
 TABLES = [ROOT / "tests" / "tables" / name for name in ("perf.csv", "perf_more.csv", "perf_fresh.csv")]
 NINETY = 1.64
 """Standard deviations to either end of a band that holds nine of ten."""
 
 
 def measured(table: list[Row]) -> Counter[tuple[str, str, str]]:
-    """How many rows there are of each class of card, engine and kind."""
+    """Return how many rows there are of each class of card, engine and kind."""
     found: Counter[tuple[str, str, str]] = Counter()
     for row in table:
         try:
@@ -37,7 +40,7 @@ def measured(table: list[Row]) -> Counter[tuple[str, str, str]]:
 
 
 def cited(support: tuple[str, ...]) -> str:
-    """The rows that speak for a constant, neighbours as a range: 22 24 m6 f127-f282."""
+    """Return the rows that speak for a constant, neighbours as a range: 22 24 m6 f127-f282."""
     runs: list[list[str]] = []
     for name in support:
         last = runs[-1][-1] if runs else ""
@@ -51,14 +54,21 @@ def cited(support: tuple[str, ...]) -> str:
     )
 
 
+def write(name: str, rows: list[dict[str, str]]) -> None:
+    """Write a table of facts."""
+    with (FACTS / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
-    """Fit, and write the table."""
+    """Fit, and write the tables."""
     table = [row for path in TABLES for row in read_table(path)]
     found = fit(table)
-    with FACTS.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["quantity"] != "measured"]
+    rows = [dict(cells) for cells in facts.table("efficiencies")]
     for row in rows:
-        name = "/".join((row["quantity"], row["device"], row["engine"], row["when"]))
+        name = conditional_row("efficiencies", row).name
         if name not in found.values:
             continue
         value, deviation, support = found.values[name], found.deviations[name], found.support[name]
@@ -69,26 +79,11 @@ def main() -> None:
             num_runs=str(len(support)),
             source=cited(support) if support else row["prior_source"],
         )
+    write("efficiencies", rows)
     where = "perf.csv, perf_more.csv and perf_fresh.csv"
-    for (device, engine, kind), count in sorted(measured(table).items()):
-        cells = (
-            "measured",
-            device,
-            engine,
-            kind,
-            *(str(count),) * 3,
-            "rows",
-            str(count),
-            where,
-            str(count),
-            "0",
-            where,
-        )
-        rows.append(dict(zip(rows[0], cells, strict=True)))
-    with FACTS.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = ("device", "engine", "kind", "num_rows", "source")
+    counts = sorted(measured(table).items())
+    write("measured", [dict(zip(columns, (*key, str(num), where), strict=True)) for key, num in counts])
 
 
 if __name__ == "__main__":

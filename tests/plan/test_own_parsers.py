@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,12 @@ def test_an_engine_reads_its_commands(engine: str) -> None:
 
 
 @cache
-def trained() -> tuple[tuple[dict[str, str], int], ...]:
+def trained() -> tuple[tuple[Mapping[str, str], int], ...]:
     """(files, ranks) of every question of the launch tests, and of plans for all frameworks."""
     return tuple(_trained())
 
 
-def _trained() -> Iterator[tuple[dict[str, str], int]]:
+def _trained() -> Iterator[tuple[Mapping[str, str], int]]:
     for name, gpu, asked in QUESTIONS:
         hardware = parse_gpu(gpu)
         yield training_launch(load(name), name, asked, hardware).files, hardware.num_gpus

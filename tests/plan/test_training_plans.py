@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless.estimate.training.estimate import estimate_training
+from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import Planned
 from oomless.plan.goals import Limits, Wanted
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow, WantedTraining
 from oomless.run.hardware import parse_gpu
-from oomless.run.training_files import read_training_file
 from plan.test_plans import check_files
 
 MODELS = (

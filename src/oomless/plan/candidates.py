@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ..estimate.serving.estimate import Estimate
-from ..estimate.training.estimate import TrainingEstimate
-from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..run.cards import Card, Hardware, cards
+from ..run.hardware import parse_gpu
 from ..speed.serving import ServingSpeed
 from ..speed.training import TrainingSpeed
 from .cards import short_name

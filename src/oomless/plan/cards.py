@@ -1,14 +1,7 @@
-"""What a plan asks of a card beyond its memory: its short name, its power, what it can compute."""
+"""What a plan asks of a card beyond its memory: its short name and its power."""
 
-from functools import cache
-
-from .. import facts
-from ..run.hardware import Card, cards
-
-
-@cache
-def _short_names() -> dict[str, str]:
-    return {each.name: short for short, each in cards().items()}
+from ..facts.hardware import cards_by_full_name, cards_by_short_name
+from ..run.cards import Card
 
 
 def short_name(card: Card) -> str:
@@ -18,17 +11,7 @@ def short_name(card: Card) -> str:
     >>> short_name(parse_gpu("h100").card)
     'h100-80gb-sxm5'
     """
-    return _short_names().get(card.name, "")
-
-
-@cache
-def _rows() -> dict[str, dict[str, str]]:
-    return {row["short_name"]: row for row in facts.table("hardware")}
-
-
-def row_of(short: str) -> dict[str, str]:
-    """The row of hardware.csv; {} for a card that is only a size."""
-    return _rows().get(short, {})
+    return cards_by_full_name().get(card.name, {}).get("short_name", "")
 
 
 def watts(short: str) -> float:
@@ -37,6 +20,6 @@ def watts(short: str) -> float:
     >>> watts("h100-80gb-sxm5"), watts("ascend-910b")
     (700.0, 400.0)
     """
-    text = row_of(short).get("tdp_w", "")
+    text = cards_by_short_name().get(short, {}).get("tdp_w", "")
     numbers = [float(part) for part in text.replace("-", " ").split() if part.replace(".", "").isdecimal()]
     return max(numbers, default=0.0)

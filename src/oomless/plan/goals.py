@@ -11,7 +11,7 @@ from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
 from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
-from ..run.hardware import cards, find_card
+from ..run.cards import cards, find_card
 from ..run.this_host import find_host
 from ..units import parse_bytes
 from .prices import TIERS, Price, check_provider, check_region

@@ -1,10 +1,11 @@
 """How far off a figure may be: a band by what was measured of its kind, on its class of card and with its
 engine."""
 
+from functools import cache
 from typing import Literal, NamedTuple
 
+from ..facts import select, table
 from .banded import Figure
-from .efficiency import efficiency, rows
 
 Kind = Literal["decode", "prefill", "serving", "throughput", "train"]
 
@@ -25,35 +26,30 @@ class Evidence(NamedTuple):
 
 
 def spread(kind: Kind, evidence: Evidence) -> float:
-    """The factor by which a figure may be off either way; of the rows that apply the most particular, then
-    the later one.
+    """Return the factor by which a figure may be off either way: the most particular row of bands.csv that
+    applies.
 
     >>> spread("decode", Evidence("gddr", "llamacpp")) < spread("decode", Evidence("cpu", "vllm"))
     True
     """
-    conditions: set[str] = {kind}
-    if evidence.several:
-        conditions.add("several")
-    if evidence.nodes:
-        conditions.add("nodes")
-    if evidence.sparse:
-        conditions.add("sparse")
-    if not evidence.model_known:
-        conditions.add("unnamed")
-    if not measured(kind, evidence):
-        conditions.add("unmeasured")
-    return efficiency("band", "", "", frozenset(conditions)).value
+    holds = {
+        "several": evidence.several,
+        "nodes": evidence.nodes,
+        "sparse": evidence.sparse,
+        "unnamed": not evidence.model_known,
+        "unmeasured": not measured(kind, evidence),
+    }
+    return select("bands", (kind,), [word for word, true in holds.items() if true]).constant.value
 
 
 def measured(kind: Kind, evidence: Evidence) -> bool:
-    """Whether rows of this kind were measured on this class of card with this engine."""
-    return any(
-        row.quantity == "measured"
-        and row.device == evidence.device
-        and row.engine == evidence.engine
-        and kind in row.when
-        for row in rows()
-    )
+    """Return whether rows of this kind were measured on this class of card with this engine."""
+    return (evidence.device, evidence.engine, kind) in _measured()
+
+
+@cache
+def _measured() -> frozenset[tuple[str, str, str]]:
+    return frozenset((row["device"], row["engine"], row["kind"]) for row in table("measured"))
 
 
 def figure(value: float, kind: Kind, evidence: Evidence) -> Figure:
@@ -64,6 +60,5 @@ def figure(value: float, kind: Kind, evidence: Evidence) -> Figure:
 
 def bound(seconds: float) -> Figure:
     """A time of which nothing is known but that the hardware cannot do better."""
-    return Figure(
-        seconds, seconds, seconds * efficiency("band", "", "", frozenset(("bound",))).value, "bound"
-    )
+    factor = select("bands", ("bound",)).constant.value
+    return Figure(seconds, seconds, seconds * factor, "bound")

@@ -5,7 +5,7 @@ from math import ceil, log2
 from typing import NamedTuple
 
 from ..errors import UnsupportedError
-from .efficiency import value
+from .efficiency import Efficiencies
 from .machine import Machine
 
 
@@ -18,13 +18,14 @@ class Fabric(NamedTuple):
     link_bytes_per_s: float
     network_bytes_per_s: float
     """Of one card to another node, one direction."""
+    efficiencies: Efficiencies
     adds: bool = False
     """The switch adds up what the ranks send (NVLink SHARP): nothing goes around in rings."""
 
     @property
     def latency_s(self) -> float:
         """One hop of the slowest link that the group crosses."""
-        return value("hop", engine="", device=self.network if self.nodes > 1 else self.link)
+        return self.efficiencies.value("hop", self.network if self.nodes > 1 else self.link)
 
     @property
     def network(self) -> str:
@@ -34,11 +35,10 @@ class Fabric(NamedTuple):
     def bytes_per_s(self) -> float:
         """What a rank can send a second over the slowest link of the group, as far as collectives reach
         it."""
+        inside = self.link_bytes_per_s or self.network_bytes_per_s
         if self.nodes > 1:
-            return min(self.link_bytes_per_s or self.network_bytes_per_s, self.network_bytes_per_s) * value(
-                "wire", self.network
-            )
-        return (self.link_bytes_per_s or self.network_bytes_per_s) * value("wire", self.link)
+            return min(inside, self.network_bytes_per_s) * self.efficiencies.value("wire", self.network)
+        return inside * self.efficiencies.value("wire", self.link)
 
 
 def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
@@ -48,12 +48,14 @@ def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
             f"what joins cards of {machine.name} is not known, so neither is their speed together",
             "ask for one card",
         )
-    network = value("network", "ethernet" if machine.link == "ethernet" else "ib")
+    between = "ethernet" if machine.link == "ethernet" else "ib"
+    network = machine.efficiencies.value("network", between)
     link, rate = machine.link, machine.link_bytes_per_s
     if machine.bridged and min(ranks, per_node) > 2 and machine.pcie_bytes_per_s:
         link, rate = "pcie", machine.pcie_bytes_per_s
     adds = link == "nvlink" and machine.architecture.startswith(SHARP) and ranks > 2
-    return Fabric(ranks, ceil(ranks / max(per_node, 1)), link, rate, network, adds)
+    nodes = ceil(ranks / max(per_node, 1))
+    return Fabric(ranks, nodes, link, rate, network, machine.efficiencies, adds)
 
 
 SHARP = ("Hopper", "Blackwell")
@@ -80,13 +82,11 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
     if fabric.nodes <= 1:
         hop = fabric.latency_s
         one_shot = hop * (1 + log2(p) / 2) + (p - 1) * num_bytes / rate
-        turn = value("turn", fabric.link)
+        turn = fabric.efficiencies.value("turn", fabric.link)
         ring = 2 * (p - 1) * turn + 2 * (p - 1) / p * num_bytes / rate
         switch = SWITCH_TURNS * turn + (1 + 1 / p) * num_bytes / rate if fabric.adds else ring
         return min(one_shot, ring, switch)
-    inside = Fabric(
-        ceil(p / fabric.nodes), 1, fabric.link, fabric.link_bytes_per_s, fabric.network_bytes_per_s
-    )
+    inside = fabric._replace(ranks=ceil(p / fabric.nodes), nodes=1, adds=False)
     hops = (
         2 * ceil(log2(fabric.nodes)) * fabric.latency_s
         + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s

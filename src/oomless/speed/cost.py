@@ -4,8 +4,8 @@ step costs microseconds."""
 from bisect import bisect_right
 from typing import NamedTuple
 
+from .load import ForwardPass, Load
 from .serving import Setup, decode_pass, step_pass
-from .step import Load, Pass
 
 
 class Curve(NamedTuple):
@@ -58,7 +58,7 @@ def step_cost(setup: Setup) -> StepCost:
     """The tables of a setup. With pipeline stages, a step is what a full pipeline gives: the time of its
     slowest stage."""
 
-    def seconds(one: Pass) -> float:
+    def seconds(one: ForwardPass) -> float:
         return one.stage_s if setup.split.pp > 1 and setup.split.overlaps_stages else one.seconds
 
     dp = setup.split.dp
@@ -77,6 +77,6 @@ def step_cost(setup: Setup) -> StepCost:
     )
 
 
-def _flat(setup: Setup, tokens: float) -> Pass:
+def _flat(setup: Setup, tokens: float) -> ForwardPass:
     """A pass of prompt tokens that attend to nothing."""
     return setup.forward(Load(prompt_tokens=tokens, cache_bits=setup.cache_bits))

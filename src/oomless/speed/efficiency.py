@@ -1,126 +1,59 @@
-"""Efficiencies and latencies: rows of facts/speed.csv by class of device, engine and condition; the most
-particular one counts."""
+"""The shares of a machine's rates that software reaches, and its latencies: rows of efficiencies.csv by class
+of device, engine and condition."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from typing import NamedTuple
-
-from .. import facts
+from ..facts import ConditionalRow, select
 
 
-class Efficiency(NamedTuple):
-    """A row of speed.csv."""
+class Efficiencies:
+    """The efficiencies that one answer stands on: rows of an overlay, such as a user's own measurements or
+    the values of a refit, before those of the table."""
 
-    id: str
-    quantity: str
-    device: str
-    engine: str
-    when: tuple[str, ...]
-    value: float
-    low: float
-    high: float
-    unit: str
-    num_runs: int
-    source: str
-    prior: float
-    """What is published elsewhere, or assumed: the value before any measured row was seen."""
-    spread: float
-    """Standard deviation of the prior's logarithm; 0: nothing was fitted."""
+    def __init__(self, overlay: tuple[ConditionalRow, ...] = ()) -> None:
+        self.overlay: dict[str, tuple[ConditionalRow, ...]] = {}
+        """By quantity."""
+        for row in overlay:
+            self.overlay[row.where[0]] = (*self.overlay.get(row.where[0], ()), row)
+        self.used: dict[tuple[str, str, str, frozenset[str]], ConditionalRow] = {}
+        """What was asked for, with the row that was found: looked up once, and named in answers."""
 
+    def row(
+        self, quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
+    ) -> ConditionalRow:
+        """Return the row whose class and conditions all hold: of those the most particular."""
+        asked = (quantity, device, engine, conditions)
+        found = self.used.get(asked)
+        if found is None:
+            where, own = (quantity, engine, device), self.overlay.get(quantity, ())
+            found = self.used[asked] = select("efficiencies", where, conditions, overlay=own)
+        return found
 
-@cache
-def rows() -> tuple[Efficiency, ...]:
-    """All rows, in the order of the file."""
-    return tuple(
-        Efficiency(
-            "/".join((row["quantity"], row["device"], row["engine"], row["when"])),
-            row["quantity"],
-            row["device"],
-            row["engine"],
-            tuple(row["when"].split()),
-            float(row["value"]),
-            float(row["low"]),
-            float(row["high"]),
-            row["unit"],
-            int(row["num_runs"]),
-            row["source"],
-            float(row["prior"]),
-            float(row["spread"]),
+    def value(
+        self, quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
+    ) -> float:
+        """Return the value of the row alone.
+
+        >>> SHIPPED.value("weights", "gddr", "llamacpp") > SHIPPED.value("weights", "hbm", "llamacpp")
+        True
+        """
+        return self.row(quantity, device, engine, conditions).constant.value
+
+    def cite(self, *quantities: str) -> str:
+        """Return the source of what was used of some quantities: the table, and each row of the overlay that
+        counted.
+
+        >>> SHIPPED.cite("matrix", "unpack")
+        'efficiencies.csv: matrix, unpack'
+        """
+        table = f"efficiencies.csv: {', '.join(quantities)}"
+        if not self.overlay:
+            return table
+        own = dict.fromkeys(
+            row.constant.source
+            for (quantity, *_), row in self.used.items()
+            if quantity in quantities and row.from_overlay
         )
-        for row in facts.table("speed")
-    )
+        return "; ".join((table, *own))
 
 
-_REPLACED: dict[str, float] = {}
-
-
-@contextmanager
-def replaced(values: dict[str, float]) -> Iterator[None]:
-    """Other values for some rows, by id, as a refit without some measurements has them."""
-    before = dict(_REPLACED)
-    _REPLACED.update(values)
-    try:
-        yield
-    finally:
-        _REPLACED.clear()
-        _REPLACED.update(before)
-
-
-_RECORD: list[set[str]] = []
-
-
-@contextmanager
-def recorded() -> Iterator[set[str]]:
-    """The ids of the rows that are asked for."""
-    used: set[str] = set()
-    _RECORD.append(used)
-    try:
-        yield used
-    finally:
-        _RECORD.pop()
-
-
-def efficiency(
-    quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
-) -> Efficiency:
-    """The row whose class and conditions all hold: of those the one that names most, then the later one.
-
-    >>> efficiency("weights", "gddr", "llamacpp").value > efficiency("weights", "hbm", "llamacpp").value
-    True
-    """
-    found = _chosen(quantity, device, engine, conditions)
-    if _RECORD:
-        _RECORD[-1].add(found.id)
-    other = _REPLACED.get(found.id)
-    return found if other is None else found._replace(value=other)
-
-
-def value(
-    quantity: str, device: str = "", engine: str = "", conditions: frozenset[str] = frozenset()
-) -> float:
-    """The value of the row alone."""
-    return efficiency(quantity, device, engine, conditions).value
-
-
-@cache
-def _chosen(quantity: str, device: str, engine: str, conditions: frozenset[str]) -> Efficiency:
-    best: tuple[int, Efficiency] | None = None
-    for row in _of(quantity):
-        if (
-            row.device not in ("", device)
-            or row.engine not in ("", engine)
-            or not conditions.issuperset(row.when)
-        ):
-            continue
-        rank = bool(row.device) + bool(row.engine) + len(row.when)
-        if best is None or rank >= best[0]:
-            best = (rank, row)
-    if best is None:
-        raise LookupError(f"speed.csv has no {quantity} for {device}, {engine}, {sorted(conditions)}")
-    return best[1]
-
-
-@cache
-def _of(quantity: str) -> tuple[Efficiency, ...]:
-    return tuple(row for row in rows() if row.quantity == quantity)
+SHIPPED = Efficiencies()
+"""The table as it comes with oomless."""

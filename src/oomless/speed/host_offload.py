@@ -18,9 +18,10 @@ from ..run.serving import Layout, Serving
 from ..run.this_host import Host, find_host, slowest_that_holds
 from ..units import GIB, gb
 from .banded import Part
+from .forward import forward
+from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
 from .network import Cache, Network, cache_of, of_tensors, stored
-from .step import Load, Pass, Runner, Split, forward
 
 STREAMED_TOKENS = 32
 """From so many tokens on llama.cpp copies a layer's weights to the card and multiplies there
@@ -66,7 +67,7 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     model, asked = estimate.model, estimate.request
     llama = asked.engine in LLAMA
     if llama:
-        from ..engines.llamacpp.weights import stored as stored_as_gguf
+        from ..engines.llamacpp.gguf_file import stored as stored_as_gguf
 
         model = stored_as_gguf(model, asked)
     else:
@@ -135,7 +136,7 @@ def caches_of(model: Model, layers: set[int]) -> tuple[Cache, ...]:
 
 def hosted_pass(
     cards: Network, hosted: Hosted, machine: Machine, split: Split, run: Runner, load: Load, budget: int
-) -> Pass:
+) -> ForwardPass:
     """The least time of a pass: the cards' part, then the host's, whose bytes are read where they lie or
     copied over PCIe.
 
@@ -168,7 +169,7 @@ def hosted_pass(
             )
         )
         seconds += computed.seconds
-    return Pass(tuple(parts), seconds, seconds / split.pp)
+    return ForwardPass(tuple(parts), seconds, seconds / split.pp)
 
 
 def host_note(hosted: Hosted) -> str:

@@ -1,12 +1,12 @@
 """How fast a card is: what facts/hardware.csv says of its memory, its matrix units and its links."""
 
-from functools import cache
 from typing import Literal, NamedTuple
 
-from .. import facts
 from ..errors import UnsupportedError
-from ..run.hardware import MIG, SIZED, Card, Hardware
+from ..facts.hardware import cards_by_full_name, first_number
+from ..run.cards import MIG, SIZED, Card, Hardware
 from ..units import GB, GIB, MIB, TB
+from .efficiency import SHIPPED, Efficiencies
 
 DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]
 
@@ -28,6 +28,8 @@ class Machine(NamedTuple):
     """The link joins pairs of cards alone; larger groups meet over PCIe."""
     issue_hz: float
     """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
+    efficiencies: Efficiencies = SHIPPED
+    """What software reaches of these rates."""
 
     def peak(self, kind: str) -> float:
         """Operations a second in a type; in one that the card lacks it computes in 16 bit, without matrix
@@ -38,17 +40,16 @@ class Machine(NamedTuple):
                 return rates[name]
         return 0.0
 
+    def reached(self, quantity: str, engine: str = "", conditions: frozenset[str] = frozenset()) -> float:
+        """Return the efficiency of a quantity on this class of card."""
+        return self.efficiencies.value(quantity, self.device, engine, conditions)
+
 
 PCIE_BYTES_PER_S = {"3": 16 * GB, "4": 32 * GB, "5": 64 * GB}
 """x16, one direction, as the standard gives it."""
 
 
-@cache
-def _rows() -> dict[str, dict[str, str]]:
-    return {row["name"]: row for row in facts.table("hardware")}
-
-
-def machine_of(card: Card) -> Machine:
+def machine_of(card: Card, efficiencies: Efficiencies = SHIPPED) -> Machine:
     """The rates of a card; a card without a known bandwidth has no speed to tell.
 
     >>> from ..run.hardware import parse_gpu
@@ -56,8 +57,9 @@ def machine_of(card: Card) -> Machine:
     (4800000000000.0, 1979000000000000.0)
     """
     parent, cut, _ = card.name.partition(f" {MIG.strip('-').upper()} ")
-    row = _rows().get(parent) or _rows().get(parent.partition(SIZED)[0])
-    if row is None or not _number(row["bw_gbs"]):
+    rows = cards_by_full_name()
+    row = rows.get(parent) or rows.get(parent.partition(SIZED)[0])
+    if row is None or not first_number(row["bw_gbs"]):
         raise UnsupportedError(
             f"the speed of {card.name} is not known: no table has its memory bandwidth",
             "name a card of `oomless gpus`; memory alone is answered by `oomless infer`",
@@ -70,8 +72,8 @@ def machine_of(card: Card) -> Machine:
         "fp4": "fp4_tflops",
         "fp32": "fp32_tflops",
     }
-    rates = {kind: _number(row[column]) * TB * share for kind, column in kinds.items()}
-    rates["bf16"] = rates["bf16"] or _number(row["fp16_tflops"]) * TB * share
+    rates = {kind: first_number(row[column]) * TB * share for kind, column in kinds.items()}
+    rates["bf16"] = rates["bf16"] or first_number(row["fp16_tflops"]) * TB * share
     if row["vendor"] == "NVIDIA":
         vector = rates["bf16"] < rates["fp32"] or "Orin" in row["name"]  # a rate without matrix units
         rates["bf16"] = _sixteen_bit(rates, row) if vector else rates["bf16"]
@@ -80,19 +82,20 @@ def machine_of(card: Card) -> Machine:
             f"the speed of {card.name} is not known: no table has how much it computes",
             "name another card of `oomless gpus`",
         )
-    link = _number(row["link_gbs_bidir"]) * GB / 2
+    link = first_number(row["link_gbs_bidir"]) * GB / 2
     pcie = PCIE_BYTES_PER_S.get(row["pcie_gen"].strip(), 0)
     return Machine(
         name=card.name,
         device=_device(row),
         architecture=row["architecture"],
-        bytes_per_s=_number(row["bw_gbs"]) * GB * share * _carries_data(row),
+        bytes_per_s=first_number(row["bw_gbs"]) * GB * share * _carries_data(row),
         flops_per_s=tuple((kind, rate) for kind, rate in rates.items() if rate),
         link=_link(row),
         link_bytes_per_s=link or pcie,
         pcie_bytes_per_s=pcie,
         bridged="bridge" in row["link"].lower(),
         issue_hz=_issue_hz(row) * share,
+        efficiencies=efficiencies,
     )
 
 
@@ -114,7 +117,7 @@ def _sixteen_bit(rates: dict[str, float], row: dict[str, str]) -> float:
     if "Orin" in row["name"]:
         return rates["int8"] / 2 * TENSOR_INT8_SHARE
     return rates["fp32"] * (
-        2 if _number(row["compute_capability"]) >= 7.5 else 1
+        2 if first_number(row["compute_capability"]) >= 7.5 else 1
     )  # GeForce cards of four generations
 
 
@@ -131,15 +134,15 @@ def _carries_data(row: dict[str, str]) -> float:
     for, 49,140 MiB.
 
     >>> [
-    ...     _carries_data(_rows()[name])
+    ...     _carries_data(cards_by_full_name()[name])
     ...     for name in ("L40S", "RTX 6000 Ada", "A40", "RTX 4090", "H200 141GB SXM")
     ... ]
     [0.9375, 1.0, 0.9375, 1.0, 1.0]
     """
     if row["vendor"] != "NVIDIA" or not row["mem_type"].startswith("GDDR"):
         return 1.0
-    seen = _number(row["mem_mib_nvidia_smi"]) * MIB / GIB or _number(row["mem_gib_torch_seen"])
-    return CHECKED if 0 < seen < (1 + CHECKED) / 2 * _number(row["mem_gb_marketed"]) else 1.0
+    seen = first_number(row["mem_mib_nvidia_smi"]) * MIB / GIB or first_number(row["mem_gib_torch_seen"])
+    return CHECKED if 0 < seen < (1 + CHECKED) / 2 * first_number(row["mem_gb_marketed"]) else 1.0
 
 
 def _issue_hz(row: dict[str, str]) -> float:
@@ -154,18 +157,17 @@ def _issue_hz(row: dict[str, str]) -> float:
     ... )
     152
     """
-    if row["vendor"] != "NVIDIA" or not _number(row["fp32_tflops"]):
+    if row["vendor"] != "NVIDIA" or not first_number(row["fp32_tflops"]):
         return 0.0
     lanes = 64 if row["compute_capability"] in ("7.0", "7.5", "8.0") else 128
-    return _number(row["fp32_tflops"]) * TB / (2 * lanes)
+    return first_number(row["fp32_tflops"]) * TB / (2 * lanes)
 
 
-def machines_of(hardware: Hardware) -> tuple[Machine, ...]:
+def machines_of(hardware: Hardware, efficiencies: Efficiencies = SHIPPED) -> tuple[Machine, ...]:
     """The machine of each card, slowest memory first; one entry where all are alike."""
     cards = {card.name: card for card in hardware.mixed or (hardware.card,)}
-    return tuple(
-        sorted((machine_of(card) for card in cards.values()), key=lambda machine: machine.bytes_per_s)
-    )
+    machines = (machine_of(card, efficiencies) for card in cards.values())
+    return tuple(sorted(machines, key=lambda machine: machine.bytes_per_s))
 
 
 def _device(row: dict[str, str]) -> DeviceClass:
@@ -200,13 +202,3 @@ def _link(row: dict[str, str]) -> str:
     if row["vendor"] in ("Apple", "Raspberry Pi", "generic"):
         return "ethernet"
     return "pcie"
-
-
-def _number(text: str) -> float:
-    digits = ""
-    for char in text:
-        if char.isdigit() or (char == "." and digits):
-            digits += char
-        elif digits:
-            break
-    return float(digits or 0)

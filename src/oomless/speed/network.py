@@ -21,7 +21,7 @@ class Weights(NamedTuple):
     """The storage type's name, in lower case."""
 
 
-class Experts(NamedTuple):
+class RoutedExperts(NamedTuple):
     """Routed experts of equal layers."""
 
     num_layers: int
@@ -71,7 +71,7 @@ class Network(NamedTuple):
     head: Weights
     embedding_bytes: float
     """A table of which a token reads one row; 0 where the head serves as embedding."""
-    experts: tuple[Experts, ...]
+    experts: tuple[RoutedExperts, ...]
     caches: tuple[Cache, ...]
     kinds: tuple[tuple[str, int], ...]
     """(kind of block, how many): what the number of kernels follows from."""
@@ -188,7 +188,7 @@ def _sum(group: list[Tensor]) -> Weights:
     return Weights(params, sum(tensor.num_bytes for tensor in group), group[0].format.name.lower())
 
 
-def _experts(model: Model, groups: dict[tuple[int, ...], list[Tensor]]) -> tuple[Experts, ...]:
+def _experts(model: Model, groups: dict[tuple[int, ...], list[Tensor]]) -> tuple[RoutedExperts, ...]:
     """Routed experts: tensors of the same layers together; a GGUF file may cut a group of layers by type, so
     layer by layer."""
     layers: dict[int, list[tuple[float, float, str]]] = {}
@@ -201,13 +201,13 @@ def _experts(model: Model, groups: dict[tuple[int, ...], list[Tensor]]) -> tuple
                     tensor.format.name.lower(),
                 )
                 layers.setdefault(layer, []).append(each)
-    found: dict[Experts, int] = {}
+    found: dict[RoutedExperts, int] = {}
     for layer, pieces in layers.items():
         ffn = model.layers[layer].ffn
         if not isinstance(ffn, MoE):
             continue
         biggest = max(pieces, key=lambda piece: piece[1])
-        one = Experts(
+        one = RoutedExperts(
             1,
             ffn.num_experts,
             ffn.num_active_experts,
@@ -303,13 +303,15 @@ def unnamed(name: str, params: float, active: float, bits: float) -> Network:
     head = vocab * hidden
     form = "bfloat16" if bits > 9 else "fp8" if bits >= 8 else "fp4 1x16" if bits == 4.5 else f"{bits:g} bits"
     rest = max(active - head, active / 2)
-    experts: tuple[Experts, ...] = ()
+    experts: tuple[RoutedExperts, ...] = ()
     if params > 1.2 * active:  # 128 experts of which 8 run, if nothing is said
         routed = (params - active) / 120 * 8
         rest = max(rest - routed, rest / 4)
         each = (params - active) / 120 / layers
         experts = (
-            Experts(layers, 128, 8, hidden, max(round(each / 3 / hidden), 1), each, each * bits / 8, form),
+            RoutedExperts(
+                layers, 128, 8, hidden, max(round(each / 3 / hidden), 1), each, each * bits / 8, form
+            ),
         )
     flops = 4 * 128 * layers
     one = Cache(layers, 8, 2 * 8 * 128, 0.0, 0, 1, 0, flops, flops, 0)

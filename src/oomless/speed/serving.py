@@ -3,16 +3,18 @@ second."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM, parse_version
+from ..engines import LLAMA, VLLM
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from ..facts.release import read_release
 from ..run.serving import Layout, Serving
 from .band import Evidence, bound, figure, measured
 from .banded import Figure, Part
+from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
+from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine, machines_of
 from .network import Network, network
-from .step import Load, Pass, Runner, Split, forward
 
 MAX_COUNT = 10**11
 
@@ -67,7 +69,7 @@ class Setup(NamedTuple):
         best."""
         return self.machine.device == "other" or self.hosted is not None
 
-    def forward(self, load: Load) -> Pass:
+    def forward(self, load: Load) -> ForwardPass:
         """The time of one pass."""
         if self.hosted is not None:
             return hosted_pass(self.net, self.hosted, self.machine, self.split, self.run, load, self.budget)
@@ -174,7 +176,7 @@ def runner_of(request: Serving, sparse: bool = False) -> Runner:
     conditions = set()
     if request.enforce_eager or engine == "transformers":
         conditions.add("eager")
-    if family == "trtllm" and version and parse_version(version) < (0, 10):
+    if family == "trtllm" and version and read_release(version) < (0, 10):
         conditions.add("eager")
     if family == "llamacpp":
         conditions |= era(version if version[:4].isdigit() else "", sparse)
@@ -304,7 +306,7 @@ def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
     return tuple(found)
 
 
-def period(setup: Setup, one: Pass, running: float) -> float:
+def period(setup: Setup, one: ForwardPass, running: float) -> float:
     """Seconds after which a group of sequences has its next token: a pass, or under a full pipeline a round
     of its micro-batches.
 
@@ -324,7 +326,7 @@ def step_pass(
     prompt_tokens: float = 0.0,
     prompt_length: float = 0.0,
     groups: float = 0.0,
-) -> Pass:
+) -> ForwardPass:
     """A step of continuous batching; under a full pipeline each micro-batch has its share of it."""
     share = 1.0
     if setup.split.pp > 1 and setup.split.overlaps_stages and decoding >= 2:
@@ -333,7 +335,7 @@ def step_pass(
     return setup.forward(load)
 
 
-def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:
+def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> ForwardPass:
     """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget
     takes several steps."""
     tokens, groups = input_len * prompts, min(max(prompts, 1.0), setup.split.dp)
@@ -341,6 +343,6 @@ def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> Pass:
     return setup.forward(load)
 
 
-def decode_pass(setup: Setup, sequences: float, context: float) -> Pass:
+def decode_pass(setup: Setup, sequences: float, context: float) -> ForwardPass:
     """A step that gives each sequence its next token."""
     return setup.forward(Load(sequences, context, cache_bits=setup.cache_bits))

@@ -5,11 +5,13 @@ Most rows say less than a command line: no release, no batch limit, no share of 
 taken as the benchmark's harness has it (module constants below).
 """
 
+from ..speed.attention_work import cache_bytes_per_token
 from ..speed.band import Kind, spread
 from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
+from ..speed.efficiency import SHIPPED, Efficiencies
+from ..speed.matrices import resident_bytes
 from ..speed.serving import decode_pass, prompt_pass, speed_of
-from ..speed.step import cache_bytes_per_token, resident_bytes
 from ..units import MB, MIB
 from .serving_rows import Incomplete
 from .speed_rows import SpeedRow, question
@@ -17,9 +19,11 @@ from .speed_rows import SpeedRow, question
 Interval = tuple[float, float, float]
 
 
-def predict_speed(row: dict[str, str], quantity: str, unit: str) -> Interval:
+def predict_speed(
+    row: dict[str, str], quantity: str, unit: str, efficiencies: Efficiencies = SHIPPED
+) -> Interval:
     """The value of a row in its own unit, with its band."""
-    asked = question(row)
+    asked = question(row, efficiencies)
     metric = row["metric"]
     if quantity == "memory":
         return _memory(asked)

@@ -11,12 +11,14 @@ from ..errors import OomlessError, UnsupportedError
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import MAX_GPUS, Card, find_card
+from ..run.cards import Card, find_card
+from ..run.hardware import MAX_GPUS
 from ..speed.band import Evidence
+from ..speed.efficiency import SHIPPED, Efficiencies
+from ..speed.load import Runner, Split
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
 from ..speed.serving import BUDGET, NVIDIA, Setup, era, evidence_of
-from ..speed.step import Runner, Split
 from ..units import GB, GIB
 from .serving_rows import Incomplete
 
@@ -77,11 +79,11 @@ class SpeedRow(NamedTuple):
     evidence: Evidence
 
 
-def question(row: dict[str, str]) -> SpeedRow:
+def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> SpeedRow:
     """The setup and the load of a row."""
     net, known = network_of(row)
     card = card_of(row["gpu"])
-    machine = machine_of(card)
+    machine = machine_of(card, efficiencies)
     if machine.device == "other":
         raise UnsupportedError(
             f"only a bound is known on {card.name}: no speed was measured on cards like it"

@@ -1,8 +1,5 @@
 """The loss graphs: every row of the table, and laws that no shape breaks."""
 
-import csv
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,8 +41,3 @@ def test_ligers_chunks_are_a_power_of_two() -> None:
 def test_an_unknown_loss_is_named() -> None:
     with pytest.raises(UsageError, match="unknown loss 'plane'"):
         loss_kind("plane")
-
-
-def test_the_table_has_a_source_a_row() -> None:
-    with Path(facts.HERE, "losses.csv").open(encoding="utf-8") as file:
-        assert all(row["source"] for row in csv.DictReader(file))

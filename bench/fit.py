@@ -1,0 +1,191 @@
+"""The most likely efficiencies, given measured rows and what was published of each before.
+
+Each constant is positive, so its logarithm is what is fitted: the sum of ((log predicted - log measured) /
+scatter of its kind)^2 over rows, large errors counted linearly, plus ((log value - log prior) / spread of the
+prior)^2 over constants. A row counts as its source's share: ten rows of one page are not ten measurements.
+"""
+
+from collections import Counter
+from math import exp, log
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oomless import facts
+from oomless.errors import OomlessError
+from oomless.facts import ConditionalRow, conditional_row
+from oomless.speed.efficiency import Efficiencies
+from oomless.truth.serving_rows import Incomplete
+from oomless.truth.speed_harness import predict_speed
+from oomless.truth.speed_rows import question
+from oomless.truth.tables import Row
+
+SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
+"""Expected error of a row of each kind, and the kinds that are fitted: the others wait on schedulers, not on
+constants."""
+HEARSAY = 3.0
+"""How much wider the scatter of a row of confidence B is."""
+ROUNDS = 6
+SLOPES_AT = (0, 2, 4)
+"""Rounds that work the slopes out anew; between them they change little."""
+STEP = 0.05
+HUBER = 1.5
+"""Errors beyond so many times the scatter count linearly."""
+LONGEST_STEP = 0.7
+
+Matrix = NDArray[np.float64]
+
+
+class Parameter(NamedTuple):
+    """A row of efficiencies.csv that is fitted."""
+
+    row: ConditionalRow
+    prior: float
+    """What is published elsewhere, or assumed: the value before any measured row was seen."""
+    spread: float
+    """Standard deviation of the prior's logarithm."""
+
+    def at(self, value: float) -> ConditionalRow:
+        """Return the row with another value, to be laid over the table."""
+        return self.row._replace(constant=self.row.constant._replace(value=value), from_overlay=True)
+
+
+class Fit(NamedTuple):
+    """Fitted constants by name, with the standard deviation of each logarithm and the rows that speak for
+    it."""
+
+    values: dict[str, float]
+    deviations: dict[str, float]
+    support: dict[str, tuple[str, ...]]
+
+    @property
+    def efficiencies(self) -> Efficiencies:
+        """Return the fitted values laid over the table."""
+        return laid_over(parameters(), self.values)
+
+
+class Case(NamedTuple):
+    """A measured row, and the constants that its prediction looks up."""
+
+    row: Row
+    scatter: float
+    uses: tuple[str, ...]
+
+
+def parameters() -> dict[str, Parameter]:
+    """Return the rows of efficiencies.csv that have a prior with a spread, by name."""
+    found = {}
+    for cells in facts.table("efficiencies"):
+        row = conditional_row("efficiencies", cells)
+        if float(cells["spread"]) > 0:
+            found[row.name] = Parameter(row, float(cells["prior"]), float(cells["spread"]))
+    return found
+
+
+def laid_over(constants: dict[str, Parameter], values: dict[str, float]) -> Efficiencies:
+    """Return the table with these values."""
+    return Efficiencies(tuple(constants[name].at(value) for name, value in values.items()))
+
+
+def fit(table: list[Row]) -> Fit:
+    """Return the most likely constants, given rows. Constants that no row depends on stay at their priors."""
+    constants = parameters()
+    values = {name: each.prior for name, each in constants.items()}
+    cases = [case for row in table if (case := case_of(row, constants)) is not None]
+    names = sorted({name for case in cases for name in case.uses})
+    slopes = np.zeros((len(cases), len(names)))
+    hessian = np.eye(len(names))
+    for turn in range(ROUNDS):
+        errors = np.array([error(case, constants, values) for case in cases])
+        if turn in SLOPES_AT:
+            slopes = slopes_of(cases, names, constants, values, errors)
+        hessian, gradient = normal_equations(cases, names, constants, values, errors, slopes)
+        steps = np.clip(np.linalg.solve(hessian, gradient), -LONGEST_STEP, LONGEST_STEP)
+        values |= {name: values[name] * exp(step) for name, step in zip(names, steps, strict=True)}
+    spreads = {name: each.spread for name, each in constants.items()}
+    fitted = dict(zip(names, np.sqrt(np.diag(np.linalg.inv(hessian))).tolist(), strict=True))
+    place = {name: index for index, name in enumerate(names)}
+    support = {
+        name: tuple(
+            case.row.id for case, slope in zip(cases, slopes, strict=True) if abs(slope[place[name]]) > 0.1
+        )
+        if name in place
+        else ()
+        for name in constants
+    }
+    return Fit(values, spreads | fitted, support)
+
+
+def case_of(row: Row, constants: dict[str, Parameter]) -> Case | None:
+    """Return a row as a case of the fit; None where it is not fitted or not answered."""
+    scatter = SCATTER.get(row.quantity)
+    if scatter is None or row.confidence not in ("A", "B"):
+        return None
+    looked_up = laid_over(constants, {name: each.prior for name, each in constants.items()})
+    try:
+        if is_unmodelled(row):
+            return None
+        predict_speed(row.configuration, row.quantity, row.unit, looked_up)
+    except (Incomplete, OomlessError):
+        return None
+    uses = {found.name for found in looked_up.used.values()} & constants.keys()
+    return Case(row, scatter * (1 if row.confidence == "A" else HEARSAY), tuple(sorted(uses)))
+
+
+def is_unmodelled(row: Row) -> bool:
+    """Return whether a row is of prompts of linear attention under llama.cpp: chains of small operators a
+    chunk, of which nothing here knows the number."""
+    setup = question(row.configuration).setup
+    return (
+        row.quantity == "prefill"
+        and setup.run.engine == "llamacpp"
+        and any(kind == "linear" for kind, _ in setup.net.kinds)
+    )
+
+
+def error(case: Case, constants: dict[str, Parameter], values: dict[str, float]) -> float:
+    """Return log(predicted / measured)."""
+    row, used = case.row, {name: values[name] for name in case.uses}
+    predicted, _, _ = predict_speed(row.configuration, row.quantity, row.unit, laid_over(constants, used))
+    return log(predicted / row.value)
+
+
+def slopes_of(
+    cases: list[Case],
+    names: list[str],
+    constants: dict[str, Parameter],
+    values: dict[str, float],
+    errors: Matrix,
+) -> Matrix:
+    """Return how much each case's error grows with the logarithm of each constant."""
+    place = {name: index for index, name in enumerate(names)}
+    slopes = np.zeros((len(cases), len(names)))
+    for index, case in enumerate(cases):
+        for name in case.uses:
+            moved = {**values, name: values[name] * exp(STEP)}
+            slopes[index, place[name]] = (error(case, constants, moved) - errors[index]) / STEP
+    return slopes
+
+
+def normal_equations(
+    cases: list[Case],
+    names: list[str],
+    constants: dict[str, Parameter],
+    values: dict[str, float],
+    errors: Matrix,
+    slopes: Matrix,
+) -> tuple[Matrix, Matrix]:
+    """Return the matrix and the right side of one Gauss-Newton step."""
+    crowds = [
+        (case.row.quantity, case.row.configuration["engine"], case.row.configuration["gpu"]) for case in cases
+    ]
+    crowd = Counter(crowds)
+    scatters = np.array([case.scatter for case in cases])
+    sizes = np.abs(errors) / scatters
+    weights = np.minimum(1.0, HUBER / np.maximum(sizes, HUBER)) / scatters**2
+    weights /= np.sqrt([crowd[each] for each in crowds])
+    spreads = np.array([constants[name].spread for name in names])
+    away = np.array([log(values[name] / constants[name].prior) for name in names])
+    matrix = slopes.T @ (weights[:, None] * slopes) + np.diag(1 / spreads**2)
+    return matrix, -slopes.T @ (weights * errors) - away / spreads**2

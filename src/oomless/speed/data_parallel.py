@@ -1,0 +1,84 @@
+"""What data-parallel ranks send each other in a training step, and what the optimizer reads and writes."""
+
+from math import prod
+from typing import NamedTuple
+
+from ..run.training import optimizer
+from .collectives import all_reduce_s, fabric, gather_s
+from .training_step import TrainingStep
+
+GATHERS_EACH = ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp")
+"""Shardings that gather the weights for each micro-batch."""
+GATHERS_ONCE = ("zero1", "zero2", "distopt")
+"""Shardings of states alone: weights are gathered once a step."""
+
+
+class DataParallelTraffic(NamedTuple):
+    """Collectives of a step before anything is hidden."""
+
+    gather_s: float
+    reduce_s: float
+    words: str
+
+
+def gathers_each_micro_batch(step: TrainingStep) -> bool:
+    """Return whether weights are gathered for each micro-batch."""
+    return step.asked.sharding in GATHERS_EACH
+
+
+def traffic(step: TrainingStep) -> DataParallelTraffic:
+    """Return the seconds of gathering weights and of reducing gradients."""
+    mesh, n = step.mesh, step.asked.grad_accum
+    ranks = mesh.dp * mesh.cp
+    if ranks <= 1:
+        return DataParallelTraffic(0.0, 0.0, "one data-parallel rank")
+    here = max(step.hardware.per_node // (mesh.tp * mesh.pp), 1)
+    group = fabric(step.machine, min(mesh.shard_size or ranks, ranks), here)
+    held = held_params(step)
+    weights, gradients = held * step.states.compute, trained_params(step, held) * max(step.states.gradient, 2)
+    if gathers_each_micro_batch(step):
+        times, reduce_s = 2 * n, n * gather_s(group, gradients)
+        if mesh.shard_size and mesh.shard_size < ranks:
+            copies = fabric(step.machine, ranks // mesh.shard_size, 1)
+            reduce_s += all_reduce_s(copies, gradients / mesh.shard_size)
+        words = f"{times} gathers of {weights:.4g} B, {n} reductions"
+        return DataParallelTraffic(times * gather_s(group, weights), reduce_s, words)
+    if step.asked.sharding in GATHERS_ONCE:
+        words = f"one gather of {weights:.4g} B, one reduction of {gradients:.4g} B"
+        return DataParallelTraffic(gather_s(group, weights), gather_s(group, gradients), words)
+    words = f"one all-reduce of {gradients:.4g} B over {ranks}"
+    return DataParallelTraffic(0.0, all_reduce_s(group, gradients), words)
+
+
+def held_params(step: TrainingStep) -> float:
+    """Return the parameters of a rank before data-parallel sharding."""
+    mesh = step.mesh
+    experts = sum(prod((each.num_layers, each.num_experts)) * each.params_each for each in step.net.experts)
+    rest = step.model.num_parameters - experts
+    return rest / mesh.tp / mesh.pp + experts / mesh.pp / max(mesh.ep, mesh.tp)
+
+
+def trained_params(step: TrainingStep, held: float) -> float:
+    """Return the parameters of them that get gradients: all, or adapters of the asked rank on the matrices of
+    a layer."""
+    asked, mesh = step.asked, step.mesh
+    if asked.method == "full":
+        return held
+    per_layer = 4 if asked.lora_targets != ("all-linear",) else 7
+    return step.net.num_layers * per_layer * 2 * asked.lora_rank * step.net.hidden / mesh.tp / mesh.pp
+
+
+def optimizer_s(step: TrainingStep) -> float:
+    """Return the seconds of the optimizer: gradient, master copy and moments read, master, moments and weight
+    written; or over PCIe."""
+    asked, mesh, machine, states = step.asked, step.mesh, step.machine, step.states
+    trained = trained_params(step, held_params(step))
+    if asked.sharding in (*GATHERS_EACH, *GATHERS_ONCE):
+        trained /= min(mesh.shard_size or mesh.dp * mesh.cp, mesh.dp * mesh.cp)
+    used = optimizer(asked.optimizer or "adamw")
+    moment = used.moment_bits / 8 if used.moment_bits else states.moment
+    each = states.gradient + 2 * (states.master + used.moments * moment) + 2 * states.weight
+    rate = machine.bytes_per_s * machine.reached("weights")
+    if "optimizer" in asked.offload:
+        rate = (machine.pcie_bytes_per_s or rate) * machine.efficiencies.value("wire", "pcie")
+    return trained * each / rate

@@ -1,0 +1,103 @@
+"""One forward pass of the slowest rank, in seconds: weights, matrix units, cache, communication, kernels,
+host - each a part."""
+
+from ..facts import select
+from .attention_work import attention_seconds, attention_work
+from .banded import Part
+from .communication import communication, stages_s
+from .load import ForwardPass, Load, Runner, Split
+from .machine import Machine
+from .matrices import beyond_reading_s, matrices_of, reading_s
+from .matrix_kinds import generation
+from .network import Network
+from .roofline import roofline
+
+
+def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
+    """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
+    for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
+    matrices = matrices_of(net, split, load)
+    if machine.device == "other":
+        return roofline(machine, net, split, load, matrices)
+    engine, conditions = run.engine, run.conditions | generation(machine)
+    tokens, everywhere, cite = load.of_group(split), load.tokens, machine.efficiencies.cite
+    weights_s = reading_s(matrices, machine, engine, conditions)
+    matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
+    work = attention_work(net, split, load)
+    cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
+    passes = machine.reached("passes", engine, conditions)
+    bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
+    activations_s = activation_bytes(net, split, tokens, everywhere, passes) / bandwidth
+    joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
+    kernels = num_kernels(net, run)
+    kernels_s = kernels * machine.reached("kernel", engine, conditions)
+    device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s + kernels_s
+    launches_s = kernels * machine.reached("launch", engine, conditions)
+    # a queue of launches hides the more, the longer kernels take
+    launches_s = (device_s**2 + launches_s**2) ** 0.5 - device_s
+    seconds = device_s + launches_s
+    each_s = machine.reached("host_sequence", engine, conditions)
+    host_s = machine.reached("host", engine, conditions) + each_s * load.sequences / split.dp
+    sends_s = stages_s(net, machine, split, tokens)
+    share, flops = "(bandwidth x share reached)", f"{work.decode_flops + work.prompt_flops:.3g} operations"
+    attending = f"{flops} / (peak x share reached), decoding beside reading"
+    residual = f"{passes:g} passes over the residual stream a layer"
+    launched = f"{kernels} launches by the host, hidden in part"
+    parts = (
+        Part("weights", weights_s, f"bytes read / {share}", cite("weights")),
+        Part("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
+        Part("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
+        Part("attention", attention_s, attending, cite("attention")),
+        Part("activations", activations_s, residual, cite("passes")),
+        Part("collectives", joining_s, joined, "speed/collectives.py"),
+        Part("kernels", kernels_s, f"{kernels} kernels", cite("kernel")),
+        Part("launches", launches_s, launched, cite("launch")),
+        Part("host", host_s, "scheduling, sampling, detokenising", cite("host")),
+        Part("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
+    )
+    stage_s = seconds / split.pp + host_s + sends_s / max(split.pp - 1, 1)
+    taken = tuple(part for part in parts if part.seconds > 0)
+    return ForwardPass(taken, seconds + (host_s + sends_s), stage_s)
+
+
+CUT_PASSES = 0.6
+"""Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and
+residuals it does not."""
+
+
+def activation_bytes(net: Network, split: Split, tokens: float, everywhere: float, passes: float) -> float:
+    """Return the bytes of activations that norms, residuals and experts move: `passes` over the stream a
+    layer, and rows to and from experts."""
+    stream = net.num_layers * passes * tokens * net.hidden * 2 * (1 - CUT_PASSES + CUT_PASSES / split.tp)
+    routed = sum(
+        experts.num_layers
+        * experts.num_active
+        * everywhere
+        / split.expert_ranks
+        * (3 * experts.hidden + 3 * experts.width)
+        * 2
+        if split.experts_whole
+        else experts.num_layers
+        * experts.num_active
+        * everywhere
+        * (3 * experts.hidden + 3 * experts.width / split.expert_ranks)
+        * 2
+        for experts in net.experts
+    )
+    return stream + routed
+
+
+def num_kernels(net: Network, run: Runner) -> int:
+    """Return the kernels of a pass: those of each kind of block, and the head and the sampler."""
+
+    def of(block: str) -> float:
+        return select("kernels", (run.engine, block), run.conditions).constant.value
+
+    of_kind = {kind: of(kind) for kind, _ in net.kinds}
+    more = net.more_norms * of("norm")
+    more += net.biases * of("bias")
+    return int(sum(count * of_kind[kind] for kind, count in net.kinds) + more) + HEAD_KERNELS
+
+
+HEAD_KERNELS = 10
+"""Embedding, last norm, head, softmax, sampling."""

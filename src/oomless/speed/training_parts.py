@@ -1,0 +1,107 @@
+"""The seconds of a training step on one rank, part by part: compute, communication that nothing hides, the
+pipeline's bubble, the optimizer."""
+
+from math import log
+
+from ..model.feedforward import MoE
+from .banded import Part
+from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
+from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
+from .training_step import Passes, TrainingStep, passes_of
+
+
+def step_parts(step: TrainingStep) -> tuple[Part, ...]:
+    """Return what a step's seconds are made of; the pipeline's stages divide the layers evenly."""
+    mesh, machine, n = step.mesh, step.machine, step.asked.grad_accum
+    done = passes_of(step)
+    passes, moved = elementwise(step)
+    bandwidth = machine.bytes_per_s * machine.reached("weights")
+    moved_s = moved / bandwidth * (1 + done.again / (done.forward + done.backward))
+    inside_s = inside_layers_s(step, done.again > 0)
+    micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
+    exposed_s, moves = exposed(step, done)
+    jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
+    waiting_s = n * micro_s * jitter * (2 * log(mesh.num_ranks)) ** 0.5
+    forward = f"{n} x {done.forward:.4g} operations / (peak x share reached)"
+    backward, again = f"{n} x {done.backward:.4g} operations", f"{n} x {done.again:.4g} operations"
+    stream = f"{n} x {moved:.4g} B / bandwidth: {passes:g} passes a layer"
+    inside, hosts = "tensor, context and expert parallelism", "data, logging, launches that nothing hides"
+    stages = f"{mesh.schedule}, {mesh.pp} stages, {n} micro-batches"
+    waits = f"{mesh.num_ranks} ranks: jitter x sqrt(2 ln ranks)"
+    states, tables = "states read and written once", "recipes.csv, optimizers.csv"
+    found = (
+        Part("forward", done.forward_s * n, forward, cite("matrix train")),
+        Part("backward", done.backward_s * n, backward, cite("matrix train")),
+        Part("recomputation", done.again_s * n, again, cite("matrix train")),
+        Part("elementwise", moved_s * n, stream, cite("train_passes")),
+        Part(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
+        Part("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
+        Part("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
+        Part("waiting for the slowest", waiting_s, waits, cite("jitter")),
+        Part("optimizer", optimizer_s(step), states, tables),
+        Part("host", machine.reached("host", "train"), hosts, cite("host")),
+    )
+    return tuple(part for part in found if part.seconds > 0)
+
+
+def elementwise(step: TrainingStep) -> tuple[float, float]:
+    """Return (passes over the residual stream a layer, bytes that they move) of a micro-batch."""
+    passes = step.machine.efficiencies.value("train_passes", conditions=step.conditions)
+    layers, divided = step.net.num_layers / step.mesh.pp, step.mesh.tp if step.mesh.sequence_parallel else 1
+    return passes, layers * passes * step.micro_tokens * step.net.hidden * step.states.compute / divided
+
+
+def inside_layers_s(step: TrainingStep, again: bool) -> float:
+    """Return the seconds of the collectives within the layers of a micro-batch: forward, backward and, where
+    a layer is computed again, once more."""
+    mesh, machine, per_node = step.mesh, step.machine, step.hardware.per_node
+    layers, tokens = step.net.num_layers / mesh.pp, step.micro_tokens
+    message = tokens * step.net.hidden * step.states.compute
+    times, total = 6 if again else 4, 0.0
+    if mesh.tp > 1:
+        total += times * layers * all_reduce_s(fabric(machine, mesh.tp, per_node), message)
+    moe = sum(isinstance(layer.ffn, MoE) for layer in step.model.layers) / mesh.pp
+    if mesh.ep > 1 and moe:
+        active = step.net.experts[0].num_active
+        sent = message * active / (mesh.tp if mesh.sequence_parallel else 1)
+        total += times * moe * all_to_all_s(fabric(machine, mesh.ep, per_node), sent)
+    if mesh.cp > 1:
+        read = sum(cache.num_layers * cache.read for cache in step.net.caches)
+        keys = read / mesh.pp / mesh.tp * tokens * step.states.compute
+        group = fabric(machine, mesh.cp, max(per_node // mesh.tp, 1))
+        total += 3 * gather_s(group, keys * mesh.cp) / 3
+    if mesh.pp > 1:
+        line = fabric(machine, mesh.pp, 1 if mesh.tp * mesh.cp >= per_node else per_node)
+        total += 2 * send_s(line, message / mesh.tp) * mesh.virtual_stages
+    return total
+
+
+def bubble_s(step: TrainingStep, micro_s: float) -> float:
+    """Return the idle seconds of a stage: (stages - 1) micro-batches, divided by the chunks of an interleaved
+    schedule.
+
+    Zero-bubble schedules fill it with weight gradients: a third of it stays (zb1p), nearly nothing (zbv,
+    dualpipe).
+    """
+    idle = (step.mesh.pp - 1) * micro_s
+    match step.mesh.schedule:
+        case "interleaved":
+            return idle / step.mesh.virtual_stages
+        case "zb1p":
+            return idle / 3
+        case "zbv" | "dualpipe" | "dualpipev":
+            return idle / 6
+    return idle
+
+
+def exposed(step: TrainingStep, done: Passes) -> tuple[float, str]:
+    """Return (seconds of data parallelism that compute does not hide, in words what moves)."""
+    moved = traffic(step)
+    constants, n = step.machine.efficiencies, step.asked.grad_accum
+    overlap = constants.value("overlap", "train")
+    backward_s = done.backward_s + done.again_s
+    times = n if gathers_each_micro_batch(step) else 1
+    hidden_s = min(moved.gather_s, overlap * n * (done.forward_s + backward_s))
+    hidden_s += min(moved.reduce_s, overlap * backward_s * times)
+    contention = constants.value("contention", "train")
+    return moved.gather_s + moved.reduce_s - hidden_s * (1 - contention), moved.words

@@ -1,0 +1,101 @@
+"""A training step on one rank: what it computes in its forward and backward passes, and in how long."""
+
+from typing import NamedTuple
+
+from ..model.model import Model
+from ..run.cards import Hardware
+from ..run.training import Mesh, Recipe, Training
+from .machine import Machine
+from .network import Network
+
+
+class TrainingStep(NamedTuple):
+    """What a step does, and on what."""
+
+    model: Model
+    asked: Training
+    mesh: Mesh
+    hardware: Hardware
+    machine: Machine
+    net: Network
+    states: Recipe
+    length: int
+
+    @property
+    def kind(self) -> str:
+        """Return the type of the matrix products."""
+        if "fp8" in self.states.name and dict(self.machine.flops_per_s).get("fp8"):
+            return "fp8"
+        return (
+            "bf16" if self.states.compute == 2 else "fp32"
+        )  # torch multiplies FP32 in FP32 unless it is told otherwise
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """Return the words of efficiencies.csv that hold."""
+        return frozenset(
+            (self.kind, self.machine.architecture.split(" ")[0].lower(), self.asked.kernels or "")
+        )
+
+    @property
+    def ranks_of_layer(self) -> int:
+        """Return the ranks that share the matrices of the model."""
+        return self.mesh.tp * self.mesh.pp
+
+    @property
+    def micro_tokens(self) -> float:
+        """Return the tokens of a micro-batch on one rank."""
+        return self.asked.micro_batch * self.length / self.mesh.cp
+
+    def forward_flops(self, tokens: float) -> float:
+        """Return the operations of a forward pass: two a value of every matrix that a token passes, and
+        attention over half of the sequence."""
+        attention = sum(
+            cache.num_layers
+            * cache.prefill_flops
+            * (min(cache.limit, self.length / 2) if cache.limit else self.length / 2)
+            for cache in self.net.caches
+        )
+        return tokens * (2 * self.net.active_params + attention)
+
+    def seconds_of(self, flops: float) -> float:
+        """Return the seconds of operations in matrix units."""
+        reached = self.machine.reached("matrix", "train", self.conditions)
+        return flops / self.machine.peak(self.kind) / reached
+
+
+class Passes(NamedTuple):
+    """The passes of one micro-batch on one rank: operations, and seconds in matrix units."""
+
+    forward: float
+    backward: float
+    again: float
+    """Recomputation."""
+    forward_s: float
+    backward_s: float
+    again_s: float
+
+
+def passes_of(step: TrainingStep) -> Passes:
+    """Return the operations and seconds of forward, backward and recomputation."""
+    forward = step.forward_flops(step.micro_tokens) * (1 / step.ranks_of_layer)
+    backward = forward * (2 if step.asked.method == "full" else 1)
+    again = recomputed_flops(step, forward)
+    imbalance = step.asked.expert_imbalance if step.net.experts else 1.0
+    seconds = [step.seconds_of(flops) * imbalance for flops in (forward, backward, again)]
+    return Passes(forward, backward, again, *seconds)
+
+
+def recomputed_flops(step: TrainingStep, forward: float) -> float:
+    """Return the operations that the backward pass does again: the layers of full recomputation, attention
+    alone of selective."""
+    asked, mesh, layers = step.asked, step.mesh, step.net.num_layers
+    match asked.recompute:
+        case "full":
+            head = 2 * step.net.head.params * asked.micro_batch * step.length / mesh.cp / mesh.tp / mesh.pp
+            some = min(asked.recompute_num_layers or layers, layers) / layers
+            return max(forward - head, 0) * some
+        case "selective":
+            matrices = 2 * step.net.active_params * asked.micro_batch * step.length
+            return max(forward - matrices / mesh.cp / mesh.tp / mesh.pp, 0)
+    return 0.0

@@ -1,0 +1,220 @@
+"""Every table of facts: a key that no two rows share, a source, numbers in order, and names that exist."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from oomless import facts
+from oomless.engines import ENGINES
+from oomless.ledger import Category, Key
+from oomless.model.families import FAMILIES
+from oomless.speed.machine import DeviceClass
+
+FOLDER = Path(facts.__file__).parent
+TABLES = sorted(path.stem for path in FOLDER.glob("*.csv"))
+
+KEYS = {
+    "adapters": "adapter",
+    "attention_kernels": "kernel",
+    "bands": "kind when",
+    "catalogue": "name",
+    "cluster_names": "card",
+    "conditions": "word",
+    "counted_traffic": "what ranks tokens hidden",
+    "efficiencies": "quantity device engine when",
+    "engine_flags": "engine flag",
+    "engine_rules": "engine rule since",
+    "engines": "engine quantity first last when",
+    "frameworks": "framework",
+    "gguf_builds": "model",
+    "gguf_mixes": "model word",
+    "gguf_own_mixes": "publisher",
+    "gguf_vocabularies": "families smallest",
+    "gpu_aliases": "alias",
+    "guide_claims": "id",
+    "habits": "package habit until",
+    "hardware": "short_name",
+    "hosts": "name",
+    "kernels": "engine block when",
+    "launch_keys": "framework keys",
+    "llamacpp_builds": "build",
+    "losses": "loss framework",
+    "measured": "device engine kind",
+    "measured_frameworks": "framework words",
+    "measured_quantities": "engine quantity",
+    "mig": "card profile",
+    "models_index": "model",
+    "optimizer_words": "framework word",
+    "optimizers": "optimizer",
+    "power": "machine",
+    "precision_words": "pattern",
+    "price_cards": "name mem_gb sku_has",
+    "prices": "kind provider region sku gpu mem_gb n_gpus tier unit source note",
+    "recipes": "recipe",
+    "releases": "package release",
+    "stored_copies": "model name",
+    "torchtitan_flavors": "name flavor",
+    "traced": "claim key",
+    "training_keys": "framework key",
+    "workspaces": "operators capability_from rule",
+}
+"""The columns of each table that together name a row."""
+
+SOURCES = {
+    "traced": "made_with",
+    "conditions": "meaning",
+    "guide_claims": "section",
+}
+"""The column that says where a row is from, where it is not called `source`."""
+OWN = ("gpu_aliases", "price_cards", "models_index")
+"""Tables of our own readings of words, and of counts that tests/model/test_models_index.py makes again."""
+
+
+@cache
+def column(table: str, name: str) -> frozenset[str]:
+    return frozenset(row[name] for row in facts.table(table))
+
+
+@cache
+def models() -> frozenset[str]:
+    return frozenset(path.stem for path in (FOLDER / "models").glob("*.json"))
+
+
+NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
+    ("catalogue", "name"): models,
+    **{
+        (table, "card"): lambda: column("hardware", "short_name")
+        for table in ("gpu_aliases", "mig", "power", "cluster_names", "price_cards")
+    },
+    **{
+        (table, "model"): lambda: column("catalogue", "name")
+        for table in ("stored_copies", "gguf_mixes", "torchtitan_flavors", "models_index")
+    },
+    ("gguf_builds", "model"): lambda: column("catalogue", "name") | FAMILIES.keys(),
+    ("gguf_own_mixes", "models"): lambda: column("catalogue", "name"),
+    ("gguf_own_mixes", "families"): lambda: {*FAMILIES},
+    ("gguf_vocabularies", "families"): lambda: {*FAMILIES},
+    ("frameworks", "optimizer"): lambda: column("optimizers", "optimizer"),
+    ("frameworks", "precision"): lambda: column("recipes", "recipe"),
+    ("frameworks", "precision_lora"): lambda: column("recipes", "recipe"),
+    ("frameworks", "loss"): lambda: column("losses", "loss"),
+    ("optimizer_words", "optimizer"): lambda: column("optimizers", "optimizer"),
+    ("traced", "claim"): lambda: column("guide_claims", "id"),
+    ("engine_flags", "engine"): lambda: {*ENGINES},
+    ("engines", "engine"): lambda: {*ENGINES, "training", "megatron"},
+    ("efficiencies", "engine"): lambda: {*ENGINES, "train"},
+    ("kernels", "engine"): lambda: {*ENGINES},
+    ("measured", "engine"): lambda: {*ENGINES},
+    ("measured", "device"): lambda: {*get_args(DeviceClass)},
+    ("measured", "kind"): lambda: column("bands", "kind"),
+    ("measured_quantities", "parts"): lambda: {*get_args(Category), *get_args(Key)},
+    ("conditions", "implies"): lambda: column("conditions", "word"),
+    ("conditions", "excludes"): lambda: column("conditions", "word"),
+    ("hardware", "confidence"): lambda: {"A", "B", "C", "D"},
+}
+"""What the words of a column must be, a word or several in each cell; an empty cell says nothing."""
+
+
+def test_every_table_is_known() -> None:
+    assert sorted(KEYS) == TABLES
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_all_cells_and_no_others(table: str) -> None:
+    with (FOLDER / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file, strict=True)
+    assert len(set(header)) == len(header)
+    assert rows
+    assert [number for number, row in enumerate(rows, 2) if len(row) != len(header)] == []
+    assert [cell for row in rows for cell in row if cell != cell.strip()] == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_two_rows_have_one_key(table: str) -> None:
+    keys = Counter(tuple(row[name] for name in KEYS[table].split()) for row in facts.table(table))
+    assert [key for key, count in keys.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("table", [each for each in TABLES if each not in OWN])
+def test_every_row_has_a_source(table: str) -> None:
+    name = SOURCES.get(table, "source")
+    without = [row for row in facts.table(table) if not row[name]]
+    assert [row for row in without if not row.get("note", "").startswith("GAP: ")] == []
+
+
+@pytest.mark.parametrize("table", ["engines", "efficiencies", "kernels", "bands"])
+def test_constants_lie_in_their_interval_and_have_a_unit(table: str) -> None:
+    for row in facts.table(table):
+        value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+        assert low <= value <= high, row
+        assert row["unit"], row
+        assert row["num_runs"] == "" or int(row["num_runs"]) >= 0, row
+        if row["num_runs"] == "":  # read in a document or a source: nothing was measured
+            assert table == "engines", row
+            assert row["unit"] in ("share", "tokens"), row
+
+
+def test_first_releases_come_before_last_ones() -> None:
+    for row in facts.conditional_rows("engines"):
+        assert row.first, row
+        assert not row.last or row.first[: len(row.last)] <= row.last, row
+
+
+def test_priors_are_positive_and_what_has_none_is_not_fitted() -> None:
+    for row in facts.table("efficiencies"):
+        prior, spread = float(row["prior"]), float(row["spread"])
+        assert spread >= 0, row
+        assert prior > 0 or spread == 0, row
+        assert row["prior_source"], row
+        assert spread > 0 or prior == float(row["value"]), row
+        assert spread > 0 or int(row["num_runs"]) == 0, row
+
+
+def test_bands_are_wider_for_what_is_known_less() -> None:
+    """More conditions never make a band narrower than the row of the kind alone."""
+    alone = {row["kind"]: float(row["value"]) for row in facts.table("bands") if not row["when"]}
+    assert alone.keys() == column("bands", "kind")
+    for row in facts.table("bands"):
+        assert float(row["value"]) >= alone[row["kind"]] >= 1, row
+
+
+@pytest.mark.parametrize(("table", "name"), NAMES, ids=lambda each: each)
+def test_names_exist(table: str, name: str) -> None:
+    known = NAMES[table, name]()
+    used = {word for row in facts.table(table) for word in row[name].split()}
+    assert used <= known, used - known
+
+
+NUMBERS = {
+    "hardware": "mem_gb_marketed bw_gbs fp32_tflops bf16_tflops num_sms tdp_w launch_year",
+    "prices": "mem_gb n_gpus price price_per_gpu_hour_usd",
+    "power": "num_gpus power_kw",
+    "hosts": "sockets channels mega_transfers most_gib",
+    "mig": "num_sms mem_gib per_gpu",
+    "counted_traffic": "ranks tokens hidden counted_bytes",
+    "measured": "num_rows",
+    "optimizers": "moments moment_bits",
+    "recipes": "weight gradient master moment compute",
+}
+NUMBER = re.compile(r"(~?\d+(\.\d+)?([-/ ]+\d+(\.\d+)?)*.*)?")
+
+
+@pytest.mark.parametrize("table", NUMBERS)
+def test_numbers_begin_as_numbers(table: str) -> None:
+    for row in facts.table(table):
+        for name in NUMBERS[table].split():
+            assert NUMBER.fullmatch(row[name]) or row[name] in ("none", "any"), (row[name], row)
+
+
+def test_dates_of_releases_are_days_in_order() -> None:
+    rows = facts.table("releases")
+    days = [date.fromisoformat(row["date"]) for row in rows if row["package"] == "transformers"]
+    assert days == sorted(days)
+    assert column("releases", "package") == {"transformers"}

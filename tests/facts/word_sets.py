@@ -1,0 +1,63 @@
+"""Questions to a table whose rows hold under conditions: cells, releases, and sets of words that can hold
+together by conditions.csv."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain, combinations, product
+
+from oomless import facts
+from oomless.facts import ConditionalRow, conditional_rows
+from oomless.facts.selection import KEYS, Version
+
+ELSEWHERE = "elsewhere"
+"""A cell that no row names."""
+AFTER = (9999,)
+
+
+@cache
+def words() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+    """Each word -> (what it implies, what it excludes)."""
+    return {
+        row["word"]: (frozenset(row["implies"].split()), frozenset(row["excludes"].split()))
+        for row in facts.table("conditions")
+    }
+
+
+def consistent(chosen: frozenset[str], among: frozenset[str]) -> bool:
+    """Whether these words, and of `among` no others, can hold together."""
+    return all(words()[word][0] & among <= chosen and not words()[word][1] & chosen for word in chosen)
+
+
+def word_sets(rows: Iterable[ConditionalRow]) -> Iterator[frozenset[str]]:
+    """All sets of the words of these rows that can hold together."""
+    among = frozenset(chain.from_iterable(row.when | row.unless for row in rows))
+    for size in range(len(among) + 1):
+        for chosen in map(frozenset, combinations(sorted(among), size)):
+            if consistent(chosen, among):
+                yield chosen
+
+
+def versions(rows: Iterable[ConditionalRow]) -> set[Version]:
+    """A release from each stretch of releases in which the same rows apply."""
+    return {(0,), *(row.first for row in rows)} | {(*row.last, *AFTER) for row in rows if row.last}
+
+
+def competitors(table: str) -> list[tuple[str, list[ConditionalRow]]]:
+    """The rows of a table in groups that can apply to one question, each with a name: alike in the key
+    columns that no row leaves empty."""
+    rows = conditional_rows(table)
+    filled = [index for index in range(len(KEYS[table])) if all(row.where[index] for row in rows)]
+    groups: dict[str, list[ConditionalRow]] = defaultdict(list)
+    for row in rows:
+        groups[" ".join((table, *(row.where[index] for index in filled)))].append(row)
+    return list(groups.items())
+
+
+def places(rows: list[ConditionalRow]) -> Iterator[tuple[str, ...]]:
+    """The cells that a question can have: those that rows name, and one that none does where a row holds for
+    all."""
+    columns = [
+        {cell or ELSEWHERE for cell in column} for column in zip(*(row.where for row in rows), strict=True)
+    ]
+    yield from product(*map(sorted, columns))
