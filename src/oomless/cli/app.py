@@ -24,6 +24,7 @@ COMMANDS = {
     ),
     "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
     "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
+    "monitor": ("monitor", "A run that was watched: memory by category and line, leaks, what would have fitted."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 
 
-LATER = ("compress", "monitor", "web")
+LATER = ("compress", "web")
 
 
 class Lazy(click.Group):

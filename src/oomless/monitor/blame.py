@@ -7,7 +7,7 @@ from .holders import LOADERS, QUEUES, Holder
 from .keeping_lines import keeping_lines
 from .leak_kinds import LeakKind
 from .leak_signs import MODULE_HOOKS, TENSOR_HOOKS
-from .source_files import shown, source_file, split_place
+from .source_files import shown_path, source_file, split_place
 
 DICTIONARIES = ("dict", "OrderedDict", "defaultdict", "WeakValueDictionary", "_lru_cache_wrapper")
 FUNCTIONS = ("function", "method", "cell", "partial")
@@ -48,5 +48,5 @@ def kept_at(holder: Holder, place: str) -> str:
         found = keeping_lines(path, holder.name)
         inside = [line for function, line in found if function == holder.where] or [line for _, line in found]
         if inside:
-            return f"{shown(path)}:{inside[0]}"
+            return f"{shown_path(path)}:{inside[0]}"
     return ""

@@ -191,6 +191,16 @@ def host_room(root: str = "/") -> int | None:
     return min((each for each in left if each is not None), default=None)
 
 
+def host_kills(root: str = "/") -> int:
+    """Return how many processes the host's out-of-memory killer has ended since it started; 0 where it does not
+    say."""
+    try:
+        lines = Path(root, "proc/vmstat").read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def own_limit(name: str) -> int | None:
     """Return a limit that the system sets this process; None without one."""
     try:

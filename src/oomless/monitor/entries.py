@@ -37,10 +37,16 @@ class RunStart(NamedTuple):
     allocator: str = ""
     """The allocator's settings, as PYTORCH_CUDA_ALLOC_CONF has them."""
     predicted: tuple[tuple[str, str, int, int, int], ...] = ()
-    """(key, category, bytes, low, high) of each line that was predicted."""
-    question: dict[str, Any] = {}
-    """What was asked, in the words of `oomless train`."""
+    """(key, owner, bytes, low, high) of each line that was predicted."""
     versions: dict[str, str] = {}
+
+
+class RunQuestion(NamedTuple):
+    """What the run would have asked `oomless train`, once its first batch is known."""
+
+    step: int
+    question: dict[str, Any]
+    predicted: tuple[tuple[str, str, int, int, int], ...] = ()
 
 
 class WatchedStep(NamedTuple):
@@ -175,9 +181,10 @@ class RunEnd(NamedTuple):
     resident_peak_bytes: int
 
 
-Entry = RunStart | WatchedStep | SampledStep | Leak | Healed | MemoryDeath | Fault | FirstLook | RunEnd
+Entry = RunStart | RunQuestion | WatchedStep | SampledStep | Leak | Healed | MemoryDeath | Fault | FirstLook | RunEnd
 KINDS: dict[str, type[Any]] = {
     "start": RunStart,
+    "asked": RunQuestion,
     "step": WatchedStep,
     "sample": SampledStep,
     "leak": Leak,

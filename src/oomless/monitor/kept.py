@@ -1,10 +1,10 @@
 """What is kept of a sample: a line in the journal, and the recording of the highest one beside it."""
 
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import write_whole
 from ..ledger import CATEGORIES
 from ..recording.file import packed
 from ..recording.recording import Recording
@@ -34,7 +34,7 @@ class Kept:
             request = {"step": step, "tokens": tokens, "whole": taken.is_whole, "for": "train"}
             content = packed(recording._replace(request=request))
             if len(content) <= self.most_bytes:
-                whole_file(self.path, content)
+                write_whole(self.path, content, "the recording of a step")
         return line_of_sample(recording, course, taken, step, tokens)
 
 
@@ -93,16 +93,6 @@ def held_after(events: list[int]) -> list[int]:
 def recording_path(journal: Path) -> Path:
     """Return where the recording beside a journal lies."""
     return journal.with_suffix(".trace")
-
-
-def whole_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and move it there."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int, tokens: int) -> SampledStep:

@@ -4,7 +4,7 @@ the model has no more, pinned memory."""
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .source_files import shown
+from .source_files import shown_path
 
 RISES = 2
 """In a row, before a count counts as growing."""
@@ -93,7 +93,7 @@ def newest_hook(model: Any) -> HookPlace:
     code = getattr(function, "__code__", None)
     if code is None:
         return HookPlace("", type(function).__qualname__)
-    return HookPlace(f"{shown(code.co_filename)}:{code.co_firstlineno}", function.__qualname__)
+    return HookPlace(f"{shown_path(code.co_filename)}:{code.co_firstlineno}", function.__qualname__)
 
 
 def dropped(model: Any, optimizers: list[Any]) -> tuple[int, set[int]]:

@@ -3,14 +3,15 @@
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import need
 from ..ledger import Line
 from .counters import Counter, capacity_of, counter_of, resident_bytes, room_of
 from .deaths import death_of
-from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunStart, WatchedStep
+from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunQuestion, RunStart, WatchedStep
+from .expected import as_entries, first_look, look_text
 from .guard import Guard, say
 from .hooks import Hooks, set_hooks
 from .journal import MAX_FOLDER_BYTES, Journal
@@ -20,6 +21,7 @@ from .model_parts import device_of, first_tensor, parts_of
 from .phases import PhaseName, Phases
 from .place import journal_path, place_of, script_name
 from .post_mortem import optimizer_name
+from .question import question_of
 from .sampler import Sampler, Taken
 
 LOOK_AFTER = 2
@@ -41,11 +43,13 @@ class Watch:
         run: str | os.PathLike[str] | None = None,
         every: int | None = None,
         expect: Any = None,
-        question: dict[str, Any] | None = None,
+        predict: Callable[[dict[str, Any]], tuple[Line, ...]] | None = None,
     ) -> None:
         self.place = place_of(run)
         self.predicted: tuple[Line, ...] = tuple(expect.ledger.lines) if expect is not None else ()
-        self.question = question or {}
+        self.predict = predict
+        """Makes a prediction of what a run would have asked, where none was given."""
+        self.autocast = ""
         self.model = weakref.ref(model)
         self.given = optimizer
         self.every = every
@@ -165,6 +169,7 @@ class Watch:
         if first is not None:
             self.batch, self.tokens = tuple(first.shape), first.numel()
         if trains and outermost:
+            self.autocast = autocast_of(torch)
             self.before_forward = self.counter.live()
         if self.sampler.running and outermost:
             self.sampler.inputs(arguments, named)
@@ -259,6 +264,8 @@ class Watch:
                 self.tokens,
             )
         )
+        if number == 1:
+            self.guard.call("the run's question", self._ask, number)
         self.step_highest = self.step_kept = 0
         assert self.sampler is not None
         self.leaks.stepped(counted, not self.sampler.events.running)
@@ -267,6 +274,16 @@ class Watch:
             self.looks_later = True  # an optimizer that steps inside of backward
         else:
             self._look_closer(number, seconds)
+
+    def _ask(self, step: int) -> None:
+        """Write down what this run would have asked; predict it, if somebody can and nobody did."""
+        optimizer = next(iter(self.optimizers()), None)
+        question = question_of(self.model(), optimizer, self.batch, self.place.world_size, self.autocast)
+        if not question:
+            return
+        if self.predict is not None and not self.predicted:
+            self.predicted = self.predict(question)
+        self._write(RunQuestion(step, question, as_entries(self.predicted)))
 
     def _look_closer(self, number: int, step_s: float) -> None:
         """What is due of sampling at the end of a step."""
@@ -305,9 +322,7 @@ class Watch:
 
     def _look(self, peak_bytes: int) -> None:
         """The first peak beside its prediction, once."""
-        from .expected import first_look
-
-        look = first_look(self.predicted, self.phases.step, peak_bytes, self.device.type)
+        look = first_look(self.predicted, self.phases.step, peak_bytes)
         self._write(look)
         say(look_text(look))
 
@@ -377,21 +392,17 @@ class Watch:
             compiled,
             self.sampler.vocabulary if self.sampler is not None else 0,
             os.environ.get("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "")),
-            tuple((line.key, line.category, line.bytes, line.low_bytes, line.high_bytes) for line in self.predicted),
-            self.question,
+            as_entries(self.predicted),
             {"torch": need("torch", "trace").__version__},
         )
 
 
-def look_text(look: FirstLook) -> str:
-    """Return the line that stands beside the prediction after the first steps."""
-    from ..units import format_bytes
-
-    measured, predicted, low, high = (
-        format_bytes(each)
-        for each in (look.measured_bytes, look.predicted_bytes, look.low_bytes, look.high_bytes)
-    )
-    return f"after {look.step} steps: {measured}, predicted {predicted} ({low} to {high})"
+def autocast_of(torch: Any) -> str:
+    """Return the type that autocast computes in now; empty without autocast."""
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    return ""
 
 
 def resident_peak_bytes() -> int:
