@@ -1,5 +1,5 @@
-"""What watching costs: CPU seconds a step, plain and watched in turn in one process, with the null pair (plain against
-plain) beside. `python -m bench.monitor [MODEL ...]`."""
+"""What watching costs: CPU seconds a step, plain and watched in turn in one process, with the null pair
+(plain against plain) beside. `python -m bench.monitor [MODEL ...]`."""
 
 import statistics
 import sys
@@ -34,7 +34,13 @@ STEPS = {"tiny": 6, "1.3B, 4 layers": 2, "experts": 6}
 
 
 def language_model(
-    num_layers: int, hidden: int, vocabulary: int, batch: int, length: int, intermediate: int = 0, experts: int = 0
+    num_layers: int,
+    hidden: int,
+    vocabulary: int,
+    batch: int,
+    length: int,
+    intermediate: int = 0,
+    experts: int = 0,
 ) -> tuple[Any, Any, Callable[[], Any]]:
     """A model of transformers, its optimizer and its batches."""
     import torch
@@ -53,7 +59,7 @@ def language_model(
     if experts:
         shape |= {"num_local_experts": experts, "num_experts_per_tok": 2}
     config = AutoConfig.for_model("mixtral" if experts else "llama", **shape)
-    model = AutoModelForCausalLM.from_config(config).train()
+    model = AutoModelForCausalLM.from_config(config).train()  # type: ignore[no-untyped-call]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, foreach=False)
     return model, optimizer, lambda: torch.randint(0, vocabulary, (batch, length))
 

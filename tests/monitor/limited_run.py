@@ -1,8 +1,9 @@
-"""A training run that may have so many bytes more than it starts with, and not one more: the kernel says no. A script:
-`limited_run.py FOLDER CASE LIMIT_BYTES MICRO_BATCHES RECOMPUTE` ends with 0, or with 7 where memory ran out.
+"""A training run that may have so many bytes more than it starts with, and not one more: the kernel says no.
+A script: `limited_run.py FOLDER CASE LIMIT_BYTES MICRO_BATCHES RECOMPUTE` ends with 0, or with 7 where memory
+ran out.
 
-The C library is told by the environment to take each tensor from the kernel by itself (see `ENVIRONMENT`), so that the
-limit is one of what is alive.
+The C library is told by the environment to take each tensor from the kernel by itself (see `ENVIRONMENT`), so
+that the limit is one of what is alive.
 """
 
 import resource
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from small_models import SmallModel
 from torch.utils.checkpoint import checkpoint
 
 from oomless.monitor import watch
-from small_models import SmallModel
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "16384",
@@ -62,7 +63,7 @@ def room_kept(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + limit_bytes, resource.RLIM_INFINITY))
 
 
-def forward(model: Any, ids: torch.Tensor, recompute: bool) -> torch.Tensor:
+def forward(model: Any, ids: torch.Tensor, recompute: bool) -> Any:
     if not recompute:
         return model(ids)
     hidden = model.embedding(ids)
@@ -80,7 +81,7 @@ def train(model: Any, optimizer: Any, setting: Setting, micro_batches: int, reco
         for part in ids.chunk(micro_batches):
             logits = forward(model, part, recompute)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), part.flatten())
-            (loss / micro_batches).backward()
+            (loss / micro_batches).backward()  # type: ignore[no-untyped-call]
             del logits, loss
         optimizer.step()
         optimizer.zero_grad()
@@ -90,12 +91,12 @@ def main(folder: str, case: str, limit_bytes: int, micro_batches: int, recompute
     setting = CASES[case]
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = SmallModel(setting.num_layers, setting.hidden, setting.vocabulary).to(getattr(torch, setting.dtype))
-    kinds = {
-        "adamw": lambda: torch.optim.AdamW(model.parameters(), foreach=False),
-        "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.1, foreach=False),
-    }
-    optimizer = kinds[setting.optimizer]()
+    model = SmallModel(setting.num_layers, setting.hidden, setting.vocabulary).to(
+        getattr(torch, setting.dtype)
+    )
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+    if setting.optimizer == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, foreach=False)
     warm_up = torch.nn.Linear(8, 8)
     warm_up(torch.ones(2, 8)).sum().backward()
     try:
@@ -111,4 +112,6 @@ def main(folder: str, case: str, limit_bytes: int, micro_batches: int, recompute
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    sys.exit(main(arguments[0], arguments[1], int(arguments[2]), int(arguments[3]), arguments[4] == "recompute"))
+    sys.exit(
+        main(arguments[0], arguments[1], int(arguments[2]), int(arguments[3]), arguments[4] == "recompute")
+    )

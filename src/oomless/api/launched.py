@@ -138,8 +138,8 @@ def run_watched(
     when_ready: WhenReady,
     training: TrainingWatch | None = None,
 ) -> tuple[Ended, Watched]:
-    """Start a command and return how it ended, with what its output told. What it trains is watched if `training`
-    says where to."""
+    """Start a command and return how it ended, with what its output told. What it trains is watched if
+    `training` says where to."""
     watched = Watched(gpu, when_ready)
     scraper = Scraper(words, predicted.engine, watched)
     if predicted.engine:

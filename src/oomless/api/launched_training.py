@@ -16,7 +16,8 @@ from ..monitor.expected import first_look, look_text
 from ..monitor.journal import Tail, journals
 from ..monitor.launcher import Ended
 from ..monitor.place import RUNS
-from .monitored import WatchedRun, predict, show
+from ..monitor.watched_run import WatchedRun
+from .monitored import predict, show
 
 EVERY_S = 0.5
 FIRST_STEPS = 2
@@ -77,8 +78,8 @@ class TrainingWatch:
         return show(self.folder)
 
     def last_words(self, ended: Ended) -> str:
-        """Return what is known of a death that no exception told: a signal, and whether the host's own killer sent
-        it; empty for any other end."""
+        """Return what is known of a death that no exception told: a signal, and whether the host's own killer
+        sent it; empty for any other end."""
         if ended.signal != signal.SIGKILL:
             return ""
         kills = host_kills() - self.kills

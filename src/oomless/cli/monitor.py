@@ -1,4 +1,4 @@
-"""`oomless monitor`: what a watched run left behind, a budget for a command, metrics for Prometheus."""
+"""`oomless monitor`: what a watched run left behind."""
 
 import json
 from pathlib import Path
@@ -13,49 +13,38 @@ ACTIONS = ("show",)
 @click.command(
     context_settings={"allow_interspersed_args": True},
     epilog="\b\nExamples:\n  oomless monitor show oomless_runs/20261126-101500-4242\n"
-    "  oomless monitor show --compare oomless_runs/before oomless_runs/after\n"
-    "  oomless monitor --budget 22GiB -- pytest tests/gpu\n"
-    "  oomless monitor --exporter 127.0.0.1:9400 oomless_runs",
+    "  oomless monitor show --compare oomless_runs/before oomless_runs/after",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="show RUN | [RUN]... | -- CMD")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="show [RUN]")
 @click.option("--plot", metavar="FILE", help="Draw the run into this SVG file.")
 @click.option("--html", metavar="FILE", help="Write the run as one page.")
 @click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Two runs side by side.")
-@click.option("--row", is_flag=True, help="Print a measured row (CSV) as validate reads it.")
-@click.option("--budget", metavar="SIZE", help="End with 3 if the command behind -- takes more memory than this.")
-@click.option("--exporter", metavar="ADDR", help="Serve Prometheus metrics of the runs at HOST:PORT.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def monitor(
     words: tuple[str, ...],
     plot: str | None,
     html: str | None,
     compare: tuple[str, str] | None,
-    row: bool,
-    budget: str | None,
-    exporter: str | None,
     as_json: bool,
 ) -> int:
-    """What a watched run left behind: memory by category and line, beside the prediction; what grows; what would have
-    fitted. Runs are written by `oomless run` and by `oomless.monitor.watch`."""
-    if sum(each is not None for each in (compare, budget, exporter)) > 1:
-        raise UsageError("--compare, --budget and --exporter are three questions", "ask one of them")
-    if budget is not None:
-        return _keep_budget(words, budget, as_json)
-    if exporter is not None:
-        return _export(words, exporter)
+    """What a watched run left behind: memory by category and line, beside the prediction; what grows; what
+    would have fitted. Runs are written by `oomless run` and by `oomless.monitor.watch`."""
     if compare is not None:
         return _compare(compare, as_json)
     if not words or words[0] not in ACTIONS:
         hint = did_you_mean(words[0], ACTIONS) if words else "oomless monitor show RUN"
         raise UsageError(f"monitor what: {words[0] if words else 'nothing is said'}", hint)
     if len(words) != 2:
-        raise UsageError("`monitor show` takes one run", "oomless monitor show RUN; two by --compare RUN_A RUN_B")
-    return _show(words[1], plot, html, row, as_json)
+        raise UsageError(
+            "`monitor show` takes one run", "oomless monitor show RUN; two by --compare RUN_A RUN_B"
+        )
+    return _show(words[1], plot, html, as_json)
 
 
-def _show(folder: str, plot: str | None, html: str | None, row: bool, as_json: bool) -> int:
-    from ..api.monitored import highest_step, measured_row, show
-    from .files import need_place, write_svg, write_whole
+def _show(folder: str, plot: str | None, html: str | None, as_json: bool) -> int:
+    from ..api.monitored import highest_step, show
+    from ..files import write_whole
+    from .files import need_place, write_svg
 
     need_place(plot, "--plot", ".svg")
     need_place(html, "--html")
@@ -69,9 +58,7 @@ def _show(folder: str, plot: str | None, html: str | None, row: bool, as_json: b
             write_svg(plot, run_svg(run, course))
         if html is not None:
             write_whole(Path(html), run_html(run, course), f"--html {html}")
-    if row:
-        click.echo(measured_row(run), nl=False)
-    elif as_json:
+    if as_json:
         click.echo(json.dumps(run.to_json(), allow_nan=False))
     else:
         from ..report.monitor_text import run_text

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--report", type=click.Path(path_type=Path), help="Keep prediction and comparison as JSON.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where a watched training is written down.")
 @click.option("--quiet", is_flag=True, help="Say nothing; only the report is written.")
-def run(command: tuple[str, ...], gpu: str, strict: bool, report: Path | None, folder: Path | None, quiet: bool) -> int:
+def run(
+    command: tuple[str, ...], gpu: str, strict: bool, report: Path | None, folder: Path | None, quiet: bool
+) -> int:
     """Predict COMMAND, start it untouched, read its log or watch what it trains, print both side by side."""
     from ..api.launched import predict, run_watched
     from ..api.launched_training import TrainingWatch, new_folder
@@ -36,7 +38,11 @@ def run(command: tuple[str, ...], gpu: str, strict: bool, report: Path | None, f
         _say("oomless: not started (--strict)", quiet)
         return 3
     show = _nothing if quiet else _comparison
-    training = None if predicted.engine else TrainingWatch(folder or new_folder(), lambda text: _say(f"oomless: {text}", quiet))
+    training = (
+        None
+        if predicted.engine
+        else TrainingWatch(folder or new_folder(), lambda text: _say(f"oomless: {text}", quiet))
+    )
     ended, watched = run_watched(command, predicted, gpu, show, training)
     if training is not None:
         _say_training(training, ended, quiet)
@@ -84,8 +90,8 @@ def _nothing(watched: "Watched") -> None:
 def _write(
     path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
 ) -> None:
-    from ..truth.reconcile.scrub import scrub
     from ..files import write_whole
+    from ..truth.reconcile.scrub import scrub
 
     document = {
         "schema": "oomless/run/1",

@@ -10,8 +10,8 @@ from .changed_steps import Events, recomputed, with_micro_batches, without_state
 from .recorded_step import STATE, RecordedStep
 
 MARGIN, MARGIN_OF_COMPLETED = 1.02, 1.1
-"""A change is promised to fit if this times its need does: sizes are rounded, and no step is like another to the byte;
-of a step that was completed by analogy, less is known."""
+"""A change is promised to fit if this times its need does: sizes are rounded, and no step is like another to
+the byte; of a step that was completed by analogy, less is known."""
 MOST_PARTS = 64
 HOST_BYTES_PER_S = 20e9
 """Between card and host, over PCIe 4 with 16 lanes at two thirds of its rate."""
@@ -59,8 +59,8 @@ Change = tuple[str, Callable[[Case], Case], float]
 
 
 def advise(case: Case) -> tuple[Fitting, ...]:
-    """Return single changes that would have fitted, the cheapest first; pairs where none alone would have; the
-    nearest where none fits at all."""
+    """Return single changes that would have fitted, the cheapest first; pairs where none alone would have;
+    the nearest where none fits at all."""
     singles = [fitting(case, (change,)) for change in changes(case)]
     fit = [each for each in singles if each.fits]
     if not fit:
@@ -87,7 +87,8 @@ def changes(case: Case) -> list[Change]:
         found.append(("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True", with_expandable_segments, 0.0))
     parts, halvings = 2, 1
     while parts <= min(case.sequences, MOST_PARTS):
-        words = f"micro-batch {case.sequences // parts} in place of {case.sequences}, gradients summed over {parts}"
+        smaller = f"micro-batch {case.sequences // parts} in place of {case.sequences}"
+        words = f"{smaller}, gradients summed over {parts}"
         found.append((words, micro_batches(parts), MICRO_BATCH_SLOWER * halvings))
         parts, halvings = 2 * parts, halvings + 1
     if case.step.num_blocks:
@@ -150,8 +151,8 @@ def with_states_on_host(case: Case) -> Case:
 
 
 def need_of(case: Case) -> int:
-    """Return the smallest device on which the step runs: with the caching allocator on a card; on a CPU the most that
-    is alive, since its allocator gives back what is freed."""
+    """Return the smallest device on which the step runs: with the caching allocator on a card; on a CPU the
+    most that is alive, since its allocator gives back what is freed."""
     written = with_micro_batches(case.step, case.parts, case.growth)
     if case.on_card:
         return smallest_capacity(written.events, written.sizes, case.settings)

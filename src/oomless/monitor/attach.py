@@ -1,4 +1,5 @@
-"""Watching without a change to the script: the model is found when an optimizer is made for its parameters."""
+"""Watching without a change to the script: the model is found when an optimizer is made for its
+parameters."""
 
 import atexit
 import gc

@@ -1,4 +1,5 @@
-"""A recorded step as it would have been with a smaller micro-batch, with recomputation, or with its states elsewhere."""
+"""A recorded step as it would have been with a smaller micro-batch, with recomputation, or with its states
+elsewhere."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -47,8 +48,8 @@ def scaled(num_bytes: int, factor: Fraction) -> int:
 
 
 def with_micro_batches(step: RecordedStep, parts: int, growth: Fraction = Fraction(1)) -> Events:
-    """Return the step in `parts` micro-batches, whose gradients are summed: from the second on all gradients are
-    there while a forward runs, and what a backward adds to them lives for a moment beside them."""
+    """Return the step in `parts` micro-batches, whose gradients are summed: from the second on all gradients
+    are there while a forward runs, and what a backward adds to them lives for a moment beside them."""
     writer, grows, phase = Writer(step), step.grows_with_batch(), step.phase_of()
     factor = growth / parts
     for number in step.base:
@@ -98,8 +99,8 @@ def phases_of(names: list[str]) -> tuple[Phase, ...]:
 
 
 def recomputed(step: RecordedStep) -> RecordedStep:
-    """Return the step with each block checkpointed: of what a block keeps, only its output is kept, and its forward
-    runs again when backward comes to it."""
+    """Return the step with each block checkpointed: of what a block keeps, only its output is kept, and its
+    forward runs again when backward comes to it."""
     phase = step.phase_of()
     forward: dict[int, list[int]] = {}
     ends: dict[int, int] = {}
@@ -135,8 +136,8 @@ def rewritten(
     owner: dict[int, int],
     last: dict[int, int],
 ) -> RecordedStep:
-    """Return the step with the events of recomputation put in: what a block dropped is made again before the first
-    event of backward that frees some of it."""
+    """Return the step with the events of recomputation put in: what a block dropped is made again before the
+    first event of backward that frees some of it."""
     sizes, kinds, blocks = list(step.sizes), list(step.kinds), list(step.blocks)
     events: list[int] = []
     names: list[str] = []

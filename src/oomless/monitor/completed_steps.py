@@ -1,13 +1,24 @@
-"""A step that died, completed by analogy: blocks that did not run are like the last one that did, backward frees what
-forward kept, and the optimizer keeps its states from then on."""
+"""A step that died, completed by analogy: blocks that did not run are like the last one that did, backward
+frees what forward kept, and the optimizer keeps its states from then on."""
 
 from typing import NamedTuple
 
 from .changed_steps import phases_of
-from .recorded_step import ACTIVATION, BACKWARD, FORWARD, GRADIENT, LOGITS, STATE, TEMPORARY, WEIGHT, RecordedStep
+from .recorded_step import (
+    ACTIVATION,
+    BACKWARD,
+    FORWARD,
+    GRADIENT,
+    LOGITS,
+    STATE,
+    TEMPORARY,
+    WEIGHT,
+    RecordedStep,
+)
 
 LOSS_COPIES = 3
-"""Of the logits in F32 while the loss runs: the logits themselves, what the softmax keeps, and their gradient."""
+"""Of the logits in F32 while the loss runs: the logits themselves, what the softmax keeps, and their
+gradient."""
 
 
 class Missing(NamedTuple):
@@ -84,8 +95,8 @@ class Completion:
                 self.write(event, phase[at])
 
     def backward(self, missing: Missing) -> None:
-        """Write a backward: from the last block to the first, gradients of what was kept come and go, and those of
-        weights stay."""
+        """Write a backward: from the last block to the first, gradients of what was kept come and go, and
+        those of weights stay."""
         own = [number for number in self.alive if self.kinds[number] in (ACTIVATION, LOGITS)]
         weights: dict[int, int] = {}
         for number in self.step.base:

@@ -40,7 +40,7 @@ class Counter(NamedTuple):
 class MallocInformation(Structure):
     """struct mallinfo2 of the GNU C library."""
 
-    _fields_ = [  # noqa: RUF012 - how ctypes takes them
+    _fields_ = [
         (name, c_size_t)
         for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
     ]
@@ -57,8 +57,8 @@ def counter_of(device: Any) -> Counter:
 
 
 def cuda_counter(index: int | None) -> Counter:
-    """Return the counter of torch's caching allocator of a card, NVIDIA's or AMD's. Its peak is read and never
-    reset: others read it too."""
+    """Return the counter of torch's caching allocator of a card, NVIDIA's or AMD's. Its peak is read and
+    never reset: others read it too."""
     cuda = need("torch.cuda", "trace")
     pinned = getattr(cuda, "host_memory_stats", None)
 
@@ -69,7 +69,11 @@ def cuda_counter(index: int | None) -> Counter:
         host = (pinned() or {}).get("allocated_bytes.current", 0) if pinned else 0
         allocated, reserved = found["allocated_bytes"]["all"], found["reserved_bytes"]["all"]
         return Counted(
-            allocated["current"], reserved["current"], allocated["peak"], found.get("num_alloc_retries", 0), host
+            allocated["current"],
+            reserved["current"],
+            allocated["peak"],
+            found.get("num_alloc_retries", 0),
+            host,
         )
 
     def live() -> int:
@@ -96,9 +100,9 @@ def module_counter(kind: str) -> Counter:
 
 
 def malloc_counter() -> Counter | None:
-    """Return the counter of the GNU C library, from which torch takes its memory on a CPU: bytes that are handed
-    out, those of Python's C libraries included. None where there is no such library, or another allocator stands in
-    its place."""
+    """Return the counter of the GNU C library, from which torch takes its memory on a CPU: bytes that are
+    handed out, those of Python's C libraries included. None where there is no such library, or another
+    allocator stands in its place."""
     try:
         function = CDLL(None).mallinfo2
     except (OSError, AttributeError):
@@ -137,8 +141,10 @@ def resident_bytes() -> int:
 
 
 def room_of(device: Any) -> int | None:
-    """Return the bytes that this process can still get of a device now: of a card, what its driver has free; of the
-    host, what neither its memory, the control group nor a limit of this process forbids. None where nothing says."""
+    """Return the bytes that this process can still get of a device now: of a card, what its driver has free;
+    of the host, what neither its memory, the control group nor a limit of this process forbids. None where
+    nothing says.
+    """
     torch = need("torch", "trace")
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -150,8 +156,8 @@ def room_of(device: Any) -> int | None:
 
 
 def capacity_of(device: Any) -> tuple[str, int | None]:
-    """Return the name of a device, and what this process may have of it: a card's memory as its driver gives it,
-    the host's or the control group's where the device is the CPU."""
+    """Return the name of a device, and what this process may have of it: a card's memory as its driver gives
+    it, the host's or the control group's where the device is the CPU."""
     torch = need("torch", "trace")
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -173,8 +179,8 @@ def host_capacity(root: str = "/") -> int | None:
 
 
 def host_room(root: str = "/") -> int | None:
-    """Return what this process can still get of the host: the least that its memory, the control group and the
-    limits of this process's own leave."""
+    """Return what this process can still get of the host: the least that its memory, the control group and
+    the limits of this process's own leave."""
     left = [kilobytes(Path(root, "proc/meminfo"), "MemAvailable:")]
     for limit, used in (
         ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
@@ -192,8 +198,8 @@ def host_room(root: str = "/") -> int | None:
 
 
 def host_kills(root: str = "/") -> int:
-    """Return how many processes the host's out-of-memory killer has ended since it started; 0 where it does not
-    say."""
+    """Return how many processes the host's out-of-memory killer has ended since it started; 0 where it does
+    not say."""
     try:
         lines = Path(root, "proc/vmstat").read_text(encoding="utf-8").splitlines()
         return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -45,9 +45,7 @@ def death_of(error: BaseException) -> Death | None:
 def asked_in(text: str) -> int:
     """Return the bytes that a message says were asked for; 0 if it does not.
 
-    >>> asked_in(
-    ...     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB"
-    ... )
+    >>> asked_in("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB")
     2684354560
     """
     host = ASKED_OF_HOST.search(text)

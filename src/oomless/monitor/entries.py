@@ -31,6 +31,7 @@ class RunStart(NamedTuple):
     counter: str
     """Where live bytes come from: cuda, xpu, mps, malloc, resident."""
     every: int
+    versions: dict[str, str]
     blocks: tuple[str, ...] = ()
     compiled: bool = False
     vocabulary: int = 0
@@ -38,7 +39,6 @@ class RunStart(NamedTuple):
     """The allocator's settings, as PYTORCH_CUDA_ALLOC_CONF has them."""
     predicted: tuple[tuple[str, str, int, int, int], ...] = ()
     """(key, owner, bytes, low, high) of each line that was predicted."""
-    versions: dict[str, str] = {}
 
 
 class RunQuestion(NamedTuple):
@@ -181,7 +181,18 @@ class RunEnd(NamedTuple):
     resident_peak_bytes: int
 
 
-Entry = RunStart | RunQuestion | WatchedStep | SampledStep | Leak | Healed | MemoryDeath | Fault | FirstLook | RunEnd
+Entry = (
+    RunStart
+    | RunQuestion
+    | WatchedStep
+    | SampledStep
+    | Leak
+    | Healed
+    | MemoryDeath
+    | Fault
+    | FirstLook
+    | RunEnd
+)
 KINDS: dict[str, type[Any]] = {
     "start": RunStart,
     "asked": RunQuestion,
@@ -221,7 +232,9 @@ def entry_of(line: bytes) -> Entry | None:
         document = json.loads(line, parse_constant=refused)
         kind = KINDS[document["kind"]]
         given = {name: document[name] for name in kind._fields if name in document}
-        entry: Entry = kind(**{name: shaped(value, kind.__annotations__[name]) for name, value in given.items()})
+        entry: Entry = kind(
+            **{name: shaped(value, kind.__annotations__[name]) for name, value in given.items()}
+        )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return entry
@@ -233,7 +246,8 @@ def refused(word: str) -> float:
 
 
 def shaped(value: Any, annotation: Any) -> Any:
-    """Return a value of a file as a field has it, lists as tuples; raises ValueError where it is of another type.
+    """Return a value of a file as a field has it, lists as tuples; raises ValueError where it is of another
+    type.
 
     >>> shaped([[1, "a"]], tuple[tuple[int, str], ...]), shaped(2, float), shaped(None, int | None)
     (((1, 'a'),), 2.0, None)

@@ -58,5 +58,7 @@ def observed(sample: SampledStep, rank: int, lines: Iterable[Line]) -> tuple[Obs
     """Return a sample's categories; those that were predicted alone, with 0; its peak last, as the total."""
     source = f"sampled step {sample.step}"
     names = dict.fromkeys((*sample.by_category, *(line.category for line in lines)))
-    found = [Observed(name, sample.by_category.get(name, 0), source, rank=rank, step=sample.step) for name in names]
+    found = [
+        Observed(name, sample.by_category.get(name, 0), source, rank=rank, step=sample.step) for name in names
+    ]
     return (*found, Observed("total", sample.peak_bytes, source, rank=rank, step=sample.step))

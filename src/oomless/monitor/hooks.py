@@ -1,8 +1,8 @@
 """Hooks on a model, on autograd's engine and on optimizers, and their removal.
 
-Hooks return at once while torch.compile traces them, so that a compiled program is the one it would be without. No
-hook of saved tensors is set: torch.func and others refuse to run under one. What a forward keeps for backward is
-read from the allocator instead.
+Hooks return at once while torch.compile traces them, so that a compiled program is the one it would be
+without. No hook of saved tensors is set: torch.func and others refuse to run under one. What a forward keeps
+for backward is read from the allocator instead.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Hooks(NamedTuple):
             removal = self.removals.pop()
             try:
                 removal()
-            except Exception:  # noqa: S112 - a module that is gone has no hook left
+            except Exception:
                 continue
 
 
@@ -60,8 +60,8 @@ def set_hooks(parts: Parts, listener: Listener, guard: Guard) -> Hooks:
 
 
 class Hook:
-    """A function as a hook of a module. A copy of the module and a pickle of it hold one that does nothing and that
-    needs no oomless to be read."""
+    """A function as a hook of a module. A copy of the module and a pickle of it hold one that does nothing
+    and that needs no oomless to be read."""
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function

@@ -109,7 +109,10 @@ def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int
         entry[1] += 1
         module = tensors.module_names[tensors.modules[number]]
         modules[module] = modules.get(module, 0) + num_bytes
-    largest = sorted(((line, category, *sums) for (line, category), sums in lines.items()), key=lambda each: -each[2])
+    largest = sorted(
+        ((line, category, sums, num) for (line, category), (sums, num) in lines.items()),
+        key=lambda each: -each[2],
+    )
     heaviest = sorted(modules.items(), key=lambda each: -each[1])
     return SampledStep(
         step,
@@ -119,7 +122,7 @@ def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int
         made_by(recording, course.event),
         {category: categories[category] for category in CATEGORIES if category in categories},
         course.phases,
-        tuple((line, category, sums, num) for line, category, sums, num in largest[:MOST_LINES]),
+        tuple(largest[:MOST_LINES]),
         tuple(heaviest[:MOST_MODULES]),
         course.steady_bytes,
         taken.num_events,

@@ -1,5 +1,5 @@
-"""Signs of leaks that are counted, not seen in allocations: hooks of modules and parameters, states of parameters that
-the model has no more, pinned memory."""
+"""Signs of leaks that are counted, not seen in allocations: hooks of modules and parameters, states of
+parameters that the model has no more, pinned memory."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -97,8 +97,8 @@ def newest_hook(model: Any) -> HookPlace:
 
 
 def dropped(model: Any, optimizers: list[Any]) -> tuple[int, set[int]]:
-    """Return the bytes of parameters and states that optimizers keep of what the model has no more, and where those
-    parameters lie. Other models of the run count too: only growth says something."""
+    """Return the bytes of parameters and states that optimizers keep of what the model has no more, and where
+    those parameters lie. Other models of the run count too: only growth says something."""
     known = {id(parameter) for parameter in model.parameters()}
     num_bytes, pointers = 0, set()
     for optimizer in optimizers:

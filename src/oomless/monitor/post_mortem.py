@@ -53,12 +53,18 @@ def autopsy(run: RankRun, death: MemoryDeath, last: SampledStep | None, recordin
     if not recording.request.get("whole", True):
         whole = completed(step, missing_of(run.start, death))
         if whole is None:
-            return PostMortem(death, last, (), "the step ended before its second block: nothing says how it goes on")
+            return PostMortem(
+                death, last, (), "the step ended before its second block: nothing says how it goes on"
+            )
         step = whole
     if death.limit_bytes <= 0:
         return PostMortem(death, last, (), "nothing says how much there was")
     tokens = recording.request.get("tokens", 0)
-    growth = Fraction(death.tokens, tokens) if death.tokens and isinstance(tokens, int) and tokens > 0 else Fraction(1)
+    growth = (
+        Fraction(death.tokens, tokens)
+        if death.tokens and isinstance(tokens, int) and tokens > 0
+        else Fraction(1)
+    )
     sequences = death.batch[0] if len(death.batch) > 1 else 1
     on_card = run.start.device.partition(":")[0] != "cpu"
     case = Case(
@@ -90,7 +96,8 @@ def missing_of(start: RunStart, death: MemoryDeath) -> Missing:
 
 
 def states_per_weight(name: str, width: float) -> float:
-    """Return the bytes that an optimizer keeps for each byte of a trained weight, whose numbers have `width` bytes.
+    """Return the bytes that an optimizer keeps for each byte of a trained weight, whose numbers have `width`
+    bytes.
 
     >>> states_per_weight("adamw", 4), states_per_weight("sgd-plain", 4), states_per_weight("adamw-8bit", 2)
     (2.0, 0.0, 1.0)
@@ -102,7 +109,8 @@ def states_per_weight(name: str, width: float) -> float:
 
 
 def optimizer_name(optimizer: Any) -> str:
-    """Return the name that facts/optimizers.csv has for an optimizer object; empty if it is not known there."""
+    """Return the name that facts/optimizers.csv has for an optimizer object; empty if it is not known
+    there."""
     known = {row["class"]: row["optimizer"] for row in facts.table("optimizer_classes")}
     found = next((known[kind.__name__] for kind in type(optimizer).__mro__ if kind.__name__ in known), "")
     if found == "sgd" and type(optimizer).__name__ == "SGD" and not optimizer.defaults.get("momentum"):

@@ -10,11 +10,13 @@ RECIPES = {"bfloat16": "amp-bf16", "float16": "amp-fp16"}
 """Of weights in F32 under autocast."""
 
 
-def question_of(model: Any, optimizer: Any, batch: tuple[int, ...], world_size: int, autocast: str) -> dict[str, Any]:
-    """Return the flags of `oomless train` that ask about this run, and the model's configuration as `config`; nothing
-    for a model that has none, whose layers no formula knows."""
+def question_of(
+    model: Any, optimizer: Any, batch: tuple[int, ...], world_size: int, autocast: str
+) -> dict[str, Any]:
+    """Return the flags of `oomless train` that ask about this run, and the model's configuration as `config`;
+    nothing for a model that has none, whose layers no formula knows."""
     config = getattr(unwrapped(model), "config", None)
-    if not hasattr(config, "to_dict") or len(batch) < 2:
+    if config is None or not hasattr(config, "to_dict") or len(batch) < 2:
         return {}
     types = types_of(model)
     asked: dict[str, Any] = {

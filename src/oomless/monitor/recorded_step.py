@@ -1,4 +1,5 @@
-"""A recorded step, ready to be made over: what belongs to which block and phase, what grows with the batch."""
+"""A recorded step, ready to be made over: what belongs to which block and phase, what grows with the
+batch."""
 
 from typing import NamedTuple
 
@@ -39,9 +40,9 @@ class RecordedStep(NamedTuple):
         return found
 
     def grows_with_batch(self) -> list[bool]:
-        """Return for each tensor whether its size is in proportion to the tokens of a micro-batch: activations,
-        logits and inputs, and what comes and goes in forward and backward unless it is as large as a weight, since it
-        may then be a weight's gradient."""
+        """Return for each tensor whether its size is in proportion to the tokens of a micro-batch:
+        activations, logits and inputs, and what comes and goes in forward and backward unless it is as large
+        as a weight, since it may then be a weight's gradient."""
         weights = {self.sizes[number] for number in self.base if self.kinds[number] == WEIGHT}
         phase = self.phase_of()
         grows = [kind in GROWS for kind in self.kinds]

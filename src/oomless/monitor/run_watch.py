@@ -8,9 +8,10 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Line
+from ..units import KIB
 from .counters import Counter, capacity_of, counter_of, resident_bytes, room_of
 from .deaths import death_of
-from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunQuestion, RunStart, WatchedStep
+from .entries import SCHEMA, Entry, MemoryDeath, RunEnd, RunQuestion, RunStart, WatchedStep
 from .expected import as_entries, first_look, look_text
 from .guard import Guard, say
 from .hooks import Hooks, set_hooks
@@ -99,10 +100,14 @@ class Watch:
         self.counter = counter_of(device)
         self.device = device
         self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
-        self.leaks = Leaks(Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch))
+        self.leaks = Leaks(
+            Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch)
+        )
         self.sampler = Sampler(model, device, self.optimizers, self.every)
         if parts.compiled:
-            self.sampler.plan.next = AFTER_COMPILING  # the first steps compile: their Python calls are without number
+            self.sampler.plan.next = (
+                AFTER_COMPILING  # the first steps compile: their Python calls are without number
+            )
         self._write(self._start_line(model, parts.compiled, tuple(name for name, _ in parts.blocks)))
         self.began = time.perf_counter()
         self.hooks = set_hooks(parts, self, self.guard)
@@ -123,7 +128,11 @@ class Watch:
     def _end(self, error: BaseException | None) -> None:
         if self.sampler is not None and self.sampler.events.running:
             self.sampler.drop(self.phases.step, "the run ended")
-        how = "done" if error is None or isinstance(error, SystemExit) and not error.code else type(error).__name__
+        how = (
+            "done"
+            if error is None or (isinstance(error, SystemExit) and not error.code)
+            else type(error).__name__
+        )
         self._write(
             RunEnd(
                 self.phases.step,
@@ -160,7 +169,8 @@ class Watch:
 
     def forward_begins(self, model: Any, arguments: Any, named: Any) -> None:
         """The model is called."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         torch = self.sampler.events.torch
         trains = torch.is_grad_enabled() and model.training
         outermost = not (self.phases.depth["forward"] or self.phases.depth["backward"])
@@ -231,7 +241,8 @@ class Watch:
 
     def _moved(self, before: PhaseName, after: PhaseName) -> None:
         """A phase begins."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         live = self.counter.live()
         self.step_highest = max(self.step_highest, live)
         if before == "forward":
@@ -241,7 +252,8 @@ class Watch:
 
     def _step_ended(self) -> None:
         """A step is over: its line, and what is due of sampling."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         counted, number = self.counter.read(), self.phases.step
         self.guard.step = number
         seconds = self.phases.clock() - self.phases.step_began
@@ -267,7 +279,6 @@ class Watch:
         if number == 1:
             self.guard.call("the run's question", self._ask, number)
         self.step_highest = self.step_kept = 0
-        assert self.sampler is not None
         self.leaks.stepped(counted, not self.sampler.events.running)
         self.step_s = seconds
         if self.phases.depth["backward"]:
@@ -302,7 +313,8 @@ class Watch:
 
     def _begin_sample(self, step: int) -> None:
         """A sample begins: what the counter shows beyond what is held on purpose, no sample will see."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         live = self.counter.live()
         self.sampler.begin(step)
         if self.sampler.running:
@@ -341,7 +353,8 @@ class Watch:
 
     def _died(self, error: BaseException) -> None:
         """The run met an exception: if it is one of memory, write down all that is known."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         death = death_of(error)
         if death is None:
             return
@@ -360,13 +373,17 @@ class Watch:
                 death.message,
                 counted.live_bytes,
                 counted.reserved_bytes,
-                max(counted.live_bytes - self.unseen_bytes, counted.reserved_bytes) + (room_of(self.device) or 0),
+                max(counted.live_bytes - self.unseen_bytes, counted.reserved_bytes)
+                + (room_of(self.device) or 0),
                 self.tokens,
                 self.batch,
                 next((optimizer_name(each) for each in self.optimizers()), ""),
             )
         )
-        say(f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: oomless monitor show {self.folder}")
+        say(
+            f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: "
+            f"oomless monitor show {self.folder}"
+        )
 
     def _start_line(self, model: Any, compiled: bool, blocks: tuple[str, ...]) -> RunStart:
         assert self.counter is not None
@@ -388,12 +405,12 @@ class Watch:
             capacity,
             self.counter.name,
             self.every or 0,
+            {"torch": need("torch", "trace").__version__},
             blocks,
             compiled,
             self.sampler.vocabulary if self.sampler is not None else 0,
             os.environ.get("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "")),
             as_entries(self.predicted),
-            {"torch": need("torch", "trace").__version__},
         )
 
 
@@ -409,7 +426,7 @@ def resident_peak_bytes() -> int:
     """Return the most that this process had in memory; 0 where the system does not say."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
+            return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM")), 0)
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -424,10 +441,11 @@ def watch(
 ) -> Watch:
     """Return a context manager that watches the training of `model`.
 
-    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run, `oomless_runs/...`
-    without it. One step in `every` is sampled; without it one in 100, or fewer where that would take more than half
-    a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`: its total stands beside the
-    peak of the first two steps. With `every=0` no step is sampled.
+    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run,
+    `oomless_runs/...` without it. One step in `every` is sampled; without it one in 100, or fewer where that
+    would take more than half a percent of the time. `expect` is an answer of `oomless.train` or
+    `oomless.trace`: its total stands beside the peak of the first two steps. With `every=0` no step is
+    sampled.
     """
     return Watch(model, optimizer, run=run, every=every, expect=expect)
 

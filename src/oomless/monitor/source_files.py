@@ -32,7 +32,9 @@ def source_file(name: str) -> SourceFile:
     library = path.startswith(library_folders()) or "site-packages" in path
     of_python = library and "site-packages" not in path
     followed = is_of_model(path) and not of_python
-    return SourceFile(path, shown_path(path), followed, followed and not library, path.startswith(of_torch("distributed")))
+    return SourceFile(
+        path, shown_path(path), followed, followed and not library, path.startswith(of_torch("distributed"))
+    )
 
 
 @cache

@@ -111,9 +111,10 @@ def by_line(survivors: tuple[Survivor, ...]) -> dict[LineKey, list[Survivor]]:
 
 
 def ends_of(tensors: dict[int, Any], torch: Any) -> dict[int, Callable[[], bool]]:
-    """Return for tensors by address a question whether their memory is free: by the count in C++ that frees it, not
-    by Python's wrapper, whose end says nothing."""
+    """Return for tensors by address a question whether their memory is free: by the count in C++ that frees
+    it, not by Python's wrapper, whose end says nothing."""
     reductions = torch.multiprocessing.reductions
     return {
-        pointer: reductions.StorageWeakRef(tensor.untyped_storage()).expired for pointer, tensor in tensors.items()
+        pointer: reductions.StorageWeakRef(tensor.untyped_storage()).expired
+        for pointer, tensor in tensors.items()
     }

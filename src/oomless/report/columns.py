@@ -25,7 +25,8 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], num: int = 60) -> str:
-    """Return values as a row of bars, from the smallest to the largest; several values a bar where there are many.
+    """Return values as a row of bars, from the smallest to the largest; several values a bar where there are
+    many.
 
     >>> sparkline([1, 2, 3]), sparkline([5, 5])
     ('▁▅█', '▁▁')
@@ -36,4 +37,6 @@ def sparkline(values: Sequence[float], num: int = 60) -> str:
     highest = [max(values[at : at + each]) for at in range(0, len(values), each)]
     low, high = min(highest), max(highest)
     span = high - low or 1
-    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] if high > low else BARS[0] for value in highest)
+    return "".join(
+        BARS[round((value - low) / span * (len(BARS) - 1))] if high > low else BARS[0] for value in highest
+    )

@@ -8,7 +8,7 @@ from .monitor_svg import run_svg
 from .monitor_text import run_text
 
 if TYPE_CHECKING:
-    from ..api.monitored import WatchedRun
+    from ..monitor.watched_run import WatchedRun
 
 STYLE = "body{font-family:sans-serif;margin:2em;max-width:900px}pre{overflow-x:auto;line-height:1.35}"
 

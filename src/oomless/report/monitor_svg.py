@@ -1,5 +1,5 @@
-"""A watched run as one SVG: what is alive step by step, sampled peaks by category, the prediction and the capacity; and
-the highest step from its first allocation to its last."""
+"""A watched run as one SVG: what is alive step by step, sampled peaks by category, the prediction and the
+capacity; and the highest step from its first allocation to its last."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from ..units import format_bytes, gib
 from .svg import COLOURS, PAD, WIDTH, legend, line, rect, text
 
 if TYPE_CHECKING:
-    from ..api.monitored import WatchedRank, WatchedRun
+    from ..monitor.watched_run import WatchedRank, WatchedRun
 
 HEIGHT, LEFT, RIGHT = 240, PAD + 56.0, WIDTH - PAD - 8.0
 BAR_WIDTH = 8.0
@@ -40,7 +40,9 @@ def categories_of(rank: "WatchedRank", timeline: Timeline | None) -> list[Catego
     """Return the categories that the picture shows."""
     names = {name for sample in rank.samples for name in sample.by_category}
     if timeline is not None:
-        names |= {CATEGORIES[kind] for column in timeline.columns for kind, value in column.by_kind.items() if value}
+        names |= {
+            CATEGORIES[kind] for column in timeline.columns for kind, value in column.by_kind.items() if value
+        }
     return [name for name in CATEGORIES if name in names]
 
 
@@ -49,7 +51,14 @@ def steps_plot(rank: "WatchedRank", top: float) -> list[str]:
     bottom, last = top + HEIGHT, max(rank.num_steps, 1)
     predicted = next((row.predicted for row in rank.rows if row.key == "total"), None)
     capacity = rank.run.start.capacity_bytes
-    most = max([*(sample.peak_bytes for sample in rank.samples), *(step.highest_bytes for step in rank.steps), predicted or 0, 1])
+    most = max(
+        [
+            *(sample.peak_bytes for sample in rank.samples),
+            *(step.highest_bytes for step in rank.steps),
+            predicted or 0,
+            1,
+        ]
+    )
     if capacity and capacity < 1.5 * most:
         most = max(most, capacity)
     most = 1.05 * most
@@ -57,7 +66,12 @@ def steps_plot(rank: "WatchedRank", top: float) -> list[str]:
     def at(step: float, num_bytes: float) -> tuple[float, float]:
         return LEFT + (RIGHT - LEFT) * step / last, bottom - HEIGHT * num_bytes / most
 
-    unit = text(PAD, top - 14, "GiB over the steps: alive at their ends (line), highest by the counter (dots), sampled peaks (bars)", 12)
+    unit = text(
+        PAD,
+        top - 14,
+        "GiB over the steps: alive at their ends (line), highest by the counter (dots), sampled peaks (bars)",
+        12,
+    )
     parts = [unit, *grid(most, bottom)]
     samples = rank.samples[:: -(-len(rank.samples) // MOST_BARS) or 1]
     for sample in samples:
@@ -71,13 +85,19 @@ def steps_plot(rank: "WatchedRank", top: float) -> list[str]:
                 below += value
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(step.step, step.live_bytes) for step in rank.steps))
     parts.append(f'<polyline points="{points}" fill="none" stroke="#333333" stroke-width="1.5"/>')
-    for name, value, colour in (("predicted", predicted, "#0072b2"), ("capacity", capacity, "#b00020")):
-        if value and value <= most:
-            y = at(0, value)[1]
-            parts += [line(LEFT, y, RIGHT, y, colour), text(RIGHT, y - 5, f"{name} {gib(value):.3g}", 11, anchor="end")]
+    for label, level, colour in (("predicted", predicted, "#0072b2"), ("capacity", capacity, "#b00020")):
+        if level and level <= most:
+            y = at(0, level)[1]
+            parts += [
+                line(LEFT, y, RIGHT, y, colour),
+                text(RIGHT, y - 5, f"{label} {gib(level):.3g}", 11, anchor="end"),
+            ]
     for leak in rank.leaks:
         x = at(leak.step, 0)[0]
-        parts += [line(x, top, x, bottom, "#d55e00"), text(x + 4, top + 10, f"leak: {leak.file}:{leak.line}", 11)]
+        parts += [
+            line(x, top, x, bottom, "#d55e00"),
+            text(x + 4, top + 10, f"leak: {leak.file}:{leak.line}", 11),
+        ]
     return parts
 
 
@@ -113,7 +133,7 @@ def step_plot(timeline: Timeline, top: float) -> list[str]:
                 f'<polygon points="{" ".join(points)}" fill="{COLOURS[name]}"><title>{name}</title></polygon>'
             )
         below = above
-    for name, number in timeline.marks:
+    for mark, number in timeline.marks:
         x = LEFT + (RIGHT - LEFT) * number / count
-        parts += [line(x, top - 8, x, bottom, "#333333"), text(x + 4, top - 2, name, 11)]
+        parts += [line(x, top - 8, x, bottom, "#333333"), text(x + 4, top - 2, mark, 11)]
     return parts

@@ -1,5 +1,5 @@
-"""A watched run for people: what it was, its peak beside the prediction, what grows, where the time went, and what
-it died of."""
+"""A watched run for people: what it was, its peak beside the prediction, what grows, where the time went, and
+what it died of."""
 
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,9 @@ from ..units import format_bytes
 from .columns import columns, sparkline
 
 if TYPE_CHECKING:
-    from ..api.monitored import WatchedRank, WatchedRun
     from ..monitor.entries import Leak
     from ..monitor.post_mortem import PostMortem
+    from ..monitor.watched_run import WatchedRank, WatchedRun
 
 MOST_LINES = 10
 MOST_TEXT = 160
@@ -36,8 +36,11 @@ def run_text(run: "WatchedRun") -> str:
         if rank.death is not None:
             parts.append(death_lines(rank.death, where))
         parts.append(
-            [f"{where}the monitor failed in {fault.where} and was off from step {fault.step} on: "
-             f"{shown(fault.message, MOST_TEXT)}" for fault in rank.faults]
+            [
+                f"{where}the monitor failed in {fault.where} and was off from step {fault.step} on: "
+                f"{shown(fault.message, MOST_TEXT)}"
+                for fault in rank.faults
+            ]
         )
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -60,7 +63,10 @@ def peak_lines(rank: "WatchedRank") -> list[str]:
     """Return the highest moment, and what made it."""
     peak = rank.peak
     if peak is None:
-        return [f"at most {format_bytes(rank.highest_bytes)} by the counter of {rank.run.start.counter}; no step was sampled"]
+        return [
+            f"at most {format_bytes(rank.highest_bytes)} by the counter of {rank.run.start.counter}; "
+            "no step was sampled"
+        ]
     first = (
         f"peak {format_bytes(peak.peak_bytes)} in the {peak.phase} of step {peak.step:,} "
         f"({peak.tokens:,} tokens); made by {shown(peak.event, MOST_TEXT) or 'nothing that was seen'}"
@@ -110,7 +116,9 @@ def line_lines(rank: "WatchedRank") -> list[str]:
     assert peak is not None
     table = [("alive at the peak", "tensors", "category", "made at")]
     for line, category, num_bytes, num in peak.lines[:MOST_LINES]:
-        table.append((format_bytes(num_bytes), f"{num:,}", category, shown(line, MOST_TEXT) or "before the step"))
+        table.append(
+            (format_bytes(num_bytes), f"{num:,}", category, shown(line, MOST_TEXT) or "before the step")
+        )
     return columns(table, frozenset({0, 1}))
 
 
@@ -120,12 +128,15 @@ def course_lines(rank: "WatchedRank") -> list[str]:
         return []
     seconds = rank.seconds()
     whole = sum(seconds.values()) or 1.0
-    parts = [f"{name} {100 * value / whole:.1f} %" for name, value in seconds.items() if value / whole >= 0.001]
+    parts = [
+        f"{name} {100 * value / whole:.1f} %" for name, value in seconds.items() if value / whole >= 0.001
+    ]
     num = sum(step.num for step in rank.steps)
     found = [
         f"alive at the end of a step: {sparkline([step.live_bytes for step in rank.steps])} "
         f"{format_bytes(min(step.lowest_bytes for step in rank.steps))} to "
-        f"{format_bytes(max(step.live_bytes for step in rank.steps))}, by the counter of {rank.run.start.counter}",
+        f"{format_bytes(max(step.live_bytes for step in rank.steps))}, "
+        f"by the counter of {rank.run.start.counter}",
         f"time: {whole / max(num, 1):.3f} s a step; {', '.join(parts)}",
     ]
     if rank.end is not None and rank.end.seconds:
@@ -139,7 +150,8 @@ def leak_line(leak: "Leak") -> str:
     kept = f", kept at {shown(leak.held_at, MOST_TEXT)}" if leak.held_at and leak.held_at != where else ""
     left = f"; full in {leak.steps_left:,} steps" if leak.steps_left is not None else ""
     return (
-        f"grows by {format_bytes(leak.bytes_per_step)} a step: {where} ({shown(leak.leak.replace('_', ' '))}), held by "
+        f"grows by {format_bytes(leak.bytes_per_step)} a step: {where} "
+        f"({shown(leak.leak.replace('_', ' '))}), held by "
         f"{shown(leak.held_by, MOST_TEXT)}{kept}{left}\n  {shown(leak.advice, MOST_TEXT)}"
     )
 
@@ -150,7 +162,8 @@ def death_lines(found: "PostMortem", where: str) -> list[str]:
     block = f" of {shown(death.block)}" if death.block else ""
     lines = [
         f"{where}out of memory in step {death.step + 1:,}, in the {death.phase}{block}: "
-        f"{format_bytes(death.asked_bytes)} were asked for, {format_bytes(death.limit_bytes)} is what the run could have"
+        f"{format_bytes(death.asked_bytes)} were asked for, "
+        f"{format_bytes(death.limit_bytes)} is what the run could have"
     ]
     if death.reserved_bytes:
         unused = death.reserved_bytes - death.live_bytes
@@ -188,12 +201,15 @@ def comparison_text(first: "WatchedRun", second: "WatchedRun") -> str:
     table = [("", *names, "difference")]
     ours, theirs = (rank.peak.by_category if rank.peak else {} for rank in (one, two))
     pairs = [(name, ours.get(name, 0), theirs.get(name, 0)) for name in dict.fromkeys((*ours, *theirs))]
-    pairs.append(("peak", *(rank.peak.peak_bytes if rank.peak else rank.highest_bytes for rank in (one, two))))
+    highest = [rank.peak.peak_bytes if rank.peak else rank.highest_bytes for rank in (one, two)]
+    pairs.append(("peak", highest[0], highest[1]))
     grown = [sum(leak.bytes_per_step for leak in rank.leaks) for rank in (one, two)]
     pairs.append(("growth a step", grown[0], grown[1]))
     for name, left, right in pairs:
         table.append((name, format_bytes(left), format_bytes(right), signed(right - left)))
-    times = [sum(rank.seconds().values()) / max(sum(step.num for step in rank.steps), 1) for rank in (one, two)]
+    times = [
+        sum(rank.seconds().values()) / max(sum(step.num for step in rank.steps), 1) for rank in (one, two)
+    ]
     table.append(("seconds a step", f"{times[0]:.3f}", f"{times[1]:.3f}", f"{times[1] - times[0]:+.3f}"))
     return "\n".join(columns(table, frozenset({1, 2, 3})))
 

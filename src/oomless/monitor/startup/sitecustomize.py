@@ -1,11 +1,12 @@
-"""Runs when a Python starts below `oomless run`: arranges that a training is watched once torch is there, and lets
-the machine's own sitecustomize run as it would have.
+"""Runs when a Python starts below `oomless run`: arranges that a training is watched once torch is there, and
+lets the machine's own sitecustomize run as it would have.
 
 It must run on any Python and harm none: where anything is missing it does nothing.
 """
 
 import os
 import sys
+from typing import Any
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.environ.get("OOMLESS_PACKAGE", "")
@@ -15,10 +16,10 @@ LEAST = (3, 11)
 class AfterOptimizers:
     """Notices the import of torch's optimizers, and does something after it."""
 
-    def __init__(self, done):
+    def __init__(self, done: Any) -> None:
         self.done = done
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec that others find, with a loader that does something more at the end."""
         if name != "torch.optim.optimizer":
             return None
@@ -27,31 +28,32 @@ class AfterOptimizers:
         sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
+            loader: Any = spec.loader
+            execute = loader.exec_module
 
-            def exec_module(module):
+            def exec_module(module: Any) -> None:
                 execute(module)
                 self.done()
 
-            spec.loader.exec_module = exec_module
+            loader.exec_module = exec_module
         return spec
 
 
-def own_package():
+def own_package() -> Any:
     """Return the oomless that started this run, whatever else is installed here."""
     import importlib.util
 
     if "oomless" in sys.modules:
         return sys.modules["oomless"]
     file = os.path.join(PACKAGE, "__init__.py")
-    spec = importlib.util.spec_from_file_location("oomless", file, submodule_search_locations=[PACKAGE])
+    spec: Any = importlib.util.spec_from_file_location("oomless", file, submodule_search_locations=[PACKAGE])
     module = importlib.util.module_from_spec(spec)
     sys.modules["oomless"] = module
     spec.loader.exec_module(module)
     return module
 
 
-def watch():
+def watch() -> None:
     """Watch whatever is trained from now on."""
     try:
         own_package()
@@ -62,13 +64,13 @@ def watch():
         return
 
 
-def machines_own():
+def machines_own() -> None:
     """Run the sitecustomize that would have run without ours."""
     kept = [folder for folder in sys.path if os.path.abspath(folder or ".") != FOLDER]
     ours, whole = sys.modules.pop("sitecustomize", None), sys.path[:]
     sys.path[:] = kept
     try:
-        import sitecustomize  # noqa: F401
+        __import__("sitecustomize")
     except ImportError:
         if ours is not None:
             sys.modules["sitecustomize"] = ours
