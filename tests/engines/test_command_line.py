@@ -1,5 +1,7 @@
 """A pasted command line means what the engine would take it to mean."""
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,14 +214,14 @@ def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
 )
 def test_speculation_comes_out_again_in_the_engines_own_words(engine: str, words: str) -> None:
     asked = Asked(engine=engine, layout=Layout(), speculation=Speculation("mtp", 3))
-    assert words in " ".join(command_words(asked))
+    assert words in shlex.join(command_words(asked))
 
 
 def test_what_a_pasted_speculation_says_is_kept() -> None:
     pasted = """vllm serve m --speculative-config '{"method": "ngram", "num_speculative_tokens": 5}'"""
     asked = serving_question(**read_command(pasted).flags)
     assert asked.speculation == Speculation("ngram", 5)
-    assert read_command("vllm serve m " + " ".join(command_words(asked))).flags == {
+    assert read_command("vllm serve m " + shlex.join(command_words(asked))).flags == {
         "tp": 1,
         "speculation": Speculation("ngram", 5),
     }

@@ -67,6 +67,7 @@ VALUES: dict[str, Any] = {
     "kv_offloading_size": 64.0,
     "images_per_prompt": 0,
     "max_lora_rank": 64,
+    "speculation": Speculation("mtp"),
     "moe_backend": "deep_gemm",
     "mem_fraction_static": 0.8,
     "swa_full_tokens_ratio": 0.5,

@@ -1,12 +1,11 @@
 """One file or folder an engine: how it lays memory out. Here: the list of engines, and what each knows."""
 
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from .protocol import Engine  # a protocol costs start-up and says nothing at run time
+from .engine import Engine
 
 ENGINES = {
     "vllm": "vllm",
@@ -19,19 +18,38 @@ ENGINES = {
     "trtllm": "trtllm",
     "transformers": "transformers",
 }
-"""Engine name -> module."""
+"""Engine name -> module, which has its record under its name in capitals."""
+DEFAULT = "vllm"
+"""The engine that is asked where nobody names one."""
 
 VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
 LLAMA = ("llamacpp", "ik-llamacpp", "ollama")
 
 
-def engine(name: str) -> "Engine":
-    """The module of an engine."""
+@cache
+def engine(name: str) -> Engine:
+    """Return the record of an engine; its module is loaded when it is first asked for."""
     if name not in ENGINES:
         raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
-    module: Any = import_module(f".{ENGINES[name]}", __name__)
-    rules: Engine = module
-    return rules
+    module = import_module(f".{ENGINES[name]}", __name__)
+    found: Engine = getattr(module, name.upper().replace("-", "_"))
+    return found
+
+
+def engines() -> Iterator[Engine]:
+    """Yield every engine."""
+    return map(engine, ENGINES)
+
+
+@cache
+def engines_tried(vendor: str) -> tuple[str, ...]:
+    """Return the engines that a plan tries on a maker's cards unasked.
+
+    >>> engines_tried("NVIDIA"), engines_tried("Huawei"), engines_tried("MetaX")
+    (('vllm', 'sglang', 'llamacpp'), ('vllm-ascend',), ('vllm',))
+    """
+    named = tuple(each.name for each in engines() if vendor in each.cards.tried)
+    return named or tuple(each.name for each in engines() if "*" in each.cards.tried)
 
 
 def check_card(name: str, vendor: str) -> None:
@@ -43,23 +61,9 @@ def check_card(name: str, vendor: str) -> None:
     oomless.errors.UnsupportedError: vllm does not run on cards of Apple
       use --engine llamacpp
     """
-    only, never = ONLY_ON.get(name), NEVER_ON.get(name, {})
+    only, instead = engine(name).cards.only, dict(engine(name).cards.instead)
     if vendor and only and vendor not in only:
         raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"it is for {' and '.join(only)}")
-    if vendor in never:
+    if vendor in instead:
         where = "is not known on a plain CPU" if vendor == "generic" else f"does not run on cards of {vendor}"
-        raise UnsupportedError(f"{name} {where}", f"use --engine {never[vendor]}")
-
-
-ONLY_ON = {"vllm-ascend": ("Huawei",), "vllm-hpu": ("Intel",), "trtllm": ("NVIDIA",)}
-NEVER_ON = {
-    "vllm": {
-        "generic": "llamacpp",
-        "Apple": "llamacpp",
-        "Raspberry Pi": "llamacpp",
-        "Huawei": "vllm-ascend",
-        "Intel": "vllm-hpu",
-    },
-    "sglang": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
-}
-"""Engine -> makers of cards, and the engine that does run there."""
+        raise UnsupportedError(f"{name} {where}", f"use --engine {instead[vendor]}")

@@ -3,7 +3,7 @@ what starts it."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import engine
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
@@ -155,7 +155,7 @@ def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple
     'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096
      --concurrency 2'
     """
-    changed, first = asked.changed(), "pp" if asked.engine in LLAMA else "tp"
+    changed, first = asked.changed(), engine(asked.engine).axis
     fields = dict.fromkeys((first, *(name for name in changed if name in Layout._fields), *changed))
     values = [("gpu", gpu), ("engine", asked.engine), ("engine_version", estimate.request.engine_version)]
     return (

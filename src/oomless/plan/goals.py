@@ -3,9 +3,7 @@ answer."""
 
 from typing import Literal, NamedTuple
 
-from ..engines import trtllm
-from ..engines.sglang import defaults as sglang
-from ..engines.vllm import defaults as vllm
+from ..engines import engines
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
@@ -109,10 +107,10 @@ class Wanted(NamedTuple):
         for region in self.regions:
             check_region(region, table)
         for kind in self.kv_cache_dtypes:
-            if kind not in CACHE_KINDS:
+            if kind not in cache_kinds():
                 raise UsageError(
                     f"--kv-cache-dtype {kind!r} is not known to any engine here",
-                    f"known are {', '.join(CACHE_KINDS)}",
+                    f"known are {', '.join(cache_kinds())}",
                 )
         if self.host_memory is not None:
             parse_bytes(self.host_memory)
@@ -133,8 +131,12 @@ class Wanted(NamedTuple):
         return self.context or min(self.max_model_len or DEFAULT_CONTEXT, model.max_positions)
 
 
-CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
-"""Types of a cache that some engine knows under this flag."""
+MAX_COUNT = 1 << 40
+
+
+def cache_kinds() -> tuple[str, ...]:
+    """Return the types of a cache that some engine knows under --kv-cache-dtype."""
+    return tuple(dict.fromkeys(kind for each in engines() for kind in each.cache_types))
 
 
 def check_form(word: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..engines import LLAMA
+from ..engines import engines as records
 from ..errors import UsageError
 from ..model.model import Model
 from ..run.hardware import parse_gpu
@@ -82,9 +82,10 @@ def check_together(values: dict[str, Any]) -> None:
     """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no
     asked engine fills."""
     engines, most = values.get("engines", ()), values.get("max_gpus")
-    if "host_memory" in values and engines and not set(engines) & set(LLAMA):
+    fillers = [each.name for each in records() if each.fills_host] if "host_memory" in values else []
+    if fillers and engines and not set(engines) & set(fillers):
         raise UsageError(
-            f"--host-memory is filled by {' and '.join(LLAMA)}, --engine is {' and '.join(engines)}",
+            f"--host-memory is filled by {' and '.join(fillers)}, --engine is {' and '.join(engines)}",
             "leave one of them out",
             "host_memory",
         )

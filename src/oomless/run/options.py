@@ -340,17 +340,26 @@ def fault_of(option: Option, value: Any) -> str:
         case "gib":
             return "" if 0 <= value <= MAX_GIB else "it is GiB: 0 or more"
         case "positive":
-            return "" if 0 < value <= option.most else f"it must be above 0, at most {option.most:,g}"
+            return "" if 0 < value <= option.most else f"it must be above 0, at most {figure(option.most)}"
     if option.choices:
         return "" if str(value) in option.choices else f"it is {' or '.join(option.choices)}"
     if option.least <= value <= option.most:
         return ""
     usual = option.most == Option._field_defaults["most"] and value < option.least
     return (
-        f"it must be {option.least:g} or more"
+        f"it must be {figure(option.least)} or more"
         if usual
-        else f"it must be {option.least:g} to {option.most:,g}"
+        else f"it must be between {figure(option.least)} and {figure(option.most)}"
     )
+
+
+def figure(bound: float) -> str:
+    """Return the end of a range as an error writes it.
+
+    >>> figure(1_000_000), figure(0.5), figure(1e30)
+    ('1,000,000', '0.5', '1e+30')
+    """
+    return f"{int(bound):,}" if bound == int(bound) and abs(bound) < GB * GB else f"{bound:g}"
 
 
 def words_in(value: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -255,4 +255,3 @@ def earlier_losses(framework: str) -> frozenset[str]:
     return frozenset(
         row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
     )
-

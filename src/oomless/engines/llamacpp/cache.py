@@ -33,7 +33,7 @@ def row_bytes(attention: Attention, model: Model, asked: Resolved) -> int:
     >>> r1, mla = load("deepseek-r1"), MLA(128, 1536, 512, 128, 64, 128)
     >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", cache_type_k="q8_0"))  # 576 values of 8.5 bits
     612
-    >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", mla_attn=0))  # every head: 128 x (192 + 128) x 2 B
+    >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", mla_attn=0))  # 128 x (192 + 128) x 2 B
     81920
     """
 
@@ -101,7 +101,10 @@ def v4_fixed_bytes(attention: V4, asked: Resolved) -> int:
     src/llama-kv-cache-dsv4.cpp: 8 rows of both halves for ratio 4, 128 rows for ratio 128.
 
     >>> from ...model.load import load
-    >>> flash, asked = load("deepseek-v4-flash"), Resolved(context=65536, concurrency=1, ubatch_size=4096, max_num_seqs=1)
+    >>> flash, asked = (
+    ...     load("deepseek-v4-flash"),
+    ...     Resolved(context=65536, concurrency=1, ubatch_size=4096, max_num_seqs=1),
+    ... )
     >>> sum(
     ...     v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers
     ... ) / 2**20  # a log says 182.75 MiB
@@ -230,9 +233,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(
-                ("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs)
-            )
+            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs))
         elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:

@@ -40,7 +40,9 @@ def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
     656
     >>> from ...run.serving import Layout
     >>> row_bytes(
-    ...     GQA(8, 2, 256, borrows_cache=True), Resolved(dtype="bfloat16", layout=Layout()), RELEASES.at("0.5.19")
+    ...     GQA(8, 2, 256, borrows_cache=True),
+    ...     Resolved(dtype="bfloat16", layout=Layout()),
+    ...     RELEASES.at("0.5.19"),
     ... )  # gemma-4-E4B: a pool that stays empty
     2048
     """

@@ -35,7 +35,11 @@ def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
     """Bytes of one token in one layer on one rank, without an indexer's key.
 
     >>> from ...run.serving import Layout
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Resolved(dtype="bfloat16", layout=Layout()), RELEASES.at("0.19.0"))
+    >>> row_bytes(
+    ...     MLA(128, 1536, 512, 128, 64, 128),
+    ...     Resolved(dtype="bfloat16", layout=Layout()),
+    ...     RELEASES.at("0.19.0"),
+    ... )
     1152
     >>> row_bytes(GQA(28, 4, 128), Resolved(dtype="bfloat16", layout=Layout(tp=8)), RELEASES.at("0.19.0"))
     512

@@ -128,11 +128,7 @@ def _gathered_rows(attention: V4 | V41, asked: Resolved, hardware: Hardware, rul
     if hardware.card.capability >= 12:
         return FLASHINFER_BYTES
     tokens = asked.max_num_batched_tokens
-    rows = (
-        (-(-asked.max_model_len // attention.ratio) if attention.ratio else 0)
-        + attention.window
-        + tokens
-    )
+    rows = (-(-asked.max_model_len // attention.ratio) if attention.ratio else 0) + attention.window + tokens
     gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
     if rules.keeps_row_indices:
         topk = attention.index_topk if attention.ratio else 0

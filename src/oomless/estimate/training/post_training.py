@@ -178,7 +178,10 @@ def frozen(owner: Owner, model: Model, request: TrainingResolved, mesh: Mesh) ->
 
     >>> from ...model.load import load
     >>> frozen(
-    ...     "reference", load("deepseek-llm-7b"), TrainingResolved(precision="bf16", sharding="zero3"), Mesh(dp=8)
+    ...     "reference",
+    ...     load("deepseek-llm-7b"),
+    ...     TrainingResolved(precision="bf16", sharding="zero3"),
+    ...     Mesh(dp=8),
     ... ).bytes
     1727591424
     """

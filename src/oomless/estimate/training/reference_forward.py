@@ -33,7 +33,9 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .estimate import estimate_training
-    >>> asked = TrainingResolved(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
+    >>> asked = TrainingResolved(
+    ...     framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full"
+    ... )
     >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]

@@ -117,7 +117,9 @@ class StateSums(NamedTuple):
         return added._replace(largest=max(self.largest, other.largest))
 
 
-def sums_of(portion: Portion, mesh: Mesh, request: TrainingResolved, form: Recipe, rule: Optimizer) -> StateSums:
+def sums_of(
+    portion: Portion, mesh: Mesh, request: TrainingResolved, form: Recipe, rule: Optimizer
+) -> StateSums:
     """Return what one rank holds of a portion: its weights alone if it is frozen, all four states if it is
     trained."""
     over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
