@@ -9,7 +9,9 @@ from ..record import of_facts
 from .configuration import read
 
 
-def with_tensor_parallelism(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
+def with_tensor_parallelism(
+    base: TrainingAsked, model: Model, cards: PlannedCards
+) -> Iterator[TrainingAsked]:
     """Yield the sharding over all cards, and over what tensor parallelism within a machine leaves.
 
     Experts are cut by a degree of their own, and nothing is sharded over one rank. Nothing on a single card.
