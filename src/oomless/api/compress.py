@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError, UsageError
+from ..units import parse_bytes
 
 if TYPE_CHECKING:
     from ..compress.checkpoint.stream import Progress
@@ -24,21 +25,38 @@ def compress(
     force: bool = False,
     fsync: bool = True,
     measure: bool = False,
+    calibrate: str = "",
+    budget: str | int | None = None,
+    quality: bool = False,
+    text: str | None = None,
     progress: "Callable[[Progress], None] | None" = None,
 ) -> "Compressed":
     """Return what became of a checkpoint; without `out` nothing is written and the bytes are predicted.
 
-    `measure` reads the result again and gives the error of each weight.
+    `measure` reads the result again and gives the error of each weight; `quality` runs both models on a text.
+    `calibrate` and `budget` run the source on it: codes are chosen by what layers are fed with, formats by
+    what suffers most.
     """
     from ..compress.checkpoint.error import weight_errors
     from ..compress.checkpoint.run import num_threads, silent
+    from ..compress.checkpoint.source import read_source
     from ..compress.compressed import Compressed
-    from ..compress.weights import Request, plan
+    from ..compress.quality.language import compare_models
+    from ..compress.weights import Request, digest, mixed, plan
     from ..compress.weights import compress as write
 
-    planned = plan(Request(model, to, tuple(keep), tuple(skip), tuple(formats)))
+    request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
+    words, mix = "", None
+    if calibrate or budget is not None or quality:
+        words = text_of(text)
+    if calibrate or budget is not None:
+        request = request._replace(calibrate=calibrate, text_digest=digest(words))
+    if budget is not None:
+        size = parse_bytes(budget) if isinstance(budget, str) else budget
+        request, mix = mixed(request, size, words, progress or silent)
+    planned = plan(request)
     if out is None:
-        return Compressed(planned, None, {})
+        return Compressed(planned, None, {}, mix=mix)
     folder, piece = Path(out).expanduser(), parse_part(part)
     write(
         planned,
@@ -47,17 +65,28 @@ def compress(
         threads=threads,
         durable=fsync,
         force=force,
+        text=words,
         progress=progress or silent,
     )
     if piece.total > 1:
-        return Compressed(planned, None, {})
+        return Compressed(planned, None, {}, mix=mix)
     errors = {}
     if measure:
         found = weight_errors(
             planned.source, planned.target, folder, threads or num_threads(), lambda done, total: None
         )
         errors = {name: error.relative for name, error in found.items()}
-    return Compressed(planned, folder, errors)
+    found_quality = compare_models(planned.source, read_source(str(folder)), words) if quality else None
+    return Compressed(planned, folder, errors, found_quality, mix)
+
+
+def text_of(path: str | None) -> str:
+    """Return the text of a file, or the sample that oomless brings: English and Chinese about models, and a
+    little Python."""
+    from ..compress.calibration.sample import sample
+    from ..compress.quality.language import read_text
+
+    return read_text(path) if path is not None else sample()
 
 
 def parse_part(text: str | None) -> Any:
