@@ -197,7 +197,7 @@ def test_a_mix_keeps_its_size_and_is_better_than_one_format(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     source = str(checkpoints["llama"])
-    size = plan(Request(source, "int4-g32")).target.num_bytes
+    size = plan(Request(source, "int4-g32")).target.num_bytes * 21 // 20
     request, mix = mixed(Request(source, ""), size, sample(), lambda progress: None)
     planned = plan(request)
     assert 0.97 * size <= planned.target.num_bytes == mix.num_bytes <= size

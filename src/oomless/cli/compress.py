@@ -111,7 +111,7 @@ def compress(
 ) -> int:
     """Compress MODEL's checkpoint for real: a folder of safetensors becomes another, in row blocks, at the
     speed of the disk."""
-    from ..api import compress as api
+    from ..compress import request as api
 
     if joined is not None:
         if model is not None or to is not None:

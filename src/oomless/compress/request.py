@@ -1,4 +1,4 @@
-"""The Python interface of compression: what `oomless compress` does, and the context managers beside it."""
+"""A request to compress a checkpoint: what the command line asks, as a function."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +8,8 @@ from ..errors import OomlessError, UsageError
 from ..units import parse_bytes
 
 if TYPE_CHECKING:
-    from ..compress.checkpoint.stream import Progress
-    from ..compress.compressed import Compressed
+    from .checkpoint.stream import Progress
+    from .compressed import Compressed
 
 
 def compress(
@@ -37,13 +37,13 @@ def compress(
     `calibrate` and `budget` run the source on it: codes are chosen by what layers are fed with, formats by
     what suffers most.
     """
-    from ..compress.checkpoint.error import weight_errors
-    from ..compress.checkpoint.run import num_threads, silent
-    from ..compress.checkpoint.source import read_source
-    from ..compress.compressed import Compressed
-    from ..compress.quality.language import compare_models
-    from ..compress.weights import Request, digest, mixed, plan
-    from ..compress.weights import compress as write
+    from .checkpoint.error import weight_errors
+    from .checkpoint.run import num_threads, silent
+    from .checkpoint.source import read_source
+    from .compressed import Compressed
+    from .quality.language import compare_models
+    from .weights import Request, digest, mixed, plan
+    from .weights import compress as write
 
     request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
     words, mix = "", None
@@ -83,8 +83,8 @@ def compress(
 def text_of(path: str | None) -> str:
     """Return the text of a file, or the sample that oomless brings: English and Chinese about models, and a
     little Python."""
-    from ..compress.calibration.sample import sample
-    from ..compress.quality.language import read_text
+    from .calibration.sample import sample
+    from .quality.language import read_text
 
     return read_text(path) if path is not None else sample()
 
@@ -95,7 +95,7 @@ def parse_part(text: str | None) -> Any:
     >>> parse_part("3/16")
     Part(number=3, total=16)
     """
-    from ..compress.checkpoint.journal import WHOLE, Part
+    from .checkpoint.journal import WHOLE, Part
 
     if text is None:
         return WHOLE
@@ -107,9 +107,9 @@ def parse_part(text: str | None) -> Any:
 
 def join(out: str, *, fsync: bool = True) -> "Compressed":
     """Return a folder whose parts are all there, finished: what was asked stands in their journals."""
-    from ..compress.checkpoint.journal import journals, read_journal
-    from ..compress.compressed import Compressed
-    from ..compress.weights import Request, finish_parts, plan
+    from .checkpoint.journal import journals, read_journal
+    from .compressed import Compressed
+    from .weights import Request, finish_parts, plan
 
     folder = Path(out).expanduser()
     found = [journal for path in journals(folder) if (journal := read_journal(path))]
