@@ -80,10 +80,10 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option("--measure", is_flag=True, help="Read the result again and give the error of each weight.")
 @click.option(
     "--calibrate",
-    type=click.Choice(["diagonal", "gptq"]),
+    type=click.Choice(["diagonal", "gptq", "wanda", "sparsegpt"]),
     default="",
-    metavar="diagonal|gptq",
-    help="Choose codes of 4 bits by what each layer is fed with on a text.",
+    metavar="diagonal|gptq|wanda|sparsegpt",
+    help="Choose 4-bit codes, or what 2:4 keeps, by what layers are fed with on a text.",
 )
 @click.option("--budget", metavar="SIZE", help="Find a mix of formats whose tensor data is no larger: 12GiB.")
 @click.option("--quality", is_flag=True, help="Run both models on a text: perplexity, KL, agreement.")

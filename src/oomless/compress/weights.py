@@ -34,6 +34,10 @@ CALIBRATED = {
     "text; every value was then rounded to the nearest code.",
     "gptq": "4-bit weights were rounded column by column, each error made good by the columns that follow "
     "(GPTQ), on a text.",
+    "wanda": "Of each four neighbours the two stay whose magnitude times the root mean square of their input "
+    "on a text is highest (Wanda).",
+    "sparsegpt": "Of each four neighbours two were set to zero, what was lost made good by the columns that "
+    "follow (SparseGPT), on a text.",
 }
 CALIBRATION_TOKENS = 8192
 DEEPSEEK = ("deepseek", "kimi")

@@ -13,16 +13,25 @@ from ..checkpoint.journal import Journal
 from ..checkpoint.reader import Block, Reader
 from ..checkpoint.stream import write_parts
 from ..checkpoint.target import Target, TargetWeight
-from ..codecs.codec import Steps
+from ..codecs.codec import Codec, Steps
 from ..codecs.microscaled import Nvfp4
+from ..codecs.pruned import Pruned
 from ..codecs.tile import Tile
 from ..quality.lazy_model import LazyModel
 from ..quality.lockstep import Call, Lockstep, plain_visit
+from ..sparsity.prune import by_sparsegpt, by_wanda
 from .grid import Adjustable, adjustable
 from .inputs import LayerInputs
 from .solve import Moments, Solved, by_diagonal, by_gptq
 
-METHODS: dict[str, Callable[..., Solved]] = {"diagonal": by_diagonal, "gptq": by_gptq}
+METHODS: dict[str, Callable[..., Solved]] = {
+    "diagonal": by_diagonal,
+    "gptq": by_gptq,
+    "wanda": by_wanda,
+    "sparsegpt": by_sparsegpt,
+}
+PRUNING = ("wanda", "sparsegpt")
+"""Methods for 2:4; the others choose codes."""
 ROWS = 512
 """Rows that are written at once: a multiple of what any format packs together."""
 
@@ -31,18 +40,26 @@ def check(target: Target, method: str) -> None:
     """Refuse what cannot be calibrated, before anything is read."""
     if method not in METHODS:
         raise UsageError(f"--calibrate {method[:40]}", f"there are: {', '.join(METHODS)}")
-    if not any(adjustable(weight.codec) for weight in target.weights):
+    if not any(solvable(weight.codec, method) for weight in target.weights):
         raise UnsupportedError(
-            "no weight of this format gains from calibration", "calibrate int4, int2, mxfp4 or nvfp4"
+            f"no weight of this format gains from {method}",
+            f"calibrate int4, int2, mxfp4 or nvfp4 by diagonal or gptq, 2:4 by {' or '.join(PRUNING)}",
         )
+
+
+def solvable(codec: Codec | None, method: str) -> Adjustable | Pruned | None:
+    """Return a codec that a method can improve."""
+    if method in PRUNING:
+        return codec if isinstance(codec, Pruned) else None
+    return adjustable(codec)
 
 
 class Calibration:
     """One run: what is known, and where it writes."""
 
     def __init__(self, target: Target, lazy: LazyModel, outputs: tuple[Path, ...], method: str) -> None:
-        self.lazy, self.solve, self.outputs = lazy, METHODS[method], outputs
-        self.weights = {weight.name: weight for weight in target.weights if adjustable(weight.codec)}
+        self.lazy, self.method, self.outputs = lazy, method, outputs
+        self.weights = {weight.name: weight for weight in target.weights if solvable(weight.codec, method)}
         self.scratch = Scratch()
         self.reader = Reader(lazy.source.files)
 
@@ -91,16 +108,16 @@ class Calibration:
 
     def matrix(self, weight: TargetWeight, moments: Moments, file: int) -> None:
         """Solve one matrix and write its parts."""
-        codec = adjustable(weight.codec)
+        codec = solvable(weight.codec, self.method)
         assert codec is not None
         whole = Block(0, weight.shape[0], 0, weight.shape[1])
         values = as_float(weight.view.read(self.reader, whole), self.reader.scratch, "calibrated").copy()
         known = known_of(codec, weight, file)
-        solved = self.solve(codec, values, moments, known)
+        solved = METHODS[self.method](codec, values, moments, known)
         write(codec, weight, solved, known, file, self.scratch)
 
 
-def known_of(codec: Adjustable, weight: TargetWeight, file: int) -> Array | None:
+def known_of(codec: Adjustable | Pruned, weight: TargetWeight, file: int) -> Array | None:
     """Return the largest magnitude that NVFP4's tensor scale stands for: it is written already."""
     np = numpy()
     if not isinstance(codec, Nvfp4):
@@ -111,7 +128,12 @@ def known_of(codec: Adjustable, weight: TargetWeight, file: int) -> Array | None
 
 
 def write(
-    codec: Adjustable, weight: TargetWeight, solved: Solved, known: Array | None, file: int, scratch: Scratch
+    codec: Adjustable | Pruned,
+    weight: TargetWeight,
+    solved: Solved,
+    known: Array | None,
+    file: int,
+    scratch: Scratch,
 ) -> None:
     """Write the codes of solved values; each is one of the format's own, so that rounding finds it again."""
     rows, columns = solved.values.shape

@@ -41,6 +41,11 @@ class Moments:
         """Return the factor of the inverse, with columns in that order."""
         return inverse_factor(self.array[numpy().ix_(self.order, self.order)])
 
+    @cached_property
+    def plain_factor(self) -> Array:
+        """Return the factor of the inverse, with columns as they stand."""
+        return inverse_factor(self.array)
+
 
 class Solved(NamedTuple):
     """A matrix as its codes give it back, and the steps that they count in."""
@@ -151,8 +156,8 @@ def inverse_factor(moments: Array) -> Array:
     Read backwards, the lower factor of the moments is an upper one, whose inverse is U.
 
     >>> import numpy
-    >>> inverse_factor(numpy.eye(2, dtype=numpy.float32)).round(3).tolist()
-    [[0.995, 0.0], [0.0, 0.995]]
+    >>> inverse_factor(numpy.diag([4.0, 4.0])).astype(float).round(3).tolist()
+    [[0.498, 0.0], [0.0, 0.498]]
     """
     np = numpy()
     damped = moments.astype(np.float64)
