@@ -24,7 +24,7 @@ from oomless.model.gguf_types import (
     tensor_bytes,
 )
 from oomless.model.load import load
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import score
 from oomless.units import GIB
 
@@ -74,7 +74,7 @@ def test_files_found_afterwards() -> None:
     assert all("choose the types" in reason or "no known place" in reason for reason in refused)
 
 
-def digit(row: Row) -> float:
+def digit(row: MeasuredRow) -> float:
     """Half of the last digit that the listing prints: of GiB one decimal, of GB two, of bytes all."""
     return {"GiB": 0.05, "GB (decimal)": 0.005, "bytes": 0.5}[row.unit]
 

@@ -12,7 +12,7 @@ from ..run.allocator import parse_settings
 from ..run.hardware import Hardware, parse_gpu
 from ..run.tracing import DEFAULT_CARD, Prompt, Tracing
 from ..run.training import Mesh, resolved
-from ..trace.build import Source
+from ..trace.build import ModelSource
 from ..units import parse_bytes
 from .training import training_request
 
@@ -70,13 +70,13 @@ def limit(hardware: Hardware | None, reserve: str | None) -> tuple[int | None, s
     return left, hardware.card.name
 
 
-def source_of(model: str, offline: bool, revision: str | None) -> Source:
+def source_of(model: str, offline: bool, revision: str | None) -> ModelSource:
     """A config by name, or a function of the user's by `module:function`."""
     module, colon, function = model.partition(":")
     if colon and module.replace(".", "").replace("_", "").isalnum() and function.isidentifier():
-        return Source(model, None, model)
+        return ModelSource(model, None, model)
     name, config = config_document(model, offline=offline, revision=revision)
-    return Source(name, config)
+    return ModelSource(name, config)
 
 
 def tracing_request(

@@ -109,7 +109,7 @@ def _cost(
     **options: Any,
 ) -> int:
     from ..errors import UsageError
-    from ..plan.cost import Given, cost
+    from ..plan.cost import CostFlags, cost
 
     table, notes = price_table(prices)
     if list_prices:
@@ -117,7 +117,7 @@ def _cost(
     if gpu is None:
         raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
     answer = cost(
-        Given(gpu, **{name: value for name, value in options.items() if value is not None}), table, notes
+        CostFlags(gpu, **{name: value for name, value in options.items() if value is not None}), table, notes
     )
     if plot:
         from ..report.plan_cost_svg import cost_svg

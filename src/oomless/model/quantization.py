@@ -17,7 +17,7 @@ NESTED = ("text_config", "language_config", "llm_config")
 """Where a config keeps its language model's part, and sometimes the quantisation with it."""
 
 
-class Rule(NamedTuple):
+class StorageRule(NamedTuple):
     """Modules whose names match a pattern are stored in `form`; None: as they were."""
 
     patterns: tuple[str, ...]
@@ -30,7 +30,7 @@ class Scheme(NamedTuple):
 
     linear: Format | None
     expert: Format | None
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[StorageRule, ...] = ()
 
 
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:

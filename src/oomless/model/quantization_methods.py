@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ..errors import UnsupportedError
 from .config import Config
-from .quantization import Rule, Scheme, grouped
+from .quantization import Scheme, StorageRule, grouped
 from .storage import (
     FP4_E8M0,
     FP8_32X32_E8M0,
@@ -65,7 +65,7 @@ def method_of(section: Config) -> str:
     return SPELLED.get(method, method)
 
 
-def kept(section: Config) -> tuple[Rule, ...]:
+def kept(section: Config) -> tuple[StorageRule, ...]:
     """The rule of the modules that are left out of quantisation."""
     names: list[str] = []
     for key in LEFT_OUT:
@@ -76,10 +76,10 @@ def kept(section: Config) -> tuple[Rule, ...]:
             section.fault(f"{key} is no list of names")
             return ()
         names += listed
-    return (Rule(tuple(names), None),) if names else ()
+    return (StorageRule(tuple(names), None),) if names else ()
 
 
-def whole(form: Format, section: Config, *rules: Rule) -> Scheme:
+def whole(form: Format, section: Config, *rules: StorageRule) -> Scheme:
     """One format for all linear layers and experts that no rule names."""
     return Scheme(form, form, (*kept(section), *rules))
 
@@ -115,7 +115,7 @@ def _compressed_tensors(section: Config, config: Config) -> Scheme:
     """The schemes of config_groups: `Linear` means every linear layer, other targets name modules."""
     groups = section.section("config_groups")
     default: Format | None = None
-    rules: list[Rule] = []
+    rules: list[StorageRule] = []
     for name in groups.values:
         group = groups.section(name)
         form = _weights(group.section("weights")) if group.values.get("weights") else None
@@ -128,7 +128,7 @@ def _compressed_tensors(section: Config, config: Config) -> Scheme:
                 )
             default = form
         elif form:
-            rules.append(Rule(targets, form))
+            rules.append(StorageRule(targets, form))
     if not groups.values:
         raise UnsupportedError(f"{section.where}: config_groups is missing", "it says how weights are stored")
     return Scheme(default, default, (*kept(section), *rules))
@@ -186,16 +186,16 @@ def _gptq(section: Config, config: Config) -> Scheme:
         plain = grouped(bits, max(group, 0), zeros=True, scale_bits=16)
         return plain._replace(name=f"gptq int{bits}", column_bits=32, reorders=reorders)
 
-    rules: list[Rule] = []
+    rules: list[StorageRule] = []
     dynamic = section.section("dynamic")
     for pattern in dynamic.values:  # GPTQModel: -: leaves modules out, +: gives them other numbers
         expression = pattern[2:] if pattern[:2] in ("-:", "+:") else pattern
         if pattern.startswith("-:"):
-            rules.append(Rule((f"re:{expression}",), None))
+            rules.append(StorageRule((f"re:{expression}",), None))
             continue
         other = dynamic.section(pattern)
         rules.append(
-            Rule(
+            StorageRule(
                 (f"re:{expression}",),
                 form(other.size("bits", bits, least=2, most=8), other.size("group_size", group, least=-1)),
             )
@@ -233,14 +233,16 @@ def _auto_round(section: Config, config: Config) -> Scheme:
         return grouped(bits, group, zeros=True, scale_bits=16)._replace(name=f"auto-round int{bits}")
 
     extra = section.section("extra_config")
-    rules: list[Rule] = []
+    rules: list[StorageRule] = []
     for pattern in extra.values:
         other = extra.section(pattern)
         other_bits = other.size("bits", bits, least=1, most=32)
         other_form = (
             form(other_bits, max(other.size("group_size", group, least=-1), 0)) if other_bits < 16 else None
         )
-        rules.append(Rule((f"re:{pattern}" if "\\" in pattern or ".*" in pattern else pattern,), other_form))
+        rules.append(
+            StorageRule((f"re:{pattern}" if "\\" in pattern or ".*" in pattern else pattern,), other_form)
+        )
     return whole(form(bits, group), section, *rules)
 
 
@@ -291,16 +293,16 @@ def _modelopt(section: Config, config: Config) -> Scheme:
             f"{section.where}: MIXED_PRECISION without quantized_layers or config_groups",
             "they say which module has which",
         )
-    return Scheme(None, None, tuple(Rule(tuple(names), form) for form, names in members.items()))
+    return Scheme(None, None, tuple(StorageRule(tuple(names), form) for form, names in members.items()))
 
 
-def _by_module(section: Config) -> tuple[Rule, ...]:
+def _by_module(section: Config) -> tuple[StorageRule, ...]:
     """quantized_layers: an algorithm for each module."""
     members: dict[Format, list[str]] = {}
     layers = section.section("quantized_layers")
     for name in layers.values:
         members.setdefault(_algorithm(layers.section(name).word("quant_algo", ""), layers), []).append(name)
-    return tuple(Rule(tuple(names), form) for form, names in members.items())
+    return tuple(StorageRule(tuple(names), form) for form, names in members.items())
 
 
 def _algorithm(name: str, section: Config) -> Format:
@@ -316,10 +318,10 @@ def _quark(section: Config, config: Config) -> Scheme:
     """AMD Quark: one scheme for all, and others for modules by pattern."""
     first = section.section("global_quant_config")
     default = _quark_weight(first)
-    rules: list[Rule] = []
+    rules: list[StorageRule] = []
     layers = section.section("layer_quant_config")
     for pattern in layers.values:
-        rules.append(Rule((pattern,), _quark_weight(layers.section(pattern))))
+        rules.append(StorageRule((pattern,), _quark_weight(layers.section(pattern))))
     return Scheme(default, default, (*kept(section), *rules))
 
 

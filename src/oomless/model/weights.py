@@ -364,7 +364,7 @@ def ffn_tensors(
             assert_never(ffn)
 
 
-class Norms(NamedTuple):
+class BlockNorms(NamedTuple):
     """The norms of a block and whether they have biases (LayerNorm) beside their weights."""
 
     names: tuple[str, ...] = ("input", "post_attention")
@@ -380,12 +380,12 @@ class Norms(NamedTuple):
                 yield scope.tensor(f"{name}_layernorm.bias", (hidden,), "plain")
 
 
-PAIR = Norms()
+PAIR = BlockNorms()
 """One norm before attention and one before the feed-forward block: most decoders."""
 
 
 def block_tensors(
-    layer: Layer, hidden: int, vocab: int, scope: Scope, norms: Norms = PAIR
+    layer: Layer, hidden: int, vocab: int, scope: Scope, norms: BlockNorms = PAIR
 ) -> Iterator[Tensor]:
     """One layer: attention, feed-forward and its norms."""
     yield from attention_tensors(layer.attention, hidden, scope)
@@ -394,7 +394,7 @@ def block_tensors(
 
 
 def stack_tensors(
-    layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, norms: Norms = PAIR
+    layers: tuple[Layer, ...], hidden: int, vocab: int, stored: Storage, norms: BlockNorms = PAIR
 ) -> Iterator[Tensor]:
     """All layers of a plain decoder; equal layers become one group of tensors."""
     for layer, indices in equal_layers(layers):
@@ -411,7 +411,7 @@ def equal_layers(layers: tuple[Layer, ...]) -> list[tuple[Layer, tuple[int, ...]
 
 
 def ends(
-    hidden: int, vocab: int, stored: Storage, tied: bool, norms: Norms = PAIR, head_bias: bool = False
+    hidden: int, vocab: int, stored: Storage, tied: bool, norms: BlockNorms = PAIR, head_bias: bool = False
 ) -> Iterator[Tensor]:
     """Embedding, last norm, and a head unless the embedding serves as one."""
     yield Tensor(EMBEDDING, (vocab, hidden), stored.plain, VOCABULARY, lookup=True)

@@ -2,6 +2,7 @@
 beside it."""
 
 from collections.abc import Sequence
+from statistics import quantiles
 from typing import NamedTuple
 
 from ..errors import UsageError
@@ -12,7 +13,6 @@ from .cost import step_cost
 from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
 
 BINS = 24
-QUANTILES = (0.5, 0.9, 0.99)
 
 
 class Spread(NamedTuple):
@@ -193,7 +193,7 @@ def spreads(served: Sequence[Served]) -> tuple[Spread, ...]:
 
 def _spread(what: str, values: list[float]) -> Spread:
     values.sort()
-    half, nine, most = (values[min(int(share * len(values)), len(values) - 1)] for share in QUANTILES)
+    half, nine, most = (values[min(int(share * len(values)), len(values) - 1)] for share in (0.5, 0.9, 0.99))
     return Spread(what, "s", sum(values) / len(values), half, nine, most, values[-1])
 
 

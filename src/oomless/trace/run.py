@@ -12,7 +12,7 @@ from ..units import parse_bytes
 from .attention import attention_of
 from .autocast import autocast_of_a_card
 from .build import (
-    Source,
+    ModelSource,
     build_inference,
     build_model,
     build_optimizer,
@@ -38,7 +38,7 @@ Progress = Callable[[int, str], None]
 
 
 def trace(
-    source: Source, asked: Tracing, request: dict[str, Any], progress: Progress | None = None
+    source: ModelSource, asked: Tracing, request: dict[str, Any], progress: Progress | None = None
 ) -> Recording:
     """The steps of a model on one rank."""
     asked.check()
@@ -76,7 +76,7 @@ def eager(asked: Tracing) -> str | None:
 
 
 def _training(
-    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+    source: ModelSource, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
 ) -> None:
     training = asked.training
     fake = fake_mode()
@@ -89,7 +89,7 @@ def _training(
 
 
 def _inference(
-    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+    source: ModelSource, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
 ) -> None:
     fake = fake_mode()
     model = prepare(recorder, materialized(build_inference(source, asked.prompt, eager(asked)), fake))

@@ -23,7 +23,7 @@ class Incomplete(Exception):  # noqa: N818 - a status, not an error
     """The row leaves out something that the quantity depends on."""
 
 
-class Question(NamedTuple):
+class ServingQuestion(NamedTuple):
     model: Model
     asked: Serving
     hardware: Hardware
@@ -54,7 +54,7 @@ def unit_factor(unit: str, engine: str = "") -> float:
     return UNITS[word] / int(ranks[1]) if ranks else UNITS[word]
 
 
-def question(row: dict[str, str], quantity: str) -> Question:
+def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     """The question of a row of truth/inference.csv."""
     engine = row["engine"].strip()
     if engine not in ENGINES:
@@ -105,7 +105,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     asked = as_asked(ENGINES[engine], common, flags)
-    return Question(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
+    return ServingQuestion(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
 
 
 def named_model(word: str, quant: str) -> str | None:
@@ -135,7 +135,7 @@ PACKED = re.compile(
 """Words at the end of a repository's name that say how it is packed."""
 
 
-def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
+def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
     """Other questions that the row may mean. An empty cell for the batch means that the source does not say
     it: few sequences
 

@@ -12,7 +12,7 @@ from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.hardware import MAX_GPUS, Card, find_card
-from ..speed.band import Evidence
+from ..speed.band import Coverage
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner, Split
 from ..speed.machine import machine_of
@@ -75,7 +75,7 @@ class SpeedRow(NamedTuple):
     """None: as much as there is room for."""
     prompts: int | None
     """Requests that arrive at once."""
-    evidence: Evidence
+    evidence: Coverage
 
 
 def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> SpeedRow:

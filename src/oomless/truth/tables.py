@@ -41,7 +41,7 @@ COLUMNS: dict[TableKind, list[str]] = {
 """The configuration columns of each kind of CSV table: the only ones that a prediction may see."""
 
 
-class Row(NamedTuple):
+class MeasuredRow(NamedTuple):
     """One measured value, and the configuration that it was measured under."""
 
     id: str
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     confidence: str
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[MeasuredRow]:
     """The rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
     text = read_whole_text(
         path, MAX_TABLE_BYTES, "give a table of measured rows as CSV or JSON lines; split a larger one"
@@ -67,7 +67,7 @@ MAX_CELL = 4000
 """More than any configuration says, and fewer digits than Python refuses to read as a number."""
 
 
-def _csv_rows(path: Path, text: str) -> list[Row]:
+def _csv_rows(path: Path, text: str) -> list[MeasuredRow]:
     try:
         reader = csv.DictReader(io.StringIO(text), strict=True)
         rows = list(reader)
@@ -95,7 +95,9 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
             )
         confidence = row.get("confidence") or row.get("completeness") or row.get("trust") or ""
         value = _value(path, row["id"], row["value"])
-        found.append(Row(row["id"], kind, row[quantity], value, row["unit"], configuration, confidence))
+        found.append(
+            MeasuredRow(row["id"], kind, row[quantity], value, row["unit"], configuration, confidence)
+        )
     return found
 
 
@@ -112,7 +114,7 @@ def _value(path: Path, row_id: str, text: str) -> float:
 MEGATRON = ("framework", "case", "stack", "date", "world_size", "padded_vocab_size", "env", "args", "rank")
 
 
-def _records(path: Path, text: str) -> list[Row]:
+def _records(path: Path, text: str) -> list[MeasuredRow]:
     """Megatron records: each measures a peak, and most a steady state too."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -134,6 +136,8 @@ def _records(path: Path, text: str) -> list[Row]:
             if record.get(key) is not None:
                 value = _value(path, record["id"], str(record[key]))
                 found.append(
-                    Row(record["id"] + suffix, "megatron", quantity, value, "bytes", configuration, "A")
+                    MeasuredRow(
+                        record["id"] + suffix, "megatron", quantity, value, "bytes", configuration, "A"
+                    )
                 )
     return found

@@ -22,7 +22,7 @@ from . import training_words as words
 from .serving_rows import Incomplete
 
 
-class Question(NamedTuple):
+class TrainingQuestion(NamedTuple):
     model: Model
     asked: Training
     hardware: Hardware
@@ -103,7 +103,7 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
     return load(name), named.beside if named else 0
 
 
-def question(row: dict[str, str], quantity: str = "") -> Question:
+def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
     >>> row = dict.fromkeys(
@@ -139,7 +139,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     precision = states.precision(row["precision"], framework)
     adapter = states.adapter(row["lora"])
     if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
-        adapter = states.Adapter("lora", 0, (), False)
+        adapter = states.AskedAdapter("lora", 0, (), False)
     optimizer = states.optimizer(row["optimizer"])
     if quantity == STATES and not (row["micro_batch"] and row["seq_len"]):
         row = {**row, "micro_batch": "1", "seq_len": "512"}
@@ -179,7 +179,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     )
     num_gpus = max(1, mesh.num_ranks)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{num_gpus}")
-    return Question(model, asked, hardware, setting.rank, beside)
+    return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
 DOUBLE = {(name, "nf4"): "nf4-dq" for name in ("torchtune", "axolotl", "ms-swift")}
@@ -190,7 +190,7 @@ DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
 else PEFT's 8."""
 
 
-def kind_of(row: dict[str, str], adapter: states.Adapter | None) -> str:
+def kind_of(row: dict[str, str], adapter: states.AskedAdapter | None) -> str:
     """The kind of adapter; LoRA-FA is an optimizer's rule."""
     if adapter is None:
         return "lora"
@@ -221,7 +221,7 @@ def version_of(row: dict[str, str], framework: str) -> str | None:
     return f"transformers {release_of('transformers', row['date']) or '4.36'}" + (f", {said}" if said else "")
 
 
-def loss_of(row: dict[str, str], setting: words.Setting) -> str | None:
+def loss_of(row: dict[str, str], setting: words.RunSetting) -> str | None:
     """The loss; torchtitan's plain one is what it was on the day of the row.
 
     >>> row = {"framework": "torchtitan", "framework_version": "", "loss_impl": "plain", "date": "2024-03-26"}

@@ -187,7 +187,7 @@ def offload(word: str) -> tuple[str, ...]:
     return OFFLOADS[word]
 
 
-class Adapter(NamedTuple):
+class AskedAdapter(NamedTuple):
     """An adapter: its kind (lora or another of PEFT), rank (0: the kind has none, or it is not given) and
     targets."""
 
@@ -205,26 +205,26 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 ALL = ("all-linear",)
 
 
-def adapter(word: str) -> Adapter | None:
+def adapter(word: str) -> AskedAdapter | None:
     """What the column lora says.
 
     >>> adapter("BOFT r= q_proj,v_proj")
-    Adapter(kind='boft', rank=0, targets=('q_proj', 'v_proj'), ends=False)
+    AskedAdapter(kind='boft', rank=0, targets=('q_proj', 'v_proj'), ends=False)
     >>> adapter("r64 attn+mlp + emb,head")
-    Adapter(kind='lora', rank=64, targets=('all-linear',), ends=True)
+    AskedAdapter(kind='lora', rank=64, targets=('all-linear',), ends=True)
     """
     text = word.strip()
     if not text:
         return None
     if found := re.match(r"([A-Z][A-Z0-9_]+) r=(\d*) ?(.*)", text):
         targets = tuple(name for name in found[3].split(",") if name)
-        return Adapter(found[1].lower(), int(found[2] or 0), targets, False)
+        return AskedAdapter(found[1].lower(), int(found[2] or 0), targets, False)
     rank = int(found[1]) if (found := re.search(r"\br(\d+)", text)) else 0
     if not rank and "see" in text and "rank" in text:
         raise Incomplete("the rank of LoRA is not given")
     rest = re.sub(r"^r\d*", "", text).strip()
     ends = "emb,head" in rest
-    return Adapter("lora", rank, _targets(rest.replace("+ emb,head", "").strip()), ends)
+    return AskedAdapter("lora", rank, _targets(rest.replace("+ emb,head", "").strip()), ends)
 
 
 def _targets(text: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Score a table of measured rows: each row predicted from its configuration, each quantity summed up."""
 
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 from .. import facts
@@ -11,9 +11,9 @@ from ..ledger import chosen, sums
 from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import logged_share
 from .llama_rows import LLAMA_ENGINES, predict_llama
-from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
+from .serving_rows import Incomplete, ServingQuestion, question, unit_factor, unsaid
 from .speed_harness import predict_speed
-from .tables import Row, read_table
+from .tables import MeasuredRow, read_table
 from .training_predict import predict_training
 
 
@@ -55,7 +55,7 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
     return tuple(score(row) for row in read_table(path) if confidence is None or row.confidence == confidence)
 
 
-def score(row: Row, efficiencies: Efficiencies = SHIPPED) -> Scored:
+def score(row: MeasuredRow, efficiencies: Efficiencies = SHIPPED) -> Scored:
     """One row. The prediction sees the configuration alone; the measured value is put beside it
     afterwards."""
     try:
@@ -121,7 +121,7 @@ def predict(
     return value * share, low * share, high * share
 
 
-def rotary_bytes(asked: Question) -> int:
+def rotary_bytes(asked: ServingQuestion) -> int:
     """Bytes of the rotary tables of a rank."""
     estimate = estimate_serving(asked.model, asked.asked, asked.hardware)
     return sums(chosen(estimate.ledgers[0].lines, ("weights.rotary_tables",)))[0]
@@ -201,6 +201,15 @@ def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
             median(widths) if widths else None,
         )
     return summaries
+
+
+def ninth_decile(sizes: list[float]) -> float:
+    """Return the size that nine of ten do not exceed, between the two nearest ones.
+
+    >>> ninth_decile([1.0, 2.0, 3.0]), ninth_decile([4.0])
+    (2.8, 4.0)
+    """
+    return quantiles(sizes, n=10, method="inclusive")[8] if len(sizes) > 1 else sizes[0]
 
 
 def _inside(row: Scored) -> bool:

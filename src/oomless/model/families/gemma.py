@@ -5,12 +5,12 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import Layer, Model, Rope, Vision
-from ..weights import Norms
+from ..weights import BlockNorms
 from .llama import decoder
 from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import siglip
 
-SANDWICH = Norms(("input", "post_attention", "pre_feedforward", "post_feedforward"))
+SANDWICH = BlockNorms(("input", "post_attention", "pre_feedforward", "post_feedforward"))
 
 
 def read(config: Config, name: str) -> Model:
@@ -36,7 +36,7 @@ def read(config: Config, name: str) -> Model:
         kinds = read_kinds(config, num_layers, period)
         attentions = [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds]
     layers = tuple(Layer(each, dense) for each in attentions)
-    norms = Norms() if family == "gemma" else SANDWICH
+    norms = BlockNorms() if family == "gemma" else SANDWICH
     return decoder(
         config, name, layers, norms=norms, ropes=read_ropes(config, gqa.head_dim, max_positions), tied=True
     )

@@ -12,7 +12,7 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import VOCABULARY, Layer, Model, Rope, Tensor, Vision
-from ..weights import Norms, columns
+from ..weights import BlockNorms, columns
 from .gemma import SANDWICH, read_kinds
 from .llama import decoder
 from .rope_and_storage import read_rope, unread_inside, with_outer
@@ -101,7 +101,7 @@ def read_text(text: Config, name: str) -> Model:
     ]
     norms = SANDWICH
     if has_experts:
-        norms = Norms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
+        norms = BlockNorms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
     ropes = (
         read_rope(text, wide.head_dim, max_positions, "full_attention", 1e6),
         Rope(

@@ -5,7 +5,7 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import Layer, Model, Rope
-from ..weights import PAIR, Norms, ends, stack_tensors
+from ..weights import PAIR, BlockNorms, ends, stack_tensors
 from .rope_and_storage import read_rope, read_storage
 
 
@@ -60,7 +60,7 @@ def decoder(
     name: str,
     layers: tuple[Layer, ...],
     *,
-    norms: Norms = PAIR,
+    norms: BlockNorms = PAIR,
     ropes: tuple[Rope, ...] | None = None,
     tied: bool = False,
     head_bias: bool = False,

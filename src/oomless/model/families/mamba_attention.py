@@ -8,7 +8,7 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Rope, Tensor
 from ..storage import DTYPES
-from ..weights import Norms, Scope, Storage, block_tensors
+from ..weights import BlockNorms, Scope, Storage, block_tensors
 from .llama import decoder
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
@@ -164,7 +164,7 @@ def read_nemotron(config: Config, name: str) -> Model:
     max_positions = config.size("max_position_embeddings")
     no_rotation = Rope(0, config.number("rope_theta", 10000.0), max_positions)
     rotary_dim(config, head_dim)
-    model = decoder(config, name, tuple(layers), norms=Norms(()), ropes=(no_rotation,))
+    model = decoder(config, name, tuple(layers), norms=BlockNorms(()), ropes=(no_rotation,))
     stored_norms = model.tensors[0]._replace(
         name="model.layers.{}.norm.weight",
         shape=(hidden,),

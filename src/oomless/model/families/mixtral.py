@@ -4,7 +4,7 @@ minimax_m2."""
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model
-from ..weights import PAIR, Norms
+from ..weights import PAIR, BlockNorms
 from .llama import decoder, read_gqa, read_windows
 from .rope_and_storage import read_rope
 
@@ -49,7 +49,7 @@ def read_local(config: Config, name: str) -> Model:
         else [gqa] * num_layers
     )
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
-    norms = Norms(bias=True) if family == "phimoe" else PAIR
+    norms = BlockNorms(bias=True) if family == "phimoe" else PAIR
     layers = tuple(Layer(each, moe) for each in attentions)
     model = decoder(
         config, name, layers, norms=norms, ropes=(rope,), head_bias=config.flag("lm_head_bias", False)

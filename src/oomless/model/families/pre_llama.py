@@ -7,12 +7,12 @@ from ..attention import GQA
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import EMBEDDING, HEAD, Layer, Model, Rope, Tensor
-from ..weights import Norms
+from ..weights import BlockNorms
 from .llama import decoder
 from .rope_and_storage import read_rope
 
-LAYER_NORMS = Norms(bias=True)
-ONE_NORM = Norms(("input",), bias=True)
+LAYER_NORMS = BlockNorms(bias=True)
+ONE_NORM = BlockNorms(("input",), bias=True)
 NAMES = {
     "d_model": "hidden_size",
     "ffn_hidden_size": "intermediate_size",
@@ -128,7 +128,7 @@ def read_opt(config: Config, name: str) -> Model:
     gqa = read_heads(config)._replace(qkv_bias=bias, output_bias=bias)
     affine = config.flag("layer_norm_elementwise_affine", True)
     last = config.flag("do_layer_norm_before", True) and not config.flag("_remove_final_layer_norm", False)
-    norms = LAYER_NORMS if affine else Norms(weight=False)
+    norms = LAYER_NORMS if affine else BlockNorms(weight=False)
     model = _decoder(config, name, gqa, config.size("ffn_dim"), positions, norms, bias)
     tensors = [each for each in model.tensors if last or not each.name.startswith("model.norm.")]
     if narrow != hidden:
@@ -156,7 +156,7 @@ def _decoder(
     gqa: GQA,
     inner: int,
     positions: int,
-    norms: Norms = LAYER_NORMS,
+    norms: BlockNorms = LAYER_NORMS,
     bias: bool = True,
 ) -> Model:
     """A tied decoder without rotation, with a table of positions if it has any."""

@@ -17,7 +17,7 @@ from .rope_and_storage import read_rope, rotary_dim
 from .sparse_experts_mtp import DRAFTS, with_draft
 
 
-class Row(NamedTuple):
+class ExpertsVariant(NamedTuple):
     """A family's attention and norms as in plain.py, and under which keys its config says what experts it
     has."""
 
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 QK = Variant(qk_norm=True, output_bias="attention_bias")
 ROWS = {
-    "ernie4_5_moe": Row(
+    "ernie4_5_moe": ExpertsVariant(
         Variant(
             qkv_bias="use_bias",
             output_bias="use_bias",
@@ -50,9 +50,9 @@ ROWS = {
         active=("moe_k",),
         shared=("moe_num_shared_experts",),
     ),
-    "dots1": Row(QK),
-    "exaone_moe": Row(QK),
-    "hunyuan_v1_moe": Row(
+    "dots1": ExpertsVariant(QK),
+    "exaone_moe": ExpertsVariant(QK),
+    "hunyuan_v1_moe": ExpertsVariant(
         Variant(
             qk_norm=True,
             output_bias="attention_bias",
@@ -64,35 +64,35 @@ ROWS = {
         shared=(),
         router_bias=False,
     ),
-    "hy_v3": Row(QK),
-    "olmoe": Row(
+    "hy_v3": ExpertsVariant(QK),
+    "olmoe": ExpertsVariant(
         Variant(qk_norm=True, wide_norm=True, output_bias="attention_bias"),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "flex_olmo": Row(
+    "flex_olmo": ExpertsVariant(
         Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "solar_open": Row(Variant()),
-    "afmoe": Row(Variant(norms=AROUND, qk_norm=True), gated=True),
-    "laguna": Row(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
-    "sarvam_moe": Row(Variant(qk_norm="use_qk_norm")),
-    "cohere2_moe": Row(
+    "solar_open": ExpertsVariant(Variant()),
+    "afmoe": ExpertsVariant(Variant(norms=AROUND, qk_norm=True), gated=True),
+    "laguna": ExpertsVariant(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
+    "sarvam_moe": ExpertsVariant(Variant(qk_norm="use_qk_norm")),
+    "cohere2_moe": ExpertsVariant(
         Variant(norms=ONE, output_bias="attention_bias", tied=True),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "bailing_moe": Row(
+    "bailing_moe": ExpertsVariant(
         Variant(qkv_bias="use_qkv_bias", output_bias="use_bias", qk_norm="use_qk_norm"),
         router_bias="moe_router_enable_expert_bias",
     ),
-    "bailing_moe_v2": Row(
+    "bailing_moe_v2": ExpertsVariant(
         Variant(qkv_bias="use_qkv_bias", output_bias="use_bias", qk_norm="use_qk_norm"),
         router_bias="moe_router_enable_expert_bias",
     ),
-    "step3p5": Row(
+    "step3p5": ExpertsVariant(
         QK,
         experts=("moe_num_experts", "n_routed_experts", "num_experts"),
         active=("moe_top_k", "num_experts_per_tok"),
@@ -203,7 +203,7 @@ def first_of(config: Config, keys: tuple[str, ...]) -> str:
     return found
 
 
-def read_experts(config: Config, row: Row) -> MoE:
+def read_experts(config: Config, row: ExpertsVariant) -> MoE:
     """Routed experts and shared ones under the family's keys. Hunyuan lists numbers by layer, which are all
     the same."""
     experts = _same(config, first_of(config, row.experts), MAX_EXPERTS)
@@ -273,7 +273,9 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     return [first <= layer <= last and (layer + 1) % step == 0 for layer in range(num_layers)]
 
 
-def read_attentions(config: Config, row: Row, num_layers: int, max_positions: int) -> list[Attention]:
+def read_attentions(
+    config: Config, row: ExpertsVariant, num_layers: int, max_positions: int
+) -> list[Attention]:
     """Each layer's attention; Laguna and Step have other numbers of heads in some layers."""
     if config.word("model_type") in ("step3p5", "step3p7"):
         return read_step(config, num_layers, max_positions)
