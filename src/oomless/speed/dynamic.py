@@ -192,9 +192,9 @@ def spreads(served: Sequence[Served]) -> tuple[Spread, ...]:
 
 
 def _spread(what: str, values: list[float]) -> Spread:
-    values.sort()
-    half, nine, most = (values[min(int(share * len(values)), len(values) - 1)] for share in (0.5, 0.9, 0.99))
-    return Spread(what, "s", sum(values) / len(values), half, nine, most, values[-1])
+    percentiles = quantiles(values, n=100, method="inclusive") if len(values) > 1 else values * 99
+    half, nine, most = (percentiles[index - 1] for index in (50, 90, 99))
+    return Spread(what, "s", sum(values) / len(values), half, nine, most, max(values))
 
 
 def slices(done: Simulation, policy: Policy) -> tuple[Slice, ...]:

@@ -195,7 +195,7 @@ def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
             sum(row.status == "unsupported" for row in mine),
             sum(row.status == "incomplete" for row in mine),
             median(errors) if errors else None,
-            errors[-(-9 * len(errors) // 10) - 1] if errors else None,
+            ninth_decile(errors) if errors else None,
             errors[-1] if errors else None,
             sum(inside) / len(inside) if inside else None,
             median(widths) if widths else None,
