@@ -12,7 +12,7 @@ from ..ledger import exact, ranged
 from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
-from ..model.quantization import REQUANTISED
+from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import BF16, DTYPES, F32, Format
 from ..run.hardware import Hardware
 from ..run.serving import Layout, Serving

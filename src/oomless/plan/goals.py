@@ -9,8 +9,8 @@ from ..engines.vllm import defaults as vllm
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
-from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
+from ..model.quantization_scheme import REQUANTISED
 from ..run.hardware import cards, find_card
 from ..run.this_host import find_host
 from ..units import parse_bytes

@@ -7,7 +7,7 @@ from ...errors import UnsupportedError, UsageError
 from ...ledger import Key
 from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
-from ...model.quantization import REQUANTISED
+from ...model.quantization_scheme import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
 from ...run.hardware import Hardware
 from ...run.serving import Layout, Serving

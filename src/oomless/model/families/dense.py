@@ -9,9 +9,10 @@ from typing import NamedTuple
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Tensor
-from ..weights import BlockNorms
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, rotary_dim
 
 
@@ -177,15 +178,7 @@ def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) 
         return [gqa] * num_layers
     if not config.has("layer_types"):
         return [Sliding(gqa, window)] * num_layers
-    kinds = config.values["layer_types"]
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"sliding_attention", "full_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times sliding_attention or full_attention")
-        return [gqa] * num_layers
-    return [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds[:num_layers]]
+    return windowed(read_layer_types(config, num_layers), gqa, window)
 
 
 def with_activation(model: Model) -> Model:

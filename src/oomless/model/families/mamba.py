@@ -3,9 +3,9 @@
 from ..attention import GQA, Attention, Linear
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Rope
-from ..weights import BlockNorms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope, rotary_dim
 
 NOTHING = Dense(0)

@@ -4,12 +4,15 @@ LFM2."""
 from collections.abc import Iterator
 
 from ..attention import GQA, Attention, Linear
+from ..block_pattern import read_pattern
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import BlockNorms, block_tensors
 from ..model import Layer, Model, Rope, Tensor
+from ..scope import Scope, Storage
 from ..storage import DTYPES
-from ..weights import BlockNorms, Scope, Storage, block_tensors
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import read_layer_types
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 
@@ -52,7 +55,7 @@ def read_granite(config: Config, name: str) -> Model:
         "residual_multiplier",
     ):
         config.has(key)
-    kinds = read_kinds(config, num_layers, {"mamba", "attention"})
+    kinds = read_layer_types(config, num_layers, ("mamba", "attention"))
     shared, experts = (
         config.size("shared_intermediate_size"),
         config.size("num_local_experts", 0, least=0, most=MAX_EXPERTS),
@@ -68,15 +71,6 @@ def read_granite(config: Config, name: str) -> Model:
     return decoder(config, name, tuple(Layer(each, ffn) for each in attentions), ropes=(rope,), tied=True)
 
 
-def read_kinds(config: Config, num_layers: int, known: set[str]) -> list[str]:
-    """layer_types as a list of known words."""
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - known:
-        config.fault(f"layer_types is no list of {num_layers} times {' or '.join(sorted(known))}")
-        return [sorted(known)[0]] * num_layers
-    return [str(kind) for kind in kinds[:num_layers]]
-
-
 def read_lfm2(config: Config, name: str) -> Model:
     """LFM2: short convolutions and attention with norms on queries and keys; the feed-forward width is
     adjusted as in llama 1."""
@@ -86,7 +80,7 @@ def read_lfm2(config: Config, name: str) -> Model:
     conv = Linear(
         1, 1, 0, hidden, config.size("conv_L_cache"), "short_conv", conv_bias=config.flag("conv_bias", False)
     )
-    kinds = read_kinds(config, num_layers, {"conv", "full_attention"})
+    kinds = read_layer_types(config, num_layers, ("conv", "full_attention"))
     inner = config.size("block_ff_dim", config.size("intermediate_size", 0, least=0) or None)
     mixed = config.word("model_type") == "lfm2_moe"
     if config.flag("block_auto_adjust_ff_dim", not mixed):
@@ -203,28 +197,6 @@ def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iter
     yield scope.tensor("eh_proj.weight", (hidden, 2 * hidden), "plain")
     for norm in ("enorm", "hnorm", "final_layernorm"):
         yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
-
-
-def read_pattern(config: Config) -> str:
-    """The blocks as a text of M, *, - and E, whichever way the config spells them."""
-    if config.has("layers_block_type"):
-        kinds = config.values["layers_block_type"]
-        words = kinds if isinstance(kinds, list) and len(kinds) <= MAX_LAYERS else []
-        pattern = "".join(BLOCK_LETTERS.get(str(kind), "?") for kind in words)
-    else:
-        pattern = config.word("hybrid_override_pattern")
-    if not pattern or set(pattern) - set("M*-E") or pattern[0] in "-E" or len(pattern) > MAX_LAYERS:
-        config.fault(
-            "the pattern of blocks is not made of mamba, attention, mlp and moe, or "
-            "does not begin with a mixer"
-        )
-        return "M"
-    if config.size("num_hidden_layers", len(pattern), most=MAX_LAYERS) != len(pattern):
-        config.fault(f"the pattern has {len(pattern)} blocks and num_hidden_layers is another number")
-    return pattern
-
-
-BLOCK_LETTERS = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
 
 
 def read_nemotron_experts(config: Config) -> MoE:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
+from ..layer_weights import block_tensors
 from ..model import Layer, Model, Rope, Tensor
-from ..weights import Scope, Storage, block_tensors
+from ..scope import Scope, Storage
+from .decoder import decoder
 from .deepseek import read_experts
 from .dense import Variant, read_gqa
-from .llama import decoder
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 

@@ -3,9 +3,10 @@ minimax_m2."""
 
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import PAIR, BlockNorms
 from ..model import Layer, Model
-from ..weights import PAIR, BlockNorms
-from .llama import decoder, read_gqa, read_windows
+from .decoder import decoder
+from .llama import read_gqa, read_windows
 from .rope_and_storage import read_rope
 
 

@@ -5,7 +5,7 @@ from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import EMBEDDING, Layer, Model
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 

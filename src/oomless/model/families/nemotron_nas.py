@@ -6,9 +6,9 @@ from typing import Any
 from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import WHOLE, Layer, Model
-from ..weights import BlockNorms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope
 
 FFN_MULTIPLE = 256

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from ..attention import GQA
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import EMBEDDING, HEAD, Layer, Model, Rope, Tensor
-from ..weights import BlockNorms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope
 
 LAYER_NORMS = BlockNorms(bias=True)

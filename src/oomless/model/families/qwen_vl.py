@@ -3,8 +3,8 @@ merges patches."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
+from ..scope import columns, rows
 from ..storage import Format
-from ..weights import columns, rows
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 

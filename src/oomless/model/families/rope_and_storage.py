@@ -3,8 +3,8 @@
 from .. import quantization
 from ..config import Config
 from ..model import Rope
+from ..scope import Storage
 from ..storage import BF16, DTYPES, Format
-from ..weights import Storage
 
 
 def read_dtype(config: Config) -> Format:

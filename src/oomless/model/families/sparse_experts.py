@@ -11,8 +11,9 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, MAX_SIZE, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model
+from .decoder import decoder
 from .dense import AFTER, AROUND, ONE, Variant, read_gqa, read_windows, says
-from .llama import decoder
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, rotary_dim
 from .sparse_experts_mtp import DRAFTS, with_draft
 
@@ -236,17 +237,10 @@ def _same(config: Config, key: str, most: int = MAX_SIZE, default: int | None = 
 
 def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     """Which layers have experts, whichever way the config says it."""
-    kinds = config.values.get("mlp_layer_types") if config.has("mlp_layer_types") else None
-    if kinds is not None:
+    if config.has("mlp_layer_types"):
         config.has("first_k_dense_replace")
-        if (
-            not isinstance(kinds, list)
-            or len(kinds) < num_layers
-            or set(map(str, kinds)) - {"dense", "sparse"}
-        ):
-            config.fault(f"mlp_layer_types is no list of {num_layers} times dense or sparse")
-            return [True] * num_layers
-        return [kind == "sparse" for kind in kinds[:num_layers]]
+        kinds = read_layer_types(config, num_layers, ("dense", "sparse"), "mlp_layer_types")
+        return [kind == "sparse" for kind in kinds]
     if config.has("moe_layers_enum"):
         words = config.word("moe_layers_enum").split(",")
         if not all(word.strip().isdecimal() and len(word) < 9 for word in words):
@@ -330,12 +324,4 @@ def read_step(config: Config, num_layers: int, max_positions: int) -> list[Atten
             head_dim=other.size("head_dim", full.head_dim),
         )
     window = config.size("sliding_window", max_positions)
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"full_attention", "sliding_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times full_attention or sliding_attention")
-        return [full] * num_layers
-    return [Sliding(local, window) if kind == "sliding_attention" else full for kind in kinds[:num_layers]]
+    return windowed(read_layer_types(config, num_layers), full, window, local)
