@@ -27,8 +27,9 @@ def read(config: Config, name: str) -> Model:
     without_experts = config.word("model_type") in DENSE
     if without_experts:
         num_dense = num_layers
-    mlp_bias = config.flag("mlp_bias", False) and config.word("model_type") in ("deepseek_v2", "minicpm3")
-    dense: FeedForward = Dense(config.size("intermediate_size"), mlp_bias) if num_dense else Dense(1)
+    dense: FeedForward = (
+        Dense(config.size("intermediate_size"), has_mlp_bias(config)) if num_dense else Dense(1)
+    )
     moe: FeedForward = dense if without_experts else read_experts(config)
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     stored, quantization = read_storage(config)
@@ -92,8 +93,18 @@ def read_experts(config: Config) -> MoE:
         width,
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
         router_biases=int(config.word("topk_method", "greedy") == "noaux_tc"),
-        shared_bias=config.flag("mlp_bias", False) and config.word("model_type") == "deepseek_v2",
+        shared_bias=has_mlp_bias(config),
     )
+
+
+def has_mlp_bias(config: Config) -> bool:
+    """Whether gate, up and down have biases: V3's class and those after it have none, whatever a config
+    says."""
+    return config.word("model_type") in MLP_BIAS and config.flag("mlp_bias", False)
+
+
+MLP_BIAS = ("deepseek_v2", "deepseek_v4", "minicpm3")
+"""Families whose classes in transformers make biases by mlp_bias."""
 
 
 def mtp_tensors(

@@ -31,8 +31,8 @@ def read(config: Config, name: str) -> Model:
         or quantization.values.get("expert_dtype") != "fp4"
     ):
         config.fault("quantization_config is not the FP8 32x32 with FP4 experts that V4.1 is published in")
-    config.used.add("image_token_id")
     vision = config.section("vision_config")
+    vision.used |= {"model_type", "rope_theta"}
     text = config.section("text_config")
     text.values = {**text.values, "model_type": config.word("model_type")}
     hidden, vocab, streams = text.size("hidden_size"), text.size("vocab_size"), text.size("hc_mult")

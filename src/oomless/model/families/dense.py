@@ -48,7 +48,12 @@ VARIANTS = {
     "arcee": Variant(output_bias="attention_bias", gated=False),
     "baichuan": Variant(),
     "cohere": Variant(
-        norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True
+        norms=ONE,
+        qk_norm="use_qk_norm",
+        wide_norm=True,
+        output_bias="attention_bias",
+        tied=True,
+        ignores=("model_max_length",),
     ),
     "cohere2": Variant(norms=ONE, output_bias="attention_bias", tied=True),
     "cwm": Variant(),
@@ -106,6 +111,7 @@ VARIANTS = {
         mlp_bias="use_bias",
         gated=False,
         tied=True,
+        ignores=("norm_type",),
     ),
 }
 

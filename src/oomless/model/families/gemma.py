@@ -73,8 +73,6 @@ def read_multimodal(config: Config, name: str) -> Model:
     inner = with_outer(config, "text_config")
     inner.values = {**GEMMA3_DEFAULTS, "model_type": "gemma3_text", **inner.values}
     vision = config.section("vision_config")
-    for key in ("boi_token_index", "eoi_token_index", "image_token_index"):
-        config.has(key)
     tokens = config.size("mm_tokens_per_image", 256)
     model = read(inner, name)
     tower = siglip(vision, dtype=model.dtype)

@@ -24,7 +24,7 @@ def read(config: Config, name: str) -> Model:
     num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
     if config.size("moe_layer_freq", 1) != 1:
         config.fault("moe_layer_freq other than 1 is not known in any release")
-    for key in ("mlp_layer_types", "qk_head_dim", "head_dim", "layer_types", "num_experts"):
+    for key in ("mlp_layer_types", "head_dim", "layer_types", "num_experts"):
         config.has(key)
     dense: FeedForward = Dense(config.size("intermediate_size"))
     moe = read_experts(config)._replace(router_biases=1)

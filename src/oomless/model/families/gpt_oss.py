@@ -17,12 +17,13 @@ def read(config: Config, name: str) -> Model:
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
+    bias = config.flag("attention_bias", True)
     gqa = GQA(
         config.size("num_attention_heads"),
         config.size("num_key_value_heads"),
         config.size("head_dim"),
-        qkv_bias=True,
-        output_bias=True,
+        qkv_bias=bias,
+        output_bias=bias,
         sinks=True,
     )
     moe = MoE(

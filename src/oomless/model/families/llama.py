@@ -44,6 +44,7 @@ def read_gqa(config: Config) -> GQA:
 def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attention]:
     """Each layer's attention: mistral's window covers all layers, qwen's only those from max_window_layers
     on, if switched on."""
+    config.used |= {"use_sliding_window", "max_window_layers"}  # they say nothing without a window
     if not config.has("sliding_window"):
         return [attention] * num_layers
     if config.word("model_type").startswith("qwen") and not config.flag("use_sliding_window", False):

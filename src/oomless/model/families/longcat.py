@@ -24,7 +24,6 @@ def read(config: Config, name: str) -> Model:
         "head_dim",
         "mla_scale_kv_lora",
         "mla_scale_q_lora",
-        "qk_head_dim",
         "zero_expert_type",
     ):
         config.has(key)

@@ -100,8 +100,6 @@ def read_lfm2(config: Config, name: str) -> Model:
 
 def read_lfm2_experts(config: Config) -> tuple[int, FeedForward]:
     """The first layer with experts, and the experts."""
-    for key in ("norm_topk_prob", "routed_scaling_factor"):
-        config.has(key)
     experts, active = (
         config.size("num_experts", most=MAX_EXPERTS),
         config.size("num_experts_per_tok", most=MAX_EXPERTS),
@@ -219,7 +217,6 @@ NEMOTRON_WITHOUT_EFFECT = (
     "mamba_proj_bias",
     "mlp_hidden_act",
     "moe_shared_expert_overlap",
-    "norm_eps",
     "num_logits_to_keep",
     "rescale_prenorm_residual",
     "residual_in_fp32",

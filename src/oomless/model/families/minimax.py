@@ -138,6 +138,7 @@ WITHOUT_EFFECT = {
     "index_topk_blocks",
     "layer_types",
     "moe_intermediate_size",
+    "partial_rotary_factor",
     "swiglu_alpha",
     "use_gemma_norm",
 }

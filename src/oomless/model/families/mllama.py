@@ -29,7 +29,6 @@ def read(config: Config, name: str) -> Model:
     tensors = tuple(t._replace(shape=(rows, hidden)) if t.name == EMBEDDING else t for t in model.tensors)
     vision = config.section("vision_config")
     tower = read_tower(vision, hidden)
-    config.has("image_token_index")
     config.check()
     return model._replace(
         family="mllama", tensors=(*tensors, *tower.tensors), warnings=(*model.warnings, *unread_inside(text))

@@ -27,7 +27,7 @@ def read(config: Config, name: str) -> Model:
     vision = config.section("vision_config")
     for key in ("aligner_config", "gen_aligner_config", "gen_head_config", "gen_vision_config"):
         config.section(key)
-    for key in ("candidate_resolutions", "global_view_pos", "tile_tag"):
+    for key in ("candidate_resolutions", "global_view_pos", "tile_tag", "torch_dtype"):
         config.has(key)
     if config.word("model_type") == "multi_modality":
         warning = (
@@ -41,7 +41,9 @@ def read(config: Config, name: str) -> Model:
 
 
 def _defaults(language: dict[str, Any]) -> dict[str, Any]:
-    """DeepSeek-V2's class has defaults for what VL2's and OCR's configs leave out."""
+    """DeepSeek-V2's class has defaults for what VL2's and OCR's configs leave out; Janus has a llama."""
+    if not str(language.get("model_type")).startswith("deepseek"):
+        return language
     return {"moe_layer_freq": 1, "tie_word_embeddings": False, **language}
 
 

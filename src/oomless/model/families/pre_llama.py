@@ -105,9 +105,7 @@ def read_mpt(config: Config, name: str) -> Model:
         "init_device",
         "learned_pos_emb",
         "norm_type",
-        "resid_pdrop",
         "emb_pdrop",
-        "logit_scale",
         "verbose",
     }
     config.used |= {"embedding_fraction", "tokenizer_name"}
@@ -239,11 +237,8 @@ def read_chatglm(config: Config, name: str) -> Model:
 CHATGLM_OTHERS = {
     "apply_query_key_layer_scaling",
     "apply_residual_connection_post_layernorm",
-    "attention_softmax_in_fp32",
     "bias_dropout_fusion",
-    "classifier_dropout",
     "fp32_residual_connection",
-    "hidden_dropout",
     "interleaved_qkv",
     "kv_channels",
     "original_rope",
@@ -280,8 +275,6 @@ QWEN_OTHERS = (
     "fp32",
     "emb_dropout_prob",
     "attn_dropout_prob",
-    "layer_norm_epsilon",
-    "scale_attn_weights",
     "seq_length",
     "use_dynamic_ntk",
     "use_logn_attn",

@@ -24,7 +24,6 @@ def read(config: Config, name: str) -> Model:
     if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
         return read_text(config, name)
     for key in (
-        "image_token_id",
         "video_token_id",
         "vision_start_token_id",
         "vision_end_token_id",
@@ -136,7 +135,8 @@ def read_ffn(config: Config) -> FeedForward:
     if not config.has("num_experts"):
         return Dense(config.size("intermediate_size"))
     config.has("intermediate_size")
-    if config.size("decoder_sparse_step", 1) != 1 or config.values.get("mlp_only_layers"):
+    dense = config.sizes("mlp_only_layers") if config.has("mlp_only_layers") else ()
+    if config.size("decoder_sparse_step", 1) != 1 or dense:
         config.fault("dense layers between layers with experts are not known in any release")
     shared = config.size("shared_expert_intermediate_size", 0, least=0)
     return MoE(

@@ -21,7 +21,6 @@ def read(config: Config, name: str) -> Model:
     family = config.word("model_type")
     vision = config.section("vision_config")
     for key in (
-        "image_token_id",
         "video_token_id",
         "vision_start_token_id",
         "vision_end_token_id",

@@ -128,7 +128,6 @@ WITHOUT_EFFECT = (
     "mup_enabled",
     "need_fp32_gate",
     "norm_head",
-    "norm_topk_prob",
     "num_expert_group",
     "num_expert_groups",
     "num_limited_groups",
