@@ -11,7 +11,6 @@ from random import Random
 
 from oomless import facts
 from oomless.engines import ENGINES, engine
-from oomless.run.training import frameworks
 
 Words = list[str]
 
@@ -129,7 +128,8 @@ def training() -> Iterator[Words]:
     ]
     large = ["deepseek-v3", "deepseek-r1-distill-llama-70b", "qwen3-30b-a3b", "glm-4.5-air", "deepseek-v2"]
     shardings = "none ddp zero1 zero2 zero3 fsdp1 fsdp2 hsdp distopt megatron_fsdp".split()
-    for name, row in frameworks().items():
+    for row in facts.table("frameworks"):
+        name = row["framework"]
         for method in row["methods"].split():
             for index in range(12):
                 draw = Random(f"{name} {method} {index}")

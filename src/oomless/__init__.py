@@ -16,9 +16,10 @@ _HOMES = {
     "infer": "api.serving",
     "train": "api.training",
     "plan": "plan.request",
+    "reconcile": "api.reconcile",
     "load": "model.load",
     "Estimate": "estimate.serving.estimate",
-    "TrainingEstimate": "estimate.training.estimate",
+    "TrainingEstimate": "estimate.training.training_estimate",
     "Model": "model.model",
     "OomlessError": "errors",
     "UsageError": "errors",
@@ -37,6 +38,7 @@ __all__ = [
     "infer",
     "load",
     "plan",
+    "reconcile",
     "train",
 ]
 

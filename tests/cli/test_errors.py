@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from command import MAX_S, Answer, call, environment, limit_memory, run
+from oomless import files
 
 FAILED, USAGE, UNSUPPORTED = 1, 2, 4
 
@@ -484,8 +485,7 @@ def test_a_config_whose_reading_fails_is_named(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(files, "open", refuse, raising=False)
     explained(call("infer", str(path), "--gpu", "h200:8"), FAILED, "config.json", "Permission denied")
 
 

@@ -126,7 +126,7 @@ FILES = {
     "a row with too many cells": (
         ["speed", "deepseek-v2-lite", "--gpu", "h200", "--workload"],
         WORKLOAD + "1,2,3,4\n",
-        "line 2 has more cells",
+        "line 2 has 4 cells",
     ),
     "a price below nothing": (
         ["cost", "--gpu", "h100:8", "--prices"],

@@ -9,7 +9,8 @@ from oomless.engines import sglang, trtllm, vllm
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.ledger import Line
 from oomless.model.load import load
-from oomless.run.hardware import card, parse_gpu
+from oomless.run.cards import card
+from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 from oomless.truth.serving_rows import named_model
 from oomless.truth.tables import read_table

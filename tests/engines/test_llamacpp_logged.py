@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import Stage
+from oomless.engines.rank import Stage
 from oomless.engines.vllm.cache import cache_layout
 from oomless.engines.vllm.capacity import max_tokens
 from oomless.estimate.serving.estimate import Estimate

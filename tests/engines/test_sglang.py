@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import CacheLayout, sglang
+from oomless.engines import sglang
+from oomless.engines.rank import CacheLayout
 from oomless.engines.sglang.defaults import default_share
-from oomless.engines.sglang.release import release, shared_clones
+from oomless.engines.sglang.release import RELEASES, shared_clones
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.allocator import allocated_bytes, reserved_bytes
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
@@ -112,14 +113,14 @@ def test_a_draft_raises_the_price_of_a_token() -> None:
 def test_shared_experts_are_cloned_by_0_4_6_and_divided_since() -> None:
     r1, asked = load("deepseek-r1"), Serving(layout=Layout(tp=8))
     assert [
-        shared_clones(r1, asked, parse_gpu("h200:8"), release(v)) for v in ("0.4.5", "0.4.6", "0.5.3")
+        shared_clones(r1, asked, parse_gpu("h200:8"), RELEASES.at(v)) for v in ("0.4.5", "0.4.6", "0.5.3")
     ] == [0, 8, 1]
-    assert shared_clones(r1, asked, parse_gpu("a100-80gb:8"), release("0.4.6")) == 0
+    assert shared_clones(r1, asked, parse_gpu("a100-80gb:8"), RELEASES.at("0.4.6")) == 0
     assert (
-        shared_clones(r1, asked._replace(moe_a2a_backend="deepep"), parse_gpu("h200:8"), release("0.5.3"))
+        shared_clones(r1, asked._replace(moe_a2a_backend="deepep"), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
         == 0
     )
-    assert shared_clones(load("deepseek-v2"), asked, parse_gpu("h200:8"), release("0.5.3")) == 0
+    assert shared_clones(load("deepseek-v2"), asked, parse_gpu("h200:8"), RELEASES.at("0.5.3")) == 0
     cloned, divided = (
         weights(infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=v))
         for v in ("0.4.6", "0.5.3")
@@ -205,9 +206,9 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
 )
 def test_the_default_share(gpu: str, tp: int, version: str, share: float) -> None:
     asked = Serving(layout=Layout(tp=tp), cuda_graph_max_bs=512)
-    assert default_share(load("deepseek-r1"), asked, parse_gpu(gpu), release(version), 8192) == pytest.approx(
-        share, abs=0.001
-    )
+    assert default_share(
+        load("deepseek-r1"), asked, parse_gpu(gpu), RELEASES.at(version), 8192
+    ) == pytest.approx(share, abs=0.001)
 
 
 def test_sparse_attention_of_0_5_3_divides_the_attention_by_itself() -> None:
@@ -243,7 +244,7 @@ def test_releases_before_a_kind_refuse_it() -> None:
     with pytest.raises(UnsupportedError, match=r"0\.5\.11"):
         resolved("deepseek-v4-flash", engine_version="0.5.3")
     with pytest.raises(UnsupportedError, match="older"):
-        release("0.3.6")
+        RELEASES.at("0.3.6")
 
 
 def test_reserved_memory_is_whole_segments() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import CacheLayout, transformers
+from oomless.engines import transformers
+from oomless.engines.rank import CacheLayout
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu

@@ -3,7 +3,8 @@
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import CacheLayout, trtllm
+from oomless.engines import trtllm
+from oomless.engines.rank import CacheLayout
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu

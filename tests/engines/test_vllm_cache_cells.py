@@ -3,7 +3,8 @@ runs print."""
 
 import pytest
 
-from oomless.engines import CacheLayout, vllm
+from oomless.engines import vllm
+from oomless.engines.rank import CacheLayout
 from oomless.errors import UnsupportedError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from oomless import facts
-from oomless.engines import Stage
+from oomless.engines.rank import Stage
 from oomless.engines.vllm.cache import cache_layout
 from oomless.engines.vllm.capacity import max_tokens
 from oomless.model.load import load

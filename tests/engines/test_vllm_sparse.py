@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines.vllm.release import release
+from oomless.engines.vllm.release import RELEASES
 from oomless.engines.vllm.sparse import captured_bytes, loaded_bytes, shared_bytes
 from oomless.errors import UnsupportedError
 from oomless.model.load import load
@@ -51,30 +51,30 @@ def test_workspaces_are_what_the_sources_say() -> None:
     """indexer.py: 40 x 163,840 x 132 B = 825 MiB; flashmla_sparse.py: about 900 MB, and queries; V4: 4
     requests of rows in BF16."""
     h200, v32, flash = parse_gpu("h200:8"), load("deepseek-v3.2"), load("deepseek-v4-flash")
-    assert shared_bytes(v32, asked(163840, "0.16.0"), h200, release("0.16.0")) == 5 * 163840 * 576 * 2
+    assert shared_bytes(v32, asked(163840, "0.16.0"), h200, RELEASES.at("0.16.0")) == 5 * 163840 * 576 * 2
     assert (
-        shared_bytes(v32, asked(163840, "0.16.0", kv_cache_dtype="auto"), h200, release("0.16.0"))
+        shared_bytes(v32, asked(163840, "0.16.0", kv_cache_dtype="auto"), h200, RELEASES.at("0.16.0"))
         == 40 * 163840 * 132
     )
     assert (
-        loaded_bytes(v32, asked(163840, "0.19.0"), release("0.19.0"))
+        loaded_bytes(v32, asked(163840, "0.19.0"), RELEASES.at("0.19.0"))
         == 8192 * 16 * 576 * 2 + 5 * 163840 * 576 * 2
     )
     long = asked(1 << 20, "0.25.0")
-    assert shared_bytes(flash, long, h200, release("0.25.0")) == 40 * (1 << 20) // 4 * 132
+    assert shared_bytes(flash, long, h200, RELEASES.at("0.25.0")) == 40 * (1 << 20) // 4 * 132
     assert (
-        shared_bytes(flash, asked(32768, "0.25.0"), h200, release("0.25.0"))
+        shared_bytes(flash, asked(32768, "0.25.0"), h200, RELEASES.at("0.25.0"))
         == 4 * (32768 // 4 + 128 + 8192) * 512 * 2
     )
-    assert shared_bytes(flash, long, h200, release("0.33.0")) < shared_bytes(
-        flash, long, h200, release("0.25.0")
+    assert shared_bytes(flash, long, h200, RELEASES.at("0.33.0")) < shared_bytes(
+        flash, long, h200, RELEASES.at("0.25.0")
     )  # 2, not 5
 
 
 def test_dense_models_reserve_none_of_it() -> None:
     v3, h200 = load("deepseek-v3"), parse_gpu("h200:8")
     assert (
-        shared_bytes(v3, asked(163840, "0.25.0"), h200, release("0.25.0"))
+        shared_bytes(v3, asked(163840, "0.25.0"), h200, RELEASES.at("0.25.0"))
         == captured_bytes(v3, asked(163840, "0.25.0"), 512)
         == 0
     )

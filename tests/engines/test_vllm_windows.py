@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oomless
-from oomless.engines import CacheGroup, CacheLayout
+from oomless.engines.rank import CacheGroup, CacheLayout
 from oomless.engines.vllm.capacity import blocks_to_admit, blocks_together, needed_bytes, sequences
 from oomless.run.serving import Layout, Serving
 

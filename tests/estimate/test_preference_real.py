@@ -9,7 +9,7 @@ import pytest
 from estimate.networks import LLAMA, read
 from estimate.ranks import run_ranks
 from oomless.estimate.training.estimate import estimate_training
-from oomless.estimate.training.post_training import Beside, after, asked_update
+from oomless.estimate.training.post_training import Companions, after, asked_update
 from oomless.estimate.training.reserved import allocated_lines
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Training
@@ -53,7 +53,7 @@ def test_two_steps(tmp_path: Path) -> None:
         assert 0 <= between - states <= SCALARS
         not_here = sum(line.bytes for line in group.states.lines if line.category == "temporaries")
         expected = {}
-        for moment in after(estimate, Beside()).moments:
+        for moment in after(estimate, Companions()).moments:
             lines = [line for line in allocated_lines(moment.ledger) if line.category != "inputs"]
             expected[moment.name] = sum(line.bytes for line in lines) - not_here - states
         update = max(seen[name] for name in ("policy", "backward", "optimizer")) - seen["extras"] - states

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
-from oomless.estimate.training.estimate import TrainingEstimate
+from oomless.estimate.training.training_estimate import TrainingEstimate
 
 RELEASES = "transformers 4.48.1, trl 0.13.0"
 LORA: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 
 from oomless.api.training import train
 from oomless.errors import UnsupportedError
-from oomless.estimate.training.estimate import TrainingEstimate
+from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.units import GIB, MIB
 
 

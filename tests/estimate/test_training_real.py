@@ -13,7 +13,8 @@ import pytest
 
 from estimate.networks import LLAMA, read
 from estimate.ranks import Job, run_ranks
-from oomless.estimate.training.estimate import RankGroup, estimate_training
+from oomless.estimate.training.estimate import estimate_training
+from oomless.estimate.training.rank_group import RankGroup
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Training

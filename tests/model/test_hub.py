@@ -92,7 +92,7 @@ def test_headers_where_the_hub_gives_no_totals(serve: Serve, has_api: bool) -> N
     assert (repository.elements_by_dtype, repository.checkpoint_bytes) == (ELEMENTS, NUM_BYTES)
     assert (repository.num_tensors, repository.source) == (4, "headers of 2 files")
     assert repository.stored
-    assert repository.stored[1] == Stored("b", "BF16", (3,), 6)
+    assert repository.stored[1]._replace(start=0) == Stored("b", "BF16", (3,), 6)
     assert hub.shard_bytes_sent() < 20_000
     assert all("range" in headers for _, path, headers in hub.requests if path.endswith(".safetensors"))
 
@@ -206,7 +206,7 @@ def test_what_a_hub_can_do_wrong(
         ({"config.json": File(b"[1]")}, "this is a list"),
         ({"config.json": File(b'{"a": NaN}')}, "not valid JSON"),
         ({"config.json": File(b"[" * 10_000)}, "nested too deeply"),
-        ({"config.json": File(b" ", 50 << 20)}, "over 16,777,216 bytes"),
+        ({"config.json": File(b" ", 50 << 20)}, "over 4,194,304 bytes"),
         (
             {"model.safetensors.index.json": File(b'{"weight_map": {"a": "../../x.safetensors"}}')},
             "no plain name",
@@ -353,7 +353,7 @@ def test_a_crash_leaves_no_half_entry(serve: Serve, tmp_path: Path, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", crash)
+        patched.setattr(os, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
             read_repository(REPO)
     assert not [path for path in (tmp_path / "oomless").rglob("*") if path.is_file()]

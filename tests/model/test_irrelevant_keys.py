@@ -48,7 +48,7 @@ ON: dict[str, Any] = {
 def test_every_switch_is_tried() -> None:
     assert ON.keys() == SWITCHES
     types = {str(config["model_type"]) for config in SMALL.values()}
-    assert len(types) > 90
+    assert len(types) > 60
     assert types <= FAMILIES.keys()
 
 
@@ -75,6 +75,8 @@ def with_key(config: dict[str, Any], place: tuple[str, ...], key: str, value: ob
     for section in place:
         target = target[section]
     target[key] = value
+    if key == "use_sliding_window" and value:
+        target |= {"sliding_window": 64, "max_window_layers": 0}  # without these the switch says nothing
     return changed
 
 
@@ -92,8 +94,19 @@ def test_a_switch_that_is_on_counts_or_is_named(name: str, key: str) -> None:
         )
 
 
-MEANS_NOTHING: dict[str, tuple[str, ...]] = {}
-"""Families whose own reader knows that a switch changes nothing."""
+MEANS_NOTHING = {
+    "glm4v": ("attention_bias",),
+    "glm46v": ("attention_bias",),
+    "glm4v_moe": ("num_nextn_predict_layers",),
+    "internvl": ("attention_bias",),
+    "internvl_chat": ("attention_bias",),
+    "dots1": ("use_sliding_window",),
+    "step3p5": ("use_sliding_window",),
+    "step3p7": ("use_sliding_window",),
+}
+"""Families whose reader knows that a switch changes nothing: GLM-4V's class and Qwen2 under InternVL have
+biases at queries, keys and values whatever is said, GLM-4.5V is published without its MTP layer, dots and
+Step have windows by other keys."""
 
 
 @pytest.mark.parametrize("key", sorted(ON))

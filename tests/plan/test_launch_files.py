@@ -4,7 +4,7 @@ with sources elsewhere."""
 import json
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ IS_OF = {
 }
 
 
-def launches() -> Iterator[tuple[str, dict[str, str]]]:
+def launches() -> Iterator[tuple[str, Mapping[str, str]]]:
     for name, gpu, asked in QUESTIONS:
         launch = training_launch(load(name), name, asked, parse_gpu(gpu))
         yield launch.command, launch.files
@@ -188,12 +188,20 @@ def test_transformers_and_peft_take_what_the_scripts_give_them() -> None:
     }
     calls = 0
     for _, files in launches():
-        for node in ast.walk(ast.parse(files.get("train.py", ""))):
+        tree = ast.parse(files.get("train.py", ""))
+        values = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id.isupper()
+        }
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
                 given = {
                     str(keyword.arg): None
                     if node.func.id == "Trainer"
-                    else eval(ast.unparse(keyword.value), {"torch": torch})
+                    else eval(ast.unparse(keyword.value), {"torch": torch, **values})
                     for keyword in node.keywords
                 }
                 classes[node.func.id](**given)

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
-from oomless.plan.goals import Limits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.launch.serving import flags_of, serving_launch, spellings
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
@@ -106,7 +106,7 @@ def served(engine: str) -> Iterator[str]:
     """Every command of the plans, alone and in its cluster files, and one for each flag that is written."""
     for model, wanted in SERVED:
         for planned in plan_serving(
-            model, wanted._replace(engines=(engine,), limits=Limits(max_gpus=16))
+            model, wanted._replace(engines=(engine,), limits=PlanLimits(max_gpus=16))
         ).rows:
             yield planned.launch.command
             text = "\n".join(planned.launch.files.values())
@@ -146,12 +146,12 @@ def test_an_engine_reads_its_commands(engine: str) -> None:
 
 
 @cache
-def trained() -> tuple[tuple[dict[str, str], int], ...]:
+def trained() -> tuple[tuple[Mapping[str, str], int], ...]:
     """(files, ranks) of every question of the launch tests, and of plans for all frameworks."""
     return tuple(_trained())
 
 
-def _trained() -> Iterator[tuple[dict[str, str], int]]:
+def _trained() -> Iterator[tuple[Mapping[str, str], int]]:
     for name, gpu, asked in QUESTIONS:
         hardware = parse_gpu(gpu)
         yield training_launch(load(name), name, asked, hardware).files, hardware.num_gpus
@@ -161,7 +161,7 @@ def _trained() -> Iterator[tuple[dict[str, str], int]]:
                 wanted = Wanted(
                     gpus=("h100:8", "h200:8x16", "a100-80gb:1"),
                     host_memory="2TiB",
-                    limits=Limits(max_gpus=128),
+                    limits=PlanLimits(max_gpus=128),
                 )
                 training = WantedTraining(method=method, frameworks=(framework,))
                 try:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")
 FUZZ_PLANS = 200
 
 
-def check_files(files: dict[str, str]) -> None:
+def check_files(files: Mapping[str, str]) -> None:
     """Every file in its own syntax."""
     for name, content in files.items():
         if name.endswith((".yaml", ".yml")):

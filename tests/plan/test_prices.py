@@ -9,7 +9,7 @@ from oomless import facts
 from oomless.errors import OomlessError
 from oomless.plan.price_files import read_prices, read_rows
 from oomless.plan.prices import TIER_OF, TIERS, card_sold_as, cheapest, known_prices
-from oomless.run.hardware import cards
+from oomless.run.cards import cards
 
 GOOD = """InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice
 cpu-4,,0,4,16,0.0992,eu-north1,,
@@ -88,8 +88,8 @@ def test_a_file_is_named_by_its_folder_or_by_the_user(tmp_path: Path) -> None:
 
 HEADER = "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n"
 BAD = {
-    "wrong columns": ("name,price\nH100,3\n", "no column InstanceType"),
-    "empty": ("", "no column"),
+    "wrong columns": ("name,price\nH100,3\n", "columns missing: InstanceType"),
+    "empty": ("", "columns missing"),
     "mixed currencies": (
         HEADER + "a,H100,1,$3.0,x\nb,H100,1,€2.5,x\n",
         "several currencies: USD (row 2), EUR (row 3)",

@@ -10,7 +10,8 @@ from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.model.model import Model
-from oomless.run.hardware import Hardware, parse_gpu, synthetic
+from oomless.run.cards import Hardware, synthetic
+from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 
 GQA = (

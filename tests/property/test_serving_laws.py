@@ -15,7 +15,8 @@ from oomless.engines import vllm
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
-from oomless.run.hardware import Hardware, parse_gpu, synthetic
+from oomless.run.cards import Hardware, synthetic
+from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Serving
 from property.questions import (
     ALL,

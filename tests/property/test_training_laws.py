@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from oomless.api.training import training_request
 from oomless.errors import OomlessError
-from oomless.estimate.training.estimate import TrainingEstimate, estimate_training
+from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.rank_portions import portions, stages
 from oomless.estimate.training.states import degrees, local_values, sharding_ranks, states
+from oomless.estimate.training.training_estimate import TrainingEstimate
+from oomless.frameworks import framework as record_of
+from oomless.frameworks import names
+from oomless.frameworks.defaults import resolved
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training, frameworks, resolved
+from oomless.run.training import Mesh, Training
 
 MODELS = (
     "deepseek-coder-1.3b",
@@ -150,14 +154,12 @@ def test_recomputation_never_keeps_more(name: str, seq: int, batch: int, method:
 @given(
     name=st.sampled_from(MODELS),
     seq=st.sampled_from([512, 4096]),
-    framework=st.sampled_from(sorted(frameworks())),
+    framework=st.sampled_from(sorted(names())),
 )
 @settings(max_examples=40, deadline=None)
 def test_axes_of_size_one_change_nothing(name: str, seq: int, framework: str) -> None:
     method = (
-        {}
-        if "full" in frameworks()[framework]["methods"].split()
-        else {"method": "lora", "lora_targets": "all-linear"}
+        {} if "full" in record_of(framework).methods else {"method": "lora", "lora_targets": "all-linear"}
     )
     plain = ask(name, "b200", framework=framework, seq_len=seq, **method)
     same = ask(
@@ -215,7 +217,7 @@ def test_2048_ranks_leave_whole_experts_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("framework", sorted(frameworks()))
+@pytest.mark.parametrize("framework", sorted(names()))
 def test_what_is_called_exact_has_no_spread(name: str, framework: str) -> None:
     """Activations of transformers, peft and FSDP were exact, and had an interval of a fifth."""
     try:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from oomless.errors import UsageError
 from oomless.estimate.allocator import allocated_bytes, place
-from oomless.run.hardware import Hardware, parse_gpu
+from oomless.run.cards import Hardware
+from oomless.run.hardware import parse_gpu
 from oomless.units import GIB, MIB, format_bytes, format_exact, parse_bytes
 
 amounts = st.one_of(

@@ -7,7 +7,7 @@ import pytest
 from families import small
 
 from oomless.errors import UnsupportedError
-from oomless.estimate.training.states import packed_bytes
+from oomless.estimate.training.state_bytes import packed_bytes
 from oomless.run.tracing import Prompt, Tracing
 from oomless.run.training import Mesh, Training
 

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.torch
 
 
 def test_a_model_in_a_folder_of_any_name_is_the_users() -> None:
-    from oomless.trace import code_owner as places
+    from oomless.recording import code_owner as places
 
     for path in (
         "/src/oomless/model.py",

@@ -18,8 +18,8 @@ import pytest
 from oomless import facts
 from oomless.errors import OomlessError
 from oomless.estimate.training.reserved import words
+from oomless.frameworks.defaults import resolved
 from oomless.report.validate_text import validate_table_text
-from oomless.run.training import Mesh, resolved
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.tables import read_table
 from oomless.truth.training_predict import estimate, group_of
@@ -146,8 +146,8 @@ def implied() -> list[Implied]:
         except (Incomplete, OomlessError):
             continue
         group = group_of(answer, asked)
-        request, mesh = resolved(asked.asked), asked.asked.mesh or Mesh()
-        kind = facts.constant("training", "reserved_share", (0,), *words(request, mesh)).source
+        request = resolved(asked.asked)
+        kind = facts.constant("training", "reserved_share", (0,), *words(request)).source
         beside = 2 * asked.beside
         measured = float(row["value"]) * unit_factor(row["unit"], row["model"])
         passing = group.passing_bytes

@@ -3,15 +3,15 @@
 from typing import Any
 
 from ..errors import UsageError
-from ..estimate.training.estimate import TrainingEstimate
 from ..estimate.training.megatron import device_of, estimate_megatron
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..files import read_whole_text
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import device_from
 from ..frameworks.megatron.source import environment, read_text
-from ..model.local_file import read_whole_text
-from ..run.hardware import Hardware, parse_gpu
-
-MAX_FILE_BYTES = 1 << 20
+from ..limits import ARGUMENTS
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 
 
 def train_megatron(
@@ -34,9 +34,8 @@ def train_megatron(
             f"--{name.replace('_', '-')} and --megatron-args say the same thing",
             "write it into the arguments",
         )
-    given, env = environment(
-        read_text(read_whole_text(path, MAX_FILE_BYTES, "give the file with the arguments alone"), path)
-    )
+    text = read_whole_text(path, ARGUMENTS.num_bytes, "give the file with the arguments alone")
+    given, env = environment(read_text(text, path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:
         raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")

@@ -4,10 +4,11 @@ from typing import Any
 
 from ..engines import LLAMA
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.estimate import Adjust, Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.serving import Layout, Serving
 from ..run.typed import need_types, own_names
 
@@ -161,6 +162,7 @@ def infer(
     *,
     offline: bool = False,
     revision: str | None = None,
+    adjust: Adjust | None = None,
     **flags: Any,
 ) -> Estimate:
     """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
@@ -181,7 +183,7 @@ def infer(
 
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
-    estimate = estimate_serving(found, asked, hardware)
+    estimate = estimate_serving(found, asked, hardware, adjust)
     if estimate.request.engine in LLAMA:
         from ..estimate.serving.changes import longest_context  # a search, which the others need not make
 

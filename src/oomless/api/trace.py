@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..frameworks.defaults import resolved
 from ..model.load import config_document
 from ..recording.file import read_trace
 from ..recording.traced import Traced, answer
 from ..run.allocator import parse_settings
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.tracing import DEFAULT_CARD, Prompt, Tracing
-from ..run.training import Mesh, resolved
+from ..run.training import Mesh
 from ..trace.build import ModelSource
 from ..units import parse_bytes
 from .training import training_request

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..estimate.training.estimate import Origin, TrainingEstimate, estimate_training
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.training_estimate import Origin, TrainingEstimate
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.training import BESIDE, Mesh, Training
 from ..run.typed import need_types, own_names
 
@@ -120,7 +122,7 @@ def with_moments(
 ) -> TrainingEstimate:
     """The estimate of the update, and with it the other moments of a step that compares, rewards or
     generates."""
-    from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Beside, after, asked_update
+    from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Companions, after, asked_update
 
     estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
     if asked.task in PAIRS:
@@ -140,7 +142,7 @@ def with_moments(
     if not 0 < share <= 1:
         raise UsageError(f"--rollout-gpu-memory-utilization is {share}", "it is a share: above 0, at most 1")
     generates = other or not {"rollout_sleep", "rollout_gpu_memory_utilization"}.isdisjoint(stands)
-    beside = Beside(
+    beside = Companions(
         REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
@@ -188,7 +190,7 @@ def train(
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     file = None
     if from_file is not None:
-        from ..run.training_files import read_training_file
+        from ..frameworks.training_file import read_training_file
 
         file = read_training_file(Path(from_file))
         gpu = file.gpu if gpu is None else gpu

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import facts
 from ..estimate.training.collectives import grid, tokens_for_saving
-from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.load import load
 from ..units import gb
 from .evidence import Evidence, Finding

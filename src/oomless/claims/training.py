@@ -3,9 +3,12 @@
 from math import isqrt
 from typing import Any
 
-from ..estimate.training.activations import segments, work_of
-from ..estimate.training.estimate import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.activations import segments
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.micro_batch_work import work_of
+from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.rank_portions import stages
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Serving
@@ -118,12 +121,10 @@ def c04() -> Evidence:
 
 def layers_kept(found: TrainingEstimate) -> int:
     """Most bytes of activations: what all layers keep but the running segment, and that segment."""
-    request, stage = found.request, stages(len(found.model.layers), found.mesh)[0]
-    pieces = segments(
-        found.model, request, work_of(found.model, request, found.mesh, found.hardware.card), stage
-    )
-    kept = sum(piece.saved for piece in pieces)
-    return max(kept - piece.saved + piece.backward_peak for piece in pieces)
+    stage = stages(len(found.model.layers), found.mesh)[0]
+    all_segments = segments(found.job, work_of(found.job), stage)
+    kept = sum(segment.saved for segment in all_segments)
+    return max(kept - segment.saved + segment.backward_peak for segment in all_segments)
 
 
 def c06() -> Evidence:

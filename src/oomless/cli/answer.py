@@ -2,13 +2,17 @@
 
 import os
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..api.serving import infer
 from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Verdict
 from .flags import INFER, OUTPUT_FIELDS
 from .settings import read_settings, with_settings
+
+if TYPE_CHECKING:
+    from ..truth.calibration import Calibration
 
 
 def answer_infer(model: str | None, options: dict[str, Any]) -> int:
@@ -42,7 +46,10 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
     if how["compare"]:
         return compare(model, asked, how)
-    estimate = infer(model, **asked)
+    learned = calibration(os.environ)
+    estimate = infer(model, adjust=learned, **asked)
+    if learned is not None and (said := learned.note()):
+        notes = (*notes, said)
     estimate = estimate._replace(warnings=(*estimate.warnings, *notes))
     if how["plot"]:
         write_plot(estimate, how["plot"])
@@ -56,6 +63,16 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
 
         print_estimate(estimate, how["explain"], colour(), width())
     return exit_code(estimate.verdict, bool(how["strict"]))
+
+
+def calibration(environ: Mapping[str, str]) -> "Calibration | None":
+    """What this machine's logs taught; nothing is imported where none is stored."""
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    if not os.path.exists(os.path.join(base, "oomless", "calibrations.json")):
+        return None
+    from ..api.calibrations import calibration as stored
+
+    return stored(environ)
 
 
 def exit_code(verdict: Verdict, strict: bool) -> int:

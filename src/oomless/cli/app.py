@@ -22,6 +22,8 @@ COMMANDS = {
         "trace",
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
+    "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
+    "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -33,7 +35,7 @@ COMMANDS = {
 }
 
 
-LATER = ("compress", "monitor", "reconcile", "web")
+LATER = ("compress", "monitor", "web")
 
 
 class Lazy(click.Group):

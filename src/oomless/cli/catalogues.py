@@ -76,7 +76,7 @@ def models(as_json: bool, families: bool, pattern: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def gpus(as_json: bool) -> int:
     """Cards by short name, with the memory that counts: the smallest of marketed, driver and seen size."""
-    from ..run.hardware import aliases, cards
+    from ..run.cards import aliases, cards
 
     others: dict[str, list[str]] = {}
     for alias, (target, _) in aliases().items():

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from ..errors import OomlessError, UsageError
+from ..files import write_whole
 
 
 def need_place(path: str | None, flag: str, suffix: str = "") -> None:
@@ -14,8 +14,9 @@ def need_place(path: str | None, flag: str, suffix: str = "") -> None:
     target = Path(path)
     if suffix and target.suffix != suffix:
         raise UsageError(f"{flag} {path}: the picture is an SVG", f"name a file that ends in {suffix}")
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        why = "it is a folder" if target.is_dir() else f"{target.parent} is no folder that may be written to"
+    is_folder = os.path.isdir(target)  # never raises, unlike Path's
+    if is_folder or not os.access(target.parent, os.W_OK | os.X_OK):
+        why = "it is a folder" if is_folder else f"{target.parent} is no folder that may be written to"
         raise OomlessError(
             f"{flag} {path}: cannot be written ({why})", "name a file in a folder that is there"
         )
@@ -24,15 +25,4 @@ def need_place(path: str | None, flag: str, suffix: str = "") -> None:
 def write_svg(path: str, content: str) -> None:
     """A picture, whole or not at all."""
     need_place(path, "--plot", ".svg")
-    write_whole(Path(path), content, f"--plot {path}")
-
-
-def write_whole(target: Path, content: str | bytes, what: str) -> None:
-    """The file beside its place first, then in its place: who reads it meanwhile sees the old one or the new
-    one."""
-    try:
-        with NamedTemporaryFile("wb", dir=target.parent, delete=False, suffix=".part") as part:
-            part.write(content.encode() if isinstance(content, str) else content)
-        os.replace(part.name, target)
-    except OSError as error:
-        raise OomlessError(f"{what}: cannot be written ({error.strerror})", "check the folder") from None
+    write_whole(path, content, f"--plot {path}")

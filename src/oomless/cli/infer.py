@@ -48,7 +48,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from ..run.hardware import aliases, cards
+    from ..run.cards import aliases, cards
 
     return [name for name in sorted({*cards(), *aliases()}) if name.startswith(incomplete.lower())]
 

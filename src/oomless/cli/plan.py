@@ -148,13 +148,13 @@ def _plan(
     **options: Any,
 ) -> int:
     from ..errors import UsageError
-    from ..plan.launch.write import need_new
+    from ..files import need_new_folder
     from ..plan.request import plan_for
     from .files import need_place
 
     need_place(plot, "--plot", ".svg")
     if write:
-        need_new(Path(write))
+        need_new_folder(write, f"--write {write}")
     table, notes = price_table(prices)
     if largest_model:
         return show_largest(model, purpose, options, table, as_json)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UsageError, did_you_mean
+from ..files import read_whole
+from ..limits import SETTINGS, parse_toml
 from .flags import INFER, Flag
 
 NEVER = ("command", "from_file", "compare", "plot", "revision")
@@ -20,7 +22,6 @@ OTHERS = (
     "OOMLESS_UPDATE_DOCS",
 )
 """Variables of ours that set no flag."""
-MAX_CONFIG_BYTES = 1 << 20
 SWITCHES = {
     "1": True,
     "true": True,
@@ -82,18 +83,8 @@ def from_file(path: str, must_exist: bool) -> list[Setting]:
         if must_exist:
             raise OomlessError(f"{path}: no such config file", "OOMLESS_CONFIG names it")
         return []
-    import tomllib  # most users have no file
-
-    from ..model.local_file import read_whole
-
-    content = read_whole(path, MAX_CONFIG_BYTES, "it is the config file, and holds defaults of flags alone")
-
-    try:
-        document = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise OomlessError(
-            f"{path}: no TOML ({error})", "write flags below [infer]: engine = 'sglang'"
-        ) from None
+    content = read_whole(path, SETTINGS.num_bytes, "it is the config file, and holds defaults of flags alone")
+    document = parse_toml(content, path, SETTINGS)
     if faults := [key for key in document if key != "infer"] or (
         [] if isinstance(document.get("infer", {}), dict) else ["infer"]
     ):

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +9,10 @@ import click
 from ..api.trace import replay_file
 from ..api.trace import trace as trace_api
 from ..errors import UsageError, did_you_mean
+from ..files import write_whole
 from ..ledger import CATEGORIES
 from ..recording.traced import Traced, tree
-from .files import need_place, write_svg, write_whole
+from .files import need_place, write_svg
 from .flags_trace import OUTPUT, TRACE
 from .infer import complete_model, option
 
@@ -114,15 +114,15 @@ def _write(traced: Traced, how: dict[str, Any]) -> None:
     if how["chrome"]:
         from ..report.trace_chrome import chrome_trace
 
-        write_whole(Path(how["chrome"]), chrome_trace(traced), f"--chrome {how['chrome']}")
+        write_whole(how["chrome"], chrome_trace(traced), f"--chrome {how['chrome']}")
     if how["snapshot"]:
         from ..recording.snapshot import packed_snapshot
 
-        write_whole(Path(how["snapshot"]), packed_snapshot(traced), f"--snapshot {how['snapshot']}")
+        write_whole(how["snapshot"], packed_snapshot(traced), f"--snapshot {how['snapshot']}")
     if how["save"]:
         from ..recording.file import packed
 
-        write_whole(Path(how["save"]), packed(traced.recording), f"--save {how['save']}")
+        write_whole(how["save"], packed(traced.recording), f"--save {how['save']}")
 
 
 def _print_json(traced: Traced, rows: Any, against: Any) -> None:

@@ -7,7 +7,7 @@ import click
 
 from ..api.training import train as train_api
 from ..errors import UsageError, did_you_mean
-from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from .answer import exit_code
 from .compare import typed, variants

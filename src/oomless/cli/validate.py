@@ -19,7 +19,7 @@ def validate(file: Path, as_json: bool, confidence: str | None) -> int:
     if as_json:
         document = {
             "schema": "oomless/validate/1",
-            "rows": [row._asdict() for row in rows],
+            "rows": [row.to_json() for row in rows],
             "summary": {quantity: numbers._asdict() for quantity, numbers in summary.items()},
         }
         click.echo(jsonlib.dumps(document))

@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
-from . import Budget, CacheLayout, Count, Placed, Stage
+from .rank import Budget, CacheLayout, Count, Placed, Stage
 
 
 class Engine(Protocol):

@@ -9,7 +9,6 @@ prediction, and this line reaches up to the others.
 from math import prod
 
 from ..ledger import Line, ranged
-from ..model.feedforward import MoE
 from ..model.model import Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format, Shape
@@ -38,7 +37,7 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
-    form, experts = REQUANTISED[wanted], any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    form, experts = REQUANTISED[wanted], model.kinds.has_experts
     more = 0
     for tensor, shape, number in parts:
         elements = prod(shape) * number

@@ -118,3 +118,19 @@ def assumed_line(key: Key, value: int, spread: facts.Constant, formula: str) -> 
 def up_to(found: Line, least: int) -> Line:
     """Return the line with an upper end of at least so much."""
     return found._replace(high_bytes=max(found.high_bytes, least))
+
+
+VOCABULARY_PAD = 64
+
+
+def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
+    """Routed experts of the fullest rank. Redundant copies must make the number divide (EPLB)."""
+    if redundant and (num_experts + redundant) % num_ranks:
+        raise UsageError(
+            f"{num_experts} experts and --num-redundant-experts {redundant} do not "
+            f"divide over {num_ranks} ranks",
+            "choose a number of copies that makes them divide",
+        )
+    if num_ranks > num_experts + redundant:
+        raise UsageError(f"{num_ranks} expert-parallel ranks for {num_experts} experts", "use fewer ranks")
+    return -(-(num_experts + redundant) // num_ranks)

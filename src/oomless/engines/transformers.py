@@ -6,27 +6,27 @@ expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: m
 Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
+from typing import assert_never
+
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..ledger import exact, ranged
-from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, Attention, Sliding
+from ..model.attention import CSA_RATIO, DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import BF16, DTYPES, F32, Format
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version
+from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
+from .releases import ReleaseRules, Releases
 from .shards import WORDS, assumed_line, measured
 from .vllm.defaults import default_length, resolve_dtype
 from .vllm.weights import key_of
 
 NAME = "transformers"
-VERSIONS = ("4.44", "4.57", "5.24")
-LATEST = "5.24"
 COUNTS: Count = "allocated"
-LATENT_SINCE, FUSED_EXPERTS_SINCE, LAST_LOGITS_SINCE = (5, 0), (5, 0), (4, 45)
 FP8_CAPABILITY = 8.9
 """Below it, FP8 checkpoints are dequantised to BF16 (quantizers/quantizer_finegrained_fp8.py)."""
 
@@ -36,18 +36,24 @@ def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+class TransformersRules(ReleaseRules):
+    """What a release of transformers does (facts/engine_rules.csv)."""
+
+    caches_latents: bool = False
+    has_sparse_models: bool = False
+    stacks_experts: bool = False
+    keeps_last_logits: bool = False
+    """generate asks for the logits of the last token alone."""
+
+
+RELEASES = Releases("transformers", TransformersRules, ("4.44", "4.57", "5.24"), first="4.40")
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """torch_dtype="auto", one sequence, cache in the model's type."""
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
-    if version < (4, 40):
-        raise UnsupportedError(
-            f"transformers {asked.engine_version} is older than the rules here", "4.40 and later are known"
-        )
+    rules = RELEASES.at(asked.engine_version)
     if layout.pp > 1 and asked.device_map != "auto":
         raise UsageError(
             f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto"
@@ -62,8 +68,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             "its cache has the type of the model",
         )
     check_quantization(model, asked)
-    for attention in {layer.attention for layer in model.layers}:
-        if isinstance(attention, DSA | V4) and version < LATENT_SINCE:
+    for attention in model.kinds.attentions:
+        if isinstance(attention, DSA | V4) and not rules.has_sparse_models:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
         row_bytes(attention, asked._replace(dtype="bfloat16"))  # refuses kinds that are not known
     length = asked.max_model_len or default_length(model)
@@ -94,7 +100,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
     are not loaded."""
-    version = numbers(asked)
+    rules = RELEASES.at(asked.engine_version)
     placed = []
     for tensor in model.tensors:
         if tensor.part not in ("main", "vision", "engram") or tensor.copy_of:
@@ -112,7 +118,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
         if not here or (tensor.part == "vision" and not stage.first):
             continue
         form = runtime_format(tensor, model, asked, hardware)
-        stacked = tensor.repeat if tensor.role == "expert" and version >= FUSED_EXPERTS_SINCE else 1
+        stacked = tensor.repeat if tensor.role == "expert" and rules.stacks_experts else 1
         count, part = tensor.repeat // stacked, key_of(tensor.name)
         placed.append(Placed(part, tensor.name, form.data_bytes(tensor.shape) * stacked, count, layers))
         if form.block:
@@ -163,7 +169,7 @@ def check_quantization(model: Model, asked: Serving) -> None:
         raise UsageError(
             f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
         )
-    if numbers(asked) >= FUSED_EXPERTS_SINCE and any(isinstance(layer.ffn, MoE) for layer in model.layers):
+    if RELEASES.at(asked.engine_version).stacks_experts and model.kinds.has_experts:
         raise UnsupportedError(
             f"what transformers 5 quantises of the stacked experts of {model.name} is not known",
             "use --engine-version 4.57",
@@ -183,11 +189,11 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
-    width, hidden = DTYPES[asked.dtype].bits // 8, model.hidden_size
+    width, hidden, rules = DTYPES[asked.dtype].bits // 8, model.hidden_size, RELEASES.at(asked.engine_version)
     tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
-    spread = facts.constant("transformers", "activation_spread", numbers(asked))
-    busiest, largest = facts.constant("transformers", "busiest_expert_share", numbers(asked)).value, 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    spread = facts.constant("transformers", "activation_spread", rules.release)
+    busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size)
@@ -197,18 +203,17 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                     int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
                     + 3 * ffn.shared_width,
                 )
-    attention = model.layers[stage.start].attention
-    size = tokens * width * (max(largest, attention_width(attention)) + 4 * hidden * model.streams)
+    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
+    size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
     formula = (
-        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads "
-        f"{attention_width(attention):,}) + 4 x {hidden:,})"
+        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
     )
     lines = [
-        measured("transformers", "runtime.context", "context", numbers(asked)),
+        measured("transformers", "runtime.context", "context", rules.release),
         assumed_line("activations.profile_run", size, spread, formula),
     ]
     if stage.last:
-        rows = batch if numbers(asked) >= LAST_LOGITS_SINCE else tokens
+        rows = batch if rules.keeps_last_logits else tokens
         formula = f"{rows:,} rows x {model.vocab_size:,} x ({width} + 4) B"
         lines.append(
             exact(
@@ -234,7 +239,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                 "cache_utils.py, DynamicLayer",
             )
         )
-    waste = facts.constant("transformers", "caching_overhead", numbers(asked))
+    waste = facts.constant("transformers", "caching_overhead", rules.release)
     held = sum(line.bytes for line in lines[1:])
     low, kept, high = (int(held * share) for share in (waste.low, waste.value, waste.high))
     formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
@@ -268,7 +273,7 @@ def attention_width(attention: Attention) -> int:
             return attention_width(attention.mla) + attention.index_heads * attention.index_head_dim
         case V4():
             return 4 * attention.num_heads * attention.head_dim
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
             )
@@ -291,7 +296,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case Sliding():
             return row_bytes(attention.inner, asked)
         case MLA():
-            if numbers(asked) >= LATENT_SINCE:
+            if RELEASES.at(asked.engine_version).caches_latents:
                 return attention.latent_dim * width
             keys = attention.qk_nope_head_dim + attention.qk_rope_head_dim
             return attention.num_heads * (keys + attention.v_head_dim) * width
@@ -302,7 +307,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case V4():
             index = attention.index_head_dim if attention.ratio == CSA_RATIO else 0
             return (attention.head_dim + index) * width / attention.ratio if attention.ratio else 0.0
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
             )
@@ -324,8 +329,10 @@ def window_bytes(attention: Attention, asked: Serving) -> int:
             csa = attention.ratio == CSA_RATIO
             state = 4 * (attention.head_dim + attention.index_head_dim) if csa else 2 * attention.head_dim
             return window + STATE_SLOTS[csa] * state * F32.bits // 8
-        case _:
+        case GQA() | Sliding() | MLA() | DSA() | V41() | Linear():
             return 0
+        case _:
+            assert_never(attention)
 
 
 STATE_SLOTS = {True: 8, False: 128}

@@ -10,47 +10,61 @@ _torch/modules/attention.py and llmapi's KvCacheConfig.
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..ledger import Line, ranged
-from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import Dense, MoE
 from ..model.model import EMBEDDING, Model, Tensor
 from ..model.storage import DTYPES, FP4_E8M0
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
 from ..units import gib
-from . import Budget, CacheGroup, CacheLayout, Count, Placed, Stage, parse_version, tensor_parallel_layouts
-from .shards import WORDS, divide, measured
+from .layouts import tensor_parallel_layouts
+from .rank import Budget, CacheGroup, CacheLayout, Count, Placed, Stage
+from .releases import ReleaseRules, Releases
+from .shards import WORDS, divide, experts_per_rank, measured
 from .vllm.defaults import default_length, resolve_dtype
-from .vllm.weights import experts_per_rank, key_of, runtime_format
+from .vllm.weights import key_of, runtime_format
 
 NAME = "TensorRT-LLM"
-VERSIONS = ("0.5", "0.9", "0.17", "1.0", "1.3")
-LATEST = "1.3"
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
-PYTORCH_SINCE, REQUESTS, ENGINE_REQUESTS, TOKENS = (1, 0), 2048, 256, 8192
-"""First version whose default is the PyTorch backend; max_batch_size of it and of engine builds;
-max_num_tokens."""
+REQUESTS, ENGINE_REQUESTS, TOKENS = 2048, 256, 8192
+"""max_batch_size of the PyTorch backend and of engine builds; max_num_tokens."""
 PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
 """Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
 V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8")
 
 
-def numbers(asked: Serving) -> tuple[int, ...]:
-    return parse_version(asked.engine_version or LATEST)
+class TrtllmRules(ReleaseRules):
+    """What a release of TensorRT-LLM does (facts/engine_rules.csv)."""
+
+    runs_pytorch: bool = False
+    """The PyTorch backend is the default; before, engines are built from maximal shapes."""
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    pads_mxfp4: bool = False
+    prints_tokens_in_blocks: bool = False
+
+
+RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
     asked = asked._replace(engine_version=LATEST if asked.engine_version is None else asked.engine_version)
-    version = numbers(asked)
-    attention = model.layers[-1].attention
+    rules = RELEASES.at(asked.engine_version)
+    kinds = model.kinds
     if asked.kv_cache_dtype not in CACHE_DTYPES:
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
             f"known are {', '.join(CACHE_DTYPES)}",
         )
-    if isinstance(attention, V41) or (isinstance(attention, V4 | DSA) and version < PYTORCH_SINCE):
+    if (
+        kinds.has(V41)
+        or (kinds.has(V4) and not rules.serves_v4)
+        or (kinds.has(DSA) and not rules.serves_sparse_mla)
+    ):
         raise UnsupportedError(
             f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
             "use --engine vllm or sglang",
@@ -61,19 +75,17 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             "use fewer stages",
         )
     length = asked.max_model_len or default_length(model)
-    block = facts.constant(
-        "trtllm", "tokens_per_block", version, *(["v4"] if isinstance(attention, V4) else [])
-    )
+    block = facts.constant("trtllm", "tokens_per_block", rules.release, *(["v4"] if kinds.has(V4) else []))
     share = asked.free_gpu_memory_fraction
     return asked._replace(
         layout=layout,
         dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
-        max_num_seqs=asked.max_num_seqs or (ENGINE_REQUESTS if version < PYTORCH_SINCE else REQUESTS),
+        max_num_seqs=asked.max_num_seqs or (REQUESTS if rules.runs_pytorch else ENGINE_REQUESTS),
         max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
         context=asked.context or length,
         concurrency=asked.concurrency or 1,
-        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", version).value
+        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", rules.release).value
         if share is None
         else share,
         block_size=asked.block_size or int(block.value),
@@ -119,7 +131,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             continue
         shape, repeat = shard(tensor, asked)
         form = runtime_format(tensor, model, asked)
-        if tensor.role == "expert" and form == FP4_E8M0 and numbers(asked) >= PYTORCH_SINCE:
+        if tensor.role == "expert" and form == FP4_E8M0 and RELEASES.at(asked.engine_version).pads_mxfp4:
             shape = padded(shape)
         stacked = repeat if tensor.role == "expert" else 1
         placed.append(
@@ -127,19 +139,17 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
                 key_of(tensor.name), tensor.name, form.num_bytes(shape) * stacked, repeat // stacked, layers
             )
         )
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    kinds = stage.kinds(model)
+    for mla in kinds.latents:
         width = 1 if model.quantization == "fp8" else 2
         rows = mla.num_heads // (asked.layout or Layout()).tp * (mla.qk_nope_head_dim + mla.v_head_dim)
-        mine = tuple(range(stage.start, stage.stop))
         placed.append(
             Placed(
                 "weights.attention",
                 "k_b_proj_trans and v_b_proj",
                 rows * mla.kv_lora_rank * width,
                 1,
-                mine,
+                kinds.latent_layers,
                 "beside kv_b_proj",
             )
         )
@@ -204,13 +214,14 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the
     peak of the dry run."""
-    layout, version = asked.layout or Layout(), numbers(asked)
+    layout, rules = asked.layout or Layout(), RELEASES.at(asked.engine_version)
+    version = rules.release
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
         measured("trtllm", "runtime.context", "context", version, tags),
         measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
     ]
-    if version < PYTORCH_SINCE:
+    if not rules.runs_pytorch:
         lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
@@ -220,7 +231,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
         model.hidden_size,
     )
     largest = 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
@@ -295,7 +306,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
         case V4():
             index = INDEX_ROW_BYTES if attention.has_indexer else 0
             return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
-        case _:
+        case V41() | Linear():
             raise UnsupportedError(
                 f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm"
             )
@@ -335,10 +346,11 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
     before it makes blocks."""
     found = []
+    prints_blocks = RELEASES.at(asked.engine_version).prints_tokens_in_blocks
     for layout, pool in zip(layouts, pools, strict=True):
         tokens = int(max(pool, 0) / layout.token_bytes)
         block = layout.groups[0].block_size
-        found.append(tokens if numbers(asked) < (0, 9) else tokens // block * block)
+        found.append(tokens // block * block if prints_blocks else tokens)
     return min(found)
 
 

@@ -9,9 +9,12 @@ from ..errors import UnsupportedError
 from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
-from . import CacheGroup, CacheLayout, Count, Stage, parse_version, tensor_parallel_layouts, vllm
+from . import vllm
+from .layouts import tensor_parallel_layouts
+from .rank import CacheGroup, CacheLayout, Count, Stage
+from .releases import ReleaseRules, Releases
 from .vllm import (
     LATEST,
     VERSIONS,
@@ -31,14 +34,21 @@ NAME = "vLLM-Ascend"
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
 BLOCK_SIZE = 128
-ONE_PAGE_SINCE = (0, 15)
-"""Version whose cache of sparse MLA holds latent and index key in one page (#6610, before and after: 15,872
-and 25,984 tokens)."""
+
+
+class AscendRules(ReleaseRules):
+    """What a release of vLLM-Ascend does beside vLLM's own rules (facts/engine_rules.csv)."""
+
+    caches_index_with_latent: bool = False
+    """The cache of sparse MLA holds latent and index key in one page."""
+
+
+RELEASES = Releases("vllm-ascend", AscendRules, VERSIONS, first="0")
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
-    sparse = isinstance(model.layers[-1].attention, DSA) and asked.kv_cache_dtype == "auto"
+    sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
         block_size=asked.block_size or BLOCK_SIZE,
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
@@ -68,7 +78,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
             f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto"
         )
     width = DTYPES[dtype].bits // 8
-    one_page = parse_version(asked.engine_version or LATEST) >= ONE_PAGE_SINCE
+    one_page = RELEASES.at(asked.engine_version).caches_index_with_latent
     rows = [a.mla.latent_dim + a.index_head_dim if one_page else 2 * a.mla.latent_dim for a in sparse]
     token, block = sum(rows) * width, asked.block_size or BLOCK_SIZE
     group = CacheGroup("all layers", len(sparse), block, token * block)

@@ -5,9 +5,11 @@ Overheads are assumed.
 """
 
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.serving import Layout, Serving
-from . import Count, Placed, Stage, tensor_parallel_layouts, vllm
+from . import vllm
+from .layouts import tensor_parallel_layouts
+from .rank import Count, Placed, Stage
 from .vllm import (
     LATEST,
     VERSIONS,

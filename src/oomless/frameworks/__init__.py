@@ -1,2 +1,52 @@
-"""What trains models: Megatron-LM as its arguments say it, and the graphs of a layer's step that every
-framework runs."""
+"""What trains models: one record a framework, Megatron-LM as its arguments say it, and the graphs of a
+layer's step that every framework runs."""
+
+from functools import cache
+from importlib import import_module
+
+from .. import facts
+from ..errors import UsageError, did_you_mean
+from ..run.training import Method
+from .record import Framework, of_facts
+
+FOLDERS = {
+    "transformers": "trainer",
+    "peft": "trainer",
+    "deepspeed": "deepspeed",
+    "fsdp": "fsdp",
+    "torchtitan": "torchtitan",
+    "megatron-lm": "megatron",
+    "megatron-bridge": "megatron",
+    "llama-factory": "llama_factory",
+    "axolotl": "axolotl",
+}
+"""Frameworks with a folder of their own, which is loaded when they are asked for: RECORDS of its package. Of
+the others the tables know all that is known here."""
+CONFIGURED = ("torchtitan", "deepspeed", "axolotl", "llama-factory")
+"""Frameworks whose configuration files are read."""
+PLANNED: dict[Method, tuple[str, ...]] = {
+    "full": ("fsdp", "deepspeed", "megatron-lm"),
+    "lora": ("peft", "llama-factory", "axolotl"),
+    "qlora": ("peft", "llama-factory", "axolotl"),
+}
+"""Frameworks that a plan tries where the user names none: those whose launch files are known here."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all frameworks."""
+    return tuple(row["framework"] for row in facts.table("frameworks"))
+
+
+@cache
+def framework(name: str) -> Framework:
+    """Return the record of a framework.
+
+    >>> framework("trl").packages, framework("deepspeed").plan.shardings
+    (('transformers', 'trl'), ('zero2', 'zero3'))
+    """
+    if name not in names():
+        raise UsageError(f"unknown framework {name!r}", did_you_mean(name, sorted(names())))
+    if name not in FOLDERS:
+        return of_facts(name)
+    records: dict[str, Framework] = import_module(f".{FOLDERS[name]}", __name__).RECORDS
+    return records[name]

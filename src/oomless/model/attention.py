@@ -36,6 +36,11 @@ class GQA(NamedTuple):
     kind: Literal["gqa"] = "gqa"
 
     @property
+    def core(self) -> "GQA":
+        """The attention itself."""
+        return self
+
+    @property
     def cache_dim(self) -> int:
         """Elements that one key-value head keeps a token: its key and its value."""
         return 0 if self.borrows_cache else self.head_dim + (self.value_dim or self.head_dim)
@@ -49,6 +54,11 @@ class Sliding(NamedTuple):
     chunked: bool = False
     """Chunks of `window` tokens instead of a window that moves (Llama-4)."""
     kind: Literal["sliding"] = "sliding"
+
+    @property
+    def core(self) -> GQA:
+        """The attention that sees the window."""
+        return self.inner
 
 
 class MLA(NamedTuple):
@@ -70,6 +80,11 @@ class MLA(NamedTuple):
     kind: Literal["mla"] = "mla"
 
     @property
+    def core(self) -> "MLA":
+        """The attention itself."""
+        return self
+
+    @property
     def latent_dim(self) -> int:
         """Elements that the cache keeps a token and layer: 512 + 64 in every DeepSeek release."""
         return self.kv_lora_rank + self.qk_rope_head_dim
@@ -85,6 +100,11 @@ class DSA(NamedTuple):
     owns_indexer: bool = True
     """False in GLM-5.2's `shared` layers, which use the choice of an earlier layer."""
     kind: Literal["dsa"] = "dsa"
+
+    @property
+    def core(self) -> MLA:
+        """The attention behind the indexer."""
+        return self.mla
 
 
 class V4(NamedTuple):
@@ -104,6 +124,11 @@ class V4(NamedTuple):
     index_head_dim: int
     index_topk: int
     kind: Literal["v4"] = "v4"
+
+    @property
+    def core(self) -> "V4":
+        """The attention itself."""
+        return self
 
     @property
     def has_indexer(self) -> bool:
@@ -127,6 +152,11 @@ class V41(NamedTuple):
     owns_cache: bool
     owns_index: bool
     kind: Literal["v41"] = "v41"
+
+    @property
+    def core(self) -> "V41":
+        """The attention itself."""
+        return self
 
 
 class Linear(NamedTuple):
@@ -157,6 +187,11 @@ class Linear(NamedTuple):
     plain_norm: bool = True
     """Mamba-2: a norm before the output projection."""
     kind: Literal["linear"] = "linear"
+
+    @property
+    def core(self) -> "Linear":
+        """The attention itself."""
+        return self
 
     @property
     def key_width(self) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import OomlessError
-from .local_file import read_whole
+from ..files import read_whole
 from .safetensors import Stored, parse_object, read_header, short, tensor_error
 
 WHOLE_NAME = "model.safetensors"
@@ -46,22 +46,23 @@ def parse_index(content: bytes, where: str) -> dict[str, str]:
 
 def merge(
     weight_map: dict[str, str], shards: dict[str, tuple[Stored, ...]], where: str
-) -> tuple[Stored, ...]:
-    """All tensors of the files of an index, each once; an OomlessError if one that the map promises is not
+) -> dict[str, tuple[Stored, ...]]:
+    """The tensors of each file of an index, each once; an OomlessError if one that the map promises is not
     there."""
-    merged: list[Stored] = []
-    for file, stored in shards.items():
-        # A tensor that the map does not know is still in the file; one that it places elsewhere counts there.
-        merged += [tensor for tensor in stored if weight_map.get(tensor.name, file) == file]
-    names = {tensor.name for tensor in merged}
+    # A tensor that the map does not know is still in the file; one that it places elsewhere counts there.
+    merged = {
+        file: tuple(tensor for tensor in stored if weight_map.get(tensor.name, file) == file)
+        for file, stored in shards.items()
+    }
+    names = {tensor.name for stored in merged.values() for tensor in stored}
     if missing := weight_map.keys() - names:
         first = min(missing)
         what = f"{len(missing):,} tensors of the index are not in their files, first {short(first)}"
         raise OomlessError(
             f"{where}: {what} in {weight_map[first]}", "index and files are of different versions"
         )
-    _check_once(merged, len(names), where)
-    return tuple(merged)
+    _check_once([tensor for stored in merged.values() for tensor in stored], len(names), where)
+    return merged
 
 
 def read_checkpoint(path: Path) -> tuple[Stored, ...]:
@@ -70,33 +71,40 @@ def read_checkpoint(path: Path) -> tuple[Stored, ...]:
 
     A file that is missing, cannot be read or says what the format forbids is an OomlessError.
     """
+    return tuple(tensor for stored in read_shards(path).values() for tensor in stored)
+
+
+def read_shards(path: Path) -> dict[Path, tuple[Stored, ...]]:
+    """The same by file: which file holds which tensors."""
     if path.is_dir():
         if not (path / INDEX_NAME).exists():
             return _read_folder(path)
         path = path / INDEX_NAME
     if path.suffix != ".json":
-        return read_header(path)
+        return {path: read_header(path)}
     weight_map = parse_index(read_whole(path, MAX_INDEX_BYTES, "give an index, not a weight file"), str(path))
     files = sorted(set(weight_map.values()))
     _check_present(path, [file for file in files if not (path.parent / file).exists()], len(files))
-    return merge(weight_map, {file: read_header(path.parent / file) for file in files}, str(path))
+    merged = merge(weight_map, {file: read_header(path.parent / file) for file in files}, str(path))
+    return {path.parent / file: stored for file, stored in merged.items()}
 
 
-def _read_folder(folder: Path) -> tuple[Stored, ...]:
+def _read_folder(folder: Path) -> dict[Path, tuple[Stored, ...]]:
     """Every file of a folder without index; model.safetensors alone if it is there, as transformers takes
     it."""
     files = sorted(folder.glob("*.safetensors"))
     if whole := [file for file in files if file.name == WHOLE_NAME]:
-        return read_header(whole[0])
+        return {whole[0]: read_header(whole[0])}
     names = {file.name for file in files}
     for name in sorted(names):
         if shard := re.fullmatch(r"(.*-)(\d{5})-of-(\d{5})\.safetensors", name):
             num_shards = int(shard[3])
             expected = (f"{shard[1]}{i:05}-of-{shard[3]}.safetensors" for i in range(1, num_shards + 1))
             _check_present(folder, [file for file in expected if file not in names], num_shards)
-    stored = [tensor for file in files for tensor in read_header(file)]
+    shards = {file: read_header(file) for file in files}
+    stored = [tensor for each in shards.values() for tensor in each]
     _check_once(stored, len({tensor.name for tensor in stored}), str(folder))
-    return tuple(stored)
+    return shards
 
 
 def _check_present(where: Path, missing: list[str], num_files: int) -> None:

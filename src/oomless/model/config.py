@@ -1,52 +1,27 @@
 """A config.json under suspicion: each key is read with its type and range, and all faults are reported at
 once."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError
+from ..files import read_whole, shown
+from ..limits import CONFIG, parse_json
 from .irrelevant_keys import IRRELEVANT, SWITCHES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_CONFIG_BYTES = 16 << 20
-"""The largest config published so far is under 100 KB."""
-MAX_LAYERS = 10_000
+MAX_LAYERS = 1_000
+"""The deepest published model has under 200."""
 MAX_EXPERTS = 100_000
 MAX_SIZE = 1 << 40
 """No dimension of a network comes near; a larger number is a corrupt file."""
 
 
-def parse_json(text: str | bytes, where: str, infinite: bool = False) -> Any:
-    """The value of a JSON text; NaN, Infinity, absurd depth and broken text are an error that names `where`.
-
-    `infinite`: published configs hold Infinity where a limit is open (Nemotron-H's time_step_limit); no size
-    may be it.
-    """
-
-    def refuse(word: str) -> float:
-        if infinite and word != "NaN":
-            return float(word)
-        raise ValueError(f"{word} is no number that a size can have")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise OomlessError(f"{where}: nested too deeply to be a model's config", "check the file") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise OomlessError(
-            f"{where}: not valid JSON ({str(error)[:120]})", "check that the file is whole"
-        ) from None
-
-
 def read_config(path: "Path") -> dict[str, Any]:
     """The JSON object of a config file of bounded size."""
-    from .local_file import read_whole
-
-    value = parse_json(
-        read_whole(path, MAX_CONFIG_BYTES, "give a config.json, not a weight file"), str(path), infinite=True
-    )
+    content = read_whole(path, CONFIG.num_bytes, "give a config.json, not a weight file")
+    value = parse_json(content, str(path), CONFIG, infinite=True)
     if not isinstance(value, dict):
         raise OomlessError(
             f"{path}: a config is a JSON object, this is a {type(value).__name__}", "check the file"
@@ -173,7 +148,7 @@ class Config:
             )
 
     def unread(self) -> tuple[str, ...]:
-        """Keys that no reader knows: each could change memory, so each becomes a warning. Null is no value."""
+        """Return keys that no reader knows: each may change memory, so it is warned of. Null is no value."""
         return tuple(
             sorted(
                 str(key)
@@ -187,10 +162,9 @@ class Config:
 
 
 def _show(value: object) -> str:
-    """A value as a short piece of an error message, whatever its size."""
-    if isinstance(value, int) and abs(value) >= 10**18:
-        return f"about 10^{value.bit_length() * 3 // 10}"
-    text = (
-        json.dumps(value, default=str) if isinstance(value, dict | list | str | bool | float) else str(value)
-    )
-    return text if len(text) <= 40 else text[:37] + "..."
+    """A value as JSON has it, as a short piece of a message."""
+    if isinstance(value, bool | float):
+        return {"True": "true", "False": "false", "inf": "Infinity", "-inf": "-Infinity"}.get(
+            str(value), str(value)
+        )
+    return shown(value, 40)

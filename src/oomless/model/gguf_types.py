@@ -44,7 +44,7 @@ class GGMLType(NamedTuple):
 
         >>> TYPES["Q6_K"].format(4096)
         Format(name='Q6_K', bits=6, block=(1, 256), scale_bits=144, zero_bits=0, column_bits=0,
-         reorders=False)
+         reorders=False, tensor_bytes=0)
         """
         if self.name in PLAIN:
             return PLAIN[self.name]

@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import OomlessError
+from ..limits import CONFIG, HUB_ANSWER, parse_json
 from . import hub_cache
 from .checkpoint import INDEX_NAME, MAX_INDEX_BYTES, WHOLE_NAME, merge, parse_index
-from .config import MAX_CONFIG_BYTES, MODELOPT_FILE, parse_json, with_modelopt
+from .config import MODELOPT_FILE, with_modelopt
 from .hub_cache import Repository, are_counts, as_commit, importing_client, with_totals
 from .safetensors import BITS, Stored, header_length, parse_header
 
-MAX_INFO_BYTES = 8 << 20
-"""Of the hub's answer about a repository: it lists the files, 163 of DeepSeek-V3 take 6 KB."""
 FIRST_RANGE_BYTES = 1 << 18
 """Asked for when nothing says how long a header is; a dense model's fits."""
 NUM_THREADS = 8
@@ -131,12 +130,12 @@ class _Hub:
         url = (
             f"{self.endpoint}/api/models/{self.repo_id}{where}?expand=sha&expand=siblings&expand=safetensors"
         )
-        status, headers, body = self.get(url, MAX_INFO_BYTES)
+        status, headers, body = self.get(url, HUB_ANSWER.num_bytes)
         if status == 404 and "x-error-code" not in headers:
             return
         if status != 200:
             raise self.refused(status, headers, "it")
-        value = parse_json(body, f"{self.endpoint}: answer about {self.repo_id}")
+        value = parse_json(body, f"{self.endpoint}: answer about {self.repo_id}", HUB_ANSWER)
         if not isinstance(value, dict):
             return
         self.commit = as_commit(value.get("sha"))
@@ -152,7 +151,7 @@ class _Hub:
 
     def read_config(self) -> dict[str, Any]:
         """The object of config.json."""
-        status, headers, body = self.get(self.url("config.json"), MAX_CONFIG_BYTES)
+        status, headers, body = self.get(self.url("config.json"), CONFIG.num_bytes)
         if status == 404 and (self.files or headers.get("x-error-code") == "EntryNotFound"):
             gguf = next((file for file in self.files if file.endswith(".gguf")), None)
             what = (
@@ -168,16 +167,16 @@ class _Hub:
             raise OomlessError(f"{self.endpoint}/{self.repo_id} has no config.json, {what}", hint)
         if status != 200:
             raise self.refused(status, headers, "config.json")
-        config: Any = parse_json(body, self.url("config.json"), infinite=True)
+        config: Any = parse_json(body, self.url("config.json"), CONFIG, infinite=True)
         if not isinstance(config, dict):
             what = f"a config is a JSON object, this is a {type(config).__name__}"
             raise OomlessError(f"{self.url('config.json')}: {what}", "check the repository")
         self.commit = self.commit or as_commit(headers.get("x-repo-commit"))
         if not config.get("quantization_config") and MODELOPT_FILE in self.files:
-            status, headers, body = self.get(self.url(MODELOPT_FILE), MAX_CONFIG_BYTES)
+            status, headers, body = self.get(self.url(MODELOPT_FILE), CONFIG.num_bytes)
             if status != 200:
                 raise self.refused(status, headers, MODELOPT_FILE)
-            return with_modelopt(config, parse_json(body, self.url(MODELOPT_FILE)))
+            return with_modelopt(config, parse_json(body, self.url(MODELOPT_FILE), CONFIG))
         return dict(config)
 
     def read_headers(self) -> tuple[tuple[Stored, ...], int]:
@@ -221,7 +220,8 @@ class _Hub:
             pool.shutdown(cancel_futures=True)  # after a failure nothing more is asked
             if collects:
                 gc.enable()
-        return merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}"), len(sizes)
+        merged = merge(weight_map, shards, f"{self.endpoint}/{self.repo_id}")
+        return tuple(tensor for stored in merged.values() for tensor in stored), len(sizes)
 
     def read_header(
         self, file: str, first_bytes: int, timeout_s: float, optional: bool = False

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import OomlessError, UsageError
+from ..files import write_whole
 from .checkpoint import read_checkpoint
 from .config import read_config
 from .safetensors import Stored, totals
@@ -77,7 +78,7 @@ def load(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repo
         known = Repository(**entry["repository"])
         stored = known.stored
         if stored is not None:
-            stored = tuple(Stored(name, dtype, tuple(shape), size) for name, dtype, shape, size in stored)
+            stored = tuple(Stored(name, dtype, tuple(shape), *sizes) for name, dtype, shape, *sizes in stored)
         elements = known.elements_by_dtype
         sane = isinstance(known.config, dict) and (elements is None or are_counts(elements))
         numbers = known.checkpoint_bytes, known.num_tensors
@@ -170,20 +171,12 @@ def _path(endpoint: str, repo_id: str, revision: str) -> Path:
 
 
 def _write(path: Path, entry: dict[str, Any]) -> None:
-    """All of the entry or nothing: nobody ever sees half of it, and a crash leaves what was there before."""
-    import tempfile
-
-    temporary = None
+    """All of the entry or nothing: nobody ever sees half of it, and a disk that cannot be written is no
+    error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            file.write(json.dumps(entry, separators=(",", ":")))  # json.dump is ten times slower
-        temporary.replace(path)
-    except OSError:
+        write_whole(
+            path, json.dumps(entry, separators=(",", ":")), str(path)
+        )  # json.dump is ten times slower
+    except (OSError, OomlessError):
         pass
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)

@@ -4,8 +4,8 @@ states are sums over it."""
 from math import prod
 from typing import Literal, NamedTuple
 
-from .attention import Attention
-from .feedforward import FeedForward
+from .attention import MLA, Attention
+from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
 
 Part = Literal["main", "mtp", "engram", "vision"]
@@ -68,6 +68,52 @@ class Layer(NamedTuple):
     ffn: FeedForward
 
 
+class LayerKind(NamedTuple):
+    """Equal layers: their attention, their feed-forward, and their numbers in the model."""
+
+    attention: Attention
+    ffn: FeedForward
+    layers: tuple[int, ...]
+
+
+class Kinds(NamedTuple):
+    """The kinds of a run of layers, in the order in which they first occur."""
+
+    kinds: tuple[LayerKind, ...]
+    attentions: tuple[Attention, ...]
+    """Every attention that occurs, once."""
+    ffns: tuple[FeedForward, ...]
+    """Every feed-forward that occurs, once."""
+
+    def has(self, *kinds: type[Attention]) -> bool:
+        """Return whether any of the layers has an attention of one of these kinds.
+
+        >>> from .attention import MLA, Linear
+        >>> from .load import load
+        >>> load("kimi-k3").kinds.has(MLA), load("deepseek-v3").kinds.has(Linear)
+        (True, False)
+        """
+        return any(isinstance(each, kinds) for each in self.attentions)
+
+    @property
+    def latents(self) -> tuple[MLA, ...]:
+        """Every latent attention that occurs, behind an indexer or not, once."""
+        cores = dict.fromkeys(each.core for each in self.attentions)
+        return tuple(core for core in cores if isinstance(core, MLA))
+
+    @property
+    def latent_layers(self) -> tuple[int, ...]:
+        """The numbers of the layers with latent attention."""
+        return tuple(
+            sorted(n for each in self.kinds if isinstance(each.attention.core, MLA) for n in each.layers)
+        )
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether any of the layers has routed experts."""
+        return any(isinstance(each, MoE) for each in self.ffns)
+
+
 class Rope(NamedTuple):
     """A rotary embedding as far as it takes memory: engines keep its cosines and sines for every position."""
 
@@ -118,6 +164,30 @@ class Model(NamedTuple):
     """The encoder that runs with the model; None: text alone, or an encoder of unknown size."""
 
     @property
+    def kinds(self) -> Kinds:
+        """The kinds of all layers of the main model."""
+        return self.kinds_within(0, len(self.layers))
+
+    def kinds_within(self, start: int, stop: int) -> Kinds:
+        """Return the kinds of the layers from `start` up to `stop`, as a pipeline stage has them.
+
+        >>> from .load import load
+        >>> [(kind.attention.kind, len(kind.layers)) for kind in load("kimi-k3").kinds.kinds]
+        [('linear', 1), ('linear', 68), ('mla', 24)]
+        """
+        key = (id(self.layers), start, stop)
+        kept = _KINDS.get(key)
+        if kept is None:
+            if len(_KINDS) >= MOST_KINDS:
+                _KINDS.clear()
+            kept = _KINDS[key] = (self.layers, _kinds(self.layers, range(start, stop)))
+        return kept[1]
+
+    def layer_at(self, number: int) -> Layer:
+        """Return a layer by the number that its tensors have: those of a draft come after the model's own."""
+        return (*self.layers, *self.draft)[min(number, len(self.layers) + len(self.draft) - 1)]
+
+    @property
     def num_parameters(self) -> int:
         """Parameters of the main model: embedding and head once; no MTP or draft layers, Engram or vision."""
         return sum(t.num_parameters for t in self.tensors if t.part == "main" and not t.copy_of)
@@ -160,5 +230,21 @@ class Model(NamedTuple):
         return sum(t.num_parameters for t in self.tensors if t.part == part)
 
 
+def _kinds(layers: tuple[Layer, ...], numbers: range) -> Kinds:
+    """Return the kinds of some of the layers."""
+    found: dict[Layer, list[int]] = {}
+    for number in numbers:
+        found.setdefault(layers[number], []).append(number)
+    return Kinds(
+        tuple(LayerKind(*layer, tuple(its_numbers)) for layer, its_numbers in found.items()),
+        tuple(dict.fromkeys(layer.attention for layer in found)),
+        tuple(dict.fromkeys(layer.ffn for layer in found)),
+    )
+
+
+MOST_KINDS = 512
+_KINDS: dict[tuple[int, int, int], tuple[tuple[Layer, ...], Kinds]] = {}
+"""Kinds by the layers that they are of, which an answer asks for many times. The layers are kept, so their id
+stays their own."""
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"

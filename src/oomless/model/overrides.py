@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from ..errors import OomlessError, UsageError
-from .config import parse_json
+from ..limits import FLAG, parse_json
 from .families import build
 from .load import catalogue_name, config_document, load, with_copies
 from .model import Model
@@ -39,7 +39,7 @@ def overridden(document: dict[str, Any], overrides: str) -> dict[str, Any]:
     """A config with other values for some of its keys. rope_scaling and rope_parameters are names of one
     thing: either replaces both."""
     try:
-        values = parse_json(overrides, "--hf-overrides")
+        values = parse_json(overrides, "--hf-overrides", FLAG)
     except OomlessError as error:
         raise UsageError(error.message, EXAMPLE) from None
     if not isinstance(values, dict):

@@ -48,6 +48,8 @@ class Stored(NamedTuple):
     """safetensors' word, such as BF16."""
     shape: Shape
     num_bytes: int
+    start: int = 0
+    """Byte of the file at which it begins; 0 where the file itself was not read."""
 
 
 def totals(stored: Iterable[Stored]) -> dict[str, int]:
@@ -106,7 +108,7 @@ def parse_header(content: bytes, file_size: int | None, where: str) -> tuple[Sto
             )
             raise tensor_error(where, name, fault)
         dtype, shape, num_bytes, start = entry
-        stored.append(Stored(name, dtype, shape, num_bytes))
+        stored.append(Stored(name, dtype, shape, num_bytes, data_start + start))
         places.append((start, num_bytes, name))
     end = data_start + _check_layout(places, where)
     if file_size is not None and end != file_size:

@@ -20,6 +20,8 @@ class Format(NamedTuple):
     """Bits of an index for each input column (GPTQ's order of columns)."""
     reorders: bool = False
     """Whether the column index is a real reordering, so that an engine must keep it."""
+    tensor_bytes: int = 0
+    """Bytes that a tensor has once: a second scale, its shape."""
 
     def num_scales(self, shape: Shape) -> int:
         """Scales of one tensor: one for each block, the last block of a row or column may be partial.
@@ -42,7 +44,7 @@ class Format(NamedTuple):
     def scale_bytes(self, shape: Shape) -> int:
         """Bytes of what stands beside the values: scales, zero points, column indices."""
         bits = self.num_scales(shape) * (self.scale_bits + self.zero_bits) + shape[-1] * self.column_bits
-        return -(-bits // 8)
+        return -(-bits // 8) + self.tensor_bytes
 
     def num_bytes(self, shape: Shape) -> int:
         """Bytes of one tensor with its scales.

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ..estimate.serving.estimate import Estimate
-from ..estimate.training.estimate import TrainingEstimate
-from ..run.hardware import Card, Hardware, cards, parse_gpu
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..run.cards import Card, Hardware, cards
+from ..run.hardware import parse_gpu
 from ..speed.serving import ServingSpeed
 from ..speed.training import TrainingSpeed
 from .cards import short_name
@@ -90,7 +91,7 @@ class Miss(NamedTuple):
     missing_bytes: int
 
 
-class Found(NamedTuple, Generic[AnyRow]):
+class Searched(NamedTuple, Generic[AnyRow]):
     """All rows, what was left out by reason, and the nearest misses."""
 
     rows: tuple[AnyRow, ...]
@@ -131,7 +132,7 @@ class CardSearch(Generic[AnyRow]):
         """The rows of one card; of these cards alone where their number is given."""
         raise NotImplementedError
 
-    def run(self) -> Found[AnyRow]:
+    def run(self) -> Searched[AnyRow]:
         """All rows."""
         rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
         held = {row.gpu for row in rows}
@@ -139,7 +140,7 @@ class CardSearch(Generic[AnyRow]):
             (miss for miss in self.misses.values() if miss.gpu not in held),
             key=lambda miss: miss.missing_bytes,
         )
-        return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
+        return Searched(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
 
     def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
         """The cards to look at, and the hardware where its number is given."""

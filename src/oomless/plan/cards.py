@@ -1,7 +1,7 @@
 """What a plan asks of a card beyond its memory: its short name and its power."""
 
 from ..facts.hardware import cards_by_full_name, cards_by_short_name
-from ..run.hardware import Card
+from ..run.cards import Card
 
 
 def short_name(card: Card) -> str:

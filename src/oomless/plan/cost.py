@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError
-from ..run.hardware import Hardware, parse_gpu
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from .buy_or_rent import (
     MAX_MONTHS,
     Own,

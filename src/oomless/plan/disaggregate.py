@@ -15,7 +15,8 @@ from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
-from .launch.serving import flags_of, served_name
+from .launch import shell
+from .launch.serving import PROGRAMS, flags_of, served_name
 from .search import PlanRow, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -51,10 +52,10 @@ class Disaggregated(NamedTuple):
 
 SAYS = {
     "vllm": (
-        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'""",
-        """--kv-transfer-config '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'""",
+        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
+        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
-    "sglang": ("--disaggregation-mode prefill", "--disaggregation-mode decode"),
+    "sglang": (("--disaggregation-mode", "prefill"), ("--disaggregation-mode", "decode")),
 }
 """How an engine is told its side (vLLM: disaggregated prefilling; SGLang: PD disaggregation)."""
 
@@ -154,9 +155,8 @@ def cache_of_prompt(estimate: Estimate, length: int) -> int:
 
 def command(search: Search, row: PlanRow, side: int) -> str:
     """How one machine of a side is started."""
-    from .launch.serving import PROGRAMS
-
     if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
         return ""
-    start = PROGRAMS[row.asked.engine].format(model=served_name(search.model, search.word, row.asked)[0])
-    return " ".join([start, *flags_of(row.asked, search.model.quantization), SAYS[row.asked.engine][side]])
+    target = served_name(search.model, search.word, row.asked)[0]
+    words = (*PROGRAMS[row.asked.engine], target, *flags_of(row.asked, search.model.quantization))
+    return shell.command(*words, *SAYS[row.asked.engine][side])

@@ -11,7 +11,7 @@ from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
 from ..model.quantization_methods import METHODS
 from ..model.quantization_scheme import REQUANTISED
-from ..run.hardware import cards, find_card
+from ..run.cards import cards, find_card
 from ..run.this_host import find_host
 from ..units import parse_bytes
 from .prices import TIERS, Price, check_provider, check_region
@@ -24,7 +24,7 @@ OUTPUT_SHARE = 8
 """One eighth of a sequence is output where nobody says: long prompts, short answers."""
 
 
-class Limits(NamedTuple):
+class PlanLimits(NamedTuple):
     """What a row must keep; None: no limit."""
 
     budget_usd_per_hour: float | None = None
@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
     output_len: int | None = None
     max_model_len: int | None = None
     goal: Goal = "cheapest"
-    limits: Limits = Limits()
+    limits: PlanLimits = PlanLimits()
     engines: tuple[str, ...] = ()
     quantizations: tuple[str, ...] = ()
     """Forms of the weights; (): as published, and what the engines make of 16 bit."""

@@ -74,9 +74,9 @@ def cards_of(word: str, wanted: Wanted) -> int:
 def bits_a_weight(row: PlanRow) -> float:
     """Bits of the weights as they lie on cards and host, over the parameters: what quantisation left of them.
 
-    >>> from .goals import Limits
+    >>> from .goals import PlanLimits
     >>> wanted = Wanted(
-    ...     gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=Limits()
+    ...     gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=PlanLimits()
     ... )
     >>> search = Search(load("deepseek-llm-7b"), "deepseek-llm-7b", wanted)
     >>> [round(bits_a_weight(each), 2) for each in search.run().rows]

@@ -1,19 +1,18 @@
 """Prices of the user's own: a CSV in SkyPilot's schema, or what gpuhunt (extra `prices`) fetches. Whole or
 not at all."""
 
-import csv
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingExtra, OomlessError, UsageError
-from ..model.local_file import read_whole_text
+from ..files import read_whole_text
+from ..limits import PRICES, parse_csv
 from ..units import GIB, MIB
 from .prices import Price, Tier, card_sold_as, judged
 
 COLUMNS = ("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region")
 """What a price needs of SkyPilot's schema; SpotPrice, GpuInfo, Currency and others may stand beside it."""
-MAX_FILE_BYTES = 64 << 20
 SYMBOLS = {
     "$": "USD",
     "US$": "USD",
@@ -42,7 +41,7 @@ def read_prices(word: str, date: str = "") -> Imported:
     provider, named, rest = word.partition("=")
     path = Path(rest if named and provider.isidentifier() else word)
     text = read_whole_text(
-        path, MAX_FILE_BYTES, "give a CSV file in SkyPilot's schema, with the cards that matter"
+        path, PRICES.num_bytes, "give a CSV file in SkyPilot's schema, with the cards that matter"
     )
     if not date:
         from datetime import UTC, datetime
@@ -64,28 +63,12 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
     ... ]
     [('on-demand', 2.95), ('spot', 1.25)]
     """
-    try:
-        reader = csv.DictReader(text.splitlines(), strict=True)
-        columns = reader.fieldnames or []
-        missing = [name for name in COLUMNS if name not in columns]
-        if missing:
-            has = ", ".join(str(name) for name in list(columns)[:MOST_SHOWN]) or "none"
-            raise OomlessError(
-                f"{where}: no column {', '.join(missing)}",
-                f"it has {has}; prices need {', '.join(COLUMNS)} (SkyPilot)",
-            )
-        rows = [
-            (number, row) for number, row in enumerate(reader, 2) if (row["AcceleratorName"] or "").strip()
-        ]
-    except csv.Error as error:
-        raise OomlessError(
-            f"{where}: not a table ({error})", "give a CSV file in SkyPilot's schema"
-        ) from None
     found: list[Price] = []
     unknown: dict[str, None] = {}
     currencies: dict[str, int] = {}
-    for number, row in rows:
-        name = row["AcceleratorName"].strip()
+    for number, row in parse_csv(text, where, PRICES, COLUMNS):
+        if not (name := row["AcceleratorName"].strip()):
+            continue
         amounts = {
             tier: _amount(row.get(column) or "", f"{where}:{number}: {column}")
             for tier, column in AMOUNTS
@@ -98,8 +81,8 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
             raise OomlessError(
                 f"{where}: prices in several currencies: {said}", "convert the table to US dollars first"
             )
-        count = _count(row["AcceleratorCount"] or "", f"{where}:{number}: AcceleratorCount")
-        card = card_sold_as(name, _memory_gb(row.get("GpuInfo") or ""), row["InstanceType"] or "")
+        count = _count(row["AcceleratorCount"], f"{where}:{number}: AcceleratorCount")
+        card = card_sold_as(name, _memory_gb(row.get("GpuInfo") or ""), row["InstanceType"])
         if not card:
             unknown[name] = None
             continue
@@ -108,8 +91,8 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
                 Price(
                     card,
                     provider,
-                    row["Region"] or "",
-                    row["InstanceType"] or "",
+                    row["Region"],
+                    row["InstanceType"],
                     tier,
                     tier,
                     price / count,
@@ -135,7 +118,6 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
 
 
 AMOUNTS: tuple[tuple[Tier, str], ...] = (("on-demand", "Price"), ("spot", "SpotPrice"))
-MOST_SHOWN = 8
 
 
 def _amount(text: str, where: str) -> tuple[str, float]:

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple
 
 from ..engines import LLAMA
 from .candidates import AnyRow, Candidate
-from .goals import Goal, Limits
+from .goals import Goal, PlanLimits
 
 BIG = float("inf")
 NO_PRICE = "no price is known"
@@ -21,7 +21,7 @@ OF_A_BOUND = ", at the worse end of a bound"
 SAME_CARDS = "a better setting of the same cards"
 
 
-def outside(row: Candidate, limits: Limits) -> str:
+def outside(row: Candidate, limits: PlanLimits) -> str:
     """The first limit that a row breaks; "" if none.
 
     A limit on speed is held against the figure, where something was measured; of a bound against the end that
@@ -73,7 +73,7 @@ class Ranked(NamedTuple, Generic[AnyRow]):
     """Rows that no other beats in price, speed and headroom at once."""
 
 
-def rank(rows: Sequence[AnyRow], goal: Goal, limits: Limits, one_a_machine: bool) -> Ranked[AnyRow]:
+def rank(rows: Sequence[AnyRow], goal: Goal, limits: PlanLimits, one_a_machine: bool) -> Ranked[AnyRow]:
     """Limits, then order; with `one_a_machine` only the best setting of each set of cards."""
     excluded: Counter[str] = Counter()
     kept = []

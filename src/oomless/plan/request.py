@@ -8,7 +8,7 @@ from ..errors import UsageError, did_you_mean
 from ..model.model import Model
 from ..run.hardware import parse_gpu
 from .answer import Plan, plan_serving
-from .goals import Limits, Wanted
+from .goals import PlanLimits, Wanted
 from .prices import Price
 
 if TYPE_CHECKING:
@@ -145,13 +145,13 @@ def wanted_from(flags: dict[str, Any]) -> Wanted:
         if name in given:
             value = given.pop(name)
             given[field] = (value,) if isinstance(value, str) else tuple(value)
-    limits = Limits(**{name: given.pop(name) for name in Limits._fields if name in given})
+    limits = PlanLimits(**{name: given.pop(name) for name in PlanLimits._fields if name in given})
     if unknown := set(given) - set(Wanted._fields):
         name = min(unknown)
-        known = [*Wanted._fields, *Limits._fields, *ONE_OR_MORE, *GOAL_FLAGS]
+        known = [*Wanted._fields, *PlanLimits._fields, *ONE_OR_MORE, *GOAL_FLAGS]
         raise UsageError(f"unknown option {name!r}", did_you_mean(name, known, "oomless plan --help"))
     for name, value in {**given, **limits._asdict()}.items():
-        kind = {**Wanted.__annotations__, **Limits.__annotations__}.get(name)
+        kind = {**Wanted.__annotations__, **PlanLimits.__annotations__}.get(name)
         numbers = set(get_args(kind) or (kind,)) & {int, float}
         if (
             value is not None

@@ -14,7 +14,7 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
 from ..model.attention import DSA, GQA, MLA
 from ..model.model import Model
-from ..run.hardware import Card, Hardware
+from ..run.cards import Card, Hardware
 from ..run.serving import Layout, Serving
 from ..speed.banded import Figure
 from ..speed.serving import ServingSpeed, serving_speed

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..engines import LLAMA, VLLM
 from ..model.feedforward import MoE
 from ..model.model import Model
-from ..run.hardware import Card, Hardware
+from ..run.cards import Card, Hardware
 from ..run.serving import Layout
 from ..speed.machine import machine_of
 

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.training.estimate import TrainingEstimate, estimate_training
-from ..model.feedforward import MoE
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..frameworks import PLANNED, framework
+from ..frameworks.defaults import resolved
+from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
-from ..run.hardware import Card, Hardware
-from ..run.training import Mesh, Method, Recompute, Sharding, Training, frameworks, recipe, resolved
+from ..run.cards import Card, Hardware
+from ..run.training import Mesh, Method, Training, recipe
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
@@ -40,10 +43,9 @@ class WantedTraining(NamedTuple):
                 raise UsageError(
                     f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}"
                 )
-        self.asked(Training(framework=self.frameworks[0] if self.frameworks else "fsdp")).check()
+        self.asked(Training()).check()
         for name in self.frameworks:
-            if name not in frameworks():
-                Training(framework=name).check()  # says which are known
+            Training(framework=name).check()
 
     def asked(self, base: Training) -> Training:
         """A question with what the user fixes."""
@@ -81,20 +83,6 @@ class TrainingRow(TrainingRowFields, Candidate):
         return self.asked.framework
 
 
-FRAMEWORKS: dict[Method, tuple[str, ...]] = {
-    "full": ("fsdp", "deepspeed", "megatron-lm"),
-    "lora": ("peft", "llama-factory", "axolotl"),
-    "qlora": ("peft", "llama-factory", "axolotl"),
-}
-"""Tried where the user names none: frameworks whose launch files are known here."""
-RECOMPUTE: dict[str, tuple[Recompute, ...]] = {
-    "torchtitan": ("none", "selective", "full"),
-    "megatron-lm": ("none", "selective", "full"),
-    "megatron-bridge": ("none", "selective", "full"),
-}
-"""What each framework can say, from the fastest to the one that keeps least; the others have checkpointing on
-or off."""
-ON_OR_OFF: tuple[Recompute, ...] = ("none", "full")
 LEAST_STATE_BYTES = {"full": 12.0, "lora": 2.0, "qlora": 0.5}
 """Of a parameter, over all ranks, whatever the recipe: weights, gradients and two moments in the narrowest
 types; frozen weights."""
@@ -114,7 +102,6 @@ class TrainingSearch(CardSearch[TrainingRow]):
         self.model, self.training = model, training
         self.bounds: dict[tuple[object, ...], int] = {}
         self.parameters = model.num_parameters
-        self.experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
 
     def of_card(self, card: Card, fixed: Hardware | None) -> list[TrainingRow]:
         """Every framework and way on each number of cards; the first recomputation that fits, then the best
@@ -131,72 +118,30 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 self.num_candidates += 1
                 self.excluded[NO_ROOM] += 1
                 continue
-            for framework in self.training.frameworks or FRAMEWORKS[self.training.method]:
-                if not launches(framework, self.model):
+            for name in self.training.frameworks or PLANNED[self.training.method]:
+                if not launches(name, self.model):
                     self.num_candidates += 1
                     self.excluded[NOT_RUN] += 1
                     continue
-                for base in self.ways(framework, hardware):
+                for base in self.ways(name, hardware):
                     row = self.least_recompute(base, hardware)
                     if row is not None:
                         rows.append(self.best_batch(row))
             sizes_with_rows += len(rows) > before
         return rows
 
-    def ways(self, framework: str, hardware: Hardware) -> Iterator[Training]:
-        """How the states may be divided."""
-        num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
-        for sharding in SHARDINGS.get(framework, (None,)):
-            if num == 1 and sharding in ("zero3", "fsdp1", "fsdp2") and framework != "fsdp":
-                continue
-            if framework in ("megatron-lm", "megatron-bridge"):
-                yield from (
-                    Training(framework=framework, mesh=mesh, sharding=sharding)
-                    for mesh in self.meshes(num, within)
-                )
-                continue
-            written = "deepspeed-bf16" if framework == "llama-factory" and sharding == "zero3" else None
-            if (
-                framework == "torchtitan"
-            ):  # which cuts experts by a degree of their own, and shards nothing over one rank
-                yield Training(
-                    framework=framework, mesh=Mesh(etp=1), sharding=sharding if num > 1 else "none"
-                )
-                if within > 1:
-                    mesh = Mesh(tp=within, etp=1, sequence_parallel=True)
-                    yield Training(
-                        framework=framework, mesh=mesh, sharding=sharding if num > within else "none"
-                    )
-                continue
-            plain = Training(framework=framework, mesh=Mesh(), sharding=sharding, precision=written)
-            if framework in (
-                "axolotl",
-                "llama-factory",
-            ):  # whose files are written for fine-tuning, Axolotl's with sequences of full length
-                plain = plain._replace(task="sft", packed=framework == "axolotl")
-            yield plain
-            if framework == "deepspeed" and self.wanted.host_memory is not None:
-                away = ("optimizer", "params") if sharding == "zero3" else ("optimizer",)
-                yield Training(framework=framework, mesh=Mesh(), sharding=sharding, offload=away)
-
-    def meshes(self, num: int, within: int) -> Iterator[Mesh]:
-        """Tensor parallelism within a machine, pipelines over machines, experts over what is left."""
-        for tp in (1, 2, 4, 8):
-            for pp in (1, 2, 4, 8, 16):
-                if (
-                    tp > within
-                    or num % (tp * pp)
-                    or pp > min(len(self.model.layers), 2 * max(num // within, 1))
-                ):
-                    continue
-                dp = num // (tp * pp)
-                for ep in (1, min(8, dp * tp)) if self.experts and dp * tp > 1 else (1,):
-                    yield Mesh(tp=tp, pp=pp, ep=ep, etp=1 if ep > 1 else 0, sequence_parallel=tp > 1)
+    def ways(self, name: str, hardware: Hardware) -> Iterator[Training]:
+        """Yield the ways in which a framework may divide states and layers."""
+        space = framework(name).plan
+        within = min(hardware.num_gpus, hardware.per_node)
+        cards = PlannedCards(hardware.num_gpus, within, self.wanted.host_memory is not None)
+        for sharding in space.shardings:
+            yield from space.ways(Training(framework=name, sharding=sharding), self.model, cards)
 
     def least_recompute(self, base: Training, hardware: Hardware) -> TrainingRow | None:
         """The way with the least recomputation that fits; a tight row if none does."""
         tight = None
-        for recompute in RECOMPUTE.get(base.framework, ON_OR_OFF):
+        for recompute in framework(base.framework).plan.recompute:
             row = self.candidate(self.training.asked(base._replace(recompute=recompute)), hardware)
             if row is None:
                 continue
@@ -281,20 +226,6 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return training_speed(self.model, asked, hardware)
         except OomlessError:
             return None
-
-
-SHARDINGS: dict[str, tuple[Sharding | None, ...]] = {
-    "fsdp": ("fsdp2",),
-    "torchtitan": ("fsdp2",),
-    "deepspeed": ("zero2", "zero3"),
-    "megatron-lm": ("distopt",),
-    "megatron-bridge": ("distopt",),
-    "peft": ("none", "fsdp2"),
-    "transformers": ("none", "fsdp2"),
-    "axolotl": ("none", "fsdp2"),
-    "llama-factory": ("none", "zero3"),
-}
-"""Ways that each framework's launch files can say; `none` copies everything to each card."""
 
 
 def mesh_text(estimate: TrainingEstimate) -> str:

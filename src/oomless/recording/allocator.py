@@ -13,9 +13,7 @@ from typing import Any
 from ..run.allocator import LARGE_ROUND, ROUND, SMALL, UNLIMITED, AllocatorSettings
 from . import expandable
 from .block import Block, Pool
-
-FIRST_ADDRESS = 0x7F0000000000
-"""Where segments start: addresses look as on a device, and none is 0."""
+from .driver import Driver
 
 
 class OutOfMemory(Exception):  # noqa: N818 - named as torch names it
@@ -26,25 +24,19 @@ class OutOfMemory(Exception):  # noqa: N818 - named as torch names it
         self.size = size
 
 
-class Allocator:
+class Allocator(Driver):
     """The allocator of one device. `capacity` bounds what it may reserve; None: nothing does."""
 
     def __init__(
         self, settings: AllocatorSettings | None = None, capacity: int | None = None, keep_log: bool = False
     ) -> None:
-        self.settings = settings or AllocatorSettings()
-        self.device_bytes = capacity
+        super().__init__(settings or AllocatorSettings(), capacity, keep_log)
         self.small: dict[int, Pool] = {}
         self.large: dict[int, Pool] = {}
-        self.allocated = self.requested = self.reserved = 0
-        self.peak_allocated = self.peak_requested = self.peak_reserved = 0
+        self.allocated = self.requested = 0
+        self.peak_allocated = self.peak_requested = 0
         self.num_retries = self.num_segments = 0
-        self.searches = 0
-        """Searches for a free block so far: the clock by which garbage collection tells ages."""
-        self.next_address = FIRST_ADDRESS
         self.waiting: dict[int, list[Block]] = {}
-        self.log: list[tuple[str, int, int, int]] | None = [] if keep_log else None
-        """(action, address, bytes, stream), under the names of torch's own snapshots."""
         self.configure(self.settings)
 
     def configure(self, settings: AllocatorSettings) -> None:
@@ -227,12 +219,6 @@ class Allocator:
         if self.log is not None:
             self.log.append(("segment_alloc", block.address, wanted, pool.stream))
         return block
-
-    def reserve(self, num_bytes: int) -> None:
-        """The driver gave bytes, or took them back."""
-        self.reserved += num_bytes
-        if self.reserved > self.peak_reserved:
-            self.peak_reserved = self.reserved
 
     def _release(self, block: Block) -> None:
         """A whole segment goes back to the driver."""

@@ -6,13 +6,10 @@ unmapped and used at its end.
 """
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
 
 from ..run.allocator import SMALL_SEGMENT, UNLIMITED
 from .block import Block, Pool, Reserved
-
-if TYPE_CHECKING:
-    from .allocator import Allocator
+from .driver import Driver
 
 UNLIMITED_SPACE = 1 << 44
 """Address space of a segment where no capacity is known; torch takes 9/8 of the device."""
@@ -36,22 +33,22 @@ def best(free: list[tuple[int, int, Block]], at: int) -> int:
     return at
 
 
-def allocate(allocator: "Allocator", pool: Pool, size: int) -> Block | None:
+def allocate(driver: Driver, pool: Pool, size: int) -> Block | None:
     """A free block of at least this size, grown by mapping pages; None if the device has none left."""
-    block = _find(allocator, pool, size)
-    if not block.mapped and not _map(allocator, block, min(block.size, size)):
+    block = _find(driver, pool, size)
+    if not block.mapped and not _map(driver, block, min(block.size, size)):
         return None
     while block.size < size:
         after = block.next
         assert after is not None
-        if not _map(allocator, after, min(size - block.size, after.size)):
+        if not _map(driver, after, min(size - block.size, after.size)):
             return None
         block = after
     del pool.free[bisect_left(pool.free, (block.size, block.address))]
     return block
 
 
-def _find(allocator: "Allocator", pool: Pool, size: int) -> Block:
+def _find(driver: Driver, pool: Pool, size: int) -> Block:
     """The lowest address with enough free and unmapped space behind it; a new segment if there is none."""
     for _, unmapped in pool.unmapped:
         before = unmapped.previous
@@ -62,24 +59,24 @@ def _find(allocator: "Allocator", pool: Pool, size: int) -> Block:
             block = block.next  # type: ignore[assignment]  # the loop's condition sees None
         if space >= size:
             return start
-    page = SMALL_SEGMENT if pool.is_small else allocator.settings.large_segment_size
-    limit = allocator.device_bytes
-    space = UNLIMITED_SPACE if limit is None or allocator.capacity == UNLIMITED else limit + limit // 8
+    page = SMALL_SEGMENT if pool.is_small else driver.settings.large_segment_size
+    limit = driver.device_bytes
+    space = UNLIMITED_SPACE if limit is None or driver.capacity == UNLIMITED else limit + limit // 8
     space = max(-(-space // page) * page, -(-size // page) * page)
-    fresh = Block(pool, allocator.next_address, space, Reserved(allocator.next_address, space, page))
-    allocator.next_address += space
+    fresh = Block(pool, driver.next_address, space, Reserved(driver.next_address, space, page))
+    driver.next_address += space
     fresh.mapped, fresh.is_free = False, True
     insort(pool.unmapped, (fresh.address, fresh))
     return fresh
 
 
-def _map(allocator: "Allocator", block: Block, size: int) -> bool:
+def _map(driver: Driver, block: Block, size: int) -> bool:
     """Put pages behind the front of an unmapped block and merge it with free neighbours; False if memory is
     short."""
     assert block.expandable is not None
     pool, page = block.pool, block.expandable.page
     mapped = -(-size // page) * page
-    if allocator.reserved + mapped > allocator.capacity:
+    if driver.reserved + mapped > driver.capacity:
         return False
     del pool.unmapped[bisect_left(pool.unmapped, (block.address,))]
     block.mapped = True
@@ -92,15 +89,15 @@ def _map(allocator: "Allocator", block: Block, size: int) -> bool:
     address = block.address
     _absorb(block)
     block.is_free = True
-    block.born = allocator.searches
+    block.born = driver.searches
     insort(pool.free, (block.size, block.address, block))
-    allocator.reserve(mapped)
-    if allocator.log is not None:
-        allocator.log.append(("segment_map", address, mapped, pool.stream))
+    driver.reserve(mapped)
+    if driver.log is not None:
+        driver.log.append(("segment_map", address, mapped, pool.stream))
     return True
 
 
-def unmap(allocator: "Allocator", block: Block) -> None:
+def unmap(driver: Driver, block: Block) -> None:
     """Give back the whole pages of a free block; what reaches into other pages stays."""
     segment, pool = block.expandable, block.pool
     assert segment is not None
@@ -121,9 +118,9 @@ def unmap(allocator: "Allocator", block: Block) -> None:
     block.address, block.size, block.mapped = begin, end - begin, False
     _absorb(block)
     insort(pool.unmapped, (block.address, block))
-    allocator.reserve(begin - end)
-    if allocator.log is not None:
-        allocator.log.append(("segment_unmap", begin, end - begin, pool.stream))
+    driver.reserve(begin - end)
+    if driver.log is not None:
+        driver.log.append(("segment_unmap", begin, end - begin, pool.stream))
     if block.previous is None and block.next is None:  # the segment is empty: its address space goes too
         del pool.unmapped[bisect_left(pool.unmapped, (block.address,))]
 

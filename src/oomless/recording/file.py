@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OomlessError
+from ..files import need_regular
 from ..ledger import CATEGORIES
-from ..model.config import parse_json
-from ..model.local_file import need_regular
+from ..limits import TRACE, parse_json
 from .recording import Phase, Recording, Tensors
 
 SCHEMA = "oomless/trace-file/"
 VERSION = 1
-MAX_FILE_BYTES = 1 << 30
-"""A trace of DeepSeek-V3 is under 2 MB; what unpacks to more than this is no trace."""
 MAX_PIECE_BYTES = 1 << 20
 COLUMNS = ("sizes", "kinds", "modules", "operators", "lines")
 WORDS = ("module_names", "operator_names", "line_texts")
@@ -51,9 +49,9 @@ def read_trace(path: Path) -> Recording:
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote") from None
     except OSError as error:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise OomlessError(f"{path}: unpacks to more than {MAX_FILE_BYTES:,} bytes", "is it a trace?")
-    document: Any = parse_json(content, str(path)) if content else None
+    if len(content) > TRACE.num_bytes:
+        raise OomlessError(f"{path}: unpacks to more than {TRACE.num_bytes:,} bytes", "is it a trace?")
+    document: Any = parse_json(content, str(path), TRACE) if content else None
     schema = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
@@ -77,9 +75,9 @@ def _pieces(file: gzip.GzipFile, path: Path) -> Iterator[bytes]:
 
     What does not begin as a trace is refused at its first piece, however much it would unpack to.
     """
-    left = MAX_FILE_BYTES + 1
+    left = TRACE.num_bytes + 1
     while left > 0 and (piece := file.read(min(left, MAX_PIECE_BYTES))):
-        if left > MAX_FILE_BYTES and SCHEMA.encode() not in piece[:200]:
+        if left > TRACE.num_bytes and SCHEMA.encode() not in piece[:200]:
             raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
         left -= len(piece)
         yield piece

@@ -10,6 +10,19 @@ Kind = int
 KIND: dict[Category, Kind] = {category: index for index, category in enumerate(CATEGORIES)}
 
 
+class Words:
+    """Texts as numbers, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        return self.known.setdefault(text, len(self.known))
+
+    def texts(self) -> list[str]:
+        return list(self.known)
+
+
 class Phase(NamedTuple):
     """A stretch of events: forward, backward, optimizer, prefill, decode; `setup` is what comes before the
     first step."""

@@ -1,5 +1,6 @@
 """A plan for people: the first row in full, then the table, the front, what was left out and why."""
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def price_lines(row: Candidate) -> list[str]:
 def start_lines(planned: "Planned[PlanRow] | Planned[TrainingRow]") -> list[str]:
     """What starts a row, and what asks for it again."""
     files = [f"  files for --write: {', '.join(planned.launch.files)}"] if planned.launch.files else []
-    return [f"  $ {planned.launch.command}", f"  $ oomless {' '.join(planned.arguments)}", *files]
+    return [f"  $ {planned.launch.command}", f"  $ oomless {shlex.join(planned.arguments)}", *files]
 
 
 def seconds(value: float) -> str:

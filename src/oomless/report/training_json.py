@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from ..estimate.training.estimate import RankGroup, TrainingEstimate
-from ..estimate.training.phases import Phase
-from ..estimate.training.post_training import PAIRS, After, roles
+from ..estimate.training.phases import StepPhase
+from ..estimate.training.post_training import PAIRS, roles
+from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.traffic import known, traffic
+from ..estimate.training.training_estimate import After, TrainingEstimate
 from .estimate_json import SCHEMA, model_json, rank_json
 
 
@@ -98,7 +99,7 @@ def group_json(group: RankGroup) -> dict[str, Any]:
     }
 
 
-def phase_json(phase: Phase, group: RankGroup) -> dict[str, Any]:
+def phase_json(phase: StepPhase, group: RankGroup) -> dict[str, Any]:
     """The worst moment of a phase: all that is allocated then, by category."""
     sums = group.at(phase)
     return {

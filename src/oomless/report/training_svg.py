@@ -1,7 +1,7 @@
 """A training estimate as one SVG: for each group of ranks the worst moment of each phase, by category, with
 the card's line."""
 
-from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from ..units import gib
 from .svg import BAR_HEIGHT, COLOURS, PAD, WIDTH, legend, line, rect, text

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from ..estimate.training.changes import Largest
-from ..estimate.training.estimate import RankGroup, TrainingEstimate
+from ..estimate.training.rank_group import RankGroup
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from ..run.training import Training
 from ..units import format_bytes, gib

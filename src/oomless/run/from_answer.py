@@ -4,20 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OomlessError
-from ..model.config import parse_json
-from ..model.local_file import read_whole
+from ..files import read_whole
+from ..limits import ANSWER, parse_json
 from .serving import Layout, Serving
 from .typed import is_of
-
-MAX_ANSWER_BYTES = 16 << 20
 
 
 def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     """(MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not what
     followed from them."""
-    answer = parse_json(
-        read_whole(path, MAX_ANSWER_BYTES, "give the JSON that infer --json printed"), str(path)
-    )
+    content = read_whole(path, ANSWER.num_bytes, "give the JSON that infer --json printed")
+    answer = parse_json(content, str(path), ANSWER)
     request = answer.get("request") if isinstance(answer, dict) else None
     if (
         not isinstance(request, dict)

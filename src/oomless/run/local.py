@@ -6,7 +6,7 @@ import subprocess
 
 from ..errors import OomlessError, UsageError
 from ..units import MIB, format_bytes
-from .hardware import Card, Hardware, find_card, mixed
+from .cards import Card, Hardware, find_card, mixed
 
 QUERY = "name,memory.total,memory.used,compute_cap"
 TIMEOUT_S = 10

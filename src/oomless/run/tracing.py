@@ -3,6 +3,7 @@ cannot follow is refused."""
 
 from typing import Literal, NamedTuple
 
+from .. import facts
 from ..errors import UnsupportedError, UsageError
 from .allocator import AllocatorSettings
 from .training import Mesh, Training, flag
@@ -54,7 +55,8 @@ class Tracing(NamedTuple):
         if self.purpose == "infer":
             return
         asked = self.training
-        for name, allowed in FOLLOWED.items():
+        frameworks = tuple(row["framework"] for row in facts.table("frameworks") if row["traced"] == "yes")
+        for name, allowed in {"framework": frameworks, **FOLLOWED}.items():
             value = getattr(asked, name)
             if value not in allowed:
                 raise UnsupportedError(
@@ -74,7 +76,6 @@ class Tracing(NamedTuple):
 MAX_TOKENS = 100_000_000
 MAX_DECODED = 4096
 FOLLOWED: dict[str, tuple[object, ...]] = {
-    "framework": ("transformers", "peft", "fsdp", "trl"),
     "task": ("pretrain", "sft"),
     "method": ("full", "lora", "qlora"),
     "adapter": ("lora", "dora"),

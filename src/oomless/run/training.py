@@ -1,11 +1,11 @@
-"""Training: one question about a training step. None means "as the framework would choose"; `resolved` leaves
-no None."""
+"""Training: one question about a training step. None means "as the framework would choose":
+frameworks/defaults.py leaves no None."""
 
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from .. import facts
-from ..errors import UnsupportedError, UsageError, did_you_mean
-from .releases import BY_TRAINER, habit
+from ..errors import UsageError, did_you_mean
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal[
@@ -134,9 +134,10 @@ class Training(NamedTuple):
 
     def check(self) -> None:
         """Ranges that hold for every framework."""
-        if self.framework not in frameworks():
+        frameworks = sorted(row["framework"] for row in facts.table("frameworks"))
+        if self.framework not in frameworks:
             raise UsageError(
-                f"unknown framework {self.framework!r}", did_you_mean(self.framework, sorted(frameworks()))
+                f"unknown framework {self.framework!r}", did_you_mean(self.framework, frameworks)
             )
         for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
             _within(flag(name), getattr(self, name), 1, MAX_COUNT)
@@ -179,40 +180,6 @@ class Training(NamedTuple):
                 name != "loss" or self.loss not in earlier_losses(self.framework)
             ):
                 raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
-
-    def idle(self, asked: "Training") -> tuple[str, ...]:
-        """Flags of `asked` that change nothing in this question, which is the same one with the framework's
-        defaults, and why.
-
-        >>> used = resolved(Training(lora_rank=16, quantization="nf4"))
-        >>> used.idle(Training(lora_rank=16, quantization="nf4"))
-        ('--lora-rank changes nothing: --method is full', '--quantization changes nothing: --method is full')
-        """
-        mesh, given, nothing = self.mesh or Mesh(), asked.mesh or Mesh(), Training()
-        adapters = ("adapter", "lora_rank", "lora_targets", "adapter_dtype")
-        names = [flag(name) for name in adapters if getattr(asked, name) != getattr(nothing, name)]
-        names += ["--train-ends"] * asked.trained_ends
-        found = [(names, f"--method is {self.method}")] if self.method == "full" else []
-        if self.method != "qlora" and asked.quantization:
-            found.append((["--quantization"], f"--method is {self.method}"))
-        again = f"--recompute is {self.recompute}"
-        if self.recompute != "selective" and asked.recompute_modules:
-            found.append((["--recompute-modules"], again))
-        if self.recompute != "full" and asked.recompute_num_layers is not None:
-            found.append((["--recompute-num-layers"], again))
-        if self.recompute == "none" and asked.recompute_every > 1:
-            found.append((["--recompute-every"], again))
-        if self.sharding not in ("hsdp", "distopt", "megatron_fsdp") and given.shard_size:
-            found.append((["--shard-size"], f"--sharding is {self.sharding}"))
-        if mesh.tp == 1 and given.sequence_parallel:
-            found.append((["--sequence-parallel"], "--tp is 1"))
-        if mesh.ep == 1 and given.etp not in (0, 1, mesh.tp) and not self.framework.startswith("megatron"):
-            found.append((["--etp"], "--ep is 1"))
-        if self.framework_version and self.framework not in BY_TRAINER:
-            found.append((["--framework-version"], f"no earlier release of {self.framework} is known here"))
-        if mesh.pp == 1 and given.schedule != Mesh().schedule:
-            found.append((["--schedule"], "--pp is 1"))
-        return tuple(f"{name} changes nothing: {why}" for names, why in found for name in names)
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
@@ -276,6 +243,15 @@ class Recipe(NamedTuple):
     """Bytes of an activation."""
     autocast: bool
     """Weights are cast at every use, and the cast copy lives as long as autograd needs it."""
+    gathered: int
+    """Bytes of a weight as sharded ranks gather it."""
+    step: Literal["", "flat", "cast"]
+    """What the step of a wrapper around the optimizer makes beside it. flat: a flat copy of the gradients and
+    one in F32; cast: F32 gradients of all shards at once; "": nothing."""
+    packs: bool
+    """Frozen weights beside it may be packed in few bits."""
+    arithmetic: str
+    """The narrowest type of its matrix products: fp32, bf16, fp16, fp8."""
     source: str
 
     @property
@@ -288,6 +264,7 @@ class Recipe(NamedTuple):
         return self.weight + self.gradient + self.master + 2 * self.moment
 
 
+@cache
 def recipe(name: str) -> Recipe:
     """The precision recipe of facts/recipes.csv.
 
@@ -298,10 +275,21 @@ def recipe(name: str) -> Recipe:
     if name not in rows:
         raise UsageError(f"unknown precision {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
-    weight, gradient, master, moment, compute = (
-        int(row[key]) for key in ("weight", "gradient", "master", "moment", "compute")
+    step: Literal["", "flat", "cast"] = row["step"]  # type: ignore[assignment]
+    return Recipe(
+        name=name,
+        weight=int(row["weight"]),
+        gradient=int(row["gradient"]),
+        master=int(row["master"]),
+        moment=int(row["moment"]),
+        compute=int(row["compute"]),
+        autocast=row["autocast"] == "yes",
+        gathered=int(row["gathered"]),
+        step=step,
+        packs=row["packs"] == "yes",
+        arithmetic=row["arithmetic"],
+        source=row["source"],
     )
-    return Recipe(name, weight, gradient, master, moment, compute, row["autocast"] == "yes", row["source"])
 
 
 class Optimizer(NamedTuple):
@@ -321,6 +309,7 @@ class Optimizer(NamedTuple):
     source: str
 
 
+@cache
 def optimizer(name: str) -> Optimizer:
     """The optimizer of facts/optimizers.csv.
 
@@ -349,60 +338,11 @@ def earlier_losses(framework: str) -> frozenset[str]:
     >>> sorted(earlier_losses("torchtitan")), sorted(earlier_losses("trl"))
     (['plain-2024-05', 'plain-2024-10'], ['plain-4.45', 'plain-4.49', 'plain-half-0'])
     """
-    own = (framework, "") if framework in BY_TRAINER else (framework,)
+    packages = {row["framework"]: row["packages"] for row in facts.table("frameworks")}
+    own = (framework, "") if packages.get(framework) else (framework,)
     return frozenset(
         row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
     )
-
-
-def frameworks() -> dict[str, dict[str, str]]:
-    """The rows of facts/frameworks.csv: what each framework uses where it is not told."""
-    return {row["framework"]: row for row in facts.table("frameworks")}
-
-
-def resolved(asked: Training) -> Training:
-    """The question with the framework's defaults in place of None."""
-    asked.check()
-    row = frameworks()[asked.framework]
-    if asked.method not in row["methods"].split():
-        raise UnsupportedError(
-            f"{asked.framework} does not run --method {asked.method}",
-            f"it runs {row['methods'].replace(' ', ', ')}",
-        )
-    chosen: dict[str, object] = {}
-    for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
-        if getattr(asked, name) is None:
-            chosen[name] = row[name]
-    if asked.optimizer is None and (earlier := habit(asked, "optimizer")):
-        chosen["optimizer"] = earlier
-    if (asked.loss or row["loss"]) == "plain" and (earlier := habit(asked, "loss")):
-        chosen["loss"] = earlier
-    if row["shardings"]:
-        chosen["sharding"] = _sharding_of(asked, row)
-    if asked.precision is None:
-        chosen["precision"] = (
-            row["precision_lora"] if asked.method != "full" and row["precision_lora"] else row["precision"]
-        )
-    if (asked.recompute or row["recompute"]) == "selective" and not asked.recompute_modules:
-        chosen["recompute_modules"] = tuple(row["selective"].split())
-    if asked.method != "full" and not asked.lora_targets:
-        chosen["lora_targets"] = tuple(row["lora_targets"].split())
-    return asked._replace(**chosen)  # type: ignore[arg-type]
-
-
-def _sharding_of(asked: Training, row: dict[str, str]) -> str:
-    """What a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's
-    distributed optimizer."""
-    wanted = asked.sharding or row["sharding"]
-    ways = row["shardings"].split()
-    if wanted == "zero1" and "distopt" in ways:
-        return "distopt"
-    if wanted not in ways:
-        raise UnsupportedError(
-            f"{asked.framework} does not shard by {wanted}",
-            f"it has {', '.join(ways)}: give one of them as --sharding, or --zero 1",
-        )
-    return wanted
 
 
 def flag(field: str) -> str:

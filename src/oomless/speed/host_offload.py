@@ -67,7 +67,7 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     model, asked = estimate.model, estimate.request
     llama = asked.engine in LLAMA
     if llama:
-        from ..engines.llamacpp.weights import stored as stored_as_gguf
+        from ..engines.llamacpp.gguf_file import stored as stored_as_gguf
 
         model = stored_as_gguf(model, asked)
     else:

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import UnsupportedError
 from ..facts.hardware import cards_by_full_name, first_number
-from ..run.hardware import MIG, SIZED, Card, Hardware
+from ..run.cards import MIG, SIZED, Card, Hardware
 from ..units import GB, GIB, MIB, TB
 from .efficiency import SHIPPED, Efficiencies
 

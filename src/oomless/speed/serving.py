@@ -3,9 +3,10 @@ second."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM, parse_version
+from ..engines import LLAMA, VLLM
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from ..facts.release import read_release
 from ..run.serving import Layout, Serving
 from .band import Coverage, bound, figure, measured
 from .banded import Figure, TimePart
@@ -175,7 +176,7 @@ def runner_of(request: Serving, sparse: bool = False) -> Runner:
     conditions = set()
     if request.enforce_eager or engine == "transformers":
         conditions.add("eager")
-    if family == "trtllm" and version and parse_version(version) < (0, 10):
+    if family == "trtllm" and version and read_release(version) < (0, 10):
         conditions.add("eager")
     if family == "llamacpp":
         conditions |= era(version if version[:4].isdigit() else "", sparse)

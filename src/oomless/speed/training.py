@@ -4,10 +4,11 @@ the peak."""
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
-from ..estimate.training.estimate import TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..frameworks.defaults import resolved
 from ..model.model import Model
-from ..run.hardware import Hardware
-from ..run.training import Mesh, Training, recipe, resolved
+from ..run.cards import Hardware
+from ..run.training import Mesh, Training, recipe
 from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
 from .machine import machines_of

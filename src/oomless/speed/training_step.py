@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ..model.model import Model
-from ..run.hardware import Hardware
+from ..run.cards import Hardware
 from ..run.training import Mesh, Recipe, Training
 from .machine import Machine
 from .network import Network

@@ -1,18 +1,19 @@
 """A workload: requests with arrival times and lengths, drawn from distributions or read from a CSV file."""
 
-import csv
-from math import isfinite, log
+from math import log
 from random import Random
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
-from ..model.local_file import need_regular
+from ..files import read_whole_text, shown
+from ..limits import MOST_REQUESTS, WORKLOAD, parse_csv
 from .batching import Request
 
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
-MAX_REQUESTS = 10_000_000
 MAX_LENGTH = 100_000_000
-MAX_FILE_BYTES = 1 << 30
+MAX_TIME_S = 10**9
+MAX_RATE = 10**6
+"""Requests a second; below 1 / MAX_TIME_S, two never come."""
 
 
 class Lengths(NamedTuple):
@@ -65,10 +66,12 @@ def poisson(rate_per_s: float, count: int, prompts: Lengths, outputs: Lengths, s
     >>> len(poisson(2.0, 5, Lengths(10, 10), Lengths(5, 5), 0))
     5
     """
-    if not (isfinite(rate_per_s) and rate_per_s > 0):
-        raise UsageError(f"--arrival-rate is {rate_per_s}", "it is requests a second: above 0")
-    if not 1 <= count <= MAX_REQUESTS:
-        raise UsageError(f"--requests is {count}", f"it must be between 1 and {MAX_REQUESTS:,}")
+    if not 1 / MAX_TIME_S <= rate_per_s <= MAX_RATE:
+        raise UsageError(
+            f"--arrival-rate is {rate_per_s}", f"it is requests a second: {1 / MAX_TIME_S:g} to {MAX_RATE:,}"
+        )
+    if not 1 <= count <= MOST_REQUESTS:
+        raise UsageError(f"--requests is {count}", f"it must be between 1 and {MOST_REQUESTS:,}")
     random, now = Random(seed), 0.0
     found = []
     for _ in range(count):
@@ -78,47 +81,29 @@ def poisson(rate_per_s: float, count: int, prompts: Lengths, outputs: Lengths, s
 
 
 def read_workload(path: str) -> list[Request]:
-    """The requests of a CSV file with the columns arrival_s, prompt_tokens, output_tokens."""
-    from os import stat
-
-    need_regular(path, f"give a CSV file with the columns {', '.join(COLUMNS)}")
-    try:
-        if stat(path).st_size > MAX_FILE_BYTES:
-            raise OomlessError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes", "take a part of the workload")
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise OomlessError(
-                    f"{path}: columns missing: {', '.join(sorted(missing))}",
-                    f"a workload has {', '.join(COLUMNS)}",
-                )
-            found = [_request(path, number, row) for number, row in enumerate(reader, 2)]
-    except OSError as error:
-        raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise OomlessError(f"{path}: not a CSV text in UTF-8 ({error})", "export it as CSV") from None
+    """Return the requests of a CSV file with the columns arrival_s, prompt_tokens, output_tokens."""
+    hint = f"give a CSV file with the columns {', '.join(COLUMNS)}"
+    text = read_whole_text(path, WORKLOAD.num_bytes, hint)
+    rows = parse_csv(text, path, WORKLOAD, COLUMNS)
+    found = [_request(f"{path}: line {number}", row) for number, row in rows]
     if not found:
-        raise OomlessError(f"{path}: no requests", "one row a request")
-    if len(found) > MAX_REQUESTS:
-        raise OomlessError(f"{path}: {len(found):,} requests", f"at most {MAX_REQUESTS:,} at a time")
+        raise OomlessError(f"{path}: no requests", f"one row a request; {hint}")
     return found
 
 
-def _request(path: str, number: int, row: dict[str, str | None]) -> Request:
-    where = f"{path}: line {number}"
-    if None in row:  # the key that csv gives to cells without a column
-        raise OomlessError(f"{where} has more cells than the header", "check the commas")
+def _request(where: str, row: dict[str, str]) -> Request:
     try:
-        arrival = float(row["arrival_s"] or "")
-        prompt, output = int(row["prompt_tokens"] or ""), int(row["output_tokens"] or "")
+        arrival = float(row["arrival_s"])
+        prompt, output = int(row["prompt_tokens"]), int(row["output_tokens"])
     except ValueError:
         raise OomlessError(
-            f"{where}: {[row[name] for name in COLUMNS]} are no numbers",
+            f"{where}: {', '.join(shown(row[name]) for name in COLUMNS)} are no numbers",
             "seconds, whole tokens, whole tokens",
         ) from None
-    if not (isfinite(arrival) and arrival >= 0):
-        raise OomlessError(f"{where}: arrives at {arrival} s", "times are seconds from the start: 0 or more")
+    if not 0 <= arrival <= MAX_TIME_S:
+        raise OomlessError(
+            f"{where}: arrives at {arrival} s", f"times are seconds from the start: 0 to {MAX_TIME_S:,}"
+        )
     if not (1 <= prompt <= MAX_LENGTH and 1 <= output <= MAX_LENGTH):
         raise OomlessError(
             f"{where}: {prompt} and {output} tokens", f"prompts and outputs have 1 to {MAX_LENGTH:,} tokens"

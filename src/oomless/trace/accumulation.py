@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from ..errors import need
-from .code_owner import OWN, of_torch
+from ..recording.code_owner import OWN, of_torch
 from .recorder import Recorder
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import OomlessError, UnsupportedError, UsageError, address_space_limit, need
-from .code_owner import is_of_model
+from ..recording.code_owner import is_of_model
 
 DTYPES = {2: "bfloat16", 4: "float32"}
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Category
-from ..recording.recording import KIND, Phase, Recording, Tensors
-from .code_owner import is_of_model
+from ..recording.code_owner import is_of_model
+from ..recording.recording import KIND, Phase, Recording, Tensors, Words
 from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
@@ -28,19 +28,6 @@ TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
 )
 HOST = -1
 """Kind of a tensor that lies in host memory on a real device; it leaves no event."""
-
-
-class Words:
-    """Texts as numbers, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self.known.setdefault(text, len(self.known))
-
-    def texts(self) -> list[str]:
-        return list(self.known)
 
 
 class Recorder:

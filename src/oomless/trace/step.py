@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any
 
 from ..errors import OomlessError, need
+from ..recording.held_tensors import held_cache, held_gradients, held_states, held_weights
 from .recorder import Recorder
 
 NUM_STEPS = 2
@@ -14,11 +15,8 @@ NUM_STEPS = 2
 
 def own_model(recorder: Recorder, model: Any) -> None:
     """Weights and buffers in the order in which a model is moved to a device."""
-    for module_name, module in model.named_modules():
-        for tensors in (module._parameters, module._buffers):
-            for tensor in tensors.values():
-                if tensor is not None:
-                    recorder.own(local(tensor), "weights", module_name, "weight")
+    for held in held_weights(model):
+        recorder.own(held.tensor, held.category, held.module, "weight")
 
 
 def training_steps(
@@ -57,27 +55,17 @@ def _loss(output: Any) -> Any:
 
 def own_gradients(recorder: Recorder, model: Any) -> None:
     """What lies in `.grad` now is a gradient."""
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            recorder.kind_of(local(parameter.grad), "gradients", name.rpartition(".")[0])
+    for held in held_gradients(model):
+        recorder.kind_of(held.tensor, held.category, held.module)
 
 
 def own_states(recorder: Recorder, model: Any, optimizer: Any) -> None:
     """What an optimizer keeps is a state; the counter of steps lies on the host unless the step is fused."""
-    torch = recorder.torch
-    homes = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
     fused = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
-    for parameter, states in optimizer.state.items():
-        for key, value in states.items():
-            if isinstance(value, torch.Tensor):
-                recorder.kind_of(local(value), "optimizer", homes.get(id(parameter)))
-                if key == "step" and not fused and recorder.on_device:
-                    recorder.on_host(local(value))
-
-
-def local(tensor: Any) -> Any:
-    """The shard of a distributed tensor that lies here; any other tensor itself."""
-    return tensor._local_tensor if hasattr(tensor, "_local_tensor") else tensor
+    for held, name in held_states(model, optimizer):
+        recorder.kind_of(held.tensor, held.category, held.module or None)
+        if name == "step" and not fused and recorder.on_device:
+            recorder.on_host(held.tensor)
 
 
 class Stepping:
@@ -116,15 +104,5 @@ def inference_steps(recorder: Recorder, model: Any, batch: dict[str, Any], num_d
 
 def own_cache(recorder: Recorder, cache: Any) -> None:
     """Every tensor that a cache's layers hold."""
-    torch = recorder.torch
-    for layer in getattr(cache, "layers", []):
-        for value in _tensors(torch, vars(layer)):
-            recorder.kind_of(value, "kv_cache")
-
-
-def _tensors(torch: Any, value: Any) -> list[Any]:
-    """Every tensor inside of dictionaries and lists."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for each in inner for tensor in _tensors(torch, each)]
+    for held in held_cache(cache):
+        recorder.kind_of(held.tensor, held.category)

@@ -1,7 +1,7 @@
 """Closed form against trace: the same question answered from both sides, a row a category, so that no
 difference stays hidden."""
 
-from ..estimate.training.estimate import RankGroup
+from ..estimate.training.rank_group import RankGroup
 from ..ledger import Compared, Observed, beside, chosen, sums
 from ..recording.traced import Traced
 

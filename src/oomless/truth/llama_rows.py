@@ -3,14 +3,15 @@ bytes of the file."""
 
 import re
 
-from ..engines import Stage, llamacpp
+from ..engines import llamacpp
+from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
 from ..model.feedforward import MoE
 from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, synthetic
+from ..run.cards import Hardware, synthetic
 from ..run.serving import Layout, Serving
 from ..units import TIB
 
@@ -54,7 +55,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         raise Incomplete(f"{row['engine']} {row['engine_version']} is a branch, no build")
     if quantity == "compute_buffer" and "ub" not in row["batch_or_parallel"] + row["other_flags"]:
         raise Incomplete("the micro-batch is not given, and the buffer depends on it")
-    if quantity.startswith("kv_bytes") and isinstance(model.layers[0].attention, V4):
+    if quantity.startswith("kv_bytes") and model.kinds.has(V4):
         if "SWA cells" in row["other_flags"]:
             raise Incomplete("the row counts one part of the cache")
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):

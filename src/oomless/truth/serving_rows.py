@@ -9,11 +9,12 @@ import re
 from typing import NamedTuple
 
 from .. import facts
-from ..engines import VLLM, parse_version
+from ..engines import VLLM
 from ..errors import OomlessError, UnsupportedError
+from ..facts.release import read_release
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Card, Hardware, card, find_card, synthetic
+from ..run.cards import Card, Hardware, card, find_card, synthetic
 from ..run.serving import Layout, Serving
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import ENGINES, PRINTS_GIB_AS_GB, as_asked
@@ -72,7 +73,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
-    v0 = "V0" in version or parse_version(version) < (0, 8)
+    v0 = "V0" in version or read_release(version) < (0, 8)
     if (
         length is None
         and ENGINES[engine] in VLLM
@@ -105,7 +106,10 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     asked = as_asked(ENGINES[engine], common, flags)
-    return ServingQuestion(model, asked, _hardware(row["gpu"], asked.layout or layout, quantity))
+    hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
+    if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
+        asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
+    return ServingQuestion(model, asked, hardware)
 
 
 def named_model(word: str, quant: str) -> str | None:
@@ -143,7 +147,7 @@ def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[S
     any card of that size.
     """
     asked, others = found.asked, []
-    v0 = "V0" in (asked.engine_version or "") or parse_version(asked.engine_version or "0") < (0, 8)
+    v0 = "V0" in (asked.engine_version or "") or read_release(asked.engine_version or "0") < (0, 8)
     if (
         not row["batch_or_parallel"].strip()
         and asked.engine in VLLM

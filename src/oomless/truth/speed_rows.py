@@ -11,7 +11,8 @@ from ..errors import OomlessError, UnsupportedError
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import MAX_GPUS, Card, find_card
+from ..run.cards import Card, find_card
+from ..run.hardware import MAX_GPUS
 from ..speed.band import Coverage
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner, Split

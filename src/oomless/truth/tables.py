@@ -1,18 +1,14 @@
 """Tables of measured rows as they come: which kind of table a file is, and its rows with value and
 configuration kept apart."""
 
-import csv
-import io
-import json
+from collections.abc import Iterator
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from .. import limits
 from ..errors import OomlessError
-from ..model.local_file import read_whole_text
-from ..units import MIB
-
-MAX_TABLE_BYTES = 64 * MIB
+from ..files import read_whole_text, shown
 
 TableKind = Literal["serving", "training", "speed", "files", "megatron"]
 
@@ -51,93 +47,91 @@ class MeasuredRow(NamedTuple):
     unit: str
     configuration: dict[str, Any]
     confidence: str
+    fault: str = ""
+    """Why the row cannot be read; "" if it can. A bad row is a row: it never loses its table."""
 
 
 def read_table(path: Path) -> list[MeasuredRow]:
-    """The rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
+    """Return the rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
     text = read_whole_text(
-        path, MAX_TABLE_BYTES, "give a table of measured rows as CSV or JSON lines; split a larger one"
+        path, limits.TABLE.num_bytes, "give a table of measured rows as CSV or JSON lines; split a larger one"
     )
     if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
-        return _records(path, text)
-    return _csv_rows(path, text)
+        return [row for number, line in enumerate(text.splitlines(), 1) for row in _records(number, line)]
+    return list(_csv_rows(path, text))
 
 
-MAX_CELL = 4000
-"""More than any configuration says, and fewer digits than Python refuses to read as a number."""
+def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
+    columns, rows = limits.read_table(text, str(path), limits.TABLE)
+    kind = kind_of(path, {*columns})
+    for line, cells, fault in rows:
+        configuration = {name: cells.get(name, "") for name in COLUMNS[kind]}
+        confidence = cells.get("confidence") or cells.get("completeness") or cells.get("trust") or ""
+        quantity = cells.get("kind" if kind == "speed" else "quantity", "")
+        value = measured(cells.get("value", ""))
+        if not fault and not isfinite(value):
+            fault = f"has value {shown(cells['value'])}, which is no measured number"
+        name = cells.get("id") or f"line {line}"
+        fault = fault and f"line {line} {fault}"
+        yield MeasuredRow(
+            name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault
+        )
 
 
-def _csv_rows(path: Path, text: str) -> list[MeasuredRow]:
-    try:
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        rows = list(reader)
-    except csv.Error as error:
-        raise OomlessError(f"{path}: not valid CSV ({error})", "check the quoting") from None
-    header = set(reader.fieldnames or ())
+def kind_of(path: Path, header: set[str]) -> TableKind:
+    """Return what kind of table has these columns."""
     kind = min(COLUMNS, key=lambda name: len({"id", *COLUMNS[name]} - header) / len(COLUMNS[name]))
     quantity = "kind" if kind == "speed" else "quantity"
-    missing = {"id", quantity, "value", "unit", *COLUMNS[kind]} - header
-    if missing:
+    if missing := {"id", quantity, "value", "unit", *COLUMNS[kind]} - header:
         raise OomlessError(
             f"{path}: not a table of measured rows: columns missing: {', '.join(sorted(missing))}",
             "known are the columns of inference.csv, training.csv, perf.csv and gguf_sizes.csv",
         )
-    found = []
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise OomlessError(
-                f"{path}: line {number} has another number of cells than the header", "check the quoting"
-            )
-        configuration = {name: row[name] for name in COLUMNS[kind]}
-        if any(len(cell) > MAX_CELL for cell in configuration.values()):
-            raise OomlessError(
-                f"{path}: line {number} has a cell of more than {MAX_CELL:,} characters", "check the quoting"
-            )
-        confidence = row.get("confidence") or row.get("completeness") or row.get("trust") or ""
-        value = _value(path, row["id"], row["value"])
-        found.append(
-            MeasuredRow(row["id"], kind, row[quantity], value, row["unit"], configuration, confidence)
-        )
-    return found
+    return kind
 
 
-def _value(path: Path, row_id: str, text: str) -> float:
+def measured(text: object) -> float:
+    """Return a measured value; NaN: it is none. A difference of two readings may be below zero: logs print
+    CUDA graphs of -0.45 GiB.
+
+    >>> measured("12.5"), measured("-0.45"), measured("1e999")
+    (12.5, -0.45, nan)
+    """
     try:
-        value = float(text)
+        value = float(str(text))
     except ValueError:
-        value = nan
-    if not isfinite(value):
-        raise OomlessError(f"{path}: row {row_id}: value {text!r} is no number", "correct the table")
-    return value
+        return nan
+    return value if abs(value) < MAX_MEASURED else nan
 
 
+MAX_MEASURED = 1e18
 MEGATRON = ("framework", "case", "stack", "date", "world_size", "padded_vocab_size", "env", "args", "rank")
 
 
-def _records(path: Path, text: str) -> list[MeasuredRow]:
-    """Megatron records: each measures a peak, and most a steady state too."""
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise OomlessError(
-                f"{path}: line {number} is no JSON object", "one record a line is expected"
-            ) from None
-        if not isinstance(record, dict) or "id" not in record or not isinstance(record.get("args"), dict):
-            raise OomlessError(f"{path}: line {number} is no Megatron record", "id and args are needed")
-        configuration = {name: record.get(name) for name in MEGATRON}
-        for key, suffix, quantity in (
-            ("peak_allocated_bytes", "", "peak_allocated"),
-            ("steady_allocated_bytes", "/steady", "model_states"),
-        ):
-            if record.get(key) is not None:
-                value = _value(path, record["id"], str(record[key]))
-                found.append(
-                    MeasuredRow(
-                        record["id"] + suffix, "megatron", quantity, value, "bytes", configuration, "A"
-                    )
-                )
-    return found
+def _records(number: int, line: str) -> Iterator[MeasuredRow]:
+    """Give the rows of one Megatron record: it measures a peak, and mostly a steady state too."""
+    if not line.strip():
+        return
+    where = f"line {number}"
+    name, record, fault = where, {}, ""
+    try:
+        record = limits.parse_json(line, where, limits.RECORD)
+    except OomlessError as error:
+        fault = error.message
+    if not fault and not (isinstance(record, dict) and isinstance(record.get("args"), dict)):
+        record, fault = {}, f"{where}: no Megatron record, which has an id and args"
+    if not fault:
+        name = str(record.get("id") or where)
+    configuration = {key: record.get(key) for key in MEGATRON}
+    found = [each for each in MEASURED if record.get(each[0]) is not None] or MEASURED[:1]
+    for key, suffix, quantity in found:
+        value = measured(record.get(key))
+        if not fault and not isfinite(value):
+            fault = f"{where}: {key} {shown(record.get(key))} is no measured number"
+        yield MeasuredRow(name + suffix, "megatron", quantity, value, "bytes", configuration, "A", fault)
+
+
+MEASURED = (
+    ("peak_allocated_bytes", "", "peak_allocated"),
+    ("steady_allocated_bytes", "/steady", "model_states"),
+)

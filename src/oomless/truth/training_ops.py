@@ -9,11 +9,12 @@ retains graphs and hands in a gradient; xtuner's script (docs, loss.md) runs onc
 import re
 
 from ..errors import UnsupportedError
-from ..frameworks.graphs.blocks import Builder, Work, gated, rms_norm
-from ..frameworks.graphs.graph import Graph, walk
+from ..frameworks.graphs.blocks import Builder, MicroBatchWork, gated, rms_norm
+from ..frameworks.graphs.graph import AutogradGraph, walk
 from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
 from ..units import KIB, MIB
 from .serving_rows import Incomplete
+from .training_words import framework_of
 
 F32, BF16 = 4, 2
 WORKSPACE = 8 * MIB + 128 * KIB
@@ -55,7 +56,7 @@ def operation_bytes(row: dict[str, str]) -> int:
             case "OP:fused_linear_cross_entropy":
                 return _head(size["bt"], size["h"], size["v"], fused)
             case "OP:linear+cross_entropy":
-                return _script(size["t"], size["h"], size["v"], row["loss_impl"])
+                return _script(size["t"], size["h"], size["v"], row)
             case "OP:rms_norm":
                 return _norm(size["m"], size["h"], fused)
             case "OP:swiglu":
@@ -74,7 +75,7 @@ def _cross_entropy(tokens: int, vocab: int, fused: bool) -> int:
         return logits + target + tokens * F32 + mask_and_checked
     shape = LossShape(tokens, 1, vocab, F32)
     whole = loss_graph(loss_kind("plain")._replace(upcast="none", logits_alive=False), shape)
-    graph = Graph(whole.ops[1:], whole.sizes, "logits", "loss", whole.constants)
+    graph = AutogradGraph(whole.ops[1:], whole.sizes, "logits", "loss", whole.constants)
     return 2 * logits + target + walk(graph).backward_peak - F32
 
 
@@ -93,13 +94,16 @@ def _head(tokens: int, hidden: int, vocab: int, fused: bool) -> int:
     return held + max(replay.forward_peak, replay.backward_peak) - inputs
 
 
-def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
+def _script(tokens: int, hidden: int, vocab: int, row: dict[str, str]) -> int:
     """One forward and backward of head and loss, whose logits stay in a variable."""
+    loss_impl = row["loss_impl"]
     weight, inputs = vocab * hidden * BF16, tokens * hidden * BF16
     shape = LossShape(tokens, hidden, vocab, BF16)
     loss = loss_kind("plain")._replace(upcast="none", logits_alive=True)
     if loss_impl.startswith("chunked"):
-        loss = loss_kind("chunked", "xtuner")._replace(chunk_tokens=int(loss_impl.partition(" ")[2] or 1024))
+        loss = loss_kind("chunked", framework_of(row["model"]))._replace(
+            chunk_tokens=int(loss_impl.partition(" ")[2] or 1024)
+        )
         assert chunk_tokens(loss, shape) <= tokens
     replay = walk(loss_graph(loss, shape))
     return (
@@ -111,7 +115,7 @@ def _script(tokens: int, hidden: int, vocab: int, loss_impl: str) -> int:
 
 def _norm(rows: int, width: int, fused: bool) -> int:
     """RMSNorm of bfloat16 with an F32 weight: its output and the gradient handed in are F32."""
-    b = Builder(Work(1, rows, BF16, BF16, False, kernels="liger" if fused else "eager"))
+    b = Builder(MicroBatchWork(1, rows, BF16, BF16, False, kernels="liger" if fused else "eager"))
     b.sizes["x"] = rows * width * BF16
     rms_norm(b, "x", width, "y")
     output = rows * width * (BF16 if fused else F32)
@@ -123,7 +127,7 @@ def _norm(rows: int, width: int, fused: bool) -> int:
 
 def _swiglu(tokens: int, hidden: int, inner: int, fused: bool) -> int:
     """SwiGLU in bfloat16: three matrices with their gradients, each added to while a new one is alive."""
-    b = Builder(Work(1, tokens, BF16, BF16, False, kernels="liger" if fused else "eager"))
+    b = Builder(MicroBatchWork(1, tokens, BF16, BF16, False, kernels="liger" if fused else "eager"))
     b.sizes["x"] = tokens * hidden * BF16
     gated(b, "x", hidden, inner, "y")
     weight = hidden * inner * BF16

@@ -5,15 +5,18 @@ import re
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from ..estimate.training.estimate import RankGroup, TrainingEstimate, estimate_training
+from ..estimate.training.estimate import estimate_training
+from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.reserved import allocated_lines
 from ..estimate.training.states import degrees
+from ..estimate.training.training_estimate import TrainingEstimate
+from ..frameworks import framework
 from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import STATES, TrainingQuestion, question, unit_factor
 from .training_state_words import precision, sharding
-from .training_words import framework, length
+from .training_words import framework_of, length
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
 """Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15
@@ -31,10 +34,6 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-
-
-LAST_RANK = ("megatron-lm", "megatron-bridge")
-"""Frameworks whose log is written by the last rank of the pipeline (Megatron's training.py)."""
 
 
 def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[float, float, float]:
@@ -111,7 +110,7 @@ def states_of_count(row: dict[str, str]) -> Interval | None:
         or not all(each.isdecimal() for each in ranks)
     ):
         return None
-    name = framework(row["framework"])
+    name = framework_of(row["framework"])
     form = recipe(precision(row["precision"], name).recipe)
     dp, tp, pp = (int(each) for each in ranks)
     way: Sharding = sharding(row["zero_stage_or_fsdp"], name) or "none"  # type: ignore[assignment]
@@ -130,7 +129,7 @@ def estimate(asked: TrainingQuestion) -> TrainingEstimate:
     """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the
     model."""
     request = asked.asked
-    if request.framework in LAST_RANK and request.method == "full" and request.mesh is not None:
+    if framework(request.framework).megatron_core and request.method == "full" and request.mesh is not None:
         from ..estimate.training.megatron import estimate_megatron
         from ..frameworks.megatron.models import run_of_model
 
@@ -147,7 +146,7 @@ def group_of(estimate: TrainingEstimate, asked: TrainingQuestion) -> RankGroup:
         if asked.rank >= len(estimate.groups):
             raise Incomplete(f"rank {asked.rank} of {len(estimate.groups)} stages")
         return estimate.groups[asked.rank]
-    if asked.asked.framework in LAST_RANK:
+    if framework(asked.asked.framework).rows.logged_rank == "last":
         return estimate.groups[-1]
     return max(estimate.groups, key=lambda group: group.peaks.reserved_bytes)
 

@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
+from ..frameworks import framework
+from ..frameworks.record import Framework
+from ..frameworks.releases import loss_on, release_of
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.hardware import Hardware, parse_gpu
-from ..run.releases import BY_TRAINER, release_of
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
 from ..run.training import Mesh, Training
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
@@ -132,111 +135,105 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     >>> found.model.name, found.asked.seq_len, found.asked.kernels
     ('llama-3.2-3b', 4096, 'compiled')
     """
-    framework = words.framework(row["framework"])
+    of = framework(words.framework_of(row["framework"]))
     setting = words.setting(row["setting"])
     model, beside = model_of(row)
     mesh = mesh_of(row)
-    precision = states.precision(row["precision"], framework)
-    adapter = states.adapter(row["lora"])
-    if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
-        adapter = states.AskedAdapter("lora", 0, (), False)
-    optimizer = states.optimizer(row["optimizer"])
     if quantity == STATES and not (row["micro_batch"] and row["seq_len"]):
         row = {**row, "micro_batch": "1", "seq_len": "512"}
-    micro_batch, grad_accum = batches(row, mesh)
+    micro_batch, grad_accum = batches(row, mesh, of.rows.grad_accum)
     length = words.length(row["seq_len"], mesh.dp * mesh.cp, micro_batch * grad_accum)
     again = words.recompute(row["recompute"], len(model.layers))
-    sharding = states.sharding(row["zero_stage_or_fsdp"], framework)
-    asked = Training(
-        framework=framework,
-        framework_version=version_of(row, framework),
-        task="sft" if length.most or adapter else "pretrain",
-        method="full" if adapter is None else "qlora" if precision.quantization else "lora",
+    asked = trained(row, of)._replace(
+        framework_version=version_of(row, of),
         mesh=mesh,
-        precision=precision.recipe,
-        optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),
-        optimizer_in_backward=optimizer.in_backward,
         micro_batch=micro_batch,
         seq_len=length.tokens,
         grad_accum=grad_accum,
-        sharding=sharding,  # type: ignore[arg-type]
+        sharding=states.sharding(row["zero_stage_or_fsdp"], of.name),  # type: ignore[arg-type]
         recompute=again.how,  # type: ignore[arg-type]
         recompute_modules=again.modules,
         recompute_every=again.every,
         attention=words.attention(row["attention_impl"]),
-        loss=loss_of(row, setting),
+        loss=loss_of(row, setting, of),
         kernels="compiled" if setting.compiled else "eager" if setting.eager else None,
         offload=tuple(dict.fromkeys((*states.offload(row["offload"]), *setting.offload))),
-        quantization=DOUBLE.get((framework, precision.quantization or ""), precision.quantization),
-        products=precision.products or None,
-        packed_experts=framework == "axolotl" and precision.quantization is not None,
-        adapter=kind_of(row, adapter),
-        lora_rank=(adapter.rank if adapter else 0) or DEFAULT_RANK.get(framework, 8),
-        lora_targets=adapter.targets if adapter else (),
-        trained_ends=bool(adapter and adapter.ends),
         expandable_segments=setting.expandable_segments,
         packed=not length.most,
     )
-    num_gpus = max(1, mesh.num_ranks)
-    hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{num_gpus}")
+    if length.most:
+        asked = asked._replace(task="sft")
+    hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
     return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
-DOUBLE = {(name, "nf4"): "nf4-dq" for name in ("torchtune", "axolotl", "ms-swift")}
-"""Frameworks whose NF4 quantises its scales again by default (torchao's NF4Tensor,
-bnb_4bit_use_double_quant)."""
-DEFAULT_RANK = {"litgpt": 32, "megatron-bridge": 32, "automodel": 8}
-"""Ranks of LoRA where a row gives none: litgpt config_hub, Megatron-Bridge recipes, NeMo Automodel recipes;
-else PEFT's 8."""
-
-
-def kind_of(row: dict[str, str], adapter: states.AskedAdapter | None) -> str:
-    """The kind of adapter; LoRA-FA is an optimizer's rule."""
+def trained(row: dict[str, str], of: Framework) -> Training:
+    """Return what a row trains, in which types: method, recipe, optimizer, adapters. Rows with adapters are
+    of fine-tuning."""
+    precision = states.precision(row["precision"], of.name)
+    adapter = states.adapter(row["lora"])
+    if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
+        adapter = states.RowAdapter("lora", 0, (), False)
+    optimizer = states.optimizer(row["optimizer"])
+    asked = Training(
+        framework=of.name,
+        precision=precision.recipe,
+        optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),
+        optimizer_in_backward=optimizer.in_backward,
+        quantization=of.rows.nf4 if precision.quantization == "nf4" else precision.quantization,
+        products=precision.products or None,
+        packed_experts=of.rows.packs_experts and precision.quantization is not None,
+    )
     if adapter is None:
-        return "lora"
-    return "lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind
+        return asked._replace(lora_rank=of.rows.lora_rank)
+    return asked._replace(
+        task="sft",
+        method="qlora" if precision.quantization else "lora",
+        adapter="lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind,  # an optimizer's rule
+        lora_rank=adapter.rank or of.rows.lora_rank,
+        lora_targets=adapter.targets,
+        trained_ends=adapter.ends,
+    )
 
 
-TITAN_LOSSES = (("2024-06-12", "plain-2024-05"), ("2024-10-22", "plain-2024-10"), ("2025-04-02", "plain"))
-"""torchtitan's plain loss until a day: pull request 391, commit e10cb9494, commit bbb1b616e. From the last on
-it is compiled with the model."""
-
-
-ACCUMULATES = {"litgpt": 2}
-"""Micro-batches of a step where a row gives none: every configuration of litgpt's config_hub has a global
-batch of several, and that there are several is what counts: gradients then live through the next forward."""
-
-
-def version_of(row: dict[str, str], framework: str) -> str | None:
-    """The release: where a framework of transformers' Trainer does not name transformers', the newest one of
+def version_of(row: dict[str, str], of: Framework) -> str | None:
+    """The release: where a framework that runs another package does not name that one's, the newest one of
     the row's day."""
     said = row["framework_version"]
-    if (
-        framework not in BY_TRAINER
-        or row["framework"] == "PyTorch"
-        or "transformers" in said
-        or not row.get("date")
-    ):
+    if not of.packages or row["framework"] == "PyTorch":
         return said or None
-    return f"transformers {release_of('transformers', row['date']) or '4.36'}" + (f", {said}" if said else "")
+    package = of.packages[0]
+    if package in said or not row.get("date"):
+        return said or None
+    newest = f"{package} {release_of(package, row['date']) or OLDEST_TRAINER}"
+    return newest + (f", {said}" if said else "")
 
 
-def loss_of(row: dict[str, str], setting: words.RunSetting) -> str | None:
+OLDEST_TRAINER = "4.36"
+"""Release that is taken for days before the first one of facts/releases.csv."""
+
+
+def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:
     """The loss; torchtitan's plain one is what it was on the day of the row.
 
-    >>> row = {"framework": "torchtitan", "framework_version": "", "loss_impl": "plain", "date": "2024-03-26"}
-    >>> loss_of(row, words.setting("compile")), loss_of(row | {"date": "2025-06"}, words.setting("compile"))
+    >>> row = {"framework_version": "", "loss_impl": "plain", "date": "2024-03-26", "precision": ""}
+    >>> titan, compiled = framework("torchtitan"), words.setting("compile")
+    >>> loss_of(row, compiled, titan), loss_of(row | {"date": "2025-06"}, compiled, titan)
     ('plain-2024-05', 'compiled')
     """
-    found, framework = words.loss(row["loss_impl"]), words.framework(row["framework"])
-    if framework == "transformers-2023" and found == "plain" and row["precision"].startswith("GPTQ"):
-        return "plain-half-0"
-    if framework != "torchtitan" or found != "plain":
+    found = words.loss(row["loss_impl"])
+    if found != "plain":
         return found
-    day = "9" if "HEAD" in row["framework_version"] or not row["date"] else row["date"]
-    return next(
-        (name for until, name in TITAN_LOSSES if day < until), "compiled" if setting.compiled else "plain"
-    )
+    if of.rows.half_loss and row["precision"].startswith("GPTQ"):
+        return of.rows.half_loss
+    if not of.rows.compiles_loss:
+        return found
+    day = NEWEST if "HEAD" in row["framework_version"] or not row["date"] else row["date"]
+    return loss_on(of.name, day) or ("compiled" if setting.compiled else "plain")
+
+
+NEWEST = "9"
+"""A day after all others."""
 
 
 def mesh_of(row: dict[str, str]) -> Mesh:
@@ -253,9 +250,9 @@ def mesh_of(row: dict[str, str]) -> Mesh:
     return mesh._replace(dp=sizes["dp"], tp=sizes["tp"], pp=sizes["pp"], cp=sizes["cp"], ep=sizes["ep"])
 
 
-def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
+def batches(row: dict[str, str], mesh: Mesh, unsaid: int = 1) -> tuple[int, int]:
     """(sequences of a micro-batch, micro-batches of a step). A local batch of a pipeline is split into as
-    many as it has stages.
+    many as it has stages. `unsaid`: micro-batches where a row gives none.
 
     >>> base = {"grad_accum": "", "micro_batch": "32 local batch split in PP microbatches"}
     >>> (
@@ -266,11 +263,7 @@ def batches(row: dict[str, str], mesh: Mesh) -> tuple[int, int]:
     """
     word = row["micro_batch"]
     number = words.count(word, "micro_batch")
-    accumulated = (
-        int(row["grad_accum"])
-        if row["grad_accum"].isdecimal()
-        else ACCUMULATES.get(row.get("framework", ""), 1)
-    )
+    accumulated = int(row["grad_accum"]) if row["grad_accum"].isdecimal() else unsaid
     if found := re.search(r"local batch (\d+)\)", word):
         return number, max(1, int(found[1]) // number)
     if "local batch" in word:

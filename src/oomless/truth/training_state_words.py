@@ -4,7 +4,10 @@ offload, adapters."""
 import re
 from typing import NamedTuple
 
+from .. import facts
 from ..errors import UnsupportedError
+from ..frameworks import framework as record_of
+from ..frameworks.record import MeasuredRows
 from .serving_rows import Incomplete
 from .training_words import SAYS_NOTHING
 
@@ -33,7 +36,7 @@ def precision(word: str, framework: str) -> Precision:
     )
     if "int8 training" in text:
         raise UnsupportedError(f"precision {word}: training in INT8 is not known yet")
-    return Precision(_recipe(text, framework), _stored(text), products)
+    return Precision(_recipe(text, record_of(framework).rows), _stored(text), products)
 
 
 def _stored(text: str) -> str | None:
@@ -50,24 +53,11 @@ def _stored(text: str) -> str | None:
     return None
 
 
-def _recipe(text: str, framework: str) -> str:
-    if text.startswith("params fp32 + grads fp32"):
-        return "mixed-bf16"
-    if "bf16 params, fp32 grads" in text:
-        return "bf16-moments" if "bf16 moments" in text else "megatron-bf16"
-    if "bf16-mixed" in text or "fp32 params, bf16 amp" in text:
-        return "amp-bf16"
-    if framework == "colossalai" and "amp" in text:
-        return "colossalai-bf16"
-    if framework == "deepspeed" and text == "bf16":
-        return "deepspeed-bf16"
-    if "bf16 amp" in text or text in ("bf16 + fp32 master", "full, bf16"):
-        return "deepspeed-bf16"
-    if "amp" in text:
-        return "megatron-fp16" if framework.startswith("megatron") else "deepspeed-fp16"
-    if text.startswith("fp32"):
-        return "fp32"
-    return "bf16"
+def _recipe(text: str, rows: MeasuredRows) -> str:
+    """Return the recipe of the first pattern that a row's words have (facts/precision_words.csv), or what the
+    framework means by them."""
+    row = next(row for row in facts.table("precision_words") if re.search(row["pattern"], text))
+    return row["recipe"] or {"bf16_amp": rows.bf16_amp, "amp": rows.amp, "bf16": rows.bf16}[row["meant"]]
 
 
 class Steps(NamedTuple):
@@ -148,15 +138,13 @@ SHARDINGS = {
 
 
 def sharding(word: str, framework: str) -> str | None:
-    """How states are divided; "FSDP" is the framework's own kind."""
+    """How states are divided; "FSDP" is the framework's own kind.
+
+    >>> sharding("FSDP", "megatron-lm"), sharding("ZeRO os+g", "deepspeed")
+    ('megatron_fsdp', 'zero2')
+    """
     if word == "FSDP":
-        return (
-            "megatron_fsdp"
-            if framework.startswith("megatron")
-            else "fsdp1"
-            if framework == "transformers"
-            else "fsdp2"
-        )
+        return record_of(framework).rows.fsdp
     if word not in SHARDINGS:
         raise UnsupportedError(f"sharding {word} is not known yet")
     return SHARDINGS[word]
@@ -187,7 +175,7 @@ def offload(word: str) -> tuple[str, ...]:
     return OFFLOADS[word]
 
 
-class AskedAdapter(NamedTuple):
+class RowAdapter(NamedTuple):
     """An adapter: its kind (lora or another of PEFT), rank (0: the kind has none, or it is not given) and
     targets."""
 
@@ -205,26 +193,26 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 ALL = ("all-linear",)
 
 
-def adapter(word: str) -> AskedAdapter | None:
+def adapter(word: str) -> RowAdapter | None:
     """What the column lora says.
 
     >>> adapter("BOFT r= q_proj,v_proj")
-    AskedAdapter(kind='boft', rank=0, targets=('q_proj', 'v_proj'), ends=False)
+    RowAdapter(kind='boft', rank=0, targets=('q_proj', 'v_proj'), ends=False)
     >>> adapter("r64 attn+mlp + emb,head")
-    AskedAdapter(kind='lora', rank=64, targets=('all-linear',), ends=True)
+    RowAdapter(kind='lora', rank=64, targets=('all-linear',), ends=True)
     """
     text = word.strip()
     if not text:
         return None
     if found := re.match(r"([A-Z][A-Z0-9_]+) r=(\d*) ?(.*)", text):
         targets = tuple(name for name in found[3].split(",") if name)
-        return AskedAdapter(found[1].lower(), int(found[2] or 0), targets, False)
+        return RowAdapter(found[1].lower(), int(found[2] or 0), targets, False)
     rank = int(found[1]) if (found := re.search(r"\br(\d+)", text)) else 0
     if not rank and "see" in text and "rank" in text:
         raise Incomplete("the rank of LoRA is not given")
     rest = re.sub(r"^r\d*", "", text).strip()
     ends = "emb,head" in rest
-    return AskedAdapter("lora", rank, _targets(rest.replace("+ emb,head", "").strip()), ends)
+    return RowAdapter("lora", rank, _targets(rest.replace("+ emb,head", "").strip()), ends)
 
 
 def _targets(text: str) -> tuple[str, ...]:

@@ -8,45 +8,23 @@ Incomplete where it matters.
 import re
 from typing import NamedTuple
 
+from .. import facts
 from ..errors import UnsupportedError
 from .serving_rows import Incomplete
-
-FRAMEWORKS = {
-    "ColossalAI": "colossalai",
-    "DeepSpeed": "deepspeed",
-    "Megatron-Bridge": "megatron-bridge",
-    "Megatron-Core": "megatron-lm",
-    "Megatron-LM": "megatron-lm",
-    "Megatron-LM (zero bubble)": "megatron-lm",
-    "NeMo Automodel": "automodel",
-    "PyTorch": "transformers",
-    "TRL": "trl",
-    "axolotl": "axolotl",
-    "formula": "deepspeed",
-    "fsdp_qlora": "fsdp-qlora",
-    "lingua": "lingua",
-    "litgpt": "litgpt",
-    "llama-recipes FSDP1": "llama-recipes",
-    "ms-swift": "ms-swift",
-    "peft": "peft",
-    "torchtitan": "torchtitan",
-    "torchtitan+torchao": "torchtitan",
-    "torchtune": "torchtune",
-    "transformers": "transformers",
-    "transformers+peft": "peft",
-    "transformers+peft+DeepSpeed": "transformers-2023",
-    "xtuner": "xtuner",
-}
-"""The table's framework -> ours."""
 
 SAYS_NOTHING = ("see source", "see config", "not stated", "see line", "log sample", "sweep, see source")
 
 
-def framework(word: str) -> str:
-    """Our name of a framework."""
-    if word not in FRAMEWORKS:
-        raise UnsupportedError(f"framework {word} is not known yet")
-    return FRAMEWORKS[word]
+def framework_of(word: str) -> str:
+    """Return our name of a framework (facts/measured_frameworks.csv).
+
+    >>> framework_of("NeMo Automodel"), framework_of("Megatron-LM (zero bubble)")
+    ('automodel', 'megatron-lm')
+    """
+    for row in facts.table("measured_frameworks"):
+        if word in row["words"].split(";"):
+            return row["framework"]
+    raise UnsupportedError(f"framework {word} is not known yet")
 
 
 class Length(NamedTuple):

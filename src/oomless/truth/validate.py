@@ -1,12 +1,14 @@
 """Score a table of measured rows: each row predicted from its configuration, each quantity summed up."""
 
+from math import isfinite
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import facts
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..files import shown
 from ..ledger import chosen, sums
 from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import logged_share
@@ -23,13 +25,19 @@ class Scored(NamedTuple):
     id: str
     quantity: str
     measured: float
+    """NaN where the row is unreadable."""
     predicted: float | None
     low: float | None
     high: float | None
     unit: str
     rel_error: float | None
     status: str
+    """scored, unsupported, incomplete or unreadable."""
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as `validate --json` prints it."""
+        return {**self._asdict(), "measured": self.measured if isfinite(self.measured) else None}
 
 
 class Summary(NamedTuple):
@@ -39,6 +47,7 @@ class Summary(NamedTuple):
     num_scored: int
     num_unsupported: int
     num_incomplete: int
+    num_unreadable: int
     median_abs_rel_error: float | None
     p90_abs_rel_error: float | None
     max_abs_rel_error: float | None
@@ -56,8 +65,10 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
 
 
 def score(row: MeasuredRow, efficiencies: Efficiencies = SHIPPED) -> Scored:
-    """One row. The prediction sees the configuration alone; the measured value is put beside it
-    afterwards."""
+    """Return one row scored. The prediction sees the configuration alone; the measured value is put beside it
+    afterwards. What cannot be read, predicted or known is said; no row loses its table."""
+    if row.fault:
+        return _not_scored(row, "unreadable", row.fault)
     try:
         factor = (
             unit_factor(row.unit, row.configuration.get("engine", ""))
@@ -69,15 +80,24 @@ def score(row: MeasuredRow, efficiencies: Efficiencies = SHIPPED) -> Scored:
             for number in predict(row.kind, row.configuration, row.quantity, row.unit, efficiencies)
         )
     except Incomplete as error:
-        return Scored(
-            row.id, row.quantity, row.value, None, None, None, row.unit, None, "incomplete", str(error)
-        )
+        return _not_scored(row, "incomplete", str(error))
     except OomlessError as error:
-        return Scored(
-            row.id, row.quantity, row.value, None, None, None, row.unit, None, "unsupported", error.message
-        )
+        return _not_scored(row, "unsupported", error.message)
+    except Exception as error:  # a defect of ours, but the other rows are still worth their answer
+        return _not_scored(row, "unreadable", f"{INTERNAL}: {type(error).__name__}: {error}")
+    if not all(isfinite(each) for each in (value, low, high)):
+        return _not_scored(row, "unreadable", f"{INTERNAL}: a prediction that is no number")
     relative = value / row.value - 1 if row.value else None
     return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
+
+
+INTERNAL = "internal error"
+
+
+def _not_scored(row: MeasuredRow, status: str, reason: str) -> Scored:
+    return Scored(
+        row.id, row.quantity, row.value, None, None, None, row.unit, None, status, shown(reason, 300)
+    )
 
 
 def predict(
@@ -194,6 +214,7 @@ def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
             len(pairs),
             sum(row.status == "unsupported" for row in mine),
             sum(row.status == "incomplete" for row in mine),
+            sum(row.status == "unreadable" for row in mine),
             median(errors) if errors else None,
             ninth_decile(errors) if errors else None,
             errors[-1] if errors else None,

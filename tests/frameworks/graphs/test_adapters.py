@@ -7,7 +7,8 @@ import pytest
 
 from oomless import facts
 from oomless.errors import UsageError
-from oomless.estimate.training.estimate import TrainingEstimate, estimate_training
+from oomless.estimate.training.estimate import estimate_training
+from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.frameworks.graphs.adapters import adapter, trained_values
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu

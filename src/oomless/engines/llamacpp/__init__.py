@@ -5,11 +5,13 @@ Nothing is allotted in advance: the cache is as long as the context asked for, a
 the graph of one micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
-from .. import Count
+from ..rank import Count
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
-from .defaults import LATEST, VERSIONS, layouts, resolve, stages
-from .weights import host_bytes, placed_weights, stored
+from .defaults import layouts, resolve, stages
+from .gguf_file import stored
+from .release import LATEST, VERSIONS
+from .weights import host_bytes, placed_weights
 
 NAME = "llama.cpp"
 COUNTS: Count = "plain"

@@ -7,28 +7,21 @@ from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, format_bytes
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from .batch import F32, Batch, Left
-from .cache import INDEX_SINCE, has_windows, row_bytes, states_of_slot, window_cells
-from .defaults import HOSTS, expands, flash, is_ik, num_cells, output_first, since, stages
+from .cache import has_windows, row_bytes, states_of_slot, window_cells
+from .defaults import HOSTS, flash, num_cells, output_first, stages
+from .gguf_file import expands, stored
 from .graphs import buffer_bytes
 from .placement import HOST, by_hand, device_of, held, offload
-from .weights import stored
+from .release import is_ik, rules_of
 
 PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by
 hand."""
-FEW_OUTPUTS_SINCE = "2026-06"
-"""llama-server reserves logits for its slots alone (#23861), not for every token of a micro-batch."""
-
-ROW_INDICES_SINCE, EMBEDDED_INPUT_SINCE = "2025-07", "2026-01-17"
-SHORT_MASK_SINCE = "2026-05-29"
-"""#23764: the mask of flash attention comes in F16."""
-APART_SINCE, FUSED_STATES_SINCE = "2025-07-16", "2026-03"
-"""When slots got caches of their own (#14363), and the gated delta rule became one operation."""
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -43,18 +36,16 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
 
 def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Batch:
     """What the graph of a card depends on, beside its layers."""
-    ik = is_ik(asked)
+    ik, rules = is_ik(asked), rules_of(asked)
     slots, host = asked.max_num_seqs or 1, hardware.card.vendor in HOSTS
-    apart = 1 if ik or asked.kv_unified or not since(asked, APART_SINCE) else slots
+    apart = slots if rules.keeps_slots_apart and not asked.kv_unified else 1
     cells = num_cells(asked) // apart
     tokens = min(asked.ubatch_size or 512, cells)
-    outputs = slots if not ik and since(asked, FEW_OUTPUTS_SINCE) else tokens
+    outputs = slots if rules.reserves_logits_of_slots else tokens
     on_cards = offload(len(model.layers), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
     copied_output = output_matrix_bytes(model, asked) if sent else 0
-    window = next(
-        (layer.attention.window for layer in model.layers if isinstance(layer.attention, Sliding)), 0
-    )
+    window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding)), 0)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
@@ -71,12 +62,12 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
         copied_matrix=copied[0],
         copied_down=copied[1],
         split_kv_b=not expands(model, asked),
-        early=ik and not since(asked, "2025-03-18"),
+        early=rules.expands_in_f32,
         transposed_values=not asked.flash_attn,
         num_copies=copies,
-        row_indices=asked.engine == "llamacpp" and not ik and since(asked, ROW_INDICES_SINCE),
-        embedded_input=asked.engine == "llamacpp" and not ik and host and since(asked, EMBEDDED_INPUT_SINCE),
-        casts_mask=not ik and not since(asked, SHORT_MASK_SINCE),
+        row_indices=rules.inputs_row_indices,
+        embedded_input=host and rules.inputs_embeddings,
+        casts_mask=rules.casts_mask,
         window_cells=window_cells(window, asked) // apart if window and has_windows(model, asked) else 0,
         index_heads=index_heads(model, asked),
         num_seqs=slots,
@@ -89,10 +80,11 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
 def index_heads(model: Model, asked: Serving) -> int:
     """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was
     built."""
-    sparse = next((layer.attention for layer in model.layers if isinstance(layer.attention, DSA)), None)
-    if sparse is None or is_ik(asked) or not since(asked, INDEX_SINCE):
+    sparse = next((each for each in model.kinds.attentions if isinstance(each, DSA)), None)
+    rules = rules_of(asked)
+    if sparse is None or not rules.has_indexer:
         return 0
-    return 1 if since(asked, FUSED_INDEXER_SINCE) else sparse.index_heads
+    return 1 if rules.fuses_indexer else sparse.index_heads
 
 
 def output_matrix_bytes(model: Model, asked: Serving) -> int:
@@ -123,19 +115,21 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
     >>> copied_matrices(load("deepseek-r1"), asked)  # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
     (2113929216, 3082813440)
     """
-    ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
+    ffn = next((ffn for ffn in reversed(model.kinds.ffns) if isinstance(ffn, MoE)), None)
     tokens = asked.ubatch_size or 512
     if ffn is None or tokens < MIN_OFFLOADED_BATCH:
         return 0, 0
-    by_expert = is_ik(asked) and since(asked, "2025-06-12")
-    if by_expert and tokens * ffn.num_active_experts < MIN_OFFLOADED_BATCH * ffn.num_experts:
+    rules = rules_of(asked)
+    if (
+        rules.counts_tokens_of_experts
+        and tokens * ffn.num_active_experts < MIN_OFFLOADED_BATCH * ffn.num_experts
+    ):
         return 0, 0
     experts = [
         each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name
     ]
-    early = is_ik(asked) and not since(asked, "2025-05-26")
     interleaved = [asked.quantization or "", *(each.format.name for each in experts)]
-    if early and any(name.upper().endswith(("_R4", "_R8")) for name in interleaved):
+    if rules.lacks_interleaved_kernels and any(name.upper().endswith(("_R4", "_R8")) for name in interleaved):
         return 0, 0
 
     def largest(*, down: bool) -> int:
@@ -157,17 +151,13 @@ def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
     operation; then a row a token.
     """
     widest = max(
-        (layer.attention for layer in model.layers if isinstance(layer.attention, V4)),
+        (each for each in model.kinds.attentions if isinstance(each, V4)),
         key=lambda each: each.ratio,
     )
     queries = 4 * widest.num_heads * widest.head_dim
-    indexed = [
-        layer.attention
-        for layer in model.layers
-        if isinstance(layer.attention, V4) and layer.attention.has_indexer
-    ]
+    indexed = [each for each in model.kinds.attentions if isinstance(each, V4) and each.has_indexer]
     rows = batch.num_cells // indexed[0].ratio if indexed else 0
-    heads = indexed[0].index_heads if indexed and not since(asked, FUSED_INDEXER_SINCE) else 1
+    heads = indexed[0].index_heads if indexed and not rules_of(asked).fuses_indexer else 1
     streams = model.streams * model.hidden_size
     logits = model.vocab_size * batch.num_outputs * F32 if batch.has_output else 0
     return (
@@ -175,10 +165,6 @@ def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
         + logits
         + max(batch.copied_matrix, batch.copied_down)
     )
-
-
-FUSED_INDEXER_SINCE = "2026-08"
-"""Assumed: a log of July has the scores of all heads, logs of August have not."""
 
 
 def layer_inputs_bytes(model: Model, batch: Batch) -> int:
@@ -243,7 +229,7 @@ def layers_left(
             sizes[part] = max(sizes.get(part, 0), group.format.num_bytes(group.shape))
     found: dict[Layer, Left] = {}
     for layer in model.layers[:first]:
-        heads = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
+        heads = layer.attention.core
         if (
             not isinstance(heads, GQA | Linear)
             or not replayed(heads, asked)
@@ -278,20 +264,20 @@ def replayed(attention: Attention, asked: Serving) -> bool:
     """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule
     alone, which stands for the others."""
     return not isinstance(attention, Linear) or (
-        attention.variant == "gdn" and since(asked, FUSED_STATES_SINCE)
+        attention.variant == "gdn" and rules_of(asked).fuses_gated_delta
     )
 
 
 def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
     """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than
     that of plain heads."""
-    attentions = {layer.attention for layer in model.layers}
+    attentions = model.kinds.attentions
     kinds: set[str] = {each.kind for each in attentions if isinstance(each, MLA | V4)}
     if any(isinstance(each, DSA) for each in attentions):
         kinds.add("dsa_fused" if batch.index_heads == 1 else "dsa")
     if any(isinstance(each, Linear) for each in attentions):
         kinds.add("gdn" if all(replayed(each, asked) for each in attentions) else "linear")
-    heads = (each.inner if isinstance(each, Sliding) else each for each in attentions)
+    heads = (each.core for each in attentions)
     if not batch.flash and any(isinstance(each, GQA) and each.sinks for each in heads):
         kinds.add("sinks")
     return kinds
@@ -304,7 +290,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     on_host = with_host_experts(model, asked)
     host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
     left: tuple[tuple[Layer, Left], ...] = ()
-    if isinstance(model.layers[0].attention, V4):
+    if model.kinds.has(V4):
         value = v4_buffer_bytes(model, asked, batch)
     else:
         left = layers_left(model, asked, hardware, stage)

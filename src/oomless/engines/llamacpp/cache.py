@@ -11,12 +11,11 @@ from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.serving import Serving
-from .. import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, expands, flash, is_ik, num_cells, since
+from ..rank import CacheGroup, CacheLayout, Stage
+from .defaults import CELLS, flash, num_cells
+from .gguf_file import expands
+from .release import is_ik, rules_of
 
-WINDOWS_SINCE, NO_VALUES_SINCE, INDEX_SINCE = "2025-06", "2026-02", "2026-04"
-"""When windows got a cache of their own (#13194), MLA stopped storing its latent as values too (#19067), DSA
-got its indexer (#21149)."""
 F32 = 4
 WITH_WINDOWS = frozenset(
     "gemma2 gemma3 gemma3_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe "
@@ -56,7 +55,7 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
         case Sliding():
             return row_bytes(attention.inner, model, asked)
         case DSA():
-            index = attention.owns_indexer and not is_ik(asked) and since(asked, INDEX_SINCE)
+            index = attention.owns_indexer and rules_of(asked).has_indexer
             keys = size(asked.cache_type_k, attention.index_head_dim) if index else 0
             return row_bytes(attention.mla, model, asked) + keys
         case MLA():
@@ -83,7 +82,7 @@ def _stores_values(model: Model, asked: Serving) -> bool:
     llama.cpp until #19067."""
     if is_ik(asked):
         return asked.mla_attn == 1 and not flash(model, asked)
-    return not since(asked, NO_VALUES_SINCE)
+    return not rules_of(asked).caches_latent_once
 
 
 def index_row(attention: V4, asked: Serving) -> int:
@@ -193,12 +192,12 @@ def states_of_slot(asked: Serving) -> int:
 
 def has_windows(model: Model, asked: Serving) -> bool:
     """Whether layers with a window have a cache of their own."""
-    return model.family in WITH_WINDOWS and not is_ik(asked) and since(asked, WINDOWS_SINCE)
+    return model.family in WITH_WINDOWS and rules_of(asked).caches_windows
 
 
 def caches_unused(model: Model, asked: Serving) -> bool:
     """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
-    return is_ik(asked) and not since(asked, "2025-10-20") and model.family in KEEPS_MTP
+    return rules_of(asked).caches_unused_drafts and model.family in KEEPS_MTP
 
 
 def window_cells(window: int, asked: Serving) -> int:
@@ -220,7 +219,7 @@ def window_cells(window: int, asked: Serving) -> int:
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
-    if isinstance(model.layers[0].attention, V4):
+    if model.kinds.has(V4):
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []

@@ -7,48 +7,24 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.gguf_types import TYPES
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
-from .. import Stage
-from .placement import OUTPUT_FIRST_SINCE, check, deal
+from ..rank import Stage
+from ..releases import first_with
+from .gguf_file import expands, published_as
+from .placement import check, deal
+from .release import LATEST, LLAMACPP, is_ik, rules_of
 
-VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
-LATEST = "2026-08"
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
-AUTO_SLOTS, SLOTS_SINCE = 4, "2025-11"
-"""llama-server's own number of slots, which then share one cache (tools/server/server.cpp; #17300 shows it in
-November 2025)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
-V4_SINCE = "2026-06"
-"""#24162."""
-LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
-"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and
-values are cached."""
 
 
 def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
     """Layers over one card, two ... all of them: a layer split is a pipeline of one sequence."""
     return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
-
-
-def since(asked: Serving, date: str) -> bool:
-    """Whether a build is at least as new as a date; versions are dates of builds.
-
-    >>> (
-    ...     since(Serving(engine_version="2026-02"), "2026-02"),
-    ...     since(Serving(engine_version="2025-12-31"), "2026-02"),
-    ... )
-    (True, False)
-    """
-    return (asked.engine_version or LATEST) >= date
-
-
-def is_ik(asked: Serving) -> bool:
-    """ik_llama.cpp, which alone has -mla."""
-    return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
@@ -71,19 +47,19 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             raise UsageError(
                 f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
             )
-    if isinstance(model.layers[0].attention, V41):
+    if model.kinds.has(V41):
         raise UnsupportedError(
             f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
         )
-    if isinstance(model.layers[0].attention, V4) and (is_ik(asked) or version < V4_SINCE):
+    if model.kinds.has(V4) and not rules_of(asked._replace(engine_version=version)).serves_v4:
         raise UnsupportedError(
             f"{asked.engine} of {version} is not known to serve {model.name}",
-            f"use llamacpp of {V4_SINCE} or later",
+            f"use llamacpp of {first_with('llamacpp', 'serves_v4')} or later",
         )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
-        mode = 3 if any(isinstance(layer.attention, MLA | DSA) for layer in model.layers) else 0
+        mode = 3 if model.kinds.has(MLA, DSA) else 0
     alone = (
         hardware.card.vendor in HOSTS
     )  # a build without cards takes no notice of -ngl: all is in the one memory
@@ -100,7 +76,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= AUTO_SLOTS
+        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= LLAMACPP.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
@@ -120,8 +96,7 @@ def num_slots(asked: Serving) -> int:
     ... )
     (4, 1, 9)
     """
-    auto = AUTO_SLOTS if asked.engine == "llamacpp" and not is_ik(asked) and since(asked, SLOTS_SINCE) else 1
-    return asked.max_num_seqs or max(asked.concurrency or 1, auto)
+    return asked.max_num_seqs or max(asked.concurrency or 1, rules_of(asked).auto_slots)
 
 
 def by_memory(hardware: Hardware, cards: int) -> str:
@@ -156,7 +131,7 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     total = (asked.context or 1) * (asked.concurrency or 1)
     if asked.engine != "ollama" or total <= 4096:
         return 512
-    from .weights import stored  # the file's size, which only Ollama's guess needs
+    from .gguf_file import stored  # the file's size, which only Ollama's guess needs
 
     first = model.layers[0].attention
     heads = first.num_kv_heads if isinstance(first, GQA) else first.num_heads if isinstance(first, MLA) else 1
@@ -174,44 +149,21 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     return 512
 
 
-def published_as(model: Model) -> str:
-    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4
-    stays as it is.
-
-    >>> from ...model.load import load
-    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
-    ['MXFP4', 'MXFP4', 'BF16']
-    """
-    if any(tensor.role == "expert" and tensor.format.bits == 4 for tensor in model.tensors):
-        return "MXFP4"  # experts in FP4 with a scale for 32 are repacked as they are
-    return "F16" if model.dtype.name == "float16" else "BF16"
-
-
 def num_cells(asked: Serving) -> int:
     """The context is shared by all slots, so it is their number times the length of one."""
     return -(-(asked.context or 1) * (asked.concurrency or 1) // CELLS) * CELLS
 
 
-def expands(model: Model, asked: Serving) -> bool:
-    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
-    whole."""
-    if is_ik(asked):
-        return asked.mla_attn == 0
-    return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
-
-
 def flash(model: Model, asked: Serving) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
     turns itself off."""
-    heads_differ = expands(model, asked) and any(
-        isinstance(layer.attention, MLA | DSA) for layer in model.layers
-    )
+    heads_differ = expands(model, asked) and model.kinds.has(MLA, DSA)
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 
 def output_first(asked: Serving) -> bool:
     """Whether -ngl counts the output as the first layer to go to a card, or as the last."""
-    return not is_ik(asked) and since(asked, OUTPUT_FIRST_SINCE)
+    return rules_of(asked).offloads_output_first
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:

@@ -7,9 +7,9 @@ Kinds of layers: graph_heads, graph_latent, graph_linear, graph_ffn.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
-from ...model.attention import DSA, GQA, MLA, Attention, Linear, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Layer
 from .batch import F16, F32, I32, I64, Batch, Left, sent
 from .ggml import Graph, Node
@@ -142,14 +142,15 @@ def _attention(graph: Graph, batch: Batch, attention: Attention, normed: Node, i
             return latent(graph, batch, attention, normed, inputs.positions, inputs.mask)
         case Linear():
             return delta_net(graph, batch, attention, normed)
-        case _:
+        case V4() | V41():
             raise AssertionError(attention.kind)  # refused before: their caches are not known
+        case _:
+            assert_never(attention)
 
 
 def _heads_of(attention: Attention) -> GQA | None:
     """The heads of plain attention, in a window or not."""
-    inner = attention.inner if isinstance(attention, Sliding) else attention
-    return inner if isinstance(inner, GQA) else None
+    return attention.core if isinstance(attention.core, GQA) else None
 
 
 def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]:

@@ -10,11 +10,9 @@ from ...errors import UsageError
 from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
 from ...run.serving import Layout, Serving
-from .. import Stage
+from ..rank import Stage
 
 HOST = -1
-OUTPUT_FIRST_SINCE = "2025-12"
-"""-ngl counts the output as the first of the offloaded layers (#18148); before it was the last one to go."""
 EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """The tensors of routed experts, as --cpu-moe writes them (common/common.h)."""
 

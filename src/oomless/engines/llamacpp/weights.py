@@ -1,34 +1,14 @@
 """What cards and host hold of a GGUF file: its tensors in one buffer each, rounded to 32 B at most."""
 
 from ...ledger import Key
-from ...model.gguf_model import as_gguf
 from ...model.model import Model, Tensor
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
-from .. import Placed, Stage
+from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
-from .defaults import HOSTS, expands, output_first, published_as, stages
+from .defaults import HOSTS, output_first, stages
+from .gguf_file import stored
 from .placement import HOST, Held, held, offload, rows_of_card, split_points
-
-
-def stored(model: Model, asked: Serving) -> Model:
-    """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16
-    bits."""
-    if model.quantization.startswith("gguf"):
-        return model
-    word, whole = asked.quantization or published_as(model), expands(model, asked)
-    key = (id(model), word, whole)
-    if key not in _FILES:
-        if len(_FILES) >= MOST_FILES:
-            _FILES.clear()
-        _FILES[key] = (model, as_gguf(model, word, "whole" if whole else "split"))
-    return _FILES[key][1]
-
-
-MOST_FILES = 64
-_FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
-"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is
-kept, so its id stays its own."""
 
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:

@@ -6,14 +6,16 @@ the earlier one. The pool is what is left of mem_fraction_static after loading; 
 the rest and are not subtracted.
 """
 
-from .. import Count, tensor_parallel_layouts
+from ..layouts import tensor_parallel_layouts
+from ..rank import Count
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
-from .release import LATEST, VERSIONS
+from .release import RELEASES
 from .weights import placed_weights
 
 NAME = "SGLang"
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 COUNTS: Count = "reserved"
 """Its log takes differences of the card's free memory, which shrinks by whole segments."""
 

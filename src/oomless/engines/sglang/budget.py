@@ -8,16 +8,15 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import DSA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from ..shards import assumed_line, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
-from .release import LATEST, attention_ranks, expert_ranks, release
+from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_part, shard, stage_layers
 
 PLAIN_ROW_BYTES = 576
@@ -28,7 +27,7 @@ TABLE_EXTRA = 4
 def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     """What is on the card before loading: the context, then NCCL and custom all-reduce."""
     layout = asked.layout or Layout()
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     found = {
         "tp": layout.tp > 1,
         "pp": layout.pp > 1,
@@ -39,8 +38,8 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     }
     tags = tuple(name for name, holds in found.items() if holds)
     return [
-        measured("sglang", "runtime.context", "context", now.numbers, tags),
-        measured("sglang", "runtime.non_torch", "dist_init", now.numbers, tags, "communication"),
+        measured("sglang", "runtime.context", "context", rules.release, tags),
+        measured("sglang", "runtime.non_torch", "dist_init", rules.release, tags, "communication"),
     ]
 
 
@@ -70,9 +69,9 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     ... ]
     [229.6, 186.8, 167.8]
     """
-    left, now = allowed - charged, release(asked.engine_version or LATEST)
-    if asked.kv_cache_dtype == "fp8_ds_mla" and not now.since(0, 5, 9):
-        divisor = PLAIN_ROW_BYTES + (INDEX_ROW_BYTES if now.since(0, 5, 4) else 0)
+    left, rules = allowed - charged, RELEASES.at(asked.engine_version)
+    if asked.kv_cache_dtype == "fp8_ds_mla" and rules.divides_pool_by_plain_rows:
+        divisor = PLAIN_ROW_BYTES + (INDEX_ROW_BYTES if rules.divides_pool_by_index_rows else 0)
         return left * (PACKED_ROW_BYTES + INDEX_ROW_BYTES) // divisor
     return left
 
@@ -88,21 +87,21 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
     Activations, graphs, the table of requests and an old release's draft are beside.
     """
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     beside = [*activation_lines(model, asked, stage), request_table(asked)]
     loaded = [
         measured(
             "sglang",
             "fragmentation.loading",
             "load_extra",
-            now.numbers,
+            rules.release,
             ("amd",) if hardware.card.vendor == "AMD" else (),
         ),
         *kept(model, asked, stage),
     ]
     if not asked.enforce_eager:
-        beside.append(measured("sglang", "runtime.cuda_graphs", "graphs", now.numbers))
-    if asked.speculative and stage.last and model.draft and not now.since(0, 5, 4):
+        beside.append(measured("sglang", "runtime.cuda_graphs", "graphs", rules.release))
+    if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         size = sum(group.total_bytes for group in placed_part(model, asked, hardware, stage, "mtp"))
         beside.append(
             exact(
@@ -158,7 +157,7 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
     tokens, hidden = asked.max_num_batched_tokens or 0, model.hidden_size
     largest = 0
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
                 inner = 3 * ffn.intermediate_size // layout.tp
@@ -166,14 +165,12 @@ def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
                 expert = ffn.expert_width // (layout.tp // expert_ranks(asked))
                 inner = ffn.num_active_experts * (3 * expert + hidden) + 3 * ffn.shared_width // layout.tp
         largest = max(largest, inner)
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    for mla in stage.kinds(model).latents:
         largest = max(
             largest,
             mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
         )
-    spread = facts.constant("sglang", "activation_spread", release(asked.engine_version or LATEST).numbers)
+    spread = facts.constant("sglang", "activation_spread", RELEASES.at(asked.engine_version).release)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"
     lines = [assumed_line("activations.profile_run", size, spread, formula)]

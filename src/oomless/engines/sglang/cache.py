@@ -5,12 +5,12 @@ model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/
 """
 
 from ...errors import UnsupportedError
-from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
-from .. import CacheGroup, CacheLayout, Stage
-from .release import LATEST, Release, attention_ranks, release
+from ..rank import CacheGroup, CacheLayout, Stage
+from .release import RELEASES, SglangRules, attention_ranks
 
 PACKED_ROW_BYTES = 656
 """Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
@@ -30,16 +30,16 @@ def element_bytes(asked: Serving) -> float:
     return 1 if word.startswith(("fp8", "mxfp8")) else DTYPES[word].bits / 8
 
 
-def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
+def row_bytes(attention: Attention, asked: Serving, rules: SglangRules) -> int:
     """Bytes of one token in one layer on one rank, without an indexer's key.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), release("0.5.3"))
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), RELEASES.at("0.5.3"))
     1152
     >>> sparse = DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048)
-    >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), release("0.5.3"))
+    >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), RELEASES.at("0.5.3"))
     656
     >>> row_bytes(
-    ...     GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), release("0.5.19")
+    ...     GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), RELEASES.at("0.5.19")
     ... )  # gemma-4-E4B: a pool that stays empty
     2048
     """
@@ -53,7 +53,7 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
             heads = max(attention.num_kv_heads // attention_ranks(asked.layout or Layout()), 1)
             return int(heads * attention.cache_dim * width)
         case Sliding():
-            return row_bytes(attention.inner, asked, now)
+            return row_bytes(attention.inner, asked, rules)
         case MLA():
             return int(attention.latent_dim * width)
         case DSA():
@@ -61,7 +61,7 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
             return PACKED_ROW_BYTES if packed else int(attention.mla.latent_dim * width)
         case V4() | V41():
             raise UnsupportedError("a cache row of V4 has no one size", "see cache_v4.py")
-        case _:
+        case Linear():
             raise UnsupportedError(f"{attention.kind} attention in SGLang is not known yet", "use vllm")
 
 
@@ -72,23 +72,27 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     their own. With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside
     (budget.py).
     """
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
-    if isinstance(attentions[0], V4 | V41):
+    if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
         return v4_layout(attentions, asked, stage)
-    if asked.speculative and stage.last and now.since(0, 5, 4):
+    if asked.speculative and stage.last and rules.loads_draft_before_pool:
         attentions += [layer.attention for layer in model.draft]
     page = asked.block_size or 1
     full = window = index = swa = 0
     for attention in attentions:
-        row = row_bytes(attention, asked, now)
-        if isinstance(attention, Sliding) and model.family.startswith(SPLIT_POOLS) and now.since(0, 5, 4):
+        row = row_bytes(attention, asked, rules)
+        if (
+            isinstance(attention, Sliding)
+            and model.family.startswith(SPLIT_POOLS)
+            and rules.splits_window_pools
+        ):
             swa, window = swa + row, attention.window
         else:
             full += row
-        if isinstance(attention, DSA) and (attention.owns_indexer or not now.since(0, 5, 4)):
+        if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
             index += INDEX_ROW_BYTES
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Layout, Serving
-from .. import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage
 
 ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
 """(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on

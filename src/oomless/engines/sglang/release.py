@@ -1,46 +1,64 @@
 """Which releases of SGLang are known, and who divides what: attention, dense layers and experts have ranks of
 their own."""
 
-from functools import cache
-from typing import NamedTuple
-
-from ...errors import UnsupportedError
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import parse_version
+from ..releases import ReleaseRules, Releases
 
-VERSIONS = ("0.4.4", "0.4.5", "0.4.6", "0.5.3", "0.5.23")
-FIRST, LATEST = (0, 4), "0.5.23"
 FUSED_SHAPE = (256, 1)
 """(routed, shared) experts of the models whose shared expert may be fused: DeepSeek-V3 and its descendants.
 """
 
 
-class Release(NamedTuple):
-    numbers: tuple[int, ...]
+class SglangRules(ReleaseRules):
+    """What a release of SGLang does: False or the first value where no row of the table holds."""
 
-    def since(self, *numbers: int) -> bool:
-        return self.numbers >= numbers
+    # what it serves
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    serves_v41: bool = False
+    forces_dp_attention: bool = False
+    """Of sparse MLA."""
+
+    # what its server chooses
+    reserves_by_size: bool = False
+    raises_share_of_large_cards: bool = False
+    raises_graphs_of_35_gib: bool = False
+    caps_graphs_by_requests: bool = False
+    captures_prefills: bool = False
+    reserves_for_deepep: bool = False
+    reserves_for_drafts: bool = False
+    cuts_any_share_of_vision_models: bool = False
+    sparse_mla_share: float = 0.0
+    """mem_fraction_static of sparse MLA; 0: as of other models."""
+    takes_plain_fp8_rows_on_blackwell: bool = False
+    pages_mla_on_blackwell: bool = False
+    spreads_remainder: bool = False
+
+    # what a rank holds
+    clones_shared_experts: bool = False
+    fuses_shared_expert: bool = False
+    fuses_qkv_a: bool = False
+    keeps_tables_of_gemma3: bool = False
+    absorbs_in_16_bit: bool = False
+    loads_draft_before_pool: bool = False
+
+    # how the pool is divided
+    splits_window_pools: bool = False
+    indexes_every_layer: bool = False
+    divides_pool_by_plain_rows: bool = False
+    divides_pool_by_index_rows: bool = False
 
 
-@cache
-def release(text: str) -> Release:
-    """The release that a version names; one without a patch number is the newest of its kind.
-
-    >>> release("0.4.6.post2").since(0, 4, 6), release("0.5").numbers, release("0.5.3").since(0, 5, 4)
-    (True, (0, 5, 23), False)
-    """
-    numbers = parse_version(text)
-    if numbers < FIRST:
-        raise UnsupportedError(
-            f"sglang {text} is older than the rules here", "0.4 and later are known: `oomless engines`"
-        )
-    if len(numbers) == 2:
-        same = [parse_version(known) for known in VERSIONS if parse_version(known)[:2] == numbers]
-        numbers = same[-1] if same else numbers
-    return Release(numbers)
+RELEASES = Releases(
+    "sglang",
+    SglangRules,
+    ("0.4.4", "0.4.5", "0.4.6", "0.5.3", "0.5.23"),
+    first="0.4",
+    newest_patch=True,
+)
 
 
 def attention_ranks(layout: Layout) -> int:
@@ -56,22 +74,23 @@ def expert_ranks(asked: Serving) -> int:
     return layout.ep_size or 1
 
 
-def shared_clones(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
+def shared_clones(model: Model, asked: Serving, hardware: Hardware, rules: SglangRules) -> int:
     """Experts that stand for the shared one beside the routed ones; 0: it stays apart.
 
     0.4.6 makes one for each rank (models/deepseek_v2.py, determine_n_share_experts_fusion: compute capability
     9.0 and later, MI300's 9.4 among them), so that each rank holds as much as a whole one: +2.06 GiB for R1
     at TP8. From 0.4.7 there is one, divided like the others.
     """
-    experts = [layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)]
-    if not experts or not now.since(0, 4, 6) or not model.family.startswith("deepseek_v3"):
+    experts = [ffn for ffn in model.kinds.ffns if isinstance(ffn, MoE)]
+    fuses = rules.clones_shared_experts or rules.fuses_shared_expert
+    if not experts or not fuses or not model.family.startswith("deepseek_v3"):
         return 0
     first = experts[0]
     if (first.num_experts, first.shared_width // first.expert_width) != FUSED_SHAPE or expert_ranks(
         asked
     ) > 1:
         return 0
-    if now.since(0, 4, 7):
+    if rules.fuses_shared_expert:
         return (
             1
             if hardware.card.vendor in ("NVIDIA", "") and not 0 < hardware.card.capability < FUSED_CAPABILITY

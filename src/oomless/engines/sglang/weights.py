@@ -5,24 +5,15 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 0.5.23.
 """
 
-from ...model.attention import DSA, MLA, V4, V41
+from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.storage import BF16, DTYPES, F32, Format
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Placed, Stage
-from ..shards import divide
-from ..vllm.weights import (
-    FUSED,
-    VOCABULARY_PAD,
-    check_quantization,
-    experts_per_rank,
-    key_of,
-    rope_positions,
-    rope_tables,
-    runtime_format,
-)
-from .release import LATEST, Release, attention_ranks, expert_ranks, release, shared_clones
+from ..rank import Placed, Stage
+from ..shards import VOCABULARY_PAD, divide, experts_per_rank
+from ..vllm.weights import FUSED, check_quantization, key_of, rope_positions, rope_tables, runtime_format
+from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
 
 NO_TABLES = ("gemma3", "gemma3_text")
 """Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
@@ -33,20 +24,22 @@ Members = list[tuple[tuple[int, ...], Format, int]]
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
     loaded after the pool."""
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked, hardware)
     placed = [
         group
-        for part in (("main", "engram", "vision", "mtp") if now.since(0, 5, 4) else ("main", "vision"))
+        for part in (
+            ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
+        )
         for group in placed_part(model, asked, hardware, stage, part)
     ]
-    return placed + extra_tensors(model, asked, hardware, stage, now)
+    return placed + extra_tensors(model, asked, hardware, stage, rules)
 
 
 def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: str) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
-    now = release(asked.engine_version or LATEST)
-    clones = shared_clones(model, asked, hardware, now)
+    rules = RELEASES.at(asked.engine_version)
+    clones = shared_clones(model, asked, hardware, rules)
     groups: dict[tuple[str, tuple[int, ...]], Members] = {}
     alone: list[tuple[str, tuple[int, ...], Members]] = []
     for tensor in model.tensors:
@@ -54,7 +47,7 @@ def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, 
         if layers is None or (clones and "shared_experts." in tensor.name):
             continue
         shape, repeat = shard(tensor, model, asked, clones)
-        name = fused_name(tensor, model, now)
+        name = fused_name(tensor, model, rules)
         member = (shape, runtime_format(tensor, model, asked), repeat)
         if (
             name == tensor.name and (name, layers) in groups
@@ -66,16 +59,16 @@ def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, 
     return [placed for name, layers, members in found for placed in _allocations(name, layers, members)]
 
 
-def fused_name(tensor: Tensor, model: Model, now: Release) -> str:
+def fused_name(tensor: Tensor, model: Model, rules: SglangRules) -> str:
     """The parameter that a checkpoint's tensor becomes part of. q_a and kv_a are one from 0.4.6 on; MLA's
     q_proj stands alone."""
     name = tensor.name
-    if now.since(0, 4, 6):
+    if rules.fuses_qkv_a:
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
             if part in name:
                 return name.replace(part, "fused_qkv_a_proj_with_mqa.")
-    layer = model.layers[min(tensor.layers[0], len(model.layers) - 1)] if tensor.layers else None
-    if "self_attn.q_proj" in name and layer is not None and isinstance(layer.attention, MLA | DSA):
+    core = model.layer_at(tensor.layers[0]).attention.core if tensor.layers else None
+    if "self_attn.q_proj" in name and isinstance(core, MLA):
         return name
     for part, whole in FUSED:
         if part in name:
@@ -164,18 +157,18 @@ def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[P
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: SglangRules
 ) -> list[Placed]:
     """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
     matrices."""
     extra: list[Placed] = []
     nvidia = hardware.card.vendor in ("NVIDIA", "")
-    attention = model.layers[stage.start].attention
-    for rope in rope_tables(model) if now.since(0, 5, 4) or model.family not in NO_TABLES else ():
+    kinds = stage.kinds(model)
+    for rope in rope_tables(model) if rules.keeps_tables_of_gemma3 or model.family not in NO_TABLES else ():
         rows = rope.max_positions if model.family in NO_TABLES else rope_positions(rope)
         size = rows * rope.dim * (F32 if nvidia else DTYPES[asked.dtype]).bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
-        if isinstance(attention, V4 | V41):
+        if kinds.has(V4, V41):
             extra.append(
                 Placed(
                     "weights.rotary_tables",
@@ -185,15 +178,14 @@ def extra_tensors(
                     (),
                 )
             )
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    for mla in kinds.latents:
         elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
-        width = 2 if not model.quantization or (nvidia and now.since(0, 5)) else 1
+        width = 2 if not model.quantization or (nvidia and rules.absorbs_in_16_bit) else 1
         note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
         sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
-        mine = tuple(range(stage.start, stage.stop))
         extra += [
-            Placed("weights.attention", name, elements * dim * width, 1, mine, note) for name, dim in sizes
+            Placed("weights.attention", name, elements * dim * width, 1, kinds.latent_layers, note)
+            for name, dim in sizes
         ]
     if model.stored_bytes and model.stored_bytes > model.explained_bytes:
         note = "assumed whole on every rank: in the checkpoint, not explained by its config"

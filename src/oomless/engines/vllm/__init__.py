@@ -5,15 +5,17 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from .. import Count, tensor_parallel_layouts
+from ..layouts import tensor_parallel_layouts
+from ..rank import Count
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
-from .release import LATEST, VERSIONS
+from .release import RELEASES
 from .weights import placed_weights
 
 NAME = "vLLM"
+LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
 COUNTS: Count = "allocated"
 layouts = tensor_parallel_layouts
 

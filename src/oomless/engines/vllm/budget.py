@@ -9,18 +9,17 @@ from math import ceil
 
 from ...ledger import Category, Key, Line, exact
 from ...model.attention import DSA, MLA, V4, V41
-from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
-from .. import Budget, Stage
+from ..rank import Budget, Stage
 from ..shards import measured
 from .graphs import graph_lines
 from .profile import MEGA_MOE, context_chunk, profile_lines
-from .release import LATEST, Release, release
-from .weights import shard, stage_layers
+from .rank_tensors import shard, stage_layers
+from .release import RELEASES, VllmRules
 
 
 def budget_bytes(asked: Serving, hardware: Hardware) -> int:
@@ -51,7 +50,7 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
         )
     swap = (
         SWAP_GIB
-        if release(asked.engine_version or LATEST).v0 and asked.swap_space is None
+        if RELEASES.at(asked.engine_version).v0 and asked.swap_space is None
         else asked.swap_space or 0
     )
     return tables + int((swap * ranks + asked.kv_offloading_size) * GIB)
@@ -67,25 +66,27 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
     it).
     """
-    now = release(asked.engine_version or LATEST)
-    tags = conditions(model, asked, hardware, stage, now)
+    rules = RELEASES.at(asked.engine_version)
+    tags = conditions(model, asked, hardware, stage, rules)
     fused: list[Line] = []
     if asked.moe_backend == MEGA_MOE:
         from .mega_moe import mega_moe_lines  # one backend's buffer
 
-        fused = mega_moe_lines(model, asked, hardware, now)
+        fused = mega_moe_lines(model, asked, hardware, rules)
     charged = [
-        *beside_weights(model, asked, stage, now, tags),
+        *beside_weights(model, asked, stage, rules, tags),
         *with_unknown_images(
-            profile_lines(model, asked, hardware, stage, now, tags), model, asked, hardware, now
+            profile_lines(model, asked, hardware, stage, rules, tags), model, asked, hardware, rules
         ),
-        _measured("runtime.non_torch", "non_torch", now, tags),
+        _measured("runtime.non_torch", "non_torch", rules, tags),
         *fused,
     ]
-    beside = [_measured("runtime.context", "context", now, tags)]
-    (charged if now.since(0, 20) else beside).extend(graph_lines(model, asked, stage, now, tags))
-    if isinstance(model.layers[-1].attention, MLA) and now.since(0, 11) and not now.v0:
-        size = context_chunk(asked) * model.layers[-1].attention.latent_dim * DTYPES[asked.dtype].bits // 8
+    beside = [_measured("runtime.context", "context", rules, tags)]
+    (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
+    dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
+    if dense and rules.expands_context_when_profiled:
+        width = DTYPES[asked.dtype].bits // 8
+        size = context_chunk(asked) * max(each.latent_dim for each in dense) * width
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
         beside.append(
             exact(
@@ -97,8 +98,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
                 "vllm mla/common.py, mla_attention.py",
             )
         )
-    if now.since(0, 25) and not now.v0 and stage.last:
-        # the second model runner keeps counts and masks of tokens; only 0.33 sees them in its budget
+    if rules.keeps_sampler_state and stage.last:
         rows, vocab = asked.max_num_seqs or 0, model.vocab_size
         line = exact(
             "runtime.sampler_state",
@@ -108,17 +108,19 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
             f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
             "vllm/v1/worker/gpu/sample/penalties.py",
         )
-        (charged if now.since(0, 33) else beside).append(line)
+        (charged if rules.charges_sampler_state else beside).append(line)
     return Budget(tuple(charged), tuple(beside))
 
 
 def beside_weights(
-    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Serving, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's
     checkpoint may keep."""
     found = (
-        [measured("vllm", "fragmentation.loading", "load_extra", now.numbers, tags)] if "amd" in tags else []
+        [measured("vllm", "fragmentation.loading", "load_extra", rules.release, tags)]
+        if "amd" in tags
+        else []
     )
     if asked.quantization in (None, model.quantization):
         return found
@@ -126,22 +128,21 @@ def beside_weights(
 
     parts = []
     for tensor in model.tensors:
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers:
-            shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+            shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
             parts.append((tensor, shape, repeat * len(layers)))
     return found + kept_line(model, asked.quantization, parts)
 
 
 def conditions(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
     layout = asked.layout or Layout()
-    attention = model.layers[-1].attention
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    kinds = stage.kinds(model)
     together = layout.tp * (
-        layout.dp if experts else 1
+        layout.dp if model.kinds.has_experts else 1
     )  # experts are divided over data-parallel ranks too, so those communicate
     found = {
         "tp": together > 1,
@@ -150,10 +151,10 @@ def conditions(
         "pp": layout.pp > 1,
         "multi_node": layout.num_ranks > hardware.per_node,
         "remote": layout.num_ranks > hardware.per_node and not stage.first,
-        "v0": now.v0,
-        "v1": not now.v0,
-        "mla": isinstance(attention, MLA | DSA),
-        "v4": isinstance(attention, V4 | V41),
+        "v0": rules.v0,
+        "v1": not rules.v0,
+        "mla": kinds.has(MLA, DSA),
+        "v4": kinds.has(V4, V41),
         "float32": asked.dtype == "float32",
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
@@ -164,13 +165,13 @@ def conditions(
     return tuple(name for name, holds in found.items() if holds)
 
 
-def _measured(key: Key, quantity: str, now: Release, tags: tuple[str, ...]) -> Line:
+def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:
     """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the
     room."""
     category: Category = (
         "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
     )
-    line = measured("vllm", key, quantity, now.numbers, tags, category)
+    line = measured("vllm", key, quantity, rules.release, tags, category)
     return (
         line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
         if "other_vendor" in tags
@@ -179,14 +180,14 @@ def _measured(key: Key, quantity: str, now: Release, tags: tuple[str, ...]) -> L
 
 
 def with_unknown_images(
-    lines: list[Line], model: Model, asked: Serving, hardware: Hardware, now: Release
+    lines: list[Line], model: Model, asked: Serving, hardware: Hardware, rules: VllmRules
 ) -> list[Line]:
     """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up
     to the budget.
 
     Measured: 36.6 GiB for Llama-3.2-11B-Vision with 128 sequences on 0.6.6, 4.1 for Qwen2.5-VL-3B on 0.7.
     """
-    if not now.v0 or not any(tensor.part == "vision" for tensor in model.tensors):
+    if not rules.v0 or not any(tensor.part == "vision" for tensor in model.tensors):
         return lines
     *others, last = lines
     formula = f"{last.formula}; images of the profile run of V0 are not counted"

@@ -9,16 +9,13 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
-from .. import CacheGroup, CacheLayout, Stage
-from .release import LATEST, Release, release
+from ..rank import CacheGroup, CacheLayout, Stage
+from .release import RELEASES, VllmRules
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
 """Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
 PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
-HYBRID_TOLERANCE = {16: 1.25, 19: 1.5}
-"""Minor version from which layers of the rarer kind are padded up to the commoner one, and up to which ratio
-of counts."""
 
 
 def element_bits(asked: Serving) -> float:
@@ -34,12 +31,12 @@ def element_bits(asked: Serving) -> float:
             return DTYPES[name].bits
 
 
-def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
+def row_bytes(attention: Attention, asked: Serving, rules: VllmRules) -> int:
     """Bytes of one token in one layer on one rank, without an indexer's key.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), release("0.19.0"))
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), RELEASES.at("0.19.0"))
     1152
-    >>> row_bytes(GQA(28, 4, 128), Serving(dtype="bfloat16", layout=Layout(tp=8)), release("0.19.0"))
+    >>> row_bytes(GQA(28, 4, 128), Serving(dtype="bfloat16", layout=Layout(tp=8)), RELEASES.at("0.19.0"))
     512
     """
     tp = (asked.layout or Layout()).tp
@@ -52,19 +49,17 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
                 )
             return int(max(attention.num_kv_heads // tp, 1) * attention.cache_dim * width)
         case Sliding():
-            return row_bytes(attention.inner, asked, now)
+            return row_bytes(attention.inner, asked, rules)
         case DSA():
-            return row_bytes(attention.mla, asked, now)
+            return row_bytes(attention.mla, asked, rules)
         case MLA():
-            if not now.since(
-                0, 7
-            ):  # before MLA support every head's key was stored, padded to 256, with its value
+            if not rules.caches_latents:
                 heads = max(attention.num_heads // tp, 1)
                 return int(2 * heads * 256 * width)
-            if asked.kv_cache_dtype in PACKED_MLA_ROWS and now.since(0, 11):
+            if asked.kv_cache_dtype in PACKED_MLA_ROWS and rules.packs_sparse_rows:
                 return PACKED_MLA_ROWS[asked.kv_cache_dtype]
             row = int(attention.latent_dim * width)
-            return row if now.since(0, 8, 5) else -(-row // 256) * 256  # each entry was aligned to 256 B
+            return -(-row // rules.latent_alignment) * rules.latent_alignment
         case V4() | V41() | Linear():
             raise UnsupportedError(
                 f"a cache row of {attention.kind} attention has no one size", "see cache_v4.py"
@@ -73,29 +68,29 @@ def row_bytes(attention: Attention, asked: Serving, now: Release) -> int:
 
 def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     """How one rank of a stage pages its cache."""
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     if asked.speculative and stage.last:
         attentions += [layer.attention for layer in model.draft]
-    if isinstance(attentions[0], V4 | V41):
+    if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and half as long as all the others
 
-        return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, now)
+        return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, rules)
     check_context_parallel(model, asked)
     block = asked.block_size or 16
     if any(isinstance(attention, Linear) for attention in attentions):
-        return linear_layout(attentions, block, asked, now)
+        return linear_layout(attentions, block, asked, rules)
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
     index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
     counts: dict[Attention, int] = {}
     for attention in attentions:
         counts[attention] = counts.get(attention, 0) + 1
     for attention, num in counts.items():
-        window = attention.window if isinstance(attention, Sliding) and now.since(0, 11) and not now.v0 else 0
+        window = attention.window if isinstance(attention, Sliding) and rules.caches_windows else 0
         if isinstance(attention, Sliding) and attention.chunked:
             # groups of several kinds are off for local chunks unless an environment variable asks for them
             window = 0
-        key = (row_bytes(attention, asked, now), window)
+        key = (row_bytes(attention, asked, rules), window)
         if not key[0]:  # reads another layer's cache
             continue
         rows[key] = rows.get(key, 0) + num
@@ -120,7 +115,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         page = block * token_bytes
         one = (CacheGroup("all layers", sum(full.values()), block, page),)
         return CacheLayout(one, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
-    groups = hybrid_groups(full, windows, block, now)
+    groups = hybrid_groups(full, windows, block, rules)
     page = groups[0].page_bytes
     return CacheLayout(groups, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
 
@@ -142,7 +137,7 @@ def block_index_row(attention: Attention, asked: Serving) -> int:
 
 
 def hybrid_groups(
-    full: dict[int, int], windows: dict[tuple[int, int], int], block: int, now: Release
+    full: dict[int, int], windows: dict[tuple[int, int], int], block: int, rules: VllmRules
 ) -> tuple[CacheGroup, ...]:
     """Layers of several kinds in groups of one size, which share a pool: rarer kinds are padded to the
     group's size.
@@ -156,7 +151,7 @@ def hybrid_groups(
         )
     buckets = [("full attention", 0, num, row) for row, num in full.items()]
     buckets += [("sliding window", window, num, row) for (row, window), num in windows.items()]
-    size = group_size([num for _, _, num, _ in buckets], now)
+    size = group_size([num for _, _, num, _ in buckets], rules)
     groups = []
     for what, window, num, row in buckets:
         groups += [CacheGroup(what, size, block * (largest // row), size * block * largest, window)] * -(
@@ -165,21 +160,17 @@ def hybrid_groups(
     return tuple(groups)
 
 
-def group_size(counts: list[int], now: Release) -> int:
-    """Layers a group: the rarest kind's number, or the commonest one's where that is near (HYBRID_TOLERANCE).
+def group_size(counts: list[int], rules: VllmRules) -> int:
+    """Layers a group: the rarest kind's number, or the commonest one's where that is near (group_tolerance).
 
-    >>> group_size([48, 16], release("0.21.0")), group_size([12, 13], release("0.19.0"))
+    >>> group_size([48, 16], RELEASES.at("0.21.0")), group_size([12, 13], RELEASES.at("0.19.0"))
     (16, 13)
     """
     least, most = min(counts), max(counts)
-    size = least
-    for minor, tolerance in HYBRID_TOLERANCE.items():
-        if now.since(0, minor):
-            size = most if most < tolerance * least else least
-    return size
+    return most if most < rules.group_tolerance * least else least
 
 
-def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: Release) -> CacheLayout:
+def linear_layout(attentions: list[Attention], block: int, asked: Serving, rules: VllmRules) -> CacheLayout:
     """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py
     _align_hybrid_block_size).
 
@@ -187,9 +178,9 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: 
     sequence holds one page a layer with a state, and another one where prefix caching keeps the state of its
     last whole block.
     """
-    if now.v0 or not now.since(0, 11):
+    if not rules.serves_states:
         raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
-    rows = {row_bytes(each, asked, now) for each in attentions if not isinstance(each, Linear)}
+    rows = {row_bytes(each, asked, rules) for each in attentions if not isinstance(each, Linear)}
     if not rows:
         return states_layout(attentions, asked)
     states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
@@ -199,10 +190,9 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, now: 
     aligned = max(block, 16)
     block = max(block, aligned * -(-max(states) // (aligned * row)))
     num_full = len(attentions) - len(states)
-    size = group_size([num_full, len(states)], now)
+    size = group_size([num_full, len(states)], rules)
     page = size * block * row
-    # two logs of 0.21 and 0.24 hold two pages; prefix caching of these models became the default in 0.33
-    pages = (2 if now.since(0, 21) else 1) + int(asked.speculative)
+    pages = rules.state_pages + int(asked.speculative)
     groups = [CacheGroup("full attention", size, block, page)] * -(-num_full // size)
     groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(
         -len(states) // size
@@ -247,14 +237,11 @@ def state_bytes(linear: Linear, asked: Serving) -> int:
 def check_context_parallel(model: Model, asked: Serving) -> None:
     """Decode context parallelism needs a cache that tensor parallelism would only repeat."""
     layout = asked.layout or Layout()
-    attention = model.layers[0].attention
-    if (
-        layout.dcp > 1
-        and isinstance(attention, GQA)
-        and layout.dcp > max(layout.tp // attention.num_kv_heads, 1)
-    ):
-        raise UsageError(
-            f"--decode-context-parallel-size {layout.dcp} with {attention.num_kv_heads} "
-            f"key-value heads and --tp {layout.tp}",
-            f"at most {max(layout.tp // attention.num_kv_heads, 1)}: only repeated heads can be divided",
-        )
+    for attention in model.kinds.attentions if layout.dcp > 1 else ():
+        heads = attention.core
+        if isinstance(heads, GQA) and layout.dcp > max(layout.tp // heads.num_kv_heads, 1):
+            raise UsageError(
+                f"--decode-context-parallel-size {layout.dcp} with {heads.num_kv_heads} "
+                f"key-value heads and --tp {layout.tp}",
+                f"at most {max(layout.tp // heads.num_kv_heads, 1)}: only repeated heads can be divided",
+            )

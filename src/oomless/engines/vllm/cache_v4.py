@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ...errors import UnsupportedError
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Serving
-from .. import CacheGroup, CacheLayout
-from .release import Release
+from ..rank import CacheGroup, CacheLayout
+from .release import VllmRules
 
 PACKED_ROW_BYTES = 584
 """448 fp8 + 64 BF16 of rope + 8 B of scales."""
@@ -57,7 +57,7 @@ def row_bytes(dtype: str, head_dim: int) -> int:
             )
 
 
-def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: Release) -> CacheLayout:
+def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, rules: VllmRules) -> CacheLayout:
     """Groups and block bytes of a V4 or V4.1 stage."""
     v4 = [a for a in attentions if isinstance(a, V4)]
     v41 = [a for a in attentions if isinstance(a, V41)]
@@ -70,8 +70,8 @@ def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, now: 
     buckets: dict[tuple[int, int], list[Page]] = {}
     for page in pages:  # layers that may share a block table: the same block and the same window
         buckets.setdefault((page.block_size, page.window), []).append(page)
-    pack = pack_033 if now.since(0, 33) else pack_021
-    groups, block_bytes, need = pack(list(buckets.values()), now)
+    pack = packed_by_pattern if rules.packs_v4_by_pattern else packed_by_page
+    groups, block_bytes, need = pack(list(buckets.values()), rules)
     if asked.kv_cache_dtype in ALIGNED_STRIDES:
         block_bytes = need = rounded(block_bytes, ALIGNED_STRIDES[asked.kv_cache_dtype])
     formula = " + ".join(f"{page.what} {page.token_bytes:,.10g} B" for page in pages if page.token_bytes)
@@ -83,7 +83,7 @@ Packed = tuple[list[CacheGroup], int, int]
 """Groups, bytes of a block in the pool, bytes of a block in the admission check."""
 
 
-def pack_021(buckets: list[list[Page]], now: Release) -> Packed:
+def packed_by_page(buckets: list[list[Page]], rules: VllmRules) -> Packed:
     """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of
     one size.
 
@@ -106,11 +106,13 @@ def pack_021(buckets: list[list[Page]], now: Release) -> Packed:
             used[page.page_bytes] = used.get(page.page_bytes, 0) + page.num_layers
         slots = {key: max(slots.get(key, 0), used.get(key, 0)) for key in {**slots, **used}}
     need = max(most(part) for part in parts) * sum(shared)
-    block_bytes = sum(page_bytes * num for page_bytes, num in slots.items()) if now.since(0, 25) else need
+    block_bytes = (
+        sum(page_bytes * num for page_bytes, num in slots.items()) if rules.sizes_v4_blocks_by_slots else need
+    )
     return [group_of(part) for part in parts], block_bytes, need
 
 
-def pack_033(buckets: list[list[Page]], now: Release) -> Packed:
+def packed_by_pattern(buckets: list[list[Page]], rules: VllmRules) -> Packed:
     """0.33: buckets of a repeating pattern are cut to one number of repeats; without one, windows and states
     fill the block."""
     balanced = [len({page.num_layers for page in bucket}) == 1 for bucket in buckets]

@@ -1,21 +1,21 @@
 """Blocks of vLLM's cache pool that sequences take, and how many sequences and tokens a pool holds."""
 
 from ...run.serving import Layout, Serving
-from .. import CacheLayout
-from .release import LATEST, Release, release
+from ..rank import CacheLayout
+from .release import RELEASES, VllmRules
 
 
-def in_flight(tokens: int, asked: Serving, now: Release) -> int:
+def in_flight(tokens: int, asked: Serving, rules: VllmRules) -> int:
     """Tokens that are under way where a step has so many; 0.26 counts a batch for every stage, and the next
     that it prepares."""
     batches = (asked.layout or Layout()).pp + (0 if asked.no_async_scheduling else 1)
-    return tokens * batches if now.since(0, 26) else tokens
+    return tokens * batches if rules.counts_batches_in_flight else tokens
 
 
 def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
     """Blocks of each group that one sequence of this length needs."""
-    now = release(asked.engine_version or LATEST)
-    dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked.max_num_batched_tokens or 0, asked, now)
+    rules = RELEASES.at(asked.engine_version)
+    dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked.max_num_batched_tokens or 0, asked, rules)
     return [
         group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups
     ]
@@ -28,7 +28,7 @@ def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
     block counts as one.
     """
     blocks = blocks_of_one(layout, length, asked)
-    if release(asked.engine_version or LATEST).since(0, 27):
+    if RELEASES.at(asked.engine_version).counts_blocks_alike:
         return sum(blocks)
     weighted = sum(num * group.page_bytes for num, group in zip(blocks, layout.groups, strict=True))
     return -(-weighted // layout.groups[0].page_bytes)
@@ -44,7 +44,7 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     what a step's prompts take on top is spread over them.
 
     >>> from ...model.load import load
-    >>> from .. import Stage
+    >>> from ..rank import Stage
     >>> from .cache import cache_layout
     >>> asked = Serving(
     ...     max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla"
@@ -53,10 +53,10 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     >>> [blocks_together(layout, num, 32768, asked) for num in (1, 2, 16)]
     [6810, 6972, 9184]
     """
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     dcp = (asked.layout or Layout()).dcp
-    step = in_flight(asked.max_num_batched_tokens or 0, asked, now)
-    least = min(in_flight(1 + int(asked.speculative), asked, now), step)
+    step = in_flight(asked.max_num_batched_tokens or 0, asked, rules)
+    least = min(in_flight(1 + int(asked.speculative), asked, rules), step)
     total = 0
     for group in layout.groups:
         if not group.window:
@@ -84,10 +84,10 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
 
     The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
     """
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     load = blocks_to_run(layout, asked.concurrency or 1, asked.context or 1, asked) * layout.block_bytes
     longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
-    if now.since(0, 29):
+    if rules.keeps_null_block:
         longest += layout.need_block_bytes
     return max(load, longest)
 
@@ -114,14 +114,14 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x
     max_model_len.
     """
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
     layout = max(layouts, key=lambda each: each.block_bytes)
     dcp = (asked.layout or Layout()).dcp
-    if now.since(0, 21) and not now.v0:
+    if rules.prints_tokens_by_concurrency:
         length = asked.max_model_len or 1
         return int(num_blocks / blocks_to_admit(layout, length, asked) * length)
-    if now.since(0, 11) and not now.v0:
+    if rules.prints_tokens_by_groups:
         return num_blocks // len(layout.groups) * min(group.block_size for group in layout.groups) * dcp
     return num_blocks * layout.groups[0].block_size
 
@@ -130,7 +130,7 @@ def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> in
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token
     fits."""
     low, high = 0, asked.max_model_len or 1
-    if release(asked.engine_version or LATEST).since(0, 29):
+    if RELEASES.at(asked.engine_version).keeps_null_block:
         pool_bytes -= layout.need_block_bytes  # the null block
     middle = high  # mostly all of it fits
     while low < high:

@@ -1,20 +1,26 @@
 """What vLLM's server chooses where the question is silent: lengths, batch, types, stages."""
 
+from typing import assert_never
+
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...model.attention import DSA, GQA, MLA, V4, V41, Linear, Sliding
+from ...facts.release import Release
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import BF16, DTYPES, F16, F32
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
-from .. import Stage
-from .release import LATEST, Release, release
+from ..rank import Stage
+from ..releases import first_with
+from .release import RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
+SPARK_CAPABILITY = 12.1
+"""DGX Spark: large, but shared with the host."""
 
-FIRST_RELEASE: dict[str, tuple[int, ...]] = {
+FIRST_RELEASE: dict[str, Release] = {
     "qwen3": (0, 8, 4),
     "qwen3_moe": (0, 8, 4),
     "gemma3": (0, 8),
@@ -31,15 +37,15 @@ FIRST_RELEASE: dict[str, tuple[int, ...]] = {
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
-    version = LATEST if asked.engine_version is None else asked.engine_version
-    now = release(version)
-    if now.numbers < (first := FIRST_RELEASE.get(model.family, (0,))):
+    version = RELEASES.latest if asked.engine_version is None else asked.engine_version
+    rules = RELEASES.at(version)
+    if rules.release < (first := FIRST_RELEASE.get(model.family, (0,))):
         known = ".".join(map(str, first))
         raise UnsupportedError(
             f"vllm {version} came before {model.name}: {model.family} is known from {known} on",
             "ask for a later one",
         )
-    check_kernels(model, now, hardware)
+    check_kernels(model, rules, hardware)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
@@ -47,15 +53,15 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             f"{default_length(model)} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
-    seqs, tokens = default_batch(now, hardware, length, model)
+    seqs, tokens = default_batch(rules, hardware, length, model)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
-        tokens = min(tokens, asked.max_num_seqs * length) if not now.v0 else tokens
+        tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     tokens = asked.max_num_batched_tokens or tokens
     seqs = asked.max_num_seqs or min(seqs, tokens)
     share = asked.gpu_memory_utilization
     if share is None:
-        share = facts.constant("vllm", "gpu_memory_utilization", now.numbers).value
-    cache_dtype = resolve_cache_dtype(model, now, hardware, asked.kv_cache_dtype)
+        share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
+    cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     return asked._replace(
         engine_version=version,
         layout=layout,
@@ -67,7 +73,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         concurrency=asked.concurrency or 1,
         gpu_memory_utilization=share,
         kv_cache_dtype=cache_dtype,
-        block_size=asked.block_size or default_block_size(model, now, hardware),
+        block_size=asked.block_size or default_block_size(model, rules, hardware),
         engram="host" if asked.engram == "auto" else asked.engram,
     )
 
@@ -77,27 +83,23 @@ SPARSE_MLA = (9, 10, 12)
 in backends/mla)."""
 
 
-def check_kernels(model: Model, now: Release, hardware: Hardware) -> None:
+def check_kernels(model: Model, rules: VllmRules, hardware: Hardware) -> None:
     """Refuse sparse attention where vLLM has no kernel for it: it dies when the first layer is built.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> check_kernels(load("deepseek-v4-flash"), release("0.33.0"), parse_gpu("a100-80gb:8"))
+    >>> check_kernels(load("deepseek-v4-flash"), RELEASES.at("0.33.0"), parse_gpu("a100-80gb:8"))
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on
      A100 80GB SXM4
       it needs compute capability 9, 10 or 12; forks for others exist and are not known here
     """
     major = int(hardware.card.capability)
-    if (
-        not major
-        or hardware.card.vendor != "NVIDIA"
-        or not isinstance(model.layers[-1].attention, DSA | V4 | V41)
-    ):
+    if not major or hardware.card.vendor != "NVIDIA" or not model.kinds.has(DSA, V4, V41):
         return
-    known = [each for each in SPARSE_MLA if each < 12 or now.since(0, 22)]
+    known = [each for each in SPARSE_MLA if each < 12 or rules.has_sparse_kernels_of_capability_12]
     if major not in known:
-        version = ".".join(map(str, now.numbers[:2]))
+        version = ".".join(map(str, rules.release[:2]))
         raise UnsupportedError(
             f"vllm {version} has no kernel for the sparse attention of {model.name} on {hardware.card.name}",
             f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for "
@@ -125,20 +127,20 @@ def default_length(model: Model) -> int:
             return model.max_positions
 
 
-def default_batch(now: Release, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
+def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens) of the API server.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
     """
-    if now.v0:
-        chunked = length > 32768 and not isinstance(model.layers[0].attention, MLA)
+    if rules.v0:
+        chunked = length > 32768 and not model.kinds.has(MLA)
         return 256, 2048 if chunked else max(length, 2048)
     memory, card = hardware.card.memory_bytes, hardware.card
-    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and now.since(0, 9))
-    if now.since(0, 33) and memory >= HUGE_CARD_BYTES:
+    large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
+    if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
         return 1024, 16384
-    if now.since(0, 33) and card.capability == 12.1:  # DGX Spark: large, but shared with the host
+    if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
         large = False
     return (1024, 8192) if large else (256, 2048)
 
@@ -178,30 +180,15 @@ CACHE_DTYPES = (
 )
 
 
-def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: str) -> str:
+def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, asked: str) -> str:
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
     for auto too)."""
     if asked not in CACHE_DTYPES:
         raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
-    attention = model.layers[-1].attention
-    match attention:
-        case DSA():
-            if not now.since(0, 11):
-                raise UnsupportedError(f"vllm before 0.11 cannot serve {model.name}", "use 0.11 or later")
-            if asked in ("fp8", "fp8_e4m3", "fp8_ds_mla") or (asked == "auto" and not now.since(0, 16)):
-                return "fp8_ds_mla"
-        case V4() | V41():
-            needed = (0, 33) if isinstance(attention, V41) else (0, 20)
-            if now.numbers < needed:
-                raise UnsupportedError(
-                    f"vllm before {needed[0]}.{needed[1]} cannot serve {model.name}", "use a later version"
-                )
-            if asked in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
-                record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
-                return "mxfp8_ds_mla" if record else "fp8_ds_mla"
-        case MLA() | GQA() | Sliding() | Linear():
-            if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
-                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+    for attention in model.kinds.attentions:
+        stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
+        if stored != asked:
+            return stored
     if asked.startswith("nvfp4") and hardware.card.capability < 10:
         raise UnsupportedError(
             f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability "
@@ -211,18 +198,54 @@ def resolve_cache_dtype(model: Model, now: Release, hardware: Hardware, asked: s
     return asked
 
 
-def default_block_size(model: Model, now: Release, hardware: Hardware) -> int:
-    """Tokens a block, by attention backend."""
-    match model.layers[-1].attention:
+def stored_cache_dtype(
+    attention: Attention, name: str, rules: VllmRules, hardware: Hardware, asked: str
+) -> str:
+    """The layout of the cache of one kind of attention of the model `name`."""
+    match attention:
+        case DSA():
+            if not rules.serves_sparse_mla:
+                first = first_with("vllm", "serves_sparse_mla")
+                raise UnsupportedError(f"vllm before {first} cannot serve {name}", f"use {first} or later")
+            packed = asked in ("fp8", "fp8_e4m3") or (asked == "auto" and rules.packs_sparse_cache_unasked)
+            return "fp8_ds_mla" if packed else asked
+        case V4() | V41():
+            needed = "serves_v41" if isinstance(attention, V41) else "serves_v4"
+            if not getattr(rules, needed):
+                raise UnsupportedError(
+                    f"vllm before {first_with('vllm', needed)} cannot serve {name}", "use a later version"
+                )
+            if asked not in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
+                return asked
+            record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
+            return "mxfp8_ds_mla" if record else "fp8_ds_mla"
+        case MLA() | GQA() | Sliding() | Linear():
+            if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
+                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+            return asked
+        case _:
+            assert_never(attention)
+
+
+def default_block_size(model: Model, rules: VllmRules, hardware: Hardware) -> int:
+    """Tokens a block: what the attention backends of all layers take."""
+    return max(block_of(each, rules, hardware) for each in model.kinds.attentions)
+
+
+def block_of(attention: Attention, rules: VllmRules, hardware: Hardware) -> int:
+    """Tokens a block of one kind of attention, by its backend."""
+    match attention:
         case V4() | V41():
             return 256
         case DSA():
             return 64
         case MLA():
             blackwell = 10 <= hardware.card.capability < 12
-            return (64 if now.since(0, 21) else 128) if blackwell and now.since(0, 11) else 16
+            return rules.blackwell_mla_block if blackwell else 16
         case GQA() | Sliding() | Linear():
             return 16
+        case _:
+            assert_never(attention)
 
 
 def stages(model: Model, asked: Serving) -> list[Stage]:
@@ -233,7 +256,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
-    now, pp = release(asked.engine_version or LATEST), (asked.layout or Layout()).pp
+    rules, pp = RELEASES.at(asked.engine_version), (asked.layout or Layout()).pp
     num_layers = len(model.layers)
     if pp > num_layers:
         raise UsageError(
@@ -241,7 +264,7 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
         )
     sizes = [num_layers // pp] * pp
     remainder = num_layers % pp
-    if not now.since(0, 8):
+    if not rules.deals_remainder_to_earlier_stages:
         sizes[-1] += remainder
     else:
         for back in range(remainder):

@@ -2,14 +2,13 @@
 
 from ... import facts
 from ...ledger import Line
-from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
-from .. import Stage
+from ..rank import Stage
 from ..shards import fitted_line, up_to
 from .profile import is_sparse
-from .release import Release
+from .release import VllmRules
 
 FITTED_GRAPHS = 102
 """Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
@@ -17,20 +16,20 @@ LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
 
 
-def graph_sizes(asked: Serving, now: Release) -> int:
+def graph_sizes(asked: Serving, rules: VllmRules) -> int:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
     8).
 
     Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
 
-    >>> from .release import release
-    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), release("0.19.0"))
+    >>> from .release import RELEASES
+    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
     102
     """
     largest = min(2 * (asked.max_num_seqs or 256), LARGEST_GRAPH, asked.max_num_batched_tokens or 512)
-    if now.v0:
+    if rules.v0:
         largest = min(asked.max_num_seqs or 256, 256)
-    step = 16 if now.since(0, 16) else 8
+    step = rules.graph_step
     return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs or 256), step)
 
 
@@ -48,7 +47,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(
-    model: Model, asked: Serving, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Serving, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at
     least what the first do."""
@@ -56,27 +55,27 @@ def graph_lines(
         return []
 
     def of(quantity: str) -> float:
-        return facts.constant("vllm", quantity, now.numbers, *tags).value
+        return facts.constant("vllm", quantity, rules.release, *tags).value
 
     num_layers = stage.stop - stage.start
-    if now.v0:
+    if rules.v0:
         estimate = of("graphs_v0_per_hidden") * model.hidden_size
     else:
         estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
-        estimate += of("graphs_moe") if any(isinstance(layer.ffn, MoE) for layer in model.layers) else 0
+        estimate += of("graphs_moe") if model.kinds.has_experts else 0
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
-        estimate *= graph_sizes(asked, now) / FITTED_GRAPHS
-    spread = facts.constant("vllm", "graphs_spread", now.numbers, *tags)
+        estimate *= graph_sizes(asked, rules) / FITTED_GRAPHS
+    spread = facts.constant("vllm", "graphs_spread", rules.release, *tags)
     estimate, spread = (
         estimate * spread.value,
         spread._replace(low=spread.low / spread.value, high=spread.high / spread.value),
     )
-    if asked.enable_lora and now.since(*TWICE_WITH_LORA_SINCE):
+    if asked.enable_lora and rules.captures_with_and_without_adapters:
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     formula = (
-        f"{num_layers} layers, {graph_sizes(asked, now)} "
+        f"{num_layers} layers, {graph_sizes(asked, rules)} "
         f"graphs{', each with and without adapters' if asked.enable_lora else ''}"
     )
     scores = 0
@@ -88,11 +87,11 @@ def graph_lines(
     line = fitted_line(
         "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source
     )
-    if now.v0:
+    if rules.v0:
         return [line]
-    few = max(1 - graph_sizes(asked, now) / FITTED_GRAPHS, 0)
-    first = facts.constant("vllm", "graphs_first", now.numbers)
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    few = max(1 - graph_sizes(asked, rules) / FITTED_GRAPHS, 0)
+    first = facts.constant("vllm", "graphs_first", rules.release)
+    experts = model.kinds.has_experts
     usual, least = (
         max(line.bytes, int(first.value * GIB) if experts else 0),
         int(line.low_bytes * (1 - MOST_FEWER * few)),
@@ -103,7 +102,3 @@ def graph_lines(
 MOST_FEWER = 0.8
 """How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of
 Qwen3-0.6B)."""
-
-
-TWICE_WITH_LORA_SINCE = (0, 12)
-"""cudagraph_specialize_lora: each size is captured with and without adapters. Read, not measured."""

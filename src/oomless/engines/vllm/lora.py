@@ -8,27 +8,25 @@ only one of the two is cut.
 from ...model.model import EMBEDDING, HEAD, Model, Tensor
 from ...model.storage import DTYPES
 from ...run.serving import Layout, Serving
-from .. import Placed, Stage
-from .release import Release
-from .weights import shard, stage_layers
+from ..rank import Placed, Stage
+from .rank_tensors import shard, stage_layers
+from .release import VllmRules
 
-EXPERTS_SINCE = (0, 11, 1)
-"""Before, routed experts took no adapters."""
 WITH_EMBEDDINGS = ("llama", "mistral", "qwen3", "mixtral")
 """Families whose embedding and head take adapters (embedding_modules of their classes); of others only the
 layers do."""
 
 
-def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+def adapter_tensors(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
     """A and B of every matrix of a rank, for all slots.
 
     >>> from ...model.load import load
-    >>> from .release import release
+    >>> from .release import RELEASES
     >>> asked = Serving(dtype="bfloat16", layout=Layout(), enable_lora=True, max_lora_rank=16)
     >>> sum(
     ...     each.total_bytes
     ...     for each in adapter_tensors(
-    ...         load("deepseek-r1-distill-qwen-7b"), asked, Stage(0, 1, 0, 28), release("0.33.0")
+    ...         load("deepseek-r1-distill-qwen-7b"), asked, Stage(0, 1, 0, 28), RELEASES.at("0.33.0")
     ...     )
     ... )
     80740352
@@ -40,12 +38,12 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) ->
         ends = tensor.name in (EMBEDDING, HEAD) and model.family in WITH_EMBEDDINGS
         if tensor.part != "main" or not (tensor.role in ("linear", "expert") or ends):
             continue
-        if tensor.role == "expert" and not now.since(*EXPERTS_SINCE):
+        if tensor.role == "expert" and not rules.adapts_experts:
             continue
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None or len(tensor.shape) != 2:
             continue
-        rows, columns, repeat = cut(tensor, asked, now)
+        rows, columns, repeat = cut(tensor, asked, rules)
         if ends:
             rows, columns = tensor.shape
         first, second = columns, rows
@@ -60,7 +58,7 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, now: Release) ->
     return found
 
 
-def cut(tensor: Tensor, asked: Serving, now: Release) -> tuple[int, int, int]:
+def cut(tensor: Tensor, asked: Serving, rules: VllmRules) -> tuple[int, int, int]:
     """(rows, columns, matrices a layer) of a tensor on one rank."""
-    shape, repeat = shard(tensor, asked, now, True)
+    shape, repeat = shard(tensor, asked, rules, True)
     return shape[0], shape[1], repeat

@@ -9,9 +9,9 @@ from ...errors import UnsupportedError
 from ...ledger import Line, exact
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .release import Release
+from .release import VllmRules
 
 BLOCKS = (8, 16, 32, 64, 96, 128, 192)
 """Rows of an expert's tile that the kernel may choose; buffers are aligned to their least common multiple."""
@@ -50,11 +50,11 @@ def symmetric_bytes(num_ranks: int, num_experts: int, tokens: int, topk: int, hi
     return workspace + inputs + first + second + topk * tokens * 2 * hidden
 
 
-def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Release) -> list[Line]:
+def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, rules: VllmRules) -> list[Line]:
     """The buffer as a line; refused where vLLM refuses it (models/deepseek_v4/nvidia/model.py)."""
     layout = asked.layout or Layout()
-    ffn = next((layer.ffn for layer in reversed(model.layers) if isinstance(layer.ffn, MoE)), None)
-    if ffn is None or model.family not in FAMILIES or not now.since(0, 21):
+    ffn = next((each for each in reversed(model.kinds.ffns) if isinstance(each, MoE)), None)
+    if ffn is None or model.family not in FAMILIES or not rules.has_mega_moe:
         raise UnsupportedError(
             f"--moe-backend {asked.moe_backend} is for DeepSeek-V4, from vllm 0.21 on", "leave it out"
         )
@@ -85,7 +85,7 @@ def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, now: Releas
         formula,
         "DeepGEMM csrc/apis/mega.hpp",
     )
-    if now.since(0, 33):  # carries a later DeepGEMM, whose kernel may take shared experts too
+    if rules.has_later_mega_moe:
         line = line._replace(kind="assumed", low_bytes=size // 2, high_bytes=size * 5 // 4)
     return [line]
 

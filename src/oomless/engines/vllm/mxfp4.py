@@ -9,9 +9,9 @@ Blackwell, Marlin before Hopper and on RTX Blackwell.
 from typing import Literal, NamedTuple
 
 from ...ledger import Key
-from ...run.hardware import Hardware
-from .. import Placed
-from .release import Release
+from ...run.cards import Hardware
+from ..rank import Placed
+from .release import VllmRules
 
 Kernel = Literal["triton", "trtllm", "marlin"]
 BLOCK = 32
@@ -27,25 +27,25 @@ class Padding(NamedTuple):
     bias_bytes: int
 
 
-def kernel(hardware: Hardware, now: Release) -> Kernel:
+def kernel(hardware: Hardware, rules: VllmRules) -> Kernel:
     """The kernel that a release takes for a card; an unknown card counts as Hopper."""
     capability = hardware.card.capability
     if (
         0 < capability < 9
-        or (capability >= 11 and now.since(0, 12))
-        or (capability < 10 and not now.since(0, 11))
+        or (capability >= 11 and rules.runs_mxfp4_by_marlin_after_blackwell)
+        or (capability < 10 and not rules.runs_mxfp4_by_triton)
     ):
         return "marlin"
     return "trtllm" if 10 <= capability < 11 else "triton"
 
 
-def padding(chosen: Kernel, now: Release) -> Padding:
+def padding(chosen: Kernel, rules: VllmRules) -> Padding:
     """The table of mxfp4_round_up_hidden_size_and_intermediate_size."""
     match chosen:
         case "marlin":
             return Padding(128, 256, 2)
         case "trtllm":
-            return Padding(128 if now.since(0, 33) else 256, 256, 4)
+            return Padding(rules.trtllm_mxfp4_padding, 256, 4)
         case "triton":
             return Padding(64, 1, 4)
 
@@ -66,7 +66,7 @@ def placed_experts(
     shape: tuple[int, ...],
     repeat: int,
     hardware: Hardware,
-    now: Release,
+    rules: VllmRules,
 ) -> list[Placed]:
     """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts
     of a layer in one.
@@ -75,8 +75,8 @@ def placed_experts(
     them. Releases with the triton_kernels of 0.19 to 0.21 also pad the packed values to 64 bytes. Measured:
     gpt-oss-20b 13.47 GiB on one H100 and 7.01 on two (0.19), 120b 64.38.
     """
-    chosen = kernel(hardware, now)
-    pad = padding(chosen, now)
+    chosen = kernel(hardware, rules)
+    pad = padding(chosen, rules)
     first = "w13_" in name
     halves = 2 if first else 1
     if len(shape) == 1:
@@ -87,20 +87,20 @@ def placed_experts(
     num_columns = up(num_columns, pad.hidden if first else pad.inner)
     packed, scales = num_columns // 2, num_columns // BLOCK
     loaded = repeat * num_rows * scales
-    swizzled = chosen == "triton" and now.since(0, 11)
+    swizzled = chosen == "triton" and rules.runs_mxfp4_by_triton
     if not swizzled:
         return [
             Placed(key, name, repeat * num_rows * packed, 1, layers),
             Placed(key, f"{name} scales", loaded, 1, layers),
         ]
     value_rows = num_rows
-    if now.since(0, 19) and not now.since(0, 25):
+    if rules.pads_mxfp4_values:
         value_rows, packed = up(num_rows, 64), up(packed, 64)
     placed = [
         Placed(key, name, repeat * value_rows * packed, 1, layers),
         Placed(key, f"{name} scales, swizzled", repeat * up(num_rows, 256) * up(scales, 2), 1, layers),
     ]
-    if not now.since(0, 25):
+    if rules.keeps_loaded_mxfp4_scales:
         note = "dropped after swizzling only from 0.25 on"
         placed.append(Placed(key, f"{name} scales as loaded", loaded, 1, layers, note))
     return placed

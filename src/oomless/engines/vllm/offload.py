@@ -7,7 +7,7 @@ the same count.
 
 from ...run.serving import Serving
 from ...units import GIB
-from .. import Placed, Stage
+from ..rank import Placed, Stage
 
 
 def stay_on_card(

@@ -12,18 +12,19 @@ from ...model.attention import DSA, MLA, V4, V41, Attention, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from .. import Stage
+from ..rank import Stage
 from ..shards import fitted_line, up_to
-from .release import Release
+from .release import VllmRules
 from .weights import placed_weights, runtime_format
 
 MEGA_MOE = "deep_gemm_mega_moe"
 
 
 def is_sparse(model: Model) -> bool:
-    return isinstance(model.layers[-1].attention, DSA | V4 | V41)
+    """Whether layers attend to chosen tokens alone."""
+    return model.kinds.has(DSA, V4, V41)
 
 
 HOPPER_SMS = 132
@@ -31,7 +32,7 @@ HOPPER_SMS = 132
 
 
 def profile_lines(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release, tags: tuple[str, ...]
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """The activation peak: shared workspace + the larger of sampling and forward pass, hidden states in both.
 
@@ -47,21 +48,21 @@ def profile_lines(
     rows = min(asked.max_num_seqs or 0, tokens)
 
     def of(quantity: str, *more: str) -> facts.Constant:
-        return facts.constant("vllm", quantity, now.numbers, *tags, *more)
+        return facts.constant("vllm", quantity, rules.release, *tags, *more)
 
     cublas = int(of("cublas_workspace").value)
-    experts = _expert_workspace(model, layout, now, tokens, width) if asked.moe_backend != MEGA_MOE else 0
-    persistent = experts if now.since(0, 16) else 0
-    scratch, attention = 0, model.layers[-1].attention
+    experts = _expert_workspace(model, layout, rules, tokens, width) if asked.moe_backend != MEGA_MOE else 0
+    persistent = experts if rules.shares_expert_workspace else 0
+    scratch, kinds = 0, stage.kinds(model)
     if is_sparse(model):
         from . import sparse  # most models have none
 
-        persistent = max(persistent, sparse.shared_bytes(model, asked, hardware, now)) - sparse.loaded_bytes(
-            model, asked, now
-        )
-        scratch = sparse.scratch_bytes(asked, now)
-    seen = vision_bytes(model, asked, stage, now, width)
-    copies = of("forward_hidden_copies", *([] if stage.last or now.v0 else ["passes_on"])).value
+        persistent = max(
+            persistent, sparse.shared_bytes(model, asked, hardware, rules)
+        ) - sparse.loaded_bytes(model, asked, rules)
+        scratch = sparse.scratch_bytes(asked, rules)
+    seen = vision_bytes(model, asked, stage, rules, width)
+    copies = of("forward_hidden_copies", *([] if stage.last or rules.v0 else ["passes_on"])).value
     inner, gates = _widest_inner(model, layout)
     row_bytes = width * (gates * inner + copies * hidden * model.streams)
     if quantises_inputs(model, asked):
@@ -70,35 +71,36 @@ def profile_lines(
         )
     forward = int(tokens * row_bytes) + cublas + int(of("forward_extra").value)
     if (
-        now.v0
+        rules.v0
     ):  # nothing is compiled and nothing outlives its layer, so a dense layer and the experts take turns
-        shared = any(isinstance(layer.ffn, MoE) and layer.ffn.shared_width for layer in model.layers)
+        shared = any(isinstance(ffn, MoE) and ffn.shared_width for ffn in model.kinds.ffns)
         beside = (
             int(tokens * width * (copies + int(shared)) * hidden) + cublas + int(of("forward_extra").value)
         )
         forward = max(forward, beside + experts if experts else 0)
         forward += _largest_layer(model, asked, hardware, stage) if asked.cpu_offload_gb else 0
-    elif not now.since(0, 16):
+    elif not rules.shares_expert_workspace:
         forward += experts
-    if now.v0 and isinstance(attention, MLA) and now.since(0, 8):
-        forward = max(forward, v0_attention_bytes(attention, hidden, asked, stage, width) + cublas)
-    scratch = max(scratch, expanded_context_bytes(attention, asked, now, width))
+    for mla in kinds.latents:
+        if rules.v0 and rules.profiles_mla_projection:
+            forward = max(forward, v0_attention_bytes(mla, hidden, asked, stage, width) + cublas)
+        scratch = max(scratch, expanded_context_bytes(mla, asked, rules, width))
     if scratch:  # attention runs before the feed-forward, beside the hidden states alone
         forward = max(forward, int(tokens * width * copies * hidden * model.streams) + scratch + cublas)
     linear = max(
-        (linear_bytes(each, asked, hidden, width) for each in {layer.attention for layer in model.layers}),
+        (linear_bytes(each, asked, hidden, width) for each in model.kinds.attentions),
         default=0,
     )
-    linear += 0 if now.since(0, 16) else experts
+    linear += 0 if rules.shares_expert_workspace else experts
     persistent += seen
     encoder = max(
-        encoder_bytes(model, asked, seen, width), linear + persistent if linear and not now.v0 else 0
+        encoder_bytes(model, asked, seen, width), linear + persistent if linear and not rules.v0 else 0
     )
-    drafted = DRAFT_COPIES * tokens * hidden * width if asked.speculative and not now.v0 else 0
+    drafted = DRAFT_COPIES * tokens * hidden * width if asked.speculative and not rules.v0 else 0
     hidden_states = tokens * hidden * width + 2 * rows * hidden * width
     per_logit = of("sampler_bytes_per_logit")
     logits = int(rows * vocab * per_logit.value) if stage.last else 0
-    if stage.last and now.since(0, 17) and not now.since(0, 21):
+    if stage.last and rules.keeps_topp_rows:
         logits += int(min(hardware.card.num_sms or HOPPER_SMS, rows) * vocab * of("topp_buffer").value)
     spread = of("activation_spread")
     source = f"engines/vllm/profile.py profile_lines; {per_logit.source}"
@@ -112,8 +114,8 @@ def profile_lines(
         sampler = fitted_line(
             "logits.sampler", logits, spread, f"{rows} rows x {vocab} x {per_logit.value:g} B", source
         )
-        beside = (REJECTION_BYTES if asked.speculative and not now.v0 else 0) + (
-            0 if not asked.enable_lora else LORA_LOGITS_BYTES if now.v0 else V1_LORA_LOGITS_BYTES
+        beside = (REJECTION_BYTES if asked.speculative and not rules.v0 else 0) + (
+            0 if not asked.enable_lora else LORA_LOGITS_BYTES if rules.v0 else V1_LORA_LOGITS_BYTES
         )
         sampler = up_to(sampler, sampler.high_bytes + rows * vocab * beside)
         sampler = sampler._replace(low_bytes=min(sampler.low_bytes, least))
@@ -165,7 +167,7 @@ def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) 
 
     >>> from ...model.load import load
     >>> asked = Serving(max_num_batched_tokens=64000, layout=Layout(tp=2))
-    >>> round(linear_bytes(load("kimi-linear-48b-a3b").layers[0].attention, asked, 2304, 2) / 2**30, 2)
+    >>> round(linear_bytes(load("kimi-linear-48b-a3b").kinds.attentions[0], asked, 2304, 2) / 2**30, 2)
     5.22
     """
     if not isinstance(attention, Linear):
@@ -243,7 +245,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     ...     max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2)
     ... )
     >>> asked = asked._replace(enable_prefix_caching=True)
-    >>> attention = load("deepseek-v2.5").layers[0].attention
+    >>> attention = load("deepseek-v2.5").kinds.latents[0]
     >>> round(v0_attention_bytes(attention, 5120, asked, Stage(0, 2, 0, 30), 2) / GIB, 2)
     1.27
     """
@@ -265,29 +267,28 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     return total * width
 
 
-def expanded_context_bytes(attention: Attention, asked: Serving, now: Release, width: int) -> int:
+def expanded_context_bytes(mla: MLA, asked: Serving, rules: VllmRules, width: int) -> int:
     """Keys and values of a chunk of cached context, which the profile run of MLA stands in for (read in 0.11
     to 0.33).
 
     DeepSeek-V3 with all 128 heads on each rank, as under data parallelism: 65,536 x 128 x 256 x 2 B = 4 GiB.
 
     >>> from ...units import GIB
-    >>> from .release import release
+    >>> from .release import RELEASES
     >>> from ...model.load import load
     >>> asked = Serving(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
     >>> expanded_context_bytes(
-    ...     load("deepseek-v3").layers[0].attention, asked, release("0.19.0"), 2
+    ...     load("deepseek-v3").kinds.latents[0], asked, RELEASES.at("0.19.0"), 2
     ... ) == 4 * GIB
     True
     """
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if not isinstance(mla, MLA) or not now.since(0, 11) or now.v0:
+    if not rules.expands_context_when_profiled:
         return 0
     heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
     return context_chunk(asked) * heads * (mla.qk_nope_head_dim + mla.v_head_dim) * width
 
 
-def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width: int) -> int:
+def vision_bytes(model: Model, asked: Serving, stage: Stage, rules: VllmRules, width: int) -> int:
     """Images of the profile run and the tokens made of them, which stay while the language model runs: as
     many as a batch holds.
 
@@ -295,18 +296,18 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
     pixels go.
 
     >>> from ...model.load import load
-    >>> from .release import release
+    >>> from .release import RELEASES
     >>> vision_bytes(
     ...     load("gemma-3-12b"),
     ...     Serving(max_num_batched_tokens=8192),
     ...     Stage(0, 1, 0, 48),
-    ...     release("0.19.0"),
+    ...     RELEASES.at("0.19.0"),
     ...     2,
     ... )
     217055232
     """
     vision = model.vision
-    if vision is None or now.v0 or not stage.first:
+    if vision is None or rules.v0 or not stage.first:
         return 0
     limit = asked.images_per_prompt
     if limit == 0:
@@ -320,7 +321,7 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, now: Release, width
     )
     of_batch = (asked.max_num_batched_tokens or 0) // vision.item_tokens
     items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
-    values = 0 if now.since(0, 33) else vision.item_values
+    values = 0 if rules.drops_pixels else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
 
 
@@ -328,7 +329,7 @@ MANY_IMAGES = 999
 """V1's --limit-mm-per-prompt where it is not given."""
 
 
-def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, width: int) -> int:
+def _expert_workspace(model: Model, layout: Layout, rules: VllmRules, tokens: int, width: int) -> int:
     """Two buffers of the fused experts: T*k*max(2*ff, h) and T*k*max(ff, h) elements; before 0.16 the second
     is T*k*ff.
 
@@ -336,20 +337,19 @@ def _expert_workspace(model: Model, layout: Layout, now: Release, tokens: int, w
     at a time.
     """
     largest = 0
-    if not now.since(0, 16):
-        tokens = min(tokens, EXPERTS_CHUNK)
-    for ffn in {layer.ffn for layer in model.layers}:
+    tokens = min(tokens, rules.experts_per_call or tokens)
+    for ffn in model.kinds.ffns:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
             rows = tokens * ffn.num_active_experts
-            first = max(inner, model.hidden_size) if now.since(0, 16) else inner
-            second = max(2 * inner, model.hidden_size) if now.since(0, 8) else 2 * inner + model.hidden_size
+            first = max(inner, model.hidden_size) if rules.reuses_expert_inputs else inner
+            second = (
+                max(2 * inner, model.hidden_size)
+                if rules.merges_expert_outputs
+                else 2 * inner + model.hidden_size
+            )
             largest = max(largest, width * rows * (first + second))
     return largest
-
-
-EXPERTS_CHUNK = 32768
-"""VLLM_FUSED_MOE_CHUNK_SIZE."""
 
 
 def _largest_layer(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
@@ -366,7 +366,7 @@ def _widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
     """Width of the widest dense or shared feed-forward on a rank, and how many of that width live at once: 3
     with a gate, else 2."""
     widths = [(0, 3)]
-    for ffn in {layer.ffn for layer in model.layers}:
+    for ffn in model.kinds.ffns:
         inner = ffn.intermediate_size if isinstance(ffn, Dense) else max(ffn.shared_width, ffn.dense_width)
         widths.append((inner // layout.tp, 3 if ffn.gated else 2))
     return max(widths)

@@ -1,48 +1,116 @@
-"""Which releases of vLLM are known, and which of its two engines runs."""
+"""The releases of vLLM that were read, and what each of them does otherwise (facts/engine_rules.csv)."""
 
-from functools import cache
-from typing import NamedTuple
+from ..releases import ReleaseRules, Releases
 
-from ...errors import UnsupportedError
-from .. import Version, parse_version
 
-VERSIONS = (
-    "0.5.5",
-    "0.6.6",
-    "0.7.2",
-    "0.8.5",
-    "0.11.0",
-    "0.16.0",
-    "0.17.0",
-    "0.18.0",
-    "0.19.0",
-    "0.21.0",
-    "0.25.0",
-    "0.33.0",
+class VllmRules(ReleaseRules):
+    """What a release of vLLM does; `text` may say which of its two engines runs: `0.8.5 (V0)`."""
+
+    runs_v0: bool = False
+    offers_v0: bool = False
+    deals_remainder_to_earlier_stages: bool = False
+
+    # what its server chooses
+    takes_a100_for_small: bool = False
+    knows_huge_cards: bool = False
+    takes_spark_for_small: bool = False
+    blackwell_mla_block: int = 16
+    """Tokens a block of MLA on Blackwell; 16 elsewhere."""
+
+    # what it serves
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    serves_v41: bool = False
+    serves_states: bool = False
+    has_sparse_kernels_of_capability_12: bool = False
+
+    # how the cache is laid out and counted
+    packs_sparse_cache_unasked: bool = False
+    packs_sparse_rows: bool = False
+    caches_latents: bool = False
+    latent_alignment: int = 1
+    """Bytes to which the row of a latent is rounded up."""
+    caches_windows: bool = False
+    group_tolerance: float = 1
+    """Ratio of the commonest kind's number of layers to the rarest one's, below which the rarer is padded."""
+    state_pages: int = 1
+    """Pages a sequence and layer with a state, without a draft."""
+    sizes_v4_blocks_by_slots: bool = False
+    packs_v4_by_pattern: bool = False
+    counts_batches_in_flight: bool = False
+    counts_blocks_alike: bool = False
+    keeps_null_block: bool = False
+    prints_tokens_by_groups: bool = False
+    prints_tokens_by_concurrency: bool = False
+
+    # what is set aside beside weights and cache
+    charges_graphs: bool = False
+    graph_step: int = 16
+    """Tokens between two captured sizes above 256."""
+    captures_with_and_without_adapters: bool = False
+    expands_context_when_profiled: bool = False
+    keeps_sampler_state: bool = False
+    charges_sampler_state: bool = False
+    keeps_topp_rows: bool = False
+    drops_pixels: bool = False
+    profiles_mla_projection: bool = False
+    shares_expert_workspace: bool = False
+    experts_per_call: int = 0
+    """Tokens that one call of the fused experts takes at most; 0: the whole batch."""
+    merges_expert_outputs: bool = False
+    reuses_expert_inputs: bool = False
+    profiles_indexer_scores: bool = False
+    joins_sparse_queries: bool = False
+    pads_sparse_queries: bool = False
+    gathers_less_of_long_contexts: bool = False
+    keeps_row_indices: bool = False
+    has_mega_moe: bool = False
+    has_later_mega_moe: bool = False
+
+    # what loading leaves
+    reserves_sparse_rows_at_load: bool = False
+    fuses_qkv_a: bool = False
+    fuses_indexer_inputs: bool = False
+    shares_ends_with_draft: bool = False
+    keeps_shared_experts_whole: bool = False
+    quantises_while_loading: bool = False
+    absorbs_products: bool = False
+    absorbs_copies: bool = False
+    imports_flashinfer_mla: bool = False
+    adapts_experts: bool = False
+    runs_mxfp4_by_triton: bool = False
+    runs_mxfp4_by_marlin_after_blackwell: bool = False
+    trtllm_mxfp4_padding: int = 128
+    """Multiple to which TRTLLM's kernels round the width of an expert."""
+    pads_mxfp4_values: bool = False
+    keeps_loaded_mxfp4_scales: bool = False
+
+    @property
+    def v0(self) -> bool:
+        """Whether the first engine runs: the default before 0.8, an option up to 0.10.
+
+        >>> RELEASES.at("0.6.6").v0, RELEASES.at("0.8.5 (V0)").v0, RELEASES.at("0.19.0").v0
+        (True, True, False)
+        """
+        return self.runs_v0 or (self.offers_v0 and "V0" in self.text)
+
+
+RELEASES = Releases(
+    "vllm",
+    VllmRules,
+    (
+        "0.5.5",
+        "0.6.6",
+        "0.7.2",
+        "0.8.5",
+        "0.11.0",
+        "0.16.0",
+        "0.17.0",
+        "0.18.0",
+        "0.19.0",
+        "0.21.0",
+        "0.25.0",
+        "0.33.0",
+    ),
+    first="0.5",
 )
-FIRST, LATEST = (0, 5), "0.33.0"
-
-
-class Release(NamedTuple):
-    """A version, and whether its first engine (V0) runs: the default before 0.8, an option up to 0.10."""
-
-    numbers: Version
-    v0: bool
-
-    def since(self, *numbers: int) -> bool:
-        return self.numbers >= numbers
-
-
-@cache
-def release(text: str) -> Release:
-    """The release that a version text names; it may say which engine runs: `0.8.5 (V0)`.
-
-    >>> release("0.6.6").v0, release("0.8.5 (V0)").v0, release("0.19.0").since(0, 17)
-    (True, True, True)
-    """
-    numbers = parse_version(text)
-    if numbers < FIRST:
-        raise UnsupportedError(
-            f"vllm {text} is older than the rules here", "0.5 and later are known: `oomless engines`"
-        )
-    return Release(numbers, numbers < (0, 8) or ("V0" in text and numbers < (0, 11)))

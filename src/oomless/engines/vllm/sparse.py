@@ -5,13 +5,15 @@ Read in 0.11 (models/deepseek_v2.py), 0.16 to 0.33 (layers/sparse_attn_indexer.p
 flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41).
 """
 
-from ...model.attention import DSA, V4, V41, Attention
+from typing import assert_never
+
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB
 from .cache import INDEX_ROW_BYTES
-from .release import Release
+from .release import VllmRules
 
 LOGITS_BYTES = 512 * MIB
 """VLLM_SPARSE_INDEXER_MAX_LOGITS_MB: the profile run allocates as much in place of the indexer's scores."""
@@ -22,50 +24,46 @@ GATHERED_REQUESTS = 4
 LONG_CONTEXT = 262144
 
 
-def loaded_bytes(model: Model, asked: Serving, now: Release) -> int:
+def loaded_bytes(model: Model, asked: Serving, rules: VllmRules) -> int:
     """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the
     model."""
-    if not now.since(0, 16):
+    if not rules.reserves_sparse_rows_at_load:
         return 0
     return max(
-        (
-            _mla_bytes(each, asked, now)
-            for each in {la.attention for la in model.layers}
-            if isinstance(each, DSA)
-        ),
+        (_mla_bytes(each, asked, rules) for each in model.kinds.attentions if isinstance(each, DSA)),
         default=0,
     )
 
 
-def shared_bytes(model: Model, asked: Serving, hardware: Hardware, now: Release) -> int:
+def shared_bytes(model: Model, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
     """The largest that any sparse layer asks of the workspace that all layers share.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> from .release import release
+    >>> from .release import RELEASES
     >>> asked = Serving(
     ...     kv_cache_dtype="fp8_ds_mla",
     ...     max_model_len=163840,
     ...     max_num_batched_tokens=8192,
     ...     layout=Layout(tp=8),
     ... )
-    >>> shared_bytes(load("deepseek-v3.2"), asked, parse_gpu("h200:8"), release("0.19.0"))
+    >>> shared_bytes(load("deepseek-v3.2"), asked, parse_gpu("h200:8"), RELEASES.at("0.19.0"))
     1094713344
     """
-    if not now.since(0, 16):
+    if not rules.shares_expert_workspace:
         return 0
     return max(
-        (_layer_bytes(each, asked, hardware, now) for each in {layer.attention for layer in model.layers}),
+        (_layer_bytes(each, asked, hardware, rules) for each in model.kinds.attentions),
         default=0,
     )
 
 
-def scratch_bytes(asked: Serving, now: Release) -> int:
+def scratch_bytes(asked: Serving, rules: VllmRules) -> int:
     """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the
     gathered keys."""
-    if now.since(0, 19):
+    if rules.profiles_indexer_scores:
         return LOGITS_BYTES
-    return 0 if now.since(0, 16) else 2 * _gathered_keys(asked, now, 1)
+    return 0 if rules.shares_expert_workspace else 2 * _gathered_keys(asked, rules, 1)
 
 
 def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
@@ -76,44 +74,55 @@ def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
     >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
     268435456
     """
-    ratios = {1 for layer in model.layers if isinstance(layer.attention, DSA)}
-    for attention in {layer.attention for layer in model.layers if isinstance(layer.attention, V4 | V41)}:
-        if isinstance(attention, V41) and attention.owns_index and attention.ratio:
-            ratios.add(attention.ratio)
-        if isinstance(attention, V4) and attention.has_indexer:
-            ratios.add(attention.ratio)
+    ratios = set()
+    for attention in model.kinds.attentions:
+        match attention:
+            case DSA():
+                ratios.add(1)
+            case V41() if attention.owns_index and attention.ratio:
+                ratios.add(attention.ratio)
+            case V4() if attention.has_indexer:
+                ratios.add(attention.ratio)
+            case V41() | V4() | GQA() | Sliding() | MLA() | Linear():
+                continue
+            case _:
+                assert_never(attention)
     return rows * ((asked.max_model_len or 0) // min(ratios)) * 4 if ratios else 0
 
 
-def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, now: Release) -> int:
+def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
     match attention:
         case DSA():
-            return max(_mla_bytes(attention, asked, now), _gathered_keys(asked, now, 1))
+            return max(_mla_bytes(attention, asked, rules), _gathered_keys(asked, rules, 1))
         case V4():
-            index = _gathered_keys(asked, now, attention.ratio) if attention.has_indexer else 0
-            return max(_gathered_rows(attention, asked, hardware, now), index)
+            index = _gathered_keys(asked, rules, attention.ratio) if attention.has_indexer else 0
+            return max(_gathered_rows(attention, asked, hardware, rules), index)
         case V41():
             index = (
-                _gathered_keys(asked, now, attention.ratio) if attention.owns_index and attention.ratio else 0
+                _gathered_keys(asked, rules, attention.ratio)
+                if attention.owns_index and attention.ratio
+                else 0
             )
-            return max(_gathered_rows(attention, asked, hardware, now), index)
-        case _:
+            return max(_gathered_rows(attention, asked, hardware, rules), index)
+        case GQA() | Sliding() | MLA() | Linear():
             return 0
+        case _:
+            assert_never(attention)
 
 
-def _factor(asked: Serving, now: Release) -> int:
+def _factor(asked: Serving, rules: VllmRules) -> int:
     """sparse_mla_prefill_workspace_factor: how many of the longest sequence a prefill gathers at a time."""
-    return 2 if now.since(0, 33) and (asked.max_model_len or 0) > LONG_CONTEXT else 5
+    return 2 if rules.gathers_less_of_long_contexts and (asked.max_model_len or 0) > LONG_CONTEXT else 5
 
 
-def _gathered_keys(asked: Serving, now: Release, ratio: int) -> int:
+def _gathered_keys(asked: Serving, rules: VllmRules, ratio: int) -> int:
     """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own
     workspace."""
     row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
-    return 8 * _factor(asked, now) * (asked.max_model_len or 0) // ratio * row
+    return 8 * _factor(asked, rules) * (asked.max_model_len or 0) // ratio * row
 
 
-def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now: Release) -> int:
+def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
     """Compressed rows, the window and the batch in BF16; from 0.33 on with the indices of each token."""
     if hardware.card.capability >= 12:
         return FLASHINFER_BYTES
@@ -124,21 +133,21 @@ def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, now:
         + tokens
     )
     gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
-    if now.since(0, 33):
+    if rules.keeps_row_indices:
         topk = attention.index_topk if attention.ratio else 0
         gathered += 4 * tokens * (-(-(topk + attention.window) // 128) * 128 + 1)
     return gathered
 
 
-def _mla_bytes(attention: DSA, asked: Serving, now: Release) -> int:
+def _mla_bytes(attention: DSA, asked: Serving, rules: VllmRules) -> int:
     """FlashMLA's sparse kernel: queries side by side (0.19), and for packed caches their rows in BF16."""
     mla, tokens, tp = attention.mla, asked.max_num_batched_tokens or 0, (asked.layout or Layout()).tp
     heads = max(mla.num_heads // tp, 1)
-    queries = tokens * heads * mla.latent_dim * 2 if now.since(0, 19) else 0
+    queries = tokens * heads * mla.latent_dim * 2 if rules.joins_sparse_queries else 0
     if not asked.kv_cache_dtype.endswith("_ds_mla"):
         return queries
-    rows = _factor(asked, now) * (asked.max_model_len or 0) * mla.latent_dim * 2
-    if now.since(0, 33):  # padded queries and outputs of a prefill too
+    rows = _factor(asked, rules) * (asked.max_model_len or 0) * mla.latent_dim * 2
+    if rules.pads_sparse_queries:
         padded = -(-heads // 64) * 64
         queries += 2 * tokens * (padded * (mla.latent_dim + mla.kv_lora_rank) + heads * mla.kv_lora_rank)
     return queries + rows

@@ -5,33 +5,31 @@ from math import prod
 
 from ...errors import UnsupportedError, UsageError
 from ...ledger import Key
-from ...model.attention import DSA, GQA, MLA, V4, V41, Sliding
+from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Rope, Tensor
 from ...model.quantization_scheme import REQUANTISED
 from ...model.storage import BF16, DTYPES, F32, Format
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import MIB, format_bytes
-from .. import Placed, Stage
-from ..shards import divide
-from .release import LATEST, Release, release
-
-VOCABULARY_PAD = 64
+from ..rank import Placed, Stage
+from .rank_tensors import shard, stage_layers
+from .release import RELEASES, VllmRules
 
 
 @lru_cache(maxsize=4096)
-def fused_name(name: str, now: Release) -> str:
+def fused_name(name: str, rules: VllmRules) -> str:
     """The parameter of vLLM that a checkpoint's tensor becomes part of: one allocation for all that share a
     name."""
     for part, whole in FUSED:
         if part in name:
             return name.replace(part, whole)
-    if now.since(0, 11):
+    if rules.fuses_qkv_a:
         for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
             if part in name:
                 return name.replace(part, "fused_qkv_a_proj.")
     if (
-        now.since(0, 21)
+        rules.fuses_indexer_inputs
         and name.endswith(("indexer.wk.weight", "indexer.weights_proj.weight"))
         and "self_attn" in name
     ):
@@ -172,44 +170,6 @@ LEAST_CAPABILITY = {
 """get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""
 
 
-def shard(
-    tensor: Tensor, asked: Serving, now: Release, num_main_experts: bool
-) -> tuple[tuple[int, ...], int]:
-    """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
-
-    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
-    repeated.
-    """
-    layout = asked.layout or Layout()
-    shape, repeat = tensor.shape, tensor.repeat
-    tp = layout.tp
-    if tensor.role == "expert":
-        ranks = layout.tp * layout.dp
-        if layout.enable_expert_parallel:
-            return shape, experts_per_rank(
-                repeat, ranks, asked.num_redundant_experts if num_main_experts else 0
-            )
-        tp = ranks
-    elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
-        tp = 1 if now.since(0, 16) else tp  # sequence-parallel experts keep the shared ones whole
-    if tp == 1 and tensor.cut.how != "vocabulary":
-        return shape, repeat
-    return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
-
-
-def experts_per_rank(num_experts: int, num_ranks: int, redundant: int) -> int:
-    """Routed experts of the fullest rank. Redundant copies must make the number divide (EPLB)."""
-    if redundant and (num_experts + redundant) % num_ranks:
-        raise UsageError(
-            f"{num_experts} experts and --num-redundant-experts {redundant} do not "
-            f"divide over {num_ranks} ranks",
-            "choose a number of copies that makes them divide",
-        )
-    if num_ranks > num_experts + redundant:
-        raise UsageError(f"{num_ranks} expert-parallel ranks for {num_experts} experts", "use fewer ranks")
-    return -(-(num_experts + redundant) // num_ranks)
-
-
 def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
     """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
     is quantised as it comes).
@@ -226,7 +186,7 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
     if (
         model.quantization
         or asked.quantization != "fp8"
-        or release(asked.engine_version or LATEST).since(0, 16)
+        or RELEASES.at(asked.engine_version).quantises_while_loading
     ):
         return
     first = sum(
@@ -243,23 +203,23 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
 
 def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
-    now = release(asked.engine_version or LATEST)
+    rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked, hardware)
     check_load_peak(model, asked, hardware, stage)
     model = with_whole_tower(model, (asked.layout or Layout()).tp)
     groups: dict[tuple[str, tuple[int, ...]], list[tuple[tuple[int, ...], Format, int]]] = {}
     alone: list[tuple[str, tuple[int, ...], list[tuple[tuple[int, ...], Format, int]]]] = []
     for tensor in model.tensors:
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None:
             continue
-        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
         if (
             tensor.part == "vision" and repeat > 1 and not layers
         ):  # block after block, as a layer of the decoder is
             layers, repeat = tuple(range(-repeat, 0)), 1
         form = runtime_format(tensor, model, asked)
-        name = fused_name(tensor.name, now)
+        name = fused_name(tensor.name, rules)
         if (
             name.endswith("qkv_proj.weight")
             and (tensor.name, layers) not in groups
@@ -279,18 +239,18 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
             shape = (sum(member[0][0] for member in members), *shape[1:])
             from .mxfp4 import placed_experts  # rules of one family
 
-            placed += placed_experts(key_of(name), name, layers, shape, repeat, hardware, now)
+            placed += placed_experts(key_of(name), name, layers, shape, repeat, hardware, rules)
         else:
             placed += _allocations(name, layers, members)
-    extra = extra_tensors(model, asked, hardware, stage, now)
+    extra = extra_tensors(model, asked, hardware, stage, rules)
     if asked.cpu_offload_gb:
         from .offload import stay_on_card  # few leave weights on the host
 
-        placed, extra = stay_on_card(placed, extra, asked, stage, now.v0), []
+        placed, extra = stay_on_card(placed, extra, asked, stage, rules.v0), []
     if asked.enable_lora:
         from .lora import adapter_tensors
 
-        extra = extra + adapter_tensors(model, asked, stage, now)
+        extra = extra + adapter_tensors(model, asked, stage, rules)
     return placed + extra
 
 
@@ -309,8 +269,7 @@ def with_whole_tower(model: Model, tp: int) -> Model:
 
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:
-    attention = model.layers[min(tensor.layers[0], len(model.layers) - 1)].attention
-    return isinstance(attention, GQA | Sliding)
+    return isinstance(model.layer_at(tensor.layers[0]).attention.core, GQA)
 
 
 def _allocations(
@@ -333,52 +292,23 @@ def _allocations(
     return placed
 
 
-def stage_layers(
-    tensor: Tensor, model: Model, asked: Serving, stage: Stage, now: Release
-) -> tuple[int, ...] | None:
-    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
-    if not here."""
-    match tensor.part:
-        case "engram":
-            if asked.engram == "host" and tensor.name.endswith("embedding.weight"):
-                return None
-        case "mtp":
-            if not asked.speculative or not stage.last:
-                return None
-            # embedding and head of a draft are the target's own, unless an old release kept its copies
-            return tensor.layers if not tensor.copy_of or not now.since(0, 11) else None
-        case "vision":
-            return tensor.layers if stage.first else None
-        case "main":
-            if tensor.copy_of:
-                return None
-    if tensor.layers:
-        if stage.num_stages == 1:
-            return tensor.layers
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
-    if tensor.name == EMBEDDING:
-        return () if stage.first or (model.tied and stage.last) else None
-    return () if (stage.first if tensor.lookup else stage.last) else None
-
-
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, now: Release
+    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> list[Placed]:
     """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
     buffers."""
     dtype = DTYPES[asked.dtype]
     layout, extra = asked.layout or Layout(), []
     for rope in rope_tables(model):
-        wide = F32 if isinstance(model.layers[0].attention, V4 | V41) else dtype
+        wide = F32 if model.kinds.has(V4, V41) else dtype
         size = rope_positions(rope) * rope.dim * wide.bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
-    mine = range(stage.start, stage.stop)
-    attention = model.layers[stage.start].attention
-    mla = attention.mla if isinstance(attention, DSA) else attention
-    if isinstance(mla, MLA):
+    kinds = stage.kinds(model)
+    mine = kinds.latent_layers
+    for mla in kinds.latents:
         heads = mla.num_heads // layout.tp
         both = mla.qk_nope_head_dim + mla.v_head_dim
-        if model.quantization and now.since(0, 8):
+        if model.quantization and rules.absorbs_copies:
             note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
             extra.append(
                 Placed(
@@ -386,22 +316,22 @@ def extra_tensors(
                     "W_UK and W_UV",
                     heads * both * mla.kv_lora_rank * 2,
                     1,
-                    tuple(mine),
+                    mine,
                     note,
                 )
             )
-        if now.since(0, 7) and not now.since(0, 8):
-            extra += _absorbed_07(model, mla, heads, tuple(mine))
-        if now.since(0, 16) and not now.since(0, 25) and hardware.card.vendor in ("NVIDIA", ""):
+        if rules.absorbs_products:
+            extra += _absorbed_07(model, mla, heads, mine)
+        if rules.imports_flashinfer_mla and hardware.card.vendor in ("NVIDIA", ""):
             note = "allocated when the module is imported, which choosing an MLA backend does"
             extra.append(Placed("weights.workspaces", "FlashInfer MLA workspace", 128 * MIB, 1, (), note))
-    topk = getattr(attention, "index_topk", 0)
+    topk = max((each.index_topk for each in kinds.attentions if isinstance(each, DSA | V4 | V41)), default=0)
     if topk:
         size = (asked.max_num_batched_tokens or 0) * topk * 4
         extra.append(Placed("weights.workspaces", "index buffer, one for all layers", size, 1, ()))
         from .sparse import loaded_bytes  # most models have no sparse attention
 
-        reserved = loaded_bytes(model, asked, now)
+        reserved = loaded_bytes(model, asked, rules)
         if reserved:
             extra.append(
                 Placed(
@@ -421,7 +351,7 @@ def extra_tensors(
             Placed("weights.unexplained", "headers less config", model.stored_bytes - explained, 1, (), note)
         )
     if hardware.card.capability >= 10 and model.quantization == "fp8":
-        extra += _blackwell_scales(model, asked, stage, now)
+        extra += _blackwell_scales(model, asked, stage, rules)
     return extra
 
 
@@ -445,15 +375,15 @@ def _absorbed_07(model: Model, mla: MLA, heads: int, layers: tuple[int, ...]) ->
     ]
 
 
-def _blackwell_scales(model: Model, asked: Serving, stage: Stage, now: Release) -> list[Placed]:
+def _blackwell_scales(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
     """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
     block."""
     rows_of_scales = 0
     for tensor in model.tensors:
-        layers = stage_layers(tensor, model, asked, stage, now)
+        layers = stage_layers(tensor, model, asked, stage, rules)
         if layers is None or not tensor.format.block or tensor.format.bits != 8 or tensor.part == "engram":
             continue
-        shape, repeat = shard(tensor, asked, now, tensor.part == "main")
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
         rows_of_scales += (
             (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
         )

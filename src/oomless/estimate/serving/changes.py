@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...engines import LLAMA, SHARES, VLLM
 from ...errors import OomlessError
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from .estimate import Estimate, estimate_serving
 
@@ -29,12 +29,17 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     found = []
     for flag, asked, hardware in _candidates(estimate):
         try:
-            other = estimate_serving(estimate.model, asked, hardware)
+            other = estimate_serving(estimate.model, asked, hardware, estimate.adjust)
         except OomlessError:
             continue
         if other.verdict == "fits":
             found.append(Change(flag, other.headroom_bytes - estimate.headroom_bytes, other.headroom_bytes))
     return tuple(found)
+
+
+def again(estimate: Estimate, asked: Serving) -> Estimate:
+    """Return the answer to another question about the same model, cards and machine."""
+    return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
 
 
 def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
@@ -102,7 +107,12 @@ def longest_context(estimate: Estimate) -> int:
 
     def fails(steps: int) -> bool:
         longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
-        return estimate_serving(estimate.model, longer, estimate.cards or estimate.hardware).verdict != "fits"
+        return (
+            estimate_serving(
+                estimate.model, longer, estimate.cards or estimate.hardware, estimate.adjust
+            ).verdict
+            != "fits"
+        )
 
     return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)
 
@@ -138,7 +148,10 @@ def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], m
         )
         try:
             return (
-                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+                estimate_serving(
+                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
+                ).verdict
+                == "fits"
             )
         except OomlessError:
             return False
@@ -158,7 +171,10 @@ def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"],
             asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
             return (
-                estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware).verdict == "fits"
+                estimate_serving(
+                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
+                ).verdict
+                == "fits"
             )
         except OomlessError:
             return False

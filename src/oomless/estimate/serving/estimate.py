@@ -1,13 +1,16 @@
 """Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
 capacity, a verdict."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ...engines import LLAMA, SHARES, CacheLayout, Stage, check_card, check_flags, engine, parse_version
+from ...engines import LLAMA, SHARES, check_card, check_flags, engine
+from ...engines.rank import Budget, CacheLayout, Stage
 from ...errors import UsageError
+from ...facts.release import read_release
 from ...ledger import Ledger, Line, Verdict, exact
 from ...model.model import Model
-from ...run.hardware import Card, Hardware
+from ...run.cards import Card, Hardware
 from ...run.serving import Layout, Serving
 from ...units import format_bytes, parse_bytes
 from .weights import weight_lines
@@ -28,6 +31,10 @@ class KVCache(NamedTuple):
     longest_sequence: int
     dtype: str
     formula: str
+
+
+Adjust = Callable[[Serving, Hardware, Budget], Budget]
+"""Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
 class Estimate(NamedTuple):
@@ -53,6 +60,7 @@ class Estimate(NamedTuple):
     asked: Serving = Serving()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
+    adjust: Adjust | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -105,8 +113,11 @@ class Taken(NamedTuple):
         )
 
 
-def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
-    """The estimate for the layout that was asked for, or for the smallest one that holds model and load."""
+def estimate_serving(
+    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
+    """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
+    `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
     check_flags(asked)
     for card in hardware.mixed or (hardware.card,):
@@ -115,10 +126,10 @@ def estimate_serving(model: Model, asked: Serving, hardware: Hardware) -> Estima
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
     if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
-        found = with_layout(model, asked, share, asked.layout)
+        found = with_layout(model, asked, share, asked.layout, adjust)
     else:
-        found = smallest_layout(model, asked, share)
-    return found._replace(asked=asked, cards=hardware)
+        found = smallest_layout(model, asked, share, adjust)
+    return found._replace(asked=asked, cards=hardware, adjust=adjust)
 
 
 def share_of(hardware: Hardware, asked: Serving) -> Hardware:
@@ -141,7 +152,9 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimate:
+def smallest_layout(
+    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -154,7 +167,7 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
         if layout is not layouts[-1] and resident // 2 > hardware.card.memory_bytes * layout.num_ranks:
             continue
         try:
-            found = with_layout(model, asked, hardware, layout)
+            found = with_layout(model, asked, hardware, layout, adjust)
         except UsageError as error:  # this size does not divide the model: another may
             fault = fault or error
             continue
@@ -170,7 +183,9 @@ def smallest_layout(model: Model, asked: Serving, hardware: Hardware) -> Estimat
     return best
 
 
-def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout) -> Estimate:
+def with_layout(
+    model: Model, asked: Serving, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
+) -> Estimate:
     """The estimate for one layout."""
     if layout.num_ranks > hardware.num_gpus:
         raise UsageError(
@@ -199,6 +214,8 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
             placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights"
         )
         budget = rules.budget_lines(model, request, mine, stage)
+        if adjust is not None:
+            budget = adjust(request, mine, budget)
         lines += budget.charged
         if mine.card.shared_bytes:
             from .unified_memory import host_of_rank, on_shared_memory  # few machines have one memory
@@ -277,7 +294,7 @@ def with_layout(model: Model, asked: Serving, hardware: Hardware, layout: Layout
 def in_blocks(cache: CacheLayout, needed: int) -> str:
     """The bytes of a load as blocks of the pool, and what takes them.
 
-    >>> from ...engines import CacheGroup
+    >>> from ...engines.rank import CacheGroup
     >>> in_blocks(
     ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
     ...     11514488832,
@@ -374,6 +391,6 @@ def later_than_known(request: Serving) -> str:
     version = request.engine_version or latest
     if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""
-    if parse_version(version) <= parse_version(latest):
+    if read_release(version) <= read_release(latest):
         return ""
     return f"{request.engine} {version} is later than {latest}, whose rules are used"

@@ -2,7 +2,6 @@
 
 from ...engines import VLLM
 from ...model.attention import DSA, V4, V41
-from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.serving import Layout, Serving
 
@@ -15,8 +14,8 @@ def idle_flags(model: Model, asked: Serving) -> list[str]:
     ['--num-redundant-experts does nothing: qwen3-8b has no experts']
     """
     layout, name = asked.layout or Layout(), model.name
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-    sparse = any(isinstance(layer.attention, DSA | V4 | V41) for layer in model.layers)
+    experts = model.kinds.has_experts
+    sparse = model.kinds.has(DSA, V4, V41)
     found: list[str] = []
     if (
         asked.num_redundant_experts

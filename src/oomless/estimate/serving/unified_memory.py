@@ -1,8 +1,9 @@
 """Unified memory: what stays with the host lies in the same memory as what is on the card."""
 
-from ...engines import LLAMA, Stage
+from ...engines import LLAMA
+from ...engines.rank import Stage
 from ...ledger import Line, exact
-from ...run.hardware import Card
+from ...run.cards import Card
 from ...run.serving import Layout, Serving
 from ...units import format_bytes
 
@@ -25,7 +26,7 @@ def on_shared_memory(card: Card, host_bytes: int) -> tuple[Line, ...]:
     host - (memory of the machine - memory of the card). Nothing where the host has memory of its own.
     Ignored: the system and its programs.
 
-    >>> from ...run.hardware import card
+    >>> from ...run.cards import card
     >>> [
     ...     sum(line.bytes for line in on_shared_memory(card(name), 40_000_000_000))
     ...     for name in ("dgx-spark-gb10", "m3-ultra", "rtx-4090")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import compress, groupby
 
-from ...engines import Count, Placed
+from ...engines.rank import Count, Placed
 from ...ledger import Key, Line, exact, ranged
 from ...run.allocator import SMALL, rounded
 from ...units import MIB

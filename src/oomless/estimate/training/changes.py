@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
-from ...run.hardware import Hardware
+from ...frameworks import framework
+from ...run.cards import Hardware
 from ...run.training import Training, recipe
 from ..serving.changes import Change
-from .estimate import TrainingEstimate, estimate_training
+from .estimate import estimate_training
+from .training_estimate import TrainingEstimate
 
 
 class Largest(NamedTuple):
@@ -63,7 +65,7 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Training, Har
             ):
                 yield f"--zero {stage}", asked._replace(sharding=sharding), hardware
     form = recipe(used.precision or "bf16")
-    if form.name != "bf16" and used.framework != "megatron-lm":
+    if form.name != "bf16" and not framework(used.framework).megatron_core:
         yield "--precision bf16", asked._replace(precision="bf16"), hardware
     if (used.optimizer or "").startswith("adamw") and "8bit" not in (used.optimizer or ""):
         yield "--optimizer adamw-8bit", asked._replace(optimizer="adamw-8bit"), hardware

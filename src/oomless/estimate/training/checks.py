@@ -1,13 +1,13 @@
-"""What is refused, completed or told of a training question before its step is counted."""
+"""What of a training question is refused or completed before its step is counted."""
 
 import re
 
 from ...errors import UnsupportedError, UsageError
+from ...frameworks import framework
 from ...model.model import EMBEDDING, HEAD, Model
-from ...run.hardware import Card, Hardware
-from ...run.training import Mesh, Training, frameworks, recipe
-from .activations import unusual
-from .rank_portions import divisors, experts_apart, is_target, short_name
+from ...run.cards import Card
+from ...run.training import Mesh, Training, recipe
+from .rank_portions import divisors, is_target, short_name
 
 
 def with_targets(model: Model, asked: Training, request: Training) -> Training:
@@ -83,7 +83,7 @@ def trained_model(model: Model, request: Training) -> Model:
     >>> trained_model(small, Training(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
-    if not model.tied or frameworks()[request.framework]["ties"] == "yes":
+    if not model.tied or framework(request.framework).ties:
         return model
     table = next(tensor for tensor in model.tensors if tensor.name == EMBEDDING)
     return model._replace(tied=False, tensors=(*model.tensors, table._replace(name=HEAD, lookup=False)))
@@ -110,13 +110,13 @@ def check_types(request: Training, card: Card) -> None:
     form = recipe(request.precision or "bf16")
     if card.vendor != "NVIDIA" or not card.capability:
         return
-    if "bf16" in form.name and card.capability < 8.0:
+    if form.arithmetic == "bf16" and card.capability < 8.0:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no BF16 "
             f"and --precision is {form.name}",
             "take amp-fp16 or fp32, or a card from compute capability 8.0 on",
         )
-    if form.name.startswith("fp8") and card.capability < 8.9:
+    if form.arithmetic == "fp8" and card.capability < 8.9:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no FP8 and "
             f"--precision is {form.name}",
@@ -131,72 +131,5 @@ def check_model(model: Model, request: Training) -> None:
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",
         )
-    if request.method == "qlora" and request.precision in ("megatron-bf16", "deepspeed-fp16", "fp8"):
+    if request.method == "qlora" and not recipe(request.precision or "bf16").packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")
-
-
-def warnings(
-    model: Model, asked: Training, request: Training, hardware: Hardware, mesh: Mesh
-) -> tuple[str, ...]:
-    """What a reader must know before trusting the number."""
-    found = list(model.warnings)
-    card = hardware.card
-    if hardware.reading:
-        found.append(hardware.reading)
-    if card.confidence in ("C", "D"):
-        found.append(
-            f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
-        )
-    idle = hardware.num_gpus - mesh.num_ranks
-    if idle > 0:
-        found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
-    found += request._replace(mesh=mesh).idle(asked)
-    if asked.method != "full" and not asked.lora_targets:
-        found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
-    if model.quantization and request.method != "qlora":
-        found.append(
-            f"published in {model.quantization}: training holds its weights in "
-            f"{recipe(request.precision or 'bf16').name}"
-        )
-    if kinds := unusual(model):
-        found.append(
-            f"activations of {', '.join(kinds)} follow the published code and were never compared with a run"
-        )
-    if (
-        request.method == "qlora"
-        and any(tensor.role == "expert" for tensor in model.tensors)
-        and not experts_apart(model, request)
-    ):
-        if not request.packed_experts:
-            found.append(
-                "bitsandbytes packs no stacked experts: they stay in 16 bit "
-                "(--packed-experts if something else does)"
-            )
-        elif request.sharding in ("fsdp1", "fsdp2", "hsdp"):
-            found.append(
-                "what FSDP holds of packed experts is not known: they are counted in 16 bit, and cut"
-            )
-    if any(tensor.part == "mtp" for tensor in model.tensors):
-        found.append("MTP layers are left out: transformers does not load them")
-    if len(model.layers) % (mesh.pp * mesh.virtual_stages):
-        found.append(
-            f"{len(model.layers)} layers over {mesh.pp * mesh.virtual_stages} pieces: "
-            "the first ones hold one more"
-        )
-    found += portions_over(model, request, mesh)
-    if request.optimizer == "muon" or (request.optimizer or "").startswith("galore"):
-        found.append(f"{request.optimizer}: states by formula, never compared with a run")
-    return tuple(found)
-
-
-def portions_over(model: Model, request: Training, mesh: Mesh) -> tuple[str, ...]:
-    """A note if FSDP2 cuts stacked experts over more ranks than there are experts: every rank holds a whole
-    one, and gathers all."""
-    ranks = mesh.dp * mesh.cp
-    experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
-    if request.sharding in ("fsdp2", "hsdp") and experts and mesh.ep == 1 and ranks > experts:
-        return (
-            f"FSDP2 cuts stacked experts along the first dimension: {experts} experts over {ranks} "
-            f"ranks leave one whole on {experts} of them",
-        )
-    return ()

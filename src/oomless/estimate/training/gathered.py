@@ -3,98 +3,131 @@ before they are scattered."""
 
 from typing import NamedTuple
 
-from ...run.releases import reentrant
-from ...run.training import Mesh, Recipe, Training
-from .phases import EMBEDDING, HEAD, LayerStates, Part
+from ...frameworks import framework
+from .job import Job
+from .phases import EMBEDDING, HEAD, LayerStates, PhasePart
+from .recomputation import reentrant
+
+WEIGHTS, BOTH = "gathered weights", "gathered weights and whole gradients"
 
 
 class Gathered(NamedTuple):
     """What fully sharded ranks have whole for a while, at the three kinds of moments."""
 
-    forward: Part | None
-    loss: Part | None
-    backward: Part | None
+    forward: PhasePart | None = None
+    loss: PhasePart | None = None
+    backward: PhasePart | None = None
     """In a layer: its whole gradients too."""
-    embedding: Part | None
+    embedding: PhasePart | None = None
     scattered: int = 0
     """Bytes of the layer above that are reduced and scattered meanwhile."""
 
 
-def gathered(
-    request: Training, units: dict[int, LayerStates], layers: tuple[int, ...], form: Recipe, mesh: Mesh
-) -> Gathered:
-    """What fully sharded ranks gather: in the forward the running unit, the next one on its way, and the
-    root's unit, which stays;
+class Units(NamedTuple):
+    """Sizes of what is gathered as one: a layer, and the root, which has all that is outside of layers."""
 
-    in the loss the root's and one layer's, as there is no next one (FSDP: seen with two ranks, to 0.1 %); in
-    the backward a layer's whole gradients too, in the type of the computation, the buffer in which those of
-    the layer above are reduced, and under FSDP the head's whole gradient, which waits for the rest of the
-    root's unit; at the end this unit's gradients and their buffer. torchtitan of 2024 keeps the last layer
-    whole from forward to backward; since 2025 embedding and head are units of their own, so that it has less
-    than this. Under a pipeline FSDP2 neither gives up gathered weights between micro-batches nor scatters
-    gradients before the last one, and adds them up in F32 (torchtitan: reshard_after_forward off, reduce in
-    F32; torch FSDPParam.unsharded_accumulated_grad). Reentrant checkpoints run each layer forward once more
-    in the backward, so that FSDP1 takes the layer above for the next one and gathers none ahead
+    layer: int
+    """Bytes of the largest layer."""
+    layer_values: int
+    """Trained values of the layer that has most."""
+    root: int
+    root_values: int
+    head_values: int
+
+    @property
+    def two_layers(self) -> str:
+        """Return the formula of the root, a layer and the next one."""
+        return f"2 x {self.layer:,} B of the largest layer + {self.root:,} B outside of the layers"
+
+
+def units_of(per_layer: dict[int, LayerStates], layers: tuple[int, ...]) -> Units:
+    """Return the sizes of a stage's units."""
+    inside = [per_layer[layer] for layer in layers if layer in per_layer]
+    outside = [per_layer[end] for end in (HEAD, EMBEDDING) if end in per_layer]
+    return Units(
+        max((each.unit for each in inside), default=0),
+        max((each.unit_values for each in inside), default=0),
+        sum(each.unit for each in outside),
+        sum(each.unit_values for each in outside),
+        per_layer[HEAD].unit_values if HEAD in per_layer else 0,
+    )
+
+
+def part(what: str, num_bytes: int, formula: str) -> PhasePart:
+    """Return a part of gathered memory."""
+    return PhasePart("communication.gathered", what, num_bytes, formula)
+
+
+def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...]) -> Gathered:
+    """Return what fully sharded ranks gather; nothing where each rank has all weights."""
+    match job.request.sharding:
+        case "fsdp2" | "hsdp" if job.mesh.pp > 1:
+            return through_the_flush(per_layer)
+        case "zero3" | "megatron_fsdp":
+            return with_whole_gradients(job, units_of(per_layer, layers))
+        case "fsdp1" | "fsdp2" | "hsdp":
+            return by_units(job, units_of(per_layer, layers))
+    return Gathered()
+
+
+def through_the_flush(per_layer: dict[int, LayerStates]) -> Gathered:
+    """Return what FSDP2 holds under a pipeline: all weights of the stage, and its gradients in F32.
+
+    It neither gives up gathered weights between micro-batches nor scatters gradients before the last one
+    (torchtitan: reshard_after_forward off, reduce in F32; torch FSDPParam.unsharded_accumulated_grad).
+    """
+    whole = sum(each.unit for each in per_layer.values())
+    trained = sum(each.unit_values for each in per_layer.values())
+    text = f"{whole:,} B of the stage's weights"
+    both = part(BOTH, whole + 4 * trained, f"{text} + {trained:,} values x 4 B")
+    return Gathered(part(WEIGHTS, whole, text), both, both, both)
+
+
+def with_whole_gradients(job: Job, units: Units) -> Gathered:
+    """Return what ZeRO-3 and Megatron-FSDP hold: the root, two layers, and the gradients of one of them."""
+    form, values = job.recipe, units.layer_values
+    forward = 2 * units.layer + units.root
+    reduced = values * form.compute + values * form.gradient
+    shown = f"{units.two_layers} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients"
+    both = part(BOTH, forward + reduced, shown)
+    return Gathered(part(WEIGHTS, forward, units.two_layers), both, both, both)
+
+
+def by_units(job: Job, units: Units) -> Gathered:
+    """Return what FSDP holds, unit by unit.
+
+    Forward: the running layer, the next one on its way, and the root, which stays. Loss: the root and one
+    layer, as there is no next one (seen with two ranks, to 0.1 %); torchtitan of 2024 keeps the last layer
+    whole from forward to backward, and since 2025 embedding and head are units of their own, so that it has
+    less than this. Backward: a layer's whole gradients too, in the type of the computation, the buffer in
+    which those of the layer above are reduced, and the head's whole gradient, which waits for the rest of the
+    root. At the end the root's gradients and their buffer. Reentrant checkpoints run each layer forward once
+    more in the backward, so that FSDP1 takes the layer above for the next one and gathers none ahead
     (_exec_order_utils.py, get_handle_to_backward_prefetch; runs of Mixtral and Mistral have one layer, to the
     MB).
     """
-    sharding = request.sharding or "none"
-    if sharding not in ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp"):
-        return Gathered(None, None, None, None)
-    largest = max((units[layer].unit for layer in layers if layer in units), default=0)
-    values = max((units[layer].unit_values for layer in layers if layer in units), default=0)
-    root = sum(units[end].unit for end in (HEAD, EMBEDDING) if end in units)
-    if mesh.pp > 1 and sharding in ("fsdp2", "hsdp"):
-        whole, trained = (
-            sum(each.unit for each in units.values()),
-            sum(each.unit_values for each in units.values()),
-        )
-        text = f"{whole:,} B of the stage's weights"
-        weights = Part("communication.gathered", "gathered weights", whole, text)
-        both = Part(
-            "communication.gathered",
-            "gathered weights and whole gradients",
-            whole + 4 * trained,
-            f"{text} + {trained:,} values x 4 B",
-        )
-        return Gathered(weights, both, both, both)
-    forward = 2 * largest + root
-    text = f"2 x {largest:,} B of the largest layer + {root:,} B outside of the layers"
-    reduced = values * form.compute + values * form.gradient
-    weights = Part("communication.gathered", "gathered weights", forward, text)
-    shown = f"{text} + {values:,} values x ({form.compute} + {form.gradient}) B of gradients"
-    if sharding == "zero3" or sharding == "megatron_fsdp":
-        both = Part(
-            "communication.gathered", "gathered weights and whole gradients", forward + reduced, shown
-        )
-        return Gathered(weights, both, both, both)
-    ahead = largest if sharding == "fsdp1" and reentrant(request) else 0
-    head = units[HEAD].unit_values * form.compute if HEAD in units else 0
-    rest = sum(units[end].unit_values for end in (HEAD, EMBEDDING) if end in units)
-    units_in_loss = 2 if request.framework == "torchtitan" else 1
-    if ahead:
-        text = f"{largest:,} B of the largest layer + {root:,} B outside of the layers"
+    form, values = job.recipe, units.layer_values
+    alone = job.request.sharding == "fsdp1" and reentrant(job.request)
+    forward = 2 * units.layer + units.root
+    in_loss = framework(job.request.framework).units_in_loss
+    head = units.head_values * form.compute
+    text = units.two_layers
+    if alone:
+        text = f"{units.layer:,} B of the largest layer + {units.root:,} B outside of the layers"
     shown = f"{text} + {values:,} values x {form.compute} B of its gradients" + (
         f" + {head:,} B of the head's gradient" if head else ""
     )
-    last = f"{root:,} B + {rest:,} values x ({form.compute} + {form.gradient}) B of gradients"
+    last = (
+        f"{units.root:,} B + {units.root_values:,} values x ({form.compute} + {form.gradient}) B of gradients"
+    )
     return Gathered(
-        weights,
-        weights._replace(
-            bytes=units_in_loss * largest + root,
-            formula=f"{units_in_loss} x {largest:,} B of a layer + {root:,} B outside",
+        part(WEIGHTS, forward, text),
+        part(
+            WEIGHTS,
+            in_loss * units.layer + units.root,
+            f"{in_loss} x {units.layer:,} B of a layer + {units.root:,} B outside",
         ),
-        Part(
-            "communication.gathered",
-            "gathered weights and whole gradients",
-            forward - ahead + values * form.compute + head,
-            shown,
-        ),
-        Part(
-            "communication.gathered",
-            "gathered weights and whole gradients",
-            root + rest * (form.compute + form.gradient),
-            last,
-        ),
+        part(BOTH, forward - (units.layer if alone else 0) + values * form.compute + head, shown),
+        part(BOTH, units.root + units.root_values * (form.compute + form.gradient), last),
         values * form.gradient,
     )

@@ -1,18 +1,14 @@
 """What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was
 called."""
 
-from ...frameworks.graphs.blocks import Work
+from ...frameworks import framework
+from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
-from ...model.model import Model
-from ...run.training import Mesh, Optimizer, Recipe, Training
-from .activations import ends, segments, wide_norms
-from .phases import Phase
-from .rank_portions import Portion, Stage
-from .states import States, packed
-from .step import step
-
-OWN_LOOPS = ("transformers", "peft")
-"""Frameworks that leave the preparation to the user's script; others do it, or not, in their own way."""
+from ...run.training import Recipe, Training
+from .micro_batch_work import wide_norms
+from .stage_step import StageStep
+from .state_bytes import packed
+from .step import phases, stage_step
 
 
 def may_be_prepared(request: Training, form: Recipe) -> bool:
@@ -26,54 +22,32 @@ def may_be_prepared(request: Training, form: Recipe) -> bool:
     )
     return (
         request.method == "qlora"
-        and request.framework in OWN_LOOPS
+        and framework(request.framework).kbit_by_script
         and whole
         and form.compute == 2
         and not wide_norms(request)
     )
 
 
-def prepared_line(
-    model: Model,
-    request: Training,
-    work: Work,
-    stage: Stage,
-    portions: list[Portion],
-    held: States,
-    phases: tuple[Phase, ...],
-    mesh: Mesh,
-    form: Recipe,
-    rule: Optimizer,
-    boundary: int,
-) -> Line:
-    """Nothing at the value, all of it at the high end: F32 norms, embedding and head (2 B a value more), and
-    the stream that layers hand on.
+def prepared_line(step: StageStep, work: MicroBatchWork) -> Line:
+    """Return a line of nothing at the value and all of it at the high end: F32 norms, embedding and head (2 B
+    a value more), and the stream that layers hand on.
 
     Source: peft/utils/other.py, prepare_model_for_kbit_training. Llama-2-13B so prepared had 38 GiB where 20
     were estimated without (universal-llm-trainer, GPU test).
     """
-    wide = work._replace(residual=4, wide_norms=True)
-    last = ends(model, request, wide, mesh) if stage.last else None
-    found = step(
-        stage,
-        segments(model, request, wide, stage),
-        last,
-        portions,
-        held,
-        mesh,
-        request,
-        form,
-        rule,
-        2 * boundary,
-    )
-    more = max(0, max(phase.total_bytes for phase in found) - max(phase.total_bytes for phase in phases))
-    left = [each for each in portions if not each.trained and not each.adapter and not packed(each, request)]
+    job, portions = step.job, step.portions
+    wide = stage_step(job, work._replace(residual=4, wide_norms=True), step.stage, portions, step.held)
+    more = max(0, most_of(wide) - most_of(step))
+    left = [
+        each for each in portions if not each.trained and not each.adapter and not packed(each, job.request)
+    ]
     values = sum(each.total for each in left)
     formula = (
         f"{values:,} values x 2 B, and {more:,} B of activations, if "
         "prepare_model_for_kbit_training was called"
     )
-    weights = 2 * values if form.weight == 2 else 0
+    weights = 2 * values if job.recipe.weight == 2 else 0
     return ranged(
         "activations.norms",
         "policy",
@@ -83,3 +57,8 @@ def prepared_line(
         formula,
         "peft/utils/other.py",
     )
+
+
+def most_of(step: StageStep) -> int:
+    """Return the most that a phase of a step adds to what stays."""
+    return max(phase.total_bytes for phase in phases(step))

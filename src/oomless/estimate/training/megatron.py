@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...frameworks.megatron.activations import Moment, inputs, kept_sizes, moments
+from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments
 from ...frameworks.megatron.buffers import buffers, pipeline_inputs
 from ...frameworks.megatron.environment import Device
 from ...frameworks.megatron.network import mesh_of, network, question
@@ -13,13 +13,14 @@ from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
 from ...ledger import Kind, Line, exact, ranged
-from ...run.hardware import Hardware
-from ...units import parse_bytes
+from ...run.cards import Hardware
 from ..allocator import allocated_bytes
 from .checks import check_types
-from .estimate import RankGroup, TrainingEstimate, rank_group
-from .phases import Part, Phase
-from .states import States
+from .job import Job, capacity_of
+from .phases import PhasePart, StepPhase
+from .rank_group import RankGroup, rank_group
+from .states import RankStates
+from .training_estimate import TrainingEstimate, worst_of
 
 
 def device_of(hardware: Hardware) -> Device:
@@ -34,97 +35,79 @@ def estimate_megatron(
     reserve: str | None = None,
     named: bool = False,
 ) -> TrainingEstimate:
-    """The estimate on every pipeline stage; the verdict is the worst one's. `named`: the run follows from a
-    model's name alone."""
+    """Return the estimate of every pipeline stage; the verdict is the worst one's. `named`: the run follows
+    from a model's name alone."""
     device = device or device_of(hardware)
     if run.world_size > hardware.num_gpus:
         raise UsageError(
             f"--world-size {run.world_size} is more than the {hardware.num_gpus} cards of --gpu",
             "change one of the two",
         )
-    capacity = hardware.card.memory_bytes - (parse_bytes(reserve) if reserve else 0)
-    if capacity <= 0:
-        raise UsageError(
-            f"{hardware.card.name} leaves no memory for the run", "give a card with a size, or reserve less"
-        )
-    request, mesh, model = question(run, device, reserve), mesh_of(run), network(run)
-    check_types(request, hardware.card)
-    if run.fp8 and hardware.card.vendor == "NVIDIA" and 0 < hardware.card.capability < FP8_CAPABILITY:
+    capacity = capacity_of(hardware, reserve)
+    job = Job(network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
+    check_types(job.request, hardware.card)
+    check_fp8(run, hardware)
+    groups = tuple(of_stage(job, run, mine, rank, device, named) for rank, mine in enumerate(chunks(run)))
+    return TrainingEstimate(
+        model=job.model,
+        request=job.request,
+        hardware=hardware,
+        mesh=job.mesh,
+        groups=groups,
+        ram_bytes=0,
+        disk_bytes=job.model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12),
+        worst_rank=worst_of(groups),
+        warnings=notes_of(run, hardware),
+        asked=job.request,
+        megatron=run,
+    )
+
+
+def check_fp8(run: Megatron, hardware: Hardware) -> None:
+    """Refuse FP8 on a card that has no such arithmetic."""
+    card = hardware.card
+    if run.fp8 and card.vendor == "NVIDIA" and 0 < card.capability < FP8_CAPABILITY:
         raise UnsupportedError(
-            f"{hardware.card.name} (compute capability {hardware.card.compute_capability}) has no "
-            f"FP8 and --fp8-format is {run.fp8}",
+            f"{card.name} (compute capability {card.compute_capability}) has no FP8 and --fp8-format is "
+            f"{run.fp8}",
             "leave it out, or take a card from compute capability 8.9 on",
         )
-    groups = tuple(
-        _group(run, mine, rank, hardware, device, capacity, reserve, named)
-        for rank, mine in enumerate(chunks(run))
-    )
-    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
-    worst = min(
-        range(len(groups)),
-        key=lambda index: (severity[groups[index].ledger.verdict], groups[index].ledger.headroom_bytes),
-    )
-    disk = model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12)
-    notes = (
-        [*run.warnings, "taken from Megatron-LM's defaults: " + ", ".join(run.defaults)]
-        if run.defaults
-        else list(run.warnings)
-    )
+
+
+def notes_of(run: Megatron, hardware: Hardware) -> tuple[str, ...]:
+    """Return what a reader must know: arguments that were not read, defaults that were taken, idle cards."""
+    notes = list(run.warnings)
+    if run.defaults:
+        notes.append("taken from Megatron-LM's defaults: " + ", ".join(run.defaults))
     if hardware.num_gpus > run.world_size:
         notes.append(f"{hardware.num_gpus - run.world_size} of {hardware.num_gpus} cards have no rank")
-    return TrainingEstimate(
-        model, request, hardware, mesh, groups, 0, disk, worst, tuple(notes), asked=request, megatron=run
-    )
+    return tuple(notes)
 
 
 FP8_CAPABILITY = 8.9
 
 
-def _group(
-    run: Megatron,
-    mine: tuple[Chunk, ...],
-    rank: int,
-    hardware: Hardware,
-    device: Device,
-    capacity: int,
-    reserve: str | None,
-    named: bool,
+def of_stage(
+    job: Job, run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool
 ) -> RankGroup:
-    """One pipeline stage: what stays, and what each phase adds to it."""
+    """Return one pipeline stage: what stays, and what each phase adds to it."""
     kept = states(run, mine)
     lines = standing(run, mine, kept, device)
-    held = _held(run, lines)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
     beside = remainders(kept, kept_sizes(run, mine, device), device)
     whole = gathered(run, mine)
     found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
-    found.append(Phase("optimizer", "in the step", _gradients(kept, copies=True)))
+    found.append(StepPhase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
-    share = facts.constant(
-        "megatron",
-        "activation_share",
-        (0,),
-        *(["experts"] if run.experts is not None else []),
-        *(["named"] if named else []),
-    )
+    conditions = (["experts"] if run.experts is not None else []) + (["named"] if named else [])
+    share = facts.constant("megatron", "activation_share", (0,), *conditions)
     always = [line for line in lines if line.category != "gradients"]
+    allocated = always + [_line(part, share, worst.name) for part in worst.parts]
     steady = sum(line.bytes for line in lines)
-    full = always + [_line(part, share, worst.name) for part in worst.parts]
-    return rank_group(
-        rank,
-        full,
-        held,
-        steady,
-        tuple(found),
-        worst,
-        question(run, device, reserve),
-        mesh_of(run),
-        hardware,
-        capacity,
-    )
+    return rank_group(job, rank, _held(lines), steady, tuple(found), allocated)
 
 
-def _line(part: Part, share: facts.Constant, phase: str) -> Line:
+def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
     """Exact for what shapes give; activations have the spread of the runs that they were compared with."""
     line = exact(
         part.key,
@@ -162,7 +145,7 @@ def standing(
     plain = sum(sizes)
     unsplit = 0 if device.expandable else _allocated(tuple(sizes)) - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
-    room = facts.constant("megatron", "unexplained", (0,), *(["fsdp"] if run.fsdp else []))
+    room = facts.constant("megatron", "unexplained", (0,), *(["sharded"] if run.fsdp else []))
     lines.append(
         ranged(
             "fragmentation.remainders",
@@ -194,18 +177,18 @@ def standing(
     return tuple(lines)
 
 
-def _held(run: Megatron, lines: tuple[Line, ...]) -> States:
+def _held(lines: tuple[Line, ...]) -> RankStates:
     def total(category: str) -> int:
         return sum(line.bytes for line in lines if line.category == category)
 
-    return States(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0)
+    return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0)
 
 
-def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[Part, ...]:
+def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[PhasePart, ...]:
     """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next
     forward."""
     return tuple(
-        Part(each.key, each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
+        PhasePart(each.key, each.what, sum(each.sizes), f"{len(each.sizes)} tensors")
         for each in kept
         if each.key == "gradients.trained" or (copies and each.key == "gradients.master_copies")
     )
@@ -227,32 +210,36 @@ def _allocated(sizes: tuple[int, ...]) -> int:
 
 
 def _phase(
-    run: Megatron, moment: Moment, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
-) -> Phase:
+    run: Megatron, moment: PassPeak, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
+) -> StepPhase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among
     its kept activations."""
     parts = [
         *_gradients(kept, copies=False),
-        Part(
+        PhasePart(
             "activations.kept",
             "kept for the backward",
             moment.kept - overlap,
             "frameworks/megatron/layers.py",
         ),
-        Part("logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"),
-        Part("temporaries.running", "of the running layer", moment.temporaries, "its operations replayed"),
-        Part(
+        PhasePart(
+            "logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"
+        ),
+        PhasePart(
+            "temporaries.running", "of the running layer", moment.temporaries, "its operations replayed"
+        ),
+        PhasePart(
             "fragmentation.remainders",
             "remainders beside activations",
             max(0, round(moment.kept * beside)),
             "served after the states",
         ),
-        Part(
+        PhasePart(
             "communication.gathered",
             "gathered weights",
             whole,
             "what is outside of the layers, and two layers",
         ),
-        Part("inputs.batch", "ids, labels, masks", inputs(run), "of a micro-batch"),
+        PhasePart("inputs.batch", "ids, labels, masks", inputs(run), "of a micro-batch"),
     ]
-    return Phase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))
+    return StepPhase(moment.phase, moment.where, tuple(part for part in parts if part.bytes))

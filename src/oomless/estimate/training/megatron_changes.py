@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 from ...errors import OomlessError
 from ...frameworks.megatron.run import Megatron
 from ..serving.changes import Change
-from .estimate import TrainingEstimate
 from .megatron import device_of, estimate_megatron
+from .training_estimate import TrainingEstimate
 
 
 def changes(estimate: TrainingEstimate) -> tuple[Change, ...]:

@@ -4,12 +4,13 @@ and go."""
 from typing import NamedTuple
 
 from ...ledger import Category, Key, category_of
-from ...run.training import Mesh, Recipe, Training
+from ...run.training import Mesh, Training, recipe
 from .rank_portions import Portion
-from .states import adapter_bytes, degrees, local_values, packed, packed_bytes, packed_stack, sharding_ranks
+from .state_bytes import adapter_bytes, packed, packed_bytes, packed_stack
+from .states import degrees, local_values, sharding_ranks
 
 
-class Part(NamedTuple):
+class PhasePart(NamedTuple):
     """Bytes of one thing at one moment."""
 
     key: Key
@@ -22,13 +23,13 @@ class Part(NamedTuple):
         return category_of(self.key)
 
 
-class Phase(NamedTuple):
+class StepPhase(NamedTuple):
     """The worst moment of a phase. Its parts are what is there beside the states that live through the whole
     step."""
 
     name: str
     moment: str
-    parts: tuple[Part, ...]
+    parts: tuple[PhasePart, ...]
 
     @property
     def total_bytes(self) -> int:
@@ -38,54 +39,62 @@ class Phase(NamedTuple):
 class LayerStates(NamedTuple):
     """Bytes of one layer that come and go during a step."""
 
-    gradients: int
+    gradients: int = 0
     """Gradients as they stay until the optimizer has read them."""
-    largest: int
+    largest: int = 0
     """The largest gradient of a tensor in the type of the computation."""
-    unit: int
+    unit: int = 0
     """The layer's weights gathered from all ranks: in the type of the computation, packed ones as they are
     stored."""
-    casts: int
+    casts: int = 0
     """Copies that autocast makes of its matrices; packed ones are unpacked in the type of the product."""
-    unit_values: int
+    unit_values: int = 0
     stacks: int = 0
     """Packed experts of the layer in the type of the computation, as they are while they run."""
 
-
-def layer_states(
-    portions: list[Portion], mesh: Mesh, request: Training, form: Recipe
-) -> dict[int, LayerStates]:
-    """Per layer; HEAD is what the last stage has outside of the layers, EMBEDDING what the first one has."""
-    sharding = request.sharding or "none"
-    sums: dict[int, list[int]] = {}
-    for portion in portions:
-        over = degrees(sharding, sharding_ranks(mesh, portion.group))
-        size = adapter_bytes(request) if portion.adapter else form.gradient
-        layers = portion.layers or ((EMBEDDING if portion.lookup else HEAD),)
-        held = local_values(portion, over.gradients, over.padded) if portion.trained else 0
-        each = held * size // len(layers)
-        values = portion.values * portion.per_layer
-        width = adapter_bytes(request) if portion.adapter else form.compute
-        stack = values if portion.stacked else portion.values
-        largest = (
-            stack * (adapter_bytes(request) if portion.adapter else form.compute) if portion.trained else 0
-        )
-        for layer in layers:
-            row = sums.setdefault(layer, [0, 0, 0, 0, 0, 0])
-            row[0] += each
-            row[1] = max(row[1], largest)
-            if packed_stack(portion, request):
-                row[5] += values * form.compute
-            else:
-                row[2] += (
-                    packed_bytes(values, request.quantization or "nf4-dq")
-                    if packed(portion, request)
-                    else values * width
-                )
-            cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
-            row[3] += values * form.compute if cast else 0
-            row[4] += values if portion.trained else 0
-    return {layer: LayerStates(*row) for layer, row in sums.items()}
+    def plus(self, other: "LayerStates") -> "LayerStates":
+        """Return the sums of both; the largest gradient is the larger of the two."""
+        added = LayerStates(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return added._replace(largest=max(self.largest, other.largest))
 
 
 HEAD, EMBEDDING = -1, -2
+"""Layers that are none: what the last stage has outside of the layers, and what the first one has."""
+
+
+def layer_states(portions: list[Portion], mesh: Mesh, request: Training) -> dict[int, LayerStates]:
+    """Return what each layer has of weights and gradients while they come and go; HEAD and EMBEDDING are the
+    ends."""
+    found: dict[int, LayerStates] = {}
+    for portion in portions:
+        layers = portion.layers or ((EMBEDDING if portion.lookup else HEAD),)
+        each = of_one_layer(portion, len(layers), mesh, request)
+        for layer in layers:
+            found[layer] = found.get(layer, LayerStates()).plus(each)
+    return found
+
+
+def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: Training) -> LayerStates:
+    """Return what one of a portion's layers has of it."""
+    form = recipe(request.precision or "bf16")
+    over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
+    values = portion.values * portion.per_layer
+    gradients = largest = 0
+    if portion.trained:
+        held = local_values(portion, over.gradients, over.padded)
+        gradients = held * (adapter_bytes(request) if portion.adapter else form.gradient) // num_layers
+        stack = values if portion.stacked else portion.values
+        largest = stack * (adapter_bytes(request) if portion.adapter else form.compute)
+    unit = values * (adapter_bytes(request) if portion.adapter else form.compute)
+    if packed(portion, request):
+        unit = packed_bytes(values, request.quantization or "nf4-dq")
+    unpacks = packed_stack(portion, request)
+    cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
+    return LayerStates(
+        gradients=gradients,
+        largest=largest,
+        unit=0 if unpacks else unit,
+        casts=values * form.compute if cast else 0,
+        unit_values=values if portion.trained else 0,
+        stacks=values * form.compute if unpacks else 0,
+    )

@@ -1,23 +1,26 @@
 """What a pipeline adds to a rank: micro-batches in flight, buffers of what passes between stages, logits that
 wait for their backward."""
 
+from ...frameworks import framework
 from ...run.training import Mesh, Training
-from .activations import Ends
-from .phases import Part
-from .rank_portions import Stage
+from .head_and_loss import Ends
+from .phases import PhasePart
+from .rank_portions import PipelineStage
 
 
-def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
+def in_flight(mesh: Mesh, stage: PipelineStage, micro_batches: int) -> int:
     """Chunks of layers whose activations a rank holds at once, a micro-batch being as many as it has chunks.
 
     GPipe: all micro-batches. 1F1B and ZB1P: min(m, p - r). Interleaved: 2 (p - r - 1) + (v - 1) p + 1 chunks.
     ZB-V and DualPipe-V: as much as 1F1B's first stage on every rank. DualPipe: p + 1 micro-batches. Sources:
     arXiv 2104.04473, 2401.10241, deepseek-ai/DualPipe.
 
-    >>> [in_flight(Mesh(pp=4), Stage(r, ((0,),), r == 0, r == 3), 8) for r in range(4)]
+    >>> [in_flight(Mesh(pp=4), PipelineStage(r, ((0,),), r == 0, r == 3), 8) for r in range(4)]
     [4, 3, 2, 1]
     >>> in_flight(
-    ...     Mesh(pp=4, virtual_stages=2, schedule="interleaved"), Stage(3, ((0,), (1,)), False, True), 8
+    ...     Mesh(pp=4, virtual_stages=2, schedule="interleaved"),
+    ...     PipelineStage(3, ((0,), (1,)), False, True),
+    ...     8,
     ... )
     5
     """
@@ -35,11 +38,9 @@ def in_flight(mesh: Mesh, stage: Stage, micro_batches: int) -> int:
             return min(m, p - r)
 
 
-TORCH_PIPELINES = ("fsdp", "torchtitan", "transformers", "automodel")
-"""Frameworks whose pipelines are torch.distributed.pipelining's."""
-
-
-def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int, chunks: int) -> Part:
+def pipeline_buffers(
+    mesh: Mesh, stage: PipelineStage, request: Training, boundary: int, chunks: int
+) -> PhasePart:
     """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in
     flight, of v a micro-batch.
 
@@ -51,10 +52,10 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
     and three schedules: between steps to the byte. Others: an input and an output of what is in flight.
     """
     if mesh.pp == 1:
-        return Part("communication.pipeline", "pipeline inputs and outputs", 0, "")
+        return PhasePart("communication.pipeline", "pipeline inputs and outputs", 0, "")
     v, m, p = mesh.virtual_stages, max(1, request.grad_accum), mesh.pp
-    if request.framework not in TORCH_PIPELINES:
-        return Part(
+    if not framework(request.framework).torch_pipelines:
+        return PhasePart(
             "communication.pipeline",
             "pipeline inputs and outputs",
             2 * boundary * chunks // v,
@@ -73,17 +74,17 @@ def pipeline_buffers(mesh: Mesh, stage: Stage, request: Training, boundary: int,
         f"({received} received + {beside} outputs less inputs in flight + {sent} "
         f"gradients sent) x {boundary:,} B"
     )
-    return Part("communication.pipeline", "pipeline inputs and outputs", total, text)
+    return PhasePart("communication.pipeline", "pipeline inputs and outputs", total, text)
 
 
 def kept_outputs(
-    mesh: Mesh, stage: Stage, request: Training, last: Ends, size: int, micro_batches: int
+    mesh: Mesh, stage: PipelineStage, request: Training, last: Ends, size: int, micro_batches: int
 ) -> int:
     """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every
     micro-batch in flight.
 
     Source: torch.distributed.pipelining stage.py, fwd_cache.
     """
-    if mesh.pp == 1 or request.framework not in TORCH_PIPELINES or not stage.last:
+    if mesh.pp == 1 or not framework(request.framework).torch_pipelines or not stage.last:
         return 0
     return micro_batches * last.logits * size

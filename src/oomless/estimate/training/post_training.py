@@ -11,15 +11,17 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from ...run.training import Mesh, Training, recipe
 from ..serving.estimate import estimate_serving
-from .activations import COMPARING
-from .estimate import RankGroup, TrainingEstimate, estimate_training
+from .estimate import estimate_training
+from .head_and_loss import COMPARING
+from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
 from .reserved import OUTSIDE
+from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
 """Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences
@@ -33,8 +35,8 @@ KEPT_ASLEEP = ("runtime", "communication")
 graphs and buffers."""
 
 
-class Beside(NamedTuple):
-    """What stands beside the policy."""
+class Companions(NamedTuple):
+    """Models and an engine beside the policy."""
 
     reference: bool | None = None
     """None: as the task has it; under LoRA the policy without its adapters serves, and takes nothing."""
@@ -46,24 +48,6 @@ class Beside(NamedTuple):
     sleeps: bool = False
     engine_hardware: Hardware | None = None
     """Other cards for the engine; None: those of training."""
-
-
-class Moment(NamedTuple):
-    """One moment of a step on the worst rank."""
-
-    name: str
-    ledger: Ledger
-
-
-class After(NamedTuple):
-    """The moments, and which one sets the peak; the engine's own ledger where it has cards of its own."""
-
-    moments: tuple[Moment, ...]
-    engine: Ledger | None
-
-    @property
-    def peak(self) -> Moment:
-        return max(self.moments, key=lambda each: each.ledger.total_bytes)
 
 
 def asked_update(asked: Training) -> Training:
@@ -78,8 +62,8 @@ def asked_update(asked: Training) -> Training:
     return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
 
 
-def after(estimate: TrainingEstimate, beside: Beside) -> After:
-    """The moments of a step whose update is `estimate`, on its worst rank.
+def after(estimate: TrainingEstimate, companions: Companions) -> After:
+    """Return the moments of a step whose update is `estimate`, on its worst rank.
 
     update: the training peak. score: what lies between steps, and one forward without a graph: a layer's
     transients and the logits; in preference learning it comes after the policy's forward, whose activations
@@ -94,44 +78,52 @@ def after(estimate: TrainingEstimate, beside: Beside) -> After:
     ...     Training(task="dpo", precision="bf16", seq_len=1024),
     ...     parse_gpu("h100"),
     ... )
-    >>> found = after(policy, Beside())
+    >>> found = after(policy, Companions())
     >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.key == "weights.frozen"]
     ('score', [2692943872])
     """
-    request, mesh = estimate.request, estimate.mesh
+    request = estimate.request
     group = estimate.groups[estimate.worst_rank]
-    stays = _frozen_lines(estimate, beside)
-    update = list(group.ledger.lines)
-    if request.task == "ppo":
-        value = estimate_training(
-            beside.value_model or estimate.model,
-            request._replace(task="reward", mesh=mesh),
-            estimate.hardware,
-        )
-        held = [line for line in value.groups[-1].states.lines if line.key != "runtime.cublas"]
-        for line in held:
-            (update if line.category == "gradients" else stays).append(
-                line._replace(owner="value", what=f"value model: {line.what}")
-            )
-    awake, asleep, apart = _engine(estimate, beside)
-    resident = asleep if beside.sleeps else awake
-    context = [line for line in group.ledger.lines if line.key in OUTSIDE]
-    between = [*_steady(group), *context]
-    compares = request.task in COMPARING and beside.reference is not False
+    frozen_lines = _frozen_lines(estimate, companions)
+    value_stays, value_gradients = _value_model(estimate, companions)
+    stays = [*frozen_lines, *value_stays]
+    awake, asleep, apart = _engine(estimate, companions)
+    resident = asleep if companions.sleeps else awake
+    between = [*_steady(group), *(line for line in group.ledger.lines if line.key in OUTSIDE)]
+    compares = request.task in COMPARING and companions.reference is not False
+    update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
-    moments = [Moment("update", _ledger(group, [*update, *stays, *resident]))]
+
+    def moment(name: str, lines: list[Line]) -> TrainingMoment:
+        return TrainingMoment(name, group.ledger._replace(lines=tuple(lines)))
+
+    moments = [moment("update", [*update, *stays, *resident])]
     if compares:
         beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
-        moments.append(
-            Moment(
-                "score", _ledger(group, [*between, *stays, *compared(estimate, group), *beyond, *resident])
-            )
-        )
-    elif (stays and any(line.owner in ("reference", "reward") for line in stays)) or request.task == "grpo":
-        moments.append(Moment("score", _ledger(group, [*between, *stays, *_forward(group), *resident])))
+        moments.append(moment("score", [*between, *stays, *compared(estimate, group), *beyond, *resident]))
+    elif any(line.owner in ("reference", "reward") for line in stays) or request.task == "grpo":
+        moments.append(moment("score", [*between, *stays, *_forward(group), *resident]))
     if awake:
-        moments.append(Moment("generate", _ledger(group, [*between, *stays, *awake])))
+        moments.append(moment("generate", [*between, *stays, *awake]))
     return After(tuple(moments), apart)
+
+
+def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[list[Line], list[Line]]:
+    """Return PPO's value model on the rank: what lies there always, and its gradients during the update."""
+    if estimate.request.task != "ppo":
+        return [], []
+    value = estimate_training(
+        companions.value_model or estimate.model,
+        estimate.request._replace(task="reward"),
+        estimate.hardware,
+    )
+    lines = [
+        line._replace(owner="value", what=f"value model: {line.what}")
+        for line in value.groups[-1].states.lines
+        if line.key != "runtime.cublas"
+    ]
+    stays = [line for line in lines if line.category != "gradients"]
+    return stays, [line for line in lines if line.category == "gradients"]
 
 
 def roles(ledger: Ledger) -> dict[str, int]:
@@ -140,10 +132,6 @@ def roles(ledger: Ledger) -> dict[str, int]:
     for line in ledger.lines:
         sums[line.owner] = sums.get(line.owner, 0) + line.bytes
     return sums
-
-
-def _ledger(group: RankGroup, lines: list[Line]) -> Ledger:
-    return group.ledger._replace(lines=tuple(lines))
 
 
 def _steady(group: RankGroup) -> list[Line]:
@@ -170,15 +158,15 @@ def _forward(group: RankGroup) -> list[Line]:
     ]
 
 
-def _frozen_lines(estimate: TrainingEstimate, beside: Beside) -> list[Line]:
+def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Line]:
     """Weights of the reference and the reward model on one rank."""
     request = estimate.request
-    wanted = beside.reference if beside.reference is not None else request.task in WITH_REFERENCE
+    wanted = companions.reference if companions.reference is not None else request.task in WITH_REFERENCE
     models: list[tuple[Owner, Model]] = []
     if wanted and request.method == "full":
         models.append(("reference", estimate.model))
-    if beside.reward_model is not None:
-        models.append(("reward", beside.reward_model))
+    if companions.reward_model is not None:
+        models.append(("reward", companions.reward_model))
     return [frozen(owner, model, request, estimate.mesh) for owner, model in models]
 
 
@@ -211,31 +199,34 @@ def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
     )
 
 
-def _engine(estimate: TrainingEstimate, beside: Beside) -> tuple[list[Line], list[Line], Ledger | None]:
+def _engine(
+    estimate: TrainingEstimate, companions: Companions
+) -> tuple[list[Line], list[Line], Ledger | None]:
     """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its
     own."""
-    if beside.engine is None:
+    if companions.engine is None:
         return [], [], None
-    if not 0 < beside.engine_share <= 1:
+    if not 0 < companions.engine_share <= 1:
         raise UsageError(
-            f"--rollout-gpu-memory-utilization is {beside.engine_share}", "it is more than 0 and at most 1"
+            f"--rollout-gpu-memory-utilization is {companions.engine_share}",
+            "it is more than 0 and at most 1",
         )
     request = estimate.request
-    asked = Serving(engine=beside.engine, max_model_len=request.seq_len, context=request.seq_len)
-    if beside.engine_hardware is not None:
-        return [], [], estimate_serving(estimate.model, asked, beside.engine_hardware).ledger
-    asked = asked._replace(gpu_memory_utilization=beside.engine_share)
+    asked = Serving(engine=companions.engine, max_model_len=request.seq_len, context=request.seq_len)
+    if companions.engine_hardware is not None:
+        return [], [], estimate_serving(estimate.model, asked, companions.engine_hardware).ledger
+    asked = asked._replace(gpu_memory_utilization=companions.engine_share)
     found = estimate_serving(estimate.model, asked, estimate.hardware)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
     lines = [
-        line._replace(owner="engine", what=f"{beside.engine}: {line.what}")
+        line._replace(owner="engine", what=f"{companions.engine}: {line.what}")
         for line in found.ledger.lines
         if line.category != "kv_cache"
     ]
     pool = exact(
         "kv_cache.pool",
         "engine",
-        f"{beside.engine}: cache",
+        f"{companions.engine}: cache",
         max(0, spare) + found.kv_cache.needed_bytes,
         "what the engine takes",
         "estimate/serving/estimate.py",

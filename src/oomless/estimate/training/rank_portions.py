@@ -6,18 +6,18 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from ...errors import UsageError
-from ...frameworks.graphs.adapters import Adapter, adapter, trained_values
+from ...frameworks import framework
+from ...frameworks.graphs.adapters import AdapterKind, adapter, trained_values
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
-from ...run.releases import habit
-from ...run.training import Mesh, Training, frameworks
+from ...run.training import Mesh, Training
 
 Group = Literal["dense", "expert"]
 """Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
 
 
-class Stage(NamedTuple):
+class PipelineStage(NamedTuple):
     """A pipeline stage: the layers of its chunks in order, and whether embedding and head are its own."""
 
     rank: int
@@ -60,7 +60,7 @@ class Portion(NamedTuple):
         return self.num * self.values
 
 
-def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
+def stages(num_layers: int, mesh: Mesh) -> tuple[PipelineStage, ...]:
     """Layers dealt over stages and their chunks: evenly, the first ones getting what is left over.
 
     >>> [stage.chunks for stage in stages(8, Mesh(pp=2, virtual_stages=2))]
@@ -83,7 +83,8 @@ def stages(num_layers: int, mesh: Mesh) -> tuple[Stage, ...]:
         bounds.append(bounds[-1] + base + (piece < rest) - taken)
     chunks = [tuple(range(start, end)) for start, end in pairwise(bounds)]
     return tuple(
-        Stage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1) for rank in range(mesh.pp)
+        PipelineStage(rank, tuple(chunks[rank :: mesh.pp]), rank == 0, rank == mesh.pp - 1)
+        for rank in range(mesh.pp)
     )
 
 
@@ -159,7 +160,7 @@ def on_rank(tensor: Tensor, tp: int) -> tuple[int, int]:
             return rows, rows * (whole // shape[0])
 
 
-def portions(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
+def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) -> list[Portion]:
     """The tensors of one rank of a stage. MTP layers are left out; stored copies are no parameters."""
     inside = set(stage.layers)
     full = request.method == "full"
@@ -217,7 +218,7 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     return any(whole == target or whole.endswith("." + target) for target in targets)
 
 
-def beside_layers(model: Model, stage: Stage, kind: Adapter) -> list[Portion]:
+def beside_layers(model: Model, stage: PipelineStage, kind: AdapterKind) -> list[Portion]:
     """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
 
     >>> from ...model.load import load
@@ -264,7 +265,8 @@ ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
 def experts_apart(model: Model, request: Training) -> bool:
     """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs
     it, and PEFT adapts it."""
-    return habit(request, "experts") == "apart" and model.family not in ALWAYS_STACKED
+    habits = framework(request.framework).habits(request.framework_version)
+    return habits.experts_apart and model.family not in ALWAYS_STACKED
 
 
 def adapts_stacks(model: Model, request: Training) -> bool:
@@ -275,10 +277,10 @@ def adapts_stacks(model: Model, request: Training) -> bool:
     if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
         return False
     named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
-    return bool(named) and frameworks()[request.framework]["adapters"] == "peft"
+    return bool(named) and framework(request.framework).peft
 
 
-def adapters(model: Model, mesh: Mesh, stage: Stage, request: Training) -> list[Portion]:
+def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) -> list[Portion]:
     """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
     Experts in a stack: one
 

@@ -5,16 +5,20 @@ TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run 
 the reference.
 """
 
-from ... import facts
+from ...frameworks import framework
 from ...frameworks.graphs.loss import loss_kind
 from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
-from ...run.training import Mesh, Training, frameworks
-from .activations import COMPARING, Ends, ends, segments, work_of
-from .estimate import RankGroup, TrainingEstimate
+from ...run.training import Mesh, Training
+from .activations import segments
+from .head_and_loss import COMPARING, Ends, ends
+from .micro_batch_work import work_of
+from .phases import PhasePart
+from .rank_group import RankGroup
 from .rank_portions import stages
-from .reserved import words
+from .reserved import with_spread
+from .training_estimate import TrainingEstimate
 
 F32 = 4
 NAMED = 3
@@ -24,11 +28,7 @@ SOURCE = "estimate/training/reference_forward.py"
 
 
 def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
-    """What is alive at the worst moment of the frozen forward, beside weights and optimizer states.
-
-    The policy's layers keep what their backward reads; its logits have names, and log_softmax keeps its
-    output. The frozen forward has no graph: a layer's transients, or the head's logits and their
-    log-probabilities. Some trainers let it fill a cache of keys and values.
+    """Return what is alive at the worst moment of the frozen forward, beside weights and optimizer states.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -38,85 +38,73 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
     """
-    request, mesh, model = estimate.request, estimate.mesh, estimate.model
-    kept = [
+    return with_spread([*policy_lines(estimate, group), *frozen_lines(estimate, group)], estimate.request)
+
+
+def policy_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
+    """Return what the policy holds meanwhile: its layers keep what their backward reads, its logits have
+    names, and log_softmax keeps its output. A stage without the loss holds the fullest moment of its
+    forward."""
+
+    def of(part: PhasePart) -> Line:
+        return exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE)
+
+    loss = loss_parts(group)
+    if not loss:
+        return [of(part) for part in group.phases[0].parts]
+    wide = logits_bytes(estimate)
+    held = _ends(estimate).saved + _unsaved(estimate, wide)
+    formula = f"{wide:,} B of logits, and what autograd keeps"
+    logits = exact("logits.held", "policy", "policy, logits and log-probabilities", held, formula, SOURCE)
+    kept = [of(part) for part in loss if part.category != "logits"]
+    return [*kept, logits, *held_names(estimate, True, read=True)]
+
+
+def loss_parts(group: RankGroup) -> list[PhasePart]:
+    """Return what a rank holds while the loss runs forward; nothing where it has no loss."""
+    return [
         part
         for phase in group.phases
         if (phase.name, phase.moment) == ("forward", "in the loss")
         for part in phase.parts
-        if part.category != "logits"
     ]
-    lines = [
-        exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE) for part in kept
-    ]
-    wide = logits_bytes(estimate) if kept else 0
-    if kept:
-        held = _ends(estimate).saved + _unsaved(estimate, wide)
-        lines.append(
-            exact(
-                "logits.held",
-                "policy",
-                "policy, logits and log-probabilities",
-                held,
-                f"{wide:,} B of logits, and what autograd keeps",
-                SOURCE,
-            )
+
+
+def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
+    """Return what the frozen forward makes, which has no graph: a layer's transients, or the head's logits
+    and their log-probabilities. Some trainers let it fill a cache of keys and values."""
+    model, request, mesh = estimate.model, estimate.request, estimate.mesh
+    plain = estimate.job._replace(
+        request=request._replace(
+            method="full",
+            recompute="full",
+            recompute_every=1,
+            recompute_num_layers=None,
+            partition_activations=False,
         )
-        lines += held_names(estimate, True, read=True)
-    else:  # a stage without the loss
-        lines += [
-            exact(part.key, "policy", f"policy, {part.what}", part.bytes, part.formula, SOURCE)
-            for part in group.phases[0].parts
-        ]
-    plain = request._replace(
-        method="full",
-        recompute="full",
-        recompute_every=1,
-        recompute_num_layers=None,
-        partition_activations=False,
     )
-    work = work_of(model, plain, mesh, estimate.hardware.card)
-    layers = max(
-        piece.forward_peak - piece.saved
-        for piece in segments(model, plain, work, stages(len(model.layers), mesh)[-1])
-    )
-    cache = _cache_bytes(model, request, mesh)
-    owner: Owner = "reference" if request.method == "full" else "policy"  # without adapters the policy serves
+    work = work_of(plain)
+    last = stages(len(model.layers), mesh)[-1]
+    layers = max(segment.forward_peak - segment.saved for segment in segments(plain, work, last))
+    wide = logits_bytes(estimate) if loss_parts(group) else 0
     head = wide + wide * work.compute // F32 if work.compute != F32 else wide
-    loss = NAMED * wide if wide or not kept else ends(model, plain, work, mesh).forward_peak
+    loss = NAMED * wide if wide or not loss_parts(group) else ends(plain, work).forward_peak
+    cache = _cache_bytes(model, request, mesh)
     passing = max(cache + max(layers, head), loss)
-    lines.append(
-        exact(
-            "logits.loss",
-            owner,
-            "frozen forward: a layer, or logits",
-            passing - min(cache, passing),
-            f"{layers:,}, {head:,}, {loss:,} B",
-            SOURCE,
-        )
+    owner: Owner = "reference" if request.method == "full" else "policy"  # without adapters the policy serves
+    formula = f"{layers:,}, {head:,}, {loss:,} B"
+    running = exact(
+        "logits.loss",
+        owner,
+        "frozen forward: a layer, or logits",
+        passing - min(cache, passing),
+        formula,
+        SOURCE,
     )
-    if cache:
-        lines.append(
-            exact(
-                "activations.cache",
-                owner,
-                "frozen forward: cache of keys and values",
-                cache,
-                "use_cache of the config",
-                SOURCE,
-            )
-        )
-    spread = facts.constant("training", "activation_share", (0,), *words(request, mesh))
-    return [
-        line._replace(
-            kind="fitted" if spread.num_runs else "assumed",
-            low_bytes=round(line.bytes * spread.low),
-            high_bytes=round(line.bytes * spread.high),
-        )
-        if line.category in ("activations", "logits", "temporaries", "communication")
-        else line
-        for line in lines
-    ]
+    if not cache:
+        return [running]
+    what = "frozen forward: cache of keys and values"
+    return [running, exact("activations.cache", owner, what, cache, "use_cache of the config", SOURCE)]
 
 
 def logits_bytes(estimate: TrainingEstimate) -> int:
@@ -158,8 +146,7 @@ def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[
 
 
 def _ends(estimate: TrainingEstimate) -> Ends:
-    work = work_of(estimate.model, estimate.request, estimate.mesh, estimate.hardware.card)
-    return ends(estimate.model, estimate.request, work, estimate.mesh)
+    return ends(estimate.job, work_of(estimate.job))
 
 
 def _by_logits(request: Training) -> bool:
@@ -174,7 +161,7 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
 def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
     """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
     for every head."""
-    if frameworks()[request.framework]["frozen_cache"] != "yes":
+    if not framework(request.framework).frozen_cache:
         return 0
     values = 0
     for layer in model.layers:

@@ -3,13 +3,14 @@ context, communication buffers."""
 
 from ... import facts
 from ...ledger import Key, Kind, Ledger, Line, ranged
-from ...run.hardware import Card
-from ...run.training import Mesh, Training
+from ...run.cards import Card
+from ...run.training import Training
 from ...units import GIB
-from .phases import Phase
+from .job import Job
+from .phases import StepPhase
 
 
-def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) -> int:
+def streams_apart(request: Training, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
     """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each
     stream: what these take
 
@@ -21,7 +22,7 @@ def streams_apart(request: Training, phases: tuple[Phase, ...], worst: Phase) ->
     if request.sharding not in ("fsdp1", "fsdp2", "hsdp"):
         return 0
 
-    def moved(phase: Phase) -> int:
+    def moved(phase: StepPhase) -> int:
         return sum(part.bytes for part in phase.parts if part.category == "communication")
 
     return max(0, max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst))
@@ -42,13 +43,13 @@ def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
     return tuple(line for line in ledger.lines if line.key not in ("fragmentation.reserved", *OUTSIDE))
 
 
-def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
+def words(request: Training) -> tuple[str, ...]:
     """Conditions under which rows of engines.csv hold."""
     sharding = request.sharding or "none"
     found = [
-        "fsdp"
+        "sharded"
         if sharding in ("fsdp1", "fsdp2", "hsdp", "zero3")
-        else "megatron"
+        else "distopt"
         if sharding == "distopt"
         else "whole",
         request.framework,
@@ -65,9 +66,27 @@ def words(request: Training, mesh: Mesh) -> tuple[str, ...]:
     return tuple(found)
 
 
-def held_beyond(
-    lines: list[Line], transient: int, apart: int, above: int, row: facts.Constant, slack: facts.Constant
-) -> Line:
+PASSING = ("activations", "logits", "temporaries", "communication")
+"""Categories whose bytes the graphs give, so that they have the spread of the runs that graphs were compared
+with."""
+
+
+def with_spread(lines: list[Line], request: Training) -> list[Line]:
+    """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
+    spread = facts.constant("training", "activation_share", (0,), *words(request))
+    return [
+        line._replace(
+            kind="fitted" if spread.num_runs else "assumed",
+            low_bytes=round(line.bytes * spread.low),
+            high_bytes=round(line.bytes * spread.high),
+        )
+        if line.category in PASSING
+        else line
+        for line in lines
+    ]
+
+
+def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: int) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
     gaps.
 
@@ -77,6 +96,9 @@ def held_beyond(
     left. A fitted share was measured against estimates, so that its spread holds theirs too: both together
     are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
     """
+    conditions = words(job.request)
+    row = facts.constant("training", "reserved_share", (0,), *conditions)
+    slack = facts.constant("training", "reserved_slack", (0,), *conditions)
     value, low = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low))
     high = max(0, apart + round(transient * (row.high - 1)))
     kind: Kind = "fitted" if row.num_runs else "assumed"

@@ -9,10 +9,11 @@ flags (a few bytes), buffers that DDP repeats (rotary tables), barriers and chec
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ...frameworks.defaults import resolved
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe, resolved
+from ...run.training import Mesh, Training, recipe
 from .collectives import Axis, Transfer, all_reduce, gather, grid, layer_widths
-from .rank_portions import Group, Portion, Stage, check_mesh, portions, stages
+from .rank_portions import Group, PipelineStage, Portion, check_mesh, portions, stages
 from .states import sharding_ranks
 from .traffic_layers import context_parallel, expert_parallel, micro_batch_tokens, pipeline, tensor_parallel
 
@@ -110,7 +111,7 @@ def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ..
     )
 
 
-def _stage(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def _stage(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     yield from states(model, asked, mesh, stage)
     yield from tensor_parallel(model, asked, mesh, stage)
     yield from context_parallel(model, asked, mesh, stage.layers)
@@ -118,7 +119,7 @@ def _stage(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
     yield from pipeline(model, asked, mesh, stage)
 
 
-class Held(NamedTuple):
+class HeldParameters(NamedTuple):
     """Parameters of one rank of a stage in one group, before any sharding of states: in layers, in embedding
     and head; and their tensors."""
 
@@ -127,13 +128,13 @@ class Held(NamedTuple):
     num_tensors: int
 
 
-def held(found: list[Portion], group: Group, trained: bool) -> Held:
+def held(found: list[Portion], group: Group, trained: bool) -> HeldParameters:
     """What one rank trains, or computes with, of the dense tensors or of the experts.
 
     >>> from ...model.load import load
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
     >>> held(portions(v3, mesh, stages(61, mesh)[0], Training()), "expert", True)
-    Held(layers=40869298176, ends=0, num_tensors=2784)
+    HeldParameters(layers=40869298176, ends=0, num_tensors=2784)
     """
     mine = [
         each
@@ -141,10 +142,12 @@ def held(found: list[Portion], group: Group, trained: bool) -> Held:
         if each.group == group and (each.trained or not trained) and (trained or not each.adapter)
     ]
     inside = sum(each.total for each in mine if each.layers)
-    return Held(inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine))
+    return HeldParameters(
+        inside, sum(each.total for each in mine if not each.layers), sum(each.num for each in mine)
+    )
 
 
-def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Gradients summed and weights gathered over the data-parallel ranks, by the way states are sharded.
 
     ddp: one all-reduce of gradients a step. zero1, distopt: reduce-scatter of gradients and all-gather of
@@ -196,7 +199,7 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[
                 yield Transfer("dp", "all-gather", f"weights, {name}", ranks, num_trained, weights, gathered)
             case "zero3" | "fsdp1" | "fsdp2" | "hsdp":
                 again = 2 if mesh.pp == 1 else 1
-                width = types.compute if types.name.startswith("mixed") else types.weight
+                width = types.gathered
                 weights = batches * gather((again * all_layers + all_ends) * width, shard)
                 formula = (
                     f"{batches} x ({shard} - 1) / {shard} x ({again} x {all_layers:,} + "

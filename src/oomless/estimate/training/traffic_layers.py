@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import assert_never
 
+from ...frameworks import framework
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.training import Mesh, Training, recipe
-from .activations import vocab_parallel
 from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
-from .rank_portions import Stage
+from .head_and_loss import vocab_parallel
+from .rank_portions import PipelineStage
 
 
 def micro_batch_tokens(asked: Training, mesh: Mesh) -> int:
@@ -43,7 +44,7 @@ def shared_key(attention: Attention) -> int:
             assert_never(attention)
 
 
-def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
 
     Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
@@ -74,12 +75,12 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
     if mesh.tp == 1:
         return
     tokens, size, t, m = micro_batch_tokens(asked, mesh), value_bytes(asked), mesh.tp, asked.grad_accum
-    megatron = asked.framework.startswith("megatron")
+    of = framework(asked.framework)
     cut = tuple(each for each in model.tensors if mesh.ep == 1 or each.role != "expert")
     out = into = calls = 0
     for layer in stage.layers:
-        found = layer_widths(cut, layer, shared_key(model.layers[layer].attention), asked.framework in APART)
-        again = found.out - (0 if megatron else model.hidden_size) if asked.recompute == "full" else 0
+        found = layer_widths(cut, layer, shared_key(model.layers[layer].attention), of.cuts_modules_apart)
+        again = found.out - (0 if of.megatron_core else model.hidden_size) if asked.recompute == "full" else 0
         out, into, calls = out + found.out + again, into + found.into, calls + found.num_out + found.num_into
     yield _exchange("layers", Widths(out, into, calls, 0), tokens, size, asked, mesh)
     first, last, hidden = stage.first, stage.last, model.hidden_size
@@ -131,11 +132,6 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> 
         )
 
 
-APART = ("transformers", "trl", "peft", "axolotl", "llama-factory")
-"""Frameworks that cut each module for itself (tp_plan of transformers): q, k and v each sum their gradient of
-the same input."""
-
-
 def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training, mesh: Mesh) -> Transfer:
     """The sums of one micro-batch's forward and backward, times the micro-batches; `num_out` counts them."""
     t, m = mesh.tp, asked.grad_accum
@@ -145,7 +141,7 @@ def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training
         return Transfer(
             "tp", "all-reduce", what, t, m * widths.num_out, m * all_reduce(tokens * width * size, t), formula
         )
-    again = widths.into if asked.framework.startswith("megatron") else 0
+    again = widths.into if framework(asked.framework).megatron_core else 0
     formula = f"{m} x ({t} - 1) / {t} x {tokens:,} x (2 x {width:,} + {again:,}) x {size} B"
     sent = m * gather(tokens * (2 * width + again) * size, t)
     return Transfer(
@@ -204,7 +200,7 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
         return
     tokens, size, m = micro_batch_tokens(asked, mesh), value_bytes(asked), asked.grad_accum
     forwards = 2 if asked.recompute == "full" else 1
-    ulysses = asked.framework in ULYSSES
+    ulysses = framework(asked.framework).ulysses
     ring = exchanged = num_ring = num_exchanged = 0
     for layer in layers:
         attention = model.layers[layer].attention
@@ -233,11 +229,6 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
         yield Transfer(
             "cp", "all-to-all", "heads for tokens", c, m * (forwards + 1) * num_exchanged, sent, formula
         )
-
-
-ULYSSES = ("deepspeed", "ms-swift", "axolotl", "trl", "transformers")
-"""Frameworks whose sequence parallelism is DeepSpeed-Ulysses (ALST in transformers and TRL); the others pass
-keys and values on."""
 
 
 def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
@@ -293,7 +284,7 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
         )
 
 
-def pipeline(model: Model, asked: Training, mesh: Mesh, stage: Stage) -> Iterator[Transfer]:
+def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
     direction.
 

@@ -24,7 +24,7 @@ VECTOR, BANK = 256, 256
 """VB-LoRA: length and number of the bank's vectors (defaults)."""
 
 
-class Adapter(NamedTuple):
+class AdapterKind(NamedTuple):
     """What a kind of adapter keeps beside a matrix."""
 
     name: str
@@ -37,7 +37,7 @@ class Adapter(NamedTuple):
     source: str
 
 
-def adapter(name: str) -> Adapter:
+def adapter(name: str) -> AdapterKind:
     """The row of facts/adapters.csv.
 
     >>> adapter("fourierft").dense, adapter("vera").inputs
@@ -48,7 +48,7 @@ def adapter(name: str) -> Adapter:
         raise UsageError(f"unknown adapter {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
     where: Where = row["where"]  # type: ignore[assignment]
-    return Adapter(
+    return AdapterKind(
         name,
         where,
         int(row["inputs"]),

@@ -7,14 +7,14 @@ derivative formulas of torch (tools/autograd/derivatives.yaml) and the modules o
 
 from typing import Literal, NamedTuple
 
-from .adapters import Adapter, adapter
-from .graph import Graph, Op
+from .adapters import AdapterKind, adapter
+from .graph import AutogradGraph, Op
 
 Kernels = Literal["eager", "liger", "compiled"]
 AttentionKernel = Literal["flash", "efficient", "cudnn", "math", "eager"]
 
 
-class Work(NamedTuple):
+class MicroBatchWork(NamedTuple):
     """What a rank computes in one micro-batch."""
 
     batch: int
@@ -69,7 +69,7 @@ class Work(NamedTuple):
 class Builder:
     """A graph as it grows. `module` names the part that selective recomputation knows."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: MicroBatchWork) -> None:
         self.work = work
         self.ops: list[Op] = []
         self.sizes: dict[str, int] = {}
@@ -100,8 +100,8 @@ class Builder:
         self.count += 1
         return f"{stem}.{self.count}"
 
-    def graph(self, source: str, target: str) -> Graph:
-        return Graph(tuple(self.ops), self.sizes, source, target, frozenset(self.constants))
+    def graph(self, source: str, target: str) -> AutogradGraph:
+        return AutogradGraph(tuple(self.ops), self.sizes, source, target, frozenset(self.constants))
 
 
 def rms_norm(
@@ -235,7 +235,14 @@ def linear(
 
 
 def _other_adapter(
-    b: Builder, kind: Adapter, given: str, outer: str, rows: int, width_in: int, width_out: int, width: int
+    b: Builder,
+    kind: AdapterKind,
+    given: str,
+    outer: str,
+    rows: int,
+    width_in: int,
+    width_out: int,
+    width: int,
 ) -> None:
     """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says.
 

@@ -34,7 +34,7 @@ class Op(NamedTuple):
     makes nothing."""
 
 
-class Graph(NamedTuple):
+class AutogradGraph(NamedTuple):
     """Operations in order, bytes of every tensor, and which tensors need no gradient."""
 
     ops: tuple[Op, ...]
@@ -64,11 +64,11 @@ class Walk(NamedTuple):
         return sum(self.saved.values())
 
 
-def walk(graph: Graph, recomputed: frozenset[str] = frozenset(), retained: bool = False) -> Walk:
+def walk(graph: AutogradGraph, recomputed: frozenset[str] = frozenset(), retained: bool = False) -> Walk:
     """Replay one layer. `recomputed` are modules whose insides are computed again in the backward;
     `retained`: as retain_graph says.
 
-    >>> square = Graph(
+    >>> square = AutogradGraph(
     ...     (Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))),
     ...     {"x": 8, "y": 8, "z": 8},
     ...     "x",
@@ -82,7 +82,7 @@ def walk(graph: Graph, recomputed: frozenset[str] = frozenset(), retained: bool 
     return Walk(saved, peak_forward, _backward(graph, saved, recomputed, retained))
 
 
-def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
+def kept(graph: AutogradGraph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
     """What stays alive from forward to backward: what operations keep, and of recomputed modules what comes
     in from outside."""
     made_inside = {name: op.module for op in graph.ops if op.module in recomputed for name in op.writes}
@@ -96,13 +96,13 @@ def kept(graph: Graph, recomputed: frozenset[str] = frozenset()) -> dict[str, in
     return {name: graph.sizes[name] for name in names}
 
 
-def transient_peak(graph: Graph) -> int:
+def transient_peak(graph: AutogradGraph) -> int:
     """Most bytes alive while the layer runs and nothing is kept, its input included: the forward of a
     recomputed layer."""
     return _forward(graph, set(), graph.ops, {graph.source})
 
 
-def walk_keeping_products(graph: Graph, every: int = 2, pruned: bool = False) -> Walk:
+def walk_keeping_products(graph: AutogradGraph, every: int = 2, pruned: bool = False) -> Walk:
     """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is
     computed again.
 
@@ -130,7 +130,7 @@ def walk_keeping_products(graph: Graph, every: int = 2, pruned: bool = False) ->
     return Walk(saved, forward, whole.backward_peak + beside)
 
 
-def wanted_again(graph: Graph) -> frozenset[str]:
+def wanted_again(graph: AutogradGraph) -> frozenset[str]:
     """Tensors that the backward reads, or from which those are made."""
     wanted = {name for op in graph.ops for name in op.saves}
     for op in reversed(graph.ops):
@@ -143,7 +143,7 @@ def _last_readers(ops: Sequence[Op]) -> dict[str, int]:
     return {name: index for index, op in enumerate(ops) for name in op.reads}
 
 
-def _forward(graph: Graph, stay: set[str], ops: Sequence[Op], alive: set[str]) -> int:
+def _forward(graph: AutogradGraph, stay: set[str], ops: Sequence[Op], alive: set[str]) -> int:
     """Most bytes alive while `ops` run once; `stay` are never freed, nor is what the last operation makes."""
     sizes, last = graph.sizes, _last_readers(ops)
     alive = set(alive)
@@ -172,7 +172,9 @@ def _forward(graph: Graph, stay: set[str], ops: Sequence[Op], alive: set[str]) -
     return peak
 
 
-def _backward(graph: Graph, saved: Mapping[str, int], recomputed: frozenset[str], retained: bool) -> int:
+def _backward(
+    graph: AutogradGraph, saved: Mapping[str, int], recomputed: frozenset[str], retained: bool
+) -> int:
     """Most bytes alive while gradients run back, starting with what is kept and the gradient of the layer's
     output."""
     sizes, constants = graph.sizes, graph.constants

@@ -6,11 +6,23 @@ from typing import NamedTuple, assert_never
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model
-from .blocks import Builder, Work, add, attend, gated, gather, layer_norm, linear, narrowed, rms_norm, rope
-from .graph import Graph
+from .blocks import (
+    Builder,
+    MicroBatchWork,
+    add,
+    attend,
+    gated,
+    gather,
+    layer_norm,
+    linear,
+    narrowed,
+    rms_norm,
+    rope,
+)
+from .graph import AutogradGraph
 
 
-class Norms(NamedTuple):
+class LayerNorms(NamedTuple):
     """Norms of a layer: how many of the hidden width, and whether they have a bias (LayerNorm) or none
     (RMSNorm)."""
 
@@ -20,12 +32,12 @@ class Norms(NamedTuple):
     """Behind attention and feed-forward instead of before (OLMo-2)."""
 
 
-def norms_of(model: Model, layer: int) -> Norms:
+def norms_of(model: Model, layer: int) -> LayerNorms:
     """Norms of one layer, read off its tensors.
 
     >>> from ...model.load import load
     >>> norms_of(load("deepseek-v3"), 5)
-    Norms(number=2, biased=False, after=False)
+    LayerNorms(number=2, biased=False, after=False)
     """
     names = [
         tensor.name
@@ -36,12 +48,14 @@ def norms_of(model: Model, layer: int) -> Norms:
         and "norm" in tensor.name.lower()
     ]
     weights = [name for name in names if not name.endswith("bias")]
-    return Norms(
+    return LayerNorms(
         max(1, min(4, len(weights))), len(names) > len(weights), model.family in ("olmo2", "olmo3", "exaone4")
     )
 
 
-def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: int = 1) -> Graph:
+def layer_graph(
+    layer: Layer, hidden: int, norms: LayerNorms, work: MicroBatchWork, streams: int = 1
+) -> AutogradGraph:
     """One layer: x -> x + attention(norm(x)) -> y + feed_forward(norm(y)); a single norm serves both side by
     side.
 
@@ -49,7 +63,7 @@ def layer_graph(layer: Layer, hidden: int, norms: Norms, work: Work, streams: in
     writes back.
 
     >>> from ...model.load import load
-    >>> v3, work = load("deepseek-v3"), Work(1, 4096, 2, 2, False, attention="efficient")
+    >>> v3, work = load("deepseek-v3"), MicroBatchWork(1, 4096, 2, 2, False, attention="efficient")
     >>> from .graph import walk
     >>> walk(layer_graph(v3.layers[0], 7168, norms_of(v3, 0), work)).saved_bytes
     1948319744

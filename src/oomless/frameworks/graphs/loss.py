@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, assert_never
 
 from ... import facts
 from ...errors import UsageError, did_you_mean
-from .graph import Graph, Op
+from .graph import AutogradGraph, Op
 
 Kind = Literal[
     "logits",
@@ -114,7 +114,7 @@ def chunk_tokens(loss: Loss, shape: LossShape) -> int:
     return min(1 << (rows - 1).bit_length(), shape.tokens)
 
 
-def loss_graph(loss: Loss, shape: LossShape) -> Graph:
+def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
     """From the last norm's output ("hidden") to the loss.
 
     Bytes of what autograd keeps and makes, from shapes; kernels' workspaces are not among them (cuBLAS:
@@ -175,7 +175,7 @@ def _head(*saves: str, module: str = "head") -> Op:
     return Op("head", ("hidden",), ("logits",), ("hidden", *saves), module=module, product=True)
 
 
-def _logits(loss: Loss, shape: LossShape) -> Graph:
+def _logits(loss: Loss, shape: LossShape) -> AutogradGraph:
     """Log-softmax keeps its output alone; its backward holds it, the gradient handed in and the one made.
 
     Its forward runs inside of a loss that upcasts, whose names hold the upcast logits until it returns (a
@@ -205,10 +205,10 @@ def _logits(loss: Loss, shape: LossShape) -> Graph:
     ops.append(Op("log_softmax", (name,), ("log_softmax",), ("log_softmax",), named, module="loss"))
     ops.append(Op("nll", ("log_softmax", "target"), ("loss",), ("target",), module="loss"))
     sizes = _sizes(shape, wide=wide, shifted=wide, log_softmax=wide)
-    return Graph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
 
 
-def _chunked(loss: Loss, shape: LossShape) -> Graph:
+def _chunked(loss: Loss, shape: LossShape) -> AutogradGraph:
     """All chunks of logits are made, then the loss of one after the other: what is kept is whole, what passes
     is one chunk."""
     width = F32 if loss.upcast != "none" else shape.compute
@@ -230,7 +230,7 @@ def _chunked(loss: Loss, shape: LossShape) -> Graph:
         ),
     )
     sizes = _sizes(shape, log_softmax=wide)
-    return Graph(ops, sizes, "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph(ops, sizes, "hidden", "loss", frozenset({"target"}))
 
 
 def _head_sums(shape: LossShape) -> int:
@@ -239,7 +239,7 @@ def _head_sums(shape: LossShape) -> int:
     return 2 * shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
 
 
-def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
+def _fused_linear(loss: Loss, shape: LossShape) -> AutogradGraph:
     """Gradients of hidden states and head are made in the forward, chunk by chunk, and kept.
 
     A chunk's logits, their upcasts and gradients pass; so does the chunk's share of the head's gradient,
@@ -264,18 +264,20 @@ def _fused_linear(loss: Loss, shape: LossShape) -> Graph:
         hidden_gradient=shape.tokens * shape.hidden * shape.compute,
         head_gradient=elements * shape.weight,
     )
-    return Graph((op,), sizes, "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph((op,), sizes, "hidden", "loss", frozenset({"target"}))
 
 
-def _cut(shape: LossShape) -> Graph:
+def _cut(shape: LossShape) -> AutogradGraph:
     """Cut cross-entropy: logits live in registers; log-sum-exp of each token is kept. The head's gradient is
     made in the same kernel."""
     weight = shape.vocab * shape.hidden * shape.weight if shape.trained_head else 0
     op = Op("cut", ("hidden", "target"), ("lse", "loss"), ("hidden", "lse", "target"), 0, weight, "loss")
-    return Graph((op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph(
+        (op,), _sizes(shape, lse=shape.tokens * F32), "hidden", "loss", frozenset({"target"})
+    )
 
 
-def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
+def _compiled(shape: LossShape, chunk: int = 0) -> AutogradGraph:
     """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made
     once.
 
@@ -292,10 +294,10 @@ def _compiled(shape: LossShape, chunk: int = 0) -> Graph:
         ready=("logits",) if chunk else (),
     )
     sizes = _sizes(shape, statistics=shape.tokens * 2 * F32)
-    return Graph((_head(), op), sizes, "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph((_head(), op), sizes, "hidden", "loss", frozenset({"target"}))
 
 
-def _vocab_parallel(shape: LossShape, fused: bool) -> Graph:
+def _vocab_parallel(shape: LossShape, fused: bool) -> AutogradGraph:
     """Megatron: F32 copies, exponentiated in place, are kept, and the gradient is written over them.
 
     The fused one is compiled in pieces: each makes its F32 output beside its input, while the caller holds
@@ -318,16 +320,16 @@ def _vocab_parallel(shape: LossShape, fused: bool) -> Graph:
             ready=("wide",),
         ),
     )
-    return Graph(ops, _sizes(shape, wide=wide, softmax=wide), "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph(ops, _sizes(shape, wide=wide, softmax=wide), "hidden", "loss", frozenset({"target"}))
 
 
-def _in_place(shape: LossShape) -> Graph:
+def _in_place(shape: LossShape) -> AutogradGraph:
     """One kernel reads the logits and writes their gradient over them."""
     op = Op("loss", ("logits", "target"), ("loss",), ("logits",), module="loss", ready=("logits",))
-    return Graph((_head(), op), _sizes(shape), "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph((_head(), op), _sizes(shape), "hidden", "loss", frozenset({"target"}))
 
 
-def _loss_parallel(shape: LossShape) -> Graph:
+def _loss_parallel(shape: LossShape) -> AutogradGraph:
     """torch's loss_parallel: operation by operation on a rank's share of the vocabulary, in F32.
 
     Forward: the upcast logits, those less their maximum, and their exponentials. Backward: log-probabilities,
@@ -341,4 +343,6 @@ def _loss_parallel(shape: LossShape) -> Graph:
         Op("log_softmax", ("wide",), ("log_softmax",), ("log_softmax",), wide, wide, "loss"),
         Op("nll", ("log_softmax", "target"), ("loss",), ("target",), module="loss"),
     )
-    return Graph(ops, _sizes(shape, wide=wide, log_softmax=wide), "hidden", "loss", frozenset({"target"}))
+    return AutogradGraph(
+        ops, _sizes(shape, wide=wide, log_softmax=wide), "hidden", "loss", frozenset({"target"})
+    )

@@ -15,7 +15,7 @@ from .schedule import passes
 from .selective import selective_walk
 
 
-class Moment(NamedTuple):
+class PassPeak(NamedTuple):
     """The fullest moment of a phase on one rank, on top of what stays between steps."""
 
     phase: str
@@ -32,7 +32,7 @@ class Moment(NamedTuple):
         return self.kept + self.logits + self.temporaries
 
 
-class Piece(NamedTuple):
+class ChunkPasses(NamedTuple):
     """A chunk by what it keeps, and the most that its forward and its backward need beyond what is kept
     before and after."""
 
@@ -45,18 +45,18 @@ class Piece(NamedTuple):
     """Share of `kept` + `forward` that is logits and softmax at the end of the forward."""
 
 
-def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[Moment, ...]:
+def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[PassPeak, ...]:
     """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
     pieces = [piece(run, chunk, device) for chunk in mine]
     waiting = deferred(run, mine)
     alive = 0
-    forward, backward = Moment("forward", "", 0, 0, 0), Moment("backward", "", 0, 0, 0)
+    forward, backward = PassPeak("forward", "", 0, 0, 0), PassPeak("backward", "", 0, 0, 0)
     for step in passes(run, rank, len(mine)):
         own = pieces[step.chunk]
         if step.forward:
             if alive + own.kept + own.forward > forward.total:
                 rest = own.kept + own.forward - own.logits
-                forward = Moment(
+                forward = PassPeak(
                     "forward",
                     "in the loss" if own.logits else f"in chunk {step.chunk}",
                     alive + min(rest, own.kept),
@@ -66,7 +66,7 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
             alive += own.kept
         else:
             if alive + own.backward > backward.total:
-                backward = Moment("backward", f"in chunk {step.chunk}", alive, 0, own.backward)
+                backward = PassPeak("backward", f"in chunk {step.chunk}", alive, 0, own.backward)
             alive -= own.kept
     return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
 
@@ -89,7 +89,7 @@ def inputs(run: Megatron) -> int:
     return rows * (8 + 8 + 4 + 8) + mask
 
 
-def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
+def piece(run: Megatron, chunk: Chunk, device: Device) -> ChunkPasses:
     """A chunk's layers one after the other, the head last."""
     kept = most_forward = most_backward = 0
     for segment in segments(run, chunk, device):
@@ -98,7 +98,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
         most_backward = max(most_backward, kept + segment.backward_peak)
         kept += held
     if not chunk.loss:
-        return Piece(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0)
+        return ChunkPasses(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0)
     ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
     held, last = sum(each.saved_bytes for each in ended), ended[-1]
     before = kept + held - last.saved_bytes
@@ -108,7 +108,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
     )
     kept += held
     logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith("softmax"))
-    return Piece(
+    return ChunkPasses(
         kept,
         max(forward - kept, 0),
         max(backward - kept, 0),
@@ -116,7 +116,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> Piece:
     )
 
 
-class Segment(NamedTuple):
+class KeptSegment(NamedTuple):
     """What is recomputed as one, or a layer that is not."""
 
     saved: tuple[int, ...]
@@ -131,10 +131,10 @@ def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[
     return tuple(size for chunk in mine for segment in segments(run, chunk, device) for size in segment.saved)
 
 
-def segments(run: Megatron, chunk: Chunk, device: Device) -> list[Segment]:
+def segments(run: Megatron, chunk: Chunk, device: Device) -> list[KeptSegment]:
     """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform),
     or of the first so many (block)."""
-    found: list[Segment] = []
+    found: list[KeptSegment] = []
     kinds = run.kinds.replace("|", "")
     if chunk.embedding:
         found.append(_whole(walk(embedding_graph(run, run.seq_len))))
@@ -147,7 +147,7 @@ def segments(run: Megatron, chunk: Chunk, device: Device) -> list[Segment]:
     return found
 
 
-def _stack(run: Megatron, kinds: list[str], device: Device) -> list[Segment]:
+def _stack(run: Megatron, kinds: list[str], device: Device) -> list[KeptSegment]:
     if run.recompute != "full":
         return [_whole(layer_walk(run, kind, device)) for kind in kinds]
     if run.recompute_method == "block":
@@ -157,17 +157,17 @@ def _stack(run: Megatron, kinds: list[str], device: Device) -> list[Segment]:
     return [_again(run, kinds[at : at + step], device) for at in range(0, len(kinds), step)]
 
 
-def _whole(walked: Walk) -> Segment:
-    return Segment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak)
+def _whole(walked: Walk) -> KeptSegment:
+    return KeptSegment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak)
 
 
-def _again(run: Megatron, kinds: list[str], device: Device) -> Segment:
+def _again(run: Megatron, kinds: list[str], device: Device) -> KeptSegment:
     """Layers that keep the first one's input and run again, all of them, before their backward."""
     source = shape(run, run.seq_len).residual * run.hidden * run.num_bytes
     walked = [layer_walk(run, kind, device) for kind in kinds]
     below = sum(each.saved_bytes for each in walked[:-1])
     most = max(each.forward_peak for each in walked)
-    return Segment((source,), most, below + max(walked[-1].backward_peak, walked[-1].forward_peak))
+    return KeptSegment((source,), most, below + max(walked[-1].backward_peak, walked[-1].forward_peak))
 
 
 @lru_cache(maxsize=256)

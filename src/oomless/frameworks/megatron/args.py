@@ -5,8 +5,8 @@ import re
 from typing import Literal
 
 from ...errors import UnsupportedError, UsageError
-from .given import BUCKET_A_RANK, BUCKET_LEAST, MAX_LAYERS, Given, divides
-from .run import Experts, Family, Latent, Mamba, Megatron
+from .argument_reader import BUCKET_A_RANK, BUCKET_LEAST, MAX_LAYERS, ArgumentReader, divides
+from .run import Family, Latent, Mamba, Megatron, MegatronExperts
 from .source import Value
 
 
@@ -15,7 +15,7 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
 
     What it leaves out takes Megatron's default; what cannot be left out is an error.
     """
-    get = Given(given)
+    get = ArgumentReader(given)
     for name, what in OTHER_KINDS.items():
         if name in given:
             raise UnsupportedError(
@@ -196,7 +196,7 @@ OTHER_KINDS = {
 """Arguments that make a run something else than pre-training of a transformer or Mamba hybrid."""
 
 
-def _launched(get: Given) -> int | None:
+def _launched(get: ArgumentReader) -> int | None:
     """Ranks that torchrun starts."""
     each = get.optional("nproc-per-node")
     return each * (get.optional("nnodes") or 1) if each else None
@@ -219,7 +219,7 @@ def _first_batch(given: dict[str, Value]) -> int | None:
     return int(match[1]) if match else None
 
 
-def _grad_bytes(get: Given, dtype: str) -> int:
+def _grad_bytes(get: ArgumentReader, dtype: str) -> int:
     if dtype == "bf16":
         return 2 if get.flag("grad-reduce-in-bf16") else 4
     if dtype == "fp16":
@@ -227,7 +227,7 @@ def _grad_bytes(get: Given, dtype: str) -> int:
     return 4
 
 
-def _vocab(get: Given, tp: int) -> int:
+def _vocab(get: ArgumentReader, tp: int) -> int:
     """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
     padded, step = get.optional("padded-vocab-size"), get.whole("make-vocab-size-divisible-by", 128) * tp
     if padded:
@@ -242,7 +242,7 @@ def _vocab(get: Given, tp: int) -> int:
     return -(-plain // step) * step
 
 
-def _latent(get: Given) -> Latent | None:
+def _latent(get: ArgumentReader) -> Latent | None:
     if not get.flag("multi-latent-attention"):
         return None
     return Latent(
@@ -254,7 +254,7 @@ def _latent(get: Given) -> Latent | None:
     )
 
 
-def _experts(get: Given, hidden: int) -> Experts | None:
+def _experts(get: ArgumentReader, hidden: int) -> MegatronExperts | None:
     num = get.optional("num-experts")
     if not num:
         return None
@@ -263,7 +263,7 @@ def _experts(get: Given, hidden: int) -> Experts | None:
         raise UsageError(
             f"--moe-router-topk {topk} is more than --num-experts {num}", "change one of the two"
         )
-    return Experts(
+    return MegatronExperts(
         num=num,
         topk=topk,
         width=get.optional("moe-ffn-hidden-size") or 0,
@@ -279,7 +279,7 @@ def _experts(get: Given, hidden: int) -> Experts | None:
     )
 
 
-def _mamba(get: Given, hidden: int) -> Mamba:
+def _mamba(get: ArgumentReader, hidden: int) -> Mamba:
     head = get.whole("mamba-head-dim", 64)
     return Mamba(
         get.whole("mamba-num-heads", 2 * hidden // head),
@@ -289,7 +289,7 @@ def _mamba(get: Given, hidden: int) -> Mamba:
     )
 
 
-def _layers(get: Given, family: Family, experts: Experts | None) -> tuple[str, int]:
+def _layers(get: ArgumentReader, family: Family, experts: MegatronExperts | None) -> tuple[str, int]:
     """Kinds of the decoder's layers, and the number of encoder layers."""
     if family == "hybrid":
         pattern = str(
@@ -312,7 +312,7 @@ def _layers(get: Given, family: Family, experts: Experts | None) -> tuple[str, i
     return "".join("e" if each else "t" for each in _frequency(get, count, experts)), 0
 
 
-def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
+def _frequency(get: ArgumentReader, count: int, experts: MegatronExperts | None) -> list[int]:
     """--moe-layer-freq: every how many-th layer has experts, or a list such as ([0]*3+[1]*12)."""
     if experts is None:
         return [0] * count
@@ -335,7 +335,7 @@ def _frequency(get: Given, count: int, experts: Experts | None) -> list[int]:
     return found
 
 
-def _virtual(get: Given, pp: int, layers: int) -> int:
+def _virtual(get: ArgumentReader, pp: int, layers: int) -> int:
     """Model chunks of a pipeline rank."""
     stages = get.optional("num-virtual-stages-per-pipeline-rank")
     if stages:

@@ -1,13 +1,13 @@
 """First and last of a network: embedding with dropout, final norm, output layer and loss."""
 
-from ..graphs.graph import Graph
+from ..graphs.graph import AutogradGraph
 from .attention import Shape, norm, shape
 from .environment import Device
 from .run import Megatron
 from .tape import Tape
 
 
-def embedding_graph(run: Megatron, seq_len: int) -> Graph:
+def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:
     """Word and position embeddings are summed; dropout keeps a mask of one byte an element."""
     at = shape(run, seq_len)
     tape = Tape("ids", at.tokens * 8)
@@ -27,7 +27,7 @@ def embedding_graph(run: Megatron, seq_len: int) -> Graph:
     return tape.graph("embedded")
 
 
-def head_graph(run: Megatron, device: Device) -> Graph:
+def head_graph(run: Megatron, device: Device) -> AutogradGraph:
     """Final norm, output layer over this rank's part of the vocabulary, cross entropy.
 
     Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at
@@ -65,7 +65,7 @@ def _loss(tape: Tape, run: Megatron, at: Shape, source: str, name: str) -> None:
     )
 
 
-def mtp_graph(run: Megatron, at: Shape) -> Graph:
+def mtp_graph(run: Megatron, at: Shape) -> AutogradGraph:
     """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a
     final norm and a loss of its own."""
     size = at.residual * run.hidden * run.num_bytes

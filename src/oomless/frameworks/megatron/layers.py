@@ -1,6 +1,6 @@
 """Layers of Megatron-LM as operations: dense, mixture of experts, Mamba, encoder and decoder of T5."""
 
-from ..graphs.graph import Graph
+from ..graphs.graph import AutogradGraph
 from .attention import Shape, attention, cross_attention, linear, norm, residual, shape
 from .environment import Device
 from .moe import experts
@@ -8,7 +8,7 @@ from .run import Megatron
 from .tape import Tape
 
 
-def layer_graph(run: Megatron, kind: str, device: Device) -> Graph:
+def layer_graph(run: Megatron, kind: str, device: Device) -> AutogradGraph:
     """The graph of a layer; kinds are those of Megatron.kinds, and `encoder` for T5's encoder."""
     seq = run.decoder_seq_len if run.family == "t5" and kind != "encoder" else run.seq_len
     at = shape(run, seq)

@@ -87,7 +87,7 @@ def described(model: Model, request: Training, mesh: Mesh) -> Megatron | None:
         and request.activation_bits == 16
     )
     plain = plain and request.expert_imbalance == 1.0 and not request.dropout and not mesh.count_ends
-    if request.framework not in FRAMEWORKS or not plain or mesh.schedule not in ("1f1b", "interleaved"):
+    if not plain or mesh.schedule not in ("1f1b", "interleaved"):
         return None
     if (
         request.optimizer != "adam-fused"
@@ -102,9 +102,6 @@ def described(model: Model, request: Training, mesh: Mesh) -> Megatron | None:
     run = run._replace(distributed=request.sharding == "distopt", instances=_instances(mesh))
     near = abs(network(run).num_parameters - model.num_parameters) <= 0.02 * model.num_parameters
     return run if near else None
-
-
-FRAMEWORKS = ("megatron-lm", "megatron-bridge")
 
 
 def _instances(mesh: Mesh) -> int:

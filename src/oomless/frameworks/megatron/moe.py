@@ -3,7 +3,7 @@ shared experts."""
 
 from ... import facts
 from .attention import Shape, linear, norm, quantised
-from .run import Experts, Megatron
+from .run import Megatron, MegatronExperts
 from .tape import Tape
 
 
@@ -88,7 +88,7 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
     return "moe"
 
 
-def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
+def _router(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape) -> None:
     """Logits in F32 if so asked (the input is cast inside the product); probabilities and a map over all
     experts."""
     cells = at.residual * kind.num
@@ -104,7 +104,7 @@ def _router(tape: Tape, run: Megatron, kind: Experts, at: Shape) -> None:
     tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map", module="moe")
 
 
-def _feed(tape: Tape, run: Megatron, kind: Experts, rows: int, width: int) -> None:
+def _feed(tape: Tape, run: Megatron, kind: MegatronExperts, rows: int, width: int) -> None:
     """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting;
     another activation's result is kept for it."""
     b, inner = run.num_bytes, kind.width // run.etp
@@ -136,7 +136,7 @@ def _feed(tape: Tape, run: Megatron, kind: Experts, rows: int, width: int) -> No
 
 
 def _all_gather(
-    tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int
+    tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, source: str, rows: int, width: int
 ) -> str:
     """Tokens of all expert ranks are gathered (into a buffer that stays), and each rank picks those of its
     experts."""
@@ -167,7 +167,7 @@ def _all_gather(
 
 
 def _all_to_all(
-    tape: Tape, run: Megatron, kind: Experts, at: Shape, source: str, rows: int, width: int
+    tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, source: str, rows: int, width: int
 ) -> str:
     """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local
     expert; then all of it backwards."""

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .given import MAX_LAYERS
+from .argument_reader import MAX_LAYERS
 from .run import Megatron
 
 

@@ -16,7 +16,7 @@ class Latent(NamedTuple):
     v_dim: int
 
 
-class Experts(NamedTuple):
+class MegatronExperts(NamedTuple):
     """Routed and shared experts."""
 
     num: int
@@ -73,7 +73,7 @@ class Megatron(NamedTuple):
     padded_vocab: int
     binary_head: bool
     latent: Latent | None
-    experts: Experts | None
+    experts: MegatronExperts | None
     mamba: Mamba | None
     mtp: int
     world_size: int

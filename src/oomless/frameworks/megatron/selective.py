@@ -1,7 +1,7 @@
 """Which parts of a layer are computed again (--recompute-modules) and which leave for host memory
 (--offload-modules)."""
 
-from ..graphs.graph import Graph, Walk, kept, walk
+from ..graphs.graph import AutogradGraph, Walk, kept, walk
 from .run import Megatron
 
 MODULES = {"layernorm": "norm"}
@@ -17,7 +17,7 @@ OFFLOADED = {
 """Operations inside of each name of --offload-modules; core_attn is all of a module."""
 
 
-def selective_walk(run: Megatron, graph: Graph) -> Walk:
+def selective_walk(run: Megatron, graph: AutogradGraph) -> Walk:
     """A layer replayed with what is computed again, less what lies in host memory between forward and
     backward."""
     modules = (
@@ -42,7 +42,7 @@ def selective_walk(run: Megatron, graph: Graph) -> Walk:
 INSIDE_EXPERTS = ("moe", "moe_act", "expert_fc1", "shared_experts")
 
 
-def _offloaded(run: Megatron, graph: Graph, recomputed: frozenset[str]) -> set[str]:
+def _offloaded(run: Megatron, graph: AutogradGraph, recomputed: frozenset[str]) -> set[str]:
     """Kept tensors that only offloaded operations need."""
     if not run.offload:
         return set()

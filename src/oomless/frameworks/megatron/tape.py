@@ -1,6 +1,6 @@
 """Write a layer down operation by operation: the graph that frameworks/graphs/graph.py replays."""
 
-from ..graphs.graph import Graph, Op
+from ..graphs.graph import AutogradGraph, Op
 
 
 class Tape:
@@ -43,5 +43,7 @@ class Tape:
         """Tensors without a gradient: masks, statistics, indices."""
         self.constants.update(names)
 
-    def graph(self, target: str) -> Graph:
-        return Graph(tuple(self.ops), dict(self.sizes), self.source, target, frozenset(self.constants))
+    def graph(self, target: str) -> AutogradGraph:
+        return AutogradGraph(
+            tuple(self.ops), dict(self.sizes), self.source, target, frozenset(self.constants)
+        )

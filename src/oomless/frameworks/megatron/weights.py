@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...model.model import VOCABULARY, WHOLE, Cut, Tensor
 from ...model.storage import BF16, F16, F32, Format
 from .placement import Chunk
-from .run import Experts, Megatron
+from .run import Megatron, MegatronExperts
 
 COLUMN, ROW = Cut("column"), Cut("row")
 
@@ -242,7 +242,7 @@ def experts(run: Megatron, name: str) -> Iterator[Tensor]:
         )
 
 
-def _routed(run: Megatron, name: str, kind: Experts) -> Iterator[Tensor]:
+def _routed(run: Megatron, name: str, kind: MegatronExperts) -> Iterator[Tensor]:
     width = kind.latent or run.hidden
     if kind.latent:
         yield from _linear(run, f"{name}.fc1_latent_proj", kind.latent, run.hidden, WHOLE, run.bias)

@@ -1,12 +1,28 @@
-"""The command or the files that start a plan: one engine or framework on one machine, or on several."""
+"""The command or the files that start a plan: one engine or framework on one machine, or on several.
+
+A name of a model, folder or file reaches a file only through the writer of its language, which quotes it: `shell`, `scripts` (Python)
+or `documents` (YAML, TOML, JSON, Modelfile). `Code` and `FileText` are what those give, so that mypy finds text that passed none.
+"""
 
 from typing import NamedTuple
+
+
+class Code(str):
+    """Shell code: what oomless wrote itself stands in it as it is, everything else is quoted."""
+
+    __slots__ = ()
+
+
+class FileText(str):
+    """The text of a whole file, as the writer of its language gives it."""
+
+    __slots__ = ()
 
 
 class Launch(NamedTuple):
     """How something is started: one command, and files by name where it needs them or a cluster does."""
 
-    command: str
-    files: dict[str, str]
+    command: Code
+    files: dict[str, FileText]
     note: str = ""
     """What must be there before: a file to be made, a version."""

@@ -1,14 +1,17 @@
 """One serving command -> what clusters want: Ray, Kubernetes (LeaderWorkerSet), Slurm, SkyPilot."""
 
-import shlex
 from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM, engine
-from ...run.hardware import Hardware
+from ...files import safe_name
+from ...run.cards import Hardware
 from ...run.serving import Serving
 from ..cards import short_name
-from .emit import yaml
+from . import Code, FileText
+from .documents import yaml
+from .shell import command as words
+from .shell import lines, script
 
 PORT, JOIN_PORT = 8000, 20000
 DEVICES = {
@@ -22,11 +25,11 @@ DEVICES = {
 
 
 def cluster_files(
-    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int
-) -> dict[str, str]:
-    """Files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find each
-    other."""
-    files: dict[str, str] = {}
+    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int
+) -> dict[str, FileText]:
+    """Return files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find
+    each other."""
+    files: dict[str, FileText] = {}
     sky = sky_name(hardware)
     if sky and asked.engine in (*VLLM, "sglang"):
         files["sky.yaml"] = sky_yaml(name, command, asked, hardware, num_nodes, sky)
@@ -47,16 +50,21 @@ def sky_name(hardware: Hardware) -> str:
     return next((row["skypilot"] for row in facts.table("cluster_names") if row["card"] == short), "")
 
 
-def joined(command: str, asked: Serving, nodes: str, rank: str, leader: str) -> str:
-    """The command as each of several machines runs it; the variables are its place among them."""
+def joined(command: Code, asked: Serving, nodes: str, rank: str, leader: str) -> Code:
+    """Return the command as each of several machines runs it; the variables are its place among them."""
+    rank = words("--nnodes", Code(nodes), "--node-rank", Code(rank))
     if asked.engine in VLLM:
-        return f"{command} --nnodes {nodes} --node-rank {rank} --master-addr {leader}"
-    return f"{command} --nnodes {nodes} --node-rank {rank} --dist-init-addr {leader}:{JOIN_PORT}"
+        return words(command, rank, "--master-addr", Code(leader))
+    return words(command, rank, "--dist-init-addr", Code(f"{leader}:{JOIN_PORT}"))
 
 
-def headless(asked: Serving) -> str:
-    """What vLLM's machines but the first add: they serve no requests."""
-    return " --headless" if asked.engine in VLLM else ""
+SERVE = words("--host", "0.0.0.0", "--port", str(PORT))
+"""What the machine that takes requests adds."""
+
+
+def worker(command: Code, asked: Serving) -> Code:
+    """Return the command of a machine that takes no requests: vLLM wants to be told."""
+    return words(command, "--headless") if asked.engine in VLLM else command
 
 
 def image(asked: Serving) -> str:
@@ -65,29 +73,37 @@ def image(asked: Serving) -> str:
     return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
 
 
-def ray_script(command: str, num_nodes: int) -> str:
-    """Ray over all machines, then one command on the first: `HEAD=10.0.0.1 ./ray.sh head`, `HEAD=10.0.0.1
+def ray_script(command: Code, num_nodes: int) -> FileText:
+    """Return Ray over all machines, then one command on the first: `HEAD=10.0.0.1 ./ray.sh head`, `HEAD=10.0.0.1
     ./ray.sh worker`."""
-    return f"""#!/bin/bash
-# On the first machine: HEAD=<its address> ./ray.sh head
-# On each of the other {num_nodes - 1}: HEAD=<the first one's address> ./ray.sh worker
-set -euo pipefail
-: "${{HEAD:?address of the first machine}}"
-if [ "${{1:-}}" = worker ]; then
-  exec ray start --address="$HEAD:6379" --block
-fi
-ray start --head --port=6379 --node-ip-address="$HEAD"
-until [ "$(ray list nodes --filter state=ALIVE --format json | grep -c '"node_id"')" -ge {num_nodes} ]; do sleep 5; done
-exec {command} --distributed-executor-backend ray --host 0.0.0.0 --port {PORT}
-"""
+    alive = """ray list nodes --filter state=ALIVE --format json | grep -c '"node_id"'"""
+    return script(
+        "/bin/bash",
+        Code("# On the first machine: HEAD=<its address> ./ray.sh head"),
+        Code(f"# On each of the other {num_nodes - 1}: HEAD=<the first one's address> ./ray.sh worker"),
+        Code("set -euo pipefail"),
+        Code(': "${HEAD:?address of the first machine}"'),
+        Code('if [ "${1:-}" = worker ]; then'),
+        Code('  exec ray start --address="$HEAD:6379" --block'),
+        Code("fi"),
+        Code('ray start --head --port=6379 --node-ip-address="$HEAD"'),
+        Code(f'until [ "$({alive})" -ge {num_nodes} ]; do sleep 5; done'),
+        words(Code("exec"), command, "--distributed-executor-backend", "ray", SERVE),
+    )
 
 
-def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> str:
-    """A LeaderWorkerSet: one group of machines that live and die together, and a service before its
-    leader."""
-    each = joined(command, asked, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
+def leader_worker_set(
+    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int
+) -> FileText:
+    """Return a LeaderWorkerSet: one group of machines that live and die together, and a service before its
+    leader.
 
-    def pod(role: str, extra: str) -> dict[str, Any]:
+    Kubernetes replaces $(NAME) in a command before any shell sees it, and reads $$ as one dollar.
+    """
+    told = Code(command.replace("$", "$$"))
+    each = joined(told, asked, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
+
+    def pod(role: str, start: Code) -> dict[str, Any]:
         container: dict[str, Any] = {
             "name": role,
             "image": image(asked),
@@ -97,7 +113,7 @@ def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardwar
                     "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}},
                 }
             ],
-            "command": ["sh", "-c", each + extra],
+            "command": ["sh", "-c", start],
             "resources": {
                 "limits": {DEVICES.get(hardware.card.vendor, "nvidia.com/gpu"): str(hardware.per_node)}
             },
@@ -119,7 +135,6 @@ def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardwar
         }
 
     label = kubernetes_name(name)
-    serve = f" --host 0.0.0.0 --port {PORT}"
     group = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
@@ -129,8 +144,8 @@ def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardwar
             "leaderWorkerTemplate": {
                 "size": num_nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": pod("leader", serve),
-                "workerTemplate": pod("worker", headless(asked)),
+                "leaderTemplate": pod("leader", words(each, SERVE)),
+                "workerTemplate": pod("worker", worker(each, asked)),
             },
         },
     }
@@ -143,7 +158,7 @@ def leader_worker_set(name: str, command: str, asked: Serving, hardware: Hardwar
             "selector": {"leaderworkerset.sigs.k8s.io/name": label, "role": "leader"},
         },
     }
-    return f"{yaml(group)}---\n{yaml(service)}"
+    return yaml(group, service)
 
 
 def kubernetes_name(name: str) -> str:
@@ -152,65 +167,72 @@ def kubernetes_name(name: str) -> str:
     >>> kubernetes_name("DeepSeek-V3.2_exp")
     'deepseek-v3-2-exp'
     """
-    return (
-        "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())[
-            :MAX_LABEL
-        ].strip("-")
-        or "model"
-    )
+    return safe_name(name.lower(), most=MAX_LABEL)
 
 
 MAX_LABEL = 52
 
 
-def slurm_script(name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int) -> str:
-    """One task a machine; the first is the leader."""
-    head = f"""#!/bin/bash
-#SBATCH --job-name={kubernetes_name(name)}
-#SBATCH --nodes={num_nodes}
-#SBATCH --gpus-per-node={hardware.per_node}
-#SBATCH --exclusive
-"""
+def slurm_script(name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int) -> FileText:
+    """Return one task a machine; the first is the leader."""
+    head = lines(
+        Code(f"#SBATCH --job-name={kubernetes_name(name)}"),
+        Code(f"#SBATCH --nodes={num_nodes}"),
+        Code(f"#SBATCH --gpus-per-node={hardware.per_node}"),
+        Code("#SBATCH --exclusive"),
+    )
     if asked.engine == "trtllm":
-        tasks = f"#SBATCH --ntasks-per-node={hardware.per_node}\nset -euo pipefail\n"
-        return f"{head}{tasks}srun --mpi=pmix trtllm-llmapi-launch {command} --host 0.0.0.0 --port {PORT}\n"
+        return script(
+            "/bin/bash",
+            head,
+            Code(f"#SBATCH --ntasks-per-node={hardware.per_node}"),
+            Code("set -euo pipefail"),
+            words("srun", "--mpi=pmix", "trtllm-llmapi-launch", command, SERVE),
+        )
     each = joined(command, asked, "$SLURM_NNODES", "$SLURM_NODEID", "$HEAD")
-    serve = f"--host 0.0.0.0 --port {PORT}"
-    last = f'if [ "$SLURM_NODEID" -eq 0 ]; then exec {each} {serve}; else exec {each}{headless(asked)}; fi'
-    return f"""{head}#SBATCH --ntasks-per-node=1
-set -euo pipefail
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export HEAD
-srun bash -c {shlex.quote(last)}
-"""
+    first, other = words(Code("exec"), each, SERVE), words(Code("exec"), worker(each, asked))
+    task = f'if [ "$SLURM_NODEID" -eq 0 ]; then {first}; else {other}; fi'
+    return script(
+        "/bin/bash",
+        head,
+        Code("#SBATCH --ntasks-per-node=1"),
+        Code("set -euo pipefail"),
+        FIND_HEAD,
+        words("srun", "bash", "-c", task),
+    )
+
+
+FIND_HEAD = lines(
+    Code('HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)'), Code("export HEAD")
+)
 
 
 def sky_yaml(
-    name: str, command: str, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
-) -> str:
-    """A SkyPilot task: rent the machines, install the release, start it."""
+    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
+) -> FileText:
+    """Return a SkyPilot task: rent the machines, install the release, start it."""
     version = asked.engine_version or engine(asked.engine).LATEST
     package = f"vllm=={version}" if asked.engine in VLLM else f"sglang[all]=={version}"
     gpus = (
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
     )
-    serve = f"--host 0.0.0.0 --port {PORT}"
     if num_nodes == 1:
-        run = f"{command} {serve}\n"
+        run = words(command, SERVE)
     else:
         each = joined(command, asked, "$SKYPILOT_NUM_NODES", "$SKYPILOT_NODE_RANK", "$HEAD")
-        run = f"""HEAD=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)
-if [ "$SKYPILOT_NODE_RANK" -eq 0 ]; then
-  {each} {serve}
-else
-  {each}{headless(asked)}
-fi
-"""
+        run = lines(
+            Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
+            Code('if [ "$SKYPILOT_NODE_RANK" -eq 0 ]; then'),
+            words(Code(" "), each, SERVE),
+            Code("else"),
+            words(Code(" "), worker(each, asked)),
+            Code("fi"),
+        )
     task: dict[str, Any] = {
         "name": kubernetes_name(name),
         "resources": {"accelerators": {accelerator: gpus}, "ports": PORT},
         "num_nodes": num_nodes,
-        "setup": f"pip install '{package}'\n",
-        "run": run,
+        "setup": lines(words("pip", "install", package), Code("")),
+        "run": lines(run, Code("")),
     }
     return yaml(task)

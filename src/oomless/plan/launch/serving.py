@@ -1,29 +1,32 @@
 """A serving question -> the engine's own command line, read back by `oomless infer --command` to the same
 ledger."""
 
-import shlex
 from math import floor
 from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM
 from ...errors import UnsupportedError
+from ...files import safe_name
 from ...model.model import Model
-from ...run.hardware import Hardware
+from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
-from . import Launch
+from . import Code, Launch
 from .cluster import cluster_files
+from .documents import modelfile
+from .scripts import SERVE, SERVE_HEAD, Value, python
+from .shell import command, place, script
 
 PROGRAMS = {
-    "vllm": "vllm serve {model}",
-    "vllm-ascend": "vllm serve {model}",
-    "vllm-hpu": "vllm serve {model}",
-    "sglang": "python -m sglang.launch_server --model-path {model}",
-    "trtllm": "trtllm-serve {model}",
-    "llamacpp": "llama-server -m {model}",
-    "ik-llamacpp": "llama-server -m {model}",
+    "vllm": ("vllm", "serve"),
+    "vllm-ascend": ("vllm", "serve"),
+    "vllm-hpu": ("vllm", "serve"),
+    "sglang": ("python", "-m", "sglang.launch_server", "--model-path"),
+    "trtllm": ("trtllm-serve",),
+    "llamacpp": ("llama-server", "-m"),
+    "ik-llamacpp": ("llama-server", "-m"),
 }
-"""How each engine is started."""
+"""How each engine is started: the words before the model."""
 OF_THE_LOAD = ("context", "concurrency", "instances")
 """What the asked load is made of, and how often the engine is started: no engine is told."""
 
@@ -34,15 +37,11 @@ def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) 
     if asked.engine == "transformers":
         return transformers_launch(target, asked)._replace(note=note)
     if asked.engine == "ollama":
-        return ollama_launch(model, asked)
-    words = [
-        *PROGRAMS[asked.engine].format(model=shlex.quote(target)).split(),
-        *flags_of(asked, model.quantization),
-    ]
-    command = " ".join(words)
+        return ollama_launch(target, model.name, asked)._replace(note=note)
+    start = command(*PROGRAMS[asked.engine], target, *flags_of(asked, model.quantization))
     layout = asked.layout or Layout()
     num_nodes = -(-layout.num_ranks // hardware.per_node)
-    return Launch(command, cluster_files(model.name, command, asked, hardware, num_nodes), note)
+    return Launch(start, cluster_files(model.name, start, asked, hardware, num_nodes), note)
 
 
 def one_of_several(asked: Serving, used: Serving) -> Serving:
@@ -62,29 +61,27 @@ def one_of_several(asked: Serving, used: Serving) -> Serving:
 
 
 def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
-    """(what is served, what a reader must know of it): a form that no engine makes while loading is a
+    """Return (what is served, what a reader must know of it): a form that no engine makes while loading is a
     checkpoint of its own.
 
     An engine finds that form in the checkpoint; its flag knows other words, and would be refused.
     """
     hub = hub_word(model, word)
-    name = hub.removesuffix("/").rpartition("/")[2]
     if asked.engine in LLAMA:
-        target = hub if word.endswith(".gguf") else f"{name}-{(asked.quantization or 'f16').upper()}.gguf"
-        return (
-            target,
-            f"{target}: a GGUF file of that type, published or made with llama-quantize"
-            if target != hub
-            else "",
-        )
+        if word.endswith(".gguf"):
+            return place(hub), ""
+        file = f"{last_part(hub)}-{(asked.quantization or 'f16').upper()}.gguf"
+        return place(file), f"{file}: a GGUF file of that type, published or made with llama-quantize"
     if in_checkpoint(asked, model.quantization):
-        target = f"./{name}-{asked.quantization}"
-        return (
-            target,
-            f"{target}: a checkpoint of {model.name} in {asked.quantization}, published "
-            "or made with llm-compressor",
-        )
-    return hub, ""
+        folder = f"./{last_part(hub)}-{asked.quantization}"
+        form = f"a checkpoint of {model.name} in {asked.quantization}"
+        return folder, f"{folder}: {form}, published or made with llm-compressor"
+    return place(hub), ""
+
+
+def last_part(path: str) -> str:
+    """Return the last part of a path or of a repository's name."""
+    return path.removesuffix("/").rpartition("/")[2]
 
 
 ON_LOADING = ("fp8", "bitsandbytes")
@@ -107,7 +104,7 @@ def hub_word(model: Model, word: str) -> str:
     """
     row = next((row for row in facts.table("catalogue") if row["name"] == model.name), None)
     if word and (word.count("/") or word.endswith((".json", ".gguf", ".safetensors"))):
-        return word.removesuffix("/config.json")
+        return "." if word == "config.json" else word.removesuffix("/config.json")
     return row["hub_id"] if row and row["hub_id"] else word or model.name
 
 
@@ -123,8 +120,8 @@ def spellings(engine: str) -> dict[str, tuple[str, str]]:
 
 
 def flags_of(asked: Serving, published: str = "") -> list[str]:
-    """Every field that is not the default, as the engine's flag; `published`: the form that the checkpoint
-    has."""
+    """Return every field that is not the default as the engine's flag, words as the engine sees them;
+    `published`: the form that the checkpoint has."""
     layout = asked.layout or Layout()
     wanted: dict[str, Any] = {
         name: getattr(asked, name)
@@ -172,7 +169,7 @@ def flags_of(asked: Serving, published: str = "") -> list[str]:
                 if isinstance(value, float)
                 else str(value)
             )
-            words.append(shlex.quote(text))
+            words.append(text)
     return words
 
 
@@ -205,58 +202,47 @@ def _llama(wanted: dict[str, Any], asked: Serving) -> dict[str, Any]:
     return wanted
 
 
-def transformers_launch(hub: str, asked: Serving) -> Launch:
-    """A script, since transformers is a library: it loads the model as the question says and answers one
+def transformers_launch(target: str, asked: Serving) -> Launch:
+    """Return a script, since transformers is a library: it loads the model as the question says and answers one
     prompt."""
-    kinds = {
-        "auto": '"auto"',
-        "bfloat16": "torch.bfloat16",
-        "float16": "torch.float16",
-        "float32": "torch.float32",
+    dynamic = asked.cache_implementation == "dynamic"
+    values: dict[str, Value] = {
+        "NAME": target,
+        "DTYPE": asked.dtype,
+        "DEVICE_MAP": asked.device_map,
+        "CONCURRENCY": asked.concurrency or 1,
+        "CACHE": None if dynamic else asked.cache_implementation,
     }
-    cache = (
-        f', cache_implementation="{asked.cache_implementation}"'
-        if asked.cache_implementation != "dynamic"
-        else ""
-    )
-    script = f'''"""Load {hub} and answer one prompt."""
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-NAME = "{hub}"
-tokenizer = AutoTokenizer.from_pretrained(NAME)
-model = AutoModelForCausalLM.from_pretrained(NAME, dtype={kinds[asked.dtype]}, device_map="{asked.device_map}")
-prompts = ["Why is the sky blue?"] * {asked.concurrency or 1}
-inputs = tokenizer(prompts, return_tensors="pt").to(model.device)
-with torch.inference_mode():
-    output = model.generate(**inputs, max_new_tokens=256{cache})
-print(tokenizer.batch_decode(output, skip_special_tokens=True)[0])
-'''
-    return Launch("python serve.py", {"serve.py": script})
+    return Launch(command("python", "serve.py"), {"serve.py": python(SERVE_HEAD, values, SERVE)})
 
 
-def ollama_launch(model: Model, asked: Serving) -> Launch:
-    """A Modelfile with the context, and a server with the slots: Ollama takes both from different places."""
+def ollama_launch(target: str, name: str, asked: Serving) -> Launch:
+    """Return a Modelfile with the context, and a server with the slots: Ollama takes both from different
+    places."""
     length = asked.max_model_len or asked.context
     slots = asked.max_num_seqs or asked.concurrency or 1
-    file = f"{model.name}-{(asked.quantization or 'q4_k_m').upper()}.gguf"
-    lines = [f"FROM ./{file}"]
-    if length:
-        lines.append(f"PARAMETER num_ctx {length}")
-    if asked.n_gpu_layers is not None:
-        lines.append(f"PARAMETER num_gpu {asked.n_gpu_layers}")
-    cache = (
-        f"OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={asked.cache_type_k} "
-        if asked.cache_type_k != "f16"
-        else ""
+    parameters = {"num_ctx": length, "num_gpu": asked.n_gpu_layers}
+    given = {name: value for name, value in parameters.items() if value is not None}
+    variables = {"OLLAMA_NUM_PARALLEL": str(slots)}
+    if asked.cache_type_k != "f16":
+        variables |= {"OLLAMA_FLASH_ATTENTION": "1", "OLLAMA_KV_CACHE_TYPE": asked.cache_type_k}
+    start = script(
+        "/bin/sh",
+        Code("set -eu"),
+        command(
+            "env", *(f"{name}={value}" for name, value in variables.items()), "ollama", "serve", Code("&")
+        ),
+        Code("sleep 3"),
+        command("ollama", "create", ollama_name(name), "-f", "Modelfile"),
+        Code("wait"),
     )
-    start = (
-        f"#!/bin/sh\nset -eu\n{cache}OLLAMA_NUM_PARALLEL={slots} ollama serve &\nsleep 3\nollama "
-        f"create {model.name} -f Modelfile\nwait\n"
-    )
-    return Launch(
-        "sh start.sh",
-        {"Modelfile": "\n".join(lines) + "\n", "start.sh": start},
-        f"{file}: published, or made with llama-quantize",
-    )
+    return Launch(command("sh", "start.sh"), {"Modelfile": modelfile(target, given), "start.sh": start})
+
+
+def ollama_name(name: str) -> str:
+    """Return a name that `ollama create` takes: letters, digits, `_`, `-` and single `.` (types/model/name.go).
+
+    >>> ollama_name("deepseek-r1"), ollama_name("my model..v2")
+    ('deepseek-r1', 'my-model-v2')
+    """
+    return safe_name(name, "_.").replace("..", "-")

@@ -1,20 +1,21 @@
 """A training question -> what starts it: a torchrun command with its script, or a framework's own
 configuration file."""
 
-import json
 from typing import Any
 
 from ... import facts
 from ...errors import UnsupportedError
+from ...frameworks.defaults import resolved
 from ...model.model import Model
-from ...run.hardware import Hardware
-from ...run.training import Mesh, Training, resolved
-from . import Launch
-from .cluster import kubernetes_name, sky_name
-from .emit import toml, yaml
+from ...run.cards import Hardware
+from ...run.training import Mesh, Training
+from . import Code, FileText, Launch
+from .cluster import FIND_HEAD, kubernetes_name, sky_name
+from .documents import json_text, toml, yaml
 from .megatron import megatron_arguments, runs
-from .scripts import FSDP_SCRIPT, LORA_SCRIPT, TRAINER_SCRIPT
-from .serving import hub_word
+from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
+from .serving import hub_word, last_part
+from .shell import command, lines, place, script
 
 LAUNCHED = (
     "fsdp",
@@ -54,53 +55,48 @@ def flavor(model: Model) -> tuple[str, str] | None:
 
 
 def training_launch(model: Model, word: str, asked: Training, hardware: Hardware) -> Launch:
-    """How a framework is started for a question."""
-    hub = hub_word(model, word)
+    """Return how a framework is started for a question."""
+    hub = place(hub_word(model, word))
     match asked.framework:
         case "fsdp":
-            script = FSDP_SCRIPT.format(**script_words(hub, asked))
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), {"train.py": script}), hardware)
+            files = {"train.py": python(FSDP_HEAD, script_values(hub, asked), FSDP)}
+            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
         case "torchtitan":
-            command = torchrun(hardware, "-m torchtitan.train --job.config_file job.toml")
-            toml_file = {"job.toml": titan_toml(model, hub, asked, hardware)}
-            return with_cluster(model, Launch(command, toml_file, TITAN_NOTE), hardware)
+            start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
+            files = {"job.toml": titan_toml(model, hub, asked, hardware)}
+            return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware)
         case "megatron-lm":
             arguments = megatron_arguments(model, asked, hardware.num_gpus)
-            files = {"megatron.args": "\n".join(arguments) + "\n"}
-            return with_cluster(
-                model, Launch(torchrun(hardware, "pretrain_gpt.py $(cat megatron.args)"), files), hardware
-            )
+            files = {"megatron.args": FileText("".join(f"{each}\n" for each in arguments))}
+            start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
+            return with_cluster(model, Launch(start, files), hardware)
         case "deepspeed":
             files = {
                 "ds.json": deepspeed_json(asked, hardware),
-                "train.py": TRAINER_SCRIPT.format(**trainer_words(hub, asked, "ds.json")),
+                "train.py": trainer_script(hub, asked, "ds.json"),
             }
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
         case "transformers" | "peft":
-            script = TRAINER_SCRIPT if asked.method == "full" else LORA_SCRIPT
             files = {
                 "accelerate.yaml": accelerate_yaml(asked, hardware),
-                "train.py": script.format(**trainer_words(hub, asked, "")),
+                "train.py": trainer_script(hub, asked),
             }
-            return Launch(f"accelerate launch --config_file accelerate.yaml{ranks(hardware)} train.py", files)
+            start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
+            return Launch(command(start, "train.py"), files)
         case "axolotl":
-            nodes = f" --launcher torchrun -- {node_words(hardware)}" if hardware.num_nodes > 1 else ""
-            return Launch(f"axolotl train axolotl.yaml{nodes}", {"axolotl.yaml": axolotl_yaml(hub, asked)})
+            several = (
+                ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
+            )
+            start = command("axolotl", "train", "axolotl.yaml", *several)
+            return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked)})
         case "llama-factory":
             files = {"llama_factory.yaml": llama_factory_yaml(hub, asked)}
             if asked.sharding in ("zero2", "zero3"):
                 files["ds.json"] = deepspeed_json(asked, hardware, auto=True)
-            several = (
-                f"FORCE_TORCHRUN=1 NNODES={hardware.num_nodes} NODE_RANK=$NODE_RANK "
-                "MASTER_ADDR=$HEAD MASTER_PORT=29500 "
-            )
-            start = (
-                several if hardware.num_nodes > 1 else "FORCE_TORCHRUN=1 " if hardware.num_gpus > 1 else ""
-            )
             return Launch(
-                f"env {start}llamafactory-cli train llama_factory.yaml"
-                if start
-                else "llamafactory-cli train llama_factory.yaml",
+                command(
+                    *llama_factory_variables(hardware), "llamafactory-cli", "train", "llama_factory.yaml"
+                ),
                 files,
             )
         case _:
@@ -112,91 +108,101 @@ def training_launch(model: Model, word: str, asked: Training, hardware: Hardware
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
-def torchrun(hardware: Hardware, what: str) -> str:
-    """torchrun on one machine, or as each of several runs it: HEAD and NODE_RANK are its place among them."""
+def llama_factory_variables(hardware: Hardware) -> tuple[str, ...]:
+    """Return what LLaMA-Factory's launcher is told of the machines, before its name."""
+    if hardware.num_gpus == 1:
+        return ()
     if hardware.num_nodes == 1:
-        return f"torchrun --standalone --nproc-per-node {hardware.num_gpus} {what}"
-    return f"torchrun {node_words(hardware)} {what}"
+        return ("env", "FORCE_TORCHRUN=1")
+    rank = (Code("NODE_RANK=$NODE_RANK"), Code("MASTER_ADDR=$HEAD"), "MASTER_PORT=29500")
+    return ("env", "FORCE_TORCHRUN=1", f"NNODES={hardware.num_nodes}", *rank)
 
 
-def node_words(hardware: Hardware) -> str:
-    rendezvous = "--rdzv-backend c10d --rdzv-endpoint $HEAD:29500"
-    return (
-        f"--nnodes {hardware.num_nodes} --node-rank $NODE_RANK --nproc-per-node "
-        f"{hardware.per_node} {rendezvous}"
-    )
+def torchrun(hardware: Hardware, *what: str) -> Code:
+    """Return torchrun on one machine, or as each of several runs it: HEAD and NODE_RANK are its place among
+    them."""
+    if hardware.num_nodes == 1:
+        return command("torchrun", "--standalone", "--nproc-per-node", str(hardware.num_gpus), *what)
+    return command("torchrun", *node_words(hardware), *what)
 
 
-def ranks(hardware: Hardware) -> str:
-    """What accelerate's file cannot know of a machine."""
-    return (
-        " --machine_rank $NODE_RANK --main_process_ip $HEAD --main_process_port 29500"
-        if hardware.num_nodes > 1
-        else ""
-    )
+def node_words(hardware: Hardware) -> tuple[str, ...]:
+    """Return torchrun's words about several machines."""
+    machine = ("--nnodes", str(hardware.num_nodes), "--node-rank", Code("$NODE_RANK"))
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", Code("$HEAD:29500"))
+    return (*machine, "--nproc-per-node", str(hardware.per_node), *meeting)
+
+
+def ranks(hardware: Hardware) -> tuple[str, ...]:
+    """Return what accelerate's file cannot know of a machine."""
+    if hardware.num_nodes == 1:
+        return ()
+    head = ("--main_process_ip", Code("$HEAD"), "--main_process_port", "29500")
+    return ("--machine_rank", Code("$NODE_RANK"), *head)
 
 
 def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
-    """The same command under Slurm, and under SkyPilot where it rents such cards."""
+    """Return the same command under Slurm, and under SkyPilot where it rents such cards."""
     files, sky = dict(launch.files), sky_name(hardware)
     name = kubernetes_name(model.name)
     if hardware.num_nodes > 1:
-        files["train.sbatch"] = f"""#!/bin/bash
-#SBATCH --job-name={name}
-#SBATCH --nodes={hardware.num_nodes}
-#SBATCH --gpus-per-node={hardware.per_node}
-#SBATCH --ntasks-per-node=1
-#SBATCH --exclusive
-set -euo pipefail
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export HEAD
-srun bash -c 'NODE_RANK=$SLURM_NODEID; {launch.command}'
-"""
+        files["train.sbatch"] = script(
+            "/bin/bash",
+            Code(f"#SBATCH --job-name={name}"),
+            Code(f"#SBATCH --nodes={hardware.num_nodes}"),
+            Code(f"#SBATCH --gpus-per-node={hardware.per_node}"),
+            Code("#SBATCH --ntasks-per-node=1"),
+            Code("#SBATCH --exclusive"),
+            Code("set -euo pipefail"),
+            FIND_HEAD,
+            command("srun", "bash", "-c", f"NODE_RANK=$SLURM_NODEID; {launch.command}"),
+        )
     if sky:
         task: dict[str, Any] = {
             "name": name,
             "resources": {"accelerators": {sky: hardware.per_node}},
             "num_nodes": hardware.num_nodes,
             "workdir": ".",
-            "run": 'HEAD=$(echo "$SKYPILOT_NODE_IPS" | head -n '
-            f"1)\nNODE_RANK=$SKYPILOT_NODE_RANK\n{launch.command}\n",
+            "run": lines(
+                Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
+                Code("NODE_RANK=$SKYPILOT_NODE_RANK"),
+                launch.command,
+                Code(""),
+            ),
         }
         files["sky.yaml"] = yaml(task)
     return launch._replace(files=files)
 
 
-def script_words(hub: str, asked: Training) -> dict[str, object]:
-    """What a script is filled with."""
-    chosen = resolved(asked)
+def script_values(hub: str, asked: Training) -> dict[str, Value]:
+    """Return what a script is told: names and their values."""
     return {
-        "hub": hub,
-        "seq_len": asked.seq_len,
-        "micro_batch": asked.micro_batch,
-        "grad_accum": asked.grad_accum,
-        "recompute": asked.recompute == "full",
-        "foreach": "False" if "loop" in str(chosen.optimizer) else "None",
+        "NAME": hub,
+        "SEQ_LEN": asked.seq_len,
+        "MICRO_BATCH": asked.micro_batch,
+        "GRAD_ACCUM": asked.grad_accum,
+        "RECOMPUTE": asked.recompute == "full",
+        "FOREACH": False if "loop" in str(resolved(asked).optimizer) else None,
     }
 
 
-def trainer_words(hub: str, asked: Training, deepspeed: str) -> dict[str, object]:
-    """What a script of transformers' Trainer is filled with."""
-    modules = (
-        '"all-linear"'
-        if not asked.lora_targets or "all-linear" in asked.lora_targets
-        else repr(list(asked.lora_targets))
-    )
-    return {
-        **script_words(hub, asked),
-        "recompute": asked.recompute == "full",
-        "deepspeed": repr(deepspeed or None),
-        "rank": asked.lora_rank,
-        "modules": modules if asked.lora_targets else repr(list(resolved(asked).lora_targets)),
-        "four_bit": asked.method == "qlora",
+def trainer_script(hub: str, asked: Training, deepspeed: str | None = None) -> FileText:
+    """Return a script of transformers' Trainer: of all weights, or of adapters."""
+    values = {name: value for name, value in script_values(hub, asked).items() if name != "FOREACH"}
+    values["DEEPSPEED"] = deepspeed
+    if asked.method == "full":
+        return python(TRAINER_HEAD, values, TRAINER)
+    modules = list(asked.lora_targets or resolved(asked).lora_targets)
+    adapter: dict[str, Value] = {
+        "RANK": asked.lora_rank,
+        "MODULES": "all-linear" if "all-linear" in modules else modules,
+        "FOUR_BIT": asked.method == "qlora",
     }
+    return python(LORA_HEAD, values | adapter, LORA)
 
 
-def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> str:
-    """torchtitan's job configuration (release 0.2)."""
+def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> FileText:
+    """Return torchtitan's job configuration (release 0.2)."""
     found = flavor(model)
     if found is None:
         raise UnsupportedError(
@@ -206,11 +212,11 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> s
     shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     mode = asked.recompute or "selective"
     tables: dict[str, dict[str, Any]] = {
-        "job": {"dump_folder": "./outputs", "description": f"{hub}: planned by oomless"},
+        "job": {"dump_folder": "./outputs", "description": hub + ": planned by oomless"},
         "model": {
             "name": found[0],
             "flavor": found[1],
-            "hf_assets_path": f"./assets/hf/{hub.rpartition('/')[2]}",
+            "hf_assets_path": "./assets/hf/" + last_part(hub),
         },
         "optimizer": {"name": "AdamW", "lr": 1e-5, "implementation": "fused"},
         "training": {
@@ -243,8 +249,8 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> s
     return toml(tables)
 
 
-def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> str:
-    """DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
+def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> FileText:
+    """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
     mesh = asked.mesh or Mesh()
     dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(asked.sharding or "zero2", 0)
@@ -268,17 +274,13 @@ def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> s
             "train_batch_size": asked.micro_batch * asked.grad_accum * dp,
         }
     )
-    return (
-        json.dumps(
-            {**batch, "bf16": {"enabled": True}, "zero_optimization": zero, "gradient_clipping": 1.0},
-            indent=2,
-        )
-        + "\n"
+    return json_text(
+        {**batch, "bf16": {"enabled": True}, "zero_optimization": zero, "gradient_clipping": 1.0}
     )
 
 
-def accelerate_yaml(asked: Training, hardware: Hardware) -> str:
-    """Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
+def accelerate_yaml(asked: Training, hardware: Hardware) -> FileText:
+    """Return Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
     sharded = asked.sharding in ("fsdp1", "fsdp2")
     kind = "FSDP" if sharded else "MULTI_GPU" if hardware.num_gpus > 1 else "NO"
     config: dict[str, Any] = {
@@ -302,8 +304,8 @@ def accelerate_yaml(asked: Training, hardware: Hardware) -> str:
     return yaml(config)
 
 
-def axolotl_yaml(hub: str, asked: Training) -> str:
-    """Axolotl's configuration."""
+def axolotl_yaml(hub: str, asked: Training) -> FileText:
+    """Return Axolotl's configuration."""
     config: dict[str, Any] = {"base_model": hub}
     if asked.method != "full":
         config |= {
@@ -339,8 +341,8 @@ def axolotl_yaml(hub: str, asked: Training) -> str:
     return yaml(config)
 
 
-def llama_factory_yaml(hub: str, asked: Training) -> str:
-    """LLaMA-Factory's configuration."""
+def llama_factory_yaml(hub: str, asked: Training) -> FileText:
+    """Return LLaMA-Factory's configuration."""
     config: dict[str, Any] = {
         "model_name_or_path": hub,
         "stage": "sft",

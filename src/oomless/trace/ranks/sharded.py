@@ -8,7 +8,7 @@ from ...run.training import Mesh, Training
 from ..build import ModelSource, build_model, build_optimizer, stepping, training_batch, vocabulary
 from ..models import materialized
 from ..recorder import Recorder
-from ..run import Progress, eager, fake_mode, own_inputs, prepare, running
+from ..region import Progress, eager, fake_mode, own_inputs, prepare, running
 from ..step import training_steps
 from .fake_ranks import axes_of, fake_world, without_propagation
 from .parallel import (

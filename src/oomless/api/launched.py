@@ -1,0 +1,146 @@
+"""`oomless run`: a command predicted, started untouched, its log read as it passes, both side by side."""
+
+import shlex
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import OomlessError
+from ..estimate.serving.estimate import Estimate
+from ..model.load import catalogue_name
+from ..monitor.launcher import Ended, launch
+from ..run.command import is_path, read_command
+from ..truth.reconcile.blocks import LogBlock
+from ..truth.reconcile.metrics_page import read_metrics
+from ..truth.reconcile.read_log import LogFile
+from ..truth.reconcile.reconciled import Reconciled
+from .reconcile import beside_prediction
+from .serving import infer
+
+GATHERED = 1 << 16
+"""Bytes of output that are read together, or what came within a second."""
+SCRAPE_EVERY_S = 30.0
+PORTS = {"vllm": 8000, "sglang": 30000, "llamacpp": 8080, "trtllm": 8000}
+"""Ports that engines listen on by themselves."""
+WhenReady = Callable[["Watched"], None]
+
+
+class Predicted(NamedTuple):
+    """What is expected of a command; without an estimate `problem` says why."""
+
+    estimate: Estimate | None
+    problem: str = ""
+    engine: str = ""
+
+
+def predict(words: Sequence[str], gpu: str = "") -> Predicted:
+    """Return the prediction of a command that starts an engine; the cards are this machine's unless said."""
+    try:
+        command = read_command(shlex.join(words))
+        served = command.model or ""
+        if served and not is_path(served) and (known := catalogue_name(served)):
+            served = known
+        if not served:
+            return Predicted(None, "the command names no model", command.engine)
+        flags: dict[str, Any] = {"engine": command.engine, **command.flags}
+        return Predicted(infer(served, gpu or "local", **flags), "", command.engine)
+    except OomlessError as error:
+        return Predicted(None, error.message)
+
+
+class Watched:
+    """Reads a child's output as it passes."""
+
+    def __init__(self, gpu: str, when_ready: WhenReady) -> None:
+        self.file = LogFile("output")
+        self.gpu, self.when_ready = gpu, when_ready
+        self.rest, self.line, self.fed_at = b"", 1, time.monotonic()
+        self.is_shown = False
+
+    def listen(self, data: bytes) -> None:
+        """Take bytes; say the comparison once, when the engine is ready."""
+        self.rest += data
+        now = time.monotonic()
+        if len(self.rest) >= GATHERED or now - self.fed_at > 1.0:
+            self.fed_at = now
+            self.flush()
+            if not self.is_shown and any(run.state == "ready" for run in self.file.open.values()):
+                self.is_shown = True
+                self.when_ready(self)
+
+    def flush(self, is_last: bool = False) -> None:
+        """Read the whole lines that have come."""
+        end = len(self.rest) if is_last else self.rest.rfind(b"\n") + 1
+        if not end:
+            return
+        text = self.rest[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self.rest = self.rest[end:]
+        self.file.feed(LogBlock(text, self.line, is_last and not text.endswith(b"\n")))
+        self.line += text.count(b"\n")
+
+    def found(self) -> Reconciled:
+        """Return what the output told so far, beside the prediction."""
+        return beside_prediction(self.file.finish(), self.gpu)
+
+
+class Scraper:
+    """Fetches an engine's own /metrics now and then; what it cannot reach it leaves alone."""
+
+    def __init__(self, words: Sequence[str], engine: str, watched: Watched) -> None:
+        self.url = f"http://127.0.0.1:{_port(words, engine)}/metrics"
+        self.watched = watched
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._go, daemon=True)
+
+    def start(self) -> None:
+        """Begin to fetch."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End; what is under way is not waited for."""
+        self.done.set()
+
+    def _go(self) -> None:
+        while not self.done.wait(SCRAPE_EVERY_S):
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Keep the largest live figures of the page."""
+        from urllib.request import urlopen
+
+        try:
+            with urlopen(self.url, timeout=2) as answer:
+                text = answer.read(4_000_000).decode("utf-8", "replace")
+        except (OSError, ValueError):
+            return
+        for run in read_metrics(text, "metrics", self.watched.file.readers):
+            mine = self.watched.file.open.get(run.reader.name if run.reader else "")
+            for word, value in run.peaks.items():
+                if mine is not None:
+                    mine.peaks[word] = max(value, mine.peaks.get(word, 0.0))
+
+
+def _port(words: Sequence[str], engine: str) -> int:
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        name, _, joined = word.partition("=")
+        text = joined or value
+        if name == "--port" and text.isdecimal() and len(text) < 6:
+            return int(text)
+    return PORTS.get(engine, 8000)
+
+
+def run_watched(
+    words: Sequence[str], predicted: Predicted, gpu: str, when_ready: WhenReady
+) -> tuple[Ended, Watched]:
+    """Start a command and return how it ended, with what its output told."""
+    watched = Watched(gpu, when_ready)
+    scraper = Scraper(words, predicted.engine, watched)
+    if predicted.engine:
+        scraper.start()
+    try:
+        ended = launch(words, watched.listen)
+    finally:
+        scraper.stop()
+    watched.flush(is_last=True)
+    return ended, watched

@@ -1,0 +1,133 @@
+"""`oomless reconcile`: a log, a text, a snapshot or a metrics page -> what it says beside the prediction."""
+
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..engines.logs import engine_logs
+from ..errors import OomlessError, UsageError
+from ..recording.snapshot_file import growth, is_snapshot, read_snapshot
+from ..truth.reconcile.blocks import open_log
+from ..truth.reconcile.compare import compare
+from ..truth.reconcile.explain import explain
+from ..truth.reconcile.log_question import LogQuestion, question_of
+from ..truth.reconcile.logged_run import LoggedRun
+from ..truth.reconcile.metrics_page import is_metrics, read_metrics
+from ..truth.reconcile.nvidia_smi import is_nvidia_smi, read_nvidia_smi
+from ..truth.reconcile.read_log import follow_log, read_log, read_stream
+from ..truth.reconcile.reconciled import ReadSnapshot, Reconciled, ReconciledRun
+
+
+def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
+    """Return what logs tell beside the prediction; `gpu` and `model` stand in for what they do not say.
+
+    "-" is the standard input.
+    """
+    if not files:
+        raise UsageError("no file is given", "oomless reconcile server.log, or - for the standard input")
+    runs: list[LoggedRun] = []
+    snapshots: list[ReadSnapshot] = []
+    for file in files:
+        if str(file) == "-":
+            runs += _needed(read_stream(sys.stdin.buffer, "stdin"), "stdin")
+            continue
+        path = _readable(Path(file))
+        kind = kind_of(path)
+        if kind == "snapshot":
+            snapshots += _snapshots(path, snapshots)
+        else:
+            runs += _runs_of(path, kind)
+    return beside_prediction(runs, gpu, model)._replace(snapshots=tuple(snapshots))
+
+
+def kind_of(path: Path) -> str:
+    """Return what a file is by its beginning: a snapshot, a metrics page, nvidia-smi's words, or a log."""
+    try:
+        with open_log(path) as stream:
+            head = stream.read(HEAD)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    if is_snapshot(head) or path.suffix in (".pickle", ".pkl"):
+        return "snapshot"
+    text = head.decode("utf-8", "replace")
+    if is_metrics(text):
+        return "metrics"
+    return "nvidia-smi" if is_nvidia_smi(text) and len(head) < HEAD else "log"
+
+
+HEAD = 1 << 16
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+
+def _unreadable(path: Path, error: Exception) -> OomlessError:
+    return OomlessError(f"{path}: {error}", "the file cannot be read to its end")
+
+
+def _snapshots(path: Path, before: list[ReadSnapshot]) -> list[ReadSnapshot]:
+    found = []
+    for each in read_snapshot(path):
+        earlier = next((old for old in reversed(before) if old.snapshot.device == each.device), None)
+        found.append(ReadSnapshot(path.name, each, growth(earlier.snapshot, each) if earlier else ()))
+    return found
+
+
+def beside_prediction(runs: Iterable[LoggedRun], gpu: str = "", model: str = "") -> Reconciled:
+    """Return runs with the prediction of each."""
+    found = []
+    for run in runs:
+        asked = question_of(run, gpu, model)
+        comparison = compare(run, asked)
+        if comparison.estimate is not None and gpu:
+            comparison = comparison._replace(
+                estimate=comparison.estimate._replace(gpu_word=_counted(gpu, asked))
+            )
+        found.append(ReconciledRun(run, asked, comparison, explain(run, asked, comparison)))
+    return Reconciled(tuple(found))
+
+
+def _counted(gpu: str, asked: LogQuestion) -> str:
+    """The cards as `--gpu` writes them, with the number that the log has."""
+    if asked.question is None or ":" in gpu:
+        return gpu
+    return f"{gpu}:{asked.question.hardware.num_gpus}"
+
+
+def follow(file: str | Path, gpu: str = "", model: str = "") -> Iterator[Reconciled]:
+    """Return what a growing log tells, again each time that it tells more."""
+    before: list[tuple[int, str, int]] = []
+    for runs in follow_log(_readable(Path(file))):
+        told = [(sum(map(len, run.values.values())), run.state, len(run.ooms)) for run in runs]
+        if told != before:
+            before = told
+            yield beside_prediction(runs, gpu, model)
+
+
+def _runs_of(path: Path, kind: str) -> tuple[LoggedRun, ...]:
+    try:
+        if kind == "log":
+            return _needed(read_log(path), path.name)
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    if kind == "metrics":
+        return _needed(read_metrics(text, path.name, engine_logs()), path.name)
+    return (read_nvidia_smi(text, path.name),)
+
+
+def _needed(runs: tuple[LoggedRun, ...], name: str) -> tuple[LoggedRun, ...]:
+    if not runs:
+        raise OomlessError(
+            f"{name}: not found: no line of an engine, a trainer or an allocator that is known",
+            "logs of vLLM, SGLang, llama.cpp, Ollama, TensorRT-LLM, Megatron-LM, DeepSpeed, torchtitan and "
+            "trainers are read, and torch's out-of-memory texts",
+        )
+    return runs
+
+
+def _readable(path: Path) -> Path:
+    if path.is_dir():
+        raise OomlessError(f"{path} is a folder", "name a log file in it")
+    if not path.exists():
+        raise OomlessError(f"{path}: no such file", "name a log file, or - for the standard input")
+    return path

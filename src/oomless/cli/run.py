@@ -1,0 +1,83 @@
+"""`oomless run -- CMD`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..api.launched import Predicted, Watched
+    from ..monitor.launcher import Ended
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="\b\nExamples:\n  oomless run -- vllm serve deepseek-ai/DeepSeek-V3 -tp 8\n"
+    "  oomless run --strict --report run.json -- llama-server -m model.gguf",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--gpu", default="", help="The cards, instead of this machine's.")
+@click.option("--strict", is_flag=True, help="Do not start what is predicted not to fit; exit code 3.")
+@click.option("--report", type=click.Path(path_type=Path), help="Keep prediction and comparison as JSON.")
+@click.option("--quiet", is_flag=True, help="Say nothing; only the report is written.")
+def run(command: tuple[str, ...], gpu: str, strict: bool, report: Path | None, quiet: bool) -> int:
+    """Predict COMMAND, start it untouched, read its log while it passes, print both side by side."""
+    from ..api.launched import predict, run_watched
+    from ..monitor.launcher import die_like
+
+    predicted = predict(command, gpu)
+    _say(_first_line(predicted), quiet)
+    if strict and predicted.estimate is not None and predicted.estimate.verdict == "does_not_fit":
+        _say("oomless: not started (--strict)", quiet)
+        return 3
+    show = _nothing if quiet else _comparison
+    ended, watched = run_watched(command, predicted, gpu, show)
+    if watched.file.finish() and (not watched.is_shown or watched.found().runs[-1].state == "oom"):
+        show(watched)
+    if report is not None:
+        _write(report, predicted, watched, ended, command)
+    return die_like(ended)
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def _first_line(predicted: "Predicted") -> str:
+    if predicted.estimate is None:
+        return f"oomless: no prediction: {predicted.problem}"
+    from ..report.estimate_text import verdict_line
+
+    return f"oomless: {verdict_line(predicted.estimate)}"
+
+
+def _comparison(watched: "Watched") -> None:
+    from ..report.reconcile_text import reconciled_text
+
+    click.echo(reconciled_text(watched.found()), err=True)
+
+
+def _nothing(watched: "Watched") -> None:
+    """Stand in for the comparison where nothing shall be said."""
+
+
+def _write(
+    path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
+) -> None:
+    from ..files import write_whole
+    from ..truth.reconcile.scrub import scrub
+
+    document = {
+        "schema": "oomless/run/1",
+        "command": [scrub(word) for word in command],
+        "exit_code": ended.code,
+        "signal": ended.signal,
+        "wall_s": round(ended.wall_s, 3),
+        "predicted": predicted.estimate.to_json() if predicted.estimate is not None else None,
+        "problem": predicted.problem,
+        **watched.found().to_json(),
+    }
+    document["schema"] = "oomless/run/1"
+    write_whole(path, json.dumps(document, allow_nan=False) + "\n", f"--report {path}")

@@ -1,0 +1,92 @@
+"""FP8 E4M3 (no infinities, largest 448): float32 to codes, and codes to float32 or bfloat16."""
+
+from functools import cache
+
+from .bfloat16 import narrow
+from .packing import join_pairs
+from .scratch import Array, Scratch, numpy
+
+LARGEST = 448.0
+LARGEST_CODE = 0x7E
+"""0x7F is no number."""
+SHIFT = 2.0**120
+"""float32's exponents begin 120 lower than E4M3's: a value divided by this has E4M3's bits in float32's place."""
+SHIFTABLE = 64.0
+"""Scales below this can carry SHIFT and stay finite."""
+
+
+def encode(magnitudes: Array, scales: Array, scratch: Scratch) -> Array:
+    """Return codes of `magnitudes / scales` as words, rounded to the nearest, ties to even; each scale is already spread
+    to what it divides, and the magnitudes are written over.
+
+    The quotient is divided by 2**120 with the same division, so that E4M3's subnormals become float32's and one
+    rounding at bit 20 serves all. What is larger than 448 becomes 448.
+    """
+    np = numpy()
+    words = scratch.take("float8 words", "uint32", *magnitudes.shape)
+    if float(scales.max(initial=0.0)) < SHIFTABLE:
+        np.divide(magnitudes, scales * np.float32(SHIFT), out=magnitudes)
+    else:
+        np.divide(magnitudes, scales, out=magnitudes)
+        np.multiply(magnitudes, np.float32(1 / SHIFT), out=magnitudes)
+    bits = magnitudes.view(np.uint32)
+    np.right_shift(bits, 20, out=words)
+    np.bitwise_and(words, 1, out=words)
+    np.add(words, 0x7FFFF, out=words)
+    np.add(words, bits, out=words)
+    np.right_shift(words, 20, out=words)
+    return words
+
+
+def store(words: Array, signs: Array, out: Array, scratch: Scratch) -> None:
+    """Write codes that come as words of even and odd columns; `signs` holds 0x80 where a value is negative."""
+    np = numpy()
+    if out.shape[1] % 2:
+        np.copyto(out[:, 0::2], np.minimum(words[0], LARGEST_CODE), casting="unsafe")
+        np.copyto(out[:, 1::2], np.minimum(words[1], LARGEST_CODE)[:, :-1], casting="unsafe")
+    else:
+        join_pairs(words, 8, out, scratch)
+        np.minimum(out, LARGEST_CODE, out=out)
+    np.bitwise_or(out, signs, out=out)
+
+
+@cache
+def values() -> Array:
+    """Return the value of each of the 256 codes.
+
+    >>> [float(values()[code]) for code in (0x00, 0x01, 0x38, 0x7E, 0xFE)]
+    [0.0, 0.001953125, 1.0, 448.0, -448.0]
+    """
+    np = numpy()
+    codes = np.arange(256)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    found = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
+    found = np.where(codes & 0x7F == 0x7F, np.nan, found) * np.where(codes & 0x80, -1, 1)
+    return found.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def decode(codes: Array, scales: Array, out: Array) -> None:
+    """Write `value * scale` in float32; scales are spread to what they multiply."""
+    np = numpy()
+    np.take(values(), codes, out=out, mode="clip")
+    np.multiply(out, scales, out=out)
+
+
+def decode_blocks(codes: Array, scales: Array, block: tuple[int, int], out: Array, scratch: Scratch) -> None:
+    """Write bfloat16 of codes whose scale (float32) counts for a block of rows x columns: what DeepSeek's own cast
+    writes, bit by bit.
+
+    A block has at most 256 different results, so each is multiplied and rounded once and then looked up.
+    """
+    np = numpy()
+    rows, columns = codes.shape
+    products = scratch.take("float8 products", "float32", scales.size, 256)
+    np.multiply(values()[None, :], scales.reshape(-1, 1), out=products)
+    tables = scratch.take("float8 tables", "uint16", scales.size, 256)
+    narrow(products, tables, scratch)
+    number = 0
+    for row in range(0, rows, block[0]):
+        for column in range(0, columns, block[1]):
+            piece = codes[row : row + block[0], column : column + block[1]]
+            out[row : row + block[0], column : column + block[1]] = np.take(tables[number], piece, mode="clip")
+            number += 1

@@ -1,0 +1,158 @@
+"""A run from beginning to end: what disk it needs, where it goes on, how it ends."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ... import __version__
+from ...errors import OomlessError, UsageError
+from .blocks import jobs, num_jobs
+from .finish import BESIDE, CARD_NAME, SUFFIX, finish
+from .journal import WHOLE, Journal, Part, journal_path, journals, read_journal
+from .source import Checkpoint
+from .stream import MAX_THREADS, Progress, Stream
+from .target import Target
+
+SPARE_BYTES = 64 << 20
+"""What a disk must have beside the weights: tokenizer, index, journal."""
+
+
+def silent(progress: Progress) -> None:
+    """Tell nobody."""
+
+
+def num_threads() -> int:
+    """Return the threads of a run: one a processor that this process may use, up to MAX_THREADS."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS)
+
+
+def share(total: int, part: Part) -> tuple[int, int]:
+    """Return the jobs of a part, from and up to: as equal as whole jobs allow.
+
+    >>> [share(10, Part(index, 3)) for index in (1, 2, 3)]
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    return total * (part.index - 1) // part.count, total * part.index // part.count
+
+
+def first_line(source: Checkpoint, target: Target) -> dict[str, object]:
+    """Return what tells one run from another: all headers of the source, and what each weight becomes."""
+    import hashlib
+    import json
+
+    made = [(weight.name, weight.codec.name if weight.codec else "", weight.pieces) for weight in target.weights]
+    digest = hashlib.sha256(json.dumps(made).encode()).hexdigest()
+    return {"oomless": __version__, "source": source.fingerprint(), "target": digest}
+
+
+def prepare(folder: Path, source: Checkpoint, target: Target, force: bool) -> None:
+    """Make the folder ready: nothing foreign in it, room enough on its disk, files of their full size."""
+    if folder.resolve() == source.folder.resolve():
+        raise UsageError(f"{folder} is the source itself", "give another folder: the source is never touched")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OomlessError(f"{folder}: cannot be made ({error.strerror})", "check the path") from None
+    if force:
+        clear(folder, target)
+    elif not journals(folder) and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", "give another --out, or --force to overwrite what is there")
+    if not os.access(folder, os.W_OK):
+        raise OomlessError(f"{folder}: cannot be written to", "check its permissions")
+    missing = sum(
+        file.num_bytes - taken(folder / (file.name + SUFFIX))
+        for file in target.files
+        if not (folder / file.name).exists()
+    )
+    free = shutil.disk_usage(folder).free
+    if missing + SPARE_BYTES > free:
+        raise OomlessError(
+            f"{folder}: {missing:,} bytes are needed, {free:,} are free", "make room, or give another --out"
+        )
+
+
+def taken(path: Path) -> int:
+    """Return the bytes that a file takes on its disk already."""
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def clear(folder: Path, target: Target) -> None:
+    """Remove what an earlier run has left, the config first: what is left of it must not load."""
+    names = ["config.json", "model.safetensors.index.json", CARD_NAME, *BESIDE, *(file.name for file in target.files)]
+    for path in [folder / name for name in names] + [folder / (name + SUFFIX) for name in names] + journals(folder):
+        path.unlink(missing_ok=True)
+
+
+def reserve(folder: Path, target: Target) -> tuple[Path, ...]:
+    """Return the files that are written, each of its full size and with its header: a full disk is found here."""
+    paths = []
+    for file in target.files:
+        done, path = folder / file.name, folder / (file.name + SUFFIX)
+        paths.append(done if done.exists() else path)
+        if done.exists():
+            continue
+        number = -1
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if os.fstat(number).st_size != file.num_bytes or taken(path) < file.num_bytes:
+                allocate(number, file.num_bytes)
+            os.pwrite(number, file.header, 0)
+        except OSError as error:
+            raise OomlessError(
+                f"{path}: cannot be written ({error.strerror})",
+                "make room or check the folder, then run the same command: it goes on where it stopped",
+            ) from None
+        finally:
+            if number >= 0:
+                os.close(number)
+    return tuple(paths)
+
+
+def allocate(number: int, num_bytes: int) -> None:
+    """Give a file its size, with real room on the disk where the system can promise it."""
+    os.ftruncate(number, num_bytes)
+    if hasattr(os, "posix_fallocate") and num_bytes:
+        os.posix_fallocate(number, 0, num_bytes)
+
+
+def stream(
+    source: Checkpoint,
+    target: Target,
+    folder: Path,
+    part: Part = WHOLE,
+    *,
+    threads: int | None = None,
+    durable: bool = True,
+    force: bool = False,
+    progress: Callable[[Progress], None] = silent,
+) -> None:
+    """Do the work of one part: the journal says where to begin, and in the end that it is done."""
+    prepare(folder, source, target, force)
+    journal = Journal(folder, part, first_line(source, target))
+    begin, end = share(num_jobs(target), part)
+    journal.open()
+    try:
+        begin = max(begin, journal.done)
+        outputs = reserve(folder, target)
+        run = Stream(target, source.files, outputs, threads or num_threads(), durable, lambda done: journal.note(done, durable))
+        run.run(jobs(target, begin, end), begin, progress, target.num_bytes)
+    finally:
+        journal.close()
+
+
+def join(source: Checkpoint, target: Target, folder: Path, card: str, num_parts: int = 1, durable: bool = True) -> None:
+    """Finish a folder whose parts are all done; an error that names those that are not."""
+    total, first = num_jobs(target), {"version": 1, **first_line(source, target)}
+    for index in range(1, num_parts + 1):
+        part = Part(index, num_parts)
+        found = read_journal(journal_path(folder, part))
+        if found is None or found[0] != first or found[1] < share(total, part)[1]:
+            what = "is not begun" if found is None else "is of another run" if found[0] != first else "is not done"
+            raise OomlessError(f"{folder}: part {index} of {num_parts} {what}", "run it, then join again")
+    finish(source, target, folder, card, durable)
+    for path in journals(folder):
+        path.unlink(missing_ok=True)

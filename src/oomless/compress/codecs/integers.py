@@ -1,0 +1,217 @@
+"""Integers of 2, 4 or 8 bits with a scale a row or a group, with or without a zero point: compressed-tensors'
+`int-quantized` (8 bits a row) and `pack-quantized`."""
+
+from typing import Any, NamedTuple
+
+from ...model.storage import Format, Shape
+from ..arithmetic.bfloat16 import rounded, widen
+from ..arithmetic.maxima import spread, spread_pairs
+from ..arithmetic.packing import join_pairs, unpack
+from ..arithmetic.scratch import Array, Scratch, numpy
+from .codec import Container, Parts, Scope, StoredPart, once, same
+from .plain import ARRAYS
+from .tile import Tile
+
+MAGIC = 1.5 * 2**23
+"""Added to a float32 it leaves no place for anything below 1: the sum is rounded to the nearest, ties to even, and its
+lowest bits are the integer."""
+MAGIC_BITS = 0x4B400000
+"""The bits of MAGIC: those of a sum are larger by the integer."""
+SMALLEST = {"BF16": 2.0**-120, "F16": 2.0**-24, "F32": 2.0**-120}
+"""The least scale by its type: a group of zeros needs one that can divide."""
+SHAPE_BYTES = 16
+
+
+class Integers(NamedTuple):
+    """Whole numbers of a few bits; arithmetic in float32, the scale rounded to its stored type before dividing."""
+
+    bits: int
+    group: int
+    """Columns that share a scale; 0: the row."""
+    zeros: bool
+    scale_dtype: str
+    packed: bool
+    """Several in a 32-bit word, for engines that widen weights; else a byte each, for products of integers."""
+
+    @property
+    def name(self) -> str:
+        kind = f"int{self.bits}" + ("-asym" if self.zeros else "")
+        return f"{kind}-g{self.group}" if self.group else f"{kind}-packed" if self.packed else kind
+
+    @property
+    def form(self) -> Format:
+        scale_bits = 32 if self.scale_dtype == "F32" else 16
+        return Format(
+            self.name,
+            self.bits,
+            (1, self.group),
+            scale_bits,
+            self.bits if self.zeros else 0,
+            tensor_bytes=SHAPE_BYTES if self.packed else 0,
+        )
+
+    @property
+    def parts(self) -> tuple[StoredPart, ...]:
+        scale = StoredPart(".weight_scale", self.scale_dtype, ARRAYS[self.scale_dtype], 1, self.num_groups)
+        if not self.packed:
+            return StoredPart(".weight", "I8", "int8", 1, same), scale
+        found = [
+            StoredPart(".weight_packed", "I32", "uint8", 1, self.packed_bytes),
+            scale,
+            once(".weight_shape", "I64", "int64", lambda shape: (2,)),
+        ]
+        if self.zeros:
+            found.append(StoredPart(".weight_zero_point", "I32", "int32", 32 // self.bits, self.num_groups))
+        return tuple(found)
+
+    @property
+    def container(self) -> Container:
+        return "compressed-tensors"
+
+    @property
+    def scope(self) -> Scope:
+        return "tile" if self.group else "row"
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return (32 // self.bits if self.zeros else 1), max(self.group, 32 // self.bits)
+
+    @property
+    def lowest(self) -> int:
+        return -(1 << (self.bits - 1))
+
+    def num_groups(self, columns: int) -> int:
+        """Scales of a row."""
+        return columns // self.group if self.group else 1
+
+    def packed_bytes(self, columns: int) -> int:
+        """Bytes of a row, in whole words."""
+        return -(-columns * self.bits // 32) * 4
+
+    def refusal(self, shape: Shape) -> str:
+        if self.group and shape[1] % self.group:
+            return f"{shape[1]:,} columns are no multiple of the group of {self.group}"
+        return ""
+
+    def scales(self, tile: Tile) -> tuple[Array, Array, Array]:
+        """Return (scales as stored, as float32, zero points) for nearest rounding.
+
+        Symmetric: largest magnitude / ((2**bits - 1) / 2), so that -8 is used as 7 is. With zeros: (max - min) /
+        (2**bits - 1), and the zero is the integer that stands for 0.
+        """
+        np = numpy()
+        levels = (1 << self.bits) - 1
+        if not self.zeros:
+            bits, scales = self.stored_scales(tile.maxima(self.group) / np.float32(levels / 2))
+            return bits, scales, np.zeros(scales.shape, np.float32)
+        lowest, highest = tile.bounds(self.group)
+        lowest, highest = np.minimum(lowest, 0), np.maximum(highest, 0)
+        bits, scales = self.stored_scales((highest - lowest) / np.float32(levels))
+        zeros = np.clip(np.rint(self.lowest - lowest / scales), self.lowest, self.lowest + levels)
+        return bits, scales, zeros
+
+    def stored_scales(self, scales: Array) -> tuple[Array, Array]:
+        """Return scales as they are stored, and as float32 again."""
+        np = numpy()
+        return rounded(np.maximum(scales, np.float32(SMALLEST[self.scale_dtype])), self.scale_dtype)
+
+    def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
+        return {".weight_shape": numpy().array(shape, numpy().int64)} if self.packed else {}
+
+    def encode(self, tile: Tile, out: Parts) -> None:
+        bits, scales, zeros = self.scales(tile)
+        np = numpy()
+        np.copyto(out[1], bits)
+        if self.zeros:
+            np.copyto(out[3], self.packed_zeros(zeros, out[3].shape[0]))
+        self.store(self.codes(tile, scales, zeros), out[0], tile.scratch)
+
+    def codes(self, tile: Tile, scales: Array, zeros: Array) -> Array:
+        """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns first, then odd
+        ones (2 x rows x half); packed ones count from 0."""
+        np = numpy()
+        quotients = tile.pairs()
+        half = quotients.shape[2] * 2
+        group = self.group or half
+        np.divide(quotients, spread_pairs(scales, group, half), out=quotients)
+        if self.zeros:
+            np.rint(quotients, out=quotients)
+            np.add(quotients, spread_pairs(zeros, group, half), out=quotients)
+        if self.zeros or self.scale_dtype == "F16":  # float16 rounds small scales so far that a quotient may pass
+            np.maximum(quotients, np.float32(self.lowest), out=quotients)
+        np.add(quotients, np.float32(MAGIC - (self.lowest if self.packed else 0)), out=quotients)
+        words = quotients.view(np.int32)
+        np.minimum(words, MAGIC_BITS + (-2 * self.lowest if self.packed else -self.lowest) - 1, out=words)
+        return words.view(np.uint32)  # type: ignore[no-any-return]
+
+    def store(self, words: Array, out: Array, scratch: Scratch) -> None:
+        """Write codes in the order that `codes` has as the first part of a tile."""
+        np = numpy()
+        bytes_each = words.shape[2] * 2 * self.bits // 8
+        if out.shape[1] == bytes_each:
+            join_pairs(words, self.bits, out.view(np.uint8), scratch)
+            return
+        wide = np.zeros((2, words.shape[1], -(-words.shape[2] // 16) * 16), np.uint32)
+        wide[:, :, : words.shape[2]] = words
+        joined = np.empty((words.shape[1], wide.shape[2] * 2 * self.bits // 8), np.uint8)
+        join_pairs(wide, self.bits, joined, scratch)
+        np.copyto(out.view(np.uint8), joined[:, : out.shape[1]])
+
+    def packed_zeros(self, zeros: Array, rows: int) -> Array:
+        """Return zero points packed along rows, the first in the lowest bits of a word."""
+        np = numpy()
+        per_word = 32 // self.bits
+        words = np.zeros((rows * per_word, zeros.shape[1]), np.uint32)
+        words[: zeros.shape[0]] = zeros - self.lowest
+        total = np.zeros((rows, zeros.shape[1]), np.uint32)
+        for place in range(per_word):
+            total |= words[place::per_word] << np.uint32(self.bits * place)
+        return total.view(np.int32)  # type: ignore[no-any-return]
+
+    def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
+        np = numpy()
+        rows, columns = out.shape
+        scales = np.empty(parts[1].shape, np.float32)
+        if self.scale_dtype == "BF16":
+            widen(parts[1], scales)
+        else:
+            scales[...] = parts[1]
+        if not self.packed:
+            np.copyto(out, parts[0].view(np.int8))
+        else:
+            codes = scratch.take("integer codes", "uint8", rows, columns)
+            unpack(parts[0], self.bits, codes)
+            np.copyto(out, codes)
+            np.add(out, np.float32(self.lowest), out=out)
+        group = self.group or columns
+        if self.zeros:
+            np.subtract(out, spread(self.read_zeros(parts[3], rows), group, columns), out=out)
+        np.multiply(out, spread(scales, group, columns), out=out)
+
+    def read_zeros(self, words: Array, rows: int) -> Array:
+        """Return the zero points of so many rows from their packed words."""
+        np = numpy()
+        per_word, mask = 32 // self.bits, (1 << self.bits) - 1
+        found = np.empty((words.shape[0] * per_word, words.shape[1]), np.float32)
+        for place in range(per_word):
+            found[place::per_word] = words.view(np.uint32) >> np.uint32(self.bits * place) & np.uint32(mask)
+        return found[:rows] + np.float32(self.lowest)  # type: ignore[no-any-return]
+
+    def scheme(self) -> dict[str, Any]:
+        weights: dict[str, Any] = {
+            "num_bits": self.bits,
+            "type": "int",
+            "symmetric": not self.zeros,
+            "strategy": "group" if self.group else "channel",
+            "dynamic": False,
+        }
+        if self.group:
+            weights["group_size"] = self.group
+        inputs = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+        return {
+            "weights": weights,
+            "input_activations": None if self.packed else inputs,
+            "output_activations": None,
+            "format": "pack-quantized" if self.packed else "int-quantized",
+        }
+

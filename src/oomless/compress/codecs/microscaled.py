@@ -1,0 +1,250 @@
+"""Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of two), NVIDIA's
+NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
+
+from typing import Any, NamedTuple
+
+from ...model.storage import Format, Shape
+from ..arithmetic import float4, float8
+from ..arithmetic.maxima import spread, spread_pairs
+from ..arithmetic.packing import pack, unpack
+from ..arithmetic.scratch import Array, Scratch, numpy
+from .codec import Container, Parts, Scope, StoredPart, once, same
+from .tile import Tile
+
+MX_GROUP, NV_GROUP = 32, 16
+BIAS = 127
+"""Of an E8M0 scale: the byte e stands for 2**(e - 127)."""
+NV_LARGEST = float4.LARGEST * float8.LARGEST
+"""The largest value that a code and its E4M3 scale make together."""
+LARGEST_EXPONENT = {4: 2, 8: 8}
+"""Of the largest code: 6 = 1.5 * 2**2, 448 = 1.75 * 2**8."""
+
+LEAST_EXPONENT = 8
+"""Of a scale: a group below 2**-117 becomes zeros."""
+
+
+def half(columns: int) -> int:
+    """Return the bytes of codes of four bits."""
+    return -(-columns // 2)
+
+
+def mx_groups(columns: int) -> int:
+    """Return the scales of a row of MXFP4 or MXFP8."""
+    return columns // MX_GROUP
+
+
+def nv_groups(columns: int) -> int:
+    """Return the scales of a row of NVFP4."""
+    return columns // NV_GROUP
+
+
+def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
+    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the lower half
+    of a byte."""
+    np = numpy()
+    np.left_shift(codes[1], 4, out=out)
+    np.bitwise_or(out, codes[0], out=out)
+    add_signs(tile, out)
+
+
+def add_signs(tile: Tile, out: Array) -> None:
+    """Set the sign bits of packed codes: 0x08 of the first, 0x80 of the second."""
+    np = numpy()
+    signs = tile.sign_pairs()
+    np.bitwise_or(out, signs, out=out)
+
+
+def read_float4(packed: Array, scales: Array, out: Array, scratch: Scratch) -> None:
+    """Write values of packed E2M1 codes times scales that are spread to columns."""
+    np = numpy()
+    codes = scratch.take("float4 codes", "uint8", *out.shape)
+    unpack(packed, 4, codes)
+    np.take(float4.values(), codes, out=out, mode="clip")
+    np.multiply(out, scales, out=out)
+
+
+class Microscaled(NamedTuple):
+    """MXFP4 or MXFP8: codes of E2M1 or E4M3, a power of two for each 32."""
+
+    bits: int
+
+    @property
+    def name(self) -> str:
+        return f"mxfp{self.bits}"
+
+    @property
+    def form(self) -> Format:
+        return Format(self.name, self.bits, (1, MX_GROUP), 8)
+
+    @property
+    def parts(self) -> tuple[StoredPart, ...]:
+        scale = StoredPart(".weight_scale", "U8", "uint8", 1, mx_groups)
+        if self.bits == 4:
+            return StoredPart(".weight_packed", "U8", "uint8", 1, half), scale
+        return StoredPart(".weight", "F8_E4M3", "uint8", 1, same), scale
+
+    @property
+    def container(self) -> Container:
+        return "compressed-tensors"
+
+    @property
+    def scope(self) -> Scope:
+        return "tile"
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return 1, MX_GROUP
+
+    def refusal(self, shape: Shape) -> str:
+        return f"{shape[1]:,} columns are no multiple of {MX_GROUP}" if shape[1] % MX_GROUP else ""
+
+    def exponents(self, maxima: Array) -> Array:
+        """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest code;
+        from 1.75 on the magnitude counts to the next power, which loses less than cutting it to the largest code does.
+        """
+        np = numpy()
+        found = (maxima.view(np.uint32) + np.uint32(1 << 21) >> np.uint32(23)).astype(np.int32)
+        return np.maximum(found - LARGEST_EXPONENT[self.bits], LEAST_EXPONENT).astype(np.uint8)  # type: ignore[no-any-return]
+
+    def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
+        return {}
+
+    def encode(self, tile: Tile, out: Parts) -> None:
+        np = numpy()
+        exponents = self.exponents(tile.maxima(MX_GROUP))
+        np.copyto(out[1], exponents)
+        match self.bits, tile.bits():
+            case 4, None:
+                quotients = tile.magnitude_pairs()
+                np.divide(quotients, spread_pairs(powers(exponents), MX_GROUP, tile.columns), out=quotients)
+                codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
+                float4.encode(quotients, codes, tile.scratch)
+                store_pairs(codes, tile, out[0])
+            case 4, bits:
+                below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
+                codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
+                float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
+                pack(codes, 4, out[0], tile.scratch)
+                add_signs(tile, out[0])
+            case _:
+                scales = spread_pairs(powers(exponents), MX_GROUP, tile.columns)
+                words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
+                float8.store(words, tile.signs(), out[0], tile.scratch)
+
+    def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
+        scales = spread(powers(parts[1]), MX_GROUP, out.shape[1])
+        if self.bits == 4:
+            read_float4(parts[0], scales, out, scratch)
+        else:
+            float8.decode(parts[0], scales, out)
+
+    def scheme(self) -> dict[str, Any]:
+        weights = {
+            "num_bits": self.bits,
+            "type": "float",
+            "symmetric": True,
+            "strategy": "group",
+            "group_size": MX_GROUP,
+            "dynamic": False,
+            "scale_dtype": "torch.uint8",
+            "zp_dtype": "torch.uint8",
+        }
+        return {
+            "weights": weights,
+            "input_activations": None,
+            "output_activations": None,
+            "format": "mxfp4-pack-quantized" if self.bits == 4 else "mxfp8-quantized",
+        }
+
+
+def powers(exponents: Array) -> Array:
+    """Return 2**(e - 127) of E8M0 bytes, in float32.
+
+    >>> import numpy
+    >>> powers(numpy.array([[127, 120]], numpy.uint8)).tolist()
+    [[1.0, 0.0078125]]
+    """
+    np = numpy()
+    return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)  # type: ignore[no-any-return]
+
+
+class Nvfp4(NamedTuple):
+    """NVFP4: E2M1 codes, an E4M3 scale for each 16, and the float32 by which all scales were multiplied before they were
+    rounded. q, k and v share that number, gate and up too: engines fuse them."""
+
+    @property
+    def name(self) -> str:
+        return "nvfp4"
+
+    @property
+    def form(self) -> Format:
+        return Format(self.name, 4, (1, NV_GROUP), 8, tensor_bytes=4)
+
+    @property
+    def parts(self) -> tuple[StoredPart, ...]:
+        return (
+            StoredPart(".weight_packed", "U8", "uint8", 1, half),
+            StoredPart(".weight_scale", "F8_E4M3", "uint8", 1, nv_groups),
+            once(".weight_global_scale", "F32", "float32", lambda shape: (1,)),
+        )
+
+    @property
+    def container(self) -> Container:
+        return "compressed-tensors"
+
+    @property
+    def scope(self) -> Scope:
+        return "fused"
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return 1, NV_GROUP
+
+    def refusal(self, shape: Shape) -> str:
+        return f"{shape[1]:,} columns are no multiple of {NV_GROUP}" if shape[1] % NV_GROUP else ""
+
+    def multiplier(self, largest: Array | None) -> Array:
+        """Return 6 * 448 / the largest magnitude of the tensors that share it, in float32."""
+        np = numpy()
+        assert largest is not None
+        return np.float32(NV_LARGEST) / np.maximum(largest, np.float32(2.0**-100))  # type: ignore[no-any-return]
+
+    def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
+        return {".weight_global_scale": self.multiplier(known)}
+
+    def encode(self, tile: Tile, out: Parts) -> None:
+        np = numpy()
+        multiplier = self.multiplier(tile.known)
+        wanted = tile.maxima(NV_GROUP) * (multiplier / np.float32(float4.LARGEST))
+        codes = float8.encode(wanted, np.ones((1, 1), np.float32), tile.scratch)
+        np.minimum(codes, float8.LARGEST_CODE, out=codes)
+        np.copyto(out[1], codes, casting="unsafe")
+        scales = float8.values()[out[1]] / (np.float32(4) * multiplier)
+        scales = np.where(scales > 0, scales, np.float32(np.inf))  # a group too small for a scale becomes zeros
+        quarters = tile.magnitude_pairs()
+        np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
+        found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
+        float4.encode_away(quarters, found, tile.scratch)
+        store_pairs(found, tile, out[0])
+
+    def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
+        scales = float8.values()[parts[1]] / parts[2].reshape(1, 1)
+        read_float4(parts[0], spread(scales, NV_GROUP, out.shape[1]), out, scratch)
+
+    def scheme(self) -> dict[str, Any]:
+        weights = {
+            "num_bits": 4,
+            "type": "float",
+            "symmetric": True,
+            "strategy": "tensor_group",
+            "group_size": NV_GROUP,
+            "dynamic": False,
+            "scale_dtype": "torch.float8_e4m3fn",
+            "zp_dtype": "torch.float8_e4m3fn",
+        }
+        return {
+            "weights": weights,
+            "input_activations": None,
+            "output_activations": None,
+            "format": "nvfp4-pack-quantized",
+        }

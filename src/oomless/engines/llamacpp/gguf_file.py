@@ -1,0 +1,52 @@
+"""The model as its GGUF file stores it."""
+
+from ...model.gguf_model import as_gguf
+from ...model.model import Model
+from ...run.serving import Serving
+from .release import is_ik
+
+
+def stored(model: Model, asked: Serving) -> Model:
+    """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16
+    bits."""
+    if model.quantization.startswith("gguf"):
+        return model
+    word, whole = asked.quantization or published_as(model), expands(model, asked)
+    key = (id(model), word, whole)
+    if key not in _FILES:
+        if len(_FILES) >= MOST_FILES:
+            _FILES.clear()
+        _FILES[key] = (model, as_gguf(model, word, "whole" if whole else "split"))
+    return _FILES[key][1]
+
+
+MOST_FILES = 64
+_FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
+"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is
+kept, so its id stays its own."""
+
+
+LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
+"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and
+values are cached."""
+
+
+def published_as(model: Model) -> str:
+    """The file type that a checkpoint is converted to where none is asked for: its own 16 bits, but MXFP4
+    stays as it is.
+
+    >>> from ...model.load import load
+    >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
+    ['MXFP4', 'MXFP4', 'BF16']
+    """
+    if any(tensor.role == "expert" and tensor.format.bits == 4 for tensor in model.tensors):
+        return "MXFP4"  # experts in FP4 with a scale for 32 are repacked as they are
+    return "F16" if model.dtype.name == "float16" else "BF16"
+
+
+def expands(model: Model, asked: Serving) -> bool:
+    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
+    whole."""
+    if is_ik(asked):
+        return asked.mla_attn == 0
+    return asked.engine == "ollama" and model.family in LEGACY_FAMILIES

@@ -1,0 +1,57 @@
+"""Builds of llama.cpp and its kin, which are known by their dates, and what each of them does."""
+
+from ...run.serving import Serving
+from ..releases import ReleaseRules, Releases
+
+VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
+LATEST = VERSIONS[-1]
+
+
+class LlamaRules(ReleaseRules):
+    """What a build does: False or the first value where no row of the table holds."""
+
+    # what the server chooses
+    auto_slots: int = 1
+    """Slots where nobody says how many; several then share one cache."""
+    offloads_output_first: bool = False
+    serves_v4: bool = False
+
+    # the cache
+    keeps_slots_apart: bool = False
+    caches_windows: bool = False
+    caches_latent_once: bool = False
+    has_indexer: bool = False
+    caches_unused_drafts: bool = False
+
+    # the graph of a micro-batch
+    fuses_indexer: bool = False
+    fuses_gated_delta: bool = False
+    casts_mask: bool = False
+    reserves_logits_of_slots: bool = False
+    inputs_row_indices: bool = False
+    inputs_embeddings: bool = False
+    expands_in_f32: bool = False
+
+    # experts on the host
+    lacks_interleaved_kernels: bool = False
+    counts_tokens_of_experts: bool = False
+
+
+LLAMACPP = Releases("llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
+IK = Releases("ik-llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
+OLLAMA = Releases("ollama", LlamaRules, VERSIONS, first="2000-01", dated=True)
+
+
+def is_ik(asked: Serving) -> bool:
+    """ik_llama.cpp, which alone has -mla."""
+    return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
+
+
+def rules_of(asked: Serving) -> LlamaRules:
+    """Return what the build that a question names does, of the fork that it names.
+
+    >>> rules_of(Serving(engine="llamacpp")).auto_slots, rules_of(Serving(engine="ollama")).auto_slots
+    (4, 1)
+    """
+    kin = IK if is_ik(asked) else OLLAMA if asked.engine == "ollama" else LLAMACPP
+    return kin.at(asked.engine_version)

@@ -1,0 +1,99 @@
+"""What an engine says of one rank: its stage, its tensors, how its cache is paged, what else its card has."""
+
+from typing import Literal, NamedTuple
+
+from ..ledger import Key, Line
+from ..model.model import Kinds, Model
+
+Count = Literal["allocated", "reserved", "plain"]
+"""What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments,
+or file bytes."""
+
+
+class Stage(NamedTuple):
+    """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last."""
+
+    position: int
+    num_stages: int
+    start: int
+    stop: int
+
+    @property
+    def first(self) -> bool:
+        return self.position == 0
+
+    @property
+    def last(self) -> bool:
+        return self.position == self.num_stages - 1
+
+    def kinds(self, model: Model) -> Kinds:
+        """The kinds of its layers."""
+        return model.kinds_within(self.start, self.stop)
+
+    @property
+    def name(self) -> str:
+        return "every rank" if self.num_stages == 1 else f"pipeline stage {self.position}"
+
+
+class Placed(NamedTuple):
+    """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if
+    there are none."""
+
+    key: Key
+    """The line that it belongs to: weights.attention, weights.routed_experts, weights.embedding ..."""
+    name: str
+    num_bytes: int
+    per_layer: int
+    layers: tuple[int, ...]
+    note: str = ""
+
+    @property
+    def total_bytes(self) -> int:
+        return self.num_bytes * self.per_layer * (len(self.layers) or 1)
+
+
+class CacheGroup(NamedTuple):
+    """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of
+    them."""
+
+    what: str
+    num_layers: int
+    block_size: int
+    page_bytes: int
+    window: int = 0
+    """Tokens behind the current one that stay; 0: all of them."""
+    fixed_blocks: int = 0
+    """Blocks of a sequence of any length, where that is a constant."""
+
+    def blocks(self, length: int, in_flight: int) -> int:
+        """Blocks that one sequence of `length` tokens needs, with `in_flight` tokens of it in one step."""
+        if self.fixed_blocks:
+            return self.fixed_blocks
+        if not self.window:
+            return -(-length // self.block_size)
+        return -(-min(self.window - 1 + in_flight, length) // self.block_size) + 1
+
+
+class CacheLayout(NamedTuple):
+    """How a rank's cache pool is cut into blocks."""
+
+    groups: tuple[CacheGroup, ...]
+    block_bytes: int
+    """Bytes of the pool that one block id takes."""
+    token_bytes: float
+    """Growth of one sequence a token, all layers of the rank, before page rounding."""
+    fixed_bytes: int
+    """What one sequence holds whatever its length: windows, states."""
+    need_block_bytes: int
+    """Bytes that the engine's own admission check counts for a block."""
+    formula: str
+    dtype: str
+    set_aside_bytes: int = 0
+    """Part of the pool that grows with no sequence: windows and states made for all that may run."""
+
+
+class Budget(NamedTuple):
+    """Lines that an engine subtracts from its budget, and lines that are on the card beside it."""
+
+    charged: tuple[Line, ...]
+    beside: tuple[Line, ...]

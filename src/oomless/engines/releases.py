@@ -1,0 +1,139 @@
+"""The releases of an engine, and what each of them does otherwise: rows of facts/engine_rules.csv by name.
+
+A release between two that were read takes the rules of the earlier one.
+"""
+
+from functools import cache
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+
+from .. import facts
+from ..errors import UnsupportedError, UsageError
+from ..facts.release import Release, read_release
+
+Rules = TypeVar("Rules", bound="ReleaseRules")
+MOST_KEPT = 256
+"""Releases of an engine whose rules are kept: a question names one."""
+
+
+class RuleRow(NamedTuple):
+    """One row of facts/engine_rules.csv: what holds from a release on, up to the one that ended it."""
+
+    rule: str
+    since: Release
+    until: Release
+    """() : it still holds."""
+    value: bool | int | float
+
+    def holds(self, release: Release) -> bool:
+        """Whether the row is one of a release.
+
+        >>> RuleRow("graph_step", (0, 16), (), 16).holds((0, 16, 0))
+        True
+        """
+        return self.since <= release and (not self.until or release < self.until)
+
+
+@cache
+def rule_rows(engine: str) -> tuple[RuleRow, ...]:
+    """Return the rows of an engine; a row may be of several."""
+    return tuple(
+        RuleRow(row["rule"], _bound(row["since"]), _bound(row["until"]), _value(row["value"]))
+        for row in facts.table("engine_rules")
+        if engine in row["engine"].split()
+    )
+
+
+def _bound(cell: str) -> Release:
+    return read_release(cell) if cell else ()
+
+
+def _value(cell: str) -> bool | int | float:
+    if cell == "yes":
+        return True
+    return int(cell) if cell.isdecimal() else float(cell)
+
+
+def first_with(engine: str, rule: str) -> str:
+    """Return the first release that has a rule, as people write it.
+
+    >>> first_with("vllm", "serves_v4"), first_with("llamacpp", "serves_v4")
+    ('0.20', '2026-06')
+    """
+    rows = facts.table("engine_rules")
+    return next(row["since"] for row in rows if engine in row["engine"].split() and row["rule"] == rule)
+
+
+class ReleaseRules:
+    """What a release does: an engine's own class has a field for each of its rules, with the value that it
+    has where no row holds. Not a NamedTuple: fifty fields would cost more than the answer."""
+
+    release: Release
+    text: str
+    """The version as it was asked for."""
+
+    def __init__(self, release: Release, text: str, holding: dict[str, bool | int | float]) -> None:
+        self.__dict__.update(holding, release=release, text=text)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"the rules of a release are as the table says: {name}")
+
+
+class Releases(Generic[Rules]):
+    """The releases of an engine, whose rules are of a class of its own."""
+
+    def __init__(
+        self,
+        engine: str,
+        rules: type[Rules],
+        versions: tuple[str, ...],
+        first: str,
+        dated: bool = False,
+        newest_patch: bool = False,
+    ) -> None:
+        self.engine = engine
+        self.versions = versions
+        """Those whose sources were read, oldest first."""
+        self.latest = versions[-1]
+        self._class = rules
+        self._first = first
+        self._dated = dated
+        """Builds are known by their dates."""
+        self._newest_patch = newest_patch
+        """A version of two numbers is the newest of its kind."""
+        self._kept: dict[str, Rules] = {}
+
+    def at(self, text: str | None) -> Rules:
+        """Return the rules of the release that a text names; None: of the newest that is known."""
+        version = self.latest if text is None else text
+        found = self._kept.get(version)
+        if found is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            found = self._kept[version] = self._rules(version)
+        return found
+
+    def _rules(self, text: str) -> Rules:
+        release = self.release(text)
+        holding = {row.rule: row.value for row in rule_rows(self.engine) if row.holds(release)}
+        return self._class(release, text, holding)
+
+    def release(self, text: str) -> Release:
+        """Return the release that a text names; refuse one that is older than the rules here, or no release
+        of this engine."""
+        if self._dated != (text[4:5] == "-"):
+            hint = (
+                f"{self.engine} has no releases: write the month of the build, {self.latest}"
+                if self._dated
+                else f"write it as {self.latest}; `oomless engines` lists what is known"
+            )
+            raise UsageError(f"{text!r} is no {'date' if self._dated else 'version'}", hint)
+        release = read_release(text)
+        if release < read_release(self._first):
+            raise UnsupportedError(
+                f"{self.engine} {text} is older than the rules here",
+                f"{self._first} and later are known: `oomless engines`",
+            )
+        if self._newest_patch and len(release) == 2:
+            known = [read_release(version) for version in self.versions]
+            release = max((each for each in known if each[:2] == release), default=release)
+        return release

@@ -1,0 +1,60 @@
+"""Which part of a tensor one rank of vLLM has: its layers, and its share of rows, columns or experts."""
+
+from ...model.model import EMBEDDING, Model, Tensor
+from ...run.serving import Layout, Serving
+from ..rank import Stage
+from ..shards import VOCABULARY_PAD, divide, experts_per_rank
+from .release import VllmRules
+
+
+def shard(
+    tensor: Tensor, asked: Serving, rules: VllmRules, num_main_experts: bool
+) -> tuple[tuple[int, ...], int]:
+    """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
+
+    Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
+    repeated.
+    """
+    layout = asked.layout or Layout()
+    shape, repeat = tensor.shape, tensor.repeat
+    tp = layout.tp
+    if tensor.role == "expert":
+        ranks = layout.tp * layout.dp
+        if layout.enable_expert_parallel:
+            return shape, experts_per_rank(
+                repeat, ranks, asked.num_redundant_experts if num_main_experts else 0
+            )
+        tp = ranks
+    elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
+        tp = 1 if rules.keeps_shared_experts_whole else tp
+    if tp == 1 and tensor.cut.how != "vocabulary":
+        return shape, repeat
+    return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
+
+
+def stage_layers(
+    tensor: Tensor, model: Model, asked: Serving, stage: Stage, rules: VllmRules
+) -> tuple[int, ...] | None:
+    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
+    if not here."""
+    match tensor.part:
+        case "engram":
+            if asked.engram == "host" and tensor.name.endswith("embedding.weight"):
+                return None
+        case "mtp":
+            if not asked.speculative or not stage.last:
+                return None
+            # embedding and head of a draft are the target's own, unless an old release kept its copies
+            return tensor.layers if not tensor.copy_of or not rules.shares_ends_with_draft else None
+        case "vision":
+            return tensor.layers if stage.first else None
+        case "main":
+            if tensor.copy_of:
+                return None
+    if tensor.layers:
+        if stage.num_stages == 1:
+            return tensor.layers
+        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
+    if tensor.name == EMBEDDING:
+        return () if stage.first or (model.tied and stage.last) else None
+    return () if (stage.first if tensor.lookup else stage.last) else None

@@ -1,0 +1,84 @@
+"""The ends of a network: last norm, head and loss, on a stage that has them."""
+
+from typing import NamedTuple
+
+from ...frameworks import framework
+from ...frameworks.graphs.adapters import adapter
+from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms_norm
+from ...frameworks.graphs.graph import walk
+from ...frameworks.graphs.layers import norms_of
+from ...frameworks.graphs.loss import Loss, LossShape, loss_graph, loss_kind
+from ...run.training import Training
+from .job import Job
+
+COMPARING = ("dpo", "kto")
+"""Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits,
+whatever its cross-entropy."""
+OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled")
+"""Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
+
+
+class Ends(NamedTuple):
+    """The last norm, the head and the loss."""
+
+    saved: int
+    forward_peak: int
+    backward_peak: int
+    logits: int
+    """Elements of the logits on this rank."""
+    source: str
+
+
+def vocab_parallel(request: Training) -> bool:
+    """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel;
+    elsewhere logits are gathered
+
+    (transformers' tp_plan: colwise_gather_output).
+    """
+    by_name = (request.loss or "").startswith("vocab-parallel")
+    return by_name or framework(request.framework).loss_on_shares
+
+
+def ends(job: Job, work: MicroBatchWork) -> Ends:
+    """Return the last norm, the head and the loss. A reward model has one output and no logits.
+
+    Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
+    are gathered, so that every rank has all of them, and for a moment its share beside them.
+    """
+    model, request, mesh = job.model, job.request, job.mesh
+    b = Builder(work)
+    hidden = model.hidden_size
+    b.sizes["x"] = work.stream_tokens * hidden * work.residual
+    (layer_norm if norms_of(model, 0).biased else rms_norm)(b, "x", hidden, "hidden")
+    norm = walk(b.graph("x", "hidden"))
+    if request.task == "reward":
+        return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
+    vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
+    kind = kind_of_loss(request, vocab < model.vocab_size)
+    trained_head = work.trained or request.trained_ends
+    shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute)
+    loss = walk(loss_graph(kind, shape))
+    inside = norm.saved_bytes
+    if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
+        # the head reads a copy of the table with the trained rows in it
+        inside += model.vocab_size * hidden * work.compute
+    gathers = vocab * mesh.tp > model.vocab_size + mesh.tp
+    share = work.tokens * model.vocab_size * work.compute // mesh.tp if gathers else 0
+    return Ends(
+        inside + loss.saved_bytes,
+        max(norm.forward_peak, inside + loss.forward_peak + share),
+        max(norm.backward_peak, inside + loss.backward_peak),
+        work.tokens * vocab,
+        kind.source,
+    )
+
+
+def kind_of_loss(request: Training, on_shares: bool) -> Loss:
+    """Return how the loss is made; `on_shares`: from a rank's share of the vocabulary.
+
+    A trainer that compares log-probabilities asks for logits, whatever its loss of labels.
+    """
+    kind = loss_kind(request.loss or "plain", request.framework)
+    if request.task in COMPARING and kind.kind in OF_LABELS:
+        kind = loss_kind("log-probs", request.framework)
+    return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind

@@ -1,0 +1,60 @@
+"""Flags of a training question that change nothing in it, and why."""
+
+from ...frameworks import framework
+from ...run.training import Mesh, Training, flag
+
+ADAPTER_FLAGS = ("adapter", "lora_rank", "lora_targets", "adapter_dtype")
+
+
+def ineffective_flags(used: Training, asked: Training) -> tuple[str, ...]:
+    """Return the flags of `asked` that change nothing in `used`, the same question with every default.
+
+    >>> from ...frameworks.defaults import resolved
+    >>> asked = Training(lora_rank=16, quantization="nf4")
+    >>> ineffective_flags(resolved(asked), asked)
+    ('--lora-rank changes nothing: --method is full', '--quantization changes nothing: --method is full')
+    """
+    found = [*of_method(used, asked), *of_recomputation(used, asked), *of_ranks(used, asked)]
+    return tuple(f"{name} changes nothing: {why}" for name, why in found)
+
+
+def of_method(used: Training, asked: Training) -> list[tuple[str, str]]:
+    """Return flags of adapters and packed weights where there are none."""
+    why, nothing = f"--method is {used.method}", Training()
+    found = []
+    if used.method == "full":
+        names = [name for name in ADAPTER_FLAGS if getattr(asked, name) != getattr(nothing, name)]
+        found += [(flag(name), why) for name in names]
+        found += [("--train-ends", why)] * asked.trained_ends
+    if used.method != "qlora" and asked.quantization:
+        found.append(("--quantization", why))
+    return found
+
+
+def of_recomputation(used: Training, asked: Training) -> list[tuple[str, str]]:
+    """Return flags that the way of recomputation does not read."""
+    why, found = f"--recompute is {used.recompute}", []
+    if used.recompute != "selective" and asked.recompute_modules:
+        found.append(("--recompute-modules", why))
+    if used.recompute != "full" and asked.recompute_num_layers is not None:
+        found.append(("--recompute-num-layers", why))
+    if used.recompute == "none" and asked.recompute_every > 1:
+        found.append(("--recompute-every", why))
+    return found
+
+
+def of_ranks(used: Training, asked: Training) -> list[tuple[str, str]]:
+    """Return flags of an axis that has one rank, and releases of a framework of which one is known."""
+    mesh, given, of = used.mesh or Mesh(), asked.mesh or Mesh(), framework(used.framework)
+    found = []
+    if used.sharding not in ("hsdp", "distopt", "megatron_fsdp") and given.shard_size:
+        found.append(("--shard-size", f"--sharding is {used.sharding}"))
+    if mesh.tp == 1 and given.sequence_parallel:
+        found.append(("--sequence-parallel", "--tp is 1"))
+    if mesh.ep == 1 and given.etp not in (0, 1, mesh.tp) and not of.megatron_core:
+        found.append(("--etp", "--ep is 1"))
+    if used.framework_version and not of.packages:
+        found.append(("--framework-version", f"no earlier release of {used.framework} is known here"))
+    if mesh.pp == 1 and given.schedule != Mesh().schedule:
+        found.append(("--schedule", "--pp is 1"))
+    return found

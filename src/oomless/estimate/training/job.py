@@ -1,0 +1,42 @@
+"""A training question made ready to be counted: every value is there, and the ranks fill the cards."""
+
+from typing import NamedTuple
+
+from ...errors import UsageError
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.training import Mesh, Optimizer, Recipe, Training, optimizer, recipe
+from ...units import parse_bytes
+
+
+class Job(NamedTuple):
+    """One training step: what is trained, how, and on which ranks and cards."""
+
+    model: Model
+    request: Training
+    """Every value that is used, given or default."""
+    mesh: Mesh
+    """With its data-parallel size."""
+    hardware: Hardware
+    capacity_bytes: int
+    """Memory of a card that training may use."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The types of weights, gradients, master copies and moments."""
+        return recipe(self.request.precision or "bf16")
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What the optimizer keeps, and how its step runs."""
+        return optimizer(self.request.optimizer or "adamw")
+
+
+def capacity_of(hardware: Hardware, reserve: str | None) -> int:
+    """Return the bytes of a card that training may use: its memory less what is reserved for others."""
+    if not hardware.card.memory_bytes:
+        raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 80GiB")
+    capacity = hardware.card.memory_bytes - (parse_bytes(reserve) if reserve else 0)
+    if capacity <= 0:
+        raise UsageError(f"--reserve {reserve} leaves nothing of the card", "reserve less")
+    return capacity

@@ -1,0 +1,88 @@
+"""What a rank computes in one micro-batch, as the graphs of its layers need it."""
+
+from ...frameworks import framework
+from ...frameworks.graphs.adapters import adapter
+from ...frameworks.graphs.blocks import AttentionKernel, Kernels, MicroBatchWork
+from ...model.attention import DSA, MLA, V4, V41
+from ...model.model import Model
+from ...run.cards import Card
+from ...run.training import Recipe, Training, recipe
+from .job import Job
+from .rank_portions import adapts_stacks
+
+
+def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) -> AttentionKernel:
+    """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head
+    sizes up to 256.
+
+    Source: torch aten/native/transformers/cuda/sdp_utils.cpp. MLA's heads of 192 and 128 go to the
+    memory-efficient kernel.
+    """
+    asked = request.attention or "auto"
+    if asked != "auto":
+        kernel: AttentionKernel = asked  # type: ignore[assignment]
+        return kernel
+    if form.compute == 4 or (card.vendor == "NVIDIA" and 0 < card.capability < 8.0):
+        return "efficient"
+    latent = any(isinstance(layer.attention, MLA | DSA | V4 | V41) for layer in model.layers)
+    return "efficient" if latent else "flash"
+
+
+def wide_norms(request: Training) -> bool:
+    """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded
+    models are left alone."""
+    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
+        None,
+        "nf4",
+        "nf4-dq",
+        "int8",
+    )
+    return (
+        request.method == "qlora"
+        and whole
+        and framework(request.framework).habits(request.framework_version).wide_norms
+        and recipe(request.precision or "bf16").compute == 2
+    )
+
+
+def work_of(job: Job) -> MicroBatchWork:
+    """What a rank computes in one micro-batch."""
+    model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
+    kernels: Kernels = (
+        "compiled"
+        if request.kernels == "compiled"
+        else "liger"
+        if request.kernels in ("liger", "te")
+        else "eager"
+    )
+    seq = -(-(request.seq_len or 1) // mesh.cp)
+    kind = adapter(request.adapter)
+    if request.method != "full" and kind.where == "tokens":
+        seq += kind.tokens
+    of = framework(request.framework)
+    compute = 4 if request.method == "qlora" and of.wide_packed_compute else form.compute
+    experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
+    return MicroBatchWork(
+        batch=request.micro_batch,
+        seq=seq,
+        compute=compute,
+        residual=4 if form.autocast or wide_norms(request) else compute,
+        autocast=form.autocast,
+        tp=mesh.tp,
+        sequence_parallel=mesh.sequence_parallel and mesh.tp > 1,
+        trained=request.method == "full",
+        lora_rank=request.lora_rank if request.method != "full" else 0,
+        lora_targets=request.lora_targets,
+        adapter=request.adapter,
+        trained_norms=request.method != "full" and kind.where == "norm",
+        prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
+        adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
+        adapter_dropout=of.adapter_dropout,
+        adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
+        quantized=request.method == "qlora",
+        wide_norms=wide_norms(request),
+        kernels=kernels,
+        attention=attention_kernel(request, form, model, job.hardware.card),
+        dropout=request.dropout,
+        imbalance=request.expert_imbalance,
+    )

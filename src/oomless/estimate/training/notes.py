@@ -1,0 +1,87 @@
+"""What a reader of a training estimate must know before trusting the number."""
+
+from ...model.attention import DSA, V4, V41, Linear
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.training import Mesh, Training
+from .ineffective_flags import ineffective_flags
+from .job import Job
+from .rank_portions import experts_apart
+
+
+def warnings(job: Job, asked: Training) -> tuple[str, ...]:
+    """Return the notes on an estimate: cards, flags without effect, choices of the framework, rules that were
+    never compared with a run."""
+    model, request = job.model, job.request
+    found = [*model.warnings, *on_cards(job.hardware, job.mesh), *ineffective_flags(request, asked)]
+    if asked.method != "full" and not asked.lora_targets:
+        found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
+    if model.quantization and request.method != "qlora":
+        found.append(f"published in {model.quantization}: training holds its weights in {job.recipe.name}")
+    if kinds := unusual(model):
+        found.append(
+            f"activations of {', '.join(kinds)} follow the published code and were never compared with a run"
+        )
+    found += on_packed_experts(model, request)
+    if any(tensor.part == "mtp" for tensor in model.tensors):
+        found.append("MTP layers are left out: transformers does not load them")
+    pieces = job.mesh.pp * job.mesh.virtual_stages
+    if len(model.layers) % pieces:
+        found.append(f"{len(model.layers)} layers over {pieces} pieces: the first ones hold one more")
+    found += on_cut_experts(model, request, job.mesh)
+    if request.optimizer == "muon" or (request.optimizer or "").startswith("galore"):
+        found.append(f"{request.optimizer}: states by formula, never compared with a run")
+    return tuple(found)
+
+
+def on_cards(hardware: Hardware, mesh: Mesh) -> list[str]:
+    """Return what is to be said of the cards: how a name was read, doubtful figures, cards without work."""
+    card, found = hardware.card, []
+    if hardware.reading:
+        found.append(hardware.reading)
+    if card.confidence in ("C", "D"):
+        found.append(
+            f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
+        )
+    idle = hardware.num_gpus - mesh.num_ranks
+    if idle > 0:
+        found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
+    return found
+
+
+def unusual(model: Model) -> tuple[str, ...]:
+    """Return the kinds of layers whose training graph was never compared with a run."""
+    names = {
+        "compressed attention (V4)": any(isinstance(layer.attention, V4 | V41) for layer in model.layers),
+        "sparse attention (DSA)": any(isinstance(layer.attention, DSA) for layer in model.layers),
+        "linear attention": any(isinstance(layer.attention, Linear) for layer in model.layers),
+    }
+    return tuple(name for name, there in names.items() if there)
+
+
+def on_packed_experts(model: Model, request: Training) -> list[str]:
+    """Return what is to be said of experts that QLoRA may or may not pack."""
+    stacked = any(tensor.role == "expert" for tensor in model.tensors) and not experts_apart(model, request)
+    if request.method != "qlora" or not stacked:
+        return []
+    if not request.packed_experts:
+        return [
+            "bitsandbytes packs no stacked experts: they stay in 16 bit "
+            "(--packed-experts if something else does)"
+        ]
+    if request.sharding in ("fsdp1", "fsdp2", "hsdp"):
+        return ["what FSDP holds of packed experts is not known: they are counted in 16 bit, and cut"]
+    return []
+
+
+def on_cut_experts(model: Model, request: Training, mesh: Mesh) -> list[str]:
+    """Return a note if FSDP2 cuts stacked experts over more ranks than there are experts: the first ranks
+    hold a whole one, and gather all."""
+    ranks = mesh.dp * mesh.cp
+    experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
+    if request.sharding in ("fsdp2", "hsdp") and experts and mesh.ep == 1 and ranks > experts:
+        return [
+            f"FSDP2 cuts stacked experts along the first dimension: {experts} experts over {ranks} "
+            f"ranks leave one whole on {experts} of them"
+        ]
+    return []

@@ -1,0 +1,52 @@
+"""The optimizer's step: all gradients, and the temporaries of the step."""
+
+from .phases import PhasePart, StepPhase
+from .stage_step import StageStep, parts
+from .state_bytes import adapter_bytes
+
+
+def optimizer_in_step(step: StageStep) -> StepPhase:
+    """Return the moment of the optimizer's step."""
+    temporaries, formula = step_temporaries(step)
+    rule = step.job.optimizer
+    gradients = 0 if step.job.request.optimizer_in_backward else step.held.gradients
+    return StepPhase(
+        "optimizer",
+        "in the step",
+        parts(
+            PhasePart("gradients.trained", "gradients", gradients, "all of them"),
+            PhasePart("temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temporaries, formula),
+            step.inputs(),
+        ),
+    )
+
+
+def step_temporaries(step: StageStep) -> tuple[int, str]:
+    """Return what a step makes and frees, and how it is counted.
+
+    foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
+    square roots); loop: two of the largest tensor (the square root and the quotient); fused: none. Offloaded
+    states step on the host. Until torch 2.0 foreach made two copies (the square roots, and their sums with
+    epsilon). DeepSpeed flattens its half-precision gradients (2), casts them to F32 (4) and keeps those that
+    it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py. ColossalAI casts the gradients of all its
+    shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
+    """
+    held, request = step.held, step.job.request
+    form, rule = step.job.recipe, step.job.optimizer
+    if {"optimizer", "params"} & set(request.offload):
+        return 0, "on the host"
+    if form.step == "flat":
+        return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
+    if form.step == "cast" and request.sharding in ("zero1", "zero2"):
+        return (
+            form.master * held.trained_values,
+            f"{held.trained_values:,} values x {form.master} B of F32 gradients",
+        )
+    if rule.step == "fused":
+        return 0, "fused"
+    size = adapter_bytes(request) if request.method != "full" else form.moment
+    if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2:
+        size *= 2 if rule.step == "foreach-2.0" else 1
+        return held.trained_values * size, f"{held.trained_values:,} values x {size} B"
+    wide = 4 if rule.moment_bits or rule.factored else size
+    return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"

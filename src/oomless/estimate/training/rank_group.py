@@ -1,0 +1,87 @@
+"""A group of equal ranks: its ledger at the peak, the phases of its step, and the three numbers that are
+called memory."""
+
+from typing import NamedTuple
+
+from ...ledger import CATEGORIES, Ledger, Line
+from .job import Job
+from .phases import StepPhase
+from .reserved import OUTSIDE, held_beyond, process_line, streams_apart
+from .states import RankStates
+
+
+class Peaks(NamedTuple):
+    """The three numbers that are called memory, on one rank."""
+
+    allocated_bytes: int
+    """torch.cuda.max_memory_allocated."""
+    reserved_bytes: int
+    """torch.cuda.max_memory_reserved: with what the allocator holds and nobody uses."""
+    device_bytes: int
+    """What nvidia-smi shows: with context and communication buffers."""
+    phase: str
+    moment: str
+
+
+class RankGroup(NamedTuple):
+    """Equal ranks: a pipeline stage."""
+
+    ledger: Ledger
+    phases: tuple[StepPhase, ...]
+    states: RankStates
+    steady_bytes: int
+    """Allocated between steps."""
+    peaks: Peaks
+    apart_bytes: int = 0
+    """What other streams than the computation's take at another moment than the peak."""
+
+    @property
+    def passing_bytes(self) -> int:
+        """What comes and goes during a step, as the allocator has to make room for it."""
+        return max(0, self.peaks.allocated_bytes - self.steady_bytes) + self.apart_bytes
+
+    def at(self, phase: StepPhase) -> dict[str, int]:
+        """What is allocated at the worst moment of a phase, by category, in the order of the ledger's."""
+        sums: dict[str, int] = {}
+        always = [line for line in self.states.lines if line.category != "gradients"]
+        found = [(line.category, line.bytes) for line in always] + [
+            (part.category, part.bytes) for part in phase.parts
+        ]
+        for category, num_bytes in found:
+            sums[category] = sums.get(category, 0) + num_bytes
+        return {category: sums[category] for category in CATEGORIES if category in sums}
+
+
+def rank_group(
+    job: Job,
+    rank: int,
+    held: RankStates,
+    steady: int,
+    phases: tuple[StepPhase, ...],
+    allocated: list[Line],
+    beside: tuple[Line, ...] = (),
+) -> RankGroup:
+    """Return the group of a pipeline stage at its peak.
+
+    `held`: its states, of which `steady` bytes are allocated between steps. `allocated`: its lines at the
+    fullest moment of `phases`. To these come what the allocator holds beside them, the context and other
+    libraries' buffers, and `beside`: where host and card have one memory, what was moved to the host.
+    """
+    worst = max(phases, key=lambda phase: phase.total_bytes)
+    num_allocated = sum(line.bytes for line in allocated)
+    apart = streams_apart(job.request, phases, worst)
+    above = worst.total_bytes - max(phase.total_bytes for phase in phases if phase.name != "optimizer")
+    passing = max(0, num_allocated - above - steady) + apart
+    lines = [*allocated, held_beyond(job, allocated, passing, apart, above)]
+    reserved = sum(line.bytes for line in lines)
+    alone = job.mesh.num_ranks == 1
+    lines += [
+        process_line(key, job.hardware.card) for key in OUTSIDE if key != "communication.buffers" or not alone
+    ]
+    lines += beside
+    device = sum(line.bytes for line in lines)
+    mesh = job.mesh
+    name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
+    ledger = Ledger(name, mesh.num_ranks // mesh.pp, job.capacity_bytes, tuple(lines))
+    peaks = Peaks(num_allocated, reserved, device, worst.name, worst.moment)
+    return RankGroup(ledger, phases, held, steady, peaks, apart)

@@ -1,0 +1,52 @@
+"""What of a stage's layers is computed again in the backward."""
+
+from typing import NamedTuple
+
+from ...frameworks import framework
+from ...run.training import Training
+
+ALIASES = {
+    "layernorm": "norm",
+    "mlp": "mlp",
+    "moe": "moe",
+    "core_attn": "core_attn",
+    "moe_act": "moe",
+    "mla_up_proj": "mla_up_proj",
+}
+"""Names of modules as frameworks write them, as the graphs do."""
+
+
+class Recomputed(NamedTuple):
+    """What of one layer is computed again in the backward."""
+
+    whole: bool
+    """All of it: its input alone is kept."""
+    modules: frozenset[str]
+    """What lies inside of these parts of it."""
+
+
+def recomputed(request: Training, position: int) -> Recomputed:
+    """Return what the question has computed again of a stage's layer, counted from the stage's first.
+
+    full: every layer, or the first `recompute_num_layers`. selective: the insides of the named modules, or
+    every how many-th layer as a whole and nothing of the others.
+
+    >>> recomputed(Training(recompute="selective", recompute_every=2), 1)
+    Recomputed(whole=False, modules=frozenset())
+    """
+    match request.recompute:
+        case "full":
+            first = request.recompute_num_layers
+            return Recomputed(first is None or position < first, frozenset())
+        case "selective" if request.recompute_every > 1:
+            return Recomputed(position % request.recompute_every == 0, frozenset())
+        case "selective":
+            names = frozenset(ALIASES.get(name, name) for name in request.recompute_modules)
+            return Recomputed(False, names)
+    return Recomputed(False, frozenset())
+
+
+def reentrant(request: Training) -> bool:
+    """Whether layers are computed again inside of a backward of their own."""
+    habits = framework(request.framework).habits(request.framework_version)
+    return request.recompute == "full" and habits.reentrant_checkpoints

@@ -1,0 +1,183 @@
+"""One rank's training step before it is looked at moment by moment: its segments, its ends, its states, and
+what is alive at several of its moments."""
+
+from typing import NamedTuple
+
+from ...run.training import Mesh, Training
+from .activations import CheckpointSegment
+from .gathered import Gathered
+from .head_and_loss import Ends
+from .job import Job
+from .phases import HEAD, LayerStates, PhasePart
+from .pipeline import in_flight, pipeline_buffers
+from .rank_portions import PipelineStage, Portion
+from .recomputation import reentrant
+from .states import RankStates
+
+
+def resident_gradients(request: Training, mesh: Mesh) -> bool:
+    """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
+    micro-batches that add up."""
+    return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
+
+
+def held_always(request: Training) -> bool:
+    """Whether gradients lie in buffers that live from the first step on."""
+    return request.sharding in ("ddp", "distopt", "megatron_fsdp")
+
+
+def inputs_wait(request: Training) -> bool:
+    """Whether the inputs of layers, and their gradients, outlive the layers' backward.
+
+    FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that
+    it removes when the whole backward is over (torch/distributed/fsdp/_runtime_utils.py,
+    _register_post_backward_reshard_only_hook). Under a reentrant checkpoint these inputs are leaves, and the
+    hook holds them: two hidden states a layer where one is kept (a CPU run of six layers: 1, 2, ... 6).
+    """
+    return request.sharding == "fsdp1" and request.method != "full" and reentrant(request)
+
+
+class StageStep(NamedTuple):
+    """A step of the ranks of one pipeline stage."""
+
+    job: Job
+    stage: PipelineStage
+    segments: tuple[CheckpointSegment, ...]
+    last: Ends | None
+    """The head and the loss, if they are this stage's."""
+    portions: list[Portion]
+    held: RankStates
+    per_layer: dict[int, LayerStates]
+    gathered: Gathered
+    boundary: int
+    """Bytes of one micro-batch's hidden states."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes that one micro-batch keeps in the layers."""
+        return sum(segment.saved for segment in self.segments)
+
+    @property
+    def offloads(self) -> bool:
+        """Whether what layers keep waits in host memory."""
+        return "activations" in self.job.request.offload
+
+    @property
+    def window(self) -> int:
+        """Bytes of what layers keep that may be on the card: all of it, or the two segments that move."""
+        return 2 * max(segment.saved for segment in self.segments) if self.offloads else self.kept
+
+    @property
+    def in_flight(self) -> int:
+        """Chunks of layers whose activations wait for their backward."""
+        mesh = self.job.mesh
+        if mesh.pp == 1:
+            return mesh.virtual_stages
+        return in_flight(mesh, self.stage, self.job.request.grad_accum)
+
+    @property
+    def resident(self) -> bool:
+        """Whether gradients have memory of their own through the whole step."""
+        return resident_gradients(self.job.request, self.job.mesh)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether a new gradient is added to one that is there."""
+        request = self.job.request
+        return request.grad_accum > 1 or self.job.mesh.pp > 1 or request.sharding == "ddp"
+
+    def of_layer(self, layer: int) -> LayerStates:
+        """Return what a layer has of weights and gradients while they come and go."""
+        return self.per_layer.get(layer, LayerStates())
+
+    def gradients(self) -> PhasePart | None:
+        """Return the gradients that have memory of their own; None: they appear as the backward runs.
+
+        Where all micro-batches of a pipeline are in flight, the first backward makes the gradients: when all
+        of them are there, one micro-batch's activations are gone.
+        """
+        if not self.resident:
+            return None
+        request, mesh, chunks = self.job.request, self.job.mesh, self.job.mesh.virtual_stages
+        if mesh.pp > 1 and self.in_flight == request.grad_accum * chunks and not held_always(request):
+            late = max(0, self.held.gradients - self.kept // chunks)
+            formula = "all of them, when one micro-batch less is in flight"
+            return PhasePart("gradients.trained", "gradients", late, formula)
+        return PhasePart("gradients.trained", "gradients", self.held.gradients, "memory of their own")
+
+    def waiting(self) -> PhasePart:
+        """Return what micro-batches in flight keep beside the running one."""
+        chunks, each = self.in_flight, self.job.mesh.virtual_stages
+        others = 0 if self.offloads else max(0, self.kept * chunks // each - self.kept)
+        formula = f"{chunks} chunks of {each} a micro-batch"
+        return PhasePart("activations.in_flight", "micro-batches in flight", others, formula)
+
+    def pipes(self) -> PhasePart:
+        """Return what passes between the stages of a pipeline."""
+        job = self.job
+        return pipeline_buffers(job.mesh, self.stage, job.request, self.boundary, self.in_flight)
+
+    def inputs(self) -> PhasePart:
+        """Return token ids, labels and mask of a micro-batch."""
+        request = self.job.request
+        num_bytes = 3 * 8 * request.micro_batch * (request.seq_len or 1) // self.job.mesh.cp
+        return PhasePart("inputs.batch", "token ids, labels, mask", num_bytes, "3 x 8 B a token")
+
+    def unpacked(self) -> PhasePart:
+        """Return the packed experts of one layer in the type of the computation."""
+        stacks, size = max(each.stacks for each in self.per_layer.values()), self.job.recipe.compute
+        formula = f"{stacks // size:,} values x {size} B"
+        return PhasePart("temporaries.unpacked_experts", "a layer's experts, unpacked", stacks, formula)
+
+    def below(self) -> PhasePart:
+        """Return what the layers keep while the loss runs."""
+        sizes: dict[int, int] = {}
+        for segment in self.segments:
+            sizes[segment.saved] = sizes.get(segment.saved, 0) + 1
+        formula = " + ".join(f"{count} x {size:,} B" for size, count in sizes.items())
+        num_bytes = min(self.window, self.kept) if self.offloads else self.kept
+        return PhasePart("activations.kept", "kept by layers", num_bytes, formula)
+
+    @property
+    def casts(self) -> int:
+        """Bytes of all copies that autocast makes of weights."""
+        return sum(each.casts for each in self.per_layer.values())
+
+    @property
+    def casts_kept(self) -> int:
+        """Bytes of copies of weights that outlive the forward: autograd keeps those of layers that are not
+        computed again."""
+        if self.job.request.recompute == "full":
+            return self.per_layer[HEAD].casts if HEAD in self.per_layer else 0
+        return self.casts
+
+    def casts_in_forward(self) -> PhasePart:
+        """Return the most copies of weights that are alive in a layer of the forward.
+
+        The region of autocast caches those of trained weights alone (ATen/autocast_mode.cpp, cached_cast: a
+        leaf that requires a gradient). Frozen ones go with the layer that is computed again.
+        """
+        size, most = self.job.recipe.compute, self.casts
+        if self.job.request.method != "full":
+            most = max(self.casts_kept, *(each.casts for each in self.per_layer.values()))
+        formula = f"{most // size:,} values x {size} B"
+        return PhasePart("temporaries.autocast", "autocast copies of weights", most, formula)
+
+    def casts_in_loss(self) -> PhasePart:
+        """Return the copies of weights that are alive while the loss runs forward."""
+        kept = self.casts if self.job.request.method == "full" else self.casts_kept
+        return self.casts_in_forward()._replace(bytes=kept)
+
+
+def parts(*found: PhasePart | None) -> tuple[PhasePart, ...]:
+    """Return the parts that hold something."""
+    return tuple(part for part in found if part is not None and part.bytes)
+
+
+def span(layers: tuple[int, ...]) -> str:
+    """Return the numbers of layers in words.
+
+    >>> span((3,)), span((4, 5, 6))
+    ('3', '4 to 6')
+    """
+    return str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"

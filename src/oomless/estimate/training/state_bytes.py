@@ -1,0 +1,121 @@
+"""Bytes of one portion's stored weights and moments: packed matrices, adapters, quantised and projected
+moments."""
+
+from ...model.storage import NF4, NF4_PLAIN
+from ...run.training import Optimizer, Recipe, Training
+from .rank_portions import Portion
+
+QLORA = "qlora"
+
+
+def weight_bytes_of(portion: Portion, values: int, request: Training, form: Recipe) -> int:
+    """Bytes of stored weights: frozen matrices of QLoRA are packed in NF4 by blocks of 64, adapters have
+    their own type.
+
+    NF4 with double quantisation: 4 bits, 8 bits of scale for 64 values, 32 for 256 of those (arXiv
+    2305.14314): 0.5161 B a value.
+
+    >>> from ...run.training import recipe
+    >>> p = Portion("q_proj", 4096, 4096 * 4096, 1, (0,), "dense", False, True, True)
+    >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))  # 0.5159 B a value
+    8654848
+    """
+    if portion.adapter:
+        return values * adapter_bytes(request)
+    if packed(portion, request):
+        return packed_bytes(values, request.quantization or "nf4-dq")
+    return values * form.weight
+
+
+def packed(portion: Portion, request: Training) -> bool:
+    """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts
+    only where asked.
+
+    What FSDP holds of packed experts is not known ("not all layers being properly sharded", Axolotl
+    docs/expert_quantization.qmd: 29 GiB on each of two cards against 24 on one): there they are counted in 16
+    bit and cut, which is more.
+    """
+    frozen = request.method == QLORA and not portion.adapter
+    stacks = request.packed_experts and request.sharding not in ("fsdp1", "fsdp2", "hsdp")
+    return (
+        frozen
+        and portion.product
+        and portion.matrix
+        and bool(portion.layers)
+        and (stacks or not portion.stacked)
+    )
+
+
+def packed_stack(portion: Portion, request: Training) -> bool:
+    """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py:
+    torch's parametrization cache)."""
+    return portion.stacked and packed(portion, request)
+
+
+def packed_bytes(values: int, how: str) -> int:
+    """Bytes of a frozen matrix by its storage.
+
+    nf4: 4 bits and an F32 scale for 64 values (bitsandbytes); nf4-dq: those scales in 8 bits, with an F32 for
+    256 of them (bitsandbytes, torchao). gptq: 4 or 8 bits, for 128 values a half-precision scale and a zero
+    point as wide as a value (AutoGPTQ). int8: a byte and an F32 a row, which is left out (bitsandbytes
+    LLM.int8, arXiv 2208.07339).
+
+    >>> [packed_bytes(4096 * 4096, how) for how in ("nf4", "nf4-dq", "gptq-int4", "gptq-int8", "int8")]
+    [9437184, 8654848, 8716288, 17170432, 16777216]
+    """
+    match how:
+        case "int8":
+            return values
+        case "gptq-int4" | "gptq-int8":
+            bits = int(how.removeprefix("gptq-int"))
+            return values * bits // 8 + -(-values // 128) * (16 + bits) // 8
+        case _:
+            scales = -(-values // 64)
+            double = how != "nf4"
+            form4 = NF4 if double else NF4_PLAIN
+            return values // 2 + scales * form4.scale_bits // 8 + (-(-scales // 256) * 4 if double else 0)
+
+
+def adapter_bytes(request: Training) -> int:
+    """Bytes of a value of an adapter, its gradient and each of its moments."""
+    return 2 if request.adapter_dtype == "bfloat16" else 4
+
+
+def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> int:
+    """Bytes of an optimizer's moments for `values` of a portion, unquantised ones of `size` bytes.
+
+    Quantised moments have one F32 scale for 256 values (bitsandbytes, 8 bits) or 128 (torchao, 4 bits);
+    vectors and tensors of fewer than 4,096 values stay in F32. Adafactor keeps a row and a column. Muon keeps
+    one moment of a matrix inside of the layers and Adam's two of the rest. GaLore keeps moments of a
+    projection to rank 128, and the projection.
+
+    >>> from ...run.training import optimizer
+    >>> p = Portion("w", 4096, 4096 * 4096, 1, (0,), "dense", True, True, True)
+    >>> [
+    ...     moment_bytes(p, p.total, optimizer(name), 2)
+    ...     for name in ("adamw", "adamw-8bit", "adafactor", "muon")
+    ... ]
+    [67108864, 34078720, 32768, 33554432]
+    """
+    if rule.factored:
+        if not portion.matrix:
+            return values * 4
+        columns = max(1, portion.values // portion.rows)
+        return -(-values * (portion.rows + columns) // portion.values) * 4
+    if rule.name == "muon":
+        return values * size * (1 if portion.matrix and portion.layers else 2)
+    if rule.name.startswith("galore") and portion.matrix and portion.layers:
+        columns = max(1, portion.values // portion.rows)
+        short, long = sorted((portion.rows, columns))
+        kept = GALORE_RANK * long * rule.moments + GALORE_RANK * short
+        if short > GALORE_RANK:
+            return -(-values * kept // portion.values) * (1 if rule.moment_bits == 8 else size)
+    if rule.moment_bits and portion.matrix and portion.values >= SMALLEST_QUANTISED:
+        block = 128 if rule.moment_bits == 4 else 256
+        return rule.moments * (-(-values * rule.moment_bits // 8) + -(-values // block) * 4)
+    return values * rule.moments * (4 if rule.moment_bits else size)
+
+
+GALORE_RANK = 128
+"""transformers' default rank of GaLore."""
+SMALLEST_QUANTISED = 4096

@@ -1,0 +1,110 @@
+"""The answer to a training question, and its parts."""
+
+from typing import NamedTuple
+
+from ...frameworks.megatron.run import Megatron
+from ...ledger import Ledger, Verdict
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.training import Mesh, Training
+from .job import Job
+from .rank_group import Peaks, RankGroup
+
+
+class TrainingMoment(NamedTuple):
+    """One moment of a step on the worst rank."""
+
+    name: str
+    ledger: Ledger
+
+
+class After(NamedTuple):
+    """The moments, and which one sets the peak; the engine's own ledger where it has cards of its own."""
+
+    moments: tuple[TrainingMoment, ...]
+    engine: Ledger | None
+
+    @property
+    def peak(self) -> TrainingMoment:
+        return max(self.moments, key=lambda each: each.ledger.total_bytes)
+
+
+class Origin(NamedTuple):
+    """The configuration file that a question was read from."""
+
+    path: str
+    framework: str
+    read: tuple[str, ...]
+    """Entries that were understood, with their values."""
+    defaults: tuple[str, ...]
+    """Entries that the file leaves out, with what its framework takes."""
+
+
+class TrainingEstimate(NamedTuple):
+    """The answer to a training question."""
+
+    model: Model
+    request: Training
+    hardware: Hardware
+    mesh: Mesh
+    groups: tuple[RankGroup, ...]
+    ram_bytes: int
+    disk_bytes: int
+    worst_rank: int
+    warnings: tuple[str, ...]
+    model_word: str = ""
+    gpu_word: str = ""
+    asked: Training = Training()
+    megatron: Megatron | None = None
+    """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
+    origin: Origin | None = None
+    after: After | None = None
+    """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst
+    moment."""
+    beside: tuple[tuple[str, object], ...] = ()
+    """What was said of models and engines beside the policy, by flag."""
+
+    @property
+    def job(self) -> Job:
+        """The question as it was counted."""
+        return Job(self.model, self.request, self.mesh, self.hardware, self.ledger.capacity_bytes)
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        return tuple(group.ledger for group in self.groups)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The worst rank's."""
+        return self.groups[self.worst_rank].ledger
+
+    @property
+    def peaks(self) -> Peaks:
+        """The worst rank's."""
+        return self.groups[self.worst_rank].peaks
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.ledger.verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.ledger.headroom_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `train --json` prints."""
+        from ...report.training_json import (
+            training_json,
+        )  # the views lie to the right: imported when asked for
+
+        document: dict[str, object] = training_json(self)
+        return document
+
+
+def worst_of(groups: tuple[RankGroup, ...]) -> int:
+    """Return the index of the group whose verdict is worst; of several the one with least memory to spare."""
+    severity = ("does_not_fit", "tight", "fits")
+    return min(
+        range(len(groups)),
+        key=lambda at: (severity.index(groups[at].ledger.verdict), groups[at].ledger.headroom_bytes),
+    )

@@ -1,0 +1,33 @@
+"""A release of any software here: numbers that compare, of a version (0.19.0) or of a date (2026-08)."""
+
+from ..errors import UsageError
+
+Release = tuple[int, ...]
+"""The numbers of a version, or year, month and day of a build; () comes before every release."""
+
+
+def read_release(text: str) -> Release:
+    """Return the release that a text names. What may follow its numbers is a pre- or post-release, or a
+    remark in brackets; neither counts.
+
+    >>> read_release("0.19.0"), read_release("0.7.2 (V0)") < read_release("0.11"), read_release("v0.6.5dev")
+    ((0, 19, 0), True, (0, 6, 5))
+    >>> read_release("2025-12-31") < read_release("2026-02")
+    True
+    """
+    if len(text) < MAX_LENGTH and all(part.isdecimal() for part in text.replace("-", ".").split(".")):
+        return tuple(int(part) for part in text.replace("-", ".").split("."))
+    import re  # only versions that are not plain numbers need it
+
+    found = re.fullmatch(
+        r"v?(\d{1,6}(?:\.\d{1,6})*)[.-]?(?:(?:dev|rc|a|b|post)[\d.]*)?(?:\+[\w.]+)?\s*(?:\(.*\))?",
+        text.strip(),
+    )
+    if not found:
+        raise UsageError(
+            f"{text!r} is no version", "write it as 0.19.0; `oomless engines` lists what is known"
+        )
+    return tuple(int(part) for part in found[1].split("."))
+
+
+MAX_LENGTH = 40

@@ -1,0 +1,173 @@
+"""Axolotl's YAML (docs.axolotl.ai, config reference)."""
+
+from ...errors import OomlessError, UnsupportedError
+from ...run.training import Mesh, Method, Sharding, Task, Training
+from ..deepspeed.configuration import beside
+from ..entries import Entries
+
+TASKS: dict[str, Task] = {
+    "dpo": "dpo",
+    "ipo": "dpo",
+    "simpo": "sft",
+    "orpo": "sft",
+    "kto": "kto",
+    "grpo": "grpo",
+}
+"""`rl`: SimPO and ORPO have no reference model, so they take what fine-tuning on pairs takes."""
+
+
+def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+    """Return model, question and ranks, which no entry says."""
+    model = entries.text("base_model")
+    asked = _adapter(entries)
+    entries.refuse(("unfrozen_parameters",), "which parameters are trained is not read")
+    entries.refuse(("relora", "relora_steps"), "merging adapters on the way is not modelled")
+    away, sharding = _sharding(entries)
+    deep = beside(entries, "deepspeed")
+    if deep is not None:
+        away, sharding = deep.offload, deep.sharding
+    precision = _precision(entries)
+    recompute, waits = _checkpointing(entries)
+    kernels, loss = _kernels(entries)
+    targets = entries.words("lora_target_modules")
+    task = _task(entries)
+    packed = entries.switch("sample_packing", default=False)
+    asked = asked._replace(
+        task=task,
+        sharding=sharding,
+        precision=precision,
+        recompute=recompute,  # type: ignore[arg-type]
+        offload=tuple(dict.fromkeys((*away, *waits))),
+    )
+    asked = _load(entries, asked, kernels, loss)
+    asked = _lora(entries, asked, targets)
+    asked = asked._replace(packed=packed or entries.switch("pad_to_sequence_len", default=packed))
+    return model, asked, None
+
+
+def _adapter(entries: Entries) -> Training:
+    """Return the method, and how frozen weights are stored."""
+    adapter = entries.text("adapter")
+    four, eight = (
+        entries.switch("load_in_4bit", default=False),
+        entries.switch("load_in_8bit", default=False),
+    )
+    if adapter not in (None, "lora", "qlora"):
+        raise OomlessError(f"{entries.path}: adapter is {adapter}", "it is lora or qlora")
+    method: Method = "full" if adapter is None else "qlora" if adapter == "qlora" or four or eight else "lora"
+    return Training(
+        framework=entries.framework, method=method, quantization="int8" if eight and adapter else None
+    )
+
+
+def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...]]:
+    """Return what is computed again, and what of activations waits in host memory: gradient_checkpointing is
+    a switch, or the word `offload`."""
+    word = None
+    if isinstance(entries.values.get("gradient_checkpointing"), str):
+        word = entries.text("gradient_checkpointing")
+    on = word is not None or entries.switch(
+        "gradient_checkpointing", "activation_checkpointing", default=False
+    )
+    on = on or entries.switch(
+        "fsdp_config.fsdp_activation_checkpointing", "fsdp_config.activation_checkpointing", default=False
+    )
+    waits = bool(word and "offload" in word) or entries.has("activation_offloading")
+    if waits:
+        entries.text("activation_offloading")
+    return "full" if on else "none", ("activations",) if waits else ()
+
+
+def _kernels(entries: Entries) -> tuple[str | None, str | None]:
+    """Return kernels and loss, where a plugin's switch names them."""
+    liger = entries.switch("liger_rms_norm", default=False) and entries.switch(
+        "liger_glu_activation", "liger_swiglu", default=False
+    )
+    fused = entries.switch(
+        "liger_fused_linear_cross_entropy",
+        "cut_cross_entropy",
+        "unsloth_cross_entropy_loss",
+        default=False,
+    )
+    return "liger" if liger else None, "fused" if fused else None
+
+
+def _task(entries: Entries) -> Task:
+    if entries.has("rl"):
+        word = entries.text("rl") or ""
+        if word not in TASKS:
+            raise UnsupportedError(
+                f"{entries.path}: rl is {word}, which is not modelled", f"{', '.join(TASKS)} are"
+            )
+        return TASKS[word]
+    return "reward" if entries.switch("reward_model", default=False) else "sft"
+
+
+def _load(entries: Entries, asked: Training, kernels: str | None, loss: str | None) -> Training:
+    """Return the question with ranks, batch, optimizer and kernels."""
+    tp = entries.whole("tensor_parallel_size", default=1)
+    cp = entries.whole("context_parallel_size", "sequence_parallel_degree", default=1)
+    asked = asked._replace(
+        mesh=Mesh(tp=tp, cp=cp),
+        optimizer=entries.optimizer("optimizer", default="adamw_torch_fused"),
+        micro_batch=entries.whole("micro_batch_size", default=1),
+        seq_len=entries.whole("sequence_len", default=512),
+        grad_accum=entries.whole("gradient_accumulation_steps", default=1),
+        attention=_attention(entries),
+    )
+    if loss is None:
+        loss = "chunked" if entries.switch("chunked_cross_entropy", default=False) else "plain"
+    if kernels is None:
+        compiled = entries.has("torch_compile") and entries.text("torch_compile") != "False"
+        kernels = "compiled" if compiled else "eager"
+    return asked._replace(
+        loss=loss,
+        kernels=kernels,
+        packed_experts=entries.switch("quantize_moe_experts", default=False),
+        data_workers=entries.whole("dataloader_num_workers", default=0),
+    )
+
+
+def _lora(entries: Entries, asked: Training, targets: tuple[str, ...]) -> Training:
+    """Return the question with rank and targets; full training leaves the targets out."""
+    rank = entries.whole("lora_r", default=8)
+    everything = entries.switch("lora_target_linear", default=not targets)
+    saved = set(entries.words("lora_modules_to_save"))
+    named = ("all-linear",) if everything else targets
+    return asked._replace(
+        lora_rank=rank,
+        lora_targets=() if asked.method == "full" else named,
+        trained_ends=bool({"embed_tokens", "lm_head"} & saved),
+    )
+
+
+def _sharding(entries: Entries) -> tuple[tuple[str, ...], Sharding | None]:
+    """Return offload and sharding by the FSDP entries."""
+    inside = [name for name in entries.values if name.startswith("fsdp_config.")]
+    sharded = any(name == "fsdp" or name.startswith("fsdp_config.") for name in entries.values) and (
+        entries.has("fsdp") or any(entries.has(name) for name in inside)
+    )
+    if not sharded:
+        return (), None
+    entries.words("fsdp")
+    version = entries.whole("fsdp_version", "fsdp_config.fsdp_version", default=1)
+    away = entries.switch("fsdp_config.fsdp_offload_params", "fsdp_config.offload_params", default=False)
+    return (("params",) if away else ()), "fsdp2" if version == 2 else "fsdp1"
+
+
+def _precision(entries: Entries) -> str:
+    """Return the recipe: weights are loaded in the type of computation, bf16 unless fp16 or neither is asked
+    for."""
+    word = entries.values.get("bf16")
+    bf16 = word in ("auto", "full", None) or entries.switch("bf16", default=True)
+    fp16 = entries.switch("fp16", default=False)
+    return "fp16" if fp16 else "bf16" if bf16 and (word is not None or not entries.has("fp16")) else "fp32"
+
+
+def _attention(entries: Entries) -> str:
+    entries.text("attn_implementation", "attention")
+    if entries.switch("flash_attention", default=False):
+        return "flash"
+    if entries.switch("eager_attention", default=False):
+        return "eager"
+    return "auto"

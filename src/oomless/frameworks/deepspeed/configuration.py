@@ -1,0 +1,132 @@
+"""DeepSpeed's JSON, which lies beside a model: batch, precision, ZeRO stage, offload
+(www.deepspeed.ai/docs/config-json)."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import OomlessError
+from ...run.text_files import content_of, flat, json_of
+from ...run.training import Mesh, Sharding, Training
+from ..entries import Entries
+
+
+def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+    """No model: the question, and the ranks where all three batch sizes are there."""
+    found = zero(entries)
+    micro = entries.whole("train_micro_batch_size_per_gpu", default=1)
+    accumulated = entries.whole("gradient_accumulation_steps", default=1)
+    whole_batch = entries.whole("train_batch_size", default=0) if entries.has("train_batch_size") else 0
+    ranks = None
+    tp = entries.whole("tensor_parallel.autotp_size", default=1)
+    cp = entries.whole("sequence_parallel_size", default=1)
+    if whole_batch and micro > 0 and accumulated > 0 and entries.has("train_micro_batch_size_per_gpu"):
+        if whole_batch % (micro * accumulated):
+            raise OomlessError(
+                f"{entries.path}: train_batch_size {whole_batch} is no multiple of {micro} x {accumulated}",
+                "train_micro_batch_size_per_gpu x gradient_accumulation_steps must divide it",
+            )
+        ranks = whole_batch // (micro * accumulated) * tp * cp
+    elif whole_batch:
+        entries.note(
+            "train_batch_size needs the number of cards to become micro-batches: give "
+            "--micro-batch and --grad-accum"
+        )
+    asked = Training(
+        framework=entries.framework,
+        mesh=Mesh(tp=tp, cp=cp),
+        precision=found.precision,
+        optimizer=entries.optimizer("optimizer.type", default="adamw"),
+        micro_batch=micro,
+        grad_accum=accumulated,
+        sharding=found.sharding,
+        offload=found.offload,
+        partition_activations=entries.switch("activation_checkpointing.partition_activations", default=False),
+    )
+    if entries.switch("activation_checkpointing.cpu_checkpointing", default=False):
+        asked = asked._replace(offload=(*asked.offload, "activations"))
+    if entries.has("gradient_accumulation_dtype", "data_types.grad_accum_dtype"):
+        kind = entries.text("data_types.grad_accum_dtype", "gradient_accumulation_dtype")
+        if kind in ("fp32", "float32") and found.precision == "deepspeed-bf16":
+            asked = asked._replace(precision="megatron-bf16")
+    return None, asked, ranks
+
+
+class Zero(NamedTuple):
+    """What other files take from a DeepSpeed one."""
+
+    sharding: Sharding
+    offload: tuple[str, ...]
+    precision: str
+
+
+def zero(entries: Entries, prefix: str = "") -> Zero:
+    """ZeRO stage, offload and precision."""
+    if entries.has(f"{prefix}zero_optimization"):  # an object has no entry of its own, only those inside it
+        raise OomlessError(f"{entries.path}: zero_optimization is no object", 'write {"stage": 0 to 3, ...}')
+    stage = entries.whole(f"{prefix}zero_optimization.stage", default=0)
+    if not 0 <= stage <= 3:
+        raise OomlessError(f"{entries.path}: zero_optimization.stage is {stage}", "it is 0, 1, 2 or 3")
+    away = []
+    for name, device in (("optimizer", "offload_optimizer"), ("params", "offload_param")):
+        if (entries.text(f"{prefix}zero_optimization.{device}.device", default="none") or "none") in (
+            "cpu",
+            "nvme",
+        ):
+            away.append(name)
+    if entries.has(f"{prefix}zero_optimization.cpu_offload") and entries.switch(
+        f"{prefix}zero_optimization.cpu_offload", default=False
+    ):
+        away.append("optimizer")
+    bf16 = entries.switch(f"{prefix}bf16.enabled", default=not entries.has(f"{prefix}fp16.enabled"))
+    fp16 = entries.switch(f"{prefix}fp16.enabled", default=False)
+    sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[stage]
+    precision = "deepspeed-bf16" if bf16 else "deepspeed-fp16" if fp16 else "fp32"
+    return Zero(sharding, tuple(dict.fromkeys(away)), precision)
+
+
+def beside(entries: Entries, name: str) -> Zero | None:
+    """What the DeepSpeed entry of another framework's file asks for: a file beside it, a mapping inside, or a
+    file by its usual name."""
+    if any(each.startswith(f"{name}.") for each in entries.values):
+        inside = {
+            each.removeprefix(f"{name}."): value
+            for each, value in entries.values.items()
+            if each.startswith(f"{name}.")
+        }
+        entries.asked.update(f"{name}.{each}" for each in inside)
+        return _zero_of(entries, Entries(entries.path, "deepspeed", inside))
+    word = entries.text(name)
+    if word is None:
+        return None
+    path = Path(word)
+    for place in (entries.path.parent / path.name, entries.path.parent / path):
+        if not path.is_absolute() and ".." not in path.parts and place.is_file():
+            return _zero_of(
+                entries, Entries(place, "deepspeed", flat(json_of(content_of(place), place), place))
+            )
+    stage = re.search(r"z(?:ero)?[_-]?([0-3])", path.name)
+    if stage is None:
+        raise OomlessError(
+            f"{entries.path}: {name} is {word}, which lies not beside it",
+            "put the DeepSpeed file beside this one",
+        )
+    entries.note(
+        f"{word} lies not beside the file: its name says ZeRO "
+        f"{stage[1]}{' with offload' if 'offload' in word else ''}"
+    )
+    sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[int(stage[1])]
+    away = (
+        ("optimizer", "params")
+        if "offload" in word and stage[1] == "3"
+        else ("optimizer",)
+        if "offload" in word
+        else ()
+    )
+    return Zero(sharding, away, "deepspeed-bf16")
+
+
+def _zero_of(entries: Entries, other: Entries) -> Zero:
+    found = zero(other)
+    entries.read += [f"{other.path.name}: {each}" for each in other.read]
+    return found

@@ -1,0 +1,140 @@
+"""The entries of a file, which remember what was read, what was taken by default, and what nobody asked
+for."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from .. import facts
+from ..errors import OomlessError, UnsupportedError
+
+UNSET = (None, "auto", "")
+"""What a file writes where it leaves the choice to others: null, and DeepSpeed's word for the trainer's
+value."""
+
+
+class Entries:
+    """Entries of one file under dotted names. Each accessor checks the type, and notes the value or the
+    default."""
+
+    def __init__(self, path: Path, framework: str, values: dict[str, Any]) -> None:
+        self.path, self.framework, self.values = path, framework, values
+        self.read: list[str] = []
+        self.defaults: list[str] = []
+        self.notes: list[str] = []
+        self.asked: set[str] = set()
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the names has a value of its own."""
+        return any(self.values.get(name) not in UNSET for name in names)
+
+    def _find(self, names: Sequence[str], default: Any) -> tuple[str, Any, bool]:
+        self.asked.update(names)
+        for name in names:
+            if isinstance(value := self.values.get(name), list) or value not in UNSET:
+                self.read.append(f"{name} = {_short(value)}")
+                return name, value, True
+        if default is not None:
+            self.defaults.append(f"{names[0]} = {_short(default)}")
+        return names[0], default, False
+
+    def _fault(self, name: str, value: Any, kind: str) -> OomlessError:
+        return OomlessError(f"{self.path}: {name} is {_short(value)}, which is no {kind}", "correct the file")
+
+    def whole(self, *names: str, default: int) -> int:
+        """A whole number; 5e8 and "8" count as one."""
+        name, value, _ = self._find(names, default)
+        if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 20:
+            value = int(value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e18:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._fault(name, value, "whole number")
+        if abs(value) >= 1 << 62:
+            raise self._fault(name, value, "number of a reasonable size")
+        return value
+
+    def number(self, *names: str, default: float) -> float:
+        name, value, _ = self._find(names, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+            raise self._fault(name, value, "number")
+        return float(value)
+
+    def switch(self, *names: str, default: bool) -> bool:
+        """Yes or no."""
+        name, value, _ = self._find(names, default)
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if value in (0, 1):
+            value = bool(value)
+        if not isinstance(value, bool):
+            raise self._fault(name, value, "yes or no")
+        return value
+
+    def text(self, *names: str, default: str | None = None) -> str | None:
+        name, value, _ = self._find(names, default)
+        if value is not None and not isinstance(value, str):
+            if isinstance(value, int | float):
+                return str(value)
+            raise self._fault(name, value, "word")
+        return value
+
+    def words(self, *names: str) -> tuple[str, ...]:
+        """A list of words, or words with commas between them."""
+        name, value, found = self._find(names, None)
+        if not found:
+            return ()
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise self._fault(name, value, "list of words")
+        return tuple(each for each in value if each)
+
+    def optimizer(self, *names: str, default: str) -> str:
+        """An optimizer of facts/optimizers.csv by the word that the framework has for it
+        (facts/optimizer_words.csv)."""
+        word = (self.text(*names, default=default) or default).lower()
+        for row in facts.table("optimizer_words"):
+            if row["word"] == word and row["framework"] in ("", self.framework):
+                return row["optimizer"]
+        known = ", ".join(
+            row["word"] for row in facts.table("optimizer_words") if row["framework"] in ("", self.framework)
+        )
+        raise UnsupportedError(f"{self.path}: optimizer {word!r} is not known", f"known are {known}")
+
+    def refuse(self, names: Sequence[str], reason: str) -> None:
+        """An error if an entry asks for what no formula covers."""
+        for name in names:
+            self.asked.add(name)
+            if self.values.get(name) not in (*UNSET, False, 0, []):
+                raise UnsupportedError(
+                    f"{self.path}: {name} = {_short(self.values[name])}: {reason}",
+                    "leave it out for an estimate",
+                )
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Notes of the reader, and entries that were not asked for and are not known to leave memory
+        alone."""
+        harmless = [row["key"] for row in facts.table("training_keys") if row["framework"] == self.framework]
+        found = list(self.notes)
+        for name, value in self.values.items():
+            if (
+                name in self.asked
+                or (isinstance(value, bool | None) and not value)
+                or value in UNSET
+                or value == []
+            ):
+                continue
+            if not any(fnmatchcase(name, pattern) for pattern in harmless):
+                found.append(f"{name} = {_short(value)} is not understood and may change memory")
+        return tuple(found)
+
+
+def _short(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."

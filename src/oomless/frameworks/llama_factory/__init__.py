@@ -1,0 +1,39 @@
+"""LLaMA-Factory: its YAML."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...model.model import Model
+from ...run.training import Training
+from ..plan_space import PlannedCards, PlanSpace, as_it_is
+from ..record import of_facts
+from .configuration import read
+
+OF_V1 = ("model_class", "dist_config", "peft_config", "kernel_config", "quant_config", "init_config")
+"""Entries of LLaMA-Factory's src/llamafactory/v1, which has names of its own and none of the marks of the
+usual YAML."""
+
+
+def refuses(values: Mapping[str, Any]) -> str | None:
+    """Return why a file is not read: it is one of the new trainer."""
+    if "model" in values and any(mark in values for mark in OF_V1):
+        return "a file of LLaMA-Factory's new trainer (USE_V1), whose rules are not known"
+    return None
+
+
+def fine_tuning(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+    """Yield fine-tuning, which is what the files that are written say; under ZeRO DeepSpeed keeps the
+    states."""
+    precision = "deepspeed-bf16" if base.sharding == "zero3" else None
+    yield from as_it_is(base._replace(task="sft", precision=precision), model, cards)
+
+
+RECORDS = {
+    "llama-factory": of_facts("llama-factory")._replace(
+        title="LLaMA-Factory",
+        marks=("model_name_or_path", "finetuning_type", "cutoff_len", "stage"),
+        reads=read,
+        refuses=refuses,
+        plan=PlanSpace(shardings=("none", "zero3"), ways=fine_tuning),
+    )
+}

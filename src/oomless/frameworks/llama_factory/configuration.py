@@ -1,0 +1,137 @@
+"""LLaMA-Factory's YAML (src/llamafactory/hparams; Trainer arguments of transformers)."""
+
+from ...errors import OomlessError, UnsupportedError
+from ...run.training import Mesh, Method, Task, Training
+from ..deepspeed.configuration import Zero, beside
+from ..entries import Entries
+
+STAGES: dict[str, Task] = {
+    "pt": "pretrain",
+    "sft": "sft",
+    "rm": "reward",
+    "dpo": "dpo",
+    "kto": "kto",
+    "ppo": "ppo",
+}
+PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
+NOT_MODELLED = (
+    "use_galore",
+    "use_apollo",
+    "use_badam",
+    "use_dora",
+    "use_adam_mini",
+    "use_llama_pro",
+    "mixture_of_depths",
+    "shift_attn",
+)
+ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager"}
+UNSLOTH = "unsloth"
+"""use_unsloth runs adapters through that framework."""
+
+
+def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+    """Return model, question and ranks, which no entry says."""
+    model = entries.text("model_name_or_path")
+    task = _task(entries)
+    method = _method(entries)
+    for word in NOT_MODELLED:
+        entries.refuse((word,), "it changes what is trained or kept and is not modelled")
+    deep = beside(entries, "deepspeed")
+    pure = entries.switch("pure_bf16", default=False)
+    precision = _precision(entries, method, pure, deep)
+    targets = entries.words("lora_target") if method != "full" else ()
+    unsloth = entries.switch("use_unsloth", default=False)
+    fsdp = entries.words("fsdp")
+    asked = Training(
+        framework=UNSLOTH if unsloth and method != "full" else entries.framework,
+        task=task,
+        method=method,
+        mesh=Mesh(),
+        precision=precision,
+        sharding=deep.sharding if deep else "fsdp1" if fsdp else None,
+        offload=deep.offload if deep else ("params",) if "offload" in " ".join(fsdp) else (),
+        adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
+    )
+    asked = _load(entries, asked, unsloth)
+    asked = _lora(entries, asked, targets)
+    if entries.switch("use_unsloth_gc", default=False):
+        asked = asked._replace(offload=(*asked.offload, "activations"))
+    return model, asked, None
+
+
+def _task(entries: Entries) -> Task:
+    """Return what is trained for; preferences without a reference model take what fine-tuning on pairs
+    takes."""
+    stage = entries.text("stage", default="sft") or "sft"
+    if stage not in STAGES:
+        raise OomlessError(f"{entries.path}: stage is {stage}", f"it is one of {', '.join(STAGES)}")
+    if STAGES[stage] == "dpo" and entries.text("pref_loss", default="sigmoid") in PAIRS_WITHOUT_REFERENCE:
+        return "sft"
+    return STAGES[stage]
+
+
+def _method(entries: Entries) -> Method:
+    kind = entries.text("finetuning_type", default="lora") or "lora"
+    if kind not in ("full", "lora"):
+        raise UnsupportedError(
+            f"{entries.path}: finetuning_type is {kind}, which is not modelled", "full and lora are"
+        )
+    bits = entries.whole("quantization_bit", default=0) if entries.has("quantization_bit") else 0
+    if bits not in (0, 4, 8):
+        raise OomlessError(f"{entries.path}: quantization_bit is {bits}", "it is 4 or 8")
+    if bits == 8:
+        entries.note(
+            "quantization_bit 8: weights are counted in 16 bit, twice what bitsandbytes keeps of the matrices"
+        )
+    return "full" if kind == "full" else "qlora" if bits == 4 else "lora"
+
+
+def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str:
+    """Return the recipe: trainable weights of full training are cast to F32, unless pure_bf16 or DeepSpeed
+    says otherwise."""
+    bf16, fp16 = entries.switch("bf16", default=False), entries.switch("fp16", default=False)
+    if method != "full" or pure:
+        return "fp16" if fp16 else "bf16"
+    if deep is not None:
+        return "deepspeed-fp16" if fp16 else "deepspeed-bf16"
+    if entries.has("fsdp"):
+        return "mixed-bf16"
+    return "amp-fp16" if fp16 else "amp-bf16" if bf16 else "fp32"
+
+
+def _load(entries: Entries, asked: Training, unsloth: bool) -> Training:
+    """Return the question with optimizer, batch, recomputation and kernels."""
+    optimizer = entries.optimizer("optim", default="adamw_torch_fused")
+    micro_batch = entries.whole("per_device_train_batch_size", default=8)
+    seq_len = entries.whole("cutoff_len", default=2048)
+    grad_accum = entries.whole("gradient_accumulation_steps", default=1)
+    workers = entries.whole("dataloader_num_workers", default=0)
+    kept = entries.switch("disable_gradient_checkpointing", default=False)
+    attention = entries.text("flash_attn", default="auto") or "auto"
+    liger = entries.switch("enable_liger_kernel", default=False)
+    return asked._replace(
+        optimizer=optimizer,
+        micro_batch=micro_batch,
+        seq_len=seq_len,
+        grad_accum=grad_accum,
+        data_workers=workers,
+        recompute="none" if kept else "full",
+        attention=ATTENTION.get(attention, "auto"),
+        kernels="liger" if liger else None if unsloth else "eager",
+    )
+
+
+def _lora(entries: Entries, asked: Training, targets: tuple[str, ...]) -> Training:
+    """Return the question with rank, targets and storage of frozen weights, and whether documents are
+    packed."""
+    rank = entries.whole("lora_rank", default=8)
+    everything = asked.method != "full" and (not targets or targets == ("all",))
+    plain = asked.method == "qlora" and not entries.switch("double_quantization", default=True)
+    ends = {"embed_tokens", "lm_head"} & set(entries.words("additional_target"))
+    return asked._replace(
+        lora_rank=rank,
+        lora_targets=("all-linear",) if everything else targets,
+        quantization="nf4" if plain else None,
+        trained_ends=bool(ends),
+        packed=entries.switch("packing", "neat_packing", default=asked.task == "pretrain"),
+    )

@@ -1,0 +1,104 @@
+"""Reads typed values of an argument list and remembers which defaults were taken."""
+
+import re
+from typing import Any
+
+from ...errors import UsageError
+from .names import without_memory
+from .source import Value
+
+
+class ArgumentReader:
+    """Reads typed values and remembers which defaults were taken."""
+
+    def __init__(self, given: dict[str, Value]) -> None:
+        self.given = given
+        self.taken: dict[str, Any] = {}
+        self.asked: set[str] = set()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Arguments that nothing read and that are not known to leave memory alone."""
+        left = [name for name in self.given if name not in self.asked and not without_memory(name)]
+        return tuple(f"--{name} was not read: it may change memory" for name in left)
+
+    def flag(self, name: str) -> bool:
+        self.asked.add(name)
+        return self.given.get(name, False) not in (False, "false", 0)
+
+    def text(self, name: str, default: str) -> str:
+        self.asked.add(name)
+        if name not in self.given:
+            self.taken[name] = default
+            return default
+        return str(self.given[name])
+
+    def words(self, name: str) -> tuple[str, ...]:
+        self.asked.add(name)
+        value = self.given.get(name, ())
+        if isinstance(value, str):
+            return tuple(re.findall(r"[\w.]+", value))
+        return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
+
+    def number(self, name: str, default: float) -> float:
+        self.asked.add(name)
+        value = self.given.get(name)
+        if value is None:
+            self.taken[name] = default
+            return default
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise UsageError(f"--{name} is {value!r}", "it is a number") from None
+
+    def optional(self, name: str) -> int | None:
+        self.asked.add(name)
+        value = self.given.get(name)
+        if value is None:
+            return None
+        most = LIMITS.get(name, MAX_COUNT)
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", str(value)) or int(str(value)) > most:
+            said = "has no value" if value is True else f"is {value!r}"
+            raise UsageError(f"--{name} {said}", f"it is a whole number from 0 to {most}")
+        return int(str(value))
+
+    def whole(self, name: str, default: int) -> int:
+        value = self.optional(name)
+        if value is None:
+            self.taken[name] = default
+            return default
+        if value < 1 and default >= 1:
+            raise UsageError(f"--{name} is {value}", "it must be 1 or more")
+        return value
+
+    def needed(self, name: str) -> int:
+        value = self.optional(name)
+        if not value:
+            raise UsageError(
+                f"--{name} is not given" if value is None else f"--{name} is 0", "add it to the arguments"
+            )
+        return value
+
+
+MAX_COUNT = 10**9
+MAX_LAYERS = 10_000
+LIMITS = {
+    "num-layers": MAX_LAYERS,
+    "encoder-num-layers": MAX_LAYERS,
+    "decoder-num-layers": MAX_LAYERS,
+    "mtp-num-layers": 100,
+    "num-experts": 100_000,
+    "pipeline-model-parallel-size": 1024,
+    "num-virtual-stages-per-pipeline-rank": 1024,
+    "hidden-size": 1_000_000,
+    "num-attention-heads": 100_000,
+}
+"""Far beyond any run, and small enough that a wrong figure is answered at once."""
+BUCKET_LEAST, BUCKET_A_RANK = 40_000_000, 1_000_000
+"""Elements of a bucket under --overlap-grad-reduce (core/distributed/distributed_data_parallel.py)."""
+
+
+def divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
+    if part < 1 or whole % part:
+        raise UsageError(
+            f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two"
+        )

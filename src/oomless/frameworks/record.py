@@ -1,0 +1,183 @@
+"""One record a framework: what it uses where it is not told, how it goes about a step, and what measured rows
+of it mean."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from .. import facts
+from ..run.training import Sharding, Training
+from .entries import Entries
+from .plan_space import PlanSpace
+from .releases import Habits, habits
+
+
+class MeasuredRows(NamedTuple):
+    """What a measured row of a framework means where its words leave it open
+    (facts/measured_frameworks.csv)."""
+
+    words: tuple[str, ...]
+    """Names under which tables have the framework."""
+    fsdp: Sharding
+    """The kind of FSDP that a row means which says no more."""
+    bf16_amp: str
+    """The recipe that AMP in bfloat16 means."""
+    amp: str
+    """The recipe that AMP means."""
+    bf16: str
+    """The recipe that bf16 means."""
+    half_loss: str
+    """The loss of a GPTQ model; "": that of any other."""
+    compiles_loss: bool
+    """Its plain loss is compiled with the model."""
+    nf4: str
+    """The storage that NF4 means: with scales that are quantised again, or without."""
+    packs_experts: bool
+    lora_rank: int
+    """Rank of LoRA where a row gives none."""
+    grad_accum: int
+    """Micro-batches of a step where a row gives none."""
+    logged_rank: Literal["last", "fullest"]
+    """The pipeline rank whose memory its log shows."""
+
+
+class Framework(NamedTuple):
+    """A program that trains. Defaults are those of facts/frameworks.csv."""
+
+    name: str
+    methods: tuple[str, ...]
+    """Methods that it runs."""
+    precision: str
+    precision_lora: str
+    """Recipe of adapters; "": that of full training."""
+    optimizer: str
+    sharding: Sharding
+    shardings: tuple[str, ...]
+    """The ways of sharding that it has, where these are its own; (): those of torch and DeepSpeed."""
+    recompute: str
+    selective: tuple[str, ...]
+    """Modules that its selective recomputation runs again."""
+    attention: str
+    loss: str
+    kernels: str
+    lora_targets: tuple[str, ...]
+    adapter_dtype: str
+    adapter_dropout: bool
+    """Adapters have dropout, which keeps a copy of their input."""
+    wide_packed_compute: bool
+    """Over packed weights it computes in F32."""
+    inputs_a_layer: int
+    """Inputs that full recomputation keeps of a layer: 4 where norms, attention and feed-forward are wrapped
+    by themselves."""
+    counts_ends: bool
+    """Embedding and head count as a layer each when layers are dealt to pipeline stages."""
+    wide_embedding_moments: bool
+    """Moments of the embedding stay in F32 under optimizers of bitsandbytes."""
+    peft: bool
+    """Adapters are PEFT's."""
+    ties: bool
+    """A model whose embedding and head are one tensor keeps them so."""
+    frozen_cache: bool
+    """Frozen models fill a cache of keys and values as they run forward."""
+    packages: tuple[str, ...]
+    """Packages whose earlier releases did otherwise (facts/habits.csv)."""
+    torch_pipelines: bool
+    """Its pipelines are torch.distributed.pipelining's."""
+    ulysses: bool
+    """Its sequence parallelism exchanges heads for tokens; else keys and values are passed on."""
+    cuts_modules_apart: bool
+    """Tensor parallelism cuts each module for itself (transformers' tp_plan): q, k and v each sum their
+    gradient of the same input."""
+    loss_on_shares: bool
+    """Under tensor parallelism its loss works on a rank's share of the vocabulary."""
+    units_in_loss: int
+    """Layers that FSDP has whole while the loss runs."""
+    kbit_by_script: bool
+    """Preparing a model in 4 or 8 bit is left to the user's script."""
+    megatron_core: bool
+    """It runs Megatron-Core's layers, optimizer and schedules."""
+    rows: MeasuredRows
+    title: str = ""
+    """Its name as its authors write it."""
+    marks: tuple[str, ...] = ()
+    """Entries by which its configuration file is known: one is enough."""
+    reads: Callable[[Entries], tuple[str | None, Training, int | None]] | None = None
+    """A configuration file's entries -> model, question, ranks; None: no file of it is read."""
+    refuses: Callable[[Mapping[str, Any]], str | None] | None = None
+    """A file's entries -> why they are a file of it whose rules are not known; None: they are not."""
+    plan: PlanSpace = PlanSpace()
+    """What a plan may try."""
+
+    def habits(self, version: str | None) -> Habits:
+        """Return what the releases in a text did otherwise than the newest ones."""
+        return habits(self.name, self.packages, version)
+
+    @property
+    def has_releases(self) -> bool:
+        """Whether earlier releases are known that did otherwise."""
+        return bool(self.packages)
+
+
+def of_facts(name: str) -> Framework:
+    """Return the record that the tables give; what a framework reads and what a plan tries of it stand in its
+    folder.
+
+    >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
+    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers',))
+    """
+    row = next(each for each in facts.table("frameworks") if each["framework"] == name)
+    return Framework(
+        name=name,
+        methods=_words(row["methods"]),
+        precision=row["precision"],
+        precision_lora=row["precision_lora"],
+        optimizer=row["optimizer"],
+        sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
+        shardings=_words(row["shardings"]),
+        recompute=row["recompute"],
+        selective=_words(row["selective"]),
+        attention=row["attention"],
+        loss=row["loss"],
+        kernels=row["kernels"],
+        lora_targets=_words(row["lora_targets"]),
+        adapter_dtype=row["adapter_dtype"],
+        adapter_dropout=row["adapter_dropout"] == "yes",
+        wide_packed_compute=row["packed_compute"] == "float32",
+        inputs_a_layer=int(row["checkpoints"]),
+        counts_ends=row["pipeline_ends"] == "layers",
+        wide_embedding_moments=row["embedding_moments"] == "float32",
+        peft=row["adapters"] == "peft",
+        ties=row["ties"] == "yes",
+        frozen_cache=row["frozen_cache"] == "yes",
+        packages=_words(row["packages"]),
+        torch_pipelines=row["pipelines"] == "torch",
+        ulysses=row["context"] == "ulysses",
+        cuts_modules_apart=row["tp_modules"] == "apart",
+        loss_on_shares=row["loss_on_shares"] == "yes",
+        units_in_loss=int(row["units_in_loss"]),
+        kbit_by_script=row["kbit_preparation"] == "script",
+        megatron_core=row["megatron_core"] == "yes",
+        rows=measured_rows(name),
+    )
+
+
+def measured_rows(name: str) -> MeasuredRows:
+    """Return what measured rows of a framework mean."""
+    row = next(each for each in facts.table("measured_frameworks") if each["framework"] == name)
+    return MeasuredRows(
+        words=tuple(word for word in row["words"].split(";") if word),
+        fsdp=row["fsdp"],  # type: ignore[arg-type]  # a test holds cells and words together
+        bf16_amp=row["bf16_amp"],
+        amp=row["amp"],
+        bf16=row["bf16"],
+        half_loss=row["half_loss"],
+        compiles_loss=row["compiles_loss"] == "yes",
+        nf4=row["nf4"],
+        packs_experts=row["packs_experts"] == "yes",
+        lora_rank=int(row["lora_rank"]),
+        grad_accum=int(row["grad_accum"]),
+        logged_rank=row["logged_rank"],  # type: ignore[arg-type]  # a test holds cells and words together
+    )
+
+
+def _words(cell: str) -> tuple[str, ...]:
+    return tuple(cell.split())

@@ -1,0 +1,95 @@
+"""What earlier releases of a framework's packages did otherwise: rows of facts/habits.csv, each with the
+release that ended it."""
+
+import re
+from typing import NamedTuple
+
+from .. import facts
+from ..facts.release import Release, read_release
+
+
+class Habits(NamedTuple):
+    """Rules of earlier releases, by name; as they stand here the newest releases have none of them."""
+
+    loss: str | None = None
+    """Their plain loss (facts/losses.csv)."""
+    optimizer: str | None = None
+    """Their optimizer where none is named."""
+    experts_apart: bool = False
+    """Each matrix of an expert is a module of its own, not a slice of a stack."""
+    reentrant_checkpoints: bool = False
+    """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
+    wide_norms: bool = False
+    """Norms of a model in 4 or 8 bit are put into F32."""
+
+
+def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
+    """Return what the releases that a question names did otherwise than the newest ones.
+
+    `version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release alone. Only
+    releases of `packages` change the framework.
+
+    >>> trainer = ("transformers",)
+    >>> habits("transformers", trainer, "4.48.1").loss
+    'plain-4.49'
+    >>> habits("axolotl", trainer, "transformers 4.45.2").loss
+    'plain-4.45'
+    >>> habits("transformers", trainer, None), habits("torchtitan", (), "transformers 4.40") == Habits()
+    (Habits(loss=None, optimizer=None, experts_apart=False, reentrant_checkpoints=False, wide_norms=False),
+     True)
+    """
+    if not packages or not version:
+        return Habits()
+    found: dict[str, str] = {}
+    for row in facts.table("habits"):
+        package = row["package"]
+        release = named(version, package, framework == package)
+        if package in packages and release and release < read_release(row["until"]):
+            found.setdefault(row["habit"], row["value"])
+    return Habits(
+        loss=found.get("loss"),
+        optimizer=found.get("optimizer"),
+        experts_apart=found.get("experts") == "apart",
+        reentrant_checkpoints=found.get("checkpoints") == "reentrant",
+        wide_norms=found.get("prepared") == "norms",
+    )
+
+
+def loss_on(package: str, day: str) -> str | None:
+    """Return the plain loss of a package that has days for releases; None: the newest one's.
+
+    >>> loss_on("torchtitan", "2024-03-26"), loss_on("torchtitan", "2026-01")
+    ('plain-2024-05', None)
+    """
+    return next(
+        (
+            row["value"]
+            for row in facts.table("habits")
+            if (row["package"], row["habit"]) == (package, "loss") and day < row["until"]
+        ),
+        None,
+    )
+
+
+def named(text: str, package: str, alone: bool) -> Release | None:
+    """Return the release of a package in a text; `alone`: a bare number is its."""
+    found = re.search(rf"\b{package} (\d+(?:\.\d+)*)", text) or (
+        re.fullmatch(r"v?(\d+(?:\.\d+)*)", text.strip()) if alone else None
+    )
+    return read_release(found[1]) if found else None
+
+
+def release_of(package: str, day: str) -> str | None:
+    """Return the newest release of a package on a day (or month, or year: on its first day).
+
+    >>> release_of("transformers", "2024-12-05"), release_of("transformers", "2023")
+    ('4.46', None)
+    """
+    return next(
+        (
+            row["release"]
+            for row in reversed(facts.table("releases"))
+            if row["package"] == package and row["date"] <= day
+        ),
+        None,
+    )

@@ -1,0 +1,86 @@
+"""A configuration file of a training framework -> the question that it puts: what it says, what its framework
+takes by default, and what in it is not understood and might change memory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..errors import OomlessError, UnsupportedError
+from ..run.from_training_answer import SCHEMA, question
+from ..run.text_files import content_of, flat, json_of, toml_of, yaml_of
+from ..run.training import Training
+from . import CONFIGURED, framework
+from .entries import Entries
+
+
+class TrainingFile(NamedTuple):
+    """What a file asks for."""
+
+    framework: str
+    model: str | None
+    """A catalogue name, hub id or path; None: the file names no model."""
+    training: Training
+    num_gpus: int | None
+    """Ranks, where the file fixes them."""
+    read: tuple[str, ...]
+    defaults: tuple[str, ...]
+    """Entries that the file leaves out, with what its framework then takes."""
+    warnings: tuple[str, ...]
+    gpu: str | None = None
+    """Cards, where the file says which."""
+    beside: Mapping[str, Any] = MappingProxyType({})
+    """What stands beside the policy, by flag."""
+
+
+ENDINGS = (".toml", ".json", ".yaml", ".yml")
+
+
+def read_training_file(path: Path) -> TrainingFile:
+    """Return the question that a framework's configuration file, or a saved answer, puts."""
+    content = content_of(path)
+    match path.suffix.lower():
+        case ".toml":
+            values = toml_of(content, path)
+        case ".json":
+            values = json_of(content, path)
+        case ".yaml" | ".yml":
+            values = yaml_of(content, path)
+        case _:
+            raise OomlessError(
+                f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds"
+            )
+    if values.get("schema") == SCHEMA:
+        of, gpu, asked, beside = question(values, path)
+        asked.check()
+        return TrainingFile(asked.framework, of, asked, None, (), (), (), gpu, beside)
+    name = framework_of(values, path)
+    entries = Entries(path, name, flat(values, path))
+    reads = framework(name).reads
+    assert reads is not None
+    model, training, num_gpus = reads(entries)
+    training.check()
+    return TrainingFile(
+        name, model, training, num_gpus, tuple(entries.read), tuple(entries.defaults), entries.warnings()
+    )
+
+
+def framework_of(values: Mapping[str, Any], path: Path) -> str:
+    """Return whose file it is: the framework that knows most of its entries.
+
+    >>> framework_of({"base_model": "deepseek-ai/deepseek-llm-7b-base", "adapter": "lora"}, Path("x.yaml"))
+    'axolotl'
+    """
+    records = [framework(name) for name in CONFIGURED]
+    for each in records:
+        if each.refuses is not None and (reason := each.refuses(values)):
+            raise UnsupportedError(f"{path}: {reason}", "ask by flags, or with its usual file")
+    found = {each.name: sum(mark in values for mark in each.marks) for each in records}
+    best = max(found, key=lambda name: found[name])
+    if not found[best]:
+        *first, last = (each.title for each in records)
+        raise OomlessError(
+            f"{path}: not a file of {', '.join(first)} or {last}",
+            "; ".join(f"{each.name} has {' or '.join(each.marks)}" for each in records),
+        )
+    return best

@@ -1,0 +1,52 @@
+"""Which kind of leak a tensor is part of, and which line keeps it."""
+
+import os
+from typing import Any
+
+from .holders import LOADERS, QUEUES, Holder
+from .keeping_lines import keeping_lines
+from .leak_kinds import LeakKind
+from .leak_signs import MODULE_HOOKS, TENSOR_HOOKS
+from .source_files import shown, source_file, split_place
+
+DICTIONARIES = ("dict", "OrderedDict", "defaultdict", "WeakValueDictionary", "_lru_cache_wrapper")
+FUNCTIONS = ("function", "method", "cell", "partial")
+
+
+def kind_of_leak(holder: Holder, phase: str, has_graph: bool, like_input: bool, is_pinned: bool) -> LeakKind:
+    """Return the kind of leak that a holder makes of a tensor.
+
+    >>> kind_of_leak(Holder("list", "outputs", "train", "train.py", ("list",)), "forward", False, False, False)
+    'kept_outputs'
+    """
+    if is_pinned:
+        return "pinned_memory"
+    if holder.name in (*MODULE_HOOKS, *TENSOR_HOOKS):
+        return "hooks"
+    if has_graph:
+        return "retained_graph"
+    if not {*QUEUES, *LOADERS}.isdisjoint(holder.through) or like_input:
+        return "data_pipeline"
+    if holder.container in DICTIONARIES or not (holder.is_local or phase in ("forward", "evaluation")):
+        return "growing_cache"
+    return "kept_outputs"
+
+
+def is_like(tensor: Any, batch: tuple[int, ...]) -> bool:
+    """Return whether a tensor has the shape of the model's input, but for the number of sequences."""
+    shape = tuple(tensor.shape)
+    return len(batch) > 1 and len(shape) == len(batch) and shape[1:] == batch[1:] and not tensor.requires_grad
+
+
+def kept_at(holder: Holder, place: str) -> str:
+    """Return FILE:LINE of the statement that puts things into a holder: one in the function where it has its name,
+    else one in its file, else one in the file where the tensor was made."""
+    made_in = source_file(split_place(place)[0]).path if place else ""
+    for path in dict.fromkeys((holder.path, made_in)):
+        if not path or not os.path.isfile(path):
+            continue
+        found = keeping_lines(path, holder.name)
+        inside = [line for function, line in found if function == holder.where] or [line for _, line in found]
+        if inside:
+            return f"{shown(path)}:{inside[0]}"
+    return ""

@@ -1,0 +1,49 @@
+"""Exceptions that say that memory ran out: of a card, of the host's allocator, of Python."""
+
+import re
+from typing import NamedTuple
+
+from ..units import GIB, KIB, MIB
+
+UNITS = {"bytes": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+ASKED = re.compile(r"[Tt]ried to allocate ([0-9]{1,20}(?:\.[0-9]{1,6})?) ?(bytes|B|KiB|MiB|GiB)\b")
+HOST = "DefaultCPUAllocator"
+MAX_MESSAGE = 2_000
+
+
+class Death(NamedTuple):
+    """What an exception says of memory."""
+
+    asked_bytes: int
+    message: str
+
+
+def death_of(error: BaseException) -> Death | None:
+    """Return what an exception says, or one that it came from; None if it is about something else.
+
+    >>> death_of(RuntimeError("[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory: "
+    ...     "you tried to allocate 4194304 bytes.")).asked_bytes
+    4194304
+    >>> death_of(ValueError("no")) is None
+    True
+    """
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        text = str(current)[:MAX_MESSAGE]
+        named = type(current).__name__ in ("OutOfMemoryError", "MemoryError")
+        if named or "CUDA out of memory" in text or (HOST in text and "allocate" in text):
+            return Death(asked_in(text), text)
+        current = current.__cause__ or current.__context__
+    return None
+
+
+def asked_in(text: str) -> int:
+    """Return the bytes that a message says were asked for; 0 if it does not.
+
+    >>> asked_in("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB")
+    2684354560
+    """
+    found = ASKED.search(text)
+    return round(float(found[1]) * UNITS[found[2]]) if found else 0

@@ -1,0 +1,426 @@
+"""`watch(model, optimizer)`: a run is watched from here to the end of the block."""
+
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import need
+from ..ledger import Line
+from .counters import Counter, capacity_of, counter_of, resident_bytes
+from .deaths import death_of
+from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunStart, WatchedStep
+from .guard import Guard, say
+from .hooks import Hooks, set_hooks
+from .journal import MAX_FOLDER_BYTES, Journal
+from .kept import Kept
+from .leaks import Leaks, Surroundings
+from .model_parts import device_of, first_tensor, parts_of
+from .phases import PhaseName, Phases
+from .place import journal_path, place_of, script_name
+from .sampler import Sampler, Taken
+
+LOOK_AFTER = 2
+"""Steps until the peak is laid beside its prediction: the second one finds the optimizer's states."""
+AFTER_COMPILING = 4
+"""Steps until a compiled model is sampled."""
+LIVE: "weakref.WeakSet[Watch]" = weakref.WeakSet()
+"""Watches of this process; a child of a fork lets go of them."""
+
+
+class Watch:
+    """A run that is watched. As a context manager, or by `begin` and `end`."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        run: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        expect: Any = None,
+        question: dict[str, Any] | None = None,
+    ) -> None:
+        self.place = place_of(run)
+        self.predicted: tuple[Line, ...] = tuple(expect.ledger.lines) if expect is not None else ()
+        self.question = question or {}
+        self.model = weakref.ref(model)
+        self.given = optimizer
+        self.every = every
+        self.seen: list[Any] = []
+        """Weak references to the optimizers that stepped."""
+        self.guard = Guard(self._told, self._off)
+        self.hooks: Hooks | None = None
+        self.journal: Journal | None = None
+        self.sampler: Sampler | None = None
+        self.counter: Counter | None = None
+        self.block = ""
+        self.batch: tuple[int, ...] = ()
+        self.tokens = 0
+        self.watching_s = 0.0
+        self.highest_bytes = 0
+        self.step_highest = self.step_kept = self.before_forward = 0
+        self.step_s = 0.0
+        self.looks_later = False
+        self.ended = False
+
+    # the block
+
+    def __enter__(self) -> "Watch":
+        self.begin()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.end(error)
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of the run."""
+        return str(self.place.folder)
+
+    def begin(self) -> None:
+        """Set hooks and write the first line."""
+        self.guard.call("the start", self._begin)
+
+    def _begin(self) -> None:
+        model = self.model()
+        parts, device = parts_of(model), device_of(model)
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(journal_path(self.place), MAX_FOLDER_BYTES // self.place.num_local)
+        self.kept = Kept(self.journal.path, MAX_FOLDER_BYTES // self.place.num_local)
+        self.counter = counter_of(device)
+        self.device = device
+        self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
+        self.leaks = Leaks(Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch))
+        self.sampler = Sampler(model, device, self.optimizers, self.every)
+        if parts.compiled:
+            self.sampler.plan.next = AFTER_COMPILING  # the first steps compile: their Python calls are without number
+        self._write(self._start_line(model, parts.compiled, tuple(name for name, _ in parts.blocks)))
+        self.began = time.perf_counter()
+        self.hooks = set_hooks(parts, self, self.guard)
+        LIVE.add(self)
+        if self.sampler.plan.due(0):
+            self.sampler.begin(0)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Take everything away and write the last line."""
+        if self.ended:
+            return
+        self.ended = True
+        if error is not None:
+            self.guard.call("the end of a run that failed", self._died, error)
+        self.guard.call("the end", self._end, error)
+        self._off()
+
+    def _end(self, error: BaseException | None) -> None:
+        if self.sampler is not None and self.sampler.events.running:
+            self.sampler.drop(self.phases.step, "the run ended")
+        how = "done" if error is None or isinstance(error, SystemExit) and not error.code else type(error).__name__
+        self._write(
+            RunEnd(
+                self.phases.step,
+                time.time(),
+                how,
+                round(time.perf_counter() - self.began, 3),
+                round(self.watching_s, 3),
+                self.highest_bytes,
+                resident_peak_bytes(),
+            )
+        )
+
+    def _off(self) -> None:
+        """Leave nothing behind."""
+        LIVE.discard(self)
+        if self.hooks is not None:
+            self.hooks.remove()
+        if self.sampler is not None and self.sampler.events.running:
+            self.sampler.events.stop()
+        if self.journal is not None:
+            journal, self.journal = self.journal, None
+            journal.close()
+
+    def forget(self) -> None:
+        """In a child of a fork: the run belongs to the parent."""
+        self.guard.is_off = self.ended = True
+        if self.hooks is not None:
+            self.hooks.remove()
+        if self.journal is not None:
+            self.journal.forget()
+            self.journal = None
+
+    # what hooks tell
+
+    def forward_begins(self, model: Any, arguments: Any, named: Any) -> None:
+        """The model is called."""
+        assert self.counter is not None and self.sampler is not None
+        torch = self.sampler.events.torch
+        trains = torch.is_grad_enabled() and model.training
+        outermost = not (self.phases.depth["forward"] or self.phases.depth["backward"])
+        self.phases.forward_begins(trains)
+        first = first_tensor(arguments, named)
+        if first is not None:
+            self.batch, self.tokens = tuple(first.shape), first.numel()
+        if trains and outermost:
+            self.before_forward = self.counter.live()
+        if self.sampler.running and outermost:
+            self.sampler.inputs(arguments, named)
+
+    def forward_ends(self, output: Any) -> None:
+        """The call is over."""
+        assert self.sampler is not None
+        self.phases.forward_ends()
+        if self.sampler.running and self.phases.phase in ("forward", "evaluation"):
+            self.sampler.output(output)
+
+    def block_begins(self, name: str) -> None:
+        """A block of the model is called."""
+        self.block = name
+        if self.sampler is not None and self.sampler.running:
+            self.sampler.block(name)
+
+    def gradient_done(self, name: str) -> None:
+        """The first parameter of a block has its gradient."""
+        self.block = name
+
+    def backward_begins(self) -> None:
+        """The engine of autograd starts."""
+        self.phases.backward_begins()
+
+    def backward_ends(self) -> None:
+        """The engine of autograd is done."""
+        self.phases.backward_ends()
+        if self.looks_later and not self.phases.depth["backward"]:
+            self.looks_later = False
+            self._look_closer(self.phases.step, self.step_s)
+
+    def update_begins(self, optimizer: Any) -> None:
+        """An optimizer steps."""
+        assert self.sampler is not None
+        if not any(each() is optimizer for each in self.seen):
+            self.seen.append(weakref.ref(optimizer))
+        if self.sampler.running and not self.phases.depth["optimizer"]:
+            self.sampler.gradients()
+        self.phases.update_begins()
+
+    def update_ends(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+        self.phases.update_ends(id(optimizer))
+
+    def optimizers(self) -> list[Any]:
+        """Return the optimizers that are known and alive."""
+        self.seen = [each for each in self.seen if each() is not None]
+        found = [each() for each in self.seen]
+        given = self.given if isinstance(self.given, Sequence) else [self.given]
+        found += [each for each in given if each is not None and all(each is not other for other in found)]
+        return [each for each in found if hasattr(each, "state")]
+
+    # steps
+
+    def _moved(self, before: PhaseName, after: PhaseName) -> None:
+        """A phase begins."""
+        assert self.counter is not None and self.sampler is not None
+        live = self.counter.live()
+        self.step_highest = max(self.step_highest, live)
+        if before == "forward":
+            self.step_kept = max(self.step_kept, live - self.before_forward)
+        if self.sampler.running:
+            self.sampler.phase(after)
+
+    def _step_ended(self) -> None:
+        """A step is over: its line, and what is due of sampling."""
+        assert self.counter is not None and self.sampler is not None
+        counted, number = self.counter.read(), self.phases.step
+        self.guard.step = number
+        seconds = self.phases.clock() - self.phases.step_began
+        highest = max(self.step_highest, counted.live_bytes)
+        self.highest_bytes = max(self.highest_bytes, highest, counted.peak_bytes)
+        self._write(
+            WatchedStep(
+                number,
+                1,
+                round(time.time(), 3),
+                round(seconds, 6),
+                {name: round(value, 6) for name, value in self.phases.seconds.items()},
+                counted.live_bytes,
+                counted.live_bytes,
+                highest,
+                self.step_kept,
+                counted.reserved_bytes,
+                resident_bytes(),
+                counted.retries,
+                self.tokens,
+            )
+        )
+        self.step_highest = self.step_kept = 0
+        assert self.sampler is not None
+        self.leaks.stepped(counted, not self.sampler.events.running)
+        self.step_s = seconds
+        if self.phases.depth["backward"]:
+            self.looks_later = True  # an optimizer that steps inside of backward
+        else:
+            self._look_closer(number, seconds)
+
+    def _look_closer(self, number: int, step_s: float) -> None:
+        """What is due of sampling at the end of a step."""
+        sampler = self.sampler
+        assert sampler is not None
+        if sampler.waiting is not None:
+            survivors, cost_s = sampler.outlived()
+            self.watching_s += cost_s
+            self.leaks.outlived(survivors, number)
+        if sampler.running or sampler.events.pushed_aside:
+            taken = sampler.sampled(number, step_s)
+            if taken is not None:
+                self._sampled(taken, step_s)
+        if sampler.plan.due(number) and not sampler.events.running:
+            sampler.begin(number)
+
+    def _sampled(self, taken: Taken, step_s: float) -> None:
+        """A sampled step is over: its line and its recording."""
+        assert self.sampler is not None
+        start = time.perf_counter()
+        entry = self.kept.sampled(taken, self.phases.step, self.tokens)
+        self._write(entry)
+        if self.predicted and self.phases.step == LOOK_AFTER:
+            self._look(entry.peak_bytes)
+        cost_s = taken.cost_s + time.perf_counter() - start
+        self.watching_s += cost_s
+        self.sampler.plan.took(self.phases.step, cost_s, step_s)
+
+    def _look(self, peak_bytes: int) -> None:
+        """The first peak beside its prediction, once."""
+        from .expected import first_look
+
+        look = first_look(self.predicted, self.phases.step, peak_bytes, self.device.type)
+        self._write(look)
+        say(look_text(look))
+
+    def _room(self) -> int | None:
+        """Bytes that are left of the device now."""
+        assert self.counter is not None
+        capacity = capacity_of(self.device)[1]
+        if capacity is None:
+            return None
+        used = resident_bytes() if self.device.type == "cpu" else self.counter.read().reserved_bytes
+        return max(capacity - used, 0)
+
+    # what is written
+
+    def _write(self, entry: Entry) -> None:
+        if self.journal is not None:
+            self.journal.write(entry)
+
+    def _told(self, fault: Entry) -> None:
+        self._write(fault)
+
+    def _died(self, error: BaseException) -> None:
+        """The run met an exception: if it is one of memory, write down all that is known."""
+        assert self.counter is not None and self.sampler is not None
+        death = death_of(error)
+        if death is None:
+            return
+        counted = self.counter.read()
+        if self.sampler.running:
+            taken = self.sampler.finish(self.phases.step, False)
+            if taken is not None:
+                self._write(self.kept.sampled(taken, self.phases.step, self.tokens))
+        self._write(
+            MemoryDeath(
+                self.phases.step,
+                time.time(),
+                self.phases.phase,
+                self.block,
+                death.asked_bytes,
+                death.message,
+                counted.live_bytes,
+                counted.reserved_bytes,
+                capacity_of(self.device)[1],
+                self.tokens,
+                self.batch,
+            )
+        )
+        say(f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: oomless monitor show {self.folder}")
+
+    def _start_line(self, model: Any, compiled: bool, blocks: tuple[str, ...]) -> RunStart:
+        assert self.counter is not None
+        name, capacity = capacity_of(self.device)
+        parameters = list(model.parameters())
+        return RunStart(
+            SCHEMA,
+            time.time(),
+            os.getpid(),
+            self.place.rank,
+            self.place.world_size,
+            script_name(),
+            type(model).__name__,
+            sum(each.numel() for each in parameters),
+            sum(each.numel() for each in parameters if each.requires_grad),
+            sum(each.numel() * each.element_size() for each in parameters),
+            str(self.device),
+            name,
+            capacity,
+            self.counter.name,
+            self.every or 0,
+            blocks,
+            compiled,
+            tuple((line.key, line.category, line.bytes, line.low_bytes, line.high_bytes) for line in self.predicted),
+            self.question,
+            {"torch": need("torch", "trace").__version__},
+        )
+
+
+def look_text(look: FirstLook) -> str:
+    """Return the line that stands beside the prediction after the first steps."""
+    from ..units import format_bytes
+
+    measured, predicted, low, high = (
+        format_bytes(each)
+        for each in (look.measured_bytes, look.predicted_bytes, look.low_bytes, look.high_bytes)
+    )
+    return f"after {look.step} steps: {measured}, predicted {predicted} ({low} to {high})"
+
+
+def resident_peak_bytes() -> int:
+    """Return the most that this process had in memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def watch(
+    model: Any,
+    optimizer: Any = None,
+    *,
+    run: str | os.PathLike[str] | None = None,
+    every: int | None = None,
+    expect: Any = None,
+) -> Watch:
+    """Return a context manager that watches the training of `model`.
+
+    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run, `oomless_runs/...`
+    without it. One step in `every` is sampled; without it one in 100, or fewer where that would take more than half
+    a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`: its total stands beside the
+    peak of the first two steps.
+    """
+    return Watch(model, optimizer, run=run, every=every, expect=expect)
+
+
+def before_fork() -> None:
+    """A sample ends before a fork: the child would go on recording, and nobody would read it."""
+    for each in list(LIVE):
+        if each.sampler is not None and each.sampler.events.running:
+            each.guard.call("a fork", each.sampler.drop, each.phases.step, "the process forked")
+
+
+def after_fork() -> None:
+    """The child watches nothing."""
+    for each in list(LIVE):
+        each.forget()
+    LIVE.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=before_fork, after_in_child=after_fork)

@@ -1,0 +1,112 @@
+"""What a line of a log says, as data: an engine or a framework lists its lines, one driver reads them.
+
+A line is found by its anchor, a few bytes that stand in it and in few others, and read by its pattern. No
+pattern repeats a group that repeats, so none backtracks.
+"""
+
+from typing import Literal, NamedTuple
+
+from ..units import GIB, KIB, MIB
+
+Keep = Literal["first", "last", "least", "most", "sum"]
+"""Which of several values of one rank counts."""
+Turn = Literal["", "start", "load", "draft", "ready", "end", "failed", "oom"]
+"""What a line does to a run: `start` opens one, `load` begins a model (the second of a rank is a draft),
+`draft` says that the next model is one, `ready` ends the start, `end` the run, `failed` and `oom` say how."""
+
+UNITS = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "B": 1, "count": 1, "share": 1, "percent": 0.01}
+"""Unit of a group -> factor; `text`, `flag` and `arguments` are no numbers."""
+NUMBER = r"(-?\d[\d.,]*)"
+"""A number as logs print it, with its sign, its thousands or its decimal comma."""
+
+
+PREDICTED = 5
+"""Rank of what a program expects before it loads: it counts where nothing measured is printed."""
+
+
+class Said(NamedTuple):
+    """One value that a line carries."""
+
+    word: str
+    """The fact's name: a word of `reconcile --json`, or one that only the project's own rules use."""
+    unit: str
+    keep: Keep = "first"
+    rank: int = 0
+    """Of several wordings of one fact the one of lowest rank counts: the most precise, the latest."""
+
+
+class LogLine(NamedTuple):
+    """One wording of an engine."""
+
+    anchor: bytes
+    pattern: str
+    says: tuple[Said, ...] = ()
+    """What each group of the pattern is, in order."""
+    turn: Turn = ""
+
+
+class Live(NamedTuple):
+    """A line that a live engine repeats for hours: only the largest value of each figure is kept."""
+
+    anchor: bytes
+    pattern: bytes
+    """Read on the bytes around the anchor."""
+    words: tuple[str, ...]
+    factors: tuple[float, ...]
+
+
+class LogReader(NamedTuple):
+    """How a program's log reads."""
+
+    name: str
+    """The engine or framework that facts name."""
+    lines: tuple[LogLine, ...]
+    label: str = ""
+    """Pattern of the prefix that says which process wrote a line; its first group names axes and numbers."""
+    live: Live | None = None
+    arguments: tuple[tuple[str, str, str], ...] = ()
+    """(name in a printed configuration, word, unit) of what facts take from it."""
+    also: tuple[tuple[bytes, str], ...] = ()
+    """(bytes, engine): a log of a derived engine, which says so somewhere."""
+    wakes: tuple[bytes, ...] = ()
+    """What a start prints, the surest first: looked for in hours of requests, where nothing else is."""
+    carries: tuple[str, ...] = ()
+    """Words of the machine that a program says once and that hold for each of its runs."""
+    is_training: bool = False
+    metrics: tuple[tuple[str, str, str, str], ...] = ()
+    """(metric, label or "", word, unit) of what its /metrics page tells: a label's text, or the value."""
+
+
+def says(*pairs: str, keep: Keep = "first", rank: int = 0) -> tuple[Said, ...]:
+    """Return what the groups of a line are, written `word unit`.
+
+    >>> says("weights_bytes GiB", "model text")[0]
+    Said(word='weights_bytes', unit='GiB', keep='first', rank=0)
+    """
+    found = []
+    for pair in pairs:
+        word, _, unit = pair.partition(" ")
+        found.append(Said(word, unit, keep, rank))
+    return tuple(found)
+
+
+def number(text: str) -> float | None:
+    """Return a number as logs print it; None if it is none.
+
+    A comma before exactly three digits, again and again, separates thousands; another single comma is a
+    decimal one.
+
+    >>> number("1,590,736"), number("2160,00"), number("14.9595"), number("-0.41"), number("1.2.3")
+    (1590736.0, 2160.0, 14.9595, -0.41, None)
+    """
+    whole = text.rstrip(".,").lstrip("-")
+    integer, _, decimals = whole.partition(".")
+    groups = integer.split(",")
+    if len(groups) > 1 and all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3:
+        integer = "".join(groups)
+    elif len(groups) == 2 and not decimals:
+        integer, decimals = groups
+    if not integer.isdecimal() or (decimals and not decimals.isdecimal()) or len(integer) > 24:
+        return None
+    value = float(f"{integer}.{decimals or 0}")
+    return -value if text.startswith("-") else value

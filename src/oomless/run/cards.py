@@ -1,0 +1,267 @@
+"""Cards and machines made of them: the catalogue, and how much of a card's memory a process really sees."""
+
+from functools import cache
+from typing import NamedTuple
+
+from .. import facts
+from ..errors import UsageError, did_you_mean
+from ..facts.hardware import cards_by_short_name, first_number
+from ..units import GB, GIB, MIB, format_exact, parse_bytes
+
+SEEN_SHARE = 0.98
+"""Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and
+desktop cards with both sizes in hardware.csv (T4 with ECC: 0.948 has its own row)."""
+
+
+class Card(NamedTuple):
+    """One accelerator. `memory_bytes` is the smallest of marketed, driver and seen size: the only one that
+    can be counted on."""
+
+    name: str
+    vendor: str
+    compute_capability: str
+    memory_bytes: int
+    memory_source: str
+    gpus_per_node: int
+    num_sms: int
+    link: str
+    confidence: str
+    note: str = ""
+    native_fp8: str = ""
+    """As the table says it: yes, no, or nothing where it is not known."""
+    alone: bool = False
+    """A process sees one of them and no other: MIG slices."""
+    shared_bytes: int = 0
+    """All memory of the machine where host and card have one between them (Apple, DGX Spark, Jetson); 0 where
+    the host has its own."""
+
+    @property
+    def capability(self) -> float:
+        """CUDA compute capability as a number; 0 for cards that have none."""
+        try:
+            return float(self.compute_capability)
+        except ValueError:
+            return 0.0
+
+
+class Hardware(NamedTuple):
+    """Cards of one kind: `num_gpus` in all, `per_node` in each node."""
+
+    card: Card
+    num_gpus: int
+    per_node: int
+    reading: str = ""
+    """What a short name was taken to mean, if it could mean more than one thing."""
+    mixed: tuple[Card, ...] = ()
+    """Every card in its place, if they are not all alike; `card` is then the smallest: ranks that share a
+    layer need the same."""
+
+    def memories(self, num: int) -> list[int]:
+        """Memory of each of the first `num` cards."""
+        return [card.memory_bytes for card in self.mixed[:num]] or [self.card.memory_bytes] * num
+
+    def at(self, position: int) -> "Hardware":
+        """The hardware as the rank of one card sees it."""
+        return self._replace(card=self.mixed[position]) if self.mixed else self
+
+    @property
+    def what(self) -> str:
+        """The cards by name: "8 x H200", "1 x RTX 3090 + 1 x RTX 4090"."""
+        if not self.mixed:
+            return f"{self.num_gpus} x {self.card.name}"
+        names = [card.name for card in self.mixed]
+        return " + ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+    @property
+    def num_nodes(self) -> int:
+        return -(-self.num_gpus // self.per_node)
+
+
+@cache
+def card(short_name: str) -> Card:
+    """The card of facts/hardware.csv with this short name."""
+    return _card(cards_by_short_name()[short_name])
+
+
+def cards() -> dict[str, Card]:
+    """Every card under its short name."""
+    return {name: card(name) for name in cards_by_short_name()}
+
+
+@cache
+def aliases() -> dict[str, tuple[str, str]]:
+    """Other names: what each stands for, and what to tell the user if it was a choice."""
+    return {row["alias"]: (row["card"], row["reading"]) for row in facts.table("gpu_aliases")}
+
+
+UNIFIED_SHARE = 0.70
+"""The lower end of 70 to 78 % of Apple's unified memory (notes of hardware.csv)."""
+
+
+def _card(row: dict[str, str]) -> Card:
+    seen, driver = first_number(row["mem_gib_torch_seen"]), first_number(row["mem_mib_nvidia_smi"])
+    marketed = first_number(row["mem_gb_marketed"])
+    if seen:
+        memory, source = int(seen * GIB), f"lowest size that a process saw in logs: {seen} GiB"
+    elif driver:
+        memory, source = (
+            int(driver * MIB * SEEN_SHARE),
+            f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
+        )
+    else:
+        memory, source = (
+            int(marketed * GB),
+            f"marketed {marketed:g} GB taken as decimal: no driver size is known",
+        )
+    shared = memory if "unified" in row["mem_type"] else 0
+    if row["vendor"] == "Apple":
+        memory, source = (
+            int(memory * UNIFIED_SHARE),
+            f"{source}; a GPU may take about 70 % of unified memory by default (assumed)",
+        )
+    return Card(
+        name=row["name"],
+        vendor=row["vendor"],
+        compute_capability=row["compute_capability"],
+        memory_bytes=memory,
+        memory_source=source,
+        gpus_per_node=max(
+            8 if row["gpus_per_node"].startswith("1-8") else int(first_number(row["gpus_per_node"])), 1
+        ),
+        num_sms=int(row["num_sms"] or 0),
+        link=row["link"],
+        confidence=row["confidence"],
+        note=row["note"],
+        native_fp8=row["native_fp8"],
+        shared_bytes=shared,
+    )
+
+
+def synthetic(memory_bytes: int, name: str) -> Card:
+    """A card that is only a size: what engines derive from the architecture is taken from Hopper."""
+    return Card(
+        name, "", "9.0", memory_bytes, "given", 8, 132, "", "A", "a synthetic card: an H100 with this memory"
+    )
+
+
+def mixed(groups: list[Hardware], text: str) -> Hardware:
+    """Cards of several kinds in one machine, in the order in which they are written.
+
+    >>> from .hardware import parse_gpu
+    >>> parse_gpu("rtx-4090+rtx-3090:2").what, parse_gpu("rtx-4090+rtx-3090:2").card.name
+    ('1 x RTX 4090 + 2 x RTX 3090', 'RTX 3090')
+    """
+    cards = tuple(group.card for group in groups for _ in range(group.num_gpus))
+    if any(group.num_nodes > 1 for group in groups) or len(cards) > MOST_MIXED:
+        raise UsageError(
+            f"--gpu {text}: cards of several kinds on several machines",
+            "mix cards of one machine: rtx-3090+rtx-4090:2",
+        )
+    smallest = min(cards, key=lambda card: card.memory_bytes)
+    if len({card.name for card in cards}) == 1:
+        return Hardware(smallest, len(cards), len(cards))
+    readings = [group.reading for group in groups if group.reading]
+    readings.append(
+        f"cards of several kinds: where they share a layer, each counts as the smallest ({smallest.name})"
+    )
+    return Hardware(smallest, len(cards), len(cards), "; ".join(readings), cards)
+
+
+MOST_MIXED = 64
+
+
+def find_card(name: str) -> tuple[Card, str]:
+    """The card of a short name or alias, and how the name was read."""
+    wanted = "-".join(name.strip().lower().replace("_", " ").split())
+    whole, cut, profile = wanted.partition(MIG)
+    if cut:
+        parent, reading = find_card(whole)
+        return mig_slice(parent, profile, wanted), reading
+    target, reading = aliases().get(wanted, (wanted, ""))
+    if (sized := with_size(target)) is not None:
+        return sized, ""
+    if target not in cards_by_short_name():
+        hint = did_you_mean(wanted, [*cards_by_short_name(), *aliases()], "oomless gpus")
+        before, _, after = wanted.partition("x")
+        for count, turned in ((before, after), (after, before)):
+            if count.isdecimal() and (turned in aliases() or turned in cards_by_short_name()):
+                hint = f"write {turned}:{count}"
+        raise UsageError(f"unknown card {name[:200]!r}", hint)
+    return card(target), reading
+
+
+SIZED = " with "
+
+
+def with_size(wanted: str) -> Card | None:
+    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other
+    name.
+
+    >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
+    (512000000000, 'M3 Ultra with 512 GB')
+    """
+    name, _, size = wanted.rpartition("-")
+    row, number = cards_by_short_name().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
+    least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
+    if row is None or number == size or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
+        return None
+    if len(number) > 4 or not int(least) <= int(number) <= int(most):
+        raise UsageError(
+            f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb"
+        )
+    return _card(row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": number})
+
+
+def plain_cpu(size: str) -> Card:
+    """A machine without accelerator, and the memory that the model may have of it: cpu:64GiB.
+
+    >>> plain_cpu("64GiB").memory_bytes
+    68719476736
+    """
+    if not size:
+        raise UsageError("--gpu cpu says no memory", "write how much a model may have: --gpu cpu:64GiB")
+    return Card(
+        f"CPU with {format_exact(parse_bytes(size))}",
+        "generic",
+        "",
+        parse_bytes(size),
+        "given",
+        1,
+        0,
+        "",
+        "A",
+    )
+
+
+MIG = "-mig-"
+
+
+def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
+    """A MIG slice of a card: h100-mig-3g.40gb. Its memory is what the driver lists for the profile.
+
+    >>> from .hardware import parse_gpu
+    >>> parse_gpu("h100-mig-3g.40gb").card.memory_bytes / GIB, parse_gpu("h100-mig-3g.40gb").card.num_sms
+    (39.25, 60)
+    """
+    names = {each.name: short for short, each in cards().items()}
+    rows = {row["profile"]: row for row in facts.table("mig") if row["card"] == names[parent.name]}
+    if not rows:
+        known = sorted({row["card"] for row in facts.table("mig")})
+        raise UsageError(
+            f"{wanted}: no MIG slices of {parent.name} are known", f"known are those of {', '.join(known)}"
+        )
+    if profile not in rows:
+        raise UsageError(
+            f"{wanted}: {parent.name} has no profile {profile!r}", f"its profiles are {', '.join(rows)}"
+        )
+    row = rows[profile]
+    return parent._replace(
+        name=f"{parent.name} MIG {profile}",
+        memory_bytes=int(float(row["mem_gib"]) * GIB),
+        memory_source=f"{row['mem_gib']} GiB by the driver ({row['source']})",
+        num_sms=int(row["num_sms"] or 0),
+        gpus_per_node=1,
+        note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process "
+        "sees one, so none share a model",
+        alone=True,
+    )

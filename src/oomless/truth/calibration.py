@@ -1,0 +1,209 @@
+"""What this machine's own logs teach: how much more, or less, than predicted an engine holds beside weights
+and cache, by engine, release, card and layout.
+
+A log gives one number: predicted weights and pool less measured ones, which the engine's budget makes equal
+to what is missing from the lines beside them. Several logs give its median and spread. An answer is shifted
+by it. Fewer than three logs can only make it more careful; three and more also make it narrower, never
+narrower than their own spread. Nothing crosses a card, a release or a layout.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from ..engines.rank import Budget
+from ..errors import OomlessError
+from ..ledger import Line
+from ..run.cards import Hardware
+from ..run.serving import Layout, Serving
+from ..units import MIB
+from .reconcile.compare import Comparison
+from .reconcile.log_facts import facts_of
+from .reconcile.logged_run import LoggedRun
+
+SCHEMA = "oomless/calibrations/1"
+ENOUGH = 3
+"""Logs from which on an answer may become narrower, or less careful."""
+MARGIN, LEAST_BYTES = 1.5, 64 * MIB
+"""The spread that is kept: half as much again as the logs show, and never less than what figures are rounded
+to."""
+MOST_LOGS = 10_000
+
+
+class Seen(NamedTuple):
+    """What one log teaches."""
+
+    engine: str
+    release: str
+    card: str
+    layout: str
+    missing_bytes: int
+    """What was held beside weights and cache, less what was predicted."""
+    model: str
+    source: str
+    date: str
+
+    @property
+    def machine(self) -> tuple[str, str, str, str]:
+        """What it holds for."""
+        return self.engine, self.release, self.card, self.layout
+
+
+class Learned(NamedTuple):
+    """What several logs of one machine teach."""
+
+    num_logs: int
+    shift_bytes: int
+    spread_bytes: int
+    date: str
+    """Of the latest log."""
+
+
+def release_of(version: str | None) -> str:
+    """Return the part of a release that rules hang on.
+
+    >>> release_of("0.11.2"), release_of("1.2.0rc4"), release_of(None)
+    ('0.11', '1.2', '')
+    """
+    return ".".join((version or "").split(".")[:2])
+
+
+def layout_of(layout: Layout | None) -> str:
+    """Return a layout as text.
+
+    >>> layout_of(Layout(tp=8))
+    'tp8 pp1 dp1 dcp1'
+    """
+    found = layout or Layout()
+    more = " ep" if found.enable_expert_parallel else ""
+    return f"tp{found.tp} pp{found.pp} dp{found.dp} dcp{found.dcp}{more}"
+
+
+def seen_in(run: LoggedRun, comparison: Comparison, date: str) -> Seen | None:
+    """Return what a log teaches; None if it lacks weights or pool, or if its card is not known by name."""
+    estimate, found = comparison.estimate, facts_of(run)
+    weights, pool = found.get("weights_bytes"), found.get("kv_bytes")
+    if estimate is None or not isinstance(weights, int) or not isinstance(pool, int):
+        return None
+    predicted = {row.key: row.predicted for row in comparison.rows}
+    if predicted.get("weights") is None or predicted.get("kv_cache.pool") is None:
+        return None
+    if not estimate.hardware.card.vendor or run.state not in ("ready", "") or run.peaks.get("failed"):
+        return None
+    request = estimate.request
+    missing = (predicted["weights"] or 0) + (predicted["kv_cache.pool"] or 0) - weights - pool
+    return Seen(
+        request.engine,
+        release_of(request.engine_version),
+        estimate.hardware.card.name,
+        layout_of(request.layout),
+        round(missing),
+        estimate.model.name,
+        run.source.rpartition(":")[0],
+        date,
+    )
+
+
+def learned(seen: Iterable[Seen]) -> Learned | None:
+    """Return what logs of one machine teach together; None without any."""
+    logs = list(seen)
+    if not logs:
+        return None
+    middle = median(each.missing_bytes for each in logs)
+    spread = max(abs(each.missing_bytes - middle) for each in logs) * MARGIN
+    return Learned(len(logs), round(middle), max(round(spread), LEAST_BYTES), max(each.date for each in logs))
+
+
+class Calibration:
+    """All that was learned on this machine; called with a question's lines, it puts them right."""
+
+    def __init__(self, seen: tuple[Seen, ...]) -> None:
+        self.seen = seen
+        self.used: dict[tuple[str, str, str, str], Learned] = {}
+
+    def __call__(self, request: Serving, hardware: Hardware, budget: Budget) -> Budget:
+        """Return the lines as this machine's logs have them, where there are any for this very case."""
+        machine = (
+            request.engine,
+            release_of(request.engine_version),
+            hardware.card.name,
+            layout_of(request.layout),
+        )
+        found = learned(each for each in self.seen if each.machine == machine)
+        if found is None or not budget.charged:
+            return budget
+        shift = found.shift_bytes
+        if found.num_logs < ENOUGH:
+            shift = max(0, shift)
+        if not shift and found.num_logs < ENOUGH:
+            return budget
+        self.used[machine] = found
+        return budget._replace(charged=_shifted(budget.charged, shift, found))
+
+    def note(self) -> str:
+        """Return what an answer says of it; empty if it did nothing."""
+        parts = [
+            f"{engine} {release} on {card} ({layout}): logs of this machine: {each.num_logs}, the latest of "
+            f"{each.date}"
+            for (engine, release, card, layout), each in self.used.items()
+        ]
+        return f"calibrated by {'; '.join(parts)}" if parts else ""
+
+
+def _shifted(lines: tuple[Line, ...], shift: int, found: Learned) -> tuple[Line, ...]:
+    """The lines with the shift on the one that is known least; with enough logs it carries the whole doubt,
+    and the others none."""
+    widest = max(range(len(lines)), key=lambda index: lines[index].high_bytes - lines[index].low_bytes)
+    below = sum(line.bytes - line.low_bytes for line in lines)
+    narrow = found.num_logs >= ENOUGH
+    changed = []
+    for index, line in enumerate(lines):
+        if index == widest:
+            down, up = line.bytes - line.low_bytes, line.high_bytes - line.bytes
+            if narrow:
+                down, up = min(below, found.spread_bytes), found.spread_bytes
+            value = line.bytes + shift
+            source = f"{line.source}; calibrated by {found.num_logs} logs of this machine ({found.date})"
+            changed.append(
+                line._replace(bytes=value, low_bytes=value - down, high_bytes=value + up, source=source)
+            )
+        else:
+            changed.append(line._replace(low_bytes=line.bytes, high_bytes=line.bytes) if narrow else line)
+    return tuple(changed)
+
+
+def read_calibrations(path: Path) -> tuple[Seen, ...]:
+    """Return what a file of calibrations holds; nothing if there is none."""
+    if not path.exists():
+        return ()
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {document['schema']!r}")
+        return tuple(_seen(row) for row in document["logs"][:MOST_LOGS])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OomlessError(
+            f"{path}: no calibrations ({str(error)[:80]})", "oomless config calibrations --remove all"
+        ) from None
+
+
+def _seen(row: dict[str, Any]) -> Seen:
+    found = Seen(**{name: row[name] for name in Seen._fields})
+    if not isinstance(found.missing_bytes, int) or not all(
+        isinstance(value, str) for name, value in found._asdict().items() if name != "missing_bytes"
+    ):
+        raise ValueError("a row has a value of another kind")
+    return found
+
+
+def as_document(seen: Iterable[Seen]) -> str:
+    """Return calibrations as they are stored and exported."""
+    return json.dumps({"schema": SCHEMA, "logs": [each._asdict() for each in seen]}, indent=1) + "\n"
+
+
+def with_new(old: tuple[Seen, ...], new: Iterable[Seen]) -> tuple[Seen, ...]:
+    """Return both; a log that was read before counts once."""
+    found = {(each.machine, each.model, each.source, each.missing_bytes): each for each in (*old, *new)}
+    return tuple(found.values())

@@ -1,0 +1,102 @@
+"""What a log measured beside what is predicted for its question, with the reasons that are known."""
+
+from typing import NamedTuple
+
+from ...errors import OomlessError
+from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...ledger import Compared
+from ..validate import of_estimate
+from .log_facts import KEYS, facts_of
+from .log_question import LLAMA, LogQuestion
+from .log_row import ENGINES, QUANTITIES
+from .logged_run import LoggedRun
+from .reasons import reason_for
+
+
+class Comparison(NamedTuple):
+    """A run beside its prediction. Without an estimate the rows have one side."""
+
+    estimate: Estimate | None
+    rows: tuple[Compared, ...]
+    problem: str = ""
+
+
+def compare(run: LoggedRun, asked: LogQuestion) -> Comparison:
+    """Return measured figures beside predicted ones: weights, profile, cache, graphs, and what is left."""
+    estimate, problem = None, asked.reason
+    if asked.question is not None:
+        model, serving, hardware = asked.question
+        try:
+            estimate = estimate_serving(model, serving, hardware)
+        except OomlessError as error:
+            problem = error.message
+    found = facts_of(run)
+    rows: list[Compared] = []
+    for word, quantity in QUANTITIES.items():
+        measured = found.get(word)
+        if not isinstance(measured, int):
+            continue
+        said = _predicted(estimate, quantity, run) if estimate is not None and _can(quantity, asked) else None
+        value, low, high = said or (None, None, None)
+        first = next(iter(run.of_ranks(word).values()), None)
+        unit, place = "tokens" if word == "kv_tokens" else "B", first.source if first else ""
+        row = Compared(KEYS.get(word, word), "engine", value, low, high, measured, unit, place)
+        rows.append(row._replace(reason=reason_for(row, run, asked, estimate)))
+    rows += _unexplained(run, rows)
+    return Comparison(estimate, tuple(rows), problem)
+
+
+def _can(quantity: str, asked: LogQuestion) -> bool:
+    """Whether a figure of the cache can be said: not without the card."""
+    return "gpu" not in asked.missing or not quantity.startswith("kv_")
+
+
+def _predicted(estimate: Estimate, quantity: str, run: LoggedRun) -> tuple[float, float, float] | None:
+    if run.reader is not None and run.reader.name in LLAMA:
+        return _of_llama(estimate, quantity)
+    try:
+        value, low, high = of_estimate(estimate, quantity, ENGINES.get(run.engine, run.engine))
+    except LookupError:
+        return None
+    return value, low, high
+
+
+def _of_llama(estimate: Estimate, quantity: str) -> tuple[float, float, float] | None:
+    """llama.cpp's buffers: of the first card, or of the host where no card holds a layer."""
+    from ...ledger import chosen, sums
+
+    parts = {
+        "weights_per_gpu": ("weights",),
+        "kv_bytes_per_gpu": ("kv_cache",),
+        "compute_buffer": ("activations.compute_buffer",),
+    }.get(quantity)
+    if parts is None:
+        return None
+    per_card = [sums(chosen(ledger.lines, parts)) for ledger in estimate.ledgers]
+    return max(per_card) if quantity != "kv_bytes_per_gpu" else min(per_card)
+
+
+def _unexplained(run: LoggedRun, rows: list[Compared]) -> list[Compared]:
+    """What the engine's own budget holds beside all that the log names: a line of its own."""
+    requested = run.first("requested_bytes")
+    measured = {row.key: row.measured for row in rows}
+    if requested is None or not isinstance(requested.value, float) or "kv_cache.pool" not in measured:
+        return []
+    named = sum(
+        measured.get(key) or 0
+        for key in ("weights", "kv_cache.pool", "activations.profile_run", "runtime.non_torch")
+    )
+    if "weights" not in measured or "activations.profile_run" not in measured:
+        return []
+    return [
+        Compared(
+            "unexplained",
+            None,
+            0,
+            0,
+            0,
+            round(requested.value - named),
+            source=requested.source,
+            reason="what the engine's budget holds beside the lines above",
+        )
+    ]

@@ -1,0 +1,164 @@
+"""Why memory ran out: what was asked for, what was free, who held the rest, and what would have fitted."""
+
+from typing import NamedTuple
+
+from ...errors import OomlessError
+from ...estimate.serving.changes import changes_that_fit
+from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...recording.oom_text import OutOfMemoryText
+from .compare import Comparison
+from .log_question import LogQuestion
+from .logged_run import LoggedRun
+
+EXPANDABLE = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+MARGIN = 1.02
+"""A share is lowered by this much more than what was short: the text rounds."""
+
+
+class Advice(NamedTuple):
+    """A change that would have fitted: asked again with it, the estimate has room."""
+
+    flags: str
+    headroom_bytes: int
+
+
+class Explanation(NamedTuple):
+    """One death by memory."""
+
+    oom: OutOfMemoryText | None
+    short_bytes: int | None
+    """By how much the request missed what was free."""
+    held: tuple[tuple[str, int], ...]
+    """Who held the card: (name, bytes), as the text says."""
+    expected: tuple[tuple[str, int], ...]
+    """What the prediction holds on the worst rank: (category, bytes)."""
+    fragmentation: bool
+    advice: tuple[Advice, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the explanation as `reconcile --json` prints it."""
+        found = self.oom.to_json() if self.oom is not None else {}
+        return {
+            **found,
+            "short_bytes": self.short_bytes,
+            "held": dict(self.held),
+            "expected": dict(self.expected),
+            "fragmentation": self.fragmentation,
+            "advice": [each._asdict() for each in self.advice],
+        }
+
+
+def explain(run: LoggedRun, asked: LogQuestion, comparison: Comparison) -> Explanation | None:
+    """Return why a run died; None if it did not die of memory."""
+    if run.state not in ("oom", "failed") and not run.ooms:
+        return None
+    if run.state == "failed" and not run.ooms and "needed_bytes" not in run.values:
+        return None
+    oom = worst(run.ooms) if run.ooms else _of_values(run)
+    estimate = comparison.estimate
+    short = None
+    if oom is not None and oom.tried_bytes is not None and oom.free_bytes is not None:
+        short = max(0, oom.tried_bytes - oom.free_bytes)
+    expected = tuple(estimate.ledger.by_category().items()) if estimate is not None else ()
+    saved = oom is not None and oom.fragmentation_would_have_saved
+    return Explanation(
+        oom, short, held_by(oom) if oom else (), expected, saved, advice(run, estimate, short, saved, oom)
+    )
+
+
+def worst(ooms: list[OutOfMemoryText]) -> OutOfMemoryText:
+    """Return the refusal that tells the most: the one with the most fields, then the largest request."""
+    return max(ooms, key=lambda each: (sum(value is not None for value in each), each.tried_bytes or 0))
+
+
+def held_by(oom: OutOfMemoryText) -> tuple[tuple[str, int], ...]:
+    """Return who held the card, as far as the text says: tensors, idle segments, graphs, other processes, and
+    what of this process is not torch's."""
+    found = []
+    pools = oom.private_pools_bytes or 0
+    if oom.allocated_bytes is not None:
+        found.append(("tensors", oom.allocated_bytes - pools))
+    if pools:
+        found.append(("graphs and private pools", pools))
+    if oom.reserved_unallocated_bytes is not None:
+        found.append(("reserved and unused", oom.reserved_unallocated_bytes))
+    if oom.process_bytes is not None and oom.reserved_bytes is not None:
+        found.append(("this process beside torch", max(0, oom.process_bytes - oom.reserved_bytes)))
+    found += [(f"process {pid}", held) for pid, held in oom.others]
+    if oom.free_bytes is not None:
+        found.append(("free", oom.free_bytes))
+    named = sum(held for _, held in found)
+    if oom.total_bytes is not None and oom.process_bytes is not None and oom.total_bytes - named > 1 << 26:
+        found.append(("not named by the text", oom.total_bytes - named))
+    return tuple(found)
+
+
+def _of_values(run: LoggedRun) -> OutOfMemoryText | None:
+    tried, index = run.first("tried_bytes"), run.first("gpu_index")
+    if tried is None or not isinstance(tried.value, float):
+        return None
+    card = int(index.value) if index is not None and isinstance(index.value, float) else None
+    free = run.first("gpu_free_bytes")
+    room = round(free.value) if free is not None and isinstance(free.value, float) else None
+    return OutOfMemoryText(round(tried.value), card, free_bytes=room, source=tried.source)
+
+
+def advice(
+    run: LoggedRun, estimate: Estimate | None, short: int | None, saved: bool, oom: OutOfMemoryText | None
+) -> tuple[Advice, ...]:
+    """Return the smallest changes that would have fitted, the cheapest first."""
+    found = []
+    if saved and oom is not None:
+        room = (oom.reserved_unallocated_bytes or 0) + (oom.free_bytes or 0) - (oom.tried_bytes or 0)
+        found.append(Advice(EXPANDABLE, room))
+    if estimate is None:
+        return tuple(found)
+    if (longest := _longest(run, estimate)) is not None:
+        found.append(longest)
+    found += [Advice(change.flag, change.headroom_bytes) for change in changes_that_fit(estimate)]
+    if estimate.verdict == "fits" and short:
+        found += _lower_share(estimate, short, oom)
+    return tuple(found)
+
+
+def _longest(run: LoggedRun, estimate: Estimate) -> Advice | None:
+    """The length that the engine itself says would fit."""
+    longest = run.first("longest_length")
+    if longest is None or not isinstance(longest.value, float):
+        return None
+    length = int(longest.value)
+    asked = estimate.asked._replace(max_model_len=length, context=None)
+    try:
+        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
+    except OomlessError:
+        return None
+    return Advice(f"--max-model-len {length}", other.headroom_bytes)
+
+
+def _lower_share(estimate: Estimate, short: int, oom: OutOfMemoryText | None) -> list[Advice]:
+    """A smaller share of the card for the pool leaves what the start was short of."""
+    name = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
+        estimate.request.engine, "gpu_memory_utilization"
+    )
+    share = getattr(estimate.request, name)
+    total = (oom.total_bytes if oom else None) or estimate.hardware.card.memory_bytes
+    if not share or not total:
+        return []
+    lower = int((share - short * MARGIN / total) * 100) / 100
+    if not 0 < lower < share:
+        return []
+    asked = estimate.asked
+    match name:
+        case "mem_fraction_static":
+            asked = asked._replace(mem_fraction_static=lower)
+        case "free_gpu_memory_fraction":
+            asked = asked._replace(free_gpu_memory_fraction=lower)
+        case _:
+            asked = asked._replace(gpu_memory_utilization=lower)
+    try:
+        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
+    except OomlessError:
+        return []
+    if other.verdict == "does_not_fit":
+        return []
+    return [Advice(f"--{name.replace('_', '-')} {lower}", other.headroom_bytes)]

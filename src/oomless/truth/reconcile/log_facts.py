@@ -1,0 +1,216 @@
+"""A run of a log -> the facts that it states, in the words of `reconcile --json`; nothing is filled in."""
+
+from typing import NamedTuple
+
+from ...recording.log_lines import number
+from ...recording.printed_arguments import printed_arguments
+from .logged_run import LoggedRun, Value
+
+Fact = str | int | float | bool
+
+COUNTS = ("tp", "pp", "dp", "ep", "max_model_len", "max_num_seqs", "max_num_batched_tokens")
+SMALLEST = ("kv_bytes", "kv_tokens", "max_concurrency")
+LARGEST = (
+    "weights_bytes",
+    "activation_bytes",
+    "non_torch_bytes",
+    "cuda_graph_bytes",
+    "compute_buffer_bytes",
+    "gpu_memory_bytes",
+)
+WORDS = (
+    "engine",
+    "engine_version",
+    "model",
+    "gpu",
+    "gpu_memory_bytes",
+    "tp",
+    "pp",
+    "dp",
+    "ep",
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "gpu_memory_utilization",
+    "enforce_eager",
+    "weights_bytes",
+    "kv_bytes",
+    "kv_tokens",
+    "activation_bytes",
+    "non_torch_bytes",
+    "cuda_graph_bytes",
+    "compute_buffer_bytes",
+    "max_concurrency",
+)
+"""The words of contract and JSON, in their order."""
+LEFT_TO_THE_ENGINE = ("None", "auto", "", "-1")
+HOST = (
+    "CPU",
+    "CPU_Mapped",
+    "CUDA_Host",
+    "Vulkan_Host",
+    "ROCm_Host",
+    "SYCL_Host",
+    "CPU_REPACK",
+    "CPU_AARCH64",
+    "AMX",
+)
+"""llama.cpp's buffers that lie in the host's memory."""
+V0_BLOCK = 16
+"""Tokens of a block on a card, unless the log says another: vLLM's own default until V0 ended."""
+
+
+class Arguments(NamedTuple):
+    """The configuration that a log prints: what was asked, and what the engine made of it."""
+
+    asked: dict[str, str]
+    resolved: dict[str, str]
+
+    def text(self, name: str) -> str | None:
+        """Return an argument; None if it is not there or left to the engine."""
+        found = self.asked.get(name, self.resolved.get(name))
+        if found in LEFT_TO_THE_ENGINE:
+            found = self.resolved.get(name)
+        return None if found is None or found in LEFT_TO_THE_ENGINE else found
+
+
+def arguments(run: LoggedRun) -> Arguments:
+    """Return the printed configuration of a run."""
+    asked, resolved = run.first("asked"), run.first("resolved")
+    return Arguments(
+        printed_arguments(str(asked.value)) if asked else {},
+        printed_arguments(str(resolved.value)) if resolved else {},
+    )
+
+
+def facts_of(run: LoggedRun) -> dict[str, Fact]:
+    """Return what the log states: configuration as printed, measured figures of the rank that counts."""
+    found: dict[str, Fact] = {"engine": run.engine}
+    found |= _configuration(run)
+    for word in (*LARGEST, *SMALLEST):
+        values = _on_devices(run.of_ranks(word))
+        if values:
+            amounts = [value.value for value in values if isinstance(value.value, float)]
+            found[word] = _plain(word, min(amounts) if word in SMALLEST else max(amounts))
+    if "weights_bytes" not in found and (loaded := _freed_by_load(run)) is not None:
+        found["weights_bytes"] = loaded
+    if "kv_tokens" not in found and (tokens := _tokens_of_blocks(run, found)) is not None:
+        found["kv_tokens"] = tokens
+    if "kv_tokens" not in found and (pool := run.of_ranks("pool_tokens")):
+        found["kv_tokens"] = min(int(each.value) for each in pool.values() if isinstance(each.value, float))
+    if "kv_bytes" not in found and (total := run.first("kv_total_bytes")):
+        found["kv_bytes"] = _plain("kv_bytes", total.value)
+    return {word: found[word] for word in WORDS if word in found}
+
+
+def _plain(word: str, value: float | str) -> Fact:
+    if isinstance(value, str):
+        return value
+    return round(value, 4) if word in ("max_concurrency", "gpu_memory_utilization") else round(value)
+
+
+def _on_devices(values: dict[str, Value]) -> list[Value]:
+    """Buffers of cards, or those of the host if there are no others."""
+    cards = [value for label, value in values.items() if label not in HOST]
+    return cards or list(values.values())
+
+
+def _configuration(run: LoggedRun) -> dict[str, Fact]:
+    found: dict[str, Fact] = {}
+    printed = arguments(run)
+    for name, word, unit in run.reader.arguments if run.reader else ():
+        text = printed.text(name)
+        if text is None or word in found:
+            continue
+        value = number(text) if unit in ("count", "share") else None
+        if unit == "flag" and text in ("True", "False"):
+            found[word] = text == "True"
+        elif unit in ("count", "share") and value is not None:
+            found[word] = int(value) if unit == "count" else value
+        elif unit == "text":
+            found[word] = text.removeprefix("torch.")
+    for word in ("engine_version", "gpu", "dtype", "quantization", "kv_cache_dtype", "model"):
+        value_said = run.first(word)
+        if value_said is not None and word not in found and value_said.value not in LEFT_TO_THE_ENGINE:
+            found[word] = str(value_said.value)
+    for word in (*COUNTS, "gpu_memory_utilization"):
+        said = run.first(word)
+        if (
+            said is not None
+            and isinstance(said.value, float)
+            and (word not in found or _is_resolved(run, word))
+        ):
+            found[word] = _plain(word, said.value)
+    cells = run.first("context")
+    if "max_model_len" not in found and cells is not None and found.get("max_num_seqs", 1) == 1:
+        found["max_model_len"] = _plain("max_model_len", cells.value)
+    if found.get("enable_expert_parallel") and isinstance(tp := found.get("tp"), int):
+        found["ep"] = tp * int(found.get("dp", 1))
+    elif run.engine != "sglang":
+        found.pop("ep", None)
+    if run.engine.startswith("vllm") and (printed.asked or printed.resolved):
+        found = {"tp": 1, "pp": 1, "dp": 1, **found}
+    if "model" not in found and (folder := run.text("model_folder")):
+        found["model"] = folder.replace("--", "/", 1)
+    if "model" not in found and (file := run.text("model_file")):
+        found["model"] = file.replace("\\", "/").rpartition("/")[2]
+    return found
+
+
+def _is_resolved(run: LoggedRun, word: str) -> bool:
+    """Whether a line of the running engine tells more than what was asked: SGLang's requests of one rank."""
+    return run.engine == "sglang" and word in ("max_num_seqs", "max_model_len")
+
+
+def _freed_by_load(run: LoggedRun) -> int | None:
+    """Weights of a release that prints what is free before and after loading, and not what it took."""
+    before, behind = run.of_ranks("gpu_free_bytes"), run.of_ranks("free_after_load_bytes")
+    taken = [
+        before[label].value - behind[label].value  # type: ignore[operator]  # both are figures
+        for label in before
+        if label in behind and run.engine == "sglang"
+    ]
+    return round(max(taken)) if taken and max(taken) > 0 else None
+
+
+def _tokens_of_blocks(run: LoggedRun, found: dict[str, Fact]) -> int | None:
+    """Tokens of a cache that is printed in blocks: the block size is what the printed concurrency implies,
+    or the one that is printed, or V0's default on a card."""
+    blocks = [int(each.value) for each in run.of_ranks("kv_blocks").values() if isinstance(each.value, float)]
+    if not blocks or not run.engine.startswith("vllm"):
+        return None
+    count, size = min(blocks), 0
+    length, times = run.first("length_of_concurrency"), run.first("max_concurrency")
+    if length and times and isinstance(length.value, float) and isinstance(times.value, float) and count:
+        implied = length.value * times.value / count
+        size = next((each for each in (1, 8, 16, 32, 64, 128, 256) if abs(implied / each - 1) < 0.02), 0)
+        return count * size if size else None
+    printed = number(arguments(run).text("block_size") or "")
+    said = run.first("block_size")
+    if said is not None and isinstance(said.value, float):
+        size = int(said.value)
+    elif printed is not None:
+        size = int(printed)
+    elif run.text("generation") != "V1" and not run.text("platform").startswith(
+        ("cpu", "hpu", "tpu", "ascend")
+    ):
+        size = V0_BLOCK
+    return count * size if size else None
+
+
+KEYS = {
+    "weights_bytes": "weights",
+    "kv_bytes": "kv_cache.pool",
+    "activation_bytes": "activations.profile_run",
+    "non_torch_bytes": "runtime.non_torch",
+    "cuda_graph_bytes": "runtime.cuda_graphs",
+    "compute_buffer_bytes": "activations.compute_buffer",
+    "needed_bytes": "kv_cache.needed",
+    "output_bytes": "logits.decoder",
+    "state_bytes": "kv_cache.states",
+    "draft_graph_bytes": "runtime.cuda_graphs",
+}
+"""A measured word -> the key of the lines that it stands beside."""

@@ -1,0 +1,48 @@
+"""The model that a log names -> the catalogue's name."""
+
+import re
+
+from ...model.load import catalogue_name
+from ..serving_rows import PACKED
+
+CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+"""A folder of the hub's cache: owner and name."""
+FILE_WORDS = re.compile(
+    r"[-_. ](?:(?:i1|ud)[-_.])?(?:i?q\d[a-z0-9_]*|f16|bf16|f32|mxfp4|q8_0|gguf|\d{5}-of-\d{5})$"
+)
+"""What a GGUF file's name says behind the model's."""
+TUNING = re.compile(r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|ascend|npu|dummy|v\d)$")
+"""What makers of copies for NPUs write behind a name."""
+SIZED = re.compile(r"-(\d+(?:\.\d+)?b)$")
+"""Sizes as people write them: Ollama's deepseek-r1:14b as a folder's name."""
+TUNED = ("-instruct", "-chat", "-it", "-base", "-hf")
+
+
+def model_name(printed: str) -> str | None:
+    """Return the catalogue's name of a model as a log prints it: a hub id, a path, a cache's folder, the
+    title of a GGUF file.
+
+    >>> model_name("/home/user/models/Qwen3-235B-A22B-FP8"), model_name("Qwen2.5 Coder 32B Instruct")
+    ('qwen3-235b-a22b-fp8', 'qwen2.5-coder-32b')
+    >>> model_name("/root/models/qwen/Qwen2___5-3B"), model_name("Qwen2.5-3B-Instruct.Q4_K_M.gguf")
+    ('qwen2.5-3b', 'qwen2.5-3b')
+    """
+    text = printed.strip().replace("\\", "/").replace("___", ".").rstrip("/")
+    if cached := CACHED.search(text):
+        text = f"{cached[1]}/{cached[2]}"
+    parts = text.split("/")
+    words = ["/".join(parts[-2:]), parts[-1]]
+    for word in words:
+        if found := catalogue_name(word):
+            return found
+    name = "-".join(parts[-1].lower().split())
+    while (shorter := PACKED.sub("", FILE_WORDS.sub("", TUNING.sub("", name)))) != name:
+        name = shorter
+    for word in (
+        name,
+        SIZED.sub(r":\1", name),
+        *(name.removesuffix(each) for each in TUNED if name.endswith(each)),
+    ):
+        if found := catalogue_name(word):
+            return found
+    return None

@@ -1,0 +1,185 @@
+"""A run of a log -> the question that it answers, with what the log left out named."""
+
+from typing import NamedTuple
+
+from ... import facts
+from ...errors import OomlessError
+from ...model.load import load
+from ...model.model import Model
+from ...run.cards import Hardware, find_card, synthetic
+from ...run.hardware import parse_gpu
+from ...run.serving import Layout, Serving
+from ...units import TIB
+from ..serving_rows import Incomplete, ServingQuestion, question
+from .log_facts import HOST, facts_of
+from .log_row import configuration_row, file_type
+from .logged_run import LoggedRun
+
+
+class LogQuestion(NamedTuple):
+    """What a log asks. `question` is None where something is missing that nothing can stand in for."""
+
+    question: ServingQuestion | None
+    row: dict[str, str]
+    missing: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    reason: str = ""
+
+
+SAYS_NO_QUESTION = (
+    "the text does not say what was run; `oomless train` and `oomless infer` answer for a command"
+)
+LLAMA = ("llamacpp", "ollama")
+"""Readers whose logs name devices and layers instead of a layout."""
+
+
+def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
+    """Return the question of a run; `gpu` and `model` stand in for what the log does not say."""
+    named = model if model and _in_catalogue(model) else ""
+    row = configuration_row(run, gpu, named)
+    missing = [] if model or _in_catalogue(row["model"]) else ["model"]
+    if run.reader is None or run.reader.is_training:
+        return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
+    if missing:
+        return LogQuestion(
+            None, row, tuple(missing), (), f"model {row['model'] or 'unknown'} is not in the catalogue"
+        )
+    try:
+        loaded = load(model or row["model"])
+        hardware = parse_gpu(gpu) if gpu else None
+        if run.reader.name in LLAMA:
+            return _llama(run, row, loaded, hardware)
+        row["tp"] = row["tp"] or ("1" if run.engine != "trtllm" else "")
+        asked = question(
+            {**row, "model": row["model"] if not model or named else "llama-3.1-70b"}, "weights_per_gpu"
+        )
+    except (Incomplete, OomlessError) as error:
+        text = error.message if isinstance(error, OomlessError) else str(error)
+        return LogQuestion(None, row, _missing(text), (), text)
+    if model and not named:
+        asked = asked._replace(model=loaded)
+    if hardware is not None:
+        ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
+        asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))
+    unknown = [] if gpu or row["gpu"] else ["gpu"]
+    return LogQuestion(asked, row, tuple(unknown), _assumed(run, asked.asked))
+
+
+def _in_catalogue(name: str) -> bool:
+    from ...model.load import catalogue_name
+
+    return bool(name) and catalogue_name(name) is not None
+
+
+def _missing(text: str) -> tuple[str, ...]:
+    """The word of the row that an error names first."""
+    return tuple(
+        word for word in ("tp", "engine_version", "gpu", "quant", "context_len") if text.startswith(word)
+    )
+
+
+def _at_least(hardware: Hardware, ranks: int) -> Hardware:
+    """As many cards as the log has ranks: a name without a number means those."""
+    if hardware.num_gpus >= ranks:
+        return hardware
+    return hardware._replace(num_gpus=ranks, per_node=min(ranks, hardware.card.gpus_per_node))
+
+
+def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
+    """The named cards with the size that the log saw of them: a slice, a variant, a driver's share."""
+    seen = facts_of(run).get("gpu_memory_bytes")
+    if not isinstance(seen, int):
+        return hardware
+    card = hardware.card._replace(memory_bytes=seen, memory_source="seen in the log")
+    return hardware._replace(card=card)
+
+
+def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:
+    """Words that the log does not say and that the engine's defaults stand in for."""
+    found = facts_of(run)
+    share = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
+        asked.engine, "gpu_memory_utilization"
+    )
+    words = ["engine_version", "max_model_len", "max_num_seqs", "max_num_batched_tokens"]
+    words = [word for word in words if word not in found]
+    return tuple(words + ([share] if getattr(asked, share) is None else []))
+
+
+def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> LogQuestion:
+    """The question in llama.cpp's own words: layers on the cards, cells, slots, types of the cache."""
+    if hardware is None or not _devices(run):
+        hardware = _llama_hardware(run)
+    found = facts_of(run)
+    slots = int(found.get("max_num_seqs", 1)) or 1
+    unified = run.text("kv_unified") in ("true", "1")
+    cells = run.first("context")
+    length = int(found.get("max_model_len", 0))
+    if not length and cells is not None and isinstance(cells.value, float):
+        length = int(cells.value) // (1 if unified else slots)
+    layers = run.first("layers_offloaded")
+    flash = run.text("flash_attn_resolved") or run.text("flash_attn")
+    micro = run.first("ubatch_size")
+    engine = run.engine if run.engine in ("ollama", "ik-llamacpp") else "llamacpp"
+    asked = Serving(
+        engine=engine,
+        engine_version=build_date(str(found.get("engine_version", ""))),
+        layout=Layout(pp=max(1, hardware.num_gpus)),
+        quantization=file_type(str(found.get("quantization", ""))) or None,
+        max_model_len=length or None,
+        context=length or None,
+        concurrency=1 if unified else slots,
+        max_num_seqs=slots,
+        kv_unified=unified,
+        n_gpu_layers=int(layers.value) if layers is not None and isinstance(layers.value, float) else None,
+        ubatch_size=int(micro.value) if micro is not None and isinstance(micro.value, float) else None,
+        flash_attn=flash not in ("disabled", "0", "false", "off"),
+        cache_type_k=run.text("cache_type_k") or "f16",
+        cache_type_v=run.text("cache_type_v") or run.text("cache_type_k") or "f16",
+        mla_attn=int(float(mla)) if (mla := run.text("mla_attn")) and engine == "ik-llamacpp" else None,
+        attn_max_batch=int(float(most))
+        if (most := run.text("attn_max_batch")) and engine == "ik-llamacpp"
+        else 0,
+    )
+    missing = () if length else ("max_model_len",)
+    return LogQuestion(
+        ServingQuestion(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",)
+    )
+
+
+def _devices(run: LoggedRun) -> list[str]:
+    """The cards that hold weights: none where the host holds all, whatever cards there are."""
+    return [label for label in run.of_ranks("weights_bytes") if label not in HOST]
+
+
+def _llama_hardware(run: LoggedRun) -> Hardware:
+    """The devices that buffers lie on; a card that the catalogue does not know is one of any size."""
+    devices = _devices(run)
+    name, card = run.text("gpu"), None
+    words = name.lower().removeprefix("nvidia ").removeprefix("geforce ")
+    for word in (words, words.replace(" ", "-"), words.removeprefix("apple ").replace(" ", "-")):
+        try:
+            card = find_card(word)[0]
+            break
+        except OomlessError:
+            continue
+    if card is None:
+        card = synthetic(16 * TIB, name or "any card")
+        card = card._replace(
+            vendor="Apple" if any(each.startswith(("MTL", "Metal")) for each in devices) else ""
+        )
+    if not devices:
+        card = synthetic(16 * TIB, "this machine")._replace(vendor="generic")
+    return Hardware(card, max(1, len(devices)), max(1, len(devices)))
+
+
+def build_date(text: str) -> str | None:
+    """Return the day of a build of llama.cpp, between the known ones; None without a number.
+
+    >>> build_date("8054 (01d8eaa28)"), build_date("0.19.0")
+    ('2026-02', None)
+    """
+    number = text.split(" ")[0]
+    if not number.isdecimal() or len(number) > 6:
+        return None
+    rows = [row for row in facts.table("llamacpp_builds") if int(row["build"]) <= int(number)]
+    return rows[-1]["date"][:7] if rows else None

@@ -1,0 +1,232 @@
+"""A run of a log -> the configuration columns of a measured row, as `validate` reads them."""
+
+import re
+from collections.abc import Mapping
+
+from ...engines import engine
+from ...facts.release import read_release
+from ...model.load import catalogue_name
+from .log_facts import Arguments, arguments, facts_of
+from .log_model import model_name
+from .logged_run import LoggedRun
+from .scrub import scrub
+
+ENGINES = {
+    "vllm": "vLLM",
+    "vllm-ascend": "vLLM-Ascend",
+    "vllm-hpu": "vLLM-HPU",
+    "sglang": "SGLang",
+    "trtllm": "TensorRT-LLM",
+    "llamacpp": "llama.cpp",
+    "ik-llamacpp": "ik_llama.cpp",
+    "ollama": "Ollama",
+}
+"""Our engine -> the table's word."""
+QUANTITIES = {
+    "weights_bytes": "weights_per_gpu",
+    "kv_bytes": "kv_bytes_per_gpu",
+    "kv_tokens": "kv_tokens",
+    "activation_bytes": "activation_peak",
+    "non_torch_bytes": "non_torch",
+    "cuda_graph_bytes": "cuda_graph",
+    "compute_buffer_bytes": "compute_buffer",
+}
+"""Fact -> quantity of a measured row."""
+COLUMNS = (
+    "id",
+    "source",
+    "date",
+    "engine",
+    "engine_version",
+    "model",
+    "quant",
+    "kv_dtype",
+    "tp",
+    "pp",
+    "dp",
+    "ep",
+    "context_len",
+    "batch_or_parallel",
+    "gpu",
+    "gpu_mem_util",
+    "other_flags",
+    "quantity",
+    "value",
+    "unit",
+    "verbatim_log_line",
+    "naive_formula_value",
+    "exact_formula_value",
+    "rel_diff_pct",
+    "confidence",
+    "notes",
+)
+
+
+def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[str, str]:
+    """Return the configuration columns that a run fills; what the log does not say stays empty."""
+    found, printed = facts_of(run), arguments(run)
+    named = model or model_name(str(found.get("model", ""))) or _by_base(run)
+    row = dict.fromkeys(COLUMNS, "")
+    row |= {
+        "engine": ENGINES.get(run.engine, run.engine),
+        "engine_version": _version(run, str(found.get("engine_version", ""))),
+        "model": named or scrub(str(found.get("model", ""))).rpartition("/")[2],
+        "quant": _quant(run, found),
+        "kv_dtype": _cache_type(run, found),
+        "context_len": _text(found, "max_model_len"),
+        "batch_or_parallel": _batch(found),
+        "gpu": _gpu(found, gpu),
+        "gpu_mem_util": _share(run, found, printed),
+        "other_flags": ", ".join(_flags(run, found, printed)),
+    }
+    for axis in ("tp", "pp", "dp"):
+        row[axis] = _text(found, axis)
+    row["ep"] = _text(found, "ep") if run.engine != "sglang" or found.get("ep", 1) != 1 else ""
+    if run.engine == "trtllm" and not row["tp"]:
+        row["tp"] = "1"
+    return row
+
+
+PACKINGS = ("w4a8", "w8a8", "w4a16", "awq", "gptq", "nvfp4", "fp8", "int8", "int4")
+GENERIC = ("modelslim", "ascend", "compressed-tensors", "modelopt", "quark")
+"""Methods that say only whose tool packed the weights; the model's name says how."""
+
+
+def _text(found: Mapping[str, object], word: str) -> str:
+    return str(found[word]) if word in found else ""
+
+
+def _by_base(run: LoggedRun) -> str | None:
+    """The catalogue's name of what a GGUF file says it was made from."""
+    for word in (run.text("base_model"), run.text("model_file"), run.text("basename")):
+        if word and (name := model_name(word.removeprefix("https://huggingface.co/"))):
+            return name
+    return None
+
+
+def _version(run: LoggedRun, text: str) -> str:
+    """The release, with its generation where that is not the one which the release takes by itself."""
+    if not text and run.engine == "sglang":
+        return latest(run.engine)
+    generation = run.text("generation")
+    if not generation or not re.match(r"\d+\.\d+", text) or not run.engine.startswith("vllm"):
+        return text
+    usual = "V1" if read_release(re.sub(r"[^\d.].*", "", text).rstrip(".")) >= V1_BY_ITSELF else "V0"
+    return text if generation == usual else f"{text} ({generation})"
+
+
+def latest(name: str) -> str:
+    """Return the newest release whose rules are known: SGLang's log names none."""
+    return engine(name).LATEST
+
+
+V1_BY_ITSELF = (0, 8)
+
+
+def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
+    """The word for the weights: what is asked for, or the type that they are computed in."""
+    word = str(found.get("quantization", ""))
+    if run.reader is not None and run.reader.name in ("llamacpp", "ollama"):
+        return file_type(word)
+    if not word or word in GENERIC:
+        name = str(found.get("model", "")).lower()
+        packed = next((each for each in PACKINGS if each in name), "")
+        return packed or word or str(found.get("dtype", "")) or "bfloat16"
+    return word
+
+
+def file_type(printed: str) -> str:
+    """Return a GGUF file's type from the words that llama.cpp prints for it.
+
+    >>> (
+    ...     file_type("Q4_K - Medium"),
+    ...     file_type("IQ2_XXS - 2.0625 bpw"),
+    ...     file_type("mostly F16"),
+    ...     file_type("Q8_0"),
+    ... )
+    ('Q4_K_M', 'IQ2_XXS', 'F16', 'Q8_0')
+    """
+    name, _, size = printed.removeprefix("mostly ").removeprefix("all ").partition(" - ")
+    suffix = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(size.split(" ")[0] if size else "", "")
+    return name.strip() + (suffix if re.fullmatch(r"I?Q\d_K|IQ\d", name.strip()) else "")
+
+
+def _cache_type(run: LoggedRun, found: Mapping[str, object]) -> str:
+    keys, values = run.text("cache_type_k"), run.text("cache_type_v")
+    if keys:
+        return keys if not values or keys == values else f"K {keys}, V {values}"
+    return str(found.get("kv_cache_dtype", ""))
+
+
+def _batch(found: Mapping[str, object]) -> str:
+    parts = [f"{word} {found[word]}" for word in ("max_num_seqs", "max_num_batched_tokens") if word in found]
+    return "; ".join(parts)
+
+
+def _gpu(found: Mapping[str, object], gpu: str) -> str:
+    """The card: as given, as named in the log; in brackets what a process saw of it."""
+    name = gpu.partition(":")[0] or str(found.get("gpu", "")).replace("_", " ")
+    seen = found.get("gpu_memory_bytes")
+    if isinstance(seen, int):
+        from ...units import gib
+
+        return f"{name or 'a card'} ({gib(seen):.2f} GiB)"
+    return name
+
+
+def _share(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> str:
+    if run.engine == "sglang":
+        return printed.text("mem_fraction_static") or ""
+    if run.engine == "trtllm":
+        return run.text("free_gpu_memory_fraction")
+    return _text(found, "gpu_memory_utilization")
+
+
+def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> list[str]:
+    """The words of `other_flags` that the table reader knows."""
+    words = []
+    if found.get("enforce_eager"):
+        words.append("enforce-eager")
+    if printed.text("enable_prefix_caching") == "True":
+        words.append("enable-prefix-caching")
+    if (size := printed.text("cpu_offload_gb")) not in (None, "0", "0.0"):
+        words.append(f"cpu-offload-gb {size}")
+    if printed.text("enable_lora") == "True":
+        words.append(f"lora, max-loras {printed.text('max_loras') or 1}")
+        if rank := printed.text("max_lora_rank"):
+            words.append(f"max-lora-rank {rank}")
+    if (size := printed.text("block_size")) and run.engine.startswith("vllm"):
+        words.append(f"block-size {size}")
+    if (size := printed.text("decode_context_parallel_size")) not in (None, "1"):
+        words.append(f"decode-context-parallel-size {size}")
+    if run.engine == "sglang":
+        words += _sglang_flags(printed)
+    elif _speculates(run, printed):
+        words.append("mtp draft loaded")
+    if run.engine == "trtllm":
+        words += [f"max_batch {found['max_num_seqs']}"] if "max_num_seqs" in found else []
+        words += [f"tokens per block {int(float(size))}"] if (size := run.text("block_size")) else []
+    return words
+
+
+def _sglang_flags(printed: Arguments) -> list[str]:
+    words = []
+    if printed.text("enable_dp_attention") == "True":
+        words.append("dp attention")
+    if printed.text("moe_a2a_backend") == "deepep" or printed.text("enable_deepep_moe") == "True":
+        words.append("deepep")
+    if printed.text("speculative_algorithm") in ("EAGLE", "NEXTN"):
+        words.append("eagle")
+    if size := printed.text("max_running_requests"):
+        words.append(f"max-running-requests {size}")
+    return words
+
+
+def _speculates(run: LoggedRun, printed: Arguments) -> bool:
+    text = printed.text("speculative_config") or ""
+    return "mtp" in text.lower() or (bool(run.text("drafted")) and "mtp" in text.lower())
+
+
+def known_model(row: dict[str, str]) -> bool:
+    """Whether the catalogue has the model of a row."""
+    return catalogue_name(row["model"]) is not None

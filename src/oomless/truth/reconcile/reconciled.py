@@ -1,0 +1,144 @@
+"""What files tell, run by run and snapshot by snapshot, and its JSON."""
+
+from typing import Any, NamedTuple
+
+from ...ledger import Compared, Observed
+from ...plan.answer import arguments_of
+from ...recording.snapshot_file import AllocatorSnapshot, HeldPlace
+from ...units import format_exact
+from .compare import Comparison
+from .explain import Explanation
+from .log_facts import Fact, facts_of
+from .log_observed import observed_of
+from .log_question import LogQuestion
+from .logged_run import LoggedRun
+from .measured_rows import measured_rows
+
+SCHEMA = "oomless/reconcile/1"
+STATES = {"ready": "started", "": "cut_off"}
+"""How a run is called that was seen to begin: ready, or not any more."""
+
+
+class ReconciledRun(NamedTuple):
+    """One run beside its prediction."""
+
+    run: LoggedRun
+    asked: LogQuestion
+    comparison: Comparison
+    explanation: Explanation | None
+
+    @property
+    def state(self) -> str:
+        """started, oom, failed or cut_off. An engine that reports requests has started."""
+        if not self.run.state and self.run.peaks:
+            return "started"
+        return STATES.get(self.run.state, self.run.state)
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What the log states."""
+        return facts_of(self.run)
+
+    @property
+    def observed(self) -> tuple[Observed, ...]:
+        """Every measured value with its place."""
+        return observed_of(self.run)
+
+    @property
+    def rows(self) -> tuple[Compared, ...]:
+        """Predicted beside measured."""
+        return self.comparison.rows
+
+    @property
+    def command(self) -> list[str]:
+        """The arguments of `oomless infer` that ask the same; empty where something is missing."""
+        estimate = self.comparison.estimate
+        if estimate is None or self.asked.missing:
+            return []
+        hardware = estimate.cards or estimate.hardware
+        card = f"{format_exact(hardware.card.memory_bytes)}:{hardware.num_gpus}"
+        return list(arguments_of(estimate, estimate.asked, estimate.model.name, estimate.gpu_word or card))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as `reconcile --json` prints it."""
+        facts = self.facts
+        changes = self.explanation.advice if self.explanation else ()
+        return {
+            "engine": facts["engine"],
+            "engine_version": facts.get("engine_version"),
+            "state": self.state,
+            "facts": facts,
+            "command": self.command,
+            "missing": list(self.asked.missing),
+            "assumed": list(self.asked.assumed),
+            "observed": [_observed(each) for each in self.observed],
+            "rows": [row.to_json() for row in self.rows],
+            "oom": self.explanation.to_json() if self.explanation else None,
+            "changes": [each._asdict() for each in changes],
+            "live": self.run.peaks,
+            "problem": self.comparison.problem,
+        }
+
+
+class ReadSnapshot(NamedTuple):
+    """One allocator's snapshot, and what grew since the one before it on the command line."""
+
+    name: str
+    snapshot: AllocatorSnapshot
+    grown: tuple[HeldPlace, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a run without an engine: what is held is observed."""
+        observed = [
+            Observed(key, value, self.name, rank=self.snapshot.device)
+            for key, value in (
+                ("reserved", self.snapshot.reserved_bytes),
+                ("allocated", self.snapshot.active_bytes),
+                ("peak_allocated", self.snapshot.peak_bytes),
+                ("fragmentation", self.snapshot.fragmentation_bytes),
+            )
+        ]
+        return {
+            "engine": "torch",
+            "engine_version": None,
+            "state": "started",
+            "facts": {"engine": "torch"},
+            "command": [],
+            "missing": ["model", "gpu"],
+            "assumed": [],
+            "observed": [_observed(each) for each in observed],
+            "rows": [],
+            "oom": None,
+            "changes": [],
+            "snapshot": {**self.snapshot.to_json(), "grown": [each._asdict() for each in self.grown]},
+        }
+
+
+class Reconciled(NamedTuple):
+    """What all files tell."""
+
+    runs: tuple[ReconciledRun, ...]
+    snapshots: tuple[ReadSnapshot, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `reconcile --json`."""
+        runs = [each.to_json() for each in self.runs] + [each.to_json() for each in self.snapshots]
+        return {"schema": SCHEMA, "runs": runs}
+
+    def measured_rows(self) -> list[dict[str, str]]:
+        """Return measured rows as `validate` reads them."""
+        return [
+            row for each in self.runs for row in measured_rows(each.run, each.asked, each.comparison.estimate)
+        ]
+
+
+def _observed(each: Observed) -> dict[str, object]:
+    value: dict[str, object] = {"bytes": int(each.value)} if each.unit == "B" else {"value": each.value}
+    return {
+        "key": each.key,
+        "owner": each.owner,
+        "rank": each.rank,
+        **value,
+        "unit": each.unit,
+        "source": each.source,
+    }

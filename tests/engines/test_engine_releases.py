@@ -1,0 +1,152 @@
+"""Releases compare as packaging says; every rule of facts/engine_rules.csv is one that its engine reads."""
+
+import pytest
+from packaging.version import Version
+
+from oomless import facts
+from oomless.engines.llamacpp.release import IK, LLAMACPP, OLLAMA
+from oomless.engines.releases import Releases, first_with, rule_rows
+from oomless.engines.sglang.release import RELEASES as SGLANG
+from oomless.engines.transformers import RELEASES as TRANSFORMERS
+from oomless.engines.trtllm import RELEASES as TRTLLM
+from oomless.engines.vllm.release import RELEASES as VLLM
+from oomless.engines.vllm_ascend import RELEASES as ASCEND
+from oomless.errors import UnsupportedError, UsageError
+from oomless.facts.release import Release, read_release
+
+ALL: tuple[Releases, ...] = (VLLM, ASCEND, SGLANG, TRTLLM, TRANSFORMERS, LLAMACPP, IK, OLLAMA)  # type: ignore[type-arg]
+BY_NAME = {each.engine: each for each in ALL}
+
+
+def fields_of(releases: Releases) -> dict[str, object]:  # type: ignore[type-arg]
+    """Return the fields of an engine's rules with the values that they have where no row holds."""
+    kind = type(releases.at(None))
+    return {name: getattr(kind, name) for name in kind.__annotations__}
+
+
+PLAIN = [
+    "0.5",
+    "0.5.5",
+    "0.7.0",
+    "0.9",
+    "0.10",
+    "0.10.1",
+    "0.16.0",
+    "0.33.0",
+    "1.0",
+    "4.57",
+    "5.24",
+    "10.0.0.1",
+]
+WRITTEN = ["v0.6.5", "0.8.5 (V0)", "0.8.5 (V1)", "0.11.0rc2", "0.4.6.post2", "0.19.0+cu128", "1.3.0.dev12"]
+
+
+@pytest.mark.parametrize("first", PLAIN)
+@pytest.mark.parametrize("second", PLAIN)
+def test_versions_compare_as_packaging_says(first: str, second: str) -> None:
+    ours, theirs = (
+        (tuple(read_release(text)) for text in (first, second)),
+        (Version(text).release for text in (first, second)),
+    )
+
+    def padded(numbers: Release) -> Release:
+        return numbers + (0,) * (4 - len(numbers))
+
+    one, two = (padded(each) for each in ours)
+    three, four = (padded(each) for each in theirs)
+    assert (one < two, one == two) == (three < four, three == four)
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_what_follows_the_numbers_does_not_count(text: str) -> None:
+    assert read_release(text) == Version(text.partition(" ")[0]).release
+
+
+@pytest.mark.parametrize("text", ["", "x", "0..1", "-1", "1e5", "0.19-1x", "9" * 5000, "0.1 || 0.2"])
+def test_what_is_no_release_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_release(text)
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_a_version_and_a_date_are_not_taken_for_each_other(releases: Releases) -> None:  # type: ignore[type-arg]
+    other = "0.19.0" if releases in (LLAMACPP, IK, OLLAMA) else "2026-08"
+    with pytest.raises(UsageError, match=r"is no (date|version)"):
+        releases.at(other)
+
+
+def test_every_row_is_of_an_engine_that_is_known_and_says_where_it_is_from() -> None:
+    for row in facts.table("engine_rules"):
+        assert set(row["engine"].split()) <= set(BY_NAME), row
+        assert len(row["source"]) > 5, row
+        if row["since"] and row["until"]:
+            assert read_release(row["since"]) < read_release(row["until"]), row
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_every_rule_is_read_and_every_field_has_a_row(releases: Releases) -> None:  # type: ignore[type-arg]
+    rules = {row.rule for row in rule_rows(releases.engine)}
+    fields = set(fields_of(releases))
+    assert rules <= fields
+    if releases in (LLAMACPP, IK, OLLAMA):  # forks of one record: a rule may be of one of them alone
+        fields = set()
+    assert fields <= rules
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_at_most_one_row_of_a_rule_holds_at_once(releases: Releases) -> None:  # type: ignore[type-arg]
+    rows = rule_rows(releases.engine)
+    edges = {each for row in rows for each in (row.since, row.until) if each}
+    for edge in edges | {()}:
+        holding = [row.rule for row in rows if row.holds(edge)]
+        assert sorted(holding) == sorted(set(holding)), edge
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_what_a_rule_gives_is_of_the_type_of_its_field(releases: Releases) -> None:  # type: ignore[type-arg]
+    defaults = fields_of(releases)
+    for row in rule_rows(releases.engine):
+        assert isinstance(row.value, bool) == isinstance(defaults[row.rule], bool), row
+
+
+def test_every_field_of_the_forks_has_a_row_of_one_of_them() -> None:
+    rules = {row.rule for each in (LLAMACPP, IK, OLLAMA) for row in rule_rows(each.engine)}
+    assert set(fields_of(LLAMACPP)) == rules
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_releases_that_were_read_stand_in_order(releases: Releases) -> None:  # type: ignore[type-arg]
+    numbers = [read_release(text) for text in releases.versions]
+    assert numbers == sorted(numbers)
+    assert releases.latest == releases.versions[-1]
+
+
+def test_a_release_that_is_too_old_is_refused_with_the_oldest_that_is_known() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        VLLM.at("0.4.3")
+    assert "0.5 and later" in caught.value.hint
+
+
+def test_a_version_of_two_numbers_is_the_newest_of_its_kind_in_sglang_alone() -> None:
+    assert SGLANG.at("0.5").release == (0, 5, 23)
+    assert SGLANG.at("0.4.6.post2").release == (0, 4, 6)
+    assert VLLM.at("0.8").release == (0, 8)
+
+
+def test_the_first_engine_runs_where_it_is_the_default_or_named() -> None:
+    assert [VLLM.at(text).v0 for text in ("0.7.3", "0.8.5", "0.8.5 (V0)", "0.10.2 (V0)", "0.11 (V0)")] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_rules_are_not_changed() -> None:
+    with pytest.raises(AttributeError):
+        VLLM.at("0.19.0").graph_step = 4
+
+
+def test_where_a_rule_begins_is_written_as_people_write_it() -> None:
+    assert first_with("sglang", "serves_v4") == "0.5.11"

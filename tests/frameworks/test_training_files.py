@@ -1,0 +1,278 @@
+"""Configuration files of training frameworks: what is read, what is taken by default, what is named, and what
+is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from command import call
+from oomless import facts
+from oomless.errors import OomlessError
+from oomless.frameworks.training_file import TrainingFile, read_training_file
+from oomless.model.load import load
+from oomless.run.training import Mesh
+
+TITAN = """
+[model]
+name = "deepseek_v3"
+flavor = "671B"
+[training]
+local_batch_size = 8
+seq_len = 4096
+[parallelism]
+data_parallel_shard_degree = 64
+tensor_parallel_degree = 8
+pipeline_parallel_degree = 4
+pipeline_parallel_schedule = "Interleaved1F1B"
+expert_parallel_degree = 32
+[activation_checkpoint]
+mode = "full"
+[compile]
+enable = true
+components = ["loss"]
+[metrics]
+log_freq = 10
+[attention_magic]
+size = 3
+"""
+DEEPSPEED = {
+    "train_batch_size": 128,
+    "train_micro_batch_size_per_gpu": 2,
+    "gradient_accumulation_steps": 4,
+    "bf16": {"enabled": True},
+    "zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu", "pin_memory": True}},
+    "optimizer": {"type": "AdamW", "params": {"lr": "auto"}},
+}
+AXOLOTL = """
+base_model: deepseek-ai/deepseek-llm-7b-base
+load_in_4bit: true
+adapter: qlora
+sequence_len: 2048
+sample_packing: true
+lora_r: 32
+lora_target_linear: true
+micro_batch_size: 2
+gradient_accumulation_steps: 4
+optimizer: paged_adamw_8bit
+bf16: auto
+fp16:
+gradient_checkpointing: true
+flash_attention: true
+wandb_project:
+deepspeed: zero2.json
+"""
+FACTORY = """
+model_name_or_path: deepseek-ai/DeepSeek-V2-Lite
+stage: dpo
+finetuning_type: full
+cutoff_len: 4096
+per_device_train_batch_size: 1
+bf16: true
+learning_rate: 1.0e-5
+"""
+
+
+def read(folder: Path, name: str, text: str) -> TrainingFile:
+    (folder / name).write_text(text)
+    return read_training_file(folder / name)
+
+
+def test_torchtitan(tmp_path: Path) -> None:
+    found = read(tmp_path, "job.toml", TITAN)
+    asked = found.training
+    assert (found.model, found.num_gpus, asked.framework) == ("deepseek-v3", 2048, "torchtitan")
+    assert asked.mesh == Mesh(64, 8, 4, 1, 32, 1, True, 2, "interleaved", 0)
+    assert (asked.micro_batch, asked.grad_accum, asked.seq_len) == (1, 8, 4096)
+    assert (asked.recompute, asked.loss, asked.kernels, asked.precision) == (
+        "full",
+        "compiled",
+        "eager",
+        "mixed-bf16",
+    )
+    assert "optimizer.name = AdamW" in found.defaults
+    assert "training.seq_len = 4096" in found.read
+    assert found.warnings == ("attention_magic.size = 3 is not understood and may change memory",)
+
+
+def test_deepspeed(tmp_path: Path) -> None:
+    found = read(tmp_path, "ds.json", json.dumps(DEEPSPEED))
+    asked = found.training
+    assert (found.model, found.num_gpus) == (None, 16)
+    assert (asked.sharding, asked.offload, asked.precision) == ("zero3", ("optimizer",), "deepspeed-bf16")
+    assert (asked.micro_batch, asked.grad_accum, asked.optimizer) == (2, 4, "adam-fused")
+    assert not found.warnings
+
+
+def test_axolotl_with_a_deepspeed_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "zero2.json").write_text(
+        json.dumps({"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}})
+    )
+    found = read(tmp_path, "run.yaml", AXOLOTL)
+    asked = found.training
+    assert (found.model, asked.method, asked.sharding) == (
+        "deepseek-ai/deepseek-llm-7b-base",
+        "qlora",
+        "zero2",
+    )
+    assert (asked.lora_rank, asked.lora_targets, asked.optimizer) == (32, ("all-linear",), "paged-adamw-8bit")
+    assert (asked.recompute, asked.attention, asked.packed, asked.seq_len) == ("full", "flash", True, 2048)
+    assert any(each.startswith("zero2.json: ") for each in found.read)
+    assert not found.warnings
+
+
+def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
+    full = read(tmp_path, "full.yaml", FACTORY).training
+    assert (full.task, full.precision, full.recompute, full.micro_batch) == ("dpo", "amp-bf16", "full", 1)
+    assert read(tmp_path, "pure.yaml", FACTORY + "pure_bf16: true\n").training.precision == "bf16"
+    sharded = read(tmp_path, "sharded.yaml", FACTORY + "deepspeed: ds_z3_config.json\n")
+    assert (sharded.training.precision, sharded.training.sharding) == ("deepspeed-bf16", "zero3")
+    assert "its name says ZeRO 3" in sharded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "row", facts.table("torchtitan_flavors"), ids=lambda row: f"{row['name']}-{row['flavor']}"
+)
+def test_flavours_are_models_of_the_catalogue(row: dict[str, str]) -> None:
+    assert load(row["model"]).num_parameters
+
+
+BAD: dict[str, tuple[str, str, int, str]] = {
+    "wrong type": (
+        "x.toml",
+        '[training]\nseq_len = "long"\n',
+        1,
+        "training.seq_len is long, which is no whole number",
+    ),
+    "negative": ("x.toml", "[training]\nseq_len = -5\n", 2, "--seq-len is -5"),
+    "huge": ("x.json", '{"train_batch_size": 1e300}', 1, "train_batch_size"),
+    "flavour": (
+        "x.toml",
+        '[model]\nname = "llama3"\nflavor = "9B"\n[training]\nseq_len = 1\n',
+        1,
+        "llama3 9B",
+    ),
+    "stage": ("x.json", '{"zero_optimization": {"stage": 7}}', 1, "zero_optimization.stage is 7"),
+    "batches": (
+        "x.json",
+        '{"train_batch_size": 10, "train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 1}}',
+        1,
+        "train_batch_size 10 is no multiple of 4 x 1",
+    ),
+    "optimizer": ("x.yaml", "base_model: a/b\noptimizer: apollo\n", 4, "optimizer 'apollo' is not known"),
+    "freezing": ("x.yaml", "base_model: a/b\nunfrozen_parameters: [lm_head]\n", 4, "unfrozen_parameters"),
+    "kind": ("x.yaml", "model_name_or_path: a/b\nfinetuning_type: freeze\n", 4, "finetuning_type is freeze"),
+    "new trainer": (
+        "x.yaml",
+        "model: a/b\nmicro_batch_size: 2\ncutoff_len: 2048\ndist_config: {name: fsdp2}\n",
+        4,
+        "USE_V1",
+    ),
+    "reward": ("x.yaml", "base_model: a/b\nrl: ebft\n", 4, "rl is ebft"),
+    "broken TOML": ("x.toml", "[training\n", 1, "not valid TOML"),
+    "broken YAML": ("x.yaml", "a: [\n", 1, "not valid YAML"),
+    "broken JSON": ("x.json", "{", 1, "not valid JSON"),
+    "list": ("x.yaml", "- 1\n", 1, "this is a list"),
+    "strange": (
+        "x.yaml",
+        "colour: red\n",
+        1,
+        "not a file of torchtitan, DeepSpeed, Axolotl or LLaMA-Factory",
+    ),
+    "ending": ("x.txt", "", 1, "its name ends in none of"),
+    "bomb": (
+        "x.yaml",
+        "a: &a [1]\n" + "b: [" + "*a, " * 40 + "1]\nbase_model: x\n",
+        1,
+        "more than 16 aliases",
+    ),
+    "deep": ("x.yaml", "base_model: " + "[" * 500 + "]" * 500, 1, "nested too deeply"),
+    "deep JSON": ("x.json", '{"zero_optimization":' * 500 + "1" + "}" * 500, 1, "nested too deeply"),
+    "object": ("x.yaml", "base_model: !!python/object/apply:os.system ['true']\n", 1, "not valid YAML"),
+    "large": ("x.yaml", "base_model: x\n#" + "x" * 300_000, 1, "more than 204,800 bytes"),
+    "no section": ("x.json", '{"zero_optimization": "3"}', 1, "zero_optimization is no object"),
+    "bytes": ("x.toml", "\x00", 1, "not valid TOML"),
+    "escape": ("x.yaml", "base_model: a/b\ndeepspeed: ../../etc/passwd\n", 1, "lies not beside it"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(name: str, tmp_path: Path) -> None:
+    file, text, code, message = BAD[name]
+    with pytest.raises(OomlessError) as caught:
+        read(tmp_path, file, text)
+    assert caught.value.exit_code == code
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+WORDS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=3),
+)
+NAMES = st.sampled_from(
+    [
+        "zero_optimization",
+        "stage",
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "bf16",
+        "enabled",
+        "optimizer",
+        "type",
+        "x",
+    ]
+)
+
+
+@given(st.recursive(WORDS, lambda inner: st.dictionaries(NAMES, inner, max_size=5), max_leaves=12))
+@settings(max_examples=150, deadline=None)
+def test_any_json_is_answered_or_refused(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        return
+    path = tmp_path_factory.mktemp("files") / "ds.json"
+    path.write_text(text)
+    try:
+        read_training_file(path)
+    except OomlessError as error:
+        assert error.message
+
+
+def test_the_command_lists_both(tmp_path: Path) -> None:
+    """A file that names its model needs no MODEL; flags beside it win; JSON has what was read and what was
+    taken."""
+    path = tmp_path / "job.yaml"
+    path.write_text(FACTORY)
+    answer = call(
+        "train", "--from", str(path), "--gpu", "h100:8", "--seq-len", "1024", "--zero", "3", "--json"
+    )
+    found = json.loads(answer.out)
+    assert found["request"]["seq_len"] == 1024
+    assert found["request"]["sharding"] == "zero3"
+    assert found["file"]["framework"] == "llama-factory"
+    assert "cutoff_len = 4096" in found["file"]["read"]
+    assert "lora_rank = 8" in found["file"]["defaults"]
+    assert found["communication"][0]["sent_bytes"] > 0
+    shown = call("train", "--from", str(path), "--gpu", "h100:8").out
+    assert "it leaves out, so llama-factory takes:" in shown
+    assert "a rank sends in a step: dp" in shown
+
+
+def test_a_file_without_a_model_needs_one(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps(DEEPSPEED))
+    missing = call("train", "--from", str(path), "--gpu", "h100:16")
+    assert missing.code == 2
+    assert "names no model" in missing.err
+    given_one = call("train", "deepseek-llm-7b", "--from", str(path), "--gpu", "h100:8")
+    assert given_one.code in (0, 3)
+    assert "the file is for 16 cards, --gpu gives 8" in given_one.out

@@ -1,0 +1,98 @@
+"""A framework's name stands in frameworks/, facts/ and tests alone: elsewhere code asks its record.
+
+Recipes that are named after one are found too (`megatron-bf16` outside of facts is a rule that should be a
+column of recipes.csv), and flags that name one.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import oomless
+from oomless import facts
+from oomless.frameworks import names
+
+SOURCE = Path(oomless.__file__).parent
+OWN = ("frameworks", "facts")
+NAMES = frozenset(names())
+RECIPES = frozenset(
+    row["recipe"]
+    for row in facts.table("recipes")
+    if row["recipe"].split("-")[0] in {name.split("-")[0] for name in NAMES}
+)
+FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.relative_to(SOURCE).parts[0] not in OWN]
+
+PACKAGE = "the Python package of that name is imported"
+ENGINE = "the serving engine of that name"
+FLAG = "the flag --fsdp, a spelling of --sharding"
+CLAIM = "the guide's claim is about it"
+ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "api/training.py": (FLAG, ("fsdp",)),
+    "claims/compressed.py": (ENGINE, ("transformers",)),
+    "claims/parallel.py": (CLAIM, ("fsdp",)),
+    "claims/speed.py": (CLAIM, ("deepspeed",)),
+    "claims/training.py": (CLAIM, ("deepspeed", "deepspeed-bf16")),
+    "cli/catalogues.py": (PACKAGE, ("transformers",)),
+    "cli/flags.py": (ENGINE, ("transformers",)),
+    "cli/flags_train.py": (FLAG, ("fsdp",)),
+    "cli/train.py": ("an example of the help", ("torchtitan",)),
+    "engines/__init__.py": (ENGINE, ("transformers",)),
+    "engines/transformers.py": (ENGINE, ("transformers",)),
+    "model/gguf_builds.py": ("a publisher of files on the hub", ("unsloth",)),
+    "plan/launch/megatron.py": ("launch files move to frameworks/", ("fsdp",)),
+    "plan/launch/serving.py": (ENGINE, ("transformers",)),
+    "plan/launch/training.py": (
+        "launch files move to frameworks/",
+        (
+            "axolotl",
+            "deepspeed",
+            "fsdp",
+            "llama-factory",
+            "megatron-lm",
+            "peft",
+            "torchtitan",
+            "transformers",
+        ),
+    ),
+    "plan/search.py": (ENGINE, ("transformers",)),
+    "plan/space.py": (ENGINE, ("transformers",)),
+    "plan/training_answer.py": ("launch files move to frameworks/", ("megatron-lm",)),
+    "run/training.py": ("the default of --framework", ("transformers",)),
+    "speed/serving.py": (ENGINE, ("transformers",)),
+    "trace/build.py": (PACKAGE, ("peft",)),
+    "trace/models.py": (PACKAGE, ("transformers",)),
+    "trace/packed.py": (PACKAGE, ("peft",)),
+    "truth/engine_rows.py": (ENGINE, ("transformers",)),
+}
+"""File -> why names stand in it, and which. It only shrinks: an entry that is not needed any more is a
+fault."""
+
+
+def named(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield lines and names of a file's strings that are a framework, one of its recipes, or a flag with
+    one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            flag = re.search(r"--framework (\S+)", node.value)
+            text = flag[1] if flag else node.value
+            if text in NAMES or text in RECIPES:
+                yield node.lineno, text
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_no_name_of_a_framework_outside_of_its_room(path: Path) -> None:
+    where = path.relative_to(SOURCE).as_posix()
+    _, allowed = ALLOWED.get(where, ("", ()))
+    found = list(named(path))
+    wrong = [f"{where}:{line}: {text!r}" for line, text in found if text not in allowed]
+    assert not wrong, "ask the framework's record: " + "; ".join(wrong)
+    assert sorted({text for _, text in found}) == sorted(allowed), "take it out of ALLOWED"
+
+
+def test_what_is_allowed_is_there() -> None:
+    assert {path.relative_to(SOURCE).as_posix() for path in FILES} >= set(ALLOWED)

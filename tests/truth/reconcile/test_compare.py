@@ -1,0 +1,214 @@
+"""A log's question, its prediction, the reasons for differences, the rows, and why memory ran out."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import vllm_logs
+from written import Written
+
+from oomless.api.reconcile import beside_prediction
+from oomless.truth.reconcile.log_model import model_name
+from oomless.truth.reconcile.log_question import build_date, question_of
+from oomless.truth.reconcile.log_row import COLUMNS, file_type
+from oomless.truth.reconcile.logged_run import LoggedRun
+from oomless.truth.reconcile.read_log import read_stream
+from oomless.truth.reconcile.reconciled import ReconciledRun
+from oomless.truth.reconcile.scrub import scrub
+from oomless.truth.validate import validate_table
+
+VLLM = {log.name: log for log in vllm_logs.logs()}
+
+
+def runs_of(text: str) -> tuple[LoggedRun, ...]:
+    return read_stream(io.BytesIO(text.encode()), "server.log")
+
+
+def beside(text: str, gpu: str = "h100", model: str = "") -> ReconciledRun:
+    return beside_prediction(runs_of(text), gpu, model).runs[-1]
+
+
+def reasons(found: ReconciledRun) -> dict[str, str]:
+    return {row.key: row.reason for row in found.rows}
+
+
+@pytest.mark.parametrize("log", VLLM.values(), ids=VLLM)
+def test_the_question_of_every_log_is_found(log: Written) -> None:
+    asked = question_of(runs_of(log.text)[-1], "910b" if "ascend" in log.name else "h100")
+    if log.name == "vllm-0.2.7":
+        assert asked.missing == ("engine_version",)
+        return
+    assert asked.question is not None
+    assert asked.question.model.name == "llama-3.1-8b"
+    layout = asked.question.asked.layout
+    assert layout is not None
+    assert layout.tp == log.facts["tp"]
+
+
+def test_weights_are_as_predicted() -> None:
+    found = beside(VLLM["vllm-0.11.0-v1"].text)
+    weights = next(row for row in found.rows if row.key == "weights")
+    assert weights.error == pytest.approx(0, abs=0.001)
+    assert found.command[:4] == ["infer", "llama-3.1-8b", "--gpu", "h100:1"]
+
+
+def test_a_release_that_names_no_card_is_not_compared_where_the_card_matters() -> None:
+    found = beside(VLLM["vllm-0.9.2-v1"].text, gpu="")
+    assert found.asked.missing == ("gpu",)
+    assert found.command == []
+    assert {row.key: row.predicted is None for row in found.rows}["kv_cache.pool"]
+    assert not {row.key: row.predicted is None for row in found.rows}["weights"]
+
+
+def with_line(name: str, line: str, *changes: tuple[str, str]) -> str:
+    text = VLLM[name].text + line + "\n"
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def test_another_process_on_the_card_is_a_reason() -> None:
+    line = (
+        "INFO [gpu_worker.py:1] Free memory on device (40.00/79.19 GiB) on startup. Desired GPU memory "
+        "utilization is (0.85, 67.31 GiB)."
+    )
+    found = beside(
+        with_line(
+            "vllm-0.11.0-v1", line, ("Available KV cache memory: 50.25", "Available KV cache memory: 12.25")
+        )
+    )
+    assert "39.19 GiB of the card were taken before the engine started" in reasons(found)["kv_cache.pool"]
+
+
+def test_a_share_that_the_log_implies_is_a_reason() -> None:
+    text = VLLM["vllm-0.11.0-v1"].text.replace(", 'gpu_memory_utilization': 0.85", "")
+    text = text.replace("memory: 50.25 GiB", "memory: 47.25 GiB")
+    assert "a utilisation of 0.8" in reasons(beside(text))["kv_cache.pool"]
+
+
+def test_a_pool_by_hand_is_a_reason() -> None:
+    text = VLLM["vllm-0.12.0-v1"].text.replace(
+        "'max_model_len'", "'kv_cache_memory_bytes': 9000000, 'max_model_len'"
+    )
+    assert "given by hand: kv_cache_memory_bytes 9000000" in reasons(beside(text))["kv_cache.pool"]
+
+
+def test_graphs_below_nothing_have_a_reason() -> None:
+    text = VLLM["vllm-0.11.0-v1"].text.replace("took 0.62 GiB", "took -0.41 GiB")
+    assert "gave memory back" in reasons(beside(text))["runtime.cuda_graphs"]
+
+
+def test_a_draft_is_a_reason() -> None:
+    loads = VLLM["vllm-0.11.0-v1"].text
+    text = loads.replace(
+        "Model loading took 14.9888",
+        "Loading drafter model...\n(EngineCore_DP0 pid=20) INFO Model loading took 17.5",
+    )
+    assert "a draft model was loaded" in reasons(beside(text))["weights"]
+
+
+def test_modules_in_16_bit_are_a_reason() -> None:
+    text = (
+        VLLM["vllm-0.11.0-v1"]
+        .text.replace("quantization=None", "quantization=fp8")
+        .replace("14.9888", "10.5")
+    )
+    assert "makers leave modules in 16 bit" in reasons(beside(text))["weights"]
+
+
+def test_what_is_asked_on_the_command_line_counts() -> None:
+    text = VLLM["vllm-0.11.0-v1"].text.replace(vllm_logs.MODEL, "/models/my-own")
+    assert beside(text).asked.missing == ("model",)
+    assert beside(text, model="llama-3.1-8b").comparison.estimate is not None
+
+
+def test_the_length_that_the_engine_names_fits_when_asked_again() -> None:
+    found = beside(
+        (Path(__file__).parents[2] / "tables" / "logs" / "vllm-too-long.log").read_text(), "rtx-4090"
+    )
+    assert found.state == "failed"
+    assert found.explanation is not None
+    (first, *_) = found.explanation.advice
+    assert first.flags == "--max-model-len 36272"
+    assert first.headroom_bytes > 0
+
+
+def test_a_smaller_share_is_advised_where_a_start_was_short() -> None:
+    text = VLLM["vllm-oom"].text.replace("total capacity of 14.57", "total capacity of 79.10")
+    found = beside(text)
+    assert found.explanation is not None
+    assert any(each.flags.startswith("--gpu-memory-utilization 0.8") for each in found.explanation.advice)
+    assert all(each.headroom_bytes >= 0 for each in found.explanation.advice)
+
+
+def test_who_held_the_card_adds_up() -> None:
+    found = beside((Path(__file__).parents[2] / "tables" / "logs" / "training-oom.log").read_text(), "")
+    assert found.explanation is not None
+    oom = found.explanation.oom
+    assert oom is not None
+    assert oom.total_bytes is not None
+    assert sum(held for _, held in found.explanation.held) == pytest.approx(oom.total_bytes, rel=0.001)
+    assert found.explanation.fragmentation
+
+
+@pytest.mark.parametrize(
+    "name", ["vllm-0.11.0-v1", "vllm-0.10.2-v1", "vllm-0.27.1-v1", "vllm-0.7.2-v0", "vllm-0.10.0-tp4"]
+)
+def test_rows_are_predicted_as_the_log_is(name: str, tmp_path: Path) -> None:
+    found = beside_prediction(runs_of(VLLM[name].text), "h100")
+    rows = found.measured_rows()
+    assert rows
+    assert list(rows[0]) == list(COLUMNS)
+    table = tmp_path / "rows.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    scored = {row.quantity: row for row in validate_table(table)}
+    assert all(row.status == "scored" for row in scored.values()), scored
+    weights = next(row for row in found.runs[-1].rows if row.key == "weights")
+    assert weights.predicted is not None
+    assert scored["weights_per_gpu"].predicted == pytest.approx(weights.predicted / 2**30)
+
+
+def test_rows_name_nobody() -> None:
+    text = VLLM["vllm-0.11.0-v1"].text.replace(vllm_logs.MODEL, "/home/anna/models/Llama-3.1-8B-Instruct")
+    text = text.replace("(EngineCore_DP0 pid=20) INFO", "(EngineCore_DP0 pid=20, ip=10.1.2.3) INFO")
+    for row in beside_prediction(runs_of(text), "h100").measured_rows():
+        assert "anna" not in str(row)
+        assert "10.1.2.3" not in str(row)
+    assert scrub("token=abc /Users/bob/x") == "token=KEY /Users/user/x"
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b"),
+        (
+            "/root/.cache/huggingface/hub/models--meta-llama--Meta-Llama-3-8B-Instruct/snapshots/8af",
+            "llama-3-8b",
+        ),
+        ("C:\\models\\Qwen2.5-3B-Instruct-Q4_K_M.gguf", "qwen2.5-3b"),
+        ("/opt/llm/deepseek-r1-14b", "deepseek-r1-distill-qwen-14b"),
+        ("/data/DeepSeek-R1-0528-w8a8", "deepseek-r1-0528"),
+        ("Somebody/Something-New-9B", None),
+        ("", None),
+    ],
+)
+def test_names_of_models(printed: str, name: str | None) -> None:
+    assert model_name(printed) == name
+
+
+def test_types_and_builds_of_llamacpp() -> None:
+    assert [file_type(each) for each in ("Q5_K - Small", "all F32", "IQ4_XS - 4.25 bpw")] == [
+        "Q5_K_S",
+        "F32",
+        "IQ4_XS",
+    ]
+    assert [build_date(each) for each in ("1 (abc)", "4701 (ab)", "99999 (ab)")] == [
+        None,
+        "2025-01",
+        "2026-08",
+    ]

@@ -1,0 +1,160 @@
+"""Logs of every engine, old and new, whole, cut, coloured, interleaved and broken."""
+
+import io
+import random
+
+import other_logs
+import pytest
+import vllm_logs
+from written import Written
+
+from oomless.truth.reconcile.log_facts import facts_of
+from oomless.truth.reconcile.logged_run import LoggedRun
+from oomless.truth.reconcile.read_log import read_stream
+
+LOGS = [*vllm_logs.logs(), *other_logs.logs()]
+BY_NAME = pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+OF_SEVERAL_RANKS = ("kv_tokens", "kv_bytes", "max_concurrency", "weights_bytes", "cuda_graph_bytes")
+"""Words whose value is that of the rank that counts: a log that is cut may not have that rank."""
+
+
+def read(text: str | bytes) -> tuple[LoggedRun, ...]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return read_stream(io.BytesIO(data), "server.log")
+
+
+@BY_NAME
+def test_a_log_is_read_as_its_release_words_it(log: Written) -> None:
+    runs = read(log.text)
+    assert len(runs) == log.num_runs
+    found = facts_of(runs[-1])
+    expected = {**log.facts}
+    if log.name == "ollama-0.5":
+        expected |= {word: found[word] for word in ("quantization",) if word in found}
+    assert found == expected
+    if log.state:
+        assert runs[-1].state == log.state
+
+
+@BY_NAME
+@pytest.mark.parametrize("change", ["crlf", "colours", "docker", "broken", "utf-16"])
+def test_how_a_log_was_kept_does_not_matter(log: Written, change: str) -> None:
+    match change:
+        case "crlf":
+            data = log.text.replace("\n", "\r\n").encode()
+        case "colours":
+            data = "".join(f"\x1b[32m{line}\x1b[0m\n" for line in log.lines).encode()
+        case "docker":
+            data = "".join(f"engine-1  | {line}\n" for line in log.lines).encode()
+        case "broken":
+            data = b"\xff\xfe\xfa broken\n" + b"\xc3\x28\n".join(line.encode() + b"\n" for line in log.lines)
+            data = data[2:]
+        case _:
+            data = log.text.encode("utf-16")
+    runs = read(data)
+    if change == "docker" and log.name in ("trtllm-1.0",):
+        return  # the arguments stand on a line of their own, which then begins otherwise
+    assert facts_of(runs[-1]) == facts_of(read(log.text)[-1])
+
+
+@BY_NAME
+def test_a_log_that_is_cut_invents_nothing(log: Written) -> None:
+    data, whole = log.text.encode(), facts_of(read(log.text)[-1])
+    places = random.Random(log.name).sample(range(1, len(data)), min(200, len(data) - 1))
+    for place in places:
+        for run in read(data[:place]):
+            for word, value in facts_of(run).items():
+                if word in OF_SEVERAL_RANKS or (log.num_runs > 1 and word == "weights_bytes"):
+                    continue
+                assert value == whole.get(word, value) or word in (
+                    "engine",
+                    "max_num_seqs",
+                    "max_model_len",
+                    "max_num_batched_tokens",
+                    "model",
+                ), (place, word)
+
+
+@BY_NAME
+def test_lines_of_ranks_may_come_in_any_order(log: Written) -> None:
+    if log.num_runs > 1:
+        return
+    measured = [
+        index
+        for index, line in enumerate(log.lines)
+        if "Available KV" in line or "KV Cache is allocated" in line
+    ]
+    if "eagle" in log.name or len(measured) < 2:
+        return
+    lines = list(log.lines)
+    moved = [lines[index] for index in measured]
+    random.Random(1).shuffle(moved)
+    for index, line in zip(measured, moved, strict=True):
+        lines[index] = line
+    assert facts_of(read("\n".join(lines) + "\n")[-1]) == facts_of(read(log.text)[-1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_that_are_flipped_raise_nothing(seed: int) -> None:
+    chance = random.Random(seed)
+    log = chance.choice(LOGS)
+    data = bytearray(log.text.encode())
+    for _ in range(100):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+        for run in read(bytes(data)):
+            facts_of(run)
+
+
+def test_a_text_of_something_else_has_no_runs() -> None:
+    assert read("the quick brown fox\nallocated 3 GiB of nothing\n") == ()
+
+
+def test_peaks_of_a_live_engine_are_kept() -> None:
+    log = next(log for log in LOGS if log.name == "vllm-0.11.0-v1")
+    assert read(log.text)[0].peaks == {"live_running": 3.0, "live_waiting": 1.0, "live_kv_usage": 0.125}
+
+
+def test_a_draft_is_not_the_model() -> None:
+    log = next(log for log in LOGS if log.name == "sglang-0.5.6-eagle")
+    drafts = read(log.text)[0].of_ranks("weights_bytes", "draft")
+    assert [round(value.value / 2**30, 2) for value in drafts.values() if isinstance(value.value, float)] == [
+        4.6
+    ]
+
+
+def test_a_text_that_a_page_wrapped_is_one() -> None:
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 7.40 GiB.\n"
+        "GPU 0 has a total capacity of 8.00 GiB of which 0\n"
+        "bytes is free. Including non-PyTorch memory, this process has\n"
+        "17179869184.00 GiB memory in use. Of the allocated memory 7.10 GiB is allocated by\n"
+        "PyTorch, and 0.20 GiB is reserved by PyTorch but unallocated.\n"
+    )
+    (run,) = read(text)
+    (oom,) = run.ooms
+    assert (oom.total_bytes, oom.free_bytes) == (8 * 2**30, 0)
+    assert oom.reserved_unallocated_bytes == round(0.2 * 2**30)
+
+
+def test_other_programs_that_allocate_are_no_death() -> None:
+    assert read("PHP Fatal error: Allowed memory exhausted (tried to allocate 4096 bytes) in a.php\n") == ()
+    assert read("If you run out of memory, lower --gpu-memory-utilization\n") == ()
+
+
+def test_a_refusal_that_a_traceback_repeats_is_one() -> None:
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity "
+        "of 8.00 GiB of which 1.00 GiB is free.\n"
+    )
+    assert len(read(text * 3)[0].ooms) == 1
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_flipped_bytes() -> None:
+    chance = random.Random(15)
+    for _ in range(2000):
+        data = bytearray(chance.choice(LOGS).text.encode())
+        for _ in range(50):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        for run in read(bytes(data)):
+            facts_of(run)
