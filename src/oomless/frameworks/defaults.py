@@ -20,6 +20,11 @@ def resolved(asked: Training) -> Training:
         raise UnsupportedError(
             f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}"
         )
+    for name in asked.recompute_modules:
+        if of.modules and name not in of.modules:
+            raise UnsupportedError(
+                f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
+            )
     earlier = of.habits(asked.framework_version)
     chosen: dict[str, object] = {}
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):

@@ -62,7 +62,7 @@ def with_rules(model: Model, config: Config) -> Model:
     from .block_pattern import mixer_blocks
     from .quantization_names import Names
 
-    matchers = [(Names(rule.patterns), rule.form) for rule in rules]
+    matchers = [(Names(rule.patterns, config.where), rule.form) for rule in rules]
     blocks = mixer_blocks(config)
     tensors: list[Tensor] = []
     for tensor in model.tensors:

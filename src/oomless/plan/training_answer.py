@@ -1,6 +1,8 @@
 """`oomless plan --for train`: from a question to ranked rows, each with the question that re-estimates it and
 what starts it."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import OomlessError
@@ -72,24 +74,7 @@ def plan_training(
     result = TrainingSearch(found, wanted, training, table).run()
     ranked = rank(result.rows, wanted.goal, wanted.limits, False)
     excluded = result.excluded + ranked.excluded
-    one_each = not any(":" in each for each in wanted.gpus)
-    shown: list[tuple[TrainingRow, Launch]] = []
-    seen: set[tuple[str, str]] = set()
-    num_more = 0
-    for row in ranked.rows:
-        key = (row.gpu, "" if one_each else row.runner)
-        if key in seen:
-            excluded["a better setting of the same cards"] += 1
-        elif len(shown) == wanted.rows:
-            num_more += 1
-            seen.add(key)
-        else:
-            launch, reason = launched(found, word, row)
-            if launch is None:
-                excluded[reason] += 1
-            else:
-                shown.append((row, launch))
-                seen.add(key)
+    shown, num_more = to_show(found, word, wanted, ranked.rows, excluded)
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
         Planned(
@@ -120,6 +105,33 @@ def plan_training(
         num_estimates=result.num_estimates,
         warnings=tuple(notes),
     )
+
+
+def to_show(
+    model: Model, word: str, wanted: Wanted, ranked: Iterable[TrainingRow], excluded: Counter[str]
+) -> tuple[list[tuple[TrainingRow, Launch]], int]:
+    """Return the rows that are shown with what starts them, and how many more there are; the best of the same
+    cards alone, each framework's where cards are named by number. What is left out is counted in
+    `excluded`."""
+    one_each = not any(":" in each for each in wanted.gpus)
+    shown: list[tuple[TrainingRow, Launch]] = []
+    seen: set[tuple[str, str]] = set()
+    num_more = 0
+    for row in ranked:
+        key = (row.gpu, "" if one_each else row.runner)
+        if key in seen:
+            excluded["a better setting of the same cards"] += 1
+        elif len(shown) == wanted.rows:
+            num_more += 1
+            seen.add(key)
+        else:
+            launch, reason = launched(model, word, row)
+            if launch is None:
+                excluded[reason] += 1
+            else:
+                shown.append((row, launch))
+                seen.add(key)
+    return shown, num_more
 
 
 def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, str]:

@@ -9,7 +9,7 @@ from oomless import facts
 from oomless.errors import UsageError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.training_estimate import TrainingEstimate
-from oomless.frameworks.graphs.adapters import adapter, trained_values
+from oomless.frameworks.graphs.adapters import AdaptedMatrix, adapter, trained_values
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Training
@@ -43,7 +43,7 @@ def ask(kind: str, **asked: Any) -> TrainingEstimate:
 @pytest.mark.parametrize("kind", sorted(PRINTED))
 def test_trained_parameters_are_those_that_peft_prints(kind: str) -> None:
     rank, printed = PRINTED[kind]
-    assert 28 * sum(trained_values(kind, rank, *widths) for widths in WIDTHS) == printed
+    assert 28 * sum(trained_values(kind, AdaptedMatrix(rank, *widths)) for widths in WIDTHS) == printed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,8 +13,8 @@ from .plain import ARRAYS
 from .tile import Tile
 
 MAGIC = 1.5 * 2**23
-"""Added to a float32 it leaves no place for anything below 1: the sum is rounded to the nearest, ties to even, and its
-lowest bits are the integer."""
+"""Added to a float32 it leaves no place for anything below 1: the sum is rounded to the nearest, ties to
+even, and its lowest bits are the integer."""
 MAGIC_BITS = 0x4B400000
 """The bits of MAGIC: those of a sum are larger by the integer."""
 SMALLEST = {"BF16": 2.0**-120, "F16": 2.0**-24, "F32": 2.0**-120}
@@ -23,7 +23,8 @@ SHAPE_BYTES = 16
 
 
 class Integers(NamedTuple):
-    """Whole numbers of a few bits; arithmetic in float32, the scale rounded to its stored type before dividing."""
+    """Whole numbers of a few bits; arithmetic in float32, the scale rounded to its stored type before
+    dividing."""
 
     bits: int
     group: int
@@ -31,7 +32,9 @@ class Integers(NamedTuple):
     zeros: bool
     scale_dtype: str
     packed: bool
-    """Several in a 32-bit word, for engines that widen weights; else a byte each, for products of integers."""
+    """Several in a 32-bit word, for engines that widen weights; else a byte each, for products of integers.
+    """
+    kind: str = "integers"
 
     @property
     def name(self) -> str:
@@ -96,8 +99,8 @@ class Integers(NamedTuple):
     def scales(self, tile: Tile) -> tuple[Array, Array, Array]:
         """Return (scales as stored, as float32, zero points) for nearest rounding.
 
-        Symmetric: largest magnitude / ((2**bits - 1) / 2), so that -8 is used as 7 is. With zeros: (max - min) /
-        (2**bits - 1), and the zero is the integer that stands for 0.
+        Symmetric: largest magnitude / ((2**bits - 1) / 2), so that -8 is used as 7 is. With zeros: (max -
+        min) / (2**bits - 1), and the zero is the integer that stands for 0.
         """
         np = numpy()
         levels = (1 << self.bits) - 1
@@ -127,8 +130,8 @@ class Integers(NamedTuple):
         self.store(self.codes(tile, scales, zeros), out[0], tile.scratch)
 
     def codes(self, tile: Tile, scales: Array, zeros: Array) -> Array:
-        """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns first, then odd
-        ones (2 x rows x half); packed ones count from 0."""
+        """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns
+        first, then odd ones (2 x rows x half); packed ones count from 0."""
         np = numpy()
         quotients = tile.pairs()
         half = quotients.shape[2] * 2
@@ -137,12 +140,14 @@ class Integers(NamedTuple):
         if self.zeros:
             np.rint(quotients, out=quotients)
             np.add(quotients, spread_pairs(zeros, group, half), out=quotients)
-        if self.zeros or self.scale_dtype == "F16":  # float16 rounds small scales so far that a quotient may pass
+        if (
+            self.zeros or self.scale_dtype == "F16"
+        ):  # float16 rounds small scales so far that a quotient may pass
             np.maximum(quotients, np.float32(self.lowest), out=quotients)
         np.add(quotients, np.float32(MAGIC - (self.lowest if self.packed else 0)), out=quotients)
         words = quotients.view(np.int32)
         np.minimum(words, MAGIC_BITS + (-2 * self.lowest if self.packed else -self.lowest) - 1, out=words)
-        return words.view(np.uint32)  # type: ignore[no-any-return]
+        return words.view(np.uint32)
 
     def store(self, words: Array, out: Array, scratch: Scratch) -> None:
         """Write codes in the order that `codes` has as the first part of a tile."""
@@ -166,7 +171,7 @@ class Integers(NamedTuple):
         total = np.zeros((rows, zeros.shape[1]), np.uint32)
         for place in range(per_word):
             total |= words[place::per_word] << np.uint32(self.bits * place)
-        return total.view(np.int32)  # type: ignore[no-any-return]
+        return total.view(np.int32)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         np = numpy()
@@ -195,7 +200,7 @@ class Integers(NamedTuple):
         found = np.empty((words.shape[0] * per_word, words.shape[1]), np.float32)
         for place in range(per_word):
             found[place::per_word] = words.view(np.uint32) >> np.uint32(self.bits * place) & np.uint32(mask)
-        return found[:rows] + np.float32(self.lowest)  # type: ignore[no-any-return]
+        return found[:rows] + np.float32(self.lowest)
 
     def scheme(self) -> dict[str, Any]:
         weights: dict[str, Any] = {
@@ -214,4 +219,3 @@ class Integers(NamedTuple):
             "output_activations": None,
             "format": "pack-quantized" if self.packed else "int-quantized",
         }
-

@@ -1,5 +1,5 @@
-"""Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of two), NVIDIA's
-NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
+"""Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of
+two), NVIDIA's NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
 
 from typing import Any, NamedTuple
 
@@ -39,8 +39,8 @@ def nv_groups(columns: int) -> int:
 
 
 def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
-    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the lower half
-    of a byte."""
+    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the
+    lower half of a byte."""
     np = numpy()
     np.left_shift(codes[1], 4, out=out)
     np.bitwise_or(out, codes[0], out=out)
@@ -67,6 +67,7 @@ class Microscaled(NamedTuple):
     """MXFP4 or MXFP8: codes of E2M1 or E4M3, a power of two for each 32."""
 
     bits: int
+    kind: str = "microscaled"
 
     @property
     def name(self) -> str:
@@ -99,12 +100,12 @@ class Microscaled(NamedTuple):
         return f"{shape[1]:,} columns are no multiple of {MX_GROUP}" if shape[1] % MX_GROUP else ""
 
     def exponents(self, maxima: Array) -> Array:
-        """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest code;
-        from 1.75 on the magnitude counts to the next power, which loses less than cutting it to the largest code does.
-        """
+        """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest
+        code; from 1.75 on the magnitude counts to the next power, which loses less than cutting it to the
+        largest code does."""
         np = numpy()
         found = (maxima.view(np.uint32) + np.uint32(1 << 21) >> np.uint32(23)).astype(np.int32)
-        return np.maximum(found - LARGEST_EXPONENT[self.bits], LEAST_EXPONENT).astype(np.uint8)  # type: ignore[no-any-return]
+        return np.maximum(found - LARGEST_EXPONENT[self.bits], LEAST_EXPONENT).astype(np.uint8)
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {}
@@ -113,14 +114,15 @@ class Microscaled(NamedTuple):
         np = numpy()
         exponents = self.exponents(tile.maxima(MX_GROUP))
         np.copyto(out[1], exponents)
-        match self.bits, tile.bits():
-            case 4, None:
+        bits = tile.bits()
+        match self.bits:
+            case 4 if bits is None:
                 quotients = tile.magnitude_pairs()
                 np.divide(quotients, spread_pairs(powers(exponents), MX_GROUP, tile.columns), out=quotients)
                 codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
                 float4.encode(quotients, codes, tile.scratch)
                 store_pairs(codes, tile, out[0])
-            case 4, bits:
+            case 4:
                 below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
                 codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
                 float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
@@ -165,12 +167,14 @@ def powers(exponents: Array) -> Array:
     [[1.0, 0.0078125]]
     """
     np = numpy()
-    return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)  # type: ignore[no-any-return]
+    return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)
 
 
 class Nvfp4(NamedTuple):
-    """NVFP4: E2M1 codes, an E4M3 scale for each 16, and the float32 by which all scales were multiplied before they were
-    rounded. q, k and v share that number, gate and up too: engines fuse them."""
+    """NVFP4: E2M1 codes, an E4M3 scale for each 16, and the float32 by which all scales were multiplied
+    before they were rounded. q, k and v share that number, gate and up too: engines fuse them."""
+
+    kind: str = "nvfp4"
 
     @property
     def name(self) -> str:
@@ -207,7 +211,7 @@ class Nvfp4(NamedTuple):
         """Return 6 * 448 / the largest magnitude of the tensors that share it, in float32."""
         np = numpy()
         assert largest is not None
-        return np.float32(NV_LARGEST) / np.maximum(largest, np.float32(2.0**-100))  # type: ignore[no-any-return]
+        return np.float32(NV_LARGEST) / np.maximum(largest, np.float32(2.0**-100))
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {".weight_global_scale": self.multiplier(known)}
@@ -220,7 +224,9 @@ class Nvfp4(NamedTuple):
         np.minimum(codes, float8.LARGEST_CODE, out=codes)
         np.copyto(out[1], codes, casting="unsafe")
         scales = float8.values()[out[1]] / (np.float32(4) * multiplier)
-        scales = np.where(scales > 0, scales, np.float32(np.inf))  # a group too small for a scale becomes zeros
+        scales = np.where(
+            scales > 0, scales, np.float32(np.inf)
+        )  # a group too small for a scale becomes zeros
         quarters = tile.magnitude_pairs()
         np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
         found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)

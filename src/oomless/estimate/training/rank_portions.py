@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import UsageError
 from ...frameworks import framework
-from ...frameworks.graphs.adapters import AdapterKind, adapter, trained_values
+from ...frameworks.graphs.adapters import AdaptedMatrix, AdapterKind, adapter, trained_values
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
@@ -322,7 +322,8 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) 
             (f"{short}.lora_B", out_cut, (2 if stacked and short in FUSED else 1) * rank * out_cut),
         )
         if request.adapter != "lora":
-            values = trained_values(request.adapter, rank, in_cut, out_cut, short.startswith("down"))
+            matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
+            values = trained_values(request.adapter, matrix)
             parts = ((f"{short}.{request.adapter}", min(rank, values), values),)
         for name, rows, values in parts:
             found.append(

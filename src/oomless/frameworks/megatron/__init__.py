@@ -7,6 +7,7 @@ from ...model.model import Model
 from ...run.training import Mesh, Training
 from ..plan_space import PlannedCards, PlanSpace
 from ..record import of_facts
+from .step_arguments import RECOMPUTED
 
 
 def meshes(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
@@ -25,4 +26,8 @@ def meshes(base: Training, model: Model, cards: PlannedCards) -> Iterator[Traini
 
 
 SPACE = PlanSpace(shardings=("distopt",), recompute=("none", "selective", "full"), ways=meshes)
-RECORDS = {name: of_facts(name)._replace(plan=SPACE) for name in ("megatron-lm", "megatron-bridge")}
+MODULES = (*RECOMPUTED, "norm")
+"""Words of --recompute-modules, and what other frameworks call layernorm."""
+RECORDS = {
+    name: of_facts(name)._replace(modules=MODULES, plan=SPACE) for name in ("megatron-lm", "megatron-bridge")
+}

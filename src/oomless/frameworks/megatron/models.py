@@ -15,7 +15,7 @@ from .args import read_arguments
 from .network import network
 from .placement import last_stage
 from .run import Megatron
-from .source import Value
+from .values import Value
 
 
 def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
@@ -67,7 +67,8 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
         given |= {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
     elif asked.recompute == "selective":
         given["recompute-granularity"] = "selective"
-        given["recompute-modules"] = list(asked.recompute_modules or ("core_attn",))
+        modules = asked.recompute_modules or ("core_attn",)
+        given["recompute-modules"] = ["layernorm" if name == "norm" else name for name in modules]
     if asked.products == "fp8":
         given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise", "fp8-param-gather": True}
     if asked.loss == "vocab-parallel-fused":
