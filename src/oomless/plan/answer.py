@@ -67,7 +67,13 @@ def plan_serving(
     word = model if isinstance(model, str) else model.name
     search = Search(found, word, wanted, table)
     result = search.run()
-    ranked = rank(result.rows, wanted.goal, wanted.limits, not any(":" in word for word in wanted.gpus))
+    ranked = rank(
+        result.rows,
+        wanted.goal,
+        wanted.limits,
+        not any(":" in word for word in wanted.gpus),
+        bool(wanted.gpus),
+    )
     shown = ranked.rows[: wanted.rows]
     on_front = {id(row) for row in ranked.front}
     rows = tuple(

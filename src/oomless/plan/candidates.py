@@ -70,9 +70,19 @@ class Candidate(Protocol):
         return None
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is known to run at all."""
+        return True
+
+    @property
     def is_bound(self) -> bool:
         """Whether its speed is what the hardware allows at best, and no more is known."""
         return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its speed goes back to a measurement, of this card or of a like one."""
+        return self.speed is not None and not self.is_bound
 
     @property
     def fits(self) -> bool:

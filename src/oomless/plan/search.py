@@ -58,6 +58,10 @@ class PlanRow(RowFields, Candidate):
         return None if self.speed is None else later(self.speed.tpot_s)
 
     @property
+    def is_known(self) -> bool:
+        return self.estimate.support.runs == "runs"
+
+    @property
     def runner(self) -> str:
         """What runs it: the engine."""
         return self.asked.engine

@@ -81,6 +81,7 @@ def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
             "kv_cache": estimate.kv_cache.dtype,
         },
         "max_tokens": estimate.kv_cache.max_tokens,
+        "support": estimate.support.runs,
         "ttft_s": None if speed is None else figure_json(speed.ttft_s),
         "tpot_s": None if speed is None else figure_json(speed.tpot_s),
         "copies_a_card": planned.copies,
