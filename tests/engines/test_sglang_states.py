@@ -7,7 +7,7 @@ from oomless.errors import UnsupportedError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 
 NEXT = "qwen3-next-80b-a3b"
 SLOT = 36 * (32 // 4 * 128 * 128 * 4 + 8192 // 4 * 3 * 2)
@@ -17,7 +17,7 @@ TOKEN = 12 * 1 * 2 * 256 * 2
 
 
 def answer(version: str, gpu: str = "h200:4", **flags: object) -> Estimate:
-    asked = Serving(engine="sglang", engine_version=version, layout=Layout(tp=4), max_model_len=8192, **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+    asked = Asked(engine="sglang", engine_version=version, layout=Layout(tp=4), max_model_len=8192, **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     return estimate_serving(load(NEXT), asked, parse_gpu(gpu))
 
 
@@ -62,6 +62,6 @@ def test_a_release_before_hybrid_models_refuses_them() -> None:
 
 def test_a_share_too_high_for_graphs_is_no_fit() -> None:
     """sglang#35777: Qwen3.8-27B in NVFP4 on an RTX 5090 runs out at 0.92 while it captures graphs."""
-    asked = Serving(engine="sglang", engine_version="0.5.17", mem_fraction_static=0.92, layout=Layout())
+    asked = Asked(engine="sglang", engine_version="0.5.17", mem_fraction_static=0.92, layout=Layout())
     found = estimate_serving(load("qwen3.8-27b-nvfp4"), asked._replace(context=8192), parse_gpu("rtx-5090"))
     assert found.verdict != "fits"

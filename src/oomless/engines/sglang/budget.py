@@ -13,7 +13,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import (
@@ -34,9 +34,9 @@ TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
 
 
-def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
+def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
     """What is on the card before loading: the context, then NCCL and custom all-reduce."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     rules = RELEASES.at(asked.engine_version)
     found = {
         "tp": layout.tp > 1,
@@ -53,12 +53,13 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     ]
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """What weights, cache and all that was there before may take: f * card + (1 - f) * (context + NCCL).
 
     >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
     >>> budget_bytes(
-    ...     Serving(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")
+    ...     Resolved(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")
     ... ) // 2**20
     72163
     """
@@ -66,7 +67,7 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     return int(share * hardware.card.memory_bytes + (1 - share) * before)
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
     0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more,
@@ -74,7 +75,7 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
 
     >>> [
-    ...     round(pool_bytes(Serving(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
+    ...     round(pool_bytes(Resolved(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
     ...     for v in ("0.5.3", "0.5.8", "0.5.16", "0.5.17")
     ... ]
     [229.6, 186.8, 186.8, 167.8]
@@ -86,12 +87,12 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     return left
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Engram tables, where they are kept on the host."""
     return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """What was there before loading is charged, and what loading leaves: free memory is read before and
     after.
 
@@ -124,18 +125,18 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
 
 
-def graph_tags(model: Model, asked: Serving, hardware: Hardware) -> tuple[str, ...]:
+def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
     """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
     split of its longest cache (FlashAttention 3), of all heads under data-parallel attention."""
     found = {
         "mla": model.kinds.has(MLA),
         "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
-        "dp_attention": (asked.layout or Layout()).enable_dp_attention,
+        "dp_attention": asked.layout.enable_dp_attention,
     }
     return tuple(name for name, holds in found.items() if holds)
 
 
-def draft_line(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Line:
+def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
     """A draft that is loaded when the pool is made: its tensors, and a row of each of its layers for every
     slot of the target's pool."""
     weights = placed_part(model, asked, hardware, stage, "mtp")
@@ -154,7 +155,7 @@ def draft_line(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -
     )
 
 
-def pool_expected(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> tuple[CacheLayout, int]:
+def pool_expected(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[CacheLayout, int]:
     """The cache of a rank and its pool, before what loading leaves is known."""
     weights = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
     charged = weights + sum(line.bytes for line in start_lines(asked, hardware))
@@ -162,7 +163,7 @@ def pool_expected(model: Model, asked: Serving, hardware: Hardware, stage: Stage
     return cache_layout(model, asked, stage), pool
 
 
-def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """What another's checkpoint may keep in 16 bit."""
     if asked.quantization in (None, model.quantization):
         return []
@@ -177,11 +178,11 @@ def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     return kept_line(model, asked.quantization, parts)
 
 
-def request_table(asked: Serving) -> Line:
+def request_table(asked: Resolved) -> Line:
     """ReqToTokenPool: one int32 for each token that each request may have."""
-    layout = asked.layout or Layout()
-    rows = max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
-    width = (asked.max_model_len or 0) + TABLE_EXTRA
+    layout = asked.layout
+    rows = max(asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    width = asked.max_model_len + TABLE_EXTRA
     formula = f"{rows:,} requests x {width:,} x 4 B"
     return exact(
         "runtime.request_table",
@@ -193,25 +194,25 @@ def request_table(asked: Serving) -> Line:
     )
 
 
-def prefill_tokens(asked: Serving) -> int:
+def prefill_tokens(asked: Resolved) -> int:
     """The most tokens of one prefill: further requests join a batch below max_prefill_tokens alone, and the
     first is cut by the chunk (managers/schedule_policy.py, PrefillAdder).
 
-    >>> prefill_tokens(Serving(max_num_batched_tokens=131072, context=8192))
+    >>> prefill_tokens(Resolved(max_num_batched_tokens=131072, context=8192))
     16384
     """
     chunk = asked.max_num_batched_tokens or 0
     return max(min(chunk, MAX_PREFILL_TOKENS), min(chunk, asked.context or 0))
 
 
-def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
     expanded heads of MLA; logits.
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
     """
-    layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
+    layout, width = asked.layout, DTYPES[asked.dtype].bits // 8
     tokens, hidden = prefill_tokens(asked), model.hidden_size
     largest = 0
     for ffn in model.kinds.ffns:

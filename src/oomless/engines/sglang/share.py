@@ -6,7 +6,7 @@ from ...errors import UsageError
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Layout, Resolved
 from ...units import GIB, MIB
 from .release import SglangRules
 
@@ -30,15 +30,15 @@ def driver_mib(hardware: Hardware) -> int:
     return hardware.card.memory_bytes // MIB
 
 
-def default_chunk(asked: Serving, hardware: Hardware, rules: SglangRules) -> tuple[int, int]:
+def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tuple[int, int]:
     """(chunked_prefill_size, cuda_graph_max_bs) by the card's size.
 
     >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
-    >>> default_chunk(Serving(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
+    >>> default_chunk(Resolved(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
     (8192, 512)
     """
-    layout, memory = asked.layout or Layout(), driver_mib(hardware)
+    layout, memory = asked.layout, driver_mib(hardware)
     chunk, graphs = LARGEST_CLASS
     if not rules.chunks_by_class:
         small = memory < SMALL_MIB_04
@@ -70,7 +70,7 @@ def card_classes(rules: SglangRules) -> tuple[tuple[int, int, int, int], ...]:
 SMALL_MIB_04 = 25_000
 
 
-def default_share(model: Model, asked: Serving, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
+def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
     """mem_fraction_static: by ranks to 0.4.7; then 1 - reserve / memory, in MiB, to three digits.
 
     reserve = by class and ranks to 0.5.2; from 0.5.3 on
@@ -80,11 +80,11 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
-    >>> asked = Serving(layout=Layout(tp=8), cuda_graph_max_bs=512)
+    >>> asked = Resolved(layout=Layout(tp=8), cuda_graph_max_bs=512)
     >>> default_share(load("deepseek-r1"), asked, parse_gpu("h200:8"), RELEASES.at("0.5.3"), 8192)
     0.897
     """
-    layout, memory = asked.layout or Layout(), driver_mib(hardware)
+    layout, memory = asked.layout, driver_mib(hardware)
     ranks = layout.tp * layout.pp
     if not (rules.reserves_by_class or rules.reserves_by_size):
         return share_of_ranks(ranks, memory, rules)
@@ -139,9 +139,9 @@ def reserve_of_class(layout: Layout, memory: int) -> float:
     return (found + (4 if layout.enable_dp_attention else 0)) * GIB / MIB
 
 
-def reserve_of_sizes(model: Model, asked: Serving, rules: SglangRules, chunk: int) -> float:
+def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: int) -> float:
     """MiB that 0.5.3 and later keep free for a chunk, graphs and ranks."""
-    layout, graphs = asked.layout or Layout(), asked.cuda_graph_max_bs or 0
+    layout, graphs = asked.layout, asked.cuda_graph_max_bs or 0
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)

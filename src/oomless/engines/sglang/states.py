@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...errors import UnsupportedError
 from ...model.attention import Attention, Linear
 from ...model.storage import DTYPES, F32
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup
 from ..recurrent_states import recurrent_state_bytes
 from .release import SglangRules, attention_ranks
@@ -29,13 +29,13 @@ class StatePool(NamedTuple):
     set_aside_bytes: int
 
 
-def state_pool(attentions: Sequence[Attention], asked: Serving, rules: SglangRules) -> StatePool:
+def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRules) -> StatePool:
     """Return the part of the pool that holds states: for the requests that may run in 0.5.2 and 0.5.3; later
     0.9 B for each byte of tokens, three to five slots a request, whose prefixes are kept.
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
-    >>> asked = Serving(layout=Layout(tp=4), dtype="bfloat16", max_num_seqs=2048)
+    >>> asked = Resolved(layout=Layout(tp=4), dtype="bfloat16", max_num_seqs=2048)
     >>> layers = [each.attention for each in load("qwen3-next-80b-a3b").layers]
     >>> pool = state_pool(layers, asked, RELEASES.at("0.5.8"))
     >>> pool.group.page_bytes, pool.group.fixed_blocks, round(pool.share, 3)
@@ -46,12 +46,12 @@ def state_pool(attentions: Sequence[Attention], asked: Serving, rules: SglangRul
         return StatePool(None, 0.0, 0)
     if len(states) == len(attentions):
         raise UnsupportedError("a model of states alone in SGLang is not known yet", "use --engine vllm")
-    layout = asked.layout or Layout()
+    layout = asked.layout
     ranks, width = attention_ranks(layout), DTYPES[asked.dtype].bits // 8
     slot = sum(
         recurrent_state_bytes(each, ranks, width, (each.state_bits or F32.bits) // 8) for each in states
     )
-    requests = (asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1)
+    requests = asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1)
     if not rules.shares_pool_with_states:
         return StatePool(None, 0.0, requests * slot)
     buffered = all(each.variant == "gdn" for each in states)
