@@ -2,12 +2,12 @@
 
 import pytest
 
-from oomless.engines.sglang.states import DRAFT_TOKENS
 from oomless.errors import UnsupportedError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 
 NEXT = "qwen3-next-80b-a3b"
 SLOT = 36 * (32 // 4 * 128 * 128 * 4 + 8192 // 4 * 3 * 2)
@@ -41,12 +41,13 @@ def test_early_releases_set_a_slot_aside_for_each_request() -> None:
 def test_drafts_keep_states_of_their_own() -> None:
     """A state for each draft token: in every slot, then set aside for each request, then inside the share."""
     every, aside, inside = (
-        answer(version, speculative=True, max_num_seqs=16) for version in ("0.5.6", "0.5.8", "0.5.13")
+        answer(version, speculation=Speculation("mtp", 3), max_num_seqs=16)
+        for version in ("0.5.6", "0.5.8", "0.5.13")
     )
-    assert every.kv_cache.fixed_bytes_per_sequence == 3 * SLOT * (1 + DRAFT_TOKENS)
+    assert every.kv_cache.fixed_bytes_per_sequence == 3 * SLOT * (1 + 4)
     assert aside.kv_cache.fixed_bytes_per_sequence == 3 * SLOT
-    assert f"{16 * DRAFT_TOKENS * SLOT:,} B set aside" in str(aside.ledger.lines)
-    assert inside.kv_cache.fixed_bytes_per_sequence == 3 * (SLOT + SLOT * DRAFT_TOKENS // 3)
+    assert f"{16 * 4 * SLOT:,} B set aside" in str(aside.ledger.lines)
+    assert inside.kv_cache.fixed_bytes_per_sequence == 3 * (SLOT + SLOT * 4 // 3)
 
 
 def test_a_load_needs_its_states_or_its_tokens_whichever_is_more() -> None:

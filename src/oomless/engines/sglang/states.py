@@ -14,8 +14,6 @@ from .release import SglangRules, attention_ranks
 
 FULL_MEMORY_RATIO = 0.9
 """--mamba-full-memory-ratio: bytes of states for each byte of tokens."""
-DRAFT_TOKENS = 4
-"""--speculative-num-draft-tokens as the server chooses it for MTP."""
 PLAIN_SLOTS = 3
 """Slots of a request whose state has no buffer beside (mamba scheduler strategy no_buffer)."""
 
@@ -35,6 +33,7 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
+    >>> from ...run.serving import Layout
     >>> asked = Resolved(layout=Layout(tp=4), dtype="bfloat16", max_num_seqs=2048)
     >>> layers = [each.attention for each in load("qwen3-next-80b-a3b").layers]
     >>> pool = state_pool(layers, asked, RELEASES.at("0.5.8"))
@@ -56,7 +55,7 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
         return StatePool(None, 0.0, requests * slot)
     buffered = all(each.variant == "gdn" for each in states)
     slots = rules.slots_of_buffered_states if buffered else PLAIN_SLOTS
-    drafts = DRAFT_TOKENS if asked.speculative else 0
+    drafts = asked.draft_tokens + 1 if asked.speculative else 0  # the token that is verified, too
     aside = requests * drafts * slot if rules.sets_draft_states_aside else 0
     if rules.multiplies_states_by_drafts:
         slot *= 1 + drafts
