@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..monitor.cards import CardUse
     from ..monitor.machine_view import MachineView, ProcessView
 
-BAR, LEAST_WIDTH = 20, 60
+WIDE, WIDE_BAR, NARROW_BAR, LEAST_WIDTH = 100, 20, 8, 60
 FULL, EMPTY = "█", "░"
 HEADS = ("pid", "user", "cards", "used", "predicted", "apart", "what")
 NUMBERS = frozenset({0, 3, 4, 5})
@@ -22,7 +22,7 @@ def top_lines(view: "MachineView", width: int, height: int | None = None) -> lis
     """Return the lines of the screen, none wider than it, no more than it has; the last one says what is left
     out."""
     width = max(width, LEAST_WIDTH)
-    lines = [first_line(view), *(card_line(card) for card in view.cards)]
+    lines = [first_line(view), *(card_line(card, width) for card in view.cards)]
     if not view.cards:
         lines.append(f"no cards: {shown(view.problem or 'none is there', width - 12)}")
     lines.append("")
@@ -42,17 +42,16 @@ def first_line(view: "MachineView") -> str:
     )
 
 
-def card_line(card: "CardUse") -> str:
+def card_line(card: "CardUse", width: int) -> str:
     """Return a card: how full, how busy, how warm."""
+    length = WIDE_BAR if width >= WIDE else NARROW_BAR
     share = card.used_bytes / card.total_bytes if card.total_bytes else 0.0
-    full = min(round(BAR * share), BAR)
-    busy = f"{card.busy:>3} % busy" if card.busy is not None else ""
-    warm = f"{card.celsius:>3} °C" if card.celsius is not None else ""
+    full = min(round(length * share), length)
+    busy = f"{card.busy:>3} % busy" if card.busy is not None else " " * 10
+    warm = f"{card.celsius:>3} °C" if card.celsius is not None else " " * 6
     size = f"{format_bytes(card.used_bytes):>11} of {format_bytes(card.total_bytes)}"
-    line = (
-        f"{card.number:>2} {FULL * full}{EMPTY * (BAR - full)} {size}  {busy} {warm}  {shown(card.name, 40)}"
-    )
-    return line.rstrip()
+    bar = FULL * full + EMPTY * (length - full)
+    return f"{card.number:>2} {bar} {size}  {busy} {warm}  {shown(card.name, 40)}"
 
 
 def process_lines(view: "MachineView") -> list[str]:
