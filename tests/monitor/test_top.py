@@ -16,7 +16,7 @@ from fake_nvml import GIB, NUM_CARDS, NUM_PROCESSES, FakeNvml
 from written_runs import MIB, leak, question, sample, start, step, write
 
 from command import environment
-from oomless.api.top import Machine
+from oomless.api.top import LiveMachine
 from oomless.monitor.cards import Cards, CardUse
 from oomless.monitor.host_processes import HostProcess
 from oomless.monitor.live_runs import Followed
@@ -87,7 +87,7 @@ def test_a_driver_that_is_lost_comes_back() -> None:
 
 
 def test_processes_of_cards_are_asked_of_the_system() -> None:
-    machine = Machine(Cards(FakeNvml([os.getpid(), 2**22 + 1])))
+    machine = LiveMachine(Cards(FakeNvml([os.getpid(), 2**22 + 1])))
     view = machine.now()
     machine.close()
     mine = {each.process.pid: each for each in view.processes}
@@ -98,7 +98,7 @@ def test_processes_of_cards_are_asked_of_the_system() -> None:
 def test_a_process_that_writes_a_journal_is_watched(tmp_path: Path) -> None:
     path = write(tmp_path, start(pid=os.getpid()), question(), step(5), sample(2))
     with path.open("ab"):
-        machine = Machine(Cards(FakeNvml([os.getpid()])))
+        machine = LiveMachine(Cards(FakeNvml([os.getpid()])))
         (view,) = machine.now().processes
         found = view.rank
     assert found is not None

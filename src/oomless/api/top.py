@@ -24,7 +24,7 @@ PAGE_S = 0.3
 """How long an engine's own page is waited for."""
 
 
-class Machine:
+class LiveMachine:
     """This machine, looked at again and again; what is asked once is kept."""
 
     def __init__(self, cards: Cards | None = None) -> None:

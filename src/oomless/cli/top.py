@@ -9,7 +9,7 @@ import click
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..api.top import Machine
+    from ..api.top import LiveMachine
 
 LEAST_S, MOST_S = 0.2, 3600.0
 
@@ -21,13 +21,13 @@ LEAST_S, MOST_S = 0.2, 3600.0
 def top(once: bool, interval: float, as_json: bool) -> int:
     """This machine's cards and processes: what each has, what it is made of if it is watched, and what was
     predicted for it."""
-    from ..api.top import Machine
+    from ..api.top import LiveMachine
 
     if not LEAST_S <= interval <= MOST_S:
         raise UsageError(
             f"--interval {interval:g} is out of range", f"from {LEAST_S:g} to {MOST_S:g} seconds"
         )
-    machine = Machine()
+    machine = LiveMachine()
     try:
         if as_json:
             click.echo(json.dumps(machine.now().to_json(), allow_nan=False))
@@ -48,7 +48,7 @@ def top(once: bool, interval: float, as_json: bool) -> int:
     return 0
 
 
-def _full_screen(machine: "Machine", interval: float) -> None:
+def _full_screen(machine: "LiveMachine", interval: float) -> None:
     """Show the machine again and again until q, Escape or Ctrl-C. rich's Live draws only what changed on the
     terminal's other screen, and it is there already: Textual would be one more dependency for one page of
     text."""
