@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
-from oomless.engines import llamacpp
+from oomless.engines.llamacpp.gguf_file import stored
 from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
 from oomless.estimate.serving.changes import changes_that_fit
@@ -49,7 +49,7 @@ def test_devices_hold_the_file_together(flags: dict[str, Any], version: str) -> 
     asked = Serving(
         engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags
     )
-    file, dealt = llamacpp.stored(model, asked), deal(27, asked, version > "2025-12")
+    file, dealt = stored(model, asked), deal(27, asked, version > "2025-12")
     places = [held(file, asked, dealt, device, version > "2025-12") for device in (HOST, 0, 1)]
     together = sum(
         each.group.format.num_bytes(each.group.shape) * each.group.repeat * (len(each.layers) or 1)
@@ -130,7 +130,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
     [
         ({"override_tensor": "exps=CUDA5"}, "names card 5"),
         ({"override_tensor": "exps"}, "is no rule"),
-        ({"override_tensor": "(=CPU"}, "--override-tensor '(=CPU'"),
+        ({"override_tensor": "(=CPU"}, "--override-tensor (: a parenthesis is missing"),
         ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
         ({"tensor_split": "a,b"}, "no list of shares"),
         ({"tensor_split": "0,0"}, "no list of shares"),

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .. import engines
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate
 from ..model.load import catalogue_name
-from ..monitor.launcher import Ended, launch
+from ..monitor.launcher import Ended, launch, start_deaf
 from ..run.command import is_path, read_command
 from ..truth.reconcile.blocks import Block
 from ..truth.reconcile.metrics_page import read_metrics
@@ -23,8 +24,6 @@ GATHERED = 1 << 16
 """Bytes of output that are read together, or what came within a second."""
 SCRAPE_EVERY_S = 30.0
 MOST_PAGE_BYTES = 4_000_000
-PORTS = {"vllm": 8000, "sglang": 30000, "llamacpp": 8080, "trtllm": 8000}
-"""Ports that engines listen on by themselves."""
 WhenReady = Callable[["Watched"], None]
 
 
@@ -97,7 +96,7 @@ class Scraper:
 
     def start(self) -> None:
         """Begin to fetch."""
-        self.thread.start()
+        start_deaf(self.thread)
 
     def stop(self) -> None:
         """End; what is under way is not waited for."""
@@ -139,7 +138,7 @@ def _port(words: Sequence[str], engine: str) -> int:
         text = joined or value
         if name == "--port" and text.isdecimal() and len(text) < 6:
             return int(text)
-    return PORTS.get(engine, 8000)
+    return engines.engine(engine or engines.DEFAULT).start.port
 
 
 def run_watched(

@@ -10,6 +10,7 @@ from .cards import Cards
 from .entries import MemoryDeath, RunEnd, WatchedStep
 from .host_processes import resident_of, tree_of
 from .journal import journals, read_rank
+from .launcher import start_deaf
 
 EVERY_S = 0.1
 
@@ -71,7 +72,7 @@ class Meter:
 
     def start(self) -> None:
         """Begin to look."""
-        self.thread.start()
+        start_deaf(self.thread)
 
     def stop(self) -> HighestUse:
         """Return the most that was seen."""

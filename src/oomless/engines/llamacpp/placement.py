@@ -7,8 +7,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ...errors import UsageError
+from ...files import shown
 from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
+from ...model.name_expressions import PatternError
+from ...model.name_patterns import NamePatterns
 from ...run.serving import Layout, Serving
 from ..rank import Stage
 
@@ -103,8 +106,14 @@ def deal(num_layers: int, asked: Serving, output_first: bool) -> list[Stage]:
 class Override(NamedTuple):
     """One rule of --override-tensor: tensors whose name it finds go to `device`."""
 
-    pattern: re.Pattern[str]
+    pattern: NamePatterns
     device: int
+    num_layers: int | None = None
+    """Of the first layers alone; None: of all."""
+
+    def finds(self, name: str, layer: int) -> bool:
+        """Return whether the rule means a tensor."""
+        return (self.num_layers is None or layer < self.num_layers) and self.pattern.finds((name,))
 
 
 @lru_cache(maxsize=64)
@@ -115,25 +124,37 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
     [1, -1]
     """
     found = []
-    for rule in override_tensor.split(",") if override_tensor else ():
+    rules = override_tensor.split(",") if override_tensor else []
+    if len(rules) > MOST_RULES:
+        raise UsageError(
+            f"--override-tensor has {len(rules):,} rules",
+            f"write at most {MOST_RULES}",
+        )
+    for rule in rules:
         pattern, _, device = rule.rpartition("=")
         number = re.fullmatch(r"(?:CUDA|ROCm|HIP|SYCL|Vulkan|CANN|MUSA)(\d{1,3})", device)
         if not pattern or not (number or device.upper() in HOST_BUFFERS):
             raise UsageError(
-                f"--override-tensor {rule!r} is no rule",
+                f"--override-tensor {shown(rule)} is no rule",
                 "write pattern=CPU or pattern=CUDA0, with commas between rules",
             )
-        try:
-            found.append(Override(re.compile(pattern), int(number[1]) if number else HOST))
-        except (re.error, RecursionError, OverflowError) as error:
-            raise UsageError(
-                f"--override-tensor {rule!r}: {error}", "the part before = is a regular expression"
-            ) from None
+        found.append(Override(tensor_pattern(pattern), int(number[1]) if number else HOST))
     if cpu_moe:
-        found.append(Override(re.compile(EXPERTS), HOST))
+        found.append(Override(tensor_pattern(EXPERTS), HOST))
     if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
-        found.append(Override(re.compile(rf"blk\.(?:{'|'.join(map(str, range(n_cpu_moe)))}){EXPERTS}"), HOST))
+        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, n_cpu_moe))
     return tuple(found)
+
+
+MOST_RULES = 64
+
+
+def tensor_pattern(expression: str) -> NamePatterns:
+    """Return what an expression finds anywhere in a tensor's name."""
+    try:
+        return NamePatterns([expression], "search", "--override-tensor")
+    except PatternError as error:
+        raise UsageError(error.message, "the part before = is a regular expression") from None
 
 
 HOST_BUFFERS = ("CPU", "CUDA_HOST", "ROCM_HOST")
@@ -145,7 +166,7 @@ def device_of(group: Tensor, layer: int, asked: Serving, default: int) -> int:
     if not rules:
         return default
     name = gguf_name(group, layer)
-    return next((rule.device for rule in rules if rule.pattern.search(name)), default)
+    return next((rule.device for rule in rules if rule.finds(name, layer)), default)
 
 
 def by_hand(asked: Serving) -> bool:

@@ -1,10 +1,11 @@
 """What of a training question is refused or completed before its step is counted."""
 
-import re
-
 from ...errors import UnsupportedError, UsageError
+from ...files import shown
 from ...frameworks import framework
 from ...model.model import EMBEDDING, HEAD, Model
+from ...model.name_expressions import PatternError
+from ...model.name_patterns import NamePatterns
 from ...run.cards import Card
 from ...run.training import Mesh, Training, recipe
 from .rank_portions import divisors, is_target, short_name
@@ -43,11 +44,9 @@ def matched(model: Model, pattern: str) -> list[str]:
     ['q_proj', 'up_proj']
     """
     try:
-        regular = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError(
-            f"--lora-targets {pattern[:60]!r}: {error}", "name matrices, or write a regular expression"
-        ) from None
+        regular = NamePatterns([pattern], "fullmatch", "--lora-targets")
+    except PatternError as error:
+        raise UsageError(error.message, "name matrices, or write a regular expression") from None
     where: dict[str, set[int]] = {}
     there: dict[str, set[int]] = {}
     for tensor in model.tensors:
@@ -58,17 +57,17 @@ def matched(model: Model, pattern: str) -> list[str]:
         for layer in tensor.layers:
             whole = tensor.name.removesuffix(".weight").replace("{}", str(layer))
             rest = whole.removeprefix("model.layers")
-            if any(regular.fullmatch(part + rest) for part in TEXT_PARTS):
+            if regular.finds(part + rest for part in TEXT_PARTS):
                 where.setdefault(short, set()).add(layer)
     if not where:
         raise UsageError(
-            f"--lora-targets {pattern} means no matrix of {model.name}",
+            f"--lora-targets {shown(pattern)} means no matrix of {model.name}",
             f"it has {', '.join(sorted(there))}, or all-linear",
         )
     some = [short for short, layers in where.items() if layers != there[short]]
     if some:
         raise UnsupportedError(
-            f"--lora-targets {pattern} means {', '.join(some)} of some layers alone",
+            f"--lora-targets {shown(pattern)} means {', '.join(some)} of some layers alone",
             "adapters are counted in every layer that has the matrix",
         )
     return sorted(where)
