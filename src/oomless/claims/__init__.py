@@ -86,7 +86,7 @@ def _beside() -> "dict[str, Callable[[], Beside]]":
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, parallel, serving, speed, traced, training
+    from . import compressed, compressing, money, parallel, serving, speed, traced, training
 
     return {
         **serving.SETTLERS,
@@ -96,4 +96,5 @@ def _settlers() -> dict[str, Callable[[], Evidence]]:
         **parallel.SETTLERS,
         **speed.SETTLERS,
         **traced.SETTLERS,
+        **compressing.SETTLERS,
     }
