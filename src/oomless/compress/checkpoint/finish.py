@@ -45,7 +45,7 @@ TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 class Mixed(OomlessError):  # noqa: N818 - it says what was asked, not what went wrong
     """Formats that no one config can describe together."""
 
-    exit_code = 4
+    code = 4
 
 
 def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | None:
