@@ -66,9 +66,14 @@ def test_ways_to_keep_activations_are_compared() -> None:
     ],
 )
 def test_wrong_questions_are_refused(
-    checkpoints: dict[str, Path], words: tuple[str, ...], said: str, tmp_path: Path
+    checkpoints: dict[str, Path],
+    words: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer = call("compress", str(checkpoints["llama"]), *words, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    answer = call("compress", str(checkpoints["llama"]), *words)
     assert answer.code in (2, 4)
     assert said in answer.err
     assert not list(tmp_path.iterdir())
