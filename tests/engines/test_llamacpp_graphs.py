@@ -152,6 +152,24 @@ def test_windows_and_states_have_caches_of_their_own() -> None:
     assert hybrid.kv_cache.fixed_bytes_per_sequence == 36 * 2195456
 
 
+def test_builds_before_april_2025_cache_every_head_of_mla() -> None:
+    """ggml-org/llama.cpp#12801 of 2025-04-15; before, a log of 16 layers of R1 on a card with 163,840 cells
+    says 204,800 MiB: 128 heads of 192 and 128 values."""
+    before, after = (
+        oomless.infer(
+            "deepseek-r1",
+            "h200:8",
+            engine="llamacpp",
+            quantization="q4_k_m",
+            context=4096,
+            engine_version=day,
+        ).kv_cache.needed_bytes
+        for day in ("2025-04-14", "2025-04-15")
+    )
+    assert before == 16 * 4096 * 128 * (192 + 128) * 2
+    assert after < before / 25
+
+
 def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
     """Phi-3-mini-4k has a window of 2,047 tokens; a log of 4,096 cells says 1,536 MiB."""
     found = oomless.infer(
