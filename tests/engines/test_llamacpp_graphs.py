@@ -255,3 +255,20 @@ def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, t
     assert (
         size(4096, tokens) <= size(4096 * times, tokens) * SLACK <= size(4096 * times, 2 * tokens) * SLACK**2
     )
+
+
+def test_the_main_card_holds_the_logits_where_rows_are_divided() -> None:
+    asked: dict[str, Any] = {"engine": "llamacpp", "engine_version": "2026-02", "quantization": "q4_k_m"}
+    asked |= {"context": 4096, "ubatch_size": 1024, "pp": 2}
+    buffers = {
+        mode: [
+            line.bytes
+            for ledger in oomless.infer("qwen3-32b", "rtx-3090:2", split_mode=mode, **asked).ledgers
+            for line in ledger.lines
+            if line.key == "activations.compute_buffer"
+        ]
+        for mode in ("layer", "row")
+    }
+    logits = 1024 * 151_936 * 4
+    assert buffers["row"][0] >= logits > buffers["row"][1]
+    assert buffers["layer"][1] >= logits
