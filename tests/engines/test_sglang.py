@@ -279,3 +279,12 @@ def test_logs_are_predicted() -> None:
             continue
         assert scored.rel_error is not None, scored
         assert abs(scored.rel_error) <= limit, scored
+
+
+def test_v4_in_16_bit_takes_rows_of_16_bit_from_its_pool() -> None:
+    """Compressed rows of 512 values; on Ascend, which has no FP8, the indexer's keys too."""
+    asked, plain = cache("deepseek-v4-flash", kv_cache_dtype="bfloat16"), cache("deepseek-v4-flash")
+    ascend = cache("deepseek-v4-flash", gpu="ascend-910b:8")
+    assert (plain.token_bytes, asked.token_bytes, ascend.token_bytes) == (3850.25, 6229.0, 6880.0)
+    for layout in (asked, ascend):
+        assert layout.block_bytes == 256 * layout.token_bytes

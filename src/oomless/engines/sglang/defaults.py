@@ -14,6 +14,7 @@ from ..default_length import default_length
 from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
+from .cache_v4 import ALL_16_BIT
 from .release import RELEASES, SglangRules
 from .share import default_chunk, default_share
 
@@ -128,6 +129,8 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
         case V4() | V41():
             if word == "fp8_e5m2":
                 raise UnsupportedError("--kv-cache-dtype fp8_e5m2 is not for V4", "use fp8_e4m3 or bfloat16")
+            if hardware.card.vendor == "Huawei":  # no FP8: 7,705 B a token where 3,850 are packed
+                return ALL_16_BIT
             packed = "mxfp8_ds_mla" if 10 <= capability < 11 else "fp8_ds_mla"
             return word if word == "bfloat16" else packed
         case DSA():
