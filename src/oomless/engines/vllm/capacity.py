@@ -82,14 +82,27 @@ def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
     """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of
     max_model_len.
 
-    The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
+    The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back. So is that
+    the graphs of a model with states find a block for each of max_num_seqs.
     """
     rules = RELEASES.at(asked.engine_version)
     load = blocks_to_run(layout, asked.concurrency or 1, asked.context or 1, asked) * layout.block_bytes
     longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
     if rules.keeps_null_block:
         longest += layout.need_block_bytes
-    return max(load, longest)
+    return max(load, longest, blocks_of_graphs(layout, asked) * layout.block_bytes)
+
+
+def blocks_of_graphs(layout: CacheLayout, asked: Serving) -> int:
+    """Blocks without which graphs of models with states cannot be captured: one for each sequence
+    (v1/worker/gpu_model_runner.py; it names the largest --max-num-seqs that would do).
+
+    Qwen3.6-27B-FP8 on one H100 at 0.95 has 856 blocks, and refuses the default of 1,024 (vLLM recipes#551).
+    """
+    states = any(group.fixed_blocks for group in layout.groups)
+    if not states or asked.enforce_eager or not RELEASES.at(asked.engine_version).needs_block_a_sequence:
+        return 0
+    return asked.max_num_seqs or 0
 
 
 def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving) -> float:

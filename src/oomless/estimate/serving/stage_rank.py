@@ -77,10 +77,13 @@ def stage_rank(
     pool = rules.pool_bytes(request, allowed, taken)
     cache = rules.cache_layout(model, request, stage)
     needed = needed_line(cache, request, rules)
+    beside = budget.beside
+    if rules.beside_pool is not None:
+        beside = (*beside, *rules.beside_pool(model, request, stage, pool))
     return StageRank(
         f"{stage.name} ({mine.card.name})" if hardware.mixed and apart else stage.name,
-        (*charged, *budget.beside, needed),
-        budget.beside,
+        (*charged, *beside, needed),
+        beside,
         mine.card.memory_bytes,
         taken + pool,
         pool,
