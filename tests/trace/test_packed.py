@@ -8,8 +8,9 @@ from families import small
 
 from oomless.errors import UnsupportedError
 from oomless.estimate.training.state_bytes import packed_bytes
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -19,7 +20,7 @@ import torch
 
 from oomless.api.trace import closed_form
 from oomless.api.trace import trace as trace_by_name
-from oomless.trace.build import Source, build_model
+from oomless.trace.build import ModelSource, build_model
 from oomless.trace.check import compare, measured
 from oomless.trace.models import quiet
 from oomless.trace.packed import packed_class
@@ -53,8 +54,10 @@ def test_known_storage() -> None:
 
 
 def test_what_is_packed() -> None:
-    asked = Training(method="qlora", precision="bf16", lora_rank=8, lora_targets=("all-linear",), seq_len=32)
-    model = build_model(Source("deepseek_v3", small("deepseek_v3")), asked, None)
+    asked = resolved(
+        TrainingAsked(method="qlora", precision="bf16", lora_rank=8, lora_targets=("all-linear",), seq_len=32)
+    )
+    model = build_model(ModelSource("deepseek_v3", small("deepseek_v3")), asked, None)
     packed = packed_class()
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, packed)}
     assert "q_a_proj" not in names
@@ -78,17 +81,19 @@ def test_what_is_packed() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "amp-bf16"])
 @pytest.mark.parametrize("recompute", ["none", "full"])
 def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None:
-    asked = Training(
-        method="qlora",
-        precision=precision,
-        recompute=recompute,
-        optimizer="adamw",
-        lora_rank=8,
-        lora_targets=("q_proj", "up_proj"),
-        micro_batch=2,
-        seq_len=64,
+    asked = resolved(
+        TrainingAsked(
+            method="qlora",
+            precision=precision,
+            recompute=recompute,
+            optimizer="adamw",
+            lora_rank=8,
+            lora_targets=("q_proj", "up_proj"),
+            micro_batch=2,
+            seq_len=64,
+        )
     )
-    source = Source("qwen2", small("qwen2"))
+    source = ModelSource("qwen2", small("qwen2"))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
         assert abs(compare(traced, measured(source, asked))[-1].error or 0) <= 0.001
@@ -120,7 +125,7 @@ def test_closed_form(recompute: str) -> None:
     ],
 )
 def test_what_is_refused(change: dict[str, Any], named: str) -> None:
-    asked = Training(method="qlora", seq_len=32, **change)
+    asked = resolved(TrainingAsked(method="qlora", seq_len=32, **change))
     with pytest.raises(UnsupportedError, match=named):
         Tracing("train", asked, Prompt(), "auto", mesh=Mesh(dp=1)).check()
 

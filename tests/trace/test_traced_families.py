@@ -11,14 +11,15 @@ import pytest
 from families import causal_families, small
 
 from oomless.errors import OomlessError, UnsupportedError
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Purpose, Tracing
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from oomless.trace.build import Source
+from oomless.trace.build import ModelSource
 from oomless.trace.check import compare, measured, measured_inference
 from oomless.trace.models import quiet
 from oomless.trace.run import trace
@@ -41,8 +42,8 @@ LONGEST = 30_000_000
 
 def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
     """Relative error of the peak of the second step."""
-    asked = Training(micro_batch=2, seq_len=seq_len, **SETTINGS[setting])
-    source = Source(kind, small(kind))
+    asked = resolved(TrainingAsked(micro_batch=2, seq_len=seq_len, **SETTINGS[setting]))
+    source = ModelSource(kind, small(kind))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
         return compare(traced, measured(source, asked))[-1].error or 0.0
@@ -70,8 +71,8 @@ def test_prefill_and_decode(kind: str) -> None:
 
 def inference_errors(kind: str) -> list[tuple[str, float]]:
     """Relative errors of prefill and decode."""
-    source, prompt = Source(kind, small(kind)), Prompt("float32", 96, 2, 2)
-    traced = trace(source, Tracing("infer", Training(), prompt, "cpu"), {})
+    source, prompt = ModelSource(kind, small(kind)), Prompt("float32", 96, 2, 2)
+    traced = trace(source, Tracing("infer", resolved(TrainingAsked()), prompt, "cpu"), {})
     with quiet():
         return [(row.key, row.error or 0.0) for row in compare(traced, measured_inference(source, prompt))]
 
@@ -90,7 +91,9 @@ def test_every_family(setting: str) -> None:
         source = buildable(kind)
         if source is None:
             continue
-        asked = Training(micro_batch=2, seq_len=64, **SETTINGS.get(setting, {"precision": "fp32"}))
+        asked = resolved(
+            TrainingAsked(micro_batch=2, seq_len=64, **SETTINGS.get(setting, {"precision": "fp32"}))
+        )
         try:
             with quiet():
                 real = (
@@ -117,7 +120,7 @@ def test_every_family(setting: str) -> None:
     assert worst[-1][1] <= LIMIT
 
 
-def buildable(kind: str) -> Source | None:
+def buildable(kind: str) -> ModelSource | None:
     """A family's small model, if its config class alone is enough for it."""
     from oomless.trace.models import transformers_model
 
@@ -127,4 +130,4 @@ def buildable(kind: str) -> Source | None:
             model = transformers_model(config, "float32", None, kind)
     except (OomlessError, ValueError, TypeError):
         return None
-    return Source(kind, config) if sum(each.numel() for each in model.parameters()) <= LONGEST else None
+    return ModelSource(kind, config) if sum(each.numel() for each in model.parameters()) <= LONGEST else None

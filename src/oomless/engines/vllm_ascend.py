@@ -11,7 +11,7 @@ from ..model.attention import DSA, Linear
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from .engine import CardMakers, Start
 from .rank import CacheGroup, CacheLayout, Stage
 from .releases import ReleaseRules, Releases
@@ -32,7 +32,7 @@ class AscendRules(ReleaseRules):
 RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
     sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
@@ -42,12 +42,12 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return VLLM.resolve(model, hardware, asked, layout)
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's
     type.
 
     >>> from ..model.load import load
-    >>> asked = Serving(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
+    >>> asked = Resolved(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
     >>> cache_layout(load("deepseek-v3.2"), asked, Stage(0, 1, 0, 61)).token_bytes / 61
     1408.0
     """
@@ -72,12 +72,12 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     return CacheLayout((group,), token * block, token, 0, token * block, formula, asked.kv_cache_dtype)
 
 
-def beside_pool(model: Model, asked: Serving, stage: Stage, pool_bytes: int) -> list[Line]:
+def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
     """Return the further copies of the pool that a model with states gets: layers with a cache and layers
     with a state are allocated one after the other, though they share it (worker/model_runner_v1.py).
 
     >>> from ..model.load import load
-    >>> asked = Serving(engine_version="0.14.0")
+    >>> asked = Resolved(engine_version="0.14.0")
     >>> [each.bytes for each in beside_pool(load("qwen3-next-80b-a3b"), asked, Stage(0, 1, 0, 48), 10)]
     [10]
     """
@@ -101,7 +101,7 @@ VLLM_ASCEND = VLLM._replace(
     label="vLLM-Ascend",
     cards=CardMakers(only=("Huawei",), tried=("Huawei",)),
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=Start(program=VLLM.start.program),
+    start=Start(),
     rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
     resolve=resolve,
     cache_layout=cache_layout,

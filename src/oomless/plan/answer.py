@@ -8,7 +8,8 @@ from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
-from ..run.serving import Layout, Serving
+from ..run.options import arguments
+from ..run.serving import Asked, Layout
 from ..units import format_bytes
 from .candidates import Miss, Planned
 from .goals import Wanted
@@ -16,7 +17,7 @@ from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
 from .prices import Price
 from .ranking import rank, why_not
-from .search import Row, Search
+from .search import PlanRow, Search
 
 
 class Plan(NamedTuple):
@@ -27,8 +28,8 @@ class Plan(NamedTuple):
     wanted: Wanted
     input_len: int
     output_len: int
-    rows: tuple[Planned[Row], ...]
-    front: tuple[Row, ...]
+    rows: tuple[Planned[PlanRow], ...]
+    front: tuple[PlanRow, ...]
     num_more: int
     """Rows that are not shown."""
     excluded: dict[str, int]
@@ -38,7 +39,7 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...]
     search: Search | None = None
     """What was searched, for questions that go on from here."""
-    all_rows: tuple[Row, ...] = ()
+    all_rows: tuple[PlanRow, ...] = ()
     """Every row, shown or not."""
 
     def to_json(self) -> dict[str, object]:
@@ -67,7 +68,13 @@ def plan_serving(
     word = model if isinstance(model, str) else model.name
     search = Search(found, word, wanted, table)
     result = search.run()
-    ranked = rank(result.rows, wanted.goal, wanted.limits, not any(":" in word for word in wanted.gpus))
+    ranked = rank(
+        result.rows,
+        wanted.goal,
+        wanted.limits,
+        not any(":" in word for word in wanted.gpus),
+        bool(wanted.gpus),
+    )
     shown = ranked.rows[: wanted.rows]
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
@@ -100,7 +107,7 @@ def plan_serving(
     )
 
 
-def launch_of(model: Model, word: str, row: Row) -> Launch:
+def launch_of(model: Model, word: str, row: PlanRow) -> Launch:
     """What starts a row; the same once more for each replica."""
     launch = serving_launch(model, word, one_of_several(row.asked, row.estimate.request), row.hardware)
     if row.replicas == 1:
@@ -112,7 +119,7 @@ def launch_of(model: Model, word: str, row: Row) -> Launch:
     return launch._replace(note=f"{launch.note}; {again}" if launch.note else again)
 
 
-def copies_of(row: Row) -> int:
+def copies_of(row: PlanRow) -> int:
     """How many engines one card holds, each with the same load: they divide its memory, and share its speed.
 
     >>> found = plan_serving(
@@ -141,44 +148,30 @@ def copies_of(row: Row) -> int:
 
 
 MOST_COPIES = 16
-NAMES = {"dcp": "decode_context_parallel_size"}
 
 
-def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tuple[str, ...]:
-    """The `infer` command that asks the same question again.
+def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple[str, ...]:
+    """Return the `infer` command that asks the same question again.
 
     >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..run.hardware import parse_gpu
-    >>> question = Serving(layout=Layout(tp=8), context=4096, concurrency=2)
+    >>> question = Asked(layout=Layout(tp=8), context=4096, concurrency=2)
     >>> answer = estimate_serving(load("deepseek-r1"), question, parse_gpu("h200:8"))
     >>> " ".join(arguments_of(answer, question, "deepseek-r1", "h200:8"))
     'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096
      --concurrency 2'
     """
-    layout = asked.layout or Layout()
-    words = ["infer", word, "--gpu", gpu, "--engine", asked.engine]
-    if version := estimate.request.engine_version:
-        words += ["--engine-version", version]
-    axis = engine(asked.engine).axis
-    values: list[tuple[str, object]] = [(axis, getattr(layout, axis))]
-    values += [
-        (NAMES.get(name, name), value)
-        for name, value in layout._asdict().items()
-        if value != Layout._field_defaults[name] and name != values[0][0]
-    ]
-    values += [
-        (name, getattr(asked, name))
-        for name, default in Serving._field_defaults.items()
-        if name not in ("engine", "engine_version", "layout") and getattr(asked, name) != default
-    ]
-    for name, value in values:
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
-            words.append(f"{value:g}" if isinstance(value, float) else str(value))
-    return tuple(words)
+    changed, first = asked.changed(), engine(asked.engine).axis
+    fields = dict.fromkeys((first, *(name for name in changed if name in Layout._fields), *changed))
+    values = [("gpu", gpu), ("engine", asked.engine), ("engine_version", estimate.request.engine_version)]
+    return (
+        "infer",
+        word,
+        *arguments("infer", (*values, *((name, asked.value(name)) for name in fields))),
+    )
 
 
-def warnings_of(rows: tuple[Planned[Row], ...]) -> tuple[str, ...]:
+def warnings_of(rows: tuple[Planned[PlanRow], ...]) -> tuple[str, ...]:
     """What a reader must know of the rows that are shown; each note once."""
     notes: dict[str, None] = {}
     for planned in rows:

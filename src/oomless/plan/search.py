@@ -15,7 +15,7 @@ from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
 from ..model.attention import V4, V41, Linear, Sliding
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..speed.banded import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
@@ -32,7 +32,7 @@ class RowFields(NamedTuple):
     gpu: str
     """Its word for --gpu, with the number of cards."""
     replicas: int
-    asked: Serving
+    asked: Asked
     estimate: Estimate
     speed: ServingSpeed | None
     """None: the card's bandwidth is not known."""
@@ -40,7 +40,7 @@ class RowFields(NamedTuple):
     """None: nobody known rents it out."""
 
 
-class Row(RowFields, Candidate):
+class PlanRow(RowFields, Candidate):
     """A candidate that holds the load."""
 
     @property
@@ -56,6 +56,10 @@ class Row(RowFields, Candidate):
     @property
     def tpot_s(self) -> float | None:
         return None if self.speed is None else later(self.speed.tpot_s)
+
+    @property
+    def is_known(self) -> bool:
+        return self.estimate.support.runs == "runs"
 
     @property
     def runner(self) -> str:
@@ -87,7 +91,7 @@ NO_COPIES = "several copies of the engine on a card: how each takes its share is
 TOO_LONG = "longer than the model or the engine admits"
 
 
-class Search(CardSearch[Row]):
+class Search(CardSearch[PlanRow]):
     """One search over a model: it remembers bounds, and counts what it leaves out."""
 
     def __init__(
@@ -101,14 +105,14 @@ class Search(CardSearch[Row]):
         self.windows = model.kinds.has(Sliding, V4, V41, Linear)
         self.resident = resident_bytes(model)
 
-    def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[Row]:
+    def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[PlanRow]:
         """The rows of one card."""
         sizes = sizes_of(card, self.wanted.limits.max_gpus, fixed)
         for engine in engines_of(card, self.wanted.engines, self.wanted.concurrency):
             for form in forms_of(self.model, engine, card, self.wanted.quantizations):
                 yield from self.of_form(engine, form, sizes)
 
-    def of_form(self, engine: str, form: Form, sizes: list[Hardware]) -> Iterator[Row]:
+    def of_form(self, engine: str, form: Form, sizes: list[Hardware]) -> Iterator[PlanRow]:
         """Sizes upwards. A replica of what already held the whole load is not tried: it only costs more."""
         alone: set[Layout] = set()
         for hardware in sizes:
@@ -130,7 +134,7 @@ class Search(CardSearch[Row]):
 
     def candidate(
         self, engine: str, form: Form, kind: str, hardware: Hardware, layout: Layout, replicas: int
-    ) -> Row | None:
+    ) -> PlanRow | None:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         self.hopeless = True
@@ -177,7 +181,7 @@ class Search(CardSearch[Row]):
             return self.without(NO_ROOM)
         if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
-        return Row(
+        return PlanRow(
             hardware,
             self.gpu_word(hardware),
             replicas,
@@ -197,12 +201,12 @@ class Search(CardSearch[Row]):
         worst = max(found, key=lambda bound: bound.weights + bound.cache)
         return worst._replace(cache=0) if self.windows else worst
 
-    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
+    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Asked:
         """The serving question of a candidate; its batch is raised only where the engine's own would be too
         small."""
         per_group = -(-each // layout.dp)
         slots = record(engine).candidates.sets_slots
-        return Serving(
+        return Asked(
             engine=engine,
             layout=layout,
             quantization=form.quantization,
@@ -214,11 +218,11 @@ class Search(CardSearch[Row]):
             instances=self.wanted.instances,
         )
 
-    def estimate(self, asked: Serving, hardware: Hardware) -> Estimate:
+    def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
         self.num_estimates += 1
         return estimate_serving(self.model, asked, hardware)
 
-    def on_the_host(self, asked: Serving, best: Estimate, hardware: Hardware) -> tuple[Serving, Estimate]:
+    def on_the_host(self, asked: Asked, best: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
         """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
         num_layers = len(self.model.layers)
         experts = any(tensor.role == "expert" for tensor in self.model.tensors)

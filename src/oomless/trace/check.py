@@ -9,9 +9,9 @@ from ..errors import need
 from ..ledger import Compared
 from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
-from ..run.training import Training
+from ..run.training import TrainingResolved
 from .build import (
-    Source,
+    ModelSource,
     build_inference,
     build_model,
     build_optimizer,
@@ -47,7 +47,9 @@ class NoRecorder:
         """Nothing: kinds are the trace's."""
 
 
-def measured(source: Source, asked: Training, attention: str | None = None) -> dict[tuple[int, str], int]:
+def measured(
+    source: ModelSource, asked: TrainingResolved, attention: str | None = None
+) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of each phase of each step of a real run on this CPU."""
     torch = need("torch", "trace")
     torch.manual_seed(0)
@@ -60,14 +62,14 @@ def measured(source: Source, asked: Training, attention: str | None = None) -> d
 
 
 def measured_inference(
-    source: Source, prompt: Prompt, attention: str | None = None
+    source: ModelSource, prompt: Prompt, attention: str | None = None
 ) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of a real prefill and of the decode steps after it."""
     torch = need("torch", "trace")
     torch.manual_seed(0)
     with watched() as profiler:
         model = build_inference(source, prompt, attention, meta=False)
-        inference_steps(NoRecorder(), model, prompt_batch(model, prompt), prompt.num_decoded)  # type: ignore[arg-type]
+        inference_steps(NoRecorder(), model, prompt_batch(model, prompt), prompt.decode)  # type: ignore[arg-type]
     return peaks(profiler)
 
 

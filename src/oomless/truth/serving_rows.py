@@ -15,7 +15,8 @@ from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Card, Hardware, card, find_card, synthetic
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
+from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import engine_of, prints_gib_as_gb
 
@@ -24,9 +25,9 @@ class Incomplete(Exception):  # noqa: N818 - a status, not an error
     """The row leaves out something that the quantity depends on."""
 
 
-class Question(NamedTuple):
+class ServingQuestion(NamedTuple):
     model: Model
-    asked: Serving
+    asked: Asked
     hardware: Hardware
 
 
@@ -55,7 +56,7 @@ def unit_factor(unit: str, engine: str = "") -> float:
     return UNITS[word] / int(ranks[1]) if ranks else UNITS[word]
 
 
-def question(row: dict[str, str], quantity: str) -> Question:
+def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     """The question of a row of truth/inference.csv."""
     rules = engine_of(row["engine"].strip())
     if rules is None:
@@ -81,7 +82,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     ):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
-    common = Serving(
+    common = Asked(
         engine=rules.name,
         engine_version=version,
         layout=layout,
@@ -98,7 +99,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
         cpu_offload_gb=float(offloaded[1])
         if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags))
         else 0.0,
-        speculative="mtp draft loaded" in flags,
+        speculation=Speculation("mtp") if "mtp draft loaded" in flags else None,
         enable_lora="lora" in flags and rules.adapters,
         max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
@@ -108,7 +109,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
-    return Question(model, asked, hardware)
+    return ServingQuestion(model, asked, hardware)
 
 
 def named_model(word: str, quant: str) -> str | None:
@@ -138,7 +139,7 @@ PACKED = re.compile(
 """Words at the end of a repository's name that say how it is packed."""
 
 
-def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
+def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
     """Other questions that the row may mean. An empty cell for the batch means that the source does not say
     it: few sequences
 

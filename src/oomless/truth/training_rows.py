@@ -18,16 +18,16 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, TrainingAsked
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
 from . import training_words as words
 from .serving_rows import Incomplete
 
 
-class Question(NamedTuple):
+class TrainingQuestion(NamedTuple):
     model: Model
-    asked: Training
+    asked: TrainingAsked
     hardware: Hardware
     rank: int | None
     """The pipeline rank that the row is of; None: what its framework's log shows."""
@@ -106,7 +106,7 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
     return load(name), named.beside if named else 0
 
 
-def question(row: dict[str, str], quantity: str = "") -> Question:
+def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
     >>> row = dict.fromkeys(
@@ -164,10 +164,10 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     if length.most:
         asked = asked._replace(task="sft")
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
-    return Question(model, asked, hardware, setting.rank, beside)
+    return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
-def trained(row: dict[str, str], of: Framework) -> Training:
+def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     """Return what a row trains, in which types: method, recipe, optimizer, adapters. Rows with adapters are
     of fine-tuning."""
     precision = states.precision(row["precision"], of.name)
@@ -175,7 +175,7 @@ def trained(row: dict[str, str], of: Framework) -> Training:
     if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
         adapter = states.RowAdapter("lora", 0, (), False)
     optimizer = states.optimizer(row["optimizer"])
-    asked = Training(
+    asked = TrainingAsked(
         framework=of.name,
         precision=precision.recipe,
         optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),
@@ -213,7 +213,7 @@ OLDEST_TRAINER = "4.36"
 """Release that is taken for days before the first one of facts/releases.csv."""
 
 
-def loss_of(row: dict[str, str], setting: words.Setting, of: Framework) -> str | None:
+def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:
     """The loss; torchtitan's plain one is what it was on the day of the row.
 
     >>> row = {"framework_version": "", "loss_impl": "plain", "date": "2024-03-26", "precision": ""}

@@ -3,7 +3,7 @@
 from ... import facts
 from ...ledger import Line
 from ...model.model import Model
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
@@ -14,7 +14,7 @@ LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
 
 
-def graph_sizes(asked: Serving, rules: VllmRules) -> int:
+def graph_sizes(asked: Resolved, rules: VllmRules) -> int:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
     8).
 
@@ -23,15 +23,15 @@ def graph_sizes(asked: Serving, rules: VllmRules) -> int:
     (worker/model_runner.py capture_model).
 
     >>> from .release import RELEASES
-    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
+    >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
     102
-    >>> graph_sizes(Serving(max_num_seqs=2, max_num_batched_tokens=8192), RELEASES.at("0.9.2"))
+    >>> graph_sizes(Resolved(max_num_seqs=2, max_num_batched_tokens=8192), RELEASES.at("0.9.2"))
     67
     """
-    step, sequences = rules.graph_step, asked.max_num_seqs or 256
+    step, sequences = rules.graph_step, asked.max_num_seqs
     if rules.v0:
-        return _num_sizes(min(sequences, 256), step) * (asked.layout or Layout()).pp
-    largest = min(LARGEST_GRAPH, asked.max_num_batched_tokens or LARGEST_GRAPH)
+        return _num_sizes(min(sequences, 256), step) * asked.layout.pp
+    largest = min(LARGEST_GRAPH, asked.max_num_batched_tokens)
     if not rules.captures_all_sizes:
         largest = min(largest, 2 * sequences)
     whole = _num_sizes(min(largest, sequences), step) if rules.captures_whole_steps else 0
@@ -52,7 +52,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(
-    model: Model, asked: Serving, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at
     least what the first do."""
@@ -64,7 +64,7 @@ def graph_lines(
 
     num_layers = stage.stop - stage.start
     if rules.v0:
-        estimate = of("graphs_v0_per_hidden") * model.hidden_size * (asked.layout or Layout()).pp
+        estimate = of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
     else:
         estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
         estimate += of("graphs_moe") if model.kinds.has_experts else 0
@@ -87,7 +87,7 @@ def graph_lines(
     if is_sparse(model):
         from .sparse import captured_bytes
 
-        scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
+        scores = captured_bytes(model, asked, min(asked.max_num_seqs, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
     line = fitted_line(
         "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source

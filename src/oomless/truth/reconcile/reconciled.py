@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
-from ...recording.snapshot_file import AllocatorSnapshot, Held
+from ...recording.snapshot_file import AllocatorSnapshot, HeldPlace
 from ...units import format_exact
 from .compare import Comparison
 from .explain import Explanation
 from .log_facts import Fact, facts_of
 from .log_observed import observed_of
-from .log_question import Asked
+from .log_question import LogQuestion
 from .logged_run import LoggedRun
 from .measured_rows import measured_rows
 
@@ -23,7 +23,7 @@ class ReconciledRun(NamedTuple):
     """One run beside its prediction."""
 
     run: LoggedRun
-    asked: Asked
+    asked: LogQuestion
     comparison: Comparison
     explanation: Explanation | None
 
@@ -85,7 +85,7 @@ class ReadSnapshot(NamedTuple):
 
     name: str
     snapshot: AllocatorSnapshot
-    grown: tuple[Held, ...] = ()
+    grown: tuple[HeldPlace, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a run without an engine: what is held is observed."""
