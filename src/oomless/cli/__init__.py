@@ -18,6 +18,14 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    from .terminal import plain_streams
+
+    with plain_streams():
+        sys.exit(answered(words))
+
+
+def answered(words: list[str]) -> int:
+    """Answer a command line on stdout, or say on stderr why not, and return the exit code."""
     from .fast import read
 
     quick = read(words)
@@ -42,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         from .failure import explain
 
         code = explain(error, "--debug" in words)
-    sys.exit(code)
+    return code
 
 
 def process() -> None:

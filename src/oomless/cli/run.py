@@ -1,10 +1,11 @@
 """`oomless run -- CMD`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from ..files import json_text
 
 if TYPE_CHECKING:
     from ..api.launched import Predicted, Watched
@@ -66,8 +67,8 @@ def _nothing(watched: "Watched") -> None:
 def _write(
     path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
 ) -> None:
-    from ..truth.reconcile.scrub import scrub
     from ..files import write_whole
+    from ..truth.reconcile.scrub import scrub
 
     document = {
         "schema": "oomless/run/1",
@@ -80,4 +81,4 @@ def _write(
         **watched.found().to_json(),
     }
     document["schema"] = "oomless/run/1"
-    write_whole(path, json.dumps(document, allow_nan=False) + "\n", f"--report {path}")
+    write_whole(path, json_text(document) + "\n", f"--report {path}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import json_text
 from .answer import exit_code
 from .flags import INFER, OUTPUT_FIELDS, Flag
 from .infer import complete_model, option
@@ -157,9 +158,7 @@ def _simulation(estimate: "Estimate", own: dict[str, Any]) -> int:
 def _print(answer: Any, own: dict[str, Any]) -> None:
     """An object as one line of JSON, or a text."""
     if own["json"]:
-        import json
-
-        answer = json.dumps(answer)
+        answer = json_text(answer)
     sys.stdout.write(answer + "\n")
 
 

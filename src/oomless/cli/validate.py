@@ -1,9 +1,10 @@
 """`oomless validate`."""
 
-import json as jsonlib
 from pathlib import Path
 
 import click
+
+from ..files import json_text
 
 
 @click.command()
@@ -22,7 +23,7 @@ def validate(file: Path, as_json: bool, confidence: str | None) -> int:
             "rows": [row.to_json() for row in rows],
             "summary": {quantity: numbers._asdict() for quantity, numbers in summary.items()},
         }
-        click.echo(jsonlib.dumps(document))
+        click.echo(json_text(document))
         return 0
     from ..report.validate_text import validate_table_text
 
