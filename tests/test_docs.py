@@ -48,6 +48,7 @@ PAGE_OF = {
     "compress": "compress.md",
     "reconcile": "reconcile.md",
     "run": "reconcile.md",
+    "monitor": "monitor.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

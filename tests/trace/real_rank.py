@@ -12,12 +12,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from oomless.recording.held_tensors import local
 from oomless.run.training import Mesh, Training
 from oomless.trace.build import Source
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet
 from oomless.trace.ranks.sharded import Rank
-from oomless.recording.held_tensors import local
 from oomless.trace.step import NUM_STEPS
 from threads import known_frees, patient, settle
 

@@ -15,6 +15,7 @@ from ..truth.reconcile.blocks import Block
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile
 from ..truth.reconcile.reconciled import Reconciled
+from .launched_training import TrainingWatch
 from .reconcile import beside_prediction
 from .serving import infer
 
@@ -131,16 +132,25 @@ def _port(words: Sequence[str], engine: str) -> int:
 
 
 def run_watched(
-    words: Sequence[str], predicted: Predicted, gpu: str, when_ready: WhenReady
+    words: Sequence[str],
+    predicted: Predicted,
+    gpu: str,
+    when_ready: WhenReady,
+    training: TrainingWatch | None = None,
 ) -> tuple[Ended, Watched]:
-    """Start a command and return how it ended, with what its output told."""
+    """Start a command and return how it ended, with what its output told. What it trains is watched if
+    `training` says where to."""
     watched = Watched(gpu, when_ready)
     scraper = Scraper(words, predicted.engine, watched)
     if predicted.engine:
         scraper.start()
+    if training is not None:
+        training.start()
     try:
-        ended = launch(words, watched.listen)
+        ended = launch(words, watched.listen, training.environment if training is not None else None)
     finally:
         scraper.stop()
+        if training is not None:
+            training.stop()
     watched.flush(is_last=True)
     return ended, watched

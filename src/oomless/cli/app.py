@@ -25,6 +25,10 @@ COMMANDS = {
     "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
     "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
     "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
+    "monitor": (
+        "monitor",
+        "A run that was watched: memory by line, leaks, what would have fitted.",
+    ),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -36,7 +40,7 @@ COMMANDS = {
 }
 
 
-LATER = ("monitor", "web")
+LATER = ("web",)
 
 
 class Lazy(click.Group):

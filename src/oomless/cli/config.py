@@ -50,8 +50,8 @@ def calibrations(export: bool, remove: str, as_json: bool) -> int:
     """What logs of this machine taught (`oomless reconcile --calibrate`), by engine, release, card and
     layout."""
     from ..api.calibrations import calibrations_path, document_without, stored
-    from ..truth.calibration import as_document, learned
     from ..files import write_whole
+    from ..truth.calibration import as_document, learned
 
     path = calibrations_path(os.environ)
     if remove:
