@@ -6,7 +6,12 @@ OomlessError            1  a file, config, hub or network failed
 +-- MissingExtra        5  an optional dependency is not installed
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+MOST_MESSAGE = 2_000
+"""Characters."""
 
 
 class OomlessError(Exception):
@@ -15,6 +20,8 @@ class OomlessError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        if len(message) > MOST_MESSAGE:  # a value of a file may be as long as the file
+            message = f"{message[: MOST_MESSAGE - 200]} ... {message[-100:]}"
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -39,6 +46,16 @@ class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public
     """An optional dependency is missing; the hint is the line that installs it."""
 
     exit_code = 5
+
+
+@contextmanager
+def faults_of(where: str) -> Iterator[None]:
+    """Within it, a question put wrongly is a fault of the file that puts it: it is named, and nobody used a
+    command wrongly."""
+    try:
+        yield
+    except UsageError as error:
+        raise OomlessError(f"{where}: {error.message}", error.hint) from None
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:
