@@ -8,12 +8,13 @@ progress.
 
 import gc
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from threading import Event, Lock
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..errors import OomlessError
 from ..limits import CONFIG, HUB_ANSWER, need_tensors, parse_json
@@ -48,13 +49,13 @@ def read_repository(
     """
     revision = revision or "main"
     hub_cache.check_names(repo_id, revision)
-    endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
+    endpoint, login = without_login(os.environ.get("HF_ENDPOINT", "").strip().rstrip("/"))
     if offline or _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
         return hub_cache.read_offline(endpoint, repo_id, revision, need_headers)
     commit = as_commit(revision)  # of a commit the hub need not be asked again: it never changes
     if commit and (cached := hub_cache.load(endpoint, repo_id, revision, need_headers)):
         return cached
-    hub = _Hub(endpoint, repo_id, revision)
+    hub = _Hub(endpoint, repo_id, revision, login)
     hub.read_info()
     hub.commit = hub.commit or commit
     repository = hub_cache.load(endpoint, repo_id, hub.commit, need_headers) if hub.commit else None
@@ -68,6 +69,21 @@ def read_repository(
     if hub.commit and hub.commit != revision:
         hub_cache.save_alias(endpoint, repo_id, revision, hub.commit)
     return repository
+
+
+def without_login(endpoint: str) -> tuple[str, str]:
+    """Return an endpoint as messages and the cache may name it, and what its user and password are as a
+    header.
+
+    >>> without_login("https://user:pw@mirror.example"), without_login("")
+    (('https://mirror.example', 'Basic dXNlcjpwdw=='), ('https://huggingface.co', ''))
+    """
+    found = re.fullmatch(r"(\w+://)([^/@]+)@(.*)", endpoint)
+    if not found:
+        return endpoint or "https://huggingface.co", ""
+    from base64 import b64encode
+
+    return found[1] + found[3], f"Basic {b64encode(unquote(found[2]).encode()).decode()}"
 
 
 def _read_online(hub: "_Hub", need_headers: bool) -> Repository:
@@ -102,7 +118,7 @@ class _Hub:
     """Requests about one revision of one repository, and what the hub has told of it so far; () and None:
     nothing."""
 
-    def __init__(self, endpoint: str, repo_id: str, revision: str) -> None:
+    def __init__(self, endpoint: str, repo_id: str, revision: str, login: str = "") -> None:
         self.endpoint, self.repo_id, self.revision = endpoint, repo_id, revision
         self.commit: str | None = None
         self.files: tuple[str, ...] = ()
@@ -114,6 +130,8 @@ class _Hub:
         self.get_session: Callable[[], Any] = get_session  # of requests or httpx, see `open`
         token = None if _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") else get_token()
         self.headers = {"user-agent": "oomless"} | ({"authorization": f"Bearer {token}"} if token else {})
+        if login:
+            self.headers["authorization"] = login
         try:
             self.timeout_s = min(max(float(os.environ["HF_HUB_DOWNLOAD_TIMEOUT"]), 0.1), HEADERS_TIMEOUT_S)
         except (KeyError, ValueError):
