@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from oomless.engines import sglang, trtllm, vllm
+from oomless.engines.sglang import SGLANG
+from oomless.engines.trtllm import TRTLLM
+from oomless.engines.vllm import VLLM
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.ledger import Line
 from oomless.model.load import load
@@ -36,7 +38,7 @@ def ask(name: str, gpu: str, **flags: object) -> Estimate:
     ],
 )
 def test_an_a100_has_the_small_batch_from_0_9_on(version: str, gpu: str, batch: tuple[int, int]) -> None:
-    asked = vllm.resolve(load("qwen3-8b"), parse_gpu(gpu), Serving(engine_version=version), Layout())
+    asked = VLLM.resolve(load("qwen3-8b"), parse_gpu(gpu), Serving(engine_version=version), Layout())
     assert (asked.max_num_seqs, asked.max_num_batched_tokens) == batch
 
 
@@ -79,8 +81,8 @@ def test_layers_that_read_anothers_cache_have_pools_in_sglang() -> None:
     """Gemma-4-E4B: 7 full layers of 4,096 B and 35 windows of 2,048 B; a log holds 79.94 GiB for 997,846
     tokens."""
     model = load("gemma-4-e4b")
-    asked = sglang.resolve(model, parse_gpu("spark"), Serving(engine="sglang"), Layout())
-    layout = sglang.cache_layout(model, asked, sglang.stages(model, asked)[0])
+    asked = SGLANG.resolve(model, parse_gpu("spark"), Serving(engine="sglang"), Layout())
+    layout = SGLANG.cache_layout(model, asked, SGLANG.stages(model, asked)[0])
     assert layout.block_bytes // layout.groups[0].block_size == 7 * 4096 + int(0.8 * 35 * 2048)
     assert layout.block_bytes == pytest.approx(79.94 * GIB / 997_846, rel=1e-4)
 
@@ -89,8 +91,8 @@ def test_experts_of_gpt_oss_are_padded_in_the_pytorch_backend() -> None:
     model, hardware = load("gpt-oss-120b"), parse_gpu("b200")
     sizes = []
     for version in ("0.20", "1.1"):
-        asked = trtllm.resolve(model, hardware, Serving(engine="trtllm", engine_version=version), Layout())
-        placed = trtllm.placed_weights(model, asked, hardware, trtllm.stages(model, asked)[0])
+        asked = TRTLLM.resolve(model, hardware, Serving(engine="trtllm", engine_version=version), Layout())
+        placed = TRTLLM.placed_weights(model, asked, hardware, TRTLLM.stages(model, asked)[0])
         sizes.append(sum(each.total_bytes for each in placed) / GIB)
     assert sizes == pytest.approx([60.77, 63.32], abs=0.01)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
-from oomless.engines import llamacpp
+from oomless.engines.llamacpp.gguf_file import stored
 from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
 from oomless.estimate.serving.changes import changes_that_fit
@@ -49,7 +49,7 @@ def test_devices_hold_the_file_together(flags: dict[str, Any], version: str) -> 
     asked = Serving(
         engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags
     )
-    file, dealt = llamacpp.stored(model, asked), deal(27, asked, version > "2025-12")
+    file, dealt = stored(model, asked), deal(27, asked, version > "2025-12")
     places = [held(file, asked, dealt, device, version > "2025-12") for device in (HOST, 0, 1)]
     together = sum(
         each.group.format.num_bytes(each.group.shape) * each.group.repeat * (len(each.layers) or 1)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import sglang
 from oomless.engines.rank import CacheLayout
+from oomless.engines.sglang import SGLANG
 from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import RELEASES, shared_clones
 from oomless.errors import UnsupportedError, UsageError
@@ -27,12 +27,12 @@ TABLE = Path(__file__).parents[1] / "tables" / "inference.csv"
 
 def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
     asked = Serving(engine="sglang", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
-    return sglang.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
+    return SGLANG.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
 def cache(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> CacheLayout:
     request = resolved(name, gpu, layout, **flags)
-    return sglang.cache_layout(load(name), request, sglang.stages(load(name), request)[0])
+    return SGLANG.cache_layout(load(name), request, SGLANG.stages(load(name), request)[0])
 
 
 def weights(estimate: Estimate) -> float:

@@ -127,7 +127,7 @@ def test_work_that_is_given_up_ends() -> None:
 def test_what_work_raises_is_raised() -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(KeyError):
-        within(5, lambda: {}["a"])
+        within(5, lambda: dict[str, int]()["a"])
 
 
 LLAMA = facts.model_config("deepseek-coder-1.3b")
@@ -158,7 +158,7 @@ def test_totals_that_cannot_be_are_no_verdict(count: int, monkeypatch: pytest.Mo
 
 def test_many_shards_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty-six headers of 10,000 tensors each: little one by one, 260,000 tensors together."""
-    shards = {
+    shards: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
         f"model-{file:05}-of-00026.safetensors": {f"a{file}.{n}": ("U8", (1,)) for n in range(10_000)}
         for file in range(1, 27)
     }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from oomless.engines.vllm import VERSIONS
+from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
@@ -61,7 +61,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
     layout = draw(layouts(most_pp))
     card = draw(st.sampled_from(CARDS))
     asked = Serving(
-        engine_version=draw(st.sampled_from(VERSIONS)),
+        engine_version=draw(st.sampled_from(VLLM.versions)),
         layout=layout,
         kv_cache_dtype=draw(st.sampled_from(["auto", "auto", "fp8"])),
         max_model_len=draw(st.one_of(st.none(), sizes(1, 4096))),

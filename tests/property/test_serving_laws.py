@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from oomless.engines import vllm
+from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
@@ -178,7 +178,7 @@ def test_the_longest_sequence_would_start_and_no_longer_one(question: Question, 
     starts_at_its_longest(at_the_edge(alone, share))
 
 
-@pytest.mark.parametrize("version", vllm.VERSIONS)
+@pytest.mark.parametrize("version", VLLM.versions)
 @pytest.mark.parametrize(
     "name", ["deepseek-coder-1.3b", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "gpt-oss-20b"]
 )
@@ -216,9 +216,9 @@ def placed(question: Question, layout: Layout) -> list[dict[str, int]]:
     """Bytes of each parameter on a rank of each stage."""
     request = answer(question, layout=layout).request
     found = []
-    for stage in vllm.stages(question.model, request):
+    for stage in VLLM.stages(question.model, request):
         sums: dict[str, int] = {}
-        for group in vllm.placed_weights(question.model, request, question.hardware, stage):
+        for group in VLLM.placed_weights(question.model, request, question.hardware, stage):
             sums[f"{group.key}: {group.name}"] = sums.get(f"{group.key}: {group.name}", 0) + group.total_bytes
         found.append(sums)
     return found

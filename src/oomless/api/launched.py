@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .. import engines
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate
 from ..model.load import catalogue_name
@@ -22,8 +23,6 @@ from .serving import infer
 GATHERED = 1 << 16
 """Bytes of output that are read together, or what came within a second."""
 SCRAPE_EVERY_S = 30.0
-PORTS = {"vllm": 8000, "sglang": 30000, "llamacpp": 8080, "trtllm": 8000}
-"""Ports that engines listen on by themselves."""
 WhenReady = Callable[["Watched"], None]
 
 
@@ -128,7 +127,7 @@ def _port(words: Sequence[str], engine: str) -> int:
         text = joined or value
         if name == "--port" and text.isdecimal() and len(text) < 6:
             return int(text)
-    return PORTS.get(engine, 8000)
+    return engines.engine(engine or engines.DEFAULT).start.port
 
 
 def run_watched(

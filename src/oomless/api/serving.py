@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from ..engines import LLAMA
+from ..engines import engine
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from ..estimate.serving.estimate import Adjust, Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.stage_rank import Adjust
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -184,8 +185,8 @@ def infer(
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     estimate = estimate_serving(found, asked, hardware, adjust)
-    if estimate.request.engine in LLAMA:
-        from ..estimate.serving.changes import longest_context  # a search, which the others need not make
+    if engine(estimate.request.engine).buffers_follow_context:
+        from ..estimate.serving.contexts import longest_context  # a search, which the others need not make
 
         estimate = estimate._replace(
             kv_cache=estimate.kv_cache._replace(longest_sequence=longest_context(estimate))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ..engines import DEFAULT
 from ..errors import UsageError, did_you_mean
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import Origin, TrainingEstimate
@@ -146,7 +147,7 @@ def with_moments(
         REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
-        stands.get("rollout_engine") or ("vllm" if generates else None),
+        stands.get("rollout_engine") or (DEFAULT if generates else None),
         share,
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,

@@ -1,6 +1,8 @@
 """Claims about fewer bits and small devices: what the bytes alone settle. Quality, speed and prices are not
 settled here."""
 
+from ..engines.llamacpp import LLAMACPP
+from ..engines.transformers import TRANSFORMERS
 from ..model.gguf_model import as_gguf
 from ..model.load import load
 from ..run.serving import Serving
@@ -15,7 +17,7 @@ def c05() -> Evidence:
     """0.7B from 8 GB to 4.5 GB by FP16: how many sequences make that true?"""
     figures = []
     for concurrency in (1, 12):
-        asked = Serving(engine="transformers", context=2048, concurrency=concurrency)
+        asked = Serving(engine=TRANSFORMERS.name, context=2048, concurrency=concurrency)
         for dtype in ("float32", "float16"):
             total = on_one_card(LITE, "rtx-4090", asked._replace(dtype=dtype)).ledger.total_bytes
             figures.append(Figure(f"{dtype}, {concurrency} x 2,048 tokens", gb(total), "GB"))
@@ -91,7 +93,7 @@ def c16() -> Evidence:
     """0.7B in INT4 in 0.35 GB, on a Raspberry Pi."""
     model = load(LITE)
     answer = on_one_card(
-        LITE, "raspberry-pi-5", Serving(engine="llamacpp", context=2048, quantization="q4_0")
+        LITE, "raspberry-pi-5", Serving(engine=LLAMACPP.name, context=2048, quantization="q4_0")
     )
     figures = [Figure("four bits a parameter", gb(model.num_parameters) / 2, "GB")]
     figures += [

@@ -1,6 +1,9 @@
 """Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in
 memory."""
 
+from ..engines import DEFAULT
+from ..engines.llamacpp import LLAMACPP
+from ..engines.trtllm import TRTLLM
 from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
@@ -20,7 +23,7 @@ MS = 1000.0
 def served(model: str, gpu: str, tp: int, load_of: tuple[int, int, int], **asked: object) -> ServingSpeed:
     """The speed of (tokens in, tokens out, requests at once) on one layout."""
     question = Serving(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
-    if question.engine != "vllm":
+    if question.engine != DEFAULT:
         question = question._replace(engine_version=None)
     estimate = estimate_serving(load(model), question, parse_gpu(gpu))
     tokens_in, tokens_out, at_once = load_of
@@ -126,10 +129,10 @@ def c13() -> Evidence:
     figures = []
     longest = 0
     for tokens in (128, 256, 512, 1024, 2048):
-        first = served(PRO, "h100", 1, (tokens, 2, 1), engine="trtllm").ttft_s
+        first = served(PRO, "h100", 1, (tokens, 2, 1), engine=TRTLLM.name).ttft_s
         figures.append(Figure(f"first token of {tokens:,} tokens, 16 bit", first.value * MS, "ms"))
         longest = tokens if first.value * MS <= 22 else longest
-    each = served(PRO, "h100", 1, (128, 128, 1), engine="trtllm").tpot_s
+    each = served(PRO, "h100", 1, (128, 128, 1), engine=TRTLLM.name).tpot_s
     figures.append(Figure("each further token, 16 bit", each.value * MS, "ms"))
     reading = f"the first token of up to about {longest:,} tokens" if longest else "nothing but a step or two"
     return memory._replace(
@@ -166,7 +169,13 @@ def c16() -> Evidence:
     """0.7B on a Raspberry Pi: memory as before, and how fast it reads and writes."""
     memory = compressed.c16()
     speed = served(
-        LITE, "raspberry-pi-5", 1, (500, 100, 1), engine="llamacpp", quantization="q4_0", max_model_len=2048
+        LITE,
+        "raspberry-pi-5",
+        1,
+        (500, 100, 1),
+        engine=LLAMACPP.name,
+        quantization="q4_0",
+        max_model_len=2048,
     )
     return memory._replace(
         because=memory.because.replace(

@@ -183,7 +183,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
 
 def write_plot(estimate: Estimate, path: str) -> None:
     """The picture of an answer."""
-    from ..estimate.serving.curve import context_curve
+    from ..estimate.serving.contexts import context_curve
     from ..report.svg import estimate_svg
     from .files import write_svg
 

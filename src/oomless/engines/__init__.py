@@ -1,13 +1,12 @@
 """One file or folder an engine: how it lays memory out. Here: the list of engines, and what each knows."""
 
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..run.serving import Serving, flag
-
-if TYPE_CHECKING:
-    from .protocol import Engine  # a protocol costs start-up and says nothing at run time
+from .engine import Engine
 
 ENGINES = {
     "vllm": "vllm",
@@ -20,7 +19,9 @@ ENGINES = {
     "trtllm": "trtllm",
     "transformers": "transformers",
 }
-"""Engine name -> module."""
+"""Engine name -> module, which has its record under its name in capitals."""
+DEFAULT = "vllm"
+"""The engine that is asked where nobody names one."""
 
 VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
 LLAMA = ("llamacpp", "ik-llamacpp", "ollama")
@@ -74,22 +75,35 @@ KNOWN_BY: dict[str, tuple[str, ...]] = {
     "cache_implementation": ("transformers",),
 }
 """Fields that only some engines know; every other field is known to all. The one place that says so."""
-SHARES = {
-    **dict.fromkeys(VLLM, "--gpu-memory-utilization"),
-    "sglang": "--mem-fraction-static",
-    "trtllm": "--free-gpu-memory-fraction",
-}
-"""How each engine that takes its pool whole names its share: not the same share, so none stands in for
+SHARES = ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction")
+"""Fields of the share of the card that an engine takes whole: not the same share, so none stands in for
 another."""
 
 
-def engine(name: str) -> "Engine":
-    """The module of an engine."""
+@cache
+def engine(name: str) -> Engine:
+    """Return the record of an engine; its module is loaded when it is first asked for."""
     if name not in ENGINES:
         raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
-    module: Any = import_module(f".{ENGINES[name]}", __name__)
-    rules: Engine = module
-    return rules
+    module = import_module(f".{ENGINES[name]}", __name__)
+    found: Engine = getattr(module, name.upper().replace("-", "_"))
+    return found
+
+
+def engines() -> Iterator[Engine]:
+    """Yield every engine."""
+    return map(engine, ENGINES)
+
+
+@cache
+def engines_tried(vendor: str) -> tuple[str, ...]:
+    """Return the engines that a plan tries on a maker's cards unasked.
+
+    >>> engines_tried("NVIDIA"), engines_tried("Huawei"), engines_tried("MetaX")
+    (('vllm', 'sglang', 'llamacpp'), ('vllm-ascend',), ('vllm',))
+    """
+    named = tuple(each.name for each in engines() if vendor in each.cards.tried)
+    return named or tuple(each.name for each in engines() if "*" in each.cards.tried)
 
 
 def check_flags(asked: Serving) -> None:
@@ -110,11 +124,9 @@ def check_flags(asked: Serving) -> None:
         if name in given and asked.engine in ENGINES and asked.engine not in KNOWN_BY[name]:
             known = KNOWN_BY[name]
             hint = f"{' and '.join(known)} {'know' if len(known) > 1 else 'knows'} it; leave it out"
-            if (
-                name in ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction")
-                and asked.engine in SHARES
-            ):
-                hint = f"its own is {SHARES[asked.engine]}"
+            own = engine(asked.engine).share_flag
+            if name in SHARES and own:
+                hint = f"its own is {own}"
             raise UsageError(f"{asked.engine} has no {FLAG_NAMES.get(name, flag(name))}", hint)
 
 
@@ -127,26 +139,14 @@ def check_card(name: str, vendor: str) -> None:
     oomless.errors.UnsupportedError: vllm does not run on cards of Apple
       use --engine llamacpp
     """
-    only, never = ONLY_ON.get(name), NEVER_ON.get(name, {})
+    only, instead = engine(name).cards.only, dict(engine(name).cards.instead)
     if vendor and only and vendor not in only:
         raise UnsupportedError(f"{name} does not run on cards of {vendor}", f"it is for {' and '.join(only)}")
-    if vendor in never:
+    if vendor in instead:
         where = "is not known on a plain CPU" if vendor == "generic" else f"does not run on cards of {vendor}"
-        raise UnsupportedError(f"{name} {where}", f"use --engine {never[vendor]}")
+        raise UnsupportedError(f"{name} {where}", f"use --engine {instead[vendor]}")
 
 
-ONLY_ON = {"vllm-ascend": ("Huawei",), "vllm-hpu": ("Intel",), "trtllm": ("NVIDIA",)}
-NEVER_ON = {
-    "vllm": {
-        "generic": "llamacpp",
-        "Apple": "llamacpp",
-        "Raspberry Pi": "llamacpp",
-        "Huawei": "vllm-ascend",
-        "Intel": "vllm-hpu",
-    },
-    "sglang": {"generic": "llamacpp", "Apple": "llamacpp", "Raspberry Pi": "llamacpp"},
-}
-"""Engine -> makers of cards, and the engine that does run there."""
 FLAG_NAMES = {
     "images_per_prompt": "--limit-mm-per-prompt",
     "dcp": "--decode-context-parallel-size",

@@ -3,7 +3,7 @@ what starts it."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import engine
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
@@ -159,9 +159,8 @@ def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tup
     words = ["infer", word, "--gpu", gpu, "--engine", asked.engine]
     if version := estimate.request.engine_version:
         words += ["--engine-version", version]
-    values: list[tuple[str, object]] = [
-        ("pp" if asked.engine in LLAMA else "tp", layout.pp if asked.engine in LLAMA else layout.tp)
-    ]
+    axis = engine(asked.engine).axis
+    values: list[tuple[str, object]] = [(axis, getattr(layout, axis))]
     values += [
         (NAMES.get(name, name), value)
         for name, value in layout._asdict().items()

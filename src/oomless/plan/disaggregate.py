@@ -10,13 +10,13 @@ prompt seconds is more than a prompt's cache (said for each answer).
 from math import ceil
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
 from .launch import shell
-from .launch.serving import PROGRAMS, flags_of, served_name
+from .launch.serving import flags_of, served_name
 from .search import Row, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -50,16 +50,6 @@ class Disaggregated(NamedTuple):
     """What sending it behind the next prompt takes, for each prefill machine."""
 
 
-SAYS = {
-    "vllm": (
-        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
-        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
-    ),
-    "sglang": (("--disaggregation-mode", "prefill"), ("--disaggregation-mode", "decode")),
-}
-"""How an engine is told its side (vLLM: disaggregated prefilling; SGLang: PD disaggregation)."""
-
-
 def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     """The best pair of settings of one kind of card, by tokens a second of a card.
 
@@ -72,11 +62,12 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0
     True
     """
-    both = [row for row in rows if row.fits and row.rate and row.asked.engine in SAYS and row.replicas == 1]
+    able = [each.name for each in engines() if each.start.prefills]
+    both = [row for row in rows if row.fits and row.rate and row.asked.engine in able and row.replicas == 1]
     if not both:
         raise UsageError(
             "no setting that fits can be told apart into prefill and decode",
-            "vllm and sglang can: name cards that hold the load",
+            f"{' and '.join(able)} can: name cards that hold the load",
         )
     decode = max(both, key=lambda row: decode_requests(row, search) / row.hardware.num_gpus)
     prompts = [row for row in prefill_rows(search, decode) if row.fits and row.speed]
@@ -155,8 +146,10 @@ def cache_of_prompt(estimate: Estimate, length: int) -> int:
 
 def command(search: Search, row: Row, side: int) -> str:
     """How one machine of a side is started."""
-    if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
+    start = engine(row.asked.engine).start
+    says = (start.prefills, start.decodes)[side]
+    if not says:
         return ""
     target = served_name(search.model, search.word, row.asked)[0]
-    words = (*PROGRAMS[row.asked.engine], target, *flags_of(row.asked, search.model.quantization))
-    return shell.command(*words, *SAYS[row.asked.engine][side])
+    words = (*start.program, target, *flags_of(row.asked, search.model.quantization))
+    return shell.command(*words, *says)

@@ -3,9 +3,7 @@ answer."""
 
 from typing import Literal, NamedTuple
 
-from ..engines import ENGINES, trtllm
-from ..engines.sglang import defaults as sglang
-from ..engines.vllm import defaults as vllm
+from ..engines import ENGINES, engines
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
@@ -117,10 +115,10 @@ class Wanted(NamedTuple):
         for region in self.regions:
             check_region(region, table)
         for kind in self.kv_cache_dtypes:
-            if kind not in CACHE_KINDS:
+            if kind not in cache_kinds():
                 raise UsageError(
                     f"--kv-cache-dtype {kind!r} is not known to any engine here",
-                    f"known are {', '.join(CACHE_KINDS)}",
+                    f"known are {', '.join(cache_kinds())}",
                 )
         if self.tier not in (*TIERS, "any"):
             raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
@@ -144,8 +142,11 @@ class Wanted(NamedTuple):
 
 
 MAX_COUNT = 1 << 40
-CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
-"""Types of a cache that some engine knows under this flag."""
+
+
+def cache_kinds() -> tuple[str, ...]:
+    """Return the types of a cache that some engine knows under --kv-cache-dtype."""
+    return tuple(dict.fromkeys(kind for each in engines() for kind in each.cache_types))
 
 
 def check_form(word: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..engines import LLAMA
+from ..engines import engines as records
 from ..errors import UsageError, did_you_mean
 from ..model.model import Model
 from ..run.hardware import parse_gpu
@@ -91,9 +91,10 @@ def check_together(given: dict[str, Any]) -> None:
         for value in (given.get("gpu", ()), given.get("engine", ()))
     )
     most = given.get("max_gpus")
-    if "host_memory" in given and engines and not set(engines) & set(LLAMA):
+    fillers = [each.name for each in records() if each.fills_host] if "host_memory" in given else []
+    if fillers and engines and not set(engines) & set(fillers):
         raise UsageError(
-            f"--host-memory is filled by {' and '.join(LLAMA)}, --engine is {' and '.join(engines)}",
+            f"--host-memory is filled by {' and '.join(fillers)}, --engine is {' and '.join(engines)}",
             "leave one of them out",
         )
     for word in words:

@@ -3,10 +3,10 @@ second."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM
+from ..engines import engine
+from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..facts.release import read_release
 from ..run.serving import Layout, Serving
 from .band import Evidence, bound, figure, measured
 from .banded import Figure, Part
@@ -141,7 +141,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     request = estimate.request
     machine = machines_of(estimate.hardware)[0]
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
-    if request.engine in LLAMA and request.cache_type_k.startswith("q8"):
+    if request.cache_type_k.startswith("q8"):
         bits = 8
     layout = request.layout or Layout()
     split = split_of(layout, request.engine, estimate.hardware.per_node)
@@ -160,44 +160,24 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     )
 
 
-def split_of(layout: Layout, engine: str, per_node: int) -> Split:
+def split_of(layout: Layout, name: str, per_node: int) -> Split:
     """The engine's sizes as ranks that divide work."""
     inside = layout.enable_dp_attention
+    overlaps = speed_class(engine(name).speed_class).overlaps_stages
     tp = layout.tp // layout.dp if inside and layout.tp % layout.dp == 0 else layout.tp
     ranks = layout.tp * (1 if inside else layout.dp)
     whole = layout.enable_expert_parallel or layout.ep_size > 1
-    return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, engine not in LLAMA)
+    return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, overlaps)
 
 
 def runner_of(request: Serving, sparse: bool = False) -> Runner:
-    """The family of an engine, and whether its release launches kernels one by one."""
-    engine, version = request.engine, request.engine_version or ""
-    family = "llamacpp" if engine in LLAMA else "vllm" if engine in VLLM else engine
-    conditions = set()
-    if request.enforce_eager or engine == "transformers":
-        conditions.add("eager")
-    if family == "trtllm" and version and read_release(version) < (0, 10):
-        conditions.add("eager")
-    if family == "llamacpp":
-        conditions |= era(version if version[:4].isdigit() else "", sparse)
-    return Runner(family, frozenset(conditions))
-
-
-def era(date: str, sparse: bool) -> set[str]:
-    """What llama.cpp of a date did with its kernels: launched them one by one, captured them, fused them; ""
-    is the newest."""
-    if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
-        return {"eager"}
-    return {"fused"} if not date or date >= FUSED else set()
+    """The class of an engine, and what its release does with its kernels."""
+    found = speed_class(engine(request.engine).speed_class)
+    conditions = found.conditions(request.engine_version or "", sparse)
+    return Runner(found.name, conditions | {"eager"} if request.enforce_eager else conditions)
 
 
 NVIDIA = ("hbm", "gddr", "unified")
-GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
-"""From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those
-with routed experts, whose
-
-ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off)."""
-FUSED = "2025-09"
 """From when on norms with their weights, additions, gates and the choice of experts are one kernel each
 (#14800, #15631, #16130)."""
 
@@ -266,7 +246,7 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     split = setup.split
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
-    sparse = setup.run.engine == "llamacpp" and odd and setup.machine.device in NVIDIA
+    sparse = speed_class(setup.run.engine).multiplies_vectors and odd and setup.machine.device in NVIDIA
     return Evidence(
         setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse
     )

@@ -343,14 +343,12 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
 def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
-    other, and a buffer of its own.
-
-    One log of it: 520 MiB beside 569 of the target's.
-    """
+    other, and a buffer of its own."""
     if not asked.draft_tokens or not stage.last:
         return ()
     cache = num_cells(asked) * sum(row_bytes(layer.attention, model, asked) for layer in model.draft)
-    whole = cache + buffer
+    share = facts.constant("llamacpp", "draft_buffer_share", (0,))
+    whole = cache + int(buffer * share.value)
     formula = f"cache {format_bytes(cache)} + a buffer as large as the target's"
     source = "common/speculative.cpp: a context over the same weights"
     return (
@@ -358,7 +356,7 @@ def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tupl
             "activations.draft_context",
             "draft",
             "draft context",
-            (whole, cache + buffer // 2, whole),
+            (whole, cache + int(buffer * share.low), cache + int(buffer * share.high)),
             "assumed",
             formula,
             source,

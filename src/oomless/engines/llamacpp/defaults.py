@@ -2,9 +2,10 @@
 types, layers of each card."""
 
 import re
+from typing import assert_never
 
 from ...errors import UnsupportedError, UsageError
-from ...model.attention import DSA, GQA, MLA, V4, V41
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -14,17 +15,12 @@ from ..rank import Stage
 from ..releases import first_with
 from .gguf_file import expands, published_as
 from .placement import check, deal
-from .release import LATEST, LLAMACPP, is_ik, rules_of
+from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
-
-
-def layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Layers over one card, two ... all of them: a layer split is a pipeline of one sequence."""
-    return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
 
 
 def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
@@ -76,7 +72,8 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
         max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None and (asked.concurrency or 1) <= LLAMACPP.at(LATEST).auto_slots
+        kv_unified=asked.max_num_seqs is None
+        and (asked.concurrency or 1) <= LLAMACPP_BUILDS.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
@@ -126,7 +123,8 @@ def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
 
 def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
     """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go
-    automaticGenerationBatch).
+    automaticGenerationBatch): the file and, in F16, the fewest key-value heads of any layer in every layer
+    (llm/llama_server.go PredictServerVRAM).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -139,10 +137,9 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
         return 512
     from .gguf_file import stored  # the file's size, which only Ollama's guess needs
 
-    first = model.layers[0].attention
-    heads = first.num_kv_heads if isinstance(first, GQA) else first.num_heads if isinstance(first, MLA) else 1
-    query_heads = getattr(first, "num_heads", 1)
-    cache = 4 * len(model.layers) * heads * (model.hidden_size // max(query_heads, 1)) * total
+    heads = [heads_of(each, expands(model, asked)) for each in model.kinds.attentions]
+    query_heads, kv_heads = max(query for query, _ in heads), min(kv for _, kv in heads) or 1
+    cache = 4 * len(model.layers) * kv_heads * (model.hidden_size // max(query_heads, 1)) * total
     predicted, available = (
         stored(model, asked).checkpoint_bytes + cache,
         hardware.card.memory_bytes * hardware.num_gpus,
@@ -153,6 +150,22 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
         if predicted <= most * available and surcharge <= 0.8 * available - predicted:
             return batch
     return 512
+
+
+def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
+    """(query heads, key-value heads) of a layer as its GGUF file says them: a latent counts as one head
+    unless it is `expanded`, a state as none."""
+    match attention.core:
+        case GQA(num_heads=query, num_kv_heads=kv):
+            return query, kv
+        case MLA(num_heads=query):
+            return query, query if expanded else 1
+        case V4(num_heads=query) | V41(num_heads=query):
+            return query, 1
+        case Linear():
+            return 0, 0
+        case never:
+            assert_never(never)
 
 
 def num_cells(asked: Serving) -> int:

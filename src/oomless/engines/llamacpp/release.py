@@ -37,9 +37,9 @@ class LlamaRules(ReleaseRules):
     counts_tokens_of_experts: bool = False
 
 
-LLAMACPP = Releases("llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
-IK = Releases("ik-llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
-OLLAMA = Releases("ollama", LlamaRules, VERSIONS, first="2000-01", dated=True)
+LLAMACPP_BUILDS = Releases("llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
+IK_BUILDS = Releases("ik-llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)
+OLLAMA_BUILDS = Releases("ollama", LlamaRules, VERSIONS, first="2000-01", dated=True)
 
 
 def is_ik(asked: Serving) -> bool:
@@ -53,5 +53,5 @@ def rules_of(asked: Serving) -> LlamaRules:
     >>> rules_of(Serving(engine="llamacpp")).auto_slots, rules_of(Serving(engine="ollama")).auto_slots
     (4, 1)
     """
-    kin = IK if is_ik(asked) else OLLAMA if asked.engine == "ollama" else LLAMACPP
+    kin = IK_BUILDS if is_ik(asked) else OLLAMA_BUILDS if asked.engine == "ollama" else LLAMACPP_BUILDS
     return kin.at(asked.engine_version)

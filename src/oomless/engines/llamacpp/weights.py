@@ -74,3 +74,13 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     return tensors + needed_bytes(
         cache_layout(model, asked, Stage(HOST, len(dealt), 0, dealt[0].start)), asked
     )
+
+
+def left_to_host(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+    """What -ngl, -ncmoe and -ot leave to the host of a file's tensors, and the layers whose cache lies
+    there."""
+    dealt = stages(model, asked)
+    found = held(model, asked, dealt, HOST, output_first(asked))
+    on_cards = {layer for stage in dealt for layer in range(stage.start, stage.stop)}
+    away = set(range(len(model.layers))) - on_cards
+    return [each.group._replace(layers=each.layers) for each in found], away

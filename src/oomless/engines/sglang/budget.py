@@ -13,11 +13,11 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
+from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, Stage
-from ..shards import assumed_line, measured
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
 from .release import RELEASES, attention_ranks, expert_ranks
-from .weights import placed_part, shard, stage_layers
+from .weights import absorbed, placed_part, shard, stage_layers
 
 PLAIN_ROW_BYTES = 576
 TABLE_EXTRA = 4
@@ -102,7 +102,9 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     if not asked.enforce_eager:
         beside.append(measured("sglang", "runtime.cuda_graphs", "graphs", rules.release))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
-        size = sum(group.total_bytes for group in placed_part(model, asked, hardware, stage, "mtp"))
+        draft = placed_part(model, asked, hardware, stage, "mtp")
+        draft += absorbed(model, asked, hardware, stage, ("mtp",))
+        size = sum(group.total_bytes for group in draft)
         beside.append(
             exact(
                 "weights.draft",

@@ -10,9 +10,11 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB, MIB
+from ..compute_dtype import resolve_dtype
+from ..default_length import default_length
+from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
-from ..vllm.defaults import default_length, resolve_dtype
 from .release import RELEASES, SglangRules
 
 CARD_CLASSES = (
@@ -103,11 +105,6 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Serv
     if layout.ep_size and layout.tp % layout.ep_size:
         raise UsageError(
             f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it"
-        )
-    if layout.pp > len(model.layers):
-        raise UsageError(
-            f"--pp {layout.pp} is more than the {len(model.layers)} layers of {model.name}",
-            "use fewer stages",
         )
     return layout
 
@@ -211,14 +208,14 @@ def prefill_sizes(chunk: int) -> list[int]:
     return [size for each in (*ranges, range(4608, chunk + 1, 512)) for size in each if size <= chunk]
 
 
-CACHE_DTYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla")
+CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla")
 
 
 def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: SglangRules) -> str:
     """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
-    if asked not in CACHE_DTYPES:
+    if asked not in CACHE_TYPES:
         raise UsageError(
-            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_DTYPES)}"
+            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_TYPES)}"
         )
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
     for attention in model.kinds.attentions:
@@ -285,11 +282,5 @@ def stages(model: Model, asked: Serving) -> list[Stage]:
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
     [30, 31]
     """
-    rules = RELEASES.at(asked.engine_version)
-    pp, num_layers = (asked.layout or Layout()).pp, len(model.layers)
-    even, rest = divmod(num_layers, pp)
-    ends = [0]
-    for index in range(pp):
-        more = int(index >= pp - rest) if rules.spreads_remainder else rest * (index == pp - 1)
-        ends.append(ends[-1] + even + more)
-    return [Stage(index, pp, ends[index], ends[index + 1]) for index in range(pp)]
+    spreads = RELEASES.at(asked.engine_version).spreads_remainder
+    return deal(model, (asked.layout or Layout()).pp, "last stages" if spreads else "last stage")

@@ -14,10 +14,11 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
 from ...units import GIB
+from ..overhead_lines import measured
 from ..rank import Budget, Stage
-from ..shards import measured
 from .graphs import graph_lines
-from .profile import MEGA_MOE, context_chunk, profile_lines
+from .profile import MEGA_MOE, profile_lines
+from .profile_attention import context_chunk
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 

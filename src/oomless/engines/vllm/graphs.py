@@ -5,13 +5,11 @@ from ...ledger import Line
 from ...model.model import Model
 from ...run.serving import Serving
 from ...units import GIB
+from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
-from ..shards import fitted_line, up_to
 from .profile import is_sparse
 from .release import VllmRules
 
-FITTED_GRAPHS = 102
-"""Graphs in each of the runs that engines.csv's graphs_* were fitted on."""
 LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
 
@@ -65,7 +63,7 @@ def graph_lines(
         estimate += of("graphs_moe") if model.kinds.has_experts else 0
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
-        estimate *= graph_sizes(asked, rules) / FITTED_GRAPHS
+        estimate *= graph_sizes(asked, rules) / of("graphs_fitted")
     spread = facts.constant("vllm", "graphs_spread", rules.release, *tags)
     estimate, spread = (
         estimate * spread.value,
@@ -89,16 +87,12 @@ def graph_lines(
     )
     if rules.v0:
         return [line]
-    few = max(1 - graph_sizes(asked, rules) / FITTED_GRAPHS, 0)
+    few = max(1 - graph_sizes(asked, rules) / of("graphs_fitted"), 0)
+    fewest = facts.constant("vllm", "graphs_fewest", rules.release).high
     first = facts.constant("vllm", "graphs_first", rules.release)
     experts = model.kinds.has_experts
     usual, least = (
         max(line.bytes, int(first.value * GIB) if experts else 0),
-        int(line.low_bytes * (1 - MOST_FEWER * few)),
+        int(line.low_bytes * (1 - fewest * few)),
     )
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
-
-
-MOST_FEWER = 0.8
-"""How much lower the least may be where hardly any graph is captured (0.29 of the fit for 18 graphs of
-Qwen3-0.6B)."""

@@ -5,7 +5,8 @@ vllm/model_executor/models/utils.py of 0.8 (maybe_offload_to_cpu) and model_exec
 the same count.
 """
 
-from ...run.serving import Serving
+from ...model.model import Model, Tensor
+from ...run.serving import Layout, Serving
 from ...units import GIB
 from ..rank import Placed, Stage
 
@@ -55,3 +56,18 @@ def stay_on_card(
 def most_on_host(asked: Serving, num_ranks: int, layer_bytes: int) -> int:
     """Host memory of all ranks: what was asked for, or all that the layers have."""
     return min(int(asked.cpu_offload_gb * GIB) * num_ranks, layer_bytes)
+
+
+def left_to_host(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+    """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the
+    cards."""
+    layout = asked.layout or Layout()
+    tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
+    room = asked.cpu_offload_gb * GIB * layout.num_ranks
+    gone: set[int] = set()
+    for layer in range(len(model.layers)):
+        if room <= 0:
+            break
+        gone.add(layer)
+        room -= sum(tensor.num_bytes / len(tensor.layers) for tensor in tensors if layer in tensor.layers)
+    return [part for tensor in tensors if (part := tensor.of_layers(gone)).layers], set()

@@ -1,7 +1,8 @@
 """Which part of a tensor one rank of vLLM has: its layers, and its share of rows, columns or experts."""
 
-from ...model.model import EMBEDDING, Model, Tensor
+from ...model.model import Model, Tensor
 from ...run.serving import Layout, Serving
+from ..layers_dealt import layers_on
 from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import VllmRules
@@ -46,15 +47,7 @@ def stage_layers(
                 return None
             # embedding and head of a draft are the target's own, unless an old release kept its copies
             return tensor.layers if not tensor.copy_of or not rules.shares_ends_with_draft else None
-        case "vision":
-            return tensor.layers if stage.first else None
-        case "main":
+        case "main" | "vision":
             if tensor.copy_of:
                 return None
-    if tensor.layers:
-        if stage.num_stages == 1:
-            return tensor.layers
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
-    if tensor.name == EMBEDDING:
-        return () if stage.first or (model.tied and stage.last) else None
-    return () if (stage.first if tensor.lookup else stage.last) else None
+    return layers_on(tensor, stage, model.tied)

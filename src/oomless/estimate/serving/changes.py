@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ...engines import LLAMA, SHARES, VLLM
+from ...engines import engine
 from ...errors import OomlessError
 from ...run.cards import Hardware
 from ...run.serving import Layout, Serving
@@ -62,13 +62,14 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     if (request.max_num_seqs or 0) > 64:
         fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
-    if request.engine in LLAMA:
+    rules = engine(request.engine)
+    if rules.fills_host:
         yield from _on_the_host(estimate)
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
     overrun = estimate.ledger.overrun_bytes
-    if overrun and request.engine in SHARES:
-        name = SHARES[request.engine]
+    if overrun and rules.share_flag:
+        name = rules.share_flag
         field = name.lstrip("-").replace("-", "_")
         lower = int(100 * (getattr(request, field) - overrun / hardware.card.memory_bytes)) / 100
         share: Any = {field: lower}
@@ -77,7 +78,7 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
     assert layout is not None
     ranks = layout.num_ranks
     if (
-        request.engine in VLLM
+        rules.experts_over_dp
         and layout.dp == 1
         and ranks > 1
         and any(tensor.role == "expert" for tensor in estimate.model.tensors)
@@ -86,7 +87,7 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
             dp=ranks, enable_expert_parallel=True
         )  # a latent is the same on every tensor rank: apart, each has its own sequences
         yield f"--tp 1 --dp {ranks} --enable-expert-parallel", asked._replace(layout=apart), hardware
-    axis = "pp" if request.engine in LLAMA else "tp"
+    axis = rules.axis
     for factor in (2, 3, 4) if axis == "pp" else (2, 4):
         more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
         more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
@@ -98,23 +99,6 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
             asked._replace(layout=layout._replace(**{axis: size}), tensor_split=None),
             more,
         )
-
-
-def longest_context(estimate: Estimate) -> int:
-    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too
-    (llama.cpp); 0 if none does."""
-    layout, asked = estimate.request.layout, estimate.asked
-
-    def fails(steps: int) -> bool:
-        longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
-        return (
-            estimate_serving(
-                estimate.model, longer, estimate.cards or estimate.hardware, estimate.adjust
-            ).verdict
-            != "fits"
-        )
-
-    return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)
 
 
 def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
@@ -147,12 +131,7 @@ def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], m
             else estimate.asked._replace(n_gpu_layers=value)
         )
         try:
-            return (
-                estimate_serving(
-                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
-                ).verdict
-                == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 
@@ -170,12 +149,7 @@ def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"],
         else:
             asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
-            return (
-                estimate_serving(
-                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
-                ).verdict
-                == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 

@@ -1,6 +1,6 @@
 """Flags that were given and do nothing for this model: they are answered, but not in silence."""
 
-from ...engines import VLLM
+from ...engines import engine
 from ...model.attention import DSA, V4, V41
 from ...model.model import Model
 from ...run.serving import Layout, Serving
@@ -20,7 +20,7 @@ def idle_flags(model: Model, asked: Serving) -> list[str]:
     if (
         asked.num_redundant_experts
         and (not experts or not layout.enable_expert_parallel)
-        and asked.engine in VLLM
+        and engine(asked.engine).redundant_experts_need_ep
     ):
         why = "experts are copied only with --enable-expert-parallel" if experts else f"{name} has no experts"
         found.append(f"--num-redundant-experts does nothing: {why}")

@@ -69,7 +69,7 @@ def worker(command: Code, asked: Serving) -> Code:
 
 def image(asked: Serving) -> str:
     """The engine's own container image of the release."""
-    version = asked.engine_version or engine(asked.engine).LATEST
+    version = asked.engine_version or engine(asked.engine).latest
     return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
 
 
@@ -211,7 +211,7 @@ def sky_yaml(
     name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
 ) -> FileText:
     """Return a SkyPilot task: rent the machines, install the release, start it."""
-    version = asked.engine_version or engine(asked.engine).LATEST
+    version = asked.engine_version or engine(asked.engine).latest
     package = f"vllm=={version}" if asked.engine in VLLM else f"sglang[all]=={version}"
     gpus = (
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus

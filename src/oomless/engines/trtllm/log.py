@@ -3,7 +3,7 @@
 The cache is made twice: a small one to measure with, then the real one, so the last line counts.
 """
 
-from ..recording.log_lines import NUMBER, LogLine, LogReader, says
+from ...recording.log_lines import NUMBER, LogLine, LogReader, says
 
 N = NUMBER
 LINES = (
