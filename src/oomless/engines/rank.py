@@ -103,7 +103,7 @@ class CacheLayout(NamedTuple):
         return max(left, 0) // self.block_bytes
 
 
-UNBOUNDED_BLOCKS = 1 << 40
+UNBOUNDED_BLOCKS = 10**12
 
 
 class Budget(NamedTuple):
