@@ -2,6 +2,7 @@
 of every training estimate."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
@@ -18,7 +19,7 @@ from ..allocator import allocated_bytes
 from .checks import check_types
 from .job import Job, capacity_of
 from .phases import PhasePart, StepPhase
-from .rank_group import RankGroup, rank_group
+from .rank_group import rank_group
 from .states import RankStates
 from .training_estimate import TrainingEstimate, worst_of
 
@@ -47,7 +48,10 @@ def estimate_megatron(
     job = Job(network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
     check_types(job.request, hardware.card)
     check_fp8(run, hardware)
-    groups = tuple(of_stage(job, run, mine, rank, device, named) for rank, mine in enumerate(chunks(run)))
+    groups = tuple(
+        rank_group(job, rank, *of_stage(run, mine, rank, device, named))
+        for rank, mine in enumerate(chunks(run))
+    )
     return TrainingEstimate(
         model=job.model,
         request=job.request,
@@ -87,10 +91,19 @@ def notes_of(run: Megatron, hardware: Hardware) -> tuple[str, ...]:
 FP8_CAPABILITY = 8.9
 
 
-def of_stage(
-    job: Job, run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool
-) -> RankGroup:
-    """Return one pipeline stage: what stays, and what each phase adds to it."""
+class StageLedger(NamedTuple):
+    """What a stage holds, whatever card it is on."""
+
+    held: RankStates
+    steady_bytes: int
+    phases: tuple[StepPhase, ...]
+    lines: list[Line]
+
+
+@lru_cache(maxsize=1024)
+def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool) -> StageLedger:
+    """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each card
+    of a generation."""
     kept = states(run, mine)
     lines = standing(run, mine, kept, device)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
@@ -104,7 +117,7 @@ def of_stage(
     always = [line for line in lines if line.category != "gradients"]
     allocated = always + [_line(part, share, worst.name) for part in worst.parts]
     steady = sum(line.bytes for line in lines)
-    return rank_group(job, rank, _held(lines), steady, tuple(found), allocated)
+    return StageLedger(_held(lines), steady, tuple(found), allocated)
 
 
 def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
