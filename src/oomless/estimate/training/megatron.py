@@ -9,11 +9,12 @@ from ...errors import UnsupportedError, UsageError
 from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments
 from ...frameworks.megatron.buffers import buffers, pipeline_inputs
 from ...frameworks.megatron.environment import Device
-from ...frameworks.megatron.network import mesh_of, network, question
+from ...frameworks.megatron.network import mesh_of, network, num_parameters, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
 from ...ledger import Kind, Line, exact, ranged
+from ...model.model import Model
 from ...run.cards import Hardware
 from ..allocator import allocated_bytes
 from .checks import check_types
@@ -34,10 +35,10 @@ def estimate_megatron(
     hardware: Hardware,
     device: Device | None = None,
     reserve: str | None = None,
-    named: bool = False,
+    named: Model | None = None,
 ) -> TrainingEstimate:
-    """Return the estimate of every pipeline stage; the verdict is the worst one's. `named`: the run follows
-    from a model's name alone."""
+    """Return the estimate of every pipeline stage; the verdict is the worst one's. `named`: the model from
+    whose name alone the run follows."""
     device = device or device_of(hardware)
     if run.world_size > hardware.num_gpus:
         raise UsageError(
@@ -45,11 +46,11 @@ def estimate_megatron(
             "change one of the two",
         )
     capacity = capacity_of(hardware, reserve)
-    job = Job(network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
+    job = Job(named or network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
     check_types(job.request, hardware.card)
     check_fp8(run, hardware)
     groups = tuple(
-        rank_group(job, rank, *of_stage(run, mine, rank, device, named))
+        rank_group(job, rank, *of_stage(run, mine, rank, device, named is not None))
         for rank, mine in enumerate(chunks(run))
     )
     return TrainingEstimate(
@@ -59,7 +60,7 @@ def estimate_megatron(
         mesh=job.mesh,
         groups=groups,
         ram_bytes=0,
-        disk_bytes=job.model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12),
+        disk_bytes=num_parameters(run) * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12),
         worst_rank=worst_of(groups),
         warnings=notes_of(run, hardware),
         asked=job.request,
@@ -100,10 +101,10 @@ class StageLedger(NamedTuple):
     lines: list[Line]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16384)
 def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool) -> StageLedger:
-    """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each card
-    of a generation."""
+    """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each
+    card of a generation."""
     kept = states(run, mine)
     lines = standing(run, mine, kept, device)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
