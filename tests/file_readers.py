@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import NamedTuple
 
 from oomless import facts
@@ -71,7 +72,7 @@ def gguf_seeds() -> list[bytes]:
     import numpy as np
     from gguf import GGUFWriter
 
-    path = Path(__import__("tempfile").mkdtemp()) / "seed.gguf"
+    path = Path(mkdtemp()) / "seed.gguf"
     writer = GGUFWriter(str(path), "llama")
     writer.add_context_length(2048)
     writer.add_embedding_length(64)
@@ -105,10 +106,11 @@ def gguf_seeds() -> list[bytes]:
 def training_seeds(kind: str) -> Callable[[], list[bytes]]:
     texts = {
         "yaml": b"base_model: deepseek-ai/DeepSeek-V2-Lite\nadapter: lora\nlora_r: 16\n"
-        b"lora_target_modules: [q_proj, 'model.layers.[0-3].*']\nmicro_batch_size: 2\nsequence_len: 4096\n"
+        b"lora_target_modules: [q_proj, o_proj]\nmicro_batch_size: 2\nsequence_len: 4096\n"
         b"optimizer: adamw_torch\nbf16: true\ndeepspeed: zero3.json\n",
         "toml": b'[model]\nname = "deepseek_v3"\nflavor = "16B"\n[training]\nlocal_batch_size = 4\n'
-        b'seq_len = 4096\n[parallelism]\ntensor_parallel_degree = 2\n[activation_checkpoint]\nmode = "full"\n',
+        b"seq_len = 4096\n[parallelism]\ntensor_parallel_degree = 2\n"
+        b'[activation_checkpoint]\nmode = "full"\n',
         "json": b'{"train_micro_batch_size_per_gpu": 2, "bf16": {"enabled": true}, "zero_optimization": '
         b'{"stage": 3, "offload_optimizer": {"device": "cpu"}}, "optimizer": {"type": "AdamW"}}',
     }
@@ -129,7 +131,8 @@ def megatron_seeds() -> list[bytes]:
         b"torchrun pretrain_gpt.py ${ARGS[@]} --seq-length ${L:-512} --vocab-size 999 "
         b"--tensor-model-parallel-size ${TP}\n",
         b'{"--num-layers": 4, "--hidden-size": 512, "--num-attention-heads": 8, "--seq-length": 512, '
-        b'"--vocab-size": 999, "--num-experts": 8, "--moe-router-topk": 2, "--moe-layer-freq": "([0]+[1]*3)"}',
+        b'"--vocab-size": 999, "--num-experts": 8, "--moe-router-topk": 2, '
+        b'"--moe-layer-freq": "([0]+[1]*3)"}',
         b"ENV_VARS:\n  CUDA_DEVICE_MAX_CONNECTIONS: 1\nMODEL_ARGS:\n  --num-layers: 4\n  --hidden-size: 512\n"
         b"  --num-attention-heads: 8\n  --seq-length: 512\n  --vocab-size: 999\n  --bf16: true\n",
     ]
@@ -160,7 +163,7 @@ def read_pasted(path: Path) -> object:
 
 
 def table_seeds() -> list[bytes]:
-    names = "inference.csv training.csv perf.csv perf_more.csv gguf_sizes.csv verdicts.csv".split()
+    names = "inference.csv training.csv perf.csv perf_more.csv gguf_sizes.csv".split()
     found = []
     for name in names:
         lines = (TABLES / name).read_bytes().split(b"\n")
@@ -248,10 +251,11 @@ def read_requests(path: Path) -> object:
 
 
 def log_seeds() -> list[bytes]:
-    from other_logs import LOGS as OTHERS
-    from vllm_logs import LOGS as VLLM
+    import other_logs
+    import vllm_logs
 
-    return [log.text.encode() for log in (*VLLM, *OTHERS)]
+    makers = (vllm_logs.logs, other_logs.sglang_logs, other_logs.llama_logs, other_logs.trtllm_logs)
+    return [log.text.encode() for make in makers for log in make()]
 
 
 def read_engine_log(path: Path) -> object:
@@ -343,7 +347,16 @@ def read_pattern(path: Path) -> object:
 
 
 def journal_seeds() -> list[bytes]:
-    return [b'{"kind": "start", "rank": 0}\n{"kind": "sample", "step": 1}\n']
+    from oomless.monitor.entries import RunStart
+
+    start = RunStart(
+        "oomless/monitor-run/1", 0.0, 1, 0, 1, "x.py", "Net", 9, 9, 18, "cpu", "CPU", None, "malloc", 1, {}
+    )
+    lines = [
+        {"kind": "start", **start._asdict()},
+        {"kind": "healed", "step": 7, "file": "train.py", "line": 12},
+    ]
+    return [b"".join(json.dumps(line).encode() + b"\n" for line in lines)]
 
 
 def read_watched(path: Path) -> object:
