@@ -4,6 +4,7 @@ script around it."""
 import gc
 import os
 import sys
+from contextlib import suppress
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,9 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def answered(words: list[str]) -> int:
     """Answer a command line on stdout, or say on stderr why not, and return the exit code."""
-    from .fast import read
+    from .fast import read_words
 
-    quick = read(words)
+    quick = read_words(words)
     try:
         if quick is not None:
             gc.disable()  # a process that answers once is gone before a collection would pay
@@ -49,7 +50,7 @@ def answered(words: list[str]) -> int:
     except Exception as error:
         from .failure import explain
 
-        code = explain(error, "--debug" in words)
+        code = explain(error, "--debug" in words, "--json" in words)
     return code
 
 
@@ -62,5 +63,6 @@ def process() -> None:
         code = end.code if isinstance(end.code, int) else 1
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
+            with suppress(OSError):  # `answered` has flushed what must arrive
+                stream.flush()
     os._exit(code)

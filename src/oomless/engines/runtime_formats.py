@@ -5,10 +5,10 @@ from ..model.model import Model, Tensor
 from ..model.quantization import REQUANTISED
 from ..model.storage import DTYPES, Format
 from ..run.cards import Hardware
-from ..run.serving import Serving
+from ..run.serving import Resolved
 
 
-def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
+def runtime_format(tensor: Tensor, model: Model, asked: Resolved) -> Format:
     """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of
     them."""
     stored = tensor.format
@@ -40,7 +40,7 @@ def is_fp8(form: Format) -> bool:
     return form.bits == 8 and form.name.startswith("fp8")
 
 
-def check_quantization(model: Model, asked: Serving, hardware: Hardware) -> None:
+def check_quantization(model: Model, asked: Resolved, hardware: Hardware) -> None:
     """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
     wanted, card = asked.quantization, hardware.card
     if wanted not in (None, "none", model.quantization):
