@@ -151,7 +151,7 @@ def command_seeds() -> list[bytes]:
         b'--compilation-config \'{"level": 3}\' --speculative-config \'{"method": "mtp"}\'',
         b"python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V3 --tp 8 "
         b"--mem-fraction-static 0.9",
-        b"llama-server -m deepseek-r1 -ngl 99 -c 8192 -np 4 -ot 'blk\\.(1|2)\\.ffn_.*=CPU' -ctk q8_0",
+        b"llama-server -m deepseek-v2-lite -ngl 99 -c 8192 -np 4 -ot 'blk\\.(1|2)\\.ffn_.*=CPU' -ctk q8_0",
     ]
 
 
@@ -176,10 +176,13 @@ def record_seeds() -> list[bytes]:
 
 
 def read_measured(path: Path) -> object:
-    from oomless.cli.validate import validate
+    from oomless.files import json_text
+    from oomless.truth.validate import INTERNAL, summarize, validate_table
 
-    context = validate.make_context("validate", [str(path), "--json"])
-    return validate.invoke(context)
+    rows = validate_table(path)
+    if defect := next((row.reason for row in rows if INTERNAL in row.reason), ""):
+        raise AssertionError(defect)
+    return json_text([row.to_json() for row in rows]), summarize(rows)
 
 
 def trace_seeds() -> list[bytes]:
@@ -222,7 +225,7 @@ def settings_seeds() -> list[bytes]:
 
 
 def read_defaults(path: Path) -> object:
-    from oomless.cli.settings import read_settings
+    from oomless.run.settings import read_settings
 
     return read_settings({"OOMLESS_CONFIG": str(path)})
 

@@ -102,10 +102,7 @@ def checked(document: dict[str, Any]) -> Recording:
         if type(event) is not int:
             raise TypeError(f"event {event!r}")
         number = event if event >= 0 else ~event
-        if (
-            number >= num
-            or (event in made if event >= 0 else number not in alive)
-        ):
+        if number >= num or (event in made if event >= 0 else number not in alive):
             raise ValueError(f"event {event}")
         if event >= 0:
             alive.add(number)
