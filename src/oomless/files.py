@@ -14,6 +14,12 @@ MOST_SHOWN = 80
 """Characters of a value that a message shows."""
 
 
+def need_path(value: object, name: str) -> None:
+    """Refuse what is neither a text nor a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} is no {type(value).__name__}", "give a path, or a text")
+
+
 def need_regular(path: "Path | str", hint: str) -> None:
     """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no
     end.

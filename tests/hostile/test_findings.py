@@ -17,6 +17,8 @@ from budget import MAX_CPU_S, budget
 from command import Answer, call, environment, run
 from oomless import facts
 from oomless.errors import OomlessError
+from oomless.ledger import CATEGORIES
+from oomless.recording.recording import Tensors
 
 MEGATRON = "--num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 --vocab-size 50000 "
 CODER = facts.model_config("deepseek-coder-1.3b")
@@ -122,10 +124,8 @@ def test_a_cache_type_that_came_later(version: str) -> None:
 
 EMPTY: dict[str, Any] = {
     "schema": "oomless/trace-file/1",
-    "categories": list(oomless.ledger.CATEGORIES),
-    "tensors": dict.fromkeys(
-        "sizes kinds modules operators lines module_names operator_names line_texts".split(), []
-    ),
+    "categories": list(CATEGORIES),
+    "tensors": {name: [] for name in Tensors._fields},
     "events": [],
     "phases": [["forward", 0, 0, 0]],
     "request": {
@@ -158,7 +158,7 @@ def test_an_empty_trace_is_shown(tmp_path: Path) -> None:
         {"request": {**EMPTY["request"], "micro_batch": {"a": 1}}},
         {"request": {**EMPTY["request"], "model": 5}},
         {"schema": "oomless/trace-file/" + "1" * 5_000},
-        {"events": [{"a": slice}.__class__.__name__]},
+        {"events": ["0"]},
         {"events": [1.5]},
         {"events": [True]},
         {"phases": [[None, 0, 0, 0]]},
@@ -201,7 +201,7 @@ ZEROS = "0" * 5_000
 def test_numbers_beyond_all_use(words: tuple[str, ...]) -> None:
     answer = within(*words)
     assert (answer.code, answer.out) == (2, "")
-    assert len(answer.err) < 1_000
+    assert len(answer.err) < 3_000
 
 
 @pytest.mark.parametrize(
@@ -307,18 +307,17 @@ def test_layers_on_the_host_are_at_most_those_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "place", "value", "words"),
+    ("family", "place", "value", "words"),
     [
-        ("mistral-small-3.1-24b", "patch_size", 1 << 27, "infer {} --gpu a100-80gb:4"),
-        ("qwen3-vl-30b-a3b", "num_heads", 1 << 31, "train {} --gpu h200:8 --method qlora"),
+        ("mistral3", "patch_size", 1 << 27, "infer {} --gpu a100-80gb:4"),
+        ("qwen3_vl_moe", "num_heads", 1 << 31, "train {} --gpu h200:8 --method qlora"),
     ],
 )
 def test_a_vision_tower_that_cannot_be(
-    model: str, place: str, value: int, words: str, tmp_path: Path
+    family: str, place: str, value: int, words: str, tmp_path: Path
 ) -> None:
-    names = [row["name"] for row in facts.table("catalogue")]
-    name = next(each for each in names if each.startswith(model[:12]))
-    config = facts.model_config(name)
+    configs = (facts.model_config(row["name"]) for row in facts.table("catalogue"))
+    config = next(each for each in configs if each["model_type"] == family)
     config["vision_config"][place] = value
     answer = within(*words.format(written(tmp_path, "config.json", config)).split())
     assert answer.code == 1, answer.err
@@ -378,11 +377,10 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_plot_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        assert (
-            within("infer", "deepseek-v2-lite", "--gpu", "h200", "--plot", str(tmp_path / "x.svg")).code == 0
-        )
+        answer = within("infer", "deepseek-v2-lite", "--gpu", "h200", "--plot", str(tmp_path / "x.svg"))
     finally:
         os.umask(before)
+    assert answer.code == 0
     assert stat.S_IMODE((tmp_path / "x.svg").stat().st_mode) == 0o644
     assert [*tmp_path.iterdir()] == [tmp_path / "x.svg"]
 

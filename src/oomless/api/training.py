@@ -8,6 +8,7 @@ from ..engines import DEFAULT
 from ..errors import UsageError, faults_of
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import Origin, TrainingEstimate
+from ..files import need_path
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -77,6 +78,9 @@ def train(
     >>> answer.verdict, answer.peaks.phase
     ('fits', 'backward')
     """
+    for name, path in (("from_file", from_file), ("megatron_args", megatron_args)):
+        if path is not None:
+            need_path(path, name)
     if megatron_args is not None:
         from .megatron import train_megatron
 

@@ -1,11 +1,8 @@
 """`oomless validate`."""
 
-<<<<<<< HEAD
-=======
 import json as jsonlib
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
->>>>>>> main
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +46,7 @@ def verdicts(file: Path, as_json: bool, confidence: str | None) -> int:
 
     cases = list(judge_table(file, answered, confidence))
     if as_json:
-        click.echo(jsonlib.dumps(verdicts_json(cases)))
+        click.echo(json_text(verdicts_json(cases)))
     else:
         click.echo(verdicts_text(summarize_verdicts(cases), cases))
     return 0

@@ -32,6 +32,10 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
         raise UsageError(
             f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path"
         )
+    if revision is not None and not isinstance(revision, str):
+        raise UsageError(
+            f"a revision is no {type(revision).__name__}", "give a branch, a tag or a commit", "revision"
+        )
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 

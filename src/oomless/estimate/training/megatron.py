@@ -118,7 +118,20 @@ def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, 
     always = [line for line in lines if line.category != "gradients"]
     allocated = always + [_line(part, share, worst.name) for part in worst.parts]
     steady = sum(line.bytes for line in lines)
-    return StageLedger(_held(lines), steady, tuple(found), allocated)
+    return StageLedger(_held(lines), steady, tuple(found), none_below_zero(allocated))
+
+
+def none_below_zero(lines: list[Line]) -> list[Line]:
+    """Return the lines with the same sum of low ends, none of them below zero: a doubt about the whole that
+    one line bears is taken from the widest others."""
+    missing = -sum(min(line.low_bytes, 0) for line in lines)
+    found = [line._replace(low_bytes=max(line.low_bytes, 0)) for line in lines]
+    for index in sorted(range(len(found)), key=lambda each: -found[each].bytes):
+        line = found[index]
+        if line.kind == "fitted" and missing:
+            taken = min(missing, line.low_bytes)
+            found[index], missing = line._replace(low_bytes=line.low_bytes - taken), missing - taken
+    return found
 
 
 def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
