@@ -7,6 +7,7 @@ import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -428,14 +429,15 @@ WRONG: tuple[Any, ...] = (0, -1, 1.5, True, [], {}, "\0", "\ud800", b"x", object
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_wrong_values_of_the_python_interface(wrong: Any) -> None:
-    for ask in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: oomless.train("deepseek-v2-lite", "h100:8", from_file=wrong),
         lambda: oomless.train(megatron_args=wrong, world_size=8),
         lambda: oomless.infer("org/model", "h200", revision=wrong, offline=True),
         lambda: oomless.infer("deepseek-v2-lite", wrong),
         lambda: oomless.infer(wrong, "h200"),
         lambda: oomless.load(wrong),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(OomlessError):
             ask()
 

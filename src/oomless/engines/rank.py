@@ -103,7 +103,7 @@ class CacheLayout(NamedTuple):
         return max(left, 0) // self.block_bytes
 
 
-UNBOUNDED_BLOCKS = 10**12
+UNBOUNDED_BLOCKS = 1_000_000_000_000
 
 
 class Budget(NamedTuple):

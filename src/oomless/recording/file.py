@@ -146,7 +146,7 @@ def _request(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MOST_BYTES = 1 << 50
+MOST_BYTES = 10**15
 """Of one tensor, and the largest count of anything: the allocator adds them up."""
 
 
