@@ -6,8 +6,10 @@ OOMLESS_FUZZ_FLAGS=N tries N (the slow run: 100,000), OOMLESS_FUZZ_SEED=N those 
 import json
 import os
 import random
+import shlex
 import time
-from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import click
 import pytest
@@ -18,6 +20,7 @@ from mutations import NUMBERS, TEXTS
 from oomless import facts
 from oomless.cli.app import app
 
+ANSWERS = Path(__file__).parents[1] / "surface" / "answers.txt"
 SHARES = {
     "infer": 900,
     "train": 500,
@@ -49,23 +52,57 @@ MOST_CPU_S = 12.0
 """A plan, on a busy machine; nothing else comes near."""
 
 
+def asked_before() -> dict[str, list[list[str]]]:
+    """Good questions of each command: those whose answers are frozen."""
+    found: dict[str, list[list[str]]] = {}
+    for line in ANSWERS.read_text(encoding="utf-8").splitlines():
+        words = shlex.split(line.partition(" -> ")[0])
+        found.setdefault(words[0], []).append(words)
+    return found
+
+
+def values_before() -> dict[str, list[str]]:
+    """Values that each flag has in them."""
+    found: dict[str, list[str]] = {}
+    for questions in GOOD.values():
+        for words in questions:
+            for flag, value in pairwise(words):
+                if flag.startswith("-") and not value.startswith("--"):
+                    found.setdefault(flag, []).append(value)
+    return found
+
+
+GOOD = asked_before()
+VALUES = values_before()
+
+
 def words_of(name: str, chance: random.Random) -> list[str]:
-    """One combination: mostly sensible values, some not."""
+    """One combination: a good question, mostly, with up to six flags more, some of them not sensible."""
     command = app.get_command(click.Context(app), name)
     assert command is not None
-    words = [name]
     options = [each for each in command.params if isinstance(each, click.Option)]
     options = [each for each in options if not LEAVES & set(each.opts)]
-    for each in command.params:
-        if isinstance(each, click.Argument) and chance.random() < 0.95:
-            words.append(chance.choice(MODELS))
-    for each in options:
-        if "--gpu" in each.opts and chance.random() < 0.93:
+    if name in GOOD and chance.random() < 0.75:
+        words = [word for word in chance.choice(GOOD[name]) if word != "--json"]
+    else:
+        words = [name]
+        for each in command.params:
+            if isinstance(each, click.Argument) and chance.random() < 0.95:
+                words.append(chance.choice(MODELS))
+        if any("--gpu" in each.opts for each in options):
             words += ["--gpu", chance.choice(GPUS)]
-    for each in chance.sample(options, min(len(options), chance.choice((0, 1, 1, 2, 2, 3, 4, 6)))):
-        words.append(chance.choice(each.opts))
-        if not each.is_flag:
-            words.append(value_of(each, chance))
+    known = {flag for each in options for flag in each.opts}
+    for flag, value in borrowed(words, chance):
+        if flag in known and flag not in words:
+            words += [flag, value if chance.random() < 0.8 else chance.choice([*NUMBERS, *TEXTS[4:]])]
+    for each in chance.sample(options, min(len(options), chance.choice((0, 0, 0, 1, 1, 1, 2, 6)))):
+        flag = chance.choice(each.opts)
+        if "--gpu" in each.opts and "--gpu" in words:
+            words[words.index("--gpu") + 1] = chance.choice(GPUS)
+        elif each.is_flag:
+            words.append(flag)
+        elif flag not in words:
+            words += [flag, value_of(each, chance)]
     if any("--offline" in each.opts for each in options) and "--offline" not in words:
         words.append("--offline")
     if chance.random() < 0.5 and "--json" not in words and any("--json" in each.opts for each in options):
@@ -73,23 +110,33 @@ def words_of(name: str, chance: random.Random) -> list[str]:
     return words
 
 
+def borrowed(words: list[str], chance: random.Random) -> list[tuple[str, str]]:
+    """Flags with values of another good question about the same engine or framework."""
+    own = [word for flag, word in pairwise(words) if flag in ("--engine", "--framework")]
+    other = chance.choice(GOOD.get(words[0], [[]]))
+    if own != [word for flag, word in pairwise(other) if flag in ("--engine", "--framework")]:
+        return []
+    pairs = [(flag, value) for flag, value in pairwise(other) if flag[:1] == "-" and value[:1] != "-"]
+    return chance.sample(pairs, min(len(pairs), 3))
+
+
 def value_of(option: click.Option, chance: random.Random) -> str:
     """A value of a flag."""
-    kinds: list[Callable[[], str]] = [
-        lambda: str(chance.choice((1, 2, 4, 8, 16, 64, 128, 512, 4096, 8192, 32768, 163840))),
-        lambda: str(round(chance.random(), 3)),
-        lambda: chance.choice(NUMBERS),
-        lambda: chance.choice(TEXTS).replace("\x00", ""),
-        lambda: chance.choice(GPUS),
-        lambda: chance.choice(
-            "fp8 auto bf16 int4 awq vllm sglang llamacpp ollama mtp ttft=2s q4_k_m".split()
-        ),
-    ]
+    known = [value for flag in option.opts for value in VALUES.get(flag, ())]
+    if known and chance.random() < 0.55:
+        return chance.choice(known)
     if isinstance(option.type, click.Choice) and chance.random() < 0.85:
         return str(chance.choice(list(option.type.choices)))
-    if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
-        return kinds[chance.choice((0, 0, 0, 1, 2))]()
-    return chance.choice(kinds)()
+    what = chance.random()
+    if what < 0.4:
+        return str(chance.choice((1, 2, 4, 8, 16, 64, 128, 512, 4096, 8192, 32768, 163840)))
+    if what < 0.5:
+        return str(round(chance.random(), 3))
+    if what < 0.7:
+        return chance.choice(NUMBERS)
+    if what < 0.85:
+        return chance.choice(TEXTS).replace("\x00", "")
+    return chance.choice([*GPUS, *"fp8 auto bf16 int4 awq vllm sglang llamacpp mtp ttft=2s q4_k_m".split()])
 
 
 def fault_of(words: list[str], answer: Answer) -> str:
