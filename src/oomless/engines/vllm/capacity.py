@@ -109,7 +109,7 @@ def blocks_of_graphs(layout: CacheLayout, asked: Resolved) -> int:
 def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if
     it had a step of its own."""
-    blocks, first = pool_bytes // layout.block_bytes, blocks_to_admit(layout, length, asked)
+    blocks, first = layout.blocks_in(pool_bytes), blocks_to_admit(layout, length, asked)
     if blocks <= first or not any(group.window for group in layout.groups):
         return blocks / first
     low, high = 1, blocks  # a sequence has a block at least
@@ -129,7 +129,7 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     max_model_len.
     """
     rules = RELEASES.at(asked.engine_version)
-    num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
+    num_blocks = min(layout.blocks_in(pool) for layout, pool in zip(layouts, pools, strict=True))
     layout = max(layouts, key=lambda each: each.block_bytes)
     dcp = asked.layout.dcp
     if rules.prints_tokens_by_concurrency:
