@@ -86,6 +86,7 @@ Key = Literal[
     "communication.buffers",
     "communication.symmetric",
     "communication.memory_buffer",
+    "communication.bucket",
     "communication.gathered",
     "communication.reduced",
     "communication.pipeline",

@@ -1,7 +1,7 @@
 """A question with its framework's defaults in place of what it leaves open."""
 
 from ..errors import UnsupportedError
-from ..run.training import Training
+from ..run.training import Training, recipe
 from . import framework
 from .record import Framework
 
@@ -37,8 +37,12 @@ def resolved(asked: Training) -> Training:
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
     adapters = asked.method != "full"
-    if asked.precision is None:
-        chosen["precision"] = (adapters and of.precision_lora) or of.precision
+    precision = asked.precision or (adapters and of.precision_lora) or of.precision
+    if of.zero_is_deepspeed and (asked.sharding or of.sharding) in ("zero1", "zero2", "zero3"):
+        precision = recipe(precision).zero
+    chosen["precision"] = precision
+    if recipe(precision).step == "flat":
+        chosen["adapter_dtype"] = "bfloat16"
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
         chosen["recompute_modules"] = of.selective
     if adapters and not asked.lora_targets:

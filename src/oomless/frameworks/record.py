@@ -53,6 +53,12 @@ class Framework(NamedTuple):
     sharding: Sharding
     shardings: tuple[str, ...]
     """The ways of sharding that it has, where these are its own; (): those of torch and DeepSpeed."""
+    zero_is_deepspeed: bool
+    """Its ZeRO is DeepSpeed's engine, which has types and buffers of its own."""
+    zero_by_hidden_size: bool
+    """The buckets of its ZeRO-3 are "auto": they follow the hidden size."""
+    zero_leaves: bool
+    """It has ZeRO-3 gather all experts of a layer at once (set_z3_leaf_modules)."""
     recompute: str
     selective: tuple[str, ...]
     """Modules that its selective recomputation runs again."""
@@ -124,7 +130,7 @@ def of_facts(name: str) -> Framework:
     folder.
 
     >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
-    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers',))
+    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed'))
     """
     row = next(each for each in facts.table("frameworks") if each["framework"] == name)
     return Framework(
@@ -135,6 +141,9 @@ def of_facts(name: str) -> Framework:
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),
+        zero_is_deepspeed=row["zero"] == "deepspeed",
+        zero_by_hidden_size=row["zero_config"] == "auto",
+        zero_leaves=row["zero_leaves"] == "yes",
         recompute=row["recompute"],
         selective=_words(row["selective"]),
         attention=row["attention"],

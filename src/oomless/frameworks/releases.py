@@ -21,6 +21,8 @@ class Habits(NamedTuple):
     """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
     wide_norms: bool = False
     """Norms of a model in 4 or 8 bit are put into F32."""
+    offload_step: str | None = None
+    """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -35,8 +37,8 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     >>> habits("axolotl", trainer, "transformers 4.45.2").loss
     'plain-4.45'
     >>> habits("transformers", trainer, None), habits("torchtitan", (), "transformers 4.40") == Habits()
-    (Habits(loss=None, optimizer=None, experts_apart=False, reentrant_checkpoints=False, wide_norms=False),
-     True)
+    (Habits(loss=None, optimizer=None, experts_apart=False, reentrant_checkpoints=False, wide_norms=False,
+      offload_step=None), True)
     """
     if not packages or not version:
         return Habits()
@@ -52,6 +54,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         experts_apart=found.get("experts") == "apart",
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
         wide_norms=found.get("prepared") == "norms",
+        offload_step=found.get("offload_step"),
     )
 
 

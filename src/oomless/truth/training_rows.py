@@ -203,7 +203,8 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
     if not of.packages or row["framework"] == "PyTorch":
         return said or None
     package = of.packages[0]
-    if package in said or not row.get("date"):
+    dated = any(each["package"] == package for each in facts.table("releases"))
+    if package in said or not row.get("date") or not dated:
         return said or None
     newest = f"{package} {release_of(package, row['date']) or OLDEST_TRAINER}"
     return newest + (f", {said}" if said else "")

@@ -98,7 +98,7 @@ def of_stage(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Rank
     """Return the group of a pipeline stage, and what each of its ranks puts into host memory."""
     request = job.request
     mine = portions(job.model, job.mesh, stage, request)
-    held = states(mine, job.mesh, request)
+    held = states(mine, job.mesh, request, job.engine)
     step = stage_step(job, work, stage, mine, held)
     on_host = held.host + (step.kept if step.offloads else 0)
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
@@ -121,5 +121,5 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     passing = [exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts]
     lines = with_spread([*always, *passing], job.request)
     steady = sum(line.bytes for line in always)
-    steady += held.gradients if resident_gradients(job.request, job.mesh) else 0
+    steady += held.gradients if resident_gradients(job) else 0
     return rank_group(job, step.stage.rank, held, steady, found, lines, beside)
