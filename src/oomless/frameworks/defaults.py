@@ -4,6 +4,7 @@ from ..errors import UnsupportedError
 from ..run.training import Training, recipe
 from . import framework
 from .record import Framework
+from .releases import Habits
 
 
 def resolved(asked: Training) -> Training:
@@ -32,15 +33,16 @@ def resolved(asked: Training) -> Training:
             chosen[name] = getattr(of, name)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
-    if (asked.loss or of.loss) == "plain" and earlier.loss:
+    if asked.recompute is None and earlier.recompute:
+        chosen["recompute"] = earlier.recompute
+    if asked.loss in (None, "plain") and earlier.loss:
         chosen["loss"] = earlier.loss
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
     adapters = asked.method != "full"
-    precision = asked.precision or (adapters and of.precision_lora) or of.precision
-    if of.zero_is_deepspeed and (asked.sharding or of.sharding) in ("zero1", "zero2", "zero3"):
-        precision = recipe(precision).zero
-    chosen["precision"] = precision
+    chosen["precision"] = precision = precision_of(asked, of, earlier)
+    if asked.precision and recipe(asked.precision).weight == 1 and not of.megatron_core:
+        chosen["products"] = recipe(asked.precision).arithmetic  # weights of one byte are Megatron's alone
     if recipe(precision).step == "flat":
         chosen["adapter_dtype"] = "bfloat16"
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
@@ -48,6 +50,32 @@ def resolved(asked: Training) -> Training:
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return asked._replace(**chosen)  # type: ignore[arg-type]
+
+
+def precision_of(asked: Training, of: Framework, earlier: Habits) -> str:
+    """Return the recipe: the one that is named, or the framework's for the method and the sharding; a
+    DeepSpeed engine makes its own of either.
+
+    >>> trl, none = framework("trl"), Habits()
+    >>> [precision_of(Training(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
+    ['amp-bf16', 'mixed-bf16', 'deepspeed-bf16']
+    """
+    sharding = asked.sharding or of.sharding
+    match asked.method:
+        case "full":
+            found = earlier.precision or of.precision
+            if sharding in ("fsdp1", "fsdp2", "hsdp"):
+                found = of.precision_fsdp or found
+        case "qlora" if of.precision_qlora:
+            found = of.precision_qlora
+        case _:
+            found = earlier.precision if earlier.precision and of.precision_lora == of.precision else None
+            found = found or of.precision_lora or of.precision
+    if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
+        found = asked.precision
+    if of.zero_is_deepspeed and sharding in ("zero1", "zero2", "zero3"):
+        return recipe(found).zero
+    return found
 
 
 def own_sharding(asked: Training, of: Framework) -> str:

@@ -27,6 +27,8 @@ class MeasuredRows(NamedTuple):
     """The recipe that bf16 means."""
     half_loss: str
     """The loss of a GPTQ model; "": that of any other."""
+    kernels: str | None
+    """Kernels of a row that names none; None: the framework's."""
     compiles_loss: bool
     """Its plain loss is compiled with the model."""
     nf4: str
@@ -49,6 +51,10 @@ class Framework(NamedTuple):
     precision: str
     precision_lora: str
     """Recipe of adapters; "": that of full training."""
+    precision_qlora: str
+    """Recipe of adapters beside packed weights; "": that of other adapters."""
+    precision_fsdp: str
+    """Recipe of full training under FSDP, which upcasts what is trained (accelerate); "": no other."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]
@@ -130,7 +136,7 @@ def of_facts(name: str) -> Framework:
     folder.
 
     >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
-    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed'))
+    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed', 'torch'))
     """
     row = next(each for each in facts.table("frameworks") if each["framework"] == name)
     return Framework(
@@ -138,6 +144,8 @@ def of_facts(name: str) -> Framework:
         methods=_words(row["methods"]),
         precision=row["precision"],
         precision_lora=row["precision_lora"],
+        precision_qlora=row["precision_qlora"],
+        precision_fsdp=row["precision_fsdp"],
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),
@@ -181,6 +189,7 @@ def measured_rows(name: str) -> MeasuredRows:
         amp=row["amp"],
         bf16=row["bf16"],
         half_loss=row["half_loss"],
+        kernels=row["kernels"] or None,
         compiles_loss=row["compiles_loss"] == "yes",
         nf4=row["nf4"],
         packs_experts=row["packs_experts"] == "yes",

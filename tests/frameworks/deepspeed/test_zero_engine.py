@@ -102,7 +102,7 @@ def test_stage_3_gathers_modules_not_layers() -> None:
     in_layers, in_loss = gathered_forward(large)
     assert 2e9 < in_layers < 2.6e9
     assert in_loss > 4 * 128_256 * 8_192
-    small = train("deepseek-coder-1.3b", "h100:64", **flags)
+    small = train("qwen2.5-0.5b", "h100:64", **flags)
     whole, _ = gathered_forward(small)
     assert whole == pytest.approx(2 * small.model.num_parameters, rel=0.01)
 
