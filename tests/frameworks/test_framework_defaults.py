@@ -7,14 +7,14 @@ import pytest
 from oomless.api.training import train
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import read_training_file
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked, TrainingResolved
 
 BY_ACCELERATE = ("transformers", "peft", "trl", "axolotl", "llama-factory", "ms-swift")
 
 
-def used(framework: str, version: str | None = None, **flags: str) -> Training:
+def used(framework: str, version: str | None = None, **flags: str) -> TrainingResolved:
     """Return a question with the defaults of a framework's release."""
-    asked = Training(framework=framework, framework_version=version)._replace(**flags)  # type: ignore[arg-type]
+    asked = TrainingAsked(framework=framework, framework_version=version)._replace(**flags)  # type: ignore[arg-type]
     return resolved(asked)
 
 

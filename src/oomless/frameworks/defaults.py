@@ -1,17 +1,19 @@
 """A question with its framework's defaults in place of what it leaves open."""
 
+from typing import Any
+
 from ..errors import UnsupportedError
-from ..run.training import Training, recipe
+from ..run.training import DEFAULT_SEQ_LEN, TrainingAsked, TrainingResolved, recipe
 from . import framework
 from .record import Framework
 from .releases import Habits
 
 
-def resolved(asked: Training) -> Training:
+def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingResolved:
     """Return the question with the framework's defaults in place of None, as the releases that it names have
-    them.
+    them; `longest`: positions of the model.
 
-    >>> used = resolved(Training(framework="torchtitan"))
+    >>> used = resolved(TrainingAsked(framework="torchtitan"))
     >>> used.sharding, used.precision, used.recompute_modules
     ('fsdp2', 'mixed-bf16', ('ops',))
     """
@@ -19,7 +21,7 @@ def resolved(asked: Training) -> Training:
     of = framework(asked.framework)
     if asked.method not in of.methods:
         raise UnsupportedError(
-            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}"
+            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
         )
     for name in asked.recompute_modules:
         if of.modules and name not in of.modules:
@@ -27,10 +29,12 @@ def resolved(asked: Training) -> Training:
                 f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
             )
     earlier = of.habits(asked.framework_version)
-    chosen: dict[str, object] = {}
+    chosen: dict[str, Any] = {}
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
         if getattr(asked, name) is None:
             chosen[name] = getattr(of, name)
+    if asked.seq_len is None:
+        chosen["seq_len"] = min(DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
     if asked.recompute is None and earlier.recompute:
@@ -49,15 +53,15 @@ def resolved(asked: Training) -> Training:
         chosen["recompute_modules"] = of.selective
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
-    return asked._replace(**chosen)  # type: ignore[arg-type]
+    return TrainingResolved._make(asked._replace(**chosen))
 
 
-def precision_of(asked: Training, of: Framework, earlier: Habits) -> str:
+def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
     """Return the recipe: the one that is named, or the framework's for the method and the sharding; a
     DeepSpeed engine makes its own of either.
 
     >>> trl, none = framework("trl"), Habits()
-    >>> [precision_of(Training(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
+    >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
     ['amp-bf16', 'mixed-bf16', 'deepspeed-bf16']
     """
     sharding = asked.sharding or of.sharding
@@ -78,7 +82,7 @@ def precision_of(asked: Training, of: Framework, earlier: Habits) -> str:
     return found
 
 
-def own_sharding(asked: Training, of: Framework) -> str:
+def own_sharding(asked: TrainingAsked, of: Framework) -> str:
     """Return what a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's
     distributed optimizer."""
     wanted = asked.sharding or of.sharding
@@ -88,5 +92,6 @@ def own_sharding(asked: Training, of: Framework) -> str:
         raise UnsupportedError(
             f"{of.name} does not shard by {wanted}",
             f"it has {', '.join(of.shardings)}: give one of them as --sharding, or --zero 1",
+            "sharding",
         )
     return wanted

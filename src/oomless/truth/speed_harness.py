@@ -5,6 +5,7 @@ Most rows say less than a command line: no release, no batch limit, no share of 
 taken as the benchmark's harness has it (module constants below).
 """
 
+from ..engines.speed_classes import speed_class
 from ..speed.attention_work import cache_bytes_per_token
 from ..speed.band import Kind, spread
 from ..speed.batching import Policy, Request, simulate
@@ -191,13 +192,13 @@ def room(asked: SpeedRow) -> float:
     """Sequences of full length for which the cards have room."""
     setup = asked.setup
     weights, whole = resident_bytes(setup.net, setup.split), asked.card.memory_bytes
-    match setup.run.engine:
-        case "trtllm":
+    match speed_class(setup.run.engine).pool:
+        case "share of free":
             logits = LOGITS_COPIES * MAX_BATCH * setup.net.vocab * 4
             free = (whole - weights - SET_ASIDE_BYTES - logits) * FREE_SHARE
-        case "sglang":
+        case "static share":
             free = whole * STATIC_SHARE - weights
-        case _:
+        case "share of card":
             free = whole * FREE_SHARE - weights - SET_ASIDE_BYTES
     each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (
         asked.input_len + asked.output_len
@@ -209,16 +210,11 @@ def at_once(asked: SpeedRow) -> list[tuple[float, float, float]]:
     """(first token, between tokens, end) of requests that arrive together."""
     assert asked.prompts
     length = asked.input_len + asked.output_len
-    places = min(int(room(asked)), RUNNING.get(asked.setup.run.engine, 256) * asked.setup.split.dp)
+    places = min(int(room(asked)), speed_class(asked.setup.run.engine).running * asked.setup.split.dp)
     policy = Policy(max(int(room(asked) * length), length + 16), max(places, 1), asked.setup.budget)
     requests = [Request(0.0, asked.input_len, asked.output_len)] * asked.prompts
     done = simulate(requests, step_cost(asked.setup), policy)
     return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
-
-
-RUNNING = {"vllm": 1024, "sglang": 4096, "trtllm": 2048}
-"""Sequences at once: max_num_seqs of vLLM on large cards (engines.csv), as many as the cache holds in SGLang.
-"""
 
 
 def _memory(asked: SpeedRow) -> Interval:

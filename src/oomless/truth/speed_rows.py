@@ -7,6 +7,7 @@ What cannot be taken from anywhere is `incomplete`.
 import re
 from typing import NamedTuple
 
+from ..engines.speed_classes import class_of_word, speed_class
 from ..errors import OomlessError, UnsupportedError
 from ..model.families import build
 from ..model.load import catalogue_name, load
@@ -18,7 +19,7 @@ from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner, Split
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, NVIDIA, Setup, era, evidence_of
+from ..speed.serving import BUDGET, NVIDIA, Setup, evidence_of
 from ..units import GB, GIB
 from .serving_rows import Incomplete
 
@@ -94,15 +95,16 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
         raise Incomplete(f"n_gpus is {count!r}")
     num_gpus = int(count)
     split = split_of(row["parallelism"], num_gpus, card.gpus_per_node, runner.engine)
-    bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
+    kind = speed_class(runner.engine)
+    bits = 8 if kind.cache_as_weights and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
     at_once = PROMPTS_AT_ONCE.fullmatch(concurrency)
     budget = (
         SMALL_BUDGET
-        if runner.engine == "vllm" and (card.memory_bytes < LARGE_CARD or "A100" in card.name)
+        if kind.small_chunk_on_small_cards and (card.memory_bytes < LARGE_CARD or "A100" in card.name)
         else BUDGET
     )
-    setup = Setup(net, machine, split, runner, bits, budget * (1 if runner.engine == "sglang" else split.dp))
+    setup = Setup(net, machine, split, runner, bits, budget * (1 if kind.shares_chunk else split.dp))
     return SpeedRow(
         setup,
         card,
@@ -128,29 +130,11 @@ def _length(text: str) -> int:
 
 
 def runner_of(word: str, date: str, sparse: bool) -> Runner:
-    """The engine's family and era. llama.cpp is known by its date alone: when it began to capture graphs."""
-    lower = word.lower()
-    if ("llama" in lower and "distributed" not in lower) or lower.startswith("ollama"):
-        return Runner("llamacpp", frozenset(era(date, sparse)))
-    if lower.startswith("distributed-llama"):
-        return Runner("llamacpp")
-    if lower.startswith("tensorrt edge"):
-        return Runner("trtllm", frozenset(("edge",)))
-    if lower.startswith("tensorrt"):
-        early = re.search(r" 0\.(\d+)", lower)
-        return Runner("trtllm", frozenset(("eager",)) if early and int(early[1]) < IN_FLIGHT else frozenset())
-    if lower.startswith("vllm"):
-        return Runner("vllm", frozenset(("eager",)) if date and date < CAPTURED else frozenset())
-    if lower.startswith("sglang"):
-        return Runner("sglang")
-    raise UnsupportedError(f"the speed of {word} is not known: nothing of it was measured")
-
-
-IN_FLIGHT = 10
-"""From 0.10 on TensorRT-LLM's tables are of in-flight batching; before, of static batches of
-gptSessionBenchmark (perf-overview.md)."""
-CAPTURED = "2023-12"
-"""From when on vLLM captures decoding as CUDA graphs (0.2.3)."""
+    """The engine's class and era. llama.cpp is known by its date alone: when it began to capture graphs."""
+    found = class_of_word(word)
+    if found is None:
+        raise UnsupportedError(f"the speed of {word} is not known: nothing of it was measured")
+    return Runner(found.name, found.row_conditions(word.lower(), date, sparse))
 
 
 def card_of(word: str) -> Card:
@@ -183,7 +167,7 @@ def split_of(word: str, num_gpus: int, per_node: int, engine: str) -> Split:
         return Split(dp=tp, expert_ranks=tp, per_node=per_node)
     whole = "+EP" in word
     if (
-        whole and engine == "trtllm"
+        whole and speed_class(engine).divides_sequences_with_experts
     ):  # its recipes for maximum throughput divide sequences over the cards that divide the experts
         return Split(dp=tp, expert_ranks=tp, experts_whole=True, per_node=per_node)
     if tp * pp * dp == 1 and num_gpus > 1:

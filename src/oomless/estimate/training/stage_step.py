@@ -3,7 +3,7 @@ what is alive at several of its moments."""
 
 from typing import NamedTuple
 
-from ...run.training import Training
+from ...run.training import TrainingResolved
 from .activations import CheckpointSegment
 from .gathered import Gathered
 from .head_and_loss import Ends
@@ -29,7 +29,7 @@ def held_always(job: Job) -> bool:
     return job.request.sharding in ("ddp", "distopt", "megatron_fsdp")
 
 
-def inputs_wait(request: Training) -> bool:
+def inputs_wait(request: TrainingResolved) -> bool:
     """Whether the inputs of layers, and their gradients, outlive the layers' backward.
 
     FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that
@@ -144,7 +144,7 @@ class StageStep(NamedTuple):
     def inputs(self) -> PhasePart:
         """Return token ids, labels and mask of a micro-batch."""
         request = self.job.request
-        num_bytes = 3 * 8 * request.micro_batch * (request.seq_len or 1) // self.job.mesh.cp
+        num_bytes = 3 * 8 * request.micro_batch * request.seq_len // self.job.mesh.cp
         return PhasePart("inputs.batch", "token ids, labels, mask", num_bytes, "3 x 8 B a token")
 
     def unpacked(self) -> PhasePart:

@@ -9,7 +9,7 @@ of which steps with two ranks on a CPU were counted.
 from functools import lru_cache
 from typing import NamedTuple
 
-from ...run.training import Training, recipe
+from ...run.training import TrainingResolved, recipe
 from .. import framework
 
 HALF = 2
@@ -108,23 +108,24 @@ class ZeroEngine(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def engine_of(request: Training, hidden: int) -> ZeroEngine | None:
+def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
     """Return the engine that runs a resolved question; None: none does.
 
     Files of the Trainer say "auto", so that buckets of stage 3 follow the hidden size (transformers,
     integrations/deepspeed.py; accelerate).
 
-    >>> asked = Training(framework="trl", sharding="zero3", precision="deepspeed-bf16")
-    >>> engine_of(asked, 4096)[:3]
+    >>> from ...run.training import TrainingAsked
+    >>> from ..defaults import resolved
+    >>> engine_of(resolved(TrainingAsked(framework="trl", sharding="zero3")), 4096)[:3]
     (3, 16777216, 15099494)
     """
-    of, sharding = framework(request.framework), request.sharding or "none"
+    of, sharding = framework(request.framework), request.sharding
     stages = {"zero1": 1, "zero2": 2, "zero3": 3}
     if sharding in stages:
         if not of.zero_is_deepspeed:
             return None
         stage = stages[sharding]
-    elif sharding in ("none", "ddp") and recipe(request.precision or "bf16").step == "flat":
+    elif sharding in ("none", "ddp") and recipe(request.precision).step == "flat":
         stage = 0
     else:
         return None
