@@ -55,7 +55,8 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
 
 
 def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
-    """Return the question with every value filled in and checked against model and cards."""
+    """Return the question with every value filled in and checked against model and cards. A pipeline runs as
+    many micro-batches as it has stages where a question says nothing of them."""
     request = resolved(asked, model.max_positions)
     capacity = capacity_of(hardware, request.reserve)
     mesh = check_mesh(model, request.mesh, hardware.num_gpus)
@@ -67,6 +68,8 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
             "choose a length that is a multiple",
         )
     request = check_sharding(request, mesh)._replace(mesh=mesh)
+    if mesh.pp > request.grad_accum == 1:
+        request = request._replace(grad_accum=mesh.pp)
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)

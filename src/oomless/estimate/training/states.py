@@ -214,7 +214,7 @@ def host_bytes(
     engine: ZeroEngine | None,
 ) -> int:
     """Return what offloading puts into host memory; a DeepSpeed engine keeps more there than it moves."""
-    if engine is None or "optimizer.moments" not in away:
+    if engine is None or "optimizer.master_copies" not in away:
         return sum(line.bytes for line in lines if line.key in away)
     params = "weights.trained" in away
     return engine.host_bytes(sums.values_here, request.grad_accum > 1, params) + (
@@ -254,15 +254,19 @@ def state_lines(
 
 
 def on_host(request: TrainingResolved, rule: Optimizer, engine: ZeroEngine | None = None) -> frozenset[Key]:
-    """Return the keys of states that lie in host memory. A paged optimizer's pages move only when the card is
-    full: they are counted on it. Gradients are with an optimizer that DeepSpeed offloads
-    (stage_1_and_2.py, copy_grads_in_partition; stage3.py, grad_partitions_flat_buffer)."""
+    """Return the keys of states that lie in host memory.
+
+    A paged optimizer's moments are unified memory, whose pages leave the card before anything fails, and
+    which torch never counts. Gradients are with an optimizer that DeepSpeed offloads (stage_1_and_2.py,
+    copy_grads_in_partition; stage3.py, grad_partitions_flat_buffer)."""
     away = set(request.offload)
     found: set[Key] = set()
-    if "optimizer" in away or "params" in away or (rule.paged and away):
+    if "optimizer" in away or "params" in away:
         found |= {"optimizer.master_copies", "optimizer.moments"}
+    if rule.paged:
+        found.add("optimizer.moments")
     if "params" in away:
         found |= {"weights.trained", "weights.frozen", "gradients.trained"}
-    if "gradients" in away or (engine is not None and "optimizer.moments" in found):
+    if "gradients" in away or (engine is not None and "optimizer.master_copies" in found):
         found.add("gradients.trained")
     return frozenset(found)
