@@ -87,6 +87,7 @@ Key = Literal[
     "communication.buffers",
     "communication.symmetric",
     "communication.memory_buffer",
+    "communication.bucket",
     "communication.gathered",
     "communication.reduced",
     "communication.pipeline",
