@@ -129,13 +129,12 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 def pool_tokens(layout: CacheLayout, pool: int) -> int:
     """Token slots of a pool: what is left of it beside fixed pools and states, in whole pages."""
-    left = int(max(pool - layout.set_aside_bytes, 0) * (1 - layout.states_share))
-    return left // layout.block_bytes * layout.groups[0].block_size
+    return layout.blocks_in(pool) * layout.groups[0].block_size
 
 
 def requests_of_states(layout: CacheLayout, pool: int) -> float:
     """Requests that the slots for states hold at once."""
-    left = int(max(pool - layout.set_aside_bytes, 0) * layout.states_share)
+    left = layout.states_bytes(pool)
     held = (left // each.page_bytes / each.fixed_blocks for each in layout.groups if each.fixed_blocks)
     return min(held, default=inf)
 
