@@ -133,9 +133,7 @@ def compress(
                 "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
             )
         if write is not None or parts is not None:
-            return cluster_files(
-                api.Request(model, to or "", keep, skip, _formats(formats)), out, parts, write
-            )
+            return cluster_files((model, to or "", keep, skip, _formats(formats)), out, parts, write)
         answer = api.compress(
             model,
             to or "",
@@ -192,16 +190,17 @@ def ways(model: str | None, as_json: bool) -> int:
     return 0
 
 
-def cluster_files(request: Any, out: str | None, parts: int | None, write: str | None) -> int:
+def cluster_files(asked: Any, out: str | None, parts: int | None, write: str | None) -> int:
     """Write the files that run a request's parts, once the request is known to be sound."""
     from ..compress.part_files import part_files
-    from ..compress.weights import plan
+    from ..compress.weights import Request, plan
     from ..files import write_folder
 
-    if out is None or parts is None or write is None or not request.to:
+    if out is None or parts is None or write is None or not asked[1]:
         raise UsageError(
             "--write needs --to, --out and --parts", "--to int4 --out ./out --parts 16 --write ./jobs"
         )
+    request = Request(*asked)
     plan(request)
     files = part_files(request, out, parts)
     write_folder(write, files, "files of a cluster")

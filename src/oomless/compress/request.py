@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError, UsageError
 from ..units import parse_bytes
-from .weights import Request
 
 if TYPE_CHECKING:
     from .checkpoint.stream import Progress
@@ -43,8 +42,8 @@ def compress(
     from .checkpoint.source import read_source
     from .compressed import Compressed
     from .quality.language import compare_models
+    from .weights import Request, digest, mixed, plan
     from .weights import compress as write
-    from .weights import digest, mixed, plan
 
     request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
     words, mix = "", None
@@ -110,7 +109,7 @@ def join(out: str, *, fsync: bool = True) -> "Compressed":
     """Return a folder whose parts are all there, finished: what was asked stands in their journals."""
     from .checkpoint.journal import journals, read_journal
     from .compressed import Compressed
-    from .weights import finish_parts, plan
+    from .weights import Request, finish_parts, plan
 
     folder = Path(out).expanduser()
     found = [journal for path in journals(folder) if (journal := read_journal(path))]
