@@ -82,6 +82,7 @@ Key = Literal[
     "logits.traced",
     "kv_cache.pool",
     "kv_cache.needed",
+    "kv_cache.copies",
     "kv_cache.traced",
     "communication.buffers",
     "communication.symmetric",

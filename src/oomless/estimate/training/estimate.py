@@ -80,9 +80,8 @@ def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstima
     """Return the estimate by Megatron's own rules, of a model that its arguments describe; what a name leaves
     open, its kernels and fusions, widens the interval."""
     device = device_of(job.hardware)._replace(expandable=job.request.expandable_segments)
-    found = estimate_megatron(run, job.hardware, device, job.request.reserve, named=True)
+    found = estimate_megatron(run, job.hardware, device, job.request.reserve, named=job.model)
     return found._replace(
-        model=job.model,
         request=job.request,
         mesh=job.mesh,
         asked=asked,
