@@ -178,7 +178,7 @@ def ways(model: str | None, as_json: bool) -> int:
             "ways": [way._asdict() for way in found],
             "snippet": [fault._asdict() for fault in wrong],
         }
-        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(document) + "\n")
     else:
         click.echo(kept_text(found, wrong), nl=False)
     return 0
