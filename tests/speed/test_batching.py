@@ -17,9 +17,8 @@ from oomless.speed.dynamic import policy_of, run_workload
 from oomless.speed.serving import decode_pass, setup_of, speed_of
 from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
 
-COST = StepCost(
-    Curve((0, 1000), (0.01, 0.02)), Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5
-)
+STEP = Curve((0, 1000), (0.01, 0.02))
+COST = StepCost(STEP, STEP, Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5)
 
 
 def small(**asked: object) -> Estimate:
@@ -37,6 +36,7 @@ requests = st.lists(
     requests,
     st.sampled_from(get_args(Memory)),
     st.booleans(),
+    st.booleans(),
     st.integers(200, 3000),
     st.integers(1, 16),
     st.integers(1, 700),
@@ -46,12 +46,13 @@ def test_every_request_is_served_once_and_in_time(
     workload: list[Request],
     memory: Memory,
     chunked: bool,
+    mixed: bool,
     capacity: int,
     running: int,
     budget: int,
     prefix: int,
 ) -> None:
-    policy = Policy(capacity, running, budget, memory, chunked, max_length=600, shared_prefix=prefix)
+    policy = Policy(capacity, running, budget, memory, chunked, mixed, max_length=600, shared_prefix=prefix)
     done = simulate(workload, COST, policy)
     assert len(done.served) + done.refused == len(workload)
     for one in done.served:

@@ -20,6 +20,8 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     if machine.device == "other":
         return roofline(machine, net, split, load, matrices)
     engine, conditions = run.engine, run.conditions | generation(machine)
+    if load.prompt_tokens:
+        conditions |= {"prompts"}
     tokens, everywhere, cite = load.of_group(split), load.tokens, machine.efficiencies.cite
     weights_s = reading_s(matrices, machine, engine, conditions)
     matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
@@ -43,7 +45,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     attending = f"{flops} / (peak x share reached), decoding beside reading"
     residual = f"{passes:g} passes over the residual stream a layer"
     launched = f"{kernels} launches by the host, hidden in part"
-    parts = (
+    parts = [
         Part("weights", weights_s, f"bytes read / {share}", cite("weights")),
         Part("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
         Part("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
@@ -54,10 +56,15 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         Part("launches", launches_s, launched, cite("launch")),
         Part("host", host_s, "scheduling, sampling, detokenising", cite("host")),
         Part("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
-    )
+    ]
     stage_s = seconds / split.pp + host_s + sends_s / max(split.pp - 1, 1)
-    taken = tuple(part for part in parts if part.seconds > 0)
-    return ForwardPass(taken, seconds + (host_s + sends_s), stage_s)
+    seconds += host_s + sends_s
+    streamed_s = load.sequences / split.dp * machine.reached("stream", engine, conditions)
+    if streamed_s > seconds:
+        words = f"{load.sequences / split.dp:,.0f} tokens leave one process, beyond the pass"
+        parts.append(Part("streams", streamed_s - seconds, words, cite("stream")))
+        seconds, stage_s = streamed_s, max(stage_s, streamed_s)
+    return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s)
 
 
 CUT_PASSES = 0.6

@@ -178,6 +178,8 @@ def runner_of(request: Serving, sparse: bool = False) -> Runner:
         conditions.add("eager")
     if family == "trtllm" and version and read_release(version) < (0, 10):
         conditions.add("eager")
+    if family == "sglang" and (not version or read_release(version) >= CAPTURES_PROMPTS):
+        conditions.add("captured")
     if family == "llamacpp":
         conditions |= era(version if version[:4].isdigit() else "", sparse)
     return Runner(family, frozenset(conditions))
@@ -191,6 +193,8 @@ def era(date: str, sparse: bool) -> set[str]:
     return {"fused"} if not date or date >= FUSED else set()
 
 
+CAPTURES_PROMPTS = (0, 5, 10)
+"""From when on SGLang runs prompts as pieces of CUDA graphs; before, it launches their kernels one by one."""
 NVIDIA = ("hbm", "gddr", "unified")
 GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
 """From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those
@@ -247,6 +251,7 @@ def speed_of(
         between_s = period(setup, full, running)
         rate = decoding / between_s
         first_s = between_s * max(prompt_steps, 1.0) + max(running - decoding, 0.0) / rate * output_len
+    first_s += front_s(setup)
     served = rate / output_len
     waiting = max(concurrency - running, 0.0)
     first_s += waiting / served
@@ -261,6 +266,22 @@ def speed_of(
     )
 
 
+def front_s(setup: Setup) -> float:
+    """Return the seconds that a request's first token spends outside of the model: tokeniser, queues between
+    processes, detokeniser, HTTP."""
+    return setup.machine.reached("front", setup.run.engine, setup.run.conditions)
+
+
+def mixes_prompts(engine: str) -> bool:
+    """Return whether pieces of prompts run in the steps of decoding sequences. SGLang runs them in steps of
+    their own, before any decoding (managers/scheduler.py: --enable-mixed-chunk is off by default).
+
+    >>> mixes_prompts("vllm"), mixes_prompts("sglang")
+    (True, False)
+    """
+    return engine != "sglang"
+
+
 def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     """What is known of a setup."""
     split = setup.split
@@ -268,7 +289,12 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
     sparse = setup.run.engine == "llamacpp" and odd and setup.machine.device in NVIDIA
     return Evidence(
-        setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse
+        setup.machine.device,
+        setup.run.engine,
+        model_known,
+        ranks > 1,
+        ranks > max(split.per_node, setup.machine.domain),
+        sparse,
     )
 
 

@@ -1,6 +1,7 @@
 """Tables of measured rows as they come: which kind of table a file is, and its rows with value and
 configuration kept apart."""
 
+import re
 from collections.abc import Iterator
 from math import isfinite, nan
 from pathlib import Path
@@ -66,6 +67,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     kind = kind_of(path, {*columns})
     for line, cells, fault in rows:
         configuration = {name: cells.get(name, "") for name in COLUMNS[kind]}
+        if kind == "speed":
+            configuration["setting"] = said(cells.get("note", ""))
         confidence = cells.get("confidence") or cells.get("completeness") or cells.get("trust") or ""
         quantity = cells.get("kind" if kind == "speed" else "quantity", "")
         value = measured(cells.get("value", ""))
@@ -74,6 +77,23 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         name = cells.get("id") or f"line {line}"
         fault = fault and f"line {line} {fault}"
         yield Row(name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault)
+
+
+SETTING = re.compile(
+    r"uniformly random lengths|ShareGPT lengths|mean output length|half of the memory|MLPerf Offline"
+    r"|(?<![\d.])\d+ (?:prompts|requests)(?! a second)|mem-fraction-static \d\.\d+"
+    r"|max-(?:num-batched-tokens|num-seqs|model-len) \d+|max \d+ a rank"
+)
+"""Words of a note that are part of the setting; the others may be of what was measured."""
+
+
+def said(note: str) -> str:
+    """Return what a note says of the setting, and nothing else of it.
+
+    >>> said("round 2; 94.91 requests a second; half of the memory; 80 prompts")
+    'half of the memory; 80 prompts'
+    """
+    return "; ".join(SETTING.findall(note))
 
 
 def kind_of(path: Path, header: set[str]) -> TableKind:
