@@ -5,9 +5,10 @@ from ..facts import select
 from .attention_work import attention_seconds, attention_work
 from .banded import Part
 from .communication import communication, stages_s
+from .kernel_curves import NONE, curves_of
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .matrices import beyond_reading_s, matrices_of, reading_s
+from .matrices import EXPERT_TILE, beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
 from .roofline import roofline
@@ -16,15 +17,22 @@ from .roofline import roofline
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
     """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
     for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
-    matrices = matrices_of(net, split, load)
+    padded = EXPERT_TILE if run.engine == "llamacpp" and machine.device in ("gddr", "hbm") else 1
+    matrices = matrices_of(net, split, load, padded)
     if machine.device == "other":
         return roofline(machine, net, split, load, matrices)
     engine, conditions = run.engine, run.conditions | generation(machine)
     if load.prompt_tokens:
         conditions |= {"prompts"}
     tokens, everywhere, cite = load.of_group(split), load.tokens, machine.efficiencies.cite
-    weights_s = reading_s(matrices, machine, engine, conditions)
-    matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
+    measured = curves_of(machine, run)
+    if measured:
+        multiplied = measured.of_pass(net, split, load)
+        weights_s, matrix_s = multiplied.reading_s, multiplied.beyond_s
+    else:
+        multiplied = NONE
+        weights_s = reading_s(matrices, machine, engine, conditions)
+        matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
     work = attention_work(net, split, load)
     cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
     passes = machine.reached("passes", engine, conditions)
@@ -32,7 +40,8 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     activations_s = activation_bytes(net, split, tokens, everywhere, passes) / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, run)
-    kernels_s = kernels * machine.reached("kernel", engine, conditions)
+    rest = max(kernels - multiplied.num_kernels, 0)
+    kernels_s = rest * machine.reached("kernel", engine, conditions) + multiplied.floors_s
     device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s + kernels_s
     launches_s = kernels * machine.reached("launch", engine, conditions)
     # a queue of launches hides the more, the longer kernels take

@@ -29,6 +29,8 @@ class Machine(NamedTuple):
     """The link joins pairs of cards alone; larger groups meet over PCIe."""
     issue_hz: float
     """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
+    num_sms: int = 0
+    """Multiprocessors; 0: not known."""
     domain: int = 0
     """Cards that one switched link joins beyond a node (NVL72); 0: those of a node."""
     efficiencies: Efficiencies = SHIPPED
@@ -99,6 +101,7 @@ def machine_of(card: Card, efficiencies: Efficiencies = SHIPPED) -> Machine:
         pcie_bytes_per_s=pcie,
         bridged="bridge" in row["link"].lower(),
         issue_hz=_issue_hz(row) * share,
+        num_sms=card.num_sms or int(first_number(row["num_sms"])),
         domain=int(found[1]) if (found := DOMAIN.search(row["gpus_per_node"])) else 0,
         efficiencies=efficiencies,
     )

@@ -15,6 +15,7 @@ from ..speed.serving import decode_pass, front_s, mixes_prompts, places, prompt_
 from ..units import MB, MIB
 from .serving_rows import Incomplete
 from .speed_rows import SpeedRow, question
+from .speed_training_rows import predict_training_rate
 from .speed_workload import Sent, requests_of
 
 Interval = tuple[float, float, float]
@@ -24,6 +25,8 @@ def predict_speed(
     row: dict[str, str], quantity: str, unit: str, efficiencies: Efficiencies = SHIPPED
 ) -> Interval:
     """The value of a row in its own unit, with its band."""
+    if quantity == "training":
+        return predict_training_rate(row, unit)
     asked = question(row, efficiencies)
     metric = row["metric"]
     if quantity == "memory":

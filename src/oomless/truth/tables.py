@@ -81,6 +81,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
 
 SETTING = re.compile(
     r"uniformly random lengths|ShareGPT lengths|mean output length|half of the memory|MLPerf Offline"
+    r"|(?:full|selective) (?:checkpointing|recompute)|compile|\d+ W\b"
     r"|(?<![\d.])\d+ (?:prompts|requests)(?! a second)|mem-fraction-static \d\.\d+"
     r"|max-(?:num-batched-tokens|num-seqs|model-len) \d+|max \d+ a rank"
 )
