@@ -16,7 +16,7 @@ from .network import Network, Product, RoutedExperts
 DENSE_TILES = ((128, 256), (128, 128), (64, 128), (64, 64))
 """Rows and columns of the tiles that a product may be cut into; smaller ones reach less of the rate."""
 EXPERT_ROWS, EXPERT_COLUMNS = (128, 64, 32, 16), 128
-SILENT_KERNELS = 8
+SILENT_KERNELS = 13
 """Of a layer of experts: sorting, quantising, two products, activation, sum - the curve has them in one."""
 
 
