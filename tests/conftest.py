@@ -34,3 +34,16 @@ def no_defaults_of_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> No
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(Path(os.devnull) / "none"))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small checkpoints, a folder a family; `deepseek_v3_fp8` is stored as V3 is published. Needs torch."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from small_checkpoints import FAMILIES, write_family, write_fp8
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    found = {family: write_family(family, root / family) for family in FAMILIES}
+    found["deepseek_v3_fp8"] = write_fp8(found["deepseek_v3"], root / "deepseek_v3_fp8")
+    return found

@@ -90,7 +90,7 @@ def serving_words(draw: Random, name: str) -> Words:
 def serving() -> Iterator[Words]:
     """Every engine x its eras x models, then every model of the catalogue once on the default engine."""
     for name in ENGINES:
-        for version in engine(name).VERSIONS:
+        for version in engine(name).versions:
             for index in range(30 if name in ("vllm", "sglang", "llamacpp", "trtllm") else 16):
                 draw = Random(f"{name} {version} {index}")
                 words = [

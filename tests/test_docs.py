@@ -45,8 +45,10 @@ PAGE_OF = {
     "plan": "plan.md",
     "speed": "speed.md",
     "trace": "trace.md",
+    "compress": "compress.md",
     "reconcile": "reconcile.md",
     "run": "reconcile.md",
+    "monitor": "monitor.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

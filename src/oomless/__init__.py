@@ -10,13 +10,14 @@ Names are imported when first used, so that importing the package costs nothing.
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "infer": "api.serving",
     "train": "api.training",
     "plan": "plan.request",
     "reconcile": "api.reconcile",
+    "compress": "compress.request",
     "load": "model.load",
     "Estimate": "estimate.serving.estimate",
     "TrainingEstimate": "estimate.training.training_estimate",
@@ -35,6 +36,7 @@ __all__ = [
     "TrainingEstimate",
     "UnsupportedError",
     "UsageError",
+    "compress",
     "infer",
     "load",
     "plan",

@@ -184,14 +184,17 @@ def longest_key(text: str) -> int:
     return most
 
 
-def parse_yaml(content: bytes, where: str, limits: Limits) -> Any:
-    """Return the value of a YAML document: plain data, few aliases, bounded depth and numbers."""
+def parse_yaml(content: bytes, where: str, limits: Limits, texts: bool = False) -> Any:
+    """Return the value of a YAML document: plain data, few aliases, bounded depth and numbers. `texts`: each
+    scalar is the text that stands there, and no number, date or truth."""
     try:
         import yaml  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise MissingExtra(f"{where}: reading YAML needs PyYAML", "pip install pyyaml") from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times as fast
     need_bytes(content, where, limits)
+    if texts:
+        loader = text_loader(loader)
     try:
         _check_events(yaml.parse(content, loader), where, limits)
         return checked(yaml.load(content, loader), where, limits, infinite=True)
@@ -200,6 +203,14 @@ def parse_yaml(content: bytes, where: str, limits: Limits) -> Any:
         raise OomlessError(f"{where}: not valid YAML ({reason})", WHOLE) from None
     except RecursionError:
         raise too_deep(where) from None
+
+
+def text_loader(loader: type[Any]) -> type[Any]:
+    """Return a loader whose scalars are texts; `<<: *anchor` still puts one mapping into another."""
+    import re
+
+    merge = [("tag:yaml.org,2002:merge", re.compile("<<$"))]
+    return type("TextLoader", (loader,), {"yaml_implicit_resolvers": {"<": merge}})
 
 
 def _check_events(events: Any, where: str, limits: Limits) -> None:

@@ -1,24 +1,36 @@
 """Releases compare as packaging says; every rule of facts/engine_rules.csv is one that its engine reads."""
 
+from typing import Any
+
 import pytest
 from packaging.version import Version
 
 from oomless import facts
-from oomless.engines.llamacpp.release import IK, LLAMACPP, OLLAMA
+from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.releases import Releases, first_with, rule_rows
 from oomless.engines.sglang.release import RELEASES as SGLANG
-from oomless.engines.transformers import RELEASES as TRANSFORMERS
-from oomless.engines.trtllm import RELEASES as TRTLLM
+from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
+from oomless.engines.trtllm.release import RELEASES as TRTLLM
 from oomless.engines.vllm.release import RELEASES as VLLM
 from oomless.engines.vllm_ascend import RELEASES as ASCEND
 from oomless.errors import UnsupportedError, UsageError
 from oomless.facts.release import Release, read_release
 
-ALL: tuple[Releases, ...] = (VLLM, ASCEND, SGLANG, TRTLLM, TRANSFORMERS, LLAMACPP, IK, OLLAMA)  # type: ignore[type-arg]
+Known = Releases[Any]
+ALL: tuple[Known, ...] = (
+    VLLM,
+    ASCEND,
+    SGLANG,
+    TRTLLM,
+    TRANSFORMERS,
+    LLAMACPP_BUILDS,
+    IK_BUILDS,
+    OLLAMA_BUILDS,
+)
 BY_NAME = {each.engine: each for each in ALL}
 
 
-def fields_of(releases: Releases) -> dict[str, object]:  # type: ignore[type-arg]
+def fields_of(releases: Known) -> dict[str, object]:
     """Return the fields of an engine's rules with the values that they have where no row holds."""
     kind = type(releases.at(None))
     return {name: getattr(kind, name) for name in kind.__annotations__}
@@ -69,8 +81,8 @@ def test_what_is_no_release_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
-def test_a_version_and_a_date_are_not_taken_for_each_other(releases: Releases) -> None:  # type: ignore[type-arg]
-    other = "0.19.0" if releases in (LLAMACPP, IK, OLLAMA) else "2026-08"
+def test_a_version_and_a_date_are_not_taken_for_each_other(releases: Known) -> None:
+    other = "0.19.0" if releases in (LLAMACPP_BUILDS, IK_BUILDS, OLLAMA_BUILDS) else "2026-08"
     with pytest.raises(UsageError, match=r"is no (date|version)"):
         releases.at(other)
 
@@ -84,17 +96,21 @@ def test_every_row_is_of_an_engine_that_is_known_and_says_where_it_is_from() -> 
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
-def test_every_rule_is_read_and_every_field_has_a_row(releases: Releases) -> None:  # type: ignore[type-arg]
+def test_every_rule_is_read_and_every_field_has_a_row(releases: Known) -> None:
     rules = {row.rule for row in rule_rows(releases.engine)}
     fields = set(fields_of(releases))
     assert rules <= fields
-    if releases in (LLAMACPP, IK, OLLAMA):  # forks of one record: a rule may be of one of them alone
+    if releases in (
+        LLAMACPP_BUILDS,
+        IK_BUILDS,
+        OLLAMA_BUILDS,
+    ):  # forks of one record: a rule may be of one of them alone
         fields = set()
     assert fields <= rules
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
-def test_at_most_one_row_of_a_rule_holds_at_once(releases: Releases) -> None:  # type: ignore[type-arg]
+def test_at_most_one_row_of_a_rule_holds_at_once(releases: Known) -> None:
     rows = rule_rows(releases.engine)
     edges = {each for row in rows for each in (row.since, row.until) if each}
     for edge in edges | {()}:
@@ -103,19 +119,21 @@ def test_at_most_one_row_of_a_rule_holds_at_once(releases: Releases) -> None:  #
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
-def test_what_a_rule_gives_is_of_the_type_of_its_field(releases: Releases) -> None:  # type: ignore[type-arg]
+def test_what_a_rule_gives_is_of_the_type_of_its_field(releases: Known) -> None:
     defaults = fields_of(releases)
     for row in rule_rows(releases.engine):
         assert isinstance(row.value, bool) == isinstance(defaults[row.rule], bool), row
 
 
 def test_every_field_of_the_forks_has_a_row_of_one_of_them() -> None:
-    rules = {row.rule for each in (LLAMACPP, IK, OLLAMA) for row in rule_rows(each.engine)}
-    assert set(fields_of(LLAMACPP)) == rules
+    rules = {
+        row.rule for each in (LLAMACPP_BUILDS, IK_BUILDS, OLLAMA_BUILDS) for row in rule_rows(each.engine)
+    }
+    assert set(fields_of(LLAMACPP_BUILDS)) == rules
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
-def test_releases_that_were_read_stand_in_order(releases: Releases) -> None:  # type: ignore[type-arg]
+def test_releases_that_were_read_stand_in_order(releases: Known) -> None:
     numbers = [read_release(text) for text in releases.versions]
     assert numbers == sorted(numbers)
     assert releases.latest == releases.versions[-1]

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
-from oomless.engines import llamacpp
+from oomless.engines.llamacpp.gguf_file import stored
 from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
 from oomless.estimate.serving.changes import changes_that_fit
 from oomless.model.load import load
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Layout, Resolved
 
 
 def weights(found: oomless.Estimate) -> list[int]:
@@ -32,7 +32,7 @@ def test_every_layer_is_on_one_card_or_left(
     num_layers: int, left: int, shares: list[int], output_first: bool
 ) -> None:
     split = ",".join(map(str, shares))
-    asked = Serving(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
+    asked = Resolved(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
     dealt = deal(num_layers, asked, output_first)
     on_cards = [layer for stage in dealt for layer in range(stage.start, stage.stop)]
     expected = min(left - output_first, num_layers) if left else 0
@@ -46,10 +46,10 @@ def test_every_layer_is_on_one_card_or_left(
 @pytest.mark.parametrize("version", ["2025-07", "2026-08"])
 def test_devices_hold_the_file_together(flags: dict[str, Any], version: str) -> None:
     model = load("deepseek-v2-lite")
-    asked = Serving(
+    asked = Resolved(
         engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags
     )
-    file, dealt = llamacpp.stored(model, asked), deal(27, asked, version > "2025-12")
+    file, dealt = stored(model, asked), deal(27, asked, version > "2025-12")
     places = [held(file, asked, dealt, device, version > "2025-12") for device in (HOST, 0, 1)]
     together = sum(
         each.group.format.num_bytes(each.group.shape) * each.group.repeat * (len(each.layers) or 1)
@@ -130,7 +130,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
     [
         ({"override_tensor": "exps=CUDA5"}, "names card 5"),
         ({"override_tensor": "exps"}, "is no rule"),
-        ({"override_tensor": "(=CPU"}, "--override-tensor '(=CPU'"),
+        ({"override_tensor": "(=CPU"}, "--override-tensor (: a parenthesis is missing"),
         ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
         ({"tensor_split": "a,b"}, "no list of shares"),
         ({"tensor_split": "0,0"}, "no list of shares"),

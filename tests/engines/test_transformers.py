@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
-from oomless.engines import transformers
 from oomless.engines.rank import CacheLayout
+from oomless.engines.transformers import TRANSFORMERS
+from oomless.engines.transformers.cache import one
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 
 
 def cache(name: str, version: str) -> CacheLayout:
-    asked = Serving(engine="transformers", engine_version=version)
-    request = transformers.resolve(load(name), parse_gpu("h200:8"), asked, Layout())
-    return transformers.cache_layout(load(name), request, transformers.stages(load(name), request)[0])
+    asked = Asked(engine="transformers", engine_version=version)
+    request = TRANSFORMERS.resolve(load(name), parse_gpu("h200:8"), asked, Layout())
+    return TRANSFORMERS.cache_layout(load(name), request, TRANSFORMERS.stages(load(name), request)[0])
 
 
 CELLS = [
@@ -53,7 +54,7 @@ def test_a_token_takes(name: str, version: str, num_bytes: float) -> None:
     ],
 )
 def test_one_sequence_takes(name: str, version: str, length: int, gib: float) -> None:
-    assert transformers.one(cache(name, version), length) / GIB == pytest.approx(gib, rel=0.0004, abs=0.001)
+    assert one(cache(name, version), length) / GIB == pytest.approx(gib, rel=0.0004, abs=0.001)
 
 
 def test_v4_keeps_windows_beside_its_rows() -> None:

@@ -3,19 +3,20 @@ runs print."""
 
 import pytest
 
-from oomless.engines import vllm
 from oomless.engines.rank import CacheLayout
+from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
 
-def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
+def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Resolved:
     """The question with vLLM's defaults."""
-    asked = Serving(**flags)  # type: ignore[arg-type]  # flags of mixed types, by name
-    return vllm.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
+    asked = Asked(**flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+    return VLLM.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
 def caches(
@@ -23,7 +24,7 @@ def caches(
 ) -> list[CacheLayout]:
     """One cache layout a pipeline stage."""
     request = resolved(name, gpu, layout, **flags)
-    return [vllm.cache_layout(load(name), request, stage) for stage in vllm.stages(load(name), request)]
+    return [VLLM.cache_layout(load(name), request, stage) for stage in VLLM.stages(load(name), request)]
 
 
 def cache(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> CacheLayout:
@@ -197,10 +198,10 @@ def test_capacity_of_v4_flash_with_mtp_in_two_logs_of_025(
         "engine_version": "0.25.0",
         "max_model_len": length,
         "max_num_batched_tokens": tokens,
-        "speculative": True,
+        "speculation": Speculation("mtp"),
     }
     found = cache("deepseek-v4-flash", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
-    assert vllm.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]  # flags of mixed types, by name
+    assert VLLM.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def test_what_one_sequence_needs_in_a_log_of_022() -> None:
@@ -211,7 +212,7 @@ def test_what_one_sequence_needs_in_a_log_of_022() -> None:
     found = cache(
         "deepseek-v4-flash", engine_version="0.22.0", max_model_len=30_000, max_num_batched_tokens=16384
     )
-    assert round(vllm.needed_bytes(found, request) / GIB, 2) == 6.66
+    assert round(VLLM.needed_bytes(found, request) / GIB, 2) == 6.66
 
 
 # older releases
@@ -235,10 +236,10 @@ def test_decode_context_parallelism_divides_a_sequence(dcp: int) -> None:
     )
     shared = alone._replace(layout=Layout(tp=8, dcp=dcp))
     found = cache("deepseek-v3", engine_version="0.19.0", layout=Layout(tp=8, dcp=dcp))
-    assert vllm.needed_bytes(found, shared) * dcp == vllm.needed_bytes(found, alone) == 65_536 * 70_272
+    assert VLLM.needed_bytes(found, shared) * dcp == VLLM.needed_bytes(found, alone) == 65_536 * 70_272
     pool = 4096 * found.block_bytes
     assert (
-        vllm.max_tokens([found], [pool], shared)
-        == dcp * vllm.max_tokens([found], [pool], alone)
+        VLLM.max_tokens([found], [pool], shared)
+        == dcp * VLLM.max_tokens([found], [pool], alone)
         == dcp * 65_536
     )

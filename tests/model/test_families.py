@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oomless import facts, infer
-from oomless.engines.vllm import COUNTS, cache_layout, max_tokens, placed_weights, resolve, stages
+from oomless.engines.vllm import VLLM
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.estimate.serving.weights import weight_lines
 from oomless.model.attention import GQA, Linear, Sliding
@@ -19,7 +19,7 @@ from oomless.model.feedforward import Dense, MoE
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 from small_configs import SMALL
 
@@ -189,9 +189,9 @@ def test_feed_forward_blocks() -> None:
 
 def weights_gib(name: str, version: str, tp: int, card: str) -> float:
     model, hardware = load(name), parse_gpu(card)
-    asked = resolve(model, hardware, Serving(engine_version=version), Layout(tp=tp))
-    stage = stages(model, asked)[0]
-    lines = weight_lines(placed_weights(model, asked, hardware, stage), COUNTS, "test")
+    asked = VLLM.resolve(model, hardware, Asked(engine_version=version), Layout(tp=tp))
+    stage = VLLM.stages(model, asked)[0]
+    lines = weight_lines(VLLM.placed_weights(model, asked, hardware, stage), VLLM.counts, "test")
     return sum(line.bytes for line in lines) / GIB
 
 
@@ -224,20 +224,20 @@ def test_states_are_paged_as_blocks_of_the_cache() -> None:
         ("qwen3.6-35b-a3b", 1, "0.24.0", 131072, 6.01, 569878),
     ):
         model, hardware = load(name), parse_gpu("h100:2")
-        serving = Serving(engine_version=version, kv_cache_dtype="fp8", max_model_len=length)
-        asked = resolve(model, hardware, serving, Layout(tp=tp))
-        layout = cache_layout(model, asked, stages(model, asked)[0])
-        assert max_tokens([layout], [int(pool * GIB)], asked) == tokens
+        serving = Asked(engine_version=version, kv_cache_dtype="fp8", max_model_len=length)
+        asked = VLLM.resolve(model, hardware, serving, Layout(tp=tp))
+        layout = VLLM.cache_layout(model, asked, VLLM.stages(model, asked)[0])
+        assert VLLM.max_tokens([layout], [int(pool * GIB)], asked) == tokens
 
 
 def test_requantised_models_weigh_less_in_order() -> None:
     model, hardware = load("llama-3.1-8b"), parse_gpu("h100")
 
     def gib(quantization: str | None) -> float:
-        asked = resolve(
-            model, hardware, Serving(engine_version="0.19.0", quantization=quantization), Layout()
+        asked = VLLM.resolve(
+            model, hardware, Asked(engine_version="0.19.0", quantization=quantization), Layout()
         )
-        placed = placed_weights(model, asked, hardware, stages(model, asked)[0])
+        placed = VLLM.placed_weights(model, asked, hardware, VLLM.stages(model, asked)[0])
         return sum(each.total_bytes for each in placed) / GIB
 
     assert gib("bitsandbytes") < gib("awq") < gib("nvfp4") < gib("fp8") < gib("w8a8") < gib(None)

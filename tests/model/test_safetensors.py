@@ -40,7 +40,7 @@ def content(header: object, num_data: int = 0) -> bytes:
 def fault_of(file: bytes) -> str:
     with pytest.raises(OomlessError) as caught:
         parse_header(file, len(file), "x.safetensors")
-    assert caught.value.exit_code == 1
+    assert caught.value.code == 1
     assert caught.value.hint
     assert "x.safetensors" in caught.value.message
     assert len(caught.value.message) < 500
@@ -189,7 +189,9 @@ def test_accepts_and_refuses_as_the_package_does(name: str) -> None:
 @pytest.mark.parametrize("dtype", BITS)
 def test_knows_every_dtype_as_the_package_does(dtype: str) -> None:
     file = content({"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, BITS[dtype]]}}, BITS[dtype])
-    assert parse_header(file, len(file), "x") == (Stored("a", dtype, (8,), BITS[dtype], len(file) - BITS[dtype]),)
+    assert parse_header(file, len(file), "x") == (
+        Stored("a", dtype, (8,), BITS[dtype], len(file) - BITS[dtype]),
+    )
     assert by_package(file)
 
 

@@ -6,11 +6,10 @@ from collections import deque
 from typing import Any
 
 import torch
+from small_models import HIDDEN, LENGTH, VOCABULARY, batch, loss_of, make, train_step
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
-
-from small_models import HIDDEN, LENGTH, VOCABULARY, batch, loss_of, make, train_step
 
 STEPS = 30
 
@@ -37,14 +36,14 @@ def growing_lengths(model: Any, optimizer: torch.optim.Optimizer) -> None:
     for step in range(STEPS):
         ids = batch(length=16 + 8 * step)
         loss = loss_of(model, ids)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 
 
 def late_optimizer(model: Any, optimizer: torch.optim.Optimizer) -> None:
     for _ in range(2):
-        loss_of(model, batch()).backward()
+        loss_of(model, batch()).backward()  # type: ignore[no-untyped-call]
         model.zero_grad()
     optimizer = torch.optim.Adam(model.parameters())
     for _ in range(STEPS):
@@ -92,7 +91,7 @@ def curriculum(model: Any, optimizer: torch.optim.Optimizer) -> None:
 def accumulation(model: Any, optimizer: torch.optim.Optimizer) -> None:
     for _ in range(STEPS // 2):
         for _ in range(4):
-            (loss_of(model, batch()) / 4).backward()
+            (loss_of(model, batch()) / 4).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 
@@ -109,7 +108,7 @@ def outputs_until_the_report(model: Any, optimizer: torch.optim.Optimizer) -> No
     for step in range(STEPS):
         ids = batch()
         logits = model(ids)
-        nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
+        nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         outputs.append(logits.detach())
@@ -143,7 +142,7 @@ def checkpointing(model: Any, optimizer: torch.optim.Optimizer) -> None:
         hidden = model.embedding(ids)
         for layer in model.layers:
             hidden = checkpoint(layer, hidden, use_reentrant=False)
-        nn.functional.cross_entropy(model.head(hidden).flatten(0, 1), ids.flatten()).backward()
+        nn.functional.cross_entropy(model.head(hidden).flatten(0, 1), ids.flatten()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 

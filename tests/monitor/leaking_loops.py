@@ -1,5 +1,5 @@
-"""Sixteen loops that leak, two of each kind. `MADE` marks the line whose tensors grow, `KEPT` the one that keeps them
-where that is another."""
+"""Sixteen loops that leak, two of each kind. `MADE` marks the line whose tensors grow, `KEPT` the one that
+keeps them where that is another."""
 
 import functools
 import gc
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from small_models import BATCH, HIDDEN, LENGTH, VOCABULARY, batch, loss_of, train_step
 from torch import nn
-
-from small_models import BATCH, HIDDEN, LENGTH, VOCABULARY, batch, loss_of, make, train_step
 
 STEPS = 24
 SEEN: list[torch.Tensor] = []
@@ -34,7 +33,7 @@ def kept_logits(model: Any, optimizer: torch.optim.Optimizer) -> None:
         ids = batch()
         logits = model(ids)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         outputs.append((logits * 2).detach())  # MADE KEPT
@@ -42,7 +41,9 @@ def kept_logits(model: Any, optimizer: torch.optim.Optimizer) -> None:
 
 def kept_hidden_states(model: Any, optimizer: torch.optim.Optimizer) -> None:
     seen = []
-    handle = model.layers[1].register_forward_hook(lambda *parts: seen.append(parts[2].detach().clone()))  # MADE KEPT
+    handle = model.layers[1].register_forward_hook(
+        lambda *parts: seen.append(parts[2].detach().clone())
+    )  # MADE KEPT
     for _ in range(STEPS):
         train_step(model, optimizer, batch())
     handle.remove()
@@ -57,7 +58,7 @@ def summed_losses(model: Any, optimizer: torch.optim.Optimizer) -> None:
 
 
 def running_metric(model: Any, optimizer: torch.optim.Optimizer) -> None:
-    history = {"metric": []}
+    history: dict[str, list[torch.Tensor]] = {"metric": []}
     for _ in range(STEPS):
         ids = batch()
         train_step(model, optimizer, ids)

@@ -16,7 +16,8 @@ class Layer(nn.Module):
         self.down = nn.Linear(4 * hidden, hidden)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + self.down(nn.functional.gelu(self.up(self.norm(hidden))))
+        deeper: torch.Tensor = self.down(nn.functional.gelu(self.up(self.norm(hidden))))
+        return hidden + deeper
 
 
 class SmallModel(nn.Module):
@@ -31,7 +32,8 @@ class SmallModel(nn.Module):
         hidden = self.embedding(ids)
         for layer in self.layers:
             hidden = layer(hidden)
-        return self.head(hidden)
+        logits: torch.Tensor = self.head(hidden)
+        return logits
 
 
 def make(seed: int = 0, **shape: int) -> tuple[SmallModel, torch.optim.Optimizer]:
@@ -51,7 +53,7 @@ def loss_of(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, ids: torch.Tensor) -> float:
     loss = loss_of(model, ids)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
     return loss.item()

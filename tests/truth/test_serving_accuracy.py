@@ -10,13 +10,14 @@ from typing import NamedTuple
 import pytest
 
 from command import call
+from oomless.engines.llamacpp import IK_LLAMACPP, LLAMACPP, OLLAMA
 from oomless.model.load import catalogue_name, load
 from oomless.report.validate_text import validate_table_text
-from oomless.truth.llama_rows import LLAMA_ENGINES
 from oomless.truth.tables import Row, read_table
 from oomless.truth.validate import Scored, score, summarize, validate_table
 from tables.score import TABLES, Budget, check_errors, errors, records, write_records
 
+LLAMA_WORDS = [word for each in (LLAMACPP, IK_LLAMACPP, OLLAMA) for word in each.rows.words]
 TABLE = TABLES / "inference.csv"
 
 ERRORS = {
@@ -77,7 +78,7 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
     rows = [
         score(row)
         for row in read_table(TABLE)
-        if row.confidence == "A" and row.configuration["engine"] in LLAMA_ENGINES
+        if row.confidence == "A" and row.configuration["engine"] in LLAMA_WORDS
     ]
     buffers = errors(rows, "compute_buffer")
     assert len(buffers) >= 35

@@ -6,23 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .. import engines
+from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate
 from ..model.load import catalogue_name
 from ..monitor.launcher import Ended, launch
-from ..run.command import is_path, read_command
 from ..truth.reconcile.blocks import Block
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile
 from ..truth.reconcile.reconciled import Reconciled
+from .launched_training import TrainingWatch
 from .reconcile import beside_prediction
 from .serving import infer
 
 GATHERED = 1 << 16
 """Bytes of output that are read together, or what came within a second."""
 SCRAPE_EVERY_S = 30.0
-PORTS = {"vllm": 8000, "sglang": 30000, "llamacpp": 8080, "trtllm": 8000}
-"""Ports that engines listen on by themselves."""
 WhenReady = Callable[["Watched"], None]
 
 
@@ -127,20 +127,29 @@ def _port(words: Sequence[str], engine: str) -> int:
         text = joined or value
         if name == "--port" and text.isdecimal() and len(text) < 6:
             return int(text)
-    return PORTS.get(engine, 8000)
+    return engines.engine(engine or engines.DEFAULT).start.port
 
 
 def run_watched(
-    words: Sequence[str], predicted: Predicted, gpu: str, when_ready: WhenReady
+    words: Sequence[str],
+    predicted: Predicted,
+    gpu: str,
+    when_ready: WhenReady,
+    training: TrainingWatch | None = None,
 ) -> tuple[Ended, Watched]:
-    """Start a command and return how it ended, with what its output told."""
+    """Start a command and return how it ended, with what its output told. What it trains is watched if
+    `training` says where to."""
     watched = Watched(gpu, when_ready)
     scraper = Scraper(words, predicted.engine, watched)
     if predicted.engine:
         scraper.start()
+    if training is not None:
+        training.start()
     try:
-        ended = launch(words, watched.listen)
+        ended = launch(words, watched.listen, training.environment if training is not None else None)
     finally:
         scraper.stop()
+        if training is not None:
+            training.stop()
     watched.flush(is_last=True)
     return ended, watched

@@ -11,7 +11,7 @@ from ..recording.snapshot_file import growth, is_snapshot, read_snapshot
 from ..truth.reconcile.blocks import open_log
 from ..truth.reconcile.compare import compare
 from ..truth.reconcile.explain import explain
-from ..truth.reconcile.log_question import Asked, question_of
+from ..truth.reconcile.log_question import LogQuestion, question_of
 from ..truth.reconcile.logged_run import LoggedRun
 from ..truth.reconcile.metrics_page import is_metrics, read_metrics
 from ..truth.reconcile.nvidia_smi import is_nvidia_smi, read_nvidia_smi
@@ -86,7 +86,7 @@ def beside_prediction(runs: Iterable[LoggedRun], gpu: str = "", model: str = "")
     return Reconciled(tuple(found))
 
 
-def _counted(gpu: str, asked: Asked) -> str:
+def _counted(gpu: str, asked: LogQuestion) -> str:
     """The cards as `--gpu` writes them, with the number that the log has."""
     if asked.question is None or ":" in gpu:
         return gpu

@@ -1,11 +1,14 @@
 """Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in
 memory."""
 
+from ..engines import DEFAULT
+from ..engines.llamacpp import LLAMACPP
+from ..engines.trtllm import TRTLLM
 from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
-from ..run.serving import Layout, Serving
-from ..run.training import Training
+from ..run.serving import Asked, Layout
+from ..run.training import TrainingAsked
 from ..speed.dynamic import run_workload
 from ..speed.serving import ServingSpeed, serving_speed
 from ..speed.training import training_speed
@@ -19,8 +22,8 @@ MS = 1000.0
 
 def served(model: str, gpu: str, tp: int, load_of: tuple[int, int, int], **asked: object) -> ServingSpeed:
     """The speed of (tokens in, tokens out, requests at once) on one layout."""
-    question = Serving(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
-    if question.engine != "vllm":
+    question = Asked(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
+    if question.engine != DEFAULT:
         question = question._replace(engine_version=None)
     estimate = estimate_serving(load(model), question, parse_gpu(gpu))
     tokens_in, tokens_out, at_once = load_of
@@ -97,7 +100,7 @@ def c10() -> Evidence:
     """Batch 64 on a T4: what fits, as before, and what a simulated workload reaches."""
     memory = serving.c10()
     figures = []
-    asked = Serving(engine_version="0.19.0", layout=Layout(), max_model_len=4096)
+    asked = Asked(engine_version="0.19.0", layout=Layout(), max_model_len=4096)
     estimate = estimate_serving(load(CODER), asked, parse_gpu("t4"))
     for length in (512, 768, 1024, 2048):
         requests = poisson(50.0, 400, Lengths(length // 2, length // 2), Lengths(length // 2, length // 2), 0)
@@ -126,10 +129,10 @@ def c13() -> Evidence:
     figures = []
     longest = 0
     for tokens in (128, 256, 512, 1024, 2048):
-        first = served(PRO, "h100", 1, (tokens, 2, 1), engine="trtllm").ttft_s
+        first = served(PRO, "h100", 1, (tokens, 2, 1), engine=TRTLLM.name).ttft_s
         figures.append(Figure(f"first token of {tokens:,} tokens, 16 bit", first.value * MS, "ms"))
         longest = tokens if first.value * MS <= 22 else longest
-    each = served(PRO, "h100", 1, (128, 128, 1), engine="trtllm").tpot_s
+    each = served(PRO, "h100", 1, (128, 128, 1), engine=TRTLLM.name).tpot_s
     figures.append(Figure("each further token, 16 bit", each.value * MS, "ms"))
     reading = f"the first token of up to about {longest:,} tokens" if longest else "nothing but a step or two"
     return memory._replace(
@@ -166,7 +169,13 @@ def c16() -> Evidence:
     """0.7B on a Raspberry Pi: memory as before, and how fast it reads and writes."""
     memory = compressed.c16()
     speed = served(
-        LITE, "raspberry-pi-5", 1, (500, 100, 1), engine="llamacpp", quantization="q4_0", max_model_len=2048
+        LITE,
+        "raspberry-pi-5",
+        1,
+        (500, 100, 1),
+        engine=LLAMACPP.name,
+        quantization="q4_0",
+        max_model_len=2048,
     )
     return memory._replace(
         because=memory.because.replace(
@@ -186,7 +195,7 @@ def c20() -> Evidence:
     figures = []
     scaled = []
     for micro in (1, 4, 16):
-        asked = Training(framework="deepspeed", sharding="ddp", micro_batch=micro, seq_len=1024)
+        asked = TrainingAsked(framework="deepspeed", sharding="ddp", micro_batch=micro, seq_len=1024)
         one, eight = (training_speed(load(CODER), asked, parse_gpu(f"a100-80gb:{count}")) for count in (1, 8))
         scaled.append(100 * eight.tokens_per_s.value / 8 / one.tokens_per_s.value)
         figures.append(

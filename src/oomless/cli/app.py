@@ -22,8 +22,13 @@ COMMANDS = {
         "trace",
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
+    "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
     "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
     "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
+    "monitor": (
+        "monitor",
+        "A run that was watched: memory by line, leaks, what would have fitted.",
+    ),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
@@ -35,7 +40,7 @@ COMMANDS = {
 }
 
 
-LATER = ("compress", "monitor", "web")
+LATER = ("web",)
 
 
 class Lazy(click.Group):

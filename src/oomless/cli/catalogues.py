@@ -103,11 +103,11 @@ def gpus(as_json: bool) -> int:
 def engines(as_json: bool) -> int:
     """Serving engines and the versions whose memory rules were read; others take the rules of the version
     before."""
-    from ..engines import ENGINES, engine
+    from ..engines import engines as records
 
     rows = [
-        {"engine": name, "versions": ", ".join(engine(name).VERSIONS), "default": engine(name).LATEST}
-        for name in ENGINES
+        {"engine": each.name, "versions": ", ".join(each.versions), "default": each.latest}
+        for each in records()
     ]
     return show(rows, ("engine", "default", "versions"), "oomless/engines/1", as_json)
 

@@ -4,8 +4,8 @@ import os
 
 import click
 
+from ..run.settings import config_path, read_settings
 from .catalogues import show
-from .settings import config_path, flag_name, read_settings
 
 
 @click.group()
@@ -19,7 +19,7 @@ def show_config(as_json: bool) -> int:
     """Every default that is set, and who sets it; variables come before the file."""
     rows = [
         {
-            "option": flag_name(each.field),
+            "option": each.flag,
             "value": each.value,
             "source": each.source,
             "set_to": str(each.value),
@@ -50,8 +50,8 @@ def calibrations(export: bool, remove: str, as_json: bool) -> int:
     """What logs of this machine taught (`oomless reconcile --calibrate`), by engine, release, card and
     layout."""
     from ..api.calibrations import calibrations_path, document_without, stored
-    from ..truth.calibration import as_document, learned
     from ..files import write_whole
+    from ..truth.calibration import as_document, learned
 
     path = calibrations_path(os.environ)
     if remove:

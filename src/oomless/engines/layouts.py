@@ -1,11 +1,14 @@
-"""The layouts to try where none is asked for, smallest first."""
+"""Layouts of an engine's ranks: those to try where none is asked for, and those that a plan may try."""
 
+from collections.abc import Iterator
+
+from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Layout
 
 
 def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes.
+    """Return tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes.
 
     >>> from ..run.hardware import parse_gpu
     >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("h100:8x2"), False)]
@@ -19,3 +22,63 @@ def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[L
             stages = nodes * (within // sizes[-1] or 1)
             found.append(Layout(tp=sizes[-1], pp=stages, enable_expert_parallel=expert_parallel))
     return found
+
+
+def layers_over_cards(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
+    """Return the layers over one card, two ... all of them: a pipeline of one sequence."""
+    return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
+
+
+def tensor_parallel(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
+    """Yield (layout, replicas) on all cards: fewer ranks and more replicas on one machine, else stages.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> [(each.tp, num) for each, num in tensor_parallel(load("qwen3-8b"), parse_gpu("h100:4"))]
+    [(4, 1), (2, 2), (1, 4)]
+    """
+    num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
+    if num <= within:
+        size = num
+        while size >= 1:
+            if num % size == 0:
+                yield Layout(tp=size), num // size
+            size //= 2
+    elif within == 1:
+        yield Layout(tp=num), 1
+        yield Layout(pp=num), 1
+    else:
+        yield Layout(tp=within, pp=num // within), 1
+
+
+def experts_apart(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
+    """Yield those, and ranks that have their own sequences and share the experts out."""
+    yield from tensor_parallel(model, hardware)
+    num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
+    if num > 1 and model.kinds.has_experts:
+        yield Layout(dp=num, enable_expert_parallel=True), 1
+        if num > within > 1:
+            yield Layout(tp=within, dp=num // within, enable_expert_parallel=True), 1
+
+
+def attention_apart(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
+    """Yield those, and ranks whose attention has its own sequences and which share the experts out."""
+    yield from tensor_parallel(model, hardware)
+    num = hardware.num_gpus
+    if num > 1 and model.kinds.has_experts:
+        yield Layout(tp=num, dp=num, enable_dp_attention=True, ep_size=num), 1
+
+
+def one_machine(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
+    """Yield the layers over all cards of one machine, and a copy on each."""
+    num = hardware.num_gpus
+    if hardware.num_nodes == 1:
+        yield Layout(pp=num), 1
+        if num > 1:
+            yield Layout(pp=1), num
+
+
+def one_card(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
+    """Yield one card of one machine."""
+    if hardware.num_nodes == 1:
+        yield Layout(tp=1), 1

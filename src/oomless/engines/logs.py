@@ -12,7 +12,7 @@ def engine_logs() -> tuple[LogReader, ...]:
     from .llamacpp.log import LOG as LLAMACPP
     from .llamacpp.ollama_log import LOG as OLLAMA
     from .sglang.log import LOG as SGLANG
-    from .trtllm_log import LOG as TRTLLM
+    from .trtllm.log import LOG as TRTLLM
     from .vllm.log import LOG as VLLM
 
     return VLLM, SGLANG, OLLAMA, LLAMACPP, TRTLLM

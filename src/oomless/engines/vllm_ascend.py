@@ -10,29 +10,12 @@ from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
-from . import vllm
-from .layouts import tensor_parallel_layouts
-from .rank import CacheGroup, CacheLayout, Count, Stage
+from ..run.serving import Asked, Layout, Resolved
+from .engine import CardMakers, Start
+from .rank import CacheGroup, CacheLayout, Stage
 from .releases import ReleaseRules, Releases
-from .vllm import (
-    LATEST,
-    VERSIONS,
-    budget_bytes,
-    budget_lines,
-    host_bytes,
-    longest_sequence,
-    max_tokens,
-    needed_bytes,
-    placed_weights,
-    pool_bytes,
-    sequences,
-    stages,
-)
+from .vllm import VLLM
 
-NAME = "vLLM-Ascend"
-COUNTS: Count = "allocated"
-layouts = tensor_parallel_layouts
 BLOCK_SIZE = 128
 
 
@@ -43,25 +26,25 @@ class AscendRules(ReleaseRules):
     """The cache of sparse MLA holds latent and index key in one page."""
 
 
-RELEASES = Releases("vllm-ascend", AscendRules, VERSIONS, first="0")
+RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
     sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
         block_size=asked.block_size or BLOCK_SIZE,
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
     )
-    return vllm.resolve(model, hardware, asked, layout)
+    return VLLM.resolve(model, hardware, asked, layout)
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's
     type.
 
     >>> from ..model.load import load
-    >>> asked = Serving(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
+    >>> asked = Resolved(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
     >>> cache_layout(load("deepseek-v3.2"), asked, Stage(0, 1, 0, 61)).token_bytes / 61
     1408.0
     """
@@ -71,7 +54,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         if isinstance(layer.attention, DSA)
     ]
     if not sparse:
-        return vllm.cache_layout(model, asked, stage)
+        return VLLM.cache_layout(model, asked, stage)
     dtype = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
     if dtype not in ("bfloat16", "float16"):
         raise UnsupportedError(
@@ -86,22 +69,13 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     return CacheLayout((group,), token * block, token, 0, token * block, formula, asked.kv_cache_dtype)
 
 
-__all__ = [
-    "COUNTS",
-    "LATEST",
-    "NAME",
-    "VERSIONS",
-    "budget_bytes",
-    "budget_lines",
-    "cache_layout",
-    "host_bytes",
-    "layouts",
-    "longest_sequence",
-    "max_tokens",
-    "needed_bytes",
-    "placed_weights",
-    "pool_bytes",
-    "resolve",
-    "sequences",
-    "stages",
-]
+VLLM_ASCEND = VLLM._replace(
+    name="vllm-ascend",
+    label="vLLM-Ascend",
+    cards=CardMakers(only=("Huawei",), tried=("Huawei",)),
+    candidates=VLLM.candidates._replace(forms=("fp8",)),
+    start=Start(),
+    rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
+    resolve=resolve,
+    cache_layout=cache_layout,
+)

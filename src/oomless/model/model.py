@@ -1,6 +1,7 @@
 """Model, Layer and Tensor: a network as a list of its weights. Parameters, checkpoint bytes, shards and
 states are sums over it."""
 
+from collections.abc import Collection
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -54,6 +55,10 @@ class Tensor(NamedTuple):
     @property
     def num_parameters(self) -> int:
         return self.num_tensors * prod(self.shape)
+
+    def of_layers(self, layers: Collection[int]) -> "Tensor":
+        """The group's tensors of some layers."""
+        return self._replace(layers=tuple(layer for layer in self.layers if layer in layers))
 
     @property
     def num_bytes(self) -> int:
@@ -185,7 +190,10 @@ class Model(NamedTuple):
 
     def layer_at(self, number: int) -> Layer:
         """Return a layer by the number that its tensors have: those of a draft come after the model's own."""
-        return (*self.layers, *self.draft)[min(number, len(self.layers) + len(self.draft) - 1)]
+        num = len(self.layers)
+        if number < num or not self.draft:
+            return self.layers[min(number, num - 1)]
+        return self.draft[min(number - num, len(self.draft) - 1)]
 
     @property
     def num_parameters(self) -> int:

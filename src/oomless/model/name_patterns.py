@@ -1,213 +1,242 @@
-"""Patterns from outside that mean tensors or modules by their names: regular expressions without backtracking.
+"""Patterns from outside that mean tensors or modules by their names: regular expressions without
+backtracking.
 
-A config, a flag or a file may hold any expression, and Python's `re` takes for ever over some of one line. Here
-an expression becomes an automaton of its character positions (Glushkov), all expressions of a list together one
-automaton, and a name is read once, a character a step; steps that were made are remembered. Work is counted, so
-that the same list is always answered or always refused, on every machine.
+A config, a flag or a file may hold any expression, and Python's `re` takes for ever over some of one line.
+Here an expression becomes an automaton of its character positions (Glushkov), all expressions of a list
+together one automaton, and a name is read once, a character a step; pieces of names that were read are
+remembered. Work is counted, so that the same list is answered, or refused, on every machine.
 
 What looks around or back is refused, but for (?=...) and (?!...) at the beginning. Names are ASCII.
 """
 
-import re
 from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import Literal, NamedTuple
 
-How = Literal["match", "search", "fullmatch"]
-"""As in Python's re: from the beginning, anywhere, all of it."""
+from ..files import shown
+from .name_expressions import (
+    END,
+    MOST_POSITIONS,
+    OTHER,
+    START,
+    Expression,
+    How,
+    Node,
+    PatternError,
+    read_expression,
+)
 
-MOST_CHARACTERS = 1_000
-"""Of one expression; the longest in published configs has 120."""
-MOST_POSITIONS = 2_000
-"""Of one automaton: characters that an expression names, with copies for what is repeated a number of times."""
 MOST_AUTOMATA = 10
 """Of one list."""
 MOST_WORK = 3_000_000
-"""Positions looked at for one list, beside the steps that are remembered: 0.3 s."""
-MOST_STEPS = 50_000
-"""Steps that are remembered."""
-MOST_NESTED = 40
-START, END, OTHER = 128, 129, 130
-"""Symbols beside ASCII: before a name, behind it, and any other character."""
+"""Positions looked at for one list, beside the pieces that are remembered: 0.3 s."""
+MOST_PIECES = 50_000
+"""Pieces that are remembered."""
 
 
-class PatternFault(ValueError):
-    """Why an expression is not used. `valid`: others could read it, so that leaving it out would be a guess."""
+class Automaton:
+    """Positions of several expressions: which follow which, and which symbols each takes. Position 0 stands
+    before all of them."""
 
-    def __init__(self, message: str, valid: bool = False) -> None:
-        super().__init__(message)
-        self.valid = valid
+    def __init__(self, how: How) -> None:
+        self.how = how
+        self.follow: list[int] = [0]
+        self.takes = [0] * (OTHER + 1)
+        self.last = 0
+        self.work = MOST_WORK
+        self.begun = 0
+        self.pieces: dict[tuple[int, str], tuple[int, bool]] = {}
+        self.ends: dict[int, bool] = {}
+
+    def add(self, node: Node) -> None:
+        """Take an expression in beside those that are there."""
+        empty, first, last = self.place(node)
+        self.follow[0] |= first
+        self.last |= last | empty
+
+    def place(self, node: Node) -> tuple[bool, int, int]:
+        """Give positions to a piece: whether it may take nothing, its first and its last positions."""
+        match node.kind:
+            case "symbols":
+                bit = 1 << len(self.follow)
+                self.follow.append(0)
+                rest = node.symbols
+                while rest:
+                    low = rest & -rest
+                    self.takes[low.bit_length() - 1] |= bit
+                    rest ^= low
+                return False, bit, bit
+            case "choice":
+                found = [self.place(part) for part in node.parts]
+                return (
+                    any(empty for empty, _, _ in found),
+                    either(first for _, first, _ in found),
+                    either(last for _, _, last in found),
+                )
+            case "row":
+                return self.in_a_row(self.place(part) for part in node.parts)
+            case "repeat":
+                return self.again(node)
+
+    def in_a_row(self, parts: Iterable[tuple[bool, int, int]]) -> tuple[bool, int, int]:
+        empty, first, last = True, 0, 0
+        for part_empty, part_first, part_last in parts:
+            self.join(last, part_first)
+            first |= part_first if empty else 0
+            last = part_last | (last if part_empty else 0)
+            empty = empty and part_empty
+        return empty, first, last
+
+    def again(self, node: Node) -> tuple[bool, int, int]:
+        part = node.parts[0]
+        if node.most == 0:
+            return True, 0, 0
+        copies = [self.place(part) for _ in range(node.most or max(node.least, 1))]
+        if node.most is None:
+            _, first, last = copies[-1]
+            self.join(last, first)
+        optional = [
+            (empty or number >= node.least, first, last) for number, (empty, first, last) in enumerate(copies)
+        ]
+        return self.in_a_row(optional)
+
+    def join(self, before: int, after: int) -> None:
+        """Let each of these positions be followed by each of those."""
+        for number in bits(before):
+            self.follow[number] |= after
+            self.count()
+
+    def count(self) -> None:
+        self.work -= 1
+        if self.work < 0:
+            raise PatternError("matching takes too much work", valid=True)
+
+    def after(self, held: int, symbol: int) -> int:
+        """Return the positions that are held once a symbol was read."""
+        found = 0
+        for number in bits(held):
+            found |= self.follow[number]
+            self.count()
+        return found & self.takes[symbol]
+
+    def read(self, held: int, text: str) -> tuple[int, bool]:
+        """Return the positions that are held once a piece of a name was read, and whether an expression ended
+        in it. Names share their pieces, so this is remembered."""
+        known = self.pieces.get((held, text))
+        if known is None:
+            anywhere, now, ended = self.how == "search", held, bool(held & self.last)
+            for char in text:
+                code = ord(char)
+                now = self.after(now, code if code < START else OTHER) | anywhere
+                ended = ended or bool(now & self.last)
+            known = now, ended
+            if len(self.pieces) >= MOST_PIECES:
+                self.pieces.clear()
+                self.ends.clear()
+                self.work = MOST_WORK
+            self.pieces[held, text] = known
+        return known
+
+    def finds(self, name: str) -> bool:
+        """Return whether the name is matched."""
+        if not self.begun:
+            self.begun = self.after(1, START) | 1
+        held, whole, pieces = self.begun, self.how == "fullmatch", name.split(".")
+        last = pieces.pop()
+        for piece in pieces:
+            held, ended = self.read(held, piece + ".")
+            if ended and not whole:
+                return True
+            if not held:
+                return False
+        held, ended = self.read(held, last)
+        if ended and not whole:
+            return True
+        if held not in self.ends:
+            self.ends[held] = bool((self.after(held, END) | (held if whole else 0)) & self.last)
+        return self.ends[held]
 
 
-class Node(NamedTuple):
-    """A piece of an expression: symbols that it takes at one position, or parts that stand in a row, beside each
-    other, or again."""
-
-    kind: Literal["symbols", "row", "choice", "repeat"]
-    symbols: int = 0
-    parts: tuple["Node", ...] = ()
-    least: int = 1
-    most: int | None = 1
-    """None: as often as it likes."""
-    size: int = 1
-    """Positions, with copies for repeats."""
+def bits(mask: int) -> Iterator[int]:
+    """Give the numbers of the bits that are set."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
 
 
-class Expression(NamedTuple):
-    """An expression as read: what must and must not begin where it begins, and what it takes."""
-
-    node: Node
-    ahead: tuple[tuple[bool, Node], ...] = ()
-
-
-def row(parts: Iterable[Node]) -> Node:
-    found = tuple(parts)
-    return found[0] if len(found) == 1 else Node("row", parts=found, size=sum(part.size for part in found))
+def either(masks: Iterable[int]) -> int:
+    found = 0
+    for mask in masks:
+        found |= mask
+    return found
 
 
-@cache
-def symbols_of(atom: str, ignore_case: bool) -> int:
-    """Return the ASCII characters that one literal, escape or class takes, as bits.
+class NamePatterns:
+    """Expressions of one list, asked together: whether one of them means a name.
 
-    >>> symbols_of("[ab]", False) == 1 << ord("a") | 1 << ord("b")
+    >>> NamePatterns([r".*\\.(gate|up)_proj$"], "match").finds(["layers.3.mlp.up_proj"])
     True
+    >>> NamePatterns([r"blk\\.(?:[3-9]|1\\d)\\.ffn_.*_exps\\."], "search").finds(["blk.2.ffn_up_exps.weight"])
+    False
+    >>> NamePatterns(["(?:[a-z]|l|.)+Z"], "match").finds(["layers." * 20])
+    False
     """
-    import warnings
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of brackets in brackets
-            one = re.compile(atom, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise PatternFault(str(error)) from None
-    found = sum(1 << code for code in range(128) if one.fullmatch(chr(code)))
-    return found | (1 << OTHER if one.fullmatch("\uffff") else 0)
+    def __init__(
+        self, expressions: Iterable[str], how: How, where: str = "pattern", skip_broken: bool = False
+    ) -> None:
+        """`skip_broken`: what nobody could match with is left out, as who published it never saw it match."""
+        self.where = where
+        self.answers: dict[tuple[str, ...], bool] = {}
+        self.together: list[Automaton] = []
+        self.ahead: list[tuple[list[tuple[bool, Automaton]], Automaton]] = []
+        for text in expressions:
+            try:
+                for each in read_expression(text, how):
+                    self.add(each, how)
+            except PatternError as error:
+                if error.valid or not skip_broken:
+                    raise PatternError(f"{where} {shown(text)}: {error.message}", error.valid) from None
 
+    def add(self, read: Expression, how: How) -> None:
+        """Take one branch of an expression in."""
+        if len(self.together) + len(self.ahead) > MOST_AUTOMATA:
+            raise PatternError("the list of patterns is too long", valid=True)
+        if read.ahead:
+            asked = [(wanted, alone(node, "match")) for wanted, node in read.ahead]
+            self.ahead.append((asked, alone(read.node, how if how == "fullmatch" else "match")))
+        else:
+            if not self.together or len(self.together[-1].follow) + read.node.size > MOST_POSITIONS:
+                self.together.append(Automaton(how))
+            self.together[-1].add(read.node)
 
-class Reader:
-    """Reads an expression from left to right."""
+    def finds(self, names: Iterable[str]) -> bool:
+        """Return whether an expression means one of the spellings. Answers are remembered: a search asks
+        about the same tensors for each setting."""
+        spelled = tuple(names)
+        known = self.answers.get(spelled)
+        if known is None:
+            if len(self.answers) >= MOST_PIECES:
+                self.answers.clear()
+            try:
+                known = self.answers[spelled] = self._finds(spelled)
+            except PatternError as error:
+                raise PatternError(f"{self.where}: {error.message}", error.valid) from None
+        return known
 
-    def __init__(self, text: str, ignore_case: bool) -> None:
-        self.text, self.ignore_case, self.position, self.depth = text, ignore_case, 0, 0
-
-    def peek(self, length: int = 1) -> str:
-        return self.text[self.position : self.position + length]
-
-    def take(self, length: int = 1) -> str:
-        found = self.peek(length)
-        self.position += length
-        return found
-
-    def choice(self) -> Node:
-        """Everything up to the end or a closing parenthesis."""
-        branches = [row(self.branch())]
-        while self.peek() == "|":
-            self.take()
-            branches.append(row(self.branch()))
-        if len(branches) == 1:
-            return branches[0]
-        return Node("choice", parts=tuple(branches), size=sum(branch.size for branch in branches))
-
-    def branch(self) -> Iterator[Node]:
-        while (char := self.peek()) and char not in "|)":
-            yield self.repeated(self.atom())
-
-    def atom(self) -> Node:
-        char = self.take()
-        match char:
-            case "(":
-                return self.group()
-            case "[":
-                start = self.position - 1
-                self.take(2 if self.peek(2) in ("^]", "^\\") else 1)
-                if self.text[self.position - 1] == "\\":
-                    self.take()
-                while self.position < len(self.text) and self.peek() != "]":
-                    self.take(2 if self.peek() == "\\" else 1)
-                self.take()
-                return Node("symbols", symbols_of(self.text[start : self.position], self.ignore_case))
-            case "\\":
-                return self.escape()
-            case "^":
-                return Node("symbols", 1 << START)
-            case "$":
-                return Node("symbols", 1 << END)
-            case "*" | "+" | "?":
-                raise PatternFault(f"nothing to repeat before {char}")
-        return Node("symbols", symbols_of("." if char == "." else re.escape(char), self.ignore_case))
-
-    def escape(self) -> Node:
-        letter = self.take()
-        if letter in "AZ" and letter:
-            return Node("symbols", 1 << (START if letter == "A" else END))
-        if letter and letter in "123456789bBgkG":
-            raise PatternFault(f"\\{letter} looks at what stands elsewhere", valid=True)
-        more = {"x": 2, "u": 4, "U": 8}.get(letter, 0)
-        return Node("symbols", symbols_of(f"\\{letter}{self.take(more)}", self.ignore_case))
-
-    def group(self) -> Node:
-        if self.peek() == "?":
-            self.take()
-            named = re.compile(r"P<\w+>|<[A-Za-z]\w*>|:").match(self.text, self.position)
-            if not named:
-                raise PatternFault(f"(?{self.peek(2)} is not matched here", valid=True)
-            self.take(named.end() - self.position)
-        return self.enclosed()
-
-    def enclosed(self) -> Node:
-        """What stands up to the closing parenthesis, which is taken too."""
-        self.depth += 1
-        if self.depth > MOST_NESTED:
-            raise PatternFault(f"more than {MOST_NESTED} groups within each other", valid=True)
-        found = self.choice()
-        self.depth -= 1
-        if self.take() != ")":
-            raise PatternFault("a parenthesis is missing")
-        return found
-
-    def repeated(self, node: Node) -> Node:
-        """The piece with what stands behind it: ?, *, +, {2,5}; whether it is lazy changes no answer."""
-        while True:
-            found = re.compile(r"[?*+]|\{(\d{0,5})(,?)(\d{0,5})\}").match(self.text, self.position)
-            if not found or found[0] in ("{}", "{,}"):
-                return node
-            self.take(len(found[0]))
-            if self.peek() == "+":
-                raise PatternFault("possessive repeats are not matched here", valid=True)
-            if self.peek() == "?":
-                self.take()
-            simple: dict[str, tuple[int, int | None]] = {"?": (0, 1), "*": (0, None), "+": (1, None)}
-            if found[0] in simple:
-                least, most = simple[found[0]]
-            else:
-                least = int(found[1] or 0)
-                most = (int(found[3]) if found[3] else None) if found[2] else least
-            if most is not None and most < least:
-                raise PatternFault(f"{found[0]} is no number of times")
-            size = node.size * max(1, least + 1 if most is None else most)
-            node = Node("repeat", parts=(node,), least=least, most=most, size=size)
-            if size > MOST_POSITIONS:
-                raise PatternFault(f"it takes more than {MOST_POSITIONS:,} positions", valid=True)
+    def _finds(self, spelled: tuple[str, ...]) -> bool:
+        for automaton in self.together:
+            for name in spelled:
+                if automaton.finds(name):
+                    return True
+        return any(
+            automaton.finds(name) and all(part.finds(name) == wanted for wanted, part in asked)
+            for asked, automaton in self.ahead
+            for name in spelled
+        )
 
 
-def read_expression(text: str, how: How) -> Expression:
-    """Return an expression as its parts, with what it asks for ahead; PatternFault: it is none, or not matched
-    here."""
-    if len(text) > MOST_CHARACTERS:
-        raise PatternFault(f"it has more than {MOST_CHARACTERS:,} characters", valid=True)
-    bare = text.removeprefix("(?i)")
-    reader = Reader(bare, bare != text)
-    ahead: list[tuple[bool, Node]] = []
-    anchored = how != "search"
-    while reader.peek() == "^" and reader.peek(4)[1:] in ("(?=", "(?!"):
-        reader.take()
-        anchored = True
-    while anchored and reader.peek(3) in ("(?=", "(?!"):
-        wanted = reader.take(3) == "(?="
-        ahead.append((wanted, reader.enclosed()))
-    node = reader.choice()
-    if reader.peek():
-        raise PatternFault("a parenthesis too many")
-    if node.size > MOST_POSITIONS:
-        raise PatternFault(f"it takes more than {MOST_POSITIONS:,} positions", valid=True)
-    return Expression(node, tuple(ahead))
+def alone(node: Node, how: How) -> Automaton:
+    """Return the automaton of one expression."""
+    automaton = Automaton(how)
+    automaton.add(node)
+    return automaton

@@ -75,7 +75,7 @@ def with_rules(model: Model, config: Config) -> Model:
         return model
     from .quantization_names import Names
 
-    matchers = [(Names(rule.patterns), rule.form) for rule in rules]
+    matchers = [(Names(rule.patterns, config.where), rule.form) for rule in rules]
     blocks = block_numbers(config)
     tensors: list[Tensor] = []
     for tensor in model.tensors:

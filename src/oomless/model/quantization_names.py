@@ -2,9 +2,9 @@
 spelling."""
 
 import re
-from fnmatch import translate
 
 from .model import Tensor
+from .name_patterns import NamePatterns
 
 PREFIXES = (
     "model.language_model.",
@@ -57,7 +57,7 @@ class Names:
     """A list of patterns: names, beginnings of names, pieces between dots, with stars, or `re:` and an
     expression."""
 
-    def __init__(self, patterns: tuple[str, ...]) -> None:
+    def __init__(self, patterns: tuple[str, ...], where: str) -> None:
         self.exact: set[str] = set()
         others: list[str] = []
         for pattern in patterns:
@@ -68,15 +68,10 @@ class Names:
                 or "?" in pattern
                 or (pattern.endswith("*") and not pattern[:-1].strip("."))
             ):
-                others.append(translate(pattern))
+                others.append(of_stars(pattern))
             else:
                 self.exact.add(canonical(pattern.rstrip("*").rstrip(".")))
-        self.expressions: list[re.Pattern[str]] = []
-        for expression in others:
-            try:
-                self.expressions.append(re.compile(expression))
-            except (re.error, OverflowError, RecursionError):
-                continue  # no engine could match with it either
+        self.expressions = NamePatterns(others, "match", where, skip_broken=True) if others else None
 
     def says(self, name: str) -> bool:
         """Whether this very name is in the list."""
@@ -93,10 +88,19 @@ class Names:
                 path = f"{path}.{piece}" if path else piece
                 if path in self.exact:
                     return True
-        if not self.expressions:
+        if self.expressions is None:
             return False
-        spelled = (name, *(prefix + name for prefix in PREFIXES))
-        return any(expression.match(each) for expression in self.expressions for each in spelled)
+        return self.expressions.finds((name, *(prefix + name for prefix in PREFIXES)))
+
+
+def of_stars(pattern: str) -> str:
+    """Return a pattern with stars as an expression of whole names.
+
+    >>> of_stars("model.layers.*.mlp?")
+    'model\\\\.layers\\\\..*\\\\.mlp.$'
+    """
+    others = {"*": ".*", "?": "."}
+    return "".join(others.get(char) or re.escape(char) for char in pattern) + "$"
 
 
 def canonical(pattern: str) -> str:

@@ -1,4 +1,5 @@
-"""The profiler's events as allocations: bytes, address, module, line and operator of each, in order of time."""
+"""The profiler's events as allocations: bytes, address, module, line and operator of each, in order of
+time."""
 
 from bisect import bisect_right
 from operator import itemgetter
@@ -10,10 +11,9 @@ from .operator_lines import Function, between, function_at
 from .profiler import MARK
 from .source_files import SourceFile, source_file
 
-
 TIME, BYTES, POINTER, MODULE, LINE, OWN_LINE, OPERATOR, COMMUNICATES = range(8)
-"""Columns of a row: an event of the allocator. What is freed has less than 0 bytes; places are numbers of words;
-the own line is the innermost one of the user's files, not of a library."""
+"""Columns of a row: an event of the allocator. What is freed has less than 0 bytes; places are numbers of
+words; the own line is the innermost one of the user's files, not of a library."""
 Row = list[int]
 
 
@@ -31,8 +31,8 @@ class Allocations:
 
 
 class Frame:
-    """A call of a function of the model or the user. Allocations between two calls inside of it wait for the second
-    one's line."""
+    """A call of a function of the model or the user. Allocations between two calls inside of it wait for the
+    second one's line."""
 
     __slots__ = ("function", "is_own", "last", "shown", "waiting")
 
@@ -46,8 +46,8 @@ class Frame:
 
 Around = tuple[int, int, int, Any, Frame | None, bool, bool]
 """What stands around an event: its module, its line, its line of the user's own, the event whose name is the
-operator's, the user's function that runs if no other Python code stands between, whether torch.distributed is around
-it, and whether a module's call is. A plain tuple: there is one for each call of a step."""
+operator's, the user's function that runs if no other Python code stands between, whether torch.distributed is
+around it, and whether a module's call is. A plain tuple: there is one for each call of a step."""
 NOTHING: Around = (0, 0, 0, None, None, False, False)
 
 
@@ -57,8 +57,8 @@ class Reader:
     def __init__(
         self, names: dict[int, str], device: Any, blocks: list[tuple[int, str]], marks: list[str]
     ) -> None:
-        """`names`: paths of modules by their identity; `blocks`: (number of the next node of autograd, module) as
-        blocks began; `marks`: texts of the marks, in order."""
+        """`names`: paths of modules by their identity; `blocks`: (number of the next node of autograd,
+        module) as blocks began; `marks`: texts of the marks, in order."""
         internals = need("torch", "trace")._C._profiler
         self.allocation, self.operator = internals._ExtraFields_Allocation, internals._ExtraFields_TorchOp
         self.python_call, self.c_call = internals._ExtraFields_PyCall, internals._ExtraFields_PyCCall
@@ -71,7 +71,12 @@ class Reader:
 
     def read(self, roots: list[Any]) -> Allocations:
         """Return what the events allocate and free."""
-        allocation, python_call, c_call, operator = self.allocation, self.python_call, self.c_call, self.operator
+        allocation, python_call, c_call, operator = (
+            self.allocation,
+            self.python_call,
+            self.c_call,
+            self.operator,
+        )
         waiting: list[tuple[Any, Around]] = [(event, NOTHING) for event in reversed(roots)]
         pop, extend = waiting.pop, waiting.extend
         while waiting:
@@ -151,7 +156,8 @@ class Reader:
         return module, around[1], around[2], event, None, around[5], False
 
     def _place(self, frame: Frame, line: int | None) -> None:
-        """Give the allocations that waited their lines: they lie before a call on this line, or before the end."""
+        """Give the allocations that waited their lines: they lie before a call on this line, or before the
+        end."""
         if frame.waiting:
             places = between(frame.function, frame.last, line, len(frame.waiting))
             for row, at in zip(frame.waiting, places, strict=True):

@@ -7,7 +7,7 @@ from .holders import LOADERS, QUEUES, Holder
 from .keeping_lines import keeping_lines
 from .leak_kinds import LeakKind
 from .leak_signs import MODULE_HOOKS, TENSOR_HOOKS
-from .source_files import shown, source_file, split_place
+from .source_files import shown_path, source_file, split_place
 
 DICTIONARIES = ("dict", "OrderedDict", "defaultdict", "WeakValueDictionary", "_lru_cache_wrapper")
 FUNCTIONS = ("function", "method", "cell", "partial")
@@ -16,7 +16,9 @@ FUNCTIONS = ("function", "method", "cell", "partial")
 def kind_of_leak(holder: Holder, phase: str, has_graph: bool, like_input: bool, is_pinned: bool) -> LeakKind:
     """Return the kind of leak that a holder makes of a tensor.
 
-    >>> kind_of_leak(Holder("list", "outputs", "train", "train.py", ("list",)), "forward", False, False, False)
+    >>> kind_of_leak(
+    ...     Holder("list", "outputs", "train", "train.py", ("list",)), "forward", False, False, False
+    ... )
     'kept_outputs'
     """
     if is_pinned:
@@ -39,8 +41,8 @@ def is_like(tensor: Any, batch: tuple[int, ...]) -> bool:
 
 
 def kept_at(holder: Holder, place: str) -> str:
-    """Return FILE:LINE of the statement that puts things into a holder: one in the function where it has its name,
-    else one in its file, else one in the file where the tensor was made."""
+    """Return FILE:LINE of the statement that puts things into a holder: one in the function where it has its
+    name, else one in its file, else one in the file where the tensor was made."""
     made_in = source_file(split_place(place)[0]).path if place else ""
     for path in dict.fromkeys((holder.path, made_in)):
         if not path or not os.path.isfile(path):
@@ -48,5 +50,5 @@ def kept_at(holder: Holder, place: str) -> str:
         found = keeping_lines(path, holder.name)
         inside = [line for function, line in found if function == holder.where] or [line for _, line in found]
         if inside:
-            return f"{shown(path)}:{inside[0]}"
+            return f"{shown_path(path)}:{inside[0]}"
     return ""

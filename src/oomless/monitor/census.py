@@ -1,13 +1,14 @@
-"""All tensors that Python knows, counted by shape and type, when the allocator's counter grows and no line that was
-sampled explains it: another thread's, or of steps in between."""
+"""All tensors that Python knows, counted by shape and type, when the allocator's counter grows and no line
+that was sampled explains it: another thread's, or of steps in between."""
 
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from .holders import all_tensors
 
 INTERVALS, FIRST_INTERVALS = 3, 2
-"""Stretches between samples, in each of which the least that is alive must have risen: before a leak is told, and
-before tensors are counted for the first time."""
+"""Stretches between samples, in each of which the least that is alive must have risen: before a leak is told,
+and before tensors are counted for the first time."""
 LEAST_RISE_BYTES = 65_536
 """In each of them: what the C library hands out to others goes up and down by less."""
 EVENNESS = 4
@@ -54,8 +55,8 @@ class Census:
             del self.lowest[: -2 * INTERVALS]
 
     def per_step(self, intervals: int = INTERVALS) -> float:
-        """Return by how much the least that is alive rises a step; 0 unless it rose, evenly, in each of the last
-        stretches.
+        """Return by how much the least that is alive rises a step; 0 unless it rose, evenly, in each of the
+        last stretches.
 
         >>> census = Census()
         >>> census.lowest = [(100 * n, 10**9 + n * 10**6) for n in range(6)]
@@ -65,7 +66,7 @@ class Census:
         last = self.lowest[-intervals - 1 :]
         if len(last) <= intervals:
             return 0.0
-        rises = [(after[1] - before[1]) for before, after in zip(last, last[1:], strict=False)]
+        rises = [(after[1] - before[1]) for before, after in pairwise(last)]
         if min(rises) < LEAST_RISE_BYTES or max(rises) > EVENNESS * min(rises):
             return 0.0
         return (last[-1][1] - last[0][1]) / (last[-1][0] - last[0][0])
@@ -80,14 +81,18 @@ class Census:
         return "tell" if self.per_step() else ""
 
     def scan(self, step: int) -> Growth | None:
-        """Count all tensors; return what became more since the last count, if it explains most of the growth."""
+        """Count all tensors; return what became more since the last count, if it explains most of the
+        growth."""
         tensors: dict[int, Any] = {}
         for pointer, tensor in all_tensors():
             tensors.setdefault(pointer, tensor)
         counted: dict[tuple[Any, ...], dict[int, Any]] = {}
         for pointer, tensor in tensors.items():
             counted.setdefault((tuple(tensor.shape), tensor.dtype), {})[pointer] = tensor
-        before, self.before = self.before, (step, {kind: counted_kind(found) for kind, found in counted.items()})
+        before, self.before = (
+            self.before,
+            (step, {kind: counted_kind(found) for kind, found in counted.items()}),
+        )
         if before is None:
             return None
         grown = {

@@ -3,11 +3,10 @@
 import re
 from typing import NamedTuple
 
-from ..units import GIB, KIB, MIB
+from ..recording.oom_text import read_oom
 
-UNITS = {"bytes": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
-ASKED = re.compile(r"[Tt]ried to allocate ([0-9]{1,20}(?:\.[0-9]{1,6})?) ?(bytes|B|KiB|MiB|GiB)\b")
 HOST = "DefaultCPUAllocator"
+ASKED_OF_HOST = re.compile(r"tried to allocate ([0-9]{1,20}) bytes")
 MAX_MESSAGE = 2_000
 
 
@@ -21,8 +20,12 @@ class Death(NamedTuple):
 def death_of(error: BaseException) -> Death | None:
     """Return what an exception says, or one that it came from; None if it is about something else.
 
-    >>> death_of(RuntimeError("[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory: "
-    ...     "you tried to allocate 4194304 bytes.")).asked_bytes
+    >>> death_of(
+    ...     RuntimeError(
+    ...         "[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory: "
+    ...         "you tried to allocate 4194304 bytes."
+    ...     )
+    ... ).asked_bytes
     4194304
     >>> death_of(ValueError("no")) is None
     True
@@ -33,7 +36,7 @@ def death_of(error: BaseException) -> Death | None:
         seen.add(id(current))
         text = str(current)[:MAX_MESSAGE]
         named = type(current).__name__ in ("OutOfMemoryError", "MemoryError")
-        if named or "CUDA out of memory" in text or (HOST in text and "allocate" in text):
+        if named or "out of memory" in text or (HOST in text and "allocate" in text):
             return Death(asked_in(text), text)
         current = current.__cause__ or current.__context__
     return None
@@ -45,5 +48,8 @@ def asked_in(text: str) -> int:
     >>> asked_in("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB")
     2684354560
     """
-    found = ASKED.search(text)
-    return round(float(found[1]) * UNITS[found[2]]) if found else 0
+    host = ASKED_OF_HOST.search(text)
+    if host is not None:
+        return int(host[1])
+    card = read_oom(text)
+    return card.tried_bytes or 0 if card is not None else 0

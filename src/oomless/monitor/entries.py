@@ -31,13 +31,22 @@ class RunStart(NamedTuple):
     counter: str
     """Where live bytes come from: cuda, xpu, mps, malloc, resident."""
     every: int
+    versions: dict[str, str]
     blocks: tuple[str, ...] = ()
     compiled: bool = False
+    vocabulary: int = 0
+    allocator: str = ""
+    """The allocator's settings, as PYTORCH_CUDA_ALLOC_CONF has them."""
     predicted: tuple[tuple[str, str, int, int, int], ...] = ()
-    """(key, category, bytes, low, high) of each line that was predicted."""
-    question: dict[str, Any] = {}
-    """What was asked, in the words of `oomless train`."""
-    versions: dict[str, str] = {}
+    """(key, owner, bytes, low, high) of each line that was predicted."""
+
+
+class RunQuestion(NamedTuple):
+    """What the run would have asked `oomless train`, once its first batch is known."""
+
+    step: int
+    question: dict[str, Any]
+    predicted: tuple[tuple[str, str, int, int, int], ...] = ()
 
 
 class WatchedStep(NamedTuple):
@@ -131,10 +140,12 @@ class MemoryDeath(NamedTuple):
     message: str
     live_bytes: int
     reserved_bytes: int
-    capacity_bytes: int | None
+    limit_bytes: int
+    """What model, batch and optimizer could have at most: what they had then, and what was still free."""
     tokens: int
     batch: tuple[int, ...] = ()
     """Shape of the model's first input."""
+    optimizer: str = ""
 
 
 class Fault(NamedTuple):
@@ -170,9 +181,21 @@ class RunEnd(NamedTuple):
     resident_peak_bytes: int
 
 
-Entry = RunStart | WatchedStep | SampledStep | Leak | Healed | MemoryDeath | Fault | FirstLook | RunEnd
+Entry = (
+    RunStart
+    | RunQuestion
+    | WatchedStep
+    | SampledStep
+    | Leak
+    | Healed
+    | MemoryDeath
+    | Fault
+    | FirstLook
+    | RunEnd
+)
 KINDS: dict[str, type[Any]] = {
     "start": RunStart,
+    "asked": RunQuestion,
     "step": WatchedStep,
     "sample": SampledStep,
     "leak": Leak,
@@ -209,7 +232,9 @@ def entry_of(line: bytes) -> Entry | None:
         document = json.loads(line, parse_constant=refused)
         kind = KINDS[document["kind"]]
         given = {name: document[name] for name in kind._fields if name in document}
-        entry: Entry = kind(**{name: shaped(value, kind.__annotations__[name]) for name, value in given.items()})
+        entry: Entry = kind(
+            **{name: shaped(value, kind.__annotations__[name]) for name, value in given.items()}
+        )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return entry
@@ -221,7 +246,8 @@ def refused(word: str) -> float:
 
 
 def shaped(value: Any, annotation: Any) -> Any:
-    """Return a value of a file as a field has it, lists as tuples; raises ValueError where it is of another type.
+    """Return a value of a file as a field has it, lists as tuples; raises ValueError where it is of another
+    type.
 
     >>> shaped([[1, "a"]], tuple[tuple[int, str], ...]), shaped(2, float), shaped(None, int | None)
     (((1, 'a'),), 2.0, None)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .entries import Fault
@@ -32,11 +33,11 @@ class Guard:
             return
         self.is_off = True
         message = f"{type(error).__name__}: {error}"[:300]
-        for act in (lambda: self.tell(Fault(self.step, time.time(), where, message)), self.switch_off):
-            try:
+        fault = Fault(self.step, time.time(), where, message)
+        acts: tuple[Callable[[], None], ...] = (lambda: self.tell(fault), self.switch_off)
+        for act in acts:
+            with suppress(Exception):  # a full disk fails again, and is told of below
                 act()
-            except Exception:  # noqa: S110 - a full disk fails again, and has been told below
-                pass
         say(f"the monitor failed in {where} ({message}) and is off; the run goes on")
 
 

@@ -1,4 +1,5 @@
-"""Who holds a tensor, as far as Python shows: found from the collector's own table, when a leak is suspected."""
+"""Who holds a tensor, as far as Python shows: found from the collector's own table, when a leak is
+suspected."""
 
 import gc
 import sys
@@ -59,8 +60,8 @@ def all_tensors() -> Iterator[tuple[int, Any]]:
 
 
 def tensors_at(objects: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Yield (address of its storage, tensor) of the tensors among objects. An object's type is asked, never the
-    object: a proxy would answer for another."""
+    """Yield (address of its storage, tensor) of the tensors among objects. An object's type is asked, never
+    the object: a proxy would answer for another."""
     torch = need("torch", "trace")
     tensor_class = torch.Tensor
     for each in objects:
@@ -85,8 +86,8 @@ class Link(NamedTuple):
 
 
 def holder_of(tensor: Any, ours: Iterable[Any] = ()) -> Holder | None:
-    """Return who holds a tensor; None if nothing that leads to a name was found. `ours` are objects of the monitor
-    that hold it too. One pass over all of Python's objects a level."""
+    """Return who holds a tensor; None if nothing that leads to a name was found. `ours` are objects of the
+    monitor that hold it too. One pass over all of Python's objects a level."""
     frames = running_frames()
     seen = {id(each) for each in ours} | {id(tensor), id(frames)} | {id(variables) for _, variables in frames}
     level: list[Link | None] = [None]
@@ -123,13 +124,18 @@ def classes_around(shown: dict[int, Any], found: Iterable[Any]) -> str:
 
 
 def links(objects: list[Any], level: Sequence[Link | None], seen: set[int]) -> list[Link]:
-    """Return the objects that refer to those of a level, the first ones of many. The dictionary of an object's
-    attributes stands for the object."""
+    """Return the objects that refer to those of a level, the first ones of many. The dictionary of an
+    object's attributes stands for the object."""
     below = {id(each): link for each, link in zip(objects, level, strict=True)}
     held_by_id = {id(each): each for each in objects}
     found: list[Link] = []
     for referrer in gc.get_referrers(*objects):
-        if id(referrer) in seen or isinstance(referrer, types.FrameType) or referrer is below or referrer is held_by_id:
+        if (
+            id(referrer) in seen
+            or isinstance(referrer, types.FrameType)
+            or referrer is below
+            or referrer is held_by_id
+        ):
             continue
         held = next((each for each in gc.get_referents(referrer) if id(each) in held_by_id), None)
         if held is None:
@@ -152,7 +158,8 @@ def bound_of(link: Link) -> int | None:
 
 
 def running_frames() -> list[tuple[types.FrameType, dict[str, Any]]]:
-    """Return the frames of all threads with their variables, innermost first; the monitor's own are left out."""
+    """Return the frames of all threads with their variables, innermost first; the monitor's own are left
+    out."""
     found = []
     for frame in sys._current_frames().values():
         current: types.FrameType | None = frame
@@ -163,7 +170,9 @@ def running_frames() -> list[tuple[types.FrameType, dict[str, Any]]]:
     return found
 
 
-def local_name(held: Any, frames: list[tuple[types.FrameType, dict[str, Any]]]) -> tuple[str, str, str] | None:
+def local_name(
+    held: Any, frames: list[tuple[types.FrameType, dict[str, Any]]]
+) -> tuple[str, str, str] | None:
     """Return (name, function, file) of a variable of a running function, if one is this object."""
     for frame, variables in frames:
         if variables is frame.f_globals:
@@ -175,8 +184,8 @@ def local_name(held: Any, frames: list[tuple[types.FrameType, dict[str, Any]]]) 
 
 
 def attribute_name(link: Link) -> tuple[str, str, str] | None:
-    """Return (name, module or class, file) if the holder is a module's namespace, or an object that has what it holds
-    as an attribute."""
+    """Return (name, module or class, file) if the holder is a module's namespace, or an object that has what
+    it holds as an attribute."""
     holder, held = link.holder, link.held
     if type(holder) is dict:
         if "__name__" in holder and "__builtins__" in holder:

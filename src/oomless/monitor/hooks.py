@@ -1,8 +1,8 @@
 """Hooks on a model, on autograd's engine and on optimizers, and their removal.
 
-Hooks return at once while torch.compile traces them, so that a compiled program is the one it would be without. No
-hook of saved tensors is set: torch.func and others refuse to run under one. What a forward keeps for backward is
-read from the allocator instead.
+Hooks return at once while torch.compile traces them, so that a compiled program is the one it would be
+without. No hook of saved tensors is set: torch.func and others refuse to run under one. What a forward keeps
+for backward is read from the allocator instead.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ class Listener(Protocol):
     def gradient_done(self, name: str) -> None: ...
     def backward_begins(self) -> None: ...
     def backward_ends(self) -> None: ...
+    def backward_failed(self) -> None: ...
     def update_begins(self, optimizer: Any) -> None: ...
     def update_ends(self, optimizer: Any) -> None: ...
 
@@ -41,7 +42,7 @@ class Hooks(NamedTuple):
             removal = self.removals.pop()
             try:
                 removal()
-            except Exception:  # noqa: S112 - a module that is gone has no hook left
+            except Exception:
                 continue
 
 
@@ -59,8 +60,8 @@ def set_hooks(parts: Parts, listener: Listener, guard: Guard) -> Hooks:
 
 
 class Hook:
-    """A function as a hook of a module. A copy of the module and a pickle of it hold one that does nothing and that
-    needs no oomless to be read."""
+    """A function as a hook of a module. A copy of the module and a pickle of it hold one that does nothing
+    and that needs no oomless to be read."""
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
@@ -132,9 +133,12 @@ def on_engine(hooks: Hooks, listener: Listener, guard: Guard) -> None:
     def run(*arguments: Any, **named: Any) -> Any:
         guard.call("the begin of backward", listener.backward_begins)
         try:
-            return original(*arguments, **named)
-        finally:
-            guard.call("the end of backward", listener.backward_ends)
+            result = original(*arguments, **named)
+        except BaseException:
+            guard.call("the end of backward", listener.backward_failed)
+            raise
+        guard.call("the end of backward", listener.backward_ends)
+        return result
 
     def restore() -> None:
         if getattr(autograd, ENGINE) is run:

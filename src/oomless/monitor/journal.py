@@ -1,5 +1,5 @@
-"""The journal of a watched run: one JSON line an entry, whole or not at all, in a file that never outgrows its
-share.
+"""The journal of a watched run: one JSON line an entry, whole or not at all, in a file that never outgrows
+its share.
 
 A line goes to the kernel with one write, so that whoever kills the process takes the last line at most. Steps
 stand one a line until half of the share is used; then two stand in a line until half of what is left is used,
@@ -26,8 +26,8 @@ Chosen = TypeVar("Chosen")
 
 
 class Share:
-    """Bytes that one kind of line may take, and how many entries stand for one now: it doubles whenever half of
-    what was left is used."""
+    """Bytes that one kind of line may take, and how many entries stand for one now: it doubles whenever half
+    of what was left is used."""
 
     def __init__(self, num_bytes: int) -> None:
         self.left = num_bytes
@@ -47,7 +47,9 @@ class Journal:
 
     def __init__(self, path: Path, share_bytes: int = MAX_FOLDER_BYTES) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
         self.steps = Share(int(share_bytes * STEPS_SHARE))
         self.samples = Share(int(share_bytes * SAMPLES_SHARE))
         self.waiting: WatchedStep | None = None
@@ -168,7 +170,9 @@ def read_rank(path: Path) -> RankRun:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     start = next((each for each in entries if isinstance(each, RunStart)), None)
     if start is None:
-        raise OomlessError(f"{path}: no journal of a run", "give the folder that `oomless run` or `watch` named")
+        raise OomlessError(
+            f"{path}: no journal of a run", "give the folder that `oomless run` or `watch` named"
+        )
     return RankRun(path, start, tuple(entries), tail.num_unread)
 
 
@@ -186,7 +190,9 @@ def read_run(folder: Path) -> tuple[RankRun, ...]:
         run = read_rank(path)
         found[run.start.rank] = run
     if not found:
-        raise OomlessError(f"{folder}: no journal of a run in it", "its files are called rank0.jsonl and so on")
+        raise OomlessError(
+            f"{folder}: no journal of a run in it", "its files are called rank0.jsonl and so on"
+        )
     return tuple(found[rank] for rank in sorted(found))
 
 
@@ -197,5 +203,9 @@ def journals(folder: Path) -> list[Path]:
         rank, _, attempt = path.stem.removeprefix("rank").partition(".")
         return int(rank), int(attempt or 1)
 
-    named = [path for path in folder.glob("rank*.jsonl") if path.stem.removeprefix("rank").replace(".", "", 1).isdecimal()]
+    named = [
+        path
+        for path in folder.glob("rank*.jsonl")
+        if path.stem.removeprefix("rank").replace(".", "", 1).isdecimal()
+    ]
     return sorted(named, key=order)

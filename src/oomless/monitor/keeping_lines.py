@@ -12,8 +12,9 @@ PUTTING = frozenset(
 
 @cache
 def keeping_lines(path: str, name: str) -> tuple[tuple[str, int], ...]:
-    """Return (function, line) of the statements of a file that put something into what is called `name`: calls such
-    as `name.append`, assignments to `name[...]`, and `name += ...`; for an attribute, of whatever object."""
+    """Return (function, line) of the statements of a file that put something into what is called `name`:
+    calls such as `name.append`, assignments to `name[...]`, and `name += ...`; for an attribute, of whatever
+    object."""
     try:
         with open(path, "rb") as file:
             tree = ast.parse(file.read(MAX_SOURCE_BYTES))
@@ -34,7 +35,10 @@ def found(node: ast.AST, name: str, function: str) -> Iterator[tuple[str, int]]:
 def puts(node: ast.AST, name: str) -> bool:
     """Return whether a node puts something into what is called `name`.
 
-    >>> puts(ast.parse("kept.append(1)").body[0].value, "kept"), puts(ast.parse("kept[1] = 2").body[0], "kept")
+    >>> (
+    ...     puts(ast.parse("kept.append(1)").body[0].value, "kept"),
+    ...     puts(ast.parse("kept[1] = 2").body[0], "kept"),
+    ... )
     (True, True)
     """
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PUTTING:

@@ -1,10 +1,10 @@
 """What is kept of a sample: a line in the journal, and the recording of the highest one beside it."""
 
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import write_whole
 from ..ledger import CATEGORIES
 from ..recording.file import packed
 from ..recording.recording import Recording
@@ -34,7 +34,7 @@ class Kept:
             request = {"step": step, "tokens": tokens, "whole": taken.is_whole, "for": "train"}
             content = packed(recording._replace(request=request))
             if len(content) <= self.most_bytes:
-                whole_file(self.path, content)
+                write_whole(self.path, content, "the recording of a step")
         return line_of_sample(recording, course, taken, step, tokens)
 
 
@@ -95,16 +95,6 @@ def recording_path(journal: Path) -> Path:
     return journal.with_suffix(".trace")
 
 
-def whole_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and move it there."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int, tokens: int) -> SampledStep:
     """Return the line of a sample: what was alive at its peak."""
     tensors = recording.tensors
@@ -119,7 +109,10 @@ def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int
         entry[1] += 1
         module = tensors.module_names[tensors.modules[number]]
         modules[module] = modules.get(module, 0) + num_bytes
-    largest = sorted(((line, category, *sums) for (line, category), sums in lines.items()), key=lambda each: -each[2])
+    largest = sorted(
+        ((line, category, sums, num) for (line, category), (sums, num) in lines.items()),
+        key=lambda each: -each[2],
+    )
     heaviest = sorted(modules.items(), key=lambda each: -each[1])
     return SampledStep(
         step,
@@ -129,7 +122,7 @@ def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int
         made_by(recording, course.event),
         {category: categories[category] for category in CATEGORIES if category in categories},
         course.phases,
-        tuple((line, category, sums, num) for line, category, sums, num in largest[:MOST_LINES]),
+        tuple(largest[:MOST_LINES]),
         tuple(heaviest[:MOST_MODULES]),
         course.steady_bytes,
         taken.num_events,

@@ -15,13 +15,13 @@ LeakKind = Literal[
 ]
 
 ADVICE: dict[LeakKind, str] = {
-    "kept_outputs": "keep a number (.item()) or a detached copy on the host, or empty the list at each report",
+    "kept_outputs": "keep a number (.item()) or a detached copy on the host, or empty the list each report",
     "retained_graph": "keep loss.item() or loss.detach(): the tensor holds all that its backward would need",
-    "reference_cycle": "break the circle (a weakref, del, or no attribute that points back): only Python's collector "
-    "frees it, and it rarely runs",
-    "growing_cache": "bound it (an eviction, functools.lru_cache, a deque with maxlen) or empty it each epoch",
+    "reference_cycle": "break the circle (a weakref, del, no attribute that points back): only Python's "
+    "collector frees it, and it rarely runs",
+    "growing_cache": "bound it (evict, functools.lru_cache, a deque with maxlen) or empty it each epoch",
     "hooks": "keep the handle that register_..._hook returns, and call its remove()",
-    "data_pipeline": "bound the queue (maxsize, prefetch_factor) and move a batch to the device when it is needed",
+    "data_pipeline": "bound the queue (maxsize, prefetch_factor); move a batch to the device when it is used",
     "pinned_memory": "reuse pinned buffers, or pin in the loader (pin_memory=True) in place of each batch",
     "dropped_parameters": "make a new optimizer, or delete its state and group, when parameters are replaced",
     "unknown": "nothing that Python shows holds it: look at what C++ or an extension keeps",

@@ -1,10 +1,10 @@
-"""Signs of leaks that are counted, not seen in allocations: hooks of modules and parameters, states of parameters that
-the model has no more, pinned memory."""
+"""Signs of leaks that are counted, not seen in allocations: hooks of modules and parameters, states of
+parameters that the model has no more, pinned memory."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .source_files import shown
+from .source_files import shown_path
 
 RISES = 2
 """In a row, before a count counts as growing."""
@@ -93,12 +93,12 @@ def newest_hook(model: Any) -> HookPlace:
     code = getattr(function, "__code__", None)
     if code is None:
         return HookPlace("", type(function).__qualname__)
-    return HookPlace(f"{shown(code.co_filename)}:{code.co_firstlineno}", function.__qualname__)
+    return HookPlace(f"{shown_path(code.co_filename)}:{code.co_firstlineno}", function.__qualname__)
 
 
 def dropped(model: Any, optimizers: list[Any]) -> tuple[int, set[int]]:
-    """Return the bytes of parameters and states that optimizers keep of what the model has no more, and where those
-    parameters lie. Other models of the run count too: only growth says something."""
+    """Return the bytes of parameters and states that optimizers keep of what the model has no more, and where
+    those parameters lie. Other models of the run count too: only growth says something."""
     known = {id(parameter) for parameter in model.parameters()}
     num_bytes, pointers = 0, set()
     for optimizer in optimizers:

@@ -1,5 +1,6 @@
-"""Leaks: what outlives steps is followed by line; what grows otherwise is looked for among all tensors that Python
-knows. Each is told once, with the line that makes it, who holds it, and when it will not fit any more."""
+"""Leaks: what outlives steps is followed by line; what grows otherwise is looked for among all tensors that
+Python knows. Each is told once, with the line that makes it, who holds it, and when it will not fit any more.
+"""
 
 import gc
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from .leak_kinds import ADVICE, LeakKind
 from .leak_signs import Signs, newest_hook
 from .sample import Survivor
 from .source_files import split_place
-from .suspects import LEAST_BYTES, LineKey, Outliving, Suspect, by_line, witnesses_of
+from .suspects import LEAST_BYTES, MOST_WITNESSES, LineKey, Outliving, Suspect, by_line, ends_of
 
 MISSES = 3
 """Samples without a line after which it is forgotten."""
@@ -74,7 +75,8 @@ class Leaks:
         self.causes: dict[str, Suspect] = {}
 
     def stepped(self, counted: Counted, is_plain: bool) -> None:
-        """Note what is alive at the end of a step; not of one in which the profiler's own buffers are alive."""
+        """Note what is alive at the end of a step; not of one in which the profiler's own buffers are
+        alive."""
         if is_plain:
             self.census.stepped(counted.live_bytes)
         self.pinned_bytes = counted.pinned_bytes
@@ -106,7 +108,7 @@ class Leaks:
                     step,
                     sum(each.bytes for each in found),
                     frozenset(each.pointer for each in found),
-                    witnesses_of(tensors, self.torch),
+                    tuple(ends_of(dict(enumerate(tensors[:MOST_WITNESSES])), self.torch).values()),
                     any(each.grad_fn is not None for each in tensors),
                 )
             )
@@ -115,8 +117,8 @@ class Leaks:
                 del self.suspects[key]
 
     def _shown(self, grouped: dict[LineKey, list[Survivor]]) -> dict[int, Any]:
-        """The survivors that Python shows, by address: among young objects; if a line comes again without showing
-        any, among all."""
+        """The survivors that Python shows, by address: among young objects; if a line comes again without
+        showing any, among all."""
         pointers = {each.pointer for found in grouped.values() for each in found}
         if not pointers:
             return {}
@@ -140,7 +142,9 @@ class Leaks:
     def _explained(self) -> int:
         """Bytes a step that lines account for."""
         lines = [each for each in self.suspects.values() if each.grows and not each.told]
-        return sum(each.bytes_per_step for each in lines) + sum(leak.bytes_per_step for leak in self.told.values())
+        return sum(each.bytes_per_step for each in lines) + sum(
+            leak.bytes_per_step for leak in self.told.values()
+        )
 
     # what is told
 
@@ -174,8 +178,8 @@ class Leaks:
         self._tell(step, Found("dropped_parameters", place, num_bytes, "groups and states of an optimizer"))
 
     def _tell_lines(self, step: int, grouped: dict[LineKey, list[Survivor]], shown: dict[int, Any]) -> None:
-        """Lines whose bytes something keeps: a circle that only Python's collector frees, something with a name, or
-        the graph of a tensor that something with a name holds."""
+        """Lines whose bytes something keeps: a circle that only Python's collector frees, something with a
+        name, or the graph of a tensor that something with a name holds."""
         growing = [each for each in self._growing() if each.key in grouped]
         if not self._matters(sum(each.bytes_per_step for each in growing)):
             return

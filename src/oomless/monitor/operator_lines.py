@@ -1,7 +1,8 @@
-"""Lines of operators: torch's profiler says from which line a function was called, but `x + y` calls none. What was
-allocated between two calls comes from an operator that the source has between them."""
+"""Lines of operators: torch's profiler says from which line a function was called, but `x + y` calls none.
+What was allocated between two calls comes from an operator that the source has between them."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -27,7 +28,7 @@ def functions(path: str) -> tuple[Function, ...]:
             tree = ast.parse(file.read(MAX_SOURCE_BYTES))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    found = [Function("<module>", 1, 1 << 30, tuple(sorted(operator_lines(tree))))]
+    found = [Function("<module>", 1, sys.maxsize, tuple(sorted(operator_lines(tree))))]
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
@@ -43,7 +44,9 @@ def operator_lines(function: ast.AST) -> Iterator[int]:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             continue
-        if isinstance(node, OPERATORS) and not (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
+        if isinstance(node, OPERATORS) and not (
+            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        ):
             yield node.lineno
         waiting.extend(ast.iter_child_nodes(node))
 
@@ -56,8 +59,8 @@ def function_at(path: str, name: str, line: int) -> Function | None:
 
 
 def between(function: Function | None, before: int, after: int | None, count: int) -> list[int]:
-    """Return lines for `count` allocations that lie between a call on line `before` and one on line `after` (None:
-    the function's end), in order.
+    """Return lines for `count` allocations that lie between a call on line `before` and one on line `after`
+    (None: the function's end), in order.
 
     >>> body = Function("forward", 17, 19, (18, 19, 19))
     >>> between(body, 18, 19, 1), between(body, 18, 19, 2), between(body, 19, None, 1), between(None, 5, 7, 2)

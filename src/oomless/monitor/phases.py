@@ -1,7 +1,8 @@
-"""The phases of a step, found by themselves: forwards, backwards and steps of optimizers as they begin and end.
+"""The phases of a step, found by themselves: forwards, backwards and steps of optimizers as they begin and
+end.
 
-A step ends where the optimizer that leads has done its update: the first one that stepped, or the one that steps
-while it no longer does. A model that never goes backward counts its forwards as steps.
+A step ends where the optimizer that leads has done its update: the first one that stepped, or the one that
+steps while it no longer does. A model that never goes backward counts its forwards as steps.
 """
 
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class Phases:
         """The model is called: by training, or by an evaluation or a generation that keeps no graph."""
         if self.depth["forward"] or self.depth["backward"] or self.depth["optimizer"]:
             self.depth["forward"] += 1
-            return  # a model inside of itself, a forward that backward computes again, a closure of an optimizer
+            return  # a model in itself, a forward that backward computes again, an optimizer's closure
         self.depth["forward"] = 1
         if not self.num_backwards and not trains and self.forwards_in_step:
             self.end_step()
@@ -76,6 +77,10 @@ class Phases:
         if not self.depth["backward"] and not self.depth["optimizer"]:
             self.backwards_since_update += 1
             self.to("other")
+
+    def backward_failed(self) -> None:
+        """The engine of autograd ended with an exception: where the run stands is still backward."""
+        self.depth["backward"] = max(self.depth["backward"] - 1, 0)
 
     def update_begins(self) -> None:
         """An optimizer steps."""

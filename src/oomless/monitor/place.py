@@ -47,8 +47,8 @@ def number(environment: Mapping[str, str], *names: str) -> int:
 
 
 def run_name(environment: Mapping[str, str], world_size: int) -> str:
-    """Return a name that all ranks of a host agree on, and that sorts by time: the start of the launcher that is
-    their parent, or of this process if it is alone."""
+    """Return a name that all ranks of a host agree on, and that sorts by time: the start of the launcher that
+    is their parent, or of this process if it is alone."""
     pid = os.getppid() if world_size > 1 else os.getpid()
     return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(started(pid)))}-{pid}"
 
@@ -69,7 +69,8 @@ def started(pid: int) -> float:
 
 
 def journal_path(place: Place) -> Path:
-    """Return a journal that is not there yet: rank3.jsonl, or rank3.2.jsonl where the rank is started again."""
+    """Return a journal that is not there yet: rank3.jsonl, or rank3.2.jsonl where the rank is started
+    again."""
     path, attempt = place.folder / f"rank{place.rank}.jsonl", 1
     while path.exists():
         attempt += 1

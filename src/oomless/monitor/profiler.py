@@ -1,11 +1,11 @@
 """torch's profiler as a stream of the allocator's own events: every allocation and every free of a step, with
 the Python calls around it. Its interface is private to torch: it is used here alone, and its test says so.
 
-Operators are not recorded, only Python calls and nodes of autograd: that is a quarter of the events, and 1.1 plain
-steps for a step of 1,800 operators in place of 1.25 (bench/monitor.py). Regions of the user's own (`record_function`)
-are not recorded either, and that is no matter of speed: torch writes the end of a region into the events of the
-profiler under which it began, even when those are gone and another profiler runs, which destroys memory. For the
-same reason nothing starts or stops inside of a backward.
+Operators are not recorded, only Python calls and nodes of autograd: that is a quarter of the events, and 1.1
+plain steps for a step of 1,800 operators in place of 1.25 (bench/monitor.py). Regions of the user's own
+(`record_function`) are not recorded either, and that is no matter of speed: torch writes the end of a region
+into the events of the profiler under which it began, even when those are gone and another profiler runs,
+which destroys memory. For the same reason nothing starts or stops inside of a backward.
 """
 
 import os
@@ -23,7 +23,8 @@ ERRORS_ALONE = 2
 
 
 def log_level(torch: Any) -> c_int | None:
-    """Return the level of torch's own log, a variable of its core library; None where there is none of that name."""
+    """Return the level of torch's own log, a variable of its core library; None where there is none of that
+    name."""
     try:
         library = CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libc10.so"))
         return c_int.in_dll(library, "FLAGS_caffe2_log_level")
@@ -66,7 +67,8 @@ class AllocatorEvents:
             self.log_level.value = self.shown_level
 
     def is_free(self) -> bool:
-        """Return whether nobody else's profiler runs, nor a tool that listens to Python's calls as cProfile does."""
+        """Return whether nobody else's profiler runs, nor a tool that listens to Python's calls as cProfile
+        does."""
         return sys.getprofile() is None and not self.torch.autograd._profiler_enabled()
 
     def start(self, with_places: bool) -> None:

@@ -3,14 +3,16 @@
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import need
 from ..ledger import Line
-from .counters import Counter, capacity_of, counter_of, resident_bytes
+from ..units import KIB
+from .counters import Counter, capacity_of, counter_of, resident_bytes, room_of
 from .deaths import death_of
-from .entries import SCHEMA, Entry, FirstLook, MemoryDeath, RunEnd, RunStart, WatchedStep
+from .entries import SCHEMA, Entry, MemoryDeath, RunEnd, RunQuestion, RunStart, WatchedStep
+from .expected import as_entries, first_look, look_text
 from .guard import Guard, say
 from .hooks import Hooks, set_hooks
 from .journal import MAX_FOLDER_BYTES, Journal
@@ -19,6 +21,8 @@ from .leaks import Leaks, Surroundings
 from .model_parts import device_of, first_tensor, parts_of
 from .phases import PhaseName, Phases
 from .place import journal_path, place_of, script_name
+from .post_mortem import optimizer_name
+from .question import question_of
 from .sampler import Sampler, Taken
 
 LOOK_AFTER = 2
@@ -40,11 +44,13 @@ class Watch:
         run: str | os.PathLike[str] | None = None,
         every: int | None = None,
         expect: Any = None,
-        question: dict[str, Any] | None = None,
+        predict: Callable[[dict[str, Any]], tuple[Line, ...]] | None = None,
     ) -> None:
         self.place = place_of(run)
         self.predicted: tuple[Line, ...] = tuple(expect.ledger.lines) if expect is not None else ()
-        self.question = question or {}
+        self.predict = predict
+        """Makes a prediction of what a run would have asked, where none was given."""
+        self.autocast = ""
         self.model = weakref.ref(model)
         self.given = optimizer
         self.every = every
@@ -60,6 +66,8 @@ class Watch:
         self.tokens = 0
         self.watching_s = 0.0
         self.highest_bytes = 0
+        self.unseen_bytes = 0
+        """What the counter shows and no sample sees: of the process, and of others in it."""
         self.step_highest = self.step_kept = self.before_forward = 0
         self.step_s = 0.0
         self.looks_later = False
@@ -92,16 +100,20 @@ class Watch:
         self.counter = counter_of(device)
         self.device = device
         self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
-        self.leaks = Leaks(Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch))
+        self.leaks = Leaks(
+            Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch)
+        )
         self.sampler = Sampler(model, device, self.optimizers, self.every)
         if parts.compiled:
-            self.sampler.plan.next = AFTER_COMPILING  # the first steps compile: their Python calls are without number
+            self.sampler.plan.next = (
+                AFTER_COMPILING  # the first steps compile: their Python calls are without number
+            )
         self._write(self._start_line(model, parts.compiled, tuple(name for name, _ in parts.blocks)))
         self.began = time.perf_counter()
         self.hooks = set_hooks(parts, self, self.guard)
         LIVE.add(self)
         if self.sampler.plan.due(0):
-            self.sampler.begin(0)
+            self._begin_sample(0)
 
     def end(self, error: BaseException | None = None) -> None:
         """Take everything away and write the last line."""
@@ -116,7 +128,11 @@ class Watch:
     def _end(self, error: BaseException | None) -> None:
         if self.sampler is not None and self.sampler.events.running:
             self.sampler.drop(self.phases.step, "the run ended")
-        how = "done" if error is None or isinstance(error, SystemExit) and not error.code else type(error).__name__
+        how = (
+            "done"
+            if error is None or (isinstance(error, SystemExit) and not error.code)
+            else type(error).__name__
+        )
         self._write(
             RunEnd(
                 self.phases.step,
@@ -153,7 +169,8 @@ class Watch:
 
     def forward_begins(self, model: Any, arguments: Any, named: Any) -> None:
         """The model is called."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         torch = self.sampler.events.torch
         trains = torch.is_grad_enabled() and model.training
         outermost = not (self.phases.depth["forward"] or self.phases.depth["backward"])
@@ -162,6 +179,7 @@ class Watch:
         if first is not None:
             self.batch, self.tokens = tuple(first.shape), first.numel()
         if trains and outermost:
+            self.autocast = autocast_of(torch)
             self.before_forward = self.counter.live()
         if self.sampler.running and outermost:
             self.sampler.inputs(arguments, named)
@@ -194,6 +212,10 @@ class Watch:
             self.looks_later = False
             self._look_closer(self.phases.step, self.step_s)
 
+    def backward_failed(self) -> None:
+        """The engine of autograd ended with an exception."""
+        self.phases.backward_failed()
+
     def update_begins(self, optimizer: Any) -> None:
         """An optimizer steps."""
         assert self.sampler is not None
@@ -219,7 +241,8 @@ class Watch:
 
     def _moved(self, before: PhaseName, after: PhaseName) -> None:
         """A phase begins."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         live = self.counter.live()
         self.step_highest = max(self.step_highest, live)
         if before == "forward":
@@ -229,7 +252,8 @@ class Watch:
 
     def _step_ended(self) -> None:
         """A step is over: its line, and what is due of sampling."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         counted, number = self.counter.read(), self.phases.step
         self.guard.step = number
         seconds = self.phases.clock() - self.phases.step_began
@@ -252,14 +276,25 @@ class Watch:
                 self.tokens,
             )
         )
+        if number == 1:
+            self.guard.call("the run's question", self._ask, number)
         self.step_highest = self.step_kept = 0
-        assert self.sampler is not None
         self.leaks.stepped(counted, not self.sampler.events.running)
         self.step_s = seconds
         if self.phases.depth["backward"]:
             self.looks_later = True  # an optimizer that steps inside of backward
         else:
             self._look_closer(number, seconds)
+
+    def _ask(self, step: int) -> None:
+        """Write down what this run would have asked; predict it, if somebody can and nobody did."""
+        optimizer = next(iter(self.optimizers()), None)
+        question = question_of(self.model(), optimizer, self.batch, self.place.world_size, self.autocast)
+        if not question:
+            return
+        if self.predict is not None and not self.predicted:
+            self.predicted = self.predict(question)
+        self._write(RunQuestion(step, question, as_entries(self.predicted)))
 
     def _look_closer(self, number: int, step_s: float) -> None:
         """What is due of sampling at the end of a step."""
@@ -269,12 +304,21 @@ class Watch:
             survivors, cost_s = sampler.outlived()
             self.watching_s += cost_s
             self.leaks.outlived(survivors, number)
-        if sampler.running or sampler.events.pushed_aside:
+        if sampler.running or (sampler.events.pushed_aside and not sampler.waiting):
             taken = sampler.sampled(number, step_s)
             if taken is not None:
                 self._sampled(taken, step_s)
         if sampler.plan.due(number) and not sampler.events.running:
-            sampler.begin(number)
+            self._begin_sample(number)
+
+    def _begin_sample(self, step: int) -> None:
+        """A sample begins: what the counter shows beyond what is held on purpose, no sample will see."""
+        assert self.counter is not None
+        assert self.sampler is not None
+        live = self.counter.live()
+        self.sampler.begin(step)
+        if self.sampler.running:
+            self.unseen_bytes = max(live - sum(each.bytes for each in self.sampler.base), 0)
 
     def _sampled(self, taken: Taken, step_s: float) -> None:
         """A sampled step is over: its line and its recording."""
@@ -290,20 +334,13 @@ class Watch:
 
     def _look(self, peak_bytes: int) -> None:
         """The first peak beside its prediction, once."""
-        from .expected import first_look
-
-        look = first_look(self.predicted, self.phases.step, peak_bytes, self.device.type)
+        look = first_look(self.predicted, self.phases.step, peak_bytes)
         self._write(look)
         say(look_text(look))
 
     def _room(self) -> int | None:
         """Bytes that are left of the device now."""
-        assert self.counter is not None
-        capacity = capacity_of(self.device)[1]
-        if capacity is None:
-            return None
-        used = resident_bytes() if self.device.type == "cpu" else self.counter.read().reserved_bytes
-        return max(capacity - used, 0)
+        return room_of(self.device)
 
     # what is written
 
@@ -316,7 +353,8 @@ class Watch:
 
     def _died(self, error: BaseException) -> None:
         """The run met an exception: if it is one of memory, write down all that is known."""
-        assert self.counter is not None and self.sampler is not None
+        assert self.counter is not None
+        assert self.sampler is not None
         death = death_of(error)
         if death is None:
             return
@@ -335,12 +373,17 @@ class Watch:
                 death.message,
                 counted.live_bytes,
                 counted.reserved_bytes,
-                capacity_of(self.device)[1],
+                max(counted.live_bytes - self.unseen_bytes, counted.reserved_bytes)
+                + (room_of(self.device) or 0),
                 self.tokens,
                 self.batch,
+                next((optimizer_name(each) for each in self.optimizers()), ""),
             )
         )
-        say(f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: oomless monitor show {self.folder}")
+        say(
+            f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: "
+            f"oomless monitor show {self.folder}"
+        )
 
     def _start_line(self, model: Any, compiled: bool, blocks: tuple[str, ...]) -> RunStart:
         assert self.counter is not None
@@ -362,30 +405,28 @@ class Watch:
             capacity,
             self.counter.name,
             self.every or 0,
+            {"torch": need("torch", "trace").__version__},
             blocks,
             compiled,
-            tuple((line.key, line.category, line.bytes, line.low_bytes, line.high_bytes) for line in self.predicted),
-            self.question,
-            {"torch": need("torch", "trace").__version__},
+            self.sampler.vocabulary if self.sampler is not None else 0,
+            os.environ.get("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "")),
+            as_entries(self.predicted),
         )
 
 
-def look_text(look: FirstLook) -> str:
-    """Return the line that stands beside the prediction after the first steps."""
-    from ..units import format_bytes
-
-    measured, predicted, low, high = (
-        format_bytes(each)
-        for each in (look.measured_bytes, look.predicted_bytes, look.low_bytes, look.high_bytes)
-    )
-    return f"after {look.step} steps: {measured}, predicted {predicted} ({low} to {high})"
+def autocast_of(torch: Any) -> str:
+    """Return the type that autocast computes in now; empty without autocast."""
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    return ""
 
 
 def resident_peak_bytes() -> int:
     """Return the most that this process had in memory; 0 where the system does not say."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
+            return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM")), 0)
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -400,10 +441,11 @@ def watch(
 ) -> Watch:
     """Return a context manager that watches the training of `model`.
 
-    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run, `oomless_runs/...`
-    without it. One step in `every` is sampled; without it one in 100, or fewer where that would take more than half
-    a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`: its total stands beside the
-    peak of the first two steps.
+    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run,
+    `oomless_runs/...` without it. One step in `every` is sampled; without it one in 100, or fewer where that
+    would take more than half a percent of the time. `expect` is an answer of `oomless.train` or
+    `oomless.trace`: its total stands beside the peak of the first two steps. With `every=0` no step is
+    sampled.
     """
     return Watch(model, optimizer, run=run, every=every, expect=expect)
 

@@ -1,5 +1,5 @@
-"""Allocations of a sampled step -> a recording: what was alive when, with category, module and line, in the shape that
-traces have."""
+"""Allocations of a sampled step -> a recording: what was alive when, with category, module and line, in the
+shape that traces have."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 from ..ledger import Category
 from ..recording.held_tensors import HeldTensor
 from ..recording.recording import KIND, Kind, Phase, Recording, Tensors, Words
-from .allocations import BYTES, COMMUNICATES, LINE, MODULE, OPERATOR, OWN_LINE, POINTER, TIME, Allocations, Row
+from .allocations import (
+    BYTES,
+    COMMUNICATES,
+    LINE,
+    MODULE,
+    OPERATOR,
+    OWN_LINE,
+    POINTER,
+    TIME,
+    Allocations,
+    Row,
+)
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
     KIND["temporaries"],
@@ -41,7 +52,8 @@ class Claim(NamedTuple):
 
 
 def storages(held: Iterable[HeldTensor]) -> list[Storage]:
-    """Return where tensors lie, each piece of memory once; tensors without memory of their own are left out."""
+    """Return where tensors lie, each piece of memory once; tensors without memory of their own are left
+    out."""
     found: dict[int, Storage] = {}
     for each in held:
         for tensor in plain(each.tensor):
@@ -79,8 +91,8 @@ class Sample(NamedTuple):
     recording: Recording
     survivors: tuple[Survivor, ...]
     freed_before: tuple[int, ...]
-    """Sizes of what was freed in the step, was there before it, and that nobody was known to hold. The CPU's allocator
-    does not tell them."""
+    """Sizes of what was freed in the step, was there before it, and that nobody was known to hold. The CPU's
+    allocator does not tell them."""
 
 
 class Assembly:
@@ -93,8 +105,8 @@ class Assembly:
         claims: dict[str, Claim],
         logits_sizes: frozenset[int],
     ) -> None:
-        """`base`: what was held when the sample began; `claims`: by the name of a mark, whose memory is whose then;
-        `logits_sizes`: bytes of tensors as large as the logits."""
+        """`base`: what was held when the sample began; `claims`: by the name of a mark, whose memory is whose
+        then; `logits_sizes`: bytes of tensors as large as the logits."""
         self.allocations, self.claims, self.logits_sizes = allocations, claims, logits_sizes
         self.sizes: list[int] = []
         self.kinds: list[Kind] = []
@@ -117,7 +129,9 @@ class Assembly:
         for storage in base:
             self._before(storage.pointer, storage.bytes, storage.category, storage.module)
 
-    def _new(self, num_bytes: int, kind: Kind, module: int, operator: int, line: int, made: Row | None) -> int:
+    def _new(
+        self, num_bytes: int, kind: Kind, module: int, operator: int, line: int, made: Row | None
+    ) -> int:
         self.sizes.append(num_bytes)
         self.kinds.append(kind)
         self.modules.append(module)
@@ -163,8 +177,8 @@ class Assembly:
         return rest, len(self.events)
 
     def _claimed(self, claim: Claim) -> None:
-        """Give memory the category of whoever holds it. An address may lie inside of a larger piece, as a gradient
-        in a bucket."""
+        """Give memory the category of whoever holds it. An address may lie inside of a larger piece, as a
+        gradient in a bucket."""
         places: list[int] = []
         numbers: set[int] = set()
         for pointer, category, module in claim.places:
@@ -184,8 +198,8 @@ class Assembly:
             self._let_go(numbers)
 
     def _let_go(self, held: set[int]) -> None:
-        """Gradients that were there before the sample and that nobody holds any more are free: the CPU's allocator
-        tells no free of what was made before it was listened to."""
+        """Gradients that were there before the sample and that nobody holds any more are free: the CPU's
+        allocator tells no free of what was made before it was listened to."""
         gone = [
             (pointer, number)
             for pointer, number in self.alive.items()
@@ -216,7 +230,8 @@ class Assembly:
         self.freed[number] = row[TIME]
 
     def _activations(self) -> None:
-        """What outlives the call of the outermost module that made it, or the forward, is kept for backward."""
+        """What outlives the call of the outermost module that made it, or the forward, is kept for
+        backward."""
         found = self.allocations
         begins = [begin for begin, _ in found.calls]
         forwards, evaluations = spans(found.marks, FORWARD), spans(found.marks, EVALUATION)
@@ -290,7 +305,11 @@ def spans(marks: list[tuple[int, str]], phase: str) -> list[tuple[int, int]]:
 def outlives(made: int, freed: int, begins: list[int], spans: list[tuple[int, int]]) -> bool:
     """Return whether something is made within a span of time and freed after it.
 
-    >>> outlives(5, 30, [1, 10], [(1, 8), (10, 20)]), outlives(5, 7, [1], [(1, 8)]), outlives(9, 30, [1], [(1, 8)])
+    >>> (
+    ...     outlives(5, 30, [1, 10], [(1, 8), (10, 20)]),
+    ...     outlives(5, 7, [1], [(1, 8)]),
+    ...     outlives(9, 30, [1], [(1, 8)]),
+    ... )
     (True, False, False)
     """
     at = bisect_right(begins, made) - 1

@@ -1,5 +1,5 @@
-"""When steps are sampled, and how: one whose every allocation is read with its place, and the next for its frees alone,
-so that what outlives a whole step is seen."""
+"""When steps are sampled, and how: one whose every allocation is read with its place, and the next for its
+frees alone, so that what outlives a whole step is seen."""
 
 import gc
 import time
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from ..ledger import Category
 from ..recording.held_tensors import held_cache, held_gradients, held_states, held_weights, tensors_in
 from .allocations import Reader, touched
+from .holders import young_tensors
 from .profiler import AllocatorEvents
 from .sample import Assembly, Claim, Sample, Storage, Survivor, storages
+from .suspects import LEAST_BYTES, ends_of
 
 EVERY = 100
 MOST_SHARE = 0.005
@@ -21,7 +23,8 @@ LONGEST_STEP_S = 120.0
 
 
 class Plan:
-    """Which steps are sampled: the first two, and then one in every N, which grows where looking is dear."""
+    """Which steps are sampled: the first two, and then one in every N, which grows where looking is dear.
+    Nothing with an N of 0."""
 
     def __init__(self, every: int | None) -> None:
         self.given = every
@@ -31,11 +34,11 @@ class Plan:
 
     def due(self, step: int) -> bool:
         """Return whether a sample begins at this step."""
-        return step >= self.next
+        return self.given != 0 and step >= self.next
 
     def took(self, step: int, cost_s: float, step_s: float) -> None:
-        """Note what a sample cost that ended with this step, and choose the next. Its place moves a little, so that
-        it does not keep time with something of the run's own."""
+        """Note what a sample cost that ended with this step, and choose the next. Its place moves a little,
+        so that it does not keep time with something of the run's own."""
         self.count += 1
         if self.count == 1:
             self.next = step
@@ -60,15 +63,19 @@ class Taken(NamedTuple):
 
 
 class Sampler:
-    """Listens to the allocator during sampled steps, and notes whose memory is whose. What it does meanwhile is
-    short: its own Python calls are heard too."""
+    """Listens to the allocator during sampled steps, and notes whose memory is whose. What it does meanwhile
+    is short: its own Python calls are heard too."""
 
-    def __init__(self, model: Any, device: Any, optimizers: Callable[[], list[Any]], every: int | None) -> None:
+    def __init__(
+        self, model: Any, device: Any, optimizers: Callable[[], list[Any]], every: int | None
+    ) -> None:
         self.model, self.device, self.optimizers = weakref.ref(model), device, optimizers
         self.events = AllocatorEvents()
         self.tensor = self.events.torch.Tensor
         self.num_states = 0
         self.plan = Plan(every)
+        self.ends: dict[int, Callable[[], bool]] = {}
+        """Whether the memory at an address is free by now, of survivors that Python shows."""
         self.waiting: Sample | None = None
         """A sample whose step is over and the frees of the next not yet."""
         self.claims: dict[str, Claim] = {}
@@ -179,7 +186,10 @@ class Sampler:
             return 0
 
     def sampled(self, step: int, step_s: float) -> Taken | None:
-        """The sampled step is over: return what was seen, and listen for the frees of the next step."""
+        """The sampled step is over: return what was seen, and wait for the end of the next to know what
+        outlives it. Of tensors that Python shows their own count tells; for others the next step's frees are
+        listened to.
+        """
         if self.events.pushed_aside:
             self.drop(step, "another profiler was started")
             return None
@@ -189,7 +199,12 @@ class Sampler:
             return taken  # the step after the first is read whole
         start = time.perf_counter()
         self.waiting = taken.sample
-        self.events.start(False)
+        self.ends = ends_of(
+            young_tensors({each.pointer for each in taken.sample.survivors}), self.events.torch
+        )
+        hidden = [each.bytes for each in taken.sample.survivors if each.pointer not in self.ends]
+        if sum(hidden) >= LEAST_BYTES:
+            self.events.start(False)
         return taken._replace(cost_s=taken.cost_s + time.perf_counter() - start)
 
     def outlived(self) -> tuple[tuple[Survivor, ...], float]:
@@ -197,11 +212,18 @@ class Sampler:
         start = time.perf_counter()
         sample, self.waiting = self.waiting, None
         tree = self.events.stop()
-        if sample is None or tree is None:
+        if sample is None:
             return (), 0.0
-        gone = touched(tree[1:])
-        left = tuple(each for each in sample.survivors if each.pointer not in gone)
-        return left, time.perf_counter() - start
+        gone = {pointer for pointer, ended in self.ends.items() if ended()}
+        if tree is not None:
+            gone |= touched(tree[1:]) - self.ends.keys()
+            left = [each for each in sample.survivors if each.pointer not in gone]
+        else:
+            left = [
+                each for each in sample.survivors if each.pointer in self.ends and each.pointer not in gone
+            ]
+        self.ends = {}
+        return tuple(left), time.perf_counter() - start
 
     def finish(self, step: int, is_whole: bool) -> Taken | None:
         """Stop and return what was seen of the step that ends or dies now."""
@@ -226,7 +248,7 @@ class Sampler:
         """Forget the sample that runs."""
         self.events.stop()
         self._clear()
-        self.waiting, self.lost = None, why
+        self.waiting, self.ends, self.lost = None, {}, why
         self.plan.again(step)
 
     def _clear(self) -> None:
@@ -234,10 +256,10 @@ class Sampler:
 
 
 def vocabulary_of(model: Any) -> int:
-    """Return how many tokens a model knows: its configuration says so, or else its largest embedding has as many
-    rows; 0 without either."""
+    """Return how many tokens a model knows: its configuration says so, or else its largest embedding has as
+    many rows; 0 without either."""
     config = getattr(model, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = config.get_text_config() if config is not None and hasattr(config, "get_text_config") else config
     given = getattr(text, "vocab_size", 0)
     if isinstance(given, int) and given:
         return given

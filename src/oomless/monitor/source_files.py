@@ -32,7 +32,9 @@ def source_file(name: str) -> SourceFile:
     library = path.startswith(library_folders()) or "site-packages" in path
     of_python = library and "site-packages" not in path
     followed = is_of_model(path) and not of_python
-    return SourceFile(path, shown(path), followed, followed and not library, path.startswith(of_torch("distributed")))
+    return SourceFile(
+        path, shown_path(path), followed, followed and not library, path.startswith(of_torch("distributed"))
+    )
 
 
 @cache
@@ -42,10 +44,10 @@ def library_folders() -> tuple[str, ...]:
     return tuple({paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """Return a file's path from its package on, from the working folder on, or whole.
 
-    >>> shown("/usr/lib/python3/site-packages/transformers/trainer.py")
+    >>> shown_path("/usr/lib/python3/site-packages/transformers/trainer.py")
     'transformers/trainer.py'
     """
     inside = path.rpartition(f"site-packages{os.sep}")[2]

@@ -110,10 +110,11 @@ def by_line(survivors: tuple[Survivor, ...]) -> dict[LineKey, list[Survivor]]:
     return found
 
 
-def witnesses_of(tensors: list[Any], torch: Any) -> tuple[Callable[[], bool], ...]:
-    """Return for some tensors a question whether their memory is free: by the count in C++ that frees it, not by
-    Python's wrapper, whose end says nothing."""
+def ends_of(tensors: dict[int, Any], torch: Any) -> dict[int, Callable[[], bool]]:
+    """Return for tensors by address a question whether their memory is free: by the count in C++ that frees
+    it, not by Python's wrapper, whose end says nothing."""
     reductions = torch.multiprocessing.reductions
-    return tuple(
-        reductions.StorageWeakRef(each.untyped_storage()).expired for each in tensors[:MOST_WITNESSES]
-    )
+    return {
+        pointer: reductions.StorageWeakRef(tensor.untyped_storage()).expired
+        for pointer, tensor in tensors.items()
+    }

@@ -36,6 +36,11 @@ class Candidate(Protocol):
     @property
     def runner(self) -> str: ...
     @property
+    def ranked_last(self) -> bool:
+        """Whether it comes after rows that are equal in all else."""
+        return False
+
+    @property
     def cost(self) -> float | None: ...
 
     @property

@@ -10,13 +10,12 @@ prompt seconds is more than a prompt's cache (said for each answer).
 from math import ceil
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
 from .launch import shell
-from .launch.serving import PROGRAMS, flags_of, served_name
+from .launch.serving import start_of
 from .search import Row, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -50,16 +49,6 @@ class Disaggregated(NamedTuple):
     """What sending it behind the next prompt takes, for each prefill machine."""
 
 
-SAYS = {
-    "vllm": (
-        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
-        ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
-    ),
-    "sglang": (("--disaggregation-mode", "prefill"), ("--disaggregation-mode", "decode")),
-}
-"""How an engine is told its side (vLLM: disaggregated prefilling; SGLang: PD disaggregation)."""
-
-
 def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     """The best pair of settings of one kind of card, by tokens a second of a card.
 
@@ -72,11 +61,12 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0
     True
     """
-    both = [row for row in rows if row.fits and row.rate and row.asked.engine in SAYS and row.replicas == 1]
+    able = [each.name for each in engines() if each.start.prefills]
+    both = [row for row in rows if row.fits and row.rate and row.asked.engine in able and row.replicas == 1]
     if not both:
         raise UsageError(
             "no setting that fits can be told apart into prefill and decode",
-            "vllm and sglang can: name cards that hold the load",
+            f"{' and '.join(able)} can: name cards that hold the load",
         )
     decode = max(both, key=lambda row: decode_requests(row, search) / row.hardware.num_gpus)
     prompts = [row for row in prefill_rows(search, decode) if row.fits and row.speed]
@@ -129,7 +119,7 @@ def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
 
 def prefill_requests(row: Row, search: Search) -> float:
     """Prompts a second of one machine: passes of whole prompts, one of each data-parallel group at a time."""
-    groups = (row.asked.layout or Layout()).dp
+    groups = row.asked.sizes.dp
     seconds = prompt_pass(setup_of(row.estimate), search.input_len, groups).seconds
     return groups * row.replicas / seconds if seconds > 0 else 0.0
 
@@ -149,14 +139,14 @@ def running(row: Row) -> float:
 def cache_of_prompt(estimate: Estimate, length: int) -> int:
     """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the
     same."""
-    stages = estimate.request.layout.pp if estimate.request.layout else 1
+    stages = estimate.request.layout.pp
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 
 
 def command(search: Search, row: Row, side: int) -> str:
     """How one machine of a side is started."""
-    if row.asked.engine in LLAMA or row.asked.engine not in SAYS:
+    start = engine(row.asked.engine).start
+    says = (start.prefills, start.decodes)[side]
+    if not says:
         return ""
-    target = served_name(search.model, search.word, row.asked)[0]
-    words = (*PROGRAMS[row.asked.engine], target, *flags_of(row.asked, search.model.quantization))
-    return shell.command(*words, *SAYS[row.asked.engine][side])
+    return shell.command(*start_of(search.model, search.word, row.asked), *says)

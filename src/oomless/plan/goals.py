@@ -3,18 +3,17 @@ answer."""
 
 from typing import Literal, NamedTuple
 
-from ..engines import ENGINES, trtllm
-from ..engines.sglang import defaults as sglang
-from ..engines.vllm import defaults as vllm
+from ..engines import engines
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
 from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
 from ..run.cards import cards, find_card
+from ..run.options import by_keyword, value_of
 from ..run.this_host import find_host
 from ..units import parse_bytes
-from .prices import TIERS, Price, check_provider, check_region
+from .prices import Price, check_provider, check_region
 
 Goal = Literal["cheapest", "fastest", "fewest"]
 GOALS: tuple[Goal, ...] = ("cheapest", "fastest", "fewest")
@@ -63,15 +62,11 @@ class Wanted(NamedTuple):
 
     def check(self, table: tuple[Price, ...] | None = None) -> None:
         """Refuse what nothing can satisfy, naming the flag."""
-        for name in ("context", "concurrency", "output_len", "max_model_len", "rows", "instances"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"ask for 1 to {MAX_COUNT:,}")
-        for name, value in self.limits._asdict().items():
-            if value is not None and not 0 < value <= MAX_COUNT:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}"
-                )
+        known = by_keyword("plan")
+        usual = Wanted()
+        for name, value in (*self._asdict().items(), *self.limits._asdict().items()):
+            if name in known and value != getattr(usual, name, None):
+                value_of(known[name], value, known[name].flag)
         if self.goal not in GOALS:
             raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
         if self.output_len is not None and self.context is not None and self.output_len >= self.context:
@@ -91,11 +86,6 @@ class Wanted(NamedTuple):
                 f"--context {self.context} is more than --max-model-len {self.max_model_len}",
                 "they contradict each other",
             )
-        for engine in self.engines:
-            if engine not in ENGINES:
-                raise UsageError(
-                    f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines")
-                )
         for word in self.quantizations:
             check_form(word)
         known_vendors = sorted({card.vendor for card in cards().values()})
@@ -117,13 +107,11 @@ class Wanted(NamedTuple):
         for region in self.regions:
             check_region(region, table)
         for kind in self.kv_cache_dtypes:
-            if kind not in CACHE_KINDS:
+            if kind not in cache_kinds():
                 raise UsageError(
                     f"--kv-cache-dtype {kind!r} is not known to any engine here",
-                    f"known are {', '.join(CACHE_KINDS)}",
+                    f"known are {', '.join(cache_kinds())}",
                 )
-        if self.tier not in (*TIERS, "any"):
-            raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
         if self.host_memory is not None:
             parse_bytes(self.host_memory)
 
@@ -144,8 +132,11 @@ class Wanted(NamedTuple):
 
 
 MAX_COUNT = 1 << 40
-CACHE_KINDS = tuple(dict.fromkeys((*vllm.CACHE_DTYPES, *sglang.CACHE_DTYPES, *trtllm.CACHE_DTYPES)))
-"""Types of a cache that some engine knows under this flag."""
+
+
+def cache_kinds() -> tuple[str, ...]:
+    """Return the types of a cache that some engine knows under --kv-cache-dtype."""
+    return tuple(dict.fromkeys(kind for each in engines() for kind in each.cache_types))
 
 
 def check_form(word: str) -> None:

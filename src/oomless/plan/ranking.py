@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple
 
-from ..engines import LLAMA
 from .candidates import AnyRow, Candidate
 from .goals import Goal, Limits
 
@@ -52,7 +51,7 @@ def order(goal: Goal) -> Callable[[Candidate], tuple[object, ...]]:
     def key(row: Candidate) -> tuple[object, ...]:
         cost = BIG if row.cost is None else row.cost
         rate = row.rate or 0.0
-        last = (row.runner in LLAMA, row.runner, row.gpu)
+        last = (row.ranked_last, row.runner, row.gpu)
         match goal:
             case "cheapest":
                 return (not row.fits, cost, row.hardware.num_gpus if cost == BIG else 0, -rate, *last)

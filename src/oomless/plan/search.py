@@ -9,20 +9,20 @@ fitting that was not estimated.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM
+from ..engines import engine as record
 from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
-from ..model.attention import DSA, GQA, MLA
+from ..model.attention import V4, V41, Linear, Sliding
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..speed.banded import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
 from .goals import Wanted
 from .prices import Price
-from .space import Form, engines_of, forms_of, kinds_of_cache, layouts_of, resident_bytes, sizes_of
+from .space import Form, engines_of, forms_of, kinds_of_cache, resident_bytes, sizes_of
 
 
 class RowFields(NamedTuple):
@@ -32,7 +32,7 @@ class RowFields(NamedTuple):
     gpu: str
     """Its word for --gpu, with the number of cards."""
     replicas: int
-    asked: Serving
+    asked: Asked
     estimate: Estimate
     speed: ServingSpeed | None
     """None: the card's bandwidth is not known."""
@@ -62,6 +62,10 @@ class Row(RowFields, Candidate):
         """What runs it: the engine."""
         return self.asked.engine
 
+    @property
+    def ranked_last(self) -> bool:
+        return record(self.asked.engine).candidates.ranked_last
+
 
 def later(time: Figure) -> float:
     """A time to compare with a limit.
@@ -79,8 +83,6 @@ class Bound(NamedTuple):
     cache: int
 
 
-SHARE_A_CARD = (*VLLM, *LLAMA, "transformers")
-"""Engines that can be started more than once on a card: they take a share that is told, or what they need."""
 NO_COPIES = "several copies of the engine on a card: how each takes its share is not known"
 TOO_LONG = "longer than the model or the engine admits"
 
@@ -96,7 +98,7 @@ class Search(CardSearch[Row]):
         self.context = wanted.whole(model)
         self.input_len, self.output_len = wanted.lengths(model)
         self.bounds: dict[tuple[object, ...], Bound] = {}
-        self.windows = any(not isinstance(layer.attention, GQA | MLA | DSA) for layer in model.layers)
+        self.windows = model.kinds.has(Sliding, V4, V41, Linear)
         self.resident = resident_bytes(model)
 
     def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[Row]:
@@ -110,7 +112,7 @@ class Search(CardSearch[Row]):
         """Sizes upwards. A replica of what already held the whole load is not tried: it only costs more."""
         alone: set[Layout] = set()
         for hardware in sizes:
-            for layout, replicas in layouts_of(self.model, engine, hardware):
+            for layout, replicas in record(engine).candidates.layouts(self.model, hardware):
                 if replicas > 1 and (layout in alone or replicas > self.wanted.concurrency):
                     continue
                 for kind in kinds_of_cache(engine, self.wanted.kv_cache_dtypes):
@@ -132,10 +134,10 @@ class Search(CardSearch[Row]):
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         self.hopeless = True
-        if self.wanted.instances > 1 and engine not in SHARE_A_CARD:
+        if self.wanted.instances > 1 and not record(engine).candidates.shares_card:
             return self.without(NO_COPIES)
         memory = hardware.card.memory_bytes
-        host = engine in LLAMA and self.wanted.host_memory is not None
+        host = record(engine).fills_host and self.wanted.host_memory is not None
         if not host and self.resident * form.least_share > memory * layout.num_ranks:
             return self.without(NO_ROOM)
         each = -(-self.wanted.concurrency // replicas)
@@ -195,28 +197,28 @@ class Search(CardSearch[Row]):
         worst = max(found, key=lambda bound: bound.weights + bound.cache)
         return worst._replace(cache=0) if self.windows else worst
 
-    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
+    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Asked:
         """The serving question of a candidate; its batch is raised only where the engine's own would be too
         small."""
         per_group = -(-each // layout.dp)
-        llama = engine in LLAMA
-        return Serving(
+        slots = record(engine).candidates.sets_slots
+        return Asked(
             engine=engine,
             layout=layout,
             quantization=form.quantization,
             kv_cache_dtype=kind,
             max_model_len=self.wanted.max_model_len or self.context,
-            max_num_seqs=per_group if per_group > LEAST_BATCH or llama else None,
+            max_num_seqs=per_group if per_group > LEAST_BATCH or slots else None,
             context=self.context,
             concurrency=each,
             instances=self.wanted.instances,
         )
 
-    def estimate(self, asked: Serving, hardware: Hardware) -> Estimate:
+    def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
         self.num_estimates += 1
         return estimate_serving(self.model, asked, hardware)
 
-    def on_the_host(self, asked: Serving, best: Estimate, hardware: Hardware) -> tuple[Serving, Estimate]:
+    def on_the_host(self, asked: Asked, best: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
         """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
         num_layers = len(self.model.layers)
         experts = any(tensor.role == "expert" for tensor in self.model.tensors)

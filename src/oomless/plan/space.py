@@ -1,31 +1,12 @@
 """Which engine runs where and in which form: the candidates of a card, before any of them is estimated."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM
-from ..model.feedforward import MoE
+from ..engines import engine, engines_tried
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.serving import Layout
 from ..speed.machine import machine_of
 
-ENGINES_OF = {
-    "NVIDIA": ("vllm", "sglang", "llamacpp"),
-    "AMD": ("vllm", "sglang", "llamacpp"),
-    "Intel": ("vllm-hpu",),
-    "Huawei": ("vllm-ascend",),
-    "Apple": ("llamacpp",),
-    "Raspberry Pi": ("llamacpp",),
-    "generic": ("llamacpp",),
-    "Google": ("vllm",),
-    "": ("vllm", "sglang", "llamacpp"),
-}
-"""Maker -> engines that are tried unless the user names some; makers that are not here have forks of vLLM."""
-OTHERS = ("vllm",)
-MOST_LLAMA_SEQUENCES = 16
-"""llama.cpp is planned for no more sequences at once unless it is named: its step takes each sequence's share
-one after the other."""
 NETWORKED = ("nvlink", "xgmi", "hccs", "roce", "ici", "ib")
 """Links of cards that stand in machines with a network between them: only those are planned over several
 machines."""
@@ -76,14 +57,16 @@ def engines_of(card: Card, asked: tuple[str, ...], concurrency: int) -> tuple[st
     """The engines to try on a card."""
     if asked:
         return asked
-    found = ENGINES_OF.get(card.vendor, OTHERS)
-    if concurrency > MOST_LLAMA_SEQUENCES and len(found) > 1:
-        found = tuple(engine for engine in found if engine not in LLAMA)
-    return found
+    found = engines_tried(card.vendor)
+    if len(found) == 1:
+        return found
+    return tuple(
+        name for name in found if concurrency <= (engine(name).candidates.most_sequences or concurrency)
+    )
 
 
-def forms_of(model: Model, engine: str, card: Card, asked: tuple[str, ...]) -> list[Form]:
-    """Forms of the weights to try, least quantised first.
+def forms_of(model: Model, name: str, card: Card, asked: tuple[str, ...]) -> list[Form]:
+    """Forms of the weights to try with an engine, least quantised first.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
@@ -98,26 +81,32 @@ def forms_of(model: Model, engine: str, card: Card, asked: tuple[str, ...]) -> l
     ... ]
     ['q8_0', 'q4_k_m']
     """
-    bits = 8 * model.checkpoint_bytes / max(model.num_parameters, 1)
-    if engine in LLAMA:
+    rules = engine(name)
+    forms = rules.candidates.forms
+    if rules.file_types:
         if model.quantization.startswith("gguf"):
             return [PUBLISHED]
-        return [
-            Form(word, gguf_share(word, bits)) for word in asked or ("q8_0", "q4_k_m") if word not in SHARES
-        ]
+        bits = 8 * model.checkpoint_bytes / max(model.num_parameters, 1)
+        return [Form(word, gguf_share(word, bits)) for word in asked or forms if word not in SHARES]
     if asked:
         return [
             Form(None if word in ("none", "auto", model.quantization) else word, SHARES.get(word, 0.05))
             for word in asked
         ]
-    if model.quantization or engine in ("transformers", "trtllm"):
-        return [PUBLISHED]
-    found = [PUBLISHED]
-    if card.capability >= NATIVE_FP8 or card.native_fp8 == "yes":
-        found.append(Form("fp8", SHARES["fp8"]))
-    if engine == "vllm" and card.vendor in ("NVIDIA", ""):
-        found.append(Form("w4a16", SHARES["w4a16"]))
-    return found
+    made = () if model.quantization else forms
+    return [PUBLISHED, *(Form(word, SHARES[word]) for word in made if runs_well(word, card))]
+
+
+def runs_well(form: str, card: Card) -> bool:
+    """Whether a card computes a form, or has fast kernels for it, so that a plan tries it unasked.
+
+    >>> from ..run.hardware import parse_gpu
+    >>> [runs_well(form, parse_gpu("a100-80gb").card) for form in ("fp8", "w4a16")]
+    [False, True]
+    """
+    if form == "fp8":
+        return card.capability >= NATIVE_FP8 or card.native_fp8 == "yes"
+    return card.vendor in ("NVIDIA", "")
 
 
 NATIVE_FP8 = 8.9
@@ -135,15 +124,12 @@ def gguf_share(word: str, published_bits: float) -> float:
     return min(bits / max(published_bits, 1.0), PUBLISHED.least_share)
 
 
-def kinds_of_cache(engine: str, asked: tuple[str, ...]) -> tuple[str, ...]:
+def kinds_of_cache(name: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     """Types of the cache: the engine's own first, FP8 where that does not fit."""
-    if engine in LLAMA:
+    rules = engine(name)
+    if not rules.cache_types:
         return ("auto",) if not asked or "auto" in asked else ()  # its types have flags of their own
-    if asked:
-        return asked
-    if engine == "sglang":
-        return ("auto", "fp8_e4m3")  # its parser knows no plain fp8
-    return ("auto", "fp8") if engine in VLLM else ("auto",)
+    return asked or rules.candidates.cache_types
 
 
 def sizes_of(card: Card, max_gpus: int, fixed: Hardware | None) -> list[Hardware]:
@@ -182,38 +168,6 @@ def joins_machines(card: Card) -> bool:
     return (
         machine.link in NETWORKED and machine.device != "gddr"
     )  # a bridge between two desktop cards joins no machines
-
-
-def layouts_of(model: Model, engine: str, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
-    """(layout, replicas) to try on all cards of a machine or of several, most often used first."""
-    num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
-    if engine in LLAMA or engine == "transformers":
-        if hardware.num_nodes > 1:
-            return  # neither shares a model over machines by its own command
-        axis = "pp" if engine in LLAMA else "tp"
-        yield (Layout(pp=num) if axis == "pp" else Layout(tp=1)), 1
-        if num > 1 and hardware.num_nodes == 1 and axis == "pp":
-            yield Layout(pp=1), num
-        return
-    if num <= within:
-        size = num
-        while size >= 1:
-            if num % size == 0:
-                yield Layout(tp=size), num // size
-            size //= 2
-    elif within == 1:
-        yield Layout(tp=num), 1
-        yield Layout(pp=num), 1
-    else:
-        yield Layout(tp=within, pp=num // within), 1
-    if experts and num > 1 and engine != "trtllm":
-        if engine == "sglang":
-            yield Layout(tp=num, dp=num, enable_dp_attention=True, ep_size=num), 1
-        else:
-            yield Layout(dp=num, enable_expert_parallel=True), 1
-            if num > within > 1:
-                yield Layout(tp=within, dp=num // within, enable_expert_parallel=True), 1
 
 
 def resident_bytes(model: Model) -> int:

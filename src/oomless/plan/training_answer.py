@@ -1,6 +1,8 @@
 """`oomless plan --for train`: from a question to ranked rows, each with the question that re-estimates it and
 what starts it."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import OomlessError
@@ -9,7 +11,7 @@ from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, TrainingAsked
 from .candidates import Miss, Planned
 from .goals import Wanted
 from .launch import Launch
@@ -72,24 +74,7 @@ def plan_training(
     result = TrainingSearch(found, wanted, training, table).run()
     ranked = rank(result.rows, wanted.goal, wanted.limits, False)
     excluded = result.excluded + ranked.excluded
-    one_each = not any(":" in each for each in wanted.gpus)
-    shown: list[tuple[TrainingRow, Launch]] = []
-    seen: set[tuple[str, str]] = set()
-    num_more = 0
-    for row in ranked.rows:
-        key = (row.gpu, "" if one_each else row.runner)
-        if key in seen:
-            excluded["a better setting of the same cards"] += 1
-        elif len(shown) == wanted.rows:
-            num_more += 1
-            seen.add(key)
-        else:
-            launch, reason = launched(found, word, row)
-            if launch is None:
-                excluded[reason] += 1
-            else:
-                shown.append((row, launch))
-                seen.add(key)
+    shown, num_more = to_show(found, word, wanted, ranked.rows, excluded)
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
         Planned(
@@ -122,6 +107,33 @@ def plan_training(
     )
 
 
+def to_show(
+    model: Model, word: str, wanted: Wanted, ranked: Iterable[TrainingRow], excluded: Counter[str]
+) -> tuple[list[tuple[TrainingRow, Launch]], int]:
+    """Return the rows that are shown with what starts them, and how many more there are; the best of the same
+    cards alone, each framework's where cards are named by number. What is left out is counted in
+    `excluded`."""
+    one_each = not any(":" in each for each in wanted.gpus)
+    shown: list[tuple[TrainingRow, Launch]] = []
+    seen: set[tuple[str, str]] = set()
+    num_more = 0
+    for row in ranked:
+        key = (row.gpu, "" if one_each else row.runner)
+        if key in seen:
+            excluded["a better setting of the same cards"] += 1
+        elif len(shown) == wanted.rows:
+            num_more += 1
+            seen.add(key)
+        else:
+            launch, reason = launched(model, word, row)
+            if launch is None:
+                excluded[reason] += 1
+            else:
+                shown.append((row, launch))
+                seen.add(key)
+    return shown, num_more
+
+
 def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, str]:
     """What starts a row, or why it is not shown. A run of Megatron-LM must fit by the rules of its own
     arguments too."""
@@ -138,12 +150,12 @@ def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, 
     return launch, ""
 
 
-def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
+def arguments_of(asked: TrainingAsked, word: str, gpu: str) -> tuple[str, ...]:
     """The `train` command that asks the same question again.
 
     >>> " ".join(
     ...     arguments_of(
-    ...         Training(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096),
+    ...         TrainingAsked(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096),
     ...         "deepseek-llm-7b",
     ...         "h100:8",
     ...     )
@@ -153,10 +165,10 @@ def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
     words = ["train", word, "--gpu", gpu, "--framework", asked.framework]
     values = [
         (name, getattr(asked, name))
-        for name, default in Training._field_defaults.items()
+        for name, default in TrainingAsked._field_defaults.items()
         if name not in ("framework", "mesh") and getattr(asked, name) != default
     ]
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     values += [(name, value) for name, value in mesh._asdict().items() if value != Mesh._field_defaults[name]]
     for name, value in values:
         words.append("--" + name.replace("_", "-"))

@@ -31,7 +31,7 @@ COLOURS = {
 
 
 def estimate_svg(estimate: Estimate, curve: list[tuple[int, int, int, int]]) -> str:
-    """The picture. `curve` holds (context, low, value, high) in tokens and bytes a rank: serving/curve.py."""
+    """The picture. `curve` holds (context, low, value, high) in tokens and bytes a rank (contexts.py)."""
     parts = [text(PAD, 28, verdict_line(estimate), 15, "bold")]
     top = 48
     most = max(max(ledger.capacity_bytes, ledger.high_bytes) for ledger in estimate.ledgers)

@@ -1,14 +1,11 @@
 """Seconds that the ranks of a pass spend on each other: all-reduces of a layer, tokens on their way to
 experts."""
 
+from ..engines.speed_classes import speed_class
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .load import Split
 from .machine import Machine
 from .network import Network
-
-RINGS = ("vllm", "sglang")
-"""Engines under which NCCL does not reduce in the switch: vLLM sets NCCL_CUMEM_ENABLE=0, SGLang
-NCCL_NVLS_ENABLE=0 by default."""
 
 
 def communication(
@@ -20,7 +17,7 @@ def communication(
         return "", 0.0
     message = tokens * net.hidden * 2
     inside = fabric(machine, split.tp, split.per_node)
-    if engine in RINGS:
+    if not speed_class(engine).reduces_in_switch:
         inside = inside._replace(adds=False)
     moe_layers = sum(experts.num_layers for experts in net.experts)
     total, words = 0.0, []

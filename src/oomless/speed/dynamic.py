@@ -4,12 +4,13 @@ beside it."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
-from .serving import Setup, evidence_of, left_out, mixes_prompts, notes, places, setup_of, speed_of
+from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
 
 BINS = 24
 QUANTILES = (0.5, 0.9, 0.99)
@@ -112,7 +113,7 @@ def policy_of(
         token_budget=token_budget or setup.budget,
         memory=kind,
         chunked=chunked,
-        mixed=mixes_prompts(setup.run.engine),
+        mixed=speed_class(setup.run.engine).mixes_prompts,
         max_length=request.max_model_len or 0,
         block_size=request.block_size or DEFAULT_BLOCK,
         shared_prefix=shared_prefix,

@@ -11,12 +11,11 @@ their way between host and cards (hidden x 2 B a layer and token: microseconds).
 from math import ceil
 from typing import NamedTuple
 
-from ..engines import LLAMA
+from ..engines import engine
 from ..estimate.serving.estimate import Estimate
 from ..model.model import Model, Tensor
-from ..run.serving import Layout, Serving
 from ..run.this_host import Host, find_host, slowest_that_holds
-from ..units import GIB, gb
+from ..units import gb
 from .banded import Part
 from .forward import forward
 from .load import ForwardPass, Load, Runner, Split
@@ -65,14 +64,13 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     if not option:
         return None
     model, asked = estimate.model, estimate.request
-    llama = asked.engine in LLAMA
-    if llama:
-        from ..engines.llamacpp.gguf_file import stored as stored_as_gguf
-
-        model = stored_as_gguf(model, asked)
-    else:
+    rules = engine(asked.engine)
+    assert rules.left_to_host is not None  # the engine knows the option
+    if rules.in_file is None:
         model = model._replace(tensors=stored(model, asked.quantization))
-    away, layers = llama_away(model, asked) if llama else vllm_away(model, asked)
+    else:
+        model = rules.in_file(model, asked)
+    away, layers = rules.left_to_host(model, asked)
     found = of_tensors(model, tuple(away))._replace(caches=caches_of(model, layers))
     if not (found.cut or found.whole or found.experts or found.head.params):
         return None
@@ -81,40 +79,7 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
         caches=caches_of(model, set(range(len(model.layers))) - layers)
     )
     kind = find_host(host, estimate.ram_bytes) if host else slowest_that_holds(estimate.ram_bytes)
-    return cards, Hosted(found, kind, host is not None, not llama, option)
-
-
-def llama_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
-    """(tensors in host memory, layers whose cache lies there): what -ngl, -ncmoe and -ot leave to it."""
-    from ..engines.llamacpp.defaults import output_first, stages
-    from ..engines.llamacpp.placement import HOST, held
-
-    dealt = stages(model, asked)
-    found = held(model, asked, dealt, HOST, output_first(asked))
-    on_cards = {layer for stage in dealt for layer in range(stage.start, stage.stop)}
-    return [each.group._replace(layers=each.layers) for each in found], set(
-        range(len(model.layers))
-    ) - on_cards
-
-
-def vllm_away(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
-    """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the
-    cards."""
-    layout = asked.layout or Layout()
-    tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
-    room = asked.cpu_offload_gb * GIB * layout.num_ranks
-    gone: set[int] = set()
-    for layer in range(len(model.layers)):
-        if room <= 0:
-            break
-        gone.add(layer)
-        room -= sum(tensor.num_bytes / len(tensor.layers) for tensor in tensors if layer in tensor.layers)
-    return [part for tensor in tensors if (part := of_layers(tensor, gone)).layers], set()
-
-
-def of_layers(tensor: Tensor, layers: set[int]) -> Tensor:
-    """The group's tensors of some layers."""
-    return tensor._replace(layers=tuple(layer for layer in tensor.layers if layer in layers))
+    return cards, Hosted(found, kind, host is not None, not rules.fills_host, option)
 
 
 def without(tensors: tuple[Tensor, ...], away: list[Tensor]) -> list[Tensor]:
@@ -123,7 +88,7 @@ def without(tensors: tuple[Tensor, ...], away: list[Tensor]) -> list[Tensor]:
     kept = []
     for tensor in tensors:
         if tensor.layers:
-            left = of_layers(tensor, {layer for layer in tensor.layers if (tensor.name, layer) not in gone})
+            left = tensor.of_layers({layer for layer in tensor.layers if (tensor.name, layer) not in gone})
             kept += [left] if left.layers else []
         elif (tensor.name, -1) not in gone:
             kept.append(tensor)

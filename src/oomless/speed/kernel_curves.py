@@ -1,5 +1,5 @@
-"""Products as engines' own kernels were measured to run them: a floor, reading at a share of the bandwidth, and
-tiles in waves over the multiprocessors. One curve a kind of product, type, engine and architecture
+"""Products as engines' own kernels were measured to run them: a floor, reading at a share of the bandwidth,
+and tiles in waves over the multiprocessors. One curve a kind of product, type, engine and architecture
 (facts/kernel_curves.csv)."""
 
 from functools import cache

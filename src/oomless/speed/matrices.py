@@ -4,6 +4,7 @@ seconds of both."""
 from math import exp, log
 from typing import NamedTuple
 
+from ..engines.speed_classes import speed_class
 from .load import Load, Split
 from .machine import Machine
 from .matrix_kinds import block_kind, matrix_kind, storage_kind
@@ -78,7 +79,7 @@ def reading_rate(machine: Machine, engine: str, conditions: frozenset[str]) -> f
     """
     rate = machine.bytes_per_s * machine.reached("weights", engine, conditions)
     rate *= machine.reached("unpacked", engine, conditions)
-    if engine == "llamacpp" and machine.issue_hz:
+    if speed_class(engine).multiplies_vectors and machine.issue_hz:
         rate = min(rate, machine.issue_hz * machine.reached("issue", engine, conditions))
     return rate
 
@@ -101,7 +102,7 @@ def beyond_reading_s(
     kernels wholly.
     """
     matrix_s = products_s(matrices, machine, engine, conditions)
-    if engine == "llamacpp":
+    if speed_class(engine).multiplies_vectors:
         if tokens < MATRIX_TOKENS:
             matrix_s = unpacking_s(matrices, machine, engine, conditions)
         return max(matrix_s - weights_s, 0.0)

@@ -3,11 +3,11 @@ second."""
 
 from typing import NamedTuple
 
-from ..engines import LLAMA, VLLM
+from ..engines import engine
+from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..facts.release import read_release
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from .band import Evidence, bound, figure, measured
 from .banded import Figure, Part
 from .forward import forward
@@ -86,7 +86,7 @@ def serving_speed(
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> eight = estimate_serving(
-    ...     load("deepseek-r1"), Serving(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8")
+    ...     load("deepseek-r1"), Asked(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8")
     ... )
     >>> alone = serving_speed(eight, input_len=2000, output_len=500, concurrency=1)
     >>> 0.005 < alone.tpot_s.value < 0.02
@@ -104,19 +104,20 @@ def serving_speed(
     return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
 
 
-def left_out(asked: Serving) -> tuple[str, ...]:
+def left_out(asked: Asked) -> tuple[str, ...]:
     """What the question asks for and no figure here counts.
 
-    >>> left_out(Serving(speculative=True))[0].partition(":")[0], left_out(Serving())
+    >>> from ..run.speculation import Speculation
+    >>> left_out(Asked(speculation=Speculation("mtp")))[0].partition(":")[0], left_out(Asked())
     ('speculative decoding is not in the figures', ())
     """
     found = []
-    if asked.speculative or asked.draft_tokens:
+    if asked.speculation is not None:
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many "
             "drafts are taken hangs on the text"
         )
-    if asked.layout is not None and asked.layout.dcp > 1:
+    if asked.sizes.dcp > 1:
         found.append(
             "decode context parallelism is not in the figures: each rank is taken to "
             "read its cache as without it"
@@ -128,7 +129,7 @@ def left_out(asked: Serving) -> tuple[str, ...]:
 
 def places(estimate: Estimate, length: int) -> float:
     """Sequences of a length for which the cache of one replica has room, each full-grown only at its end."""
-    groups = estimate.request.layout.dp if estimate.request.layout else 1
+    groups = estimate.request.layout.dp
     each = min(
         estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT
     )  # of one data-parallel group
@@ -141,9 +142,9 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     request = estimate.request
     machine = machines_of(estimate.hardware)[0]
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
-    if request.engine in LLAMA and request.cache_type_k.startswith("q8"):
+    if request.cache_type_k.startswith("q8"):
         bits = 8
-    layout = request.layout or Layout()
+    layout = request.layout
     split = split_of(layout, request.engine, estimate.hardware.per_node)
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
@@ -160,50 +161,24 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     )
 
 
-def split_of(layout: Layout, engine: str, per_node: int) -> Split:
+def split_of(layout: Layout, name: str, per_node: int) -> Split:
     """The engine's sizes as ranks that divide work."""
     inside = layout.enable_dp_attention
+    overlaps = speed_class(engine(name).speed_class).overlaps_stages
     tp = layout.tp // layout.dp if inside and layout.tp % layout.dp == 0 else layout.tp
     ranks = layout.tp * (1 if inside else layout.dp)
     whole = layout.enable_expert_parallel or layout.ep_size > 1
-    return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, engine not in LLAMA)
+    return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, overlaps)
 
 
-def runner_of(request: Serving, sparse: bool = False) -> Runner:
-    """The family of an engine, and whether its release launches kernels one by one."""
-    engine, version = request.engine, request.engine_version or ""
-    family = "llamacpp" if engine in LLAMA else "vllm" if engine in VLLM else engine
-    conditions = set()
-    if request.enforce_eager or engine == "transformers":
-        conditions.add("eager")
-    if family == "trtllm" and version and read_release(version) < (0, 10):
-        conditions.add("eager")
-    if family == "sglang" and (not version or read_release(version) >= CAPTURES_PROMPTS):
-        conditions.add("captured")
-    if family == "llamacpp":
-        conditions |= era(version if version[:4].isdigit() else "", sparse)
-    return Runner(family, frozenset(conditions))
+def runner_of(request: Asked, sparse: bool = False) -> Runner:
+    """The class of an engine, and what its release does with its kernels."""
+    found = speed_class(engine(request.engine).speed_class)
+    conditions = found.conditions(request.engine_version or "", sparse)
+    return Runner(found.name, conditions | {"eager"} if request.enforce_eager else conditions)
 
 
-def era(date: str, sparse: bool) -> set[str]:
-    """What llama.cpp of a date did with its kernels: launched them one by one, captured them, fused them; ""
-    is the newest."""
-    if date and date < (GRAPHS_OF_EXPERTS if sparse else GRAPHS):
-        return {"eager"}
-    return {"fused"} if not date or date >= FUSED else set()
-
-
-CAPTURES_PROMPTS = (0, 5, 10)
-"""From when on SGLang runs prompts as pieces of CUDA graphs; before, it launches their kernels one by one."""
 NVIDIA = ("hbm", "gddr", "unified")
-GRAPHS, GRAPHS_OF_EXPERTS = "2024-06", "2025-08"
-"""From when on llama.cpp captures a token's kernels as a CUDA graph (#6766): of dense models, and of those
-with routed experts, whose
-
-ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off)."""
-FUSED = "2025-09"
-"""From when on norms with their weights, additions, gates and the choice of experts are one kernel each
-(#14800, #15631, #16130)."""
 
 
 ROUNDS = 4
@@ -272,22 +247,12 @@ def front_s(setup: Setup) -> float:
     return setup.machine.reached("front", setup.run.engine, setup.run.conditions)
 
 
-def mixes_prompts(engine: str) -> bool:
-    """Return whether pieces of prompts run in the steps of decoding sequences. SGLang runs them in steps of
-    their own, before any decoding (managers/scheduler.py: --enable-mixed-chunk is off by default).
-
-    >>> mixes_prompts("vllm"), mixes_prompts("sglang")
-    (True, False)
-    """
-    return engine != "sglang"
-
-
 def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
     """What is known of a setup."""
     split = setup.split
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
-    sparse = setup.run.engine == "llamacpp" and odd and setup.machine.device in NVIDIA
+    sparse = speed_class(setup.run.engine).multiplies_vectors and odd and setup.machine.device in NVIDIA
     return Evidence(
         setup.machine.device,
         setup.run.engine,

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from ..errors import UnsupportedError, need
+from ..recording.code_owner import OWN, of_torch
 from ..recording.workspaces import NAME as WORKSPACE
 from .accumulation import Accumulation
-from ..recording.code_owner import OWN, of_torch
 from .cpu.kernels import Temporaries
 from .recorder import Recorder
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..errors import need
 from ..ledger import Category
-from ..recording.recording import KIND, Phase, Recording, Tensors, Words
 from ..recording.code_owner import is_of_model
+from ..recording.recording import KIND, Phase, Recording, Tensors, Words
 from .workspaces import Workspaces
 
 TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (

@@ -3,7 +3,7 @@ bytes of the file."""
 
 import re
 
-from ..engines import llamacpp
+from ..engines.llamacpp import IK_LLAMACPP, LLAMACPP
 from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
@@ -12,17 +12,11 @@ from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware, synthetic
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
+from ..run.speculation import Speculation
 from ..units import TIB
+from .engine_rows import engine_of
 
-LLAMA_ENGINES = (
-    "llama.cpp",
-    "ik_llama.cpp",
-    "llama.cpp MLA branch",
-    "llama.cpp (python)",
-    "llama-box",
-    "Ollama",
-)
 WHOLE = Hardware(synthetic(16 * TIB, "any card"), 1, 1)
 """Sums over all devices do not depend on the cards."""
 PLAIN = r"I?Q\d_\w+|BF16|F16|MXFP4"
@@ -61,9 +55,9 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):
             raise Incomplete("the number of slots is not given, and V4 keeps rows for each")
     hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
-    asked = llamacpp.resolve(model, hardware, _asked(row, model), Layout(pp=_num_devices(row)))
+    asked = LLAMACPP.resolve(model, hardware, _asked(row, model), Layout(pp=_num_devices(row)))
     if quantity == "compute_buffer":  # the log's first device, which has the output only if it is alone
-        line = llamacpp.budget_lines(model, asked, hardware, llamacpp.stages(model, asked)[0]).charged[0]
+        line = LLAMACPP.budget_lines(model, asked, hardware, LLAMACPP.stages(model, asked)[0]).charged[0]
         return line.bytes, line.low_bytes, line.high_bytes
     found = _cache(model, asked, quantity)
     if asked.cache_type_v == "f16" or row["kv_dtype"].startswith("K ") or "fa=" in row["other_flags"]:
@@ -73,14 +67,14 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
     return found, found, _cache(model, asked._replace(cache_type_v="f16"), quantity)
 
 
-def _cache(model: Model, asked: Serving, quantity: str) -> float:
+def _cache(model: Model, asked: Resolved, quantity: str) -> float:
     """Bytes of a token, or of the asked load."""
-    layout = llamacpp.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
+    layout = LLAMACPP.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
     if quantity == "kv_bytes_per_token":
         return layout.token_bytes
     if layout.fixed_bytes:
-        return llamacpp.needed_bytes(layout, asked)
-    return layout.token_bytes * (asked.context or 0) * (asked.concurrency or 1)
+        return LLAMACPP.needed_bytes(layout, asked)
+    return layout.token_bytes * asked.context * asked.concurrency
 
 
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
@@ -105,13 +99,13 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
         num = int(offloaded[1])
-        asked = Serving(
-            engine="llamacpp", engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
+        asked = Asked(
+            engine=LLAMACPP.name, engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
         )
-        asked = llamacpp.resolve(model, WHOLE, asked, Layout())
-        (stage,) = llamacpp.stages(model, asked)
+        asked = LLAMACPP.resolve(model, WHOLE, asked, Layout())
+        (stage,) = LLAMACPP.stages(model, asked)
         card = APPLE if row["gpu"].startswith("Apple") else WHOLE
-        on_cards = sum(group.total_bytes for group in llamacpp.placed_weights(model, asked, card, stage))
+        on_cards = sum(group.total_bytes for group in LLAMACPP.placed_weights(model, asked, card, stage))
         return on_cards, on_cards, on_cards
     if row["gpu"] == "CPU" and not row["other_flags"]:
         if row["engine"] != "Ollama":
@@ -139,7 +133,7 @@ def _num_devices(row: dict[str, str]) -> int:
     return int(said[1]) if said else 1
 
 
-def _asked(row: dict[str, str], model: Model) -> Serving:
+def _asked(row: dict[str, str], model: Model) -> Asked:
     """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share
     out.
 
@@ -157,10 +151,10 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         row["engine"] == "llama.cpp (python)"
     ):  # a library keeps the logits of all tokens; llama-server alone asks for fewer
         build = min(build or LAST_WITH_ALL_LOGITS, LAST_WITH_ALL_LOGITS)
-    engine = {"ik_llama.cpp": "ik-llamacpp", "Ollama": "ollama"}.get(row["engine"], "llamacpp")
+    rules = engine_of(row["engine"]) or LLAMACPP
     mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
-    ik = engine == "ik-llamacpp"
+    ik = rules == IK_LLAMACPP
     interleaved = row["quant"].endswith(("_R4", "_R8")) and any(
         isinstance(layer.ffn, MoE) for layer in model.layers
     )
@@ -174,15 +168,15 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         if mode.isdecimal()
         else None
     )
-    return Serving(
-        engine=engine,
+    return Asked(
+        engine=rules.name,
         engine_version=build,
         context=int(row["context_len"]) // num_slots,
         concurrency=num_slots,
         max_num_seqs=num_slots,
         kv_unified="unified" in batch,
         swa_full=flags.get("swa_full") == "1",
-        draft_tokens=int(flags.get("draft_mtp", 0)),
+        speculation=Speculation("mtp", drafted) if (drafted := int(flags.get("draft_mtp", 0))) else None,
         n_gpu_layers=int(layers[1]) if layers else None,
         split_mode="row" if flags.get("sm") == "row" else "layer",
         ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,

@@ -10,7 +10,8 @@ from ..estimate.training.reserved import allocated_lines
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import Device, device_from
 from ..frameworks.megatron.run import Megatron
-from ..frameworks.megatron.source import Value, named
+from ..frameworks.megatron.source import named
+from ..frameworks.megatron.values import Value
 from ..ledger import Line
 from ..run.hardware import parse_gpu
 from .serving_rows import Incomplete

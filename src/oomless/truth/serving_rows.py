@@ -9,15 +9,16 @@ import re
 from typing import NamedTuple
 
 from .. import facts
-from ..engines import VLLM
+from ..engines import engine
+from ..engines.engine import Engine
 from ..errors import OomlessError, UnsupportedError
-from ..facts.release import read_release
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Card, Hardware, card, find_card, synthetic
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
+from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
-from .engine_rows import ENGINES, PRINTS_GIB_AS_GB, as_asked
+from .engine_rows import engine_of, prints_gib_as_gb
 
 
 class Incomplete(Exception):  # noqa: N818 - a status, not an error
@@ -26,7 +27,7 @@ class Incomplete(Exception):  # noqa: N818 - a status, not an error
 
 class Question(NamedTuple):
     model: Model
-    asked: Serving
+    asked: Asked
     hardware: Hardware
 
 
@@ -47,7 +48,7 @@ def unit_factor(unit: str, engine: str = "") -> float:
     (1073741824, 0.125)
     """
     word = unit.split(" ")[0]
-    if word == "GB" and engine in PRINTS_GIB_AS_GB:
+    if word == "GB" and prints_gib_as_gb(engine):
         return GIB
     if word not in UNITS:
         raise Incomplete(f"unit {unit!r} is not known")
@@ -57,9 +58,9 @@ def unit_factor(unit: str, engine: str = "") -> float:
 
 def question(row: dict[str, str], quantity: str) -> Question:
     """The question of a row of truth/inference.csv."""
-    engine = row["engine"].strip()
-    if engine not in ENGINES:
-        raise UnsupportedError(f"engine {engine} is not known yet")
+    rules = engine_of(row["engine"].strip())
+    if rules is None:
+        raise UnsupportedError(f"engine {row['engine'].strip()} is not known yet")
     version = _version(row)
     name = named_model(row["model"], row["quant"])
     if name is None and quantity == "non_torch":
@@ -68,22 +69,21 @@ def question(row: dict[str, str], quantity: str) -> Question:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
     model = load(name)
     flags = row["other_flags"].lower()
-    _check_flags(flags, quantity, ENGINES[engine])
+    _check_flags(flags, quantity, rules)
     dtype, quantization = ("auto", None) if quantity == "non_torch" else _precision(row["quant"], model)
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
-    v0 = "V0" in version or read_release(version) < (0, 8)
     if (
         length is None
-        and ENGINES[engine] in VLLM
+        and rules.rows.default_batch_counts
         and quantity in BATCH_COUNTS
-        and (v0 or quantity == "kv_tokens")
+        and (quantity == "kv_tokens" or rules.rows.batch_follows_length(version))
     ):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
-    common = Serving(
-        engine=ENGINES[engine],
+    common = Asked(
+        engine=rules.name,
         engine_version=version,
         layout=layout,
         dtype=dtype,
@@ -99,13 +99,13 @@ def question(row: dict[str, str], quantity: str) -> Question:
         cpu_offload_gb=float(offloaded[1])
         if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags))
         else 0.0,
-        speculative="mtp draft loaded" in flags,
-        enable_lora="lora" in flags and ENGINES[engine] in VLLM,
+        speculation=Speculation("mtp") if "mtp draft loaded" in flags else None,
+        enable_lora="lora" in flags and rules.adapters,
         max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
-    asked = as_asked(ENGINES[engine], common, flags)
+    asked = rules.rows.as_asked(common, flags)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
@@ -147,11 +147,11 @@ def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question
     any card of that size.
     """
     asked, others = found.asked, []
-    v0 = "V0" in (asked.engine_version or "") or read_release(asked.engine_version or "0") < (0, 8)
+    rows = engine(asked.engine).rows
     if (
         not row["batch_or_parallel"].strip()
-        and asked.engine in VLLM
-        and not v0
+        and rows.default_batch_counts
+        and not rows.batch_follows_length(asked.engine_version or "0")
         and quantity in {*BATCH_COUNTS, "cuda_graph"}
     ):
         few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
@@ -219,7 +219,7 @@ def _version(row: dict[str, str]) -> str:
     return f"{number} ({generation})" if generation else number
 
 
-def _check_flags(flags: str, quantity: str, engine: str) -> None:
+def _check_flags(flags: str, quantity: str, rules: Engine) -> None:
     if (
         "offload" in flags
         and not re.search(r"cpu-offload-gb \d", flags)
@@ -228,10 +228,10 @@ def _check_flags(flags: str, quantity: str, engine: str) -> None:
         raise Incomplete("how much is offloaded to the host is not given")
     if (
         "lora" in flags
-        and engine not in VLLM
+        and not rules.adapters
         and quantity in MEMORY_COUNTS | {"weights_per_gpu", "activation_peak"}
     ):
-        raise UnsupportedError(f"slots for LoRA adapters in {engine} are not known yet")
+        raise UnsupportedError(f"slots for LoRA adapters in {rules.name} are not known yet")
     if "estimate_cudagraphs=0" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("an environment that turns the estimate of CUDA graphs off is not known yet")
     if "connector" in flags and quantity in MEMORY_COUNTS:

@@ -5,13 +5,14 @@ Most rows say less than a command line: no release, no batch limit, no share of 
 taken as the benchmark's harness has it (module constants below).
 """
 
+from ..engines.speed_classes import speed_class
 from ..speed.attention_work import cache_bytes_per_token
 from ..speed.band import Kind, spread
 from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.matrices import resident_bytes
-from ..speed.serving import decode_pass, front_s, mixes_prompts, places, prompt_pass, speed_of
+from ..speed.serving import decode_pass, front_s, places, prompt_pass, speed_of
 from ..units import MB, MIB
 from .serving_rows import Incomplete
 from .speed_rows import SpeedRow, question
@@ -209,13 +210,13 @@ def room(asked: SpeedRow) -> float:
     if asked.held and asked.held.kv_cache.max_tokens:
         return places(asked.held, asked.input_len + asked.output_len)
     weights, whole = resident_bytes(setup.net, setup.split), asked.card.memory_bytes
-    match setup.run.engine:
-        case "trtllm":
+    match speed_class(setup.run.engine).pool:
+        case "share of free":
             logits = LOGITS_COPIES * MAX_BATCH * setup.net.vocab * 4
             free = (whole - weights - SET_ASIDE_BYTES - logits) * FREE_SHARE
-        case "sglang":
+        case "static share":
             free = whole * STATIC_SHARE - weights
-        case _:
+        case "share of card":
             free = whole * FREE_SHARE - weights - SET_ASIDE_BYTES
     each = cache_bytes_per_token(setup.net, setup.split, setup.cache_bits) * (
         asked.input_len + asked.output_len
@@ -235,22 +236,17 @@ def served_of(asked: SpeedRow, requests: list[Request]) -> list[tuple[float, flo
     assert asked.sent
     setup, longest = asked.setup, max(one.prompt_tokens + one.output_tokens for one in requests)
     most = asked.held.request.max_num_seqs if asked.held else None
-    running = (most or RUNNING.get(setup.run.engine, 256)) * setup.split.dp
+    running = (most or speed_class(setup.run.engine).running) * setup.split.dp
     tokens = asked.held.kv_cache.max_tokens * setup.split.dp if asked.held else 0
     length = asked.input_len + asked.output_len
     policy = Policy(
         max(tokens or int(room(asked) * length), longest + 16),
         max(min(running, asked.sent.in_flight), 1),
         setup.budget,
-        mixed=mixes_prompts(setup.run.engine),
+        mixed=speed_class(setup.run.engine).mixes_prompts,
     )
     done = simulate(requests, step_cost(setup), policy)
     return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
-
-
-RUNNING = {"vllm": 1024, "sglang": 4096, "trtllm": 2048}
-"""Sequences at once: max_num_seqs of vLLM on large cards (engines.csv), as many as the cache holds in SGLang.
-"""
 
 
 def _memory(asked: SpeedRow) -> Interval:

@@ -7,21 +7,21 @@ What cannot be taken from anywhere is `incomplete`.
 import re
 from typing import NamedTuple
 
+from ..engines.speed_classes import class_of_word, speed_class
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
-from ..facts.release import read_release
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Card, Hardware, find_card
 from ..run.hardware import MAX_GPUS
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..speed.band import Evidence
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, CAPTURES_PROMPTS, NVIDIA, Setup, era, evidence_of, split_of
+from ..speed.serving import BUDGET, NVIDIA, Setup, evidence_of, split_of
 from ..units import GB
 from .serving_rows import Incomplete
 from .speed_workload import Sent, sent
@@ -98,14 +98,16 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
     if not count.isdecimal() or not 0 < int(count) <= MAX_GPUS:
         raise Incomplete(f"n_gpus is {count!r}")
     num_gpus = int(count)
+    kind = speed_class(runner.engine)
     layout = layout_of(row["parallelism"], num_gpus, runner.engine)
     per_node = 1 if "Ethernet" in row["parallelism"] else card.gpus_per_node
     split = split_of(layout, runner.engine, per_node)
     held = held_by_engine(row, layout, Hardware(card, num_gpus, card.gpus_per_node))
-    bits = 8 if runner.engine == "trtllm" and row["quant"] in ("FP8", "FP4") else 16
+    bits = 8 if kind.cache_as_weights and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
-    budget = held.request.max_num_batched_tokens if held else None
-    setup = Setup(net, machine, split, runner, bits, (budget or BUDGET) * split.dp)
+    chunk = held.request.max_num_batched_tokens if held else None
+    budget = (chunk or BUDGET) * (1 if kind.shares_chunk and not chunk else split.dp)
+    setup = Setup(net, machine, split, runner, bits, budget)
     return SpeedRow(
         setup,
         card,
@@ -129,7 +131,7 @@ def held_by_engine(row: dict[str, str], layout: Layout, hardware: Hardware) -> E
     model, setting = load(name), row.get("setting", "")
     said = {flag: int(each[1]) for flag in FLAGS if (each := re.search(rf"{flag} (\d+)", setting))}
     share = re.search(r"mem-fraction-static (\d\.\d+)", setting)
-    asked = Serving(
+    asked = Asked(
         engine=found[1].lower(),
         engine_version=found[2],
         layout=layout,
@@ -157,31 +159,11 @@ def _length(text: str) -> int:
 
 
 def runner_of(word: str, date: str, sparse: bool) -> Runner:
-    """The engine's family and era. llama.cpp is known by its date alone: when it began to capture graphs."""
-    lower = word.lower()
-    if ("llama" in lower and "distributed" not in lower) or lower.startswith("ollama"):
-        return Runner("llamacpp", frozenset(era(date, sparse)))
-    if lower.startswith("distributed-llama"):
-        return Runner("llamacpp")
-    if lower.startswith("tensorrt edge"):
-        return Runner("trtllm", frozenset(("edge",)))
-    if lower.startswith("tensorrt"):
-        early = re.search(r" 0\.(\d+)", lower)
-        return Runner("trtllm", frozenset(("eager",)) if early and int(early[1]) < IN_FLIGHT else frozenset())
-    if lower.startswith("vllm"):
-        return Runner("vllm", frozenset(("eager",)) if date and date < CAPTURED else frozenset())
-    if lower.startswith("sglang"):
-        release = re.search(r" (\d+\.\d+\S*)", word)
-        captured = release is not None and read_release(release[1]) >= CAPTURES_PROMPTS
-        return Runner("sglang", frozenset(("captured",)) if captured else frozenset())
-    raise UnsupportedError(f"the speed of {word} is not known: nothing of it was measured")
-
-
-IN_FLIGHT = 10
-"""From 0.10 on TensorRT-LLM's tables are of in-flight batching; before, of static batches of
-gptSessionBenchmark (perf-overview.md)."""
-CAPTURED = "2023-12"
-"""From when on vLLM captures decoding as CUDA graphs (0.2.3)."""
+    """The engine's class and era. llama.cpp is known by its date alone: when it began to capture graphs."""
+    found = class_of_word(word)
+    if found is None:
+        raise UnsupportedError(f"the speed of {word} is not known: nothing of it was measured")
+    return Runner(found.name, found.row_conditions(word.lower(), date, sparse))
 
 
 def card_of(word: str) -> Card:
@@ -216,9 +198,10 @@ def layout_of(word: str, num_gpus: int, engine: str) -> Layout:
         return Layout(pp=num_gpus)
     if "EP" in sizes and "TP" not in sizes:  # every card has its own sequences and some of the experts
         return inside(sizes["EP"], sizes["EP"])
-    if "+EP" in word and engine == "trtllm":  # its recipes for maximum throughput divide sequences as well
+    kind = speed_class(engine)
+    if "+EP" in word and kind.divides_sequences_with_experts:  # its recipes for maximum throughput
         return inside(tp, tp)
-    if dp > 1 and (engine == "sglang" or tp == dp == num_gpus):
+    if dp > 1 and (kind.shares_chunk or tp == dp == num_gpus):
         return Layout(tp=tp, pp=pp, dp=dp, enable_dp_attention=True)
     if tp * pp * dp == 1 and num_gpus > 1:
         raise Incomplete(f"how {num_gpus} cards share the model is not given")

@@ -6,7 +6,7 @@ from ..errors import UnsupportedError
 from ..facts.hardware import cards_by_full_name, first_number
 from ..model.load import catalogue_name, load
 from ..run.cards import Card, Hardware
-from ..run.training import Mesh, Recompute, Sharding, Training
+from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 from ..speed.training import training_speed
 from .serving_rows import Incomplete
 from .speed_rows import card_of
@@ -41,7 +41,7 @@ def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float,
     return found.value * share, found.low * share, found.high * share
 
 
-def training_of(row: dict[str, str], framework: str, num_gpus: int) -> Training:
+def training_of(row: dict[str, str], framework: str, num_gpus: int) -> TrainingAsked:
     """Return the question of a row: FSDP32 TP8, TP4 PP8 VP5 EP64 CP2; "local batch 16", "GBS 128 MBS 1"."""
     axes = {
         axis: int(size)
@@ -62,7 +62,7 @@ def training_of(row: dict[str, str], framework: str, num_gpus: int) -> Training:
         schedule="interleaved" if axes.get("VP", 1) > 1 else "1f1b",
         virtual_stages=axes.get("VP", 1),
     )
-    return Training(
+    return TrainingAsked(
         framework=framework,
         mesh=mesh,
         micro_batch=micro,

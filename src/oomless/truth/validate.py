@@ -11,8 +11,8 @@ from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..files import shown
 from ..ledger import chosen, sums
 from ..speed.efficiency import SHIPPED, Efficiencies
-from .engine_rows import logged_share
-from .llama_rows import LLAMA_ENGINES, predict_llama
+from .engine_rows import engine_of, logged_share
+from .llama_rows import predict_llama
 from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
 from .speed_harness import predict_speed
 from .tables import Row, read_table
@@ -120,7 +120,8 @@ def predict(
         return predict_megatron(configuration, quantity)
     if kind != "serving":
         raise UnsupportedError(f"rows about {kind} are not predicted yet")
-    if configuration["engine"] in LLAMA_ENGINES:
+    rules = engine_of(configuration["engine"])
+    if rules is not None and rules.file_types:
         return predict_llama(configuration, quantity)
     engine = configuration["engine"]
     if quantity not in CAPACITY and not parts_of(quantity, engine):

@@ -101,6 +101,13 @@ def test_conflicts_name_both_values(more: dict[str, Any], named: tuple[str, str]
     assert all(each in caught.value.message for each in named), caught.value.message
 
 
+def test_recompute_activations_is_selective_with_its_default_module() -> None:
+    """training/arguments.py sets --recompute-granularity selective, transformer_config.py core_attn."""
+    run = small(recompute_activations=True)
+    assert (run.recompute, run.recompute_modules) == ("selective", ("core_attn",))
+    assert run == small(recompute_granularity="selective")._replace(defaults=run.defaults)
+
+
 def test_a_file_of_its_own_tests_has_sections(tmp_path: Any) -> None:
     text = (
         "ENV_VARS:\n  CUBLAS_WORKSPACE_CONFIG: :4096:8\nBEFORE: |\n  pip install x\n"

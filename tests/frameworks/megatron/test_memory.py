@@ -11,11 +11,12 @@ from oomless.estimate.training.megatron import estimate_megatron
 from oomless.frameworks.graphs.graph import walk
 from oomless.frameworks.megatron.activations import moments
 from oomless.frameworks.megatron.args import read_arguments
-from oomless.frameworks.megatron.attention import backend, shape
+from oomless.frameworks.megatron.attention import backend
 from oomless.frameworks.megatron.buffers import buffers
 from oomless.frameworks.megatron.ends import head_graph
 from oomless.frameworks.megatron.environment import Device
 from oomless.frameworks.megatron.network import network
+from oomless.frameworks.megatron.operations import shape
 from oomless.frameworks.megatron.placement import chunks
 from oomless.frameworks.megatron.run import Megatron
 from oomless.frameworks.megatron.schedule import passes

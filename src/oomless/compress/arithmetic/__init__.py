@@ -1,2 +1,2 @@
-"""Numbers of few bits, with numpy alone: every function works on a block that lies in the processor's cache and writes
-into memory that was taken before."""
+"""Numbers of few bits, with numpy alone: every function works on a block that lies in the processor's cache
+and writes into memory that was taken before."""

@@ -16,9 +16,11 @@ def widen(bits: Array, out: Array) -> None:
 
 
 def widen_pairs(bits: Array, out: Array) -> None:
-    """Write bfloat16 of an even number of columns as float32, even columns first, then odd ones: 2 x rows x half.
+    """Write bfloat16 of an even number of columns as float32, even columns first, then odd ones: 2 x rows x
+    half.
 
-    Two neighbours are one 32-bit word, of which the lower half is the even one: no type is converted, at half the cost.
+    Two neighbours are one 32-bit word, of which the lower half is the even one: no type is converted, at half
+    the cost.
     """
     np = numpy()
     words, into = bits.view(np.uint32), out.view(np.uint32)
@@ -27,7 +29,8 @@ def widen_pairs(bits: Array, out: Array) -> None:
 
 
 def narrow(values: Array, out: Array, scratch: Scratch) -> None:
-    """Write float32 as bfloat16, rounded to the nearest, ties to even: as torch and DeepSeek's own cast do."""
+    """Write float32 as bfloat16, rounded to the nearest, ties to even: as torch and DeepSeek's own cast
+    do."""
     np = numpy()
     words = values.view(np.uint32)
     rounded = scratch.take("bfloat16 rounded", "uint32", *values.shape)
@@ -40,8 +43,8 @@ def narrow(values: Array, out: Array, scratch: Scratch) -> None:
 
 
 def rounded(values: Array, dtype: str) -> tuple[Array, Array]:
-    """Return small arrays of float32 as a safetensors type stores them, and as float32 again: a scale is rounded before
-    anything is divided by it.
+    """Return small arrays of float32 as a safetensors type stores them, and as float32 again: a scale is
+    rounded before anything is divided by it.
 
     >>> import numpy
     >>> bits, stored = rounded(numpy.array([0.1], numpy.float32), "BF16")

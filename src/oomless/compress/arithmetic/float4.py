@@ -6,17 +6,19 @@ from .scratch import Array, Scratch, numpy
 
 LARGEST = 6.0
 HALVES, WHOLES, TWOS = 1.5 * 2**22, 1.5 * 2**23, 1.5 * 2**24
-"""Added to a float32 they leave no place for anything below 0.5, 1 and 2: the sum is rounded there, ties to even."""
+"""Added to a float32 they leave no place for anything below 0.5, 1 and 2: the sum is rounded there, ties to
+even."""
 
 FROM = 5
-"""The exponent that 1.0 gets in `encode_bits`: what is smaller than 2**-5 becomes zero before it is looked at."""
+"""The exponent that 1.0 gets in `encode_bits`: what is smaller than 2**-5 becomes zero before it is looked
+at."""
 
 
 def encode(quotients: Array, out: Array, scratch: Scratch) -> None:
     """Write the codes 0 to 7 of magnitudes (float32, below 60), rounded to the nearest, ties to even.
 
-    Up to 2 the values stand 0.5 apart, up to 4 they stand 1 apart, up to 6 they stand 2 apart: three roundings, of
-    which each counts in its own part.
+    Up to 2 the values stand 0.5 apart, up to 4 they stand 1 apart, up to 6 they stand 2 apart: three
+    roundings, of which each counts in its own part.
     """
     np = numpy()
     sums = scratch.take("float4 sums", "float32", *quotients.shape)
@@ -35,8 +37,8 @@ def encode(quotients: Array, out: Array, scratch: Scratch) -> None:
 
 
 def encode_away(quarters: Array, out: Array, scratch: Scratch) -> None:
-    """Write the codes 0 to 7 of four times the magnitudes (float32, below 60), rounded to the nearest, ties away from zero:
-    for quotients of any scale, where ties hardly occur, at half the cost.
+    """Write the codes 0 to 7 of four times the magnitudes (float32, below 60), rounded to the nearest, ties
+    away from zero: for quotients of any scale, where ties hardly occur, at half the cost.
 
     Every border between two codes is a multiple of a quarter: 1, 3, 5, 7, 10, 14 and 20 of them.
     """
@@ -53,10 +55,12 @@ def encode_away(quarters: Array, out: Array, scratch: Scratch) -> None:
 
 
 def encode_bits(bits: Array, below: Array, out: Array, scratch: Scratch) -> None:
-    """Write the codes 0 to 7 of bfloat16 magnitudes divided by a power of two, ties to even, in 16-bit integers alone.
+    """Write the codes 0 to 7 of bfloat16 magnitudes divided by a power of two, ties to even, in 16-bit
+    integers alone.
 
-    A power of two moves the exponent: `below` is that of the scale less FROM, in the place of exponents, spread to what
-    it divides. From 1 on a code is the exponent and one bit of the mantissa; 0.5 and 1 are two comparisons.
+    A power of two moves the exponent: `below` is that of the scale less FROM, in the place of exponents,
+    spread to what it divides. From 1 on a code is the exponent and one bit of the mantissa; 0.5 and 1 are two
+    comparisons.
     """
     np = numpy()
     moved = scratch.take("float4 moved", "uint16", *bits.shape)
@@ -86,4 +90,4 @@ def values() -> Array:
     """
     np = numpy()
     magnitudes = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
-    return np.concatenate([magnitudes, -magnitudes])  # type: ignore[no-any-return]
+    return np.concatenate([magnitudes, -magnitudes])

@@ -10,17 +10,18 @@ LARGEST = 448.0
 LARGEST_CODE = 0x7E
 """0x7F is no number."""
 SHIFT = 2.0**120
-"""float32's exponents begin 120 lower than E4M3's: a value divided by this has E4M3's bits in float32's place."""
+"""float32's exponents begin 120 lower than E4M3's: a value divided by this has E4M3's bits in float32's
+place."""
 SHIFTABLE = 64.0
 """Scales below this can carry SHIFT and stay finite."""
 
 
 def encode(magnitudes: Array, scales: Array, scratch: Scratch) -> Array:
-    """Return codes of `magnitudes / scales` as words, rounded to the nearest, ties to even; each scale is already spread
-    to what it divides, and the magnitudes are written over.
+    """Return codes of `magnitudes / scales` as words, rounded to the nearest, ties to even; each scale is
+    already spread to what it divides, and the magnitudes are written over.
 
-    The quotient is divided by 2**120 with the same division, so that E4M3's subnormals become float32's and one
-    rounding at bit 20 serves all. What is larger than 448 becomes 448.
+    The quotient is divided by 2**120 with the same division, so that E4M3's subnormals become float32's and
+    one rounding at bit 20 serves all. What is larger than 448 becomes 448.
     """
     np = numpy()
     words = scratch.take("float8 words", "uint32", *magnitudes.shape)
@@ -39,7 +40,8 @@ def encode(magnitudes: Array, scales: Array, scratch: Scratch) -> Array:
 
 
 def store(words: Array, signs: Array, out: Array, scratch: Scratch) -> None:
-    """Write codes that come as words of even and odd columns; `signs` holds 0x80 where a value is negative."""
+    """Write codes that come as words of even and odd columns; `signs` holds 0x80 where a value is
+    negative."""
     np = numpy()
     if out.shape[1] % 2:
         np.copyto(out[:, 0::2], np.minimum(words[0], LARGEST_CODE), casting="unsafe")
@@ -62,7 +64,7 @@ def values() -> Array:
     exponent, mantissa = codes >> 3 & 15, codes & 7
     found = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
     found = np.where(codes & 0x7F == 0x7F, np.nan, found) * np.where(codes & 0x80, -1, 1)
-    return found.astype(np.float32)  # type: ignore[no-any-return]
+    return found.astype(np.float32)
 
 
 def decode(codes: Array, scales: Array, out: Array) -> None:
@@ -73,8 +75,8 @@ def decode(codes: Array, scales: Array, out: Array) -> None:
 
 
 def decode_blocks(codes: Array, scales: Array, block: tuple[int, int], out: Array, scratch: Scratch) -> None:
-    """Write bfloat16 of codes whose scale (float32) counts for a block of rows x columns: what DeepSeek's own cast
-    writes, bit by bit.
+    """Write bfloat16 of codes whose scale (float32) counts for a block of rows x columns: what DeepSeek's own
+    cast writes, bit by bit.
 
     A block has at most 256 different results, so each is multiplied and rounded once and then looked up.
     """
@@ -88,5 +90,7 @@ def decode_blocks(codes: Array, scales: Array, block: tuple[int, int], out: Arra
     for row in range(0, rows, block[0]):
         for column in range(0, columns, block[1]):
             piece = codes[row : row + block[0], column : column + block[1]]
-            out[row : row + block[0], column : column + block[1]] = np.take(tables[number], piece, mode="clip")
+            out[row : row + block[0], column : column + block[1]] = np.take(
+                tables[number], piece, mode="clip"
+            )
             number += 1

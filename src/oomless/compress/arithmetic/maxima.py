@@ -3,14 +3,15 @@
 from .scratch import Array, Scratch, numpy
 
 TREE_UP_TO = 64
-"""Groups of a power of two up to this size are reduced by halves of the whole block: numpy's own reduction spends its
-time between rows of so few values."""
+"""Groups of a power of two up to this size are reduced by halves of the whole block: numpy's own reduction
+spends its time between rows of so few values."""
 
 HALVES = ("halves of even levels", "halves of odd levels")
 
 
 def reduced(values: Array, group: int, operation: str, scratch: Scratch) -> Array:
-    """Return the maximum (or minimum) of each `group` columns of a contiguous block, rows x groups; 0 = the whole row.
+    """Return the maximum (or minimum) of each `group` columns of a contiguous block, rows x groups; 0 = the
+    whole row.
 
     The groups divide the columns.
     """
@@ -50,16 +51,14 @@ def block_maxima(values: Array, block: tuple[int, int], scratch: Scratch) -> Arr
 
 
 def spread(scales: Array, group: int, columns: int) -> Array:
-    """Return a value for each column from one for each group: numpy multiplies long rows several times faster than
-    groups."""
+    """Return a value for each column from one for each group: numpy multiplies long rows several times faster
+    than groups."""
     if scales.shape[1] == 1:
         return scales
-    return numpy().repeat(scales, group, axis=1)[:, :columns]  # type: ignore[no-any-return]
-
-
+    return numpy().repeat(scales, group, axis=1)[:, :columns]
 
 
 def spread_pairs(scales: Array, group: int, columns: int) -> Array:
-    """Return the same for columns that stand in two halves, the even and the odd ones: a group of both shares a scale, so
-    that one array serves either half."""
+    """Return the same for columns that stand in two halves, the even and the odd ones: a group of both shares
+    a scale, so that one array serves either half."""
     return spread(scales, group // 2, columns // 2)

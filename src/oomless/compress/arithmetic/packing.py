@@ -1,5 +1,5 @@
-"""Codes of 1, 2 or 4 bits in bytes, the first in the lowest bits: packed into little-endian words of any width they
-give the same bytes."""
+"""Codes of 1, 2 or 4 bits in bytes, the first in the lowest bits: packed into little-endian words of any
+width they give the same bytes."""
 
 from .scratch import Array, Scratch, numpy
 
@@ -15,7 +15,9 @@ def pack(codes: Array, bits: int, out: Array, scratch: Scratch) -> None:
     """
     np = numpy()
     rows, columns = codes.shape
-    if bits == 4:  # two bytes are one 16-bit number: its upper half moves into the free bits of its lower half
+    if (
+        bits == 4
+    ):  # two bytes are one 16-bit number: its upper half moves into the free bits of its lower half
         pairs = codes.view(np.uint16)
         upper = scratch.take("packed pairs", "uint16", rows, columns // 2)
         np.right_shift(pairs, 4, out=upper)
@@ -31,8 +33,8 @@ def pack(codes: Array, bits: int, out: Array, scratch: Scratch) -> None:
 
 
 def join_pairs(pairs: Array, bits: int, out: Array, scratch: Scratch) -> None:
-    """Write codes that come as words of all even and all odd columns (2 x rows x half), the even one of each pair in the
-    lower bits; 8 bits fill two bytes, 4 bits one, 2 bits half of one.
+    """Write codes that come as words of all even and all odd columns (2 x rows x half), the even one of each
+    pair in the lower bits; 8 bits fill two bytes, 4 bits one, 2 bits half of one.
 
     Of each word the lowest bits count; those above may hold anything but where they would fall into the pair.
     """

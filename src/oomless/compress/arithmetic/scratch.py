@@ -1,18 +1,14 @@
-"""Memory that a thread takes once and uses again for each block: page faults of temporaries cost more than the
-arithmetic."""
+"""Memory that a thread takes once and uses again for each block: page faults of temporaries cost more than
+the arithmetic."""
 
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from ...errors import need
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-else:
-    Array = Any
+Array: TypeAlias = Any
+"""A numpy array. numpy is imported when it is used, so that its types are not known to this room."""
 
 
 @cache
@@ -22,7 +18,8 @@ def numpy() -> Any:
 
 
 class Scratch:
-    """Named pieces of memory of one thread: a piece grows to the largest block that asked for it and stays."""
+    """Named pieces of memory of one thread: a piece grows to the largest block that asked for it and
+    stays."""
 
     def __init__(self) -> None:
         self._pieces: dict[tuple[str, Any], Array] = {}

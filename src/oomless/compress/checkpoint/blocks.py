@@ -1,18 +1,19 @@
-"""Jobs: what is done at a time. Each reads a few megabytes, works in pieces that stay in the processor's cache, and
-writes to places that nobody else writes to."""
+"""Jobs: what is done at a time. Each reads a few megabytes, works in pieces that stay in the processor's
+cache, and writes to places that nobody else writes to."""
 
 from collections.abc import Iterator
 from math import lcm
 from typing import NamedTuple
 
 from ..codecs.codec import Codec
+from .encode import TILE_VALUES
 from .reader import Block
 from .target import Target, TargetWeight
 from .views import Stacked, View
 
-BLOCK_VALUES = 1 << 21
-"""Values that a job reads at once: 4 MB of bfloat16."""
-COPY_BYTES = 1 << 24
+BLOCK_VALUES = 16 * TILE_VALUES
+"""Values that a job reads at once: 2 MB of bfloat16."""
+COPY_BYTES = 1 << 21
 WIDE_ROW = 1 << 22
 """A row of more values is read in pieces, twice: once for its maximum."""
 
@@ -52,7 +53,8 @@ Job = Copy | Encode | Measure
 
 
 def blocks(view: View, codec: Codec | None) -> Iterator[Block]:
-    """Yield the blocks of a weight: whole rows where they fit, in steps that neither its reader nor its writer divides."""
+    """Yield the blocks of a weight: whole rows where they fit, in steps that neither its reader nor its
+    writer divides."""
     view_step, own_step = view.step, codec.step if codec else (1, 1)
     rows_each = view.views[0].shape[0] if isinstance(view, Stacked) else view.shape[0]
     total, columns = view.shape
@@ -69,7 +71,8 @@ def blocks(view: View, codec: Codec | None) -> Iterator[Block]:
 
 
 def needs_maxima(weight: TargetWeight) -> bool:
-    """Return whether scales of a weight rest on more than a block: the tensor, its fused neighbours, a very long row."""
+    """Return whether scales of a weight rest on more than a block: the tensor, its fused neighbours, a very
+    long row."""
     if weight.codec is None:
         return False
     match weight.codec.scope:
@@ -100,8 +103,8 @@ def jobs_of(number: int, weight: TargetWeight) -> Iterator[Job]:
 
 
 def jobs(target: Target, begin: int, end: int) -> Iterator[tuple[int, Job]]:
-    """Yield (place in the order of all writing jobs, job) from `begin` up to `end`, each after the measurements that it
-    needs; those have the place of the job before which they come."""
+    """Yield (place in the order of all writing jobs, job) from `begin` up to `end`, each after the
+    measurements that it needs; those have the place of the job before which they come."""
     members: dict[str, list[int]] = {}
     for number, weight in enumerate(target.weights):
         if needs_maxima(weight):

@@ -1,4 +1,5 @@
-"""Choice: which weights are compressed, and how: by rule for what every model has, by pattern for what a user wants."""
+"""Choice: which weights are compressed, and how: by rule for what every model has, by pattern for what a user
+wants."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +19,10 @@ STAYS = (
     (re.compile(r"embed|(^|\.)(wte|wpe)$"), "embedding"),
     (re.compile(r"(^|\.)(gate|router|shared_expert_gate|weights_proj|classifier)$"), "router"),
     (re.compile(r"norm"), "norm"),
-    (re.compile(r"(^|\.)(visual|vision\w*|audio\w*|multi_modal_projector|mm_projector|aligner)(\.|$)"), "encoder"),
+    (
+        re.compile(r"(^|\.)(visual|vision\w*|audio\w*|multi_modal_projector|mm_projector|aligner)(\.|$)"),
+        "encoder",
+    ),
     (re.compile(r"(^|\.)(eh_proj|enorm|hnorm)(\.|$)"), "draft layer"),
     (re.compile(r"(^|\.)(compressor|engram|hc_\w+)(\.|$)"), "V4's own"),
 )
@@ -30,6 +34,7 @@ FUSED = (
     re.compile(r"^(.*\.)(q_proj|k_proj|v_proj)$"),
     re.compile(r"^(.*\.)(gate_proj|up_proj|w1|w3)$"),
     re.compile(r"^(.*\.)(q_a_proj|kv_a_proj_with_mqa)$"),
+    re.compile(r"^(.*\.)(query|key|value)$"),
     re.compile(r"^(.*\.linear_attn\.)(in_proj_qkv|in_proj_z|in_proj_q|in_proj_k|in_proj_v)$"),
 )
 """Modules that engines fuse into one: they must be stored the same way."""
@@ -65,19 +70,31 @@ def fused_group(module: str) -> str:
     return module
 
 
-def chooser(source: Checkpoint, weights: tuple[StoredWeight, ...], asked: Asked) -> Callable[[str, StoredWeight], Choice]:
+def chooser(
+    source: Checkpoint, weights: tuple[StoredWeight, ...], asked: Asked
+) -> Callable[[str, StoredWeight], Choice]:
     """Return the function that says what becomes of a weight under a name of the target."""
     dense = dense_before_experts([weight.name for weight in weights])
-    unused = [pattern for pattern in (*asked.keep, *asked.skip, *(name for name, _ in asked.formats))
-              if not any(fnmatchcase(weight.name, pattern) for weight in weights)]
+    names = {weight.name for weight in weights}
+    exact = {name: codec for name, codec in asked.formats if name in names}
+    globs = tuple((pattern, codec) for pattern, codec in asked.formats if pattern not in exact)
+    unused = [
+        pattern
+        for pattern in (*asked.keep, *asked.skip, *(name for name, _ in globs))
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
     if unused:
-        raise UsageError(f"{unused[0][:80]!r} names no weight of {source.folder}", "patterns are globs over module names")
+        raise UsageError(
+            f"{unused[0][:80]!r} names no weight of {source.folder}", "patterns are globs over module names"
+        )
     own = Plain(source.dtype)
 
     def choose(name: str, weight: StoredWeight) -> Choice:
-        named = [codec for pattern, codec in asked.formats if fnmatchcase(name, pattern)]
+        named = exact.get(name) or next(
+            (codec for pattern, codec in reversed(globs) if fnmatchcase(name, pattern)), None
+        )
         why = "" if named else reason(name, weight, asked.keep, dense)
-        codec = named[-1] if named else asked.codec
+        codec = named or asked.codec
         if weight.codec is None:
             return Choice(None, "no floating type")
         if not why and codec.refusal(weight.shape[-2:] if len(weight.shape) > 1 else weight.shape):

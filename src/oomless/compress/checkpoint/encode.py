@@ -10,7 +10,8 @@ TILE_VALUES = 1 << 16
 
 
 def encode(codec: Codec, raw: Array, known: Array | None, scratch: Scratch) -> Parts:
-    """Return the parts of a block, in the thread's own memory; `known` holds maxima of its rows or of its tensor."""
+    """Return the parts of a block, in the thread's own memory; `known` holds maxima of its rows or of its
+    tensor."""
     rows, columns = raw.shape
     out = tuple(
         scratch.take(NAMES[number], part.array, *part.array_shape(rows, columns))
@@ -45,6 +46,6 @@ def pieces(codec: Codec, out: Parts, rows: tuple[int, int], columns: tuple[int, 
         if part.once:
             found.append(array)
             continue
-        across = slice(part.columns(columns[0]), part.columns(columns[1])) if columns[0] else slice(0, part.columns(columns[1]))
+        across = slice(*part.across(*columns))
         found.append(array[rows[0] // part.rows : -(-rows[1] // part.rows), across])
     return tuple(found)

@@ -1,5 +1,5 @@
-"""What makes a folder of weights whole: the files beside them, the index, the card, and last of all the config, without which
-nothing loads."""
+"""What makes a folder of weights whole: the files beside them, the index, the card, and last of all the
+config, without which nothing loads."""
 
 import json
 import os
@@ -38,19 +38,21 @@ BESIDE = (
 MAX_BESIDE_BYTES = 256 << 20
 CARD_NAME = "README.md"
 SUFFIX = ".part"
+HEAD = "lm_head"
 TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 class Mixed(OomlessError):  # noqa: N818 - it says what was asked, not what went wrong
     """Formats that no one config can describe together."""
 
-    exit_code = 4
+    code = 4
 
 
 def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | None:
-    """Return the section of config.json that tells engines how the weights are stored; None where none has a scale."""
+    """Return the section of config.json that tells engines how the weights are stored; None where none has a
+    scale."""
     used = {weight.codec or weight.source.codec for weight in target.weights}
-    scaled = {codec for codec in used if codec is not None and not isinstance(codec, Plain)}
+    scaled = {codec for codec in used if codec is not None and codec.container != "plain"}
     containers = {codec.container for codec in scaled}
     if not scaled:
         return None
@@ -70,7 +72,8 @@ def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | 
 
 
 def compressed_tensors(target: Target, codecs: list[Codec]) -> dict[str, Any]:
-    """Return the section of compressed-tensors: one format for all, or `mixed-precision` with a group for each."""
+    """Return the section of compressed-tensors: one format for all, or `mixed-precision` with a group for
+    each."""
     ignore = sorted(kept_matrices(target))
     if len(codecs) == 1:
         scheme = codecs[0].scheme()
@@ -79,7 +82,9 @@ def compressed_tensors(target: Target, codecs: list[Codec]) -> dict[str, Any]:
     else:
         form, groups = "mixed-precision", {}
         for number, codec in enumerate(codecs):
-            mine = [weight.name for weight in target.weights if (weight.codec or weight.source.codec) == codec]
+            mine = [
+                weight.name for weight in target.weights if (weight.codec or weight.source.codec) == codec
+            ]
             groups[f"group_{number}"] = {"targets": mine, **codec.scheme()}
     return {
         "quant_method": "compressed-tensors",
@@ -93,7 +98,13 @@ def compressed_tensors(target: Target, codecs: list[Codec]) -> dict[str, Any]:
 
 
 def kept_matrices(target: Target) -> Iterator[str]:
-    """Yield the modules that stay and that engines could take for quantised ones: every matrix but embeddings."""
+    """Yield the modules that stay and that engines could take for quantised ones: every matrix but
+    embeddings.
+
+    A head that is tied to the embedding is a module without a tensor: it is named all the same.
+    """
+    if not any(weight.name.endswith(HEAD) for weight in target.weights):
+        yield HEAD
     for weight in target.weights:
         if stays_linear(weight):
             yield weight.name
@@ -107,8 +118,13 @@ def stays_linear(weight: TargetWeight) -> bool:
 
 
 def config_of(source: Checkpoint, target: Target) -> dict[str, Any]:
-    """Return the config of the result: the source's, with another section on quantisation and the type of what stays."""
-    config = {key: value for key, value in source.config.items() if key not in ("quantization_config", "quantization")}
+    """Return the config of the result: the source's, with another section on quantisation and the type of
+    what stays."""
+    config = {
+        key: value
+        for key, value in source.config.items()
+        if key not in ("quantization_config", "quantization")
+    }
     section = quantization_config(source, target)
     if section is not None:
         config["quantization_config"] = section
@@ -120,12 +136,15 @@ def config_of(source: Checkpoint, target: Target) -> dict[str, Any]:
 
 def index_of(target: Target) -> dict[str, Any]:
     """Return the index of the files."""
-    return {"metadata": {"total_size": target.num_bytes}, "weight_map": dict(sorted(target.weight_map().items()))}
+    return {
+        "metadata": {"total_size": target.num_bytes},
+        "weight_map": dict(sorted(target.weight_map().items())),
+    }
 
 
 def finish(source: Checkpoint, target: Target, folder: Path, card: str, durable: bool) -> None:
-    """Give every file its name, in the order that keeps a folder unreadable until it is whole: weights, what belongs to
-    them, the index, the config."""
+    """Give every file its name, in the order that keeps a folder unreadable until it is whole: weights, what
+    belongs to them, the index, the config."""
     try:
         for file in target.files:
             part = folder / (file.name + SUFFIX)

@@ -1,7 +1,7 @@
 """Journal: how far a run has come, in a file that survives the process.
 
-The first line says what is made of what; every further line is the number of jobs that are done and lie on the disk. Who
-begins again with the same first line goes on behind the last one.
+The first line says what is made of what; every further line is the number of jobs that are done and lie on
+the disk. Who begins again with the same first line goes on behind the last one.
 """
 
 import json
@@ -17,10 +17,10 @@ PREFIX = ".oomless-compress"
 
 
 class Part(NamedTuple):
-    """Which share of the work a process does: `index` of `count`, counted from 1."""
+    """Which share of the work a process does: `number` of `total`, counted from 1."""
 
-    index: int = 1
-    count: int = 1
+    number: int = 1
+    total: int = 1
 
 
 WHOLE = Part()
@@ -39,7 +39,7 @@ class Journal:
         found = read_journal(self.path)
         if found is not None and found[0] != self.first:
             raise UsageError(
-                f"{self.path.parent}: an unfinished run lies here that compresses something else, or otherwise",
+                f"{self.path.parent}: an unfinished run of something else, or of another format, lies here",
                 "finish it with its own arguments, give another --out, or throw it away with --force",
             )
         self.done = found[1] if found else 0
@@ -50,7 +50,9 @@ class Journal:
                 os.write(self._file, json.dumps(self.first).encode() + b"\n")
                 os.fsync(self._file)
         except OSError as error:
-            raise OomlessError(f"{self.path}: cannot be written ({error.strerror})", "check the folder") from None
+            raise OomlessError(
+                f"{self.path}: cannot be written ({error.strerror})", "check the folder"
+            ) from None
         return found is not None
 
     def note(self, done: int, durable: bool) -> None:
@@ -68,14 +70,14 @@ class Journal:
 
 def journal_path(folder: Path, part: Part) -> Path:
     """Return the journal of a part; of a run without parts it bears no number."""
-    if part.count == 1:
+    if part.total == 1:
         return folder / f"{PREFIX}.journal"
-    return folder / f"{PREFIX}-{part.index:05}-of-{part.count:05}.journal"
+    return folder / f"{PREFIX}-{part.number:05}-of-{part.total:05}.journal"
 
 
 def read_journal(path: Path) -> tuple[dict[str, object], int] | None:
-    """Return (first line, jobs done) of a journal, None if there is none; a line that was cut off by death counts as
-    not written."""
+    """Return (first line, jobs done) of a journal, None if there is none; a line that was cut off by death
+    counts as not written."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:

@@ -74,8 +74,8 @@ class Reader:
             done += got
 
     def rows(self, located: Located, start: int, width: int, block: Block, into: Array) -> None:
-        """Fill `into` (rows x items) from a matrix whose rows are `width` items and which begins `start` bytes into a
-        tensor; the block counts in rows and items of the matrix."""
+        """Fill `into` (rows x items) from a matrix whose rows are `width` items and which begins `start`
+        bytes into a tensor; the block counts in rows and items of the matrix."""
         item = into.dtype.itemsize
         place = located.stored.start + start + (block.row * width + block.column) * item
         if block.columns == width:
@@ -95,8 +95,7 @@ class Reader:
         mine = Block(
             block.row // part.rows,
             -(-block.end_row // part.rows),
-            part.columns(block.column),
-            part.columns(block.end_column),
+            *part.across(block.column, block.end_column),
         )
         into = self.scratch.take(name, part.array, mine.rows, mine.columns)
         self.rows(located, 0, width, mine, into)
@@ -105,8 +104,8 @@ class Reader:
     def weight(self, weight: StoredWeight, block: Block) -> Array:
         """Return a block of a weight as bfloat16 bits or float32.
 
-        FP8 in blocks becomes bfloat16 first, as DeepSeek's own cast makes it: what is quantised from it is what would
-        be quantised from that cast.
+        FP8 in blocks becomes bfloat16 first, as DeepSeek's own cast makes it: what is quantised from it is
+        what would be quantised from that cast.
         """
         assert weight.codec is not None
         parts = tuple(

@@ -1,20 +1,23 @@
 """A run from beginning to end: what disk it needs, where it goes on, how it ends."""
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ... import __version__
 from ...errors import OomlessError, UsageError
 from .blocks import jobs, num_jobs
 from .finish import BESIDE, CARD_NAME, SUFFIX, finish
-from .journal import WHOLE, Journal, Part, journal_path, journals, read_journal
+from .journal import VERSION, WHOLE, Journal, Part, journal_path, journals, read_journal
 from .source import Checkpoint
 from .stream import MAX_THREADS, Progress, Stream
 from .target import Target
 
-SPARE_BYTES = 64 << 20
+SPARE_BYTES = 1 << 26
 """What a disk must have beside the weights: tokenizer, index, journal."""
 
 
@@ -24,26 +27,37 @@ def silent(progress: Progress) -> None:
 
 def num_threads() -> int:
     """Return the threads of a run: one a processor that this process may use, up to MAX_THREADS."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS)
+    return min(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS
+    )
 
 
 def share(total: int, part: Part) -> tuple[int, int]:
     """Return the jobs of a part, from and up to: as equal as whole jobs allow.
 
-    >>> [share(10, Part(index, 3)) for index in (1, 2, 3)]
+    >>> [share(10, Part(number, 3)) for number in (1, 2, 3)]
     [(0, 3), (3, 6), (6, 10)]
     """
-    return total * (part.index - 1) // part.count, total * part.index // part.count
+    return total * (part.number - 1) // part.total, total * part.number // part.total
 
 
-def first_line(source: Checkpoint, target: Target) -> dict[str, object]:
-    """Return what tells one run from another: all headers of the source, and what each weight becomes."""
-    import hashlib
-    import json
-
-    made = [(weight.name, weight.codec.name if weight.codec else "", weight.pieces) for weight in target.weights]
+def first_line(
+    source: Checkpoint, target: Target, request: dict[str, Any], num_parts: int
+) -> dict[str, object]:
+    """Return what tells one run from another: all headers of the source, what each weight becomes, how many
+    parts do it; and what was asked, so that a folder can be finished by its name alone."""
+    made = [
+        (weight.name, weight.codec.name if weight.codec else "", weight.pieces) for weight in target.weights
+    ]
     digest = hashlib.sha256(json.dumps(made).encode()).hexdigest()
-    return {"oomless": __version__, "source": source.fingerprint(), "target": digest}
+    known = json.loads(json.dumps(request))
+    return {
+        "oomless": __version__,
+        "source": source.fingerprint(),
+        "target": digest,
+        "parts": num_parts,
+        "request": known,
+    }
 
 
 def prepare(folder: Path, source: Checkpoint, target: Target, force: bool) -> None:
@@ -57,7 +71,9 @@ def prepare(folder: Path, source: Checkpoint, target: Target, force: bool) -> No
     if force:
         clear(folder, target)
     elif not journals(folder) and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty", "give another --out, or --force to overwrite what is there")
+        raise UsageError(
+            f"{folder} is not empty", "give another --out, or --force to overwrite what is there"
+        )
     if not os.access(folder, os.W_OK):
         raise OomlessError(f"{folder}: cannot be written to", "check its permissions")
     missing = sum(
@@ -82,13 +98,22 @@ def taken(path: Path) -> int:
 
 def clear(folder: Path, target: Target) -> None:
     """Remove what an earlier run has left, the config first: what is left of it must not load."""
-    names = ["config.json", "model.safetensors.index.json", CARD_NAME, *BESIDE, *(file.name for file in target.files)]
-    for path in [folder / name for name in names] + [folder / (name + SUFFIX) for name in names] + journals(folder):
+    names = [
+        "config.json",
+        "model.safetensors.index.json",
+        CARD_NAME,
+        *BESIDE,
+        *(file.name for file in target.files),
+    ]
+    for path in (
+        [folder / name for name in names] + [folder / (name + SUFFIX) for name in names] + journals(folder)
+    ):
         path.unlink(missing_ok=True)
 
 
 def reserve(folder: Path, target: Target) -> tuple[Path, ...]:
-    """Return the files that are written, each of its full size and with its header: a full disk is found here."""
+    """Return the files that are written, each of its full size and with its header: a full disk is found
+    here."""
     paths = []
     for file in target.files:
         done, path = folder / file.name, folder / (file.name + SUFFIX)
@@ -123,6 +148,7 @@ def stream(
     source: Checkpoint,
     target: Target,
     folder: Path,
+    request: dict[str, Any],
     part: Part = WHOLE,
     *,
     threads: int | None = None,
@@ -132,27 +158,50 @@ def stream(
 ) -> None:
     """Do the work of one part: the journal says where to begin, and in the end that it is done."""
     prepare(folder, source, target, force)
-    journal = Journal(folder, part, first_line(source, target))
+    journal = Journal(folder, part, first_line(source, target, request, part.total))
     begin, end = share(num_jobs(target), part)
     journal.open()
     try:
         begin = max(begin, journal.done)
         outputs = reserve(folder, target)
-        run = Stream(target, source.files, outputs, threads or num_threads(), durable, lambda done: journal.note(done, durable))
+        run = Stream(
+            target,
+            source.files,
+            outputs,
+            threads or num_threads(),
+            durable,
+            lambda done: journal.note(done, durable),
+        )
         run.run(jobs(target, begin, end), begin, progress, target.num_bytes)
     finally:
         journal.close()
 
 
-def join(source: Checkpoint, target: Target, folder: Path, card: str, num_parts: int = 1, durable: bool = True) -> None:
-    """Finish a folder whose parts are all done; an error that names those that are not."""
-    total, first = num_jobs(target), {"version": 1, **first_line(source, target)}
-    for index in range(1, num_parts + 1):
-        part = Part(index, num_parts)
+def join(
+    source: Checkpoint,
+    target: Target,
+    folder: Path,
+    request: dict[str, Any],
+    card: str,
+    num_parts: int = 1,
+    num_layers: int = 0,
+    durable: bool = True,
+) -> None:
+    """Finish a folder whose parts, and calibrated layers, are all done; an error that names those that are
+    not."""
+    total, first = num_jobs(target), {"version": VERSION, **first_line(source, target, request, num_parts)}
+    for number in range(1, num_parts + 1):
+        part = Part(number, num_parts)
         found = read_journal(journal_path(folder, part))
-        if found is None or found[0] != first or found[1] < share(total, part)[1]:
-            what = "is not begun" if found is None else "is of another run" if found[0] != first else "is not done"
-            raise OomlessError(f"{folder}: part {index} of {num_parts} {what}", "run it, then join again")
+        if found is None or found[0] != first or found[1] < share(total, part)[1] + num_layers:
+            what = (
+                "is not begun"
+                if found is None
+                else "is of another run"
+                if found[0] != first
+                else "is not done"
+            )
+            raise OomlessError(f"{folder}: part {number} of {num_parts} {what}", "run it, then join again")
     finish(source, target, folder, card, durable)
     for path in journals(folder):
         path.unlink(missing_ok=True)

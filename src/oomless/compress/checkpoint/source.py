@@ -76,12 +76,12 @@ def read_source(name: str) -> Checkpoint:
         path = folder
     shards = read_shards(path)
     if not shards:
-        raise UsageError(f"{name}: no .safetensors here", "give the folder that holds them beside config.json")
+        raise UsageError(
+            f"{name}: no .safetensors here", "give the folder that holds them beside config.json"
+        )
     if not (folder / "config.json").is_file():
         raise OomlessError(f"{folder}: no config.json", "it says how the weights are stored and used")
     tensors = {
-        stored.name: Located(stored, number)
-        for number, each in enumerate(shards.values())
-        for stored in each
+        stored.name: Located(stored, number) for number, each in enumerate(shards.values()) for stored in each
     }
     return Checkpoint(folder, tuple(shards), tensors, read_config(folder / "config.json"))

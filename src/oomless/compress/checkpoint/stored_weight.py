@@ -90,7 +90,7 @@ def own_float8(module: str, weight: Located, scale: Located) -> StoredWeight:
     expected = codec.parts[1].shape(weight.stored.shape) if len(weight.stored.shape) == 2 else ()
     if weight.stored.dtype != "F8_E4M3" or not codec.scale_dtype or scale.stored.shape != expected:
         raise UnsupportedError(
-            f"{module[:80]}: {weight.stored.dtype} with scales {scale.stored.dtype} {list(scale.stored.shape)}",
+            f"{module[:80]}: {weight.stored.dtype}, scales {scale.stored.dtype} {list(scale.stored.shape)}",
             "what is read is E4M3 with a scale in F32 or BF16 for each 128x128",
         )
     return StoredWeight(module, weight.stored.shape, codec, (weight, scale))
@@ -116,7 +116,7 @@ class Schemes:
         found = next(iter(named or rest), None)
         if found is None:
             raise UnsupportedError(
-                f"{source.folder}: how {module[:80]} is stored, its config does not say in words that are known",
+                f"{source.folder}: its config does not say how {module[:80]} is stored",
                 "what is read is what compressed-tensors writes",
             )
         return found
@@ -125,7 +125,10 @@ class Schemes:
 def means(target: str, module: str) -> bool:
     """Return whether a target of a config names a module: its whole name, a glob, or the end of its path.
 
-    >>> means("model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj"), means("re:.*down_proj", "a.down_proj")
+    >>> (
+    ...     means("model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj"),
+    ...     means("re:.*down_proj", "a.down_proj"),
+    ... )
     (True, True)
     """
     if target.startswith("re:"):
@@ -141,7 +144,8 @@ def _compressed(module: str, codec: Codec, source: Checkpoint) -> StoredWeight:
         if located is None or located.stored.dtype != part.dtype:
             what = "is missing" if located is None else f"is {located.stored.dtype}, not {part.dtype}"
             raise UnsupportedError(
-                f"{source.folder}: {(module + part.suffix)[:80]} {what}", "the config and its tensors disagree"
+                f"{source.folder}: {(module + part.suffix)[:80]} {what}",
+                "the config and its tensors disagree",
             )
         parts.append(located)
     shape = weight_shape(codec, parts, source)

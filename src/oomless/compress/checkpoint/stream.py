@@ -1,5 +1,5 @@
-"""The run itself: threads that read, encode and write jobs in order, and one that brings what is written to the disk and
-into the journal."""
+"""The run itself: threads that read, encode and write jobs in order, and one that brings what is written to
+the disk and into the journal."""
 
 import os
 import threading
@@ -19,8 +19,9 @@ from .target import Target, TargetWeight
 
 SYNC_BYTES = 1 << 24
 """Written bytes after which they are brought to the disk."""
-MOST_UNSYNCED_BYTES = 3 << 24
-"""What may be lost at any moment: writers wait beyond it."""
+MOST_UNSYNCED_BYTES = 5 << 23
+"""What may be written and not noted: no job is begun beyond it, so that a death costs this and the jobs at
+hand."""
 MAX_THREADS = 8
 
 
@@ -33,7 +34,8 @@ class Progress(NamedTuple):
 
 
 class Maxima:
-    """The largest magnitude of each tensor (or of the tensors that share one), or of each row, while it is taken."""
+    """The largest magnitude of each tensor (or of the tensors that share one), or of each row, while it is
+    taken."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -69,7 +71,8 @@ class Maxima:
                 self._ready[name].set()
 
     def of(self, weight: TargetWeight, block: Block | None, stopped: threading.Event) -> Array | None:
-        """Return what is known of a block, or of a weight; waits until it is. None: nothing beyond the block is needed."""
+        """Return what is known of a block, or of a weight; waits until it is. None: nothing beyond the block
+        is needed."""
         if not needs_maxima(weight):
             return None
         assert weight.codec is not None
@@ -114,9 +117,14 @@ class Stream:
         self._working = 0
 
     def run(
-        self, work: Iterator[tuple[int, Job]], begin: int, progress: Callable[[Progress], None], total_bytes: int
+        self,
+        work: Iterator[tuple[int, Job]],
+        begin: int,
+        progress: Callable[[Progress], None],
+        total_bytes: int,
     ) -> int:
-        """Do all jobs; return how many bytes were written. Raises what a thread has met, once all have stopped."""
+        """Do all jobs; return how many bytes were written. Raises what a thread has met, once all have
+        stopped."""
         self._next, self._mark = work, begin
         self.files = [os.open(path, os.O_WRONLY) for path in self.outputs]
         self._working = self.num_threads
@@ -139,7 +147,8 @@ class Stream:
         return self._written
 
     def _follow(self, progress: Callable[[Progress], None], total_bytes: int) -> None:
-        """Bring to the disk what is written, note it, and tell how far it is, until the threads have ended."""
+        """Bring to the disk what is written, note it, and tell how far it is, until the threads have
+        ended."""
         started = time.monotonic()
         while True:
             with self._moved:
@@ -244,7 +253,7 @@ class Stream:
         known = self.maxima.of(weight, job.block, self._stopped)
         raw = weight.view.read(reader, job.block)
         parts = encode(weight.codec, raw, known, reader.scratch)
-        written = self._write(weight, job.block, parts)
+        written = write_parts(self.files[weight.file], weight, job.block, parts)
         if job.block.row == job.block.column == 0:
             whole = self.maxima.of(weight, None, self._stopped)
             for part, piece in zip(weight.codec.parts, weight.pieces, strict=True):
@@ -253,22 +262,23 @@ class Stream:
                     written += put(self.files[weight.file], numpy().ascontiguousarray(content), piece.start)
         return written
 
-    def _write(self, weight: TargetWeight, block: Block, parts: Parts) -> int:
-        """Write the parts of a block to their places."""
-        assert weight.codec is not None
-        file, total = self.files[weight.file], 0
-        for part, piece, array in zip(weight.codec.parts, weight.pieces, parts, strict=True):
-            if part.once:
-                continue
-            item, width = ITEM_BYTES[part.array], part.columns(weight.view.shape[1])
-            first, column = block.row // part.rows, part.columns(block.column) if block.column else 0
-            start = piece.start + (first * width + column) * item
-            if array.shape[1] == width:
-                total += put(file, array, start)
-            else:
-                for row in range(array.shape[0]):
-                    total += put(file, array[row], start + row * width * item)
-        return total
+
+def write_parts(file: int, weight: TargetWeight, block: Block, parts: Parts) -> int:
+    """Write the parts of a block to their places; return the bytes."""
+    assert weight.codec is not None
+    total = 0
+    for part, piece, array in zip(weight.codec.parts, weight.pieces, parts, strict=True):
+        if part.once:
+            continue
+        item, width = ITEM_BYTES[part.array], part.columns(weight.view.shape[1])
+        first, column = block.row // part.rows, part.across(block.column, block.end_column)[0]
+        start = piece.start + (first * width + column) * item
+        if array.shape[1] == width:
+            total += put(file, array, start)
+        else:
+            for row in range(array.shape[0]):
+                total += put(file, array[row], start + row * width * item)
+    return total
 
 
 def put(file: int, array: Array, start: int) -> int:

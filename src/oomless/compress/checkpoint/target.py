@@ -1,4 +1,5 @@
-"""Target: the checkpoint that will be written, every byte of it placed before the first is: header arithmetic alone."""
+"""Target: the checkpoint that will be written, every byte of it placed before the first is: header arithmetic
+alone."""
 
 import json
 from collections.abc import Callable
@@ -79,7 +80,9 @@ class Target(NamedTuple):
 
     def weight_map(self) -> dict[str, str]:
         """Return tensor -> file, for the index."""
-        return {piece.name: self.files[weight.file].name for weight in self.weights for piece in weight.pieces}
+        return {
+            piece.name: self.files[weight.file].name for weight in self.weights for piece in weight.pieces
+        }
 
 
 class _Unplaced(NamedTuple):
@@ -115,12 +118,10 @@ def plan_target(
     choose: Callable[[str, StoredWeight], Choice],
     skipped: Callable[[str], bool],
 ) -> Target:
-    """Return the target of a checkpoint: each source file becomes one of the same name, so that shards stay shards."""
+    """Return the target of a checkpoint: each source file becomes one of the same name, so that shards stay
+    shards."""
     unplaced = [
-        each
-        for weight in weights
-        if not skipped(weight.name)
-        for each in split(weight, source, choose)
+        each for weight in weights if not skipped(weight.name) for each in split(weight, source, choose)
     ]
     unplaced = together(unplaced)
     files, placed = [], []
@@ -131,7 +132,8 @@ def plan_target(
         files.append(TargetFile(name, header, size))
         for each in mine:
             pieces = tuple(
-                Piece(part, dtype, shape, num_bytes, starts[part]) for part, dtype, shape, num_bytes in each.parts
+                Piece(part, dtype, shape, num_bytes, starts[part])
+                for part, dtype, shape, num_bytes in each.parts
             )
             placed.append(
                 TargetWeight(
@@ -149,19 +151,20 @@ def plan_target(
 
 
 def file_names(source: Checkpoint) -> list[str]:
-    """Return the names of the target's files: those of the source, and one name that engines know if it is alone."""
+    """Return the names of the target's files: those of the source, and one name that engines know if it is
+    alone."""
     return [DEFAULT_SHARD] if len(source.files) == 1 else [path.name for path in source.files]
 
 
 def split(
     weight: StoredWeight, source: Checkpoint, choose: Callable[[str, StoredWeight], Choice]
 ) -> list[_Unplaced]:
-    """Return a weight as the target has it: fused experts of a layer become a matrix each, as engines expect them
-    once they are quantised; all else stays one."""
+    """Return a weight as the target has it: fused experts of a layer become a matrix each, as engines expect
+    them once they are quantised; all else stays one."""
     choice = choose(weight.name, weight)
     if len(weight.shape) != 3 or choice.codec is None or isinstance(choice.codec, Plain):
-        view = Whole(weight) if len(weight.shape) == 2 else Whole(weight._replace(shape=flat(weight.shape)))
-        return [_Unplaced(weight.name, view, weight, choice)]
+        whole = Whole(weight if len(weight.shape) == 2 else weight._replace(shape=flat(weight.shape)))
+        return [_Unplaced(weight.name, whole, weight, choice)]
     experts, height, width = weight.shape
     prefix, _, last = weight.name.rpartition(".")
     transposed = is_transposed(weight, source)
@@ -213,7 +216,9 @@ def together(unplaced: list[_Unplaced]) -> list[_Unplaced]:
     for each in unplaced:
         group = fused_group(each.name)
         if each.choice.why and group != each.name:
-            staying.setdefault(group, f"fused with {each.name.rpartition('.')[2]}, which stays: {each.choice.why}")
+            staying.setdefault(
+                group, f"fused with {each.name.rpartition('.')[2]}, which stays: {each.choice.why}"
+            )
     found = []
     for each in unplaced:
         why = staying.get(fused_group(each.name), "")
@@ -230,7 +235,9 @@ def place(weights: list[_Unplaced], where: str) -> tuple[bytes, dict[str, int], 
     """
     parts = [part for weight in weights for part in weight.parts]
     if len({name for name, *_ in parts}) != len(parts):
-        raise OomlessError(f"{where}: two weights become tensors of the same name", "give formats that differ less")
+        raise OomlessError(
+            f"{where}: two weights become tensors of the same name", "give formats that differ less"
+        )
     parts.sort(key=lambda part: -BITS[part[1]])
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offsets, end = {}, 0
@@ -240,6 +247,8 @@ def place(weights: list[_Unplaced], where: str) -> tuple[bytes, dict[str, int], 
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER_BYTES:
-        raise OomlessError(f"{where}: a header of {len(header):,} bytes", "split the checkpoint into more files")
+        raise OomlessError(
+            f"{where}: a header of {len(header):,} bytes", "split the checkpoint into more files"
+        )
     before = len(header).to_bytes(8, "little") + header
     return before, {name: len(before) + offset for name, offset in offsets.items()}, len(before) + end

@@ -1,5 +1,5 @@
-"""Views: matrices as the target wants them, made of what the source stores: a weight as it is, one expert out of a fused
-tensor, rows in another order, several below each other."""
+"""Views: matrices as the target wants them, made of what the source stores: a weight as it is, one expert out
+of a fused tensor, rows in another order, several below each other."""
 
 from typing import NamedTuple, Protocol
 
@@ -46,7 +46,7 @@ class Expert(NamedTuple):
     """Rows of one expert out of a tensor experts x rows x columns, or experts x columns x rows."""
 
     weight: StoredWeight
-    index: int
+    number: int
     first: int
     rows: int
     transposed: bool
@@ -64,7 +64,7 @@ class Expert(NamedTuple):
         assert isinstance(codec, Plain)
         _, height, width = self.weight.shape
         array = ARRAYS[codec.dtype]
-        start = self.index * height * width * numpy().dtype(array).itemsize
+        start = self.number * height * width * numpy().dtype(array).itemsize
         row, end = self.first + block.row, self.first + block.end_row
         if not self.transposed:
             into = reader.scratch.take("expert", array, block.rows, block.columns)
@@ -80,8 +80,8 @@ class Expert(NamedTuple):
 
 
 class Reordered(NamedTuple):
-    """The rows of each head in another order: first halves and second halves of a rotary head taken in turn, as
-    llama.cpp's Llama wants them."""
+    """The rows of each head in another order: first halves and second halves of a rotary head taken in turn,
+    as llama.cpp's Llama wants them."""
 
     view: View
     heads: int
@@ -102,7 +102,8 @@ class Reordered(NamedTuple):
 
 
 class HeadPart(NamedTuple):
-    """Rows of each head of an MLA's kv_b_proj: the keys' part (transposed for llama.cpp) or the values' part."""
+    """Rows of each head of an MLA's kv_b_proj: the keys' part (transposed for llama.cpp) or the values'
+    part."""
 
     view: View
     heads: int
@@ -133,7 +134,7 @@ class HeadPart(NamedTuple):
             whole = self.view.read(reader, Block(aligned, end, 0, columns))
             mine = whole[begin - aligned : begin - aligned + self.rows]
             found.append(mine.T.copy() if self.transposed else mine.copy())
-        return np.concatenate(found)  # type: ignore[no-any-return]
+        return np.concatenate(found)
 
 
 class Stacked(NamedTuple):

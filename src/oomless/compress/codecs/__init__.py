@@ -1,1 +1,2 @@
-"""Codecs: one record for each kind of stored weight, with its bytes, its reader, its writer and its config entry."""
+"""Codecs: one record for each kind of stored weight, with its bytes, its reader, its writer and its config
+entry."""

@@ -1,5 +1,5 @@
-"""What every codec has: the bytes, the reader, the writer and the config entry of a stored weight, in one record, so that
-what is predicted and what is written cannot differ."""
+"""What every codec has: the bytes, the reader, the writer and the config entry of a stored weight, in one
+record, so that what is predicted and what is written cannot differ."""
 
 from collections.abc import Callable
 from math import prod
@@ -11,10 +11,11 @@ from ..arithmetic.scratch import Array, Scratch
 from .tile import Tile
 
 Container = Literal["plain", "compressed-tensors", "deepseek", "bitsandbytes", "gguf"]
-"""How a config tells engines of the format: not at all, in one of three sections, or in a file of its own kind."""
+"""How a config tells engines of the format: not at all, in one of three sections, or in a file of its own
+kind."""
 Scope = Literal["tile", "row", "tensor", "fused"]
-"""The largest piece of a weight that one scale is made from: what a tile holds, a whole row, the whole tensor, or the
-tensors that engines fuse with it (q, k and v; gate and up)."""
+"""The largest piece of a weight that one scale is made from: what a tile holds, a whole row, the whole
+tensor, or the tensors that engines fuse with it (q, k and v; gate and up)."""
 
 
 class StoredPart(NamedTuple):
@@ -33,11 +34,18 @@ class StoredPart(NamedTuple):
     once: Callable[[Shape], Shape] | None = None
     """The shape of a part that the tensor has once."""
     flat: int = 0
-    """How many dimensions the header says instead of two: 1 = all in one, 2 with a last one of 1 (bitsandbytes)."""
+    """How many dimensions the header says instead of two: 1 = all in one, 2 with a last one of 1
+    (bitsandbytes)."""
 
     def array_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the shape of the array that holds this part of a block."""
         return -(-rows // self.rows), self.columns(columns)
+
+    def across(self, begin: int, end: int) -> tuple[int, int]:
+        """Return from and up to which element of a row columns of the weight reach; a single one reaches over
+        all."""
+        first, last = (self.columns(begin) if begin else 0), self.columns(end)
+        return (first, last) if first < last else (0, last)
 
     def shape(self, weight: Shape) -> Shape:
         """Return the shape that the header of a file says."""
@@ -53,6 +61,18 @@ class StoredPart(NamedTuple):
 
 
 ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "float16": 2, "float32": 4, "int32": 4, "int64": 8}
+
+
+class Steps(NamedTuple):
+    """What the codes of groups count in: rows x groups."""
+
+    stored: Array
+    """The scales as the file holds them."""
+    scales: Array
+    """The same in float32."""
+    zeros: Array | None = None
+    """The codes that stand for 0."""
+
 
 Parts = tuple[Array, ...]
 """One array for each stored part, of the rows that a tile covers."""
@@ -79,7 +99,8 @@ class Codec(Protocol):
         """Why a weight of this shape cannot be stored so; "" if it can."""
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
-        """Return, by suffix, the parts that a tensor has once; `known` is what an earlier pass found of the tensor."""
+        """Return, by suffix, the parts that a tensor has once; `known` is what an earlier pass found of the
+        tensor."""
 
     def encode(self, tile: Tile, out: Parts) -> None:
         """Write the other parts of a tile; `out` has a place for each part, in the order of `parts`."""

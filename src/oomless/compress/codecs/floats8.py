@@ -18,13 +18,15 @@ STRATEGIES = {(128, 128): "block", (1, 0): "channel", (0, 0): "tensor"}
 
 
 class Float8(NamedTuple):
-    """E4M3 codes; arithmetic in float32, the scale (largest magnitude / 448) rounded to its stored type first."""
+    """E4M3 codes; arithmetic in float32, the scale (largest magnitude / 448) rounded to its stored type
+    first."""
 
     block: tuple[int, int]
     """Rows and columns that share a scale; 0 = all of them."""
     scale_dtype: str
     own: bool
     """DeepSeek's own names: `weight_scale_inv`, in float32, is what a code is multiplied with."""
+    kind: str = "float8"
 
     @property
     def name(self) -> str:
@@ -66,7 +68,9 @@ class Float8(NamedTuple):
     def stored_scales(self, maxima: Array) -> tuple[Array, Array]:
         """Return scales as they are stored, and as float32 again."""
         np = numpy()
-        return rounded(np.maximum(maxima / np.float32(float8.LARGEST), np.float32(SMALLEST)), self.scale_dtype)
+        return rounded(
+            np.maximum(maxima / np.float32(float8.LARGEST), np.float32(SMALLEST)), self.scale_dtype
+        )
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         if self.block[0]:
@@ -98,13 +102,14 @@ class Float8(NamedTuple):
             float8.decode(parts[0][within], mine, out[within])
 
     def decode_narrow(self, parts: Parts, out: Array, scratch: Scratch) -> None:
-        """Write bfloat16 of a block of rows that begins a block of scales: DeepSeek's own cast, bit by bit."""
+        """Write bfloat16 of a block of rows that begins a block of scales: DeepSeek's own cast, bit by
+        bit."""
         float8.decode_blocks(parts[0], self.read_scales(parts[1]), self.block, out, scratch)
 
     def read_scales(self, stored: Array) -> Array:
         """Return stored scales as float32."""
         if self.scale_dtype != "BF16":
-            return stored.astype(numpy().float32)  # type: ignore[no-any-return]
+            return stored.astype(numpy().float32)
         scales = numpy().empty(stored.shape, numpy().float32)
         widen(stored, scales)
         return scales

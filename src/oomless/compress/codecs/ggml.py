@@ -1,5 +1,5 @@
-"""llama.cpp's block types. Q8_0 and Q4_0 are written here, the same bytes as gguf-py's several times faster; what else the
-package can write goes through it, and all that it can read."""
+"""llama.cpp's block types. Q8_0 and Q4_0 are written here, the same bytes as gguf-py's several times faster;
+what else the package can write goes through it, and all that it can read."""
 
 from typing import Any, NamedTuple
 
@@ -15,17 +15,19 @@ WRITES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "TQ1_0",
 """Types that can be written; K-quants and I-quants need llama.cpp's own search."""
 BLOCK = 32
 SIGN, BELOW_HALF_BITS = 0x80000000, 0x3EFFFFFF
-"""The largest float32 below 0.5: added to a magnitude and cut off it rounds halves away from zero, and nothing else."""
+"""The largest float32 below 0.5: added to a magnitude and cut off it rounds halves away from zero, and
+nothing else."""
 
 
 class GgmlBlocks(NamedTuple):
     """One of GGML's types, rows of blocks."""
 
     type_name: str
+    kind: str = "ggml"
 
     @property
-    def kind(self) -> GGMLType:
-        """Numbers of the type: values and bytes a block."""
+    def sizes(self) -> GGMLType:
+        """Values and bytes a block."""
         return TYPES[self.type_name]
 
     @property
@@ -34,7 +36,7 @@ class GgmlBlocks(NamedTuple):
 
     @property
     def form(self) -> Format:
-        return self.kind.format(self.kind.block)
+        return self.sizes.format(self.sizes.block)
 
     @property
     def parts(self) -> tuple[StoredPart, ...]:
@@ -42,7 +44,7 @@ class GgmlBlocks(NamedTuple):
 
     def row_bytes(self, columns: int) -> int:
         """Return the bytes of a row."""
-        return columns // self.kind.block * self.kind.block_bytes
+        return columns // self.sizes.block * self.sizes.block_bytes
 
     @property
     def container(self) -> Container:
@@ -54,10 +56,10 @@ class GgmlBlocks(NamedTuple):
 
     @property
     def step(self) -> tuple[int, int]:
-        return 1, self.kind.block
+        return 1, self.sizes.block
 
     def refusal(self, shape: Shape) -> str:
-        block = self.kind.block
+        block = self.sizes.block
         return f"{shape[-1]:,} columns are no multiple of the block of {block}" if shape[-1] % block else ""
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
@@ -88,8 +90,8 @@ class GgmlBlocks(NamedTuple):
 
 
 def write_q8_0(tile: Tile, out: Array) -> None:
-    """Write blocks of 32: a float16 scale (largest magnitude / 127), then bytes; the scale divides before it is rounded, and
-    halves go away from zero, as ggml does."""
+    """Write blocks of 32: a float16 scale (largest magnitude / 127), then bytes; the scale divides before it
+    is rounded, and halves go away from zero, as ggml does."""
     np = numpy()
     rows, columns = tile.rows, tile.columns
     scales = tile.maxima(BLOCK) / np.float32(127)
@@ -110,8 +112,8 @@ def write_q8_0(tile: Tile, out: Array) -> None:
 
 
 def write_q4_0(tile: Tile, out: Array) -> None:
-    """Write blocks of 32: a float16 scale (the value of largest magnitude / -8), then nibbles, the first half of the block
-    in the lower ones; value / scale + 8.5 is cut off."""
+    """Write blocks of 32: a float16 scale (the value of largest magnitude / -8), then nibbles, the first half
+    of the block in the lower ones; value / scale + 8.5 is cut off."""
     np = numpy()
     rows, columns = tile.rows, tile.columns
     values = tile.values()
@@ -141,4 +143,4 @@ def largest(tile: Tile) -> Array:
         groups = tile.values().reshape(*found.shape, BLOCK)[both]
         place = np.abs(groups).argmax(axis=1)
         found[both] = np.take_along_axis(groups, place[:, None], axis=1)[:, 0]
-    return found  # type: ignore[no-any-return]
+    return found

@@ -1,5 +1,5 @@
-"""Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of two), NVIDIA's
-NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
+"""Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of
+two), NVIDIA's NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from ..arithmetic import float4, float8
 from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.packing import pack, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, StoredPart, once, same
+from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
 from .tile import Tile
 
 MX_GROUP, NV_GROUP = 32, 16
@@ -39,8 +39,8 @@ def nv_groups(columns: int) -> int:
 
 
 def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
-    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the lower half
-    of a byte."""
+    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the
+    lower half of a byte."""
     np = numpy()
     np.left_shift(codes[1], 4, out=out)
     np.bitwise_or(out, codes[0], out=out)
@@ -67,6 +67,7 @@ class Microscaled(NamedTuple):
     """MXFP4 or MXFP8: codes of E2M1 or E4M3, a power of two for each 32."""
 
     bits: int
+    kind: str = "microscaled"
 
     @property
     def name(self) -> str:
@@ -99,35 +100,49 @@ class Microscaled(NamedTuple):
         return f"{shape[1]:,} columns are no multiple of {MX_GROUP}" if shape[1] % MX_GROUP else ""
 
     def exponents(self, maxima: Array) -> Array:
-        """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest code;
-        from 1.75 on the magnitude counts to the next power, which loses less than cutting it to the largest code does.
-        """
+        """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest
+        code; from 1.75 on the magnitude counts to the next power, which loses less than cutting it to the
+        largest code does."""
         np = numpy()
         found = (maxima.view(np.uint32) + np.uint32(1 << 21) >> np.uint32(23)).astype(np.int32)
-        return np.maximum(found - LARGEST_EXPONENT[self.bits], LEAST_EXPONENT).astype(np.uint8)  # type: ignore[no-any-return]
+        return np.maximum(found - LARGEST_EXPONENT[self.bits], LEAST_EXPONENT).astype(np.uint8)
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {}
 
+    @property
+    def group(self) -> int:
+        """Columns that share a scale."""
+        return MX_GROUP
+
+    def steps(self, exponents: Array) -> Steps:
+        """Return the steps of E8M0 bytes."""
+        return Steps(exponents, powers(exponents))
+
     def encode(self, tile: Tile, out: Parts) -> None:
+        self.write(tile, self.steps(self.exponents(tile.maxima(MX_GROUP))), out)
+
+    def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
+        """Write a tile in steps that are given."""
         np = numpy()
-        exponents = self.exponents(tile.maxima(MX_GROUP))
+        exponents = steps.stored
         np.copyto(out[1], exponents)
-        match self.bits, tile.bits():
-            case 4, None:
+        bits = tile.bits()
+        match self.bits:
+            case 4 if bits is None:
                 quotients = tile.magnitude_pairs()
-                np.divide(quotients, spread_pairs(powers(exponents), MX_GROUP, tile.columns), out=quotients)
+                np.divide(quotients, spread_pairs(steps.scales, MX_GROUP, tile.columns), out=quotients)
                 codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
                 float4.encode(quotients, codes, tile.scratch)
                 store_pairs(codes, tile, out[0])
-            case 4, bits:
+            case 4:
                 below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
                 codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
                 float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
                 pack(codes, 4, out[0], tile.scratch)
                 add_signs(tile, out[0])
             case _:
-                scales = spread_pairs(powers(exponents), MX_GROUP, tile.columns)
+                scales = spread_pairs(steps.scales, MX_GROUP, tile.columns)
                 words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
                 float8.store(words, tile.signs(), out[0], tile.scratch)
 
@@ -165,12 +180,14 @@ def powers(exponents: Array) -> Array:
     [[1.0, 0.0078125]]
     """
     np = numpy()
-    return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)  # type: ignore[no-any-return]
+    return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)
 
 
 class Nvfp4(NamedTuple):
-    """NVFP4: E2M1 codes, an E4M3 scale for each 16, and the float32 by which all scales were multiplied before they were
-    rounded. q, k and v share that number, gate and up too: engines fuse them."""
+    """NVFP4: E2M1 codes, an E4M3 scale for each 16, and the float32 by which all scales were multiplied
+    before they were rounded. q, k and v share that number, gate and up too: engines fuse them."""
+
+    kind: str = "nvfp4"
 
     @property
     def name(self) -> str:
@@ -207,21 +224,36 @@ class Nvfp4(NamedTuple):
         """Return 6 * 448 / the largest magnitude of the tensors that share it, in float32."""
         np = numpy()
         assert largest is not None
-        return np.float32(NV_LARGEST) / np.maximum(largest, np.float32(2.0**-100))  # type: ignore[no-any-return]
+        return np.float32(NV_LARGEST) / np.maximum(largest, np.float32(2.0**-100))
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {".weight_global_scale": self.multiplier(known)}
 
-    def encode(self, tile: Tile, out: Parts) -> None:
+    @property
+    def group(self) -> int:
+        """Columns that share a scale."""
+        return NV_GROUP
+
+    def steps(self, largest: Array, known: Array | None, scratch: Scratch) -> Steps:
+        """Return scales for groups of these largest magnitudes; one that is too small for a scale becomes
+        zeros."""
         np = numpy()
-        multiplier = self.multiplier(tile.known)
-        wanted = tile.maxima(NV_GROUP) * (multiplier / np.float32(float4.LARGEST))
-        codes = float8.encode(wanted, np.ones((1, 1), np.float32), tile.scratch)
-        np.minimum(codes, float8.LARGEST_CODE, out=codes)
-        np.copyto(out[1], codes, casting="unsafe")
-        scales = float8.values()[out[1]] / (np.float32(4) * multiplier)
-        scales = np.where(scales > 0, scales, np.float32(np.inf))  # a group too small for a scale becomes zeros
+        multiplier = self.multiplier(known)
+        wanted = largest * (multiplier / np.float32(float4.LARGEST))
+        words = float8.encode(wanted, np.ones((1, 1), np.float32), scratch)
+        stored = np.minimum(words, float8.LARGEST_CODE).astype(np.uint8)
+        scales = float8.values()[stored] / multiplier
+        return Steps(stored, np.where(scales > 0, scales, np.float32(np.inf)))
+
+    def encode(self, tile: Tile, out: Parts) -> None:
+        self.write(tile, self.steps(tile.maxima(NV_GROUP), tile.known, tile.scratch), out)
+
+    def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
+        """Write a tile in steps that are given."""
+        np = numpy()
+        np.copyto(out[1], steps.stored)
         quarters = tile.magnitude_pairs()
+        scales = steps.scales / np.float32(4)
         np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
         found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
         float4.encode_away(quarters, found, tile.scratch)

@@ -1,4 +1,5 @@
-"""bitsandbytes' NF4: sixteen values at the quantiles of a normal distribution, a float32 scale for each 64."""
+"""bitsandbytes' NF4: sixteen values at the quantiles of a normal distribution, a float32 scale for each
+64."""
 
 import json
 from functools import cache
@@ -38,7 +39,7 @@ VALUES = (
 @cache
 def values() -> Array:
     """Return the 16 values as an array."""
-    return numpy().array(VALUES, numpy().float32)  # type: ignore[no-any-return]
+    return numpy().array(VALUES, numpy().float32)
 
 
 def groups(columns: int) -> int:
@@ -47,11 +48,12 @@ def groups(columns: int) -> int:
 
 
 class NormalFloat(NamedTuple):
-    """NF4 without double quantisation, as bitsandbytes keeps it in a checkpoint: flat, the first code in the upper half of
-    a byte."""
+    """NF4 without double quantisation, as bitsandbytes keeps it in a checkpoint: flat, the first code in the
+    upper half of a byte."""
 
     dtype: str
     """Of the weight that it stands for."""
+    kind: str = "normal-float"
 
     @property
     def name(self) -> str:
@@ -68,7 +70,10 @@ class NormalFloat(NamedTuple):
             StoredPart(".weight.absmax", "F32", "float32", 1, groups, flat=1),
             once(".weight.quant_map", "F32", "float32", lambda shape: (len(VALUES),)),
             once(
-                ".weight.quant_state.bitsandbytes__nf4", "U8", "uint8", lambda shape: (len(self.state(shape)),)
+                ".weight.quant_state.bitsandbytes__nf4",
+                "U8",
+                "uint8",
+                lambda shape: (len(self.state(shape)),),
             ),
         )
 

@@ -17,6 +17,8 @@ class Plain(NamedTuple):
     """An unscaled floating type."""
 
     dtype: str
+    kind: str = "plain"
+    """Tells it from codecs of another kind with the same fields: named tuples compare as tuples."""
 
     @property
     def name(self) -> str:

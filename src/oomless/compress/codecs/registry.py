@@ -11,6 +11,7 @@ from .integers import Integers
 from .microscaled import Microscaled, Nvfp4
 from .normal_float import NormalFloat
 from .plain import NAMES, Plain
+from .pruned import Pruned
 
 WORDS = (
     "bf16",
@@ -34,6 +35,7 @@ WORDS = (
     "mxfp8",
     "nvfp4",
     "nf4",
+    "2:4",
 )
 """What help lists; other groups and 2 bits are read too: int2-g32, int4-g256."""
 GGUF_WORDS = tuple(name.lower() for name in WRITES if name not in ("F32", "F16", "BF16"))
@@ -45,7 +47,8 @@ BLOCK, CHANNEL, TENSOR = (128, 128), (1, 0), (0, 0)
 def codec(word: str, dtype: str, deepseek: bool = False) -> Codec:
     """Return the codec of a word; `dtype` is the model's own type, in which engines expect scales.
 
-    `fp8` is what the model's own publisher would write: DeepSeek's names for DeepSeek, else compressed-tensors'.
+    `fp8` is what the model's own publisher would write: DeepSeek's names for DeepSeek, else
+    compressed-tensors'.
 
     >>> codec("int4", "BF16").name, codec("fp8", "BF16", deepseek=True).name, codec("fp8", "BF16").name
     ('int4-g128', 'fp8', 'fp8-block')
@@ -68,6 +71,8 @@ def codec(word: str, dtype: str, deepseek: bool = False) -> Codec:
             return Nvfp4()
         case "nf4":
             return NormalFloat(dtype)
+        case "2:4":
+            return Pruned(dtype)
     if wanted in GGUF_WORDS:
         return GgmlBlocks(wanted.upper())
     if found := GROUPED.fullmatch(wanted):
@@ -79,7 +84,7 @@ def integers(bits: int, zeros: bool, group: str | None, dtype: str, word: str) -
     """Return the codec of whole numbers; int8 alone means a scale a row and products of integers."""
     if bits not in (2, 4, 8):
         raise UnsupportedError(
-            f"{word[:60]}: only 2, 4 and 8 bits are packed the same way by every release of compressed-tensors",
+            f"{word[:60]}: only 2, 4 and 8 bits are packed alike by every release of compressed-tensors",
             "choose int4 or int8",
         )
     if bits == 8 and not zeros and group is None:
@@ -91,7 +96,8 @@ def integers(bits: int, zeros: bool, group: str | None, dtype: str, word: str) -
 
 
 def codec_of_scheme(weights: dict[str, Any], form: str, dtype: str) -> Codec | None:
-    """Return the codec that an entry of compressed-tensors' config_groups means; None for one that is not read."""
+    """Return the codec that an entry of compressed-tensors' config_groups means; None for one that is not
+    read."""
     kind, bits, strategy = weights.get("type", "int"), weights.get("num_bits"), weights.get("strategy")
     group, zeros = weights.get("group_size") or 0, not weights.get("symmetric", True)
     match kind, bits, strategy:

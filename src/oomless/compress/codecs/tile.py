@@ -35,15 +35,15 @@ class Tile:
         return self._values
 
     def pairs(self) -> Array:
-        """Return the block as float32, even columns first, then odd ones: 2 x rows x half; an odd last column has a zero
-        beside it."""
+        """Return the block as float32, even columns first, then odd ones: 2 x rows x half; an odd last column
+        has a zero beside it."""
         return self._halves("tile pairs", self.raw)
 
     def magnitude_pairs(self) -> Array:
         """Return |values| in the same order."""
         bits = self.bits()
         found = self._halves("tile magnitude pairs", self.raw if bits is None else bits)
-        return numpy().abs(found, out=found) if bits is None else found  # type: ignore[no-any-return]
+        return numpy().abs(found, out=found) if bits is None else found
 
     def _halves(self, name: str, bits: Array) -> Array:
         np = numpy()
@@ -73,11 +73,12 @@ class Tile:
         return signs
 
     def sign_pairs(self) -> Array:
-        """Return 0x08 where the even one of two neighbours is negative and 0x80 where the odd one is, a byte for both."""
+        """Return 0x08 where the even one of two neighbours is negative and 0x80 where the odd one is, a byte
+        for both."""
         np = numpy()
         if self._plain:
             signs = self.signs()
-            return signs[:, 0::2] >> 4 | signs[:, 1::2]  # type: ignore[no-any-return]
+            return signs[:, 0::2] >> 4 | signs[:, 1::2]
         words = self.raw.view(np.uint32)
         even = self.scratch.take("tile even signs", "uint32", *words.shape)
         odd = self.scratch.take("tile odd signs", "uint32", *words.shape)
@@ -91,8 +92,8 @@ class Tile:
         return signs
 
     def maxima(self, group: int) -> Array:
-        """Return the largest magnitude of each `group` columns (0: of the row, or what an earlier pass knows), rows x
-        groups in float32."""
+        """Return the largest magnitude of each `group` columns (0: of the row, or what an earlier pass
+        knows), rows x groups in float32."""
         if group == 0 and self.known is not None:
             return self.known
         return self._finite(reduced(self._comparable(), group, "maximum", self.scratch))
@@ -115,7 +116,8 @@ class Tile:
         return found[0], found[1]
 
     def _ordered_bounds(self, group: int) -> list[Array]:
-        """Bounds of bfloat16 as signed integers that are ordered as the numbers are: those of negative ones are flipped."""
+        """Bounds of bfloat16 as signed integers that are ordered as the numbers are: those of negative ones
+        are flipped."""
         np = numpy()
         signed = self.raw.view(np.int16)
         ordered = self.scratch.take("tile order", "int16", self.rows, self.columns)
@@ -128,10 +130,11 @@ class Tile:
         np = numpy()
         found = np.empty(ordered.shape, np.float32)
         widen((ordered ^ (ordered >> 15 & MAGNITUDE)).view(np.uint16), found)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def bits(self) -> Array | None:
-        """Return the magnitudes of bfloat16 as integers, which are ordered as the numbers are; None of float32."""
+        """Return the magnitudes of bfloat16 as integers, which are ordered as the numbers are; None of
+        float32."""
         if self._magnitudes is None and not self._plain:
             self._magnitudes = self.scratch.take("tile bits", "uint16", self.rows, self.columns)
             numpy().bitwise_and(self.raw, MAGNITUDE, out=self._magnitudes)
@@ -142,7 +145,7 @@ class Tile:
         if bits is not None:
             return bits
         values = self.scratch.take("tile magnitudes", "float32", self.rows, self.columns)
-        return numpy().abs(self.raw, out=values)  # type: ignore[no-any-return]
+        return numpy().abs(self.raw, out=values)
 
     def _finite(self, maxima: Array) -> Array:
         """Maxima as float32; an error if one is infinite or no number."""
@@ -157,4 +160,3 @@ class Tile:
         if wrong:
             raise NotFinite(NOT_FINITE)
         return found
-

@@ -5,34 +5,65 @@ Nothing is allotted in advance: the cache is as long as the context asked for, a
 the graph of one micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
-from ..rank import Count
+from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
+from ..layouts import layers_over_cards, one_machine
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
-from .defaults import layouts, resolve, stages
+from .defaults import resolve, stages
 from .gguf_file import stored
-from .release import LATEST, VERSIONS
-from .weights import host_bytes, placed_weights
+from .release import VERSIONS
+from .weights import host_bytes, left_to_host, placed_weights
 
-NAME = "llama.cpp"
-COUNTS: Count = "plain"
-
-__all__ = [
-    "COUNTS",
-    "LATEST",
-    "NAME",
-    "VERSIONS",
-    "budget_bytes",
-    "budget_lines",
-    "cache_layout",
-    "host_bytes",
-    "layouts",
-    "longest_sequence",
-    "max_tokens",
-    "needed_bytes",
-    "placed_weights",
-    "pool_bytes",
-    "resolve",
-    "sequences",
-    "stages",
-    "stored",
-]
+LLAMACPP = Engine(
+    name="llamacpp",
+    label="llama.cpp",
+    versions=VERSIONS,
+    cards=CardMakers(tried=("NVIDIA", "AMD", "Apple", "Raspberry Pi", "generic", "")),
+    candidates=Candidates(
+        one_machine,
+        forms=("q8_0", "q4_k_m"),
+        most_sequences=16,
+        shares_card=True,
+        ranked_last=True,
+        sets_slots=True,
+    ),
+    start=Start(port=8080),
+    rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
+    speed_class="llamacpp",
+    layouts=layers_over_cards,
+    resolve=resolve,
+    stages=stages,
+    placed_weights=placed_weights,
+    budget_bytes=budget_bytes,
+    budget_lines=budget_lines,
+    pool_bytes=pool_bytes,
+    cache_layout=cache_layout,
+    needed_bytes=needed_bytes,
+    max_tokens=max_tokens,
+    sequences=sequences,
+    longest_sequence=longest_sequence,
+    host_bytes=host_bytes,
+    counts="plain",
+    axis="pp",
+    file_types=True,
+    fills_host=True,
+    host_memory_at="last rank",
+    buffers_follow_context=True,
+    cuts_at_model_positions=True,
+    in_file=stored,
+    left_to_host=left_to_host,
+)
+IK_LLAMACPP = LLAMACPP._replace(
+    name="ik-llamacpp",
+    label="ik_llama.cpp",
+    cards=CardMakers(),
+    start=Start(port=8080),
+    rows=MeasuredRows(words=("ik_llama.cpp",)),
+)
+OLLAMA = LLAMACPP._replace(
+    name="ollama",
+    label="Ollama",
+    cards=CardMakers(),
+    start=Start(port=11434),
+    rows=MeasuredRows(words=("Ollama",)),
+)

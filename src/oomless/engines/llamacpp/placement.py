@@ -7,9 +7,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ...errors import UsageError
+from ...files import shown
 from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
-from ...run.serving import Layout, Serving
+from ...model.name_expressions import PatternError
+from ...model.name_patterns import NamePatterns
+from ...run.serving import Resolved
 from ..rank import Stage
 
 HOST = -1
@@ -26,13 +29,13 @@ class Offload(NamedTuple):
     output: bool
 
 
-def offload(num_layers: int, asked: Serving, output_first: bool) -> Offload:
+def offload(num_layers: int, asked: Resolved, output_first: bool) -> Offload:
     """What -ngl means for a model of so many layers.
 
     >>> (
-    ...     offload(61, Serving(n_gpu_layers=10), True),
-    ...     offload(61, Serving(n_gpu_layers=10), False),
-    ...     offload(61, Serving(), True),
+    ...     offload(61, Resolved(n_gpu_layers=10), True),
+    ...     offload(61, Resolved(n_gpu_layers=10), False),
+    ...     offload(61, Resolved(), True),
     ... )
     (Offload(first=52, active=10, output=True),
      Offload(first=51, active=10, output=False),
@@ -44,16 +47,17 @@ def offload(num_layers: int, asked: Serving, output_first: bool) -> Offload:
     )
 
 
-def split_points(asked: Serving) -> list[float]:
+def split_points(asked: Resolved) -> list[float]:
     """Where the share of each card ends, from 0 to 1.
 
+    >>> from ...run.serving import Layout
     >>> (
-    ...     split_points(Serving(layout=Layout(pp=2), tensor_split="3,1")),
-    ...     split_points(Serving(layout=Layout(pp=2))),
+    ...     split_points(Resolved(layout=Layout(pp=2), tensor_split="3,1")),
+    ...     split_points(Resolved(layout=Layout(pp=2))),
     ... )
     ([0.75, 1.0], [0.5, 1.0])
     """
-    cards = (asked.layout or Layout()).pp
+    cards = asked.layout.pp
     shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * cards
     if len(shares) != cards:
         raise UsageError(
@@ -79,11 +83,12 @@ def shares_of(text: str) -> list[float]:
     return shares
 
 
-def deal(num_layers: int, asked: Serving, output_first: bool) -> list[Stage]:
+def deal(num_layers: int, asked: Resolved, output_first: bool) -> list[Stage]:
     """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; the output
     after the last.
 
-    >>> deal(61, Serving(layout=Layout(pp=2), tensor_split="3,1"), True)
+    >>> from ...run.serving import Layout
+    >>> deal(61, Resolved(layout=Layout(pp=2), tensor_split="3,1"), True)
     [Stage(position=0, num_stages=2, start=0, stop=47), Stage(position=1, num_stages=2, start=47, stop=61)]
     """
     first, active, _ = offload(num_layers, asked, output_first)
@@ -103,8 +108,14 @@ def deal(num_layers: int, asked: Serving, output_first: bool) -> list[Stage]:
 class Override(NamedTuple):
     """One rule of --override-tensor: tensors whose name it finds go to `device`."""
 
-    pattern: re.Pattern[str]
+    pattern: NamePatterns
     device: int
+    num_layers: int | None = None
+    """Of the first layers alone; None: of all."""
+
+    def finds(self, name: str, layer: int) -> bool:
+        """Return whether the rule means a tensor."""
+        return (self.num_layers is None or layer < self.num_layers) and self.pattern.finds((name,))
 
 
 @lru_cache(maxsize=64)
@@ -115,40 +126,52 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
     [1, -1]
     """
     found = []
-    for rule in override_tensor.split(",") if override_tensor else ():
+    rules = override_tensor.split(",") if override_tensor else []
+    if len(rules) > MOST_RULES:
+        raise UsageError(
+            f"--override-tensor has {len(rules):,} rules",
+            f"write at most {MOST_RULES}",
+        )
+    for rule in rules:
         pattern, _, device = rule.rpartition("=")
         number = re.fullmatch(r"(?:CUDA|ROCm|HIP|SYCL|Vulkan|CANN|MUSA)(\d{1,3})", device)
         if not pattern or not (number or device.upper() in HOST_BUFFERS):
             raise UsageError(
-                f"--override-tensor {rule!r} is no rule",
+                f"--override-tensor {shown(rule)} is no rule",
                 "write pattern=CPU or pattern=CUDA0, with commas between rules",
             )
-        try:
-            found.append(Override(re.compile(pattern), int(number[1]) if number else HOST))
-        except (re.error, RecursionError, OverflowError) as error:
-            raise UsageError(
-                f"--override-tensor {rule!r}: {error}", "the part before = is a regular expression"
-            ) from None
+        found.append(Override(tensor_pattern(pattern), int(number[1]) if number else HOST))
     if cpu_moe:
-        found.append(Override(re.compile(EXPERTS), HOST))
+        found.append(Override(tensor_pattern(EXPERTS), HOST))
     if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
-        found.append(Override(re.compile(rf"blk\.(?:{'|'.join(map(str, range(n_cpu_moe)))}){EXPERTS}"), HOST))
+        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, n_cpu_moe))
     return tuple(found)
+
+
+MOST_RULES = 64
+
+
+def tensor_pattern(expression: str) -> NamePatterns:
+    """Return what an expression finds anywhere in a tensor's name."""
+    try:
+        return NamePatterns([expression], "search", "--override-tensor")
+    except PatternError as error:
+        raise UsageError(error.message, "the part before = is a regular expression") from None
 
 
 HOST_BUFFERS = ("CPU", "CUDA_HOST", "ROCM_HOST")
 
 
-def device_of(group: Tensor, layer: int, asked: Serving, default: int) -> int:
+def device_of(group: Tensor, layer: int, asked: Resolved, default: int) -> int:
     """The card that holds a tensor, or HOST: what the overrides say of its name, else where its layer is."""
     rules = overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
     if not rules:
         return default
     name = gguf_name(group, layer)
-    return next((rule.device for rule in rules if rule.pattern.search(name)), default)
+    return next((rule.device for rule in rules if rule.finds(name, layer)), default)
 
 
-def by_hand(asked: Serving) -> bool:
+def by_hand(asked: Resolved) -> bool:
     """Whether tensors are placed one by one: then micro-batches are not pipelined."""
     return bool(asked.cpu_moe or asked.n_cpu_moe or asked.override_tensor)
 
@@ -176,7 +199,7 @@ class Held(NamedTuple):
 
 
 def held(
-    model: Model, asked: Serving, stages: Sequence[Stage], device: int, output_first: bool
+    model: Model, asked: Resolved, stages: Sequence[Stage], device: int, output_first: bool
 ) -> list[Held]:
     """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
@@ -193,7 +216,7 @@ _PLACES: dict[tuple[object, ...], tuple[Model, dict[int, list[Held]]]] = {}
 """What lies where: each card of a layout asks, several times. The model is kept, so its id stays its own."""
 
 
-def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:
+def _places(model: Model, asked: Resolved, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:
     """Tensors by device. The embedding stays on the host, and is copied where it is the output too."""
     owner = {layer: stage.position for stage in stages for layer in range(stage.start, stage.stop)}
     found: dict[int, list[Held]] = {}
@@ -220,7 +243,7 @@ def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) 
     return found
 
 
-def check(asked: Serving) -> None:
+def check(asked: Resolved) -> None:
     """Refuse what names a card that is not there, before anything is computed."""
     cards = len(split_points(asked))
     for rule in overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe):

@@ -6,37 +6,44 @@ the earlier one. The pool is what is left of mem_fraction_static after loading; 
 the rest and are not subtracted.
 """
 
-from ..layouts import tensor_parallel_layouts
-from ..rank import Count
+from ..engine import Candidates, CardMakers, Engine, Start
+from ..layouts import attention_apart, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
-from .defaults import resolve, stages
+from .defaults import CACHE_TYPES, resolve, stages
+from .measured_rows import ROWS
 from .release import RELEASES
 from .weights import placed_weights
 
-NAME = "SGLang"
-LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
-COUNTS: Count = "reserved"
+SGLANG = Engine(
+    name="sglang",
+    label="SGLang",
+    versions=RELEASES.versions,
+    cards=CardMakers(
+        instead=(("generic", "llamacpp"), ("Apple", "llamacpp"), ("Raspberry Pi", "llamacpp")),
+        tried=("NVIDIA", "AMD", ""),
+    ),
+    candidates=Candidates(attention_apart, forms=("fp8",), cache_types=("auto", "fp8_e4m3")),
+    start=Start(
+        prefills=("--disaggregation-mode", "prefill"), decodes=("--disaggregation-mode", "decode"), port=30000
+    ),
+    rows=ROWS,
+    speed_class="sglang",
+    layouts=tensor_parallel_layouts,
+    resolve=resolve,
+    stages=stages,
+    placed_weights=placed_weights,
+    budget_bytes=budget_bytes,
+    budget_lines=budget_lines,
+    pool_bytes=pool_bytes,
+    cache_layout=cache_layout,
+    needed_bytes=needed_bytes,
+    max_tokens=max_tokens,
+    sequences=sequences,
+    longest_sequence=longest_sequence,
+    host_bytes=host_bytes,
+    counts="reserved",
+    cache_types=CACHE_TYPES,
+    share_flag="--mem-fraction-static",
+)
 """Its log takes differences of the card's free memory, which shrinks by whole segments."""
-
-layouts = tensor_parallel_layouts
-
-__all__ = [
-    "COUNTS",
-    "LATEST",
-    "NAME",
-    "VERSIONS",
-    "budget_bytes",
-    "budget_lines",
-    "cache_layout",
-    "host_bytes",
-    "layouts",
-    "longest_sequence",
-    "max_tokens",
-    "needed_bytes",
-    "placed_weights",
-    "pool_bytes",
-    "resolve",
-    "sequences",
-    "stages",
-]

@@ -5,96 +5,78 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 0.5.23.
 """
 
+from math import prod
+
 from ...model.attention import MLA, V4, V41
-from ...model.model import EMBEDDING, Model, Tensor
-from ...model.storage import BF16, DTYPES, F32, Format
+from ...model.model import EMBEDDING, Model, Part, Tensor
+from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
+from ..layers_dealt import layers_on
+from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
 from ..rank import Placed, Stage
+from ..rotary_tables import rope_positions, rope_tables
+from ..runtime_formats import check_quantization, is_fp8, runtime_format
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
-from ..vllm.weights import FUSED, check_quantization, key_of, rope_positions, rope_tables, runtime_format
 from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
 
 NO_TABLES = ("gemma3", "gemma3_text")
 """Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
 that no scaling lengthens."""
-Members = list[tuple[tuple[int, ...], Format, int]]
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
     loaded after the pool."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked, hardware)
     placed = [
-        group
-        for part in (
-            ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
-        )
-        for group in placed_part(model, asked, hardware, stage, part)
+        group for part in loaded_parts(rules) for group in placed_part(model, asked, hardware, stage, part)
     ]
     return placed + extra_tensors(model, asked, hardware, stage, rules)
 
 
-def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: str) -> list[Placed]:
+def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:
+    """The parts of a model that are loaded before the pool is made."""
+    return ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
+
+
+def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones = shared_clones(model, asked, hardware, rules)
-    groups: dict[tuple[str, tuple[int, ...]], Members] = {}
-    alone: list[tuple[str, tuple[int, ...], Members]] = []
+    members: list[Member] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage) if tensor.part == part else None
         if layers is None or (clones and "shared_experts." in tensor.name):
             continue
         shape, repeat = shard(tensor, model, asked, clones)
-        name = fused_name(tensor, model, rules)
-        member = (shape, runtime_format(tensor, model, asked), repeat)
-        if (
-            name == tensor.name and (name, layers) in groups
-        ):  # layers of a tower that the model's list calls alike
-            alone.append((name, layers, [member]))
-        else:
-            groups.setdefault((name, layers), []).append(member)
-    found = [*((*key, members) for key, members in groups.items()), *alone]
-    return [placed for name, layers, members in found for placed in _allocations(name, layers, members)]
+        name, form = parameter_of(tensor, model, rules), runtime_format(tensor, model, asked)
+        members.append((name, tensor.name, layers, shape, form, repeat))
+    return allocations(members)
 
 
-def fused_name(tensor: Tensor, model: Model, rules: SglangRules) -> str:
+def parameter_of(tensor: Tensor, model: Model, rules: SglangRules) -> str:
     """The parameter that a checkpoint's tensor becomes part of. q_a and kv_a are one from 0.4.6 on; MLA's
     q_proj stands alone."""
     name = tensor.name
-    if rules.fuses_qkv_a:
-        for part in ("q_a_proj.", "kv_a_proj_with_mqa."):
-            if part in name:
-                return name.replace(part, "fused_qkv_a_proj_with_mqa.")
+    if rules.fuses_qkv_a and "_a_proj" in name:
+        return fused_qkv_a(name, "fused_qkv_a_proj_with_mqa.")
     core = model.layer_at(tensor.layers[0]).attention.core if tensor.layers else None
-    if "self_attn.q_proj" in name and isinstance(core, MLA):
-        return name
-    for part, whole in FUSED:
-        if part in name:
-            return name.replace(part, whole)
-    return name
+    return name if "self_attn.q_proj" in name and isinstance(core, MLA) else fused_name(name)
 
 
-def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> tuple[int, ...] | None:
+def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
     if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
         return None  # a draft shares embedding and head with its target
     if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
         return None
-    if tensor.part == "mtp":
-        return tensor.layers
-    if tensor.part == "vision":
-        return tensor.layers if stage.first else None
-    if tensor.layers:
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
-    if tensor.name == EMBEDDING:
-        return () if stage.first or (model.tied and stage.last) else None
-    return () if stage.last else None
+    return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
 
 
-def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tuple[tuple[int, ...], int]:
+def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight.
 
     Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
@@ -102,7 +84,8 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     DeepEP.
 
     >>> from ...model.load import load
-    >>> asked = Serving(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
     >>> r1 = load("deepseek-r1")
     >>> {
     ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
@@ -111,7 +94,7 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     ... }
     {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
     """
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, repeat, ranks = tensor.shape, tensor.repeat, layout.tp
     if tensor.role == "expert":
         divided = expert_ranks(asked)
@@ -137,27 +120,8 @@ def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
     )
 
 
-def _allocations(name: str, layers: tuple[int, ...], members: Members) -> list[Placed]:
-    """The allocations of one parameter: its parts stacked by rows, its scales beside it, all experts of a
-    layer in one."""
-    shape, form, repeat = members[0]
-    if len(members) > 1:
-        if any(member[1] != form for member in members):
-            form = BF16
-        shape = (sum(member[0][0] for member in members), *shape[1:])
-    stacked = repeat if "experts." in name and repeat > 1 else 1
-    placed = [Placed(key_of(name), name, form.data_bytes(shape) * stacked, repeat // stacked, layers)]
-    if form.block:
-        placed.append(
-            Placed(
-                key_of(name), f"{name} scales", form.scale_bytes(shape) * stacked, repeat // stacked, layers
-            )
-        )
-    return placed
-
-
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: SglangRules
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: SglangRules
 ) -> list[Placed]:
     """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
     matrices."""
@@ -178,25 +142,38 @@ def extra_tensors(
                     (),
                 )
             )
-    for mla in kinds.latents:
-        elements = mla.num_heads // attention_ranks(asked.layout or Layout()) * mla.kv_lora_rank
-        width = 2 if not model.quantization or (nvidia and rules.absorbs_in_16_bit) else 1
-        note = f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)"
-        sizes = (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim))
-        extra += [
-            Placed("weights.attention", name, elements * dim * width, 1, kinds.latent_layers, note)
-            for name, dim in sizes
-        ]
-    if model.stored_bytes and model.stored_bytes > model.explained_bytes:
-        note = "assumed whole on every rank: in the checkpoint, not explained by its config"
-        extra.append(
-            Placed(
-                "weights.unexplained",
-                "headers less config",
-                model.stored_bytes - model.explained_bytes,
-                1,
-                (),
-                note,
-            )
-        )
+    extra += absorbed(model, asked, hardware, stage, loaded_parts(rules))
+    extra += unexplained(model, "rank")
     return extra
+
+
+def absorbed(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, parts: tuple[Part, ...]
+) -> list[Placed]:
+    """kv_b_proj of some parts of the model again, for the absorbed products (models/deepseek_v2.py,
+    post_load_weights): in 16 bit, but an FP8 one in its own type before 0.5 and on other makers' cards."""
+    rules = RELEASES.at(asked.engine_version)
+    wide = hardware.card.vendor in ("NVIDIA", "") and rules.absorbs_in_16_bit
+    found: dict[tuple[str, int, int], list[int]] = {}
+    for tensor in model.tensors:
+        wanted = tensor.part in parts and tensor.name.endswith(KV_B)
+        layers = stage_layers(tensor, model, asked, stage) if wanted else None
+        mla = model.layer_at(tensor.layers[0]).attention.core if layers else None
+        if not layers or not isinstance(mla, MLA):
+            continue
+        width = 2 if wide or not is_fp8(runtime_format(tensor, model, asked)) else 1
+        shape, _ = shard(tensor, model, asked)
+        for name, dim in (("w_kc", mla.qk_nope_head_dim), ("w_vc", mla.v_head_dim)):
+            elements = prod(shape) * dim // (mla.qk_nope_head_dim + mla.v_head_dim)
+            found.setdefault((name, elements * width, width), []).extend(layers)
+    return [
+        Placed(
+            "weights.attention",
+            name,
+            size,
+            1,
+            tuple(layers),
+            f"kv_b_proj again in {width} B for the absorbed products (post_load_weights)",
+        )
+        for (name, size, width), layers in found.items()
+    ]

@@ -5,36 +5,60 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from ..layouts import tensor_parallel_layouts
-from ..rank import Count
+from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
+from ..layouts import experts_apart, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
-from .defaults import resolve, stages
+from .defaults import CACHE_TYPES, resolve, stages
+from .offload import left_to_host
 from .release import RELEASES
 from .weights import placed_weights
 
-NAME = "vLLM"
-LATEST, VERSIONS = RELEASES.latest, RELEASES.versions
-COUNTS: Count = "allocated"
-layouts = tensor_parallel_layouts
-
-__all__ = [
-    "COUNTS",
-    "LATEST",
-    "NAME",
-    "VERSIONS",
-    "budget_bytes",
-    "budget_lines",
-    "cache_layout",
-    "host_bytes",
-    "layouts",
-    "longest_sequence",
-    "max_tokens",
-    "needed_bytes",
-    "placed_weights",
-    "pool_bytes",
-    "resolve",
-    "sequences",
-    "stages",
-]
+VLLM = Engine(
+    name="vllm",
+    label="vLLM",
+    versions=RELEASES.versions,
+    cards=CardMakers(
+        instead=(
+            ("generic", "llamacpp"),
+            ("Apple", "llamacpp"),
+            ("Raspberry Pi", "llamacpp"),
+            ("Huawei", "vllm-ascend"),
+            ("Intel", "vllm-hpu"),
+        ),
+        tried=("NVIDIA", "AMD", "Google", "", "*"),
+    ),
+    candidates=Candidates(
+        experts_apart, forms=("fp8", "w4a16"), cache_types=("auto", "fp8"), shares_card=True
+    ),
+    start=Start(
+        prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
+        decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
+    ),
+    rows=MeasuredRows(
+        words=("vLLM",),
+        default_batch_counts=True,
+        batch_follows_length=lambda version: RELEASES.at(version).v0,
+    ),
+    speed_class="vllm",
+    layouts=tensor_parallel_layouts,
+    resolve=resolve,
+    stages=stages,
+    placed_weights=placed_weights,
+    budget_bytes=budget_bytes,
+    budget_lines=budget_lines,
+    pool_bytes=pool_bytes,
+    cache_layout=cache_layout,
+    needed_bytes=needed_bytes,
+    max_tokens=max_tokens,
+    sequences=sequences,
+    longest_sequence=longest_sequence,
+    host_bytes=host_bytes,
+    cache_types=CACHE_TYPES,
+    share_flag="--gpu-memory-utilization",
+    experts_over_dp=True,
+    redundant_experts_need_ep=True,
+    adapters=True,
+    left_to_host=left_to_host,
+)

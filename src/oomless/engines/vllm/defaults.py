@@ -7,10 +7,12 @@ from ...errors import UnsupportedError, UsageError
 from ...facts.release import Release
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
-from ...model.storage import BF16, DTYPES, F16, F32
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB
+from ..compute_dtype import resolve_dtype
+from ..default_length import default_length
+from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
 from .release import RELEASES, VllmRules
@@ -34,7 +36,7 @@ FIRST_RELEASE: dict[str, Release] = {
 """
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
@@ -62,19 +64,19 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
-    return asked._replace(
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            gpu_memory_utilization=share,
+            kv_cache_dtype=cache_dtype,
+            block_size=asked.block_size or default_block_size(model, rules, hardware),
+            engram="host" if asked.engram == "auto" else asked.engram,
+        ),
         engine_version=version,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-        gpu_memory_utilization=share,
-        kv_cache_dtype=cache_dtype,
-        block_size=asked.block_size or default_block_size(model, rules, hardware),
-        engram="host" if asked.engram == "auto" else asked.engram,
     )
 
 
@@ -107,26 +109,6 @@ def check_kernels(model: Model, rules: VllmRules, hardware: Hardware) -> None:
         )
 
 
-def default_length(model: Model) -> int:
-    """The model's own length as vLLM derives it: positions, times the scaling that is not yet part of them.
-
-    >>> from ...model.load import load
-    >>> default_length(load("deepseek-coder-1.3b")), default_length(load("deepseek-v3"))
-    (65536, 163840)
-    """
-    rope = model.ropes[0]
-    match rope.scaling:
-        case "yarn" | "deepseek_yarn":
-            scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
-            return max(scaled, model.max_positions)
-        case "linear" | "dynamic" if not model.family.startswith(
-            "gemma3"
-        ):  # whose positions are counted after scaling
-            return int(model.max_positions * rope.factor)
-        case _:
-            return model.max_positions
-
-
 def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens) of the API server.
 
@@ -145,28 +127,7 @@ def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Mode
     return (1024, 8192) if large else (256, 2048)
 
 
-def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
-    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take
-    F16."""
-    card = hardware.card
-    has_bf16 = not 0 < card.capability < BF16_CAPABILITY
-    if asked == "auto":
-        if model.dtype == F32 or (model.dtype == BF16 and not has_bf16):
-            return F16.name
-        return model.dtype.name
-    if asked not in DTYPES:
-        raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
-    if DTYPES[asked] == BF16 and not has_bf16:
-        raise UnsupportedError(
-            f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16"
-        )
-    return DTYPES[asked].name
-
-
-BF16_CAPABILITY = 8.0
-
-
-CACHE_DTYPES = (
+CACHE_TYPES = (
     "auto",
     "bfloat16",
     "float16",
@@ -183,8 +144,8 @@ CACHE_DTYPES = (
 def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, asked: str) -> str:
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
     for auto too)."""
-    if asked not in CACHE_DTYPES:
-        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_DTYPES)}")
+    if asked not in CACHE_TYPES:
+        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_TYPES)}")
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:
@@ -248,29 +209,13 @@ def block_of(attention: Attention, rules: VllmRules, hardware: Hardware) -> int:
             assert_never(attention)
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the remainder goes to the stages before the last (before 0.8: to the last).
 
     >>> from ...model.load import load
-    >>> asked = Serving(engine_version="0.19.0", layout=Layout(pp=4))
+    >>> asked = Resolved(engine_version="0.19.0", layout=Layout(pp=4))
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
-    rules, pp = RELEASES.at(asked.engine_version), (asked.layout or Layout()).pp
-    num_layers = len(model.layers)
-    if pp > num_layers:
-        raise UsageError(
-            f"--pp {pp} is more than the {num_layers} layers of {model.name}", "use fewer stages"
-        )
-    sizes = [num_layers // pp] * pp
-    remainder = num_layers % pp
-    if not rules.deals_remainder_to_earlier_stages:
-        sizes[-1] += remainder
-    else:
-        for back in range(remainder):
-            sizes[pp - 2 - back] += 1
-    starts = [sum(sizes[:index]) for index in range(pp)]
-    return [
-        Stage(index, pp, start, start + size)
-        for index, (start, size) in enumerate(zip(starts, sizes, strict=True))
-    ]
+    earlier = RELEASES.at(asked.engine_version).deals_remainder_to_earlier_stages
+    return deal(model, asked.layout.pp, "stages before the last" if earlier else "last stage")

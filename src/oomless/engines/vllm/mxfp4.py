@@ -8,8 +8,8 @@ Blackwell, Marlin before Hopper and on RTX Blackwell.
 
 from typing import Literal, NamedTuple
 
-from ...ledger import Key
 from ...run.cards import Hardware
+from ..parameters import Member, allocation, allocations, key_of, stacked_shape
 from ..rank import Placed
 from .release import VllmRules
 
@@ -59,15 +59,17 @@ def up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def placed_experts(
-    key: Key,
-    name: str,
-    layers: tuple[int, ...],
-    shape: tuple[int, ...],
-    repeat: int,
-    hardware: Hardware,
-    rules: VllmRules,
-) -> list[Placed]:
+def placed(members: list[Member], hardware: Hardware, rules: VllmRules) -> list[Placed]:
+    """The allocations of the model: experts as the kernel has them, all else as of any other."""
+
+    def of_parameter(parts: list[Member]) -> list[Placed]:
+        experts = "experts.w" in parts[0][0]
+        return placed_experts(parts, hardware, rules) if experts else allocation(parts)
+
+    return allocations(members, of_parameter)
+
+
+def placed_experts(parts: list[Member], hardware: Hardware, rules: VllmRules) -> list[Placed]:
     """The allocations of one fused parameter: w13 (two halves of rows), w2, or a bias of either; all experts
     of a layer in one.
 
@@ -75,6 +77,8 @@ def placed_experts(
     them. Releases with the triton_kernels of 0.19 to 0.21 also pad the packed values to 64 bytes. Measured:
     gpt-oss-20b 13.47 GiB on one H100 and 7.01 on two (0.19), 120b 64.38.
     """
+    name, _, layers, _, _, repeat = parts[0]
+    key, shape = key_of(name), stacked_shape(parts)
     chosen = kernel(hardware, rules)
     pad = padding(chosen, rules)
     first = "w13_" in name

@@ -5,10 +5,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ...engines import LLAMA, SHARES, VLLM
+from ...engines import engine
 from ...errors import OomlessError
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout
 from .estimate import Estimate, estimate_serving
 
 
@@ -37,47 +37,47 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def again(estimate: Estimate, asked: Serving) -> Estimate:
+def again(estimate: Estimate, asked: Asked) -> Estimate:
     """Return the answer to another question about the same model, cards and machine."""
     return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
 
 
-def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _candidates(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware
     if request.kv_cache_dtype in ("auto", "bfloat16", "float16"):
         yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
     if not estimate.model.quantization and not request.quantization:
         yield "--quantization fp8", asked._replace(quantization="fp8"), hardware
-    if (request.concurrency or 1) > 1:
-        fewer = _largest(estimate, "concurrency", request.concurrency or 1)
+    if request.concurrency > 1:
+        fewer = _largest(estimate, "concurrency", request.concurrency)
         if fewer:
             yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
-    length = _largest(estimate, "max_model_len", request.max_model_len or 1)
+    length = _largest(estimate, "max_model_len", request.max_model_len)
     if length:
         longer = (asked.context or 0) > length
         shorter = asked._replace(max_model_len=length, context=length if longer else asked.context)
         context = f" --context {length}" if longer else ""
         yield f"--max-model-len {length}{context}", shorter, hardware
-    if (request.max_num_seqs or 0) > 64:
-        fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
+    if request.max_num_seqs > 64:
+        fewer_rows = max(request.max_num_seqs // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
-    if request.engine in LLAMA:
+    rules = engine(request.engine)
+    if rules.fills_host:
         yield from _on_the_host(estimate)
     if not request.enforce_eager:
         yield "--enforce-eager", asked._replace(enforce_eager=True), hardware
     overrun = estimate.ledger.overrun_bytes
-    if overrun and request.engine in SHARES:
-        name = SHARES[request.engine]
+    if overrun and rules.share_flag:
+        name = rules.share_flag
         field = name.lstrip("-").replace("-", "_")
         lower = int(100 * (getattr(request, field) - overrun / hardware.card.memory_bytes)) / 100
         share: Any = {field: lower}
         yield f"{name} {lower:g}", asked._replace(**share), hardware
     layout = request.layout
-    assert layout is not None
     ranks = layout.num_ranks
     if (
-        request.engine in VLLM
+        rules.experts_over_dp
         and layout.dp == 1
         and ranks > 1
         and any(tensor.role == "expert" for tensor in estimate.model.tensors)
@@ -86,7 +86,7 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
             dp=ranks, enable_expert_parallel=True
         )  # a latent is the same on every tensor rank: apart, each has its own sequences
         yield f"--tp 1 --dp {ranks} --enable-expert-parallel", asked._replace(layout=apart), hardware
-    axis = "pp" if request.engine in LLAMA else "tp"
+    axis = rules.axis
     for factor in (2, 3, 4) if axis == "pp" else (2, 4):
         more = hardware._replace(num_gpus=max(hardware.num_gpus, layout.num_ranks * factor))
         more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
@@ -100,24 +100,7 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         )
 
 
-def longest_context(estimate: Estimate) -> int:
-    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too
-    (llama.cpp); 0 if none does."""
-    layout, asked = estimate.request.layout, estimate.asked
-
-    def fails(steps: int) -> bool:
-        longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
-        return (
-            estimate_serving(
-                estimate.model, longer, estimate.cards or estimate.hardware, estimate.adjust
-            ).verdict
-            != "fits"
-        )
-
-    return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)
-
-
-def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     """What llama.cpp can do instead: narrower types, and layers or their experts on the host."""
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware
@@ -147,12 +130,7 @@ def _smallest(estimate: Estimate, field: Literal["n_cpu_moe", "n_gpu_layers"], m
             else estimate.asked._replace(n_gpu_layers=value)
         )
         try:
-            return (
-                estimate_serving(
-                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
-                ).verdict
-                == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 
@@ -170,12 +148,7 @@ def _largest(estimate: Estimate, field: Literal["concurrency", "max_model_len"],
         else:
             asked = asked._replace(max_model_len=value, context=asked.context and min(asked.context, value))
         try:
-            return (
-                estimate_serving(
-                    estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust
-                ).verdict
-                == "fits"
-            )
+            return again(estimate, asked).verdict == "fits"
         except OomlessError:
             return False
 

@@ -1,19 +1,19 @@
 """Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
 capacity, a verdict."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from ...engines import LLAMA, SHARES, check_card, check_flags, engine
-from ...engines.rank import Budget, CacheLayout, Stage
+from ...engines import check_card, engine
+from ...engines.engine import Engine
+from ...engines.rank import CacheLayout
 from ...errors import UsageError
 from ...facts.release import read_release
-from ...ledger import Ledger, Line, Verdict, exact
+from ...ledger import Ledger, Verdict
 from ...model.model import Model
 from ...run.cards import Card, Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import format_bytes, parse_bytes
-from .weights import weight_lines
+from .stage_rank import Adjust, StageRank, stage_rank
 
 
 class KVCache(NamedTuple):
@@ -33,15 +33,11 @@ class KVCache(NamedTuple):
     formula: str
 
 
-Adjust = Callable[[Serving, Hardware, Budget], Budget]
-"""Gives what is charged beside weights and cache as a machine's own logs have it."""
-
-
 class Estimate(NamedTuple):
     """The answer to a serving question."""
 
     model: Model
-    request: Serving
+    request: Resolved
     hardware: Hardware
     replicas: int
     ledgers: tuple[Ledger, ...]
@@ -57,7 +53,7 @@ class Estimate(NamedTuple):
     model_word: str = ""
     gpu_word: str = ""
     """MODEL and cards as they were asked for, so that the same question can be put again."""
-    asked: Serving = Serving()
+    asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
     adjust: Adjust | None = None
@@ -84,42 +80,12 @@ class Estimate(NamedTuple):
         return serving_json(self)
 
 
-class Taken(NamedTuple):
-    """What an engine takes of a card: its budget with the whole pool at start, and what comes beside it
-    later."""
-
-    card_bytes: int
-    budget_bytes: int
-    pool_bytes: int
-    beside: tuple[Line, ...]
-
-    def ledger(self, group: str, num_ranks: int, lines: tuple[Line, ...]) -> Ledger:
-        """What lies beside raises what a rank may use. Where both may pass the card, the room is what they
-        leave of it:
-
-        a pool that is taken whole holds memory that a small load does not need.
-        """
-        left = self.card_bytes - self.budget_bytes
-        beside = sum(line.bytes for line in self.beside)
-        low = max(sum(line.low_bytes for line in self.beside) - left, 0)
-        high = max(sum(line.high_bytes for line in self.beside) - left, 0)
-        capacity = self.budget_bytes + beside
-        if high and self.pool_bytes > 0:
-            capacity = min(capacity, self.card_bytes, sum(line.bytes for line in lines) + left - beside)
-        if low and self.pool_bytes > 0:
-            capacity = min(capacity, sum(line.low_bytes for line in lines) - low)
-        return Ledger(
-            group, num_ranks, min(capacity, self.card_bytes), lines, high if self.pool_bytes > 0 else 0
-        )
-
-
 def estimate_serving(
-    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+    model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None
 ) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
     `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
-    check_flags(asked)
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
     if not hardware.card.memory_bytes:
@@ -132,7 +98,7 @@ def estimate_serving(
     return found._replace(asked=asked, cards=hardware, adjust=adjust)
 
 
-def share_of(hardware: Hardware, asked: Serving) -> Hardware:
+def share_of(hardware: Hardware, asked: Asked) -> Hardware:
     """The cards as one instance may use them: less what is reserved for others, divided among the
     instances."""
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
@@ -152,9 +118,7 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(
-    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
-) -> Estimate:
+def smallest_layout(model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -184,9 +148,48 @@ def smallest_layout(
 
 
 def with_layout(
-    model: Model, asked: Serving, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
+    model: Model, asked: Asked, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
 ) -> Estimate:
     """The estimate for one layout."""
+    check_layout(layout, hardware)
+    rules = engine(asked.engine)
+    request = rules.resolve(model, hardware, asked, layout)
+    layout = request.layout
+    host = rules.host_bytes(model, request, hardware)
+    ranks = [
+        stage_rank(model, request, hardware, stage, rules, host, adjust)
+        for stage in rules.stages(model, request)
+    ]
+    replicas = hardware.num_gpus // layout.num_ranks
+    ledgers = tuple(rank.ledger(layout.num_ranks // layout.pp * replicas) for rank in ranks)
+    worst = min(
+        range(len(ledgers)),
+        key=lambda index: (SEVERITY[ledgers[index].verdict], ledgers[index].headroom_bytes),
+    )
+    kv = capacity(ranks, worst, request, rules)
+    notes = warnings(model, request, hardware, ledgers[worst])
+    return Estimate(
+        model,
+        request,
+        hardware,
+        replicas,
+        ledgers,
+        kv,
+        tuple(rank.pool_bytes for rank in ranks),
+        tuple(rank.pool_low for rank in ranks),
+        tuple(rank.pool_high for rank in ranks),
+        host,
+        model.checkpoint_bytes,
+        worst,
+        (*notes, *counted_alone(kv, ranks[worst].cache, request)),
+    )
+
+
+SEVERITY: dict[Verdict, int] = {"does_not_fit": 0, "tight": 1, "fits": 2}
+
+
+def check_layout(layout: Layout, hardware: Hardware) -> None:
+    """Refuse a layout for which there are too few cards, or cards that cannot share a model."""
     if layout.num_ranks > hardware.num_gpus:
         raise UsageError(
             f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} "
@@ -198,120 +201,30 @@ def with_layout(
             f"{hardware.card.name} cannot share a model: a process sees one slice",
             "leave --tp and --pp out, or take whole cards",
         )
-    rules = engine(asked.engine)
-    request: Serving = rules.resolve(model, hardware, asked, layout)
-    layout = request.layout or layout
-    stages: list[Stage] = rules.stages(model, request)
-    replicas = hardware.num_gpus // layout.num_ranks
-    host = rules.host_bytes(model, request, hardware)
-    drafts: list[tuple[Stage, list[Line], Taken, CacheLayout]] = []
-    pools, lows, highs = [], [], []
-    for stage in stages:
-        mine = hardware.at(stage.position) if layout.num_ranks == layout.pp else hardware
-        allowed = rules.budget_bytes(request, mine)
-        placed = rules.placed_weights(model, request, mine, stage)
-        lines = weight_lines(
-            placed, rules.COUNTS, f"engines, {request.engine} {request.engine_version}: weights"
-        )
-        budget = rules.budget_lines(model, request, mine, stage)
-        if adjust is not None:
-            budget = adjust(request, mine, budget)
-        lines += budget.charged
-        if mine.card.shared_bytes:
-            from .unified_memory import host_of_rank, on_shared_memory  # few machines have one memory
 
-            lines += on_shared_memory(mine.card, host_of_rank(request, stage, host))
-        charged = sum(line.bytes for line in lines)
-        pools.append(rules.pool_bytes(request, allowed, charged))
-        lows.append(rules.pool_bytes(request, allowed, sum(line.high_bytes for line in lines)))
-        highs.append(rules.pool_bytes(request, allowed, sum(line.low_bytes for line in lines)))
-        taken = Taken(mine.card.memory_bytes, charged + pools[-1], pools[-1], budget.beside)
-        drafts.append((stage, [*lines, *budget.beside], taken, rules.cache_layout(model, request, stage)))
-    layouts = [cache for *_, cache in drafts]
-    ledgers = []
-    needs = []
-    concurrency = request.concurrency or 1
-    on_a_rank = -(-concurrency // layout.dp)  # data-parallel ranks divide the sequences
-    for stage, lines, taken, cache in drafts:
-        needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
-        needs.append(needed)
-        what = f"cache for {on_a_rank} x {request.context:,} tokens" + (
-            f" of {concurrency}" if layout.dp > 1 else ""
-        )
-        source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
-        lines.append(
-            exact(
-                "kv_cache.needed",
-                "engine",
-                what,
-                needed,
-                f"{cache.formula}; {in_blocks(cache, needed)}",
-                source,
-            )
-        )
-        name = (
-            f"{stage.name} ({hardware.at(stage.position).card.name})"
-            if hardware.mixed and layout.num_ranks == layout.pp
-            else stage.name
-        )
-        ledgers.append(taken.ledger(name, layout.num_ranks // layout.pp * replicas, tuple(lines)))
-    severity = {"does_not_fit": 0, "tight": 1, "fits": 2}
-    worst = min(
-        range(len(ledgers)),
-        key=lambda index: (severity[ledgers[index].verdict], ledgers[index].headroom_bytes),
-    )
-    cache, pool = layouts[worst], max(pools[worst], 0)
-    kv = KVCache(
+
+def capacity(ranks: list[StageRank], worst: int, request: Resolved, rules: Engine) -> KVCache:
+    """What the cache holds: the tokens of all stages together, all else of the worst one."""
+    layouts = [rank.cache for rank in ranks]
+    cache, pool = layouts[worst], max(ranks[worst].pool_bytes, 0)
+    return KVCache(
         bytes_per_token=cache.token_bytes,
         fixed_bytes_per_sequence=cache.fixed_bytes,
         pool_bytes=pool,
-        needed_bytes=needs[worst],
-        max_tokens=rules.max_tokens(layouts, pools, request),
-        max_tokens_low=rules.max_tokens(layouts, lows, request),
-        max_tokens_high=rules.max_tokens(layouts, highs, request),
+        needed_bytes=ranks[worst].needed_bytes,
+        max_tokens=rules.max_tokens(layouts, [rank.pool_bytes for rank in ranks], request),
+        max_tokens_low=rules.max_tokens(layouts, [rank.pool_low for rank in ranks], request),
+        max_tokens_high=rules.max_tokens(layouts, [rank.pool_high for rank in ranks], request),
         max_concurrency=rules.sequences(cache, pool, request.context or 1, request),
         longest_sequence=rules.longest_sequence(cache, pool, request),
         dtype=cache.dtype,
         formula=cache.formula,
     )
-    return Estimate(
-        model,
-        request,
-        hardware,
-        replicas,
-        tuple(ledgers),
-        kv,
-        tuple(pools),
-        tuple(lows),
-        tuple(highs),
-        host,
-        model.checkpoint_bytes,
-        worst,
-        (*warnings(model, request, hardware, ledgers[worst]), *counted_alone(kv, cache, request)),
-    )
 
 
-def in_blocks(cache: CacheLayout, needed: int) -> str:
-    """The bytes of a load as blocks of the pool, and what takes them.
-
-    >>> from ...engines.rank import CacheGroup
-    >>> in_blocks(
-    ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
-    ...     11514488832,
-    ... )
-    '10,241 blocks of 1,124,352 B'
-    """
-    of_blocks = needed - cache.set_aside_bytes
-    blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
-    if len(cache.groups) > 1:
-        kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)
-        blocks += f", {len(cache.groups)} groups: {', '.join(kinds)}"
-    return blocks + (f" + {cache.set_aside_bytes:,} B set aside" if cache.set_aside_bytes else "")
-
-
-def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
-    card, ep = hardware.card, request.layout is not None and request.layout.enable_expert_parallel
+    card, ep = hardware.card, request.layout.enable_expert_parallel
     found = list(model.warnings)
     if hardware.reading:
         found.append(hardware.reading)
@@ -338,7 +251,8 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
 
         found += idle_flags(model, request)
     if worst.overrun_bytes:
-        lower = f": lower {SHARES[request.engine]}" if request.engine in SHARES else ""
+        share = engine(request.engine).share_flag
+        lower = f": lower {share}" if share else ""
         found.append(
             "the pool is taken whole, needed or not, and what comes beside it (context, "
             f"graphs) may pass the card{lower}"
@@ -351,7 +265,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
             f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
             f"whatever room there is: {request.context:,} are not served"
         )
-    if request.context and request.max_model_len and request.context > request.max_model_len:
+    if request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
             "ask for less"
@@ -361,7 +275,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     return tuple(found)
 
 
-def cut_off(model: Model, request: Serving) -> bool:
+def cut_off(model: Model, request: Resolved) -> bool:
     """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
     starts.
 
@@ -369,13 +283,14 @@ def cut_off(model: Model, request: Serving) -> bool:
     longest sequence at the positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse
     instead.
     """
-    return request.engine in (*LLAMA, "trtllm") and (request.context or 0) > model.max_positions
+    cuts = engine(request.engine).cuts_at_model_positions
+    return cuts and (request.context or 0) > model.max_positions
 
 
-def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
+def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:
     """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window
     of a whole step."""
-    runs = kv.max_concurrency * (request.context or 1)
+    runs = kv.max_concurrency * request.context
     if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
         return ()
     return (
@@ -385,9 +300,9 @@ def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[st
     )
 
 
-def later_than_known(request: Serving) -> str:
+def later_than_known(request: Resolved) -> str:
     """A note if the version asked for is later than any whose rules were read."""
-    latest = engine(request.engine).LATEST
+    latest = engine(request.engine).latest
     version = request.engine_version or latest
     if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
         return ""

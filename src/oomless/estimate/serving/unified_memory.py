@@ -1,22 +1,8 @@
 """Unified memory: what stays with the host lies in the same memory as what is on the card."""
 
-from ...engines import LLAMA
-from ...engines.rank import Stage
 from ...ledger import Line, exact
 from ...run.cards import Card
-from ...run.serving import Layout, Serving
 from ...units import format_bytes
-
-
-def host_of_rank(asked: Serving, stage: Stage, host_bytes: int) -> int:
-    """Bytes of all host memory that lie in the machine of one rank, where each rank has a machine of its own.
-
-    llama.cpp leaves everything to the machine that it is started on, whose card comes after those of its RPC
-    servers (src/llama.cpp, llama_model_load_from_file_impl); the others divide it among their ranks.
-    """
-    if asked.engine in LLAMA:
-        return host_bytes if stage.last else 0
-    return -(-host_bytes // (asked.layout or Layout()).num_ranks)
 
 
 def on_shared_memory(card: Card, host_bytes: int) -> tuple[Line, ...]:

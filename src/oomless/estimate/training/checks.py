@@ -1,16 +1,17 @@
 """What of a training question is refused or completed before its step is counted."""
 
-import re
-
 from ...errors import UnsupportedError, UsageError
+from ...files import shown
 from ...frameworks import framework
 from ...model.model import EMBEDDING, HEAD, Model
+from ...model.name_expressions import PatternError
+from ...model.name_patterns import NamePatterns
 from ...run.cards import Card
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from .rank_portions import divisors, is_target, short_name
 
 
-def with_targets(model: Model, asked: Training, request: Training) -> Training:
+def with_targets(model: Model, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
     """The framework's targets, or every matrix if the model has none of them and the question names none;
     names in place of a pattern."""
     patterns = [target for target in request.lora_targets if SPECIAL & set(target)]
@@ -43,11 +44,9 @@ def matched(model: Model, pattern: str) -> list[str]:
     ['q_proj', 'up_proj']
     """
     try:
-        regular = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError(
-            f"--lora-targets {pattern[:60]!r}: {error}", "name matrices, or write a regular expression"
-        ) from None
+        regular = NamePatterns([pattern], "fullmatch", "--lora-targets")
+    except PatternError as error:
+        raise UsageError(error.message, "name matrices, or write a regular expression") from None
     where: dict[str, set[int]] = {}
     there: dict[str, set[int]] = {}
     for tensor in model.tensors:
@@ -58,29 +57,29 @@ def matched(model: Model, pattern: str) -> list[str]:
         for layer in tensor.layers:
             whole = tensor.name.removesuffix(".weight").replace("{}", str(layer))
             rest = whole.removeprefix("model.layers")
-            if any(regular.fullmatch(part + rest) for part in TEXT_PARTS):
+            if regular.finds(part + rest for part in TEXT_PARTS):
                 where.setdefault(short, set()).add(layer)
     if not where:
         raise UsageError(
-            f"--lora-targets {pattern} means no matrix of {model.name}",
+            f"--lora-targets {shown(pattern)} means no matrix of {model.name}",
             f"it has {', '.join(sorted(there))}, or all-linear",
         )
     some = [short for short, layers in where.items() if layers != there[short]]
     if some:
         raise UnsupportedError(
-            f"--lora-targets {pattern} means {', '.join(some)} of some layers alone",
+            f"--lora-targets {shown(pattern)} means {', '.join(some)} of some layers alone",
             "adapters are counted in every layer that has the matrix",
         )
     return sorted(where)
 
 
-def trained_model(model: Model, request: Training) -> Model:
+def trained_model(model: Model, request: TrainingResolved) -> Model:
     """The model as the framework makes it: litgpt's head is a matrix of its own where the published model
     reads the embedding.
 
     >>> from ...model.load import load
     >>> small = load("llama-3.2-1b")
-    >>> trained_model(small, Training(framework="litgpt")).num_parameters - small.num_parameters
+    >>> trained_model(small, TrainingResolved(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
     if not model.tied or framework(request.framework).ties:
@@ -89,7 +88,7 @@ def trained_model(model: Model, request: Training) -> Model:
     return model._replace(tied=False, tensors=(*model.tensors, table._replace(name=HEAD, lookup=False)))
 
 
-def check_sharding(request: Training, mesh: Mesh) -> Training:
+def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets
     (DDP)."""
     ranks = mesh.dp * mesh.cp
@@ -105,9 +104,9 @@ def check_sharding(request: Training, mesh: Mesh) -> Training:
     return request
 
 
-def check_types(request: Training, card: Card) -> None:
+def check_types(request: TrainingResolved, card: Card) -> None:
     """A card that has no such arithmetic is refused, never rounded."""
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     if card.vendor != "NVIDIA" or not card.capability:
         return
     if form.arithmetic == "bf16" and card.capability < 8.0:
@@ -124,12 +123,12 @@ def check_types(request: Training, card: Card) -> None:
         )
 
 
-def check_model(model: Model, request: Training) -> None:
+def check_model(model: Model, request: TrainingResolved) -> None:
     """What the question asks of the model that it does not have."""
     if request.seq_len and request.seq_len > 64 * model.max_positions:
         raise UsageError(
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",
         )
-    if request.method == "qlora" and not recipe(request.precision or "bf16").packs:
+    if request.method == "qlora" and not recipe(request.precision).packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")

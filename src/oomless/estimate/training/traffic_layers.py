@@ -5,148 +5,25 @@ All of it is activations and their gradients in the type of computation, once a 
 """
 
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import assert_never
 
 from ...frameworks import framework
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe
-from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
-from .head_and_loss import vocab_parallel
+from ...run.training import Mesh, TrainingResolved, recipe
+from .collectives import Transfer, all_reduce, gather
 from .rank_portions import PipelineStage
 
 
-def micro_batch_tokens(asked: Training, mesh: Mesh) -> int:
+def micro_batch_tokens(asked: TrainingResolved, mesh: Mesh) -> int:
     """Tokens of a micro-batch on one context-parallel rank."""
-    return -(-asked.micro_batch * (asked.seq_len or 1) // mesh.cp)
+    return -(-asked.micro_batch * asked.seq_len // mesh.cp)
 
 
-def value_bytes(asked: Training) -> int:
+def value_bytes(asked: TrainingResolved) -> int:
     """Bytes of one number of an activation."""
-    return recipe(asked.precision or "bf16").compute
-
-
-def shared_key(attention: Attention) -> int:
-    """Numbers a token that all heads read without a column-cut product: MLA's rotary key, V4's one key-value
-    head."""
-    match attention:
-        case MLA():
-            return attention.qk_rope_head_dim
-        case DSA():
-            return attention.mla.qk_rope_head_dim
-        case V4() | V41():
-            return attention.head_dim
-        case GQA() | Sliding() | Linear():
-            return 0
-        case _:
-            assert_never(attention)
-
-
-def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
-    """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
-
-    Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
-    sent. With: each sum is a reduce-scatter and what is read is gathered first, so the bytes are the same;
-    Megatron keeps inputs cut and gathers them once more for the gradient of weights, and gradients of what
-    every rank holds whole are summed. The embedding's output and the gradient of the head's input are sums as
-    well; the loss sums three F32 a token over vocabulary shards, or gathers all logits (plain). Full
-    recomputation repeats the forward, but for its last sum where checkpointing stops early (torch). Source:
-    arXiv 1909.08053, 2205.05198; torch.distributed.tensor.parallel.
-
-    >>> from .rank_portions import stages
-    >>> from ...model.load import load
-    >>> asked = Training(
-    ...     framework="megatron-lm",
-    ...     precision="megatron-bf16",
-    ...     loss="vocab-parallel",
-    ...     recompute="none",
-    ...     seq_len=4096,
-    ... )
-    >>> [
-    ...     t.sent_bytes
-    ...     for t in tensor_parallel(
-    ...         load("deepseek-llm-7b"), asked, Mesh(tp=8, pp=2), stages(30, Mesh(pp=2))[0]
-    ...     )
-    ... ]
-    [3523215360, 58720256]
-    """
-    if mesh.tp == 1:
-        return
-    tokens, size, t, m = micro_batch_tokens(asked, mesh), value_bytes(asked), mesh.tp, asked.grad_accum
-    of = framework(asked.framework)
-    cut = tuple(each for each in model.tensors if mesh.ep == 1 or each.role != "expert")
-    out = into = calls = 0
-    for layer in stage.layers:
-        found = layer_widths(cut, layer, shared_key(model.layers[layer].attention), of.cuts_modules_apart)
-        again = found.out - (0 if of.megatron_core else model.hidden_size) if asked.recompute == "full" else 0
-        out, into, calls = out + found.out + again, into + found.into, calls + found.num_out + found.num_into
-    yield _exchange("layers", Widths(out, into, calls, 0), tokens, size, asked, mesh)
-    first, last, hidden = stage.first, stage.last, model.hidden_size
-    if first or last:
-        yield _exchange(
-            "embedding and head",
-            Widths(hidden * first, hidden * last, first + last, 0),
-            tokens,
-            size,
-            asked,
-            mesh,
-        )
-    if last and vocab_parallel(asked):
-        sent = m * 3 * all_reduce(4 * tokens, t)
-        yield Transfer(
-            "tp", "all-reduce", "loss", t, 3 * m, sent, f"{m} x 3 x 2 ({t} - 1) / {t} x {tokens:,} x 4 B"
-        )
-    elif last:
-        sent = m * gather(tokens * model.vocab_size * size, t)
-        yield Transfer(
-            "tp",
-            "all-gather",
-            "logits",
-            t,
-            m,
-            sent,
-            f"{m} x ({t} - 1) / {t} x {tokens:,} x {model.vocab_size:,} x {size} B",
-        )
-    if mesh.sequence_parallel and asked.method == "full":
-        whole = [
-            each
-            for each in model.tensors
-            if each.cut.how == "whole" and each.part == "main" and each.role != "expert"
-        ]
-        mine, width = set(stage.layers), recipe(asked.precision or "bf16").gradient
-        num = sum(len(mine.intersection(each.layers)) * each.repeat for each in whole)
-        summed = (
-            sum(prod(each.shape) * each.repeat * len(mine.intersection(each.layers)) for each in whole)
-            * width
-        )
-        yield Transfer(
-            "tp",
-            "all-reduce",
-            "gradients of what is not cut",
-            t,
-            num,
-            all_reduce(summed, t),
-            f"2 ({t} - 1) / {t} x {summed:,} B",
-        )
-
-
-def _exchange(what: str, widths: Widths, tokens: int, size: int, asked: Training, mesh: Mesh) -> Transfer:
-    """The sums of one micro-batch's forward and backward, times the micro-batches; `num_out` counts them."""
-    t, m = mesh.tp, asked.grad_accum
-    width = widths.out + widths.into
-    if not mesh.sequence_parallel:
-        formula = f"{m} x 2 ({t} - 1) / {t} x {tokens:,} x {width:,} x {size} B"
-        return Transfer(
-            "tp", "all-reduce", what, t, m * widths.num_out, m * all_reduce(tokens * width * size, t), formula
-        )
-    again = widths.into if framework(asked.framework).megatron_core else 0
-    formula = f"{m} x ({t} - 1) / {t} x {tokens:,} x (2 x {width:,} + {again:,}) x {size} B"
-    sent = m * gather(tokens * (2 * width + again) * size, t)
-    return Transfer(
-        "tp", "reduce-scatter", f"{what} (and all-gather)", t, 2 * m * widths.num_out, sent, formula
-    )
+    return recipe(asked.precision).compute
 
 
 def cache_width(attention: Attention) -> tuple[int, int]:
@@ -179,7 +56,9 @@ def cache_width(attention: Attention) -> tuple[int, int]:
             assert_never(attention)
 
 
-def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def context_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Keys and values go round a ring, or heads are exchanged for tokens (Ulysses: DeepSpeed and what builds
     on it).
 
@@ -191,7 +70,9 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
     the rings of torch and of Transformer Engine.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536
+    ... )
     >>> [t.sent_bytes for t in context_parallel(load("deepseek-llm-67b"), asked, Mesh(cp=8), range(95))]
     [70128762880]
     """
@@ -231,7 +112,9 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
         )
 
 
-def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def expert_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Tokens go to the ranks of their experts and come back, forward and backward.
 
     4 x (e - 1) / e x n x k x h a MoE layer; with full recomputation 6. n: tokens of this rank (the tp ranks
@@ -241,7 +124,9 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
     Source: arXiv 2006.16668, Megatron's token dispatchers.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in expert_parallel(load("deepseek-v3"), asked, Mesh(ep=64, etp=1), range(58, 61))]
     [5549064192]
     """
@@ -284,7 +169,7 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
         )
 
 
-def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
+def pipeline(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
     direction.
 
@@ -295,7 +180,9 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) ->
 
     >>> from .rank_portions import stages
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in pipeline(load("deepseek-v3"), asked, Mesh(pp=16), stages(61, Mesh(pp=16))[5])]
     [3758096384]
     """
@@ -317,9 +204,7 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) ->
         "pp", "send", "outputs and their gradients", p, sends, sends * payload, f"{sends} x {payload:,} B"
     )
     if model.tied and (first or last):
-        table = (
-            -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision or "bf16").gradient
-        )
+        table = -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision).gradient
         yield Transfer(
             "pp",
             "all-reduce",

@@ -6,6 +6,7 @@ made through. Each is F32 where PEFT keeps adapters in F32, so that an adapter w
 more than LoRA with ten million.
 """
 
+from collections.abc import Callable
 from math import ceil
 from typing import Literal, NamedTuple
 
@@ -59,65 +60,71 @@ def adapter(name: str) -> AdapterKind:
     )
 
 
-def trained_values(name: str, rank: int, width_in: int, width_out: int, feeds: bool = False) -> int:
-    """Values that an adapter trains beside one matrix (width_in -> width_out); `feeds`: a down projection,
-    which IA3 scales before.
+class AdaptedMatrix(NamedTuple):
+    """A matrix that an adapter stands beside."""
+
+    rank: int
+    width_in: int
+    width_out: int
+    feeds: bool = False
+    """A down projection, which IA3 scales before."""
+
+    @property
+    def both(self) -> int:
+        """Values of LoRA's two matrices."""
+        return self.rank * (self.width_in + self.width_out)
+
+    @property
+    def shorter(self) -> int:
+        return min(self.width_in, self.width_out)
+
+
+def _oft(m: AdaptedMatrix) -> int:
+    return m.rank * (m.width_in // m.rank) * (m.width_in // m.rank - 1) // 2
+
+
+def _randlora(m: AdaptedMatrix) -> int:
+    bases = ceil(m.shorter / m.rank)
+    return m.rank * bases + bases * m.shorter
+
+
+TRAINED: dict[str, Callable[[AdaptedMatrix], int]] = {
+    "dora": lambda m: m.both + m.width_out,
+    **dict.fromkeys(("lora-fa", "deft", "miss"), lambda m: m.rank * m.width_out),
+    "adalora": lambda m: m.both + m.rank,
+    "delora": lambda m: m.both + 1,
+    "peanut": lambda m: 2 * m.rank * m.width_out,
+    "vera": lambda m: m.width_out + m.rank,
+    "pvera": lambda m: m.width_out + 2 * m.rank,
+    "lily": lambda m: m.both // LILY_STRIDE,
+    "ia3": lambda m: m.width_in if m.feeds else m.width_out,
+    **dict.fromkeys(("road", "glora"), lambda m: 2 * m.width_out),
+    "beft": lambda m: m.width_out,
+    "fourierft": lambda m: FREQUENCIES["fourierft"],
+    "waveft": lambda m: FREQUENCIES["waveft"],
+    "c3a": lambda m: m.width_in * m.width_out // C3A_BLOCK,
+    "psoft": lambda m: m.rank * (m.rank - 1) // 2 + 2 * m.rank,
+    "oft": _oft,
+    "boft": lambda m: 2 * ceil(m.width_in / BOFT_BLOCK) * BOFT_BLOCK**2 + m.width_out,
+    "loha": lambda m: 2 * m.both,
+    "lokr": lambda m: 16 + m.rank * (ceil(m.width_in / 4) + ceil(m.width_out / 4)),
+    "vblora": lambda m: m.both // VECTOR * BANK,
+    "randlora": _randlora,
+    **dict.fromkeys(("tinylora", "unilora"), lambda m: 1),
+    "adamss": lambda m: max(1, m.both // 128),
+    "frod": lambda m: m.width_in * m.width_out // 100 + m.shorter,
+    "osf": lambda m: m.width_in * m.width_out // 16,
+}
+"""Values that an adapter trains beside one matrix, where they are not LoRA's."""
+
+
+def trained_values(name: str, matrix: AdaptedMatrix) -> int:
+    """Return how many values an adapter trains beside one matrix.
 
     DeepSeek-V3's kv_a_proj (7,168 -> 576): LoRA of rank 16 trains 123,904 values, VeRA 592, IA3 576.
 
-    >>> [trained_values(name, 16, 7168, 576) for name in ("lora", "vera", "ia3", "fourierft")]
+    >>> kv_a = AdaptedMatrix(16, 7168, 576)
+    >>> [trained_values(name, kv_a) for name in ("lora", "vera", "ia3", "fourierft")]
     [123904, 592, 576, 1000]
     """
-    both = rank * (width_in + width_out)
-    match name:
-        case "dora":
-            return both + width_out
-        case "lora-fa" | "deft" | "miss":
-            return rank * width_out
-        case "adalora":
-            return both + rank
-        case "delora":
-            return both + 1
-        case "peanut":
-            return 2 * rank * width_out
-        case "vera":
-            return width_out + rank
-        case "pvera":
-            return width_out + 2 * rank
-        case "lily":
-            return both // LILY_STRIDE
-        case "ia3":
-            return width_in if feeds else width_out
-        case "road" | "glora":
-            return 2 * width_out
-        case "beft":
-            return width_out
-        case "fourierft" | "waveft":
-            return FREQUENCIES[name]
-        case "c3a":
-            return width_in * width_out // C3A_BLOCK
-        case "psoft":
-            return rank * (rank - 1) // 2 + 2 * rank
-        case "oft":
-            return rank * (width_in // rank) * (width_in // rank - 1) // 2
-        case "boft":
-            return 2 * ceil(width_in / BOFT_BLOCK) * BOFT_BLOCK**2 + width_out
-        case "loha":
-            return 2 * both
-        case "lokr":
-            return 16 + rank * (ceil(width_in / 4) + ceil(width_out / 4))
-        case "vblora":
-            return rank * (width_in + width_out) // VECTOR * BANK
-        case "randlora":
-            bases = ceil(min(width_in, width_out) / rank)
-            return rank * bases + bases * min(width_in, width_out)
-        case "tinylora" | "unilora":
-            return 1
-        case "adamss":
-            return max(1, both // 128)
-        case "frod":
-            return width_in * width_out // 100 + min(width_in, width_out)
-        case "osf":
-            return width_in * width_out // 16
-        case _:
-            return both
+    return TRAINED[name](matrix) if name in TRAINED else matrix.both

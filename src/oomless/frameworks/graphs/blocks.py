@@ -264,98 +264,6 @@ def _other_adapter(
     b.op("adapter", (given,), writes, tuple(saves), forward_temp=once, backward_temp=2 * once, product=True)
 
 
-def narrowed(b: Builder, x: str, size: int) -> str:
-    """Fused attention reads half precision: transformers casts what norms in F32 made wide
-    (modeling_flash_attention_utils.py)."""
-    if b.sizes[x] <= size:
-        return x
-    b.op("to_half", (x,), {f"{x}.half": size})
-    return f"{x}.half"
-
-
-def rope(b: Builder, x: str, size: int, out: str) -> None:
-    """q * cos + rotate_half(q) * sin: keeps nothing of its size, and makes up to three copies on the way."""
-    temp = 0 if b.work.kernels != "eager" else 2 * size
-    b.op("rope", (x,), {out: size}, forward_temp=temp, backward_temp=temp)
-
-
-def attend(
-    b: Builder,
-    q: str,
-    k: str,
-    v: str,
-    *,
-    heads: int,
-    kv_heads: int,
-    head_dim: int,
-    value_dim: int,
-    out: str,
-    window: int = 0,
-) -> None:
-    """Softmax attention: a fused kernel keeps q, k, v, its output and one F32 a row and head; eager keeps the
-    scores' softmax.
-
-    Eager scores (transformers): product, scaled copy, masked copy, softmax in F32, cast back: of b x heads x
-    s^2 elements the F32 softmax and its cast are kept. flash and cuDNN read grouped heads as they are; a
-    window needs a mask, and with a mask keys and values are repeated for every head.
-    """
-    work = b.work
-    seq, rows = work.seq, work.tokens
-    masked = bool(window and window < seq)
-    size_out = rows * heads * value_dim * work.compute
-    if heads != kv_heads and (
-        work.attention in ("eager", "math", "efficient") or masked or head_dim != value_dim
-    ):
-        for name, width in ((k, head_dim), (v, value_dim)):
-            repeated = f"{name}.repeated"
-            b.op("repeat_kv", (name,), {repeated: rows * heads * width * work.compute})
-        k, v = f"{k}.repeated", f"{v}.repeated"
-    module, b.module = b.module, "core_attn"
-    if work.attention in ("eager", "math"):
-        scores = work.batch * heads * seq * seq
-        raw, soft = b.fresh("scores"), b.fresh("softmax")
-        b.op(
-            "q_k",
-            (q, k),
-            {raw: scores * work.compute},
-            (q, k),
-            forward_temp=scores * work.compute,
-            product=True,
-        )
-        b.op(
-            "softmax",
-            (raw,),
-            {soft: 4 * scores},
-            (soft,),
-            forward_temp=scores * work.compute,
-            backward_temp=4 * scores,
-        )
-        if work.compute != 4:
-            narrow = b.fresh("weights")
-            b.op("to_half", (soft,), {narrow: scores * work.compute})
-            soft = narrow
-        if work.dropout:
-            mask, dropped = b.fresh("mask"), b.fresh("dropped")
-            b.op("dropout", (soft,), {mask: scores, dropped: scores * work.compute}, (mask,))
-            b.constants.add(mask)
-            soft = dropped
-        b.op("weights_v", (soft, v), {out: size_out}, (soft, v), product=True, forward_temp=size_out)
-    else:
-        lse = b.fresh("lse")
-        wide = rows * heads * head_dim * 4 if work.attention == "flash" and work.compute != 4 else 0
-        stats = rows * heads * 4
-        b.op(
-            "attention",
-            (q, k, v),
-            {lse: stats, out: size_out},
-            (q, k, v, out, lse),
-            backward_temp=wide + stats,
-            product=True,
-        )
-        b.constants.add(lse)
-    b.module = module
-
-
 def gated(
     b: Builder,
     x: str,
@@ -396,3 +304,8 @@ def gated(
 def add(b: Builder, x: str, y: str, out: str) -> None:
     """The residual: keeps nothing."""
     b.op("add", (x, y), {out: b.sizes[x]})
+
+
+def cut(number: int, tp: int) -> int:
+    """Heads or columns of one tensor-parallel rank; fewer than ranks are repeated."""
+    return -(-number // tp)

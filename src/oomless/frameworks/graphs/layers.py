@@ -10,16 +10,16 @@ from .blocks import (
     Builder,
     MicroBatchWork,
     add,
-    attend,
+    cut,
     gated,
     gather,
     layer_norm,
     linear,
-    narrowed,
     rms_norm,
-    rope,
 )
+from .experts import routed
 from .graph import AutogradGraph
+from .kernels import AttendedHeads, attend, narrowed, rope
 
 
 class LayerNorms(NamedTuple):
@@ -124,11 +124,6 @@ def residual(b: Builder, update: str, x: str, out: str, streams: int) -> None:
         b.op("mix_out", (x, update), {out: b.sizes[x]}, (x, update), backward_temp=b.sizes[x])
 
 
-def cut(number: int, tp: int) -> int:
-    """Heads or columns of one tensor-parallel rank; fewer than ranks are repeated."""
-    return -(-number // tp)
-
-
 def attention(b: Builder, kind: Attention, x: str, hidden: int, out: str) -> None:
     """Queries, keys and values, their mixture, and the projection back."""
     match kind:
@@ -173,12 +168,9 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         narrowed(b, "q.rope", rows * heads * kind.head_dim * work.compute),
         narrowed(b, "k.rope", rows * kv_heads * kind.head_dim * work.compute),
         narrowed(b, v, rows * kv_heads * value_dim * work.compute),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=kind.head_dim,
-        value_dim=value_dim,
-        out="mixed",
-        window=window,
+        AttendedHeads(heads, kv_heads, kind.head_dim, value_dim),
+        "mixed",
+        window,
     )
     mixed = "mixed"
     if kind.gated:
@@ -220,17 +212,7 @@ def _latent(b: Builder, kind: MLA, x: str, hidden: int, out: str) -> None:
     b.op("cat", ("q_b", "q_rot"), {"q": rows * heads * width_q * element})
     linear(b, "kv_b_proj", "kv_a.normed", kind.kv_lora_rank, heads * width_kv, "kv_b")
     b.op("copy_in", ("kv_b", "k_rot"), {"k": rows * heads * width_q * element})
-    attend(
-        b,
-        "q",
-        "k",
-        "kv_b",
-        heads=heads,
-        kv_heads=heads,
-        head_dim=width_q,
-        value_dim=kind.v_head_dim,
-        out="mixed",
-    )
+    attend(b, "q", "k", "kv_b", AttendedHeads(heads, heads, width_q, kind.v_head_dim), "mixed")
     b.module = ""
     linear(b, "o_proj", "mixed", heads * kind.v_head_dim, hidden, out)
 
@@ -281,17 +263,7 @@ def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> No
         )
     else:
         b.op("window", ("k",), {"k.all": b.sizes["k"]})
-    attend(
-        b,
-        "q",
-        "k.all",
-        "k.all",
-        heads=heads,
-        kv_heads=heads,
-        head_dim=kind.head_dim,
-        value_dim=kind.head_dim,
-        out="mixed",
-    )
+    attend(b, "q", "k.all", "k.all", AttendedHeads(heads, heads, kind.head_dim, kind.head_dim), "mixed")
     groups = cut(kind.o_groups, work.tp)
     linear(b, "o_a_proj", "mixed", heads * kind.head_dim, groups * kind.o_lora_rank, "o_a")
     linear(b, "o_b_proj", "o_a", groups * kind.o_lora_rank, hidden, out)
@@ -336,96 +308,3 @@ def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str) -
         case _:
             assert_never(kind)
     b.module = ""
-
-
-def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
-    """Routed experts (transformers grouped_mm): router in F32, rows of each token's k experts gathered, gate
-    and up in one product,
-
-    activation, product, down, weighted, put back in order, summed. Kept: F32 copy for the router, gathered
-    rows, gate and up, activation, product, output before weighting. Shared experts run beside them.
-    `imbalance` multiplies the rows of a rank.
-    """
-    work, element = b.work, b.work.compute
-    tokens = work.tokens
-    rows = round(tokens * kind.num_active_experts * work.imbalance)
-    width = cut(kind.expert_width, work.tp)
-    b.op("to_f32", (x,), {"router.in": 4 * tokens * hidden})
-    b.op(
-        "router",
-        ("router.in",),
-        {"logits": 4 * tokens * kind.num_experts},
-        ("router.in",) if work.trained else (),
-        product=True,
-    )
-    b.op(
-        "scores",
-        ("logits",),
-        {"scores": 4 * tokens * kind.num_experts},
-        ("scores",),
-        forward_temp=8 * tokens * kind.num_experts,
-    )
-    b.op("top_k", ("scores",), {"chosen": 8 * rows, "mix": 4 * rows}, ("chosen",))
-    b.constants.add("chosen")
-    inner = kind.latent_width or hidden
-    source = x
-    if kind.latent_width:
-        linear(b, "latent_in", x, hidden, inner, "latent")
-        source = "latent"
-    b.op("gather_rows", (source,), {"rows": rows * inner * element})
-    both = rows * width * element * (2 if kind.gated else 1)
-    stacks = adapted_stacks(b, inner, width, kind.gated)
-    read = work.trained or bool(stacks)
-    b.op(
-        "gate_up",
-        ("rows", *stacks[:1]),
-        {"gate_up": both},
-        (*(("rows",) if read else ()), *stacks[:1]),
-        product=True,
-    )
-    if kind.gated and work.kernels == "eager":
-        b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
-        b.op(
-            "multiply",
-            ("moe.act", "gate_up"),
-            {"moe.product": rows * width * element},
-            ("moe.act", "gate_up"),
-        )
-    else:
-        b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
-    kept = ("moe.product",) if read else ()
-    b.op(
-        "down",
-        ("moe.product", *stacks[1:]),
-        {"expert.out": rows * inner * element},
-        (*kept, *stacks[1:]),
-        product=True,
-    )
-    b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
-    b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
-    b.op("sum", ("ordered",), {"routed": tokens * inner * element})
-    last = "routed"
-    if kind.latent_width:
-        linear(b, "latent_out", "routed", inner, hidden, "routed.wide")
-        last = "routed.wide"
-    for beside, name in ((kind.shared_width, "shared"), (kind.dense_width, "dense")):
-        if beside:
-            gated(b, x, hidden, cut(beside, work.tp), f"{name}.out", is_gated=kind.gated)
-            b.op("add", (last, f"{name}.out"), {f"{name}.sum": tokens * hidden * element})
-            last = f"{name}.sum"
-    b.op("as_stream", (last,), {out: tokens * hidden * element}, in_place=True)
-
-
-def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:
-    """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for
-    the gradient of both halves,
-
-    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and
-    _LoraFactorsProxy (baddbmm).
-    """
-    each = b.work.adapted_experts * inner * width * b.work.compute
-    if not each:
-        return ()
-    b.op("adapt", (), {"gate_up.stack": each * (2 if is_gated else 1)})
-    b.op("adapt", (), {"down.stack": each})
-    return "gate_up.stack", "down.stack"

@@ -5,10 +5,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..graphs.graph import Walk, walk
-from .attention import shape
 from .ends import embedding_graph, head_graph, mtp_graph
 from .environment import Device
 from .layers import layer_graph
+from .operations import shape
 from .placement import Chunk
 from .run import Megatron
 from .schedule import passes

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...errors import UsageError
 from .names import without_memory
-from .source import Value
+from .values import Value
 
 
 class ArgumentReader:

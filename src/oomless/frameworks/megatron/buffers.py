@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ... import facts
 from ...ledger import Key
-from .attention import shape
 from .environment import Device
+from .operations import shape
 from .placement import Chunk
 from .run import Megatron
 from .states import data_ranks

@@ -1,8 +1,8 @@
 """First and last of a network: embedding with dropout, final norm, output layer and loss."""
 
 from ..graphs.graph import AutogradGraph
-from .attention import Shape, norm, shape
 from .environment import Device
+from .operations import Shape, norm, shape
 from .run import Megatron
 from .tape import Tape
 

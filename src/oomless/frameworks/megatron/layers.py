@@ -1,9 +1,11 @@
 """Layers of Megatron-LM as operations: dense, mixture of experts, Mamba, encoder and decoder of T5."""
 
 from ..graphs.graph import AutogradGraph
-from .attention import Shape, attention, cross_attention, linear, norm, residual, shape
+from .attention import attention, backend
+from .core_attention import cross_attention
 from .environment import Device
 from .moe import experts
+from .operations import Shape, linear, norm, residual, shape
 from .run import Megatron
 from .tape import Tape
 
@@ -27,7 +29,7 @@ def layer_graph(run: Megatron, kind: str, device: Device) -> AutogradGraph:
             residual(tape, run, "self attn bda", attention(tape, run, device, "x", at), "x", "r1", at)
             source = "r1"
             if run.family == "t5" and kind != "encoder":
-                crossed = cross_attention(tape, run, device, "r1", at, shape(run, run.seq_len))
+                crossed = cross_attention(tape, run, backend(run, device), "r1", at, shape(run, run.seq_len))
                 residual(tape, run, "cross attn bda", crossed, "r1", "r2", at)
                 source = "r2"
             mixed = experts(tape, run, source, at) if kind == "e" else mlp(tape, run, source, at)

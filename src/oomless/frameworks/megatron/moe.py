@@ -2,7 +2,7 @@
 shared experts."""
 
 from ... import facts
-from .attention import Shape, linear, norm, quantised
+from .operations import Shape, linear, norm, quantised
 from .run import Megatron, MegatronExperts
 from .tape import Tape
 
@@ -49,10 +49,13 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
             product=True,
         )
         combined = "latent.up"
-    if not kind.shared_width:
-        return combined
-    shared = kind.shared_width // run.tp
-    up = shared * (2 if run.gated else 1)
+    return _with_shared(tape, run, kind, at, combined) if kind.shared_width else combined
+
+
+def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, combined: str) -> str:
+    """The shared experts beside the routed ones; returns their sum."""
+    b, shared = run.num_bytes, kind.shared_width // run.tp
+    module, up = "shared_experts", shared * (2 if run.gated else 1)
     linear(
         tape,
         run,
@@ -63,15 +66,10 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         column=True,
         at=at,
         width=run.hidden,
-        module="shared_experts",
+        module=module,
     )
-    tape.op(
-        "shared activation",
-        "shared.up",
-        {"shared.act": at.tokens * shared * b},
-        "shared.up",
-        module="shared_experts",
-    )
+    made = {"shared.act": at.tokens * shared * b}
+    tape.op("shared activation", "shared.up", made, "shared.up", module=module)
     linear(
         tape,
         run,
@@ -82,7 +80,7 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         column=False,
         at=at,
         width=run.hidden,
-        module="shared_experts",
+        module=module,
     )
     tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b}, module="moe")
     return "moe"

@@ -7,7 +7,7 @@ from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...ledger import Compared
 from ..validate import of_estimate
 from .log_facts import KEYS, facts_of
-from .log_question import LLAMA, Asked
+from .log_question import LLAMA, LogQuestion
 from .log_row import ENGINES, QUANTITIES
 from .logged_run import LoggedRun
 from .reasons import reason_for
@@ -21,7 +21,7 @@ class Comparison(NamedTuple):
     problem: str = ""
 
 
-def compare(run: LoggedRun, asked: Asked) -> Comparison:
+def compare(run: LoggedRun, asked: LogQuestion) -> Comparison:
     """Return measured figures beside predicted ones: weights, profile, cache, graphs, and what is left."""
     estimate, problem = None, asked.reason
     if asked.question is not None:
@@ -46,7 +46,7 @@ def compare(run: LoggedRun, asked: Asked) -> Comparison:
     return Comparison(estimate, tuple(rows), problem)
 
 
-def _can(quantity: str, asked: Asked) -> bool:
+def _can(quantity: str, asked: LogQuestion) -> bool:
     """Whether a figure of the cache can be said: not without the card."""
     return "gpu" not in asked.missing or not quantity.startswith("kv_")
 

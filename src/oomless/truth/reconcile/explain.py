@@ -7,7 +7,7 @@ from ...estimate.serving.changes import changes_that_fit
 from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...recording.oom_text import OutOfMemory
 from .compare import Comparison
-from .log_question import Asked
+from .log_question import LogQuestion
 from .logged_run import LoggedRun
 
 EXPANDABLE = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
@@ -48,7 +48,7 @@ class Explanation(NamedTuple):
         }
 
 
-def explain(run: LoggedRun, asked: Asked, comparison: Comparison) -> Explanation | None:
+def explain(run: LoggedRun, asked: LogQuestion, comparison: Comparison) -> Explanation | None:
     """Return why a run died; None if it did not die of memory."""
     if run.state not in ("oom", "failed") and not run.ooms:
         return None

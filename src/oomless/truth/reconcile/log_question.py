@@ -8,7 +8,7 @@ from ...model.load import load
 from ...model.model import Model
 from ...run.cards import Hardware, find_card, synthetic
 from ...run.hardware import parse_gpu
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, Question, question
 from .log_facts import HOST, facts_of
@@ -16,7 +16,7 @@ from .log_row import configuration_row, file_type
 from .logged_run import LoggedRun
 
 
-class Asked(NamedTuple):
+class LogQuestion(NamedTuple):
     """What a log asks. `question` is None where something is missing that nothing can stand in for."""
 
     question: Question | None
@@ -33,15 +33,15 @@ LLAMA = ("llamacpp", "ollama")
 """Readers whose logs name devices and layers instead of a layout."""
 
 
-def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> Asked:
+def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
     """Return the question of a run; `gpu` and `model` stand in for what the log does not say."""
     named = model if model and _in_catalogue(model) else ""
     row = configuration_row(run, gpu, named)
     missing = [] if model or _in_catalogue(row["model"]) else ["model"]
     if run.reader is None or run.reader.is_training:
-        return Asked(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
+        return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
     if missing:
-        return Asked(
+        return LogQuestion(
             None, row, tuple(missing), (), f"model {row['model'] or 'unknown'} is not in the catalogue"
         )
     try:
@@ -55,14 +55,14 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> Asked:
         )
     except (Incomplete, OomlessError) as error:
         text = error.message if isinstance(error, OomlessError) else str(error)
-        return Asked(None, row, _missing(text), (), text)
+        return LogQuestion(None, row, _missing(text), (), text)
     if model and not named:
         asked = asked._replace(model=loaded)
     if hardware is not None:
         ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
         asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))
     unknown = [] if gpu or row["gpu"] else ["gpu"]
-    return Asked(asked, row, tuple(unknown), _assumed(run, asked.asked))
+    return LogQuestion(asked, row, tuple(unknown), _assumed(run, asked.asked))
 
 
 def _in_catalogue(name: str) -> bool:
@@ -94,7 +94,7 @@ def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
     return hardware._replace(card=card)
 
 
-def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:
+def _assumed(run: LoggedRun, asked: Asked) -> tuple[str, ...]:
     """Words that the log does not say and that the engine's defaults stand in for."""
     found = facts_of(run)
     share = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
@@ -105,7 +105,7 @@ def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:
     return tuple(words + ([share] if getattr(asked, share) is None else []))
 
 
-def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> Asked:
+def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> LogQuestion:
     """The question in llama.cpp's own words: layers on the cards, cells, slots, types of the cache."""
     if hardware is None or not _devices(run):
         hardware = _llama_hardware(run)
@@ -120,7 +120,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     flash = run.text("flash_attn_resolved") or run.text("flash_attn")
     micro = run.first("ubatch_size")
     engine = run.engine if run.engine in ("ollama", "ik-llamacpp") else "llamacpp"
-    asked = Serving(
+    asked = Asked(
         engine=engine,
         engine_version=build_date(str(found.get("engine_version", ""))),
         layout=Layout(pp=max(1, hardware.num_gpus)),
@@ -141,7 +141,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         else 0,
     )
     missing = () if length else ("max_model_len",)
-    return Asked(Question(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",))
+    return LogQuestion(Question(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",))
 
 
 def _devices(run: LoggedRun) -> list[str]:

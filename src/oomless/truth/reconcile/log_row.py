@@ -107,17 +107,12 @@ def _by_base(run: LoggedRun) -> str | None:
 def _version(run: LoggedRun, text: str) -> str:
     """The release, with its generation where that is not the one which the release takes by itself."""
     if not text and run.engine == "sglang":
-        return latest(run.engine)
+        return engine(run.engine).latest  # its log names none
     generation = run.text("generation")
     if not generation or not re.match(r"\d+\.\d+", text) or not run.engine.startswith("vllm"):
         return text
     usual = "V1" if read_release(re.sub(r"[^\d.].*", "", text).rstrip(".")) >= V1_BY_ITSELF else "V0"
     return text if generation == usual else f"{text} ({generation})"
-
-
-def latest(name: str) -> str:
-    """Return the newest release whose rules are known: SGLang's log names none."""
-    return engine(name).LATEST
 
 
 V1_BY_ITSELF = (0, 8)

@@ -3,7 +3,7 @@
 from ...estimate.serving.estimate import Estimate
 from ...units import GIB, MIB
 from .log_facts import facts_of
-from .log_question import Asked
+from .log_question import LogQuestion
 from .log_row import COLUMNS, QUANTITIES
 from .logged_run import LoggedRun
 from .scrub import scrub
@@ -12,7 +12,7 @@ PRINTED = {"GiB": ("GiB", GIB), "MiB": ("MiB", MIB), "B": ("bytes", 1), "count":
 """Unit of a log's figure -> unit of the row and its bytes."""
 
 
-def measured_rows(run: LoggedRun, asked: Asked, estimate: Estimate | None) -> list[dict[str, str]]:
+def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> list[dict[str, str]]:
     """Return a row for each quantity that the log measured. A share that the printed arguments leave to the
     engine is the release's own, as the estimate has it."""
     share = asked.row["gpu_mem_util"]

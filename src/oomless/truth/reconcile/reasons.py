@@ -6,22 +6,22 @@ from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared
 from ...units import format_bytes
 from .log_facts import arguments
-from .log_question import LLAMA, Asked
+from .log_question import LLAMA, LogQuestion
 from .logged_run import LoggedRun
 
-Rule = Callable[[Compared, LoggedRun, Asked, Estimate | None], str]
+Rule = Callable[[Compared, LoggedRun, LogQuestion, Estimate | None], str]
 NEAR = 0.02
 """Below this share of the measured value there is nothing to give a reason for."""
 
 
-def reason_for(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def reason_for(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """Return why a figure is not what was predicted; empty where it is, or where nobody knows."""
     if row.predicted is None or (row.error is not None and abs(row.error) < NEAR):
         return ""
     return next((text for rule in RULES if (text := rule(row, run, asked, estimate))), "")
 
 
-def others_on_card(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def others_on_card(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """Another process held memory when the engine started: free is less than total."""
     free, total = run.first("gpu_free_bytes"), run.first("gpu_memory_bytes")
     if row.key not in ("kv_cache.pool", "kv_tokens") or free is None or total is None:
@@ -34,7 +34,7 @@ def others_on_card(row: Compared, run: LoggedRun, asked: Asked, estimate: Estima
     return f"{format_bytes(round(held))} of the card were taken before the engine started ({free.source})"
 
 
-def draft_loaded(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def draft_loaded(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """A draft was loaded beside the model, and the question does not have it."""
     drafted = run.of_ranks("weights_bytes", "draft") or run.first("drafted")
     if not drafted or asked.question is None or asked.question.asked.speculative:
@@ -44,14 +44,14 @@ def draft_loaded(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate
     return ""
 
 
-def no_graphs(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def no_graphs(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """Graphs were off, or measured below nothing: memory was given back while they were captured."""
     if row.key == "runtime.cuda_graphs" and row.measured is not None and row.measured < 0:
         return "the allocator gave memory back while graphs were captured: the log's difference is negative"
     return ""
 
 
-def implied_share(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def implied_share(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The log does not state the share, and the pool says that it was another one than the default."""
     if row.key != "kv_cache.pool" or "gpu_memory_utilization" not in asked.assumed or estimate is None:
         return ""
@@ -65,7 +65,7 @@ def implied_share(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimat
     return f"a utilisation of {implied:.2f} instead of {used:.2f} would give this pool"
 
 
-def offloaded_cache(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def offloaded_cache(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """Part of the layers lies on the host, with its part of the cache."""
     layers, held = run.first("layers"), run.first("layers_offloaded")
     if row.key != "kv_cache.pool" or layers is None or held is None or layers.value == held.value:
@@ -73,14 +73,14 @@ def offloaded_cache(row: Compared, run: LoggedRun, asked: Asked, estimate: Estim
     return f"{held.value:.0f} of {layers.value:.0f} layers lie on the card, and their cache with them"
 
 
-def other_release(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def other_release(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The release is not among those whose source was read: it lies between two rules."""
     if asked.question is None or asked.question.asked.engine_version or not run.engine.startswith("vllm"):
         return ""
     return "the log names no release, and the rules of the newest one were taken"
 
 
-def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """A quantised checkpoint of somebody's keeps modules in 16 bit that the rule quantises."""
     if row.key != "weights" or row.error is None or row.error > -NEAR or asked.question is None:
         return ""
@@ -92,14 +92,14 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: Asked, estimate: E
     return f"the checkpoint holds {missing} more: makers leave modules in 16 bit (its config.json lists them)"
 
 
-def pooled_images(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def pooled_images(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """A multimodal profile run holds the encoder's batch of the largest images."""
     if row.key != "activations.profile_run" or "limit_mm_per_prompt" not in arguments(run).asked:
         return ""
     return "the profile run encodes the images that --limit-mm-per-prompt allows"
 
 
-def pool_by_hand(row: Compared, run: LoggedRun, asked: Asked, estimate: Estimate | None) -> str:
+def pool_by_hand(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The pool's size was given, so that no share of the card decides it."""
     if row.key not in ("kv_cache.pool", "kv_tokens"):
         return ""

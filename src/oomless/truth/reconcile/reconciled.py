@@ -10,7 +10,7 @@ from .compare import Comparison
 from .explain import Explanation
 from .log_facts import Fact, facts_of
 from .log_observed import observed_of
-from .log_question import Asked
+from .log_question import LogQuestion
 from .logged_run import LoggedRun
 from .measured_rows import measured_rows
 
@@ -23,7 +23,7 @@ class ReconciledRun(NamedTuple):
     """One run beside its prediction."""
 
     run: LoggedRun
-    asked: Asked
+    asked: LogQuestion
     comparison: Comparison
     explanation: Explanation | None
 

@@ -1,0 +1,155 @@
+"""What watching costs: CPU seconds a step, plain and watched in turn in one process, with the null pair
+(plain against plain) beside. `python -m bench.monitor [MODEL ...]`."""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+PAIRS = 24
+CYCLE = 8
+"""Steps of a block in which one is sampled."""
+
+
+def tiny() -> tuple[Any, Any, Callable[[], Any]]:
+    """6 layers of 192: about 2,000 operators in 200 ms a step."""
+    return language_model(num_layers=6, hidden=192, vocabulary=1024, batch=6, length=128)
+
+
+def coder() -> tuple[Any, Any, Callable[[], Any]]:
+    """4 layers in the shape of deepseek-coder-1.3b."""
+    return language_model(num_layers=4, hidden=2048, vocabulary=32256, batch=1, length=64, intermediate=5504)
+
+
+def experts() -> tuple[Any, Any, Callable[[], Any]]:
+    """4 layers of 16 experts, 2 chosen."""
+    return language_model(num_layers=4, hidden=128, vocabulary=1024, batch=4, length=64, experts=16)
+
+
+MODELS = {"tiny": tiny, "1.3B, 4 layers": coder, "experts": experts}
+STEPS = {"tiny": 6, "1.3B, 4 layers": 2, "experts": 6}
+"""Of a block."""
+
+
+def language_model(
+    num_layers: int,
+    hidden: int,
+    vocabulary: int,
+    batch: int,
+    length: int,
+    intermediate: int = 0,
+    experts: int = 0,
+) -> tuple[Any, Any, Callable[[], Any]]:
+    """A model of transformers, its optimizer and its batches."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate or 4 * hidden,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": hidden // 64 * 2 if hidden < 2048 else 16,
+        "num_key_value_heads": hidden // 64 * 2 if hidden < 2048 else 16,
+        "use_cache": False,
+    }
+    if experts:
+        shape |= {"num_local_experts": experts, "num_experts_per_tok": 2}
+    config = AutoConfig.for_model("mixtral" if experts else "llama", **shape)
+    model = AutoModelForCausalLM.from_config(config).train()  # type: ignore[no-untyped-call]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, foreach=False)
+    return model, optimizer, lambda: torch.randint(0, vocabulary, (batch, length))
+
+
+def step(model: Any, optimizer: Any, ids: Any) -> float:
+    """One training step; return its loss."""
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss)
+
+
+def block_s(num: int, run: Callable[[], Any]) -> float:
+    """CPU seconds of so many steps."""
+    start = time.process_time()
+    for _ in range(num):
+        run()
+    return time.process_time() - start
+
+
+def watched(model: Any, optimizer: Any, every: int) -> Any:
+    """The monitor, writing into a folder that nobody keeps; 0: no step is sampled."""
+    from oomless.monitor import watch
+
+    return watch(model, optimizer, run=tempfile.mkdtemp(prefix="oomless-bench-"), every=every)
+
+
+def always_on(run: Callable[[], None], model: Any, optimizer: Any, num: int) -> str:
+    """The row of the tier that is always on."""
+    null, ratios, plain_s = [], [], []
+    for _ in range(PAIRS):
+        first = block_s(num, run)
+        with watched(model, optimizer, 0):
+            run()
+            with_it = block_s(num, run)
+        second = block_s(num, run)
+        null.append(second / first)
+        ratios.append(2 * with_it / (first + second))
+        plain_s.append(first / num)
+    return f"{spread(null):<24}{spread(ratios):<24}{1000 * statistics.median(plain_s):>8.1f}"
+
+
+def sampled(run: Callable[[], None], model: Any, optimizer: Any) -> str:
+    """The row of a sampled step: what a block with one costs beyond one without, in plain steps."""
+    extra, whole = [], []
+    with watched(model, optimizer, CYCLE) as watch:
+        for _ in range(2 * CYCLE):  # past the first samples, which read sources
+            run()
+        for _ in range(PAIRS // 2):
+            plain = steps_s(run, watch, False, CYCLE - 3)
+            one = steps_s(run, watch, True, 1)
+            after = steps_s(run, watch, True, 1)
+            extra.append(one / plain)
+            whole.append((one + after - 2 * plain) / plain)
+    return f"{spread(extra):<24}{100 * statistics.median(whole) / 100:.3f} %"
+
+
+def steps_s(run: Callable[[], None], watch: Any, is_sampled: bool, num: int) -> float:
+    """CPU seconds a step of the next steps that are sampled, or that are not."""
+    while watch.sampler.events.running is not is_sampled:
+        run()
+    return block_s(num, run) / num
+
+
+def main() -> None:
+    """Print a row a model."""
+    import torch
+
+    torch.set_num_threads(1)
+    chosen = sys.argv[1:] or list(MODELS)
+    for name in chosen:
+        model, optimizer, batch = MODELS[name]()
+
+        def run(model: Any = model, optimizer: Any = optimizer, batch: Any = batch) -> None:
+            step(model, optimizer, batch())
+
+        for _ in range(3):
+            run()
+        print(f"{name}, {PAIRS} pairs of {STEPS[name]} steps, CPU seconds, one thread")
+        print(f"  {'null: plain / plain':<24}{'watched / plain':<24}ms a plain step")
+        print(f"  {always_on(run, model, optimizer, STEPS[name])}")
+        print(f"  {'sampled / plain':<24}of all time, at one in 100")
+        print(f"  {sampled(run, model, optimizer)}", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Median and extremes."""
+    return f"{statistics.median(values):.4f} ({min(values):.3f}-{max(values):.3f})"
+
+
+if __name__ == "__main__":
+    main()

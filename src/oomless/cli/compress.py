@@ -1,0 +1,154 @@
+"""`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout."""
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+
+SHOWN_EVERY_S = 0.2
+
+
+def progress_line() -> Any:
+    """Return a function that renews a line on stderr; None unless it is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    shown = [0.0]
+
+    def show(progress: Any) -> None:
+        now = time.monotonic()
+        if now - shown[0] < SHOWN_EVERY_S and progress.done_bytes < progress.total_bytes:
+            return
+        shown[0] = now
+        from ..units import format_bytes
+
+        rate = progress.done_bytes / max(progress.elapsed_s, 0.001)
+        left_s = (progress.total_bytes - progress.done_bytes) / rate if rate else 0
+        print(
+            f"\r{format_bytes(progress.done_bytes)} of {format_bytes(progress.total_bytes)}, "
+            f"{format_bytes(int(rate))}/s, {left_s:,.0f} s left    ",
+            end="\n" if progress.done_bytes >= progress.total_bytes else "",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in given:
+        pattern, equals, word = text.rpartition("=")
+        if not (equals and pattern and word):
+            raise UsageError(
+                f"--format {text[:60]}", "write PATTERN=FORMAT: --format '*.down_proj=int8-g128'"
+            )
+        found.append((pattern, word))
+    return tuple(found)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option(
+    "--to",
+    metavar="FORMAT",
+    help="int8, int4, fp8, nvfp4, mxfp4, nf4, bf16 ...; docs/en/compress.md lists all.",
+)
+@click.option(
+    "--out", metavar="DIR", help="Folder to write; without it the bytes are predicted and nothing is written."
+)
+@click.option(
+    "--keep", metavar="PATTERN", multiple=True, help="Modules that stay as they are: '*.layers.0.*'."
+)
+@click.option(
+    "--skip", metavar="PATTERN", multiple=True, help="Weights that the result leaves out: draft layers."
+)
+@click.option(
+    "--format", "formats", metavar="PATTERN=FORMAT", multiple=True, help="Another format for some modules."
+)
+@click.option("--part", metavar="I/N", help="Do one of N parts of the work; any order, any machine.")
+@click.option("--join", "joined", metavar="DIR", help="Check that all parts are done, and finish the folder.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), metavar="N", help="Threads [one a processor, at most 8]."
+)
+@click.option(
+    "--force", is_flag=True, help="Write into a folder that is not empty, and throw away an unfinished run."
+)
+@click.option("--measure", is_flag=True, help="Read the result again and give the error of each weight.")
+@click.option(
+    "--calibrate",
+    type=click.Choice(["diagonal", "gptq", "wanda", "sparsegpt"]),
+    default="",
+    metavar="diagonal|gptq|wanda|sparsegpt",
+    help="Choose 4-bit codes, or what 2:4 keeps, by what layers are fed with on a text.",
+)
+@click.option("--budget", metavar="SIZE", help="Find a mix of formats whose tensor data is no larger: 12GiB.")
+@click.option("--quality", is_flag=True, help="Run both models on a text: perplexity, KL, agreement.")
+@click.option("--text", metavar="FILE", help="The text for all three [a sample that oomless brings].")
+@click.option("--report", metavar="FILE", help="Write a report: .html with plots, .json or .txt.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def compress(
+    model: str | None,
+    to: str | None,
+    out: str | None,
+    keep: tuple[str, ...],
+    skip: tuple[str, ...],
+    formats: tuple[str, ...],
+    part: str | None,
+    joined: str | None,
+    threads: int | None,
+    force: bool,
+    measure: bool,
+    calibrate: str,
+    budget: str | None,
+    quality: bool,
+    text: str | None,
+    report: str | None,
+    as_json: bool,
+) -> int:
+    """Compress MODEL's checkpoint for real: a folder of safetensors becomes another, in row blocks, at the
+    speed of the disk."""
+    from ..compress import request as api
+
+    if joined is not None:
+        if model is not None or to is not None:
+            raise UsageError("--join takes no MODEL and no --to", "the folder's journals say what was asked")
+        answer = api.join(joined)
+    else:
+        if model is None or (to is None) == (budget is None):
+            raise UsageError(
+                "MODEL and either --to or --budget are needed",
+                "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
+            )
+        answer = api.compress(
+            model,
+            to or "",
+            out,
+            keep=keep,
+            skip=skip,
+            formats=_formats(formats),
+            part=part,
+            threads=threads,
+            force=force,
+            measure=measure or as_json or report is not None,
+            calibrate=calibrate,
+            budget=budget,
+            quality=quality,
+            text=text,
+            progress=progress_line(),
+        )
+    if report is not None:
+        from ..files import write_whole
+        from ..report.compress_report import compress_report
+
+        write_whole(report, compress_report(answer, report), "a report")
+    if as_json:
+        sys.stdout.write(json.dumps(answer.to_json(), allow_nan=False) + "\n")
+        return 0
+    from ..report.compress_text import compress_text
+
+    click.echo(compress_text(answer), nl=False)
+    return 0

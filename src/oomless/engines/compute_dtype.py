@@ -1,0 +1,27 @@
+"""The type that an engine computes in."""
+
+from ..errors import UnsupportedError, UsageError
+from ..model.model import Model
+from ..model.storage import BF16, DTYPES, F16, F32
+from ..run.cards import Hardware
+
+
+def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
+    """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take
+    F16."""
+    card = hardware.card
+    has_bf16 = not 0 < card.capability < BF16_CAPABILITY
+    if asked == "auto":
+        if model.dtype == F32 or (model.dtype == BF16 and not has_bf16):
+            return F16.name
+        return model.dtype.name
+    if asked not in DTYPES:
+        raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
+    if DTYPES[asked] == BF16 and not has_bf16:
+        raise UnsupportedError(
+            f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16"
+        )
+    return DTYPES[asked].name
+
+
+BF16_CAPABILITY = 8.0

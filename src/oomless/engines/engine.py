@@ -1,0 +1,144 @@
+"""A serving engine as a record: what is particular to it, as functions and facts. Derived engines are
+`_replace`s of another's record, so what they inherit is visible."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+from ..model.model import Model, Tensor
+from ..run.cards import Hardware
+from ..run.serving import Asked, Layout, Resolved
+from .rank import Budget, CacheLayout, Count, Placed, Stage
+
+
+class CardMakers(NamedTuple):
+    """The makers of cards that an engine runs on. A card that is only a size has none ("")."""
+
+    only: tuple[str, ...] = ()
+    """(): all but those of `instead`."""
+    instead: tuple[tuple[str, str], ...] = ()
+    """Makers whose cards it does not run on, each with the engine that does."""
+    tried: tuple[str, ...] = ()
+    """Makers on whose cards a plan tries it unasked; "*": those that no engine names."""
+
+
+class Candidates(NamedTuple):
+    """What a plan may try of an engine."""
+
+    layouts: Callable[[Model, Hardware], Iterable[tuple[Layout, int]]]
+    """(layout, replicas) on all cards, most often used first."""
+    forms: tuple[str, ...] = ()
+    """Forms of 16-bit weights beside the published one, least quantised first."""
+    cache_types: tuple[str, ...] = ("auto",)
+    """Types of the cache, the engine's own first."""
+    most_sequences: int | None = None
+    """Sequences at once for which it is planned unasked; None: any number."""
+    shares_card: bool = False
+    """It can be started more than once on a card: it takes a share that it is told, or what it needs."""
+    ranked_last: bool = False
+    """Of rows that are equal in all else, its own come last."""
+    sets_slots: bool = False
+    """Its server makes room for as many sequences as it is told, so the number is always said."""
+
+
+class Start(NamedTuple):
+    """How an engine's server is started; its flags are those of the table of options."""
+
+    prefills: tuple[str, ...] = ()
+    """Words by which one of two machines is told to fill the cache of prompts for another."""
+    decodes: tuple[str, ...] = ()
+    """Words for the other."""
+    port: int = 8000
+    """The port that its server listens on by itself."""
+
+
+class MeasuredRows(NamedTuple):
+    """What the columns of measured rows mean for an engine."""
+
+    words: tuple[str, ...] = ()
+    """The engine's names in the tables."""
+    as_asked: Callable[[Asked, str], Asked] = lambda asked, flags: asked
+    """The question of the common columns, and the row's flags -> the question in the engine's own fields."""
+    prints_gib_as_gb: bool = False
+    """Its log writes GB and means GiB."""
+    default_batch_counts: bool = False
+    """Its profile run takes the default batch, so a row that does not say one leaves it open."""
+    batch_follows_length: Callable[[str], bool] = lambda version: False
+    """Whether the default batch of a release follows the length, so that a row must give it."""
+
+
+class Engine(NamedTuple):
+    """All that other rooms ask of a serving engine."""
+
+    name: str
+    """As --engine says it."""
+    label: str
+    """As people write it."""
+    versions: tuple[str, ...]
+    """Releases whose memory rules were read, oldest first."""
+    cards: CardMakers
+    candidates: Candidates
+    start: Start
+    rows: MeasuredRows
+    speed_class: str
+    """The engine whose measured speeds stand for it (columns `engine` of the tables of speed)."""
+
+    layouts: Callable[[Hardware, bool], list[Layout]]
+    """(hardware, expert parallelism) -> the layouts to try where none is asked for, smallest first."""
+    resolve: Callable[[Model, Hardware, Asked, Layout], Resolved]
+    """The question with every default that the engine would choose."""
+    stages: Callable[[Model, Resolved], list[Stage]]
+    """Groups of equal ranks, by the layers that they hold; one a card where cards share no layer."""
+    placed_weights: Callable[[Model, Resolved, Hardware, Stage], list[Placed]]
+    """Every tensor that one rank holds after loading, in order of creation within a layer."""
+    budget_bytes: Callable[[Resolved, Hardware], int]
+    """What the engine allows itself on a card."""
+    budget_lines: Callable[[Model, Resolved, Hardware, Stage], Budget]
+    """Everything on the card but weights and cache."""
+    pool_bytes: Callable[[Resolved, int, int], int]
+    """(question, budget, bytes of it that are taken) -> what the cache gets."""
+    cache_layout: Callable[[Model, Resolved, Stage], CacheLayout]
+    """How one rank pages its cache."""
+    needed_bytes: Callable[[CacheLayout, Resolved], int]
+    """Pool that the asked load needs."""
+    max_tokens: Callable[[list[CacheLayout], list[int], Resolved], int]
+    """(layouts, pools) of all stages -> the capacity that the engine would print."""
+    sequences: Callable[[CacheLayout, int, int, Resolved], float]
+    """(layout, pool, length) -> sequences of a length that fit the pool at once."""
+    longest_sequence: Callable[[CacheLayout, int, Resolved], int]
+    """The longest single sequence that a pool holds."""
+    host_bytes: Callable[[Model, Resolved, Hardware], int]
+    """Memory of the host that the engine holds beside the cards."""
+
+    counts: Count = "allocated"
+    """How the memory of weights is counted in its own figures."""
+    cache_types: tuple[str, ...] = ()
+    """What --kv-cache-dtype may say."""
+    share_flag: str = ""
+    """The flag of the share of the card that it takes whole at start; "": it takes no share."""
+    axis: Literal["tp", "pp"] = "tp"
+    """The size by which one more card is used."""
+    file_types: bool = False
+    """--quantization is a GGUF file type."""
+    fills_host: bool = False
+    """Layers or experts may stay in the host's memory, and compute there."""
+    host_memory_at: Literal["every rank", "last rank"] = "every rank"
+    """Whose machine holds what stays on the host, where each rank has a machine of its own."""
+    buffers_follow_context: bool = False
+    """Buffers beside the cache grow with the context, so the longest one is found by asking."""
+    cuts_at_model_positions: bool = False
+    """It takes a length beyond the model's positions, and cuts sequences off there."""
+    experts_over_dp: bool = False
+    """Data-parallel ranks divide the experts among them."""
+    redundant_experts_need_ep: bool = False
+    """Redundant copies of experts are made under expert parallelism alone."""
+    adapters: bool = False
+    """Slots for LoRA adapters are known."""
+    in_file: Callable[[Model, Resolved], Model] | None = None
+    """The model as its file stores it, where that is not the published checkpoint."""
+    left_to_host: Callable[[Model, Resolved], tuple[list[Tensor], set[int]]] | None = None
+    """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
+
+    @property
+    def latest(self) -> str:
+        """The newest release that is known."""
+        return self.versions[-1]

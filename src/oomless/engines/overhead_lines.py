@@ -1,0 +1,79 @@
+"""Lines of what an engine takes beside weights and cache, made of rows of facts/engines.csv."""
+
+from .. import facts
+from ..ledger import Category, Key, Kind, Line, Owner, category_of, ranged
+from ..units import GIB, gib
+
+WORDS: dict[Key, str] = {
+    "logits.sampler": "sampler over the profile batch",
+    "activations.profile_run": "activations of the profile run",
+    "runtime.non_torch": "non-torch: NCCL, kernels, handles",
+    "runtime.cuda_graphs": "CUDA graphs",
+    "runtime.context": "CUDA context",
+    "fragmentation.loading": "loaded beside the weights",
+}
+"""What engines call these lines alike. On ROCm vLLM takes for weights what the card has less of after loading
+(platforms/rocm.py, get_current_memory_usage): that is `fragmentation.loading`."""
+
+
+PROCESS: tuple[Key, ...] = ("runtime.context", "runtime.non_torch")
+"""Lines of the process, not of the engine's tensors."""
+
+
+def owner_of(key: Key) -> Owner:
+    """Return whose bytes a line of a serving engine's overheads are."""
+    return "process" if key in PROCESS else "engine"
+
+
+def measured(
+    engine: str,
+    key: Key,
+    quantity: str,
+    version: tuple[int, ...],
+    tags: tuple[str, ...] = (),
+    category: Category | None = None,
+) -> Line:
+    """Return a line that is a row of engines.csv, in GiB: fitted where runs are behind it, assumed where
+    not."""
+    row = facts.constant(engine, quantity, version, *tags)
+    value, low, high = (int(number * GIB) for number in (row.value, row.low, row.high))
+    formula = f"{row.value:g} {row.unit} in {row.num_runs} runs, {row.low:g} to {row.high:g}"
+    kind: Kind = "fitted" if row.num_runs else "assumed"
+    return Line(
+        key,
+        owner_of(key),
+        category or category_of(key),
+        WORDS[key],
+        value,
+        low,
+        high,
+        kind,
+        formula,
+        row.source,
+    )
+
+
+def fitted_line(key: Key, value: int, spread: facts.Constant, formula: str, source: str) -> Line:
+    """Return a value with a spread that was measured in runs, or assumed where there are none."""
+    kind: Kind = "fitted" if spread.num_runs else "assumed"
+    shown = f"{formula} = {gib(value):.3f} GiB, {spread.low:g} to {spread.high:g} of it"
+    return ranged(
+        key,
+        owner_of(key),
+        WORDS[key],
+        (value, int(value * spread.low), int(value * spread.high)),
+        kind,
+        shown,
+        source,
+    )
+
+
+def assumed_line(key: Key, value: int, spread: facts.Constant, formula: str) -> Line:
+    """Return a value whose spread was read in a source or taken from a neighbour, however many runs are
+    behind that."""
+    return fitted_line(key, value, spread, formula, spread.source)._replace(kind="assumed")
+
+
+def up_to(found: Line, least: int) -> Line:
+    """Return the line with an upper end of at least so much."""
+    return found._replace(high_bytes=max(found.high_bytes, least))

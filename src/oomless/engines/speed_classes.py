@@ -1,0 +1,167 @@
+"""Classes of engines by speed: what the model of speed/ asks of one, and how measured rows of speed name it.
+
+An engine's record says its class (`speed_class`); derived engines share their parent's.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+Words = frozenset[str]
+"""Conditions of rows of facts/efficiencies.csv and kernels.csv."""
+
+
+def never(release: str, sparse: bool) -> Words:
+    """Return no condition."""
+    return frozenset()
+
+
+class SpeedClass(NamedTuple):
+    """One class, under the name that the tables of speed have in their column `engine`."""
+
+    name: str
+    spelled: str = ""
+    """The pattern of its names in tables of measured speed, in small letters; "": none is known."""
+    conditions: Callable[[str, bool], Words] = never
+    """(release, whether routed experts run on an NVIDIA card) -> conditions that hold."""
+    row_conditions: Callable[[str, str, bool], Words] = lambda word, date, sparse: frozenset()
+    """(the table's word, date, the same) -> conditions that hold."""
+    reduces_in_switch: bool = True
+    """NCCL may add up in the switch."""
+    multiplies_vectors: bool = False
+    """Small batches are multiplied by vector units, which unpack quantised values as they are read."""
+    overlaps_stages: bool = True
+    """Stages of a pipeline work on several batches at once."""
+    mixes_prompts: bool = True
+    """Pieces of prompts run in the steps of decoding sequences; else in steps of their own, before any."""
+    shares_chunk: bool = False
+    """Data-parallel groups share one chunk of prompts; else each has its own."""
+    small_chunk_on_small_cards: bool = False
+    """Chunks of prompts are smaller on cards below 70 GiB and on the A100."""
+    cache_as_weights: bool = False
+    """A cache in 8 bit comes with weights in 8 or 4."""
+    divides_sequences_with_experts: bool = False
+    """Ranks that divide the experts have sequences of their own in its tables."""
+    pool: Literal["share of card", "share of free", "static share"] = "share of card"
+    """What its share is of: the card, what weights leave of it, or the card with weights inside."""
+    running: int = 256
+    """Sequences at once where nobody says a number."""
+
+
+def vllm_row(word: str, date: str, sparse: bool) -> Words:
+    """Return what a row of vLLM was measured with: it captures decoding as CUDA graphs since 0.2.3."""
+    return frozenset(("eager",)) if date and date < "2023-12" else frozenset()
+
+
+def trtllm(release: str, sparse: bool) -> Words:
+    """Return what a release of TensorRT-LLM does: in-flight batching since 0.10."""
+    from ..facts.release import read_release
+
+    return frozenset(("eager",)) if release and read_release(release) < (0, 10) else frozenset()
+
+
+def trtllm_row(word: str, date: str, sparse: bool) -> Words:
+    """Return what a row of TensorRT-LLM was measured with: from 0.10 on its tables are of in-flight batching;
+    before, of static batches of gptSessionBenchmark (perf-overview.md)."""
+    if word.startswith("tensorrt edge"):
+        return frozenset(("edge",))
+    release = re.search(r" (\d+\.\d+)", word)
+    return trtllm(release[1], sparse) if release else frozenset()
+
+
+def sglang(release: str, sparse: bool) -> Words:
+    """Return what a release of SGLang does: from 0.5.10 on it runs prompts as pieces of CUDA graphs; before,
+    it launches their kernels one by one. "" is the newest.
+
+    >>> sorted(sglang("0.5.9", True)), sorted(sglang("", True))
+    ([], ['captured'])
+    """
+    from ..facts.release import read_release
+
+    return frozenset() if release and read_release(release) < (0, 5, 10) else frozenset(("captured",))
+
+
+def sglang_row(word: str, date: str, sparse: bool) -> Words:
+    """Return what a row of SGLang was measured with; one that names no release is taken for an older one."""
+    release = re.search(r" (\d+\.\d+\S*)", word)
+    return sglang(release[1], sparse) if release else frozenset()
+
+
+def llamacpp(release: str, sparse: bool) -> Words:
+    """Return what llama.cpp of a date does with its kernels: launches them one by one, captures them, fuses
+    them; "" is the newest.
+
+    It captures a token's kernels as a CUDA graph since #6766 for dense models, and since 2025-08 with routed
+    experts, whose ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off). Norms
+    with their weights, additions, gates and the choice of experts are one kernel each since 2025-09 (#14800,
+    #15631, #16130).
+
+    >>> sorted(llamacpp("2024-01", False)), sorted(llamacpp("", False))
+    (['eager'], ['fused'])
+    """
+    date = release if release[:4].isdigit() else ""
+    if date and date < ("2025-08" if sparse else "2024-06"):
+        return frozenset(("eager",))
+    return frozenset(("fused",)) if not date or date >= "2025-09" else frozenset()
+
+
+def llamacpp_row(word: str, date: str, sparse: bool) -> Words:
+    """Return what a row of llama.cpp was measured with; distributed-llama has kernels of its own."""
+    return frozenset() if word.startswith("distributed") else llamacpp(date, sparse)
+
+
+SPEED_CLASSES = (
+    SpeedClass(
+        "vllm",
+        "^vllm",
+        row_conditions=vllm_row,
+        reduces_in_switch=False,  # it sets NCCL_CUMEM_ENABLE=0
+        small_chunk_on_small_cards=True,
+        running=1024,
+    ),
+    SpeedClass(
+        "sglang",
+        "^sglang",
+        sglang,
+        sglang_row,
+        mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
+        reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
+        shares_chunk=True,
+        pool="static share",
+        running=4096,
+    ),
+    SpeedClass(
+        "llamacpp",
+        "llama",
+        llamacpp,
+        llamacpp_row,
+        multiplies_vectors=True,
+        overlaps_stages=False,
+    ),
+    SpeedClass(
+        "trtllm",
+        "^tensorrt",
+        trtllm,
+        trtllm_row,
+        cache_as_weights=True,
+        divides_sequences_with_experts=True,
+        pool="share of free",
+        running=2048,
+    ),
+    SpeedClass("transformers", conditions=lambda release, sparse: frozenset(("eager",))),
+)
+
+
+def speed_class(name: str) -> SpeedClass:
+    """Return a class by its name; one that no engine here has is like vLLM in nothing."""
+    return next((each for each in SPEED_CLASSES if each.name == name), SpeedClass(name))
+
+
+def class_of_word(word: str) -> SpeedClass | None:
+    """Return the class that a table of measured speed means by a word; None: nothing of it was measured.
+
+    >>> class_of_word("Ollama/llama.cpp").name, class_of_word("MindIE 1.0.RC3")
+    ('llamacpp', None)
+    """
+    lower = word.lower()
+    return next((each for each in SPEED_CLASSES if each.spelled and re.search(each.spelled, lower)), None)

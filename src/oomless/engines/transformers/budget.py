@@ -1,0 +1,124 @@
+"""What transformers takes beside weights and cache, and what it leaves to the cache."""
+
+from ... import facts
+from ...errors import UnsupportedError
+from ...ledger import exact, ranged
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.cards import Hardware
+from ...run.serving import Resolved
+from ...units import gib
+from ..overhead_lines import WORDS, assumed_line, measured
+from ..rank import Budget, Stage
+from .cache import row_bytes
+from .release import RELEASES
+
+
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
+    """All of the card."""
+    return hardware.card.memory_bytes
+
+
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
+    """What is left for a cache: nothing takes it in advance."""
+    return allowed - charged
+
+
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
+    """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
+    allocator's waste."""
+    width, hidden, rules = DTYPES[asked.dtype].bits // 8, model.hidden_size, RELEASES.at(asked.engine_version)
+    tokens, batch = (asked.context or 1) * asked.concurrency, asked.concurrency or 1
+    spread = facts.constant("transformers", "activation_spread", rules.release)
+    busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
+    for ffn in model.kinds.ffns:
+        match ffn:
+            case Dense():
+                largest = max(largest, 3 * ffn.intermediate_size)
+            case MoE():
+                largest = max(
+                    largest,
+                    int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
+                    + 3 * ffn.shared_width,
+                )
+    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
+    size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
+    formula = (
+        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
+    )
+    lines = [
+        measured("transformers", "runtime.context", "context", rules.release),
+        assumed_line("activations.profile_run", size, spread, formula),
+    ]
+    if stage.last:
+        rows = batch if rules.keeps_last_logits else tokens
+        formula = f"{rows:,} rows x {model.vocab_size:,} x ({width} + 4) B"
+        lines.append(
+            exact(
+                "logits.sampler",
+                "engine",
+                WORDS["logits.sampler"],
+                rows * model.vocab_size * (width + 4),
+                formula,
+                "generation/utils.py, logits_to_keep",
+            )
+        )
+    if asked.cache_implementation == "dynamic":
+        layer = max(
+            int(row_bytes(each.attention, asked) * tokens) for each in model.layers[stage.start : stage.stop]
+        )
+        lines.append(
+            exact(
+                "temporaries.cache_growth",
+                "engine",
+                "cache of one layer while it grows",
+                layer,
+                "torch.cat copies it",
+                "cache_utils.py, DynamicLayer",
+            )
+        )
+    waste = facts.constant("transformers", "caching_overhead", rules.release)
+    held = sum(line.bytes for line in lines[1:])
+    low, kept, high = (int(held * share) for share in (waste.low, waste.value, waste.high))
+    formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
+    lines.append(
+        ranged(
+            "fragmentation.reserved",
+            "engine",
+            "blocks that the allocator keeps",
+            (kept, low, high),
+            "assumed",
+            formula,
+            waste.source,
+        )
+    )
+    return Budget(tuple(lines), ())
+
+
+def attention_width(attention: Attention) -> int:
+    """Elements a token of queries, keys, values and output of one layer, all heads, keys repeated for each
+    query head."""
+    match attention:
+        case GQA():
+            return 4 * attention.num_heads * attention.head_dim
+        case Sliding():
+            return attention_width(attention.inner)
+        case MLA():
+            return attention.num_heads * (
+                2 * (attention.qk_nope_head_dim + attention.qk_rope_head_dim) + 2 * attention.v_head_dim
+            )
+        case DSA():
+            return attention_width(attention.mla) + attention.index_heads * attention.index_head_dim
+        case V4():
+            return 4 * attention.num_heads * attention.head_dim
+        case V41() | Linear():
+            raise UnsupportedError(
+                f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
+            )
+
+
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
+    """Nothing stays on the host: safetensors are read by mapping."""
+    return 0

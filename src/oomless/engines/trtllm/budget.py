@@ -1,0 +1,103 @@
+"""What TensorRT-LLM takes beside weights and cache, and what it leaves to the cache."""
+
+from ... import facts
+from ...ledger import Line, ranged
+from ...model.feedforward import Dense, MoE
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.cards import Hardware
+from ...run.serving import Resolved
+from ...units import gib
+from ..overhead_lines import WORDS, measured
+from ..rank import Budget, Stage
+from .release import RELEASES
+
+
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
+    """All of the card: the share is of what is free after loading."""
+    return hardware.card.memory_bytes
+
+
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
+    """fraction * (free after weights, context and activations).
+
+    >>> pool_bytes(Resolved(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
+    9
+    """
+    return int((asked.free_gpu_memory_fraction or 0) * (allowed - charged))
+
+
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
+    """Everything but weights and cache: context, communication, and the engine's execution context or the
+    peak of the dry run."""
+    layout, rules = asked.layout, RELEASES.at(asked.engine_version)
+    version = rules.release
+    tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
+    lines = [
+        measured("trtllm", "runtime.context", "context", version, tags),
+        measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
+    ]
+    if not rules.runs_pytorch:
+        lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
+        lines.append(decoder_line(model, asked, version))
+        return Budget(tuple(lines), ())
+    tokens, width, hidden = (
+        asked.max_num_batched_tokens or 0,
+        DTYPES[asked.dtype].bits // 8,
+        model.hidden_size,
+    )
+    largest = 0
+    for ffn in model.kinds.ffns:
+        match ffn:
+            case Dense():
+                largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
+            case MoE():
+                expert = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp)
+                largest = max(largest, ffn.num_active_experts * (3 * expert + 2 * hidden))
+    spread = facts.constant("trtllm", "activation_spread", version)
+    size = tokens * width * (largest + 4 * hidden * model.streams)
+    formula = (
+        f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x "
+        f"{hidden * model.streams:,}) = {gib(size):.3f} GiB"
+    )
+    low, high = int(size * spread.low), int(size * spread.high)
+    lines.append(
+        ranged(
+            "activations.profile_run",
+            "engine",
+            WORDS["activations.profile_run"],
+            (size, low, high),
+            "assumed",
+            formula,
+            spread.source,
+        )
+    )
+    beside = (
+        [] if asked.enforce_eager else [measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags)]
+    )
+    return Budget(tuple(lines), tuple(beside))
+
+
+def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Line:
+    """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that
+    may run.
+
+    >>> from ...model.load import load
+    >>> round(decoder_line(load("llama-2-7b"), Resolved(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
+    4.15
+    """
+    row, logits = (
+        facts.constant("trtllm", "decoder_bytes_per_logit", version),
+        (asked.max_num_seqs or 0) * model.vocab_size,
+    )
+    formula = (
+        f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, "
+        f"{row.low:g} to {row.high:g}"
+    )
+    value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))
+    return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
+
+
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
+    """Nothing stays on the host."""
+    return 0

@@ -1,0 +1,98 @@
+"""The cache of TensorRT-LLM: bytes of a token by kind of attention, and what a load needs."""
+
+from ...errors import UnsupportedError
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.model import Model
+from ...model.storage import DTYPES
+from ...run.serving import Resolved
+from ..rank import CacheGroup, CacheLayout, Stage
+from .release import RELEASES
+
+PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
+"""Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
+
+
+V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
+
+
+def row_bytes(attention: Attention, asked: Resolved) -> float:
+    """Growth of one layer's cache a token on one rank, an indexer's key included.
+
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Resolved(dtype="bfloat16", kv_cache_dtype="fp8"))
+    576
+    """
+    fp8 = asked.kv_cache_dtype == "fp8"
+    width = (
+        1 if fp8 else DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits / 8
+    )
+    match attention:
+        case GQA():
+            heads = max(attention.num_kv_heads // asked.layout.tp, 1)
+            return heads * attention.cache_dim * width
+        case Sliding():
+            return row_bytes(attention.inner, asked)
+        case MLA():
+            return attention.latent_dim * width
+        case DSA():
+            row = PACKED_ROW_BYTES if fp8 else attention.mla.latent_dim * width
+            return row + (INDEX_ROW_BYTES if attention.owns_indexer else 0)
+        case V4():
+            index = INDEX_ROW_BYTES if attention.has_indexer else 0
+            return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
+        case V41() | Linear():
+            raise UnsupportedError(
+                f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm"
+            )
+
+
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
+    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence."""
+    attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    block = asked.block_size or 32
+    token = sum(row_bytes(attention, asked) for attention in attentions)
+    fixed = 0
+    for a in attentions:
+        if isinstance(a, V4):
+            fixed += int(a.window * a.head_dim * (1 if asked.kv_cache_dtype == "fp8" else 2))
+            if a.ratio:
+                states = 4 * (a.head_dim + a.index_head_dim) if a.has_indexer else 2 * a.head_dim
+                fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
+    page = int(token * block)
+    formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (
+        f" + {fixed:,} B a sequence" if fixed else ""
+    )
+    group = CacheGroup("all layers", len(attentions), block, page)
+    return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def one(layout: CacheLayout, length: int) -> int:
+    """Bytes of one sequence of a length."""
+    return layout.fixed_bytes + layout.groups[0].blocks(length, 0) * layout.block_bytes
+
+
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
+    """Pool that the asked load needs, in whole blocks."""
+    return one(layout, asked.context or 1) * asked.concurrency
+
+
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
+    """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
+    before it makes blocks."""
+    found = []
+    prints_blocks = RELEASES.at(asked.engine_version).prints_tokens_in_blocks
+    for layout, pool in zip(layouts, pools, strict=True):
+        tokens = int(max(pool, 0) / layout.token_bytes)
+        block = layout.groups[0].block_size
+        found.append(tokens // block * block if prints_blocks else tokens)
+    return min(found)
+
+
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
+    """Sequences of a length that fit the pool at once, at most max_batch_size."""
+    return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs or 1))
+
+
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
+    """The longest single sequence that the pool holds."""
+    blocks = max(pool - layout.fixed_bytes, 0) // layout.block_bytes
+    return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)

@@ -1,0 +1,17 @@
+"""The releases of TensorRT-LLM that were read, and what each of them does (facts/engine_rules.csv)."""
+
+from ..releases import ReleaseRules, Releases
+
+
+class TrtllmRules(ReleaseRules):
+    """What a release of TensorRT-LLM does (facts/engine_rules.csv)."""
+
+    runs_pytorch: bool = False
+    """The PyTorch backend is the default; before, engines are built from maximal shapes."""
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    pads_mxfp4: bool = False
+    prints_tokens_in_blocks: bool = False
+
+
+RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")

@@ -1,0 +1,136 @@
+"""What loading leaves in a rank's memory that no checkpoint stores."""
+
+from math import prod
+
+from ...model.attention import DSA, MLA, V4, V41
+from ...model.model import Model
+from ...model.storage import DTYPES, F32
+from ...run.cards import Hardware
+from ...run.serving import Resolved
+from ...units import MIB
+from ..parameters import KV_B, unexplained
+from ..rank import Placed, Stage
+from ..rotary_tables import rope_positions, rope_tables
+from ..runtime_formats import runtime_format
+from .rank_tensors import shard, stage_layers
+from .release import VllmRules
+
+
+def extra_tensors(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
+) -> list[Placed]:
+    """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
+    buffers."""
+    extra = [
+        *rotary_tables(model, asked),
+        *absorbed(model, asked, stage, rules),
+        *workspaces(model, asked, hardware, stage, rules),
+        *unexplained(model, "rank"),
+    ]
+    if hardware.card.capability >= 10 and model.quantization == "fp8":
+        extra += blackwell_scales(model, asked, stage, rules)
+    return extra
+
+
+def rotary_tables(model: Model, asked: Resolved) -> list[Placed]:
+    """Tables of cosines and sines; V4's are in F32."""
+    form = F32 if model.kinds.has(V4, V41) else DTYPES[asked.dtype]
+    return [
+        Placed(
+            "weights.rotary_tables",
+            f"cos and sin, {rope.scaling}",
+            rope_positions(rope) * rope.dim * form.bits // 8,
+            1,
+            (),
+        )
+        for rope in rope_tables(model)
+    ]
+
+
+def absorbed(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
+    """What MLA layers multiply queries and outputs with, where it is no view of kv_b_proj: copies of one that
+    is quantised, in the type that is computed in (0.8 on); products of the projections (0.7).
+
+    A kv_b_proj in 16 bit is only looked at from another side (mla_attention.py,
+    process_weights_after_loading), so Kimi-K2-Thinking and Kimi-K3, whose experts alone are quantised, hold
+    no copies.
+    """
+    if not model.kinds.latents or not (rules.absorbs_copies or rules.absorbs_products):
+        return []
+    found: dict[tuple[str, int, str], list[int]] = {}
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, rules) if tensor.name.endswith(KV_B) else None
+        if not layers:
+            continue
+        quantised = runtime_format(tensor, model, asked).bits < 16
+        shape, _ = shard(tensor, asked, rules, tensor.part == "main")
+        sizes = {"W_UK and W_UV": prod(shape) * DTYPES[asked.dtype].bits // 8} if quantised else {}
+        note = "kv_b_proj in BF16 for the absorbed products, beside its FP8"
+        mla = model.layer_at(tensor.layers[0]).attention.core
+        if rules.absorbs_products and isinstance(mla, MLA):
+            sizes = products(mla, model.hidden_size, prod(shape), quantised)
+            note = "matrix absorption of 0.7"
+        for name, size in sizes.items():
+            found.setdefault((name, size, note), []).extend(layers)
+    return [
+        Placed("weights.attention", name, size, 1, tuple(layers), note)
+        for (name, size, note), layers in found.items()
+    ]
+
+
+def products(mla: MLA, hidden: int, kv_b: int, quantised: bool) -> dict[str, int]:
+    """Products of the projections that 0.7 kept beside them, by name; `kv_b`: a rank's elements of kv_b_proj
+    (attention/backends/mla/utils.py, matrix absorption)."""
+    width, rank = mla.q_lora_rank or hidden, mla.kv_lora_rank
+    heads = kv_b // (rank * (mla.qk_nope_head_dim + mla.v_head_dim))
+    value = 1 if quantised else 2
+    sizes = {
+        "W_QR": width * heads * mla.qk_rope_head_dim * 2,
+        "W_Q_UK": heads * rank * width * value,
+        "W_UV_O": heads * rank * hidden * value,
+    }
+    return sizes | ({"W_UK and W_UV in F32": kv_b * 4} if quantised else {})
+
+
+def workspaces(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
+) -> list[Placed]:
+    """Buffers that are made with the layers that use them, one for all of them."""
+    found: list[tuple[str, int, str]] = []
+    kinds, tokens = stage.kinds(model), asked.max_num_batched_tokens or 0
+    if kinds.latents and rules.imports_flashinfer_mla and hardware.card.vendor in ("NVIDIA", ""):
+        note = "allocated when the module is imported, which choosing an MLA backend does"
+        found.append(("FlashInfer MLA workspace", FLASHINFER_BYTES, note))
+    topk = max((each.index_topk for each in kinds.attentions if isinstance(each, DSA | V4 | V41)), default=0)
+    if topk:
+        found.append(("index buffer, one for all layers", tokens * topk * 4, ""))
+        from .sparse import loaded_bytes  # most models have no sparse attention
+
+        if reserved := loaded_bytes(model, asked, rules):
+            found.append(("queries and gathered rows of sparse MLA, one for all layers", reserved, ""))
+    if asked.speculative and stage.last and model.streams > 1 and model.draft:
+        size = tokens * model.streams * model.hidden_size * DTYPES[asked.dtype].bits // 8
+        found.append(("hidden states for the draft", size, ""))
+    return [Placed("weights.workspaces", name, size, 1, (), note) for name, size, note in found]
+
+
+FLASHINFER_BYTES = 128 * MIB
+
+
+def blackwell_scales(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
+    """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
+    block."""
+    rows_of_scales = 0
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, rules)
+        if layers is None or not tensor.format.block or tensor.format.bits != 8 or tensor.part == "engram":
+            continue
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
+        rows_of_scales += (
+            (prod(shape) // 128 - tensor.format.scale_bytes(shape)) * repeat * max(len(layers), 1)
+        )
+    return [
+        Placed(
+            "weights.scales", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured"
+        )
+    ]

@@ -1,0 +1,86 @@
+"""What images add to vLLM's profile run: themselves, the tokens made of them, and the tower while it runs."""
+
+from math import prod
+
+from ...model.model import Model
+from ...run.serving import Resolved
+from ..rank import Stage
+from .release import VllmRules
+
+MANY_IMAGES = 999
+"""V1's --limit-mm-per-prompt where it is not given."""
+
+
+def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, width: int) -> int:
+    """Images of the profile run and the tokens made of them, which stay while the language model runs: as
+    many as a batch holds.
+
+    v1/core/encoder_cache_manager.py and gpu_model_runner.py profile_run of 0.8.5 to 0.25; 0.33 lets the
+    pixels go.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> vision_bytes(
+    ...     load("gemma-3-12b"),
+    ...     Resolved(max_num_batched_tokens=8192),
+    ...     Stage(0, 1, 0, 48),
+    ...     RELEASES.at("0.19.0"),
+    ...     2,
+    ... )
+    217055232
+    """
+    vision = model.vision
+    if vision is None or rules.v0 or not stage.first:
+        return 0
+    limit = asked.images_per_prompt
+    if limit == 0:
+        return 0
+    of_prompt = max(
+        min(
+            MANY_IMAGES if limit is None else limit,
+            (asked.max_model_len or vision.item_tokens) // vision.item_tokens,
+        ),
+        1,
+    )
+    of_batch = (asked.max_num_batched_tokens or 0) // vision.item_tokens
+    items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
+    values = 0 if rules.drops_pixels else vision.item_values
+    return items * (vision.item_tokens * model.hidden_size + values) * width
+
+
+def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
+    """What a vision tower may take while it runs alone, before the language model: an upper end, as no log
+    shows the two apart.
+
+    N patches x b x (6 x h + 2 x max(3 x h, inner)) + images and their tokens: hidden states with norm,
+    positions, rotated queries and keys; merged projections and their parts, or the feed-forward and its
+    activation. Of one rank: the tower is not cut in less than that.
+
+    Qwen3.5-9B, one image of 65,536 patches; pools of 0.20 on one and on two RTX 5090 leave 2.2 GiB:
+
+    >>> from ...units import GIB
+    >>> from ...model.load import load
+    >>> model = load("qwen3.5-9b")
+    >>> round(encoder_bytes(model, Resolved(), 335544320, 2) / GIB, 2)
+    2.21
+    """
+    if not seen or model.vision is None:
+        return 0
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors if tensor.part == "vision"}
+    patch = next(
+        (
+            shape
+            for name, shape in shapes.items()
+            if name.startswith("vision.patch_embed") and name.endswith("weight")
+        ),
+        None,
+    )
+    inner = max(
+        (shape[0] for name, shape in shapes.items() if ".fc1.weight" in name and "merger" not in name),
+        default=0,
+    )
+    if patch is None or not inner:
+        return 0
+    items = max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
+    patches, hidden = items * model.vision.item_values // prod(patch[1:]), patch[0]
+    return patches * width * (6 * hidden + 2 * max(3 * hidden, inner)) + seen

@@ -1,0 +1,38 @@
+"""Contexts of one layout: memory of the worst rank against them, and the longest one that fits."""
+
+from bisect import bisect_left
+
+from .changes import again
+from .estimate import Estimate, with_layout
+
+POINTS = 33
+
+
+def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
+    """(context, low, value, high) from one token to the engine's longest sequence, in the layout of the
+    estimate.
+
+    What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one
+    sequence of max_model_len) is the floor of each point.
+    """
+    request = estimate.request
+    longest = request.max_model_len
+    points = []
+    for step in range(POINTS):
+        context = max(longest * step // (POINTS - 1), 1)
+        asked = request._replace(context=context)
+        ledger = with_layout(estimate.model, asked, estimate.hardware, request.layout, estimate.adjust).ledger
+        points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
+    return points
+
+
+def longest_context(estimate: Estimate) -> int:
+    """The longest context that fits the same layout, in steps of 256, where buffers grow with it too
+    (llama.cpp); 0 if none does."""
+    layout, asked = estimate.request.layout, estimate.asked
+
+    def fails(steps: int) -> bool:
+        longer = asked._replace(context=steps * 256, max_model_len=steps * 256, layout=layout)
+        return again(estimate, longer).verdict != "fits"
+
+    return 256 * bisect_left(range(1, max(estimate.model.max_positions // 256, 1) + 1), True, key=fails)

@@ -1,0 +1,136 @@
+"""One rank of a group of equal ones: what is charged to its budget, what comes beside it, and the pool that
+is left for the cache."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ...engines.engine import Engine
+from ...engines.rank import Budget, CacheLayout, Stage
+from ...ledger import Ledger, Line, exact
+from ...model.model import Model
+from ...run.cards import Card, Hardware
+from ...run.serving import Asked, Resolved
+from .weights import weight_lines
+
+Adjust = Callable[[Asked, Hardware, Budget], Budget]
+"""Gives what is charged beside weights and cache as a machine's own logs have it."""
+
+
+class StageRank(NamedTuple):
+    """A rank of one pipeline stage; every other rank of the stage is like it."""
+
+    name: str
+    lines: tuple[Line, ...]
+    """Everything on its card: weights, what the budget is charged with, what comes beside it, the cache that
+    is needed."""
+    beside: tuple[Line, ...]
+    card_bytes: int
+    budget_bytes: int
+    """What the engine takes at start: all that is charged, and the whole pool."""
+    pool_bytes: int
+    """What the engine would give the cache, and the ends of its interval."""
+    pool_low: int
+    pool_high: int
+    cache: CacheLayout
+    needed_bytes: int
+
+    def ledger(self, num_ranks: int) -> Ledger:
+        """Return the ledger of the group. What comes beside the budget raises what a rank may use. Where
+        both may pass the card, the room is what they leave of it: a pool that is taken whole holds memory
+        that a small load does not need."""
+        left = self.card_bytes - self.budget_bytes
+        beside = sum(line.bytes for line in self.beside)
+        low = max(sum(line.low_bytes for line in self.beside) - left, 0)
+        high = max(sum(line.high_bytes for line in self.beside) - left, 0)
+        capacity = self.budget_bytes + beside
+        if high and self.pool_bytes > 0:
+            capacity = min(capacity, self.card_bytes, sum(line.bytes for line in self.lines) + left - beside)
+        if low and self.pool_bytes > 0:
+            capacity = min(capacity, sum(line.low_bytes for line in self.lines) - low)
+        overrun = high if self.pool_bytes > 0 else 0
+        return Ledger(self.name, num_ranks, min(capacity, self.card_bytes), self.lines, overrun)
+
+
+def stage_rank(
+    model: Model,
+    request: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: Engine,
+    host_bytes: int,
+    adjust: Adjust | None = None,
+) -> StageRank:
+    """Return one rank of a stage for a question that the engine has resolved. `host_bytes`: what the engine
+    holds in the host's memory."""
+    layout = request.layout
+    apart = layout.num_ranks == layout.pp  # every stage is one card
+    mine = hardware.at(stage.position) if apart else hardware
+    placed = rules.placed_weights(model, request, mine, stage)
+    source = f"engines, {request.engine} {request.engine_version}: weights"
+    budget = rules.budget_lines(model, request, mine, stage)
+    if adjust is not None:
+        budget = adjust(request, mine, budget)
+    shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
+    charged = (*weight_lines(placed, rules.counts, source), *budget.charged, *shared)
+    allowed = rules.budget_bytes(request, mine)
+    taken = sum(line.bytes for line in charged)
+    pool = rules.pool_bytes(request, allowed, taken)
+    cache = rules.cache_layout(model, request, stage)
+    needed = needed_line(cache, request, rules)
+    return StageRank(
+        f"{stage.name} ({mine.card.name})" if hardware.mixed and apart else stage.name,
+        (*charged, *budget.beside, needed),
+        budget.beside,
+        mine.card.memory_bytes,
+        taken + pool,
+        pool,
+        rules.pool_bytes(request, allowed, sum(line.high_bytes for line in charged)),
+        rules.pool_bytes(request, allowed, sum(line.low_bytes for line in charged)),
+        cache,
+        needed.bytes,
+    )
+
+
+def needed_line(cache: CacheLayout, request: Resolved, rules: Engine) -> Line:
+    """Return the cache that the asked load needs on a rank; data-parallel ranks divide the sequences."""
+    concurrency, groups = request.concurrency, request.layout.dp
+    on_a_rank = -(-concurrency // groups)
+    needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
+    what = f"cache for {on_a_rank} x {request.context:,} tokens" + (
+        f" of {concurrency}" if groups > 1 else ""
+    )
+    source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
+    formula = f"{cache.formula}; {in_blocks(cache, needed)}"
+    return exact("kv_cache.needed", "engine", what, needed, formula, source)
+
+
+def in_blocks(cache: CacheLayout, needed: int) -> str:
+    """The bytes of a load as blocks of the pool, and what takes them.
+
+    >>> from ...engines.rank import CacheGroup
+    >>> in_blocks(
+    ...     CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", ""),
+    ...     11514488832,
+    ... )
+    '10,241 blocks of 1,124,352 B'
+    """
+    of_blocks = needed - cache.set_aside_bytes
+    blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
+    if len(cache.groups) > 1:
+        kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)
+        blocks += f", {len(cache.groups)} groups: {', '.join(kinds)}"
+    return blocks + (f" + {cache.set_aside_bytes:,} B set aside" if cache.set_aside_bytes else "")
+
+
+def shared_memory_lines(
+    card: Card, request: Resolved, stage: Stage, rules: Engine, host_bytes: int
+) -> tuple[Line, ...]:
+    """Return what the host's part takes of a card whose memory is the host's too; each rank of such has a
+    machine of its own."""
+    if not card.shared_bytes:
+        return ()
+    from .unified_memory import on_shared_memory  # few machines have one memory
+
+    if rules.host_memory_at == "every rank":
+        return on_shared_memory(card, -(-host_bytes // request.layout.num_ranks))
+    return on_shared_memory(card, host_bytes if stage.last else 0)

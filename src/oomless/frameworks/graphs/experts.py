@@ -1,0 +1,103 @@
+"""Routed experts as transformers runs them (grouped_mm), with the shared ones beside them."""
+
+from ...model.feedforward import MoE
+from .blocks import Builder, cut, gated, linear
+
+
+def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
+    """Router in F32, rows of each token's k experts gathered, gate and up in one product, activation,
+    product, down, weighted, put back in order, summed.
+
+    Kept: F32 copy for the router, gathered rows, gate and up, activation, product, output before weighting.
+    Shared experts run beside them. `imbalance` multiplies the rows of a rank.
+    """
+    work, element = b.work, b.work.compute
+    rows = round(work.tokens * kind.num_active_experts * work.imbalance)
+    _route(b, kind, x, hidden, rows)
+    inner = kind.latent_width or hidden
+    source = x
+    if kind.latent_width:
+        linear(b, "latent_in", x, hidden, inner, "latent")
+        source = "latent"
+    b.op("gather_rows", (source,), {"rows": rows * inner * element})
+    _feed(b, kind, inner, rows)
+    b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
+    b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
+    b.op("sum", ("ordered",), {"routed": work.tokens * inner * element})
+    last = "routed"
+    if kind.latent_width:
+        linear(b, "latent_out", "routed", inner, hidden, "routed.wide")
+        last = "routed.wide"
+    for beside, name in ((kind.shared_width, "shared"), (kind.dense_width, "dense")):
+        if beside:
+            gated(b, x, hidden, cut(beside, work.tp), f"{name}.out", is_gated=kind.gated)
+            b.op("add", (last, f"{name}.out"), {f"{name}.sum": work.tokens * hidden * element})
+            last = f"{name}.sum"
+    b.op("as_stream", (last,), {out: work.tokens * hidden * element}, in_place=True)
+
+
+def _route(b: Builder, kind: MoE, x: str, hidden: int, rows: int) -> None:
+    """Logits and scores of all experts in F32, and the experts that each token goes to."""
+    tokens = b.work.tokens
+    b.op("to_f32", (x,), {"router.in": 4 * tokens * hidden})
+    b.op(
+        "router",
+        ("router.in",),
+        {"logits": 4 * tokens * kind.num_experts},
+        ("router.in",) if b.work.trained else (),
+        product=True,
+    )
+    b.op(
+        "scores",
+        ("logits",),
+        {"scores": 4 * tokens * kind.num_experts},
+        ("scores",),
+        forward_temp=8 * tokens * kind.num_experts,
+    )
+    b.op("top_k", ("scores",), {"chosen": 8 * rows, "mix": 4 * rows}, ("chosen",))
+    b.constants.add("chosen")
+
+
+def _feed(b: Builder, kind: MoE, inner: int, rows: int) -> None:
+    """The experts' products, as one each for all of them."""
+    work, element = b.work, b.work.compute
+    width = cut(kind.expert_width, work.tp)
+    both = rows * width * element * (2 if kind.gated else 1)
+    stacks = adapted_stacks(b, inner, width, kind.gated)
+    read = work.trained or bool(stacks)
+    b.op(
+        "gate_up",
+        ("rows", *stacks[:1]),
+        {"gate_up": both},
+        (*(("rows",) if read else ()), *stacks[:1]),
+        product=True,
+    )
+    if kind.gated and work.kernels == "eager":
+        b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
+        made = {"moe.product": rows * width * element}
+        b.op("multiply", ("moe.act", "gate_up"), made, ("moe.act", "gate_up"))
+    else:
+        b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
+    kept = ("moe.product",) if read else ()
+    b.op(
+        "down",
+        ("moe.product", *stacks[1:]),
+        {"expert.out": rows * inner * element},
+        (*kept, *stacks[1:]),
+        product=True,
+    )
+
+
+def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:
+    """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for
+    the gradient of both halves,
+
+    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and
+    _LoraFactorsProxy (baddbmm).
+    """
+    each = b.work.adapted_experts * inner * width * b.work.compute
+    if not each:
+        return ()
+    b.op("adapt", (), {"gate_up.stack": each * (2 if is_gated else 1)})
+    b.op("adapt", (), {"down.stack": each})
+    return "gate_up.stack", "down.stack"

@@ -1,0 +1,91 @@
+"""Rotation and softmax attention, by the kernel that runs them."""
+
+from typing import NamedTuple
+
+from .blocks import Builder
+
+
+class AttendedHeads(NamedTuple):
+    """Heads of one layer on a rank, and the widths of a head."""
+
+    num: int
+    num_kv: int
+    dim: int
+    value_dim: int
+
+
+def narrowed(b: Builder, x: str, size: int) -> str:
+    """Fused attention reads half precision: transformers casts what norms in F32 made wide
+    (modeling_flash_attention_utils.py)."""
+    if b.sizes[x] <= size:
+        return x
+    b.op("to_half", (x,), {f"{x}.half": size})
+    return f"{x}.half"
+
+
+def rope(b: Builder, x: str, size: int, out: str) -> None:
+    """q * cos + rotate_half(q) * sin: keeps nothing of its size, and makes up to three copies on the way."""
+    temp = 0 if b.work.kernels != "eager" else 2 * size
+    b.op("rope", (x,), {out: size}, forward_temp=temp, backward_temp=temp)
+
+
+def attend(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str, window: int = 0) -> None:
+    """Softmax attention by the asked kernel.
+
+    flash and cuDNN read grouped heads as they are; a window needs a mask, and with a mask keys and values are
+    repeated for every head.
+    """
+    work = b.work
+    masked = bool(window and window < work.seq)
+    whole = work.attention in ("eager", "math", "efficient") or masked or heads.dim != heads.value_dim
+    if heads.num != heads.num_kv and whole:
+        for name, width in ((k, heads.dim), (v, heads.value_dim)):
+            size = work.tokens * heads.num * width * work.compute
+            b.op("repeat_kv", (name,), {f"{name}.repeated": size})
+        k, v = f"{k}.repeated", f"{v}.repeated"
+    module, b.module = b.module, "core_attn"
+    if work.attention in ("eager", "math"):
+        _by_scores(b, q, k, v, heads, out)
+    else:
+        _fused(b, q, k, v, heads, out)
+    b.module = module
+
+
+def _by_scores(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -> None:
+    """Eager attention of transformers: product, scaled copy, masked copy, softmax in F32, cast back. Of
+    b x heads x s^2 elements the F32 softmax and its cast are kept."""
+    work = b.work
+    scores = work.batch * heads.num * work.seq * work.seq
+    raw, soft = b.fresh("scores"), b.fresh("softmax")
+    half = scores * work.compute
+    b.op("q_k", (q, k), {raw: half}, (q, k), forward_temp=half, product=True)
+    b.op("softmax", (raw,), {soft: 4 * scores}, (soft,), forward_temp=half, backward_temp=4 * scores)
+    if work.compute != 4:
+        narrow = b.fresh("weights")
+        b.op("to_half", (soft,), {narrow: half})
+        soft = narrow
+    if work.dropout:
+        mask, dropped = b.fresh("mask"), b.fresh("dropped")
+        b.op("dropout", (soft,), {mask: scores, dropped: half}, (mask,))
+        b.constants.add(mask)
+        soft = dropped
+    size = work.tokens * heads.num * heads.value_dim * work.compute
+    b.op("weights_v", (soft, v), {out: size}, (soft, v), product=True, forward_temp=size)
+
+
+def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -> None:
+    """A fused kernel keeps q, k, v, its output and one F32 a row and head; flash sums the gradient of q in
+    F32."""
+    work = b.work
+    lse, rows = b.fresh("lse"), work.tokens * heads.num
+    wide = rows * heads.dim * 4 if work.attention == "flash" and work.compute != 4 else 0
+    stats = rows * 4
+    b.op(
+        "attention",
+        (q, k, v),
+        {lse: stats, out: rows * heads.value_dim * work.compute},
+        (q, k, v, out, lse),
+        backward_temp=wide + stats,
+        product=True,
+    )
+    b.constants.add(lse)

@@ -1,0 +1,160 @@
+"""The attention itself, and cross attention of T5: what each backend keeps for the backward."""
+
+from typing import Literal, NamedTuple, assert_never
+
+from .operations import Shape, linear, norm
+from .run import Megatron
+from .tape import Tape
+
+Backend = Literal["flash", "fused", "unfused"]
+CORE = "core_attn"
+"""Its module, as --recompute-modules calls it."""
+
+
+class Heads(NamedTuple):
+    """Names and sizes of what attention reads. Views of one tensor have one name."""
+
+    query: str
+    key: str
+    value: str
+    key_dim: int
+    value_dim: int
+    groups: int
+    """Heads of keys and values on a rank."""
+
+    @property
+    def names(self) -> str:
+        """Return the tensors that are read, each once."""
+        return " ".join(dict.fromkeys((self.query, self.key, self.value)))
+
+
+def core_attention(tape: Tape, run: Megatron, kernel: Backend, at: Shape, heads: Heads) -> None:
+    """Write the attention down; `context` is what the output projection reads."""
+    match kernel:
+        case "unfused":
+            _unfused(tape, run, at, heads)
+        case "flash":
+            _flash(tape, run, at, heads)
+        case "fused":
+            _fused(tape, run, at, heads)
+        case _:
+            assert_never(kernel)
+
+
+def _context_bytes(run: Megatron, at: Shape, heads: Heads) -> int:
+    return at.tokens * (run.heads // run.tp) * heads.value_dim * run.num_bytes
+
+
+def _unfused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+    """Scores, softmax, dropout and context as operations of their own."""
+    b, context = run.num_bytes, _context_bytes(run, at, heads)
+    scores = at.tokens * (run.heads // run.tp) * at.keys
+    kept = {"weights": scores * b}
+    if run.full_scores:
+        made = {"scores32": scores * 4}
+        tape.op("scale and mask in F32", heads.names, made, module=CORE, forward_temp=scores * b)
+        tape.op("softmax in F32", "scores32", {"weights32": scores * 4}, "weights32", module=CORE)
+        tape.op("half", "weights32", kept, module=CORE)
+    else:
+        tape.op("scores", heads.names, {"scores": scores * b}, heads.names, module=CORE, product=True)
+        tape.op("softmax", "scores", kept, "weights", module=CORE)
+    source = "weights"
+    if run.attention_dropout:
+        tape.constant("dropped.mask")
+        made = {"dropped": scores * b, "dropped.mask": scores}
+        tape.op("dropout", "weights", made, "dropped.mask", module=CORE)
+        source = "dropped"
+    read = f"{source} {heads.value}"
+    tape.op("context", read, {"context.bhsd": context}, read, module=CORE, product=True)
+    tape.op("permute", "context.bhsd", {"context": context}, module=CORE)
+
+
+def _flash(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+    """flash-attn reads copies in another order, and keeps them with its output and an F32 a row and head."""
+    b, rows = run.num_bytes, at.tokens * (run.heads // run.tp)
+    context, groups = _context_bytes(run, at, heads), at.tokens * heads.groups
+    tape.constant("lse")
+    made = {
+        "q.bshd": rows * heads.key_dim * b,
+        "k.bshd": groups * heads.key_dim * b,
+        "v.bshd": groups * heads.value_dim * b,
+    }
+    tape.op("to bshd", heads.names, made, module=CORE)
+    names = " ".join(made)
+    out = {"context.bshd": context, "lse": rows * 4}
+    tape.op("flash attention", names, out, f"{names} context.bshd lse", module=CORE, product=True)
+    tape.op("to sbhd", "context.bshd", {"context": context}, module=CORE)
+
+
+def _fused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+    """cuDNN keeps what it reads, its output and an F32 a row and head; its backward sums the query's gradient
+    in F32."""
+    rows = at.tokens * (run.heads // run.tp)
+    tape.constant("lse")
+    tape.op(
+        "cuDNN attention",
+        heads.names,
+        {"context": _context_bytes(run, at, heads), "lse": rows * 4},
+        f"{heads.names} context lse",
+        module=CORE,
+        product=True,
+        backward_temp=rows * heads.key_dim * 4,
+    )
+
+
+def cross_attention(
+    tape: Tape, run: Megatron, kernel: Backend, source: str, at: Shape, encoder: Shape
+) -> str:
+    """T5: queries of the decoder, keys and values of the encoder's output."""
+    b, heads = run.num_bytes, run.heads // run.tp
+    width = heads * run.head_dim
+    norm(tape, run, "pre_cross_attn_layernorm", source, "lnx", at.residual, run.hidden)
+    linear(tape, run, "linear_q", "lnx", "xq", at.tokens * width, column=True, at=at, width=run.hidden)
+    tape.sizes["encoded"] = encoder.residual * run.hidden * b
+    tape.op("linear_kv", "encoded", {"xkv": 2 * encoder.tokens * width * b}, "", product=True)
+    scores = at.tokens * heads * encoder.keys
+    context = at.tokens * width * b
+    if kernel == "unfused":
+        tape.op("cross scores", "xq xkv", {"xscores": scores * b}, "xq xkv", module=CORE, product=True)
+        tape.op("cross softmax", "xscores", {"xweights": scores * b}, "xweights", module=CORE)
+        weights = "xweights"
+        if run.attention_dropout:
+            tape.constant("xmask")
+            tape.op(
+                "cross dropout",
+                "xweights",
+                {"xdropped": scores * b, "xmask": scores},
+                "xmask",
+                module=CORE,
+            )
+            weights = "xdropped"
+        tape.op(
+            "cross context",
+            f"{weights} xkv",
+            {"xcontext.bhsd": context},
+            f"{weights} xkv",
+            module=CORE,
+            product=True,
+        )
+        tape.op("cross permute", "xcontext.bhsd", {"xcontext": context}, module=CORE)
+    else:
+        tape.op(
+            "cross attention",
+            "xq xkv",
+            {"xcontext": context},
+            "xq xkv xcontext",
+            module=CORE,
+            product=True,
+        )
+    linear(
+        tape,
+        run,
+        "cross proj",
+        "xcontext",
+        "cross",
+        at.residual * run.hidden,
+        column=False,
+        at=at,
+        width=run.hidden,
+    )
+    return "cross"

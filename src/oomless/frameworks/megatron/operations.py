@@ -1,0 +1,111 @@
+"""Operations that every layer of Megatron-LM is made of: norms, parallel products, FP8 copies, residuals."""
+
+from typing import NamedTuple
+
+from .run import Megatron
+from .tape import Tape
+
+
+class Shape(NamedTuple):
+    """Tokens of a micro-batch on a rank: of the residual stream (cut by sequence parallelism), and all of
+    them."""
+
+    residual: int
+    tokens: int
+    batch: int
+    keys: int
+    """Tokens of a sequence that are attended to on this rank: all of it over context parallelism, in turns.
+    """
+
+
+def shape(run: Megatron, seq_len: int) -> Shape:
+    tokens = seq_len * run.micro_batch // run.cp
+    return Shape(
+        tokens // run.tp if run.sequence_parallel else tokens, tokens, run.micro_batch, seq_len // run.cp
+    )
+
+
+def norm(
+    tape: Tape,
+    run: Megatron,
+    name: str,
+    source: str,
+    target: str,
+    rows: int,
+    width: int,
+    module: str = "norm",
+) -> None:
+    """A norm keeps its input and an F32 mean and deviation a row (RMSNorm: the deviation)."""
+    stats = rows * (4 if run.rms_norm else 8)
+    tape.constant(f"{target}.stats")
+    tape.op(
+        name,
+        source,
+        {target: rows * width * run.num_bytes, f"{target}.stats": stats},
+        f"{source} {target}.stats",
+        module=module,
+    )
+
+
+def linear(
+    tape: Tape,
+    run: Megatron,
+    name: str,
+    source: str,
+    target: str,
+    num: int,
+    *,
+    column: bool,
+    at: Shape,
+    width: int,
+    module: str = "",
+) -> None:
+    """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a
+    moment, forward and backward."""
+    gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
+    source = quantised(tape, run, source)
+    tape.op(
+        name,
+        source,
+        {target: num * run.num_bytes},
+        source,
+        module=module,
+        product=True,
+        forward_temp=gathered,
+        backward_temp=gathered if column else 0,
+    )
+
+
+def quantised(tape: Tape, run: Megatron, source: str) -> str:
+    """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a
+    value.
+
+    Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors
+    nothing.
+    """
+    if not run.fp8 or run.local:
+        return source
+    name = f"{source}.fp8"
+    if name not in tape.sizes:
+        values = tape.sizes[source] // run.num_bytes
+        tape.op(
+            "quantise",
+            source,
+            {name: values + (values // 32 if run.fp8_recipe in ("mxfp8", "blockwise") else 0)},
+        )
+    return name
+
+
+def residual(tape: Tape, run: Megatron, name: str, source: str, skip: str, target: str, at: Shape) -> None:
+    """Bias, dropout and addition in one; a mask of one byte an element is kept where there is dropout."""
+    elements = at.residual * run.hidden
+    if run.hidden_dropout:
+        tape.constant(f"{target}.mask")
+        tape.op(
+            name,
+            f"{source} {skip}",
+            {target: elements * run.num_bytes, f"{target}.mask": elements},
+            f"{target}.mask",
+        )
+    else:
+        tape.op(name, f"{source} {skip}", {target: elements * run.num_bytes})

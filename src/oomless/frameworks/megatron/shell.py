@@ -1,0 +1,200 @@
+"""Megatron arguments out of a shell line or script: variables, arithmetic, arrays, quoted lists. Nothing is
+run."""
+
+import ast
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import OomlessError
+from .values import Value, scalar
+
+ENVIRONMENT = ("CUDA_", "CUBLAS_", "NVTE_", "NCCL_", "PYTORCH_", "TORCH_")
+"""How the names of variables begin that a script sets for the run."""
+SCRIPTS = {"gpt": "gpt", "bert": "bert", "t5": "t5", "hybrid": "hybrid", "mamba": "hybrid"}
+"""pretrain_NAME.py -> the family of networks that it trains."""
+END = ";"
+"""A word that ends a list of arguments."""
+
+
+def read_shell(text: str, where: str) -> dict[str, Value]:
+    """Return the arguments of a command line, or of a script that calls pretrain_NAME.py.
+
+    >>> read_shell(
+    ...     "WIDTH=$((2 * 1408))\\nARGS=(--num-layers 4 --bf16)\\npython x.py ${ARGS[@]} --a $WIDTH", ""
+    ... )
+    {'num-layers': 4, 'bf16': True, 'a': 2816}
+    """
+    text = substituted(re.sub(r"\\\r?\n", " ", text))
+    try:
+        words = list(words_of(text))
+    except ValueError as error:
+        raise OomlessError(f"{where}: cannot be split into words ({error})", "check the quotes") from None
+    found: dict[str, Value] = {}
+    name = ""
+    for word in words:
+        setting = re.fullmatch(r"([A-Z][A-Z0-9_]+)=([^\s()]+)", word)
+        if setting is not None and setting[1].startswith(ENVIRONMENT):
+            found[setting[1]] = setting[2]
+        elif word.endswith(".py"):
+            name = ""
+            script = re.search(r"pretrain_(\w+)\.py$", word)
+            if script and script[1] in SCRIPTS:
+                found["model-family"] = SCRIPTS[script[1]]
+        elif word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            name = name.replace("_", "-")
+            found[name] = scalar(value) if value else True
+        elif name and word not in (END, "&&"):
+            old, new = found[name], scalar(word)
+            found[name] = new if old is True else [*old, new] if isinstance(old, list) else [old, new]
+        else:
+            name = ""
+    return found
+
+
+def substituted(text: str) -> str:
+    """Return a script with its own variables and arithmetic put in, line by line; what nobody sets stays.
+
+    >>> substituted("TP=4\\nPP=$((TP / 2))\\n--a ${TP} --b $PP --c ${N:-8} --d $E")
+    'TP=4\\nPP=2\\n--a 4 --b 2 --c 8 --d $E'
+    """
+    variables: dict[str, str] = {}
+    left = MAX_SUBSTITUTIONS
+
+    def put_in(line: str) -> str:
+        nonlocal left
+        for pattern, value in (
+            (DEFAULTED, lambda found: variables.get(found[1], found[2])),
+            (VARIABLE, lambda found: variables.get(found[1], found[0])),
+            (ARITHMETIC, lambda found: calculated(found[1], variables) or found[0]),
+        ):
+            if left > 0:
+                line, count = pattern.subn(value, line, count=left)
+                left -= count
+        return line
+
+    lines = []
+    for line in text.splitlines():
+        line = put_in(line)
+        match = ASSIGNMENT.match(line)
+        if match:
+            variables[match[1]] = match[2].strip("\"'")
+        lines.append(line)
+    return "\n".join(put_in(line) for line in lines)
+
+
+MAX_SUBSTITUTIONS = 10_000
+ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(\S{1,200})\s*$")
+"""TP=4 on a line of its own; texts that are longer than a number or a layout are left where they are."""
+DEFAULTED = re.compile(r"\$\{([A-Za-z_]\w*):?[-=]([^${}]*)\}")
+"""${TP:-4}: a variable, and what it is where nobody sets it."""
+VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
+ARITHMETIC = re.compile(r"\$\(\(([^()\n]*(?:\([^()\n]*\)[^()\n]*)*)\)\)")
+"""$((2 * 1408)): one level of parentheses inside."""
+MAX_EXPRESSION = 200
+MAX_RESULT = 10**15
+FORMS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Name, ast.Load, ast.USub, ast.UAdd)
+SIGNS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod)
+
+
+def calculated(expression: str, variables: dict[str, str]) -> str | None:
+    """Return the value of whole numbers under + - * / % and parentheses, as a shell has it: quotients lose
+    their rest towards zero. None: the expression is something else.
+
+    >>> calculated("2 * (1408 + 64) / 3", {}), calculated("TP * 2", {"TP": "4"}), calculated("2 ** 99", {})
+    ('981', '8', None)
+    """
+    if len(expression) > MAX_EXPRESSION:
+        return None
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not all(isinstance(node, (*FORMS, *SIGNS)) for node in ast.walk(tree)):
+        return None
+    try:
+        found = _value(tree.body, variables)
+    except (ZeroDivisionError, ValueError, RecursionError):
+        return None
+    return str(found) if abs(found) <= MAX_RESULT else None
+
+
+def _value(node: Any, variables: dict[str, str]) -> int:
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name) if variables.get(name, "").isdecimal():
+            return int(variables[name][:18])
+        case ast.UnaryOp(op=sign, operand=operand):
+            value = _value(operand, variables)
+            return -value if isinstance(sign, ast.USub) else value
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _applied(sign, _value(left, variables), _value(right, variables))
+    raise ValueError("no whole number")
+
+
+def _applied(sign: ast.operator, a: int, b: int) -> int:
+    if max(abs(a), abs(b)) > MAX_RESULT:
+        raise ValueError("too large")
+    match sign:
+        case ast.Add():
+            return a + b
+        case ast.Sub():
+            return a - b
+        case ast.Mult():
+            return a * b
+    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return quotient if isinstance(sign, ast.Div) else a - quotient * b
+
+
+class Lines(io.StringIO):
+    """Text whose lines end before their newline, so that a comment leaves it in place."""
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # typeshed has bytes
+        line = super().readline(-1 if size is None else size)
+        if line.endswith("\n"):
+            self.seek(self.tell() - 1)
+        return line
+
+
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a script, the insides of arrays and quoted lists among them, and END where a
+    command, an array or a quoted list ends.
+
+    >>> list(words_of('A=(--b 4 --c)\\nX="--d 8"\\nrun.py ${A[@]} --e f\\nwait'))
+    ['--b', '4', '--c', ';', ';', '--d', '8', ';', ';', 'run.py', '--e', 'f', ';', 'wait']
+    """
+    script = re.search(r"\.py\b|^\s*(?:export\s+)?[A-Za-z_]\w*\+?=", text, re.MULTILINE) is not None
+    inside = False
+    for word in tokens(text):
+        if word == "\n":
+            if script and not inside:
+                yield END
+            continue
+        if re.fullmatch(r"\$\{?\w+(\[[@*]\])?\}?", word):
+            continue
+        opened = re.fullmatch(r"[A-Za-z_]\w*\+?=\((.*)", word, re.DOTALL)
+        if opened is not None:
+            inside, word = True, opened[1]
+        closes = inside and word.count(")") > word.count("(")
+        word = word.removesuffix(")") if closes else word
+        listed = re.fullmatch(r"[A-Za-z_]\w*\+?=(\s*--.*)", word, re.DOTALL)
+        if listed is not None:  # GPT_ARGS="--num-layers 24 --bf16"
+            yield from listed[1].split()
+            yield END
+        elif word not in ("", "("):
+            yield word
+        if closes:
+            inside = False
+            yield END
+
+
+def tokens(text: str) -> Iterator[str]:
+    """Yield words as a shell splits them, and each newline outside of quotes."""
+    lexer = shlex.shlex(Lines(text), posix=True, punctuation_chars="\n")
+    lexer.whitespace, lexer.whitespace_split = " \t\r", True
+    for word in lexer:
+        yield from "\n" if set(word) == {"\n"} else (word,)

@@ -1,0 +1,227 @@
+"""A pasted command line means what the engine would take it to mean."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oomless.engines.command_line import command_words, read_command
+from oomless.errors import UnsupportedError, UsageError
+from oomless.run.serving import Asked, Layout, serving_question
+from oomless.run.speculation import Speculation
+
+
+def test_spellings_of_one_question_are_equal() -> None:
+    long = read_command(
+        "vllm serve m --tensor-parallel-size 8 --max-model-len 32768 --gpu-memory-utilization 0.9"
+    )
+    short = read_command(
+        "CUDA_VISIBLE_DEVICES=0,1 python3 -m vllm.entrypoints.openai.api_server "
+        "--model m -tp=8 --max_model_len 32K "
+        "--gpu_memory_utilization=.9"
+    )
+
+    assert long.flags == short.flags == {"tp": 8, "max_model_len": 32768, "gpu_memory_utilization": 0.9}
+    assert long.model == short.model == "m"
+
+
+def test_harmless_and_unknown_flags_are_told_apart() -> None:
+    found = read_command(
+        "vllm serve m --port 8000 --enable-auto-tool-choice --kv-transfer-config '{\"a\": 1}' --new-thing"
+    )
+
+    assert found.ignored == ("--port 8000", "--enable-auto-tool-choice")
+    assert found.unknown == ('--kv-transfer-config {"a": 1}', "--new-thing")
+
+
+def test_lines_joined_by_backslashes_are_one_command() -> None:
+    assert read_command("vllm serve m \\\n  -tp 2 \\\n  --enforce-eager").flags == {
+        "tp": 2,
+        "enforce_eager": True,
+    }
+
+
+def test_sglang_is_read_under_its_own_names() -> None:
+    found = read_command(
+        "docker run --gpus all lmsysorg/sglang:v0.5.3 python3 -m sglang.launch_server --model-path "
+        "deepseek-ai/DeepSeek-R1 --tp 8 --dp-size 8 "
+        "--enable-dp-attention --mem-fraction-static=0.85 --chunked-prefill-size 8K "
+        "--speculative-algo EAGLE --port 30000 --nope 3"
+    )
+
+    assert (found.engine, found.model) == ("sglang", "deepseek-ai/DeepSeek-R1")
+    assert found.flags == {
+        "engine_version": "0.5.3",
+        "tp": 8,
+        "dp": 8,
+        "enable_dp_attention": True,
+        "mem_fraction_static": 0.85,
+        "max_num_batched_tokens": 8000,
+        "speculation": Speculation("EAGLE"),
+    }
+    assert (found.ignored, found.unknown) == (("--port 30000",), ("--nope 3",))
+
+
+def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
+    apart, shared = (
+        read_command(f"llama-server -hf a/b-GGUF:Q8_0 -c 32768 -np 4 {flag}") for flag in ("", "-kvu")
+    )
+
+    assert (
+        apart.flags["context"] * apart.flags["concurrency"]
+        == shared.flags["context"] * shared.flags["concurrency"]
+        == 32768
+    )
+    assert (apart.flags["max_num_seqs"], shared.flags["max_num_seqs"]) == (4, 4)
+    assert (apart.model, apart.flags["quantization"]) == ("a/b-GGUF", "Q8_0")
+
+
+@pytest.mark.parametrize(
+    ("said", "flags"),
+    [
+        ("-ngl all", {}),
+        ("-ngl 20", {"n_gpu_layers": 20}),
+        ("-fa", {"flash_attn": True}),
+        ("-fa -c 0", {"flash_attn": True}),
+        ("-fa auto -np -1", {"flash_attn": True}),
+        ("-fa 0", {"flash_attn": False}),
+        ("--no-flash-attn", {"flash_attn": False}),
+        ("-b 256", {"ubatch_size": 256}),
+        ("-b 2048 -ub 1024", {"ubatch_size": 1024}),
+        ("-ot exps=CPU -ts 3,1", {"override_tensor": "exps=CPU", "tensor_split": "3,1"}),
+        ("-ncmoe 9 -cmoe", {"n_cpu_moe": 9, "cpu_moe": True}),
+    ],
+)
+def test_words_of_llama_server(said: str, flags: dict[str, object]) -> None:
+    found = read_command(f"/opt/bin/llama-server -m x.gguf {said}")
+    assert (found.engine, found.model, found.flags) == ("llamacpp", "x.gguf", flags)
+
+
+def test_a_flag_of_ik_llama_names_the_engine() -> None:
+    assert read_command("llama-server -m x.gguf -mla 3 -amb 512 -fmoe").engine == "ik-llamacpp"
+
+
+def test_trtllm_takes_both_kinds_of_dashes() -> None:
+    found = read_command(
+        "trtllm-serve serve org/m --tp_size 8 --max-batch-size 64 --kv_cache_free_gpu_memory_fraction .8"
+    )
+    assert found.flags == {"tp": 8, "max_num_seqs": 64, "free_gpu_memory_fraction": 0.8}
+
+
+@pytest.mark.parametrize(
+    "engine", ["vllm serve m", "llama-server -m m", "python -m sglang.launch_server --model-path m"]
+)
+@pytest.mark.parametrize("flag", ["--api-key mine", "--api-key=mine"])
+def test_secrets_are_not_repeated(engine: str, flag: str) -> None:
+    found = read_command(f"{engine} {flag}")
+    assert "mine" not in str(found)
+
+
+def test_the_version_of_an_image_counts() -> None:
+    assert read_command("docker run --gpus all vllm/vllm-openai:v0.11.0 --model m").flags == {
+        "engine_version": "0.11.0"
+    }
+    assert read_command("docker run --gpus all vllm/vllm-openai:latest --model m").flags == {}
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "-c",
+                "8192",
+                "-np",
+                "4",
+                "-fa",
+                "auto",
+                "-ngl",
+                "x",
+                "--nope",
+                "=",
+                "-",
+                "--",
+                "'",
+                "m",
+                "-1",
+                "K",
+            ]
+        ),
+        max_size=9,
+    )
+)
+def test_any_words_are_read_or_refused(words: list[str]) -> None:
+    for start in ("vllm serve", "llama-server", "trtllm-serve", "sglang serve"):
+        try:
+            read_command(f"{start} {' '.join(words)}")
+        except UsageError as error:
+            assert str(error).startswith("--command")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ls -l", "vllm", "vllm serve m -tp", "vllm serve m -tp many", "vllm serve 'm"]
+)
+def test_what_is_no_command_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_command(text)
+
+
+def test_keys_of_a_json_flag_one_by_one() -> None:
+    apart = read_command(
+        "vllm serve m --speculative-config.method mtp --speculative-config.num_speculative_tokens=3 -tp 2"
+    )
+    whole = read_command(
+        'vllm serve m --speculative-config \'{"method": "mtp", "num_speculative_tokens": 3}\' -tp 2'
+    )
+    assert apart == whole
+    assert read_command("vllm serve m --limit-mm-per-prompt.image 0 --limit-mm-per-prompt.video 0").flags == {
+        "images_per_prompt": 0
+    }
+    assert read_command("vllm serve m --kernel-config.autotune=False").unknown == (
+        "--kernel-config.autotune False",
+    )
+    with pytest.raises(UsageError):
+        read_command("vllm serve m --speculative-config mtp --speculative-config.method mtp")
+
+
+def test_a_length_that_is_left_to_the_engine() -> None:
+    found = read_command("vllm serve m --max-model-len auto")
+    assert (found.flags, found.left_open) == ({}, ("--max-model-len auto",))
+    assert read_command("vllm serve m --max-model-len=-1").left_open == ("--max-model-len -1",)
+
+
+@pytest.mark.parametrize("method", ["qwen3_next_mtp", "glm4_moe_mtp", "mtp"])
+def test_every_family_has_a_name_for_its_own_draft(method: str) -> None:
+    config = f'{{"method": "{method}", "num_speculative_tokens": 1}}'
+    assert serving_question(speculative_config=config).speculative
+
+
+def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
+    ngram = serving_question(speculative_config='{"method": "ngram", "num_speculative_tokens": 4}')
+    assert (ngram.speculative, ngram.speculation) == (False, Speculation("ngram", 4))
+    other = serving_question(speculative_config='{"method": "eagle3", "model": "a/b"}')
+    with pytest.raises(UnsupportedError):
+        other.check()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("vllm", """--speculative-config '{"method": "mtp", "num_speculative_tokens": 3}'"""),
+        ("sglang", "--speculative-algorithm NEXTN"),
+        ("llamacpp", "--spec-draft-n-max 3"),
+    ],
+)
+def test_speculation_comes_out_again_in_the_engines_own_words(engine: str, words: str) -> None:
+    asked = Asked(engine=engine, layout=Layout(), speculation=Speculation("mtp", 3))
+    assert words in shlex.join(command_words(asked))
+
+
+def test_what_a_pasted_speculation_says_is_kept() -> None:
+    pasted = """vllm serve m --speculative-config '{"method": "ngram", "num_speculative_tokens": 5}'"""
+    asked = serving_question(**read_command(pasted).flags)
+    assert asked.speculation == Speculation("ngram", 5)
+    assert read_command("vllm serve m " + shlex.join(command_words(asked))).flags == {
+        "tp": 1,
+        "speculation": Speculation("ngram", 5),
+    }

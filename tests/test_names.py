@@ -1,0 +1,111 @@
+"""What is particular to an engine stands in its record: no engine's name is a string in any other room, and
+no code asks one layer what the model is (design.md, section 2)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import oomless
+from oomless.engines import ENGINES
+
+SOURCE = Path(oomless.__file__).parent
+ROOMS_OF_ENGINES = ("engines", "facts", "frameworks")
+ALSO_A_FRAMEWORK = "transformers"
+"""Its name is that of a package and of a framework as well, so its strings prove nothing."""
+
+EXEMPT = {
+    "run/serving.py": "the default of --engine goes with the table of options",
+    "run/command.py": "how commands begin and read goes with the table of options",
+    "cli/flags.py": "the choices of --engine go with the table of options",
+    "cli/settings.py": "the default of --engine goes with the table of options",
+    "plan/launch/serving.py": "how an engine is told a question goes with the table of options",
+    "plan/launch/cluster.py": "how an engine joins machines goes with the table of options",
+    "truth/reconcile/explain.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/log_facts.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/log_question.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/log_row.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/rank_numbers.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/read_log.py": "what an engine's log leaves out goes with its reader",
+    "truth/reconcile/reasons.py": "what an engine's log leaves out goes with its reader",
+}
+"""Files that still name engines. The list only shrinks."""
+MODULES = sorted(
+    path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in ROOMS_OF_ENGINES
+)
+
+
+def where(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every string of a module that is no docstring."""
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.lineno, node.value
+
+
+def named(path: Path) -> list[str]:
+    """The places of a file that name an engine: as a string, or by a list of names."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set(ENGINES) - {ALSO_A_FRAMEWORK}
+    found = [f"{where(path)}:{line}: {text!r}" for line, text in strings(tree) if text in names]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("engines"):
+            found += [
+                f"{where(path)}:{node.lineno}: {alias.name}"
+                for alias in node.names
+                if alias.name in ("LLAMA", "VLLM")
+            ]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=where)
+def test_no_engine_is_named_outside_its_room(path: Path) -> None:
+    if where(path) not in EXEMPT:
+        assert not named(path)
+
+
+@pytest.mark.parametrize("exempt", sorted(EXEMPT))
+def test_the_exemption_is_still_needed(exempt: str) -> None:
+    assert named(SOURCE / exempt)
+
+
+LAYERS_EXEMPT = {
+    "estimate/training/rank_portions.py": "training",
+    "frameworks/megatron/models.py": "training",
+    "plan/launch/megatron.py": "training",
+}
+"""Files that still ask one layer. The list only shrinks."""
+
+
+def single_layers(path: Path) -> list[str]:
+    """The places of a file that ask the first layer, the last one, or the first of a stage."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Attribute(
+                attr="attention" | "ffn",
+                value=ast.Subscript(value=ast.Attribute(attr="layers"), slice=index),
+            ):
+                text = ast.unparse(index)
+                if text in ("0", "-1") or text.endswith(".start"):
+                    found.append(f"{where(path)}:{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+ALL = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] != "model")
+
+
+@pytest.mark.parametrize("path", ALL, ids=where)
+def test_no_layer_stands_for_the_model(path: Path) -> None:
+    if where(path) not in LAYERS_EXEMPT:
+        assert not single_layers(path)
+
+
+@pytest.mark.parametrize("exempt", sorted(LAYERS_EXEMPT))
+def test_the_layer_is_still_asked(exempt: str) -> None:
+    assert single_layers(SOURCE / exempt)
