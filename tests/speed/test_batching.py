@@ -199,3 +199,14 @@ def test_policies_out_of_range_are_refused() -> None:
             policy_of(estimate, setup, **words)
     with pytest.raises(UsageError, match="maximum"):
         simulate([Request(0, 1, 1)], COST, Policy(100, 1, memory="reserve"))
+
+
+def test_prompts_that_go_first_keep_decoding_waiting() -> None:
+    """With steps of their own, all prompts are read before the second token of any; the last token comes when
+    it came before."""
+    workload = [Request(0.0, 512, 64)] * 16
+    mixed = simulate(workload, COST, Policy(100_000, 64, 512))
+    first = simulate(workload, COST, Policy(100_000, 64, 512, mixed=False))
+    assert max(one.first_token_s for one in first.served) <= max(one.first_token_s for one in mixed.served)
+    assert first.served[0].tpot_s > first.served[-1].tpot_s
+    assert {one.finished_s for one in first.served} == {first.served[0].finished_s}
