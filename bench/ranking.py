@@ -31,7 +31,8 @@ def differs_in(one: dict[str, str], other: dict[str, str]) -> str:
 
 def verdict(one: Scored, other: Scored, per_card: tuple[float, float]) -> str:
     """Return right, wrong or tie; "" where the measured values are too near each other."""
-    assert one.predicted and other.predicted
+    assert one.predicted
+    assert other.predicted
     measured = one.measured / other.measured * per_card[1] / per_card[0]
     predicted = one.predicted / other.predicted * per_card[1] / per_card[0]
     if abs(measured - 1) < APART:
