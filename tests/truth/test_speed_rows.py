@@ -7,7 +7,7 @@ import pytest
 
 from oomless.truth.speed_rows import layout_of
 from oomless.truth.speed_workload import Sent, requests_of, sent
-from oomless.truth.tables import Row, read_table, said
+from oomless.truth.tables import MeasuredRow, read_table, said
 from oomless.truth.validate import Scored, score
 from tables.score import TABLES, Budget, check
 
@@ -49,7 +49,7 @@ ROUND_3 = {
 down, and training not scored."""
 
 
-def kind_of(row: Row) -> str:
+def kind_of(row: MeasuredRow) -> str:
     """The class of a row, as the budgets call it."""
     cells = row.configuration
     match row.quantity:
@@ -62,18 +62,18 @@ def kind_of(row: Row) -> str:
     return ""
 
 
-def check_kinds(scored: list[tuple[Row, Scored]], budgets: dict[str, Budget]) -> None:
+def check_kinds(scored: list[tuple[MeasuredRow, Scored]], budgets: dict[str, Budget]) -> None:
     for kind, budget in budgets.items():
         mine = [answer for row, answer in scored if kind_of(row) == kind and row.confidence == "A"]
         check(mine, budget, kind)
 
 
 @pytest.fixture(scope="module")
-def table() -> list[Row]:
+def table() -> list[MeasuredRow]:
     return read_table(TABLE)
 
 
-def test_errors_and_bands_stay_within_their_budgets(table: list[Row]) -> None:
+def test_errors_and_bands_stay_within_their_budgets(table: list[MeasuredRow]) -> None:
     check_kinds([(row, score(row)) for row in table], FITTED)
     check_kinds([(row, score(row)) for row in read_table(FRESH)], FITTED_FRESH)
 
@@ -120,7 +120,7 @@ def test_a_note_gives_its_setting_and_nothing_that_was_measured() -> None:
     assert sum(one.output_tokens for one in drawn) / 1000 == pytest.approx(200, rel=0.01)
 
 
-def test_predictions_see_the_configuration_alone(table: list[Row]) -> None:
+def test_predictions_see_the_configuration_alone(table: list[MeasuredRow]) -> None:
     for row in table[::7]:
         before, after = score(row), score(row._replace(value=1.0))
         assert (before.predicted, before.low, before.high) == (after.predicted, after.low, after.high)
@@ -202,7 +202,7 @@ BASE = {
 
 
 def answer(quantity: str, unit: str, **cells: str) -> Scored:
-    found = score(Row("x", "speed", quantity, 1.0, unit, {**BASE, **cells}, "A"))
+    found = score(MeasuredRow("x", "speed", quantity, 1.0, unit, {**BASE, **cells}, "A"))
     assert found.status in ("scored", "unsupported", "incomplete")
     assert (found.predicted is None) == bool(found.reason)
     if found.predicted is not None:

@@ -55,14 +55,14 @@ def _cost(
     **options: Any,
 ) -> int:
     from ..errors import UsageError
-    from ..plan.cost import Given, cost
+    from ..plan.cost import CostFlags, cost
 
     table, notes = price_table(prices)
     if list_prices:
         return show_prices(gpu, table, json)
     if gpu is None:
         raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
-    answer = cost(Given(gpu, **options), table, notes)
+    answer = cost(CostFlags(gpu, **options), table, notes)
     if plot:
         from ..report.plan_cost_svg import cost_svg
         from .files import write_svg

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..estimate.serving.estimate import Estimate
-from ..speed.banded import Figure, Part
+from ..speed.banded import Figure, TimePart
 from ..speed.serving import ServingSpeed
 from .estimate_text import verdict_line
 from .plan_cost_text import table
@@ -35,7 +35,7 @@ def speed_text(estimate: Estimate, answer: ServingSpeed) -> str:
     return "\n".join(lines)
 
 
-def part_table(title: str, parts: tuple[Part, ...]) -> str:
+def part_table(title: str, parts: tuple[TimePart, ...]) -> str:
     """What takes how long, and why."""
     return table(
         [(title, "", ""), *((f"  {part.what}", seconds(part.seconds), part.formula) for part in parts)]

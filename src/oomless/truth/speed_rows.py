@@ -16,7 +16,7 @@ from ..model.model import Model
 from ..run.cards import Card, Hardware, find_card
 from ..run.hardware import MAX_GPUS
 from ..run.serving import Asked, Layout
-from ..speed.band import Evidence
+from ..speed.band import Coverage
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner
 from ..speed.machine import machine_of
@@ -79,7 +79,7 @@ class SpeedRow(NamedTuple):
     """None: as much as there is room for."""
     sent: Sent | None
     """The requests of a run that ends."""
-    evidence: Evidence
+    evidence: Coverage
     held: Estimate | None = None
     """The engine's own account of its memory and limits."""
 
