@@ -37,7 +37,9 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
     passes = machine.reached("passes", engine, conditions)
     bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
-    activations_s = activation_bytes(net, split, tokens, everywhere, passes) / bandwidth
+    streams = sum(count for kind, count in net.kinds if kind in HYPER_CONNECTED)
+    hyper = streams * machine.reached("hyper_passes", engine, conditions) * tokens * net.hidden * 2
+    activations_s = (activation_bytes(net, split, tokens, everywhere, passes) + hyper) / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, run)
     rest = max(kernels - multiplied.num_kernels, 0)
@@ -76,6 +78,8 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s)
 
 
+HYPER_CONNECTED = ("v4", "v41")
+"""Kinds of layers with several residual streams, which every rank mixes whole."""
 CUT_PASSES = 0.6
 """Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and
 residuals it does not."""
