@@ -1,6 +1,5 @@
 """`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout."""
 
-import json
 import sys
 import time
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..files import json_text
 
 SHOWN_EVERY_S = 0.2
 
@@ -151,7 +151,7 @@ def compress(
 
         write_whole(report, compress_report(answer, report), "a report")
     if as_json:
-        sys.stdout.write(json.dumps(answer.to_json(), allow_nan=False) + "\n")
+        sys.stdout.write(json_text(answer.to_json()) + "\n")
         return 0
     from ..report.compress_text import compress_text
 

@@ -95,6 +95,12 @@ def serving_speed(
     for name, given in (("input_len", input_len), ("output_len", output_len), ("concurrency", concurrency)):
         if not 1 <= given <= MAX_COUNT:
             raise UsageError(f"{name} is {given}", f"it must be between 1 and {MAX_COUNT:,}")
+    longest = max(estimate.model.max_positions, estimate.request.max_model_len or 0)
+    if longest < input_len + output_len:
+        raise UsageError(
+            f"{input_len:,} and {output_len:,} tokens are more than {estimate.model.name} has room for",
+            f"a sequence of it has {longest:,} tokens at most",
+        )
     setup = setup_of(estimate, host)
     here = concurrency / estimate.replicas
     room = places(estimate, input_len + output_len)

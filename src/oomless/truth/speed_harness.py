@@ -28,6 +28,8 @@ def predict_speed(
     """The value of a row in its own unit, with its band."""
     if quantity == "training":
         return predict_training_rate(row, unit)
+    if quantity != "memory" and quantity not in KINDS:
+        raise Incomplete(f"{quantity!r} is no kind of speed")
     asked = question(row, efficiencies)
     metric = row["metric"]
     if quantity == "memory":

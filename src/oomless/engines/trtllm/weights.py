@@ -63,7 +63,8 @@ def check_published(model: Model, asked: Resolved) -> None:
         raise UnsupportedError(
             f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}"
         )
-    if wanted in CHECKPOINTS and model.quantization:
+    narrower = (model.quantization, wanted) == ("fp8", "nvfp4")  # as NVIDIA publishes DeepSeek-R1
+    if wanted in CHECKPOINTS and model.quantization and not narrower:
         raise UsageError(
             f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
         )
