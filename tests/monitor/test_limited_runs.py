@@ -22,11 +22,9 @@ UNLIMITED = 8 << 30
 CUT, ROOM = 0.8, 1.35
 """Of what the second step of an unlimited run takes, that the limited one may have: too little for every
 step, or enough until one grows."""
-TIGHT = {"wide": 0.95}
-"""Runs whose weights and states alone take most of it."""
-CASES = [
-    (name, TIGHT.get(name, ROOM if setting.grows else CUT)) for name, setting in limited_run.CASES.items()
-] + [("plain", 0.6)]
+CASES = [(name, ROOM if setting.grows else CUT) for name, setting in limited_run.CASES.items()] + [
+    ("plain", 0.6)
+]
 
 
 def run(folder: Path, case: str, limit_bytes: int, micro_batches: int = 1, how: str = "plain") -> int:
