@@ -19,10 +19,10 @@ def leaks_found() -> Evidence:
     num = len({row["key"] for row in rows})
     return Evidence(
         "does not hold",
-        "memory_profiler measures the process's memory around each line: it names the line that allocates "
-        "most, which is the forward of every step, and on a card it sees nothing; empty_cache gives back what "
-        "nobody uses, and a leak is in use. `oomless monitor` names the line that keeps, its kind and its "
-        "bytes a step",
+        "memory_profiler measures the process's memory around each line: it names the one that allocates "
+        "most, which is the forward of every step, and on a card it sees nothing; empty_cache gives back "
+        "what nobody uses, and a leak is in use. `oomless monitor` names the line that keeps, its kind and "
+        "its bytes a step",
         (
             Finding("planted leaks", num, ""),
             *(
@@ -42,9 +42,9 @@ def pipeline_peak() -> Evidence:
     deep, bound, batch = held["12 batches ahead"], held["2 batches ahead"], held["one batch"]
     return Evidence(
         "depends",
-        "a batch that waits on the device is memory: the peak falls by the batches that no longer wait times "
-        "the bytes of one. 3 GB are right for whoever had 3 GB of batches waiting; with token ids in place of "
-        "images it is a few MB",
+        "a batch that waits on the device is memory: the peak falls by the batches that wait no more times "
+        "the bytes of one. 3 GB are right for whoever had 3 GB of batches waiting; with token ids in place "
+        "of images it is a few MB",
         (
             Finding("peak with 12 batches ahead", mb(deep), "MB"),
             Finding("peak with 2 batches ahead", mb(bound), "MB"),
