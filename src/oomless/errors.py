@@ -6,39 +6,75 @@ OomlessError            1  a file, config, hub or network failed
 +-- MissingExtra        5  an optional dependency is not installed
 """
 
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Refusal(NamedTuple):
+    """Why something is not answered, as a value: code decides by the field, people read the rest."""
+
+    field: str
+    """The option that it hangs on (run/options.py); "" if on none alone."""
+    why: str
+    hint: str
 
 
 class OomlessError(Exception):
-    """A failure that a user can act on: `message` says what and where, `hint` what to do."""
+    """A failure that a user can act on: `message` says what and where, `hint` what to do, `field` which
+    option it hangs on."""
 
-    exit_code = 1
+    code = 1
+    """With which the process ends."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+    @property
+    def refusal(self) -> Refusal:
+        """Return the same as a value.
+
+        >>> UsageError("--tp is 0", "it must be between 1 and 65,536", "tp").refusal.field
+        'tp'
+        """
+        return Refusal(self.field, self.message, self.hint)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what stands on stderr under `--json`.
+
+        >>> UsageError("--tp is 0", "", "tp").to_json()
+        {'error': {'code': 2, 'field': 'tp', 'message': '--tp is 0', 'hint': ''}}
+        """
+        return {
+            "error": {
+                "code": self.code,
+                "field": self.field or None,
+                "message": self.message,
+                "hint": self.hint,
+            }
+        }
 
 
 class UsageError(OomlessError):
     """The question was put wrongly."""
 
-    exit_code = 2
+    code = 2
 
 
 class UnsupportedError(OomlessError):
     """The question is clear, but nothing here can answer it rightly, so nothing is guessed."""
 
-    exit_code = 4
+    code = 4
 
 
 class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public contract
     """An optional dependency is missing; the hint is the line that installs it."""
 
-    exit_code = 5
+    code = 5
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:

@@ -38,13 +38,19 @@ def explained(answer: Answer, code: int, *words: str, most: int = 2000) -> None:
     assert "internal error" not in answer.err
     assert answer.out == ""
     assert answer.code == code, answer.err
-    lines = answer.err.splitlines()
+    if answer.err.startswith("{"):  # asked for JSON: one object, on stderr
+        said = json.loads(answer.err)["error"]
+        assert list(said) == ["code", "field", "message", "hint"]
+        assert said["code"] == code
+        lines = [f"oomless: {said['message']}", f"  {said['hint']}"]
+    else:
+        lines = answer.err.splitlines()
     assert len(lines) == 2, answer.err
     assert lines[0].startswith("oomless: ")
     assert lines[1].startswith("  ")
     assert lines[1].strip()
     assert len(answer.err) < most
-    missing = [word for word in words if word not in answer.err]
+    missing = [word for word in words if word not in "\n".join(lines)]
     assert not missing, answer.err
 
 
@@ -116,7 +122,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "draft of broken JSON": (
         ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{'method'"),
         USAGE,
-        ("JSON",),
+        ("--speculative-config is", '{"method": "mtp"}'),
     ),
     "draft of JSON without a method": (
         ("deepseek-v3", "--gpu", "h200:8", "--speculative-config", "{}"),

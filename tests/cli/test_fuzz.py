@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless import facts, infer
-from oomless.cli.flags import INFER
 from oomless.errors import OomlessError
 from oomless.model.families import build
 from oomless.model.model import Model
+from oomless.run.options import options_of
 
 NAMES = (
     "deepseek-coder-1.3b deepseek-moe-16b deepseek-v2-lite deepseek-v3 deepseek-v3.2 "
@@ -204,16 +204,15 @@ def typed(draw: st.DrawFn) -> list[str]:
         "h200:4096",
     ]
     words += ["--gpu", draw(st.one_of(st.sampled_from(gpus), loose))]
-    for flag in draw(st.lists(st.sampled_from(INFER), max_size=5)):
+    for flag in draw(
+        st.lists(st.sampled_from([each for each in options_of("infer") if each.names]), max_size=5)
+    ):
         words.append(draw(st.sampled_from(flag.names)))
-        sensible = {
-            "whole": whole.map(str),
-            "share": st.floats().map(str),
-            "text": loose,
-            "switch": st.just(""),
-        }[flag.type]
+        numbers = flag.kind in ("number", "positive", "share", "gib")
+        counts = flag.kind in ("whole", "tokens", "length", "layers")
+        sensible = st.floats().map(str) if numbers else whole.map(str) if counts else loose
         value = draw(st.one_of(sensible, st.sampled_from(flag.choices) if flag.choices else sensible, loose))
-        if flag.type != "switch":
+        if flag.kind != "switch":
             words.append(value)
     words += draw(st.lists(loose, max_size=1))
     return [word for word in words if word != "--debug"] + ["--offline"]
@@ -236,7 +235,9 @@ def test_any_words_give_an_answer_or_an_error_that_was_meant(words: list[str], a
         assert answer.out
     else:
         assert answer.out == "", words
-        assert answer.err.startswith("oomless: ")
+        said = json.loads(answer.err)["error"] if "--json" in (*words, *["--json"] * as_json) else {}
+        assert said.get("code", answer.code) == answer.code
+        assert said.get("message") or answer.err.startswith("oomless: ")
     if (
         answer.code in (0, 3)
         and "--json" in words[2:] + (["--json"] if as_json else [])

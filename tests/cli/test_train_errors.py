@@ -73,7 +73,7 @@ BAD = {
     "offload": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--offload", "weights"],
         2,
-        "known are optimizer, params",
+        "it is optimizer or params",
     ),
     "a count beyond all machines": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "9" * 20],
@@ -88,7 +88,7 @@ BAD = {
     "modules": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--recompute", "selective", "--recompute-modules", "mpl"],
         2,
-        "'mpl' is not known",
+        "--recompute-modules is 'mpl'",
     ),
     "fewer than no layers": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--recompute-num-layers", "-1"],

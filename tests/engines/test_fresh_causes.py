@@ -13,7 +13,8 @@ from oomless.ledger import Line
 from oomless.model.load import load
 from oomless.run.cards import card
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from oomless.truth.serving_rows import named_model
 from oomless.truth.tables import read_table
 from oomless.truth.validate import score
@@ -25,7 +26,7 @@ def line(estimate: Estimate, key: str) -> Line:
 
 
 def ask(name: str, gpu: str, **flags: object) -> Estimate:
-    return estimate_serving(load(name), Serving(layout=Layout(), **flags), parse_gpu(gpu))  # type: ignore[arg-type]  # flags by name
+    return estimate_serving(load(name), Asked(layout=Layout(), **flags), parse_gpu(gpu))  # type: ignore[arg-type]  # flags by name
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def ask(name: str, gpu: str, **flags: object) -> Estimate:
     ],
 )
 def test_an_a100_has_the_small_batch_from_0_9_on(version: str, gpu: str, batch: tuple[int, int]) -> None:
-    asked = VLLM.resolve(load("qwen3-8b"), parse_gpu(gpu), Serving(engine_version=version), Layout())
+    asked = VLLM.resolve(load("qwen3-8b"), parse_gpu(gpu), Asked(engine_version=version), Layout())
     assert (asked.max_num_seqs, asked.max_num_batched_tokens) == batch
 
 
@@ -81,7 +82,7 @@ def test_layers_that_read_anothers_cache_have_pools_in_sglang() -> None:
     """Gemma-4-E4B: 7 full layers of 4,096 B and 35 windows of 2,048 B; a log holds 79.94 GiB for 997,846
     tokens."""
     model = load("gemma-4-e4b")
-    asked = SGLANG.resolve(model, parse_gpu("spark"), Serving(engine="sglang"), Layout())
+    asked = SGLANG.resolve(model, parse_gpu("spark"), Asked(engine="sglang"), Layout())
     layout = SGLANG.cache_layout(model, asked, SGLANG.stages(model, asked)[0])
     assert layout.block_bytes // layout.groups[0].block_size == 7 * 4096 + int(0.8 * 35 * 2048)
     assert layout.block_bytes == pytest.approx(79.94 * GIB / 997_846, rel=1e-4)
@@ -91,7 +92,7 @@ def test_experts_of_gpt_oss_are_padded_in_the_pytorch_backend() -> None:
     model, hardware = load("gpt-oss-120b"), parse_gpu("b200")
     sizes = []
     for version in ("0.20", "1.1"):
-        asked = TRTLLM.resolve(model, hardware, Serving(engine="trtllm", engine_version=version), Layout())
+        asked = TRTLLM.resolve(model, hardware, Asked(engine="trtllm", engine_version=version), Layout())
         placed = TRTLLM.placed_weights(model, asked, hardware, TRTLLM.stages(model, asked)[0])
         sizes.append(sum(each.total_bytes for each in placed) / GIB)
     assert sizes == pytest.approx([60.77, 63.32], abs=0.01)
@@ -100,10 +101,10 @@ def test_experts_of_gpt_oss_are_padded_in_the_pytorch_backend() -> None:
 def test_a_draft_raises_the_upper_end_of_activations() -> None:
     plain, drafted = (
         line(
-            ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculative=each),
+            ask("qwen3.5-9b", "h200", max_num_batched_tokens=65536, max_num_seqs=8, speculation=each),
             "activations.profile_run",
         )
-        for each in (False, True)
+        for each in (None, Speculation("mtp"))
     )
     assert drafted.high_bytes - int(plain.bytes * 1.15) == 3 * 65536 * 4096 * 2
 

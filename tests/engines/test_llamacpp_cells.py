@@ -24,7 +24,7 @@ def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
         "rtx-3090",
         {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768, "max_num_seqs": 1},
     )
-    drafts = oomless.infer("qwen3.8-27b", card, draft_tokens=2, **asked)
+    drafts = oomless.infer("qwen3.8-27b", card, spec_draft_n_max=2, **asked)
     alone = oomless.infer("qwen3.8-27b", card, **asked)
     assert drafts.kv_cache.needed_bytes / MIB == pytest.approx(2496.88, abs=0.01)
     more = [line for line in drafts.ledgers[0].lines if line.key == "activations.draft_context"]

@@ -18,7 +18,7 @@ from oomless.estimate.serving.estimate import Estimate
 from oomless.model.families import build
 from oomless.model.gguf_model import as_gguf
 from oomless.model.model import Model
-from oomless.run.serving import Serving
+from oomless.run.serving import Layout, Resolved
 from oomless.units import GIB, MIB
 
 HOST = "raspberry-pi-5-16-gb"
@@ -117,7 +117,14 @@ def test_the_compute_buffer_grows_as_logged(
 
 def blocks(config: dict[str, Any], block: int, pool: int = GIB) -> tuple[int, int, int]:
     """(blocks, bytes of one, tokens that vLLM prints) of a pool."""
-    serving = Serving(engine_version="0.32.0", dtype="bfloat16", block_size=block, max_model_len=2048)
+    serving = Resolved(
+        engine_version="0.32.0",
+        dtype="bfloat16",
+        block_size=block,
+        max_model_len=2048,
+        max_num_batched_tokens=0,
+        layout=Layout(),
+    )
     layout = cache_layout(model(config, "bfloat16"), serving, Stage(0, 1, 0, 4))
     return pool // layout.block_bytes, layout.block_bytes, max_tokens([layout], [pool], serving)
 

@@ -13,7 +13,7 @@ from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
 from oomless.estimate.serving.changes import changes_that_fit
 from oomless.model.load import load
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Layout, Resolved
 
 
 def weights(found: oomless.Estimate) -> list[int]:
@@ -32,7 +32,7 @@ def test_every_layer_is_on_one_card_or_left(
     num_layers: int, left: int, shares: list[int], output_first: bool
 ) -> None:
     split = ",".join(map(str, shares))
-    asked = Serving(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
+    asked = Resolved(layout=Layout(pp=len(shares)), tensor_split=split, n_gpu_layers=left)
     dealt = deal(num_layers, asked, output_first)
     on_cards = [layer for stage in dealt for layer in range(stage.start, stage.stop)]
     expected = min(left - output_first, num_layers) if left else 0
@@ -46,7 +46,7 @@ def test_every_layer_is_on_one_card_or_left(
 @pytest.mark.parametrize("version", ["2025-07", "2026-08"])
 def test_devices_hold_the_file_together(flags: dict[str, Any], version: str) -> None:
     model = load("deepseek-v2-lite")
-    asked = Serving(
+    asked = Resolved(
         engine="llamacpp", engine_version=version, quantization="Q4_K_M", layout=Layout(pp=2), **flags
     )
     file, dealt = stored(model, asked), deal(27, asked, version > "2025-12")

@@ -17,7 +17,8 @@ from oomless.estimate.allocator import allocated_bytes, reserved_bytes
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.truth.tables import read_table
 from oomless.truth.validate import score
 from oomless.units import GIB
@@ -25,8 +26,8 @@ from oomless.units import GIB
 TABLE = Path(__file__).parents[1] / "tables" / "inference.csv"
 
 
-def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
-    asked = Serving(engine="sglang", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Resolved:
+    asked = Asked(engine="sglang", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     return SGLANG.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
@@ -102,16 +103,21 @@ def test_the_window_pool_of_v4_follows_the_running_requests() -> None:
 
 
 def test_a_draft_raises_the_price_of_a_token() -> None:
-    assert cache("deepseek-v3", speculative=True).token_bytes == 62 * 1152
-    assert cache("deepseek-v3", speculative=True, engine_version="0.5.3").token_bytes == 61 * 1152
-    assert cache("deepseek-v4-flash", speculative=True).block_bytes > cache("deepseek-v4-flash").block_bytes
+    assert cache("deepseek-v3", speculation=Speculation("mtp")).token_bytes == 62 * 1152
+    assert (
+        cache("deepseek-v3", speculation=Speculation("mtp"), engine_version="0.5.3").token_bytes == 61 * 1152
+    )
+    assert (
+        cache("deepseek-v4-flash", speculation=Speculation("mtp")).block_bytes
+        > cache("deepseek-v4-flash").block_bytes
+    )
 
 
 # what a rank holds
 
 
 def test_shared_experts_are_cloned_by_0_4_6_and_divided_since() -> None:
-    r1, asked = load("deepseek-r1"), Serving(layout=Layout(tp=8))
+    r1, asked = load("deepseek-r1"), Resolved(layout=Layout(tp=8))
     assert [
         shared_clones(r1, asked, parse_gpu("h200:8"), RELEASES.at(v)) for v in ("0.4.5", "0.4.6", "0.5.3")
     ] == [0, 8, 1]
@@ -205,7 +211,7 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
     ],
 )
 def test_the_default_share(gpu: str, tp: int, version: str, share: float) -> None:
-    asked = Serving(layout=Layout(tp=tp), cuda_graph_max_bs=512)
+    asked = Resolved(layout=Layout(tp=tp), cuda_graph_max_bs=512)
     assert default_share(
         load("deepseek-r1"), asked, parse_gpu(gpu), RELEASES.at(version), 8192
     ) == pytest.approx(share, abs=0.001)
@@ -237,7 +243,7 @@ def test_what_cannot_be_meant_is_refused_by_name(flags: dict[str, Any], message:
 @pytest.mark.parametrize("flag", ["mem_fraction_static", "swa_full_tokens_ratio", "free_gpu_memory_fraction"])
 def test_vllm_refuses_the_shares_of_others(flag: str) -> None:
     with pytest.raises(UsageError, match=f"vllm has no --{flag.replace('_', '-')}"):
-        estimate_serving(load("deepseek-v3"), Serving(**{flag: 0.9}), parse_gpu("h200:8"))  # type: ignore[arg-type]  # flags of mixed types, by name
+        estimate_serving(load("deepseek-v3"), Asked(**{flag: 0.9}), parse_gpu("h200:8"))  # type: ignore[arg-type]  # flags of mixed types, by name
 
 
 def test_releases_before_a_kind_refuse_it() -> None:

@@ -12,12 +12,12 @@ from oomless.engines.transformers.cache import one
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 
 
 def cache(name: str, version: str) -> CacheLayout:
-    asked = Serving(engine="transformers", engine_version=version)
+    asked = Asked(engine="transformers", engine_version=version)
     request = TRANSFORMERS.resolve(load(name), parse_gpu("h200:8"), asked, Layout())
     return TRANSFORMERS.cache_layout(load(name), request, TRANSFORMERS.stages(load(name), request)[0])
 

@@ -9,12 +9,12 @@ from oomless.engines.trtllm.cache import one
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout, Resolved
 from oomless.units import GIB
 
 
 def cache(name: str, layout: Layout | None = None, **flags: object) -> CacheLayout:
-    asked = Serving(engine="trtllm", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+    asked = Asked(engine="trtllm", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     request = TRTLLM.resolve(load(name), parse_gpu("b200:8"), asked, layout or Layout())
     return TRTLLM.cache_layout(load(name), request, TRTLLM.stages(load(name), request)[0])
 
@@ -63,14 +63,14 @@ def test_the_pool_is_a_share_of_what_is_free_after_loading() -> None:
 
 def test_631_blocks_of_64_tokens_of_a_7b_are_nine_tenths_of_21_89_gib() -> None:
     layout = cache("llama-2-7b", engine_version="0.9")
-    pool = TRTLLM.pool_bytes(Serving(free_gpu_memory_fraction=0.9), int(21.89 * GIB), 0)
+    pool = TRTLLM.pool_bytes(Resolved(free_gpu_memory_fraction=0.9), int(21.89 * GIB), 0)
     assert pool // layout.block_bytes == pytest.approx(631, abs=1)
 
 
 def test_defaults_follow_the_version() -> None:
     found = [
         TRTLLM.resolve(
-            load("llama-2-7b"), parse_gpu("a10"), Serving(engine="trtllm", engine_version=version), Layout()
+            load("llama-2-7b"), parse_gpu("a10"), Asked(engine="trtllm", engine_version=version), Layout()
         )
         for version in ("0.5", "0.9", "1.3")
     ]

@@ -6,10 +6,11 @@ import pytest
 from oomless.engines.vllm import VLLM
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 
 
-def copies(model_name: str, asked: Serving, gpu: str = "h200:8") -> list[tuple[int, tuple[int, ...]]]:
+def copies(model_name: str, asked: Asked, gpu: str = "h200:8") -> list[tuple[int, tuple[int, ...]]]:
     """(bytes, layers) of the copies on each stage's rank."""
     model, cards = load(model_name), parse_gpu(gpu)
     resolved = VLLM.resolve(model, cards, asked, asked.layout or Layout(tp=8))
@@ -22,20 +23,20 @@ def copies(model_name: str, asked: Serving, gpu: str = "h200:8") -> list[tuple[i
 
 
 def test_a_quantised_kv_b_is_copied_in_16_bit_once_a_layer() -> None:
-    assert copies("deepseek-r1", Serving(layout=Layout(tp=8))) == [(16 * 256 * 512 * 2, tuple(range(61)))]
+    assert copies("deepseek-r1", Asked(layout=Layout(tp=8))) == [(16 * 256 * 512 * 2, tuple(range(61)))]
 
 
 @pytest.mark.parametrize("name", ["kimi-k2-thinking", "kimi-k3", "deepseek-v2-lite"])
 def test_a_kv_b_in_16_bit_is_only_looked_at_from_another_side(name: str) -> None:
-    assert copies(name, Serving(layout=Layout(tp=8))) == []
+    assert copies(name, Asked(layout=Layout(tp=8))) == []
 
 
 def test_quantising_while_loading_makes_copies_too() -> None:
-    assert copies("deepseek-v2", Serving(layout=Layout(tp=8), quantization="fp8"))[0][1] == tuple(range(60))
+    assert copies("deepseek-v2", Asked(layout=Layout(tp=8), quantization="fp8"))[0][1] == tuple(range(60))
 
 
 def test_a_draft_has_copies_of_its_own() -> None:
-    found = copies("deepseek-r1", Serving(layout=Layout(tp=8), speculative=True))
+    found = copies("deepseek-r1", Asked(layout=Layout(tp=8), speculation=Speculation("mtp")))
     assert found == [(16 * 256 * 512 * 2, tuple(range(62)))]
 
 
@@ -44,7 +45,7 @@ def test_the_answer_does_not_depend_on_the_kind_of_layer_that_a_stage_begins_wit
     sizes = set()
     for pp in (1, 2, 4):
         asked = VLLM.resolve(
-            model, cards, Serving(engine_version="0.19.0", layout=Layout(pp=pp)), Layout(pp=pp)
+            model, cards, Asked(engine_version="0.19.0", layout=Layout(pp=pp)), Layout(pp=pp)
         )
         for stage in VLLM.stages(model, asked):
             workspace = [

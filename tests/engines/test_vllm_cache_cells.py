@@ -9,13 +9,14 @@ from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
 
-def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Serving:
+def resolved(name: str, gpu: str = "h200:8", layout: Layout | None = None, **flags: object) -> Resolved:
     """The question with vLLM's defaults."""
-    asked = Serving(**flags)  # type: ignore[arg-type]  # flags of mixed types, by name
+    asked = Asked(**flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     return VLLM.resolve(load(name), parse_gpu(gpu), asked, layout or Layout())
 
 
@@ -198,7 +199,7 @@ def test_capacity_of_v4_flash_with_mtp_in_two_logs_of_025(
         "engine_version": "0.25.0",
         "max_model_len": length,
         "max_num_batched_tokens": tokens,
-        "speculative": True,
+        "speculation": Speculation("mtp"),
     }
     found = cache("deepseek-v4-flash", **flags)  # type: ignore[arg-type]  # flags of mixed types, by name
     assert VLLM.max_tokens([found], [int(pool_gib * GIB)], resolved("deepseek-v4-flash", **flags)) == printed  # type: ignore[arg-type]  # flags of mixed types, by name

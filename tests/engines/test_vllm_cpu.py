@@ -21,7 +21,7 @@ from oomless.engines.rank import Stage
 from oomless.engines.vllm.cache import cache_layout
 from oomless.engines.vllm.capacity import max_tokens
 from oomless.model.load import load
-from oomless.run.serving import Serving
+from oomless.run.serving import Layout, Resolved
 from oomless.units import GIB
 
 pytestmark = pytest.mark.slow
@@ -179,12 +179,13 @@ def test_blocks_are_those_of_our_layout(tmp_path: Path, name: str, block: int, b
     release = installed()
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name]))
     found = load(str(tmp_path))
-    asked = Serving(
+    asked = Resolved(
         engine_version=release,
         dtype="bfloat16",
         block_size=block,
         max_model_len=LENGTH,
         max_num_batched_tokens=batch,
+        layout=Layout(),
     )
     asked = asked._replace(no_async_scheduling=True)  # the CPU's executor prepares nothing
     if name == "v4":  # its auto

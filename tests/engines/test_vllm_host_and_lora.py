@@ -148,8 +148,8 @@ def test_a_row_with_adapters_is_read_with_the_default_rank_and_up_to_a_large_one
         ({"max_lora_rank": 10**9}, "--max-lora-rank"),
         ({"engine": "sglang", "cpu_offload_gb": 2.0}, "sglang has no --cpu-offload-gb"),
         ({"swap_space": float("nan")}, "--swap-space is nan"),
-        ({"limit_mm_per_prompt": "4"}, "names no number of images"),
-        ({"limit_mm_per_prompt": "[" * 10**5}, "names no number of images"),
+        ({"limit_mm_per_prompt": "4"}, "--limit-mm-per-prompt is '4'"),
+        ({"limit_mm_per_prompt": "[" * 10**5}, "--limit-mm-per-prompt is '[[["),
         ({"limit_mm_per_prompt": "image=-1"}, "is -1"),
     ],
 )

@@ -11,7 +11,7 @@ from oomless.engines.vllm.sparse import captured_bytes, loaded_bytes, shared_byt
 from oomless.errors import UnsupportedError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Layout, Resolved
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_card_with_the_kernel_is_answered(card: str, version: str) -> None:
     assert infer("deepseek-v4-flash", card, engine_version=version).ledgers
 
 
-def asked(length: int, version: str, **more: Any) -> Serving:
+def asked(length: int, version: str, **more: Any) -> Resolved:
     fields: dict[str, Any] = {
         "kv_cache_dtype": "fp8_ds_mla",
         "max_model_len": length,
@@ -44,7 +44,7 @@ def asked(length: int, version: str, **more: Any) -> Serving:
         "layout": Layout(tp=8),
         **more,
     }
-    return Serving(engine_version=version, **fields)
+    return Resolved(engine_version=version, **fields)
 
 
 def test_workspaces_are_what_the_sources_say() -> None:

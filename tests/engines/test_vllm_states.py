@@ -8,13 +8,13 @@ from oomless.engines.vllm.cache import state_bytes
 from oomless.model.attention import Linear
 from oomless.model.families import build
 from oomless.model.load import load
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Layout, Resolved
 from small_configs import SMALL
 
 
 def state_of(name: str, tp: int) -> int:
     linear = next(layer.attention for layer in load(name).layers if isinstance(layer.attention, Linear))
-    return state_bytes(linear, Serving(dtype="bfloat16", layout=Layout(tp=tp)))
+    return state_bytes(linear, Resolved(dtype="bfloat16", layout=Layout(tp=tp)))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import oomless
 from oomless.engines.rank import CacheGroup, CacheLayout
 from oomless.engines.vllm.capacity import blocks_to_admit, blocks_together, needed_bytes, sequences
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Layout, Resolved
 
 BLOCK_BYTES = 4096
 
@@ -63,7 +63,7 @@ def test_no_schedule_takes_more_blocks_than_are_counted(
     )
     layout = CacheLayout(groups, BLOCK_BYTES, 0, 0, BLOCK_BYTES, "", "")
     length = prompt + decoded
-    asked = Serving(
+    asked = Resolved(
         max_model_len=length,
         context=length,
         concurrency=concurrency,
@@ -100,7 +100,7 @@ def test_what_is_said_to_run_at_once_is_what_the_pool_holds(
 ) -> None:
     groups = (CacheGroup("rows", 1, 32, BLOCK_BYTES), CacheGroup("window", 1, 16, BLOCK_BYTES, 128))
     layout = CacheLayout(groups, BLOCK_BYTES, 0, 0, BLOCK_BYTES, "", "")
-    asked = Serving(
+    asked = Resolved(
         max_model_len=1,
         max_num_batched_tokens=budget,
         layout=Layout(),
@@ -115,5 +115,7 @@ def test_what_is_said_to_run_at_once_is_what_the_pool_holds(
 
 def test_without_windows_every_sequence_counts_alike() -> None:
     layout = CacheLayout((CacheGroup("latents", 61, 16, 1124352),), 1124352, 70272, 0, 1124352, "", "")
-    asked = Serving(max_model_len=4096, max_num_batched_tokens=8192, layout=Layout(), engine_version="0.33.0")
+    asked = Resolved(
+        max_model_len=4096, max_num_batched_tokens=8192, layout=Layout(), engine_version="0.33.0"
+    )
     assert blocks_together(layout, 7, 4096, asked) == 7 * blocks_to_admit(layout, 4096, asked) == 7 * 256

@@ -12,7 +12,7 @@ from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.post_training import Companions, after, asked_update
 from oomless.estimate.training.reserved import allocated_lines
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
@@ -21,7 +21,7 @@ pytest.importorskip("transformers")
 WITHIN = 0.02
 SCALARS = 256
 """Bytes of scalars: the loss, a log-probability of each sequence."""
-ASKED = Training(
+ASKED = TrainingAsked(
     framework="fsdp",
     task="dpo",
     precision="fp32",

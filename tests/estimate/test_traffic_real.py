@@ -17,14 +17,22 @@ from estimate.ranks import Job, run_ranks
 from oomless.estimate.training.collectives import one_dimension, two_dimensions
 from oomless.estimate.training.traffic import StageTraffic, traffic
 from oomless.model.model import Model
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 SHAPE = {"micro_batch": 2, "seq_len": 64}
-PLAIN = Training(framework="fsdp", precision="fp32", recompute="none", sharding="none", loss="plain", **SHAPE)  # type: ignore[arg-type]
+PLAIN = TrainingAsked(
+    framework="fsdp",
+    precision="fp32",
+    recompute="none",
+    sharding="none",
+    loss="plain",
+    micro_batch=SHAPE["micro_batch"],
+    seq_len=SHAPE["seq_len"],
+)
 RECOMPUTED = PLAIN._replace(recompute="full")
 WITHIN = 0.02
 
@@ -43,10 +51,10 @@ def check(counted: Sequence[int], stages: Sequence[StageTraffic]) -> None:
         assert abs(sent / expected - 1) < WITHIN, (rank, sent, expected)
 
 
-def cases(world: int) -> list[tuple[Job, Training]]:
+def cases(world: int) -> list[tuple[Job, TrainingAsked]]:
     """Jobs of steps.py and the same steps as questions."""
     job: dict[str, Any] = {"config": LLAMA, **SHAPE}
-    found: list[tuple[Job, Training]] = [
+    found: list[tuple[Job, TrainingAsked]] = [
         (("ddp", job), PLAIN._replace(sharding="ddp")),
         (("fsdp2", job), PLAIN._replace(sharding="fsdp2")),
         (("fsdp2", {**job, "checkpoint": True}), RECOMPUTED._replace(sharding="fsdp2")),

@@ -17,13 +17,13 @@ from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.rank_group import RankGroup
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-PLAIN = Training(
+PLAIN = TrainingAsked(
     framework="fsdp",
     precision="fp32",
     optimizer="adamw-loop",
@@ -42,10 +42,10 @@ SCALARS = 64
 BROADCAST = 4096
 """Bytes of DDP's own small tensors, which gloo's threads free."""
 
-Case = tuple[Job, Training]
+Case = tuple[Job, TrainingAsked]
 
 
-def one_step(how: str, asked: Training, **more: Any) -> Case:
+def one_step(how: str, asked: TrainingAsked, **more: Any) -> Case:
     job = {"how": how, "config": LLAMA, "micro_batch": asked.micro_batch, "seq_len": asked.seq_len, **more}
     return ("memory.train", job), asked
 
@@ -111,7 +111,7 @@ def agrees(measured: int, expected: int, states: int) -> bool:
     return abs((expected - states) / (measured - states) - 1) <= WITHIN
 
 
-def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: Training) -> None:
+def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: TrainingAsked) -> None:
     """One rank's second step against its group."""
     between = seen["before end"] - seen["extras"]
     slack = BROADCAST if asked.sharding == "ddp" else SCALARS
@@ -131,7 +131,9 @@ def check_step(seen: dict[str, int], group: RankGroup, rank: int, asked: Trainin
         )
 
 
-def check_pipeline(seen: dict[str, int], group: RankGroup, rank: int, world: int, asked: Training) -> None:
+def check_pipeline(
+    seen: dict[str, int], group: RankGroup, rank: int, world: int, asked: TrainingAsked
+) -> None:
     """One rank's second flush against its stage."""
     mesh = asked.mesh or Mesh()
     states = group.states.weights + group.states.optimizer

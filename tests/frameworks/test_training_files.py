@@ -204,7 +204,7 @@ def test_bad_files(name: str, tmp_path: Path) -> None:
     file, text, code, message = BAD[name]
     with pytest.raises(OomlessError) as caught:
         read(tmp_path, file, text)
-    assert caught.value.exit_code == code
+    assert caught.value.code == code
     assert message in caught.value.message
     assert caught.value.hint
 

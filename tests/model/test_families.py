@@ -19,7 +19,7 @@ from oomless.model.feedforward import Dense, MoE
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 from small_configs import SMALL
 
@@ -185,7 +185,7 @@ def test_feed_forward_blocks() -> None:
 
 def weights_gib(name: str, version: str, tp: int, card: str) -> float:
     model, hardware = load(name), parse_gpu(card)
-    asked = VLLM.resolve(model, hardware, Serving(engine_version=version), Layout(tp=tp))
+    asked = VLLM.resolve(model, hardware, Asked(engine_version=version), Layout(tp=tp))
     stage = VLLM.stages(model, asked)[0]
     lines = weight_lines(VLLM.placed_weights(model, asked, hardware, stage), VLLM.counts, "test")
     return sum(line.bytes for line in lines) / GIB
@@ -220,7 +220,7 @@ def test_states_are_paged_as_blocks_of_the_cache() -> None:
         ("qwen3.6-35b-a3b", 1, "0.24.0", 131072, 6.01, 569878),
     ):
         model, hardware = load(name), parse_gpu("h100:2")
-        serving = Serving(engine_version=version, kv_cache_dtype="fp8", max_model_len=length)
+        serving = Asked(engine_version=version, kv_cache_dtype="fp8", max_model_len=length)
         asked = VLLM.resolve(model, hardware, serving, Layout(tp=tp))
         layout = VLLM.cache_layout(model, asked, VLLM.stages(model, asked)[0])
         assert VLLM.max_tokens([layout], [int(pool * GIB)], asked) == tokens
@@ -231,7 +231,7 @@ def test_requantised_models_weigh_less_in_order() -> None:
 
     def gib(quantization: str | None) -> float:
         asked = VLLM.resolve(
-            model, hardware, Serving(engine_version="0.19.0", quantization=quantization), Layout()
+            model, hardware, Asked(engine_version="0.19.0", quantization=quantization), Layout()
         )
         placed = VLLM.placed_weights(model, asked, hardware, VLLM.stages(model, asked)[0])
         return sum(each.total_bytes for each in placed) / GIB

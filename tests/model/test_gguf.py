@@ -75,7 +75,7 @@ def parse(content: bytes, file_size: int | None = None) -> GGUFFile:
 def fault_of(content: bytes, file_size: int | None = None) -> str:
     with pytest.raises(OomlessError) as caught:
         parse(content, file_size)
-    assert caught.value.exit_code == 1
+    assert caught.value.code == 1
     assert caught.value.hint
     assert caught.value.message.startswith("x.gguf: ")
     return caught.value.message

@@ -7,8 +7,8 @@ import pytest
 
 import oomless
 from command import call
+from oomless.engines.command_line import read_command
 from oomless.errors import OomlessError, UsageError
-from oomless.run.command import read_command
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 SPOKEN = (

@@ -209,7 +209,7 @@ def test_what_is_not_known_is_refused_by_name(name: str) -> None:
     quantization, words = REFUSED[name]
     with pytest.raises(UnsupportedError, match=words) as caught:
         read(quantization)
-    assert caught.value.exit_code == 4
+    assert caught.value.code == 4
 
 
 def stored(model: Model, name: str) -> dict[int, str]:

@@ -40,7 +40,7 @@ def content(header: object, num_data: int = 0) -> bytes:
 def fault_of(file: bytes) -> str:
     with pytest.raises(OomlessError) as caught:
         parse_header(file, len(file), "x.safetensors")
-    assert caught.value.exit_code == 1
+    assert caught.value.code == 1
     assert caught.value.hint
     assert "x.safetensors" in caught.value.message
     assert len(caught.value.message) < 500

@@ -25,8 +25,8 @@ from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.launch.write import write_launch
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
-from oomless.run.training import Mesh, Training
+from oomless.run.serving import Asked, Layout
+from oomless.run.training import Mesh, TrainingAsked
 from plan.hostile_names import NAMES, NO_UTF8
 from plan.stubs import Stubs, kubernetes, libraries, modelfile
 
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     """A question whose launch is written."""
 
     gpu: str
-    asked: Serving | Training
+    asked: Asked | TrainingAsked
     naming: tuple[str, ...]
     """Files that name the model."""
     file: str = ""
@@ -48,18 +48,18 @@ GGUF = "{}-Q8_0.gguf"
 TP8, TP16 = Layout(tp=8), Layout(tp=16)
 CLUSTER = ("launch.sh", "leaderworkerset.yaml", "serve.sbatch", "sky.yaml")
 KINDS = (
-    Kind("h100:8", Serving(layout=TP8, context=4096), ("launch.sh", "sky.yaml")),
-    Kind("h100:8x2", Serving(layout=TP16, context=4096), ("ray.sh", *CLUSTER)),
-    Kind("h100:8x2", Serving(engine="sglang", layout=TP16), CLUSTER, "/config.json"),
-    Kind("h100:8x2", Serving(engine="trtllm", layout=TP16), ("launch.sh", "serve.sbatch")),
-    Kind("h100:8", Serving(layout=TP8, quantization="w4a16"), ("launch.sh", "sky.yaml"), "", "./{}-w4a16"),
-    Kind("h100:1", Serving(engine="llamacpp", quantization="q8_0"), ("launch.sh",), "", GGUF),
-    Kind("h100:1", Serving(engine="llamacpp"), ("launch.sh",), "/m.gguf", "./m/{}/m.gguf"),
-    Kind("h100:1", Serving(engine="ollama", quantization="q8_0"), ("Modelfile",), "", f"./{GGUF}"),
-    Kind("h100:1", Serving(engine="ollama", context=4096), ("Modelfile",), "/m.gguf", "./m/{}/m.gguf"),
-    Kind("h100:1", Serving(engine="transformers", concurrency=2), ("serve.py",)),
+    Kind("h100:8", Asked(layout=TP8, context=4096), ("launch.sh", "sky.yaml")),
+    Kind("h100:8x2", Asked(layout=TP16, context=4096), ("ray.sh", *CLUSTER)),
+    Kind("h100:8x2", Asked(engine="sglang", layout=TP16), CLUSTER, "/config.json"),
+    Kind("h100:8x2", Asked(engine="trtllm", layout=TP16), ("launch.sh", "serve.sbatch")),
+    Kind("h100:8", Asked(layout=TP8, quantization="w4a16"), ("launch.sh", "sky.yaml"), "", "./{}-w4a16"),
+    Kind("h100:1", Asked(engine="llamacpp", quantization="q8_0"), ("launch.sh",), "", GGUF),
+    Kind("h100:1", Asked(engine="llamacpp"), ("launch.sh",), "/m.gguf", "./m/{}/m.gguf"),
+    Kind("h100:1", Asked(engine="ollama", quantization="q8_0"), ("Modelfile",), "", f"./{GGUF}"),
+    Kind("h100:1", Asked(engine="ollama", context=4096), ("Modelfile",), "/m.gguf", "./m/{}/m.gguf"),
+    Kind("h100:1", Asked(engine="transformers", concurrency=2), ("serve.py",)),
     *(
-        Kind("h100:8x2", Training(framework=framework, sharding="fsdp2", seq_len=2048), naming)
+        Kind("h100:8x2", TrainingAsked(framework=framework, sharding="fsdp2", seq_len=2048), naming)
         for framework, naming in (
             ("fsdp", ("train.py",)),
             ("deepspeed", ("train.py",)),
@@ -69,16 +69,16 @@ KINDS = (
     ),
     Kind(
         "h100:8x2",
-        Training(framework="torchtitan", sharding="fsdp2", seq_len=2048),
+        TrainingAsked(framework="torchtitan", sharding="fsdp2", seq_len=2048),
         ("job.toml",),
         "",
         "./m/{}: planned by oomless",
     ),
-    Kind("h100:8x2", Training(framework="megatron-lm", mesh=Mesh(tp=2), seq_len=4096), ()),
-    Kind("h100:1", Training(framework="peft", method="qlora", seq_len=2048), ("train.py",)),
+    Kind("h100:8x2", TrainingAsked(framework="megatron-lm", mesh=Mesh(tp=2), seq_len=4096), ()),
+    Kind("h100:1", TrainingAsked(framework="peft", method="qlora", seq_len=2048), ("train.py",)),
     Kind(
         "h100:8x2",
-        Training(framework="llama-factory", sharding="zero3", seq_len=2048),
+        TrainingAsked(framework="llama-factory", sharding="zero3", seq_len=2048),
         ("llama_factory.yaml",),
     ),
 )
@@ -88,7 +88,7 @@ WITHOUT_A_NAME = ("ds.json", "megatron.args", "accelerate.yaml")
 
 def launch_of(kind: Kind, name: str) -> Launch:
     model, word = load("llama-3.1-8b")._replace(name=name), f"./m/{name}{kind.file}"
-    if isinstance(kind.asked, Training):
+    if isinstance(kind.asked, TrainingAsked):
         return training_launch(load("llama-3.1-8b"), word, kind.asked, parse_gpu(kind.gpu))
     return serving_launch(model, word, kind.asked, parse_gpu(kind.gpu))
 

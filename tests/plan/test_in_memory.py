@@ -10,7 +10,7 @@ from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.plan.crossbar import is_analog, weights_in_memory
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from oomless.run.serving import Layout, Serving
 )
 def test_what_leaves_and_what_stays(name: str, gpu: str, tp: int) -> None:
     model = load(name)
-    answer = estimate_serving(model, Serving(layout=Layout(tp=tp), max_model_len=4096), parse_gpu(gpu))
+    answer = estimate_serving(model, Asked(layout=Layout(tp=tp), max_model_len=4096), parse_gpu(gpu))
     found = weights_in_memory(answer)
 
     assert 0 < found.freed_bytes < found.weight_bytes
@@ -34,7 +34,7 @@ def test_what_leaves_and_what_stays(name: str, gpu: str, tp: int) -> None:
 
 def test_more_bits_a_cell_need_fewer_cells() -> None:
     answer = estimate_serving(
-        load("deepseek-llm-7b"), Serving(layout=Layout(), max_model_len=4096), parse_gpu("h100")
+        load("deepseek-llm-7b"), Asked(layout=Layout(), max_model_len=4096), parse_gpu("h100")
     )
 
     assert weights_in_memory(answer, cell_bits=8).num_cells < weights_in_memory(answer, cell_bits=1).num_cells

@@ -15,56 +15,58 @@ from oomless import facts
 from oomless.model.load import load
 from oomless.plan.launch.training import LAUNCHED, training_launch
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 QUESTIONS = (
-    ("deepseek-v2-lite", "a100-80gb:1", Training(framework="peft", method="lora", seq_len=2048)),
+    ("deepseek-v2-lite", "a100-80gb:1", TrainingAsked(framework="peft", method="lora", seq_len=2048)),
     (
         "deepseek-v2-lite",
         "h100:8x2",
-        Training(framework="peft", method="qlora", sharding="fsdp2", seq_len=2048, recompute="full"),
+        TrainingAsked(framework="peft", method="qlora", sharding="fsdp2", seq_len=2048, recompute="full"),
     ),
-    ("llama-3.1-8b", "h100:8", Training(framework="transformers", sharding="fsdp2", seq_len=2048)),
+    ("llama-3.1-8b", "h100:8", TrainingAsked(framework="transformers", sharding="fsdp2", seq_len=2048)),
     (
         "llama-3.1-8b",
         "h100:8x2",
-        Training(framework="fsdp", sharding="fsdp2", seq_len=4096, recompute="full"),
+        TrainingAsked(framework="fsdp", sharding="fsdp2", seq_len=4096, recompute="full"),
     ),
     (
         "llama-3.1-8b",
         "h100:8",
-        Training(framework="deepspeed", sharding="zero3", offload=("optimizer", "params"), seq_len=4096),
+        TrainingAsked(framework="deepspeed", sharding="zero3", offload=("optimizer", "params"), seq_len=4096),
     ),
     (
         "llama-3.1-8b",
         "h100:8",
-        Training(framework="torchtitan", sharding="fsdp2", mesh=Mesh(tp=2, pp=2), seq_len=4096, grad_accum=2),
+        TrainingAsked(
+            framework="torchtitan", sharding="fsdp2", mesh=Mesh(tp=2, pp=2), seq_len=4096, grad_accum=2
+        ),
     ),
     (
         "llama-3.1-8b",
         "h100:8",
-        Training(framework="torchtitan", sharding="fsdp2", recompute="selective", seq_len=4096),
+        TrainingAsked(framework="torchtitan", sharding="fsdp2", recompute="selective", seq_len=4096),
     ),
     (
         "deepseek-v3",
         "h200:8x16",
-        Training(
+        TrainingAsked(
             framework="megatron-lm", sharding="distopt", mesh=Mesh(tp=2, pp=8, ep=8, etp=1), seq_len=4096
         ),
     ),
     (
         "llama-3.1-8b",
         "h100:8",
-        Training(framework="megatron-lm", mesh=Mesh(tp=2), recompute="full", seq_len=4096),
+        TrainingAsked(framework="megatron-lm", mesh=Mesh(tp=2), recompute="full", seq_len=4096),
     ),
-    ("llama-3.1-8b", "h100:8x2", Training(framework="axolotl", sharding="fsdp2", seq_len=4096)),
+    ("llama-3.1-8b", "h100:8x2", TrainingAsked(framework="axolotl", sharding="fsdp2", seq_len=4096)),
     (
         "llama-3.1-8b",
         "h100:1",
-        Training(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096),
+        TrainingAsked(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096),
     ),
-    ("llama-3.1-8b", "h100:8", Training(framework="llama-factory", sharding="zero3", seq_len=4096)),
-    ("llama-3.1-8b", "h100:1", Training(framework="llama-factory", method="qlora", seq_len=4096)),
+    ("llama-3.1-8b", "h100:8", TrainingAsked(framework="llama-factory", sharding="zero3", seq_len=4096)),
+    ("llama-3.1-8b", "h100:1", TrainingAsked(framework="llama-factory", method="qlora", seq_len=4096)),
 )
 IS_OF = {
     "job.toml": "torchtitan",

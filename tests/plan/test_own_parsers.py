@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
+from oomless.engines.command_line import command_words, own_flags
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
-from oomless.plan.launch.serving import flags_of, serving_launch, spellings
+from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
 from oomless.plan.training_search import WantedTraining
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from plan.test_launch_files import QUESTIONS
 
 pytestmark = pytest.mark.slow
@@ -65,6 +67,7 @@ VALUES: dict[str, Any] = {
     "kv_offloading_size": 64.0,
     "images_per_prompt": 0,
     "max_lora_rank": 64,
+    "speculation": Speculation("mtp"),
     "moe_backend": "deep_gemm",
     "mem_fraction_static": 0.8,
     "swa_full_tokens_ratio": 0.5,
@@ -113,10 +116,10 @@ def served(engine: str) -> Iterator[str]:
             starts = re.findall(r"(?:vllm serve|python -m sglang\.launch_server)[^\n;\"]*", text)
             yield from (re.sub(r"\$\(?\w+\)?", "1", start.removesuffix("'")) for start in starts)
     model_of, hardware = load("deepseek-v2-lite"), parse_gpu("h100:8")
-    for name, default in Serving._field_defaults.items():
-        if name in spellings(engine) and name not in (*GONE[engine], "engine"):
+    for name, default in Asked._field_defaults.items():
+        if name in own_flags(engine) and name not in (*GONE[engine], "engine"):
             value = VALUES.get(name, True if default is False else 4)
-            asked = Serving(engine=engine, layout=Layout(tp=2))._replace(**{name: value})
+            asked = Asked(engine=engine, layout=Layout(tp=2))._replace(**{name: value})
             yield serving_launch(model_of, "deepseek-v2-lite", asked, hardware).command
     for layout in (
         Layout(tp=4, dcp=2),
@@ -125,7 +128,7 @@ def served(engine: str) -> Iterator[str]:
         Layout(tp=2, ep_size=2),
     ):
         try:
-            words = flags_of(Serving(engine=engine, layout=layout, speculative=True))
+            words = command_words(Asked(engine=engine, layout=layout, speculation=Speculation("mtp")))
         except OomlessError:  # a size that this engine has no flag for
             continue
         yield " ".join(

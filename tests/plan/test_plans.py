@@ -14,13 +14,13 @@ from hypothesis import given, settings
 
 from command import call
 from oomless.engines import LLAMA
+from oomless.engines.command_line import read_command
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.candidates import Planned
 from oomless.plan.goals import Wanted
 from oomless.plan.launch.serving import in_checkpoint
 from oomless.plan.search import PlanRow
-from oomless.run.command import read_command
 from plan.asked_plans import plans
 
 READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")

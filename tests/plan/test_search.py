@@ -226,7 +226,7 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
 WRONG = (
     (("--gpu", "h100", "--vendor", "AMD"), "contradict"),
     (("--vendor", "Nvidea"), "unknown vendor"),
-    (("--engine", "vlm"), "unknown engine"),
+    (("--engine", "vlm"), "--engine is 'vlm'"),
     (("--quantization", "q4_k_n"), "did you mean q4_k_s or q4_k_m"),
     (("--provider", "awx"), "unknown provider"),
     (("--context", "0"), "--context"),

@@ -151,9 +151,9 @@ def test_a_bound_is_below_the_estimate() -> None:
 
 WRONG = (
     (("--context", "4096"), "belongs to --for infer"),
-    (("--framework", "megatron"), "unknown framework"),
+    (("--framework", "megatron"), "--framework is 'megatron'"),
     (("--seq-len", "0"), "--seq-len"),
-    (("--precision", "bf15"), "unknown precision"),
+    (("--precision", "bf15"), "--precision is 'bf15'"),
     (("--global-batch", "-1"), "--global-batch"),
 )
 

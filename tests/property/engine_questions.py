@@ -3,11 +3,13 @@
 from hypothesis import strategies as st
 
 from oomless import facts
-from oomless.engines import KNOWN_BY, engine
+from oomless.engines import engine
 from oomless.engines.engine import Engine
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.options import by_keyword, engines_of
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from property.questions import ALL, Question, sizes
 
 CARDS = {
@@ -37,7 +39,8 @@ MODELS = [*ALL, *MIXED]
 
 def knows(rules: Engine, field: str) -> bool:
     """Whether the engine has a field of the question."""
-    return rules.name in KNOWN_BY.get(field, (rules.name,))
+    known = engines_of(by_keyword("infer")[field])
+    return not known or rules.name in known
 
 
 @st.composite
@@ -62,14 +65,14 @@ def engine_questions(
         "max_num_seqs": draw(st.one_of(st.none(), sizes(1, 512))),
         "max_num_batched_tokens": draw(st.one_of(st.none(), sizes(16, 16384))),
         "ubatch_size": draw(st.one_of(st.none(), sizes(16, 4096))),
-        "speculative": draw(st.booleans()),
+        "speculation": draw(st.sampled_from([None, Speculation("mtp")])),
         "enforce_eager": draw(st.booleans()),
         "cpu_moe": draw(st.sampled_from([False, False, True])),
         "n_gpu_layers": draw(st.one_of(st.none(), st.none(), st.integers(0, 99))),
         "cache_type_k": draw(st.sampled_from(["f16", "f16", "q8_0"])),
         "cache_implementation": draw(st.sampled_from(["dynamic", "dynamic", "static"])),
     }
-    asked = Serving(
+    asked = Asked(
         engine=name,
         engine_version=draw(st.sampled_from(rules.versions)),
         layout=layout,

@@ -1,4 +1,4 @@
-"""Serving questions for laws: catalogue models x cards x layouts x versions, most of them sensible."""
+"""Asked questions for laws: catalogue models x cards x layouts x versions, most of them sensible."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.cards import Hardware, synthetic
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 
 GQA = (
     "deepseek-coder-1.3b deepseek-llm-7b deepseek-llm-67b deepseek-r1-distill-qwen-7b "
@@ -35,7 +36,7 @@ class Question(NamedTuple):
     """One serving question with its layout given."""
 
     model: Model
-    asked: Serving
+    asked: Asked
     hardware: Hardware
 
 
@@ -60,7 +61,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
     """A question with everything that can vary."""
     layout = draw(layouts(most_pp))
     card = draw(st.sampled_from(CARDS))
-    asked = Serving(
+    asked = Asked(
         engine_version=draw(st.sampled_from(VLLM.versions)),
         layout=layout,
         kv_cache_dtype=draw(st.sampled_from(["auto", "auto", "fp8"])),
@@ -70,7 +71,7 @@ def questions(draw: st.DrawFn, names: tuple[str, ...] | list[str] = ALL, most_pp
         concurrency=draw(st.one_of(st.none(), sizes(1, 4096))),
         gpu_memory_utilization=draw(st.one_of(st.none(), st.floats(0.05, 1.0))),
         enforce_eager=draw(st.booleans()),
-        speculative=draw(st.booleans()),
+        speculation=draw(st.sampled_from([None, Speculation("mtp")])),
     )
     return Question(
         load(draw(st.sampled_from(names))),

@@ -19,7 +19,7 @@ from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.cards import Card
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from property.engine_questions import CARDS, LLAMA_CARDS, MIXED, engine_questions, knows
 from property.questions import VERDICTS, Question, answer, sizes
 
@@ -294,7 +294,7 @@ def test_the_order_of_layers_changes_nothing(name: str, data: st.DataObject) -> 
 @pytest.mark.parametrize("model_name", MIXED)
 def test_mixed_layers_are_answered_or_refused_with_a_reason(name: str, model_name: str) -> None:
     model, card = load(model_name), CARDS.get(name, LLAMA_CARDS)[0]
-    asked = Serving(engine=name, max_model_len=2048, context=2048)
+    asked = Asked(engine=name, max_model_len=2048, context=2048)
     try:
         found = estimate_serving(model, asked, parse_gpu(f"{card}:8"))
     except (UnsupportedError, UsageError) as error:

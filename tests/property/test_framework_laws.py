@@ -20,7 +20,7 @@ from oomless.frameworks.defaults import resolved
 from oomless.model.families import build
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 MODELS = ("deepseek-coder-1.3b", "deepseek-v2-lite", "qwen3-30b-a3b")
 """Grouped heads and a dense feed-forward, latent attention with experts, grouped heads with experts."""
@@ -45,7 +45,7 @@ def network(name: str, num_layers: int) -> Model:
 
 
 def ask(name: str, gpu: str, num_layers: int = 6, **flags: Any) -> TrainingEstimate:
-    return estimate_training(network(name, num_layers), Training(**flags), parse_gpu(gpu))
+    return estimate_training(network(name, num_layers), TrainingAsked(**flags), parse_gpu(gpu))
 
 
 def peak(found: TrainingEstimate) -> int:
@@ -75,7 +75,7 @@ def test_shards_of_all_ranks_are_the_whole(name: str, sharding: str, data: st.Da
     model = network(data.draw(models), 6)
     mesh = Mesh(dp=data.draw(st.sampled_from([1, 2, 8, 512])), pp=data.draw(st.sampled_from([1, 2])))
     method = data.draw(methods_of(name))
-    asked = resolved(Training(mesh=mesh, **flags_of(name, sharding, method)))
+    asked = resolved(TrainingAsked(mesh=mesh, **flags_of(name, sharding, method)))
     for stage in stages(6, mesh):
         for portion in portions(model, mesh, stage, asked):
             ranks = sharding_ranks(mesh, portion.group)

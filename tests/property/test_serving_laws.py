@@ -17,7 +17,8 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.cards import Hardware, synthetic
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from property.questions import (
     ALL,
     GQA,
@@ -139,7 +140,7 @@ def test_the_verdict_is_that_of_the_interval_on_every_rank(question: Question, s
 def test_a_stage_with_more_room_but_a_worse_verdict_decides() -> None:
     """The first stage lacks more, but only the second lacks it at the lower end of its interval too."""
     card = synthetic(114_441_267_988, "edge")
-    asked = Serving(
+    asked = Asked(
         engine_version="0.5.5", layout=Layout(tp=8, pp=2), max_num_seqs=256, max_num_batched_tokens=131_072
     )
     found = estimate_serving(load("kimi-k2-instruct"), asked, Hardware(card, 16, 8))
@@ -183,7 +184,7 @@ def test_the_longest_sequence_would_start_and_no_longer_one(question: Question, 
     "name", ["deepseek-coder-1.3b", "deepseek-v2-lite", "deepseek-v3.2", "deepseek-v4-flash", "gpt-oss-20b"]
 )
 def test_the_longest_sequence_would_start_in_every_release(name: str, version: str) -> None:
-    asked = Serving(engine_version=version, layout=Layout(), max_num_seqs=64, max_num_batched_tokens=2048)
+    asked = Asked(engine_version=version, layout=Layout(), max_num_seqs=64, max_num_batched_tokens=2048)
     hardware = parse_gpu("h200")
     try:
         estimate_serving(load(name), asked, hardware)
@@ -337,7 +338,7 @@ def test_what_fits_leaves_room_for_what_comes_after_the_pool(question: Question,
 def test_a_share_that_leaves_no_room_for_graphs_does_not_fit() -> None:
     """The pool of 0.99 would be there, and then capturing the graphs would run out of memory."""
     model, card = load("deepseek-r1-distill-qwen-7b"), parse_gpu("rtx-4090")
-    asked = Serving(engine_version="0.19.0", max_model_len=8192, gpu_memory_utilization=0.99)
+    asked = Asked(engine_version="0.19.0", max_model_len=8192, gpu_memory_utilization=0.99)
     full = estimate_serving(model, asked, card)
     assert full.verdict == "does_not_fit"
     assert full.headroom_bytes < 0
@@ -376,7 +377,7 @@ def test_eager_never_needs_more(question: Question) -> None:
 
 @given(questions())
 def test_a_draft_never_needs_less(question: Question) -> None:
-    never_less(answer(question, speculative=False), answer(question, speculative=True))
+    never_less(answer(question, speculation=None), answer(question, speculation=Speculation("mtp")))
 
 
 # neutrality
@@ -416,7 +417,7 @@ def test_the_capacity_in_tokens_is_what_the_pool_holds(question: Question) -> No
 
 @given(st.sampled_from(ALL), st.sampled_from(["h200:8", "h100:16", "b200:8", "a100-80gb:8", "80GiB:4"]))
 def test_the_layout_chosen_is_the_smallest_that_fits(name: str, gpu: str) -> None:
-    question = Question(load(name), Serving(), parse_gpu(gpu))
+    question = Question(load(name), Asked(), parse_gpu(gpu))
     chosen = answer(question)
     layout = chosen.request.layout
     assert layout is not None

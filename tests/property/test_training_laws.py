@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomless.api.training import training_request
 from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.rank_portions import portions, stages
@@ -20,7 +19,9 @@ from oomless.frameworks.defaults import resolved
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training
+from oomless.run.options import given as values_of
+from oomless.run.training import Mesh, TrainingAsked
+from oomless.run.training_question import training_question
 
 MODELS = (
     "deepseek-coder-1.3b",
@@ -39,7 +40,8 @@ def model(name: str) -> Model:
 
 def ask(name: str, gpu: str, **flags: object) -> TrainingEstimate:
     hardware = parse_gpu(gpu)
-    return estimate_training(model(name), training_request(hardware.num_gpus, **flags), hardware)
+    question = training_question(hardware.num_gpus, values_of("train", flags))
+    return estimate_training(model(name), question, hardware)
 
 
 def peak(name: str, gpu: str, **flags: object) -> int:
@@ -56,12 +58,12 @@ def test_shares_of_all_ranks_are_the_whole(world: int, sharding: str, name: str,
     found = model(name)
     routed = any(tensor.role == "expert" for tensor in found.tensors)
     mesh = Mesh(dp=world // pp, pp=pp, ep=ep if routed else 1)
-    asked = resolved(Training(framework="fsdp", sharding=sharding))  # type: ignore[arg-type]
+    asked = resolved(TrainingAsked(framework="fsdp", sharding=sharding))  # type: ignore[arg-type]
     whole = held = slack = 0
     for stage in stages(len(found.layers), mesh):
         for portion in portions(found, mesh, stage, asked):
             ranks = sharding_ranks(mesh, portion.group)
-            over = degrees(asked.sharding, ranks)  # type: ignore[arg-type]
+            over = degrees(asked.sharding, ranks)
             divided = local_values(portion, over.optimizer, over.padded)
             groups = mesh.ep if portion.group == "expert" else 1
             held += divided * ranks * groups
@@ -193,7 +195,7 @@ def test_any_mesh_is_answered_or_refused(name: str, tp: int, pp: int, ep: int, c
     try:
         answer = ask(name, f"h100:{gpus}", tp=tp, pp=pp, ep=ep, cp=cp, seq_len=4096)
     except OomlessError as error:
-        assert error.exit_code in (2, 4)
+        assert error.code in (2, 4)
         assert any(character.isdigit() for character in error.message)
         assert error.hint
         return
@@ -209,7 +211,7 @@ def test_any_mesh_is_answered_or_refused(name: str, tp: int, pp: int, ep: int, c
 def test_2048_ranks_leave_whole_experts_and_say_so() -> None:
     """FSDP2 cuts 256 stacked experts over 2,048 ranks: each holds one or none, eight times the even share."""
     answer = ask("deepseek-v3", "h100:2048", fsdp=True, framework="fsdp", recompute="full", seq_len=1024)
-    flat = resolved(Training(framework="fsdp", sharding="zero3"))
+    flat = resolved(TrainingAsked(framework="fsdp", sharding="zero3"))
     mesh = Mesh(dp=2048)
     even = states(portions(model("deepseek-v3"), mesh, stages(61, mesh)[0], flat), mesh, flat)
     assert answer.groups[0].states.weights > 7 * even.weights

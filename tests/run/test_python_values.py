@@ -7,27 +7,6 @@ from typing import Any
 import pytest
 
 import oomless
-from oomless.api.serving import LAYOUT_FLAGS, serving_request
-from oomless.api.serving import SPELLINGS as SERVING_SPELLINGS
-from oomless.api.training import MESH_FLAGS
-from oomless.api.training import SPELLINGS as TRAINING_SPELLINGS
-from oomless.cli.flags import INFER, OUTPUT_FIELDS, Flag
-from oomless.cli.flags_train import OUTPUT, TRAIN
-from oomless.run.serving import Serving
-from oomless.run.training import BESIDE, Training
-
-ASKED_ELSEWHERE = {
-    "gpu",
-    "from",
-    "from_file",
-    "command",
-    "megatron_args",
-    "world_size",
-    "offline",
-    "revision",
-}
-SERVING = {*Serving._fields, *LAYOUT_FLAGS, "speculative_config", "limit_mm_per_prompt"}
-TRAINING = {*Training._fields, *MESH_FLAGS, *BESIDE, "zero", "fsdp", "no_bucket_view", "global_batch"}
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("infer", {"tp": "8"}, "--tp is '8'"),
@@ -65,28 +44,6 @@ def test_a_wrong_type_names_the_flag(command: str, given: dict[str, Any], messag
         getattr(oomless, command)(**question)
     assert message in caught.value.message
     assert caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("flag", "spellings", "fields"),
-    [(flag, SERVING_SPELLINGS, SERVING) for flag in INFER if flag.field not in OUTPUT_FIELDS]
-    + [(flag, TRAINING_SPELLINGS, TRAINING) for flag in TRAIN if flag.field not in OUTPUT],
-    ids=lambda value: value.field if isinstance(value, Flag) else "",
-)
-def test_every_long_name_of_a_flag_is_a_keyword(
-    flag: Flag, spellings: dict[str, str], fields: set[str]
-) -> None:
-    names = [name.removeprefix("--").replace("-", "_") for name in flag.names if name.startswith("--")]
-    homes = {spellings.get(name, name) for name in names}
-    assert len(homes) == 1, homes
-    assert homes <= fields | ASKED_ELSEWHERE
-
-
-def test_other_names_ask_the_same() -> None:
-    first = serving_request(tp=2, max_model_len=4096, max_num_seqs=8, block_size=32, enforce_eager=True)
-    assert first == serving_request(
-        tp_size=2, context_length=4096, parallel=8, page_size=32, disable_cuda_graph=True
-    )
 
 
 def test_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

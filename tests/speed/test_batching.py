@@ -10,7 +10,7 @@ from oomless.errors import OomlessError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.speed.batching import Memory, Policy, Request, simulate
 from oomless.speed.cost import Curve, StepCost, step_cost
 from oomless.speed.dynamic import policy_of, run_workload
@@ -23,7 +23,7 @@ COST = StepCost(
 
 
 def small(**asked: object) -> Estimate:
-    request = Serving(layout=Layout(), max_model_len=2048)._replace(**asked)  # type: ignore[arg-type]
+    request = Asked(layout=Layout(), max_model_len=2048)._replace(**asked)  # type: ignore[arg-type]
     return estimate_serving(load("deepseek-coder-1.3b"), request, parse_gpu("a100-80gb"))
 
 
@@ -111,9 +111,7 @@ def test_a_shared_prefix_is_read_once() -> None:
     ("model", "gpu", "tp"), [("deepseek-coder-1.3b", "a100-80gb", 1), ("deepseek-r1", "h200:8", 8)]
 )
 def test_tables_of_costs_agree_with_passes(model: str, gpu: str, tp: int) -> None:
-    estimate = estimate_serving(
-        load(model), Serving(layout=Layout(tp=tp), max_model_len=2048), parse_gpu(gpu)
-    )
+    estimate = estimate_serving(load(model), Asked(layout=Layout(tp=tp), max_model_len=2048), parse_gpu(gpu))
     setup = setup_of(estimate)
     cost = step_cost(setup)
     for sequences, context in ((1, 100), (16, 1000), (64, 1500)):
@@ -168,7 +166,7 @@ def test_a_bad_workload_says_where(text: str, word: str, tmp_path: "object") -> 
     with pytest.raises(OomlessError) as error:
         read_workload(path)
     assert word in error.value.message
-    assert error.value.exit_code == 1
+    assert error.value.code == 1
 
 
 def test_a_workload_file_is_read(tmp_path: "object") -> None:

@@ -10,7 +10,7 @@ from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.run.this_host import hosts
 from oomless.speed.host_offload import divided
 from oomless.speed.network import network
@@ -25,7 +25,7 @@ def estimate(**asked: Any) -> Estimate:
         "context": 8192,
         "layout": Layout(),
     }
-    question = Serving()._replace(**{**usual, **asked})
+    question = Asked()._replace(**{**usual, **asked})
     return estimate_serving(load("deepseek-v2-lite"), question, parse_gpu("rtx-4090"))
 
 
@@ -74,7 +74,7 @@ def test_a_prompt_of_several_steps_passes_the_wire_several_times() -> None:
 
 
 def test_vllm_reads_over_pcie_in_every_step() -> None:
-    asked = Serving(layout=Layout(), cpu_offload_gb=20, max_model_len=4096)
+    asked = Asked(layout=Layout(), cpu_offload_gb=20, max_model_len=4096)
     answer = estimate_serving(load("deepseek-v2-lite"), asked, parse_gpu("rtx-4090"))
     found = serving_speed(answer, input_len=512, output_len=128, concurrency=1)
     host = next(part for part in found.decode_parts if part.what == "host memory")

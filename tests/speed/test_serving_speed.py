@@ -8,12 +8,12 @@ from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Layout, Serving
+from oomless.run.serving import Asked, Layout
 from oomless.speed.serving import ServingSpeed, serving_speed
 
 
 def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **asked: object) -> Estimate:
-    request = Serving(layout=Layout(tp=tp), max_model_len=16384)._replace(**asked)  # type: ignore[arg-type]
+    request = Asked(layout=Layout(tp=tp), max_model_len=16384)._replace(**asked)  # type: ignore[arg-type]
     return estimate_serving(load(model), request, parse_gpu(gpu))
 
 

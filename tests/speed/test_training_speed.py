@@ -7,10 +7,10 @@ import pytest
 from command import call
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 from oomless.speed.training import training_speed
 
-BASE = Training(framework="megatron-lm", seq_len=4096, grad_accum=16)
+BASE = TrainingAsked(framework="megatron-lm", seq_len=4096, grad_accum=16)
 
 
 def test_parts_add_up_to_the_step() -> None:

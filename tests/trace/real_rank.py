@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from oomless.frameworks.defaults import resolved
 from oomless.recording.held_tensors import local
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 from oomless.trace.build import ModelSource
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet
@@ -42,7 +43,9 @@ def step(question: dict[str, Any], rank: int) -> dict[str, int]:
     """Two steps of one case: the peak of the second, and what stays."""
     gc.collect()  # what an earlier case left must not be freed while this one is watched
     torch.manual_seed(0)
-    asked = Training(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **question["flags"])
+    asked = resolved(
+        TrainingAsked(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **question["flags"])
+    )
     made = Rank(
         ModelSource(question["name"], question["config"]),
         asked,

@@ -12,8 +12,9 @@ import pytest
 from shrunk import shrunk
 
 from command import call
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked
 from oomless.truth.validate import ninth_decile
 
 pytest.importorskip("torch")
@@ -46,7 +47,10 @@ LIMIT, P90 = 0.006, 0.001
 
 def error_of(name: str, flags: dict[str, Any]) -> float:
     """How far the trace's peak is from that of real steps."""
-    asked, source = Training(micro_batch=2, seq_len=160, **flags), ModelSource(name, shrunk(name))
+    asked, source = (
+        resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags)),
+        ModelSource(name, shrunk(name)),
+    )
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     return abs(compare(traced, measured(source, asked))[-1].error or 0)
 

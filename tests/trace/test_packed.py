@@ -8,8 +8,9 @@ from families import small
 
 from oomless.errors import UnsupportedError
 from oomless.estimate.training.state_bytes import packed_bytes
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -53,7 +54,9 @@ def test_known_storage() -> None:
 
 
 def test_what_is_packed() -> None:
-    asked = Training(method="qlora", precision="bf16", lora_rank=8, lora_targets=("all-linear",), seq_len=32)
+    asked = resolved(
+        TrainingAsked(method="qlora", precision="bf16", lora_rank=8, lora_targets=("all-linear",), seq_len=32)
+    )
     model = build_model(ModelSource("deepseek_v3", small("deepseek_v3")), asked, None)
     packed = packed_class()
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, packed)}
@@ -78,15 +81,17 @@ def test_what_is_packed() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "amp-bf16"])
 @pytest.mark.parametrize("recompute", ["none", "full"])
 def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None:
-    asked = Training(
-        method="qlora",
-        precision=precision,
-        recompute=recompute,
-        optimizer="adamw",
-        lora_rank=8,
-        lora_targets=("q_proj", "up_proj"),
-        micro_batch=2,
-        seq_len=64,
+    asked = resolved(
+        TrainingAsked(
+            method="qlora",
+            precision=precision,
+            recompute=recompute,
+            optimizer="adamw",
+            lora_rank=8,
+            lora_targets=("q_proj", "up_proj"),
+            micro_batch=2,
+            seq_len=64,
+        )
     )
     source = ModelSource("qwen2", small("qwen2"))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
@@ -120,7 +125,7 @@ def test_closed_form(recompute: str) -> None:
     ],
 )
 def test_what_is_refused(change: dict[str, Any], named: str) -> None:
-    asked = Training(method="qlora", seq_len=32, **change)
+    asked = resolved(TrainingAsked(method="qlora", seq_len=32, **change))
     with pytest.raises(UnsupportedError, match=named):
         Tracing("train", asked, Prompt(), "auto", mesh=Mesh(dp=1)).check()
 

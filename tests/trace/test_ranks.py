@@ -15,9 +15,10 @@ import pytest
 from shrunk import shrunk
 
 from command import environment
+from oomless.frameworks.defaults import resolved
 from oomless.ledger import Category
 from oomless.run.tracing import Prompt, Tracing
-from oomless.run.training import Mesh, Training
+from oomless.run.training import Mesh, TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -73,7 +74,7 @@ def test_a_rank_that_does_not_exist_is_like_a_real_one(
     case: str, real: dict[str, list[dict[str, int]]]
 ) -> None:
     name, mesh, flags = CASES[case]
-    asked = Training(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **flags)
+    asked = resolved(TrainingAsked(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **flags))
     for rank, measured in enumerate(real[case]):
         recording = trace(
             ModelSource(name, shrunk(name)),

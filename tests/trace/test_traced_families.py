@@ -11,8 +11,9 @@ import pytest
 from families import causal_families, small
 
 from oomless.errors import OomlessError, UnsupportedError
+from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Purpose, Tracing
-from oomless.run.training import Training
+from oomless.run.training import TrainingAsked
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -41,7 +42,7 @@ LONGEST = 30_000_000
 
 def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
     """Relative error of the peak of the second step."""
-    asked = Training(micro_batch=2, seq_len=seq_len, **SETTINGS[setting])
+    asked = resolved(TrainingAsked(micro_batch=2, seq_len=seq_len, **SETTINGS[setting]))
     source = ModelSource(kind, small(kind))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
@@ -71,7 +72,7 @@ def test_prefill_and_decode(kind: str) -> None:
 def inference_errors(kind: str) -> list[tuple[str, float]]:
     """Relative errors of prefill and decode."""
     source, prompt = ModelSource(kind, small(kind)), Prompt("float32", 96, 2, 2)
-    traced = trace(source, Tracing("infer", Training(), prompt, "cpu"), {})
+    traced = trace(source, Tracing("infer", resolved(TrainingAsked()), prompt, "cpu"), {})
     with quiet():
         return [(row.key, row.error or 0.0) for row in compare(traced, measured_inference(source, prompt))]
 
@@ -90,7 +91,9 @@ def test_every_family(setting: str) -> None:
         source = buildable(kind)
         if source is None:
             continue
-        asked = Training(micro_batch=2, seq_len=64, **SETTINGS.get(setting, {"precision": "fp32"}))
+        asked = resolved(
+            TrainingAsked(micro_batch=2, seq_len=64, **SETTINGS.get(setting, {"precision": "fp32"}))
+        )
         try:
             with quiet():
                 real = (

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import engines
+from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate
 from ..model.load import catalogue_name
 from ..monitor.launcher import Ended, launch
-from ..run.command import is_path, read_command
 from ..truth.reconcile.blocks import LogBlock
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile

@@ -12,28 +12,21 @@ from ..recording.traced import Traced, answer
 from ..run.allocator import parse_settings
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
+from ..run.options import by_keyword, given
 from ..run.tracing import DEFAULT_CARD, Prompt, Tracing
-from ..run.training import Mesh
+from ..run.training import DEFAULT_SEQ_LEN, Mesh
+from ..run.training_question import training_question
 from ..trace.build import ModelSource
 from ..units import parse_bytes
-from .training import training_request
 
 if TYPE_CHECKING:
     from ..ledger import Compared
-
-PROMPT_FLAGS = {"dtype": "dtype", "context": "context", "concurrency": "concurrency", "decode": "num_decoded"}
-DEFAULT_SEQ_LEN = 4096
-DTYPES = ("bfloat16", "float16", "float32")
 
 
 def trace(
     model: str,
     card: str | Hardware | None = None,
     *,
-    purpose: str = "train",
-    attention: str = "auto",
-    rank: int = 0,
-    allocator: str = "",
     offline: bool = False,
     revision: str | None = None,
     progress: Callable[[int, str], None] | None = None,
@@ -42,11 +35,10 @@ def trace(
     """The run of `model` on one rank, traced and replayed; the flags are those of `oomless trace`. Needs the
     extra `trace`."""
     hardware = card if isinstance(card, Hardware) else parse_gpu(card) if card else None
-    asked = tracing_request(
-        hardware, purpose=purpose, attention=attention, rank=rank, allocator=allocator, **flags
-    )
+    values = given("trace", flags)
+    asked = tracing_question(hardware, values)
     source = source_of(model, offline, revision)
-    if asked.training.seq_len is None:
+    if "seq_len" not in values:
         length = min(DEFAULT_SEQ_LEN, _positions(source.config))
         asked = asked._replace(training=asked.training._replace(seq_len=length))
     from ..trace.run import trace as trace_model
@@ -81,42 +73,42 @@ def source_of(model: str, offline: bool, revision: str | None) -> ModelSource:
     return ModelSource(name, config)
 
 
-def tracing_request(
-    hardware: Hardware | None, *, purpose: str, attention: str, rank: int, allocator: str, **flags: Any
-) -> Tracing:
-    """A Tracing from flags; None means not given.
+PROMPT = Prompt._fields
+AROUND = ("purpose", "attention", "rank", "allocator")
+"""How a trace is made, whatever is run."""
 
-    >>> tracing_request(
-    ...     None, purpose="train", attention="cpu", rank=0, allocator="", micro_batch=2
-    ... ).training.micro_batch
+
+def tracing_question(hardware: Hardware | None, values: dict[str, Any]) -> Tracing:
+    """Return the trace that fields of the table ask for.
+
+    >>> tracing_question(None, {"attention": "cpu", "micro_batch": 2}).training.micro_batch
     2
     """
-    if purpose not in ("train", "infer"):
-        raise UsageError(f"--for is {purpose!r}", "it is train or infer")
-    given = {name: value for name, value in flags.items() if value is not None}
-    prompt = {field: given.pop(name) for name, field in PROMPT_FLAGS.items() if name in given}
-    if purpose == "infer" and given:
-        raise UsageError(f"--{min(given).replace('_', '-')} belongs to --for train", "leave it out")
-    if purpose == "train" and prompt:
-        raise UsageError(f"--{min(prompt).replace('_', '-')} belongs to --for infer", "add --for infer")
-    if prompt.get("dtype", DTYPES[0]) not in DTYPES:
-        raise UsageError(f"--dtype is {prompt['dtype']!r}", f"it is {' or '.join(DTYPES)}")
-    training = resolved(training_request(hardware.num_gpus if hardware else 1, **given))
-    settings = parse_settings(allocator)
+    table = by_keyword("trace")
+    how = {name: values.get(name, table[name].default) for name in AROUND}
+    run = {name: value for name, value in values.items() if name not in AROUND}
+    prompt = {name: run.pop(name) for name in PROMPT if name in run}
+    other, purpose = (run, "train") if how["purpose"] == "infer" else (prompt, "infer")
+    if other:
+        name = min(other)
+        hint = "leave it out" if purpose == "train" else "add --for infer"
+        raise UsageError(f"{table[name].flag} belongs to --for {purpose}", hint, name)
+    training = resolved(training_question(hardware.num_gpus if hardware else 1, run))
+    settings = parse_settings(how["allocator"])
     if training.expandable_segments:
         settings = settings._replace(expandable_segments=True)
-    mesh = mesh_of(training.mesh or Mesh(), hardware)
+    mesh = mesh_of(training.mesh, hardware)
     if mesh.dp * mesh.cp > 1 and training.sharding == "none":
         training = training._replace(sharding="ddp")
     card = hardware.card if hardware else parse_gpu(DEFAULT_CARD).card
     asked = Tracing(
-        "train" if purpose == "train" else "infer",
+        how["purpose"],
         training._replace(mesh=mesh),
         Prompt(**prompt),
-        attention,
+        how["attention"],
         card.capability or parse_gpu(DEFAULT_CARD).card.capability,
         mesh,
-        rank,
+        how["rank"],
         settings,
     )
     asked.check()
@@ -176,14 +168,12 @@ def check(
     from ..trace.check import compare, measured, measured_inference
     from ..trace.models import quiet
 
-    flags = {name: value for name, value in flags.items() if name not in ("rank", "attention")}
-    purpose = flags.pop("purpose", "train")
-
-    traced = trace(model, attention="cpu", purpose=purpose, offline=offline, revision=revision, **flags)
-    asked = tracing_request(None, purpose=purpose, attention="cpu", rank=0, allocator="", **flags)
+    flags = {**flags, "attention": "cpu", "rank": None, "allocator": None}
+    traced = trace(model, offline=offline, revision=revision, **flags)
+    asked = tracing_question(None, given("trace", flags))
     if asked.world_size > 1:
         raise UsageError("--check runs one rank", "leave out --dp, --tp and the like")
-    if purpose == "infer":
+    if asked.purpose == "infer":
         with quiet():
             return traced, compare(
                 traced.recording, measured_inference(source_of(model, offline, revision), asked.prompt)
@@ -202,17 +192,13 @@ def closed_form(model: str, traced: Traced, flags: dict[str, Any]) -> "tuple[Com
     if request["for"] != "train":
         raise UsageError("--against closed-form is for --for train", "leave it out")
     card = flags.get("gpu") or f"{DEFAULT_CARD}:{request['world_size']}"
-    given = {
-        name: value
-        for name, value in flags.items()
-        if name not in ("gpu", "purpose", "attention", "rank", "allocator")
-    }
+    asked = {name: value for name, value in flags.items() if name not in ("gpu", *AROUND)}
     kernels = {name.partition(" ")[0] for name in request.get("attention_kernels", {})}
     if request["attention"] in ("eager", "math", "efficient", "flash", "cudnn"):
-        given["attention"] = request["attention"]
+        asked["attention"] = request["attention"]
     elif len(kernels) == 1:
-        given["attention"] = kernels.pop()
-    estimate = train(model, card, **{**given, "seq_len": request["seq_len"]})
+        asked["attention"] = kernels.pop()
+    estimate = train(model, card, **{**asked, "seq_len": request["seq_len"]})
     stage = (
         traced.recording.request["rank"] * estimate.mesh.pp // max(traced.recording.request["world_size"], 1)
     )

@@ -4,122 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from ..engines import DEFAULT
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import Origin, TrainingEstimate
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.training import BESIDE, Mesh, Training
-from ..run.typed import need_types, own_names
-
-SPELLINGS = {
-    **dict.fromkeys(("micro_batch_size", "per_device_train_batch_size"), "micro_batch"),
-    **dict.fromkeys(("seq_length", "max_length"), "seq_len"),
-    "gradient_accumulation_steps": "grad_accum",
-    "global_batch_size": "global_batch",
-    "data_parallel_size": "dp",
-    **dict.fromkeys(("tensor_parallel_size", "tensor_model_parallel_size"), "tp"),
-    **dict.fromkeys(("pipeline_parallel_size", "pipeline_model_parallel_size"), "pp"),
-    "context_parallel_size": "cp",
-    **dict.fromkeys(("expert_parallel_size", "expert_model_parallel_size"), "ep"),
-    "expert_tensor_parallel_size": "etp",
-    "activation_checkpointing": "recompute",
-    "attn_implementation": "attention",
-    "lora_r": "lora_rank",
-    "lora_target_modules": "lora_targets",
-    "train_ends": "trained_ends",
-}
-"""Other names of a flag, as `oomless train --help` lists them."""
-LISTS = ("offload", "lora_targets", "recompute_modules")
-"""Flags of several words: text with commas, or a list."""
-MESH_FLAGS = (
-    "dp",
-    "tp",
-    "pp",
-    "cp",
-    "ep",
-    "etp",
-    "sequence_parallel",
-    "virtual_stages",
-    "schedule",
-    "shard_size",
-)
-
-
-def training_request(num_gpus: int, base: Training | None = None, /, **flags: Any) -> Training:
-    """A Training from flags; None means not given. `num_gpus` turns --global-batch into micro-batches of a
-    rank. What flags do not say
-
-    `base` says: a question that was read from a file.
-
-    >>> (
-    ...     training_request(16, zero=2, tp=2, micro_batch=4, global_batch=64).sharding,
-    ...     training_request(8, tp=2).mesh.tp,
-    ... )
-    ('zero2', 2)
-    """
-    given = own_names(flags, SPELLINGS)
-    for name in LISTS:
-        if isinstance(given.get(name), list):
-            given[name] = tuple(given[name])
-        elif isinstance(given.get(name), str):
-            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
-    need_types(given, {**Training.__annotations__, **Mesh.__annotations__, "global_batch": int, "zero": int})
-    mesh = {name: given.pop(name) for name in MESH_FLAGS if name in given}
-    if mesh.get("virtual_stages", 1) > 1 and "schedule" not in mesh:
-        mesh["schedule"] = "interleaved"
-    ways = [name for name in ("zero", "fsdp", "sharding") if given.get(name) not in (None, False)]
-    if len(ways) > 1:
-        raise UsageError(f"--{ways[0]} and --{ways[1]} say the same thing", "give one of them")
-    stage = given.pop("zero", None)
-    if stage is not None:
-        if stage not in (0, 1, 2, 3):
-            raise UsageError(f"--zero is {stage}", "it is 0, 1, 2 or 3")
-        given["sharding"] = ("ddp", "zero1", "zero2", "zero3")[stage]
-    if given.pop("fsdp", False):
-        given["sharding"] = "fsdp2"
-    if given.pop("no_bucket_view", False):
-        given["gradient_bucket_view"] = False
-    whole = base.mesh._replace(**mesh) if base is not None and base.mesh is not None else Mesh(**mesh)
-    batch = given.pop("global_batch", None)
-    if batch is not None:
-        size = given if base is None else {"micro_batch": base.micro_batch, **given}
-        given["grad_accum"] = micro_batches(batch, size, whole, num_gpus)
-    if unknown := set(given) - set(Training._fields):
-        name = min(unknown)
-        raise UsageError(
-            f"unknown option {name!r}",
-            did_you_mean(name, [*Training._fields, *MESH_FLAGS], "oomless train --help"),
-        )
-    if base is not None:
-        return base._replace(**given, mesh=whole)
-    return Training(**given, mesh=whole if mesh else None)
-
-
-def micro_batches(batch: int, given: dict[str, Any], mesh: Mesh, num_gpus: int) -> int:
-    """Micro-batches of a rank: the global batch over data-parallel ranks and the micro-batch; it must
-    divide."""
-    if "grad_accum" in given:
-        raise UsageError("--global-batch and --grad-accum say the same thing", "give one of them")
-    ranks = mesh.dp or max(1, num_gpus // (mesh.tp * mesh.pp * mesh.cp))
-    each = ranks * given.get("micro_batch", 1)
-    if batch < 1 or batch % each:
-        raise UsageError(
-            f"--global-batch {batch} is no multiple of {ranks} ranks x --micro-batch "
-            f"{given.get('micro_batch', 1)}",
-            "choose one that is",
-        )
-    count: int = batch // each
-    return count
-
+from ..run.options import given
+from ..run.training import TrainingAsked
+from ..run.training_question import BESIDE, training_question
 
 REFERENCES = {"same": True, "none": False}
 
 
 def with_moments(
-    model: Model, asked: Training, hardware: Hardware, stands: dict[str, Any], offline: bool
+    model: Model, asked: TrainingAsked, hardware: Hardware, stands: dict[str, Any], offline: bool
 ) -> TrainingEstimate:
     """The estimate of the update, and with it the other moments of a step that compares, rewards or
     generates."""
@@ -133,15 +33,8 @@ def with_moments(
         estimate = estimate._replace(warnings=(note, *estimate.warnings))
     if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
         return estimate
-    need_types(stands, BESIDE)
-    if stands.get("reference_model", "same") not in REFERENCES:
-        raise UsageError(
-            f"--reference-model is {stands['reference_model']!r}", f"it is {' or '.join(REFERENCES)}"
-        )
     other = stands.get("rollout_gpu")
     share = stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE)
-    if not 0 < share <= 1:
-        raise UsageError(f"--rollout-gpu-memory-utilization is {share}", "it is a share: above 0, at most 1")
     generates = other or not {"rollout_sleep", "rollout_gpu_memory_utilization"}.isdisjoint(stands)
     beside = Companions(
         REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
@@ -213,8 +106,9 @@ def train(
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
-    stands |= {name: value for name in BESIDE if (value := flags.pop(name, None)) not in (None, False)}
-    asked = training_request(hardware.num_gpus, file.training if file else None, **flags)
+    values = given("train", flags)
+    stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
+    asked = training_question(hardware.num_gpus, values, file.training if file else None)
     estimate = with_moments(found, asked, hardware, stands, offline)
     if file is not None:
         warnings = [*file.warnings, *estimate.warnings]

@@ -5,7 +5,7 @@ from ..engines.llamacpp import LLAMACPP
 from ..engines.transformers import TRANSFORMERS
 from ..model.gguf_model import as_gguf
 from ..model.load import load
-from ..run.serving import Serving
+from ..run.serving import Asked
 from ..units import gb, gib
 from .evidence import Evidence, Finding
 from .serving import held_weights, on_one_card
@@ -17,7 +17,7 @@ def c05() -> Evidence:
     """0.7B from 8 GB to 4.5 GB by FP16: how many sequences make that true?"""
     figures = []
     for concurrency in (1, 12):
-        asked = Serving(engine=TRANSFORMERS.name, context=2048, concurrency=concurrency)
+        asked = Asked(engine=TRANSFORMERS.name, context=2048, concurrency=concurrency)
         for dtype in ("float32", "float16"):
             total = on_one_card(LITE, "rtx-4090", asked._replace(dtype=dtype)).ledger.total_bytes
             figures.append(Finding(f"{dtype}, {concurrency} x 2,048 tokens", gb(total), "GB"))
@@ -38,7 +38,7 @@ def c05() -> Evidence:
 
 def c11() -> Evidence:
     """1.3B in INT8 in 1.8 GB: weights, and what runs beside them."""
-    asked = Serving(engine_version="0.19.0", max_model_len=2048, max_num_seqs=8, quantization="w8a8")
+    asked = Asked(engine_version="0.19.0", max_model_len=2048, max_num_seqs=8, quantization="w8a8")
     answer = on_one_card(CODER, "t4", asked)
     file = load(CODER)
     return Evidence(
@@ -62,7 +62,7 @@ def c11() -> Evidence:
 
 def c15() -> Evidence:
     """Three engines on one Jetson, each with 16 sequences."""
-    asked = Serving(
+    asked = Asked(
         engine_version="0.19.0",
         instances=3,
         max_model_len=2048,
@@ -93,7 +93,7 @@ def c16() -> Evidence:
     """0.7B in INT4 in 0.35 GB, on a Raspberry Pi."""
     model = load(LITE)
     answer = on_one_card(
-        LITE, "raspberry-pi-5", Serving(engine=LLAMACPP.name, context=2048, quantization="q4_0")
+        LITE, "raspberry-pi-5", Asked(engine=LLAMACPP.name, context=2048, quantization="q4_0")
     )
     figures = [Finding("four bits a parameter", gb(model.num_parameters) / 2, "GB")]
     figures += [
@@ -117,7 +117,7 @@ def c30() -> Evidence:
     figures = []
     for name in ("profile-deepseek-pro-13b", "deepseek-r1-distill-qwen-32b"):
         answer = on_one_card(
-            name, "l40", Serving(engine_version="0.19.0", quantization="w8a8", max_model_len=4096)
+            name, "l40", Asked(engine_version="0.19.0", quantization="w8a8", max_model_len=4096)
         )
         figures.append(Finding(f"{name} in INT8, in all", gib(answer.ledger.total_bytes), "GiB"))
         figures.append(Finding(f"{name}, tokens of cache", answer.kv_cache.max_tokens, ""))

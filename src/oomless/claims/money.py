@@ -8,7 +8,7 @@ from ..plan.cost import CostFlags, cost
 from ..plan.crossbar import CELL_BITS, weights_in_memory
 from ..plan.prices import TIERS, cheapest, known_prices, purchases
 from ..run.hardware import parse_gpu
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..speed.serving import serving_speed
 from ..units import gb, mb
 from . import compressed, serving
@@ -177,7 +177,7 @@ def c29() -> Evidence:
 
 def rate(card: str, quantization: str | None, concurrency: int) -> float:
     """Tokens a second of the 13B profile on one card, prompts of 1,024 and answers of 256 tokens."""
-    asked = Serving(quantization=quantization, max_model_len=4096, context=1280, concurrency=concurrency)
+    asked = Asked(quantization=quantization, max_model_len=4096, context=1280, concurrency=concurrency)
     speed = serving_speed(
         on_one_card(PRO, card, asked), input_len=1024, output_len=256, concurrency=concurrency
     )
@@ -201,7 +201,7 @@ def c33() -> Evidence:
     """A compute-in-memory accelerator that keeps activations inside the compute unit."""
     figures = []
     for name, gpu, tp in ((PRO, "h100", 1), ("deepseek-v3", "h200:8", 8)):
-        asked = Serving(layout=Layout(tp=tp), max_model_len=4096)
+        asked = Asked(layout=Layout(tp=tp), max_model_len=4096)
         answer = estimate_serving(load(name), asked, parse_gpu(gpu))
         found = weights_in_memory(answer)
         figures += [

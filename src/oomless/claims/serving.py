@@ -3,14 +3,14 @@
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..units import gb, gib
 from .evidence import Evidence, Finding
 
 ONE_CARD = Layout()
 
 
-def on_one_card(model: str, gpu: str, asked: Serving) -> Estimate:
+def on_one_card(model: str, gpu: str, asked: Asked) -> Estimate:
     """The estimate for one card."""
     return estimate_serving(load(model), asked._replace(layout=ONE_CARD), parse_gpu(gpu))
 
@@ -58,7 +58,7 @@ def c07() -> Evidence:
     name = "profile-deepseek-pro-13b"
     figures, first = [], 0.0
     for concurrency in (1, 16, 64):
-        load_of = Serving(engine_version="0.19.0", max_model_len=2048, concurrency=concurrency)
+        load_of = Asked(engine_version="0.19.0", max_model_len=2048, concurrency=concurrency)
         before = on_one_card(name, "a100-80gb", load_of)
         after = on_one_card(name, "h100", load_of._replace(quantization="fp8"))
         saving = 100 * (1 - after.ledger.total_bytes / before.ledger.total_bytes)
@@ -83,7 +83,7 @@ def c10() -> Evidence:
     """Batch 64 of the 1.3B model on a T4: how long may the sequences be?"""
     figures = []
     longest = 0
-    asked = Serving(engine_version="0.19.0", max_model_len=16384)
+    asked = Asked(engine_version="0.19.0", max_model_len=16384)
     for length in (256, 512, 1024, 2048, 4096, 16384):
         answer = on_one_card("deepseek-coder-1.3b", "t4", asked._replace(context=length))
         figures.append(
@@ -103,7 +103,7 @@ def c10() -> Evidence:
 
 def c13() -> Evidence:
     """13B on an H100 in 24 GB."""
-    answer = on_one_card("profile-deepseek-pro-13b", "h100", Serving(engine_version="0.19.0"))
+    answer = on_one_card("profile-deepseek-pro-13b", "h100", Asked(engine_version="0.19.0"))
     return Evidence(
         "does not hold",
         "24.25 GiB are the 16-bit weights alone; activations, graphs, context and the cache "
@@ -119,7 +119,7 @@ def c13() -> Evidence:
 
 def c28() -> Evidence:
     """The 0.7B profile on a Jetson AGX Orin."""
-    asked = Serving(engine_version="0.19.0", max_num_seqs=16, gpu_memory_utilization=0.5)
+    asked = Asked(engine_version="0.19.0", max_num_seqs=16, gpu_memory_utilization=0.5)
     answer = on_one_card("profile-deepseek-lite-0.7b", "jetson-agx-orin-32gb", asked)
     return Evidence(
         "holds" if answer.verdict == "fits" else "depends",

@@ -7,8 +7,8 @@ from ..engines.trtllm import TRTLLM
 from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
 from ..run.hardware import parse_gpu
-from ..run.serving import Layout, Serving
-from ..run.training import Training
+from ..run.serving import Asked, Layout
+from ..run.training import TrainingAsked
 from ..speed.dynamic import run_workload
 from ..speed.serving import ServingSpeed, serving_speed
 from ..speed.training import training_speed
@@ -23,7 +23,7 @@ MS = 1000.0
 
 def served(model: str, gpu: str, tp: int, load_of: tuple[int, int, int], **asked: object) -> ServingSpeed:
     """The speed of (tokens in, tokens out, requests at once) on one layout."""
-    question = Serving(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
+    question = Asked(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
     if question.engine != DEFAULT:
         question = question._replace(engine_version=None)
     estimate = estimate_serving(load(model), question, parse_gpu(gpu))
@@ -101,7 +101,7 @@ def c10() -> Evidence:
     """Batch 64 on a T4: what fits, as before, and what a simulated workload reaches."""
     memory = serving.c10()
     figures = []
-    asked = Serving(engine_version="0.19.0", layout=Layout(), max_model_len=4096)
+    asked = Asked(engine_version="0.19.0", layout=Layout(), max_model_len=4096)
     estimate = estimate_serving(load(CODER), asked, parse_gpu("t4"))
     for length in (512, 768, 1024, 2048):
         requests = poisson(50.0, 400, Lengths(length // 2, length // 2), Lengths(length // 2, length // 2), 0)
@@ -196,7 +196,7 @@ def c20() -> Evidence:
     figures = []
     scaled = []
     for micro in (1, 4, 16):
-        asked = Training(framework="deepspeed", sharding="ddp", micro_batch=micro, seq_len=1024)
+        asked = TrainingAsked(framework="deepspeed", sharding="ddp", micro_batch=micro, seq_len=1024)
         one, eight = (training_speed(load(CODER), asked, parse_gpu(f"a100-80gb:{count}")) for count in (1, 8))
         scaled.append(100 * eight.tokens_per_s.value / 8 / one.tokens_per_s.value)
         figures.append(

@@ -11,8 +11,8 @@ from ..estimate.training.rank_portions import stages
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.load import load
 from ..run.hardware import parse_gpu
-from ..run.serving import Serving
-from ..run.training import Mesh, Training
+from ..run.serving import Asked
+from ..run.training import Mesh, TrainingAsked
 from ..units import gb, gib
 from .evidence import Evidence, Finding
 from .serving import on_one_card
@@ -24,7 +24,7 @@ BIG_CARD = "1000GiB"
 
 def train(model: str, gpu: str, *, tp: int = 1, **asked: Any) -> TrainingEstimate:
     """The training estimate; options under their own names."""
-    return estimate_training(load(model), Training(mesh=Mesh(tp=tp), **asked), parse_gpu(gpu))
+    return estimate_training(load(model), TrainingAsked(mesh=Mesh(tp=tp), **asked), parse_gpu(gpu))
 
 
 def passing_share(group: RankGroup) -> float:
@@ -74,7 +74,7 @@ def c03() -> Evidence:
                         "tokens",
                     )
                 )
-    served = on_one_card(SMALL, "a100-80gb", Serving(engine_version="0.19.0", max_model_len=1024))
+    served = on_one_card(SMALL, "a100-80gb", Asked(engine_version="0.19.0", max_model_len=1024))
     by = served.ledger.by_category()
     held = by["weights"] + by.get("activations", 0)
     figures.append(
@@ -245,7 +245,7 @@ def c35() -> Evidence:
     states = [sum(line.bytes for line in each.groups[0].states.lines) for each in ends]
     kept = [layers_kept(each) for each in ends]
     served = [
-        on_one_card(name, "h200", Serving(engine_version="0.19.0", max_model_len=2048))
+        on_one_card(name, "h200", Asked(engine_version="0.19.0", max_model_len=2048))
         for name in (SMALL, LARGE)
     ]
     cache = [each.kv_cache.bytes_per_token for each in served]

@@ -18,9 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    from .fast import read
+    from .fast import read_words
 
-    quick = read(words)
+    quick = read_words(words)
     try:
         if quick is not None:
             gc.disable()  # a process that answers once is gone before a collection would pay
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from .failure import explain
 
-        code = explain(error, "--debug" in words)
+        code = explain(error, "--debug" in words, "--json" in words)
     sys.exit(code)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..api.serving import infer
 from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Verdict
-from .flags import INFER, OUTPUT_FIELDS
-from .settings import read_settings, with_settings
+from ..run.options import answered_of
+from ..run.settings import read_settings, with_settings
 
 if TYPE_CHECKING:
     from ..truth.calibration import Calibration
@@ -31,8 +31,8 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
             "MODEL is missing",
             "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them",
         )
-    how = {name: options.get(name) for name in OUTPUT_FIELDS}
-    asked = {name: value for name, value in options.items() if name not in OUTPUT_FIELDS}
+    how = {option.field: options.get(option.field) for option in answered_of("infer")}
+    asked = {name: value for name, value in options.items() if name not in how}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
         from ..errors import UsageError, did_you_mean
 
@@ -91,7 +91,7 @@ def from_command(
 ) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
     """MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes say what
     was not read."""
-    from ..run.command import is_path, read_command
+    from ..engines.command_line import is_path, read_command
 
     command = read_command(options["command"])
     if (
@@ -145,19 +145,19 @@ def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, 
 
 def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
+    from ..api.compare import variants
     from ..errors import OomlessError, UsageError
-    from .compare import typed, variants
 
-    name, field, values = variants(how["compare"], INFER, "kv-cache-dtype=auto,fp8")
+    asked_for = variants("infer", how["compare"], "kv-cache-dtype=auto,fp8")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
     found: list[Estimate | OomlessError] = []
-    for variant in values:
+    for value in asked_for.values:
         try:
             found.append(
-                infer(variant, **asked)
-                if field == "model"
-                else infer(model, **{**asked, field: typed(INFER, field, variant)})
+                infer(value, **asked)
+                if asked_for.field == "model"
+                else infer(model, **{**asked, asked_for.field: value})
             )
         except OomlessError as error:  # one that cannot run is an answer too, beside others
             found.append(error)
@@ -171,8 +171,8 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
 
         document = {
             "schema": "oomless/compare/1",
-            "flag": name,
-            "values": values,
+            "flag": asked_for.flag,
+            "values": list(asked_for.words),
             "answers": list(map(variant_json, found)),
         }
         sys.stdout.write(json.dumps(document) + "\n")
@@ -180,7 +180,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
         from ..report.compare_text import print_comparison
         from .terminal import colour, width
 
-        print_comparison(values, found, width(), colour())
+        print_comparison(list(asked_for.words), found, width(), colour())
     return min(exit_code(estimate.verdict, bool(how.get("strict"))) for estimate in answered)
 
 

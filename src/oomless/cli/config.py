@@ -4,8 +4,8 @@ import os
 
 import click
 
+from ..run.settings import config_path, read_settings
 from .catalogues import show
-from .settings import config_path, flag_name, read_settings
 
 
 @click.group()
@@ -19,7 +19,7 @@ def show_config(as_json: bool) -> int:
     """Every default that is set, and who sets it; variables come before the file."""
     rows = [
         {
-            "option": flag_name(each.field),
+            "option": each.flag,
             "value": each.value,
             "source": each.source,
             "set_to": str(each.value),

@@ -5,64 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .infer import complete_gpu
+from .options import asking
 
 if TYPE_CHECKING:
     from ..plan.prices import Price
-
-OPTIONS: tuple[tuple[str, type, str], ...] = (
-    ("--buy-usd", float, "Price of all cards together [the middle of the quotes that are known]."),
-    ("--buy-usd-per-gpu", float, "Price of one card."),
-    ("--server-usd", float, "Price of the machines around the cards [0]."),
-    ("--network-usd", float, "Price of switches and cables [0]."),
-    ("--rent-usd-per-hour", float, "Rent of all cards together [the cheapest offer that is known]."),
-    ("--provider", str, "Take the rent of this provider."),
-    ("--region", str, "Take the rent of this region."),
-    ("--power-kw", float, "Power of the whole machine [by its maker, or by its cards]."),
-    ("--pue", float, "Power of the site over that of its machines [a world average]."),
-    ("--usd-per-kwh", float, "Price of electricity [of one region, named in the answer]."),
-    (
-        "--colocation-usd-per-kw-month",
-        float,
-        "Price of space, by power [of one market, named in the answer]; 0: own rooms.",
-    ),
-    ("--staff-usd-per-month", float, "Share of a salary that the machine takes [0]."),
-    ("--utilization", float, "Share of all hours that the machine is used [1]."),
-    ("--resale", float, "Share of the purchase price that a sale after a year brings [0]."),
-    ("--discount-rate", float, "By how much a dollar in a year counts less [0]."),
-    ("--months", int, "How far to look [36]."),
-    ("--tokens-per-s", float, "What the machine serves, for the cost of a million tokens."),
-    ("--spread", float, "Share by which the sensitivity moves what no table gives a range of [0.25]."),
-)
-
-
-def cost_options() -> list[click.Parameter]:
-    """The options as click's."""
-    from ..plan.prices import TIERS
-
-    found: list[click.Parameter] = [
-        click.Option(["--gpu"], help="Cards to own or to rent: a100-80gb:8.", shell_complete=complete_gpu),
-        click.Option(
-            ["--tier"],
-            type=click.Choice([*TIERS, "any"]),
-            default="on-demand",
-            help="What kind of rent [on-demand].",
-        ),
-        click.Option(
-            ["--prices"],
-            multiple=True,
-            help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt.",
-        ),
-        click.Option(
-            ["--list-prices"],
-            is_flag=True,
-            help="List the rents that are known (of --gpu, if given) and stop.",
-        ),
-        click.Option(["--plot"], help="Write a picture of the answer to this .svg file."),
-        click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
-    ]
-    found[1:1] = [click.Option([name], type=kind, default=None, help=text) for name, kind, text in OPTIONS]
-    return found
 
 
 def price_table(words: tuple[str, ...]) -> "tuple[tuple[Price, ...] | None, list[str]]":
@@ -101,11 +47,11 @@ def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: boo
 
 
 def _cost(
-    gpu: str | None,
-    prices: tuple[str, ...],
-    list_prices: bool,
-    plot: str | None,
-    as_json: bool,
+    gpu: str | None = None,
+    prices: tuple[str, ...] = (),
+    list_prices: bool = False,
+    plot: str | None = None,
+    json: bool = False,
     **options: Any,
 ) -> int:
     from ..errors import UsageError
@@ -113,18 +59,16 @@ def _cost(
 
     table, notes = price_table(prices)
     if list_prices:
-        return show_prices(gpu, table, as_json)
+        return show_prices(gpu, table, json)
     if gpu is None:
         raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
-    answer = cost(
-        CostFlags(gpu, **{name: value for name, value in options.items() if value is not None}), table, notes
-    )
+    answer = cost(CostFlags(gpu, **options), table, notes)
     if plot:
         from ..report.plan_cost_svg import cost_svg
         from .files import write_svg
 
         write_svg(plot, cost_svg(answer))
-    if as_json:
+    if json:
         click.echo(jsonlib.dumps(answer.to_json()))
     else:
         from ..report.plan_cost_text import cost_text
@@ -133,13 +77,13 @@ def _cost(
     return 0
 
 
-cost = click.Command(
+cost = asking(
     "cost",
-    callback=_cost,
-    params=cost_options(),
-    help="Buy or rent: what each has cost month by month, when owning pays back, and what that hangs on.\n\n"
+    _cost,
+    "Buy or rent: what each has cost month by month, when owning pays back, and what that hangs on.\n\n"
     "Whatever is not given is looked up, and the answer says where and of which date.",
-    epilog="\b\nExamples:\n  oomless cost --gpu a100-80gb:8 --buy-usd 80000 --rent-usd-per-hour 25\n"
+    "\b\nExamples:\n  oomless cost --gpu a100-80gb:8 --buy-usd 80000 --rent-usd-per-hour 25\n"
     "  oomless cost --gpu h100:8 --server-usd 60000 --utilization 0.5 --provider AWS\n"
     "  oomless cost --gpu h100 --list-prices",
+    takes_model=False,
 )

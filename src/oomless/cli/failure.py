@@ -1,35 +1,39 @@
-"""How a failure reaches the user: what, where, what to do on stderr, and the exit code; a traceback only with
---debug."""
+"""How a failure reaches the user: what, where, what to do on stderr, and the exit code; under --json as one
+object; a traceback only with --debug."""
 
 import sys
 
 from ..errors import OomlessError
 
 
-def explain(error: Exception, debug: bool) -> int:
-    """Print an error and give its exit code."""
+def explain(error: Exception, debug: bool, as_json: bool) -> int:
+    """Print an error on stderr and return its exit code."""
     if debug:
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
+    failure = meant(error)
+    if as_json:
+        import json
+
+        print(json.dumps(failure.to_json()), file=sys.stderr)
+    else:
+        print(f"oomless: {failure}", file=sys.stderr)
+    return failure.code
+
+
+def meant(error: Exception) -> OomlessError:
+    """Return an error as one that a user can act on; what nobody meant is called a defect of ours."""
     if isinstance(error, OomlessError):
-        print(f"oomless: {error}", file=sys.stderr)
-        return error.exit_code
+        return error
     if isinstance(error, MemoryError):
-        print(
-            "oomless: not enough memory on this machine for this input\n  check that "
-            "the file is what you meant",
-            file=sys.stderr,
+        return OomlessError(
+            "not enough memory on this machine for this input", "check that the file is what you meant"
         )
-        return 1
-    if (
-        isinstance(error, OSError) and error.filename is None
-    ):  # what we open ourselves is reported where it is opened
-        print(
-            f"oomless: the answer could not be written: {error.strerror}\n  check where stdout goes",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"oomless: internal error: {type(error).__name__}: {error}", file=sys.stderr)
-    print("  this is a defect of oomless; run again with --debug and report what it prints", file=sys.stderr)
-    return 1
+    if isinstance(error, OSError) and error.filename is None:
+        # what we open ourselves is reported where it is opened
+        return OomlessError(f"the answer could not be written: {error.strerror}", "check where stdout goes")
+    return OomlessError(
+        f"internal error: {type(error).__name__}: {error}",
+        "this is a defect of oomless; run again with --debug and report what it prints",
+    )

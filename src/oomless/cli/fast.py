@@ -8,26 +8,26 @@ set of rules.
 
 from typing import Any
 
-from .flags import INFER
+from ..errors import UsageError
+from ..run.options import answered_of, by_flag, read
 
-RARE = ("explain", "command", "from_file", "compare", "plot")
-"""Options that ask for more than one plain answer."""
-SPELLINGS = {name: flag for flag in INFER for name in flag.names}
+PLAIN = ("json", "strict")
+"""Options of the answer that a plain one has."""
 
 
-def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
-    """(MODEL, options) of a plain `infer MODEL ... --json`, or None if click should look at it.
+def read_words(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return (MODEL, options) of a plain `infer MODEL ... --json`, or None if click should look at it.
 
-    >>> read(["infer", "deepseek-v3", "--gpu", "h200:8", "--json", "--tp=8"])
+    >>> read_words(["infer", "deepseek-v3", "--gpu", "h200:8", "--json", "--tp=8"])
     ('deepseek-v3', {'gpu': 'h200:8', 'json': True, 'tp': 8})
-    >>> read(["infer", "deepseek-v3", "--gpu", "h200:8"]) is None
+    >>> read_words(["infer", "deepseek-v3", "--gpu", "h200:8"]) is None
     True
     """
     if len(arguments) < 2 or arguments[0] != "infer" or "--json" not in arguments:
         return None
     model: str | None = None
     options: dict[str, Any] = {}
-    rest = iter(arguments[1:])
+    known, rest = by_flag("infer"), iter(arguments[1:])
     for word in rest:
         if not word.strip():
             return None
@@ -37,28 +37,23 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]] | None:
             model = word
             continue
         name, has_value, text = word.partition("=")
-        flag = SPELLINGS.get(name)
-        if flag is None or flag.field in options:
+        option = known.get(name)
+        if option is None or option.field in options:
             return None
-        if flag.type == "switch":
+        if option.kind == "switch":
             if has_value:
                 return None
-            options[flag.field] = True
+            options[option.field] = True
             continue
         value = text if has_value else next(rest, None)
-        if (
-            value is None
-            or not value.strip()
-            or value.startswith("-")
-            or (flag.choices and value not in flag.choices)
-        ):
+        if value is None or not value.strip() or value.startswith("-"):
             return None
         try:
-            options[flag.field] = (
-                int(value) if flag.type == "whole" else float(value) if flag.type == "share" else value
-            )
-        except ValueError:
+            found = read(option, value, name)
+        except UsageError:
             return None
-    if model is None or "gpu" not in options or not options.keys().isdisjoint(RARE):
+        options[option.field] = value if found is None else found
+    rare = {option.field for option in answered_of("infer")} - {*PLAIN}
+    if model is None or "gpu" not in options or not options.keys().isdisjoint(rare):
         return None
     return model, options

@@ -7,144 +7,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cost import price_table
-from .infer import complete_gpu, complete_model
+from .options import asking
 
 if TYPE_CHECKING:
     from ..plan.answer import Plan
     from ..plan.prices import Price
     from ..plan.training_answer import TrainingPlan
 
-ONE_EACH: tuple[tuple[str, type, str], ...] = (
-    (
-        "--context",
-        int,
-        "Tokens of each sequence, prompt and output [8192, or the model's own if that is less].",
-    ),
-    ("--concurrency", int, "Sequences at once [1]."),
-    ("--output-len", int, "Output of each sequence, part of --context [an eighth of it]."),
-    ("--seq-len", int, "Training: tokens of a sequence [4096]."),
-    ("--global-batch", int, "Training: sequences of a step over all cards [one micro-batch a rank]."),
-    ("--precision", str, "Training: types of weights, gradients and states [the framework's]."),
-    ("--optimizer", str, "Training: optimizer [the framework's]."),
-    ("--lora-rank", int, "Training: rank of the adapters [8]."),
-    ("--max-model-len", int, "Longest sequence that the engine shall admit [--context]."),
-    ("--budget-usd-per-hour", float, "No dearer rent than this."),
-    ("--max-ttft-s", float, "No later first token than this."),
-    ("--max-tpot-s", float, "No slower tokens than this."),
-    ("--min-tokens-per-s", float, "No fewer output tokens a second than this, all sequences together."),
-    ("--max-gpus", int, "No more cards than this [32; training 64]."),
-    ("--host-memory", str, "Memory of the host that layers or experts may take: 256GiB [none]."),
-    ("--host", str, "Kind of machine around the cards: epyc-9004, xeon-4th ... [the slowest that holds it]."),
-    ("--instances", int, "Copies of the engine on each card, which divide its memory [1]."),
-    ("--rows", int, "Rows to show [10]."),
-)
-ALSO = {"--host-memory": ("--host-ram", "host_memory")}
-"""Other spellings of an option, and the name that it keeps."""
-SEVERAL: tuple[tuple[str, str], ...] = (
-    ("--engine", "Engine to plan for [those that are known on the card]."),
-    ("--quantization", "Form of the weights: none (as published), fp8, w4a16, q4_k_m ..."),
-    ("--kv-cache-dtype", "Type of the cache [the engine's own; fp8 where that does not fit]."),
-    ("--framework", "Training: framework to plan for [those whose launch files are known]."),
-    ("--vendor", "Cards of this maker alone."),
-    ("--provider", "Rents of this provider alone."),
-    ("--region", "Rents of this region alone."),
-)
-
-
-def plan_options() -> list[click.Parameter]:
-    """The options as click's."""
-    from ..plan.prices import TIERS
-
-    found: list[click.Parameter] = [
-        click.Argument(["model"], required=False, shell_complete=complete_model),
-        click.Option(
-            ["--for", "purpose"],
-            type=click.Choice(["infer", "train"]),
-            default="infer",
-            help="What for [infer].",
-        ),
-        click.Option(
-            ["--method"],
-            type=click.Choice(["full", "lora", "qlora"]),
-            help="Training: what is trained [full].",
-        ),
-        click.Option(
-            ["--gpu"],
-            multiple=True,
-            help="Cards: h200 (any number), h200:8 (these). [all]",
-            shell_complete=complete_gpu,
-        ),
-    ]
-    found += [
-        click.Option([name, *ALSO.get(name, ())], type=kind, default=None, help=text)
-        for name, kind, text in ONE_EACH
-    ]
-    found += [click.Option([name], multiple=True, help=text) for name, text in SEVERAL]
-    found += [
-        click.Option(["--cheapest"], is_flag=True, help="Rank by rent [this one]."),
-        click.Option(["--fastest"], is_flag=True, help="Rank by tokens a second."),
-        click.Option(["--fewest"], is_flag=True, help="Rank by number of cards."),
-        click.Option(
-            ["--tier"],
-            type=click.Choice([*TIERS, "any"]),
-            default="on-demand",
-            help="What kind of rent [on-demand].",
-        ),
-        click.Option(
-            ["--prices"],
-            multiple=True,
-            help="Prices of your own: a CSV in SkyPilot's schema (PROVIDER=PATH), or gpuhunt.",
-        ),
-        click.Option(
-            ["--weights-in-memory"],
-            is_flag=True,
-            help="What if the first row's weights lay in a compute-in-memory crossbar.",
-        ),
-        click.Option(
-            ["--largest-model"],
-            is_flag=True,
-            help="In place of MODEL: the catalogue's largest models that the cards of --gpu hold.",
-        ),
-        click.Option(
-            ["--longest-context"], is_flag=True, help="The longest sequences that the cards of --gpu hold."
-        ),
-        click.Option(
-            ["--least-quantized"], is_flag=True, help="Put the rows with the most bits a weight first."
-        ),
-        click.Option(
-            ["--disaggregate"],
-            is_flag=True,
-            help="Prefill and decode on machines of their own: how many of each.",
-        ),
-        click.Option(
-            ["--front"], is_flag=True, help="Show the rows that no other beats in price, speed and headroom."
-        ),
-        click.Option(["--plot"], help="Write a picture of price against speed to this .svg file."),
-        click.Option(["--write"], help="Write the first row's launch files into this new folder."),
-        click.Option(["--revision"], help="Revision of a hub repository."),
-        click.Option(
-            ["--offline"], is_flag=True, help="Ask no network; use what is cached or in the catalogue."
-        ),
-        click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
-    ]
-    return found
-
 
 def _plan(
     model: str | None,
-    purpose: str,
-    prices: tuple[str, ...],
-    front: bool,
-    largest_model: bool,
-    plot: str | None,
-    write: str | None,
-    revision: str | None,
-    offline: bool,
-    as_json: bool,
-    longest_context: bool,
-    least_quantized: bool,
-    disaggregate: bool,
-    weights_in_memory: bool,
+    purpose: str = "infer",
+    prices: tuple[str, ...] = (),
+    front: bool = False,
+    largest_model: bool = False,
+    plot: str | None = None,
+    write: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    json: bool = False,
+    longest_context: bool = False,
+    least_quantized: bool = False,
+    disaggregate: bool = False,
+    weights_in_memory: bool = False,
     **options: Any,
 ) -> int:
     from ..errors import UsageError
@@ -157,7 +42,7 @@ def _plan(
         need_new_folder(write, f"--write {write}")
     table, notes = price_table(prices)
     if largest_model:
-        return show_largest(model, purpose, options, table, as_json)
+        return show_largest(model, purpose, options, table, json)
     if model is None:
         raise UsageError(
             "MODEL is missing",
@@ -196,7 +81,7 @@ def _plan(
         from ..plan.launch.write import write_launch
 
         write_launch(answer.rows[0].launch, Path(write))
-    if as_json:
+    if json:
         click.echo(jsonlib.dumps({**answer.to_json(), **{name: found for name, _, found in extras}}))
     else:
         click.echo("\n".join([text_of(answer, front), *(text for _, text, _ in extras)]), nl=False)
@@ -287,13 +172,12 @@ def text_of(answer: "Plan | TrainingPlan", front: bool) -> str:
     return plan_training_text(answer, front)
 
 
-plan = click.Command(
+plan = asking(
     "plan",
-    callback=_plan,
-    params=plan_options(),
-    help="Which cards and which setting serve MODEL, ranked; each row with the command that starts it.\n\n"
+    _plan,
+    "Which cards and which setting serve MODEL, ranked; each row with the command that starts it.\n\n"
     "Every row was estimated and fits; what may not fit is marked tight and comes last.",
-    epilog="\b\nExamples:\n  oomless plan deepseek-r1 --for infer --context 32768 --concurrency 64\n"
+    "\b\nExamples:\n  oomless plan deepseek-r1 --for infer --context 32768 --concurrency 64\n"
     "  oomless plan deepseek-r1 --gpu h200 --gpu b200 --fastest --max-ttft-s 5\n"
     "  oomless plan deepseek-r1-distill-qwen-32b --gpu rtx-4090:1 --write start",
 )

@@ -4,76 +4,28 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from ..facts.options.simulating import OWN as OWN_OPTIONS
+from ..run.options import answered_of, asked_of
 from .answer import exit_code
-from .flags import INFER, OUTPUT_FIELDS, Flag
-from .infer import complete_model, option
+from .options import asking
 
 if TYPE_CHECKING:
     from ..estimate.serving.estimate import Estimate
     from ..speed.dynamic import Dynamic
 
-LEFT_OUT = (*OUTPUT_FIELDS, "command", "from_file", "context", "concurrency")
-OWN = (
-    Flag(
-        ("--input-len",),
-        "input_len",
-        "text",
-        "Tokens of a prompt: 1024; in a workload also 128-4096 or 800~0.7 [1024].",
-    ),
-    Flag(("--output-len",), "output_len", "text", "Tokens of an answer, in the same forms [256]."),
-    Flag(("--concurrency",), "concurrency", "whole", "Requests in flight, over all cards [1]."),
-    Flag(
-        ("--host",),
-        "host",
-        "text",
-        "Machine around the cards, where weights lie on it: epyc-9004 ... [the slowest that holds it].",
-    ),
-    Flag(("--arrival-rate",), "arrival_rate", "share", "Simulate: requests a second, arriving at random."),
-    Flag(("--requests",), "requests", "whole", "Simulate: how many of them [1000]."),
-    Flag(("--seed",), "seed", "whole", "Simulate: seed of arrivals and lengths [0]."),
-    Flag(
-        ("--workload",), "workload", "text", "Simulate: a CSV with arrival_s, prompt_tokens, output_tokens."
-    ),
-    Flag(
-        ("--memory-policy",),
-        "memory_policy",
-        "text",
-        "Simulate: room a sequence is given: what it has now, its whole, the maximum.",
-        ("evict", "no-evict", "reserve"),
-    ),
-    Flag(("--token-budget",), "token_budget", "whole", "Simulate: tokens of a step [the engine's]."),
-    Flag(
-        ("--no-chunked-prefill",),
-        "no_chunked_prefill",
-        "switch",
-        "Simulate: prompts whole, before anything decodes.",
-    ),
-    Flag(("--shared-prefix",), "shared_prefix", "whole", "Simulate: tokens that all prompts begin with [0]."),
-    Flag(("--json",), "json", "switch", "One JSON object on stdout."),
-)
-SIMULATES = (
-    "arrival_rate",
-    "requests",
-    "seed",
-    "workload",
-    "memory_policy",
-    "token_budget",
-    "no_chunked_prefill",
-    "shared_prefix",
-)
+OWN = tuple(option.field for option in (*OWN_OPTIONS, *answered_of("speed")))
+SIMULATES = tuple(option.field for option in OWN_OPTIONS if option.group == "simulation")
 
 
-def _speed(model: str | None, **given: Any) -> int:
+def _speed(model: str | None, **options: Any) -> int:
     from ..api.serving import infer
     from ..errors import UsageError
-    from .settings import read_settings, with_settings
+    from ..run.settings import read_settings, with_settings
 
-    options = {name: value for name, value in given.items() if value is not None}
-    own = {flag.field: options.pop(flag.field, None) for flag in OWN}
+    own = {name: options.pop(name, None) for name in OWN}
     settings, notes = with_settings(options, read_settings(os.environ))
-    asked = {name: value for name, value in settings.items() if name not in LEFT_OUT}
+    taken = {option.field for option in asked_of("speed")}
+    asked = {name: value for name, value in settings.items() if name in taken and name not in OWN}
     if model is None:
         raise UsageError(
             "MODEL is missing",
@@ -163,17 +115,13 @@ def _print(answer: Any, own: dict[str, Any]) -> None:
     sys.stdout.write(answer + "\n")
 
 
-speed = click.Command(
+speed = asking(
     "speed",
-    callback=_speed,
-    params=[
-        click.Argument(["model"], required=False, shell_complete=complete_model),
-        *(option(flag) for flag in (*(flag for flag in INFER if flag.field not in LEFT_OUT), *OWN)),
-    ],
-    help="How fast does MODEL serve on the cards of --gpu: first token, time a token, tokens "
+    _speed,
+    "How fast does MODEL serve on the cards of --gpu: first token, time a token, tokens "
     "a second, each with its band?\n\n"
     "With --arrival-rate or --workload, continuous batching over the paged cache is simulated.",
-    epilog="\b\nExamples:\n  oomless speed deepseek-r1 --gpu h200:8 --input-len 2000 "
+    "\b\nExamples:\n  oomless speed deepseek-r1 --gpu h200:8 --input-len 2000 "
     "--output-len 500 --concurrency 32\n"
     "  oomless speed deepseek-coder-1.3b --gpu t4 --arrival-rate 4 --input-len "
     "128-1024 --output-len 200~0.6\n"

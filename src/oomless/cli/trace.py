@@ -4,24 +4,21 @@ import sys
 import time
 from typing import Any
 
-import click
-
 from ..api.trace import replay_file
 from ..api.trace import trace as trace_api
 from ..errors import UsageError, did_you_mean
 from ..files import write_whole
 from ..ledger import CATEGORIES
 from ..recording.traced import Traced, tree
+from ..run.options import answered_of
 from .files import need_place, write_svg
-from .flags_trace import OUTPUT, TRACE
-from .infer import complete_model, option
+from .options import asking
 
 FIRST_PROGRESS_S, EVERY_S = 0.5, 0.2
 
 
-def _trace(model: str | None, **given: Any) -> int:
-    options = {name: value for name, value in given.items() if value is not None}
-    how = {name: options.pop(name, None) for name in OUTPUT}
+def _trace(model: str | None, **options: Any) -> int:
+    how = {option.field: options.pop(option.field, None) for option in answered_of("trace")}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
         raise UsageError(
             f"--explain {how['explain']}: no such category",
@@ -136,19 +133,15 @@ def _print_json(traced: Traced, rows: Any, against: Any) -> None:
     sys.stdout.write(json.dumps(document) + "\n")
 
 
-trace = click.Command(
+trace = asking(
     "trace",
-    callback=_trace,
-    params=[
-        click.Argument(["model"], required=False, shell_complete=complete_model),
-        *(option(flag) for flag in TRACE),
-    ],
-    help="What MODEL allocates, tensor by tensor: the real model of transformers is run "
+    _trace,
+    "What MODEL allocates, tensor by tensor: the real model of transformers is run "
     "without memory, on no GPU, and every\n"
     "allocation is replayed through PyTorch's allocator.\n\n"
     "MODEL is a catalogue name, a hub id, a folder, a config.json, or module:function "
     "that returns a torch.nn.Module.",
-    epilog="\b\nExamples:\n  oomless trace deepseek-coder-1.3b --precision bf16 "
+    "\b\nExamples:\n  oomless trace deepseek-coder-1.3b --precision bf16 "
     "--optimizer adamw --seq-len 1024\n"
     "  oomless trace deepseek-v3 --precision bf16 --recompute full --plot "
     "timeline.svg --snapshot memory.pickle\n"

@@ -3,20 +3,18 @@
 import sys
 from typing import Any
 
-import click
-
+from ..api.compare import variants
 from ..api.training import train as train_api
 from ..errors import UsageError, did_you_mean
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from .answer import exit_code
-from .compare import typed, variants
-from .flags_train import OUTPUT, TRAIN
-from .infer import complete_model, option
+from .options import asking
+
+OUTPUT = ("strict", "json", "explain", "plot", "compare")
 
 
-def _train(model: str | None, **given: Any) -> int:
-    options = {name: value for name, value in given.items() if value is not None}
+def _train(model: str | None, **options: Any) -> int:
     how = {name: options.pop(name, None) for name in OUTPUT}
     if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
         raise UsageError(
@@ -79,22 +77,22 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
 
 def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> int:
     """Several answers side by side, which differ in one flag, the cards or the model."""
-    name, field, values = variants(how["compare"], TRAIN, "recompute=none,full")
+    asked_for = variants("train", how["compare"], "recompute=none,full")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
     estimates: list[TrainingEstimate] = []
-    for value in values:
-        if field == "model":
+    for value in asked_for.values:
+        if asked_for.field == "model":
             estimates.append(train_api(value, **asked))
         else:
-            estimates.append(train_api(model, **{**asked, field: typed(TRAIN, field, value)}))
+            estimates.append(train_api(model, **{**asked, asked_for.field: value}))
     if how["json"]:
         import json
 
         document = {
             "schema": "oomless/compare/1",
-            "flag": name,
-            "values": values,
+            "flag": asked_for.flag,
+            "values": list(asked_for.words),
             "answers": [e.to_json() for e in estimates],
         }
         sys.stdout.write(json.dumps(document) + "\n")
@@ -102,22 +100,18 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
         from ..report.training_text import print_comparison
         from .terminal import colour, width
 
-        print_comparison(values, estimates, width(), colour())
+        print_comparison(list(asked_for.words), estimates, width(), colour())
     return 0 if any(estimate.verdict != "does_not_fit" for estimate in estimates) else 3
 
 
-train = click.Command(
+train = asking(
     "train",
-    callback=_train,
-    params=[
-        click.Argument(["model"], required=False, shell_complete=complete_model),
-        *(option(flag) for flag in TRAIN),
-    ],
-    help="Will MODEL train on the cards of --gpu: memory by category and rank at the "
+    _train,
+    "Will MODEL train on the cards of --gpu: memory by category and rank at the "
     "worst moment of a step.\n\n"
     "MODEL is a catalogue name (deepseek-v2-lite), a hub id, a folder, a config.json, "
     "a .safetensors file or its index.",
-    epilog="\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
+    "\b\nExamples:\n  oomless train deepseek-v2-lite --gpu a100-80gb --method lora --lora-rank 16\n"
     "  oomless train llama-3.1-70b --gpu h100:64 --framework torchtitan --seq-len 8192\n"
     "  oomless train deepseek-r1-distill-qwen-7b --gpu rtx-4090 --method qlora "
     "--recompute full --explain all\n"

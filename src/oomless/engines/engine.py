@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from ..model.model import Model, Tensor
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from .rank import Budget, CacheLayout, Count, Placed, Stage
 
 
@@ -41,14 +41,8 @@ class Candidates(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How an engine is started, and how a command that starts it begins."""
+    """How an engine's server is started; its flags are those of the table of options."""
 
-    program: tuple[str, ...] = ()
-    """The words before what is served; (): it is started another way."""
-    begins: tuple[str, ...] = ()
-    """Patterns of the beginning of a command line."""
-    suffixes: tuple[tuple[str, int], ...] = ()
-    """Suffixes of whole numbers in its flags, with what each multiplies by."""
     prefills: tuple[str, ...] = ()
     """Words by which one of two machines is told to fill the cache of prompts for another."""
     decodes: tuple[str, ...] = ()
@@ -62,7 +56,7 @@ class MeasuredRows(NamedTuple):
 
     words: tuple[str, ...] = ()
     """The engine's names in the tables."""
-    as_asked: Callable[[Serving, str], Serving] = lambda asked, flags: asked
+    as_asked: Callable[[Asked, str], Asked] = lambda asked, flags: asked
     """The question of the common columns, and the row's flags -> the question in the engine's own fields."""
     prints_gib_as_gb: bool = False
     """Its log writes GB and means GiB."""
@@ -90,29 +84,29 @@ class Engine(NamedTuple):
 
     layouts: Callable[[Hardware, bool], list[Layout]]
     """(hardware, expert parallelism) -> the layouts to try where none is asked for, smallest first."""
-    resolve: Callable[[Model, Hardware, Serving, Layout], Serving]
+    resolve: Callable[[Model, Hardware, Asked, Layout], Resolved]
     """The question with every default that the engine would choose."""
-    stages: Callable[[Model, Serving], list[Stage]]
+    stages: Callable[[Model, Resolved], list[Stage]]
     """Groups of equal ranks, by the layers that they hold; one a card where cards share no layer."""
-    placed_weights: Callable[[Model, Serving, Hardware, Stage], list[Placed]]
+    placed_weights: Callable[[Model, Resolved, Hardware, Stage], list[Placed]]
     """Every tensor that one rank holds after loading, in order of creation within a layer."""
-    budget_bytes: Callable[[Serving, Hardware], int]
+    budget_bytes: Callable[[Resolved, Hardware], int]
     """What the engine allows itself on a card."""
-    budget_lines: Callable[[Model, Serving, Hardware, Stage], Budget]
+    budget_lines: Callable[[Model, Resolved, Hardware, Stage], Budget]
     """Everything on the card but weights and cache."""
-    pool_bytes: Callable[[Serving, int, int], int]
+    pool_bytes: Callable[[Resolved, int, int], int]
     """(question, budget, bytes of it that are taken) -> what the cache gets."""
-    cache_layout: Callable[[Model, Serving, Stage], CacheLayout]
+    cache_layout: Callable[[Model, Resolved, Stage], CacheLayout]
     """How one rank pages its cache."""
-    needed_bytes: Callable[[CacheLayout, Serving], int]
+    needed_bytes: Callable[[CacheLayout, Resolved], int]
     """Pool that the asked load needs."""
-    max_tokens: Callable[[list[CacheLayout], list[int], Serving], int]
+    max_tokens: Callable[[list[CacheLayout], list[int], Resolved], int]
     """(layouts, pools) of all stages -> the capacity that the engine would print."""
-    sequences: Callable[[CacheLayout, int, int, Serving], float]
+    sequences: Callable[[CacheLayout, int, int, Resolved], float]
     """(layout, pool, length) -> sequences of a length that fit the pool at once."""
-    longest_sequence: Callable[[CacheLayout, int, Serving], int]
+    longest_sequence: Callable[[CacheLayout, int, Resolved], int]
     """The longest single sequence that a pool holds."""
-    host_bytes: Callable[[Model, Serving, Hardware], int]
+    host_bytes: Callable[[Model, Resolved, Hardware], int]
     """Memory of the host that the engine holds beside the cards."""
 
     counts: Count = "allocated"
@@ -139,9 +133,9 @@ class Engine(NamedTuple):
     """Redundant copies of experts are made under expert parallelism alone."""
     adapters: bool = False
     """Slots for LoRA adapters are known."""
-    in_file: Callable[[Model, Serving], Model] | None = None
+    in_file: Callable[[Model, Resolved], Model] | None = None
     """The model as its file stores it, where that is not the published checkpoint."""
-    left_to_host: Callable[[Model, Serving], tuple[list[Tensor], set[int]]] | None = None
+    left_to_host: Callable[[Model, Resolved], tuple[list[Tensor], set[int]]] | None = None
     """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
 
     @property

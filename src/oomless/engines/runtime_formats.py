@@ -4,10 +4,10 @@ from ..errors import UnsupportedError, UsageError
 from ..model.model import Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import DTYPES, Format
-from ..run.serving import Serving
+from ..run.serving import Resolved
 
 
-def runtime_format(tensor: Tensor, model: Model, asked: Serving) -> Format:
+def runtime_format(tensor: Tensor, model: Model, asked: Resolved) -> Format:
     """The type that a weight has in memory: plain ones take --dtype, linear ones what --quantization makes of
     them."""
     stored = tensor.format
@@ -39,7 +39,7 @@ def is_fp8(form: Format) -> bool:
     return form.bits == 8 and form.name.startswith("fp8")
 
 
-def check_quantization(model: Model, asked: Serving) -> None:
+def check_quantization(model: Model, asked: Resolved) -> None:
     """Refuse a quantisation that the checkpoint cannot have, and say what could."""
     wanted = asked.quantization
     if wanted not in (None, "none", model.quantization):

@@ -14,7 +14,7 @@ from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..model.model import Model
 from ..run.cards import Card
-from ..run.serving import Serving
+from ..run.serving import Asked, Resolved
 from . import engine
 
 Runs = Literal["runs", "does_not_run", "unknown"]
@@ -168,12 +168,12 @@ def _names(row: SupportRow, asked: SupportQuestion) -> bool:
     )
 
 
-def check_support(model: Model, asked: Serving, card: Card) -> Support:
+def check_support(model: Model, asked: Asked | Resolved, card: Card) -> Support:
     """Refuse what is known not to run; return what is known of the rest.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> check_support(load("deepseek-v4-flash"), Serving(), parse_gpu("a100-80gb:8").card)
+    >>> check_support(load("deepseek-v4-flash"), Asked(), parse_gpu("a100-80gb:8").card)
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: vllm 0.33.0 does not run deepseek-v4-flash on A100 80GB SXM4: fails in
      DeepGEMM hyper-connection, then Triton fp8e4nv; forks exist
@@ -190,7 +190,7 @@ def check_support(model: Model, asked: Serving, card: Card) -> Support:
     return found
 
 
-def in_words(model: Model, asked: Serving, card: Card) -> SupportQuestion:
+def in_words(model: Model, asked: Asked | Resolved, card: Card) -> SupportQuestion:
     """Return a question in the words of the table."""
     release = read_release(asked.engine_version or engine(asked.engine).latest)
     if engine(asked.engine).file_types:

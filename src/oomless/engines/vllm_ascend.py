@@ -10,7 +10,7 @@ from ..model.attention import DSA
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from .engine import CardMakers, Start
 from .rank import CacheGroup, CacheLayout, Stage
 from .releases import ReleaseRules, Releases
@@ -29,7 +29,7 @@ class AscendRules(ReleaseRules):
 RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
     sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
@@ -39,12 +39,12 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return VLLM.resolve(model, hardware, asked, layout)
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """vLLM's, but for sparse MLA: (512 + 64 + 128) elements a token and layer, the index key in the cache's
     type.
 
     >>> from ..model.load import load
-    >>> asked = Serving(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
+    >>> asked = Resolved(engine_version="0.15.0", dtype="bfloat16", kv_cache_dtype="bfloat16", block_size=128)
     >>> cache_layout(load("deepseek-v3.2"), asked, Stage(0, 1, 0, 61)).token_bytes / 61
     1408.0
     """
@@ -74,7 +74,7 @@ VLLM_ASCEND = VLLM._replace(
     label="vLLM-Ascend",
     cards=CardMakers(only=("Huawei",), tried=("Huawei",)),
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=Start(program=VLLM.start.program),
+    start=Start(),
     rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
     resolve=resolve,
     cache_layout=cache_layout,

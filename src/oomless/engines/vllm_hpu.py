@@ -6,7 +6,7 @@ Overheads are assumed.
 
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
 from .engine import CardMakers, Start
 from .rank import Placed, Stage
 from .vllm import VLLM
@@ -16,18 +16,18 @@ ABSORBED = ("W_UK and W_UV", "W_QR", "W_Q_UK", "W_UV_O", "W_UK and W_UV in F32",
 """What vLLM's CUDA backends keep beside the checkpoint's projections."""
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """vLLM's defaults, in blocks of 128 tokens."""
     return VLLM.resolve(model, hardware, asked._replace(block_size=asked.block_size or BLOCK_SIZE), layout)
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """vLLM's tensors without the absorbed matrices of its CUDA backends.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> r1, card = load("deepseek-r1"), parse_gpu("gaudi-2:8")
-    >>> asked = resolve(r1, card, Serving(engine="vllm-hpu", engine_version="0.9.0"), Layout(tp=8))
+    >>> asked = resolve(r1, card, Resolved(engine="vllm-hpu", engine_version="0.9.0"), Layout(tp=8))
     >>> round(
     ...     sum(t.total_bytes for t in placed_weights(r1, asked, card, VLLM.stages(r1, asked)[0])) / 2**30, 2
     ... )
@@ -43,7 +43,7 @@ VLLM_HPU = VLLM._replace(
     label="vLLM-HPU",
     cards=CardMakers(only=("Intel",), tried=("Intel",)),
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=Start(program=VLLM.start.program),
+    start=Start(),
     rows=VLLM.rows._replace(words=("vLLM-HPU",)),
     resolve=resolve,
     placed_weights=placed_weights,

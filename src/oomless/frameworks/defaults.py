@@ -1,16 +1,18 @@
 """A question with its framework's defaults in place of what it leaves open."""
 
+from typing import Any
+
 from ..errors import UnsupportedError
-from ..run.training import Training
+from ..run.training import DEFAULT_SEQ_LEN, TrainingAsked, TrainingResolved
 from . import framework
 from .record import Framework
 
 
-def resolved(asked: Training) -> Training:
+def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingResolved:
     """Return the question with the framework's defaults in place of None, as the releases that it names have
-    them.
+    them; `longest`: positions of the model.
 
-    >>> used = resolved(Training(framework="torchtitan"))
+    >>> used = resolved(TrainingAsked(framework="torchtitan"))
     >>> used.sharding, used.precision, used.recompute_modules
     ('fsdp2', 'mixed-bf16', ('ops',))
     """
@@ -18,7 +20,7 @@ def resolved(asked: Training) -> Training:
     of = framework(asked.framework)
     if asked.method not in of.methods:
         raise UnsupportedError(
-            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}"
+            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
         )
     for name in asked.recompute_modules:
         if of.modules and name not in of.modules:
@@ -26,10 +28,12 @@ def resolved(asked: Training) -> Training:
                 f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
             )
     earlier = of.habits(asked.framework_version)
-    chosen: dict[str, object] = {}
+    chosen: dict[str, Any] = {}
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
         if getattr(asked, name) is None:
             chosen[name] = getattr(of, name)
+    if asked.seq_len is None:
+        chosen["seq_len"] = min(DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
     if (asked.loss or of.loss) == "plain" and earlier.loss:
@@ -43,10 +47,10 @@ def resolved(asked: Training) -> Training:
         chosen["recompute_modules"] = of.selective
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
-    return asked._replace(**chosen)  # type: ignore[arg-type]
+    return TrainingResolved._make(asked._replace(**chosen))
 
 
-def own_sharding(asked: Training, of: Framework) -> str:
+def own_sharding(asked: TrainingAsked, of: Framework) -> str:
     """Return what a framework with ways of its own calls the sharding that is asked for: ZeRO 1 is Megatron's
     distributed optimizer."""
     wanted = asked.sharding or of.sharding
@@ -56,5 +60,6 @@ def own_sharding(asked: Training, of: Framework) -> str:
         raise UnsupportedError(
             f"{of.name} does not shard by {wanted}",
             f"it has {', '.join(of.shardings)}: give one of them as --sharding, or --zero 1",
+            "sharding",
         )
     return wanted

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..model.model import Model
-from ..run.training import Mesh, Recompute, Sharding, Training
+from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 
 
 class PlannedCards(NamedTuple):
@@ -17,13 +17,13 @@ class PlannedCards(NamedTuple):
     """Whether the user says how much host memory there is, so that something may be offloaded to it."""
 
 
-def as_it_is(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def as_it_is(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield the sharding over all cards; nothing on a single card, where nothing can be divided."""
     if cards.num > 1 or base.sharding not in SHARDS_WEIGHTS:
         yield base._replace(mesh=Mesh())
 
 
-def even_alone(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def even_alone(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield the sharding over all cards, on a single one too: its script knows no other way."""
     yield base._replace(mesh=Mesh())
 
@@ -38,5 +38,5 @@ class PlanSpace(NamedTuple):
     shardings: tuple[Sharding | None, ...] = (None,)
     recompute: tuple[Recompute, ...] = ("none", "full")
     """What its files can say, from the fastest to the one that keeps least."""
-    ways: Callable[[Training, Model, PlannedCards], Iterator[Training]] = as_it_is
+    ways: Callable[[TrainingAsked, Model, PlannedCards], Iterator[TrainingAsked]] = as_it_is
     """A sharding -> the questions that try it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from .. import facts
-from ..run.training import Sharding, Training
+from ..run.training import Sharding, TrainingAsked
 from .entries import Entries
 from .plan_space import PlanSpace
 from .releases import Habits, habits
@@ -100,7 +100,7 @@ class Framework(NamedTuple):
     """Its name as its authors write it."""
     marks: tuple[str, ...] = ()
     """Entries by which its configuration file is known: one is enough."""
-    reads: Callable[[Entries], tuple[str | None, Training, int | None]] | None = None
+    reads: Callable[[Entries], tuple[str | None, TrainingAsked, int | None]] | None = None
     """A configuration file's entries -> model, question, ranks; None: no file of it is read."""
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     """A file's entries -> why they are a file of it whose rules are not known; None: they are not."""

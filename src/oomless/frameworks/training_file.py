@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from ..run.from_training_answer import SCHEMA, question
+from ..run.from_answer import SCHEMA
+from ..run.from_training_answer import question
 from ..run.text_files import content_of, flat, json_of, toml_of, yaml_of
-from ..run.training import Training
+from ..run.training import TrainingAsked
 from . import CONFIGURED, framework
 from .entries import Entries
 
@@ -20,7 +21,7 @@ class TrainingFile(NamedTuple):
     framework: str
     model: str | None
     """A catalogue name, hub id or path; None: the file names no model."""
-    training: Training
+    training: TrainingAsked
     num_gpus: int | None
     """Ranks, where the file fixes them."""
     read: tuple[str, ...]
@@ -52,7 +53,6 @@ def read_training_file(path: Path) -> TrainingFile:
             )
     if values.get("schema") == SCHEMA:
         of, gpu, asked, beside = question(values, path)
-        asked.check()
         return TrainingFile(asked.framework, of, asked, None, (), (), (), gpu, beside)
     name = framework_of(values, path)
     entries = Entries(path, name, flat(values, path))

@@ -8,7 +8,8 @@ from ..errors import OomlessError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
-from ..run.serving import Layout, Serving
+from ..run.options import arguments
+from ..run.serving import Asked, Layout
 from ..units import format_bytes
 from .candidates import Miss, Planned
 from .goals import Wanted
@@ -147,41 +148,27 @@ def copies_of(row: PlanRow) -> int:
 
 
 MOST_COPIES = 16
-NAMES = {"dcp": "decode_context_parallel_size"}
 
 
-def arguments_of(estimate: Estimate, asked: Serving, word: str, gpu: str) -> tuple[str, ...]:
-    """The `infer` command that asks the same question again.
+def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple[str, ...]:
+    """Return the `infer` command that asks the same question again.
 
     >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..run.hardware import parse_gpu
-    >>> question = Serving(layout=Layout(tp=8), context=4096, concurrency=2)
+    >>> question = Asked(layout=Layout(tp=8), context=4096, concurrency=2)
     >>> answer = estimate_serving(load("deepseek-r1"), question, parse_gpu("h200:8"))
     >>> " ".join(arguments_of(answer, question, "deepseek-r1", "h200:8"))
     'infer deepseek-r1 --gpu h200:8 --engine vllm --engine-version 0.33.0 --tp 8 --context 4096
      --concurrency 2'
     """
-    layout = asked.layout or Layout()
-    words = ["infer", word, "--gpu", gpu, "--engine", asked.engine]
-    if version := estimate.request.engine_version:
-        words += ["--engine-version", version]
-    axis = engine(asked.engine).axis
-    values: list[tuple[str, object]] = [(axis, getattr(layout, axis))]
-    values += [
-        (NAMES.get(name, name), value)
-        for name, value in layout._asdict().items()
-        if value != Layout._field_defaults[name] and name != values[0][0]
-    ]
-    values += [
-        (name, getattr(asked, name))
-        for name, default in Serving._field_defaults.items()
-        if name not in ("engine", "engine_version", "layout") and getattr(asked, name) != default
-    ]
-    for name, value in values:
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
-            words.append(f"{value:g}" if isinstance(value, float) else str(value))
-    return tuple(words)
+    changed, first = asked.changed(), engine(asked.engine).axis
+    fields = dict.fromkeys((first, *(name for name in changed if name in Layout._fields), *changed))
+    values = [("gpu", gpu), ("engine", asked.engine), ("engine_version", estimate.request.engine_version)]
+    return (
+        "infer",
+        word,
+        *arguments("infer", (*values, *((name, asked.value(name)) for name in fields))),
+    )
 
 
 def warnings_of(rows: tuple[Planned[PlanRow], ...]) -> tuple[str, ...]:

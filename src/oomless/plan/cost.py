@@ -8,8 +8,8 @@ from .. import facts
 from ..errors import UsageError
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
+from ..run.options import by_keyword, value_of
 from .buy_or_rent import (
-    MAX_MONTHS,
     Own,
     OwnOrRent,
     Rent,
@@ -115,12 +115,10 @@ def cost(given: CostFlags, table: Sequence[Price] | None = None, notes: Sequence
     >>> [round(month, 1) for month in answer.break_even.values()]
     [4.4, 4.5, 4.9]
     """
-    if not 1 <= given.months <= MAX_MONTHS:
-        raise UsageError(f"--months is {given.months}", f"ask for 1 to {MAX_MONTHS}")
-    if not 0 < given.spread < 1:
-        raise UsageError(f"--spread is {given.spread:g}", "it is a share: above 0, below 1")
-    if given.tokens_per_s is not None and not 0 < given.tokens_per_s < float("inf"):
-        raise UsageError(f"--tokens-per-s is {given.tokens_per_s:g}", "it must be above 0")
+    known = by_keyword("cost")
+    for name, value in given._asdict().items():
+        if value is not None:
+            value_of(known[name], value, known[name].flag)
     hardware = parse_gpu(given.gpu)
     card = short_name(hardware.card)
     inputs = [

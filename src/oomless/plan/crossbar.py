@@ -57,9 +57,9 @@ def weights_in_memory(estimate: Estimate, tile: int = TILE, cell_bits: int = CEL
     >>> from ..estimate.serving.estimate import estimate_serving
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> from ..run.serving import Layout, Serving
+    >>> from ..run.serving import Layout, Asked
     >>> eight = estimate_serving(
-    ...     load("deepseek-v3"), Serving(layout=Layout(tp=8), max_model_len=32768), parse_gpu("h200:8")
+    ...     load("deepseek-v3"), Asked(layout=Layout(tp=8), max_model_len=32768), parse_gpu("h200:8")
     ... )
     >>> found = weights_in_memory(eight)
     >>> 0.97 < found.freed_bytes / found.weight_bytes < 1, found.read_now_bytes // found.converted_bytes

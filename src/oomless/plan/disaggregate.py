@@ -13,10 +13,9 @@ from typing import NamedTuple
 from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..run.serving import Layout
 from ..speed.serving import prompt_pass, setup_of
 from .launch import shell
-from .launch.serving import flags_of, served_name
+from .launch.serving import start_of
 from .search import PlanRow, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -120,7 +119,7 @@ def prefill_rows(search: Search, decode: PlanRow) -> tuple[PlanRow, ...]:
 
 def prefill_requests(row: PlanRow, search: Search) -> float:
     """Prompts a second of one machine: passes of whole prompts, one of each data-parallel group at a time."""
-    groups = (row.asked.layout or Layout()).dp
+    groups = row.asked.sizes.dp
     seconds = prompt_pass(setup_of(row.estimate), search.input_len, groups).seconds
     return groups * row.replicas / seconds if seconds > 0 else 0.0
 
@@ -140,7 +139,7 @@ def running(row: PlanRow) -> float:
 def cache_of_prompt(estimate: Estimate, length: int) -> int:
     """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the
     same."""
-    stages = estimate.request.layout.pp if estimate.request.layout else 1
+    stages = estimate.request.layout.pp
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 
 
@@ -150,6 +149,4 @@ def command(search: Search, row: PlanRow, side: int) -> str:
     says = (start.prefills, start.decodes)[side]
     if not says:
         return ""
-    target = served_name(search.model, search.word, row.asked)[0]
-    words = (*start.program, target, *flags_of(row.asked, search.model.quantization))
-    return shell.command(*words, *says)
+    return shell.command(*start_of(search.model, search.word, row.asked), *says)

@@ -3,16 +3,17 @@ answer."""
 
 from typing import Literal, NamedTuple
 
-from ..engines import ENGINES, engines
+from ..engines import engines
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
 from ..model.quantization_methods import METHODS
 from ..model.quantization_scheme import REQUANTISED
 from ..run.cards import cards, find_card
+from ..run.options import by_keyword, value_of
 from ..run.this_host import find_host
 from ..units import parse_bytes
-from .prices import TIERS, Price, check_provider, check_region
+from .prices import Price, check_provider, check_region
 
 Goal = Literal["cheapest", "fastest", "fewest"]
 GOALS: tuple[Goal, ...] = ("cheapest", "fastest", "fewest")
@@ -61,15 +62,11 @@ class Wanted(NamedTuple):
 
     def check(self, table: tuple[Price, ...] | None = None) -> None:
         """Refuse what nothing can satisfy, naming the flag."""
-        for name in ("context", "concurrency", "output_len", "max_model_len", "rows", "instances"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}", f"ask for 1 to {MAX_COUNT:,}")
-        for name, value in self.limits._asdict().items():
-            if value is not None and not 0 < value <= MAX_COUNT:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is {value:g}", f"a limit is above 0, at most {MAX_COUNT:,}"
-                )
+        known = by_keyword("plan")
+        usual = Wanted()
+        for name, value in (*self._asdict().items(), *self.limits._asdict().items()):
+            if name in known and value != getattr(usual, name, None):
+                value_of(known[name], value, known[name].flag)
         if self.goal not in GOALS:
             raise UsageError(f"goal {self.goal!r} is not known", f"it is {', '.join(GOALS)}")
         if self.output_len is not None and self.context is not None and self.output_len >= self.context:
@@ -89,11 +86,6 @@ class Wanted(NamedTuple):
                 f"--context {self.context} is more than --max-model-len {self.max_model_len}",
                 "they contradict each other",
             )
-        for engine in self.engines:
-            if engine not in ENGINES:
-                raise UsageError(
-                    f"unknown engine {engine!r}", did_you_mean(engine, list(ENGINES), "oomless engines")
-                )
         for word in self.quantizations:
             check_form(word)
         known_vendors = sorted({card.vendor for card in cards().values()})
@@ -120,8 +112,6 @@ class Wanted(NamedTuple):
                     f"--kv-cache-dtype {kind!r} is not known to any engine here",
                     f"known are {', '.join(cache_kinds())}",
                 )
-        if self.tier not in (*TIERS, "any"):
-            raise UsageError(f"--tier {self.tier!r} is not known", f"it is {', '.join(TIERS)} or any")
         if self.host_memory is not None:
             parse_bytes(self.host_memory)
 

@@ -1,12 +1,13 @@
 """The question as it is put in Python: the flags of `oomless plan` as keywords."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from ..engines import engines as records
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..model.model import Model
 from ..run.hardware import parse_gpu
+from ..run.options import by_keyword, given
 from .answer import Plan, plan_serving
 from .goals import PlanLimits, Wanted
 from .prices import Price
@@ -14,17 +15,7 @@ from .prices import Price
 if TYPE_CHECKING:
     from .training_answer import TrainingPlan
 
-ONE_OR_MORE = {
-    "gpu": "gpus",
-    "engine": "engines",
-    "quantization": "quantizations",
-    "kv_cache_dtype": "kv_cache_dtypes",
-    "vendor": "vendors",
-    "provider": "providers",
-    "region": "regions",
-}
-"""Flags that may be given more than once, and the fields that they fill."""
-GOAL_FLAGS = ("cheapest", "fastest", "fewest")
+GOALS_BY_FLAG = ("cheapest", "fastest", "fewest")
 
 
 def plan(
@@ -54,114 +45,83 @@ def plan_for(
     offline: bool,
     revision: str | None,
 ) -> "Plan | TrainingPlan":
-    """The plan of a purpose; what belongs to the other one is refused."""
-    given = {
-        name: value
-        for name, value in flags.items()
-        if value is not None and value != () and value is not False
-    }
-    if purpose not in FLAGS_OF:
-        raise UsageError(f"--for {purpose} is not known", f"it is {' or '.join(FLAGS_OF)}")
-    for other in FLAGS_OF:
-        wrong = sorted(FLAGS_OF[other] & set(given)) if other != purpose else []
+    """Return the plan of a purpose; what belongs to the other one is refused."""
+    if purpose not in GROUPS_OF:
+        raise UsageError(f"--for {purpose} is not known", f"it is {' or '.join(GROUPS_OF)}", "purpose")
+    values, known = said(flags), by_keyword("plan")
+    for other, groups in GROUPS_OF.items():
+        wrong = sorted(name for name in values if known[name].group in groups and other != purpose)
         if wrong:
             raise UsageError(
-                f"--{wrong[0].replace('_', '-')} belongs to --for {other}", "leave it out, or ask for that"
+                f"{known[wrong[0]].flag} belongs to --for {other}",
+                "leave it out, or ask for that",
+                wrong[0],
             )
-    check_together(given)
+    check_together(values)
     if purpose == "infer":
-        return plan_serving(model, wanted_from(given), table, offline=offline, revision=revision)
+        return plan_serving(model, wanted_of(values), table, offline=offline, revision=revision)
     from .training_answer import plan_training
     from .training_search import WantedTraining
 
-    own = {name: given.pop(name) for name in FLAGS_OF["train"] if name in given}
-    if isinstance(own.get("framework"), str):
-        own["framework"] = (own["framework"],)
-    if "framework" in own:
-        own["frameworks"] = tuple(own.pop("framework"))
-    wanted = wanted_from({"max_gpus": MAX_TRAINING_GPUS, **given})
+    own = {name: values.pop(name) for name in WantedTraining._fields if name in values}
+    wanted = wanted_of({"max_gpus": MAX_TRAINING_GPUS, **values})
     return plan_training(model, wanted, WantedTraining(**own), table, offline=offline, revision=revision)
 
 
-def check_together(given: dict[str, Any]) -> None:
+GROUPS_OF = {"infer": ("load", "serving"), "train": ("training",)}
+"""Groups of options that only one purpose has."""
+
+
+def said(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that flags set; an empty list and a switch that is off say nothing."""
+    values = given("plan", flags)
+    return {name: value for name, value in values.items() if value != () and value is not False}
+
+
+def check_together(values: dict[str, Any]) -> None:
     """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no
     asked engine fills."""
-    words, engines = (
-        (value,) if isinstance(value, str) else value
-        for value in (given.get("gpu", ()), given.get("engine", ()))
-    )
-    most = given.get("max_gpus")
-    fillers = [each.name for each in records() if each.fills_host] if "host_memory" in given else []
+    engines, most = values.get("engines", ()), values.get("max_gpus")
+    fillers = [each.name for each in records() if each.fills_host] if "host_memory" in values else []
     if fillers and engines and not set(engines) & set(fillers):
         raise UsageError(
             f"--host-memory is filled by {' and '.join(fillers)}, --engine is {' and '.join(engines)}",
             "leave one of them out",
+            "host_memory",
         )
-    for word in words:
-        if (
-            isinstance(most, int)
-            and (":" in word or "+" in word)
-            and (num := parse_gpu(word).num_gpus) > most
-        ):
-            raise UsageError(f"--gpu {word} is {num} cards, --max-gpus {most}", "they contradict each other")
+    for word in values.get("gpus", ()):
+        if most is not None and (":" in word or "+" in word) and (num := parse_gpu(word).num_gpus) > most:
+            raise UsageError(
+                f"--gpu {word} is {num} cards, --max-gpus {most}", "they contradict each other", "gpus"
+            )
 
 
 MAX_TRAINING_GPUS = 64
-FLAGS_OF = {
-    "infer": {
-        "context",
-        "concurrency",
-        "output_len",
-        "max_model_len",
-        "engine",
-        "quantization",
-        "kv_cache_dtype",
-        "instances",
-        "host",
-        "max_ttft_s",
-        "max_tpot_s",
-    },
-    "train": {"seq_len", "global_batch", "method", "framework", "precision", "optimizer", "lora_rank"},
-}
-"""Flags that only one purpose has."""
 
 
 def wanted_from(flags: dict[str, Any]) -> Wanted:
-    """The question of keywords; None and () mean not given.
+    """Return the question of keywords.
 
     >>> wanted_from({"gpu": "h100", "fastest": True, "max_gpus": 8}).limits.max_gpus
     8
     """
-    given = {
-        name: value
-        for name, value in flags.items()
-        if value is not None and value != () and value is not False
-    }
-    goals = [name for name in GOAL_FLAGS if given.pop(name, None)]
+    return wanted_of(said(flags))
+
+
+def wanted_of(values: dict[str, Any]) -> Wanted:
+    """Return the question of fields of the table."""
+    goals = [name for name in GOALS_BY_FLAG if values.get(name)]
     if len(goals) > 1:
-        raise UsageError(f"--{' and --'.join(goals)} contradict each other", "rank by one of them")
+        raise UsageError(f"--{' and --'.join(goals)} contradict each other", "rank by one of them", goals[1])
+    rest = {name: value for name, value in values.items() if name not in GOALS_BY_FLAG}
+    limits = PlanLimits(**{name: rest.pop(name) for name in PlanLimits._fields if name in rest})
     if goals:
-        given["goal"] = goals[0]
-    for name, field in ONE_OR_MORE.items():
-        if name in given:
-            value = given.pop(name)
-            given[field] = (value,) if isinstance(value, str) else tuple(value)
-    limits = PlanLimits(**{name: given.pop(name) for name in PlanLimits._fields if name in given})
-    if unknown := set(given) - set(Wanted._fields):
+        rest["goal"] = goals[0]
+    if unknown := set(rest) - set(Wanted._fields):
+        table = by_keyword("plan")
         name = min(unknown)
-        known = [*Wanted._fields, *PlanLimits._fields, *ONE_OR_MORE, *GOAL_FLAGS]
-        raise UsageError(f"unknown option {name!r}", did_you_mean(name, known, "oomless plan --help"))
-    for name, value in {**given, **limits._asdict()}.items():
-        kind = {**Wanted.__annotations__, **PlanLimits.__annotations__}.get(name)
-        numbers = set(get_args(kind) or (kind,)) & {int, float}
-        if (
-            value is not None
-            and numbers
-            and not isinstance(value, bool)
-            and not isinstance(value, int | float)
-        ):
-            raise UsageError(f"{name} is {value!r}", "write a number")
-    return Wanted(**given, limits=limits)
+        raise UsageError(f"{table[name].flag} is no part of this question", "leave it out", name)
+    return Wanted(**rest, limits=limits)
 
 
 def read_all(prices: str | Sequence[str] | Sequence[Price]) -> tuple[Price, ...] | None:

@@ -15,7 +15,7 @@ from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
 from ..model.attention import V4, V41, Linear, Sliding
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..speed.banded import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
@@ -32,7 +32,7 @@ class RowFields(NamedTuple):
     gpu: str
     """Its word for --gpu, with the number of cards."""
     replicas: int
-    asked: Serving
+    asked: Asked
     estimate: Estimate
     speed: ServingSpeed | None
     """None: the card's bandwidth is not known."""
@@ -201,12 +201,12 @@ class Search(CardSearch[PlanRow]):
         worst = max(found, key=lambda bound: bound.weights + bound.cache)
         return worst._replace(cache=0) if self.windows else worst
 
-    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Serving:
+    def question(self, engine: str, form: Form, kind: str, layout: Layout, each: int) -> Asked:
         """The serving question of a candidate; its batch is raised only where the engine's own would be too
         small."""
         per_group = -(-each // layout.dp)
         slots = record(engine).candidates.sets_slots
-        return Serving(
+        return Asked(
             engine=engine,
             layout=layout,
             quantization=form.quantization,
@@ -218,11 +218,11 @@ class Search(CardSearch[PlanRow]):
             instances=self.wanted.instances,
         )
 
-    def estimate(self, asked: Serving, hardware: Hardware) -> Estimate:
+    def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
         self.num_estimates += 1
         return estimate_serving(self.model, asked, hardware)
 
-    def on_the_host(self, asked: Serving, best: Estimate, hardware: Hardware) -> tuple[Serving, Estimate]:
+    def on_the_host(self, asked: Asked, best: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
         """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
         num_layers = len(self.model.layers)
         experts = any(tensor.role == "expert" for tensor in self.model.tensors)

@@ -11,7 +11,7 @@ from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, TrainingAsked
 from .candidates import Miss, Planned
 from .goals import Wanted
 from .launch import Launch
@@ -150,12 +150,12 @@ def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, 
     return launch, ""
 
 
-def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
+def arguments_of(asked: TrainingAsked, word: str, gpu: str) -> tuple[str, ...]:
     """The `train` command that asks the same question again.
 
     >>> " ".join(
     ...     arguments_of(
-    ...         Training(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096),
+    ...         TrainingAsked(framework="fsdp", sharding="fsdp2", recompute="full", seq_len=4096),
     ...         "deepseek-llm-7b",
     ...         "h100:8",
     ...     )
@@ -165,10 +165,10 @@ def arguments_of(asked: Training, word: str, gpu: str) -> tuple[str, ...]:
     words = ["train", word, "--gpu", gpu, "--framework", asked.framework]
     values = [
         (name, getattr(asked, name))
-        for name, default in Training._field_defaults.items()
+        for name, default in TrainingAsked._field_defaults.items()
         if name not in ("framework", "mesh") and getattr(asked, name) != default
     ]
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     values += [(name, value) for name, value in mesh._asdict().items() if value != Mesh._field_defaults[name]]
     for name, value in values:
         words.append("--" + name.replace("_", "-"))

@@ -12,7 +12,8 @@ from ..frameworks.defaults import resolved
 from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.training import Mesh, Method, Training, recipe
+from ..run.options import by_keyword, value_of
+from ..run.training import Method, TrainingAsked, recipe
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
@@ -37,17 +38,13 @@ class WantedTraining(NamedTuple):
 
     def check(self) -> None:
         """Refuse what nothing can satisfy, naming the flag."""
-        for name in ("seq_len", "global_batch", "lora_rank"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MAX_COUNT:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is {value}", f"it must be between 1 and {MAX_COUNT:,}"
-                )
-        self.asked(Training()).check()
-        for name in self.frameworks:
-            Training(framework=name).check()
+        known = by_keyword("plan")
+        for name, value in self._asdict().items():
+            if value not in (None, ()):
+                value_of(known[name], value, known[name].flag)
+        self.asked(TrainingAsked()).check()
 
-    def asked(self, base: Training) -> Training:
+    def asked(self, base: TrainingAsked) -> TrainingAsked:
         """A question with what the user fixes."""
         found = base._replace(method=self.method, seq_len=self.seq_len, lora_rank=self.lora_rank)
         if self.precision:
@@ -55,15 +52,12 @@ class WantedTraining(NamedTuple):
         return found._replace(optimizer=self.optimizer) if self.optimizer else found
 
 
-MAX_COUNT = 1 << 30
-
-
 class TrainingRowFields(NamedTuple):
     """What a row is made of."""
 
     hardware: Hardware
     gpu: str
-    asked: Training
+    asked: TrainingAsked
     estimate: TrainingEstimate
     speed: TrainingSpeed | None
     price: Price | None
@@ -130,15 +124,15 @@ class TrainingSearch(CardSearch[TrainingRow]):
             sizes_with_rows += len(rows) > before
         return rows
 
-    def ways(self, name: str, hardware: Hardware) -> Iterator[Training]:
+    def ways(self, name: str, hardware: Hardware) -> Iterator[TrainingAsked]:
         """Yield the ways in which a framework may divide states and layers."""
         space = framework(name).plan
         within = min(hardware.num_gpus, hardware.per_node)
         cards = PlannedCards(hardware.num_gpus, within, self.wanted.host_memory is not None)
         for sharding in space.shardings:
-            yield from space.ways(Training(framework=name, sharding=sharding), self.model, cards)
+            yield from space.ways(TrainingAsked(framework=name, sharding=sharding), self.model, cards)
 
-    def least_recompute(self, base: Training, hardware: Hardware) -> TrainingRow | None:
+    def least_recompute(self, base: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
         """The way with the least recomputation that fits; a tight row if none does."""
         tight = None
         for recompute in framework(base.framework).plan.recompute:
@@ -160,7 +154,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             best, micro = other, micro * 2
         return best
 
-    def candidate(self, asked: Training, hardware: Hardware) -> TrainingRow | None:
+    def candidate(self, asked: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         divided = self.with_batch(asked, hardware)
@@ -192,13 +186,13 @@ class TrainingSearch(CardSearch[TrainingRow]):
         speed, price = self.speed(divided, hardware), self.price(hardware)
         return TrainingRow(hardware, self.gpu_word(hardware), divided, estimate, speed, price)
 
-    def least_bytes(self, asked: Training, num: int) -> float:
+    def least_bytes(self, asked: TrainingAsked, num: int) -> float:
         """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that
         may share it."""
         if asked.method != "full" or asked.offload:
             shared = num if asked.sharding in ("zero3", "fsdp1", "fsdp2") else 1
             return 0.0 if asked.offload else self.parameters * LEAST_STATE_BYTES[asked.method] / shared
-        form, mesh = recipe(resolved(asked).precision or "bf16"), asked.mesh or Mesh()
+        form, mesh = recipe(resolved(asked).precision), asked.mesh
         here = mesh.tp * mesh.pp * mesh.ep
         rest = form.num_bytes - form.weight - form.gradient if asked.optimizer is None else 0
         match asked.sharding:
@@ -210,9 +204,9 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 return self.parameters * (form.weight + form.gradient + rest) / here
         return self.parameters * (form.weight + form.gradient + rest) / num
 
-    def with_batch(self, asked: Training, hardware: Hardware) -> Training | None:
+    def with_batch(self, asked: TrainingAsked, hardware: Hardware) -> TrainingAsked | None:
         """The micro-batches of a rank that make the global batch; None if it does not divide."""
-        mesh = asked.mesh or Mesh()
+        mesh = asked.mesh
         ranks = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
         batch = self.training.global_batch
         if batch is None:
@@ -221,7 +215,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return None
         return asked._replace(grad_accum=batch // (ranks * asked.micro_batch))
 
-    def speed(self, asked: Training, hardware: Hardware) -> TrainingSpeed | None:
+    def speed(self, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed | None:
         try:
             return training_speed(self.model, asked, hardware)
         except OomlessError:

@@ -34,7 +34,7 @@ def print_comparison(names: list[str], answers: Sequence[Answer], width: int | N
 def variant_json(answer: Answer) -> dict[str, Any]:
     """The answer of one variant: that of `infer --json`, or its error."""
     if isinstance(answer, OomlessError):
-        return {"error": {"message": answer.message, "hint": answer.hint, "exit_code": answer.exit_code}}
+        return {"error": {"message": answer.message, "hint": answer.hint, "exit_code": answer.code}}
     return answer.to_json()
 
 
@@ -65,7 +65,6 @@ def _category(category: Category, estimate: Estimate) -> str:
 
 def _layout(estimate: Estimate) -> str:
     layout = estimate.request.layout
-    assert layout is not None
     text = (
         f"TP {layout.tp}"
         + (f", PP {layout.pp}" if layout.pp > 1 else "")

@@ -57,7 +57,10 @@ def changes_json(estimate: Estimate) -> list[dict[str, Any]]:
 def request_json(estimate: Estimate) -> dict[str, Any]:
     """Every value that was used, given or default."""
     values = estimate.request._asdict()
-    layout = values.pop("layout")
+    layout, speculation = values.pop("layout"), estimate.request.speculation
+    values["speculation"] = speculation and speculation._asdict()
+    for name in ("max_num_seqs", "max_num_batched_tokens"):
+        values[name] = values[name] or None  # 0: the engine has no such limit
     hardware = estimate.hardware
     return {
         "model": estimate.model_word or estimate.model.name,

@@ -36,7 +36,6 @@ def verdict_of(ledger: Ledger) -> str:
 def verdict_line(estimate: Estimate) -> str:
     """fits / tight / does not fit, by how much, on which rank."""
     hardware, layout = estimate.hardware, estimate.request.layout
-    assert layout is not None
     where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
     how = ", ".join(
         f"{axis.upper()} {size}"

@@ -71,7 +71,6 @@ def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
     """A row of serving."""
     row = planned.row
     estimate, speed, request = row.estimate, row.speed, row.estimate.request
-    assert request.layout is not None
     own = {
         "engine_version": request.engine_version,
         "layout": {**request.layout._asdict(), "replicas": row.replicas},

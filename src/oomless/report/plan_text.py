@@ -119,7 +119,6 @@ def rate_of(tokens_per_s: float) -> str:
 def setting(row: PlanRow) -> str:
     """Layout and precision in a few words."""
     layout = row.estimate.request.layout
-    assert layout is not None
     weights = (
         row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
     )

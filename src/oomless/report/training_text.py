@@ -8,7 +8,7 @@ from ..estimate.training.changes import Largest
 from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
-from ..run.training import Training
+from ..run.training import TrainingResolved
 from ..units import format_bytes, gib
 from .estimate_text import (
     WORDS,
@@ -135,7 +135,7 @@ def print_training(
         print_lines(console, estimate.ledger, explain)
 
 
-def _in_host(request: Training) -> str:
+def _in_host(request: TrainingResolved) -> str:
     """What lies in host memory, in words."""
     workers = f"{request.data_workers} data workers a rank" if request.data_workers else ""
     return (

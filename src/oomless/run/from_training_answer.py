@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import OomlessError
-from .training import BESIDE, Mesh, Training
-from .typed import is_of
+from ..errors import OomlessError, UsageError
+from .from_answer import typed_values
+from .training import Mesh, TrainingAsked
+from .training_question import BESIDE
 
-SCHEMA = "oomless/estimate/1"
 
-
-def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Training, dict[str, Any]]:
+def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, TrainingAsked, dict[str, Any]]:
     """(MODEL, GPU, question, what stands beside the policy). Data-parallel ranks that filled the cards are
     left to fill others."""
     request = entries.get("request")
@@ -23,27 +22,23 @@ def question(entries: dict[str, Any], path: Path) -> tuple[str, str | None, Trai
         raise OomlessError(
             f"{path}: no answer of `train --json`", "`infer --from` asks a serving answer again"
         )
-    values = {name: request[name] for name in Training._fields if name != "mesh" and name in request}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    sizes = {name: mesh[name] for name in Mesh._fields if name in mesh}
-    faults = [name for name, value in values.items() if not is_of(value, Training.__annotations__[name])]
-    faults += [
-        f"mesh.{name}" for name, value in sizes.items() if not is_of(value, Mesh.__annotations__[name])
-    ]
-    beside = request.get("beside", {})  # answers from before it was written down have none
-    if not isinstance(beside, dict):
-        faults.append("beside")
-    else:
-        faults += [
-            f"beside.{name}"
-            for name, value in beside.items()
-            if name not in BESIDE or not is_of(value, BESIDE[name])
-        ]
+    said = {name: request.get(name) for name in TrainingAsked._fields if name != "mesh"}
+    values = typed_values("train", said, path)
+    sizes = typed_values("train", {name: mesh.get(name) for name in Mesh._fields}, path)
+    beside = request.get("beside", {})
+    if not isinstance(beside, dict) or not set(beside) <= set(BESIDE):
+        raise OomlessError(f"{path}: wrong type: beside", "save the answer again")
+    beside = typed_values("train", beside, path)
     gpu = request.get("gpu")
-    if faults or not isinstance(gpu, dict):
-        raise OomlessError(f"{path}: wrong type: {', '.join(faults or ['gpu'])}", "save the answer again")
+    if not isinstance(gpu, dict):
+        raise OomlessError(f"{path}: wrong type: gpu", "save the answer again")
     spec, num_gpus = gpu.get("spec"), gpu.get("num_gpus")
     ranks = Mesh(**sizes)
+    asked = TrainingAsked(**values, mesh=ranks)
+    try:
+        asked.check()
+    except UsageError as error:
+        raise OomlessError(f"{path}: {error.message}", "save the answer again", error.field) from None
     if ranks.num_ranks == num_gpus:
-        ranks = ranks._replace(dp=0)
-    return request["model"], spec if isinstance(spec, str) else None, Training(**values, mesh=ranks), beside
+        asked = asked._replace(mesh=ranks._replace(dp=0))
+    return request["model"], spec if isinstance(spec, str) else None, asked, beside

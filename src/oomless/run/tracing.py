@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from .allocator import AllocatorSettings
-from .training import Mesh, Training, flag
+from .options import by_keyword
+from .training import Mesh, TrainingResolved
 
-ATTENTIONS = ("auto", "flash", "efficient", "cudnn", "math", "eager", "cpu")
 Purpose = Literal["train", "infer"]
 DEFAULT_CARD = "h100"
 """Whose attention kernels and workspaces are followed where no card is named."""
@@ -20,14 +20,14 @@ class Prompt(NamedTuple):
     dtype: str = "bfloat16"
     context: int = 1024
     concurrency: int = 1
-    num_decoded: int = 2
+    decode: int = 2
 
 
 class Tracing(NamedTuple):
     """A trace of one rank."""
 
     purpose: Purpose
-    training: Training
+    training: TrainingResolved
     prompt: Prompt
     attention: str = "auto"
     """cpu follows the CPU's own kernels; the others are kernels of the card."""
@@ -43,24 +43,21 @@ class Tracing(NamedTuple):
 
     def check(self) -> None:
         """Refuse what no trace can follow, naming the flag."""
-        if self.attention not in ATTENTIONS:
-            raise UsageError(f"--attention is {self.attention!r}", f"it is {' or '.join(ATTENTIONS)}")
         if not 0 <= self.rank < self.world_size:
-            raise UsageError(f"--rank is {self.rank}", f"the layout has ranks 0 to {self.world_size - 1}")
-        for name in ("context", "concurrency"):
-            if not 1 <= getattr(self.prompt, name) <= MAX_TOKENS:
-                raise UsageError(f"{flag(name)} is {getattr(self.prompt, name)}", "it must be 1 or more")
-        if not 0 <= self.prompt.num_decoded <= MAX_DECODED:
-            raise UsageError(f"--decode is {self.prompt.num_decoded}", f"it is 0 to {MAX_DECODED}")
+            raise UsageError(
+                f"--rank is {self.rank}", f"the layout has ranks 0 to {self.world_size - 1}", "rank"
+            )
         if self.purpose == "infer":
             return
-        asked = self.training
+        asked, table = self.training, by_keyword("train")
         frameworks = tuple(row["framework"] for row in facts.table("frameworks") if row["traced"] == "yes")
         for name, allowed in {"framework": frameworks, **FOLLOWED}.items():
             value = getattr(asked, name)
             if value not in allowed:
                 raise UnsupportedError(
-                    f"a trace does not follow {flag(name)} {value}", "oomless train has a formula for it"
+                    f"a trace does not follow {table[name].flag} {value}",
+                    "oomless train has a formula for it",
+                    name,
                 )
         if asked.method == "qlora":
             if asked.adapter != "lora":
@@ -73,8 +70,6 @@ class Tracing(NamedTuple):
                 )
 
 
-MAX_TOKENS = 100_000_000
-MAX_DECODED = 4096
 FOLLOWED: dict[str, tuple[object, ...]] = {
     "task": ("pretrain", "sft"),
     "method": ("full", "lora", "qlora"),

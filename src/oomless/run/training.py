@@ -1,11 +1,12 @@
-"""Training: one question about a training step. None means "as the framework would choose":
-frameworks/defaults.py leaves no None."""
+"""One question about a training step: as it is asked, and as its framework resolves it
+(frameworks/defaults.py)."""
 
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
+from .options import by_keyword, value_of
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal[
@@ -45,189 +46,100 @@ class Mesh(NamedTuple):
         return (self.dp or 1) * self.tp * self.pp * self.cp
 
 
-BESIDE: dict[str, Any] = {
-    "reference_model": str,
-    "reward_model": str,
-    "value_model": str,
-    "rollout_engine": str,
-    "rollout_gpu_memory_utilization": float,
-    "rollout_sleep": bool,
-    "rollout_gpu": str,
-}
-"""Flags that say what stands beside the policy, with the types of their values."""
-SCHEDULES = ("gpipe", "1f1b", "interleaved", "zb1p", "zbv", "dualpipe", "dualpipev")
-
-
-class Training(NamedTuple):
-    """A training question, under the flags' own names."""
+class TrainingAsked(NamedTuple):
+    """A question about training; None: as the framework would choose. Fields are those of the table of
+    options (facts/options/training.py), which says what each means."""
 
     framework: str = "transformers"
     framework_version: str | None = None
-    """Releases of the framework or of its packages ("transformers 4.48, trl 0.13"): facts/habits.csv has what
-    earlier ones did otherwise."""
     task: Task = "pretrain"
     method: Method = "full"
-    mesh: Mesh | None = None
+    mesh: Mesh = Mesh()
     precision: str | None = None
-    """A recipe of facts/recipes.csv: which types weights, gradients, master copies and moments have."""
     optimizer: str | None = None
-    """An optimizer of facts/optimizers.csv: adamw, adamw-foreach, adamw-fused, adamw-8bit, muon ..."""
     optimizer_in_backward: bool = False
-    """Each gradient is applied and freed as soon as it is there."""
     micro_batch: int = 1
     seq_len: int | None = None
-    """Tokens of each sequence of the micro-batch, padding included."""
     grad_accum: int = 1
-    """Micro-batches of a step on each data-parallel rank (pipelines: those in a flush)."""
     sharding: Sharding | None = None
     recompute: Recompute | None = None
     recompute_modules: tuple[str, ...] = ()
-    """selective: what is computed again: core_attn, mlp, norm, moe, moe_act, mla_up_proj, ...; or `ops`: all
-    but matrix products."""
     recompute_every: int = 1
-    """full: layers between two kept inputs; selective by layers: every how many-th layer is computed again.
-    """
     recompute_num_layers: int | None = None
-    """full: only the first so many layers of a stage (Megatron's block method); None: all."""
     attention: str | None = None
-    """auto, eager, math, efficient, flash, cudnn; auto: what the card and head sizes allow."""
     loss: str | None = None
-    """plain, chunked, fused (linear and loss in one), compiled, vocab-parallel ..."""
     kernels: str | None = None
-    """How elementwise work is run: eager, liger, compiled, te."""
     offload: tuple[str, ...] = ()
-    """What lies in host memory: optimizer, params, gradients, activations."""
     quantization: str | None = None
-    """qlora: nf4 (F32 scales), nf4-dq (scales quantised again), int8, gptq-int4 or gptq-int8."""
     products: str | None = None
-    """Type of matrix products where it is not that of the activations: fp8, mxfp8 or nvfp4."""
     adapter: str = "lora"
-    """lora and qlora: the kind of adapter, a row of facts/adapters.csv."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
-    """Names of the matrices with adapters; (): what the framework chooses; all-linear: every matrix but the
-    head."""
     adapter_dtype: str | None = None
-    """float32 or bfloat16."""
     trained_ends: bool = False
-    """LoRA: embedding and head are trained in full."""
     packed_experts: bool = False
-    """qlora: stacked experts are packed as other matrices are (Axolotl's quantize_moe_experts); bitsandbytes
-    by itself leaves them."""
     data_workers: int = 0
-    """Processes of each rank that read data, which take host memory."""
     expert_imbalance: float = 1.0
-    """Tokens of the busiest expert rank over the mean."""
     expandable_segments: bool = False
     gradient_bucket_view: bool = True
-    """DDP: gradients are views into the buckets."""
     limit_all_gathers: bool = True
     dropout: float = 0.0
     packed: bool = False
-    """Documents are packed into full sequences."""
     activation_bits: int = 16
-    """Bits of kept activations: 8 or 4 in block floating point."""
     partition_activations: bool = False
-    """DeepSpeed: the kept input of a layer is cut over the tensor-parallel ranks."""
     reserve: str | None = None
-    """Memory of each card that is left to others, with its unit."""
+
+    def given(self) -> tuple[str, ...]:
+        """Return the fields that are no defaults, those of the mesh among them.
+
+        >>> TrainingAsked(micro_batch=4, mesh=Mesh(tp=2)).given()
+        ('micro_batch', 'tp')
+        """
+        usual, alone = TrainingAsked(), Mesh()
+        return (
+            *(n for n in self._fields if n != "mesh" and getattr(self, n) != getattr(usual, n)),
+            *(n for n in Mesh._fields if getattr(self.mesh, n) != getattr(alone, n)),
+        )
+
+    def value(self, field: str) -> Any:
+        """Return the value of a field of the table, be it one of the mesh.
+
+        >>> TrainingAsked(mesh=Mesh(tp=2)).value("tp"), TrainingAsked().value("method")
+        (2, 'full')
+        """
+        return getattr(self.mesh, field) if field in Mesh._fields else getattr(self, field)
 
     def check(self) -> None:
-        """Ranges that hold for every framework."""
-        frameworks = sorted(row["framework"] for row in facts.table("frameworks"))
-        if self.framework not in frameworks:
-            raise UsageError(
-                f"unknown framework {self.framework!r}", did_you_mean(self.framework, frameworks)
-            )
-        for name in ("micro_batch", "grad_accum", "recompute_every", "lora_rank"):
-            _within(flag(name), getattr(self, name), 1, MAX_COUNT)
-        if self.recompute_num_layers is not None:
-            _within("--recompute-num-layers", self.recompute_num_layers, 0, MAX_COUNT)
-        _within("--data-workers", self.data_workers, 0, MAX_WORKERS)
-        if self.seq_len is not None:
-            _within("--seq-len", self.seq_len, 1, MAX_TOKENS)
-        if self.precision is not None:
-            recipe(self.precision)
-        if self.optimizer is not None:
-            optimizer(self.optimizer)
-        if self.mesh is not None:
-            for name in ("tp", "pp", "cp", "ep", "virtual_stages"):
-                _within(flag(name), getattr(self.mesh, name), 1, MAX_COUNT)
-            for name in ("dp", "etp", "shard_size"):  # 0: not given
-                _within(flag(name), getattr(self.mesh, name), 0, MAX_COUNT)
-            if self.mesh.schedule not in SCHEDULES:
-                raise UsageError(
-                    f"unknown schedule {self.mesh.schedule!r}", did_you_mean(self.mesh.schedule, SCHEDULES)
-                )
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"--dropout is {self.dropout}", "it must be 0 or more and less than 1")
-        if not 1.0 <= self.expert_imbalance <= 1024.0:
-            raise UsageError(
-                f"--expert-imbalance is {self.expert_imbalance}", "1 is even, 2 means twice the mean"
-            )
-        if self.activation_bits not in (4, 8, 16):
-            raise UsageError(f"--activation-bits is {self.activation_bits}", "it is 4, 8 or 16")
-        for name in self.offload:
-            if name not in OFFLOADS:
-                raise UsageError(f"--offload {name!r} is not known", f"known are {', '.join(OFFLOADS)}")
-        for name in self.recompute_modules:
-            if name not in RECOMPUTE_MODULES:
-                raise UsageError(
-                    f"--recompute-modules {name!r} is not known", did_you_mean(name, RECOMPUTE_MODULES)
-                )
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in (None, *known) and (
-                name != "loss" or self.loss not in earlier_losses(self.framework)
-            ):
-                raise UsageError(f"{flag(name)} is {getattr(self, name)!r}", f"it is {' or '.join(known)}")
+        """Refuse what no framework can mean, naming the flag."""
+        known, earlier = by_keyword("train"), earlier_losses(self.framework)
+        for field in ("framework", *self.given()):
+            if field != "loss" or self.loss not in earlier:
+                value_of(known[field], self.value(field), known[field].flag)
 
 
-def _within(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise UsageError(f"{name} is {value}", f"it must be between {least} and {most:,}")
+class TrainingResolved(TrainingAsked):
+    """The question with every default that the framework chooses: a question too, in which these are never
+    None.
+
+    The mesh has its data-parallel size once the cards are known.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        precision: str
+        optimizer: str
+        seq_len: int
+        sharding: Sharding
+        recompute: Recompute
+        attention: str
+        loss: str
+        kernels: str
+        adapter_dtype: str
 
 
-MAX_COUNT = 1_000_000
-MAX_WORKERS = 4096
-MAX_TOKENS = 100_000_000
-OFFLOADS = ("optimizer", "params", "gradients", "activations")
-RECOMPUTE_MODULES = (
-    "core_attn",
-    "layernorm",
-    "norm",
-    "mlp",
-    "moe",
-    "moe_act",
-    "shared_experts",
-    "mla_up_proj",
-    "layer",
-    "ops",
-)
-"""Megatron-LM's names (--recompute-modules), those of the graphs, and `ops`: all but matrix products
-(torchtitan)."""
-CHOICES = {
-    "method": ("full", "lora", "qlora"),
-    "task": ("pretrain", "sft", "reward", "dpo", "kto", "grpo", "ppo"),
-    "sharding": (
-        "none",
-        "ddp",
-        "zero1",
-        "zero2",
-        "zero3",
-        "fsdp1",
-        "fsdp2",
-        "hsdp",
-        "distopt",
-        "megatron_fsdp",
-    ),
-    "recompute": ("none", "selective", "full"),
-    "adapter_dtype": ("float32", "bfloat16"),
-    "quantization": ("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8"),
-    "products": ("fp8", "mxfp8", "nvfp4"),
-    "attention": ("auto", "eager", "math", "efficient", "flash", "cudnn"),
-    "loss": ("plain", "chunked", "fused", "compiled", "vocab-parallel", "vocab-parallel-fused"),
-    "kernels": ("eager", "liger", "compiled", "te", "megatron-local"),
-}
+DEFAULT_SEQ_LEN = 4096
+"""Length of a question that gives none; never more than the model's own."""
 
 
 class Recipe(NamedTuple):
@@ -343,7 +255,3 @@ def earlier_losses(framework: str) -> frozenset[str]:
     return frozenset(
         row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
     )
-
-
-def flag(field: str) -> str:
-    return "--" + field.replace("_", "-")

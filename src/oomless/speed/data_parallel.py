@@ -75,7 +75,7 @@ def optimizer_s(step: TrainingStep) -> float:
     trained = trained_params(step, held_params(step))
     if asked.sharding in (*GATHERS_EACH, *GATHERS_ONCE):
         trained /= min(mesh.shard_size or mesh.dp * mesh.cp, mesh.dp * mesh.cp)
-    used = optimizer(asked.optimizer or "adamw")
+    used = optimizer(asked.optimizer)
     moment = used.moment_bits / 8 if used.moment_bits else states.moment
     each = states.gradient + 2 * (states.master + used.moments * moment) + 2 * states.weight
     rate = machine.bytes_per_s * machine.reached("weights")

@@ -7,7 +7,7 @@ from ..engines import engine
 from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from .band import Coverage, bound, figure, measured
 from .banded import Figure, TimePart
 from .forward import forward
@@ -86,7 +86,7 @@ def serving_speed(
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> eight = estimate_serving(
-    ...     load("deepseek-r1"), Serving(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8")
+    ...     load("deepseek-r1"), Asked(layout=Layout(tp=8), max_model_len=16384), parse_gpu("h200:8")
     ... )
     >>> alone = serving_speed(eight, input_len=2000, output_len=500, concurrency=1)
     >>> 0.005 < alone.tpot_s.value < 0.02
@@ -104,19 +104,20 @@ def serving_speed(
     return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
 
 
-def left_out(asked: Serving) -> tuple[str, ...]:
+def left_out(asked: Asked) -> tuple[str, ...]:
     """What the question asks for and no figure here counts.
 
-    >>> left_out(Serving(speculative=True))[0].partition(":")[0], left_out(Serving())
+    >>> from ..run.speculation import Speculation
+    >>> left_out(Asked(speculation=Speculation("mtp")))[0].partition(":")[0], left_out(Asked())
     ('speculative decoding is not in the figures', ())
     """
     found = []
-    if asked.speculative or asked.draft_tokens:
+    if asked.speculation is not None:
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many "
             "drafts are taken hangs on the text"
         )
-    if asked.layout is not None and asked.layout.dcp > 1:
+    if asked.sizes.dcp > 1:
         found.append(
             "decode context parallelism is not in the figures: each rank is taken to "
             "read its cache as without it"
@@ -128,7 +129,7 @@ def left_out(asked: Serving) -> tuple[str, ...]:
 
 def places(estimate: Estimate, length: int) -> float:
     """Sequences of a length for which the cache of one replica has room, each full-grown only at its end."""
-    groups = estimate.request.layout.dp if estimate.request.layout else 1
+    groups = estimate.request.layout.dp
     each = min(
         estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT
     )  # of one data-parallel group
@@ -143,7 +144,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
     if request.cache_type_k.startswith("q8"):
         bits = 8
-    layout = request.layout or Layout()
+    layout = request.layout
     split = split_of(layout, request.engine, estimate.hardware.per_node)
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
     budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
@@ -170,7 +171,7 @@ def split_of(layout: Layout, name: str, per_node: int) -> Split:
     return Split(tp, layout.pp, layout.dp, ranks, whole, per_node, overlaps)
 
 
-def runner_of(request: Serving, sparse: bool = False) -> Runner:
+def runner_of(request: Asked, sparse: bool = False) -> Runner:
     """The class of an engine, and what its release does with its kernels."""
     found = speed_class(engine(request.engine).speed_class)
     conditions = found.conditions(request.engine_version or "", sparse)

@@ -8,7 +8,7 @@ from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.training import Mesh, Training, recipe
+from ..run.training import Mesh, TrainingAsked, recipe
 from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
 from .machine import machines_of
@@ -46,22 +46,22 @@ class TrainingSpeed(NamedTuple):
         }
 
 
-def training_speed(model: Model, asked: Training, hardware: Hardware) -> TrainingSpeed:
+def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed:
     """The speed of a step. Every rank is taken for equal but for the pipeline's stages, which divide the
     layers evenly.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> seven = Training(framework="torchtitan", micro_batch=1, seq_len=4096)
+    >>> seven = TrainingAsked(framework="torchtitan", micro_batch=1, seq_len=4096)
     >>> 0.2 < training_speed(load("deepseek-llm-7b"), seven, parse_gpu("h100:8")).mfu.value < 0.6
     True
     """
-    chosen = resolved(asked)
-    length = chosen.seq_len or model.max_positions
-    mesh = _filled(chosen.mesh or Mesh(), hardware)
+    chosen = resolved(asked, model.max_positions)
+    length = chosen.seq_len
+    mesh = _filled(chosen.mesh, hardware)
     machine = machines_of(hardware)[0]
     net = network(model, None)
-    states = recipe(chosen.precision or "amp-bf16")
+    states = recipe(chosen.precision)
     work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length)
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
@@ -99,7 +99,7 @@ def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None,
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
     >>> speed_of_estimate(
-    ...     estimate_training(load("deepseek-v3"), Training(framework="fsdp"), parse_gpu("h100:8"))
+    ...     estimate_training(load("deepseek-v3"), TrainingAsked(framework="fsdp"), parse_gpu("h100:8"))
     ... )[1]
     'it does not fit'
     """

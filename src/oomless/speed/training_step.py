@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.training import Mesh, Recipe, Training
+from ..run.training import Mesh, Recipe, TrainingResolved
 from .machine import Machine
 from .network import Network
 
@@ -13,7 +13,7 @@ class TrainingStep(NamedTuple):
     """What a step does, and on what."""
 
     model: Model
-    asked: Training
+    asked: TrainingResolved
     mesh: Mesh
     hardware: Hardware
     machine: Machine

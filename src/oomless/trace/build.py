@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UnsupportedError, UsageError, need
 from ..run.tracing import Prompt
-from ..run.training import Training, recipe
+from ..run.training import TrainingResolved, recipe
 from .models import function_model, transformers_model
 from .optimizers import make_optimizer
 from .packed import adapt, followed, pack
@@ -23,11 +23,13 @@ class ModelSource(NamedTuple):
     function: str | None = None
 
 
-def build_model(source: ModelSource, asked: Training, attention: str | None, meta: bool = True) -> Any:
+def build_model(
+    source: ModelSource, asked: TrainingResolved, attention: str | None, meta: bool = True
+) -> Any:
     """The model in the types and with the adapters and recomputation that were asked for, on the meta device
     or for real."""
     torch = need("torch", "trace")
-    precision = recipe(asked.precision or "bf16")
+    precision = recipe(asked.precision)
     dtype = "float16" if precision.name == "fp16" else WIDTH.get(precision.weight)
     if dtype is None or precision.master:
         raise UnsupportedError(
@@ -62,7 +64,7 @@ def build_model(source: ModelSource, asked: Training, attention: str | None, met
     return model.train()
 
 
-def with_adapters(model: Any, asked: Training) -> Any:
+def with_adapters(model: Any, asked: TrainingResolved) -> Any:
     """Adapters of peft beside the matrices that were named; everything else is frozen."""
     peft = need("peft", "trace")
     targets = "all-linear" if "all-linear" in asked.lora_targets else list(asked.lora_targets) or None
@@ -97,14 +99,14 @@ def recompute_layers(model: Any) -> None:
         raise UnsupportedError(str(error), "leave --recompute at none") from None
 
 
-def build_optimizer(model: Any, asked: Training, on_cpu: bool) -> Any:
-    return make_optimizer(asked.optimizer or "adamw", model.parameters(), on_cpu)
+def build_optimizer(model: Any, asked: TrainingResolved, on_cpu: bool) -> Any:
+    return make_optimizer(asked.optimizer, model.parameters(), on_cpu)
 
 
-def stepping(asked: Training) -> Stepping:
+def stepping(asked: TrainingResolved) -> Stepping:
     """Micro-batches and the mixed-precision region of a question."""
     torch = need("torch", "trace")
-    precision = recipe(asked.precision or "bf16")
+    precision = recipe(asked.precision)
     dtype = (
         (torch.float16 if precision.name.endswith("fp16") else torch.bfloat16) if precision.autocast else None
     )
@@ -118,13 +120,13 @@ def vocabulary(model: Any) -> int:
     return int(getattr(text, "vocab_size", 0) or 0)
 
 
-def training_batch(model: Any, asked: Training, seed: int | None = None) -> dict[str, Any]:
+def training_batch(model: Any, asked: TrainingResolved, seed: int | None = None) -> dict[str, Any]:
     """Random token ids as a language model takes them; a user's model gets what its `example` says."""
     torch = need("torch", "trace")
     if hasattr(model, "example_inputs"):
         example: dict[str, Any] = model.example_inputs(asked.micro_batch, asked.seq_len)
         return example
-    shape = (asked.micro_batch, asked.seq_len or 1)
+    shape = (asked.micro_batch, asked.seq_len)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     ids = torch.randint(0, max(vocabulary(model), 2), shape, generator=generator)
     if not hasattr(model, "config"):

@@ -9,7 +9,7 @@ from ..errors import need
 from ..ledger import Compared
 from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
-from ..run.training import Training
+from ..run.training import TrainingResolved
 from .build import (
     ModelSource,
     build_inference,
@@ -48,7 +48,7 @@ class NoRecorder:
 
 
 def measured(
-    source: ModelSource, asked: Training, attention: str | None = None
+    source: ModelSource, asked: TrainingResolved, attention: str | None = None
 ) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of each phase of each step of a real run on this CPU."""
     torch = need("torch", "trace")
@@ -69,7 +69,7 @@ def measured_inference(
     torch.manual_seed(0)
     with watched() as profiler:
         model = build_inference(source, prompt, attention, meta=False)
-        inference_steps(NoRecorder(), model, prompt_batch(model, prompt), prompt.num_decoded)  # type: ignore[arg-type]
+        inference_steps(NoRecorder(), model, prompt_batch(model, prompt), prompt.decode)  # type: ignore[arg-type]
     return peaks(profiler)
 
 

@@ -78,4 +78,4 @@ def _inference(
     with running(recorder, model, asked, fake, used, progress):
         batch = prompt_batch(model, asked.prompt)
         own_inputs(recorder, batch)
-        inference_steps(recorder, model, batch, asked.prompt.num_decoded)
+        inference_steps(recorder, model, batch, asked.prompt.decode)

@@ -17,7 +17,7 @@ from ..engines.rank import Budget
 from ..errors import OomlessError
 from ..ledger import Line
 from ..run.cards import Hardware
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
 from ..units import MIB
 from .reconcile.compare import Comparison
 from .reconcile.log_facts import facts_of
@@ -123,7 +123,7 @@ class Calibration:
         self.seen = seen
         self.used: dict[tuple[str, str, str, str], Learned] = {}
 
-    def __call__(self, request: Serving, hardware: Hardware, budget: Budget) -> Budget:
+    def __call__(self, request: Asked, hardware: Hardware, budget: Budget) -> Budget:
         """Return the lines as this machine's logs have them, where there are any for this very case."""
         machine = (
             request.engine,

@@ -12,7 +12,8 @@ from ..model.gguf_mixes import KvB
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware, synthetic
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout, Resolved
+from ..run.speculation import Speculation
 from ..units import TIB
 from .engine_rows import engine_of
 
@@ -66,14 +67,14 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
     return found, found, _cache(model, asked._replace(cache_type_v="f16"), quantity)
 
 
-def _cache(model: Model, asked: Serving, quantity: str) -> float:
+def _cache(model: Model, asked: Resolved, quantity: str) -> float:
     """Bytes of a token, or of the asked load."""
     layout = LLAMACPP.cache_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
     if quantity == "kv_bytes_per_token":
         return layout.token_bytes
     if layout.fixed_bytes:
         return LLAMACPP.needed_bytes(layout, asked)
-    return layout.token_bytes * (asked.context or 0) * (asked.concurrency or 1)
+    return layout.token_bytes * asked.context * asked.concurrency
 
 
 def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
@@ -98,7 +99,7 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     offloaded = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     if offloaded:
         num = int(offloaded[1])
-        asked = Serving(
+        asked = Asked(
             engine=LLAMACPP.name, engine_version=_build(row, {}), quantization=word, n_gpu_layers=num
         )
         asked = LLAMACPP.resolve(model, WHOLE, asked, Layout())
@@ -132,7 +133,7 @@ def _num_devices(row: dict[str, str]) -> int:
     return int(said[1]) if said else 1
 
 
-def _asked(row: dict[str, str], model: Model) -> Serving:
+def _asked(row: dict[str, str], model: Model) -> Asked:
     """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share
     out.
 
@@ -167,7 +168,7 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         if mode.isdecimal()
         else None
     )
-    return Serving(
+    return Asked(
         engine=rules.name,
         engine_version=build,
         context=int(row["context_len"]) // num_slots,
@@ -175,7 +176,7 @@ def _asked(row: dict[str, str], model: Model) -> Serving:
         max_num_seqs=num_slots,
         kv_unified="unified" in batch,
         swa_full=flags.get("swa_full") == "1",
-        draft_tokens=int(flags.get("draft_mtp", 0)),
+        speculation=Speculation("mtp", drafted) if (drafted := int(flags.get("draft_mtp", 0))) else None,
         n_gpu_layers=int(layers[1]) if layers else None,
         split_mode="row" if flags.get("sm") == "row" else "layer",
         ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,

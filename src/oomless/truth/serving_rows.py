@@ -15,7 +15,8 @@ from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Card, Hardware, card, find_card, synthetic
-from ..run.serving import Layout, Serving
+from ..run.serving import Asked, Layout
+from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import engine_of, prints_gib_as_gb
 
@@ -26,7 +27,7 @@ class Incomplete(Exception):  # noqa: N818 - a status, not an error
 
 class ServingQuestion(NamedTuple):
     model: Model
-    asked: Serving
+    asked: Asked
     hardware: Hardware
 
 
@@ -81,7 +82,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     ):
         raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
-    common = Serving(
+    common = Asked(
         engine=rules.name,
         engine_version=version,
         layout=layout,
@@ -98,7 +99,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         cpu_offload_gb=float(offloaded[1])
         if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags))
         else 0.0,
-        speculative="mtp draft loaded" in flags,
+        speculation=Speculation("mtp") if "mtp draft loaded" in flags else None,
         enable_lora="lora" in flags and rules.adapters,
         max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,

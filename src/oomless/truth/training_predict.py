@@ -129,7 +129,7 @@ def estimate(asked: TrainingQuestion) -> TrainingEstimate:
     """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the
     model."""
     request = asked.asked
-    if framework(request.framework).megatron_core and request.method == "full" and request.mesh is not None:
+    if framework(request.framework).megatron_core and request.method == "full":
         from ..estimate.training.megatron import estimate_megatron
         from ..frameworks.megatron.models import run_of_model
 

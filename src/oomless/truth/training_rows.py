@@ -18,7 +18,7 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.training import Mesh, Training
+from ..run.training import Mesh, TrainingAsked
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
 from . import training_words as words
@@ -27,7 +27,7 @@ from .serving_rows import Incomplete
 
 class TrainingQuestion(NamedTuple):
     model: Model
-    asked: Training
+    asked: TrainingAsked
     hardware: Hardware
     rank: int | None
     """The pipeline rank that the row is of; None: what its framework's log shows."""
@@ -167,7 +167,7 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
-def trained(row: dict[str, str], of: Framework) -> Training:
+def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     """Return what a row trains, in which types: method, recipe, optimizer, adapters. Rows with adapters are
     of fine-tuning."""
     precision = states.precision(row["precision"], of.name)
@@ -175,7 +175,7 @@ def trained(row: dict[str, str], of: Framework) -> Training:
     if adapter is None and (precision.quantization or "lora" in row["precision"].lower()):
         adapter = states.RowAdapter("lora", 0, (), False)
     optimizer = states.optimizer(row["optimizer"])
-    asked = Training(
+    asked = TrainingAsked(
         framework=of.name,
         precision=precision.recipe,
         optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),

@@ -136,12 +136,12 @@ def test_unknown_modules_are_refused() -> None:
     again = f"{LINE} --recompute-granularity selective --recompute-modules"
     with pytest.raises(OomlessError, match="--recompute-modules 'foo' is not known") as caught:
         read_arguments(read_text(f"{again} core_attn foo", "line"), 8)
-    assert caught.value.exit_code == 2
+    assert caught.value.code == 2
     with pytest.raises(OomlessError, match="'layer_norm'") as caught:
         read_arguments(read_text(f"{again} layer_norm", "line"), 8)
     assert "layernorm" in (caught.value.hint or "")
     with pytest.raises(OomlessError) as caught:
         read_arguments(read_text(f"{again} mhc", "line"), 8)
-    assert caught.value.exit_code == 4
+    assert caught.value.code == 4
     run = read_arguments(read_text(f"{again} core_attn layernorm mlp", "line"), 8)
     assert run.recompute_modules == ("core_attn", "layernorm", "mlp")

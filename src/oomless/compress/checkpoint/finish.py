@@ -45,14 +45,14 @@ TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 class Mixed(OomlessError):  # noqa: N818 - it says what was asked, not what went wrong
     """Formats that no one config can describe together."""
 
-    exit_code = 4
+    code = 4
 
 
 def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | None:
     """Return the section of config.json that tells engines how the weights are stored; None where none has a
     scale."""
     used = {weight.codec or weight.source.codec for weight in target.weights}
-    scaled = {codec for codec in used if codec is not None and not isinstance(codec, Plain)}
+    scaled = {codec for codec in used if codec is not None and codec.container != "plain"}
     containers = {codec.container for codec in scaled}
     if not scaled:
         return None

@@ -27,7 +27,7 @@ LLAMACPP = Engine(
         ranked_last=True,
         sets_slots=True,
     ),
-    start=Start(program=("llama-server", "-m"), begins=(r"(\S*/)?llama-(server|cli)(\.exe)?",), port=8080),
+    start=Start(port=8080),
     rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
     speed_class="llamacpp",
     layouts=layers_over_cards,
@@ -57,7 +57,7 @@ IK_LLAMACPP = LLAMACPP._replace(
     name="ik-llamacpp",
     label="ik_llama.cpp",
     cards=CardMakers(),
-    start=Start(program=("llama-server", "-m"), port=8080),
+    start=Start(port=8080),
     rows=MeasuredRows(words=("ik_llama.cpp",)),
 )
 OLLAMA = LLAMACPP._replace(

@@ -8,7 +8,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
 from .batch import F32, Batch, Left
@@ -24,20 +24,20 @@ PIPELINE_COPIES = 4
 hand."""
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """The whole card."""
     return hardware.card.memory_bytes
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """What is left is room for a longer context."""
     return allowed - charged
 
 
-def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Batch:
+def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Batch:
     """What the graph of a card depends on, beside its layers."""
     ik, rules = is_ik(asked), rules_of(asked)
-    slots, host = asked.max_num_seqs or 1, hardware.card.vendor in HOSTS
+    slots, host = asked.max_num_seqs, hardware.card.vendor in HOSTS
     apart = slots if rules.keeps_slots_apart and not asked.kv_unified else 1
     cells = num_cells(asked) // apart
     tokens = min(asked.ubatch_size or 512, cells)
@@ -47,7 +47,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     copied_output = output_matrix_bytes(model, asked) if sent else 0
     window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding)), 0)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
-    many = (asked.layout or Layout()).pp > 1 and asked.split_mode != "row"
+    many = asked.layout.pp > 1 and asked.split_mode != "row"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
@@ -77,7 +77,7 @@ def batch_of(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> 
     )
 
 
-def index_heads(model: Model, asked: Serving) -> int:
+def index_heads(model: Model, asked: Resolved) -> int:
     """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was
     built."""
     sparse = next((each for each in model.kinds.attentions if isinstance(each, DSA)), None)
@@ -87,7 +87,7 @@ def index_heads(model: Model, asked: Serving) -> int:
     return 1 if rules.fuses_indexer else sparse.index_heads
 
 
-def output_matrix_bytes(model: Model, asked: Serving) -> int:
+def output_matrix_bytes(model: Model, asked: Resolved) -> int:
     """Bytes of the output matrix in the file: its own, or the embedding's."""
     sizes = {
         each.name: each.num_bytes
@@ -101,7 +101,7 @@ MIN_OFFLOADED_BATCH = 32
 """GGML_OP_OFFLOAD_MIN_BATCH: tokens from which a card multiplies weights of the host."""
 
 
-def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
+def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
     """Bytes of the largest matrices of a layer's experts, those that lead in and that which leads back, if a
     card multiplies
 
@@ -111,7 +111,7 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
     types on cards before 2025-05-26 (#461).
 
     >>> from ...model.load import load
-    >>> asked = Serving(quantization="Q4_K_M", ubatch_size=512, cpu_moe=True)
+    >>> asked = Resolved(quantization="Q4_K_M", ubatch_size=512, cpu_moe=True)
     >>> copied_matrices(load("deepseek-r1"), asked)  # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
     (2113929216, 3082813440)
     """
@@ -143,7 +143,7 @@ def copied_matrices(model: Model, asked: Serving) -> tuple[int, int]:
     return largest(down=False), largest(down=True)
 
 
-def v4_buffer_bytes(model: Model, asked: Serving, batch: Batch) -> int:
+def v4_buffer_bytes(model: Model, asked: Resolved, batch: Batch) -> int:
     """A bound of V4's graph, which is not replayed: queries four times over, streams, masks, and the
     indexer's scores.
 
@@ -177,7 +177,7 @@ def layer_inputs_bytes(model: Model, batch: Batch) -> int:
 LAYER_TABLE = "model.embed_tokens_per_layer.weight"
 
 
-def copied_for_layers_left(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
+def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it
     for a whole micro-batch."""
     left = offload(len(model.layers), asked, output_first(asked))
@@ -210,7 +210,7 @@ LINEAR_MATRICES = (
 
 
 def layers_left(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage
 ) -> tuple[tuple[Layer, Left], ...]:
     """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain or
     linear attention and MLPs alone."""
@@ -250,7 +250,7 @@ def layers_left(
     return tuple((layer, sent) for layer, sent in found.items() for _ in range(2))
 
 
-def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
+def with_host_experts(model: Model, asked: Resolved) -> frozenset[int]:
     """Layers whose routed experts lie on the host by an override, whole or in part."""
     if not by_hand(asked):
         return frozenset()
@@ -260,7 +260,7 @@ def with_host_experts(model: Model, asked: Serving) -> frozenset[int]:
     )
 
 
-def replayed(attention: Attention, asked: Serving) -> bool:
+def replayed(attention: Attention, asked: Resolved) -> bool:
     """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule
     alone, which stands for the others."""
     return not isinstance(attention, Linear) or (
@@ -268,7 +268,7 @@ def replayed(attention: Attention, asked: Serving) -> bool:
     )
 
 
-def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
+def kinds_of_graph(model: Model, asked: Resolved, batch: Batch) -> set[str]:
     """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than
     that of plain heads."""
     attentions = model.kinds.attentions
@@ -283,7 +283,7 @@ def kinds_of_graph(model: Model, asked: Serving, batch: Batch) -> set[str]:
     return kinds
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Compute buffer and context. The output buffer of logits is on the host."""
     batch = batch_of(model, asked, hardware, stage)
     layers = tuple(model.layers[stage.start : stage.stop])
@@ -341,7 +341,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget((compute, context, *drafts), ())
 
 
-def draft_lines(model: Model, asked: Serving, stage: Stage, buffer: int) -> tuple[Line, ...]:
+def draft_lines(model: Model, asked: Resolved, stage: Stage, buffer: int) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
     other, and a buffer of its own."""
     if not asked.draft_tokens or not stage.last:

@@ -10,7 +10,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
 from ...model.model import Model
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .defaults import CELLS, flash, num_cells
 from .gguf_file import expands
@@ -25,15 +25,15 @@ WITH_WINDOWS = frozenset(
 among them, every layer caches the whole context."""
 
 
-def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
+def row_bytes(attention: Attention, model: Model, asked: Resolved) -> int:
     """Bytes of a token in one layer: keys and values in their own types; MLA keeps its latent, or every
     head's if it expands.
 
     >>> from ...model.load import load
     >>> r1, mla = load("deepseek-r1"), MLA(128, 1536, 512, 128, 64, 128)
-    >>> row_bytes(mla, r1, Serving(cache_type_k="q8_0"))  # 576 values of 8.5 bits
+    >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", cache_type_k="q8_0"))  # 576 values of 8.5 bits
     612
-    >>> row_bytes(mla, r1, Serving(mla_attn=0))  # every head: 128 x (192 + 128) x 2 B
+    >>> row_bytes(mla, r1, Resolved(engine_version="2026-08", mla_attn=0))  # 128 x (192 + 128) x 2 B
     81920
     """
 
@@ -77,7 +77,7 @@ def row_bytes(attention: Attention, model: Model, asked: Serving) -> int:
             )
 
 
-def _stores_values(model: Model, asked: Serving) -> bool:
+def _stores_values(model: Model, asked: Resolved) -> bool:
     """Whether MLA's latent is cached a second time: for -mla 1 without flash attention transposed, in
     llama.cpp until #19067."""
     if is_ik(asked):
@@ -85,7 +85,7 @@ def _stores_values(model: Model, asked: Serving) -> bool:
     return not rules_of(asked).caches_latent_once
 
 
-def index_row(attention: V4, asked: Serving) -> int:
+def index_row(attention: V4, asked: Resolved) -> int:
     """Bytes of the indexer's key of a compressed row, in the type of keys."""
     return (
         TYPES[asked.cache_type_k.upper()].num_bytes((attention.index_head_dim,))
@@ -94,14 +94,17 @@ def index_row(attention: V4, asked: Serving) -> int:
     )
 
 
-def v4_fixed_bytes(attention: V4, asked: Serving) -> int:
+def v4_fixed_bytes(attention: V4, asked: Resolved) -> int:
     """What a V4 layer holds of a slot whatever the length: its window, and states of its compressors in F32
     (values and scores).
 
     src/llama-kv-cache-dsv4.cpp: 8 rows of both halves for ratio 4, 128 rows for ratio 128.
 
     >>> from ...model.load import load
-    >>> flash, asked = load("deepseek-v4-flash"), Serving(context=65536, ubatch_size=4096, max_num_seqs=1)
+    >>> flash, asked = (
+    ...     load("deepseek-v4-flash"),
+    ...     Resolved(context=65536, concurrency=1, ubatch_size=4096, max_num_seqs=1),
+    ... )
     >>> sum(
     ...     v4_fixed_bytes(layer.attention._replace(ratio=0), asked) for layer in flash.layers
     ... ) / 2**20  # a log says 182.75 MiB
@@ -117,16 +120,16 @@ def v4_fixed_bytes(attention: V4, asked: Serving) -> int:
     return window + 2 * F32 * attention.ratio * attention.head_dim
 
 
-def _one_slot(asked: Serving) -> Serving:
+def _one_slot(asked: Resolved) -> Resolved:
     """The question of one slot: V4 keeps slots apart, and each has cells for all of a shared context."""
-    apart = 1 if asked.kv_unified else asked.max_num_seqs or 1
+    apart = 1 if asked.kv_unified else asked.max_num_seqs
     return asked._replace(max_num_seqs=1, concurrency=1, context=num_cells(asked) // apart)
 
 
-def v4_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def v4_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of V4: compressed rows of each ratio, in multiples of 256 of them, and what a slot holds
     beside; for every slot."""
-    slots = asked.max_num_seqs or 1
+    slots = asked.max_num_seqs
     copies = slots if asked.kv_unified else 1  # cells of the asked context, which slots share in name alone
     rows: dict[tuple[int, int], int] = {}
     fixed = 0
@@ -180,44 +183,45 @@ def state_bytes(attention: Linear) -> int:
     return ((attention.conv_kernel - 1) * channels + recurrence) * F32
 
 
-def states_of_slot(asked: Serving) -> int:
+def states_of_slot(asked: Resolved) -> int:
     """States that are kept of a slot: one, and one for each drafted token, which may be refused
     (llama-memory-recurrent.cpp n_rs_seq).
 
-    >>> states_of_slot(Serving()), states_of_slot(Serving(draft_tokens=2))
+    >>> from ...run.speculation import Speculation
+    >>> states_of_slot(Resolved()), states_of_slot(Resolved(speculation=Speculation("mtp", 2)))
     (1, 3)
     """
     return 1 + asked.draft_tokens
 
 
-def has_windows(model: Model, asked: Serving) -> bool:
+def has_windows(model: Model, asked: Resolved) -> bool:
     """Whether layers with a window have a cache of their own."""
     return model.family in WITH_WINDOWS and rules_of(asked).caches_windows
 
 
-def caches_unused(model: Model, asked: Serving) -> bool:
+def caches_unused(model: Model, asked: Resolved) -> bool:
     """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
     return rules_of(asked).caches_unused_drafts and model.family in KEEPS_MTP
 
 
-def window_cells(window: int, asked: Serving) -> int:
+def window_cells(window: int, asked: Resolved) -> int:
     """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the
     whole context.
 
     Slots with caches of their own have a micro-batch each.
 
-    >>> four = Serving(context=32768, max_num_seqs=4, kv_unified=True)
+    >>> four = Resolved(context=32768, concurrency=1, max_num_seqs=4, kv_unified=True)
     >>> window_cells(1024, four), window_cells(1024, four._replace(kv_unified=False))
     (4608, 6144)
     """
-    slots = asked.max_num_seqs or 1
+    slots = asked.max_num_seqs
     shared, apart = (slots, 1) if asked.kv_unified else (1, slots)
     whole = num_cells(asked) // apart
     cells = whole if asked.swa_full else min(whole, window * shared + (asked.ubatch_size or 512))
     return -(-cells // CELLS) * CELLS * apart
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
     if model.kinds.has(V4):
         return v4_layout(model, asked, stage)
@@ -229,9 +233,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
         attention = layer.attention
         row = row_bytes(attention, model, asked)
         if isinstance(attention, Linear):
-            fixed.append(
-                ("states", state_bytes(attention) * states_of_slot(asked) * (asked.max_num_seqs or 1))
-            )
+            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs))
         elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:
@@ -243,17 +245,17 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     group = CacheGroup("all layers", stage.stop - stage.start, CELLS, token * CELLS)
     dtype = f"{asked.cache_type_k}/{asked.cache_type_v}"
     total = sum(size for _, size in fixed)
-    each = total // (asked.max_num_seqs or 1)
+    each = total // asked.max_num_seqs
     return CacheLayout((group,), max(token * CELLS, 1), token, each, token * CELLS, grows, dtype, total)
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """The cache is allocated for the whole context of all slots."""
     grows = sum(-(-num_cells(asked) // group.block_size) * group.page_bytes for group in layout.groups)
     return grows + layout.set_aside_bytes
 
 
-def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts_: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The largest context whose cache fits beside the buffers of the asked one; what llama.cpp prints is the
     context asked for."""
     fits = [_cells(layout, pool) for layout, pool in zip(layouts_, pools, strict=True) if layout.token_bytes]
@@ -275,11 +277,11 @@ def _cells(layout: CacheLayout, pool: int) -> int:
     return blocks * CELLS
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Slots of a length that fit beside the windows and states of the asked number."""
     return _cells(layout, pool) / (-(-length // CELLS) * CELLS)
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence beside the buffers of the asked context."""
-    return min(_cells(layout, pool), asked.max_model_len or 0)
+    return min(_cells(layout, pool), asked.max_model_len)

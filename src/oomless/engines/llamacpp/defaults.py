@@ -9,7 +9,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB, MIB
 from ..rank import Stage
 from ..releases import first_with
@@ -23,7 +23,7 @@ HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it
     can, cache in f16."""
     if layout.tp > 1 or layout.dp > 1:
@@ -32,7 +32,7 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         )
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
-    version = asked.engine_version or LATEST
+    version = LATEST if asked.engine_version is None else asked.engine_version
     if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
         raise UsageError(
             f"--engine-version {version!r} is no date",
@@ -59,21 +59,22 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     alone = (
         hardware.card.vendor in HOSTS
     )  # a build without cards takes no notice of -ngl: all is in the one memory
-    found = asked._replace(
-        quantization=asked.quantization
-        or (None if model.quantization.startswith("gguf") else published_as(model)),
+    found = Resolved.of(
+        asked,
         engine_version=version,
         layout=layout,
         max_model_len=length,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
+        max_num_seqs=asked.max_num_seqs or 0,
+    )
+    found = found._replace(
+        quantization=asked.quantization
+        or (None if model.quantization.startswith("gguf") else published_as(model)),
         n_gpu_layers=len(model.layers) + 1
         if asked.n_gpu_layers is None or alone
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
-        max_num_seqs=num_slots(asked),
-        kv_unified=asked.max_num_seqs is None
-        and (asked.concurrency or 1) <= LLAMACPP_BUILDS.at(LATEST).auto_slots
+        max_num_seqs=num_slots(found),
+        kv_unified=asked.max_num_seqs is None and found.concurrency <= LLAMACPP_BUILDS.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
@@ -82,18 +83,18 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 
-def num_slots(asked: Serving) -> int:
+def num_slots(asked: Resolved) -> int:
     """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not
     told.
 
     >>> (
-    ...     num_slots(Serving(engine="llamacpp")),
-    ...     num_slots(Serving(engine="ollama")),
-    ...     num_slots(Serving(engine="llamacpp", concurrency=9)),
+    ...     num_slots(Resolved(engine="llamacpp", concurrency=1)),
+    ...     num_slots(Resolved(engine="ollama", concurrency=1)),
+    ...     num_slots(Resolved(engine="llamacpp", concurrency=9)),
     ... )
     (4, 1, 9)
     """
-    return asked.max_num_seqs or max(asked.concurrency or 1, rules_of(asked).auto_slots)
+    return asked.max_num_seqs or max(asked.concurrency, rules_of(asked).auto_slots)
 
 
 def by_memory(hardware: Hardware, cards: int) -> str:
@@ -107,7 +108,7 @@ def by_memory(hardware: Hardware, cards: int) -> str:
     return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 
-def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
+def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
     """llama-server takes the model's own length, Ollama one by the memory of all cards (server/routes.go)."""
     if asked.engine != "ollama":
         return model.max_positions
@@ -115,18 +116,18 @@ def default_length(model: Model, hardware: Hardware, asked: Serving) -> int:
     return min(262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096, model.max_positions)
 
 
-def default_ubatch(model: Model, hardware: Hardware, asked: Serving) -> int:
+def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:
     """512; Ollama takes more for long contexts, if its own estimate leaves room (server/sched.go
     automaticGenerationBatch): the file and, in F16, the fewest key-value heads of any layer in every layer
     (llm/llama_server.go PredictServerVRAM).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> asked = Serving(engine="ollama", quantization="Q4_0", context=32768)
+    >>> asked = Resolved(engine="ollama", quantization="Q4_0", context=32768, concurrency=1)
     >>> default_ubatch(load("deepseek-v2-lite"), parse_gpu("rtx-3090"), asked)
     1024
     """
-    total = (asked.context or 1) * (asked.concurrency or 1)
+    total = asked.context * asked.concurrency
     if asked.engine != "ollama" or total <= 4096:
         return 512
     from .gguf_file import stored  # the file's size, which only Ollama's guess needs
@@ -162,23 +163,23 @@ def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
             assert_never(never)
 
 
-def num_cells(asked: Serving) -> int:
+def num_cells(asked: Resolved) -> int:
     """The context is shared by all slots, so it is their number times the length of one."""
-    return -(-(asked.context or 1) * (asked.concurrency or 1) // CELLS) * CELLS
+    return -(-asked.context * asked.concurrency // CELLS) * CELLS
 
 
-def flash(model: Model, asked: Serving) -> bool:
+def flash(model: Model, asked: Resolved) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
     turns itself off."""
     heads_differ = expands(model, asked) and model.kinds.has(MLA, DSA)
     return asked.flash_attn and (is_ik(asked) or not heads_differ)
 
 
-def output_first(asked: Serving) -> bool:
+def output_first(asked: Resolved) -> bool:
     """Whether -ngl counts the output as the first layer to go to a card, or as the last."""
     return rules_of(asked).offloads_output_first
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers of each card."""
     return deal(len(model.layers), asked, output_first(asked))

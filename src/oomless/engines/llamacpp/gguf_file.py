@@ -2,11 +2,11 @@
 
 from ...model.gguf_model import as_gguf
 from ...model.model import Model
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from .release import is_ik
 
 
-def stored(model: Model, asked: Serving) -> Model:
+def stored(model: Model, asked: Resolved) -> Model:
     """The model as its GGUF file stores it: the file type of --quantization, or the checkpoint's own 16
     bits."""
     if model.quantization.startswith("gguf"):
@@ -44,7 +44,7 @@ def published_as(model: Model) -> str:
     return "F16" if model.dtype.name == "float16" else "BF16"
 
 
-def expands(model: Model, asked: Serving) -> bool:
+def expands(model: Model, asked: Resolved) -> bool:
     """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
     whole."""
     if is_ik(asked):

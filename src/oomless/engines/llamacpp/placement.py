@@ -12,7 +12,7 @@ from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import Stage
 
 HOST = -1
@@ -29,13 +29,13 @@ class Offload(NamedTuple):
     output: bool
 
 
-def offload(num_layers: int, asked: Serving, output_first: bool) -> Offload:
+def offload(num_layers: int, asked: Resolved, output_first: bool) -> Offload:
     """What -ngl means for a model of so many layers.
 
     >>> (
-    ...     offload(61, Serving(n_gpu_layers=10), True),
-    ...     offload(61, Serving(n_gpu_layers=10), False),
-    ...     offload(61, Serving(), True),
+    ...     offload(61, Resolved(n_gpu_layers=10), True),
+    ...     offload(61, Resolved(n_gpu_layers=10), False),
+    ...     offload(61, Resolved(), True),
     ... )
     (Offload(first=52, active=10, output=True),
      Offload(first=51, active=10, output=False),
@@ -47,16 +47,17 @@ def offload(num_layers: int, asked: Serving, output_first: bool) -> Offload:
     )
 
 
-def split_points(asked: Serving) -> list[float]:
+def split_points(asked: Resolved) -> list[float]:
     """Where the share of each card ends, from 0 to 1.
 
+    >>> from ...run.serving import Layout
     >>> (
-    ...     split_points(Serving(layout=Layout(pp=2), tensor_split="3,1")),
-    ...     split_points(Serving(layout=Layout(pp=2))),
+    ...     split_points(Resolved(layout=Layout(pp=2), tensor_split="3,1")),
+    ...     split_points(Resolved(layout=Layout(pp=2))),
     ... )
     ([0.75, 1.0], [0.5, 1.0])
     """
-    cards = (asked.layout or Layout()).pp
+    cards = asked.layout.pp
     shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * cards
     if len(shares) != cards:
         raise UsageError(
@@ -82,11 +83,12 @@ def shares_of(text: str) -> list[float]:
     return shares
 
 
-def deal(num_layers: int, asked: Serving, output_first: bool) -> list[Stage]:
+def deal(num_layers: int, asked: Resolved, output_first: bool) -> list[Stage]:
     """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; the output
     after the last.
 
-    >>> deal(61, Serving(layout=Layout(pp=2), tensor_split="3,1"), True)
+    >>> from ...run.serving import Layout
+    >>> deal(61, Resolved(layout=Layout(pp=2), tensor_split="3,1"), True)
     [Stage(position=0, num_stages=2, start=0, stop=47), Stage(position=1, num_stages=2, start=47, stop=61)]
     """
     first, active, _ = offload(num_layers, asked, output_first)
@@ -160,7 +162,7 @@ def tensor_pattern(expression: str) -> NamePatterns:
 HOST_BUFFERS = ("CPU", "CUDA_HOST", "ROCM_HOST")
 
 
-def device_of(group: Tensor, layer: int, asked: Serving, default: int) -> int:
+def device_of(group: Tensor, layer: int, asked: Resolved, default: int) -> int:
     """The card that holds a tensor, or HOST: what the overrides say of its name, else where its layer is."""
     rules = overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
     if not rules:
@@ -169,7 +171,7 @@ def device_of(group: Tensor, layer: int, asked: Serving, default: int) -> int:
     return next((rule.device for rule in rules if rule.finds(name, layer)), default)
 
 
-def by_hand(asked: Serving) -> bool:
+def by_hand(asked: Resolved) -> bool:
     """Whether tensors are placed one by one: then micro-batches are not pipelined."""
     return bool(asked.cpu_moe or asked.n_cpu_moe or asked.override_tensor)
 
@@ -197,7 +199,7 @@ class Held(NamedTuple):
 
 
 def held(
-    model: Model, asked: Serving, stages: Sequence[Stage], device: int, output_first: bool
+    model: Model, asked: Resolved, stages: Sequence[Stage], device: int, output_first: bool
 ) -> list[Held]:
     """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
@@ -214,7 +216,7 @@ _PLACES: dict[tuple[object, ...], tuple[Model, dict[int, list[Held]]]] = {}
 """What lies where: each card of a layout asks, several times. The model is kept, so its id stays its own."""
 
 
-def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:
+def _places(model: Model, asked: Resolved, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:
     """Tensors by device. The embedding stays on the host, and is copied where it is the output too."""
     owner = {layer: stage.position for stage in stages for layer in range(stage.start, stage.stop)}
     found: dict[int, list[Held]] = {}
@@ -241,7 +243,7 @@ def _places(model: Model, asked: Serving, stages: Sequence[Stage], output: int) 
     return found
 
 
-def check(asked: Serving) -> None:
+def check(asked: Resolved) -> None:
     """Refuse what names a card that is not there, before anything is computed."""
     cards = len(split_points(asked))
     for rule in overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe):

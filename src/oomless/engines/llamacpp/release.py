@@ -1,6 +1,6 @@
 """Builds of llama.cpp and its kin, which are known by their dates, and what each of them does."""
 
-from ...run.serving import Serving
+from ...run.serving import Asked
 from ..releases import ReleaseRules, Releases
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
@@ -42,15 +42,15 @@ IK_BUILDS = Releases("ik-llamacpp", LlamaRules, VERSIONS, first="2000-01", dated
 OLLAMA_BUILDS = Releases("ollama", LlamaRules, VERSIONS, first="2000-01", dated=True)
 
 
-def is_ik(asked: Serving) -> bool:
+def is_ik(asked: Asked) -> bool:
     """ik_llama.cpp, which alone has -mla."""
     return asked.engine == "ik-llamacpp" or asked.mla_attn is not None
 
 
-def rules_of(asked: Serving) -> LlamaRules:
+def rules_of(asked: Asked) -> LlamaRules:
     """Return what the build that a question names does, of the fork that it names.
 
-    >>> rules_of(Serving(engine="llamacpp")).auto_slots, rules_of(Serving(engine="ollama")).auto_slots
+    >>> rules_of(Asked(engine="llamacpp")).auto_slots, rules_of(Asked(engine="ollama")).auto_slots
     (4, 1)
     """
     kin = IK_BUILDS if is_ik(asked) else OLLAMA_BUILDS if asked.engine == "ollama" else LLAMACPP_BUILDS

@@ -3,7 +3,7 @@
 from ...ledger import Key
 from ...model.model import Model, Tensor
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, output_first, stages
@@ -11,7 +11,7 @@ from .gguf_file import stored
 from .placement import HOST, Held, held, offload, rows_of_card, split_points
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest
     of its layers."""
     file = stored(model, asked)
@@ -34,7 +34,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return found
 
 
-def one_memory(model: Model, asked: Serving, hardware: Hardware) -> bool:
+def one_memory(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file
     from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
     them, if every layer is on it."""
@@ -61,7 +61,7 @@ def _placed(each: Held) -> Placed:
     return Placed(key, group.name, group.format.num_bytes(group.shape), group.repeat, each.layers)
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """What no card holds: the embedding, layers before the offloaded ones with their cache, tensors that were
     told to stay."""
     if one_memory(model, asked, hardware):
@@ -76,7 +76,7 @@ def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
     )
 
 
-def left_to_host(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+def left_to_host(model: Model, asked: Resolved) -> tuple[list[Tensor], set[int]]:
     """What -ngl, -ncmoe and -ot leave to the host of a file's tensors, and the layers whose cache lies
     there."""
     dealt = stages(model, asked)

@@ -6,7 +6,6 @@ the earlier one. The pool is what is left of mem_fraction_static after loading; 
 the rest and are not subtracted.
 """
 
-from ...units import GB, GIB, KB, KIB, MB, MIB
 from ..engine import Candidates, CardMakers, Engine, Start
 from ..layouts import attention_apart, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
@@ -26,12 +25,7 @@ SGLANG = Engine(
     ),
     candidates=Candidates(attention_apart, forms=("fp8",), cache_types=("auto", "fp8_e4m3")),
     start=Start(
-        program=("python", "-m", "sglang.launch_server", "--model-path"),
-        begins=(r"(\S*/)?sglang serve", r"\S*python\S* -m sglang\.launch_server"),
-        suffixes=(("k", KB), ("K", KB), ("M", MB), ("G", GB), ("Ki", KIB), ("Mi", MIB), ("Gi", GIB)),
-        prefills=("--disaggregation-mode", "prefill"),
-        decodes=("--disaggregation-mode", "decode"),
-        port=30000,
+        prefills=("--disaggregation-mode", "prefill"), decodes=("--disaggregation-mode", "decode"), port=30000
     ),
     rows=ROWS,
     speed_class="sglang",

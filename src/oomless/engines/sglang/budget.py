@@ -12,7 +12,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, Stage
 from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
@@ -24,9 +24,9 @@ TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
 
 
-def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
+def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
     """What is on the card before loading: the context, then NCCL and custom all-reduce."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     rules = RELEASES.at(asked.engine_version)
     found = {
         "tp": layout.tp > 1,
@@ -43,12 +43,13 @@ def start_lines(asked: Serving, hardware: Hardware) -> list[Line]:
     ]
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """What weights, cache and all that was there before may take: f * card + (1 - f) * (context + NCCL).
 
     >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
     >>> budget_bytes(
-    ...     Serving(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")
+    ...     Resolved(engine_version="0.5.3", mem_fraction_static=0.88, layout=Layout()), parse_gpu("80GiB")
     ... ) // 2**20
     72163
     """
@@ -56,7 +57,7 @@ def budget_bytes(asked: Serving, hardware: Hardware) -> int:
     return int(share * hardware.card.memory_bytes + (1 - share) * before)
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
     0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more,
@@ -64,7 +65,7 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
 
     >>> [
-    ...     round(pool_bytes(Serving(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
+    ...     round(pool_bytes(Resolved(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
     ...     for v in ("0.5.3", "0.5.8", "0.5.23")
     ... ]
     [229.6, 186.8, 167.8]
@@ -76,12 +77,12 @@ def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
     return left
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Engram tables, where they are kept on the host."""
     return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """What was there before loading is charged, and what loading leaves: free memory is read before and
     after.
 
@@ -118,7 +119,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
 
 
-def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """What another's checkpoint may keep in 16 bit."""
     if asked.quantization in (None, model.quantization):
         return []
@@ -133,11 +134,11 @@ def kept(model: Model, asked: Serving, stage: Stage) -> list[Line]:
     return kept_line(model, asked.quantization, parts)
 
 
-def request_table(asked: Serving) -> Line:
+def request_table(asked: Resolved) -> Line:
     """ReqToTokenPool: one int32 for each token that each request may have."""
-    layout = asked.layout or Layout()
-    rows = max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
-    width = (asked.max_model_len or 0) + TABLE_EXTRA
+    layout = asked.layout
+    rows = max(asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    width = asked.max_model_len + TABLE_EXTRA
     formula = f"{rows:,} requests x {width:,} x 4 B"
     return exact(
         "runtime.request_table",
@@ -149,15 +150,15 @@ def request_table(asked: Serving) -> Line:
     )
 
 
-def activation_lines(model: Model, asked: Serving, stage: Stage) -> list[Line]:
+def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
     expanded heads of MLA; logits.
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
     """
-    layout, width = asked.layout or Layout(), DTYPES[asked.dtype].bits // 8
-    tokens, hidden = asked.max_num_batched_tokens or 0, model.hidden_size
+    layout, width = asked.layout, DTYPES[asked.dtype].bits // 8
+    tokens, hidden = asked.max_num_batched_tokens, model.hidden_size
     largest = 0
     for ffn in model.kinds.ffns:
         match ffn:

@@ -8,7 +8,7 @@ from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES, SglangRules, attention_ranks
 
@@ -24,22 +24,25 @@ SWA_RATIO = 0.8
 (arg_groups/fields/schedule.py)."""
 
 
-def element_bytes(asked: Serving) -> float:
+def element_bytes(asked: Resolved) -> float:
     """Bytes of a cache element."""
     word = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
     return 1 if word.startswith(("fp8", "mxfp8")) else DTYPES[word].bits / 8
 
 
-def row_bytes(attention: Attention, asked: Serving, rules: SglangRules) -> int:
+def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
     """Bytes of one token in one layer on one rank, without an indexer's key.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), RELEASES.at("0.5.3"))
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Resolved(dtype="bfloat16"), RELEASES.at("0.5.3"))
     1152
     >>> sparse = DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048)
-    >>> row_bytes(sparse, Serving(kv_cache_dtype="fp8_ds_mla"), RELEASES.at("0.5.3"))
+    >>> row_bytes(sparse, Resolved(kv_cache_dtype="fp8_ds_mla"), RELEASES.at("0.5.3"))
     656
+    >>> from ...run.serving import Layout
     >>> row_bytes(
-    ...     GQA(8, 2, 256, borrows_cache=True), Serving(dtype="bfloat16"), RELEASES.at("0.5.19")
+    ...     GQA(8, 2, 256, borrows_cache=True),
+    ...     Resolved(dtype="bfloat16", layout=Layout()),
+    ...     RELEASES.at("0.5.19"),
     ... )  # gemma-4-E4B: a pool that stays empty
     2048
     """
@@ -50,7 +53,7 @@ def row_bytes(attention: Attention, asked: Serving, rules: SglangRules) -> int:
                 attention.borrows_cache and attention.num_heads
             ):  # pools are made for every layer, also for those that read another's
                 attention = attention._replace(borrows_cache=False)
-            heads = max(attention.num_kv_heads // attention_ranks(asked.layout or Layout()), 1)
+            heads = max(attention.num_kv_heads // attention_ranks(asked.layout), 1)
             return int(heads * attention.cache_dim * width)
         case Sliding():
             return row_bytes(attention.inner, asked, rules)
@@ -65,7 +68,7 @@ def row_bytes(attention: Attention, asked: Serving, rules: SglangRules) -> int:
             raise UnsupportedError(f"{attention.kind} attention in SGLang is not known yet", "use vllm")
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
     One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
@@ -117,34 +120,34 @@ def pool_tokens(layout: CacheLayout, pool: int) -> int:
     return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes * layout.groups[0].block_size
 
 
-def slots(layout: CacheLayout, length: int, asked: Serving) -> int:
+def slots(layout: CacheLayout, length: int, asked: Resolved) -> int:
     """Slots that one sequence takes: whole pages, and of a window's pool as many as the ratio of the pools
     makes worse."""
     page = layout.groups[0].block_size
     tokens = -(-length // page) * page
     for group in layout.groups[1:]:
-        held = min(group.window + page + (asked.max_num_batched_tokens or 0), tokens)
+        held = min(group.window + page + asked.max_num_batched_tokens, tokens)
         tokens = max(tokens, -(-int(held / (asked.swa_full_tokens_ratio or SWA_RATIO)) // page) * page)
     return tokens
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs: `concurrency` sequences of `context` tokens, beside the fixed pools.
 
     Unlike vLLM, SGLang starts with any pool: one sequence of max_model_len need not fit.
     """
     page = layout.groups[0].block_size
-    return layout.set_aside_bytes + slots(layout, asked.context or 1, asked) // page * layout.block_bytes * (
-        asked.concurrency or 1
+    return layout.set_aside_bytes + slots(layout, asked.context, asked) // page * layout.block_bytes * (
+        asked.concurrency
     )
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most as many as may run."""
-    return min(pool_tokens(layout, pool) / slots(layout, length, asked), float(asked.max_num_seqs or 1))
+    return min(pool_tokens(layout, pool) / slots(layout, length, asked), float(asked.max_num_seqs))
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """max_total_num_tokens as the log prints it: of the stage that has room for the fewest.
 
     A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
@@ -153,7 +156,7 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
     tokens = pool_tokens(layout, pool)
     return min(tokens if slots(layout, tokens, asked) <= tokens else 0, asked.max_model_len or tokens)

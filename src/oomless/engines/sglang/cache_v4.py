@@ -8,7 +8,7 @@ requests: 15.8 GB in dynamo#15169.
 from typing import NamedTuple
 
 from ...model.attention import CSA_RATIO, V4, V41, Attention
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 
 ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
@@ -66,7 +66,7 @@ def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
     return total
 
 
-def prices(attentions: list[V4 | V41], asked: Serving) -> Prices:
+def prices(attentions: list[V4 | V41], asked: Resolved) -> Prices:
     """What a token, a window slot and the request slots cost on this stage."""
     page, dtype, draft = asked.block_size or 256, asked.kv_cache_dtype, asked.speculative
     rings, head, index_head = RINGS[draft], attentions[0].head_dim, attentions[0].index_head_dim
@@ -93,30 +93,32 @@ def prices(attentions: list[V4 | V41], asked: Serving) -> Prices:
     return Prices(token * inflation, slot * inflation, states)
 
 
-def request_slots(asked: Serving) -> int:
+def request_slots(asked: Resolved) -> int:
     """Requests that one rank may run, and one more."""
-    layout = asked.layout or Layout()
-    return max((asked.max_num_seqs or 1) // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    layout = asked.layout
+    return max(asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
 
 
-def window_slots(window: int, asked: Serving) -> int:
+def window_slots(window: int, asked: Resolved) -> int:
     """Slots of the window pool: for each request its window, an eviction interval and two pages; two chunks;
     cached prefixes.
 
-    >>> window_slots(128, Serving(max_num_seqs=256, max_num_batched_tokens=8192, block_size=256))
+    >>> from ...run.serving import Layout
+    >>> sizes = {"max_num_seqs": 256, "max_num_batched_tokens": 8192, "block_size": 256}
+    >>> window_slots(128, Resolved(layout=Layout(), **sizes))
     606464
     """
     page, requests = asked.block_size or 256, request_slots(asked) - 1
     draft_tokens = DRAFT_TOKENS if asked.speculative else 1
     each = window + EVICTION_INTERVAL * draft_tokens + page + page * (2 if asked.speculative else 1)
-    cap = each * requests + CHUNKS_IN_FLIGHT * (asked.max_num_batched_tokens or 0) + page
+    cap = each * requests + CHUNKS_IN_FLIGHT * asked.max_num_batched_tokens + page
     return -(-(cap + PREFIX_TAILS * requests * (window + page)) // page) * page
 
 
 DRAFT_TOKENS = 4
 
 
-def v4_layout(layers: list[Attention], asked: Serving, stage: Stage) -> CacheLayout:
+def v4_layout(layers: list[Attention], asked: Resolved, stage: Stage) -> CacheLayout:
     """Pools of a V4 or V4.1 stage. With an explicit ratio the window pool follows the tokens instead of the
     requests."""
     attentions = [a for a in layers if isinstance(a, V4 | V41)]

@@ -8,7 +8,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB, MIB
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
@@ -32,16 +32,13 @@ SHARES_04 = ((16, 0.79), (8, 0.81), (4, 0.85), (2, 0.87), (1, 0.88))
 DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with every default that SGLang's server would choose."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(version)
     compressed = model.kinds.has(V4, V41)
     check_kind(model, rules)
     layout = resolve_layout(model, rules, layout, asked)
-    asked = asked._replace(
-        engine_version=version, layout=layout, engram="gpu" if asked.engram == "auto" else asked.engram
-    )
     length = asked.max_model_len or default_length(model)
     if length > max(default_length(model), model.max_positions):
         raise UsageError(
@@ -49,12 +46,20 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             "SGLang refuses it too; give at most the model's own length, or other "
             "positions by --hf-overrides",
         )
-    chunk, graphs = default_chunk(asked, hardware, rules)
-    asked = asked._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)
+    found = Resolved.of(
+        asked._replace(engram="gpu" if asked.engram == "auto" else asked.engram),
+        engine_version=version,
+        layout=layout,
+        max_model_len=length,
+        max_num_seqs=asked.max_num_seqs or 0,
+        max_num_batched_tokens=asked.max_num_batched_tokens or 0,
+    )
+    chunk, graphs = default_chunk(found, hardware, rules)
+    found = found._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)
     divided = layout.dp if layout.enable_dp_attention else 1
     share = asked.mem_fraction_static
     if share is None:
-        share = default_share(model, asked, hardware, rules, chunk)
+        share = default_share(model, found, hardware, rules, chunk)
     if any(t.part == "vision" for t in model.tensors) and rules.cuts_any_share_of_vision_models:
         share *= facts.constant(
             "sglang", "multimodal_share", rules.release
@@ -62,14 +67,11 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not compressed:
         requests = SPECULATIVE_REQUESTS
-    return asked._replace(
+    return found._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
         kv_cache_dtype=resolve_cache_dtype(model, asked.kv_cache_dtype, hardware, rules),
-        max_model_len=length,
         max_num_seqs=requests,
         max_num_batched_tokens=max(chunk // divided, 1),
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
         mem_fraction_static=share,
         block_size=asked.block_size or default_page(model, hardware, rules),
     )
@@ -92,7 +94,7 @@ def check_kind(model: Model, rules: SglangRules) -> None:
             raise UnsupportedError(f"sglang before {first} cannot serve {model.name}", "use a later version")
 
 
-def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Serving) -> Layout:
+def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Asked) -> Layout:
     """0.5.3 serves V3.2 with data-parallel attention alone; sizes must divide each other."""
     forced = model.kinds.has(DSA) and rules.forces_dp_attention
     if forced and layout.tp > 1:
@@ -118,14 +120,14 @@ def driver_mib(hardware: Hardware) -> int:
     return hardware.card.memory_bytes // MIB
 
 
-def default_chunk(asked: Serving, hardware: Hardware, rules: SglangRules) -> tuple[int, int]:
+def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tuple[int, int]:
     """(chunked_prefill_size, cuda_graph_max_bs) by the card's size.
 
     >>> from ...run.hardware import parse_gpu
-    >>> default_chunk(Serving(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
+    >>> default_chunk(Resolved(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
     (8192, 512)
     """
-    tp, memory = (asked.layout or Layout()).tp, driver_mib(hardware)
+    tp, memory = asked.layout.tp, driver_mib(hardware)
     if not rules.reserves_by_size:
         small = memory < SMALL_MIB_04
         chunk, graphs = (2048 if small else 8192), ((8 if tp < 4 else 80) if small else 160)
@@ -143,7 +145,7 @@ def default_chunk(asked: Serving, hardware: Hardware, rules: SglangRules) -> tup
 SMALL_MIB_04 = 25_000
 
 
-def default_share(model: Model, asked: Serving, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
+def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
     """mem_fraction_static: by ranks in 0.4; from 0.5 on 1 - reserve / memory, in MiB, to three digits.
 
     reserve = 512 + 1.5 * chunk + 2 * graphs + ranks * 128 (+ padding of data-parallel attention),
@@ -152,11 +154,11 @@ def default_share(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> asked = Serving(layout=Layout(tp=8), cuda_graph_max_bs=512)
+    >>> asked = Resolved(layout=Layout(tp=8), cuda_graph_max_bs=512)
     >>> default_share(load("deepseek-r1"), asked, parse_gpu("h200:8"), RELEASES.at("0.5.3"), 8192)
     0.897
     """
-    layout, memory = asked.layout or Layout(), driver_mib(hardware)
+    layout, memory = asked.layout, driver_mib(hardware)
     ranks = layout.tp * layout.pp
     if not rules.reserves_by_size:
         share = next(value for least, value in SHARES_04 if ranks >= least)
@@ -274,13 +276,13 @@ def page_of(attention: Attention, hardware: Hardware, rules: SglangRules) -> int
             assert_never(attention)
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the remainder goes to the last stage, from 0.5.4 on to as many last stages
     (distributed/utils.py).
 
     >>> from ...model.load import load
-    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
+    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Resolved(layout=Layout(pp=2)))]
     [30, 31]
     """
     spreads = RELEASES.at(asked.engine_version).spreads_remainder
-    return deal(model, (asked.layout or Layout()).pp, "last stages" if spreads else "last stage")
+    return deal(model, asked.layout.pp, "last stages" if spreads else "last stage")

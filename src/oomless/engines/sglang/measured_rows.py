@@ -3,14 +3,15 @@
 import re
 
 from ...errors import UnsupportedError
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked
+from ...run.speculation import Speculation
 from ..engine import MeasuredRows
 
 
-def as_asked(asked: Serving, flags: str) -> Serving:
+def as_asked(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say
     so."""
-    layout = asked.layout or Layout()
+    layout = asked.sizes
     if "context-parallel" in flags:
         raise UnsupportedError("context parallelism of SGLang is not known yet")
     if layout.dp > 1:
@@ -25,7 +26,9 @@ def as_asked(asked: Serving, flags: str) -> Serving:
         mem_fraction_static=asked.gpu_memory_utilization,
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
-        speculative=asked.speculative or any(word in flags for word in ("eagle", "nextn", "mtp")),
+        speculation=Speculation("EAGLE")
+        if any(word in flags for word in ("eagle", "nextn", "mtp"))
+        else asked.speculation,
     )
 
 

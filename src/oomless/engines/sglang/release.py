@@ -4,7 +4,7 @@ their own."""
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Layout, Resolved
 from ..releases import ReleaseRules, Releases
 
 FUSED_SHAPE = (256, 1)
@@ -66,15 +66,15 @@ def attention_ranks(layout: Layout) -> int:
     return layout.tp // layout.dp if layout.enable_dp_attention else layout.tp
 
 
-def expert_ranks(asked: Serving) -> int:
+def expert_ranks(asked: Resolved) -> int:
     """Ranks that divide the experts among them; the others of `tp` divide each expert's width."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     if asked.moe_a2a_backend == "deepep" or layout.enable_expert_parallel:
         return layout.tp
     return layout.ep_size or 1
 
 
-def shared_clones(model: Model, asked: Serving, hardware: Hardware, rules: SglangRules) -> int:
+def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> int:
     """Experts that stand for the shared one beside the routed ones; 0: it stays apart.
 
     0.4.6 makes one for each rank (models/deepseek_v2.py, determine_n_share_experts_fusion: compute capability
@@ -97,7 +97,7 @@ def shared_clones(model: Model, asked: Serving, hardware: Hardware, rules: Sglan
             else 0
         )
     modern = hardware.card.capability >= 9 or hardware.card.vendor == "AMD"
-    return (asked.layout or Layout()).tp if modern else 0
+    return asked.layout.tp if modern else 0
 
 
 FUSED_CAPABILITY = 8.0

@@ -11,7 +11,7 @@ from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Part, Tensor
 from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
 from ..rank import Placed, Stage
@@ -25,7 +25,7 @@ NO_TABLES = ("gemma3", "gemma3_text")
 that no scaling lengthens."""
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
     loaded after the pool."""
     rules = RELEASES.at(asked.engine_version)
@@ -41,7 +41,7 @@ def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:
     return ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
 
 
-def placed_part(model: Model, asked: Serving, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
+def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones = shared_clones(model, asked, hardware, rules)
@@ -66,7 +66,7 @@ def parameter_of(tensor: Tensor, model: Model, rules: SglangRules) -> str:
     return name if "self_attn.q_proj" in name and isinstance(core, MLA) else fused_name(name)
 
 
-def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> tuple[int, ...] | None:
+def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
     if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
@@ -76,7 +76,7 @@ def stage_layers(tensor: Tensor, model: Model, asked: Serving, stage: Stage) -> 
     return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
 
 
-def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tuple[tuple[int, ...], int]:
+def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight.
 
     Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
@@ -84,7 +84,8 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     DeepEP.
 
     >>> from ...model.load import load
-    >>> asked = Serving(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
     >>> r1 = load("deepseek-r1")
     >>> {
     ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
@@ -93,7 +94,7 @@ def shard(tensor: Tensor, model: Model, asked: Serving, clones: int = 0) -> tupl
     ... }
     {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
     """
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, repeat, ranks = tensor.shape, tensor.repeat, layout.tp
     if tensor.role == "expert":
         divided = expert_ranks(asked)
@@ -120,7 +121,7 @@ def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: SglangRules
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: SglangRules
 ) -> list[Placed]:
     """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
     matrices."""
@@ -147,7 +148,7 @@ def extra_tensors(
 
 
 def absorbed(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, parts: tuple[Part, ...]
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, parts: tuple[Part, ...]
 ) -> list[Placed]:
     """kv_b_proj of some parts of the model again, for the absorbed products (models/deepseek_v2.py,
     post_load_weights): in 16 bit, but an FP8 one in its own type before 0.5 and on other makers' cards."""

@@ -8,7 +8,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ...units import gib
 from ..overhead_lines import WORDS, assumed_line, measured
 from ..rank import Budget, Stage
@@ -16,21 +16,21 @@ from .cache import row_bytes
 from .release import RELEASES
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """All of the card."""
     return hardware.card.memory_bytes
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """What is left for a cache: nothing takes it in advance."""
     return allowed - charged
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
     width, hidden, rules = DTYPES[asked.dtype].bits // 8, model.hidden_size, RELEASES.at(asked.engine_version)
-    tokens, batch = (asked.context or 1) * (asked.concurrency or 1), asked.concurrency or 1
+    tokens, batch = (asked.context or 1) * asked.concurrency, asked.concurrency or 1
     spread = facts.constant("transformers", "activation_spread", rules.release)
     busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
     for ffn in model.kinds.ffns:
@@ -119,6 +119,6 @@ def attention_width(attention: Attention) -> int:
             )
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Nothing stays on the host: safetensors are read by mapping."""
     return 0

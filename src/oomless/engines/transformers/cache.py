@@ -6,18 +6,18 @@ from ...errors import UnsupportedError
 from ...model.attention import CSA_RATIO, DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES, F32
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES
 
 
-def row_bytes(attention: Attention, asked: Serving) -> float:
+def row_bytes(attention: Attention, asked: Resolved) -> float:
     """Growth of one layer's cache a token.
 
     >>> v3 = MLA(128, 1536, 512, 128, 64, 128)
     >>> (
-    ...     row_bytes(v3, Serving(engine_version="4.57", dtype="bfloat16")),
-    ...     row_bytes(v3, Serving(engine_version="5.24", dtype="bfloat16")),
+    ...     row_bytes(v3, Resolved(engine_version="4.57", dtype="bfloat16")),
+    ...     row_bytes(v3, Resolved(engine_version="5.24", dtype="bfloat16")),
     ... )
     (81920.0, 1152.0)
     """
@@ -45,7 +45,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             )
 
 
-def window_bytes(attention: Attention, asked: Serving) -> int:
+def window_bytes(attention: Attention, asked: Resolved) -> int:
     """What a sequence holds in a V4 layer's window and compressor.
 
     One row a token for keys and values, two where there is no compressed cache (measured on 5.24); tokens not
@@ -70,7 +70,7 @@ def window_bytes(attention: Attention, asked: Serving) -> int:
 STATE_SLOTS = {True: 8, False: 128}
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of one card: a row a token in each layer; layers with a window stop at it; V4 has a window
     beside its rows."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
@@ -104,13 +104,13 @@ def one(layout: CacheLayout, length: int) -> int:
     )
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Cache of the asked load; a static cache is made for max_model_len at once."""
     length = asked.context if asked.cache_implementation == "dynamic" else asked.max_model_len
-    return one(layout, length or 1) * (asked.concurrency or 1)
+    return one(layout, length or 1) * asked.concurrency
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """Tokens that the free memory would hold beside the asked prefill: of the card with room for the
     fewest."""
     return min(
@@ -118,12 +118,12 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     )
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that the free memory would hold at once."""
     return max(pool, 0) / max(one(layout, length), 1)
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the free memory would hold."""
     left = pool - one(layout, 0)
     return min(int(max(left, 0) / max(layout.token_bytes, 1)), asked.max_model_len or 1)

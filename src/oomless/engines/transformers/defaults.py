@@ -4,7 +4,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, V4
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
 from ..layers_dealt import deal
@@ -16,12 +16,10 @@ from .weights import check_quantization
 CACHE_TYPES = ("auto", "bfloat16", "float16", "float32")
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """torch_dtype="auto", one sequence, cache in the model's type."""
-    asked = asked._replace(
-        engine_version=RELEASES.latest if asked.engine_version is None else asked.engine_version
-    )
-    rules = RELEASES.at(asked.engine_version)
+    release = RELEASES.latest if asked.engine_version is None else asked.engine_version
+    rules = RELEASES.at(release)
     if layout.pp > 1 and asked.device_map != "auto":
         raise UsageError(
             f"--device-map {asked.device_map} is one card, --pp {layout.pp} are more", "use --device-map auto"
@@ -31,27 +29,29 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'",
             "its cache has the type of the model",
         )
-    check_quantization(model, asked)
+    found = Resolved.of(
+        asked,
+        engine_version=release,
+        layout=layout,
+        max_model_len=asked.max_model_len or default_length(model),
+    )
+    check_quantization(model, found)
     for attention in model.kinds.attentions:
         if isinstance(attention, DSA | V4) and not rules.has_sparse_models:
             raise UnsupportedError(f"transformers before 5.0 has no class for {model.name}", "use 5.24")
-        row_bytes(attention, asked._replace(dtype="bfloat16"))  # refuses kinds that are not known
-    length = asked.max_model_len or default_length(model)
-    return asked._replace(
-        layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
-        max_model_len=length,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-    )
+        row_bytes(attention, found._replace(dtype="bfloat16"))  # refuses kinds that are not known
+    return found._replace(dtype=resolve_dtype(model, asked.dtype, hardware))
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a card: as even as they divide, the first cards take the remainder (accelerate fills cards in
     order).
 
     >>> from ...model.load import load
-    >>> [stage.stop - stage.start for stage in stages(load("deepseek-v2-lite"), Serving(layout=Layout(pp=2)))]
+    >>> [
+    ...     stage.stop - stage.start
+    ...     for stage in stages(load("deepseek-v2-lite"), Resolved(layout=Layout(pp=2)))
+    ... ]
     [14, 13]
     """
-    return deal(model, (asked.layout or Layout()).pp, "first stages")
+    return deal(model, asked.layout.pp, "first stages")

@@ -5,7 +5,7 @@ from ...model.model import Model, Tensor
 from ...model.quantization_scheme import REQUANTISED
 from ...model.storage import BF16, DTYPES, Format
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..parameters import key_of, unexplained
 from ..rank import Placed, Stage
@@ -15,7 +15,7 @@ FP8_CAPABILITY = 8.9
 """Below it, FP8 checkpoints are dequantised to BF16 (quantizers/quantizer_finegrained_fp8.py)."""
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
     are not loaded."""
     rules = RELEASES.at(asked.engine_version)
@@ -37,7 +37,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed + unexplained(model, "card")
 
 
-def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardware) -> Format:
+def runtime_format(tensor: Tensor, model: Model, asked: Resolved, hardware: Hardware) -> Format:
     """The type that a weight has in memory: as stored, or what --quantization makes of matrices (bitsandbytes
     while loading)."""
     stored, wanted = tensor.format, asked.quantization
@@ -53,7 +53,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Serving, hardware: Hardw
     return stored
 
 
-def check_quantization(model: Model, asked: Serving) -> None:
+def check_quantization(model: Model, asked: Resolved) -> None:
     """Refuse what transformers cannot quantise, or has quantised already."""
     wanted = asked.quantization
     if wanted in (None, "none", model.quantization):

@@ -22,7 +22,7 @@ TRTLLM = Engine(
     versions=RELEASES.versions,
     cards=CardMakers(only=("NVIDIA",)),
     candidates=Candidates(tensor_parallel),
-    start=Start(program=("trtllm-serve",), begins=(r"(\S*/)?trtllm-serve( serve)?",)),
+    start=Start(),
     rows=ROWS,
     speed_class="trtllm",
     layouts=tensor_parallel_layouts,

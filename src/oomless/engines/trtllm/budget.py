@@ -6,31 +6,31 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import gib
 from ..overhead_lines import WORDS, measured
 from ..rank import Budget, Stage
 from .release import RELEASES
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """All of the card: the share is of what is free after loading."""
     return hardware.card.memory_bytes
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """fraction * (free after weights, context and activations).
 
-    >>> pool_bytes(Serving(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
+    >>> pool_bytes(Resolved(free_gpu_memory_fraction=0.9), 80 << 30, 70 << 30) >> 30
     9
     """
     return int((asked.free_gpu_memory_fraction or 0) * (allowed - charged))
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache: context, communication, and the engine's execution context or the
     peak of the dry run."""
-    layout, rules = asked.layout or Layout(), RELEASES.at(asked.engine_version)
+    layout, rules = asked.layout, RELEASES.at(asked.engine_version)
     version = rules.release
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
     lines = [
@@ -78,12 +78,12 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
     return Budget(tuple(lines), tuple(beside))
 
 
-def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line:
+def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Line:
     """The decoder of the C++ runtime keeps logits, probabilities and what sorts them for every sequence that
     may run.
 
     >>> from ...model.load import load
-    >>> round(decoder_line(load("llama-2-7b"), Serving(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
+    >>> round(decoder_line(load("llama-2-7b"), Resolved(max_num_seqs=4096), (0, 12)).bytes / 2**30, 2)
     4.15
     """
     row, logits = (
@@ -98,6 +98,6 @@ def decoder_line(model: Model, asked: Serving, version: tuple[int, ...]) -> Line
     return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Nothing stays on the host."""
     return 0

@@ -4,7 +4,7 @@ from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES
 
@@ -15,10 +15,10 @@ PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
 V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 
 
-def row_bytes(attention: Attention, asked: Serving) -> float:
+def row_bytes(attention: Attention, asked: Resolved) -> float:
     """Growth of one layer's cache a token on one rank, an indexer's key included.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16", kv_cache_dtype="fp8"))
+    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Resolved(dtype="bfloat16", kv_cache_dtype="fp8"))
     576
     """
     fp8 = asked.kv_cache_dtype == "fp8"
@@ -27,7 +27,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
     )
     match attention:
         case GQA():
-            heads = max(attention.num_kv_heads // (asked.layout or Layout()).tp, 1)
+            heads = max(attention.num_kv_heads // asked.layout.tp, 1)
             return heads * attention.cache_dim * width
         case Sliding():
             return row_bytes(attention.inner, asked)
@@ -45,7 +45,7 @@ def row_bytes(attention: Attention, asked: Serving) -> float:
             )
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     block = asked.block_size or 32
@@ -70,12 +70,12 @@ def one(layout: CacheLayout, length: int) -> int:
     return layout.fixed_bytes + layout.groups[0].blocks(length, 0) * layout.block_bytes
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs, in whole blocks."""
-    return one(layout, asked.context or 1) * (asked.concurrency or 1)
+    return one(layout, asked.context or 1) * asked.concurrency
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The log's "max tokens in paged KV cache": of the stage that has room for the fewest; 0.5 prints them
     before it makes blocks."""
     found = []
@@ -87,12 +87,12 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     return min(found)
 
 
-def sequences(layout: CacheLayout, pool: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most max_batch_size."""
     return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs or 1))
 
 
-def longest_sequence(layout: CacheLayout, pool: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
     blocks = max(pool - layout.fixed_bytes, 0) // layout.block_bytes
     return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)

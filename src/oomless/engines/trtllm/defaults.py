@@ -5,7 +5,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, V4, V41
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
 from ..layers_dealt import deal
@@ -19,12 +19,10 @@ REQUESTS, ENGINE_REQUESTS, TOKENS = 2048, 256, 8192
 CACHE_TYPES = ("auto", "bfloat16", "float16", "fp8")
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
-    asked = asked._replace(
-        engine_version=RELEASES.latest if asked.engine_version is None else asked.engine_version
-    )
-    rules = RELEASES.at(asked.engine_version)
+    release = RELEASES.latest if asked.engine_version is None else asked.engine_version
+    rules = RELEASES.at(release)
     kinds = model.kinds
     if asked.kv_cache_dtype not in CACHE_TYPES:
         raise UsageError(
@@ -37,32 +35,33 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
         or (kinds.has(DSA) and not rules.serves_sparse_mla)
     ):
         raise UnsupportedError(
-            f"{model.name} in TensorRT-LLM {asked.engine_version} is not known yet",
+            f"{model.name} in TensorRT-LLM {release} is not known yet",
             "use --engine vllm or sglang",
         )
     length = asked.max_model_len or default_length(model)
     block = facts.constant("trtllm", "tokens_per_block", rules.release, *(["v4"] if kinds.has(V4) else []))
     share = asked.free_gpu_memory_fraction
-    return asked._replace(
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", rules.release).value
+            if share is None
+            else share,
+            block_size=asked.block_size or int(block.value),
+        ),
+        engine_version=release,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=asked.max_num_seqs or (REQUESTS if rules.runs_pytorch else ENGINE_REQUESTS),
         max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-        free_gpu_memory_fraction=facts.constant("trtllm", "free_gpu_memory_fraction", rules.release).value
-        if share is None
-        else share,
-        block_size=asked.block_size or int(block.value),
     )
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the first stages take the remainder (Mapping.pp_layers).
 
     >>> from ...model.load import load
-    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Serving(layout=Layout(pp=2)))]
+    >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), Resolved(layout=Layout(pp=2)))]
     [31, 30]
     """
-    return deal(model, (asked.layout or Layout()).pp, "first stages")
+    return deal(model, asked.layout.pp, "first stages")

@@ -2,11 +2,11 @@
 
 import re
 
-from ...run.serving import Serving
+from ...run.serving import Asked
 from ..engine import MeasuredRows
 
 
-def as_asked(asked: Serving, flags: str) -> Serving:
+def as_asked(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is the share of what is free after loading; max_batch and tokens per block are in the
     flags."""
     batch = re.search(r"max_batch (\d+)", flags)

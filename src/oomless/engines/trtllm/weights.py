@@ -6,7 +6,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.model import Model, Tensor
 from ...model.storage import FP4_E8M0
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..parameters import KV_B, key_of
 from ..rank import Placed, Stage
@@ -15,7 +15,7 @@ from ..shards import divide, experts_per_rank
 from .release import RELEASES
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """A rank's share of every tensor of the main model, and MLA's k_b_proj_trans and v_b_proj beside
     kv_b_proj (same type).
 
@@ -42,7 +42,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed + absorbed(model, asked, stage)
 
 
-def absorbed(model: Model, asked: Serving, stage: Stage) -> list[Placed]:
+def absorbed(model: Model, asked: Resolved, stage: Stage) -> list[Placed]:
     """MLA's k_b_proj_trans and v_b_proj, which lie beside kv_b_proj: in FP8 if it is, else in 16 bit."""
     found: dict[int, list[int]] = {}
     for tensor in model.tensors:
@@ -56,7 +56,7 @@ def absorbed(model: Model, asked: Serving, stage: Stage) -> list[Placed]:
     return [Placed("weights.attention", name, size, 1, tuple(layers), note) for size, layers in found.items()]
 
 
-def check_published(model: Model, asked: Serving) -> None:
+def check_published(model: Model, asked: Resolved) -> None:
     """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes."""
     wanted = asked.quantization
     if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
@@ -72,9 +72,9 @@ def check_published(model: Model, asked: Serving) -> None:
 CHECKPOINTS = ("fp8", "w8a8", "awq", "gptq", "w4a16", "nvfp4")
 
 
-def shard(tensor: Tensor, asked: Serving) -> tuple[tuple[int, ...], int]:
+def shard(tensor: Tensor, asked: Resolved) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer)."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, ranks = tensor.shape, layout.tp
     if tensor.role == "expert" and layout.enable_expert_parallel:
         return shape, experts_per_rank(tensor.repeat, ranks, 0)

@@ -5,7 +5,6 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from ...units import GB, GIB, KB, KIB, MB, MIB
 from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
 from ..layouts import experts_apart, tensor_parallel_layouts
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
@@ -34,13 +33,6 @@ VLLM = Engine(
         experts_apart, forms=("fp8", "w4a16"), cache_types=("auto", "fp8"), shares_card=True
     ),
     start=Start(
-        program=("vllm", "serve"),
-        begins=(
-            r"(\S*/)?vllm serve",
-            r"\S*python\S* -m vllm\.entrypoints\.\S+",
-            r"(\S*/)?vllm/vllm-openai(:\S+)?",
-        ),
-        suffixes=(("k", KB), ("m", MB), ("g", GB), ("K", KIB), ("M", MIB), ("G", GIB)),
         prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
         decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),

@@ -6,7 +6,7 @@ from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
 from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ...units import MIB
 from ..parameters import KV_B, unexplained
 from ..rank import Placed, Stage
@@ -17,7 +17,7 @@ from .release import VllmRules
 
 
 def extra_tensors(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> list[Placed]:
     """What loading leaves in memory that no checkpoint stores: rotary tables, absorbed MLA matrices, index
     buffers."""
@@ -32,7 +32,7 @@ def extra_tensors(
     return extra
 
 
-def rotary_tables(model: Model, asked: Serving) -> list[Placed]:
+def rotary_tables(model: Model, asked: Resolved) -> list[Placed]:
     """Tables of cosines and sines; V4's are in F32."""
     form = F32 if model.kinds.has(V4, V41) else DTYPES[asked.dtype]
     return [
@@ -47,7 +47,7 @@ def rotary_tables(model: Model, asked: Serving) -> list[Placed]:
     ]
 
 
-def absorbed(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
+def absorbed(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
     """What MLA layers multiply queries and outputs with, where it is no view of kv_b_proj: copies of one that
     is quantised, in the type that is computed in (0.8 on); products of the projections (0.7).
 
@@ -93,7 +93,7 @@ def products(mla: MLA, hidden: int, kv_b: int, quantised: bool) -> dict[str, int
 
 
 def workspaces(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> list[Placed]:
     """Buffers that are made with the layers that use them, one for all of them."""
     found: list[tuple[str, int, str]] = []
@@ -117,7 +117,7 @@ def workspaces(
 FLASHINFER_BYTES = 128 * MIB
 
 
-def blackwell_scales(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
+def blackwell_scales(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
     """DeepGEMM's scale layout on Blackwell: one byte a row and 128 columns instead of one F32 a 128x128
     block."""
     rows_of_scales = 0

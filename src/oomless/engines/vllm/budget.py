@@ -12,7 +12,7 @@ from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Budget, Stage
@@ -23,26 +23,26 @@ from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 
 
-def budget_bytes(asked: Serving, hardware: Hardware) -> int:
+def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     """What vLLM allows itself: utilisation of the card's total.
 
     >>> from ...run.hardware import parse_gpu
-    >>> budget_bytes(Serving(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
+    >>> budget_bytes(Resolved(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
     77309411328
     """
     return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
 
 
-def pool_bytes(asked: Serving, allowed: int, charged: int) -> int:
+def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget."""
     return allowed - charged
 
 
-def host_bytes(model: Model, asked: Serving, hardware: Hardware) -> int:
+def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Engram tables and weights that live on the host, and what is set aside there for cache: V0's swap
     space, a tier of blocks."""
     tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
-    ranks = (asked.layout or Layout()).num_ranks
+    ranks = asked.layout.num_ranks
     if asked.cpu_offload_gb:
         from .offload import most_on_host
 
@@ -61,7 +61,7 @@ SWAP_GIB = 4
 """V0's --swap-space, a rank."""
 
 
-def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> Budget:
+def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context never is.
 
     Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
@@ -100,7 +100,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
             )
         )
     if rules.keeps_sampler_state and stage.last:
-        rows, vocab = asked.max_num_seqs or 0, model.vocab_size
+        rows, vocab = asked.max_num_seqs, model.vocab_size
         line = exact(
             "runtime.sampler_state",
             "engine",
@@ -114,7 +114,7 @@ def budget_lines(model: Model, asked: Serving, hardware: Hardware, stage: Stage)
 
 
 def beside_weights(
-    model: Model, asked: Serving, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's
     checkpoint may keep."""
@@ -137,10 +137,10 @@ def beside_weights(
 
 
 def conditions(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     kinds = stage.kinds(model)
     together = layout.tp * (
         layout.dp if model.kinds.has_experts else 1
@@ -181,7 +181,7 @@ def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) 
 
 
 def with_unknown_images(
-    lines: list[Line], model: Model, asked: Serving, hardware: Hardware, rules: VllmRules
+    lines: list[Line], model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules
 ) -> list[Line]:
     """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up
     to the budget.

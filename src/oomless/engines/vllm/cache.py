@@ -8,7 +8,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES, VllmRules
 
@@ -18,7 +18,7 @@ PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
 
 
-def element_bits(asked: Serving) -> float:
+def element_bits(asked: Resolved) -> float:
     """Bits of a cache element, with the scale that 16 of nvfp4 share."""
     match asked.kv_cache_dtype:
         case "auto":
@@ -31,15 +31,20 @@ def element_bits(asked: Serving) -> float:
             return DTYPES[name].bits
 
 
-def row_bytes(attention: Attention, asked: Serving, rules: VllmRules) -> int:
+def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
     """Bytes of one token in one layer on one rank, without an indexer's key.
 
-    >>> row_bytes(MLA(128, 1536, 512, 128, 64, 128), Serving(dtype="bfloat16"), RELEASES.at("0.19.0"))
+    >>> from ...run.serving import Layout
+    >>> row_bytes(
+    ...     MLA(128, 1536, 512, 128, 64, 128),
+    ...     Resolved(dtype="bfloat16", layout=Layout()),
+    ...     RELEASES.at("0.19.0"),
+    ... )
     1152
-    >>> row_bytes(GQA(28, 4, 128), Serving(dtype="bfloat16", layout=Layout(tp=8)), RELEASES.at("0.19.0"))
+    >>> row_bytes(GQA(28, 4, 128), Resolved(dtype="bfloat16", layout=Layout(tp=8)), RELEASES.at("0.19.0"))
     512
     """
-    tp = (asked.layout or Layout()).tp
+    tp = asked.layout.tp
     width = element_bits(asked) / 8
     match attention:
         case GQA():
@@ -66,7 +71,7 @@ def row_bytes(attention: Attention, asked: Serving, rules: VllmRules) -> int:
             )
 
 
-def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
+def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage pages its cache."""
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
@@ -101,7 +106,7 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     full = {row: num for (row, window), num in rows.items() if not window}
     windows = {key: num for key, num in rows.items() if key[1]}
     token_bytes = sum(row * num for row, num in full.items()) + index_row * index_layers
-    dcp = (asked.layout or Layout()).dcp
+    dcp = asked.layout.dcp
     own_bytes = token_bytes / dcp if dcp > 1 else token_bytes  # each of the ranks keeps every dcp-th token
     fixed = sum(row * num * window for (row, window), num in windows.items())
     formula = " + ".join(
@@ -120,11 +125,11 @@ def cache_layout(model: Model, asked: Serving, stage: Stage) -> CacheLayout:
     return CacheLayout(groups, page, own_bytes, fixed, page, formula, asked.kv_cache_dtype)
 
 
-def block_index_row(attention: Attention, asked: Serving) -> int:
+def block_index_row(attention: Attention, asked: Resolved) -> int:
     """Bytes of the key by which an indexer of MiniMax-M3 picks blocks: one head, on every rank, in BF16 or
     FP8 (models/minimax_m3).
 
-    >>> block_index_row(GQA(64, 4, 128, index_heads=4, index_dim=128), Serving())
+    >>> block_index_row(GQA(64, 4, 128, index_heads=4, index_dim=128), Resolved())
     256
     """
     if not isinstance(attention, GQA) or not attention.index_heads:
@@ -170,7 +175,7 @@ def group_size(counts: list[int], rules: VllmRules) -> int:
     return most if most < rules.group_tolerance * least else least
 
 
-def linear_layout(attentions: list[Attention], block: int, asked: Serving, rules: VllmRules) -> CacheLayout:
+def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rules: VllmRules) -> CacheLayout:
     """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py
     _align_hybrid_block_size).
 
@@ -205,26 +210,27 @@ def linear_layout(attentions: list[Attention], block: int, asked: Serving, rules
     return CacheLayout(tuple(groups), page, row * num_full, fixed, page, formula, asked.kv_cache_dtype)
 
 
-def states_layout(attentions: list[Attention], asked: Serving) -> CacheLayout:
+def states_layout(attentions: list[Attention], asked: Resolved) -> CacheLayout:
     """Nothing but states (Mamba): a sequence of any length holds one page, whose block is as long as the
     model's length."""
     states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
-    page, length = sum(states), asked.max_model_len or 1
+    page, length = sum(states), asked.max_model_len
     group = CacheGroup("states", len(states), length, page, fixed_blocks=1)
     formula = f"{len(states)} states x {max(states)} B a sequence"
     return CacheLayout((group,), page, 0, page, page, formula, asked.kv_cache_dtype)
 
 
-def state_bytes(linear: Linear, asked: Serving) -> int:
+def state_bytes(linear: Linear, asked: Resolved) -> int:
     """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the
     recurrent state.
 
+    >>> from ...run.serving import Layout
     >>> state_bytes(
-    ...     Linear(16, 48, 128, 128, 4, state_bits=32), Serving(dtype="bfloat16", layout=Layout(tp=2))
+    ...     Linear(16, 48, 128, 128, 4, state_bits=32), Resolved(dtype="bfloat16", layout=Layout(tp=2))
     ... )  # Qwen3.6-27B
     1603584
     """
-    tp, width = (asked.layout or Layout()).tp, DTYPES[asked.dtype].bits // 8
+    tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
     channels = linear.conv_width
     if (
         linear.variant == "mamba2" and linear.num_key_heads % tp
@@ -234,9 +240,9 @@ def state_bytes(linear: Linear, asked: Serving) -> int:
     return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
 
 
-def check_context_parallel(model: Model, asked: Serving) -> None:
+def check_context_parallel(model: Model, asked: Resolved) -> None:
     """Decode context parallelism needs a cache that tensor parallelism would only repeat."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     for attention in model.kinds.attentions if layout.dcp > 1 else ():
         heads = attention.core
         if isinstance(heads, GQA) and layout.dcp > max(layout.tp // heads.num_kv_heads, 1):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...errors import UnsupportedError
 from ...model.attention import CSA_RATIO, V4, V41, Attention
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout
 from .release import VllmRules
 
@@ -57,7 +57,7 @@ def row_bytes(dtype: str, head_dim: int) -> int:
             )
 
 
-def v4_layout(attentions: list[Attention], index_row: int, asked: Serving, rules: VllmRules) -> CacheLayout:
+def v4_layout(attentions: list[Attention], index_row: int, asked: Resolved, rules: VllmRules) -> CacheLayout:
     """Groups and block bytes of a V4 or V4.1 stage."""
     v4 = [a for a in attentions if isinstance(a, V4)]
     v41 = [a for a in attentions if isinstance(a, V41)]

@@ -1,27 +1,27 @@
 """Blocks of vLLM's cache pool that sequences take, and how many sequences and tokens a pool holds."""
 
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import CacheLayout
 from .release import RELEASES, VllmRules
 
 
-def in_flight(tokens: int, asked: Serving, rules: VllmRules) -> int:
+def in_flight(tokens: int, asked: Resolved, rules: VllmRules) -> int:
     """Tokens that are under way where a step has so many; 0.26 counts a batch for every stage, and the next
     that it prepares."""
-    batches = (asked.layout or Layout()).pp + (0 if asked.no_async_scheduling else 1)
+    batches = asked.layout.pp + (0 if asked.no_async_scheduling else 1)
     return tokens * batches if rules.counts_batches_in_flight else tokens
 
 
-def blocks_of_one(layout: CacheLayout, length: int, asked: Serving) -> list[int]:
+def blocks_of_one(layout: CacheLayout, length: int, asked: Resolved) -> list[int]:
     """Blocks of each group that one sequence of this length needs."""
     rules = RELEASES.at(asked.engine_version)
-    dcp, tokens = (asked.layout or Layout()).dcp, in_flight(asked.max_num_batched_tokens or 0, asked, rules)
+    dcp, tokens = asked.layout.dcp, in_flight(asked.max_num_batched_tokens, asked, rules)
     return [
         group.blocks(-(-length // dcp) if not group.window else length, tokens) for group in layout.groups
     ]
 
 
-def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
+def blocks_to_admit(layout: CacheLayout, length: int, asked: Resolved) -> int:
     """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
 
     Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each
@@ -34,7 +34,7 @@ def blocks_to_admit(layout: CacheLayout, length: int, asked: Serving) -> int:
     return -(-weighted // layout.groups[0].page_bytes)
 
 
-def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
+def blocks_together(layout: CacheLayout, num: int, length: int, asked: Resolved) -> int:
     """Blocks that `num` sequences of a length hold at most while they run together: they share the tokens of
     one step.
 
@@ -43,10 +43,11 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     that moment. So each sequence holds its window and the token that it makes next (two with a draft), and
     what a step's prompts take on top is spread over them.
 
+    >>> from ...run.serving import Layout
     >>> from ...model.load import load
     >>> from ..rank import Stage
     >>> from .cache import cache_layout
-    >>> asked = Serving(
+    >>> asked = Resolved(
     ...     max_model_len=32768, max_num_batched_tokens=8192, layout=Layout(), kv_cache_dtype="fp8_ds_mla"
     ... )
     >>> layout = cache_layout(load("deepseek-v4-flash"), asked, Stage(0, 1, 0, 43))
@@ -54,8 +55,8 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     [6810, 6972, 9184]
     """
     rules = RELEASES.at(asked.engine_version)
-    dcp = (asked.layout or Layout()).dcp
-    step = in_flight(asked.max_num_batched_tokens or 0, asked, rules)
+    dcp = asked.layout.dcp
+    step = in_flight(asked.max_num_batched_tokens, asked, rules)
     least = min(in_flight(1 + int(asked.speculative), asked, rules), step)
     total = 0
     for group in layout.groups:
@@ -69,7 +70,7 @@ def blocks_together(layout: CacheLayout, num: int, length: int, asked: Serving) 
     return total
 
 
-def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) -> int:
+def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Resolved) -> int:
     """Blocks by which a load is held against the pool: the first sequence as vLLM lets it in, the others as
     they run beside it."""
     first = blocks_to_admit(layout, length, asked)
@@ -78,21 +79,21 @@ def blocks_to_run(layout: CacheLayout, num: int, length: int, asked: Serving) ->
     return first + blocks_together(layout, num, length, asked) - blocks_together(layout, 1, length, asked)
 
 
-def needed_bytes(layout: CacheLayout, asked: Serving) -> int:
+def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of
     max_model_len.
 
     The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
     """
     rules = RELEASES.at(asked.engine_version)
-    load = blocks_to_run(layout, asked.concurrency or 1, asked.context or 1, asked) * layout.block_bytes
-    longest = sum(blocks_of_one(layout, asked.max_model_len or 1, asked)) * layout.need_block_bytes
+    load = blocks_to_run(layout, asked.concurrency, asked.context, asked) * layout.block_bytes
+    longest = sum(blocks_of_one(layout, asked.max_model_len, asked)) * layout.need_block_bytes
     if rules.keeps_null_block:
         longest += layout.need_block_bytes
     return max(load, longest)
 
 
-def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving) -> float:
+def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if
     it had a step of its own."""
     blocks, first = pool_bytes // layout.block_bytes, blocks_to_admit(layout, length, asked)
@@ -108,7 +109,7 @@ def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Serving)
     return low + (blocks - taken) / (one_more - taken)
 
 
-def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> int:
+def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The capacity in tokens that vLLM prints: the smallest number of blocks of all ranks decides.
 
     Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x
@@ -117,19 +118,19 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Serving) -> 
     rules = RELEASES.at(asked.engine_version)
     num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
     layout = max(layouts, key=lambda each: each.block_bytes)
-    dcp = (asked.layout or Layout()).dcp
+    dcp = asked.layout.dcp
     if rules.prints_tokens_by_concurrency:
-        length = asked.max_model_len or 1
+        length = asked.max_model_len
         return int(num_blocks / blocks_to_admit(layout, length, asked) * length)
     if rules.prints_tokens_by_groups:
         return num_blocks // len(layout.groups) * min(group.block_size for group in layout.groups) * dcp
     return num_blocks * layout.groups[0].block_size
 
 
-def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Serving) -> int:
+def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token
     fits."""
-    low, high = 0, asked.max_model_len or 1
+    low, high = 0, asked.max_model_len
     if RELEASES.at(asked.engine_version).keeps_null_block:
         pool_bytes -= layout.need_block_bytes  # the null block
     middle = high  # mostly all of it fits

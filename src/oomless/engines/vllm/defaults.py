@@ -7,7 +7,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
@@ -22,7 +22,7 @@ SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
 
-def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) -> Serving:
+def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
@@ -43,19 +43,19 @@ def resolve(model: Model, hardware: Hardware, asked: Serving, layout: Layout) ->
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
-    return asked._replace(
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            gpu_memory_utilization=share,
+            kv_cache_dtype=cache_dtype,
+            block_size=asked.block_size or default_block_size(model, rules, hardware),
+            engram="host" if asked.engram == "auto" else asked.engram,
+        ),
         engine_version=version,
         layout=layout,
-        dtype=resolve_dtype(model, asked.dtype, hardware),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
-        context=asked.context or length,
-        concurrency=asked.concurrency or 1,
-        gpu_memory_utilization=share,
-        kv_cache_dtype=cache_dtype,
-        block_size=asked.block_size or default_block_size(model, rules, hardware),
-        engram="host" if asked.engram == "auto" else asked.engram,
     )
 
 
@@ -153,13 +153,13 @@ def block_of(attention: Attention, rules: VllmRules, hardware: Hardware) -> int:
             assert_never(attention)
 
 
-def stages(model: Model, asked: Serving) -> list[Stage]:
+def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers a pipeline stage: the remainder goes to the stages before the last (before 0.8: to the last).
 
     >>> from ...model.load import load
-    >>> asked = Serving(engine_version="0.19.0", layout=Layout(pp=4))
+    >>> asked = Resolved(engine_version="0.19.0", layout=Layout(pp=4))
     >>> [stage.stop - stage.start for stage in stages(load("deepseek-r1"), asked)]
     [15, 15, 16, 15]
     """
     earlier = RELEASES.at(asked.engine_version).deals_remainder_to_earlier_stages
-    return deal(model, (asked.layout or Layout()).pp, "stages before the last" if earlier else "last stage")
+    return deal(model, asked.layout.pp, "stages before the last" if earlier else "last stage")

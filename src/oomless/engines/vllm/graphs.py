@@ -3,7 +3,7 @@
 from ... import facts
 from ...ledger import Line
 from ...model.model import Model
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
@@ -14,21 +14,21 @@ LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
 
 
-def graph_sizes(asked: Serving, rules: VllmRules) -> int:
+def graph_sizes(asked: Resolved, rules: VllmRules) -> int:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
     8).
 
     Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
 
     >>> from .release import RELEASES
-    >>> graph_sizes(Serving(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
+    >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
     102
     """
-    largest = min(2 * (asked.max_num_seqs or 256), LARGEST_GRAPH, asked.max_num_batched_tokens or 512)
+    largest = min(2 * (asked.max_num_seqs), LARGEST_GRAPH, asked.max_num_batched_tokens)
     if rules.v0:
-        largest = min(asked.max_num_seqs or 256, 256)
+        largest = min(asked.max_num_seqs, 256)
     step = rules.graph_step
-    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs or 256), step)
+    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs), step)
 
 
 def _num_sizes(largest: int, step: int) -> int:
@@ -45,7 +45,7 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(
-    model: Model, asked: Serving, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """Memory of captured graphs: a fit over runs with 2 x 51 graphs, scaled by their number; few leave at
     least what the first do."""
@@ -80,7 +80,7 @@ def graph_lines(
     if is_sparse(model):
         from .sparse import captured_bytes
 
-        scores = captured_bytes(model, asked, min(asked.max_num_seqs or 256, LARGEST_GRAPH))
+        scores = captured_bytes(model, asked, min(asked.max_num_seqs, LARGEST_GRAPH))
     formula += f", {scores:,} B of the indexer's scores" if scores else ""
     line = fitted_line(
         "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source

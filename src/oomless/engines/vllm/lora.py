@@ -7,7 +7,7 @@ only one of the two is cut.
 
 from ...model.model import EMBEDDING, HEAD, Model, Tensor
 from ...model.storage import DTYPES
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import Placed, Stage
 from .rank_tensors import shard, stage_layers
 from .release import VllmRules
@@ -17,12 +17,13 @@ WITH_EMBEDDINGS = ("llama", "mistral", "qwen3", "mixtral")
 layers do."""
 
 
-def adapter_tensors(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Placed]:
+def adapter_tensors(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
     """A and B of every matrix of a rank, for all slots.
 
+    >>> from ...run.serving import Layout
     >>> from ...model.load import load
     >>> from .release import RELEASES
-    >>> asked = Serving(dtype="bfloat16", layout=Layout(), enable_lora=True, max_lora_rank=16)
+    >>> asked = Resolved(dtype="bfloat16", layout=Layout(), enable_lora=True, max_lora_rank=16)
     >>> sum(
     ...     each.total_bytes
     ...     for each in adapter_tensors(
@@ -31,7 +32,7 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, rules: VllmRules
     ... )
     80740352
     """
-    layout, found = asked.layout or Layout(), []
+    layout, found = asked.layout, []
     width = DTYPES[asked.dtype].bits // 8
     ranked = asked.max_loras * asked.max_lora_rank * width
     for tensor in model.tensors:
@@ -58,7 +59,7 @@ def adapter_tensors(model: Model, asked: Serving, stage: Stage, rules: VllmRules
     return found
 
 
-def cut(tensor: Tensor, asked: Serving, rules: VllmRules) -> tuple[int, int, int]:
+def cut(tensor: Tensor, asked: Resolved, rules: VllmRules) -> tuple[int, int, int]:
     """(rows, columns, matrices a layer) of a tensor on one rank."""
     shape, repeat = shard(tensor, asked, rules, True)
     return shape[0], shape[1], repeat

@@ -10,7 +10,7 @@ from ...ledger import Line, exact
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from .release import VllmRules
 
 BLOCKS = (8, 16, 32, 64, 96, 128, 192)
@@ -50,9 +50,9 @@ def symmetric_bytes(num_ranks: int, num_experts: int, tokens: int, topk: int, hi
     return workspace + inputs + first + second + topk * tokens * 2 * hidden
 
 
-def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, rules: VllmRules) -> list[Line]:
+def mega_moe_lines(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> list[Line]:
     """The buffer as a line; refused where vLLM refuses it (models/deepseek_v4/nvidia/model.py)."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     ffn = next((each for each in reversed(model.kinds.ffns) if isinstance(each, MoE)), None)
     if ffn is None or model.family not in FAMILIES or not rules.has_mega_moe:
         raise UnsupportedError(
@@ -69,7 +69,7 @@ def mega_moe_lines(model: Model, asked: Serving, hardware: Hardware, rules: Vllm
             "leave it out",
         )
     ranks, num_experts = layout.tp * layout.dp, ffn.num_experts + asked.num_redundant_experts
-    tokens = asked.max_num_batched_tokens or 0
+    tokens = asked.max_num_batched_tokens
     size = symmetric_bytes(
         ranks, num_experts, tokens, ffn.num_active_experts, model.hidden_size, ffn.expert_width
     )

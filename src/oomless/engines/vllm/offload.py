@@ -6,13 +6,13 @@ the same count.
 """
 
 from ...model.model import Model, Tensor
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import GIB
 from ..rank import Placed, Stage
 
 
 def stay_on_card(
-    placed: list[Placed], extra: list[Placed], asked: Serving, stage: Stage, moves_copies: bool
+    placed: list[Placed], extra: list[Placed], asked: Resolved, stage: Stage, moves_copies: bool
 ) -> list[Placed]:
     """What is left of a rank's tensors; `moves_copies`: what loading derives from a weight is made where the
     weight lies (V0).
@@ -20,7 +20,7 @@ def stay_on_card(
     >>> layers = [Placed("weights.feed_forward", "w", GIB, 1, (0, 1, 2, 3))]
     >>> [
     ...     each.layers
-    ...     for each in stay_on_card(layers, [], Serving(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)
+    ...     for each in stay_on_card(layers, [], Resolved(cpu_offload_gb=1.5), Stage(0, 1, 0, 4), False)
     ... ]
     [(2, 3)]
     """
@@ -53,15 +53,15 @@ def stay_on_card(
     return kept
 
 
-def most_on_host(asked: Serving, num_ranks: int, layer_bytes: int) -> int:
+def most_on_host(asked: Resolved, num_ranks: int, layer_bytes: int) -> int:
     """Host memory of all ranks: what was asked for, or all that the layers have."""
     return min(int(asked.cpu_offload_gb * GIB) * num_ranks, layer_bytes)
 
 
-def left_to_host(model: Model, asked: Serving) -> tuple[list[Tensor], set[int]]:
+def left_to_host(model: Model, asked: Resolved) -> tuple[list[Tensor], set[int]]:
     """The first layers, until their share of a rank is as much as --cpu-offload-gb; caches stay on the
     cards."""
-    layout = asked.layout or Layout()
+    layout = asked.layout
     tensors = [tensor for tensor in model.tensors if tensor.layers and tensor.part == "main"]
     room = asked.cpu_offload_gb * GIB * layout.num_ranks
     gone: set[int] = set()

@@ -14,7 +14,7 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .profile_attention import expanded_context_bytes, linear_bytes, v0_attention_bytes
@@ -35,7 +35,7 @@ class ProfileRun(NamedTuple):
     """One rank's profile run: the question, and the conditions of engines.csv that hold."""
 
     model: Model
-    asked: Serving
+    asked: Resolved
     hardware: Hardware
     stage: Stage
     rules: VllmRules
@@ -98,7 +98,7 @@ class Kept(NamedTuple):
 
 
 def profile_lines(
-    model: Model, asked: Serving, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
     """The activation peak: what stays + the larger of sampling and forward pass, hidden states in both.
 
@@ -144,7 +144,7 @@ def forward_bytes(run: ProfileRun, kept: Kept, experts: int) -> int:
     """Return the peak of the forward pass beside what stays: of the widest feed-forward, or of attention."""
     model, rules, copies = run.model, run.rules, run.copies
     extra = run.cublas + int(run.constant("forward_extra").value)
-    inner, gates = widest_inner(model, run.asked.layout or Layout())
+    inner, gates = widest_inner(model, run.asked.layout)
     row_bytes = run.width * (gates * inner + copies * run.hidden)
     if quantises_inputs(model, run.asked):
         row_bytes += inner  # the last projection's input in 8 bits, beside itself and what it was made of
@@ -222,7 +222,7 @@ def sampler_lines(
 
 def forward_line(run: ProfileRun, kept: Kept, forward: int, encoder: int) -> Line:
     """The line of a run whose peak is the forward pass."""
-    inner, gates = widest_inner(run.model, run.asked.layout or Layout())
+    inner, gates = widest_inner(run.model, run.asked.layout)
     formula = (
         f"{run.tokens} tokens x {run.width} B x ({gates} x {inner} + {run.copies:g} x "
         f"{run.hidden}), workspaces"
@@ -249,7 +249,7 @@ def expert_workspace(run: ProfileRun) -> int:
     """
     if run.asked.moe_backend == MEGA_MOE:
         return 0
-    layout, rules, hidden = run.asked.layout or Layout(), run.rules, run.model.hidden_size
+    layout, rules, hidden = run.asked.layout, run.rules, run.model.hidden_size
     tokens, largest = min(run.tokens, rules.experts_per_call or run.tokens), 0
     for ffn in run.model.kinds.ffns:
         if isinstance(ffn, MoE):

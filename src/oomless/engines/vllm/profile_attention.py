@@ -2,7 +2,7 @@
 and layers of linear attention."""
 
 from ...model.attention import MLA, Attention, Linear
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..rank import Stage
 from .release import VllmRules
 
@@ -10,14 +10,14 @@ CONTEXT_CHUNK = 65536
 """Tokens of cached context that MLA expands at a time, at most."""
 
 
-def context_chunk(asked: Serving) -> int:
+def context_chunk(asked: Resolved) -> int:
     """Tokens whose latents are expanded at a time: 8 of the longest requests, or 4 blocks of each
     (mla/common.py, mla_attention.py)."""
     blocks = (asked.max_num_seqs or 0) * (asked.block_size or 16)
     return max(min(max(8 * (asked.max_model_len or 0), 4 * blocks), CONTEXT_CHUNK), blocks)
 
 
-def expanded_context_bytes(mla: MLA, asked: Serving, rules: VllmRules, width: int) -> int:
+def expanded_context_bytes(mla: MLA, asked: Resolved, rules: VllmRules, width: int) -> int:
     """Keys and values of a chunk of cached context, which the profile run of MLA stands in for (read in 0.11
     to 0.33).
 
@@ -26,7 +26,7 @@ def expanded_context_bytes(mla: MLA, asked: Serving, rules: VllmRules, width: in
     >>> from ...units import GIB
     >>> from .release import RELEASES
     >>> from ...model.load import load
-    >>> asked = Serving(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
+    >>> asked = Resolved(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
     >>> expanded_context_bytes(
     ...     load("deepseek-v3").kinds.latents[0], asked, RELEASES.at("0.19.0"), 2
     ... ) == 4 * GIB
@@ -34,11 +34,11 @@ def expanded_context_bytes(mla: MLA, asked: Serving, rules: VllmRules, width: in
     """
     if not rules.expands_context_when_profiled:
         return 0
-    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    heads = max(mla.num_heads // asked.layout.tp, 1)
     return context_chunk(asked) * heads * (mla.qk_nope_head_dim + mla.v_head_dim) * width
 
 
-def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, width: int) -> int:
+def v0_attention_bytes(mla: MLA, hidden: int, asked: Resolved, stage: Stage, width: int) -> int:
     """What lives while the output projection of MLA runs in V0, which compiles nothing
     (attention/backends/mla/common.py of 0.8).
 
@@ -51,7 +51,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
 
     >>> from ...units import GIB
     >>> from ...model.load import load
-    >>> asked = Serving(
+    >>> asked = Resolved(
     ...     max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2)
     ... )
     >>> asked = asked._replace(enable_prefix_caching=True)
@@ -59,7 +59,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     >>> round(v0_attention_bytes(attention, 5120, asked, Stage(0, 2, 0, 30), 2) / GIB, 2)
     1.27
     """
-    heads = max(mla.num_heads // (asked.layout or Layout()).tp, 1)
+    heads = max(mla.num_heads // asked.layout.tp, 1)
     query, expanded = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.qk_nope_head_dim + mla.v_head_dim
     per_head = 3 * query + expanded + mla.v_head_dim
     row = (
@@ -77,7 +77,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Serving, stage: Stage, widt
     return total * width
 
 
-def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) -> int:
+def linear_bytes(attention: Attention, asked: Resolved, hidden: int, width: int) -> int:
     """What may live at once in a layer of linear attention: an upper end, as the feed-forward is wider in
     most models.
 
@@ -85,13 +85,13 @@ def linear_bytes(attention: Attention, asked: Serving, hidden: int, width: int) 
     KDA, norm)).
 
     >>> from ...model.load import load
-    >>> asked = Serving(max_num_batched_tokens=64000, layout=Layout(tp=2))
+    >>> asked = Resolved(max_num_batched_tokens=64000, layout=Layout(tp=2))
     >>> round(linear_bytes(load("kimi-linear-48b-a3b").kinds.attentions[0], asked, 2304, 2) / 2**30, 2)
     5.22
     """
     if not isinstance(attention, Linear):
         return 0
-    ranks = (asked.layout or Layout()).tp
+    ranks = asked.layout.tp
     conv, value = attention.conv_width // ranks, attention.value_width // ranks
     decay = 2 * attention.key_width // ranks if attention.variant == "kda" else 0
     row = width * (3 * hidden + 2 * conv + 4 * value) + 4 * (decay + 2 * value)

@@ -3,13 +3,13 @@
 from ...model.feedforward import Dense
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Layout, Resolved
 from ..rank import Stage
 from ..runtime_formats import runtime_format
 from .weights import placed_weights
 
 
-def largest_layer(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> int:
+def largest_layer(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest layer of a rank: V0 copies a layer that lies on the host to the card to run it."""
     placed = placed_weights(model, asked._replace(cpu_offload_gb=0.0), hardware, stage)
     sizes = [
@@ -29,7 +29,7 @@ def widest_inner(model: Model, layout: Layout) -> tuple[int, int]:
     return max(widths)
 
 
-def quantises_inputs(model: Model, asked: Serving) -> bool:
+def quantises_inputs(model: Model, asked: Resolved) -> bool:
     """Whether matrices are multiplied with 8-bit inputs, which are made by the way."""
     return any(
         tensor.role == "linear" and runtime_format(tensor, model, asked).bits == 8 for tensor in model.tensors

@@ -3,7 +3,7 @@
 from math import prod
 
 from ...model.model import Model
-from ...run.serving import Serving
+from ...run.serving import Resolved
 from ..rank import Stage
 from .release import VllmRules
 
@@ -11,7 +11,7 @@ MANY_IMAGES = 999
 """V1's --limit-mm-per-prompt where it is not given."""
 
 
-def vision_bytes(model: Model, asked: Serving, stage: Stage, rules: VllmRules, width: int) -> int:
+def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, width: int) -> int:
     """Images of the profile run and the tokens made of them, which stay while the language model runs: as
     many as a batch holds.
 
@@ -22,7 +22,7 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, rules: VllmRules, w
     >>> from .release import RELEASES
     >>> vision_bytes(
     ...     load("gemma-3-12b"),
-    ...     Serving(max_num_batched_tokens=8192),
+    ...     Resolved(max_num_batched_tokens=8192),
     ...     Stage(0, 1, 0, 48),
     ...     RELEASES.at("0.19.0"),
     ...     2,
@@ -48,7 +48,7 @@ def vision_bytes(model: Model, asked: Serving, stage: Stage, rules: VllmRules, w
     return items * (vision.item_tokens * model.hidden_size + values) * width
 
 
-def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
+def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
     """What a vision tower may take while it runs alone, before the language model: an upper end, as no log
     shows the two apart.
 
@@ -61,7 +61,7 @@ def encoder_bytes(model: Model, asked: Serving, seen: int, width: int) -> int:
     >>> from ...units import GIB
     >>> from ...model.load import load
     >>> model = load("qwen3.5-9b")
-    >>> round(encoder_bytes(model, Serving(), 335544320, 2) / GIB, 2)
+    >>> round(encoder_bytes(model, Resolved(), 335544320, 2) / GIB, 2)
     2.21
     """
     if not seen or model.vision is None:

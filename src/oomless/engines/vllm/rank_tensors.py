@@ -1,7 +1,7 @@
 """Which part of a tensor one rank of vLLM has: its layers, and its share of rows, columns or experts."""
 
 from ...model.model import Model, Tensor
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
@@ -9,14 +9,14 @@ from .release import VllmRules
 
 
 def shard(
-    tensor: Tensor, asked: Serving, rules: VllmRules, num_main_experts: bool
+    tensor: Tensor, asked: Resolved, rules: VllmRules, num_main_experts: bool
 ) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer) of a weight: what tensor, expert and data parallelism leave of it.
 
     Rows or columns that do not divide are an error, as in vLLM; key and value heads fewer than ranks are
     repeated.
     """
-    layout = asked.layout or Layout()
+    layout = asked.layout
     shape, repeat = tensor.shape, tensor.repeat
     tp = layout.tp
     if tensor.role == "expert":
@@ -34,7 +34,7 @@ def shard(
 
 
 def stage_layers(
-    tensor: Tensor, model: Model, asked: Serving, stage: Stage, rules: VllmRules
+    tensor: Tensor, model: Model, asked: Resolved, stage: Stage, rules: VllmRules
 ) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""

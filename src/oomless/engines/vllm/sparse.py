@@ -10,7 +10,7 @@ from typing import assert_never
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import MIB
 from .cache import INDEX_ROW_BYTES
 from .release import VllmRules
@@ -24,7 +24,7 @@ GATHERED_REQUESTS = 4
 LONG_CONTEXT = 262144
 
 
-def loaded_bytes(model: Model, asked: Serving, rules: VllmRules) -> int:
+def loaded_bytes(model: Model, asked: Resolved, rules: VllmRules) -> int:
     """What FlashMLA's sparse layers reserve as soon as they are built: it is counted as memory of loading the
     model."""
     if not rules.reserves_sparse_rows_at_load:
@@ -35,13 +35,14 @@ def loaded_bytes(model: Model, asked: Serving, rules: VllmRules) -> int:
     )
 
 
-def shared_bytes(model: Model, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
+def shared_bytes(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> int:
     """The largest that any sparse layer asks of the workspace that all layers share.
 
+    >>> from ...run.serving import Layout
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
-    >>> asked = Serving(
+    >>> asked = Resolved(
     ...     kv_cache_dtype="fp8_ds_mla",
     ...     max_model_len=163840,
     ...     max_num_batched_tokens=8192,
@@ -58,7 +59,7 @@ def shared_bytes(model: Model, asked: Serving, hardware: Hardware, rules: VllmRu
     )
 
 
-def scratch_bytes(asked: Serving, rules: VllmRules) -> int:
+def scratch_bytes(asked: Resolved, rules: VllmRules) -> int:
     """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the
     gathered keys."""
     if rules.profiles_indexer_scores:
@@ -66,12 +67,12 @@ def scratch_bytes(asked: Serving, rules: VllmRules) -> int:
     return 0 if rules.shares_expert_workspace else 2 * _gathered_keys(asked, rules, 1)
 
 
-def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
+def captured_bytes(model: Model, asked: Resolved, rows: int) -> int:
     """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in
     F32.
 
     >>> from ...model.load import load
-    >>> captured_bytes(load("deepseek-v4-flash"), Serving(max_model_len=1048576), 256)
+    >>> captured_bytes(load("deepseek-v4-flash"), Resolved(max_model_len=1048576), 256)
     268435456
     """
     ratios = set()
@@ -87,10 +88,10 @@ def captured_bytes(model: Model, asked: Serving, rows: int) -> int:
                 continue
             case _:
                 assert_never(attention)
-    return rows * ((asked.max_model_len or 0) // min(ratios)) * 4 if ratios else 0
+    return rows * (asked.max_model_len // min(ratios)) * 4 if ratios else 0
 
 
-def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
+def _layer_bytes(attention: Attention, asked: Resolved, hardware: Hardware, rules: VllmRules) -> int:
     match attention:
         case DSA():
             return max(_mla_bytes(attention, asked, rules), _gathered_keys(asked, rules, 1))
@@ -110,28 +111,24 @@ def _layer_bytes(attention: Attention, asked: Serving, hardware: Hardware, rules
             assert_never(attention)
 
 
-def _factor(asked: Serving, rules: VllmRules) -> int:
+def _factor(asked: Resolved, rules: VllmRules) -> int:
     """sparse_mla_prefill_workspace_factor: how many of the longest sequence a prefill gathers at a time."""
-    return 2 if rules.gathers_less_of_long_contexts and (asked.max_model_len or 0) > LONG_CONTEXT else 5
+    return 2 if rules.gathers_less_of_long_contexts and asked.max_model_len > LONG_CONTEXT else 5
 
 
-def _gathered_keys(asked: Serving, rules: VllmRules, ratio: int) -> int:
+def _gathered_keys(asked: Resolved, rules: VllmRules, ratio: int) -> int:
     """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own
     workspace."""
     row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
-    return 8 * _factor(asked, rules) * (asked.max_model_len or 0) // ratio * row
+    return 8 * _factor(asked, rules) * asked.max_model_len // ratio * row
 
 
-def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, rules: VllmRules) -> int:
+def _gathered_rows(attention: V4 | V41, asked: Resolved, hardware: Hardware, rules: VllmRules) -> int:
     """Compressed rows, the window and the batch in BF16; from 0.33 on with the indices of each token."""
     if hardware.card.capability >= 12:
         return FLASHINFER_BYTES
-    tokens = asked.max_num_batched_tokens or 0
-    rows = (
-        (-(-(asked.max_model_len or 0) // attention.ratio) if attention.ratio else 0)
-        + attention.window
-        + tokens
-    )
+    tokens = asked.max_num_batched_tokens
+    rows = (-(-asked.max_model_len // attention.ratio) if attention.ratio else 0) + attention.window + tokens
     gathered = GATHERED_REQUESTS * rows * attention.head_dim * 2
     if rules.keeps_row_indices:
         topk = attention.index_topk if attention.ratio else 0
@@ -139,14 +136,14 @@ def _gathered_rows(attention: V4 | V41, asked: Serving, hardware: Hardware, rule
     return gathered
 
 
-def _mla_bytes(attention: DSA, asked: Serving, rules: VllmRules) -> int:
+def _mla_bytes(attention: DSA, asked: Resolved, rules: VllmRules) -> int:
     """FlashMLA's sparse kernel: queries side by side (0.19), and for packed caches their rows in BF16."""
-    mla, tokens, tp = attention.mla, asked.max_num_batched_tokens or 0, (asked.layout or Layout()).tp
+    mla, tokens, tp = attention.mla, asked.max_num_batched_tokens, asked.layout.tp
     heads = max(mla.num_heads // tp, 1)
     queries = tokens * heads * mla.latent_dim * 2 if rules.joins_sparse_queries else 0
     if not asked.kv_cache_dtype.endswith("_ds_mla"):
         return queries
-    rows = _factor(asked, rules) * (asked.max_model_len or 0) * mla.latent_dim * 2
+    rows = _factor(asked, rules) * asked.max_model_len * mla.latent_dim * 2
     if rules.pads_sparse_queries:
         padded = -(-heads // 64) * 64
         queries += 2 * tokens * (padded * (mla.latent_dim + mla.kv_lora_rank) + heads * mla.kv_lora_rank)

@@ -6,7 +6,7 @@ from ...errors import UnsupportedError
 from ...model.attention import GQA
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Resolved
 from ...units import format_bytes
 from ..parameters import Member, allocations, fused_name, fused_qkv_a
 from ..rank import Placed, Stage
@@ -30,13 +30,14 @@ def parameter_of(name: str, rules: VllmRules) -> str:
     return name
 
 
-def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> None:
+def check_load_peak(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> None:
     """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
     is quantised as it comes).
 
+    >>> from ...run.serving import Layout
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> asked = Serving(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
+    >>> asked = Resolved(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
     >>> check_load_peak(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank
@@ -61,12 +62,12 @@ def check_load_peak(model: Model, asked: Serving, hardware: Hardware, stage: Sta
         )
 
 
-def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stage) -> list[Placed]:
+def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
     check_load_peak(model, asked, hardware, stage)
-    model = with_whole_tower(model, (asked.layout or Layout()).tp)
+    model = with_whole_tower(model, asked.layout.tp)
     members = members_of(model, asked, stage, rules)
     if model.family == "gpt_oss" and model.quantization == "mxfp4":
         from . import mxfp4  # rules of one family
@@ -86,7 +87,7 @@ def placed_weights(model: Model, asked: Serving, hardware: Hardware, stage: Stag
     return placed + extra
 
 
-def members_of(model: Model, asked: Serving, stage: Stage, rules: VllmRules) -> list[Member]:
+def members_of(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Member]:
     """Every part of the checkpoint that a rank has, and the parameter that it becomes part of."""
     members: list[Member] = []
     for tensor in model.tensors:

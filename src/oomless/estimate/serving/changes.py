@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from ...engines import engine
 from ...errors import OomlessError
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout
 from .estimate import Estimate, estimate_serving
 
 
@@ -37,30 +37,30 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def again(estimate: Estimate, asked: Serving) -> Estimate:
+def again(estimate: Estimate, asked: Asked) -> Estimate:
     """Return the answer to another question about the same model, cards and machine."""
     return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
 
 
-def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _candidates(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware
     if request.kv_cache_dtype in ("auto", "bfloat16", "float16"):
         yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
     if not estimate.model.quantization and not request.quantization:
         yield "--quantization fp8", asked._replace(quantization="fp8"), hardware
-    if (request.concurrency or 1) > 1:
-        fewer = _largest(estimate, "concurrency", request.concurrency or 1)
+    if request.concurrency > 1:
+        fewer = _largest(estimate, "concurrency", request.concurrency)
         if fewer:
             yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
-    length = _largest(estimate, "max_model_len", request.max_model_len or 1)
+    length = _largest(estimate, "max_model_len", request.max_model_len)
     if length:
         longer = (asked.context or 0) > length
         shorter = asked._replace(max_model_len=length, context=length if longer else asked.context)
         context = f" --context {length}" if longer else ""
         yield f"--max-model-len {length}{context}", shorter, hardware
-    if (request.max_num_seqs or 0) > 64:
-        fewer_rows = max((request.max_num_seqs or 0) // 4, 64)
+    if request.max_num_seqs > 64:
+        fewer_rows = max(request.max_num_seqs // 4, 64)
         yield f"--max-num-seqs {fewer_rows}", asked._replace(max_num_seqs=fewer_rows), hardware
     rules = engine(request.engine)
     if rules.fills_host:
@@ -75,7 +75,6 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         share: Any = {field: lower}
         yield f"{name} {lower:g}", asked._replace(**share), hardware
     layout = request.layout
-    assert layout is not None
     ranks = layout.num_ranks
     if (
         rules.experts_over_dp
@@ -101,7 +100,7 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
         )
 
 
-def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Serving, Hardware]]:
+def _on_the_host(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
     """What llama.cpp can do instead: narrower types, and layers or their experts on the host."""
     request, asked = estimate.request, estimate.asked
     hardware = estimate.cards or estimate.hardware

@@ -15,14 +15,13 @@ def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
     What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one
     sequence of max_model_len) is the floor of each point.
     """
-    request, layout = estimate.request, estimate.request.layout
-    assert layout is not None
-    longest = request.max_model_len or 1
+    request = estimate.request
+    longest = request.max_model_len
     points = []
     for step in range(POINTS):
         context = max(longest * step // (POINTS - 1), 1)
         asked = request._replace(context=context)
-        ledger = with_layout(estimate.model, asked, estimate.hardware, layout, estimate.adjust).ledger
+        ledger = with_layout(estimate.model, asked, estimate.hardware, request.layout, estimate.adjust).ledger
         points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
     return points
 

@@ -3,7 +3,7 @@ capacity, a verdict."""
 
 from typing import NamedTuple
 
-from ...engines import check_card, check_flags, engine
+from ...engines import check_card, engine
 from ...engines.engine import Engine
 from ...engines.rank import CacheLayout
 from ...engines.support import Support, check_support
@@ -12,7 +12,7 @@ from ...facts.release import read_release
 from ...ledger import Ledger, Verdict
 from ...model.model import Model
 from ...run.cards import Card, Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout, Resolved
 from ...units import format_bytes, parse_bytes
 from .stage_rank import Adjust, StageRank, stage_rank
 
@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
     """The answer to a serving question."""
 
     model: Model
-    request: Serving
+    request: Resolved
     hardware: Hardware
     replicas: int
     ledgers: tuple[Ledger, ...]
@@ -54,7 +54,7 @@ class Estimate(NamedTuple):
     model_word: str = ""
     gpu_word: str = ""
     """MODEL and cards as they were asked for, so that the same question can be put again."""
-    asked: Serving = Serving()
+    asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
     adjust: Adjust | None = None
@@ -84,12 +84,11 @@ class Estimate(NamedTuple):
 
 
 def estimate_serving(
-    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
+    model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None
 ) -> Estimate:
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
     `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
-    check_flags(asked)
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
     if not hardware.card.memory_bytes:
@@ -102,7 +101,7 @@ def estimate_serving(
     return found._replace(asked=asked, cards=hardware, adjust=adjust)
 
 
-def share_of(hardware: Hardware, asked: Serving) -> Hardware:
+def share_of(hardware: Hardware, asked: Asked) -> Hardware:
     """The cards as one instance may use them: less what is reserved for others, divided among the
     instances."""
     reserved = parse_bytes(asked.reserve) if asked.reserve else 0
@@ -122,9 +121,7 @@ def share_of(hardware: Hardware, asked: Serving) -> Hardware:
     return hardware._replace(card=share(hardware.card), mixed=tuple(share(card) for card in hardware.mixed))
 
 
-def smallest_layout(
-    model: Model, asked: Serving, hardware: Hardware, adjust: Adjust | None = None
-) -> Estimate:
+def smallest_layout(model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
     expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
@@ -154,16 +151,16 @@ def smallest_layout(
 
 
 def with_layout(
-    model: Model, asked: Serving, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
+    model: Model, asked: Asked, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
 ) -> Estimate:
     """The estimate for one layout."""
     check_layout(layout, hardware)
     rules = engine(asked.engine)
     request = rules.resolve(model, hardware, asked, layout)
-    layout = request.layout or layout
-    asked = asked._replace(engine_version=request.engine_version)
+    layout = request.layout
     kinds = dict.fromkeys(hardware.mixed or (hardware.card,))
-    known = min((check_support(model, asked, card) for card in kinds), key=lambda each: each.runs == "runs")
+    said = request._replace(kv_cache_dtype=asked.kv_cache_dtype)
+    known = min((check_support(model, said, card) for card in kinds), key=lambda each: each.runs == "runs")
     host = rules.host_bytes(model, request, hardware)
     ranks = [
         stage_rank(model, request, hardware, stage, rules, host, adjust)
@@ -195,7 +192,7 @@ def with_layout(
     )
 
 
-def unconfirmed(known: Support, model: Model, request: Serving) -> tuple[str, ...]:
+def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, ...]:
     """Return what is to be said where nobody is known to have run the question."""
     if known.runs == "runs":
         return ()
@@ -222,7 +219,7 @@ def check_layout(layout: Layout, hardware: Hardware) -> None:
         )
 
 
-def capacity(ranks: list[StageRank], worst: int, request: Serving, rules: Engine) -> KVCache:
+def capacity(ranks: list[StageRank], worst: int, request: Resolved, rules: Engine) -> KVCache:
     """What the cache holds: the tokens of all stages together, all else of the worst one."""
     layouts = [rank.cache for rank in ranks]
     cache, pool = layouts[worst], max(ranks[worst].pool_bytes, 0)
@@ -241,9 +238,9 @@ def capacity(ranks: list[StageRank], worst: int, request: Serving, rules: Engine
     )
 
 
-def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
-    card, ep = hardware.card, request.layout is not None and request.layout.enable_expert_parallel
+    card, ep = hardware.card, request.layout.enable_expert_parallel
     found = list(model.warnings)
     if hardware.reading:
         found.append(hardware.reading)
@@ -284,7 +281,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
             f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
             f"whatever room there is: {request.context:,} are not served"
         )
-    if request.context and request.max_model_len and request.context > request.max_model_len:
+    if request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
             "ask for less"
@@ -294,7 +291,7 @@ def warnings(model: Model, request: Serving, hardware: Hardware, worst: Ledger) 
     return tuple(found)
 
 
-def cut_off(model: Model, request: Serving) -> bool:
+def cut_off(model: Model, request: Resolved) -> bool:
     """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
     starts.
 
@@ -306,10 +303,10 @@ def cut_off(model: Model, request: Serving) -> bool:
     return cuts and (request.context or 0) > model.max_positions
 
 
-def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[str, ...]:
+def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:
     """A note where the tokens that an engine prints are far from what runs: it gives each sequence the window
     of a whole step."""
-    runs = kv.max_concurrency * (request.context or 1)
+    runs = kv.max_concurrency * request.context
     if not any(group.window for group in cache.groups) or runs <= kv.max_tokens:
         return ()
     return (
@@ -319,7 +316,7 @@ def counted_alone(kv: KVCache, cache: CacheLayout, request: Serving) -> tuple[st
     )
 
 
-def later_than_known(request: Serving) -> str:
+def later_than_known(request: Resolved) -> str:
     """A note if the version asked for is later than any whose rules were read."""
     latest = engine(request.engine).latest
     version = request.engine_version or latest

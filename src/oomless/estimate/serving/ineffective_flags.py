@@ -3,17 +3,17 @@
 from ...engines import engine
 from ...model.attention import DSA, V4, V41
 from ...model.model import Model
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked
 
 
-def idle_flags(model: Model, asked: Serving) -> list[str]:
+def idle_flags(model: Model, asked: Asked) -> list[str]:
     """A note for each flag without effect, with the reason.
 
     >>> from ...model.load import load
-    >>> idle_flags(load("qwen3-8b"), Serving(num_redundant_experts=32))
+    >>> idle_flags(load("qwen3-8b"), Asked(num_redundant_experts=32))
     ['--num-redundant-experts does nothing: qwen3-8b has no experts']
     """
-    layout, name = asked.layout or Layout(), model.name
+    layout, name = asked.sizes, model.name
     experts = model.kinds.has_experts
     sparse = model.kinds.has(DSA, V4, V41)
     found: list[str] = []
@@ -26,7 +26,7 @@ def idle_flags(model: Model, asked: Serving) -> list[str]:
         found.append(f"--num-redundant-experts does nothing: {why}")
     if layout.enable_expert_parallel and not experts:
         found.append(f"--enable-expert-parallel does nothing: {name} has no experts")
-    if (asked.speculative or asked.draft_tokens) and not model.draft:
+    if asked.speculative and not model.draft:
         found.append(f"speculation adds nothing: {name} has no MTP or draft layers of its own")
     if asked.indexer_kv_dtype != "auto" and not sparse:
         found.append(f"--indexer-kv-dtype does nothing: {name} has no indexer")

@@ -9,10 +9,10 @@ from ...engines.rank import Budget, CacheLayout, Stage
 from ...ledger import Ledger, Line, exact
 from ...model.model import Model
 from ...run.cards import Card, Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Resolved
 from .weights import weight_lines
 
-Adjust = Callable[[Serving, Hardware, Budget], Budget]
+Adjust = Callable[[Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
@@ -53,7 +53,7 @@ class StageRank(NamedTuple):
 
 def stage_rank(
     model: Model,
-    request: Serving,
+    request: Resolved,
     hardware: Hardware,
     stage: Stage,
     rules: Engine,
@@ -62,7 +62,7 @@ def stage_rank(
 ) -> StageRank:
     """Return one rank of a stage for a question that the engine has resolved. `host_bytes`: what the engine
     holds in the host's memory."""
-    layout = request.layout or Layout()
+    layout = request.layout
     apart = layout.num_ranks == layout.pp  # every stage is one card
     mine = hardware.at(stage.position) if apart else hardware
     placed = rules.placed_weights(model, request, mine, stage)
@@ -91,9 +91,9 @@ def stage_rank(
     )
 
 
-def needed_line(cache: CacheLayout, request: Serving, rules: Engine) -> Line:
+def needed_line(cache: CacheLayout, request: Resolved, rules: Engine) -> Line:
     """Return the cache that the asked load needs on a rank; data-parallel ranks divide the sequences."""
-    concurrency, groups = request.concurrency or 1, (request.layout or Layout()).dp
+    concurrency, groups = request.concurrency, request.layout.dp
     on_a_rank = -(-concurrency // groups)
     needed = rules.needed_bytes(cache, request._replace(concurrency=on_a_rank))
     what = f"cache for {on_a_rank} x {request.context:,} tokens" + (
@@ -123,7 +123,7 @@ def in_blocks(cache: CacheLayout, needed: int) -> str:
 
 
 def shared_memory_lines(
-    card: Card, request: Serving, stage: Stage, rules: Engine, host_bytes: int
+    card: Card, request: Resolved, stage: Stage, rules: Engine, host_bytes: int
 ) -> tuple[Line, ...]:
     """Return what the host's part takes of a card whose memory is the host's too; each rank of such has a
     machine of its own."""
@@ -132,5 +132,5 @@ def shared_memory_lines(
     from .unified_memory import on_shared_memory  # few machines have one memory
 
     if rules.host_memory_at == "every rank":
-        return on_shared_memory(card, -(-host_bytes // (request.layout or Layout()).num_ranks))
+        return on_shared_memory(card, -(-host_bytes // request.layout.num_ranks))
     return on_shared_memory(card, host_bytes if stage.last else 0)

@@ -10,7 +10,7 @@ from ...frameworks.graphs.blocks import MicroBatchWork
 from ...frameworks.graphs.graph import Walk, transient_peak, walk, walk_keeping_products
 from ...frameworks.graphs.layers import LayerNorms, layer_graph, norms_of
 from ...model.model import Layer
-from ...run.training import Training
+from ...run.training import TrainingResolved
 from .job import Job
 from .rank_portions import PipelineStage
 from .recomputation import recomputed
@@ -87,7 +87,7 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
     return tuple(found)
 
 
-def kept_by_autograd(layers: tuple[int, ...], found: Walk, request: Training) -> CheckpointSegment:
+def kept_by_autograd(layers: tuple[int, ...], found: Walk, request: TrainingResolved) -> CheckpointSegment:
     """Return a layer that keeps what autograd keeps of it, in fewer bits where that is asked for.
 
     NVFP4 products keep what they read in 4 bits (facts/engines.csv, saved_share). Block floating point has
@@ -102,7 +102,7 @@ def kept_by_autograd(layers: tuple[int, ...], found: Walk, request: Training) ->
 
 
 def computed_again(
-    layers: tuple[int, ...], walks: list[LayerWalk], request: Training, work: MicroBatchWork
+    layers: tuple[int, ...], walks: list[LayerWalk], request: TrainingResolved, work: MicroBatchWork
 ) -> CheckpointSegment:
     """Return layers that keep the first one's input, and run again, all of them, before their backward.
 

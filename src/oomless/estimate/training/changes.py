@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from ...errors import OomlessError
 from ...frameworks import framework
 from ...run.cards import Hardware
-from ...run.training import Training, recipe
+from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
 from .estimate import estimate_training
 from .training_estimate import TrainingEstimate
@@ -42,7 +42,7 @@ def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Training, Hardware]]:
+def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked, Hardware]]:
     used, asked, hardware = estimate.request, estimate.asked, estimate.hardware
     mesh = estimate.mesh
     if used.recompute != "full":
@@ -53,7 +53,7 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Training, Har
         batch = _search(estimate, "micro_batch", used.micro_batch - 1)
         if batch:
             yield f"--micro-batch {batch}", asked._replace(micro_batch=batch), hardware
-    length = _search(estimate, "seq_len", (used.seq_len or 1) - 1)
+    length = _search(estimate, "seq_len", used.seq_len - 1)
     if length:
         yield f"--seq-len {length}", asked._replace(seq_len=length), hardware
     ranks = mesh.dp * mesh.cp
@@ -64,10 +64,10 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, Training, Har
                 used.sharding in ("zero1", "zero2") and sharding > used.sharding
             ):
                 yield f"--zero {stage}", asked._replace(sharding=sharding), hardware
-    form = recipe(used.precision or "bf16")
+    form = recipe(used.precision)
     if form.name != "bf16" and not framework(used.framework).megatron_core:
         yield "--precision bf16", asked._replace(precision="bf16"), hardware
-    if (used.optimizer or "").startswith("adamw") and "8bit" not in (used.optimizer or ""):
+    if used.optimizer.startswith("adamw") and "8bit" not in used.optimizer:
         yield "--optimizer adamw-8bit", asked._replace(optimizer="adamw-8bit"), hardware
     if "optimizer" not in used.offload:
         yield "--offload optimizer", asked._replace(offload=(*used.offload, "optimizer")), hardware
@@ -93,7 +93,7 @@ def largest(estimate: TrainingEstimate) -> Largest:
         return Largest(*most(estimate))
     return Largest(
         _grow(estimate, "micro_batch", 4096),
-        _grow(estimate, "seq_len", max(estimate.model.max_positions, estimate.request.seq_len or 1)),
+        _grow(estimate, "seq_len", max(estimate.model.max_positions, estimate.request.seq_len)),
     )
 
 

@@ -7,11 +7,11 @@ from ...model.model import EMBEDDING, HEAD, Model
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
 from ...run.cards import Card
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from .rank_portions import divisors, is_target, short_name
 
 
-def with_targets(model: Model, asked: Training, request: Training) -> Training:
+def with_targets(model: Model, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
     """The framework's targets, or every matrix if the model has none of them and the question names none;
     names in place of a pattern."""
     patterns = [target for target in request.lora_targets if SPECIAL & set(target)]
@@ -73,13 +73,13 @@ def matched(model: Model, pattern: str) -> list[str]:
     return sorted(where)
 
 
-def trained_model(model: Model, request: Training) -> Model:
+def trained_model(model: Model, request: TrainingResolved) -> Model:
     """The model as the framework makes it: litgpt's head is a matrix of its own where the published model
     reads the embedding.
 
     >>> from ...model.load import load
     >>> small = load("llama-3.2-1b")
-    >>> trained_model(small, Training(framework="litgpt")).num_parameters - small.num_parameters
+    >>> trained_model(small, TrainingResolved(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
     if not model.tied or framework(request.framework).ties:
@@ -88,7 +88,7 @@ def trained_model(model: Model, request: Training) -> Model:
     return model._replace(tied=False, tensors=(*model.tensors, table._replace(name=HEAD, lookup=False)))
 
 
-def check_sharding(request: Training, mesh: Mesh) -> Training:
+def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets
     (DDP)."""
     ranks = mesh.dp * mesh.cp
@@ -104,9 +104,9 @@ def check_sharding(request: Training, mesh: Mesh) -> Training:
     return request
 
 
-def check_types(request: Training, card: Card) -> None:
+def check_types(request: TrainingResolved, card: Card) -> None:
     """A card that has no such arithmetic is refused, never rounded."""
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     if card.vendor != "NVIDIA" or not card.capability:
         return
     if form.arithmetic == "bf16" and card.capability < 8.0:
@@ -123,12 +123,12 @@ def check_types(request: Training, card: Card) -> None:
         )
 
 
-def check_model(model: Model, request: Training) -> None:
+def check_model(model: Model, request: TrainingResolved) -> None:
     """What the question asks of the model that it does not have."""
     if request.seq_len and request.seq_len > 64 * model.max_positions:
         raise UsageError(
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",
         )
-    if request.method == "qlora" and not recipe(request.precision or "bf16").packs:
+    if request.method == "qlora" and not recipe(request.precision).packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")

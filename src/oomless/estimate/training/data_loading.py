@@ -3,7 +3,7 @@ disk."""
 
 from ... import facts
 from ...model.model import Model
-from ...run.training import Mesh, Training, optimizer, recipe
+from ...run.training import Mesh, TrainingResolved, optimizer, recipe
 from ...units import GIB
 from .rank_portions import adapters, stages
 
@@ -13,7 +13,7 @@ BATCH_TENSORS = 3
 """Token ids, labels and mask, of 8 bytes each."""
 
 
-def data_workers_bytes(request: Training, num_ranks: int) -> int:
+def data_workers_bytes(request: TrainingResolved, num_ranks: int) -> int:
     """Host memory of all ranks' data workers: private memory of each process, and the batches that it holds
     ahead in shared memory.
 
@@ -21,19 +21,19 @@ def data_workers_bytes(request: Training, num_ranks: int) -> int:
     facts/engines.csv, torch DataLoader. Ignored: a data set that lies in Python objects, which every worker
     copies as it touches them.
 
-    >>> data_workers_bytes(Training(data_workers=4, micro_batch=2, seq_len=4096), 8) // 1_000_000
+    >>> data_workers_bytes(TrainingResolved(data_workers=4, micro_batch=2, seq_len=4096), 8) // 1_000_000
     424
     """
     if not request.data_workers:
         return 0
-    batch = request.micro_batch * (request.seq_len or 1) * BATCH_TENSORS * 8
+    batch = request.micro_batch * request.seq_len * BATCH_TENSORS * 8
     private = round(facts.constant("training", "data_worker", (0,)).value * GIB)
     return num_ranks * request.data_workers * (private + PREFETCH * batch)
 
 
-def checkpoint_disk(model: Model, request: Training) -> int:
+def checkpoint_disk(model: Model, request: TrainingResolved) -> int:
     """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
-    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    form, rule = recipe(request.precision), optimizer(request.optimizer)
     if request.method == "full":
         return model.num_parameters * (
             form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment)

@@ -10,7 +10,7 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import Line, exact
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Training
+from ...run.training import TrainingAsked
 from ..serving.unified_memory import on_shared_memory
 from .checks import check_model, check_sharding, check_types, trained_model, with_targets
 from .data_loading import checkpoint_disk, data_workers_bytes
@@ -27,11 +27,8 @@ from .states import states
 from .step import phases, stage_step
 from .training_estimate import TrainingEstimate, worst_of
 
-DEFAULT_SEQ_LEN = 4096
-"""Length of a question that gives none; never more than the model's own."""
 
-
-def estimate_training(model: Model, asked: Training, hardware: Hardware) -> TrainingEstimate:
+def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingEstimate:
     """Return the estimate of every pipeline stage; the verdict is the worst one's."""
     job = job_of(model, asked, hardware)
     if framework(job.request.framework).megatron_core:
@@ -57,16 +54,14 @@ def estimate_training(model: Model, asked: Training, hardware: Hardware) -> Trai
     )
 
 
-def job_of(model: Model, asked: Training, hardware: Hardware) -> Job:
+def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     """Return the question with every value filled in and checked against model and cards."""
-    request = resolved(asked)
-    if request.seq_len is None:
-        request = request._replace(seq_len=min(DEFAULT_SEQ_LEN, model.max_positions))
+    request = resolved(asked, model.max_positions)
     capacity = capacity_of(hardware, request.reserve)
-    mesh = check_mesh(model, request.mesh or Mesh(), hardware.num_gpus)
+    mesh = check_mesh(model, request.mesh, hardware.num_gpus)
     by_layers = framework(request.framework).counts_ends
     mesh = mesh._replace(count_ends=mesh.count_ends or by_layers)
-    if (request.seq_len or 1) % mesh.cp:
+    if request.seq_len % mesh.cp:
         raise UsageError(
             f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}",
             "choose a length that is a multiple",
@@ -78,7 +73,7 @@ def job_of(model: Model, asked: Training, hardware: Hardware) -> Job:
     return Job(trained_model(model, request), request, mesh, hardware, capacity)
 
 
-def by_megatron(run: Megatron, job: Job, asked: Training) -> TrainingEstimate:
+def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstimate:
     """Return the estimate by Megatron's own rules, of a model that its arguments describe; what a name leaves
     open, its kernels and fusions, widens the interval."""
     device = device_of(job.hardware)._replace(expandable=job.request.expandable_segments)

@@ -8,7 +8,7 @@ from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms
 from ...frameworks.graphs.graph import walk
 from ...frameworks.graphs.layers import norms_of
 from ...frameworks.graphs.loss import Loss, LossShape, loss_graph, loss_kind
-from ...run.training import Training
+from ...run.training import TrainingResolved
 from .job import Job
 
 COMPARING = ("dpo", "kto")
@@ -29,7 +29,7 @@ class Ends(NamedTuple):
     source: str
 
 
-def vocab_parallel(request: Training) -> bool:
+def vocab_parallel(request: TrainingResolved) -> bool:
     """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel;
     elsewhere logits are gathered
 
@@ -73,7 +73,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     )
 
 
-def kind_of_loss(request: Training, on_shares: bool) -> Loss:
+def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     """Return how the loss is made; `on_shares`: from a rank's share of the vocabulary.
 
     A trainer that compares log-probabilities asks for logits, whatever its loss of labels.

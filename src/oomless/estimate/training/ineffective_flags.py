@@ -1,16 +1,17 @@
 """Flags of a training question that change nothing in it, and why."""
 
 from ...frameworks import framework
-from ...run.training import Mesh, Training, flag
+from ...run.options import by_keyword
+from ...run.training import Mesh, TrainingAsked, TrainingResolved
 
-ADAPTER_FLAGS = ("adapter", "lora_rank", "lora_targets", "adapter_dtype")
+ADAPTER_FIELDS = ("adapter", "lora_rank", "lora_targets", "adapter_dtype", "trained_ends")
 
 
-def ineffective_flags(used: Training, asked: Training) -> tuple[str, ...]:
+def ineffective_flags(used: TrainingResolved, asked: TrainingAsked) -> tuple[str, ...]:
     """Return the flags of `asked` that change nothing in `used`, the same question with every default.
 
     >>> from ...frameworks.defaults import resolved
-    >>> asked = Training(lora_rank=16, quantization="nf4")
+    >>> asked = TrainingAsked(lora_rank=16, quantization="nf4")
     >>> ineffective_flags(resolved(asked), asked)
     ('--lora-rank changes nothing: --method is full', '--quantization changes nothing: --method is full')
     """
@@ -18,20 +19,19 @@ def ineffective_flags(used: Training, asked: Training) -> tuple[str, ...]:
     return tuple(f"{name} changes nothing: {why}" for name, why in found)
 
 
-def of_method(used: Training, asked: Training) -> list[tuple[str, str]]:
+def of_method(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:
     """Return flags of adapters and packed weights where there are none."""
-    why, nothing = f"--method is {used.method}", Training()
+    why, table = f"--method is {used.method}", by_keyword("train")
     found = []
     if used.method == "full":
-        names = [name for name in ADAPTER_FLAGS if getattr(asked, name) != getattr(nothing, name)]
-        found += [(flag(name), why) for name in names]
-        found += [("--train-ends", why)] * asked.trained_ends
+        given = asked.given()
+        found += [(table[name].flag, why) for name in ADAPTER_FIELDS if name in given]
     if used.method != "qlora" and asked.quantization:
         found.append(("--quantization", why))
     return found
 
 
-def of_recomputation(used: Training, asked: Training) -> list[tuple[str, str]]:
+def of_recomputation(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:
     """Return flags that the way of recomputation does not read."""
     why, found = f"--recompute is {used.recompute}", []
     if used.recompute != "selective" and asked.recompute_modules:
@@ -43,9 +43,9 @@ def of_recomputation(used: Training, asked: Training) -> list[tuple[str, str]]:
     return found
 
 
-def of_ranks(used: Training, asked: Training) -> list[tuple[str, str]]:
+def of_ranks(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:
     """Return flags of an axis that has one rank, and releases of a framework of which one is known."""
-    mesh, given, of = used.mesh or Mesh(), asked.mesh or Mesh(), framework(used.framework)
+    mesh, given, of = used.mesh, asked.mesh, framework(used.framework)
     found = []
     if used.sharding not in ("hsdp", "distopt", "megatron_fsdp") and given.shard_size:
         found.append(("--shard-size", f"--sharding is {used.sharding}"))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Optimizer, Recipe, Training, optimizer, recipe
+from ...run.training import Mesh, Optimizer, Recipe, TrainingResolved, optimizer, recipe
 from ...units import parse_bytes
 
 
@@ -13,7 +13,7 @@ class Job(NamedTuple):
     """One training step: what is trained, how, and on which ranks and cards."""
 
     model: Model
-    request: Training
+    request: TrainingResolved
     """Every value that is used, given or default."""
     mesh: Mesh
     """With its data-parallel size."""
@@ -24,12 +24,12 @@ class Job(NamedTuple):
     @property
     def recipe(self) -> Recipe:
         """The types of weights, gradients, master copies and moments."""
-        return recipe(self.request.precision or "bf16")
+        return recipe(self.request.precision)
 
     @property
     def optimizer(self) -> Optimizer:
         """What the optimizer keeps, and how its step runs."""
-        return optimizer(self.request.optimizer or "adamw")
+        return optimizer(self.request.optimizer)
 
 
 def capacity_of(hardware: Hardware, reserve: str | None) -> int:

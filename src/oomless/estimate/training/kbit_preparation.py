@@ -4,14 +4,14 @@ called."""
 from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
-from ...run.training import Recipe, Training
+from ...run.training import Recipe, TrainingResolved
 from .micro_batch_work import wide_norms
 from .stage_step import StageStep
 from .state_bytes import packed
 from .step import phases, stage_step
 
 
-def may_be_prepared(request: Training, form: Recipe) -> bool:
+def may_be_prepared(request: TrainingResolved, form: Recipe) -> bool:
     """Whether a script may have put what is not packed into F32: peft's guide for models in 4 or 8 bit says
     so, and sharded ones refuse."""
     whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (

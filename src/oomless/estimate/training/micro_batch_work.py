@@ -6,12 +6,12 @@ from ...frameworks.graphs.blocks import AttentionKernel, Kernels, MicroBatchWork
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
 from ...run.cards import Card
-from ...run.training import Recipe, Training, recipe
+from ...run.training import Recipe, TrainingResolved, recipe
 from .job import Job
 from .rank_portions import adapts_stacks
 
 
-def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) -> AttentionKernel:
+def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card: Card) -> AttentionKernel:
     """What torch's scaled_dot_product_attention takes: flash needs half precision, Ampere and equal head
     sizes up to 256.
 
@@ -28,7 +28,7 @@ def attention_kernel(request: Training, form: Recipe, model: Model, card: Card) 
     return "efficient" if latent else "flash"
 
 
-def wide_norms(request: Training) -> bool:
+def wide_norms(request: TrainingResolved) -> bool:
     """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded
     models are left alone."""
     whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
@@ -41,7 +41,7 @@ def wide_norms(request: Training) -> bool:
         request.method == "qlora"
         and whole
         and framework(request.framework).habits(request.framework_version).wide_norms
-        and recipe(request.precision or "bf16").compute == 2
+        and recipe(request.precision).compute == 2
     )
 
 
@@ -55,7 +55,7 @@ def work_of(job: Job) -> MicroBatchWork:
         if request.kernels in ("liger", "te")
         else "eager"
     )
-    seq = -(-(request.seq_len or 1) // mesh.cp)
+    seq = -(-request.seq_len // mesh.cp)
     kind = adapter(request.adapter)
     if request.method != "full" and kind.where == "tokens":
         seq += kind.tokens

@@ -3,13 +3,13 @@
 from ...model.attention import DSA, V4, V41, Linear
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .ineffective_flags import ineffective_flags
 from .job import Job
 from .rank_portions import experts_apart
 
 
-def warnings(job: Job, asked: Training) -> tuple[str, ...]:
+def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     """Return the notes on an estimate: cards, flags without effect, choices of the framework, rules that were
     never compared with a run."""
     model, request = job.model, job.request
@@ -29,7 +29,7 @@ def warnings(job: Job, asked: Training) -> tuple[str, ...]:
     if len(model.layers) % pieces:
         found.append(f"{len(model.layers)} layers over {pieces} pieces: the first ones hold one more")
     found += on_cut_experts(model, request, job.mesh)
-    if request.optimizer == "muon" or (request.optimizer or "").startswith("galore"):
+    if request.optimizer == "muon" or request.optimizer.startswith("galore"):
         found.append(f"{request.optimizer}: states by formula, never compared with a run")
     return tuple(found)
 
@@ -59,7 +59,7 @@ def unusual(model: Model) -> tuple[str, ...]:
     return tuple(name for name, there in names.items() if there)
 
 
-def on_packed_experts(model: Model, request: Training) -> list[str]:
+def on_packed_experts(model: Model, request: TrainingResolved) -> list[str]:
     """Return what is to be said of experts that QLoRA may or may not pack."""
     stacked = any(tensor.role == "expert" for tensor in model.tensors) and not experts_apart(model, request)
     if request.method != "qlora" or not stacked:
@@ -74,7 +74,7 @@ def on_packed_experts(model: Model, request: Training) -> list[str]:
     return []
 
 
-def on_cut_experts(model: Model, request: Training, mesh: Mesh) -> list[str]:
+def on_cut_experts(model: Model, request: TrainingResolved, mesh: Mesh) -> list[str]:
     """Return a note if FSDP2 cuts stacked experts over more ranks than there are experts: the first ranks
     hold a whole one, and gather all."""
     ranks = mesh.dp * mesh.cp

@@ -4,7 +4,7 @@ and go."""
 from typing import NamedTuple
 
 from ...ledger import Category, Key, category_of
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingResolved, recipe
 from .rank_portions import Portion
 from .state_bytes import adapter_bytes, packed, packed_bytes, packed_stack
 from .states import degrees, local_values, sharding_ranks
@@ -62,7 +62,7 @@ HEAD, EMBEDDING = -1, -2
 """Layers that are none: what the last stage has outside of the layers, and what the first one has."""
 
 
-def layer_states(portions: list[Portion], mesh: Mesh, request: Training) -> dict[int, LayerStates]:
+def layer_states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> dict[int, LayerStates]:
     """Return what each layer has of weights and gradients while they come and go; HEAD and EMBEDDING are the
     ends."""
     found: dict[int, LayerStates] = {}
@@ -74,9 +74,9 @@ def layer_states(portions: list[Portion], mesh: Mesh, request: Training) -> dict
     return found
 
 
-def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: Training) -> LayerStates:
+def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: TrainingResolved) -> LayerStates:
     """Return what one of a portion's layers has of it."""
-    form = recipe(request.precision or "bf16")
+    form = recipe(request.precision)
     over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
     values = portion.values * portion.per_layer
     gradients = largest = 0

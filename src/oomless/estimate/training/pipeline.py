@@ -2,7 +2,7 @@
 wait for their backward."""
 
 from ...frameworks import framework
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from .head_and_loss import Ends
 from .phases import PhasePart
 from .rank_portions import PipelineStage
@@ -39,7 +39,7 @@ def in_flight(mesh: Mesh, stage: PipelineStage, micro_batches: int) -> int:
 
 
 def pipeline_buffers(
-    mesh: Mesh, stage: PipelineStage, request: Training, boundary: int, chunks: int
+    mesh: Mesh, stage: PipelineStage, request: TrainingResolved, boundary: int, chunks: int
 ) -> PhasePart:
     """What passes between stages. `boundary`: bytes of one micro-batch's hidden states; `chunks`: those in
     flight, of v a micro-batch.
@@ -78,7 +78,7 @@ def pipeline_buffers(
 
 
 def kept_outputs(
-    mesh: Mesh, stage: PipelineStage, request: Training, last: Ends, size: int, micro_batches: int
+    mesh: Mesh, stage: PipelineStage, request: TrainingResolved, last: Ends, size: int, micro_batches: int
 ) -> int:
     """Logits that a pipeline holds until their backward, beside what the loss keeps: those of every
     micro-batch in flight.

@@ -12,8 +12,8 @@ from ...errors import UsageError
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Serving
-from ...run.training import Mesh, Training, recipe
+from ...run.serving import Asked
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
 from .estimate import estimate_training
 from .head_and_loss import COMPARING
@@ -50,12 +50,12 @@ class Companions(NamedTuple):
     """Other cards for the engine; None: those of training."""
 
 
-def asked_update(asked: Training) -> Training:
+def asked_update(asked: TrainingAsked) -> TrainingAsked:
     """The update as training sees it: pairs are two sequences.
 
     >>> (
-    ...     asked_update(Training(task="dpo", micro_batch=2)).micro_batch,
-    ...     asked_update(Training(task="kto", micro_batch=2)).micro_batch,
+    ...     asked_update(TrainingAsked(task="dpo", micro_batch=2)).micro_batch,
+    ...     asked_update(TrainingAsked(task="kto", micro_batch=2)).micro_batch,
     ... )
     (4, 2)
     """
@@ -75,7 +75,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     >>> from ...run.hardware import parse_gpu
     >>> policy = estimate_training(
     ...     load("deepseek-coder-1.3b"),
-    ...     Training(task="dpo", precision="bf16", seq_len=1024),
+    ...     TrainingResolved(task="dpo", precision="bf16", seq_len=1024),
     ...     parse_gpu("h100"),
     ... )
     >>> found = after(policy, Companions())
@@ -170,7 +170,7 @@ def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Li
     return [frozen(owner, model, request, estimate.mesh) for owner, model in models]
 
 
-def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
+def frozen(owner: Owner, model: Model, request: TrainingResolved, mesh: Mesh) -> Line:
     """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the
     data-parallel ranks if the
 
@@ -178,11 +178,14 @@ def frozen(owner: Owner, model: Model, request: Training, mesh: Mesh) -> Line:
 
     >>> from ...model.load import load
     >>> frozen(
-    ...     "reference", load("deepseek-llm-7b"), Training(precision="bf16", sharding="zero3"), Mesh(dp=8)
+    ...     "reference",
+    ...     load("deepseek-llm-7b"),
+    ...     TrainingResolved(precision="bf16", sharding="zero3"),
+    ...     Mesh(dp=8),
     ... ).bytes
     1727591424
     """
-    size = recipe(request.precision or "bf16").compute
+    size = recipe(request.precision).compute
     values = max(
         sum(each.total for each in portions(model, mesh, stage, request._replace(method="full")))
         for stage in stages(len(model.layers), mesh)
@@ -212,7 +215,7 @@ def _engine(
             "it is more than 0 and at most 1",
         )
     request = estimate.request
-    asked = Serving(engine=companions.engine, max_model_len=request.seq_len, context=request.seq_len)
+    asked = Asked(engine=companions.engine, max_model_len=request.seq_len, context=request.seq_len)
     if companions.engine_hardware is not None:
         return [], [], estimate_serving(estimate.model, asked, companions.engine_hardware).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)

@@ -11,7 +11,7 @@ from ...frameworks.graphs.adapters import AdaptedMatrix, AdapterKind, adapter, t
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 
 Group = Literal["dense", "expert"]
 """Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
@@ -160,7 +160,7 @@ def on_rank(tensor: Tensor, tp: int) -> tuple[int, int]:
             return rows, rows * (whole // shape[0])
 
 
-def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) -> list[Portion]:
+def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingResolved) -> list[Portion]:
     """The tensors of one rank of a stage. MTP layers are left out; stored copies are no parameters."""
     inside = set(stage.layers)
     full = request.method == "full"
@@ -262,14 +262,14 @@ ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
 """Families whose experts were one tensor in transformers 4 already."""
 
 
-def experts_apart(model: Model, request: Training) -> bool:
+def experts_apart(model: Model, request: TrainingResolved) -> bool:
     """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs
     it, and PEFT adapts it."""
     habits = framework(request.framework).habits(request.framework_version)
     return habits.experts_apart and model.family not in ALWAYS_STACKED
 
 
-def adapts_stacks(model: Model, request: Training) -> bool:
+def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
     """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd
     keeps it."""
     if experts_apart(model, request):
@@ -280,14 +280,14 @@ def adapts_stacks(model: Model, request: Training) -> bool:
     return bool(named) and framework(request.framework).peft
 
 
-def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: Training) -> list[Portion]:
+def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingResolved) -> list[Portion]:
     """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
     Experts in a stack: one
 
     of each for every expert, of twice the rank where two matrices lie in it.
 
     >>> from ...model.load import load
-    >>> asked = Training(method="lora", lora_rank=16, lora_targets=("q_proj",))
+    >>> asked = TrainingResolved(method="lora", lora_rank=16, lora_targets=("q_proj",))
     >>> sum(
     ...     p.total for p in adapters(load("deepseek-v2-lite"), Mesh(dp=1), stages(27, Mesh())[0], asked)
     ... )  # 27 x 16 x (2048 + 3072)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...frameworks import framework
-from ...run.training import Training
+from ...run.training import TrainingResolved
 
 ALIASES = {
     "layernorm": "norm",
@@ -25,13 +25,13 @@ class Recomputed(NamedTuple):
     """What lies inside of these parts of it."""
 
 
-def recomputed(request: Training, position: int) -> Recomputed:
+def recomputed(request: TrainingResolved, position: int) -> Recomputed:
     """Return what the question has computed again of a stage's layer, counted from the stage's first.
 
     full: every layer, or the first `recompute_num_layers`. selective: the insides of the named modules, or
     every how many-th layer as a whole and nothing of the others.
 
-    >>> recomputed(Training(recompute="selective", recompute_every=2), 1)
+    >>> recomputed(TrainingResolved(recompute="selective", recompute_every=2), 1)
     Recomputed(whole=False, modules=frozenset())
     """
     match request.recompute:
@@ -46,7 +46,7 @@ def recomputed(request: Training, position: int) -> Recomputed:
     return Recomputed(False, frozenset())
 
 
-def reentrant(request: Training) -> bool:
+def reentrant(request: TrainingResolved) -> bool:
     """Whether layers are computed again inside of a backward of their own."""
     habits = framework(request.framework).habits(request.framework_version)
     return request.recompute == "full" and habits.reentrant_checkpoints

@@ -10,7 +10,7 @@ from ...frameworks.graphs.loss import loss_kind
 from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from .activations import segments
 from .head_and_loss import COMPARING, Ends, ends
 from .micro_batch_work import work_of
@@ -33,7 +33,9 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .estimate import estimate_training
-    >>> asked = Training(framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full")
+    >>> asked = TrainingResolved(
+    ...     framework="colossalai", task="dpo", micro_batch=8, seq_len=2048, recompute="full"
+    ... )
     >>> found = estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
@@ -149,7 +151,7 @@ def _ends(estimate: TrainingEstimate) -> Ends:
     return ends(estimate.job, work_of(estimate.job))
 
 
-def _by_logits(request: Training) -> bool:
+def _by_logits(request: TrainingResolved) -> bool:
     return loss_kind(request.loss or "plain", request.framework).kind != "fused-linear"
 
 
@@ -158,7 +160,7 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
     return 0 if loss_kind("log-probs", estimate.request.framework).logits_alive else wide
 
 
-def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
+def _cache_bytes(model: Model, request: TrainingResolved, mesh: Mesh) -> int:
     """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
     for every head."""
     if not framework(request.framework).frozen_cache:
@@ -172,5 +174,5 @@ def _cache_bytes(model: Model, request: Training, mesh: Mesh) -> int:
             values += kind.num_kv_heads * kind.cache_dim
         elif isinstance(kind, MLA):
             values += kind.num_heads * (kind.qk_nope_head_dim + kind.qk_rope_head_dim + kind.v_head_dim)
-    tokens = request.micro_batch * (request.seq_len or 1)
+    tokens = request.micro_batch * request.seq_len
     return values * tokens * 2 // mesh.tp

@@ -4,13 +4,13 @@ context, communication buffers."""
 from ... import facts
 from ...ledger import Key, Kind, Ledger, Line, ranged
 from ...run.cards import Card
-from ...run.training import Training
+from ...run.training import TrainingResolved
 from ...units import GIB
 from .job import Job
 from .phases import StepPhase
 
 
-def streams_apart(request: Training, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
+def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
     """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each
     stream: what these take
 
@@ -43,7 +43,7 @@ def allocated_lines(ledger: Ledger) -> tuple[Line, ...]:
     return tuple(line for line in ledger.lines if line.key not in ("fragmentation.reserved", *OUTSIDE))
 
 
-def words(request: Training) -> tuple[str, ...]:
+def words(request: TrainingResolved) -> tuple[str, ...]:
     """Conditions under which rows of engines.csv hold."""
     sharding = request.sharding or "none"
     found = [
@@ -71,7 +71,7 @@ PASSING = ("activations", "logits", "temporaries", "communication")
 with."""
 
 
-def with_spread(lines: list[Line], request: Training) -> list[Line]:
+def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
     """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
     spread = facts.constant("training", "activation_share", (0,), *words(request))
     return [

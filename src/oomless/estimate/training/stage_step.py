@@ -3,7 +3,7 @@ what is alive at several of its moments."""
 
 from typing import NamedTuple
 
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from .activations import CheckpointSegment
 from .gathered import Gathered
 from .head_and_loss import Ends
@@ -15,18 +15,18 @@ from .recomputation import reentrant
 from .states import RankStates
 
 
-def resident_gradients(request: Training, mesh: Mesh) -> bool:
+def resident_gradients(request: TrainingResolved, mesh: Mesh) -> bool:
     """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
     micro-batches that add up."""
     return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
 
 
-def held_always(request: Training) -> bool:
+def held_always(request: TrainingResolved) -> bool:
     """Whether gradients lie in buffers that live from the first step on."""
     return request.sharding in ("ddp", "distopt", "megatron_fsdp")
 
 
-def inputs_wait(request: Training) -> bool:
+def inputs_wait(request: TrainingResolved) -> bool:
     """Whether the inputs of layers, and their gradients, outlive the layers' backward.
 
     FSDP1 reshards a unit without trained weights when the gradients of its inputs are there, by a hook that
@@ -120,7 +120,7 @@ class StageStep(NamedTuple):
     def inputs(self) -> PhasePart:
         """Return token ids, labels and mask of a micro-batch."""
         request = self.job.request
-        num_bytes = 3 * 8 * request.micro_batch * (request.seq_len or 1) // self.job.mesh.cp
+        num_bytes = 3 * 8 * request.micro_batch * request.seq_len // self.job.mesh.cp
         return PhasePart("inputs.batch", "token ids, labels, mask", num_bytes, "3 x 8 B a token")
 
     def unpacked(self) -> PhasePart:

@@ -2,13 +2,13 @@
 moments."""
 
 from ...model.storage import NF4, NF4_PLAIN
-from ...run.training import Optimizer, Recipe, Training
+from ...run.training import Optimizer, Recipe, TrainingResolved
 from .rank_portions import Portion
 
 QLORA = "qlora"
 
 
-def weight_bytes_of(portion: Portion, values: int, request: Training, form: Recipe) -> int:
+def weight_bytes_of(portion: Portion, values: int, request: TrainingResolved, form: Recipe) -> int:
     """Bytes of stored weights: frozen matrices of QLoRA are packed in NF4 by blocks of 64, adapters have
     their own type.
 
@@ -17,7 +17,7 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
 
     >>> from ...run.training import recipe
     >>> p = Portion("q_proj", 4096, 4096 * 4096, 1, (0,), "dense", False, True, True)
-    >>> weight_bytes_of(p, p.total, Training(method="qlora"), recipe("bf16"))  # 0.5159 B a value
+    >>> weight_bytes_of(p, p.total, TrainingResolved(method="qlora"), recipe("bf16"))  # 0.5159 B a value
     8654848
     """
     if portion.adapter:
@@ -27,7 +27,7 @@ def weight_bytes_of(portion: Portion, values: int, request: Training, form: Reci
     return values * form.weight
 
 
-def packed(portion: Portion, request: Training) -> bool:
+def packed(portion: Portion, request: TrainingResolved) -> bool:
     """Whether a weight is stored in fewer bits: matrices of products inside of the layers; stacked experts
     only where asked.
 
@@ -46,7 +46,7 @@ def packed(portion: Portion, request: Training) -> bool:
     )
 
 
-def packed_stack(portion: Portion, request: Training) -> bool:
+def packed_stack(portion: Portion, request: TrainingResolved) -> bool:
     """Experts in one tensor that are packed: a layer's are unpacked while they run (Axolotl's moe_quant.py:
     torch's parametrization cache)."""
     return portion.stacked and packed(portion, request)
@@ -76,7 +76,7 @@ def packed_bytes(values: int, how: str) -> int:
             return values // 2 + scales * form4.scale_bits // 8 + (-(-scales // 256) * 4 if double else 0)
 
 
-def adapter_bytes(request: Training) -> int:
+def adapter_bytes(request: TrainingResolved) -> int:
     """Bytes of a value of an adapter, its gradient and each of its moments."""
     return 2 if request.adapter_dtype == "bfloat16" else 4
 

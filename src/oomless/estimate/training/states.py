@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...frameworks import framework
 from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
-from ...run.training import Mesh, Optimizer, Recipe, Sharding, Training, optimizer, recipe
+from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, optimizer, recipe
 from .rank_portions import Portion
 from .state_bytes import QLORA, adapter_bytes, moment_bytes, weight_bytes_of
 
@@ -117,7 +117,9 @@ class StateSums(NamedTuple):
         return added._replace(largest=max(self.largest, other.largest))
 
 
-def sums_of(portion: Portion, mesh: Mesh, request: Training, form: Recipe, rule: Optimizer) -> StateSums:
+def sums_of(
+    portion: Portion, mesh: Mesh, request: TrainingResolved, form: Recipe, rule: Optimizer
+) -> StateSums:
     """Return what one rank holds of a portion: its weights alone if it is frozen, all four states if it is
     trained."""
     over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
@@ -144,18 +146,18 @@ def sums_of(portion: Portion, mesh: Mesh, request: Training, form: Recipe, rule:
     )
 
 
-def states(portions: list[Portion], mesh: Mesh, request: Training) -> RankStates:
+def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> RankStates:
     """Return the states of a rank. What is offloaded lies in host memory and is no line.
 
     >>> from ...model.load import load
     >>> from .rank_portions import portions as parts, stages
-    >>> asked = Training(precision="bf16", optimizer="adamw", sharding="none")
+    >>> asked = TrainingResolved(precision="bf16", optimizer="adamw", sharding="none")
     >>> coder = load("deepseek-coder-1.3b")
     >>> found = states(parts(coder, Mesh(dp=1), stages(24, Mesh())[0], asked), Mesh(dp=1), asked)
     >>> found.weights + found.gradients + found.optimizer == coder.num_parameters * 8
     True
     """
-    form, rule = recipe(request.precision or "bf16"), optimizer(request.optimizer or "adamw")
+    form, rule = recipe(request.precision), optimizer(request.optimizer)
     sums = StateSums()
     for portion in portions:
         sums = sums.plus(sums_of(portion, mesh, request, form, rule))
@@ -179,7 +181,7 @@ def states(portions: list[Portion], mesh: Mesh, request: Training) -> RankStates
 
 
 def state_lines(
-    sums: StateSums, over: ShardDegrees, request: Training, form: Recipe, rule: Optimizer
+    sums: StateSums, over: ShardDegrees, request: TrainingResolved, form: Recipe, rule: Optimizer
 ) -> tuple[Line, ...]:
     """Return the states as lines, wherever they lie; what nobody has of master copies and moments is none."""
     source = f"facts/recipes.csv {form.name}: {form.source}"
@@ -209,7 +211,7 @@ def state_lines(
     return tuple(lines)
 
 
-def on_host(request: Training, rule: Optimizer) -> frozenset[Key]:
+def on_host(request: TrainingResolved, rule: Optimizer) -> frozenset[Key]:
     """Return the keys of states that lie in host memory. A paged optimizer's pages move only when the card is
     full: they are counted on it."""
     away = set(request.offload)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...frameworks.defaults import resolved
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .collectives import Axis, Transfer, grid, layer_widths
 from .rank_portions import PipelineStage, check_mesh, stages
 from .traffic_layers import context_parallel, expert_parallel, micro_batch_tokens, pipeline
@@ -54,14 +54,14 @@ def by_axis(stage: StageTraffic) -> tuple[AxisTraffic, ...]:
     )
 
 
-def two_dimensional(model: Model, asked: Training, mesh: Mesh) -> str:
+def two_dimensional(model: Model, asked: TrainingResolved, mesh: Mesh) -> str:
     """What two dimensions of tensor parallelism would change, in a sentence; "" where they are not defined.
 
     They are never launched: Colossal-AI's present release has left them out, and no other maintained library
     runs them.
 
     >>> from ...model.load import load
-    >>> two_dimensional(load("profile-deepseek-pro-13b"), Training(seq_len=4096), Mesh(tp=4))
+    >>> two_dimensional(load("profile-deepseek-pro-13b"), TrainingResolved(seq_len=4096), Mesh(tp=4))
     '2D tensor parallelism (which no maintained library runs) would send 2.60 times as much over 4 ranks;
      less from 26,936 tokens a micro-batch on'
     """
@@ -87,21 +87,19 @@ def busiest(stages_of: tuple[StageTraffic, ...]) -> StageTraffic:
     return max(stages_of, key=lambda each: each.sent_bytes)
 
 
-def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ...]:
+def traffic(model: Model, question: TrainingAsked, world: int) -> tuple[StageTraffic, ...]:
     """The communication of one step, stage by stage.
 
     >>> from ...model.load import load
-    >>> ddp = Training(framework="fsdp", sharding="ddp", precision="bf16", seq_len=2048)
+    >>> ddp = TrainingAsked(framework="fsdp", sharding="ddp", precision="bf16", seq_len=2048)
     >>> [
     ...     (t.collective, t.num_calls, t.sent_bytes)
     ...     for t in traffic(load("deepseek-coder-1.3b"), ddp, 8)[0].transfers
     ... ]
     [('all-reduce', 219, 4712651776)]
     """
-    asked = resolved(asked)
-    if asked.seq_len is None:
-        asked = asked._replace(seq_len=model.max_positions)
-    mesh = check_mesh(model, asked.mesh or Mesh(), world)
+    asked = resolved(question, model.max_positions)
+    mesh = check_mesh(model, asked.mesh, world)
     return tuple(
         StageTraffic(
             stage.rank,
@@ -112,7 +110,7 @@ def traffic(model: Model, asked: Training, world: int) -> tuple[StageTraffic, ..
     )
 
 
-def _stage(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
+def _stage(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     yield from states(model, asked, mesh, stage)
     yield from tensor_parallel(model, asked, mesh, stage)
     yield from context_parallel(model, asked, mesh, stage.layers)

@@ -11,19 +11,19 @@ from ...frameworks import framework
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingResolved, recipe
 from .collectives import Transfer, all_reduce, gather
 from .rank_portions import PipelineStage
 
 
-def micro_batch_tokens(asked: Training, mesh: Mesh) -> int:
+def micro_batch_tokens(asked: TrainingResolved, mesh: Mesh) -> int:
     """Tokens of a micro-batch on one context-parallel rank."""
-    return -(-asked.micro_batch * (asked.seq_len or 1) // mesh.cp)
+    return -(-asked.micro_batch * asked.seq_len // mesh.cp)
 
 
-def value_bytes(asked: Training) -> int:
+def value_bytes(asked: TrainingResolved) -> int:
     """Bytes of one number of an activation."""
-    return recipe(asked.precision or "bf16").compute
+    return recipe(asked.precision).compute
 
 
 def cache_width(attention: Attention) -> tuple[int, int]:
@@ -56,7 +56,9 @@ def cache_width(attention: Attention) -> tuple[int, int]:
             assert_never(attention)
 
 
-def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def context_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Keys and values go round a ring, or heads are exchanged for tokens (Ulysses: DeepSpeed and what builds
     on it).
 
@@ -68,7 +70,9 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
     the rings of torch and of Transformer Engine.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=65536
+    ... )
     >>> [t.sent_bytes for t in context_parallel(load("deepseek-llm-67b"), asked, Mesh(cp=8), range(95))]
     [70128762880]
     """
@@ -108,7 +112,9 @@ def context_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence
         )
 
 
-def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[int]) -> Iterator[Transfer]:
+def expert_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, layers: Sequence[int]
+) -> Iterator[Transfer]:
     """Tokens go to the ranks of their experts and come back, forward and backward.
 
     4 x (e - 1) / e x n x k x h a MoE layer; with full recomputation 6. n: tokens of this rank (the tp ranks
@@ -118,7 +124,9 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
     Source: arXiv 2006.16668, Megatron's token dispatchers.
 
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", recompute="none", seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in expert_parallel(load("deepseek-v3"), asked, Mesh(ep=64, etp=1), range(58, 61))]
     [5549064192]
     """
@@ -161,7 +169,7 @@ def expert_parallel(model: Model, asked: Training, mesh: Mesh, layers: Sequence[
         )
 
 
-def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
+def pipeline(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Outputs of a stage to the next, gradients to the one before: n x h for each micro-batch, chunk and
     direction.
 
@@ -172,7 +180,9 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) ->
 
     >>> from .rank_portions import stages
     >>> from ...model.load import load
-    >>> asked = Training(framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096)
+    >>> asked = TrainingResolved(
+    ...     framework="megatron-lm", precision="megatron-bf16", grad_accum=32, seq_len=4096
+    ... )
     >>> [t.sent_bytes for t in pipeline(load("deepseek-v3"), asked, Mesh(pp=16), stages(61, Mesh(pp=16))[5])]
     [3758096384]
     """
@@ -194,9 +204,7 @@ def pipeline(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) ->
         "pp", "send", "outputs and their gradients", p, sends, sends * payload, f"{sends} x {payload:,} B"
     )
     if model.tied and (first or last):
-        table = (
-            -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision or "bf16").gradient
-        )
+        table = -(-model.vocab_size * model.hidden_size // mesh.tp) * recipe(asked.precision).gradient
         yield Transfer(
             "pp",
             "all-reduce",

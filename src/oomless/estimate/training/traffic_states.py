@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...model.model import Model
-from ...run.training import Mesh, Recipe, Training, recipe
+from ...run.training import Mesh, Recipe, TrainingResolved, recipe
 from .collectives import Transfer, all_reduce, gather
 from .rank_portions import Group, PipelineStage, Portion, portions
 from .states import sharding_ranks
@@ -25,7 +25,7 @@ def held(found: list[Portion], group: Group, trained: bool) -> HeldParameters:
 
     >>> from ...model.load import load
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
-    >>> held(portions(v3, mesh, stages(61, mesh)[0], Training()), "expert", True)
+    >>> held(portions(v3, mesh, stages(61, mesh)[0], TrainingResolved()), "expert", True)
     HeldParameters(layers=40869298176, ends=0, num_tensors=2784)
     """
     mine = [
@@ -63,7 +63,7 @@ class SharedGroup(NamedTuple):
         return self.values * self.types.gradient
 
 
-def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
+def states(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
     """Gradients summed and weights gathered over the data-parallel ranks, by the way states are sharded.
 
     The cp ranks of a sequence share gradients too; routed experts go over dp x cp x tp / (ep x etp). Source:
@@ -80,7 +80,7 @@ def states(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> I
             mesh.shard_size if asked.sharding == "hsdp" and mesh.shard_size else ranks,
             held(found, name, True),
             held(found, name, False),
-            recipe(asked.precision or "bf16"),
+            recipe(asked.precision),
             asked.grad_accum if mesh.pp == 1 else 1,
         )
         match asked.sharding:

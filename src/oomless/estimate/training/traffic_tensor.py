@@ -7,7 +7,7 @@ from typing import assert_never
 from ...frameworks import framework
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingResolved, recipe
 from .collectives import Transfer, Widths, all_reduce, gather, layer_widths
 from .head_and_loss import vocab_parallel
 from .rank_portions import PipelineStage
@@ -30,7 +30,9 @@ def shared_key(attention: Attention) -> int:
             assert_never(attention)
 
 
-def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Iterator[Transfer]:
+def tensor_parallel(
+    model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage
+) -> Iterator[Transfer]:
     """Megatron's cut of layers, embedding, head and loss, with or without sequence parallelism.
 
     Without: a layer sums n x out numbers forward and n x into backward (layer_widths), 2 (t - 1) / t of them
@@ -43,7 +45,7 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineSt
 
     >>> from .rank_portions import stages
     >>> from ...model.load import load
-    >>> asked = Training(
+    >>> asked = TrainingResolved(
     ...     framework="megatron-lm",
     ...     precision="megatron-bf16",
     ...     loss="vocab-parallel",
@@ -71,7 +73,7 @@ def tensor_parallel(model: Model, asked: Training, mesh: Mesh, stage: PipelineSt
         yield of_whole_tensors(model, asked, mesh, stage)
 
 
-def summed_widths(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Widths:
+def summed_widths(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Widths:
     """Numbers a token that the layers of a stage exchange, those of full recomputation among them."""
     of = framework(asked.framework)
     cut = tuple(each for each in model.tensors if mesh.ep == 1 or each.role != "expert")
@@ -83,7 +85,7 @@ def summed_widths(model: Model, asked: Training, mesh: Mesh, stage: PipelineStag
     return Widths(out, into, calls, 0)
 
 
-def of_loss(model: Model, asked: Training, mesh: Mesh) -> Transfer:
+def of_loss(model: Model, asked: TrainingResolved, mesh: Mesh) -> Transfer:
     """Three F32 a token over vocabulary shards, or all logits, gathered."""
     tokens, size, t, m = micro_batch_tokens(asked, mesh), value_bytes(asked), mesh.tp, asked.grad_accum
     if vocab_parallel(asked):
@@ -95,7 +97,7 @@ def of_loss(model: Model, asked: Training, mesh: Mesh) -> Transfer:
     return Transfer("tp", "all-gather", "logits", t, m, sent, formula)
 
 
-def of_whole_tensors(model: Model, asked: Training, mesh: Mesh, stage: PipelineStage) -> Transfer:
+def of_whole_tensors(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineStage) -> Transfer:
     """Gradients of what every rank holds whole (norms, biases) while the sequence is cut."""
     mine, t = set(stage.layers), mesh.tp
     whole = [
@@ -104,7 +106,7 @@ def of_whole_tensors(model: Model, asked: Training, mesh: Mesh, stage: PipelineS
         if each.cut.how == "whole" and each.part == "main" and each.role != "expert"
     ]
     values = sum(prod(each.shape) * num for each, num in whole)
-    summed = values * recipe(asked.precision or "bf16").gradient
+    summed = values * recipe(asked.precision).gradient
     return Transfer(
         "tp",
         "all-reduce",
@@ -116,7 +118,7 @@ def of_whole_tensors(model: Model, asked: Training, mesh: Mesh, stage: PipelineS
     )
 
 
-def _exchange(what: str, widths: Widths, asked: Training, mesh: Mesh) -> Transfer:
+def _exchange(what: str, widths: Widths, asked: TrainingResolved, mesh: Mesh) -> Transfer:
     """The sums of one micro-batch's forward and backward, times the micro-batches; `num_out` counts them."""
     tokens, size, t, m = micro_batch_tokens(asked, mesh), value_bytes(asked), mesh.tp, asked.grad_accum
     width = widths.out + widths.into

@@ -6,7 +6,7 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import Ledger, Verdict
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .job import Job
 from .rank_group import Peaks, RankGroup
 
@@ -44,7 +44,7 @@ class TrainingEstimate(NamedTuple):
     """The answer to a training question."""
 
     model: Model
-    request: Training
+    request: TrainingResolved
     hardware: Hardware
     mesh: Mesh
     groups: tuple[RankGroup, ...]
@@ -54,7 +54,7 @@ class TrainingEstimate(NamedTuple):
     warnings: tuple[str, ...]
     model_word: str = ""
     gpu_word: str = ""
-    asked: Training = Training()
+    asked: TrainingAsked = TrainingAsked()
     megatron: Megatron | None = None
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
     origin: Origin | None = None

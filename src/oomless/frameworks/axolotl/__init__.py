@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from ...model.model import Model
-from ...run.training import Training
+from ...run.training import TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace, as_it_is
 from ..record import of_facts
 from .configuration import read
 
 
-def in_full_sequences(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def in_full_sequences(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield fine-tuning on sequences of full length, which is what the files that are written say."""
     yield from as_it_is(base._replace(task="sft", packed=True), model, cards)
 

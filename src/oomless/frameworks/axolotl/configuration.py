@@ -1,7 +1,7 @@
 """Axolotl's YAML (docs.axolotl.ai, config reference)."""
 
 from ...errors import OomlessError, UnsupportedError
-from ...run.training import Mesh, Method, Sharding, Task, Training
+from ...run.training import Mesh, Method, Sharding, Task, TrainingAsked
 from ..deepspeed.configuration import beside
 from ..entries import Entries
 
@@ -16,7 +16,7 @@ TASKS: dict[str, Task] = {
 """`rl`: SimPO and ORPO have no reference model, so they take what fine-tuning on pairs takes."""
 
 
-def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, which no entry says."""
     model = entries.text("base_model")
     asked = _adapter(entries)
@@ -45,7 +45,7 @@ def read(entries: Entries) -> tuple[str | None, Training, int | None]:
     return model, asked, None
 
 
-def _adapter(entries: Entries) -> Training:
+def _adapter(entries: Entries) -> TrainingAsked:
     """Return the method, and how frozen weights are stored."""
     adapter = entries.text("adapter")
     four, eight = (
@@ -55,7 +55,7 @@ def _adapter(entries: Entries) -> Training:
     if adapter not in (None, "lora", "qlora"):
         raise OomlessError(f"{entries.path}: adapter is {adapter}", "it is lora or qlora")
     method: Method = "full" if adapter is None else "qlora" if adapter == "qlora" or four or eight else "lora"
-    return Training(
+    return TrainingAsked(
         framework=entries.framework, method=method, quantization="int8" if eight and adapter else None
     )
 
@@ -103,7 +103,7 @@ def _task(entries: Entries) -> Task:
     return "reward" if entries.switch("reward_model", default=False) else "sft"
 
 
-def _load(entries: Entries, asked: Training, kernels: str | None, loss: str | None) -> Training:
+def _load(entries: Entries, asked: TrainingAsked, kernels: str | None, loss: str | None) -> TrainingAsked:
     """Return the question with ranks, batch, optimizer and kernels."""
     tp = entries.whole("tensor_parallel_size", default=1)
     cp = entries.whole("context_parallel_size", "sequence_parallel_degree", default=1)
@@ -128,7 +128,7 @@ def _load(entries: Entries, asked: Training, kernels: str | None, loss: str | No
     )
 
 
-def _lora(entries: Entries, asked: Training, targets: tuple[str, ...]) -> Training:
+def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> TrainingAsked:
     """Return the question with rank and targets; full training leaves the targets out."""
     rank = entries.whole("lora_r", default=8)
     everything = entries.switch("lora_target_linear", default=not targets)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace, as_it_is
 from ..record import of_facts
 from .configuration import read
 
 
-def with_offload(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def with_offload(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield the sharding over all cards, and what it may put into host memory."""
     for asked in as_it_is(base, model, cards):
         yield asked

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from ...errors import OomlessError
 from ...run.text_files import content_of, flat, json_of
-from ...run.training import Mesh, Sharding, Training
+from ...run.training import Mesh, Sharding, TrainingAsked
 from ..entries import Entries
 
 
-def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """No model: the question, and the ranks where all three batch sizes are there."""
     found = zero(entries)
     micro = entries.whole("train_micro_batch_size_per_gpu", default=1)
@@ -32,7 +32,7 @@ def read(entries: Entries) -> tuple[str | None, Training, int | None]:
             "train_batch_size needs the number of cards to become micro-batches: give "
             "--micro-batch and --grad-accum"
         )
-    asked = Training(
+    asked = TrainingAsked(
         framework=entries.framework,
         mesh=Mesh(tp=tp, cp=cp),
         precision=found.precision,

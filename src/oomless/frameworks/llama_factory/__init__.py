@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...model.model import Model
-from ...run.training import Training
+from ...run.training import TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace, as_it_is
 from ..record import of_facts
 from .configuration import read
@@ -21,7 +21,7 @@ def refuses(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def fine_tuning(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def fine_tuning(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield fine-tuning, which is what the files that are written say; under ZeRO DeepSpeed keeps the
     states."""
     precision = "deepspeed-bf16" if base.sharding == "zero3" else None

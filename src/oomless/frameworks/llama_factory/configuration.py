@@ -1,7 +1,7 @@
 """LLaMA-Factory's YAML (src/llamafactory/hparams; Trainer arguments of transformers)."""
 
 from ...errors import OomlessError, UnsupportedError
-from ...run.training import Mesh, Method, Task, Training
+from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside
 from ..entries import Entries
 
@@ -29,7 +29,7 @@ UNSLOTH = "unsloth"
 """use_unsloth runs adapters through that framework."""
 
 
-def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, which no entry says."""
     model = entries.text("model_name_or_path")
     task = _task(entries)
@@ -42,7 +42,7 @@ def read(entries: Entries) -> tuple[str | None, Training, int | None]:
     targets = entries.words("lora_target") if method != "full" else ()
     unsloth = entries.switch("use_unsloth", default=False)
     fsdp = entries.words("fsdp")
-    asked = Training(
+    asked = TrainingAsked(
         framework=UNSLOTH if unsloth and method != "full" else entries.framework,
         task=task,
         method=method,
@@ -99,7 +99,7 @@ def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) 
     return "amp-fp16" if fp16 else "amp-bf16" if bf16 else "fp32"
 
 
-def _load(entries: Entries, asked: Training, unsloth: bool) -> Training:
+def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAsked:
     """Return the question with optimizer, batch, recomputation and kernels."""
     optimizer = entries.optimizer("optim", default="adamw_torch_fused")
     micro_batch = entries.whole("per_device_train_batch_size", default=8)
@@ -121,7 +121,7 @@ def _load(entries: Entries, asked: Training, unsloth: bool) -> Training:
     )
 
 
-def _lora(entries: Entries, asked: Training, targets: tuple[str, ...]) -> Training:
+def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> TrainingAsked:
     """Return the question with rank, targets and storage of frozen weights, and whether documents are
     packed."""
     rank = entries.whole("lora_rank", default=8)

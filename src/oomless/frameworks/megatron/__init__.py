@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from ...model.feedforward import MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace
 from ..record import of_facts
 from .step_arguments import RECOMPUTED
 
 
-def meshes(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def meshes(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield tensor parallelism within a machine, pipelines over machines, experts over what is left."""
     experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
     most_stages = min(len(model.layers), 2 * max(cards.num // cards.within, 1))

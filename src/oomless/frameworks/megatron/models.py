@@ -10,7 +10,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .args import read_arguments
 from .network import network
 from .placement import last_stage
@@ -18,12 +18,14 @@ from .run import Megatron
 from .values import Value
 
 
-def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
+def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
     """The Megatron run of a question.
 
     >>> from ...model.load import load
     >>> mesh = Mesh(dp=2, tp=4, pp=4, sequence_parallel=True, virtual_stages=5)
-    >>> run = run_of_model(load("llama-3-70b"), Training(micro_batch=1, seq_len=4096, grad_accum=16), mesh)
+    >>> run = run_of_model(
+    ...     load("llama-3-70b"), TrainingResolved(micro_batch=1, seq_len=4096, grad_accum=16), mesh
+    ... )
     >>> run.dp, run.virtual, run.query_groups, run.padded_vocab
     (2, 5, 8, 128512)
     """
@@ -77,7 +79,7 @@ def run_of_model(model: Model, asked: Training, mesh: Mesh) -> Megatron:
     return read_arguments(given, mesh.num_ranks)
 
 
-def described(model: Model, request: Training, mesh: Mesh) -> Megatron | None:
+def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron | None:
     """The Megatron run of a question about a model, if Megatron's arguments describe both: None for
     adapters, offloading, other optimizers and schedules, and for networks whose parameters they do not
     count to within 2 % (padding of the vocabulary)."""

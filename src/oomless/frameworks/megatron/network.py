@@ -1,10 +1,10 @@
-"""A Megatron run in the words of the other rooms: its network as a Model, its question as a Training, its
-ranks as a Mesh."""
+"""A Megatron run in the words of the other rooms: its network as a Model, its question as a TrainingResolved,
+its ranks as a Mesh."""
 
 from ...model.attention import GQA, MLA, Attention, Linear
 from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model, Part, Tensor
-from ...run.training import Mesh, Sharding, Training
+from ...run.training import Mesh, Sharding, TrainingResolved
 from .attention import backend
 from .environment import Device
 from .run import Megatron
@@ -27,7 +27,7 @@ def mesh_of(run: Megatron) -> Mesh:
     )
 
 
-def question(run: Megatron, device: Device, reserve: str | None = None) -> Training:
+def question(run: Megatron, device: Device, reserve: str | None = None) -> TrainingResolved:
     """The values that were used, under the names of `oomless train`."""
     sharding: Sharding = (
         "megatron_fsdp"
@@ -38,7 +38,7 @@ def question(run: Megatron, device: Device, reserve: str | None = None) -> Train
         if run.dp * run.cp > 1
         else "none"
     )
-    return Training(
+    return TrainingResolved(
         framework="megatron-lm",
         mesh=mesh_of(run),
         precision={"bf16": "megatron-bf16", "fp16": "megatron-fp16", "fp32": "fp32"}[run.dtype],

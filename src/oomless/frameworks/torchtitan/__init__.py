@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace
 from ..record import of_facts
 from .configuration import read
 
 
-def with_tensor_parallelism(base: Training, model: Model, cards: PlannedCards) -> Iterator[Training]:
+def with_tensor_parallelism(
+    base: TrainingAsked, model: Model, cards: PlannedCards
+) -> Iterator[TrainingAsked]:
     """Yield the sharding over all cards, and over what tensor parallelism within a machine leaves.
 
     Experts are cut by a degree of their own, and nothing is sharded over one rank. Nothing on a single card.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ... import facts
 from ...errors import OomlessError, did_you_mean
-from ...run.training import Mesh, Sharding, Training
+from ...run.training import Mesh, Sharding, TrainingAsked
 from ..entries import Entries
 
 SCHEDULES = {
@@ -46,7 +46,7 @@ class Degrees(NamedTuple):
         return "none" if self.shards == 1 and self.cp == 1 else "fsdp2"
 
 
-def read(entries: Entries) -> tuple[str | None, Training, int | None]:
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks."""
     model = _model(entries)
     degrees = _degrees(entries)
@@ -66,7 +66,7 @@ def read(entries: Entries) -> tuple[str | None, Training, int | None]:
     )
     recompute, modules, every = _recompute(entries)
     kernels, loss = _compiled(entries)
-    asked = Training(
+    asked = TrainingAsked(
         framework=entries.framework,
         mesh=mesh,
         precision=_precision(entries),

@@ -6,7 +6,7 @@ from ... import facts
 from ...engines import LLAMA, VLLM, engine
 from ...files import safe_name
 from ...run.cards import Hardware
-from ...run.serving import Serving
+from ...run.serving import Asked
 from ..cards import short_name
 from . import Code, FileText
 from .documents import yaml
@@ -25,7 +25,7 @@ DEVICES = {
 
 
 def cluster_files(
-    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int
+    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int
 ) -> dict[str, FileText]:
     """Return files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find
     each other."""
@@ -50,7 +50,7 @@ def sky_name(hardware: Hardware) -> str:
     return next((row["skypilot"] for row in facts.table("cluster_names") if row["card"] == short), "")
 
 
-def joined(command: Code, asked: Serving, nodes: str, rank: str, leader: str) -> Code:
+def joined(command: Code, asked: Asked, nodes: str, rank: str, leader: str) -> Code:
     """Return the command as each of several machines runs it; the variables are its place among them."""
     rank = words("--nnodes", Code(nodes), "--node-rank", Code(rank))
     if asked.engine in VLLM:
@@ -62,12 +62,12 @@ SERVE = words("--host", "0.0.0.0", "--port", str(PORT))
 """What the machine that takes requests adds."""
 
 
-def worker(command: Code, asked: Serving) -> Code:
+def worker(command: Code, asked: Asked) -> Code:
     """Return the command of a machine that takes no requests: vLLM wants to be told."""
     return words(command, "--headless") if asked.engine in VLLM else command
 
 
-def image(asked: Serving) -> str:
+def image(asked: Asked) -> str:
     """The engine's own container image of the release."""
     version = asked.engine_version or engine(asked.engine).latest
     return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
@@ -92,9 +92,7 @@ def ray_script(command: Code, num_nodes: int) -> FileText:
     )
 
 
-def leader_worker_set(
-    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int
-) -> FileText:
+def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int) -> FileText:
     """Return a LeaderWorkerSet: one group of machines that live and die together, and a service before its
     leader.
 
@@ -173,7 +171,7 @@ def kubernetes_name(name: str) -> str:
 MAX_LABEL = 52
 
 
-def slurm_script(name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int) -> FileText:
+def slurm_script(name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int) -> FileText:
     """Return one task a machine; the first is the leader."""
     head = lines(
         Code(f"#SBATCH --job-name={kubernetes_name(name)}"),
@@ -208,7 +206,7 @@ FIND_HEAD = lines(
 
 
 def sky_yaml(
-    name: str, command: Code, asked: Serving, hardware: Hardware, num_nodes: int, accelerator: str
+    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int, accelerator: str
 ) -> FileText:
     """Return a SkyPilot task: rent the machines, install the release, start it."""
     version = asked.engine_version or engine(asked.engine).latest

@@ -6,7 +6,7 @@ from ...frameworks.megatron.placement import last_stage
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingAsked
 
 
 def runs(model: Model) -> bool:
@@ -35,12 +35,12 @@ def runs(model: Model) -> bool:
     )
 
 
-def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str]:
+def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> list[str]:
     """The arguments, a flag with its values in each entry.
 
     >>> from ...model.load import load
     >>> words = megatron_arguments(
-    ...     load("deepseek-r1-distill-llama-70b"), Training(mesh=Mesh(tp=8, pp=2), seq_len=4096), 64
+    ...     load("deepseek-r1-distill-llama-70b"), TrainingAsked(mesh=Mesh(tp=8, pp=2), seq_len=4096), 64
     ... )
     >>> words[:3], "--group-query-attention" in words
     (['--num-layers 80', '--hidden-size 8192', '--num-attention-heads 64'], True)
@@ -49,7 +49,7 @@ def megatron_arguments(model: Model, asked: Training, num_gpus: int) -> list[str
         raise UnsupportedError(
             f"Megatron-LM's GPT does not have the layers of {model.name}", "use --framework fsdp or deepspeed"
         )
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     attention = model.layers[0].attention
     assert isinstance(attention, GQA | MLA)

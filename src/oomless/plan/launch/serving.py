@@ -2,55 +2,40 @@
 ledger."""
 
 from math import floor
-from typing import Any
 
 from ... import facts
 from ...engines import LLAMA, VLLM
-from ...errors import UnsupportedError
+from ...engines.command_line import command_words, line_of
 from ...files import safe_name
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked
 from . import Code, Launch
 from .cluster import cluster_files
 from .documents import modelfile
 from .scripts import SERVE, SERVE_HEAD, Value, python
 from .shell import command, place, script
 
-PROGRAMS = {
-    "vllm": ("vllm", "serve"),
-    "vllm-ascend": ("vllm", "serve"),
-    "vllm-hpu": ("vllm", "serve"),
-    "sglang": ("python", "-m", "sglang.launch_server", "--model-path"),
-    "trtllm": ("trtllm-serve",),
-    "llamacpp": ("llama-server", "-m"),
-    "ik-llamacpp": ("llama-server", "-m"),
-}
-"""How each engine is started: the words before the model."""
-OF_THE_LOAD = ("context", "concurrency", "instances")
-"""What the asked load is made of, and how often the engine is started: no engine is told."""
 
-
-def serving_launch(model: Model, word: str, asked: Serving, hardware: Hardware) -> Launch:
+def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) -> Launch:
     """How an engine is started for a question; `asked` has its layout."""
     target, note = served_name(model, word, asked)
     if asked.engine == "transformers":
         return transformers_launch(target, asked)._replace(note=note)
     if asked.engine == "ollama":
         return ollama_launch(target, model.name, asked)._replace(note=note)
-    start = command(*PROGRAMS[asked.engine], target, *flags_of(asked, model.quantization))
-    layout = asked.layout or Layout()
-    num_nodes = -(-layout.num_ranks // hardware.per_node)
+    start = command(*start_of(model, word, asked))
+    num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
     return Launch(start, cluster_files(model.name, start, asked, hardware, num_nodes), note)
 
 
-def one_of_several(asked: Serving, used: Serving) -> Serving:
+def one_of_several(asked: Asked, used: Asked) -> Asked:
     """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of
     the share that one would.
 
     `used`: the question with the engine's own values in place of what was not said.
 
-    >>> one_of_several(Serving(instances=2), Serving(gpu_memory_utilization=0.92)).gpu_memory_utilization
+    >>> one_of_several(Asked(instances=2), Asked(gpu_memory_utilization=0.92)).gpu_memory_utilization
     0.46
     """
     if asked.instances == 1 or asked.engine not in VLLM or used.gpu_memory_utilization is None:
@@ -60,7 +45,7 @@ def one_of_several(asked: Serving, used: Serving) -> Serving:
     )
 
 
-def served_name(model: Model, word: str, asked: Serving) -> tuple[str, str]:
+def served_name(model: Model, word: str, asked: Asked) -> tuple[str, str]:
     """Return (what is served, what a reader must know of it): a form that no engine makes while loading is a
     checkpoint of its own.
 
@@ -88,7 +73,7 @@ ON_LOADING = ("fp8", "bitsandbytes")
 """Forms of the weights that vLLM and SGLang make of 16 bit while they load."""
 
 
-def in_checkpoint(asked: Serving, published: str) -> bool:
+def in_checkpoint(asked: Asked, published: str) -> bool:
     """Whether the asked form is not made while loading, but read from a checkpoint other than the published
     one."""
     made = ON_LOADING if asked.engine in (*VLLM, "sglang") else ()
@@ -108,101 +93,17 @@ def hub_word(model: Model, word: str) -> str:
     return row["hub_id"] if row and row["hub_id"] else word or model.name
 
 
-def spellings(engine: str) -> dict[str, tuple[str, str]]:
-    """Field -> (flag, what it takes): the longest spelling that facts/engine_flags.csv has first for it."""
-    table = "vllm" if engine in VLLM else "llamacpp" if engine in LLAMA else engine
-    found: dict[str, tuple[str, str]] = {}
-    for row in facts.table("engine_flags"):
-        field = row["field"].partition("=")[0]
-        if row["engine"] == table and field and field not in found and "=" not in row["field"]:
-            found[field] = (row["flag"], row["takes"])
-    return found
+def start_of(model: Model, word: str, asked: Asked) -> tuple[str, ...]:
+    """Return the words that start an engine's own program with a question; none for what has no program."""
+    line = line_of(asked.engine)
+    if line is None:
+        return ()
+    target, _ = served_name(model, word, asked)
+    without = ("quantization",) if in_checkpoint(asked, model.quantization) else ()
+    return (*line.program.split(), target, *command_words(asked, without))
 
 
-def flags_of(asked: Serving, published: str = "") -> list[str]:
-    """Return every field that is not the default as the engine's flag, words as the engine sees them;
-    `published`: the form that the checkpoint has."""
-    layout = asked.layout or Layout()
-    wanted: dict[str, Any] = {
-        name: getattr(asked, name)
-        for name, default in Serving._field_defaults.items()
-        if name not in ("engine", "engine_version", "layout", *OF_THE_LOAD)
-        and getattr(asked, name) != default
-    }
-    names = {"dcp": "decode_context_parallel_size"}
-    wanted |= {
-        names.get(name, name): value
-        for name, value in layout._asdict().items()
-        if value != Layout._field_defaults[name]
-    }
-    wanted["tp"] = layout.tp
-    if in_checkpoint(asked, published):
-        del wanted["quantization"]
-    if asked.engine == "sglang" and asked.kv_cache_dtype == "fp8":
-        wanted["kv_cache_dtype"] = "fp8_e4m3"  # its parser knows no plain fp8
-    if asked.engine in LLAMA:
-        wanted = _llama(wanted, asked)
-    if "speculative" in wanted:
-        del wanted["speculative"]
-        wanted["speculative_config"] = (
-            '{"method": "mtp", "num_speculative_tokens": 1}' if asked.engine in VLLM else "NEXTN"
-        )
-    known = spellings(asked.engine)
-    words: list[str] = ["--spec-type", "draft-mtp"] if "draft_tokens" in wanted else []
-    for name in sorted(wanted, key=ORDER.index if set(wanted) <= set(ORDER) else _order):
-        value = wanted[name]
-        if name not in known:
-            if name == "tp" and value == 1:
-                continue
-            raise UnsupportedError(
-                f"{asked.engine} has no flag for {name.replace('_', '-')}", "start it another way"
-            )
-        flag, takes = known[name]
-        if asked.engine == "trtllm":
-            flag = "--" + flag.lstrip("-").replace("-", "_")  # as its releases up to 1.3 spell them
-        words.append(flag)
-        if takes != "switch":
-            text = (
-                ("on" if value else "off")
-                if takes == "onoff"
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
-            words.append(text)
-    return words
-
-
-ORDER = (
-    "tp",
-    "pp",
-    "dp",
-    "enable_expert_parallel",
-    "quantization",
-    "kv_cache_dtype",
-    "max_model_len",
-    "max_num_seqs",
-)
-"""What a reader looks for first."""
-
-
-def _order(name: str) -> tuple[int, str]:
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
-
-
-def _llama(wanted: dict[str, Any], asked: Serving) -> dict[str, Any]:
-    """llama-server counts the context of all slots together, and deals layers over the cards that it sees."""
-    for name in ("tp", "pp", "quantization", "max_num_seqs"):
-        wanted.pop(name, None)
-    slots = asked.max_num_seqs or asked.concurrency or 1
-    each = asked.max_model_len or asked.context
-    wanted["slots"] = slots
-    if each:
-        wanted["max_model_len"] = each * slots
-    return wanted
-
-
-def transformers_launch(target: str, asked: Serving) -> Launch:
+def transformers_launch(target: str, asked: Asked) -> Launch:
     """Return a script, since transformers is a library: it loads the model as the question says and answers one
     prompt."""
     dynamic = asked.cache_implementation == "dynamic"
@@ -216,7 +117,7 @@ def transformers_launch(target: str, asked: Serving) -> Launch:
     return Launch(command("python", "serve.py"), {"serve.py": python(SERVE_HEAD, values, SERVE)})
 
 
-def ollama_launch(target: str, name: str, asked: Serving) -> Launch:
+def ollama_launch(target: str, name: str, asked: Asked) -> Launch:
     """Return a Modelfile with the context, and a server with the slots: Ollama takes both from different
     places."""
     length = asked.max_model_len or asked.context

@@ -8,7 +8,7 @@ from ...errors import UnsupportedError
 from ...frameworks.defaults import resolved
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Training
+from ...run.training import TrainingAsked
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import json_text, toml, yaml
@@ -54,7 +54,7 @@ def flavor(model: Model) -> tuple[str, str] | None:
     )
 
 
-def training_launch(model: Model, word: str, asked: Training, hardware: Hardware) -> Launch:
+def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question."""
     hub = place(hub_word(model, word))
     match asked.framework:
@@ -174,7 +174,7 @@ def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
     return launch._replace(files=files)
 
 
-def script_values(hub: str, asked: Training) -> dict[str, Value]:
+def script_values(hub: str, asked: TrainingAsked) -> dict[str, Value]:
     """Return what a script is told: names and their values."""
     return {
         "NAME": hub,
@@ -186,7 +186,7 @@ def script_values(hub: str, asked: Training) -> dict[str, Value]:
     }
 
 
-def trainer_script(hub: str, asked: Training, deepspeed: str | None = None) -> FileText:
+def trainer_script(hub: str, asked: TrainingAsked, deepspeed: str | None = None) -> FileText:
     """Return a script of transformers' Trainer: of all weights, or of adapters."""
     values = {name: value for name, value in script_values(hub, asked).items() if name != "FOREACH"}
     values["DEEPSPEED"] = deepspeed
@@ -201,14 +201,14 @@ def trainer_script(hub: str, asked: Training, deepspeed: str | None = None) -> F
     return python(LORA_HEAD, values | adapter, LORA)
 
 
-def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> FileText:
+def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware) -> FileText:
     """Return torchtitan's job configuration (release 0.2)."""
     found = flavor(model)
     if found is None:
         raise UnsupportedError(
             f"torchtitan has no flavor of {model.name}", "use --framework fsdp or megatron-lm"
         )
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     mode = asked.recompute or "selective"
     tables: dict[str, dict[str, Any]] = {
@@ -249,9 +249,9 @@ def titan_toml(model: Model, hub: str, asked: Training, hardware: Hardware) -> F
     return toml(tables)
 
 
-def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> FileText:
+def deepspeed_json(asked: TrainingAsked, hardware: Hardware, auto: bool = False) -> FileText:
     """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
-    mesh = asked.mesh or Mesh()
+    mesh = asked.mesh
     dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(asked.sharding or "zero2", 0)
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
@@ -279,7 +279,7 @@ def deepspeed_json(asked: Training, hardware: Hardware, auto: bool = False) -> F
     )
 
 
-def accelerate_yaml(asked: Training, hardware: Hardware) -> FileText:
+def accelerate_yaml(asked: TrainingAsked, hardware: Hardware) -> FileText:
     """Return Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
     sharded = asked.sharding in ("fsdp1", "fsdp2")
     kind = "FSDP" if sharded else "MULTI_GPU" if hardware.num_gpus > 1 else "NO"
@@ -304,7 +304,7 @@ def accelerate_yaml(asked: Training, hardware: Hardware) -> FileText:
     return yaml(config)
 
 
-def axolotl_yaml(hub: str, asked: Training) -> FileText:
+def axolotl_yaml(hub: str, asked: TrainingAsked) -> FileText:
     """Return Axolotl's configuration."""
     config: dict[str, Any] = {"base_model": hub}
     if asked.method != "full":
@@ -341,7 +341,7 @@ def axolotl_yaml(hub: str, asked: Training) -> FileText:
     return yaml(config)
 
 
-def llama_factory_yaml(hub: str, asked: Training) -> FileText:
+def llama_factory_yaml(hub: str, asked: TrainingAsked) -> FileText:
     """Return LLaMA-Factory's configuration."""
     config: dict[str, Any] = {
         "model_name_or_path": hub,

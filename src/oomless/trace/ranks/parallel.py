@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ...errors import UnsupportedError, need
-from ...run.training import Mesh, Training, recipe
+from ...run.training import Mesh, TrainingResolved, recipe
 
 COLUMNS = re.compile(
     r"\.(q_proj|k_proj|v_proj|qkv_proj|q_b_proj|kv_b_proj|gate_proj|up_proj|gate_up_proj|fc1|w1|w3|c_fc|query_key_value|dense_h_to_4h)$"
@@ -157,12 +157,12 @@ def _travel(module: Any, group: Any, size: int, num: int) -> None:
     module.forward = forward
 
 
-def fully_shard(model: Any, axis: Any, outer: Any, asked: Training) -> None:
+def fully_shard(model: Any, axis: Any, outer: Any, asked: TrainingResolved) -> None:
     """FSDP2: a unit a layer, and what is left in the root's. Experts that were dealt to ranks are cut over
     those that hold the same."""
     torch = need("torch", "trace")
     fsdp = need("torch.distributed.fsdp", "trace")
-    form = recipe(asked.precision or "bf16")
+    form = recipe(asked.precision)
     mixed = form.name == "mixed-bf16"
     policy = (
         fsdp.MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else fsdp.MixedPrecisionPolicy()
@@ -198,7 +198,7 @@ def replicated(model: Any) -> tuple[Any, list[str]]:
     return shared, sorted(dealt)
 
 
-def distributed_data_parallel(model: Any, axis: Any, asked: Training) -> Any:
+def distributed_data_parallel(model: Any, axis: Any, asked: TrainingResolved) -> Any:
     """Real copies of a model whose gradients meet in buckets of 25 MiB."""
     wrapper = need("torch.nn.parallel", "trace").DistributedDataParallel
     wrapper._set_params_and_buffers_to_ignore_for_model(model, replicated(model)[1])
@@ -215,7 +215,7 @@ FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20
 (bucket_cap_mb)."""
 
 
-def gradient_buckets(model: Any, asked: Training, outer: int) -> list[Any]:
+def gradient_buckets(model: Any, asked: TrainingResolved, outer: int) -> list[Any]:
     """DDP as memory sees it, since its reducer looks into tensors, which here have no data: buckets that
     stay, last layers first.
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...errors import UnsupportedError, need
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from ..recorder import Recorder
 from ..step import NUM_STEPS, own_gradients, own_states
 from .parallel import decoder, keep_stage
@@ -30,12 +30,12 @@ def stage_module(model: Any, mesh: Mesh, stage: int) -> Any:
 
 
 def passed_on(
-    width: int, vocabulary: int, dtype: Any, mesh: Mesh, asked: Training, stage: int
+    width: int, vocabulary: int, dtype: Any, mesh: Mesh, asked: TrainingResolved, stage: int
 ) -> dict[str, Any]:
     """Shapes that a stage takes and gives, so that stages need not tell each other; what it gives has a
     gradient."""
     torch = need("torch", "trace")
-    shape = (asked.micro_batch, asked.seq_len or 1)
+    shape = (asked.micro_batch, asked.seq_len)
     with torch.device("meta"):
         ids = torch.empty(shape, dtype=torch.int64)
         hidden = torch.empty((*shape, width), dtype=dtype, requires_grad=True)
@@ -47,7 +47,13 @@ def passed_on(
 
 
 def schedule_of(
-    module: Any, mesh: Mesh, asked: Training, stage: int, group: Any, loss: Any, passed: dict[str, Any]
+    module: Any,
+    mesh: Mesh,
+    asked: TrainingResolved,
+    stage: int,
+    group: Any,
+    loss: Any,
+    passed: dict[str, Any],
 ) -> Any:
     """torch.distributed.pipelining's schedule for one stage."""
     pipelining = need("torch.distributed.pipelining", "trace")

@@ -4,7 +4,7 @@ from typing import Any
 
 from ...errors import UnsupportedError, need
 from ...run.tracing import Tracing
-from ...run.training import Mesh, Training
+from ...run.training import Mesh, TrainingResolved
 from ..build import ModelSource, build_model, build_optimizer, stepping, training_batch, vocabulary
 from ..models import materialized
 from ..recorder import Recorder
@@ -25,7 +25,13 @@ class Rank:
     """A rank's model, and what its steps need."""
 
     def __init__(
-        self, source: ModelSource, asked: Training, mesh: Mesh, rank: int, attention: str | None, meta: bool
+        self,
+        source: ModelSource,
+        asked: TrainingResolved,
+        mesh: Mesh,
+        rank: int,
+        attention: str | None,
+        meta: bool,
     ) -> None:
         self.asked, self.mesh = asked, mesh
         if (
@@ -98,9 +104,7 @@ class Rank:
         if self.mesh.pp == 1:
             return training_batch(self.model, asked)
         torch = need("torch", "trace")
-        return {
-            "input_ids": torch.randint(0, max(self.vocabulary, 2), (asked.micro_batch, asked.seq_len or 1))
-        }
+        return {"input_ids": torch.randint(0, max(self.vocabulary, 2), (asked.micro_batch, asked.seq_len))}
 
 
 def trace_rank(

@@ -8,7 +8,7 @@ from ...model.load import load
 from ...model.model import Model
 from ...run.cards import Hardware, find_card, synthetic
 from ...run.hardware import parse_gpu
-from ...run.serving import Layout, Serving
+from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import HOST, facts_of
@@ -94,7 +94,7 @@ def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
     return hardware._replace(card=card)
 
 
-def _assumed(run: LoggedRun, asked: Serving) -> tuple[str, ...]:
+def _assumed(run: LoggedRun, asked: Asked) -> tuple[str, ...]:
     """Words that the log does not say and that the engine's defaults stand in for."""
     found = facts_of(run)
     share = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
@@ -120,7 +120,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     flash = run.text("flash_attn_resolved") or run.text("flash_attn")
     micro = run.first("ubatch_size")
     engine = run.engine if run.engine in ("ollama", "ik-llamacpp") else "llamacpp"
-    asked = Serving(
+    asked = Asked(
         engine=engine,
         engine_version=build_date(str(found.get("engine_version", ""))),
         layout=Layout(pp=max(1, hardware.num_gpus)),

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.cli.answer import answer_infer
-from oomless.cli.flags import INFER
-from oomless.cli.settings import NEVER, from_file, read_settings, spellings
 from oomless.errors import OomlessError, UsageError
+from oomless.run.options import options_of
+from oomless.run.settings import from_file, read_settings, spellings
 
 
 def answer(capsys: pytest.CaptureFixture[str], model: str, **options: object) -> dict[str, object]:
@@ -58,7 +58,7 @@ def test_defaults_of_another_engine_are_left_out(config: Path, capsys: pytest.Ca
         (b"\xff", "not valid TOML"),
         (b"[infer]\nengin = 'vllm'", "did you mean engine"),
         (b"[infer]\ntp = 'two'", "tp is 'two'"),
-        (b"[infer]\ntp = true", "tp is 'True'"),
+        (b"[infer]\ntp = true", "tp is True"),
         (b"[infer]\nengine = 'other'", "it is vllm or"),
         (b"[infer]\ncommand = 'vllm serve m'", "'command' is no option"),
         (b"infer = 3", "'infer' is no table"),
@@ -97,7 +97,10 @@ def test_a_named_file_must_be_there_and_the_usual_one_need_not(tmp_path: Path) -
 
 
 def test_every_option_but_those_of_one_question_has_a_default() -> None:
-    assert {flag.field for flag in spellings().values()} == {flag.field for flag in INFER} - set(NEVER)
+    never = {"command", "from_file", "compare", "plot", "revision"}
+    assert {option.field for option in spellings().values()} == {
+        option.field for option in options_of("infer") if option.names
+    } - never
 
 
 @given(content=st.binary(max_size=200))

@@ -1,14 +1,15 @@
 """A pasted command line means what the engine would take it to mean."""
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomless import facts
-from oomless.api.serving import serving_request
-from oomless.cli.flags import INFER
+from oomless.engines.command_line import command_words, read_command
 from oomless.errors import UnsupportedError, UsageError
-from oomless.run.command import read_command
+from oomless.run.serving import Asked, Layout, serving_question
+from oomless.run.speculation import Speculation
 
 
 def test_spellings_of_one_question_are_equal() -> None:
@@ -57,7 +58,7 @@ def test_sglang_is_read_under_its_own_names() -> None:
         "enable_dp_attention": True,
         "mem_fraction_static": 0.85,
         "max_num_batched_tokens": 8000,
-        "speculative_config": "EAGLE",
+        "speculation": Speculation("EAGLE"),
     }
     assert (found.ignored, found.unknown) == (("--port 30000",), ("--nope 3",))
 
@@ -81,11 +82,11 @@ def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
     [
         ("-ngl all", {}),
         ("-ngl 20", {"n_gpu_layers": 20}),
-        ("-fa", {"flash_attn": "on"}),
-        ("-fa -c 0", {"flash_attn": "on"}),
-        ("-fa auto -np -1", {"flash_attn": "on"}),
-        ("-fa 0", {"flash_attn": "off"}),
-        ("--no-flash-attn", {"flash_attn": "off"}),
+        ("-fa", {"flash_attn": True}),
+        ("-fa -c 0", {"flash_attn": True}),
+        ("-fa auto -np -1", {"flash_attn": True}),
+        ("-fa 0", {"flash_attn": False}),
+        ("--no-flash-attn", {"flash_attn": False}),
         ("-b 256", {"ubatch_size": 256}),
         ("-b 2048 -ub 1024", {"ubatch_size": 1024}),
         ("-ot exps=CPU -ts 3,1", {"override_tensor": "exps=CPU", "tensor_split": "3,1"}),
@@ -122,29 +123,6 @@ def test_the_version_of_an_image_counts() -> None:
         "engine_version": "0.11.0"
     }
     assert read_command("docker run --gpus all vllm/vllm-openai:latest --model m").flags == {}
-
-
-def test_every_flag_sets_something_that_there_is() -> None:
-    known = {flag.field for flag in INFER} | {
-        "model",
-        "slots",
-        "batch_size",
-        "rope_scaling",
-    }  # what another flag takes in
-    rows = facts.table("engine_flags")
-    assert {row["field"].partition("=")[0] for row in rows if row["field"]} <= known
-    assert len({(row["engine"], row["flag"]) for row in rows}) == len(rows)
-    assert {row["takes"] for row in rows} == {
-        "value",
-        "whole",
-        "share",
-        "switch",
-        "optional",
-        "several",
-        "onoff",
-        "layers",
-        "length",
-    }
 
 
 @given(
@@ -197,7 +175,7 @@ def test_keys_of_a_json_flag_one_by_one() -> None:
     )
     assert apart == whole
     assert read_command("vllm serve m --limit-mm-per-prompt.image 0 --limit-mm-per-prompt.video 0").flags == {
-        "limit_mm_per_prompt": '{"image": 0, "video": 0}'
+        "images_per_prompt": 0
     }
     assert read_command("vllm serve m --kernel-config.autotune=False").unknown == (
         "--kernel-config.autotune False",
@@ -215,12 +193,35 @@ def test_a_length_that_is_left_to_the_engine() -> None:
 @pytest.mark.parametrize("method", ["qwen3_next_mtp", "glm4_moe_mtp", "mtp"])
 def test_every_family_has_a_name_for_its_own_draft(method: str) -> None:
     config = f'{{"method": "{method}", "num_speculative_tokens": 1}}'
-    assert serving_request(speculative_config=config).speculative
+    assert serving_question(speculative_config=config).speculative
 
 
 def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
-    assert not serving_request(
-        speculative_config='{"method": "ngram", "num_speculative_tokens": 4}'
-    ).speculative
+    ngram = serving_question(speculative_config='{"method": "ngram", "num_speculative_tokens": 4}')
+    assert (ngram.speculative, ngram.speculation) == (False, Speculation("ngram", 4))
+    other = serving_question(speculative_config='{"method": "eagle3", "model": "a/b"}')
     with pytest.raises(UnsupportedError):
-        serving_request(speculative_config='{"method": "eagle3", "model": "a/b"}')
+        other.check()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("vllm", """--speculative-config '{"method": "mtp", "num_speculative_tokens": 3}'"""),
+        ("sglang", "--speculative-algorithm NEXTN"),
+        ("llamacpp", "--spec-draft-n-max 3"),
+    ],
+)
+def test_speculation_comes_out_again_in_the_engines_own_words(engine: str, words: str) -> None:
+    asked = Asked(engine=engine, layout=Layout(), speculation=Speculation("mtp", 3))
+    assert words in shlex.join(command_words(asked))
+
+
+def test_what_a_pasted_speculation_says_is_kept() -> None:
+    pasted = """vllm serve m --speculative-config '{"method": "ngram", "num_speculative_tokens": 5}'"""
+    asked = serving_question(**read_command(pasted).flags)
+    assert asked.speculation == Speculation("ngram", 5)
+    assert read_command("vllm serve m " + shlex.join(command_words(asked))).flags == {
+        "tp": 1,
+        "speculation": Speculation("ngram", 5),
+    }

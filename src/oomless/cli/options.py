@@ -1,0 +1,127 @@
+"""The table of options as click's: one reader for every command, help in groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..errors import UsageError, did_you_mean
+from ..facts.options import TITLES, Group, Option
+from ..run.options import choices_of, options_of, read
+
+NAMES = {
+    **dict.fromkeys(("whole", "tokens", "length", "layers"), "integer"),
+    **dict.fromkeys(("number", "positive", "share", "gib"), "float"),
+    "onoff": "on|off",
+}
+"""What a metavar says of a kind; the others are text."""
+OTHER_WORDS = {
+    **dict.fromkeys(
+        ("llama.cpp", "llama-cpp", "llama-server", "llama_cpp", "llama-box"), "did you mean llamacpp?"
+    ),
+    **dict.fromkeys(("ik_llama.cpp", "ik_llama", "ik-llama.cpp"), "did you mean ik-llamacpp?"),
+    **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
+    **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
+    "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
+    "lmdeploy": "its rules are not known; vllm serves the same formats",
+    "exllamav3": "its rules are not known; llamacpp serves desktop cards",
+}
+"""What people call engines, or ask for beside those that are known."""
+
+
+class Value(click.ParamType[Any]):
+    """A value as the table reads it: its errors are ours, not click's."""
+
+    def __init__(self, option: Option) -> None:
+        self.option = option
+        self.name = NAMES.get(option.kind, "text")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = read(self.option, value, param.opts[0] if param is not None and param.opts else "value")
+        return value if found is None or self.option.several else found
+
+
+class Word(click.Choice[str]):
+    """One of several words; another one is refused with what was meant."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(choices_of(option))
+        self.option = option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        name = param.opts[0] if param is not None and param.opts else "value"
+        command = ctx.command_path if ctx is not None else "oomless infer"
+        names = list(map(str, self.choices))
+        hint = OTHER_WORDS.get(str(value).lower()) if self.option.field == "engine" else None
+        raise UsageError(
+            f"{name} {value!r} is not one of {', '.join(names)}",
+            hint or did_you_mean(str(value), names, f"{command} --help"),
+            self.option.field,
+        )
+
+
+class Grouped(click.Option):
+    """An option that knows under which title help lists it."""
+
+    def __init__(self, option: Option, **words: Any) -> None:
+        super().__init__([*option.names, option.field], default=None, help=option.help, **words)
+        self.group: Group = option.group
+
+
+def click_option(option: Option) -> Grouped:
+    """Return the click option of a row of the table."""
+    if option.kind == "switch":
+        return Grouped(option, is_flag=True)
+    words = option.choices and option.kind == "text" and not option.several
+    kind: click.ParamType[Any] = Word(option) if words else Value(option)
+    complete = complete_gpu if option.field == "gpu" else None
+    return Grouped(option, type=kind, multiple=option.several, shell_complete=complete)
+
+
+class Asking(click.Command):
+    """A command whose help lists options under titles."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                title = TITLES[param.group] if isinstance(param, Grouped) else "Help"
+                found.setdefault(title, []).append(record)
+        for title in (*TITLES.values(), "Help"):
+            if title in found:
+                with formatter.section(title):
+                    formatter.write_dl(found[title])
+
+
+def asking(
+    name: str, callback: Callable[..., int], help: str, epilog: str, *, takes_model: bool = True
+) -> click.Command:
+    """Return a command that asks what its table says; `callback` gets MODEL and the fields that were
+    given."""
+
+    def call(model: str | None = None, **options: Any) -> int:
+        given = {field: value for field, value in options.items() if value not in (None, ())}
+        return callback(model, **given) if takes_model else callback(**given)
+
+    argument = [click.Argument(["model"], required=False, shell_complete=complete_model)] * takes_model
+    params = [click_option(option) for option in options_of(name) if option.names]
+    return Asking(name, callback=call, params=[*argument, *params], help=help, epilog=epilog)
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the catalogue that begin so."""
+    from .. import facts
+
+    return [row["name"] for row in facts.table("catalogue") if row["name"].startswith(incomplete.lower())]
+
+
+def complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of cards that begin so."""
+    from ..run.cards import aliases, cards
+
+    return [name for name in sorted({*cards(), *aliases()}) if name.startswith(incomplete.lower())]

@@ -1,0 +1,44 @@
+"""llama-server's words and ours: its context is that of all slots, and it is told what drafts."""
+
+from typing import Any
+
+from ...run.serving import Asked
+
+DEFAULT_UBATCH = 512
+
+
+def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """Return (engine, model, flags) of llama-server's words in ours: a context over all slots is divided
+    among them, a repository may name a file type, a batch bounds a micro-batch.
+
+    >>> as_asked("unsloth/DeepSeek-R1-GGUF:Q4_K_M", {"mla_attn": 2, "batch_size": 256})
+    ('ik-llamacpp', 'unsloth/DeepSeek-R1-GGUF', {'mla_attn': 2, 'ubatch_size': 256, 'quantization': 'Q4_K_M'})
+    """
+    slots, length = flags.pop("max_num_seqs", 0), flags.pop("max_model_len", 0)
+    batch = flags.pop("batch_size", 0)
+    if slots > 0:
+        flags["max_num_seqs"] = slots
+    apart = slots if slots > 1 and not flags.get("kv_unified") else 1
+    if length > 0:
+        flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
+    if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
+        flags["ubatch_size"] = batch
+    repository = model is not None and model.count("/") == 1
+    if model and repository and not model.startswith((".", "/", "~")) and not model.endswith(".gguf"):
+        model, _, kind = model.partition(":")  # one file of it, of the type behind the colon
+        flags["quantization"] = kind or "Q4_K_M"
+    engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
+    return engine, model, flags
+
+
+def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:
+    """Return (words that come first, fields) as llama-server is told them: the context of all slots together;
+    it deals layers over the cards that it sees."""
+    for name in ("tp", "pp", "quantization"):
+        wanted.pop(name, None)
+    slots = asked.max_num_seqs or asked.concurrency or 1
+    each = asked.max_model_len or asked.context
+    wanted["max_num_seqs"] = slots
+    if each:
+        wanted["max_model_len"] = each * slots
+    return ["--spec-type", "draft-mtp"] if asked.draft_tokens else [], wanted

@@ -1,0 +1,78 @@
+"""How the engines' own commands begin, and how their numbers are written."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ...units import GB, GIB, KB, KIB, MB, MIB
+
+
+class CommandLine(NamedTuple):
+    """The command line that some engines share."""
+
+    engines: str
+    """With blanks between; a command is read as one of the first."""
+    begins: tuple[str, ...]
+    """Patterns of its first words; a container image that starts an engine counts as its command."""
+    program: str
+    """The words before the model."""
+    suffixes: Mapping[str, int] = {}
+    """Of whole numbers: 32K is 32,768 for vLLM and 32,000 for SGLang."""
+    drafts: str = ""
+    """The word for the model's own draft layers: what --speculative-config or the like takes."""
+    underscores: bool = False
+    """Long flags are written with underscores, as TensorRT-LLM's releases up to 1.3 spell them."""
+    own_words: Mapping[tuple[str, str], str] = {}
+    """(field, word of ours) -> the word that its parser knows."""
+    image: str = ""
+    """The container image, whose tag is a release."""
+    table: str = ""
+    """Its rows of engine_flags.csv: flags that touch no memory."""
+
+
+COMMAND_LINES = (
+    CommandLine(
+        "vllm vllm-ascend vllm-hpu",
+        (
+            r"(\S*/)?vllm serve",
+            r"\S*python\S* -m vllm\.entrypoints\.\S+",
+            r"(\S*/)?vllm/vllm-openai(:\S+)?",
+        ),
+        "vllm serve",
+        {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
+        "mtp",
+        image="vllm/vllm-openai",
+        table="vllm",
+    ),
+    CommandLine(
+        "sglang",
+        (r"(\S*/)?sglang serve", r"\S*python\S* -m sglang\.launch_server"),
+        "python -m sglang.launch_server --model-path",
+        {
+            "k": KB,
+            "K": KB,
+            "M": MB,
+            "G": GB,
+            "Ki": KIB,
+            "Mi": MIB,
+            "Gi": GIB,
+        },
+        "NEXTN",
+        own_words={("kv_cache_dtype", "fp8"): "fp8_e4m3"},
+        image="lmsysorg/sglang",
+        table="sglang",
+    ),
+    CommandLine(
+        "llamacpp ik-llamacpp ollama",
+        (r"(\S*/)?llama-(server|cli)(\.exe)?",),
+        "llama-server -m",
+        table="llamacpp",
+    ),
+    CommandLine(
+        "trtllm",
+        (r"(\S*/)?trtllm-serve( serve)?",),
+        "trtllm-serve",
+        underscores=True,
+        image="tensorrt-llm/release",
+        table="trtllm",
+    ),
+)

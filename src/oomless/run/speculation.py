@@ -1,0 +1,116 @@
+"""Speculation: who drafts tokens, and how many at a time. Read as vLLM's JSON, a method's name, or a
+number."""
+
+from typing import Any, NamedTuple
+
+from ..errors import UnsupportedError, UsageError
+
+OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")
+"""Methods that load the MTP or draft layers of the checkpoint itself: as vLLM writes them, and in capitals as
+SGLang does (its EAGLE with the model's own layers). vLLM has a name ending in _mtp for each family besides,
+which it reads as mtp (config/speculative.py)."""
+NO_DRAFT = ("ngram", "suffix", "NGRAM")
+"""Guesses from what was written before: nothing is loaded."""
+OTHER_DRAFTS = (
+    "eagle",
+    "eagle3",
+    "medusa",
+    "mlp_speculator",
+    "draft_model",
+    "dflash",
+    "ngram_gpu",
+    "EAGLE3",
+    "STANDALONE",
+    "DFLASH",
+)
+"""Methods that load a model of their own."""
+KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; and what needs none: ngram, suffix"
+MOST_TOKENS = 1024
+
+
+class Speculation(NamedTuple):
+    """How tokens are drafted."""
+
+    method: str
+    """As it was written: mtp, EAGLE, ngram ..."""
+    tokens: int = 1
+    """Drafted at a time."""
+    accepted_length: float | None = None
+    """Tokens of a step that hold, the verified one among them; None: not known."""
+    draft: str | None = None
+    """The draft model, where it is one of its own."""
+
+    @property
+    def own_draft(self) -> bool:
+        """Return whether the checkpoint's own MTP or draft layers are loaded.
+
+        >>> Speculation("qwen3_next_mtp", 2).own_draft, Speculation("ngram", 4).own_draft
+        (True, False)
+        """
+        return self.method in OWN_DRAFTS or self.method.endswith("_mtp")
+
+    def check(self) -> None:
+        """Refuse a method that nobody knows, and a draft whose memory is not known."""
+        if self.method in OTHER_DRAFTS:
+            raise UnsupportedError(
+                f"speculative method {self.method!r} loads a draft of its own, which is not known",
+                f"known are {KNOWN_DRAFTS}",
+                field="speculation",
+            )
+        if not self.own_draft and self.method not in NO_DRAFT:
+            raise UsageError(
+                f"speculative method {self.method!r} is not known",
+                f"known are {KNOWN_DRAFTS}",
+                field="speculation",
+            )
+
+
+def read_speculation(value: object, where: str) -> Speculation | None:
+    """Return what a method's name, vLLM's JSON, a number of drafted tokens or a saved answer says; None for
+    0.
+
+    >>> read_speculation("mtp", ""), read_speculation("3", "")
+    (Speculation(method='mtp', tokens=1, accepted_length=None, draft=None),
+     Speculation(method='mtp', tokens=3, accepted_length=None, draft=None))
+    >>> read_speculation('{"method": "eagle3", "num_speculative_tokens": 2, "model": "org/draft"}', "").draft
+    'org/draft'
+    """
+    if isinstance(value, Speculation):
+        return value
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        import json
+
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise fault(value, where, 'write mtp, or {"method": "mtp"}') from None
+    if isinstance(value, dict):
+        return _of_keys(value, where)
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if text.isdecimal() and len(text) < 10:
+        return Speculation("mtp", _tokens(int(text), where)) if int(text) else None
+    if not text or text.startswith("-") or text[0].isdigit():
+        raise fault(value, where, "write mtp, vLLM's JSON, or how many tokens are drafted")
+    return Speculation(text)
+
+
+def _of_keys(keys: dict[str, Any], where: str) -> Speculation:
+    """The value of vLLM's keys, or of our own in a saved answer."""
+    method, tokens = keys.get("method", ""), keys.get("num_speculative_tokens", keys.get("tokens", 1))
+    draft, length = keys.get("model", keys.get("draft")), keys.get("accepted_length")
+    if not isinstance(method, str) or not isinstance(draft, str | None):
+        raise fault(keys, where, 'write {"method": "mtp", "num_speculative_tokens": 1}')
+    if isinstance(length, bool) or not isinstance(length, int | float | None):
+        raise fault(keys, where, "accepted_length is a number of tokens")
+    return Speculation(method, _tokens(tokens, where), length, draft)
+
+
+def _tokens(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_TOKENS:
+        raise fault(value, where, f"1 to {MOST_TOKENS:,} tokens are drafted at a time")
+    return value
+
+
+def fault(value: object, where: str, hint: str) -> UsageError:
+    """Return the error of a value that says nothing about drafts."""
+    return UsageError(f"{where} is {str(value)[:60]!r}", hint, field="speculation")
