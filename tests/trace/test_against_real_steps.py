@@ -47,10 +47,8 @@ LIMIT, P90 = 0.006, 0.001
 
 def error_of(name: str, flags: dict[str, Any]) -> float:
     """How far the trace's peak is from that of real steps."""
-    asked, source = (
-        resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags)),
-        ModelSource(name, shrunk(name)),
-    )
+    asked = resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags))
+    source = ModelSource(name, shrunk(name))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     return abs(compare(traced, measured(source, asked))[-1].error or 0)
 

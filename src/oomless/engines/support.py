@@ -14,7 +14,7 @@ from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..model.model import Model
 from ..run.cards import Card
-from ..run.serving import Asked, Resolved
+from ..run.serving import Asked
 from . import engine
 
 Runs = Literal["runs", "does_not_run", "unknown"]
@@ -168,7 +168,7 @@ def _names(row: SupportRow, asked: SupportQuestion) -> bool:
     )
 
 
-def check_support(model: Model, asked: Asked | Resolved, card: Card) -> Support:
+def check_support(model: Model, asked: Asked, card: Card) -> Support:
     """Refuse what is known not to run; return what is known of the rest.
 
     >>> from ..model.load import load
@@ -177,7 +177,7 @@ def check_support(model: Model, asked: Asked | Resolved, card: Card) -> Support:
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: vllm 0.33.0 does not run deepseek-v4-flash on A100 80GB SXM4: fails in
      DeepGEMM hyper-connection, then Triton fp8e4nv; forks exist
-      known to run on cpu, gfx942, gfx950, sm100, sm103, sm120, sm90
+      known to run on cpu, gfx950, sm100, sm103, sm120, sm90
     """
     question = in_words(model, asked, card)
     found = support(question)
@@ -190,7 +190,7 @@ def check_support(model: Model, asked: Asked | Resolved, card: Card) -> Support:
     return found
 
 
-def in_words(model: Model, asked: Asked | Resolved, card: Card) -> SupportQuestion:
+def in_words(model: Model, asked: Asked, card: Card) -> SupportQuestion:
     """Return a question in the words of the table."""
     release = read_release(asked.engine_version or engine(asked.engine).latest)
     if engine(asked.engine).file_types:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from .. import limits
-from ..errors import OomlessError, UnsupportedError
+from ..errors import OomlessError
 from ..files import read_whole_text, shown
 
 VERDICT_COLUMNS = ("id", "kind", "outcome", "args")
@@ -114,10 +114,14 @@ def judge(case: VerdictCase, ask: Ask) -> JudgedCase:
     try:
         return judged(case, ask(list(case.arguments)))
     except OomlessError as error:
-        status: Status = "unsupported" if isinstance(error, UnsupportedError) else "incomplete"
+        status: Status = "unsupported" if error.code == UNSUPPORTED else "incomplete"
         return _without(case, status, error.message)
     except Exception as error:  # a defect of ours, but the other cases are still worth their answer
         return _without(case, "unreadable", f"internal error: {type(error).__name__}: {error}")
+
+
+UNSUPPORTED = 4
+"""The exit code of what an engine, a card or this project cannot run."""
 
 
 def judged(case: VerdictCase, answer: dict[str, Any]) -> JudgedCase:

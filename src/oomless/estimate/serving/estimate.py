@@ -158,9 +158,9 @@ def with_layout(
     rules = engine(asked.engine)
     request = rules.resolve(model, hardware, asked, layout)
     layout = request.layout
+    dated = asked._replace(engine_version=request.engine_version)
     kinds = dict.fromkeys(hardware.mixed or (hardware.card,))
-    said = request._replace(kv_cache_dtype=asked.kv_cache_dtype)
-    known = min((check_support(model, said, card) for card in kinds), key=lambda each: each.runs == "runs")
+    known = min((check_support(model, dated, card) for card in kinds), key=lambda each: each.runs == "runs")
     host = rules.host_bytes(model, request, hardware)
     ranks = [
         stage_rank(model, request, hardware, stage, rules, host, adjust)
