@@ -274,3 +274,9 @@ def test_logs_are_predicted() -> None:
             continue
         assert scored.rel_error is not None, scored
         assert abs(scored.rel_error) <= limit, scored
+
+
+def test_a_stage_of_windows_alone_limits_no_length() -> None:
+    """The last ten layers of V4.1 keep windows and no row of older tokens."""
+    found = infer("deepseek-v4.1-flash", "200GiB:8", engine="sglang", tp=2, pp=4, max_model_len=16384)
+    assert found.kv_cache.max_tokens > 16384

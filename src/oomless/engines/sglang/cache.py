@@ -115,8 +115,11 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     )
 
 
-def pool_tokens(layout: CacheLayout, pool: int) -> int:
-    """Token slots of a pool: what is left of it beside fixed pools, in whole pages."""
+def pool_tokens(layout: CacheLayout, pool: int, asked: Resolved) -> int:
+    """Return the token slots of a pool: what is left of it beside fixed pools, in whole pages. A stage of
+    V4.1 whose layers have windows alone holds whatever its requests may be long."""
+    if not layout.block_bytes:
+        return asked.max_num_seqs * asked.max_model_len if pool >= layout.set_aside_bytes else 0
     return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes * layout.groups[0].block_size
 
 
@@ -144,7 +147,7 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most as many as may run."""
-    return min(pool_tokens(layout, pool) / slots(layout, length, asked), float(asked.max_num_seqs))
+    return min(pool_tokens(layout, pool, asked) / slots(layout, length, asked), float(asked.max_num_seqs))
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
@@ -153,10 +156,10 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
     which are not capacity.
     """
-    return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
+    return min(pool_tokens(layout, pool, asked) for layout, pool in zip(layouts, pools, strict=True))
 
 
 def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
-    tokens = pool_tokens(layout, pool)
+    tokens = pool_tokens(layout, pool, asked)
     return min(tokens if slots(layout, tokens, asked) <= tokens else 0, asked.max_model_len or tokens)

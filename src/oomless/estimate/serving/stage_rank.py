@@ -115,6 +115,8 @@ def in_blocks(cache: CacheLayout, needed: int) -> str:
     '10,241 blocks of 1,124,352 B'
     """
     of_blocks = needed - cache.set_aside_bytes
+    if not cache.block_bytes:  # a stage of windows alone: nothing grows with the length
+        return f"{needed:,} B set aside"
     blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
     if len(cache.groups) > 1:
         kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)
