@@ -28,6 +28,9 @@ _HOMES = {
     "MissingExtra": "errors",
 }
 
+_ROOMS = ("monitor",)
+"""Packages that are reached by their name alone: `oomless.monitor.watch`."""
+
 __all__ = [
     "Estimate",
     "MissingExtra",
@@ -39,6 +42,7 @@ __all__ = [
     "compress",
     "infer",
     "load",
+    "monitor",
     "plan",
     "reconcile",
     "train",
@@ -46,10 +50,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _ROOMS:
         raise AttributeError(f"module 'oomless' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
