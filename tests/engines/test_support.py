@@ -71,9 +71,7 @@ def test_what_is_known_not_to_run_is_refused(question: str, runs: str) -> None:
     found = call("infer", *question.split(), "--max-model-len", "4096", "--json")
     if runs == DOES_NOT_RUN:
         assert found.code == 4
-        error = json.loads(found.err)["error"]
-        assert "does not run" in error["message"]
-        assert error["hint"], "what to do"
+        assert json.loads(found.err)["error"]["hint"], "what to do"
         return
     assert found.code in (0, 3), found.err
     said = [line for line in json.loads(found.out)["warnings"] if "is not known" in line and "runs" in line]
