@@ -99,13 +99,13 @@ def test_a_bad_row_loses_no_table(tmp_path: Path, what: str) -> None:
 
 def test_what_is_refused_says_why(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
-    asked = ("--gpu h999", "--gpu h100 --engine vllm --engine-version 0.1.0")
+    asked = ("--gpu h999", "--gpu h100 --kv-cache-dtype nvfp4")
     lines = [f"{number},serve,ran,infer deepseek-v2-lite {words}" for number, words in enumerate(asked)]
     table.write_text("\n".join(["id,kind,outcome,args", *lines]))
     rows = validated(table)["rows"]
     assert [row["status"] for row in rows] == ["incomplete", "unsupported"]
     assert "h999" in rows[0]["reason"]
-    assert "0.1.0" in rows[1]["reason"]
+    assert "does not run" in rows[1]["reason"]
 
 
 def test_the_text_names_what_was_wrong(document: dict[str, Any]) -> None:
