@@ -22,8 +22,8 @@ def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[L
     sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
     found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
     if alone:
-        stages = [hardware.num_gpus] if hardware.num_gpus not in sizes else []
-        return [*found, *(Layout(pp=num, enable_expert_parallel=expert_parallel) for num in stages)]
+        pipelines = [hardware.num_gpus] if hardware.num_gpus not in sizes else []
+        return [*found, *(Layout(pp=num, enable_expert_parallel=expert_parallel) for num in pipelines)]
     for nodes in range(2, hardware.num_nodes + 1):
         if hardware.num_nodes % nodes == 0:
             stages = nodes * (within // sizes[-1] or 1)
