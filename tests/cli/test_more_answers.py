@@ -57,14 +57,14 @@ def test_every_change_that_is_offered_fits() -> None:
     changes = changes_that_fit(estimate)
 
     assert estimate.verdict == "does_not_fit"
-    assert {change.flag.split(" ")[0] for change in changes} >= {
+    assert {change.flags.split(" ")[0] for change in changes} >= {
         "--kv-cache-dtype",
         "--quantization",
         "--max-model-len",
         "--tp",
     }
     shorter = next(
-        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+        int(change.flags.split(" ")[1]) for change in changes if change.flags.startswith("--max-model-len")
     )
     assert oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090", max_model_len=shorter).verdict == "fits"
 
@@ -87,7 +87,7 @@ def test_every_change_is_one_to_the_question_as_it_was_asked() -> None:
     asked = {"gpu": "l4", "engine_version": "0.5.5"}
     changes = changes_that_fit(oomless.infer("deepseek-r1-distill-llama-8b", **asked))
     shorter = next(
-        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+        int(change.flags.split(" ")[1]) for change in changes if change.flags.startswith("--max-model-len")
     )
     assert oomless.infer("deepseek-r1-distill-llama-8b", max_model_len=shorter, **asked).verdict == "fits"
 
@@ -265,9 +265,9 @@ def test_a_latent_that_every_tensor_rank_repeats_may_lie_apart() -> None:
     found = oomless.infer("deepseek-v3.2", **asked)
     assert found.verdict == "does_not_fit"
     change = next(
-        each for each in changes_that_fit(found) if each.flag == "--tp 1 --dp 8 --enable-expert-parallel"
+        each for each in changes_that_fit(found) if each.flags == "--tp 1 --dp 8 --enable-expert-parallel"
     )
     other = oomless.infer("deepseek-v3.2", tp=1, dp=8, enable_expert_parallel=True, **asked)
     assert (other.verdict, other.headroom_bytes) == ("fits", change.headroom_bytes)
     dense = oomless.infer("deepseek-r1-distill-llama-70b", "h100:8", tp=2)
-    assert not any("--dp" in each.flag for each in changes_that_fit(dense))
+    assert not any("--dp" in each.flags for each in changes_that_fit(dense))

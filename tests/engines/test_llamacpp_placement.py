@@ -16,7 +16,7 @@ from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
 
 
-def weights(found: oomless.Estimate) -> list[int]:
+def weights(found: oomless.ServingAnswer) -> list[int]:
     return [
         sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in found.ledgers
     ]
@@ -119,7 +119,7 @@ def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
 
 def test_what_would_fit_is_said_in_its_own_flags() -> None:
     found = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768)
-    flags = [change.flag for change in changes_that_fit(found)]
+    flags = [change.flags for change in changes_that_fit(found)]
     assert flags == ["--n-cpu-moe 19", "-ngl 19", "--pp 3 on 3 cards", "--pp 4 on 4 cards"]
     one_less = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, n_cpu_moe=18)
     assert one_less.verdict != "fits"

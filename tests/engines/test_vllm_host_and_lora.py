@@ -11,7 +11,7 @@ from oomless.truth.validate import predict
 from oomless.units import GIB
 
 
-def weights(found: oomless.Estimate, key: str = "") -> int:
+def weights(found: oomless.ServingAnswer, key: str = "") -> int:
     lines = [line for ledger in found.ledgers for line in ledger.lines if line.category == "weights"]
     return sum(line.bytes for line in lines if key in ("", line.key))
 

@@ -10,7 +10,7 @@ from oomless.errors import UsageError
 from oomless.run.hardware import parse_gpu
 
 
-def llama(gpu: str, model: str = "deepseek-r1", **flags: Any) -> oomless.Estimate:
+def llama(gpu: str, model: str = "deepseek-r1", **flags: Any) -> oomless.ServingAnswer:
     return oomless.infer(model, gpu, engine="llamacpp", quantization="q4_k_m", context=8192, **flags)
 
 

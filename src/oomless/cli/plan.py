@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cost import price_table
+from ..api.cost import price_table
 from .options import asking
 
 if TYPE_CHECKING:

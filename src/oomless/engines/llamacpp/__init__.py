@@ -49,6 +49,7 @@ LLAMACPP = Engine(
     fills_host=True,
     host_memory_at="last rank",
     buffers_follow_context=True,
+    cache_of_load=True,
     cuts_at_model_positions=True,
     in_file=stored,
     left_to_host=left_to_host,
