@@ -66,8 +66,9 @@ format: $(VENV)/.dev ## let ruff format the code
 bench: $(VENV)/.dev ## the figures that README quotes, as ratios in one run
 	$(BIN)/python -m bench
 
-accuracy: $(VENV)/.core ## README's accuracy table
+accuracy: $(VENV)/.core ## README's accuracy tables: errors, and verdicts beside what happened
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
+	@$(BIN)/oomless validate tests/tables/verdicts.csv
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(PARSERS)

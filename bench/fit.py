@@ -19,7 +19,7 @@ from oomless.speed.efficiency import Efficiencies
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_harness import predict_speed
 from oomless.truth.speed_rows import question
-from oomless.truth.tables import Row
+from oomless.truth.tables import MeasuredRow
 
 SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
 """Expected error of a row of each kind, and the kinds that are fitted: the others wait on schedulers, not on
@@ -68,7 +68,7 @@ class Fit(NamedTuple):
 class Case(NamedTuple):
     """A measured row, and the constants that its prediction looks up."""
 
-    row: Row
+    row: MeasuredRow
     scatter: float
     uses: tuple[str, ...]
 
@@ -88,7 +88,7 @@ def laid_over(constants: dict[str, Parameter], values: dict[str, float]) -> Effi
     return Efficiencies(tuple(constants[name].at(value) for name, value in values.items()))
 
 
-def fit(table: list[Row]) -> Fit:
+def fit(table: list[MeasuredRow]) -> Fit:
     """Return the most likely constants, given rows. Constants that no row depends on stay at their priors."""
     constants = parameters()
     values = {name: each.prior for name, each in constants.items()}
@@ -117,7 +117,7 @@ def fit(table: list[Row]) -> Fit:
     return Fit(values, spreads | fitted, support)
 
 
-def case_of(row: Row, constants: dict[str, Parameter]) -> Case | None:
+def case_of(row: MeasuredRow, constants: dict[str, Parameter]) -> Case | None:
     """Return a row as a case of the fit; None where it is not fitted or not answered."""
     scatter = SCATTER.get(row.quantity)
     if scatter is None or row.confidence not in ("A", "B"):
@@ -133,7 +133,7 @@ def case_of(row: Row, constants: dict[str, Parameter]) -> Case | None:
     return Case(row, scatter * (1 if row.confidence == "A" else HEARSAY), tuple(sorted(uses)))
 
 
-def is_unmodelled(row: Row) -> bool:
+def is_unmodelled(row: MeasuredRow) -> bool:
     """Return whether a row is of prompts of linear attention under llama.cpp: chains of small operators a
     chunk, of which nothing here knows the number."""
     setup = question(row.configuration).setup

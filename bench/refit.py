@@ -15,7 +15,7 @@ from oomless.errors import OomlessError
 from oomless.facts import conditional_row
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_rows import question
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 
 from .fit import fit
 
@@ -26,7 +26,7 @@ NINETY = 1.64
 """Standard deviations to either end of a band that holds nine of ten."""
 
 
-def measured(table: list[Row]) -> Counter[tuple[str, str, str]]:
+def measured(table: list[MeasuredRow]) -> Counter[tuple[str, str, str]]:
     """Return how many rows there are of each class of card, engine and kind."""
     found: Counter[tuple[str, str, str]] = Counter()
     for row in table:

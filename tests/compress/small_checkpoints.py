@@ -76,7 +76,19 @@ def write_family(family: str, folder: Path, dtype: torch.dtype = torch.bfloat16,
             elif "norm" in name.lower():
                 parameter.add_(torch.randn(parameter.shape).to(dtype) * 0.01)
     model.save_pretrained(folder, max_shard_size=MAX_SHARD)
+    write_tokenizer(folder)
     return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer of bytes, a token each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def write_fp8(source: Path, folder: Path) -> Path:
@@ -99,6 +111,7 @@ def write_fp8(source: Path, folder: Path) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config))
     write_index(folder)
+    write_tokenizer(folder)
     return folder
 
 

@@ -29,7 +29,7 @@ codecs = pytest.mark.parametrize("each", CODECS, ids=lambda each: f"{each.name}-
 HALF_STEPS = {
     "bf16": 2**-8, "f16": 2**-10, "f32": 0, "int8": 1 / 254, "int4": 1 / 14, "int2": 1 / 2, "fp8": 1 / 28,
     "mxfp4": 1 / 4, "mxfp8": 1 / 14, "nvfp4": 1 / 5, "nf4": 0.152, "q8_0": 1 / 254,
-    "q4": 1 / 8, "q5": 1 / 16, "tq": 1.0,
+    "2:4": 1.0, "q4": 1 / 8, "q5": 1 / 16, "tq": 1.0,
 }  # fmt: skip
 """The largest error of a format's own arithmetic as a share of a group's largest magnitude: half of the
 widest step, or what is cut off above the largest code."""

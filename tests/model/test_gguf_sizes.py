@@ -21,10 +21,9 @@ from oomless.model.gguf_types import (
     default_type,
     file_type,
     mix_type,
-    tensor_bytes,
 )
 from oomless.model.load import load
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import score
 from oomless.units import GIB
 
@@ -74,7 +73,7 @@ def test_files_found_afterwards() -> None:
     assert all("choose the types" in reason or "no known place" in reason for reason in refused)
 
 
-def digit(row: Row) -> float:
+def digit(row: MeasuredRow) -> float:
     """Half of the last digit that the listing prints: of GiB one decimal, of GB two, of bytes all."""
     return {"GiB": 0.05, "GB (decimal)": 0.005, "bytes": 0.5}[row.unit]
 
@@ -186,7 +185,7 @@ def test_a_format_weighs_what_its_type_weighs(name: str, experts: int, rows: int
     kind = TYPES[name]
     shape = (experts, rows, blocks * kind.block)
     form = kind.format(shape[-1])
-    assert form.num_bytes(shape) == tensor_bytes(name, shape)
+    assert form.num_bytes(shape) == kind.num_bytes(shape)
     assert 0 < form.bits <= 64
     assert form.scale_bits >= 0
 
@@ -194,7 +193,7 @@ def test_a_format_weighs_what_its_type_weighs(name: str, experts: int, rows: int
 def test_sizes_that_logs_print() -> None:
     # llama.cpp's host buffer of a token embedding, 152064 x 5120 in q4_K: 417.66 MiB (knowledge:
     # serving_memory.md)
-    assert round(tensor_bytes("Q4_K", (152064, 5120)) / 2**20, 2) == 417.66
+    assert round(TYPES["Q4_K"].num_bytes((152064, 5120)) / 2**20, 2) == 417.66
     # DeepSeek-V3 with k_b and v_b beside kv_b has 672.05 B parameters instead of 671.03 B
     counted = {
         way: sum(prod(piece.shape) for piece in pieces(load("deepseek-v3"), way))

@@ -3,7 +3,7 @@ a few cards."""
 
 from hypothesis import strategies as st
 
-from oomless.plan.goals import Limits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted
 
 MODELS = (
     "deepseek-r1",
@@ -50,7 +50,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         context=draw(st.sampled_from((512, 4096, 8192, 32768))),
         concurrency=draw(st.sampled_from((1, 2, 7, 16, 64, 300))),
         goal=draw(st.sampled_from(("cheapest", "fastest", "fewest"))),
-        limits=Limits(max_gpus=draw(st.sampled_from((1, 8, 16, 32)))),
+        limits=PlanLimits(max_gpus=draw(st.sampled_from((1, 8, 16, 32)))),
         engines=draw(
             st.sampled_from(
                 ((), (), ("vllm",), ("sglang",), ("llamacpp",), ("trtllm",), ("ollama",), ("transformers",))

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless.errors import UsageError
-from oomless.plan.buy_or_rent import Own, Question, Rent, break_even_month, own_usd, rent_usd, saving
-from oomless.plan.cost import Given, cost
+from oomless.plan.buy_or_rent import Own, OwnOrRent, Rent, break_even_month, own_usd, rent_usd, saving
+from oomless.plan.cost import CostFlags, cost
 
-GUIDE = Question(
+GUIDE = OwnOrRent(
     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06), Rent(25)
 )
 
@@ -32,7 +32,7 @@ def test_the_guides_case_from_the_command_line() -> None:
 
 
 questions = st.builds(
-    Question,
+    OwnOrRent,
     st.builds(
         Own,
         st.floats(1_000, 1e6),
@@ -52,7 +52,7 @@ questions = st.builds(
 
 
 @given(questions)
-def test_the_lines_cross_at_the_break_even_month(question: Question) -> None:
+def test_the_lines_cross_at_the_break_even_month(question: OwnOrRent) -> None:
     question.check()
     month = break_even_month(question)
     if month is None:
@@ -63,7 +63,7 @@ def test_the_lines_cross_at_the_break_even_month(question: Question) -> None:
 
 
 @given(questions, st.sampled_from(["usd_per_hour", "cards_usd", "power_kw"]))
-def test_dearer_inputs_move_the_month_the_right_way(question: Question, what: str) -> None:
+def test_dearer_inputs_move_the_month_the_right_way(question: OwnOrRent, what: str) -> None:
     before = saving(question, 12)
     if what == "usd_per_hour":
         dearer = question._replace(rent=question.rent._replace(usd_per_hour=question.rent.usd_per_hour * 1.5))
@@ -80,7 +80,7 @@ def test_a_reserved_machine_is_paid_when_idle() -> None:
 
 
 def test_every_input_names_its_source() -> None:
-    answer = cost(Given("h100:8"))
+    answer = cost(CostFlags("h100:8"))
 
     assert all(source.source for source in answer.inputs)
     assert answer.rent_price is not None
@@ -89,7 +89,7 @@ def test_every_input_names_its_source() -> None:
 
 
 def test_tokens_cost_the_same_sum_as_the_machine() -> None:
-    answer = cost(Given("a100-80gb:8", buy_usd=80_000, rent_usd_per_hour=25, tokens_per_s=1000))
+    answer = cost(CostFlags("a100-80gb:8", buy_usd=80_000, rent_usd_per_hour=25, tokens_per_s=1000))
 
     assert answer.rent_usd_per_million_tokens == pytest.approx(25 / 3.6)
 
@@ -121,4 +121,4 @@ def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str)
 
 def test_no_hardware_costs_nothing() -> None:
     with pytest.raises(UsageError, match="costs nothing"):
-        Question(Own(0), Rent(1)).check()
+        OwnOrRent(Own(0), Rent(1)).check()

@@ -17,7 +17,7 @@ from oomless.engines.command_line import command_words, own_flags
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
-from oomless.plan.goals import Limits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
@@ -109,7 +109,7 @@ def served(engine: str) -> Iterator[str]:
     """Every command of the plans, alone and in its cluster files, and one for each flag that is written."""
     for model, wanted in SERVED:
         for planned in plan_serving(
-            model, wanted._replace(engines=(engine,), limits=Limits(max_gpus=16))
+            model, wanted._replace(engines=(engine,), limits=PlanLimits(max_gpus=16))
         ).rows:
             yield planned.launch.command
             text = "\n".join(planned.launch.files.values())
@@ -164,7 +164,7 @@ def _trained() -> Iterator[tuple[Mapping[str, str], int]]:
                 wanted = Wanted(
                     gpus=("h100:8", "h200:8x16", "a100-80gb:1"),
                     host_memory="2TiB",
-                    limits=Limits(max_gpus=128),
+                    limits=PlanLimits(max_gpus=128),
                 )
                 training = WantedTraining(method=method, frameworks=(framework,))
                 try:

@@ -20,7 +20,7 @@ from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.candidates import Planned
 from oomless.plan.goals import Wanted
 from oomless.plan.launch.serving import in_checkpoint
-from oomless.plan.search import Row
+from oomless.plan.search import PlanRow
 from plan.asked_plans import plans
 
 READ_BACK = ("vllm", "vllm-ascend", "vllm-hpu", "sglang", "trtllm", "llamacpp")
@@ -51,7 +51,7 @@ def infer(*words: str) -> dict[str, Any]:
     return found
 
 
-def check_row(plan: Plan, planned: Planned[Row]) -> None:
+def check_row(plan: Plan, planned: Planned[PlanRow]) -> None:
     row = planned.row
     again = infer(*planned.arguments)
     assert again["verdict"] == row.estimate.verdict

@@ -11,7 +11,7 @@ from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
-from oomless.plan.goals import Limits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.ranking import front, rank
 from oomless.plan.request import plan
 from oomless.plan.search import Bound, Search
@@ -59,7 +59,7 @@ def test_what_is_bounded_away_would_not_fit(name: str, context: int, concurrency
         context=context,
         concurrency=concurrency,
         engines=("vllm", "sglang"),
-        limits=Limits(max_gpus=8),
+        limits=PlanLimits(max_gpus=8),
     )
     bounded, checked = Search(load(name), name, wanted), Search(load(name), name, wanted)
     checked.resident = 0
@@ -88,9 +88,9 @@ def test_goals_order_the_same_rows() -> None:
         .rows
     )
 
-    cheapest = rank(rows, "cheapest", Limits(), True).rows[0]
-    fastest = rank(rows, "fastest", Limits(), True).rows[0]
-    fewest = rank(rows, "fewest", Limits(), True).rows[0]
+    cheapest = rank(rows, "cheapest", PlanLimits(), True).rows[0]
+    fastest = rank(rows, "fastest", PlanLimits(), True).rows[0]
+    fewest = rank(rows, "fewest", PlanLimits(), True).rows[0]
     assert cheapest.usd_per_hour == min(
         row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits"
     )

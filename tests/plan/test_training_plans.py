@@ -14,7 +14,7 @@ from command import call
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import Planned
-from oomless.plan.goals import Limits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow, WantedTraining
 from oomless.run.hardware import parse_gpu
@@ -48,7 +48,7 @@ questions = st.tuples(
             max_size=2,
         ).map(tuple),
         goal=st.sampled_from(("cheapest", "fastest", "fewest")),
-        limits=st.sampled_from((Limits(max_gpus=8), Limits(max_gpus=64))),
+        limits=st.sampled_from((PlanLimits(max_gpus=8), PlanLimits(max_gpus=64))),
         host_memory=st.sampled_from((None, "1TiB")),
         rows=st.just(3),
     ),

@@ -3,10 +3,10 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import NamedTuple
 
-from oomless.truth.validate import Scored
+from oomless.truth.validate import Scored, ninth_decile
 
 TABLES = Path(__file__).parent
 
@@ -21,11 +21,6 @@ class Budget(NamedTuple):
     scored: float = 0.0
     inside: float = 0.0
     above: float = 1.0
-
-
-def p90(sizes: Sequence[float]) -> float:
-    """The error that nine of ten rows do not exceed."""
-    return quantiles(sizes, n=10, method="inclusive")[8] if len(sizes) > 1 else sizes[0]
 
 
 def errors(rows: Iterable[Scored], *quantities: str) -> list[float]:
@@ -57,7 +52,7 @@ def check_errors(found: Sequence[float], budget: Budget, what: str = "") -> None
     """These sizes of errors keep the budget's median and ninth decile."""
     assert found, what
     assert median(found) <= budget.median, (what, median(found))
-    assert p90(found) <= budget.p90, (what, p90(found))
+    assert ninth_decile(list(found)) <= budget.p90, (what, ninth_decile(list(found)))
 
 
 def records(table: Path) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from oomless.frameworks.defaults import resolved
 from oomless.recording.held_tensors import local
 from oomless.run.training import Mesh, TrainingAsked
-from oomless.trace.build import Source
+from oomless.trace.build import ModelSource
 from oomless.trace.check import NoRecorder, peaks
 from oomless.trace.models import quiet
 from oomless.trace.ranks.sharded import Rank
@@ -47,7 +47,12 @@ def step(question: dict[str, Any], rank: int) -> dict[str, int]:
         TrainingAsked(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **question["flags"])
     )
     made = Rank(
-        Source(question["name"], question["config"]), asked, Mesh(**question["mesh"]), rank, None, meta=False
+        ModelSource(question["name"], question["config"]),
+        asked,
+        Mesh(**question["mesh"]),
+        rank,
+        None,
+        meta=False,
     )
     held = storages([*made.module.parameters(), *made.module.buffers()])
     batch = made.batch()

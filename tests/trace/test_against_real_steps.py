@@ -15,13 +15,13 @@ from command import call
 from oomless.frameworks.defaults import resolved
 from oomless.run.tracing import Prompt, Tracing
 from oomless.run.training import TrainingAsked
-from tables.score import p90
+from oomless.truth.validate import ninth_decile
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from oomless.trace.build import Source
+from oomless.trace.build import ModelSource
 from oomless.trace.check import compare, measured
 from oomless.trace.run import trace
 
@@ -47,7 +47,8 @@ LIMIT, P90 = 0.006, 0.001
 
 def error_of(name: str, flags: dict[str, Any]) -> float:
     """How far the trace's peak is from that of real steps."""
-    asked, source = resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags)), Source(name, shrunk(name))
+    asked = resolved(TrainingAsked(micro_batch=2, seq_len=160, **flags))
+    source = ModelSource(name, shrunk(name))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     return abs(compare(traced, measured(source, asked))[-1].error or 0)
 
@@ -56,7 +57,7 @@ def test_traces_have_the_peaks_of_real_steps() -> None:
     """Each to six thousandths, nine of ten to one."""
     found = {f"{name} {flags}": error_of(name, flags) for name, flags in SETTINGS}
     assert {what: error for what, error in found.items() if error > LIMIT} == {}
-    assert p90(list(found.values())) <= P90, found
+    assert ninth_decile(list(found.values())) <= P90, found
 
 
 def test_check_runs_from_the_command_line(tmp_path: Path) -> None:

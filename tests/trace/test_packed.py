@@ -20,7 +20,7 @@ import torch
 
 from oomless.api.trace import closed_form
 from oomless.api.trace import trace as trace_by_name
-from oomless.trace.build import Source, build_model
+from oomless.trace.build import ModelSource, build_model
 from oomless.trace.check import compare, measured
 from oomless.trace.models import quiet
 from oomless.trace.packed import packed_class
@@ -57,7 +57,7 @@ def test_what_is_packed() -> None:
     asked = resolved(
         TrainingAsked(method="qlora", precision="bf16", lora_rank=8, lora_targets=("all-linear",), seq_len=32)
     )
-    model = build_model(Source("deepseek_v3", small("deepseek_v3")), asked, None)
+    model = build_model(ModelSource("deepseek_v3", small("deepseek_v3")), asked, None)
     packed = packed_class()
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, packed)}
     assert "q_a_proj" not in names
@@ -93,7 +93,7 @@ def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None
             seq_len=64,
         )
     )
-    source = Source("qwen2", small("qwen2"))
+    source = ModelSource("qwen2", small("qwen2"))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
         assert abs(compare(traced, measured(source, asked))[-1].error or 0) <= 0.001

@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from oomless.recording.recording import KIND, phase_peaks
-from oomless.trace.build import Source
+from oomless.trace.build import ModelSource
 from oomless.trace.run import trace
 
 pytestmark = pytest.mark.torch
@@ -77,7 +77,9 @@ def test_a_rank_that_does_not_exist_is_like_a_real_one(
     asked = resolved(TrainingAsked(micro_batch=1, seq_len=128, precision="fp32", optimizer="adamw", **flags))
     for rank, measured in enumerate(real[case]):
         recording = trace(
-            Source(name, shrunk(name)), Tracing("train", asked, Prompt(), "cpu", mesh=mesh, rank=rank), {}
+            ModelSource(name, shrunk(name)),
+            Tracing("train", asked, Prompt(), "cpu", mesh=mesh, rank=rank),
+            {},
         )
         tensors = recording.tensors
         alive = {number for number in recording.events if number >= 0} - {

@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from oomless.trace.build import Source
+from oomless.trace.build import ModelSource
 from oomless.trace.check import compare, measured, measured_inference
 from oomless.trace.models import quiet
 from oomless.trace.run import trace
@@ -43,7 +43,7 @@ LONGEST = 30_000_000
 def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
     """Relative error of the peak of the second step."""
     asked = resolved(TrainingAsked(micro_batch=2, seq_len=seq_len, **SETTINGS[setting]))
-    source = Source(kind, small(kind))
+    source = ModelSource(kind, small(kind))
     traced = trace(source, Tracing("train", asked, Prompt(), "cpu"), {})
     with quiet():
         return compare(traced, measured(source, asked))[-1].error or 0.0
@@ -71,7 +71,7 @@ def test_prefill_and_decode(kind: str) -> None:
 
 def inference_errors(kind: str) -> list[tuple[str, float]]:
     """Relative errors of prefill and decode."""
-    source, prompt = Source(kind, small(kind)), Prompt("float32", 96, 2, 2)
+    source, prompt = ModelSource(kind, small(kind)), Prompt("float32", 96, 2, 2)
     traced = trace(source, Tracing("infer", resolved(TrainingAsked()), prompt, "cpu"), {})
     with quiet():
         return [(row.key, row.error or 0.0) for row in compare(traced, measured_inference(source, prompt))]
@@ -120,7 +120,7 @@ def test_every_family(setting: str) -> None:
     assert worst[-1][1] <= LIMIT
 
 
-def buildable(kind: str) -> Source | None:
+def buildable(kind: str) -> ModelSource | None:
     """A family's small model, if its config class alone is enough for it."""
     from oomless.trace.models import transformers_model
 
@@ -130,4 +130,4 @@ def buildable(kind: str) -> Source | None:
             model = transformers_model(config, "float32", None, kind)
     except (OomlessError, ValueError, TypeError):
         return None
-    return Source(kind, config) if sum(each.numel() for each in model.parameters()) <= LONGEST else None
+    return ModelSource(kind, config) if sum(each.numel() for each in model.parameters()) <= LONGEST else None

@@ -8,7 +8,7 @@ from statistics import median
 
 import pytest
 
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score, summarize
 from tables.score import TABLES, Budget, errors, records
 
@@ -37,7 +37,7 @@ notes) after those were made."""
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[MeasuredRow]:
     return read_table(TABLE)
 
 
@@ -48,11 +48,11 @@ def rounds() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def scored(rows: list[Row]) -> tuple[Scored, ...]:
+def scored(rows: list[MeasuredRow]) -> tuple[Scored, ...]:
     return tuple(score(row) for row in rows)
 
 
-def test_no_row_stands_in_the_other_table(rows: list[Row]) -> None:
+def test_no_row_stands_in_the_other_table(rows: list[MeasuredRow]) -> None:
     others = read_table(TABLES / "inference.csv")
     assert not {row.configuration["source"] for row in rows} & {row.configuration["source"] for row in others}
     assert len(rows) >= 250
@@ -84,7 +84,7 @@ def test_no_row_has_less_room_than_was_promised(scored: tuple[Scored, ...]) -> N
 
 @pytest.mark.parametrize(("which", "limit"), [("one", 0.0002), ("two", 0.0019)])
 def test_weights_of_full_confidence(
-    which: str, limit: float, rows: list[Row], rounds: dict[str, str]
+    which: str, limit: float, rows: list[MeasuredRow], rounds: dict[str, str]
 ) -> None:
     """Where all flags are in the log, half of the weights agree to a few ten thousandths; of the second round
     to two thousandths.

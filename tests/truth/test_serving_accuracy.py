@@ -13,7 +13,7 @@ from command import call
 from oomless.engines.llamacpp import IK_LLAMACPP, LLAMACPP, OLLAMA
 from oomless.model.load import catalogue_name, load
 from oomless.report.validate_text import validate_table_text
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score, summarize, validate_table
 from tables.score import TABLES, Budget, check_errors, errors, records, write_records
 
@@ -49,7 +49,7 @@ INTERVALS = {
 }
 
 
-def known(row: Row) -> bool:
+def known(row: MeasuredRow) -> bool:
     """A row of the best confidence about vLLM and a model of the catalogue: what this project answers for."""
     configuration = row.configuration
     return (
@@ -157,7 +157,7 @@ def test_cache_errors_of_the_founding_families(quantities: tuple[str, ...]) -> N
     check_errors(found, FOUNDING_CACHE)
 
 
-def family(row: Row) -> str:
+def family(row: MeasuredRow) -> str:
     name = catalogue_name(row.configuration["model"])
     assert name
     return load(name).family

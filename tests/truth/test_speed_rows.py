@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from oomless.truth.tables import Row, read_table
+from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score
 from tables.score import TABLES, Budget, check
 
@@ -39,7 +39,7 @@ fitted. They are of servers as people run them. First tokens are far off because
 prompts kernel by kernel, which is not counted yet."""
 
 
-def kind_of(row: Row) -> str:
+def kind_of(row: MeasuredRow) -> str:
     """The class of a row, as the budgets call it."""
     cells = row.configuration
     match row.quantity:
@@ -52,18 +52,18 @@ def kind_of(row: Row) -> str:
     return ""
 
 
-def check_kinds(scored: list[tuple[Row, Scored]], budgets: dict[str, Budget]) -> None:
+def check_kinds(scored: list[tuple[MeasuredRow, Scored]], budgets: dict[str, Budget]) -> None:
     for kind, budget in budgets.items():
         mine = [answer for row, answer in scored if kind_of(row) == kind and row.confidence == "A"]
         check(mine, budget, kind)
 
 
 @pytest.fixture(scope="module")
-def table() -> list[Row]:
+def table() -> list[MeasuredRow]:
     return read_table(TABLE)
 
 
-def test_errors_and_bands_stay_within_their_budgets(table: list[Row]) -> None:
+def test_errors_and_bands_stay_within_their_budgets(table: list[MeasuredRow]) -> None:
     check_kinds([(row, score(row)) for row in table], FITTED)
     check_kinds([(row, score(row)) for row in read_table(FRESH)], FITTED_FRESH)
 
@@ -72,7 +72,7 @@ def test_errors_of_rows_that_nothing_is_fitted_to_stay_within_their_budgets() ->
     check_kinds([(row, score(row)) for row in read_table(HELD_OUT)], NEVER_FITTED)
 
 
-def test_predictions_see_the_configuration_alone(table: list[Row]) -> None:
+def test_predictions_see_the_configuration_alone(table: list[MeasuredRow]) -> None:
     for row in table[::7]:
         before, after = score(row), score(row._replace(value=1.0))
         assert (before.predicted, before.low, before.high) == (after.predicted, after.low, after.high)
@@ -154,7 +154,7 @@ BASE = {
 
 
 def answer(quantity: str, unit: str, **cells: str) -> Scored:
-    found = score(Row("x", "speed", quantity, 1.0, unit, {**BASE, **cells}, "A"))
+    found = score(MeasuredRow("x", "speed", quantity, 1.0, unit, {**BASE, **cells}, "A"))
     assert found.status in ("scored", "unsupported", "incomplete")
     assert (found.predicted is None) == bool(found.reason)
     if found.predicted is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..plan.cost import Cost, Given
+from ..plan.cost import Cost, CostFlags
 from ..plan.cost import cost as cost_of
 from ..plan.prices import Price
 from ..run.options import given
@@ -18,7 +18,7 @@ def cost(gpu: str, *, prices: Iterable[str] = (), **flags: Any) -> Cost:
     4.4
     """
     table, notes = price_table(tuple(prices))
-    return cost_of(Given(gpu, **given("cost", flags)), table, notes)
+    return cost_of(CostFlags(gpu, **given("cost", flags)), table, notes)
 
 
 def price_table(words: tuple[str, ...]) -> tuple[tuple[Price, ...] | None, list[str]]:

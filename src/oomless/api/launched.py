@@ -11,7 +11,7 @@ from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..model.load import catalogue_name
 from ..monitor.launcher import Ended, launch
-from ..truth.reconcile.blocks import Block
+from ..truth.reconcile.blocks import LogBlock
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile
 from ..truth.reconcile.reconciled import Reconciled
@@ -75,7 +75,7 @@ class Watched:
             return
         text = self.rest[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self.rest = self.rest[end:]
-        self.file.feed(Block(text, self.line, is_last and not text.endswith(b"\n")))
+        self.file.feed(LogBlock(text, self.line, is_last and not text.endswith(b"\n")))
         self.line += text.count(b"\n")
 
     def found(self) -> Reconciled:

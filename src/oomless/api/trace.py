@@ -16,7 +16,7 @@ from ..run.options import by_keyword, given
 from ..run.tracing import DEFAULT_CARD, Prompt, Tracing
 from ..run.training import DEFAULT_SEQ_LEN, Mesh
 from ..run.training_question import training_question
-from ..trace.build import Source
+from ..trace.build import ModelSource
 from ..units import parse_bytes
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def limit(hardware: Hardware | None, reserve: str | None) -> tuple[int | None, s
     return left, hardware.card.name
 
 
-def source_of(model: str, offline: bool, revision: str | None) -> Source:
+def source_of(model: str, offline: bool, revision: str | None) -> ModelSource:
     """A config by name, or a function of the user's by `module:function`."""
     module, colon, function = model.partition(":")
     if colon and module.replace(".", "").replace("_", "").isalnum() and function.isidentifier():
-        return Source(model, None, model)
+        return ModelSource(model, None, model)
     name, config = config_document(model, offline=offline, revision=revision)
-    return Source(name, config)
+    return ModelSource(name, config)
 
 
 PROMPT = Prompt._fields

@@ -2,47 +2,16 @@
 behind them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
+from .evidence import UNSETTLED, Claim, Evidence
 
 if TYPE_CHECKING:
-    from .traced import Beside
+    from .traced import TracedFindings
 
-ClaimVerdict = Literal["holds", "depends", "does not hold", "not settled"]
-
-
-class Figure(NamedTuple):
-    """One number of the evidence."""
-
-    what: str
-    value: float
-    unit: str
-
-
-class Evidence(NamedTuple):
-    """What was found, why, and how anyone can see it again."""
-
-    verdict: ClaimVerdict
-    because: str
-    figures: tuple[Figure, ...]
-    commands: tuple[str, ...]
-
-
-class Claim(NamedTuple):
-    """A statement of the guide, with the evidence if some code settles it."""
-
-    id: str
-    section: str
-    subject: str
-    statement: str
-    first_reading: str
-    how_to_settle: str
-    evidence: Evidence
-
-
-UNSETTLED = Evidence("not settled", "no part of oomless can decide it yet", (), ())
+__all__ = ["Claim", "claim", "claims"]
 
 
 def claims() -> tuple[Claim, ...]:
@@ -78,7 +47,7 @@ def claim(claim_id: str) -> Claim:
     )
 
 
-def _beside() -> "dict[str, Callable[[], Beside]]":
+def _beside() -> "dict[str, Callable[[], TracedFindings]]":
     """What traces add to claims that are settled elsewhere."""
     from . import traced
 

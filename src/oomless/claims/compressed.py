@@ -7,7 +7,7 @@ from ..model.gguf_model import as_gguf
 from ..model.load import load
 from ..run.serving import Asked
 from ..units import gb, gib
-from . import Evidence, Figure
+from .evidence import Evidence, Finding
 from .serving import held_weights, on_one_card
 
 LITE, CODER = "profile-deepseek-lite-0.7b", "deepseek-coder-1.3b"
@@ -20,7 +20,7 @@ def c05() -> Evidence:
         asked = Asked(engine=TRANSFORMERS.name, context=2048, concurrency=concurrency)
         for dtype in ("float32", "float16"):
             total = on_one_card(LITE, "rtx-4090", asked._replace(dtype=dtype)).ledger.total_bytes
-            figures.append(Figure(f"{dtype}, {concurrency} x 2,048 tokens", gb(total), "GB"))
+            figures.append(Finding(f"{dtype}, {concurrency} x 2,048 tokens", gb(total), "GB"))
     return Evidence(
         "depends",
         "weights fall from 2.8 to 1.4 GB and no further; 8 to 4.5 GB is a batch of about "
@@ -47,11 +47,11 @@ def c11() -> Evidence:
         "alone then makes it about 2, and a "
         "server more (the accuracy is not settled here)",
         (
-            Figure("all parameters in 8 bit", gb(file.num_parameters), "GB"),
-            Figure(
+            Finding("all parameters in 8 bit", gb(file.num_parameters), "GB"),
+            Finding(
                 "weights as vLLM holds them, embedding and head in 16 bit", gb(held_weights(answer)), "GB"
             ),
-            Figure("in all, one sequence of 2,048 tokens", gb(answer.ledger.total_bytes), "GB"),
+            Finding("in all, one sequence of 2,048 tokens", gb(answer.ledger.total_bytes), "GB"),
         ),
         (
             f"oomless infer {CODER} --gpu t4 --engine-version 0.19.0 --quantization w8a8 "
@@ -77,9 +77,9 @@ def c15() -> Evidence:
         "system shares that memory (the speed is "
         "not settled here)",
         (
-            Figure("each engine needs", gib(answer.ledger.total_bytes), "GiB"),
-            Figure("each engine has", gib(answer.ledger.capacity_bytes), "GiB"),
-            Figure("tokens of cache each", answer.kv_cache.max_tokens, ""),
+            Finding("each engine needs", gib(answer.ledger.total_bytes), "GiB"),
+            Finding("each engine has", gib(answer.ledger.capacity_bytes), "GiB"),
+            Finding("tokens of cache each", answer.kv_cache.max_tokens, ""),
         ),
         (
             f"oomless infer {LITE} --gpu jetson-agx-orin-32gb --engine-version 0.19.0 "
@@ -95,13 +95,13 @@ def c16() -> Evidence:
     answer = on_one_card(
         LITE, "raspberry-pi-5", Asked(engine=LLAMACPP.name, context=2048, quantization="q4_0")
     )
-    figures = [Figure("four bits a parameter", gb(model.num_parameters) / 2, "GB")]
+    figures = [Finding("four bits a parameter", gb(model.num_parameters) / 2, "GB")]
     figures += [
-        Figure(f"file in {word}", gb(as_gguf(model, word).checkpoint_bytes), "GB")
+        Finding(f"file in {word}", gb(as_gguf(model, word).checkpoint_bytes), "GB")
         for word in ("Q4_0", "Q4_K_M")
     ]
     total = answer.ledger.total_bytes + answer.ram_bytes
-    figures.append(Figure("in all with q4_0, one sequence of 2,048 tokens", gb(total), "GB"))
+    figures.append(Finding("in all with q4_0, one sequence of 2,048 tokens", gb(total), "GB"))
     return Evidence(
         "does not hold",
         "0.35 GB is exactly four bits, which no format reaches: scales make it 4.5, and the "
@@ -119,8 +119,8 @@ def c30() -> Evidence:
         answer = on_one_card(
             name, "l40", Asked(engine_version="0.19.0", quantization="w8a8", max_model_len=4096)
         )
-        figures.append(Figure(f"{name} in INT8, in all", gib(answer.ledger.total_bytes), "GiB"))
-        figures.append(Figure(f"{name}, tokens of cache", answer.kv_cache.max_tokens, ""))
+        figures.append(Finding(f"{name} in INT8, in all", gib(answer.ledger.total_bytes), "GiB"))
+        figures.append(Finding(f"{name}, tokens of cache", answer.kv_cache.max_tokens, ""))
     return Evidence(
         "depends",
         "in INT8 an L40 holds 13B easily and 32B just so; the loss is one of quality, which bytes do "

@@ -4,21 +4,22 @@ from .. import facts
 from ..estimate.serving.estimate import estimate_serving
 from ..model.load import load
 from ..plan.buy_or_rent import month_of_saving
-from ..plan.cost import Given, cost
+from ..plan.cost import CostFlags, cost
 from ..plan.crossbar import CELL_BITS, weights_in_memory
 from ..plan.prices import TIERS, cheapest, known_prices, purchases
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked, Layout
 from ..speed.serving import serving_speed
 from ..units import gb, mb
-from . import Evidence, Figure, compressed, serving
+from . import compressed, serving
+from .evidence import Evidence, Finding
 from .serving import on_one_card
 
 PRO = "profile-deepseek-pro-13b"
 A100_40, A100_80 = "a100-40gb-sxm4", "a100-80gb-sxm4"
 
 
-def rents(card: str, num_gpus: int) -> tuple[Figure, ...]:
+def rents(card: str, num_gpus: int) -> tuple[Finding, ...]:
     """The cheapest on-demand rent of each provider, with its date."""
     found = []
     for provider in sorted({price.provider for price in known_prices()}):
@@ -27,7 +28,7 @@ def rents(card: str, num_gpus: int) -> tuple[Figure, ...]:
             together = (
                 f", in machines of {price.gpus_per_instance}" if price.gpus_per_instance > num_gpus else ""
             )
-            found.append(Figure(price.label + together, price.usd_per_gpu_hour * num_gpus, "USD/h"))
+            found.append(Finding(price.label + together, price.usd_per_gpu_hour * num_gpus, "USD/h"))
     return tuple(sorted(found, key=lambda figure: figure.value))
 
 
@@ -36,7 +37,7 @@ def c25() -> Evidence:
     quotes = purchases(A100_80)
     figures = rents(A100_40, 1)
     bought = tuple(
-        Figure(f"an A100 80GB, {each.date}, {end}", value, "USD")
+        Finding(f"an A100 80GB, {each.date}, {end}", value, "USD")
         for each in quotes
         for end, value in (("from", each.low_usd), ("to", each.high_usd))
     )
@@ -56,7 +57,7 @@ def c26() -> Evidence:
     figures = rents(A100_80, 8)
     quotes = purchases(A100_80)
     bought = tuple(
-        Figure(f"eight cards, {each.date}, {end}", 8 * value, "USD")
+        Finding(f"eight cards, {each.date}, {end}", 8 * value, "USD")
         for each in quotes
         for end, value in (("from", each.low_usd), ("to", each.high_usd))
     )
@@ -72,7 +73,7 @@ def c26() -> Evidence:
 
 def c27() -> Evidence:
     """58 % cheaper after six months, with the guide's own prices."""
-    answer = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0))
+    answer = cost(CostFlags("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0))
     words = {
         "hardware": "hardware alone",
         "power": "with electricity",
@@ -80,29 +81,29 @@ def c27() -> Evidence:
     }
     figures = []
     for scope in answer.scopes:
-        figures.append(Figure(f"saved by month six, {words[scope]}", 100 * answer.savings[scope][5], "%"))
+        figures.append(Finding(f"saved by month six, {words[scope]}", 100 * answer.savings[scope][5], "%"))
     for scope in answer.scopes:
-        figures.append(Figure(f"break-even, {words[scope]}", answer.break_even[scope] or 0.0, "months"))
+        figures.append(Finding(f"break-even, {words[scope]}", answer.break_even[scope] or 0.0, "months"))
         figures.append(
-            Figure(
+            Finding(
                 f"58 % saved, {words[scope]}", month_of_saving(answer.question, 0.58, scope) or 0.0, "months"
             )
         )
-    half = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0, utilization=0.5))
-    server = cost(Given("a100-80gb:8", buy_usd=200_000.0, rent_usd_per_hour=25.0))
+    half = cost(CostFlags("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=25.0, utilization=0.5))
+    server = cost(CostFlags("a100-80gb:8", buy_usd=200_000.0, rent_usd_per_hour=25.0))
     figures.append(
-        Figure("break-even, used half of the time", half.break_even["colocation"] or 0.0, "months")
+        Finding("break-even, used half of the time", half.break_even["colocation"] or 0.0, "months")
     )
     figures.append(
-        Figure("break-even, a server of 200,000 dollars", server.break_even["colocation"] or 0.0, "months")
+        Finding("break-even, a server of 200,000 dollars", server.break_even["colocation"] or 0.0, "months")
     )
     for tier in TIERS:
         price = cheapest(A100_80, 8, tier)
         if price is not None:
-            other = cost(Given("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=price.usd_per_hour(8)))
+            other = cost(CostFlags("a100-80gb:8", buy_usd=80_000.0, rent_usd_per_hour=price.usd_per_hour(8)))
             month = other.break_even["colocation"]
             figures.append(
-                Figure(
+                Finding(
                     f"break-even against {price.label}" + ("" if month else ": never"), month or 0.0, "months"
                 )
             )
@@ -116,10 +117,10 @@ def c27() -> Evidence:
     )
 
 
-def quotes(card: str) -> tuple[Figure, ...]:
+def quotes(card: str) -> tuple[Finding, ...]:
     """What is asked for a card, from and to, with the date of each quote."""
     return tuple(
-        Figure(
+        Finding(
             f"{each.what}, {each.date} ({each.source.split()[0]}), {end}", value / each.num_gpus, "USD a card"
         )
         for each in purchases(card)
@@ -133,7 +134,7 @@ def c28() -> Evidence:
     fits = serving.c28()
     listed = [row for row in facts.table("prices") if row["kind"] == "buy" and "AGX Orin" in row["gpu"]]
     figures = tuple(
-        Figure(f"{row['gpu']}, {row['source'].split(' (')[0].lower()}", float(row["price"]), row["unit"])
+        Finding(f"{row['gpu']}, {row['source'].split(' (')[0].lower()}", float(row["price"]), row["unit"])
         for row in listed
     )
     return Evidence(
@@ -156,7 +157,7 @@ def c29() -> Evidence:
             after = rate("h100-80gb-sxm5", quantization, concurrency)
             ratios.append(after / before)
             figures.append(
-                Figure(
+                Finding(
                     f"13B, {concurrency} x 1,280 tokens, {word} on H100 over BF16 on A100", ratios[-1], "x"
                 )
             )
@@ -204,15 +205,15 @@ def c33() -> Evidence:
         answer = estimate_serving(load(name), asked, parse_gpu(gpu))
         found = weights_in_memory(answer)
         figures += [
-            Figure(f"{name}: weights that leave each card", gb(found.freed_bytes), "GB"),
-            Figure(
+            Finding(f"{name}: weights that leave each card", gb(found.freed_bytes), "GB"),
+            Finding(
                 f"{name}: weights that stay (embedding, norms, routers)",
                 gb(found.weight_bytes - found.freed_bytes),
                 "GB",
             ),
-            Figure(f"{name}: cells of {CELL_BITS} bits", found.num_cells, ""),
-            Figure(f"{name}: weights that a token reads now", gb(found.read_now_bytes), "GB"),
-            Figure(f"{name}: activations that pass converters for it", mb(found.converted_bytes), "MB"),
+            Finding(f"{name}: cells of {CELL_BITS} bits", found.num_cells, ""),
+            Finding(f"{name}: weights that a token reads now", gb(found.read_now_bytes), "GB"),
+            Finding(f"{name}: activations that pass converters for it", mb(found.converted_bytes), "MB"),
         ]
     return Evidence(
         "does not hold",

@@ -8,7 +8,7 @@ from ..estimate.training.collectives import grid, tokens_for_saving
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..model.load import load
 from ..units import gb
-from . import Evidence, Figure
+from .evidence import Evidence, Finding
 from .training import LARGE, SMALL, train
 
 
@@ -20,20 +20,20 @@ def c21() -> Evidence:
         found = grid(model, ranks, 4096)
         assert found is not None
         figures.append(
-            Figure(
+            Finding(
                 f"{ranks} ranks: 2D over 1D at 4,096 tokens a micro-batch",
                 found.two_dimensions / found.one_dimension,
                 "times",
             )
         )
         figures.append(
-            Figure(
+            Finding(
                 f"{ranks} ranks: largest saving, with endlessly many tokens", 100 * found.largest_saving, "%"
             )
         )
         tokens = tokens_for_saving(model, ranks, 0.4)
         if tokens is not None:
-            figures.append(Figure(f"{ranks} ranks: 40 % less from", tokens, "tokens"))
+            figures.append(Finding(f"{ranks} ranks: 40 % less from", tokens, "tokens"))
     counted = {
         (row["what"], row["ranks"], row["tokens"]): int(row["counted_bytes"])
         for row in facts.table("counted_traffic")
@@ -44,7 +44,7 @@ def c21() -> Evidence:
                 counted[what, processes, tokens_of_run] / counted["one_dimension", processes, tokens_of_run]
             )
             figures.append(
-                Figure(
+                Finding(
                     f"counted, {processes} processes, {int(tokens_of_run):,} tokens at width 128: 2D over 1D",
                     ratio,
                     "times",
@@ -96,11 +96,11 @@ def c09() -> Evidence:
         for recompute in ("none", "full"):
             length = longest(precision=precision, recompute=recompute)
             name = f"{precision}, recompute {recompute}"
-            figures.append(Figure(f"{name}: longest sequences at batch {BATCH}", length, "tokens"))
+            figures.append(Finding(f"{name}: longest sequences at batch {BATCH}", length, "tokens"))
             if length:
                 by = at(length, precision=precision, recompute=recompute).groups[0].ledger.by_category()
                 figures.append(
-                    Figure(
+                    Finding(
                         f"{name}: activations and logits then",
                         gb(by.get("activations", 0) + by.get("logits", 0)),
                         "GB",
@@ -108,7 +108,7 @@ def c09() -> Evidence:
                 )
     short = at(128, precision="fp16", recompute="none").groups[0].ledger.by_category()
     figures.append(
-        Figure("fp16, 128 tokens: activations and logits", gb(short["activations"] + short["logits"]), "GB")
+        Finding("fp16, 128 tokens: activations and logits", gb(short["activations"] + short["logits"]), "GB")
     )
     return Evidence(
         "depends",

@@ -5,7 +5,7 @@ from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked, Layout
 from ..units import gb, gib
-from . import Evidence, Figure
+from .evidence import Evidence, Finding
 
 ONE_CARD = Layout()
 
@@ -28,9 +28,9 @@ def c01() -> Evidence:
         "holds",
         "2.6 GB is 1.3e9 x 2 B; the release has 1.346e9 parameters and takes 2.69 GB",
         (
-            Figure("parameters of deepseek-coder-1.3b", model.num_parameters, ""),
-            Figure("checkpoint", gb(model.checkpoint_bytes), "GB"),
-            Figure("checkpoint", gib(model.checkpoint_bytes), "GiB"),
+            Finding("parameters of deepseek-coder-1.3b", model.num_parameters, ""),
+            Finding("checkpoint", gb(model.checkpoint_bytes), "GB"),
+            Finding("checkpoint", gib(model.checkpoint_bytes), "GiB"),
         ),
         ("oomless models deepseek-coder-1.3b --json",),
     )
@@ -44,9 +44,9 @@ def c02() -> Evidence:
         "there is no DeepSeek of 13B; the profile of that size takes 26.04 GB, which a tool "
         "that counts in GiB shows as 24.25",
         (
-            Figure("parameters of profile-deepseek-pro-13b", model.num_parameters, ""),
-            Figure("weights in 16 bit", gb(model.checkpoint_bytes), "GB"),
-            Figure("weights in 16 bit", gib(model.checkpoint_bytes), "GiB"),
+            Finding("parameters of profile-deepseek-pro-13b", model.num_parameters, ""),
+            Finding("weights in 16 bit", gb(model.checkpoint_bytes), "GB"),
+            Finding("weights in 16 bit", gib(model.checkpoint_bytes), "GiB"),
         ),
         ("oomless models profile-deepseek-pro-13b --json",),
     )
@@ -63,13 +63,13 @@ def c07() -> Evidence:
         after = on_one_card(name, "h100", load_of._replace(quantization="fp8"))
         saving = 100 * (1 - after.ledger.total_bytes / before.ledger.total_bytes)
         first = first or 100 * (1 - held_weights(after) / held_weights(before))
-        figures.append(Figure(f"saving in all at {concurrency} x 2,048 tokens", saving, "%"))
+        figures.append(Finding(f"saving in all at {concurrency} x 2,048 tokens", saving, "%"))
     return Evidence(
         "does not hold",
         "Hopper's Tensor Cores are the fourth generation; FP8 takes half of the weights, and "
         "what that saves in all falls with "
         "the cache beside them: 18 % is one point of that curve (latency is not settled here)",
-        (Figure("saving of weights, FP8 against BF16", first, "%"), *figures),
+        (Finding("saving of weights, FP8 against BF16", first, "%"), *figures),
         (
             f"oomless infer {name} --gpu a100-80gb --engine-version 0.19.0 "
             "--max-model-len 2048 --concurrency 64",
@@ -86,12 +86,14 @@ def c10() -> Evidence:
     asked = Asked(engine_version="0.19.0", max_model_len=16384)
     for length in (256, 512, 1024, 2048, 4096, 16384):
         answer = on_one_card("deepseek-coder-1.3b", "t4", asked._replace(context=length))
-        figures.append(Figure(f"sequences of {length:,} tokens at once", answer.kv_cache.max_concurrency, ""))
+        figures.append(
+            Finding(f"sequences of {length:,} tokens at once", answer.kv_cache.max_concurrency, "")
+        )
         longest = answer.kv_cache.max_tokens // 64
     return Evidence(
         "depends",
         f"a token takes 192 KiB of cache: 64 sequences fit up to {longest:,} tokens each",
-        (Figure("longest sequence at batch 64", longest, "tokens"), *figures),
+        (Finding("longest sequence at batch 64", longest, "tokens"), *figures),
         (
             "oomless infer deepseek-coder-1.3b --gpu t4 --engine-version 0.19.0 --max-model-len "
             "16384 --context 512 --concurrency 64",
@@ -108,8 +110,8 @@ def c13() -> Evidence:
         "of even one sequence come on top "
         "(the 22 ms are not settled here)",
         (
-            Figure("weights", gib(held_weights(answer)), "GiB"),
-            Figure("in all, one sequence of 4,096 tokens", gib(answer.ledger.total_bytes), "GiB"),
+            Finding("weights", gib(held_weights(answer)), "GiB"),
+            Finding("in all, one sequence of 4,096 tokens", gib(answer.ledger.total_bytes), "GiB"),
         ),
         ("oomless infer profile-deepseek-pro-13b --gpu h100 --engine-version 0.19.0",),
     )
@@ -124,9 +126,9 @@ def c28() -> Evidence:
         "it fits with room to spare even in half of the module's memory, which the system "
         "shares (the price is not settled here)",
         (
-            Figure("needed, one sequence of full length", gib(answer.ledger.total_bytes), "GiB"),
-            Figure("half of the module", gib(answer.ledger.capacity_bytes), "GiB"),
-            Figure("tokens that the cache takes", answer.kv_cache.max_tokens, ""),
+            Finding("needed, one sequence of full length", gib(answer.ledger.total_bytes), "GiB"),
+            Finding("half of the module", gib(answer.ledger.capacity_bytes), "GiB"),
+            Finding("tokens that the cache takes", answer.kv_cache.max_tokens, ""),
         ),
         (
             "oomless infer profile-deepseek-lite-0.7b --gpu jetson-agx-orin-32gb --engine-version 0.19.0 "

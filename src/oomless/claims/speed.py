@@ -14,7 +14,8 @@ from ..speed.serving import ServingSpeed, serving_speed
 from ..speed.training import training_speed
 from ..speed.workload import Lengths, poisson
 from ..units import GB
-from . import Evidence, Figure, compressed, serving
+from . import compressed, serving
+from .evidence import Evidence, Finding
 
 PRO, LITE, CODER = "profile-deepseek-pro-13b", "profile-deepseek-lite-0.7b", "deepseek-coder-1.3b"
 MS = 1000.0
@@ -40,12 +41,12 @@ def c07() -> Evidence:
         served(PRO, "h100", 1, short, quantization="fp8"),
     )
     figures = (
-        Figure("a token on A100, BF16", before.tpot_s.value * MS, "ms"),
-        Figure("a token on H100, BF16", same.tpot_s.value * MS, "ms"),
-        Figure("a token on H100, FP8", after.tpot_s.value * MS, "ms"),
-        Figure("less time a token, H100 BF16", 100 * (1 - same.tpot_s.value / before.tpot_s.value), "%"),
-        Figure("less time a token, H100 FP8", 100 * (1 - after.tpot_s.value / before.tpot_s.value), "%"),
-        Figure(
+        Finding("a token on A100, BF16", before.tpot_s.value * MS, "ms"),
+        Finding("a token on H100, BF16", same.tpot_s.value * MS, "ms"),
+        Finding("a token on H100, FP8", after.tpot_s.value * MS, "ms"),
+        Finding("less time a token, H100 BF16", 100 * (1 - same.tpot_s.value / before.tpot_s.value), "%"),
+        Finding("less time a token, H100 FP8", 100 * (1 - after.tpot_s.value / before.tpot_s.value), "%"),
+        Finding(
             "less time to the first token, H100 FP8",
             100 * (1 - after.ttft_s.value / before.ttft_s.value),
             "%",
@@ -75,9 +76,9 @@ def c08() -> Evidence:
         ]
         ratios.append(rates[1] / rates[0])
         figures += [
-            Figure(f"{tp} x A100 80GB, {64 * tp} requests at once", rates[0], "tokens/s"),
-            Figure(f"{tp} x H100, {64 * tp} requests at once", rates[1], "tokens/s"),
-            Figure(f"H100 over A100 at {tp}", ratios[-1], ""),
+            Finding(f"{tp} x A100 80GB, {64 * tp} requests at once", rates[0], "tokens/s"),
+            Finding(f"{tp} x H100, {64 * tp} requests at once", rates[1], "tokens/s"),
+            Finding(f"H100 over A100 at {tp}", ratios[-1], ""),
         ]
     return Evidence(
         "depends",
@@ -106,9 +107,9 @@ def c10() -> Evidence:
         requests = poisson(50.0, 400, Lengths(length // 2, length // 2), Lengths(length // 2, length // 2), 0)
         answer = run_workload(estimate, requests)
         figures += [
-            Figure(f"most at once, simulated, {length:,} tokens a request", answer.most_running, ""),
-            Figure(f"output, {length:,} tokens a request", answer.tokens_per_s, "tokens/s"),
-            Figure(f"evictions, {length:,} tokens a request", answer.evictions, ""),
+            Finding(f"most at once, simulated, {length:,} tokens a request", answer.most_running, ""),
+            Finding(f"output, {length:,} tokens a request", answer.tokens_per_s, "tokens/s"),
+            Finding(f"evictions, {length:,} tokens a request", answer.evictions, ""),
         ]
     return memory._replace(
         because=memory.because
@@ -130,10 +131,10 @@ def c13() -> Evidence:
     longest = 0
     for tokens in (128, 256, 512, 1024, 2048):
         first = served(PRO, "h100", 1, (tokens, 2, 1), engine=TRTLLM.name).ttft_s
-        figures.append(Figure(f"first token of {tokens:,} tokens, 16 bit", first.value * MS, "ms"))
+        figures.append(Finding(f"first token of {tokens:,} tokens, 16 bit", first.value * MS, "ms"))
         longest = tokens if first.value * MS <= 22 else longest
     each = served(PRO, "h100", 1, (128, 128, 1), engine=TRTLLM.name).tpot_s
-    figures.append(Figure("each further token, 16 bit", each.value * MS, "ms"))
+    figures.append(Finding("each further token, 16 bit", each.value * MS, "ms"))
     reading = f"the first token of up to about {longest:,} tokens" if longest else "nothing but a step or two"
     return memory._replace(
         because=memory.because.replace(
@@ -158,9 +159,9 @@ def c15() -> Evidence:
         because=memory.because.replace("not settled here)", "shared: each instance gets a third)"),
         figures=(
             *memory.figures,
-            Figure("one instance alone, 16 requests at once", alone.tokens_per_s.value, "tokens/s"),
-            Figure("each of three instances at most", shared, "tokens/s"),
-            Figure("each request of three times sixteen", shared / 16, "tokens/s"),
+            Finding("one instance alone, 16 requests at once", alone.tokens_per_s.value, "tokens/s"),
+            Finding("each of three instances at most", shared, "tokens/s"),
+            Finding("each request of three times sixteen", shared / 16, "tokens/s"),
         ),
     )
 
@@ -184,8 +185,8 @@ def c16() -> Evidence:
         ),
         figures=(
             *memory.figures,
-            Figure("tokens a second, once it writes", speed.tpot_s.over(1).value, ""),
-            Figure("first token of 500 tokens", speed.ttft_s.value, "s"),
+            Finding("tokens a second, once it writes", speed.tpot_s.over(1).value, ""),
+            Finding("first token of 500 tokens", speed.ttft_s.value, "s"),
         ),
     )
 
@@ -199,10 +200,10 @@ def c20() -> Evidence:
         one, eight = (training_speed(load(CODER), asked, parse_gpu(f"a100-80gb:{count}")) for count in (1, 8))
         scaled.append(100 * eight.tokens_per_s.value / 8 / one.tokens_per_s.value)
         figures.append(
-            Figure(f"scaling of 1.3B over 8 cards, {micro} x 1,024 tokens a card", scaled[-1], "%")
+            Finding(f"scaling of 1.3B over 8 cards, {micro} x 1,024 tokens a card", scaled[-1], "%")
         )
     limit = load_limit()
-    figures += [Figure(f"parameters whose states fill a {name}", size, "billion") for name, size in limit]
+    figures += [Finding(f"parameters whose states fill a {name}", size, "billion") for name, size in limit]
     return Evidence(
         "depends",
         f"within a node the all-reduce hides behind the backward pass: {scaled[0]:.0f} to "

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .. import facts
 from ..run.hardware import parse_gpu
 from ..units import gb, gib
-from . import Evidence, Figure
+from .evidence import Evidence, Finding
 
 TOKENS = 1_024
 """Of each sequence of the traces behind C03."""
@@ -17,14 +17,14 @@ SCHEDULES = (
 )
 
 
-class Beside(NamedTuple):
+class TracedFindings(NamedTuple):
     """Figures and commands that join the evidence of a claim."""
 
-    figures: tuple[Figure, ...]
+    figures: tuple[Finding, ...]
     commands: tuple[str, ...]
 
 
-class Row(NamedTuple):
+class KeptTrace(NamedTuple):
     """One kept trace."""
 
     key: str
@@ -48,13 +48,13 @@ class Row(NamedTuple):
         return 100 * self.activations / self.bytes["requested_bytes"]
 
 
-def rows(claim: str) -> dict[str, Row]:
+def rows(claim: str) -> dict[str, KeptTrace]:
     """The kept traces of a claim, by key."""
     found = {}
     for row in facts.table("traced"):
         if row["claim"] == claim:
             numbers = {name: int(text) for name, text in row.items() if text.isdecimal()}
-            found[row["key"]] = Row(row["key"], row["command"], numbers)
+            found[row["key"]] = KeptTrace(row["key"], row["command"], numbers)
     return found
 
 
@@ -71,54 +71,54 @@ def crossing(points: list[tuple[int, float]], share: float) -> float:
     return float("inf")
 
 
-def c03() -> Beside:
+def c03() -> TracedFindings:
     """At which batch of 1,024 tokens each, and at how many tokens a card, activations reach 40 and 60 %."""
     found = rows("C03")
     figures = []
     for model in ("deepseek-coder-1.3b", "profile-deepseek-pro-13b"):
         points = [(TOKENS * batch, found[f"{model} train {batch}"].share) for batch in (1, 4, 16, 32)]
         figures += [
-            Figure(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%")
+            Finding(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%")
             for tokens, share in points
         ]
         for share in (40.0, 60.0):
             tokens = crossing(points, share)
             if 0 < tokens < float("inf"):
                 figures.append(
-                    Figure(
+                    Finding(
                         f"traced, {model}, amp-bf16: tokens a card for {share:.0f} %, between traced ones",
                         tokens,
                         "",
                     )
                 )
         figures.append(
-            Figure(f"traced, {model}, inference: share at 1,024 tokens", found[f"{model} infer"].share, "%")
+            Finding(f"traced, {model}, inference: share at 1,024 tokens", found[f"{model} infer"].share, "%")
         )
-    return Beside(
+    return TracedFindings(
         tuple(figures),
         (found["deepseek-coder-1.3b train 4"].command, found["deepseek-coder-1.3b infer"].command),
     )
 
 
-def c06() -> Beside:
+def c06() -> TracedFindings:
     """What the forward keeps for the backward with one checkpoint a layer, of what it keeps without."""
     found = rows("C06")
     figures = []
     for layers, model in ((24, "deepseek-coder-1.3b"), (62, "deepseek-coder-33b")):
         none, full = found[f"{layers} none"], found[f"{layers} full"]
         figures += [
-            Figure(f"traced, {model}, {layers} layers: kept by the forward, none", gib(none.kept), "GiB"),
-            Figure(
+            Finding(f"traced, {model}, {layers} layers: kept by the forward, none", gib(none.kept), "GiB"),
+            Finding(
                 f"traced, {model}, {layers} layers: kept by the forward, one checkpoint a layer",
                 gib(full.kept),
                 "GiB",
             ),
-            Figure(f"traced, {model}: the second as a share of the first", 100 * full.kept / none.kept, "%"),
+            Finding(f"traced, {model}: the second as a share of the first", 100 * full.kept / none.kept, "%"),
         ]
-    return Beside(tuple(figures), (found["24 none"].command, found["24 full"].command))
+    return TracedFindings(tuple(figures), (found["24 none"].command, found["24 full"].command))
 
 
-def c09() -> Beside:
+def c09() -> TracedFindings:
     """32 sequences on an A100 of 40 GB in FP16, by length: what they make beside the states, and whether the
     card runs it."""
     found = rows("C09")
@@ -128,13 +128,13 @@ def c09() -> Beside:
         how, _, length = row.key.partition(" ")
         word = "fits" if row.bytes["smallest_capacity_bytes"] <= capacity else "does not fit"
         figures.append(
-            Figure(
+            Finding(
                 f"traced, recompute {how}, {int(length):,} tokens: activations ({word})",
                 gb(row.activations),
                 "GB",
             )
         )
-    return Beside(tuple(figures), (found["none 128"].command,))
+    return TracedFindings(tuple(figures), (found["none 128"].command,))
 
 
 def c22() -> Evidence:
@@ -145,9 +145,9 @@ def c22() -> Evidence:
         for key, what in SCHEDULES:
             row = found[f"{key} rank {rank}"]
             held = 100 * (1 - row.bytes["allocated_bytes"] / row.bytes["reserved_bytes"])
-            figures.append(Figure(f"{where}, {what}: reserved and not allocated", held, "%"))
+            figures.append(Finding(f"{where}, {what}: reserved and not allocated", held, "%"))
             figures.append(
-                Figure(f"{where}, {what}: allocated at the peak", gib(row.bytes["allocated_bytes"]), "GiB")
+                Finding(f"{where}, {what}: allocated at the peak", gib(row.bytes["allocated_bytes"]), "GiB")
             )
     return Evidence(
         "depends",

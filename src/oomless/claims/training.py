@@ -14,7 +14,7 @@ from ..run.hardware import parse_gpu
 from ..run.serving import Asked
 from ..run.training import Mesh, TrainingAsked
 from ..units import gb, gib
-from . import Evidence, Figure
+from .evidence import Evidence, Finding
 from .serving import on_one_card
 
 SMALL, LARGE = "deepseek-coder-1.3b", "profile-deepseek-pro-13b"
@@ -60,7 +60,7 @@ def c03() -> Evidence:
         for precision in ("bf16", "amp-bf16"):
             asked = {"precision": precision, "optimizer": "adamw-fused"}
             figures.append(
-                Figure(
+                Finding(
                     f"{model}, {precision}: share at 1,024 tokens",
                     round(share_at(model, 1024, **asked), 3),
                     "",
@@ -68,7 +68,7 @@ def c03() -> Evidence:
             )
             for share in (0.4, 0.6):
                 figures.append(
-                    Figure(
+                    Finding(
                         f"{model}, {precision}: tokens a card for {share:.0%}",
                         crossing(model, share, **asked),
                         "tokens",
@@ -78,7 +78,7 @@ def c03() -> Evidence:
     by = served.ledger.by_category()
     held = by["weights"] + by.get("activations", 0)
     figures.append(
-        Figure(
+        Finding(
             "serving, 1,024 tokens: activations of weights and activations",
             round(by.get("activations", 0) / held, 3),
             "",
@@ -101,11 +101,11 @@ def c04() -> Evidence:
     for precision in ("fp32", "amp-bf16", "bf16"):
         found = train(SMALL, "80GiB", precision=precision, optimizer="adamw-fused", seq_len=1024)
         states = sum(line.bytes for line in found.groups[0].states.lines)
-        figures.append(Figure(f"{precision}: states", states / found.model.num_parameters, "B a parameter"))
-        figures.append(Figure(f"{precision}: peak", gib(found.peaks.allocated_bytes), "GiB"))
+        figures.append(Finding(f"{precision}: states", states / found.model.num_parameters, "B a parameter"))
+        figures.append(Finding(f"{precision}: peak", gib(found.peaks.allocated_bytes), "GiB"))
     model = load(SMALL)
-    figures.append(Figure("weights for inference, F32 and BF16", gib(4 * model.num_parameters), "GiB"))
-    figures.append(Figure("weights for inference, BF16", gib(2 * model.num_parameters), "GiB"))
+    figures.append(Finding("weights for inference, F32 and BF16", gib(4 * model.num_parameters), "GiB"))
+    figures.append(Finding("weights for inference, BF16", gib(2 * model.num_parameters), "GiB"))
     return Evidence(
         "depends",
         "for inference weights halve; in training autocast keeps F32 weights, gradients and "
@@ -149,14 +149,14 @@ def c06() -> Evidence:
         f"{round((one / small) ** 2):,} layers on. A second forward is a third of the step's "
         "products: 33 % by formula, 15 to 27 % measured",
         (
-            Figure("nothing computed again", gib(plain), "GiB"),
-            Figure("every layer's input kept", gib(each), "GiB"),
-            Figure(f"segments of {every} layers", gib(root), "GiB"),
-            Figure(f"{many} layers, every input", gib(round(many * small + one)), "GiB"),
-            Figure(
+            Finding("nothing computed again", gib(plain), "GiB"),
+            Finding("every layer's input kept", gib(each), "GiB"),
+            Finding(f"segments of {every} layers", gib(root), "GiB"),
+            Finding(f"{many} layers, every input", gib(round(many * small + one)), "GiB"),
+            Finding(
                 f"{many} layers, segments of {isqrt(many)}", gib(round(isqrt(many) * (small + one))), "GiB"
             ),
-            Figure("more products", 1 / 3, ""),
+            Finding("more products", 1 / 3, ""),
         ),
         (
             f"oomless train {LARGE} --gpu {BIG_CARD} --precision bf16 --seq-len 2048 --recompute full --json",
@@ -185,8 +185,8 @@ def c12() -> Evidence:
             **asked,
         )
         held = sum(line.bytes for line in found.groups[0].states.lines)
-        figures.append(Figure(f"{name}: states a card", gb(held), "GB"))
-        figures.append(Figure(f"{name}: peak a card", gb(found.peaks.allocated_bytes), "GB"))
+        figures.append(Finding(f"{name}: states a card", gb(held), "GB"))
+        figures.append(Finding(f"{name}: peak a card", gb(found.peaks.allocated_bytes), "GB"))
     return Evidence(
         "does not hold",
         "13.0e9 x 16 B / 4 is 52 GB a card before activations; 28 GB is near pure BF16 (26 GB of "
@@ -217,11 +217,11 @@ def c14() -> Evidence:
         cut = train(
             LARGE, "a100-80gb:4", micro_batch=batch, partition_activations=True, **asked
         ).peaks.allocated_bytes
-        figures.append(Figure(f"micro-batch {batch}: whole", gb(whole), "GB"))
-        figures.append(Figure(f"micro-batch {batch}: partitioned", gb(cut), "GB"))
+        figures.append(Finding(f"micro-batch {batch}: whole", gb(whole), "GB"))
+        figures.append(Finding(f"micro-batch {batch}: partitioned", gb(cut), "GB"))
     a_token = len(model.layers) * model.hidden_size * 2 * (tp - 1) // tp
-    figures.append(Figure("saved a token", a_token, "B"))
-    figures.append(Figure("tokens at which 6 GB are saved", round(6e9 / a_token), "tokens"))
+    figures.append(Finding("saved a token", a_token, "B"))
+    figures.append(Finding("tokens at which 6 GB are saved", round(6e9 / a_token), "tokens"))
     return Evidence(
         "depends",
         f"layers x width x 2 B x (1 - 1/{tp}) a token: 6 GB are {round(6e9 / a_token):,} tokens a "
@@ -257,11 +257,11 @@ def c35() -> Evidence:
         f"{cache[1] / cache[0]:.1f} times, so that the whole grows less than parameters and "
         "the less the longer the sequence",
         (
-            Figure("parameters", parameters, "times"),
-            Figure("training states", states[1] / states[0], "times"),
-            Figure("activations kept", kept[1] / kept[0], "times"),
-            Figure("cache a token", cache[1] / cache[0], "times"),
-            Figure(
+            Finding("parameters", parameters, "times"),
+            Finding("training states", states[1] / states[0], "times"),
+            Finding("activations kept", kept[1] / kept[0], "times"),
+            Finding("cache a token", cache[1] / cache[0], "times"),
+            Finding(
                 "peak of training at 2,048 tokens",
                 ends[1].peaks.allocated_bytes / ends[0].peaks.allocated_bytes,
                 "times",

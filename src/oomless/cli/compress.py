@@ -78,6 +78,17 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     "--force", is_flag=True, help="Write into a folder that is not empty, and throw away an unfinished run."
 )
 @click.option("--measure", is_flag=True, help="Read the result again and give the error of each weight.")
+@click.option(
+    "--calibrate",
+    type=click.Choice(["diagonal", "gptq", "wanda", "sparsegpt"]),
+    default="",
+    metavar="diagonal|gptq|wanda|sparsegpt",
+    help="Choose 4-bit codes, or what 2:4 keeps, by what layers are fed with on a text.",
+)
+@click.option("--budget", metavar="SIZE", help="Find a mix of formats whose tensor data is no larger: 12GiB.")
+@click.option("--quality", is_flag=True, help="Run both models on a text: perplexity, KL, agreement.")
+@click.option("--text", metavar="FILE", help="The text for all three [a sample that oomless brings].")
+@click.option("--report", metavar="FILE", help="Write a report: .html with plots, .json or .txt.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def compress(
     model: str | None,
@@ -91,25 +102,30 @@ def compress(
     threads: int | None,
     force: bool,
     measure: bool,
+    calibrate: str,
+    budget: str | None,
+    quality: bool,
+    text: str | None,
+    report: str | None,
     as_json: bool,
 ) -> int:
     """Compress MODEL's checkpoint for real: a folder of safetensors becomes another, in row blocks, at the
     speed of the disk."""
-    from ..api import compress as api
+    from ..compress import request as api
 
     if joined is not None:
         if model is not None or to is not None:
             raise UsageError("--join takes no MODEL and no --to", "the folder's journals say what was asked")
         answer = api.join(joined)
     else:
-        if model is None or to is None:
+        if model is None or (to is None) == (budget is None):
             raise UsageError(
-                "MODEL and --to are needed" if model is None else "--to is missing",
+                "MODEL and either --to or --budget are needed",
                 "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
             )
         answer = api.compress(
             model,
-            to,
+            to or "",
             out,
             keep=keep,
             skip=skip,
@@ -117,9 +133,18 @@ def compress(
             part=part,
             threads=threads,
             force=force,
-            measure=measure or as_json,
+            measure=measure or as_json or report is not None,
+            calibrate=calibrate,
+            budget=budget,
+            quality=quality,
+            text=text,
             progress=progress_line(),
         )
+    if report is not None:
+        from ..files import write_whole
+        from ..report.compress_report import compress_report
+
+        write_whole(report, compress_report(answer, report), "a report")
     if as_json:
         sys.stdout.write(json.dumps(answer.to_json(), allow_nan=False) + "\n")
         return 0

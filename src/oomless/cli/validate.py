@@ -1,7 +1,10 @@
 """`oomless validate`."""
 
 import json as jsonlib
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,9 +14,13 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--confidence", default=None, help="Only rows of this confidence (A, B or C).")
 def validate(file: Path, as_json: bool, confidence: str | None) -> int:
-    """Predict each row of FILE from its configuration and compare with what was measured."""
+    """Predict each row of FILE from its configuration and compare with what was measured. Of a table of
+    cases (what ran, what ran out of memory) the verdicts are compared."""
     from ..truth.validate import summarize, validate_table
+    from ..truth.verdicts import is_verdict_table
 
+    if file.is_file() and is_verdict_table(file):
+        return verdicts(file, as_json, confidence)
     rows = validate_table(file, confidence)
     summary = summarize(rows)
     if as_json:
@@ -28,3 +35,27 @@ def validate(file: Path, as_json: bool, confidence: str | None) -> int:
 
     click.echo(validate_table_text(summary))
     return 0
+
+
+def verdicts(file: Path, as_json: bool, confidence: str | None) -> int:
+    """Ask each case of a table as the command line does, and print verdicts beside outcomes."""
+    from ..report.verdicts_text import verdicts_text
+    from ..truth.verdicts import judge_table, summarize_verdicts, verdicts_json
+
+    cases = list(judge_table(file, answered, confidence))
+    if as_json:
+        click.echo(jsonlib.dumps(verdicts_json(cases)))
+    else:
+        click.echo(verdicts_text(summarize_verdicts(cases), cases))
+    return 0
+
+
+def answered(arguments: list[str]) -> dict[str, Any]:
+    """Return the JSON of the answer to a command line, asked within this process."""
+    from .app import run
+
+    out = StringIO()
+    with redirect_stdout(out), redirect_stderr(StringIO()):
+        run([*(word for word in arguments if word != "--json"), "--json"])
+    found: dict[str, Any] = jsonlib.loads(out.getvalue())
+    return found

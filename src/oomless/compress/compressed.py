@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..model.checkpoint import read_checkpoint
+from .mix.search import Mix
+from .quality.language import Quality
 from .weights import Planned
 
 SCHEMA = "oomless/compress/1"
@@ -19,7 +21,8 @@ class Compressed(NamedTuple):
     """None: nothing was written, only predicted."""
     errors: dict[str, float]
     """Relative squared error by weight."""
-    quality: dict[str, Any] | None = None
+    quality: Quality | None = None
+    mix: Mix | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -44,6 +47,19 @@ class Compressed(NamedTuple):
             if path.is_file() and not path.name.startswith(".")
         ]
 
+    def mix_json(self) -> dict[str, Any] | None:
+        """Return what the search for a mix found, and one format for all beside it."""
+        if self.mix is None:
+            return None
+        return {
+            "budget_bytes": self.planned.request.budget,
+            "num_bytes": self.mix.num_bytes,
+            "error": self.mix.error,
+            "one_format": self.mix.alone or None,
+            "one_format_bytes": self.mix.alone_bytes or None,
+            "one_format_error": self.mix.alone_error if self.mix.alone else None,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
         modules = [
@@ -58,7 +74,8 @@ class Compressed(NamedTuple):
             "predicted_bytes": self.predicted_bytes,
             "written_bytes": self.written_bytes,
             "modules": modules,
-            "quality": self.quality,
+            "quality": self.quality.to_json() if self.quality else None,
+            "mix": self.mix_json(),
             "files": self.files(),
             "warnings": list(self.warnings),
         }

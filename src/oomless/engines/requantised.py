@@ -10,7 +10,7 @@ from math import prod
 
 from ..ledger import Line, ranged
 from ..model.model import Model, Tensor
-from ..model.quantization import REQUANTISED
+from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format, Shape
 
 ON_LOADING = ("fp8", "bitsandbytes")

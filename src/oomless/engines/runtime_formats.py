@@ -2,9 +2,8 @@
 
 from ..errors import UnsupportedError, UsageError
 from ..model.model import Model, Tensor
-from ..model.quantization import REQUANTISED
+from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import DTYPES, Format
-from ..run.cards import Hardware
 from ..run.serving import Resolved
 
 
@@ -40,9 +39,9 @@ def is_fp8(form: Format) -> bool:
     return form.bits == 8 and form.name.startswith("fp8")
 
 
-def check_quantization(model: Model, asked: Resolved, hardware: Hardware) -> None:
-    """Refuse a quantisation that the checkpoint or the card cannot have, and say what could."""
-    wanted, card = asked.quantization, hardware.card
+def check_quantization(model: Model, asked: Resolved) -> None:
+    """Refuse a quantisation that the checkpoint cannot have, and say what could."""
+    wanted = asked.quantization
     if wanted not in (None, "none", model.quantization):
         if wanted not in REQUANTISED:
             raise UnsupportedError(
@@ -53,42 +52,3 @@ def check_quantization(model: Model, asked: Resolved, hardware: Hardware) -> Non
             raise UsageError(
                 f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
             )
-    method = wanted or model.quantization
-    if method in NOT_RUN:
-        raise UnsupportedError(
-            f"vLLM has no {method} weights, which {model.name} is published in", "use --engine transformers"
-        )
-    if (method or "").startswith("fp8") and card.native_fp8 == "no" and card.vendor != "NVIDIA":
-        raise UnsupportedError(
-            f"{card.name} has no FP8: {method} weights of {model.name} do not run there",
-            "use a checkpoint in 16 bit or W8A8",
-        )
-    least = LEAST_CAPABILITY.get(method or "", 0)
-    if 0 < card.capability < least:
-        raise UnsupportedError(
-            f"{method} weights of {model.name} need compute capability {least} in vLLM; "
-            f"{card.name} has {card.capability}",
-            "use a newer card, or a checkpoint in 16 bit, AWQ or GPTQ",
-        )
-
-
-NOT_RUN = ("hqq", "eetq", "quanto", "bitnet")
-"""Methods that transformers alone runs (vllm 0.32: QUANTIZATION_METHODS; HQQ was there in earlier releases
-for some cards)."""
-
-
-LEAST_CAPABILITY = {
-    "fp8": 8.0,
-    "fp8-dynamic": 8.0,
-    "compressed-tensors": 7.5,
-    "w8a8": 7.5,
-    "w4a16": 7.5,
-    "gptq": 7.0,
-    "auto-round": 7.0,
-    "awq": 7.5,
-    "bitsandbytes": 7.0,
-    "mxfp4": 8.0,
-    "nvfp4": 8.0,
-    "modelopt": 8.0,
-}
-"""get_min_capability of each method; FP8 runs natively from 8.9 and by Marlin, weights alone, from 8.0."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OomlessError
 from ..files import read_whole, shown
 from ..limits import CONFIG, parse_json
+from .irrelevant_keys import IRRELEVANT, SWITCHES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,159 +16,6 @@ MAX_LAYERS = 1_000
 MAX_EXPERTS = 100_000
 MAX_SIZE = 1 << 40
 """No dimension of a network comes near; a larger number is a corrupt file."""
-
-IRRELEVANT = frozenset(
-    [
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "attn_implementation",
-        "auto_map",
-        "ep_size",
-        "aux_loss_alpha",
-        "beta_fast",
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "embd_pdrop",
-        "hidden_act",
-        "hidden_activation",
-        "initializer_range",
-        "mlp_only_layers",
-        "model_type",
-        "mscale",
-        "norm_topk_prob",
-        "output_router_logits",
-        "pretraining_tp",
-        "resid_pdrop",
-        "rms_norm_eps",
-        "layer_norm_eps",
-        "rope_interleave",
-        "rope_theta",
-        "router_aux_loss_coef",
-        "routed_scaling_factor",
-        "scoring_func",
-        "seq_aux",
-        "topk_group",
-        "n_group",
-        "topk_method",
-        "torch_dtype",
-        "dtype",
-        "transformers_version",
-        "unsloth_version",
-        "use_cache",
-        "hc_eps",
-        "hc_sinkhorn_iters",
-        "swiglu_limit",
-        "rms_norm_plus_one",
-        "decoder_sparse_step",
-        "compress_rope_theta",
-        "index_topk",
-        "index_topk_freq",
-        "index_topk_pattern",
-        "index_skip_topk_offset",
-        "index_share_for_mtp_iteration",
-        "indexer_rope_interleave",
-        "moe_router_dtype",
-        "dspark_block_size",
-        "dspark_noise_token_id",
-        "attention_bias",
-        "mlp_bias",
-        "initial_context_length",
-        "experts_per_token",
-        "router_jitter_noise",
-        "max_window_layers",
-        "use_sliding_window",
-        "use_mrope",
-        "image_token_id",
-        "image_token_index",
-        "boi_token_index",
-        "eoi_token_index",
-        "engram_compressed_vocab_size",
-        "engram_max_ngram_size",
-        "engram_n_heads",
-        "engram_pad_token_id",
-        "engram_vocab_size",
-        "candidate_block_size",
-        "candidate_source_layer_id",
-        "candidate_topk_blocks",
-        "rope_parameters",
-        "qk_head_dim",
-        "task_specific_params",
-        "is_encoder_decoder",
-        "num_nextn_predict_layers",
-        "use_return_dict",
-        "output_attentions",
-        "output_hidden_states",
-        "return_dict",
-        "id2label",
-        "label2id",
-        "problem_type",
-        "rope_scaling",
-        "quantization_config",
-        "attn_logit_softcapping",
-        "final_logit_softcapping",
-        "query_pre_attn_scalar",
-        "logit_scale",
-        "model_max_length",
-        "activation_function",
-        "attention_softmax_in_fp32",
-        "layer_norm_epsilon",
-        "mlp_type",
-        "norm_eps",
-        "norm_epsilon",
-        "norm_type",
-        "scale_attention_softmax_in_fp32",
-        "scale_attn_weights",
-        "rope_interleaved",
-        "add_cross_attention",
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "chunk_size_feed_forward",
-        "cross_attention_hidden_size",
-        "decoder_start_token_id",
-        "diversity_penalty",
-        "do_sample",
-        "early_stopping",
-        "encoder_no_repeat_ngram_size",
-        "exponential_decay_length_penalty",
-        "finetuning_task",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "is_decoder",
-        "length_penalty",
-        "max_length",
-        "min_length",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_return_sequences",
-        "output_scores",
-        "prefix",
-        "pruned_heads",
-        "remove_invalid_values",
-        "repetition_penalty",
-        "return_dict_in_generate",
-        "sep_token_id",
-        "suppress_tokens",
-        "temperature",
-        "tf_legacy_loss",
-        "tie_encoder_decoder",
-        "tokenizer_class",
-        "top_k",
-        "top_p",
-        "torchscript",
-        "typical_p",
-        "use_bfloat16",
-        "hidden_dropout",
-        "partial_rotary_factor",
-        "attention_probs_dropout_prob",
-        "classifier_dropout",
-        "residual_dropout",
-        "embedding_dropout",
-    ]
-)
-"""Keys that do not change the memory of a network, or that a reader looks at by other means."""
 
 
 def read_config(path: "Path") -> dict[str, Any]:
@@ -300,9 +148,16 @@ class Config:
             )
 
     def unread(self) -> tuple[str, ...]:
-        """Keys that no reader knows: each could change memory, so each becomes a warning."""
+        """Return keys that no reader knows: each may change memory, so it is warned of. Null is no value."""
         return tuple(
-            sorted(str(key) for key in self.values if key not in self.used and key not in IRRELEVANT)
+            sorted(
+                str(key)
+                for key, value in self.values.items()
+                if key not in self.used
+                and key not in IRRELEVANT
+                and value is not None
+                and (value or key not in SWITCHES)
+            )
         )
 
 

@@ -28,7 +28,7 @@ REPACKED |= {"Q3_K_R4": "Q3_K_M", "IQ4_XS_R8": "IQ4_XS", "IQ4_NL_R4": "IQ4_NL", 
 before. Which of its mixes a Q4_K file was before, its word does not say: _M is by far the most published."""
 
 
-class Rule(NamedTuple):
+class MixRule(NamedTuple):
     pattern: str
     layers: range | None
     type_name: str
@@ -36,7 +36,7 @@ class Rule(NamedTuple):
 
 class Mix(NamedTuple):
     kv_b: KvB
-    rules: tuple[Rule, ...]
+    rules: tuple[MixRule, ...]
 
     def type_of(self, name: str, layer: int) -> str:
         """The type of a tensor that is quantised at all.
@@ -60,11 +60,11 @@ def _mixes() -> dict[tuple[str, str], Mix]:
     }
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str) -> MixRule:
     pattern, _, name = text.rpartition("=")
     pattern, _, span = pattern.partition(":")
     first, _, last = span.partition("-")
-    return Rule(pattern, range(int(first), int(last) + 1) if span else None, name)
+    return MixRule(pattern, range(int(first), int(last) + 1) if span else None, name)
 
 
 def published(model_name: str, word: str) -> Mix | None:

@@ -114,7 +114,7 @@ TIED_WITH_OUTPUT = frozenset(["falcon"])
 """Families whose checkpoints hold the tied head too, and their converter writes it."""
 
 
-class Piece(NamedTuple):
+class StoredTensor(NamedTuple):
     """One tensor of a GGUF file, and the group of ours that it belongs to."""
 
     name: str
@@ -124,7 +124,7 @@ class Piece(NamedTuple):
     group: Tensor
 
 
-def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[Piece]:
+def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[StoredTensor]:
     """The tensors of the model's GGUF file, in the order in which llama-quantize meets them. Vision parts
     have files of their own.
 
@@ -145,7 +145,9 @@ def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[Piece]:
     found = []
     for group in groups:
         shape = (group.repeat, *group.shape) if group.role == "expert" else group.shape
-        found += [Piece(gguf_name(group, layer), shape, layer, group) for layer in group.layers or (-1,)]
+        found += [
+            StoredTensor(gguf_name(group, layer), shape, layer, group) for layer in group.layers or (-1,)
+        ]
     return sorted(found, key=lambda piece: (piece.layer, piece.name))
 
 
@@ -212,7 +214,7 @@ def gguf_name(group: Tensor, layer: int) -> str:
 
 def _choose_types(
     model: Model, word: str, kv_b: KvB, imatrix: bool | None, build: str
-) -> tuple[str, list[tuple[Piece, str]]]:
+) -> tuple[str, list[tuple[StoredTensor, str]]]:
     """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
     month = build or usual_build(model.name, model.family)
     if by_hand := published(model.name, word):
@@ -263,7 +265,7 @@ def _heads_a_value(model: Model) -> int:
     return first.num_heads // first.num_kv_heads if isinstance(first, GQA) else 1
 
 
-def _by_hand(mix: Mix, piece: Piece) -> str:
+def _by_hand(mix: Mix, piece: StoredTensor) -> str:
     return mix.type_of(piece.name, piece.layer) if quantized(piece.name, piece.shape) else "F32"
 
 
@@ -278,7 +280,7 @@ def _file_type(model: Model, word: str) -> tuple[str, bool]:
         raise
 
 
-def with_types(model: Model, chosen: list[tuple[Piece, str]], quantization: str) -> Model:
+def with_types(model: Model, chosen: list[tuple[StoredTensor, str]], quantization: str) -> Model:
     """The model as a GGUF file stores it: equal tensors of one type are a group again."""
     groups: dict[tuple[Tensor, str], list[int]] = {}
     for piece, kind in chosen:

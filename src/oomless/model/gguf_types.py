@@ -92,15 +92,6 @@ TYPES = _types(_MAINLINE) | _types(_IK)
 TYPE_NUMBERS = {each.number: each for each in TYPES.values()}
 
 
-def tensor_bytes(type_name: str, shape: Shape) -> int:
-    """Bytes of one tensor of a type.
-
-    >>> tensor_bytes("Q8_0", (64, 1408, 2048))  # one layer's ffn_up_exps of DeepSeek-V2-Lite
-    196083712
-    """
-    return TYPES[type_name].num_bytes(shape)
-
-
 # ---- file types
 
 FILE_TYPES = {

@@ -2,35 +2,21 @@
 leaves out or treats otherwise."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedError
 from .config import Config
 from .model import HEAD, Model, Tensor
-from .storage import FP4_E8M0, FP8_CHANNEL, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
-from .weights import Storage
+from .quantization_scheme import Scheme
+from .scope import Storage
+from .storage import Format
 
 if TYPE_CHECKING:
     from .quantization_names import Names
 
+
 NESTED = ("text_config", "language_config", "llm_config")
 """Where a config keeps its language model's part, and sometimes the quantisation with it."""
-
-
-class Rule(NamedTuple):
-    """Modules whose names match a pattern are stored in `form`; None: as they were."""
-
-    patterns: tuple[str, ...]
-    form: Format | None
-
-
-class Scheme(NamedTuple):
-    """What a method makes of linear layers and of routed experts, and the rules that come before: the first
-    that matches counts."""
-
-    linear: Format | None
-    expert: Format | None
-    rules: tuple[Rule, ...] = ()
 
 
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
@@ -47,7 +33,7 @@ def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
 
 def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
     """The scheme of a quantization_config, with the name of its method."""
-    from .quantization_methods import METHODS, method_of  # most configs have none
+    from .quantization_methods import METHODS, method_of, read_method  # most configs have none
 
     method = method_of(section)
     config.check()
@@ -55,7 +41,7 @@ def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
         raise UnsupportedError(
             f"{config.where}: quant_method {method!r} is not known", f"known are {', '.join(METHODS)}"
         )
-    scheme = METHODS[method](section, config)
+    scheme = read_method(method, section, config)
     section.check()
     return scheme, method
 
@@ -73,10 +59,11 @@ def with_rules(model: Model, config: Config) -> Model:
     rules = read_scheme(sections[0], config)[0].rules
     if not rules:
         return model
+    from .block_pattern import mixer_blocks
     from .quantization_names import Names
 
     matchers = [(Names(rule.patterns, config.where), rule.form) for rule in rules]
-    blocks = block_numbers(config)
+    blocks = mixer_blocks(config)
     tensors: list[Tensor] = []
     for tensor in model.tensors:
         tensors += _ruled(tensor, model, matchers, blocks)
@@ -112,33 +99,3 @@ def _ruled(
         return
     for form, layers in by_form.items():
         yield tensor._replace(format=form, layers=tuple(layers))
-
-
-def block_numbers(config: Config) -> list[int]:
-    """Nemotron-H counts mixers and feed-forward parts as blocks of their own: the block of each mixer.
-    Elsewhere nothing."""
-    if config.values.get("model_type") != "nemotron_h":
-        return []
-    from .families.mamba_attention import read_pattern
-
-    return [index for index, block in enumerate(read_pattern(config)) if block in "M*"]
-
-
-def grouped(bits: int, group: int, zeros: bool, scale_bits: int) -> Format:
-    """Integers of `bits`, one scale (and zero) for `group` columns of a row; 0 = the whole row."""
-    return Format(f"int{bits} by {group or 'row'}", bits, (1, group), scale_bits, bits if zeros else 0)
-
-
-REQUANTISED: dict[str, Format] = {
-    "fp8": FP8_TENSOR,
-    "fp8-dynamic": FP8_CHANNEL,
-    "w8a8": INT8_CHANNEL,
-    "awq": grouped(4, 128, zeros=True, scale_bits=16),
-    "gptq": grouped(4, 128, zeros=True, scale_bits=16),
-    "w4a16": grouped(4, 128, zeros=False, scale_bits=16),
-    "bitsandbytes": NF4,
-    "mxfp4": FP4_E8M0,
-    "nvfp4": NVFP4,
-}
-"""What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
-as they are."""

@@ -17,7 +17,7 @@ from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
 from .prices import Price
 from .ranking import rank, why_not
-from .search import Row, Search
+from .search import PlanRow, Search
 
 
 class Plan(NamedTuple):
@@ -28,8 +28,8 @@ class Plan(NamedTuple):
     wanted: Wanted
     input_len: int
     output_len: int
-    rows: tuple[Planned[Row], ...]
-    front: tuple[Row, ...]
+    rows: tuple[Planned[PlanRow], ...]
+    front: tuple[PlanRow, ...]
     num_more: int
     """Rows that are not shown."""
     excluded: dict[str, int]
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...]
     search: Search | None = None
     """What was searched, for questions that go on from here."""
-    all_rows: tuple[Row, ...] = ()
+    all_rows: tuple[PlanRow, ...] = ()
     """Every row, shown or not."""
 
     def to_json(self) -> dict[str, object]:
@@ -68,7 +68,13 @@ def plan_serving(
     word = model if isinstance(model, str) else model.name
     search = Search(found, word, wanted, table)
     result = search.run()
-    ranked = rank(result.rows, wanted.goal, wanted.limits, not any(":" in word for word in wanted.gpus))
+    ranked = rank(
+        result.rows,
+        wanted.goal,
+        wanted.limits,
+        not any(":" in word for word in wanted.gpus),
+        bool(wanted.gpus),
+    )
     shown = ranked.rows[: wanted.rows]
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
@@ -101,7 +107,7 @@ def plan_serving(
     )
 
 
-def launch_of(model: Model, word: str, row: Row) -> Launch:
+def launch_of(model: Model, word: str, row: PlanRow) -> Launch:
     """What starts a row; the same once more for each replica."""
     launch = serving_launch(model, word, one_of_several(row.asked, row.estimate.request), row.hardware)
     if row.replicas == 1:
@@ -113,7 +119,7 @@ def launch_of(model: Model, word: str, row: Row) -> Launch:
     return launch._replace(note=f"{launch.note}; {again}" if launch.note else again)
 
 
-def copies_of(row: Row) -> int:
+def copies_of(row: PlanRow) -> int:
     """How many engines one card holds, each with the same load: they divide its memory, and share its speed.
 
     >>> found = plan_serving(
@@ -165,7 +171,7 @@ def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple
     )
 
 
-def warnings_of(rows: tuple[Planned[Row], ...]) -> tuple[str, ...]:
+def warnings_of(rows: tuple[Planned[PlanRow], ...]) -> tuple[str, ...]:
     """What a reader must know of the rows that are shown; each note once."""
     notes: dict[str, None] = {}
     for planned in rows:

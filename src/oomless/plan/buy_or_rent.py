@@ -52,7 +52,7 @@ FLAGS = {"cards_usd": "buy_usd", "usd_per_hour": "rent_usd_per_hour", "resale_af
 """Fields whose flag has another name."""
 
 
-class Question(NamedTuple):
+class OwnOrRent(NamedTuple):
     """A machine to own or to rent, used for a share of all hours."""
 
     own: Own
@@ -114,13 +114,13 @@ def present(month: float, discount_rate: float) -> float:
     return 1.0 if exponent == 0 else -math.expm1(-exponent) / exponent
 
 
-def own_usd(question: Question, month: float, scope: Scope = "staff") -> float:
+def own_usd(question: OwnOrRent, month: float, scope: Scope = "staff") -> float:
     """What owning has cost by a month, in dollars of today.
 
     purchase + (kW x PUE x USD/kWh x hours + kW x USD/kW/month x months + staff x months) x present value -
     resale. Ignored: repairs, taxes, the interest of a loan.
 
-    >>> guide = Question(
+    >>> guide = OwnOrRent(
     ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
     ...     Rent(25),
     ... )
@@ -141,20 +141,20 @@ def own_usd(question: Question, month: float, scope: Scope = "staff") -> float:
     )
 
 
-def rent_usd(question: Question, month: float) -> float:
+def rent_usd(question: OwnOrRent, month: float) -> float:
     """What renting has cost by a month, in dollars of today: USD/h x hours x share of them that is paid.
 
-    >>> rent_usd(Question(Own(80_000), Rent(25)), 6)
+    >>> rent_usd(OwnOrRent(Own(80_000), Rent(25)), 6)
     109200.0
     """
     paid = 1.0 if question.rent.always else question.utilization
     return question.rent.usd_per_hour * hours_by(month) * paid * present(month, question.discount_rate)
 
 
-def saving(question: Question, month: float, scope: Scope = "staff") -> float:
+def saving(question: OwnOrRent, month: float, scope: Scope = "staff") -> float:
     """Share of the rent that owning saves by a month; negative while it is dearer.
 
-    >>> guide = Question(
+    >>> guide = OwnOrRent(
     ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
     ...     Rent(25),
     ... )
@@ -165,10 +165,10 @@ def saving(question: Question, month: float, scope: Scope = "staff") -> float:
     return (rent - own_usd(question, month, scope)) / rent
 
 
-def break_even_month(question: Question, scope: Scope = "staff") -> float | None:
+def break_even_month(question: OwnOrRent, scope: Scope = "staff") -> float | None:
     """The month in which owning has cost no more than renting; None if it does not within MAX_MONTHS.
 
-    >>> guide = Question(
+    >>> guide = OwnOrRent(
     ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
     ...     Rent(25),
     ... )
@@ -178,10 +178,10 @@ def break_even_month(question: Question, scope: Scope = "staff") -> float | None
     return month_of_saving(question, 0.0, scope)
 
 
-def month_of_saving(question: Question, share: float, scope: Scope = "staff") -> float | None:
+def month_of_saving(question: OwnOrRent, share: float, scope: Scope = "staff") -> float | None:
     """The first month in which owning saves a share of the rent.
 
-    >>> guide = Question(
+    >>> guide = OwnOrRent(
     ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
     ...     Rent(25),
     ... )
@@ -241,11 +241,11 @@ class Swing(NamedTuple):
 
 
 def sensitivity(
-    question: Question, ranges: dict[str, tuple[float, float]], month: float, scope: Scope = "staff"
+    question: OwnOrRent, ranges: dict[str, tuple[float, float]], month: float, scope: Scope = "staff"
 ) -> tuple[Swing, ...]:
     """Each input moved alone through its range, the widest swing of the saving by `month` first (a tornado).
 
-    >>> guide = Question(
+    >>> guide = OwnOrRent(
     ...     Own(80_000, power_kw=6.5, pue=1.54, usd_per_kwh=0.0904, colocation_usd_per_kw_month=184.06),
     ...     Rent(25),
     ... )
@@ -261,7 +261,7 @@ def sensitivity(
     return tuple(sorted(found, key=lambda swing: -swing.width))
 
 
-def with_input(question: Question, what: str, value: float) -> Question:
+def with_input(question: OwnOrRent, what: str, value: float) -> OwnOrRent:
     """The question with one input changed."""
     changes: dict[str, float] = {what: value}
     if what in Own._fields:
@@ -275,7 +275,7 @@ def with_input(question: Question, what: str, value: float) -> Question:
     )
 
 
-def curve(question: Question, months: int, of: Callable[[Question, float], float]) -> tuple[float, ...]:
+def curve(question: OwnOrRent, months: int, of: Callable[[OwnOrRent, float], float]) -> tuple[float, ...]:
     """A cost at the end of each month from 0 on."""
     return tuple(of(question, month) for month in range(months + 1))
 

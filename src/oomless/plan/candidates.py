@@ -70,9 +70,19 @@ class Candidate(Protocol):
         return None
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is known to run at all."""
+        return True
+
+    @property
     def is_bound(self) -> bool:
         """Whether its speed is what the hardware allows at best, and no more is known."""
         return self.speed is not None and self.speed.tokens_per_s.kind == "bound"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its speed goes back to a measurement, of this card or of a like one."""
+        return self.speed is not None and not self.is_bound
 
     @property
     def fits(self) -> bool:
@@ -96,7 +106,7 @@ class Miss(NamedTuple):
     missing_bytes: int
 
 
-class Found(NamedTuple, Generic[AnyRow]):
+class Searched(NamedTuple, Generic[AnyRow]):
     """All rows, what was left out by reason, and the nearest misses."""
 
     rows: tuple[AnyRow, ...]
@@ -137,7 +147,7 @@ class CardSearch(Generic[AnyRow]):
         """The rows of one card; of these cards alone where their number is given."""
         raise NotImplementedError
 
-    def run(self) -> Found[AnyRow]:
+    def run(self) -> Searched[AnyRow]:
         """All rows."""
         rows = [row for card, fixed in self.cards() for row in self.of_card(card, fixed)]
         held = {row.gpu for row in rows}
@@ -145,7 +155,7 @@ class CardSearch(Generic[AnyRow]):
             (miss for miss in self.misses.values() if miss.gpu not in held),
             key=lambda miss: miss.missing_bytes,
         )
-        return Found(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
+        return Searched(tuple(rows), self.excluded, tuple(misses), self.num_candidates, self.num_estimates)
 
     def cards(self) -> Iterator[tuple[Card, Hardware | None]]:
         """The cards to look at, and the hardware where its number is given."""

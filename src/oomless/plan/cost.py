@@ -11,7 +11,7 @@ from ..run.hardware import parse_gpu
 from ..run.options import by_keyword, value_of
 from .buy_or_rent import (
     Own,
-    Question,
+    OwnOrRent,
     Rent,
     Scope,
     Swing,
@@ -29,7 +29,7 @@ from .cards import short_name, watts
 from .prices import Price, cheapest, check_provider, check_region, purchases, rate
 
 
-class Source(NamedTuple):
+class CostInput(NamedTuple):
     """An input of the calculation, and who says it."""
 
     what: str
@@ -56,9 +56,9 @@ class Cost(NamedTuple):
 
     hardware: Hardware
     gpu_word: str
-    question: Question
+    question: OwnOrRent
     rent_price: Price | None
-    inputs: tuple[Source, ...]
+    inputs: tuple[CostInput, ...]
     months: tuple[Month, ...]
     scopes: tuple[Scope, ...]
     break_even: dict[Scope, float | None]
@@ -78,7 +78,7 @@ class Cost(NamedTuple):
         return cost_json(self)
 
 
-class Given(NamedTuple):
+class CostFlags(NamedTuple):
     """Flags of `oomless cost`; None: look it up."""
 
     gpu: str
@@ -108,10 +108,10 @@ GIVEN = "given"
 CENTS = 100.0
 
 
-def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str] = ()) -> Cost:
+def cost(given: CostFlags, table: Sequence[Price] | None = None, notes: Sequence[str] = ()) -> Cost:
     """Buy or rent the cards of `--gpu`.
 
-    >>> answer = cost(Given("a100-80gb:8", buy_usd=80_000, rent_usd_per_hour=25))
+    >>> answer = cost(CostFlags("a100-80gb:8", buy_usd=80_000, rent_usd_per_hour=25))
     >>> [round(month, 1) for month in answer.break_even.values()]
     [4.4, 4.5, 4.9]
     """
@@ -153,7 +153,7 @@ def cost(given: Given, table: Sequence[Price] | None = None, notes: Sequence[str
         resale_after_a_year=given.resale,
     )
     reserved = rent_price.tier == "reserved" if rent_price else given.tier == "reserved"
-    question = Question(own, Rent(values["usd_per_hour"], reserved), given.utilization, given.discount_rate)
+    question = OwnOrRent(own, Rent(values["usd_per_hour"], reserved), given.utilization, given.discount_rate)
     question.check()
     scopes = tuple(scopes_of(own))
     owned, rented_usd = curve(question, given.months, own_usd), curve(question, given.months, rent_usd)
@@ -211,13 +211,13 @@ WHERE = {
 that."""
 
 
-def _given(what: str, value: float, unit: str, spread: float) -> Source:
-    return Source(what, value, unit, value * (1 - spread), value * (1 + spread), GIVEN, "")
+def _given(what: str, value: float, unit: str, spread: float) -> CostInput:
+    return CostInput(what, value, unit, value * (1 - spread), value * (1 + spread), GIVEN, "")
 
 
 def _rate(
     value: float | None, what: str, sku: str, where: str, unit: str, scale: float, spread: float
-) -> Source:
+) -> CostInput:
     """A running cost: given, or a row of prices.csv with the range of all its rows."""
     if value is not None:
         found = _given(what, value, unit, spread)
@@ -230,10 +230,12 @@ def _rate(
         and each["price"]
         and "residential" not in each["provider"]
     ]
-    return Source(what, row.value * scale, unit, min(others), max(others), f"{where}: {row.source}", row.date)
+    return CostInput(
+        what, row.value * scale, unit, min(others), max(others), f"{where}: {row.source}", row.date
+    )
 
 
-def _purchase(given: Given, hardware: Hardware, card: str) -> Source:
+def _purchase(given: CostFlags, hardware: Hardware, card: str) -> CostInput:
     """The price of the cards: given, or the middle of what prices.csv knows of one card."""
     if given.buy_usd is not None and given.buy_usd_per_gpu is not None:
         raise UsageError(
@@ -251,7 +253,7 @@ def _purchase(given: Given, hardware: Hardware, card: str) -> Source:
     low, high = min(each.low_usd for each in known), max(each.high_usd for each in known)
     newest = max(known, key=lambda each: each.date)
     low, high = low * hardware.num_gpus, high * hardware.num_gpus
-    return Source(
+    return CostInput(
         "cards_usd",
         (low + high) / 2,
         "USD",
@@ -262,7 +264,7 @@ def _purchase(given: Given, hardware: Hardware, card: str) -> Source:
     )
 
 
-def _power(given: Given, hardware: Hardware, card: str) -> Source:
+def _power(given: CostFlags, hardware: Hardware, card: str) -> CostInput:
     """Power of the whole machine: given, that of the maker's own server, or that of the cards and as much
     more as such servers take."""
     if given.power_kw is not None:
@@ -273,7 +275,7 @@ def _power(given: Given, hardware: Hardware, card: str) -> Source:
     )
     if machine:
         power = float(machine["power_kw"]) * hardware.num_gpus / int(machine["num_gpus"])
-        return Source("power_kw", power, "kW", power * LOW_POWER, power, machine["source"], "")
+        return CostInput("power_kw", power, "kW", power * LOW_POWER, power, machine["source"], "")
     each = watts(card)
     if not each:
         raise UsageError(f"the power of {hardware.card.name} is not known", "give it: --power-kw")
@@ -286,7 +288,7 @@ def _power(given: Given, hardware: Hardware, card: str) -> Source:
         f"{each:g} W a card, and what else a server takes: {servers[0]:.2f} to "
         f"{servers[-1]:.2f} times its cards (assumed)"
     )
-    return Source(
+    return CostInput(
         "power_kw",
         power * servers[len(servers) // 2],
         "kW",
@@ -304,8 +306,8 @@ LOW_POWER = 0.5
 
 
 def _rent(
-    given: Given, hardware: Hardware, card: str, table: Sequence[Price] | None
-) -> tuple[Source, Price | None]:
+    given: CostFlags, hardware: Hardware, card: str, table: Sequence[Price] | None
+) -> tuple[CostInput, Price | None]:
     """The rent of all cards: given, or the cheapest offer of the asked tier, with the range of the others."""
     if given.rent_usd_per_hour is not None:
         if given.provider or given.region:
@@ -334,7 +336,7 @@ def _rent(
         )
     value = price.usd_per_hour(hardware.num_gpus)
     others = offers(card, hardware.num_gpus, given.tier, table)
-    return Source(
+    return CostInput(
         "usd_per_hour", value, "USD/h", min(others), max(others), f"{price.label}; {price.source}", price.date
     ), price
 

@@ -16,7 +16,7 @@ from ..estimate.serving.estimate import Estimate
 from ..speed.serving import prompt_pass, setup_of
 from .launch import shell
 from .launch.serving import start_of
-from .search import Row, Search
+from .search import PlanRow, Search
 
 PROMPTS_IN_FLIGHT = 4
 """Sequences that a prefill machine holds: those whose caches are on their way, and the next ones."""
@@ -25,7 +25,7 @@ PROMPTS_IN_FLIGHT = 4
 class Side(NamedTuple):
     """One kind of machine: how many of them, and what one does a second."""
 
-    row: Row
+    row: PlanRow
     num: int
     requests_per_s: float
     command: str
@@ -49,7 +49,7 @@ class Disaggregated(NamedTuple):
     """What sending it behind the next prompt takes, for each prefill machine."""
 
 
-def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
+def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     """The best pair of settings of one kind of card, by tokens a second of a card.
 
     >>> from ..model.load import load
@@ -101,7 +101,7 @@ def disaggregate(search: Search, rows: tuple[Row, ...]) -> Disaggregated:
     )
 
 
-def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
+def prefill_rows(search: Search, decode: PlanRow) -> tuple[PlanRow, ...]:
     """Settings of the same engine and kind of card that hold a few prompts."""
     name = decode.gpu.partition(":")[0]
     gpus = tuple(
@@ -117,21 +117,21 @@ def prefill_rows(search: Search, decode: Row) -> tuple[Row, ...]:
     return Search(search.model, search.word, wanted, search.table).run().rows
 
 
-def prefill_requests(row: Row, search: Search) -> float:
+def prefill_requests(row: PlanRow, search: Search) -> float:
     """Prompts a second of one machine: passes of whole prompts, one of each data-parallel group at a time."""
     groups = row.asked.sizes.dp
     seconds = prompt_pass(setup_of(row.estimate), search.input_len, groups).seconds
     return groups * row.replicas / seconds if seconds > 0 else 0.0
 
 
-def decode_requests(row: Row, search: Search) -> float:
+def decode_requests(row: PlanRow, search: Search) -> float:
     """Finished sequences a second of a machine that only decodes: running / (step x output)."""
     assert row.speed is not None
     step = sum(part.seconds for part in row.speed.decode_parts)
     return running(row) / (step * search.output_len) if step > 0 else 0.0
 
 
-def running(row: Row) -> float:
+def running(row: PlanRow) -> float:
     """Sequences that run at once on one machine."""
     return row.speed.running if row.speed is not None else 1.0
 
@@ -143,7 +143,7 @@ def cache_of_prompt(estimate: Estimate, length: int) -> int:
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 
 
-def command(search: Search, row: Row, side: int) -> str:
+def command(search: Search, row: PlanRow, side: int) -> str:
     """How one machine of a side is started."""
     start = engine(row.asked.engine).start
     says = (start.prefills, start.decodes)[side]

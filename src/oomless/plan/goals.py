@@ -7,8 +7,8 @@ from ..engines import engines
 from ..errors import UnsupportedError, UsageError, did_you_mean
 from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
-from ..model.quantization import REQUANTISED
 from ..model.quantization_methods import METHODS
+from ..model.quantization_scheme import REQUANTISED
 from ..run.cards import cards, find_card
 from ..run.options import by_keyword, value_of
 from ..run.this_host import find_host
@@ -23,7 +23,7 @@ OUTPUT_SHARE = 8
 """One eighth of a sequence is output where nobody says: long prompts, short answers."""
 
 
-class Limits(NamedTuple):
+class PlanLimits(NamedTuple):
     """What a row must keep; None: no limit."""
 
     budget_usd_per_hour: float | None = None
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
     output_len: int | None = None
     max_model_len: int | None = None
     goal: Goal = "cheapest"
-    limits: Limits = Limits()
+    limits: PlanLimits = PlanLimits()
     engines: tuple[str, ...] = ()
     quantizations: tuple[str, ...] = ()
     """Forms of the weights; (): as published, and what the engines make of 16 bit."""

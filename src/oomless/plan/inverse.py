@@ -12,19 +12,19 @@ from .answer import Plan, plan_serving
 from .goals import Wanted
 from .prices import Price
 from .ranking import rank
-from .search import Row, Search
+from .search import PlanRow, Search
 
 
-class Held(NamedTuple):
+class LargestModel(NamedTuple):
     """A model that the cards hold, in its least quantised form, and by the goal among those."""
 
     name: str
     num_parameters: int
     bits_a_weight: float
-    row: Row
+    row: PlanRow
 
 
-def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tuple[Held, ...]:
+def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tuple[LargestModel, ...]:
     """The catalogue's largest models that the load fits with, largest first; a profile that nobody published
     is left out.
 
@@ -42,7 +42,7 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
         from ..units import parse_bytes
 
         room += parse_bytes(wanted.host_memory)
-    found: list[Held] = []
+    found: list[LargestModel] = []
     rows = [row for row in facts.table("models_index") if row["main_params"]]
     for row in sorted(rows, key=lambda row: -int(row["main_params"])):
         if int(row["main_params"]) * LEAST_BITS > 8 * room or row["model"].startswith("profile-"):
@@ -55,7 +55,7 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
         kept = [each for each in rank(answer.rows, wanted.goal, wanted.limits, False).rows if each.fits]
         if kept:
             best = max(kept, key=lambda each: bits_a_weight(each))
-            found.append(Held(row["model"], model.num_parameters, bits_a_weight(best), best))
+            found.append(LargestModel(row["model"], model.num_parameters, bits_a_weight(best), best))
         if len(found) == wanted.rows:
             break
     return tuple(found)
@@ -71,12 +71,12 @@ def cards_of(word: str, wanted: Wanted) -> int:
     return parse_gpu(word).num_gpus if ":" in word or "+" in word else wanted.limits.max_gpus
 
 
-def bits_a_weight(row: Row) -> float:
+def bits_a_weight(row: PlanRow) -> float:
     """Bits of the weights as they lie on cards and host, over the parameters: what quantisation left of them.
 
-    >>> from .goals import Limits
+    >>> from .goals import PlanLimits
     >>> wanted = Wanted(
-    ...     gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=Limits()
+    ...     gpus=("h100:1",), context=4096, engines=("vllm",), quantizations=("none",), limits=PlanLimits()
     ... )
     >>> search = Search(load("deepseek-llm-7b"), "deepseek-llm-7b", wanted)
     >>> [round(bits_a_weight(each), 2) for each in search.run().rows]
@@ -158,5 +158,5 @@ def least_quantized(plan: Plan) -> Plan:
     )
 
 
-def words(row: Row) -> str:
+def words(row: PlanRow) -> str:
     return f"{bits_a_weight(row):.1f} bits a weight" + ("" if row.fits else ", tight")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from ..speed.banded import Figure
 from .candidates import Candidate, Planned
-from .search import Row
+from .search import PlanRow
 from .training_search import TrainingRow
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def whole(
     }
 
 
-def row_json(planned: Planned[Row]) -> dict[str, Any]:
+def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
     """A row of serving."""
     row = planned.row
     estimate, speed, request = row.estimate, row.speed, row.estimate.request
@@ -82,6 +82,7 @@ def row_json(planned: Planned[Row]) -> dict[str, Any]:
             "kv_cache": estimate.kv_cache.dtype,
         },
         "max_tokens": estimate.kv_cache.max_tokens,
+        "support": estimate.support.runs,
         "ttft_s": None if speed is None else figure_json(speed.ttft_s),
         "tpot_s": None if speed is None else figure_json(speed.tpot_s),
         "copies_a_card": planned.copies,
@@ -105,7 +106,7 @@ def training_row_json(planned: Planned[TrainingRow]) -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def shared_json(row: Candidate, planned: Planned[Row] | Planned[TrainingRow]) -> dict[str, Any]:
+def shared_json(row: Candidate, planned: Planned[PlanRow] | Planned[TrainingRow]) -> dict[str, Any]:
     """What every row has."""
     launch = planned.launch
     return {

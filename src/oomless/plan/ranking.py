@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple
 
 from .candidates import AnyRow, Candidate
-from .goals import Goal, Limits
+from .goals import Goal, PlanLimits
 
 BIG = float("inf")
 NO_PRICE = "no price is known"
@@ -20,7 +20,7 @@ OF_A_BOUND = ", at the worse end of a bound"
 SAME_CARDS = "a better setting of the same cards"
 
 
-def outside(row: Candidate, limits: Limits) -> str:
+def outside(row: Candidate, limits: PlanLimits) -> str:
     """The first limit that a row breaks; "" if none.
 
     A limit on speed is held against the figure, where something was measured; of a bound against the end that
@@ -45,20 +45,22 @@ def outside(row: Candidate, limits: Limits) -> str:
     return ""
 
 
-def order(goal: Goal) -> Callable[[Candidate], tuple[object, ...]]:
-    """The key of a goal: a tight row comes after every one that fits, whatever it promises."""
+def order(goal: Goal, named: bool = False) -> Callable[[Candidate], tuple[object, ...]]:
+    """Return the key of a goal. Whatever a row promises, what nobody is known to have run comes last, before
+    it what is tight, and before that what no speed was measured of - but of cards that the user `named`."""
 
     def key(row: Candidate) -> tuple[object, ...]:
+        doubts = (not row.is_known, not row.fits, not named and not row.is_measured)
         cost = BIG if row.cost is None else row.cost
         rate = row.rate or 0.0
         last = (row.ranked_last, row.runner, row.gpu)
         match goal:
             case "cheapest":
-                return (not row.fits, cost, row.hardware.num_gpus if cost == BIG else 0, -rate, *last)
+                return (*doubts, cost, row.hardware.num_gpus if cost == BIG else 0, -rate, *last)
             case "fastest":
-                return (not row.fits, -rate, cost, *last)
+                return (*doubts, -rate, cost, *last)
             case "fewest":
-                return (not row.fits, row.hardware.num_gpus, cost, -rate, *last)
+                return (*doubts, row.hardware.num_gpus, cost, -rate, *last)
 
     return key
 
@@ -72,8 +74,11 @@ class Ranked(NamedTuple, Generic[AnyRow]):
     """Rows that no other beats in price, speed and headroom at once."""
 
 
-def rank(rows: Sequence[AnyRow], goal: Goal, limits: Limits, one_a_machine: bool) -> Ranked[AnyRow]:
-    """Limits, then order; with `one_a_machine` only the best setting of each set of cards."""
+def rank(
+    rows: Sequence[AnyRow], goal: Goal, limits: PlanLimits, one_a_machine: bool, named: bool = False
+) -> Ranked[AnyRow]:
+    """Limits, then order; with `one_a_machine` only the best setting of each set of cards. `named`: the user
+    said which cards."""
     excluded: Counter[str] = Counter()
     kept = []
     for row in rows:
@@ -82,7 +87,7 @@ def rank(rows: Sequence[AnyRow], goal: Goal, limits: Limits, one_a_machine: bool
             excluded[reason] += 1
         else:
             kept.append(row)
-    kept.sort(key=order(goal))
+    kept.sort(key=order(goal, named))
     if one_a_machine:
         best: dict[str, AnyRow] = {}
         for row in kept:
@@ -112,8 +117,12 @@ def front(rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
 
 def why_not(row: Candidate, best: Candidate, goal: Goal) -> str:
     """Why a row lost against the first one, in the goal's terms."""
+    if not row.is_known and best.is_known:
+        return "nobody is known to have run it"
     if not row.fits and best.fits:
         return "tight: the estimate's spread does not settle that it fits"
+    if best.is_measured and not row.is_measured:
+        return "no speed of it was measured"
     match goal:
         case "cheapest":
             unpriced = (

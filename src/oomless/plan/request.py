@@ -9,7 +9,7 @@ from ..model.model import Model
 from ..run.hardware import parse_gpu
 from ..run.options import by_keyword, given
 from .answer import Plan, plan_serving
-from .goals import Limits, Wanted
+from .goals import PlanLimits, Wanted
 from .prices import Price
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def wanted_of(values: dict[str, Any]) -> Wanted:
     if len(goals) > 1:
         raise UsageError(f"--{' and --'.join(goals)} contradict each other", "rank by one of them", goals[1])
     rest = {name: value for name, value in values.items() if name not in GOALS_BY_FLAG}
-    limits = Limits(**{name: rest.pop(name) for name in Limits._fields if name in rest})
+    limits = PlanLimits(**{name: rest.pop(name) for name in PlanLimits._fields if name in rest})
     if goals:
         rest["goal"] = goals[0]
     if unknown := set(rest) - set(Wanted._fields):

@@ -40,7 +40,7 @@ class RowFields(NamedTuple):
     """None: nobody known rents it out."""
 
 
-class Row(RowFields, Candidate):
+class PlanRow(RowFields, Candidate):
     """A candidate that holds the load."""
 
     @property
@@ -61,6 +61,10 @@ class Row(RowFields, Candidate):
     def layout_words(self) -> str:
         """The axes that are used."""
         return layout_text(self.estimate.request.layout)
+
+    @property
+    def is_known(self) -> bool:
+        return self.estimate.support.runs == "runs"
 
     @property
     def runner(self) -> str:
@@ -92,7 +96,7 @@ NO_COPIES = "several copies of the engine on a card: how each takes its share is
 TOO_LONG = "longer than the model or the engine admits"
 
 
-class Search(CardSearch[Row]):
+class Search(CardSearch[PlanRow]):
     """One search over a model: it remembers bounds, and counts what it leaves out."""
 
     def __init__(
@@ -106,14 +110,14 @@ class Search(CardSearch[Row]):
         self.windows = model.kinds.has(Sliding, V4, V41, Linear)
         self.resident = resident_bytes(model)
 
-    def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[Row]:
+    def of_card(self, card: Card, fixed: Hardware | None) -> Iterator[PlanRow]:
         """The rows of one card."""
         sizes = sizes_of(card, self.wanted.limits.max_gpus, fixed)
         for engine in engines_of(card, self.wanted.engines, self.wanted.concurrency):
             for form in forms_of(self.model, engine, card, self.wanted.quantizations):
                 yield from self.of_form(engine, form, sizes)
 
-    def of_form(self, engine: str, form: Form, sizes: list[Hardware]) -> Iterator[Row]:
+    def of_form(self, engine: str, form: Form, sizes: list[Hardware]) -> Iterator[PlanRow]:
         """Sizes upwards. A replica of what already held the whole load is not tried: it only costs more."""
         alone: set[Layout] = set()
         for hardware in sizes:
@@ -135,7 +139,7 @@ class Search(CardSearch[Row]):
 
     def candidate(
         self, engine: str, form: Form, kind: str, hardware: Hardware, layout: Layout, replicas: int
-    ) -> Row | None:
+    ) -> PlanRow | None:
         """One candidate: bounded, estimated, or left out with its reason."""
         self.num_candidates += 1
         self.hopeless = True
@@ -182,7 +186,7 @@ class Search(CardSearch[Row]):
             return self.without(NO_ROOM)
         if host and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
-        return Row(
+        return PlanRow(
             hardware,
             self.gpu_word(hardware),
             replicas,

@@ -70,7 +70,7 @@ def plan_training(
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     word = model if isinstance(model, str) else model.name
     result = TrainingSearch(found, wanted, training, table).run()
-    ranked = rank(result.rows, wanted.goal, wanted.limits, False)
+    ranked = rank(result.rows, wanted.goal, wanted.limits, False, bool(wanted.gpus))
     excluded = result.excluded + ranked.excluded
     shown, num_more = to_show(found, word, wanted, ranked.rows, excluded)
     on_front = {id(row) for row in ranked.front}

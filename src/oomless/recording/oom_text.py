@@ -39,7 +39,7 @@ OTHERS = re.compile(rf"Process (\d+) has {SIZE} memory in use")
 RANK = re.compile(r"\[(?:rank|Rank|RANK) ?(\d+)\]")
 
 
-class OutOfMemory(NamedTuple):
+class OutOfMemoryText(NamedTuple):
     """One refusal of an allocator. None: the text does not say it."""
 
     tried_bytes: int | None
@@ -71,7 +71,7 @@ class OutOfMemory(NamedTuple):
         return {**found, "fragmentation": self.fragmentation_would_have_saved}
 
 
-def read_oom(text: str, source: str = "") -> OutOfMemory | None:
+def read_oom(text: str, source: str = "") -> OutOfMemoryText | None:
     """Return the numbers of an out-of-memory text; None if it asks for nothing.
 
     >>> found = read_oom(
@@ -108,7 +108,7 @@ def read_oom(text: str, source: str = "") -> OutOfMemory | None:
         for pid, amount, unit in OTHERS.findall(text)
         if (value := number(amount)) is not None and len(pid) < 12
     )
-    return OutOfMemory(
+    return OutOfMemoryText(
         sizes["tried_bytes"],
         int(device[1]) if device and len(device[1]) < 6 else None,
         sizes["total_bytes"] or sizes["mps_allowed_bytes"],

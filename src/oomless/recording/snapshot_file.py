@@ -26,7 +26,7 @@ LIBRARY = ("/torch/", "site-packages/", "dist-packages/", "/usr/lib/", "<frozen"
 """What a frame's file contains that is nobody's own code."""
 
 
-class Held(NamedTuple):
+class HeldPlace(NamedTuple):
     """Bytes of one line of code."""
 
     place: str
@@ -44,10 +44,10 @@ class AllocatorSnapshot(NamedTuple):
     requested_bytes: int
     num_segments: int
     largest_free_bytes: int
-    held: tuple[Held, ...]
+    held: tuple[HeldPlace, ...]
     """At the moment of the snapshot, the largest first."""
     peak_bytes: int
-    at_peak: tuple[Held, ...]
+    at_peak: tuple[HeldPlace, ...]
     num_events: int
 
     @property
@@ -291,27 +291,29 @@ def place_of(frames: Any) -> str:
     return f"{first['filename']}:{_whole(first.get('line'))} ({first.get('name', '')})"[:300]
 
 
-def by_place(blocks: list[tuple[int, str]]) -> tuple[Held, ...]:
+def by_place(blocks: list[tuple[int, str]]) -> tuple[HeldPlace, ...]:
     """Return the bytes of each line of code, the largest first."""
     sums: dict[str, tuple[int, int]] = {}
     for size, place in blocks:
         held, count = sums.get(place, (0, 0))
         sums[place] = (held + size, count + 1)
-    found = [Held(place, held, count) for place, (held, count) in sums.items()]
+    found = [HeldPlace(place, held, count) for place, (held, count) in sums.items()]
     return tuple(sorted(found, key=lambda each: (-each.num_bytes, each.place)))
 
 
-def growth(before: AllocatorSnapshot, behind: AllocatorSnapshot) -> tuple[Held, ...]:
+def growth(before: AllocatorSnapshot, behind: AllocatorSnapshot) -> tuple[HeldPlace, ...]:
     """Return how many bytes each line of code holds more in the second snapshot, the largest first."""
     old = {each.place: each for each in before.held}
     found = [
-        Held(each.place, each.num_bytes - held.num_bytes, each.num_blocks - held.num_blocks)
+        HeldPlace(each.place, each.num_bytes - held.num_bytes, each.num_blocks - held.num_blocks)
         for each in behind.held
-        for held in (old.get(each.place, Held(each.place, 0, 0)),)
+        for held in (old.get(each.place, HeldPlace(each.place, 0, 0)),)
     ]
     gone = {each.place for each in behind.held}
     found += [
-        Held(each.place, -each.num_bytes, -each.num_blocks) for each in before.held if each.place not in gone
+        HeldPlace(each.place, -each.num_bytes, -each.num_blocks)
+        for each in before.held
+        if each.place not in gone
     ]
     changed = [each for each in found if each.num_bytes]
     return tuple(sorted(changed, key=lambda each: (-each.num_bytes, each.place)))

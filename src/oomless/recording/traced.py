@@ -158,7 +158,7 @@ def short(line: str) -> str:
     return "/".join(line.split("/")[-2:])
 
 
-class Node(NamedTuple):
+class ModuleNode(NamedTuple):
     """A module in the tree of what is alive at the peak; layers that hold as much stand together."""
 
     name: str
@@ -166,10 +166,10 @@ class Node(NamedTuple):
     """How many modules it stands for."""
     bytes: int
     by_kind: dict[str, int]
-    children: tuple["Node", ...]
+    children: tuple["ModuleNode", ...]
 
 
-def tree(recording: Recording, at: Peak) -> Node:
+def tree(recording: Recording, at: Peak) -> ModuleNode:
     """What is alive at the peak, by module and within each by category."""
     tensors = recording.tensors
     held: dict[str, dict[int, int]] = {}
@@ -186,7 +186,7 @@ def tree(recording: Recording, at: Peak) -> Node:
     return _node("model", root)
 
 
-def _node(name: str, content: dict[str, Any]) -> Node:
+def _node(name: str, content: dict[str, Any]) -> ModuleNode:
     kinds = dict(content.get("", {}))
     children = [_node(part, inner) for part, inner in content.items() if part]
     for child in children:
@@ -194,12 +194,12 @@ def _node(name: str, content: dict[str, Any]) -> Node:
             index = KIND[kind]  # type: ignore[index]
             kinds[index] = kinds.get(index, 0) + num_bytes
     named = {CATEGORIES[index]: kinds[index] for index in sorted(kinds)}
-    return Node(name, 1, sum(kinds.values()), named, tuple(_together(children)))
+    return ModuleNode(name, 1, sum(kinds.values()), named, tuple(_together(children)))
 
 
-def _together(children: list[Node]) -> list[Node]:
+def _together(children: list[ModuleNode]) -> list[ModuleNode]:
     """Neighbours whose names are numbers and that hold the same are one node."""
-    found: list[Node] = []
+    found: list[ModuleNode] = []
     for child in children:
         last = found[-1] if found else None
         if (

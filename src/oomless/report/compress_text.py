@@ -42,5 +42,38 @@ def compress_text(answer: "Compressed") -> str:
         worst = sorted(answer.errors.items(), key=lambda each: -each[1])[:WORST]
         lines.append("largest error, as a share of the weight's square:")
         lines += [f"  {error:.3e}  {name}" for name, error in worst]
+    lines += mix_lines(answer)
+    lines += quality_lines(answer)
     lines += [f"note: {warning}" for warning in answer.warnings]
     return "\n".join(lines) + "\n"
+
+
+def mix_lines(answer: "Compressed") -> list[str]:
+    """Return what the search for a mix found."""
+    mix = answer.mix
+    if mix is None:
+        return []
+    beside = (
+        f"{mix.alone} for all: {format_bytes(mix.alone_bytes)}, error {mix.alone_error:.4f}"
+        if mix.alone
+        else "no format fits for all"
+    )
+    return [
+        f"mix under {format_bytes(answer.planned.request.budget)}: {format_bytes(mix.num_bytes)}, error "
+        f"{mix.error:.4f}; {beside}"
+    ]
+
+
+def quality_lines(answer: "Compressed") -> list[str]:
+    """Return what a text says of both models."""
+    found = answer.quality
+    if found is None:
+        return []
+    worst = max(range(len(found.layers)), key=lambda number: found.layers[number], default=0)
+    return [
+        f"quality on {found.num_tokens:,} tokens: perplexity {found.perplexity_before:.3f} -> "
+        f"{found.perplexity_after:.3f}, KL {found.kl_per_token:.4f} nats a token, top-1 agreement "
+        f"{found.top1_agreement:.1%}",
+        f"error of what layers give on: {', '.join(f'{each:.2e}' for each in found.layers[:4])}"
+        f"{' ...' if len(found.layers) > 4 else ''}; most in layer {worst}",
+    ]

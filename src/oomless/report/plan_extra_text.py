@@ -4,7 +4,7 @@ from typing import Any
 
 from ..plan.crossbar import CELL_BITS, TILE, InMemory
 from ..plan.disaggregate import Disaggregated, Side
-from ..plan.inverse import Held
+from ..plan.inverse import LargestModel
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
 from .plan_text import rate_text, setting
@@ -24,7 +24,7 @@ def in_memory_text(found: InMemory) -> str:
     )
 
 
-def largest_text(found: tuple[Held, ...]) -> str:
+def largest_text(found: tuple[LargestModel, ...]) -> str:
     """One line a model."""
     rows = [("model", "billions", "bits a weight", "cards", "engine", "GiB to spare", "tokens/s", "setting")]
     for held in found:
@@ -46,7 +46,7 @@ def largest_text(found: tuple[Held, ...]) -> str:
     return table(rows) + "\n"
 
 
-def largest_json(found: tuple[Held, ...]) -> dict[str, Any]:
+def largest_json(found: tuple[LargestModel, ...]) -> dict[str, Any]:
     """The same as one JSON object."""
     rows = [
         {

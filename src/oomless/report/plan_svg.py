@@ -2,7 +2,7 @@
 none beats."""
 
 from ..plan.answer import Plan
-from ..plan.search import Row
+from ..plan.search import PlanRow
 from ..plan.training_answer import TrainingPlan
 from ..plan.training_search import TrainingRow
 from ..units import gib
@@ -67,5 +67,5 @@ def load_of(plan: Plan | TrainingPlan) -> str:
     return f"{plan.model.name}, {plan.training.method} training at {plan.training.seq_len:,} tokens"
 
 
-def point_label(row: Row | TrainingRow) -> str:
+def point_label(row: PlanRow | TrainingRow) -> str:
     return f"{row.gpu} {row.runner}, {gib(row.headroom_bytes):.0f} GiB to spare"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..api.screen import rate_of, seconds
 from ..plan.answer import Plan
 from ..plan.candidates import Candidate, Miss, Planned
-from ..plan.search import Row
+from ..plan.search import PlanRow
 from ..speed.banded import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
@@ -51,7 +51,7 @@ def question_line(plan: Plan) -> str:
     )
 
 
-def first_row(planned: Planned[Row]) -> str:
+def first_row(planned: Planned[PlanRow]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
     headroom = format_bytes(row.estimate.headroom_bytes)
@@ -86,7 +86,7 @@ def price_lines(row: Candidate) -> list[str]:
     return [] if row.price is None else [f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})"]
 
 
-def start_lines(planned: "Planned[Row] | Planned[TrainingRow]") -> list[str]:
+def start_lines(planned: "Planned[PlanRow] | Planned[TrainingRow]") -> list[str]:
     """What starts a row, and what asks for it again."""
     files = [f"  files for --write: {', '.join(planned.launch.files)}"] if planned.launch.files else []
     return [f"  $ {planned.launch.command}", f"  $ oomless {shlex.join(planned.arguments)}", *files]
@@ -97,7 +97,7 @@ def rate_text(rate: Figure) -> str:
     return f"< {rate_of(rate.value)}" if rate.kind == "bound" else rate_of(rate.value)
 
 
-def setting(row: Row) -> str:
+def setting(row: PlanRow) -> str:
     """Layout and precision in a few words."""
     weights = (
         row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
@@ -134,7 +134,7 @@ def row_table(plan: Plan) -> str:
 
 def cells(
     number: int,
-    planned: "Planned[Row] | Planned[TrainingRow]",
+    planned: "Planned[PlanRow] | Planned[TrainingRow]",
     row: Candidate,
     how: str,
     own: tuple[str, str],

@@ -2,7 +2,7 @@
 
 from ..api.screen import seconds, steady_lines, verdict_line
 from ..api.serving import ServingAnswer
-from ..speed.banded import Part
+from ..speed.banded import TimePart
 from ..speed.serving import ServingSpeed
 from .plan_cost_text import table
 
@@ -22,7 +22,7 @@ def speed_text(serving: ServingAnswer, found: ServingSpeed) -> str:
     return "\n".join(lines)
 
 
-def part_table(title: str, parts: tuple[Part, ...]) -> str:
+def part_table(title: str, parts: tuple[TimePart, ...]) -> str:
     """What takes how long, and why."""
     return table(
         [(title, "", ""), *((f"  {part.what}", seconds(part.seconds), part.formula) for part in parts)]

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..ledger import Compared
-from ..recording.traced import Node, Traced
+from ..recording.traced import ModuleNode, Traced
 from ..units import format_bytes, gib
 from .estimate_text import Bar, open_console, print_barred, print_lines, print_table
 
@@ -50,7 +50,9 @@ def question_line(traced: Traced) -> str:
     return ", ".join(shown)
 
 
-def print_trace(traced: Traced, root: Node, explain: str | None, colour: bool, width: int | None) -> None:
+def print_trace(
+    traced: Traced, root: ModuleNode, explain: str | None, colour: bool, width: int | None
+) -> None:
     """The whole answer on stdout."""
     console = open_console(colour, width)
     style = "bold red" if traced.verdict == "does_not_fit" else "bold green"
@@ -113,12 +115,12 @@ def phase_table(traced: Traced) -> Any:
     return table
 
 
-def module_table(root: Node) -> Any:
+def module_table(root: ModuleNode) -> Any:
     """The tree of modules, with the largest category of each."""
     table = _table("alive at the peak by module", "module", "GiB", "share")
     table.add_column("mostly", no_wrap=True)
 
-    def add(node: Node, depth: int) -> None:
+    def add(node: ModuleNode, depth: int) -> None:
         total = node.bytes * node.num
         if depth > DEPTH or total < SMALL_SHARE * root.bytes:
             return

@@ -1,14 +1,21 @@
 """The error table of `validate`: one row a quantity. README's accuracy table is this text."""
 
+from collections.abc import Sequence
+
 from ..truth.validate import Summary
 
 HEADER = ("quantity", "rows", "scored", "median", "p90", "max", "inside", "width")
 
 
 def validate_table_text(summary: dict[str, Summary]) -> str:
-    """A Markdown table, readable as it is."""
-    rows = [HEADER, *(_row(quantity, numbers) for quantity, numbers in summary.items())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    """Return the errors of each quantity as a Markdown table."""
+    return table_text(HEADER, [_row(quantity, numbers) for quantity, numbers in summary.items()])
+
+
+def table_text(header: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
+    """Return a Markdown table, readable as it is: first column to the left, numbers to the right."""
+    rows = [header, *cells]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
 
     def line(cells: tuple[str, ...]) -> str:
         padded = [
@@ -26,13 +33,14 @@ def _row(quantity: str, numbers: Summary) -> tuple[str, ...]:
         quantity,
         str(numbers.num_rows),
         str(numbers.num_scored),
-        _percent(numbers.median_abs_rel_error, 3),
-        _percent(numbers.p90_abs_rel_error, 2),
-        _percent(numbers.max_abs_rel_error, 1),
-        _percent(numbers.share_inside, 0),
-        _percent(numbers.median_width, 0),
+        percent(numbers.median_abs_rel_error, 3),
+        percent(numbers.p90_abs_rel_error, 2),
+        percent(numbers.max_abs_rel_error, 1),
+        percent(numbers.share_inside, 0),
+        percent(numbers.median_width, 0),
     )
 
 
-def _percent(value: float | None, digits: int) -> str:
+def percent(value: float | None, digits: int) -> str:
+    """Return a share in percent; a dash where there is none."""
     return "-" if value is None else f"{100 * value:.{digits}f} %"

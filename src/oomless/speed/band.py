@@ -10,7 +10,7 @@ from .banded import Figure
 Kind = Literal["decode", "prefill", "serving", "throughput", "train"]
 
 
-class Evidence(NamedTuple):
+class Coverage(NamedTuple):
     """What is known of a case."""
 
     device: str
@@ -25,11 +25,11 @@ class Evidence(NamedTuple):
     release to release."""
 
 
-def spread(kind: Kind, evidence: Evidence) -> float:
+def spread(kind: Kind, evidence: Coverage) -> float:
     """Return the factor by which a figure may be off either way: the most particular row of bands.csv that
     applies.
 
-    >>> spread("decode", Evidence("gddr", "llamacpp")) < spread("decode", Evidence("cpu", "vllm"))
+    >>> spread("decode", Coverage("gddr", "llamacpp")) < spread("decode", Coverage("cpu", "vllm"))
     True
     """
     holds = {
@@ -42,7 +42,7 @@ def spread(kind: Kind, evidence: Evidence) -> float:
     return select("bands", (kind,), [word for word, true in holds.items() if true]).constant.value
 
 
-def measured(kind: Kind, evidence: Evidence) -> bool:
+def measured(kind: Kind, evidence: Coverage) -> bool:
     """Return whether rows of this kind were measured on this class of card with this engine."""
     return (evidence.device, evidence.engine, kind) in _measured()
 
@@ -52,7 +52,7 @@ def _measured() -> frozenset[tuple[str, str, str]]:
     return frozenset((row["device"], row["engine"], row["kind"]) for row in table("measured"))
 
 
-def figure(value: float, kind: Kind, evidence: Evidence) -> Figure:
+def figure(value: float, kind: Kind, evidence: Coverage) -> Figure:
     """A value with its band."""
     factor = spread(kind, evidence)
     return Figure(value, value / factor, value * factor, "fitted" if measured(kind, evidence) else "assumed")

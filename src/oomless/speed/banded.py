@@ -38,7 +38,7 @@ class Figure(NamedTuple):
         return {"value": self.value, "low": self.low, "high": self.high, "kind": self.kind}
 
 
-class Part(NamedTuple):
+class TimePart(NamedTuple):
     """Seconds that one thing takes in a forward pass of the slowest rank, and where the number comes from."""
 
     what: str

@@ -66,7 +66,7 @@ class Served(NamedTuple):
         return (self.finished_s - self.first_token_s) / max(self.output_tokens - 1, 1)
 
 
-class Moment(NamedTuple):
+class BatchingMoment(NamedTuple):
     """The state at the end of an event."""
 
     time_s: float
@@ -82,7 +82,7 @@ class Simulation(NamedTuple):
     served: tuple[Served, ...]
     refused: int
     """Requests that are longer than the whole cache."""
-    moments: tuple[Moment, ...]
+    moments: tuple[BatchingMoment, ...]
     num_steps: int
     num_evictions: int
 
@@ -161,7 +161,7 @@ class _Run:
         self.evictions = 0
         self.refused = 0
         self.served: list[Served | None] = [None] * len(requests)
-        self.moments: list[Moment] = []
+        self.moments: list[BatchingMoment] = []
 
     def to_end(self) -> Simulation:
         while self.arrivals or self.waiting or self.reading or self.decoding:
@@ -177,7 +177,7 @@ class _Run:
                 continue
             self._finish()
             self.moments.append(
-                Moment(
+                BatchingMoment(
                     self.time, self.decoding + len(self.reading), len(self.waiting), self._used(), self.tokens
                 )
             )

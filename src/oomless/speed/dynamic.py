@@ -2,6 +2,7 @@
 beside it."""
 
 from collections.abc import Sequence
+from statistics import quantiles
 from typing import NamedTuple
 
 from ..errors import UsageError
@@ -12,7 +13,6 @@ from .cost import step_cost
 from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
 
 BINS = 24
-QUANTILES = (0.5, 0.9, 0.99)
 
 
 class Spread(NamedTuple):
@@ -192,9 +192,9 @@ def spreads(served: Sequence[Served]) -> tuple[Spread, ...]:
 
 
 def _spread(what: str, values: list[float]) -> Spread:
-    values.sort()
-    half, nine, most = (values[min(int(share * len(values)), len(values) - 1)] for share in QUANTILES)
-    return Spread(what, "s", sum(values) / len(values), half, nine, most, values[-1])
+    percentiles = quantiles(values, n=100, method="inclusive") if len(values) > 1 else values * 99
+    half, nine, most = (percentiles[index - 1] for index in (50, 90, 99))
+    return Spread(what, "s", sum(values) / len(values), half, nine, most, max(values))
 
 
 def slices(done: Simulation, policy: Policy) -> tuple[Slice, ...]:

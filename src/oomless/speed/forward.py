@@ -3,7 +3,7 @@ host - each a part."""
 
 from ..facts import select
 from .attention_work import attention_seconds, attention_work
-from .banded import Part
+from .banded import TimePart
 from .communication import communication, stages_s
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
@@ -44,16 +44,16 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     residual = f"{passes:g} passes over the residual stream a layer"
     launched = f"{kernels} launches by the host, hidden in part"
     parts = (
-        Part("weights", weights_s, f"bytes read / {share}", cite("weights")),
-        Part("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
-        Part("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
-        Part("attention", attention_s, attending, cite("attention")),
-        Part("activations", activations_s, residual, cite("passes")),
-        Part("collectives", joining_s, joined, "speed/collectives.py"),
-        Part("kernels", kernels_s, f"{kernels} kernels", cite("kernel")),
-        Part("launches", launches_s, launched, cite("launch")),
-        Part("host", host_s, "scheduling, sampling, detokenising", cite("host")),
-        Part("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
+        TimePart("weights", weights_s, f"bytes read / {share}", cite("weights")),
+        TimePart("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
+        TimePart("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
+        TimePart("attention", attention_s, attending, cite("attention")),
+        TimePart("activations", activations_s, residual, cite("passes")),
+        TimePart("collectives", joining_s, joined, "speed/collectives.py"),
+        TimePart("kernels", kernels_s, f"{kernels} kernels", cite("kernel")),
+        TimePart("launches", launches_s, launched, cite("launch")),
+        TimePart("host", host_s, "scheduling, sampling, detokenising", cite("host")),
+        TimePart("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
     )
     stage_s = seconds / split.pp + host_s + sends_s / max(split.pp - 1, 1)
     taken = tuple(part for part in parts if part.seconds > 0)

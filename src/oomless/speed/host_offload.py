@@ -16,7 +16,7 @@ from ..estimate.serving.estimate import Estimate
 from ..model.model import Model, Tensor
 from ..run.this_host import Host, find_host, slowest_that_holds
 from ..units import gb
-from .banded import Part
+from .banded import TimePart
 from .forward import forward
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
@@ -124,12 +124,12 @@ def hosted_pass(
     parts = [part._replace(what=f"cards: {part.what}") for part in own.parts]
     where = f"over PCIe at {gb(rate):.0f} GB/s" if over_pcie else f"{hosted.host.what}: {gb(rate):.0f} GB/s"
     again = f"{steps} steps of at most {budget:,} tokens, " if steps > 1 else ""
-    parts.append(Part("host memory", there_s, again + where, "hosts.csv"))
+    parts.append(TimePart("host memory", there_s, again + where, "hosts.csv"))
     seconds = own.seconds + there_s
     if over_pcie:
         computed = forward(hosted.net, ideal._replace(bytes_per_s=float("inf")), Split(), run, load)
         parts.append(
-            Part(
+            TimePart(
                 "cards: what the host lends", computed.seconds, "operations at the full rate", "hardware.csv"
             )
         )

@@ -3,7 +3,7 @@ time."""
 
 from typing import NamedTuple
 
-from .banded import Part
+from .banded import TimePart
 
 
 class Split(NamedTuple):
@@ -63,7 +63,7 @@ class Load(NamedTuple):
 class ForwardPass(NamedTuple):
     """A forward pass: its parts, and its time."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TimePart, ...]
     seconds: float
     stage_s: float
     """Time of the slowest pipeline stage: what a full pipeline gives one micro-batch of."""

@@ -19,7 +19,7 @@ class Read(NamedTuple):
     form: str
 
 
-class Product(NamedTuple):
+class MatrixProduct(NamedTuple):
     """Products with matrices of one storage type."""
 
     flops: float
@@ -32,7 +32,7 @@ class Matrices(NamedTuple):
     """What one rank reads and multiplies in a pass."""
 
     reads: list[Read]
-    products: list[Product]
+    products: list[MatrixProduct]
 
 
 def matrices_of(net: Network, split: Split, load: Load) -> Matrices:
@@ -40,13 +40,13 @@ def matrices_of(net: Network, split: Split, load: Load) -> Matrices:
     tokens meet."""
     tokens, everywhere = load.of_group(split), load.tokens
     reads: list[Read] = []
-    products: list[Product] = []
+    products: list[MatrixProduct] = []
     for weights, ranks in (*((each, split.tp) for each in net.cut), *((each, 1) for each in net.whole)):
         reads.append(Read(weights.bytes / ranks, weights.params / ranks, weights.format))
-        products.append(Product(2 * weights.params / ranks * tokens, weights.format, 0.0))
+        products.append(MatrixProduct(2 * weights.params / ranks * tokens, weights.format, 0.0))
     head = net.head
     reads.append(Read(head.bytes / split.tp, head.params / split.tp, head.format))
-    products.append(Product(2 * head.params / split.tp * load.rows_of_head(split), head.format, 0.0))
+    products.append(MatrixProduct(2 * head.params / split.tp * load.rows_of_head(split), head.format, 0.0))
     for experts in net.experts:
         met = experts_of_rank(experts, split, everywhere)
         share = 1 if split.experts_whole else split.expert_ranks
@@ -55,7 +55,7 @@ def matrices_of(net: Network, split: Split, load: Load) -> Matrices:
         reads.append(Read(num_bytes, values, experts.format))
         rows = everywhere * experts.num_active / split.expert_ranks
         flops = 2 * experts.num_layers * experts.params_each * rows
-        products.append(Product(flops, experts.format, share / experts.width))
+        products.append(MatrixProduct(flops, experts.format, share / experts.width))
     return Matrices(reads, products)
 
 

@@ -8,7 +8,7 @@ from ..model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ..model.feedforward import MoE
 from ..model.gguf_types import file_type
 from ..model.model import EMBEDDING, HEAD, Model, Tensor
-from ..model.quantization import REQUANTISED
+from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format
 
 

@@ -1,7 +1,7 @@
 """What no software can beat: every byte at the full bandwidth or every operation at the full rate."""
 
 from .attention_work import attention_work
-from .banded import Part
+from .banded import TimePart
 from .load import ForwardPass, Load, Split
 from .machine import Machine
 from .matrices import Matrices
@@ -20,9 +20,9 @@ def roofline(machine: Machine, net: Network, split: Split, load: Load, matrices:
         (flops, machine.peak("bf16")),
     ]
     matrix_s = sum(operations / rate for operations, rate in rates if rate)
-    parts = [Part("memory", bytes_s, f"{num_bytes:,.0f} B at the full bandwidth", "hardware.csv")]
+    parts = [TimePart("memory", bytes_s, f"{num_bytes:,.0f} B at the full bandwidth", "hardware.csv")]
     if matrix_s > bytes_s:
         formula = "operations at the full rate, beyond reading"
-        parts.append(Part("matrix units", matrix_s - bytes_s, formula, "hardware.csv"))
+        parts.append(TimePart("matrix units", matrix_s - bytes_s, formula, "hardware.csv"))
     seconds = max(bytes_s, matrix_s)
     return ForwardPass(tuple(parts), seconds, seconds / split.pp)

@@ -8,8 +8,8 @@ from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Asked, Layout
-from .band import Evidence, bound, figure, measured
-from .banded import Figure, Part
+from .band import Coverage, bound, figure, measured
+from .banded import Figure, TimePart
 from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
@@ -32,8 +32,8 @@ class ServingSpeed(NamedTuple):
     """Sequences of one replica that run at once."""
     waiting: float
     """Sequences of one replica that wait for a place in the cache."""
-    prompt_parts: tuple[Part, ...]
-    decode_parts: tuple[Part, ...]
+    prompt_parts: tuple[TimePart, ...]
+    decode_parts: tuple[TimePart, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -242,19 +242,19 @@ def speed_of(
     )
 
 
-def evidence_of(setup: Setup, model_known: bool = True) -> Evidence:
+def evidence_of(setup: Setup, model_known: bool = True) -> Coverage:
     """What is known of a setup."""
     split = setup.split
     ranks = max(split.tp * split.dp, split.expert_ranks) * split.pp
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
     sparse = speed_class(setup.run.engine).multiplies_vectors and odd and setup.machine.device in NVIDIA
-    return Evidence(
+    return Coverage(
         setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse
     )
 
 
 def figures(
-    setup: Setup, known: Evidence, first_s: float, between_s: float, rate: float, concurrency: float
+    setup: Setup, known: Coverage, first_s: float, between_s: float, rate: float, concurrency: float
 ) -> tuple[Figure, Figure, Figure]:
     """The three figures with their bands; on hardware of which no speed was measured, bounds."""
     if setup.is_bound:
@@ -267,7 +267,7 @@ def figures(
     )
 
 
-def notes(setup: Setup, known: Evidence, waiting: float) -> tuple[str, ...]:
+def notes(setup: Setup, known: Coverage, waiting: float) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
     found = []
     if setup.hosted is not None:

@@ -9,8 +9,8 @@ from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, recipe
-from .band import Evidence, bound, figure
-from .banded import Figure, Part
+from .band import Coverage, bound, figure
+from .banded import Figure, TimePart
 from .machine import machines_of
 from .network import network
 from .training_parts import step_parts
@@ -30,7 +30,7 @@ class TrainingSpeed(NamedTuple):
     model_flops: float
     """Operations of the model in a step, recomputation not counted."""
     peak_flops_per_s: float
-    parts: tuple[Part, ...]
+    parts: tuple[TimePart, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -69,14 +69,14 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     flops = 3 * work.forward_flops(tokens) if chosen.method == "full" else 2 * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
     step = figure(
-        step_s, "train", Evidence(machine.device, "train", nodes=mesh.num_ranks > hardware.per_node)
+        step_s, "train", Coverage(machine.device, "train", nodes=mesh.num_ranks > hardware.per_node)
     )
     warnings: tuple[str, ...] = ()
     if machine.device == "other":
         least_s = (flops + work.forward_flops(tokens) * (chosen.recompute == "full")) / peak
         step = bound(least_s)
         parts = (
-            Part(
+            TimePart(
                 "matrix units",
                 least_s,
                 f"{flops:.4g} operations at the full rate of all cards",

@@ -4,13 +4,13 @@ pipeline's bubble, the optimizer."""
 from math import log
 
 from ..model.feedforward import MoE
-from .banded import Part
+from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
 from .training_step import Passes, TrainingStep, passes_of
 
 
-def step_parts(step: TrainingStep) -> tuple[Part, ...]:
+def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     """Return what a step's seconds are made of; the pipeline's stages divide the layers evenly."""
     mesh, machine, n = step.mesh, step.machine, step.asked.grad_accum
     done = passes_of(step)
@@ -30,16 +30,16 @@ def step_parts(step: TrainingStep) -> tuple[Part, ...]:
     waits = f"{mesh.num_ranks} ranks: jitter x sqrt(2 ln ranks)"
     states, tables = "states read and written once", "recipes.csv, optimizers.csv"
     found = (
-        Part("forward", done.forward_s * n, forward, cite("matrix train")),
-        Part("backward", done.backward_s * n, backward, cite("matrix train")),
-        Part("recomputation", done.again_s * n, again, cite("matrix train")),
-        Part("elementwise", moved_s * n, stream, cite("train_passes")),
-        Part(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
-        Part("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
-        Part("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
-        Part("waiting for the slowest", waiting_s, waits, cite("jitter")),
-        Part("optimizer", optimizer_s(step), states, tables),
-        Part("host", machine.reached("host", "train"), hosts, cite("host")),
+        TimePart("forward", done.forward_s * n, forward, cite("matrix train")),
+        TimePart("backward", done.backward_s * n, backward, cite("matrix train")),
+        TimePart("recomputation", done.again_s * n, again, cite("matrix train")),
+        TimePart("elementwise", moved_s * n, stream, cite("train_passes")),
+        TimePart(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
+        TimePart("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
+        TimePart("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
+        TimePart("waiting for the slowest", waiting_s, waits, cite("jitter")),
+        TimePart("optimizer", optimizer_s(step), states, tables),
+        TimePart("host", machine.reached("host", "train"), hosts, cite("host")),
     )
     return tuple(part for part in found if part.seconds > 0)
 

@@ -15,7 +15,7 @@ from .step import Stepping
 WIDTH = {2: "bfloat16", 4: "float32"}
 
 
-class Source(NamedTuple):
+class ModelSource(NamedTuple):
     """Where the model comes from: a config, or a function of the user's."""
 
     name: str
@@ -23,7 +23,9 @@ class Source(NamedTuple):
     function: str | None = None
 
 
-def build_model(source: Source, asked: TrainingResolved, attention: str | None, meta: bool = True) -> Any:
+def build_model(
+    source: ModelSource, asked: TrainingResolved, attention: str | None, meta: bool = True
+) -> Any:
     """The model in the types and with the adapters and recomputation that were asked for, on the meta device
     or for real."""
     torch = need("torch", "trace")
@@ -150,7 +152,7 @@ def takes(model: Any, *names: str) -> bool:
     return set(names) <= set(parameters) or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-def build_inference(source: Source, prompt: Prompt, attention: str | None, meta: bool = True) -> Any:
+def build_inference(source: ModelSource, prompt: Prompt, attention: str | None, meta: bool = True) -> Any:
     """The model for generation, on the meta device (or real)."""
     torch = need("torch", "trace")
     if source.function is not None:

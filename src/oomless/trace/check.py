@@ -11,7 +11,7 @@ from ..recording.recording import Recording, phase_peaks
 from ..run.tracing import Prompt
 from ..run.training import TrainingResolved
 from .build import (
-    Source,
+    ModelSource,
     build_inference,
     build_model,
     build_optimizer,
@@ -48,7 +48,7 @@ class NoRecorder:
 
 
 def measured(
-    source: Source, asked: TrainingResolved, attention: str | None = None
+    source: ModelSource, asked: TrainingResolved, attention: str | None = None
 ) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of each phase of each step of a real run on this CPU."""
     torch = need("torch", "trace")
@@ -62,7 +62,7 @@ def measured(
 
 
 def measured_inference(
-    source: Source, prompt: Prompt, attention: str | None = None
+    source: ModelSource, prompt: Prompt, attention: str | None = None
 ) -> dict[tuple[int, str], int]:
     """Bytes alive at the peak of a real prefill and of the decode steps after it."""
     torch = need("torch", "trace")

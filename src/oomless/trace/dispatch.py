@@ -36,7 +36,7 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
     inside = None if recorder.on_device else Temporaries()
     beside = recorder.workspaces
 
-    class Recording(python_dispatch.TorchDispatchMode):  # type: ignore[misc, name-defined]
+    class RecordingMode(python_dispatch.TorchDispatchMode):  # type: ignore[misc, name-defined]
         def __enter__(self) -> Any:
             entered = super().__enter__()
             sums.learn()
@@ -70,7 +70,7 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
                         recorder.drop(number)
             return result
 
-    return Recording()
+    return RecordingMode()
 
 
 def _distributed_tensor() -> Any:

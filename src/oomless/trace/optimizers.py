@@ -57,7 +57,7 @@ def grouped(trained: list[Any]) -> list[Any]:
 def _by_states(torch: Any, row: Optimizer, trained: list[Any]) -> Any:
     """An optimizer that keeps moments of so many bits, and works in place, one parameter after the other."""
 
-    class States(torch.optim.Optimizer):  # type: ignore[misc]
+    class MomentsOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(trained, {"lr": RATE})
 
@@ -70,7 +70,7 @@ def _by_states(torch: Any, row: Optimizer, trained: list[Any]) -> Any:
                             for index in range(row.moments):
                                 state |= moments(torch, row, parameter, index)
 
-    return States()
+    return MomentsOptimizer()
 
 
 def moments(torch: Any, row: Optimizer, parameter: Any, index: int) -> dict[str, Any]:

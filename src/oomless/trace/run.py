@@ -7,7 +7,7 @@ from ..recording.recording import Recording
 from ..run.tracing import Tracing
 from ..units import parse_bytes
 from .build import (
-    Source,
+    ModelSource,
     build_inference,
     build_model,
     build_optimizer,
@@ -27,7 +27,7 @@ model ran in 781 MiB, not in 732."""
 
 
 def trace(
-    source: Source, asked: Tracing, request: dict[str, Any], progress: Progress | None = None
+    source: ModelSource, asked: Tracing, request: dict[str, Any], progress: Progress | None = None
 ) -> Recording:
     """The steps of a model on one rank."""
     asked.check()
@@ -58,7 +58,7 @@ def enough_address_space() -> None:
 
 
 def _training(
-    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+    source: ModelSource, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
 ) -> None:
     training = asked.training
     fake = fake_mode()
@@ -71,7 +71,7 @@ def _training(
 
 
 def _inference(
-    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+    source: ModelSource, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
 ) -> None:
     fake = fake_mode()
     model = prepare(recorder, materialized(build_inference(source, asked.prompt, eager(asked)), fake))

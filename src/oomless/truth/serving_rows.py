@@ -25,7 +25,7 @@ class Incomplete(Exception):  # noqa: N818 - a status, not an error
     """The row leaves out something that the quantity depends on."""
 
 
-class Question(NamedTuple):
+class ServingQuestion(NamedTuple):
     model: Model
     asked: Asked
     hardware: Hardware
@@ -56,7 +56,7 @@ def unit_factor(unit: str, engine: str = "") -> float:
     return UNITS[word] / int(ranks[1]) if ranks else UNITS[word]
 
 
-def question(row: dict[str, str], quantity: str) -> Question:
+def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     """The question of a row of truth/inference.csv."""
     rules = engine_of(row["engine"].strip())
     if rules is None:
@@ -109,7 +109,7 @@ def question(row: dict[str, str], quantity: str) -> Question:
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
-    return Question(model, asked, hardware)
+    return ServingQuestion(model, asked, hardware)
 
 
 def named_model(word: str, quant: str) -> str | None:
@@ -139,7 +139,7 @@ PACKED = re.compile(
 """Words at the end of a repository's name that say how it is packed."""
 
 
-def unsaid(row: dict[str, str], found: Question, quantity: str) -> list[Question]:
+def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
     """Other questions that the row may mean. An empty cell for the batch means that the source does not say
     it: few sequences
 

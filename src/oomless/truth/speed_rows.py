@@ -14,7 +14,7 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Card, find_card
 from ..run.hardware import MAX_GPUS
-from ..speed.band import Evidence
+from ..speed.band import Coverage
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.load import Runner, Split
 from ..speed.machine import machine_of
@@ -77,7 +77,7 @@ class SpeedRow(NamedTuple):
     """None: as much as there is room for."""
     prompts: int | None
     """Requests that arrive at once."""
-    evidence: Evidence
+    evidence: Coverage
 
 
 def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> SpeedRow:

@@ -37,7 +37,7 @@ COLUMNS: dict[TableKind, list[str]] = {
 """The configuration columns of each kind of CSV table: the only ones that a prediction may see."""
 
 
-class Row(NamedTuple):
+class MeasuredRow(NamedTuple):
     """One measured value, and the configuration that it was measured under."""
 
     id: str
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     """Why the row cannot be read; "" if it can. A bad row is a row: it never loses its table."""
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[MeasuredRow]:
     """Return the rows of a CSV table of a known kind, or of Megatron records (one JSON object a line)."""
     text = read_whole_text(
         path, limits.TABLE.num_bytes, "give a table of measured rows as CSV or JSON lines; split a larger one"
@@ -61,7 +61,7 @@ def read_table(path: Path) -> list[Row]:
     return list(_csv_rows(path, text))
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
     columns, rows = limits.read_table(text, str(path), limits.TABLE)
     kind = kind_of(path, {*columns})
     for line, cells, fault in rows:
@@ -73,7 +73,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
             fault = f"has value {shown(cells['value'])}, which is no measured number"
         name = cells.get("id") or f"line {line}"
         fault = fault and f"line {line} {fault}"
-        yield Row(name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault)
+        yield MeasuredRow(
+            name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault
+        )
 
 
 def kind_of(path: Path, header: set[str]) -> TableKind:
@@ -106,7 +108,7 @@ MAX_MEASURED = 1e18
 MEGATRON = ("framework", "case", "stack", "date", "world_size", "padded_vocab_size", "env", "args", "rank")
 
 
-def _records(number: int, line: str) -> Iterator[Row]:
+def _records(number: int, line: str) -> Iterator[MeasuredRow]:
     """Give the rows of one Megatron record: it measures a peak, and mostly a steady state too."""
     if not line.strip():
         return
@@ -126,7 +128,7 @@ def _records(number: int, line: str) -> Iterator[Row]:
         value = measured(record.get(key))
         if not fault and not isfinite(value):
             fault = f"{where}: {key} {shown(record.get(key))} is no measured number"
-        yield Row(name + suffix, "megatron", quantity, value, "bytes", configuration, "A", fault)
+        yield MeasuredRow(name + suffix, "megatron", quantity, value, "bytes", configuration, "A", fault)
 
 
 MEASURED = (

@@ -14,7 +14,7 @@ from ..frameworks import framework
 from ..run.training import Sharding, recipe
 from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
-from .training_rows import STATES, Question, question, unit_factor
+from .training_rows import STATES, TrainingQuestion, question, unit_factor
 from .training_state_words import precision, sharding
 from .training_words import framework_of, length
 
@@ -125,7 +125,7 @@ def states_of_count(row: dict[str, str]) -> Interval | None:
     return Interval(value, value * 0.95, value * 1.2)
 
 
-def estimate(asked: Question) -> TrainingEstimate:
+def estimate(asked: TrainingQuestion) -> TrainingEstimate:
     """The estimate: of Megatron's runs by Megatron's own rules, as far as its arguments describe the
     model."""
     request = asked.asked
@@ -140,7 +140,7 @@ def estimate(asked: Question) -> TrainingEstimate:
     return estimate_training(asked.model, request, asked.hardware)
 
 
-def group_of(estimate: TrainingEstimate, asked: Question) -> RankGroup:
+def group_of(estimate: TrainingEstimate, asked: TrainingQuestion) -> RankGroup:
     """The rank that the row is of: the one it names, the last one, or the one that holds most."""
     if asked.rank is not None:
         if asked.rank >= len(estimate.groups):

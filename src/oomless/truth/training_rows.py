@@ -25,7 +25,7 @@ from . import training_words as words
 from .serving_rows import Incomplete
 
 
-class Question(NamedTuple):
+class TrainingQuestion(NamedTuple):
     model: Model
     asked: TrainingAsked
     hardware: Hardware
@@ -106,7 +106,7 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
     return load(name), named.beside if named else 0
 
 
-def question(row: dict[str, str], quantity: str = "") -> Question:
+def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
     >>> row = dict.fromkeys(
@@ -164,7 +164,7 @@ def question(row: dict[str, str], quantity: str = "") -> Question:
     if length.most:
         asked = asked._replace(task="sft")
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
-    return Question(model, asked, hardware, setting.rank, beside)
+    return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
 def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
@@ -213,7 +213,7 @@ OLDEST_TRAINER = "4.36"
 """Release that is taken for days before the first one of facts/releases.csv."""
 
 
-def loss_of(row: dict[str, str], setting: words.Setting, of: Framework) -> str | None:
+def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:
     """The loss; torchtitan's plain one is what it was on the day of the row.
 
     >>> row = {"framework_version": "", "loss_impl": "plain", "date": "2024-03-26", "precision": ""}

@@ -163,7 +163,7 @@ def schedule(word: str) -> Schedule:
     return Schedule("1f1b", 1)
 
 
-class Setting(NamedTuple):
+class RunSetting(NamedTuple):
     compiled: bool
     eager: bool
     expandable_segments: bool
@@ -173,7 +173,7 @@ class Setting(NamedTuple):
     offload: tuple[str, ...]
 
 
-def setting(word: str) -> Setting:
+def setting(word: str) -> RunSetting:
     """The column setting: words divided by semicolons.
 
     >>> (
@@ -186,7 +186,7 @@ def setting(word: str) -> Setting:
     words = [each.strip() for each in word.split(";")]
     ranks = [int(found[1]) for each in words if (found := re.fullmatch(r"rank (\d+)", each))]
     steps = [int(found[1]) for each in words if (found := re.fullmatch(r"step (\d+)", each))]
-    return Setting(
+    return RunSetting(
         "compile" in words,
         "eager" in words,
         "expandable_segments" in words,

@@ -2,7 +2,7 @@
 
 from math import isfinite
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from .. import facts
@@ -13,9 +13,9 @@ from ..ledger import chosen, sums
 from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import engine_of, logged_share
 from .llama_rows import predict_llama
-from .serving_rows import Incomplete, Question, question, unit_factor, unsaid
+from .serving_rows import Incomplete, ServingQuestion, question, unit_factor, unsaid
 from .speed_harness import predict_speed
-from .tables import Row, read_table
+from .tables import MeasuredRow, read_table
 from .training_predict import predict_training
 
 
@@ -64,7 +64,7 @@ def validate_table(path: Path, confidence: str | None = None) -> tuple[Scored, .
     return tuple(score(row) for row in read_table(path) if confidence is None or row.confidence == confidence)
 
 
-def score(row: Row, efficiencies: Efficiencies = SHIPPED) -> Scored:
+def score(row: MeasuredRow, efficiencies: Efficiencies = SHIPPED) -> Scored:
     """Return one row scored. The prediction sees the configuration alone; the measured value is put beside it
     afterwards. What cannot be read, predicted or known is said; no row loses its table."""
     if row.fault:
@@ -94,7 +94,7 @@ def score(row: Row, efficiencies: Efficiencies = SHIPPED) -> Scored:
 INTERNAL = "internal error"
 
 
-def _not_scored(row: Row, status: str, reason: str) -> Scored:
+def _not_scored(row: MeasuredRow, status: str, reason: str) -> Scored:
     return Scored(
         row.id, row.quantity, row.value, None, None, None, row.unit, None, status, shown(reason, 300)
     )
@@ -142,7 +142,7 @@ def predict(
     return value * share, low * share, high * share
 
 
-def rotary_bytes(asked: Question) -> int:
+def rotary_bytes(asked: ServingQuestion) -> int:
     """Bytes of the rotary tables of a rank."""
     estimate = estimate_serving(asked.model, asked.asked, asked.hardware)
     return sums(chosen(estimate.ledgers[0].lines, ("weights.rotary_tables",)))[0]
@@ -217,12 +217,21 @@ def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
             sum(row.status == "incomplete" for row in mine),
             sum(row.status == "unreadable" for row in mine),
             median(errors) if errors else None,
-            errors[-(-9 * len(errors) // 10) - 1] if errors else None,
+            ninth_decile(errors) if errors else None,
             errors[-1] if errors else None,
             sum(inside) / len(inside) if inside else None,
             median(widths) if widths else None,
         )
     return summaries
+
+
+def ninth_decile(sizes: list[float]) -> float:
+    """Return the size that nine of ten do not exceed, between the two nearest ones.
+
+    >>> ninth_decile([1.0, 2.0, 3.0]), ninth_decile([4.0])
+    (2.8, 4.0)
+    """
+    return quantiles(sizes, n=10, method="inclusive")[8] if len(sizes) > 1 else sizes[0]
 
 
 def _inside(row: Scored) -> bool:

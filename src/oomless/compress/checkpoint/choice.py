@@ -75,10 +75,13 @@ def chooser(
 ) -> Callable[[str, StoredWeight], Choice]:
     """Return the function that says what becomes of a weight under a name of the target."""
     dense = dense_before_experts([weight.name for weight in weights])
+    names = {weight.name for weight in weights}
+    exact = {name: codec for name, codec in asked.formats if name in names}
+    globs = tuple((pattern, codec) for pattern, codec in asked.formats if pattern not in exact)
     unused = [
         pattern
-        for pattern in (*asked.keep, *asked.skip, *(name for name, _ in asked.formats))
-        if not any(fnmatchcase(weight.name, pattern) for weight in weights)
+        for pattern in (*asked.keep, *asked.skip, *(name for name, _ in globs))
+        if not any(fnmatchcase(name, pattern) for name in names)
     ]
     if unused:
         raise UsageError(
@@ -87,9 +90,11 @@ def chooser(
     own = Plain(source.dtype)
 
     def choose(name: str, weight: StoredWeight) -> Choice:
-        named = [codec for pattern, codec in asked.formats if fnmatchcase(name, pattern)]
+        named = exact.get(name) or next(
+            (codec for pattern, codec in reversed(globs) if fnmatchcase(name, pattern)), None
+        )
         why = "" if named else reason(name, weight, asked.keep, dense)
-        codec = named[-1] if named else asked.codec
+        codec = named or asked.codec
         if weight.codec is None:
             return Choice(None, "no floating type")
         if not why and codec.refusal(weight.shape[-2:] if len(weight.shape) > 1 else weight.shape):

@@ -52,7 +52,7 @@ def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | 
     """Return the section of config.json that tells engines how the weights are stored; None where none has a
     scale."""
     used = {weight.codec or weight.source.codec for weight in target.weights}
-    scaled = {codec for codec in used if codec is not None and not isinstance(codec, Plain)}
+    scaled = {codec for codec in used if codec is not None and codec.container != "plain"}
     containers = {codec.container for codec in scaled}
     if not scaled:
         return None

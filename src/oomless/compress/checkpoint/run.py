@@ -184,14 +184,16 @@ def join(
     request: dict[str, Any],
     card: str,
     num_parts: int = 1,
+    num_layers: int = 0,
     durable: bool = True,
 ) -> None:
-    """Finish a folder whose parts are all done; an error that names those that are not."""
+    """Finish a folder whose parts, and calibrated layers, are all done; an error that names those that are
+    not."""
     total, first = num_jobs(target), {"version": VERSION, **first_line(source, target, request, num_parts)}
     for number in range(1, num_parts + 1):
         part = Part(number, num_parts)
         found = read_journal(journal_path(folder, part))
-        if found is None or found[0] != first or found[1] < share(total, part)[1]:
+        if found is None or found[0] != first or found[1] < share(total, part)[1] + num_layers:
             what = (
                 "is not begun"
                 if found is None

@@ -253,7 +253,7 @@ class Stream:
         known = self.maxima.of(weight, job.block, self._stopped)
         raw = weight.view.read(reader, job.block)
         parts = encode(weight.codec, raw, known, reader.scratch)
-        written = self._write(weight, job.block, parts)
+        written = write_parts(self.files[weight.file], weight, job.block, parts)
         if job.block.row == job.block.column == 0:
             whole = self.maxima.of(weight, None, self._stopped)
             for part, piece in zip(weight.codec.parts, weight.pieces, strict=True):
@@ -262,22 +262,23 @@ class Stream:
                     written += put(self.files[weight.file], numpy().ascontiguousarray(content), piece.start)
         return written
 
-    def _write(self, weight: TargetWeight, block: Block, parts: Parts) -> int:
-        """Write the parts of a block to their places."""
-        assert weight.codec is not None
-        file, total = self.files[weight.file], 0
-        for part, piece, array in zip(weight.codec.parts, weight.pieces, parts, strict=True):
-            if part.once:
-                continue
-            item, width = ITEM_BYTES[part.array], part.columns(weight.view.shape[1])
-            first, column = block.row // part.rows, part.across(block.column, block.end_column)[0]
-            start = piece.start + (first * width + column) * item
-            if array.shape[1] == width:
-                total += put(file, array, start)
-            else:
-                for row in range(array.shape[0]):
-                    total += put(file, array[row], start + row * width * item)
-        return total
+
+def write_parts(file: int, weight: TargetWeight, block: Block, parts: Parts) -> int:
+    """Write the parts of a block to their places; return the bytes."""
+    assert weight.codec is not None
+    total = 0
+    for part, piece, array in zip(weight.codec.parts, weight.pieces, parts, strict=True):
+        if part.once:
+            continue
+        item, width = ITEM_BYTES[part.array], part.columns(weight.view.shape[1])
+        first, column = block.row // part.rows, part.across(block.column, block.end_column)[0]
+        start = piece.start + (first * width + column) * item
+        if array.shape[1] == width:
+            total += put(file, array, start)
+        else:
+            for row in range(array.shape[0]):
+                total += put(file, array[row], start + row * width * item)
+    return total
 
 
 def put(file: int, array: Array, start: int) -> int:

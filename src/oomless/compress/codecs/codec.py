@@ -62,6 +62,18 @@ class StoredPart(NamedTuple):
 
 ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "float16": 2, "float32": 4, "int32": 4, "int64": 8}
 
+
+class Steps(NamedTuple):
+    """What the codes of groups count in: rows x groups."""
+
+    stored: Array
+    """The scales as the file holds them."""
+    scales: Array
+    """The same in float32."""
+    zeros: Array | None = None
+    """The codes that stand for 0."""
+
+
 Parts = tuple[Array, ...]
 """One array for each stored part, of the rows that a tile covers."""
 

@@ -8,7 +8,7 @@ from ..arithmetic.bfloat16 import rounded, widen
 from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.packing import join_pairs, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, StoredPart, once, same
+from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
 from .plain import ARRAYS
 from .tile import Tile
 
@@ -96,22 +96,26 @@ class Integers(NamedTuple):
             return f"{shape[1]:,} columns are no multiple of the group of {self.group}"
         return ""
 
-    def scales(self, tile: Tile) -> tuple[Array, Array, Array]:
-        """Return (scales as stored, as float32, zero points) for nearest rounding.
+    def steps(self, tile: Tile) -> Steps:
+        """Return scales and zero points for nearest rounding."""
+        if self.zeros:
+            return self.between(*tile.bounds(self.group))
+        return self.up_to(tile.maxima(self.group))
 
-        Symmetric: largest magnitude / ((2**bits - 1) / 2), so that -8 is used as 7 is. With zeros: (max -
-        min) / (2**bits - 1), and the zero is the integer that stands for 0.
-        """
+    def up_to(self, largest: Array) -> Steps:
+        """Return scales for groups of these largest magnitudes: / ((2**bits - 1) / 2), so that -8 is used as
+        7 is."""
+        levels = (1 << self.bits) - 1
+        return Steps(*self.stored_scales(largest / numpy().float32(levels / 2)))
+
+    def between(self, lowest: Array, highest: Array) -> Steps:
+        """Return scales, (highest - lowest) / (2**bits - 1), and zeros, the integers that stand for 0."""
         np = numpy()
         levels = (1 << self.bits) - 1
-        if not self.zeros:
-            bits, scales = self.stored_scales(tile.maxima(self.group) / np.float32(levels / 2))
-            return bits, scales, np.zeros(scales.shape, np.float32)
-        lowest, highest = tile.bounds(self.group)
         lowest, highest = np.minimum(lowest, 0), np.maximum(highest, 0)
         bits, scales = self.stored_scales((highest - lowest) / np.float32(levels))
         zeros = np.clip(np.rint(self.lowest - lowest / scales), self.lowest, self.lowest + levels)
-        return bits, scales, zeros
+        return Steps(bits, scales, zeros)
 
     def stored_scales(self, scales: Array) -> tuple[Array, Array]:
         """Return scales as they are stored, and as float32 again."""
@@ -122,14 +126,17 @@ class Integers(NamedTuple):
         return {".weight_shape": numpy().array(shape, numpy().int64)} if self.packed else {}
 
     def encode(self, tile: Tile, out: Parts) -> None:
-        bits, scales, zeros = self.scales(tile)
-        np = numpy()
-        np.copyto(out[1], bits)
-        if self.zeros:
-            np.copyto(out[3], self.packed_zeros(zeros, out[3].shape[0]))
-        self.store(self.codes(tile, scales, zeros), out[0], tile.scratch)
+        self.write(tile, self.steps(tile), out)
 
-    def codes(self, tile: Tile, scales: Array, zeros: Array) -> Array:
+    def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
+        """Write a tile in steps that are given."""
+        np = numpy()
+        np.copyto(out[1], steps.stored)
+        if steps.zeros is not None:
+            np.copyto(out[3], self.packed_zeros(steps.zeros, out[3].shape[0]))
+        self.store(self.codes(tile, steps.scales, steps.zeros), out[0], tile.scratch)
+
+    def codes(self, tile: Tile, scales: Array, zeros: Array | None) -> Array:
         """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns
         first, then odd ones (2 x rows x half); packed ones count from 0."""
         np = numpy()
@@ -137,7 +144,7 @@ class Integers(NamedTuple):
         half = quotients.shape[2] * 2
         group = self.group or half
         np.divide(quotients, spread_pairs(scales, group, half), out=quotients)
-        if self.zeros:
+        if zeros is not None:
             np.rint(quotients, out=quotients)
             np.add(quotients, spread_pairs(zeros, group, half), out=quotients)
         if (

@@ -8,7 +8,7 @@ from ..arithmetic import float4, float8
 from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.packing import pack, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, StoredPart, once, same
+from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
 from .tile import Tile
 
 MX_GROUP, NV_GROUP = 32, 16
@@ -110,15 +110,28 @@ class Microscaled(NamedTuple):
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {}
 
+    @property
+    def group(self) -> int:
+        """Columns that share a scale."""
+        return MX_GROUP
+
+    def steps(self, exponents: Array) -> Steps:
+        """Return the steps of E8M0 bytes."""
+        return Steps(exponents, powers(exponents))
+
     def encode(self, tile: Tile, out: Parts) -> None:
+        self.write(tile, self.steps(self.exponents(tile.maxima(MX_GROUP))), out)
+
+    def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
+        """Write a tile in steps that are given."""
         np = numpy()
-        exponents = self.exponents(tile.maxima(MX_GROUP))
+        exponents = steps.stored
         np.copyto(out[1], exponents)
         bits = tile.bits()
         match self.bits:
             case 4 if bits is None:
                 quotients = tile.magnitude_pairs()
-                np.divide(quotients, spread_pairs(powers(exponents), MX_GROUP, tile.columns), out=quotients)
+                np.divide(quotients, spread_pairs(steps.scales, MX_GROUP, tile.columns), out=quotients)
                 codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
                 float4.encode(quotients, codes, tile.scratch)
                 store_pairs(codes, tile, out[0])
@@ -129,7 +142,7 @@ class Microscaled(NamedTuple):
                 pack(codes, 4, out[0], tile.scratch)
                 add_signs(tile, out[0])
             case _:
-                scales = spread_pairs(powers(exponents), MX_GROUP, tile.columns)
+                scales = spread_pairs(steps.scales, MX_GROUP, tile.columns)
                 words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
                 float8.store(words, tile.signs(), out[0], tile.scratch)
 
@@ -216,18 +229,31 @@ class Nvfp4(NamedTuple):
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {".weight_global_scale": self.multiplier(known)}
 
-    def encode(self, tile: Tile, out: Parts) -> None:
+    @property
+    def group(self) -> int:
+        """Columns that share a scale."""
+        return NV_GROUP
+
+    def steps(self, largest: Array, known: Array | None, scratch: Scratch) -> Steps:
+        """Return scales for groups of these largest magnitudes; one that is too small for a scale becomes
+        zeros."""
         np = numpy()
-        multiplier = self.multiplier(tile.known)
-        wanted = tile.maxima(NV_GROUP) * (multiplier / np.float32(float4.LARGEST))
-        codes = float8.encode(wanted, np.ones((1, 1), np.float32), tile.scratch)
-        np.minimum(codes, float8.LARGEST_CODE, out=codes)
-        np.copyto(out[1], codes, casting="unsafe")
-        scales = float8.values()[out[1]] / (np.float32(4) * multiplier)
-        scales = np.where(
-            scales > 0, scales, np.float32(np.inf)
-        )  # a group too small for a scale becomes zeros
+        multiplier = self.multiplier(known)
+        wanted = largest * (multiplier / np.float32(float4.LARGEST))
+        words = float8.encode(wanted, np.ones((1, 1), np.float32), scratch)
+        stored = np.minimum(words, float8.LARGEST_CODE).astype(np.uint8)
+        scales = float8.values()[stored] / multiplier
+        return Steps(stored, np.where(scales > 0, scales, np.float32(np.inf)))
+
+    def encode(self, tile: Tile, out: Parts) -> None:
+        self.write(tile, self.steps(tile.maxima(NV_GROUP), tile.known, tile.scratch), out)
+
+    def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
+        """Write a tile in steps that are given."""
+        np = numpy()
+        np.copyto(out[1], steps.stored)
         quarters = tile.magnitude_pairs()
+        scales = steps.scales / np.float32(4)
         np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
         found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
         float4.encode_away(quarters, found, tile.scratch)

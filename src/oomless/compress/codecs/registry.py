@@ -11,6 +11,7 @@ from .integers import Integers
 from .microscaled import Microscaled, Nvfp4
 from .normal_float import NormalFloat
 from .plain import NAMES, Plain
+from .pruned import Pruned
 
 WORDS = (
     "bf16",
@@ -34,6 +35,7 @@ WORDS = (
     "mxfp8",
     "nvfp4",
     "nf4",
+    "2:4",
 )
 """What help lists; other groups and 2 bits are read too: int2-g32, int4-g256."""
 GGUF_WORDS = tuple(name.lower() for name in WRITES if name not in ("F32", "F16", "BF16"))
@@ -69,6 +71,8 @@ def codec(word: str, dtype: str, deepseek: bool = False) -> Codec:
             return Nvfp4()
         case "nf4":
             return NormalFloat(dtype)
+        case "2:4":
+            return Pruned(dtype)
     if wanted in GGUF_WORDS:
         return GgmlBlocks(wanted.upper())
     if found := GROUPED.fullmatch(wanted):

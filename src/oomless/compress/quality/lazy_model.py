@@ -6,10 +6,12 @@ from typing import Any
 
 from ...errors import OomlessError, UnsupportedError, need
 from ..arithmetic.scratch import numpy
-from ..checkpoint.error import whole_block
+from ..checkpoint.blocks import blocks
+from ..checkpoint.error import as_float
 from ..checkpoint.reader import Reader
 from ..checkpoint.source import Checkpoint
 from ..checkpoint.stored_weight import StoredWeight, stored_weights
+from ..checkpoint.views import Whole
 
 REMOTE = ("auto_map", "quantization_config", "torch_dtype", "dtype", "transformers_version", "_name_or_path")
 """Keys of a config that say nothing about the network, or that would run code of others."""
@@ -121,13 +123,12 @@ class LazyModel:
                 f"{weight.name[:80]} is {weight.parts[0].stored.dtype}", "no floating type"
             )
         shape = weight.shape if len(weight.shape) == 2 else (1, int(np.prod(weight.shape)))
-        flat = weight._replace(shape=shape)
-        raw = self.reader.weight(flat, whole_block(flat))
-        values = np.empty(raw.shape, np.float32)
-        if raw.dtype == np.uint16:
-            values.view(np.uint32)[...] = raw.astype(np.uint32) << 16
-        else:
-            values[...] = raw
+        view = Whole(weight._replace(shape=shape))
+        values = np.empty(shape, np.float32)
+        for block in blocks(view, None):
+            raw = view.read(self.reader, block)
+            into = values[block.row : block.end_row, block.column : block.end_column]
+            np.copyto(into, as_float(raw, self.reader.scratch, "lazy"))
         return torch.from_numpy(values.reshape(weight.shape))
 
 

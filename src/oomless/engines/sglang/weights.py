@@ -29,7 +29,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
     loaded after the pool."""
     rules = RELEASES.at(asked.engine_version)
-    check_quantization(model, asked, hardware)
+    check_quantization(model, asked)
     placed = [
         group for part in loaded_parts(rules) for group in placed_part(model, asked, hardware, stage, part)
     ]

@@ -2,7 +2,7 @@
 
 from ...errors import UnsupportedError, UsageError
 from ...model.model import Model, Tensor
-from ...model.quantization import REQUANTISED
+from ...model.quantization_scheme import REQUANTISED
 from ...model.storage import BF16, DTYPES, Format
 from ...run.cards import Hardware
 from ...run.serving import Resolved

@@ -4,7 +4,6 @@ from typing import assert_never
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...facts.release import Release
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -22,32 +21,12 @@ LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
-FIRST_RELEASE: dict[str, Release] = {
-    "qwen3": (0, 8, 4),
-    "qwen3_moe": (0, 8, 4),
-    "gemma3": (0, 8),
-    "gemma3_text": (0, 8),
-    "llama4": (0, 8, 3),
-    "glm4_moe": (0, 10),
-    "gpt_oss": (0, 10, 1),
-    "qwen3_next": (0, 10, 2),
-}
-"""Family -> the release of vLLM that first had it, from its release notes; what is not here is not checked.
-"""
-
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(version)
-    if rules.release < (first := FIRST_RELEASE.get(model.family, (0,))):
-        known = ".".join(map(str, first))
-        raise UnsupportedError(
-            f"vllm {version} came before {model.name}: {model.family} is known from {known} on",
-            "ask for a later one",
-        )
-    check_kernels(model, rules, hardware)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
         raise UsageError(
@@ -78,35 +57,6 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
     )
-
-
-SPARSE_MLA = (9, 10, 12)
-"""Major compute capabilities that have a kernel of sparse MLA; 12 not up to 0.21 (supports_compute_capability
-in backends/mla)."""
-
-
-def check_kernels(model: Model, rules: VllmRules, hardware: Hardware) -> None:
-    """Refuse sparse attention where vLLM has no kernel for it: it dies when the first layer is built.
-
-    >>> from ...model.load import load
-    >>> from ...run.hardware import parse_gpu
-    >>> check_kernels(load("deepseek-v4-flash"), RELEASES.at("0.33.0"), parse_gpu("a100-80gb:8"))
-    Traceback (most recent call last):
-    oomless.errors.UnsupportedError: vllm 0.33 has no kernel for the sparse attention of deepseek-v4-flash on
-     A100 80GB SXM4
-      it needs compute capability 9, 10 or 12; forks for others exist and are not known here
-    """
-    major = int(hardware.card.capability)
-    if not major or hardware.card.vendor != "NVIDIA" or not model.kinds.has(DSA, V4, V41):
-        return
-    known = [each for each in SPARSE_MLA if each < 12 or rules.has_sparse_kernels_of_capability_12]
-    if major not in known:
-        version = ".".join(map(str, rules.release[:2]))
-        raise UnsupportedError(
-            f"vllm {version} has no kernel for the sparse attention of {model.name} on {hardware.card.name}",
-            f"it needs compute capability {', '.join(map(str, known[:-1]))} or {known[-1]}; forks for "
-            "others exist and are not known here",
-        )
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
@@ -150,12 +100,6 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:
             return stored
-    if asked.startswith("nvfp4") and hardware.card.capability < 10:
-        raise UnsupportedError(
-            f"--kv-cache-dtype {asked} needs Blackwell; {hardware.card.name} has capability "
-            f"{hardware.card.compute_capability}",
-            "use fp8 or auto",
-        )
     return asked
 
 

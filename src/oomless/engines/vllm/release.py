@@ -22,7 +22,6 @@ class VllmRules(ReleaseRules):
     serves_v4: bool = False
     serves_v41: bool = False
     serves_states: bool = False
-    has_sparse_kernels_of_capability_12: bool = False
 
     # how the cache is laid out and counted
     packs_sparse_cache_unasked: bool = False

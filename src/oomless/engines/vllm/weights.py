@@ -65,7 +65,7 @@ def check_load_peak(model: Model, asked: Resolved, hardware: Hardware, stage: St
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
-    check_quantization(model, asked, hardware)
+    check_quantization(model, asked)
     check_load_peak(model, asked, hardware, stage)
     model = with_whole_tower(model, asked.layout.tp)
     members = members_of(model, asked, stage, rules)

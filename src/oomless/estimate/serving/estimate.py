@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ...engines import check_card, engine
 from ...engines.engine import Engine
 from ...engines.rank import CacheLayout
+from ...engines.support import Support, check_support
 from ...errors import UsageError
 from ...facts.release import read_release
 from ...ledger import Ledger, Verdict
@@ -56,6 +57,8 @@ class Estimate(NamedTuple):
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
     adjust: Adjust | None = None
+    support: Support = Support("runs")
+    """What is known of whether it runs at all."""
 
     @property
     def ledger(self) -> Ledger:
@@ -159,6 +162,9 @@ def with_layout(
     rules = engine(asked.engine)
     request = rules.resolve(model, hardware, asked, layout)
     layout = request.layout
+    dated = asked._replace(engine_version=request.engine_version)
+    kinds = dict.fromkeys(hardware.mixed or (hardware.card,))
+    known = min((check_support(model, dated, card) for card in kinds), key=lambda each: each.runs == "runs")
     host = rules.host_bytes(model, request, hardware)
     ranks = [
         stage_rank(model, request, hardware, stage, rules, host, adjust)
@@ -186,8 +192,18 @@ def with_layout(
         model.checkpoint_bytes,
         worst,
         tuple(ranks),
-        (*notes, *counted_alone(kv, ranks[worst].cache, request)),
+        (*notes, *counted_alone(kv, ranks[worst].cache, request), *unconfirmed(known, model, request)),
+        support=known,
     )
+
+
+def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, ...]:
+    """Return what is to be said where nobody is known to have run the question."""
+    if known.runs == "runs":
+        return ()
+    engine_there = f"{request.engine} {request.engine_version}"
+    source = f" ({known.source})" if known.source else ""
+    return (f"whether {engine_there} runs {model.name} there is not known: {known.reason}{source}",)
 
 
 SEVERITY: dict[Verdict, int] = {"does_not_fit": 0, "tight": 1, "fits": 2}

@@ -11,7 +11,7 @@ from .rank_portions import Portion
 from .state_bytes import QLORA, adapter_bytes, moment_bytes, weight_bytes_of
 
 
-class Degrees(NamedTuple):
+class ShardDegrees(NamedTuple):
     """Over how many ranks each state is divided."""
 
     weights: int
@@ -22,25 +22,25 @@ class Degrees(NamedTuple):
     """
 
 
-def degrees(sharding: Sharding, ranks: int) -> Degrees:
+def degrees(sharding: Sharding, ranks: int) -> ShardDegrees:
     """ZeRO 1 divides the optimizer, 2 gradients too, 3 and FSDP weights too.
 
     Source: arXiv 1910.02054; Megatron-LM dist_optimizer (as ZeRO 1).
 
     >>> degrees("zero2", 8)
-    Degrees(weights=1, gradients=8, optimizer=8, padded=False)
+    ShardDegrees(weights=1, gradients=8, optimizer=8, padded=False)
     """
     match sharding:
         case "none" | "ddp":
-            return Degrees(1, 1, 1, False)
+            return ShardDegrees(1, 1, 1, False)
         case "zero1" | "distopt":
-            return Degrees(1, 1, ranks, False)
+            return ShardDegrees(1, 1, ranks, False)
         case "zero2":
-            return Degrees(1, ranks, ranks, False)
+            return ShardDegrees(1, ranks, ranks, False)
         case "zero3" | "fsdp1" | "megatron_fsdp":
-            return Degrees(ranks, ranks, ranks, False)
+            return ShardDegrees(ranks, ranks, ranks, False)
         case "fsdp2" | "hsdp":
-            return Degrees(ranks, ranks, ranks, True)
+            return ShardDegrees(ranks, ranks, ranks, True)
 
 
 def sharding_ranks(mesh: Mesh, group: str) -> int:
@@ -181,7 +181,7 @@ def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> Ra
 
 
 def state_lines(
-    sums: StateSums, over: Degrees, request: TrainingResolved, form: Recipe, rule: Optimizer
+    sums: StateSums, over: ShardDegrees, request: TrainingResolved, form: Recipe, rule: Optimizer
 ) -> tuple[Line, ...]:
     """Return the states as lines, wherever they lie; what nobody has of master copies and moments is none."""
     source = f"facts/recipes.csv {form.name}: {form.source}"

@@ -3,11 +3,14 @@ shape."""
 
 from collections.abc import Iterator
 
-from ..attention import DSA, GQA, MLA, Attention
+from ..attention import DSA, GQA, Attention
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import block_tensors, ends, stack_tensors
 from ..model import EMBEDDING, HEAD, Layer, Model, Tensor
-from ..weights import Scope, Storage, block_tensors, ends, stack_tensors
+from ..scope import Scope, Storage
+from .decoder import assembled
+from .latent_attention import read_mla
 from .rope_and_storage import read_rope, read_storage
 
 
@@ -24,8 +27,9 @@ def read(config: Config, name: str) -> Model:
     without_experts = config.word("model_type") in DENSE
     if without_experts:
         num_dense = num_layers
-    mlp_bias = config.flag("mlp_bias", False) and config.word("model_type") in ("deepseek_v2", "minicpm3")
-    dense: FeedForward = Dense(config.size("intermediate_size"), mlp_bias) if num_dense else Dense(1)
+    dense: FeedForward = (
+        Dense(config.size("intermediate_size"), has_mlp_bias(config)) if num_dense else Dense(1)
+    )
     moe: FeedForward = dense if without_experts else read_experts(config)
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     stored, quantization = read_storage(config)
@@ -42,24 +46,13 @@ def read(config: Config, name: str) -> Model:
     config.check()
     layers = tuple(Layer(attention, dense if index < num_dense else moe) for index in range(num_layers))
     draft = (Layer(attention, moe),) * num_mtp
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=stored.plain,
-        quantization=quantization,
-        layers=layers,
-        tensors=(
-            *ends(hidden, vocab, stored, tied),
-            *stack_tensors(layers, hidden, vocab, stored),
-            *mtp_tensors(draft, num_layers, hidden, vocab, stored),
-        ),
-        ropes=(read_rope(config, rope_dim, max_positions),),
-        tied=tied,
-        draft=draft,
+    tensors = (
+        *ends(hidden, vocab, stored, tied),
+        *stack_tensors(layers, hidden, vocab, stored),
+        *mtp_tensors(draft, num_layers, hidden, vocab, stored),
     )
+    ropes = (read_rope(config, rope_dim, max_positions),)
+    return assembled(config, name, stored, quantization, layers, tensors, ropes, tied=tied, draft=draft)
 
 
 DENSE = ("youtu", "minicpm3")
@@ -78,17 +71,8 @@ def read_attention(config: Config) -> tuple[Attention, int]:
         for key in ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
             config.size(key, 0, least=0)  # present and without meaning where MLA is off
         return GQA(heads, kv_heads, hidden // heads or 1), hidden // heads or 1
-    config.size("num_key_value_heads", heads)  # stored and without meaning: MLA has one latent for all heads
     config.number("partial_rotary_factor", 1.0)  # of the rotary part, which is rotated whole
-    mla = MLA(
-        heads,
-        config.size("q_lora_rank", 0, least=0),
-        config.size("kv_lora_rank"),
-        config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
-        config.size("v_head_dim"),
-        bias=config.flag("attention_bias", False),
-    )
+    mla = read_mla(config)
     if family != "deepseek_v32":
         return mla, mla.qk_rope_head_dim
     return DSA(
@@ -109,8 +93,18 @@ def read_experts(config: Config) -> MoE:
         width,
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
         router_biases=int(config.word("topk_method", "greedy") == "noaux_tc"),
-        shared_bias=config.flag("mlp_bias", False) and config.word("model_type") == "deepseek_v2",
+        shared_bias=has_mlp_bias(config),
     )
+
+
+def has_mlp_bias(config: Config) -> bool:
+    """Whether gate, up and down have biases: V3's class and those after it have none, whatever a config
+    says."""
+    return config.word("model_type") in MLP_BIAS and config.flag("mlp_bias", False)
+
+
+MLP_BIAS = ("deepseek_v2", "deepseek_v4", "minicpm3")
+"""Families whose classes in transformers make biases by mlp_bias."""
 
 
 def mtp_tensors(

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from ...errors import UnsupportedError
 from ..attention import V4
 from ..config import MAX_LAYERS, Config
+from ..layer_weights import block_tensors, ends, equal_layers
 from ..model import EMBEDDING, HEAD, Layer, Model, Rope, Tensor
+from ..scope import Scope, Storage
 from ..storage import BF16, F32, FP4_E8M0, FP8_BLOCK_E8M0, Format
-from ..weights import Scope, Storage, block_tensors, ends, equal_layers
+from .decoder import assembled
 from .deepseek import read_experts
 from .rope_and_storage import read_rope, read_storage
 
@@ -52,43 +54,34 @@ def read(config: Config, name: str) -> Model:
         tensors += head_mixer(hidden, streams, last)
     elif num_mtp:
         tensors += mtp_tensors(draft, num_layers, hidden, vocab, stored, streams)
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=stored.plain,
-        quantization=quantization,
-        layers=layers,
-        tensors=tuple(tensors),
-        ropes=read_ropes(config, max_positions),
-        draft=draft,
-        streams=streams,
-    )
+    ropes = read_ropes(config, max_positions)
+    return assembled(config, name, stored, quantization, layers, tensors, ropes, draft=draft, streams=streams)
 
 
 def read_attentions(config: Config, ratios: tuple[int, ...]) -> list[V4]:
     """The attention of each layer."""
-    config.size("num_key_value_heads", 1)  # always one shared head
     if bad := set(ratios) - {0, 4, 128}:
         config.fault(f"compress_ratios holds {min(bad)}; known are 0, 4 and 128")
-    return [
-        V4(
-            num_heads=config.size("num_attention_heads"),
-            head_dim=config.size("head_dim"),
-            rope_dim=config.size("qk_rope_head_dim"),
-            q_lora_rank=config.size("q_lora_rank"),
-            o_groups=config.size("o_groups"),
-            o_lora_rank=config.size("o_lora_rank"),
-            window=config.size("sliding_window"),
-            ratio=ratio,
-            index_heads=config.size("index_n_heads"),
-            index_head_dim=config.size("index_head_dim"),
-            index_topk=config.size("index_topk"),
-        )
-        for ratio in ratios
-    ]
+    attention = read_attention(config)
+    return [attention._replace(ratio=ratio) for ratio in ratios]
+
+
+def read_attention(config: Config) -> V4:
+    """The window's part, which all layers of V4 and V4.1 share; one shared head of keys, which are values."""
+    config.size("num_key_value_heads", 1)
+    return V4(
+        num_heads=config.size("num_attention_heads"),
+        head_dim=config.size("head_dim"),
+        rope_dim=config.size("qk_rope_head_dim"),
+        q_lora_rank=config.size("q_lora_rank"),
+        o_groups=config.size("o_groups"),
+        o_lora_rank=config.size("o_lora_rank"),
+        window=config.size("sliding_window"),
+        ratio=0,
+        index_heads=config.size("index_n_heads"),
+        index_head_dim=config.size("index_head_dim"),
+        index_topk=config.size("index_topk"),
+    )
 
 
 def read_expert_format(config: Config, linear: Format) -> Format:

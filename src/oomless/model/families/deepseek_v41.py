@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 from ..attention import V41
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
+from ..feedforward import MoE
+from ..layer_weights import ends, equal_layers
 from ..model import WHOLE, Cut, Layer, Model, Tensor
+from ..scope import Scope, Storage, columns, rows
 from ..storage import BF16, FP4_E8M0, FP8_32X32_E8M0, FP8_ROW32_E8M0
-from ..weights import Scope, Storage, columns, ends, equal_layers, rows
+from .decoder import assembled
 from .deepseek import read_experts
-from .deepseek_v4 import dspark_tensors, mixed_block, read_ropes
+from .deepseek_v4 import dspark_tensors, mixed_block, read_attention, read_ropes
 from .rope_and_storage import read_dtype
 
 ROUTER_BIASES = 2
@@ -28,84 +31,63 @@ def read(config: Config, name: str) -> Model:
         or quantization.values.get("expert_dtype") != "fp4"
     ):
         config.fault("quantization_config is not the FP8 32x32 with FP4 experts that V4.1 is published in")
-    config.used.add("image_token_id")
     vision = config.section("vision_config")
+    vision.used |= {"model_type", "rope_theta"}
     text = config.section("text_config")
-    text.used.add("model_type")
-    hidden, vocab = text.size("hidden_size"), text.size("vocab_size")
+    text.values = {**text.values, "model_type": config.word("model_type")}
+    hidden, vocab, streams = text.size("hidden_size"), text.size("vocab_size"), text.size("hc_mult")
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
-    max_positions = text.size("max_position_embeddings")
-    streams = text.size("hc_mult")
-    stages = len(text.sizes("dspark_target_layer_ids")) if text.has("dspark_target_layer_ids") else 0
-    text.size("num_nextn_predict_layers", 0, least=0)  # the stages again
     moe = read_experts(text)._replace(router_biases=ROUTER_BIASES)
-    draft_moe = moe
-    if stages:
-        draft_moe = moe._replace(
-            num_experts=text.size("dspark_n_routed_experts", most=MAX_EXPERTS),
-            num_active_experts=text.size("dspark_num_experts_per_tok", most=MAX_EXPERTS),
-        )
-    rank = text.size("dspark_markov_rank") if stages else 0
     attentions = read_attentions(text, num_layers)
+    draft, rank = read_draft(text, attentions[0], moe)
     tied = text.flag("tie_word_embeddings", False)
     stored = Storage(plain, FP8_32X32_E8M0, FP4_E8M0)
     tables = read_engram(text, hidden, streams)
+    ropes = read_ropes(text, text.size("max_position_embeddings"))
     config.check()
     layers = tuple(Layer(attention, moe) for attention in attentions)
-    window_only = attentions[0]._replace(ratio=0, owns_cache=False, owns_index=False)
-    draft = (Layer(window_only, draft_moe),) * stages
     tensors = [*ends(hidden, vocab, stored, tied)]
     for layer, indices in equal_layers(layers):
         tensors += mixed_block(layer, hidden, vocab, streams, Scope(indices, stored))
     tensors += tables
-    if stages:
+    if draft:
         tensors += dspark_tensors(draft, num_layers, hidden, vocab, stored, streams, rank)
     if vision.values:
         tensors += vision_tensors(vision, hidden)
     if unread := [*text.unread(), *vision.unread()]:
         config.fault(f"keys not understood: {', '.join(unread)}")
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=plain,
-        quantization="fp8",
-        layers=layers,
-        tensors=tuple(tensors),
-        ropes=read_ropes(text, max_positions),
-        tied=tied,
-        draft=draft,
-        streams=streams,
+    return assembled(
+        text, name, stored, "fp8", layers, tensors, ropes, tied=tied, draft=draft, streams=streams
     )
+
+
+def read_draft(text: Config, attention: V41, moe: MoE) -> tuple[tuple[Layer, ...], int]:
+    """(the stages of the DSpark draft, the rank of its Markov head): window-only attention, experts of its
+    own number."""
+    text.size("num_nextn_predict_layers", 0, least=0)  # the stages again
+    stages = len(text.sizes("dspark_target_layer_ids")) if text.has("dspark_target_layer_ids") else 0
+    if not stages:
+        return (), 0
+    experts = moe._replace(
+        num_experts=text.size("dspark_n_routed_experts", most=MAX_EXPERTS),
+        num_active_experts=text.size("dspark_num_experts_per_tok", most=MAX_EXPERTS),
+    )
+    window_only = attention._replace(ratio=0, owns_cache=False, owns_index=False)
+    return (Layer(window_only, experts),) * stages, text.size("dspark_markov_rank")
 
 
 def read_attentions(text: Config, num_layers: int) -> list[V41]:
     """Each layer's attention; a ratio above 0 says only that the layer reads a compressed cache, four layers
     own one."""
-    text.size("num_key_value_heads", 1)
     ratios = text.sizes("compress_ratios", most=1 << 20)
     if len(ratios) < num_layers:
         text.fault(f"compress_ratios has {len(ratios)} entries for num_hidden_layers {num_layers}")
         ratios = (0,) * num_layers
     owners, indexers = text.sizes("kv_source_layer_ids"), text.sizes("index_source_layer_ids")
+    shared = read_attention(text)._asdict()
+    del shared["kind"], shared["ratio"]
     return [
-        V41(
-            num_heads=text.size("num_attention_heads"),
-            head_dim=text.size("head_dim"),
-            rope_dim=text.size("qk_rope_head_dim"),
-            q_lora_rank=text.size("q_lora_rank"),
-            o_groups=text.size("o_groups"),
-            o_lora_rank=text.size("o_lora_rank"),
-            window=text.size("sliding_window"),
-            ratio=ratios[layer],
-            index_heads=text.size("index_n_heads"),
-            index_head_dim=text.size("index_head_dim"),
-            index_topk=text.size("index_topk"),
-            owns_cache=layer in owners,
-            owns_index=layer in indexers,
-        )
+        V41(**shared, ratio=ratios[layer], owns_cache=layer in owners, owns_index=layer in indexers)
         for layer in range(num_layers)
     ]
 

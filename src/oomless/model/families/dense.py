@@ -9,9 +9,10 @@ from typing import NamedTuple
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Tensor
-from ..weights import Norms
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, rotary_dim
 
 
@@ -19,7 +20,7 @@ class Variant(NamedTuple):
     """What a family's class does that its config does not say, and under which keys the config says the
     rest."""
 
-    norms: Norms = Norms()
+    norms: BlockNorms = BlockNorms()
     qkv_bias: str | bool = "attention_bias"
     """A key of the config (absent = no), or what always holds."""
     output_bias: str | bool = False
@@ -35,10 +36,10 @@ class Variant(NamedTuple):
     """Keys without effect on memory in this class."""
 
 
-AFTER = Norms(("post_attention", "post_feedforward"))
-AROUND = Norms(("input", "post_self_attn", "post_attention", "post_mlp"))
-ONE = Norms(("input",))
-WITH_BIAS = Norms(bias=True)
+AFTER = BlockNorms(("post_attention", "post_feedforward"))
+AROUND = BlockNorms(("input", "post_self_attn", "post_attention", "post_mlp"))
+ONE = BlockNorms(("input",))
+WITH_BIAS = BlockNorms(bias=True)
 
 GRANITE = ("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier")
 
@@ -47,7 +48,12 @@ VARIANTS = {
     "arcee": Variant(output_bias="attention_bias", gated=False),
     "baichuan": Variant(),
     "cohere": Variant(
-        norms=ONE, qk_norm="use_qk_norm", wide_norm=True, output_bias="attention_bias", tied=True
+        norms=ONE,
+        qk_norm="use_qk_norm",
+        wide_norm=True,
+        output_bias="attention_bias",
+        tied=True,
+        ignores=("model_max_length",),
     ),
     "cohere2": Variant(norms=ONE, output_bias="attention_bias", tied=True),
     "cwm": Variant(),
@@ -69,15 +75,15 @@ VARIANTS = {
     "minicpm": Variant(tied=True, ignores=("scale_emb", "scale_depth", "dim_model_base", "num_experts")),
     "ministral": Variant(),
     "ministral3": Variant(),
-    "nanochat": Variant(norms=Norms(weight=False), output_bias="attention_bias", gated=False),
+    "nanochat": Variant(norms=BlockNorms(weight=False), output_bias="attention_bias", gated=False),
     "nemotron": Variant(norms=WITH_BIAS, output_bias="attention_bias", gated=False),
-    "olmo": Variant(norms=Norms(weight=False), output_bias="attention_bias", ignores=("clip_qkv",)),
+    "olmo": Variant(norms=BlockNorms(weight=False), output_bias="attention_bias", ignores=("clip_qkv",)),
     "olmo2": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
     "olmo3": Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
     "orion": Variant(norms=WITH_BIAS),
     "PanguEmbedded": Variant(qkv_bias="bias", output_bias="bias"),
     "phi": Variant(
-        norms=Norms(("input",), bias=True),
+        norms=BlockNorms(("input",), bias=True),
         qkv_bias=True,
         output_bias=True,
         mlp_bias=True,
@@ -105,6 +111,7 @@ VARIANTS = {
         mlp_bias="use_bias",
         gated=False,
         tied=True,
+        ignores=("norm_type",),
     ),
 }
 
@@ -120,7 +127,7 @@ def read(config: Config, name: str) -> Model:
     )
     config.used |= {"num_layers", "num_hidden_layers"}
     if variant.norms is AROUND and not config.flag("use_post_norm", True):
-        variant = variant._replace(norms=Norms())
+        variant = variant._replace(norms=BlockNorms())
     if config.flag(
         "use_parallel_residual", False
     ):  # StableLM 2 12B: one norm for attention and feed-forward block
@@ -177,15 +184,7 @@ def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) 
         return [gqa] * num_layers
     if not config.has("layer_types"):
         return [Sliding(gqa, window)] * num_layers
-    kinds = config.values["layer_types"]
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"sliding_attention", "full_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times sliding_attention or full_attention")
-        return [gqa] * num_layers
-    return [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds[:num_layers]]
+    return windowed(read_layer_types(config, num_layers), gqa, window)
 
 
 def with_activation(model: Model) -> Model:

@@ -1,16 +1,17 @@
 """Gemma 1 to 3: heads of a width of their own, tied embeddings; norms around each part and windows from 2 on;
 a vision tower in 3."""
 
-from ..attention import GQA, Attention, Sliding
+from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Rope, Vision
-from ..weights import Norms
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import siglip
 
-SANDWICH = Norms(("input", "post_attention", "pre_feedforward", "post_feedforward"))
+SANDWICH = BlockNorms(("input", "post_attention", "pre_feedforward", "post_feedforward"))
 
 
 def read(config: Config, name: str) -> Model:
@@ -33,10 +34,9 @@ def read(config: Config, name: str) -> Model:
     if family != "gemma":
         period = config.size("sliding_window_pattern", 2 if family == "gemma2" else 6)
         window = config.size("sliding_window")
-        kinds = read_kinds(config, num_layers, period)
-        attentions = [Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in kinds]
+        attentions = windowed(read_kinds(config, num_layers, period), gqa, window)
     layers = tuple(Layer(each, dense) for each in attentions)
-    norms = Norms() if family == "gemma" else SANDWICH
+    norms = BlockNorms() if family == "gemma" else SANDWICH
     return decoder(
         config, name, layers, norms=norms, ropes=read_ropes(config, gqa.head_dim, max_positions), tied=True
     )
@@ -49,15 +49,7 @@ def read_kinds(config: Config, num_layers: int, period: int) -> list[str]:
             "full_attention" if (layer + 1) % period == 0 else "sliding_attention"
             for layer in range(num_layers)
         ]
-    kinds = config.values["layer_types"]
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"sliding_attention", "full_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times sliding_attention or full_attention")
-        return ["full_attention"] * num_layers
-    return [str(kind) for kind in kinds[:num_layers]]
+    return read_layer_types(config, num_layers)
 
 
 def read_ropes(config: Config, head_dim: int, max_positions: int) -> tuple[Rope, ...]:
@@ -81,8 +73,6 @@ def read_multimodal(config: Config, name: str) -> Model:
     inner = with_outer(config, "text_config")
     inner.values = {**GEMMA3_DEFAULTS, "model_type": "gemma3_text", **inner.values}
     vision = config.section("vision_config")
-    for key in ("boi_token_index", "eoi_token_index", "image_token_index"):
-        config.has(key)
     tokens = config.size("mm_tokens_per_image", 256)
     model = read(inner, name)
     tower = siglip(vision, dtype=model.dtype)

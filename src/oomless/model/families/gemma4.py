@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import BlockNorms
 from ..model import VOCABULARY, Layer, Model, Rope, Tensor, Vision
-from ..weights import Norms, columns
+from ..scope import columns
+from .decoder import decoder
 from .gemma import SANDWICH, read_kinds
-from .llama import decoder
 from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import Tower
 
@@ -57,18 +58,6 @@ def read_text(text: Config, name: str) -> Model:
     """Sliding and full layers of different head widths; four norms a layer, three more beside experts, and
     one scalar."""
     num_layers = text.size("num_hidden_layers", most=MAX_LAYERS)
-    max_positions, hidden = text.size("max_position_embeddings"), text.size("hidden_size")
-    heads, kv_heads = text.size("num_attention_heads"), text.size("num_key_value_heads")
-    bias = text.flag("attention_bias", False)
-    local = GQA(heads, kv_heads, text.size("head_dim"), bias, bias, qk_norm=True)
-    shares = text.flag("attention_k_eq_v", False)
-    wide = local._replace(
-        num_kv_heads=text.size("num_global_key_value_heads", kv_heads),
-        head_dim=global_width(text),
-        shares_values=shares,
-    )
-    window = text.size("sliding_window")
-    kinds = read_kinds(text, num_layers, 6)
     for key in (
         "per_layer_config",
         "expert_intermediate_size",
@@ -77,42 +66,15 @@ def read_text(text: Config, name: str) -> Model:
         "vocab_size_per_layer_input",
     ):
         text.has(key)
-    dense = Dense(text.size("intermediate_size"))
-    ffn: FeedForward = dense
-    has_experts = text.flag("enable_moe_block", False)
-    for key in ("num_experts", "top_k_experts", "moe_intermediate_size"):
-        text.has(key)
-    if has_experts:
-        ffn = MoE(
-            text.size("num_experts", most=MAX_EXPERTS),
-            text.size("top_k_experts", most=MAX_EXPERTS),
-            text.size("moe_intermediate_size"),
-            dense_width=dense.intermediate_size,
-        )
     first_shared = num_layers - text.size("num_kv_shared_layers", 0, least=0, most=num_layers - 1)
-    double = text.flag("use_double_wide_mlp", False)
-    attentions: list[Attention] = []
-    for index, kind in enumerate(kinds):
-        gqa = (local if kind == "sliding_attention" else wide)._replace(borrows_cache=index >= first_shared)
-        attentions.append(Sliding(gqa, window) if kind == "sliding_attention" else gqa)
-    ffns = [
-        Dense(2 * dense.intermediate_size) if double and index >= first_shared else ffn
-        for index in range(num_layers)
-    ]
-    norms = SANDWICH
-    if has_experts:
-        norms = Norms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
-    ropes = (
-        read_rope(text, wide.head_dim, max_positions, "full_attention", 1e6),
-        Rope(
-            local.head_dim,
-            read_rope(text, local.head_dim, max_positions, "sliding_attention").theta,
-            max_positions,
-        ),
-    )
+    attentions = read_attentions(text, num_layers, first_shared)
+    ffns = read_ffns(text, num_layers, first_shared)
+    ffn, norms = ffns[0], SANDWICH
+    if isinstance(ffn, MoE):
+        norms = BlockNorms((*SANDWICH.names, "pre_feedforward_2", "post_feedforward_1", "post_feedforward_2"))
     layers = tuple(Layer(each, block) for each, block in zip(attentions, ffns, strict=True))
-    model = decoder(text, name, layers, norms=norms, ropes=ropes, tied=True)
-    every = tuple(range(num_layers))
+    model = decoder(text, name, layers, norms=norms, ropes=read_ropes(text), tied=True)
+    every, hidden = tuple(range(num_layers)), model.hidden_size
     extra = [Tensor("model.layers.{}.layer_scalar", (1,), model.dtype, layers=every)]
     if isinstance(ffn, MoE):
         extra.append(Tensor("model.layers.{}.router.scale", (hidden,), model.dtype, layers=every))
@@ -122,6 +84,50 @@ def read_text(text: Config, name: str) -> Model:
     if width := text.size("hidden_size_per_layer_input", 0, least=0):
         extra += layer_inputs(model, width, text.size("vocab_size_per_layer_input", model.vocab_size))
     return model._replace(tensors=(*model.tensors, *extra))
+
+
+def read_attentions(text: Config, num_layers: int, first_shared: int) -> list[Attention]:
+    """The attention of each layer: windows over narrow heads, full layers with wide ones; from `first_shared`
+    on a layer reads an earlier one's cache."""
+    heads, kv_heads = text.size("num_attention_heads"), text.size("num_key_value_heads")
+    bias = text.flag("attention_bias", False)
+    local = GQA(heads, kv_heads, text.size("head_dim"), bias, bias, qk_norm=True)
+    wide = local._replace(
+        num_kv_heads=text.size("num_global_key_value_heads", kv_heads),
+        head_dim=global_width(text),
+        shares_values=text.flag("attention_k_eq_v", False),
+    )
+    window, found = text.size("sliding_window"), list[Attention]()
+    for index, kind in enumerate(read_kinds(text, num_layers, 6)):
+        gqa = (local if kind == "sliding_attention" else wide)._replace(borrows_cache=index >= first_shared)
+        found.append(Sliding(gqa, window) if kind == "sliding_attention" else gqa)
+    return found
+
+
+def read_ffns(text: Config, num_layers: int, first_shared: int) -> list[FeedForward]:
+    """The feed-forward block of each layer: dense, in some models with experts beside; of twice the width
+    where layers that share a cache are said to have that."""
+    dense = Dense(text.size("intermediate_size"))
+    ffn: FeedForward = dense
+    for key in ("num_experts", "top_k_experts", "moe_intermediate_size"):
+        text.has(key)
+    if text.flag("enable_moe_block", False):
+        ffn = MoE(
+            text.size("num_experts", most=MAX_EXPERTS),
+            text.size("top_k_experts", most=MAX_EXPERTS),
+            text.size("moe_intermediate_size"),
+            dense_width=dense.intermediate_size,
+        )
+    double = Dense(2 * dense.intermediate_size) if text.flag("use_double_wide_mlp", False) else ffn
+    return [double if index >= first_shared else ffn for index in range(num_layers)]
+
+
+def read_ropes(text: Config) -> tuple[Rope, ...]:
+    """Two tables: the wide heads', and the windows' plain one."""
+    max_positions, width = text.size("max_position_embeddings"), text.size("head_dim")
+    theta = read_rope(text, width, max_positions, "sliding_attention").theta
+    full = read_rope(text, global_width(text), max_positions, "full_attention", 1e6)
+    return full, Rope(width, theta, max_positions)
 
 
 def global_width(text: Config) -> int:

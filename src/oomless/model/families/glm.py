@@ -1,12 +1,15 @@
 """GLM-4.5 (grouped-query attention, experts, an MTP layer) and GLM-5 (DeepSeek-V3.2's attention, some layers
 sharing an index)."""
 
-from ..attention import DSA, GQA, MLA, Attention
+from ..attention import DSA, GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
+from ..layer_weights import ends, stack_tensors
 from ..model import Layer, Model
-from ..weights import ends, stack_tensors
+from .decoder import assembled
 from .deepseek import mtp_tensors, read_experts
+from .latent_attention import read_mla
+from .layer_types import read_layer_types
 from .rope_and_storage import read_rope, read_storage
 
 
@@ -21,7 +24,7 @@ def read(config: Config, name: str) -> Model:
     num_dense = config.size("first_k_dense_replace", 0, least=0, most=MAX_LAYERS)
     if config.size("moe_layer_freq", 1) != 1:
         config.fault("moe_layer_freq other than 1 is not known in any release")
-    for key in ("mlp_layer_types", "qk_head_dim", "head_dim", "layer_types", "num_experts"):
+    for key in ("mlp_layer_types", "head_dim", "layer_types", "num_experts"):
         config.has(key)
     dense: FeedForward = Dense(config.size("intermediate_size"))
     moe = read_experts(config)._replace(router_biases=1)
@@ -40,20 +43,8 @@ def read(config: Config, name: str) -> Model:
         tensors = tuple(
             t._replace(format=stored.plain) if t.name.endswith("correction_bias") else t for t in tensors
         )
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=stored.plain,
-        quantization=quantization,
-        layers=layers,
-        tensors=tensors,
-        ropes=(read_rope(config, rope_dim, max_positions),),
-        tied=tied,
-        draft=draft,
-    )
+    ropes = (read_rope(config, rope_dim, max_positions),)
+    return assembled(config, name, stored, quantization, layers, tensors, ropes, tied=tied, draft=draft)
 
 
 def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]:
@@ -74,20 +65,9 @@ def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]
 def read_latent(config: Config, num_layers: int) -> tuple[list[Attention], int]:
     """GLM-5: layers of type `shared` in indexer_types use the choice of an earlier `full` one and own no
     indexer."""
-    heads = config.size("num_attention_heads")
-    config.size("num_key_value_heads", heads)
-    mla = MLA(
-        heads,
-        config.size("q_lora_rank"),
-        config.size("kv_lora_rank"),
-        config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
-        config.size("v_head_dim"),
-        bias=config.flag("attention_bias", False),
-    )
-    types = config.values.get("indexer_types") if config.has("indexer_types") else ["full"] * num_layers
-    if not isinstance(types, list) or len(types) < num_layers or set(map(str, types)) - {"full", "shared"}:
-        config.fault(f"indexer_types is no list of {num_layers} times full or shared")
-        types = ["full"] * num_layers
+    config.size("q_lora_rank")  # the indexer's queries come from it, so it must be there
+    mla, types = read_mla(config), ["full"] * num_layers
+    if config.has("indexer_types"):
+        types = read_layer_types(config, num_layers, ("full", "shared"), "indexer_types")
     full = DSA(mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk"))
-    return [full._replace(owns_indexer=kind == "full") for kind in types[:num_layers]], mla.qk_rope_head_dim
+    return [full._replace(owns_indexer=kind == "full") for kind in types], mla.qk_rope_head_dim

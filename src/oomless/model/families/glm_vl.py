@@ -3,8 +3,8 @@ gated merger."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model
+from ..scope import columns, rows
 from ..storage import Format
-from ..weights import columns, rows
 from .qwen_vl import largest_image, with_eyes
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower

@@ -1,11 +1,14 @@
 """gpt-oss: every other layer slides over 128 tokens, heads have sinks, experts are MXFP4 with biases."""
 
-from ..attention import GQA, Attention, Sliding
+from ..attention import GQA
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import MoE
+from ..layer_weights import ends, stack_tensors
 from ..model import Layer, Model
+from ..scope import Storage
 from ..storage import FP4_E8M0
-from ..weights import Storage, ends, stack_tensors
+from .decoder import assembled
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_dtype, read_rope
 
 
@@ -14,12 +17,13 @@ def read(config: Config, name: str) -> Model:
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
+    bias = config.flag("attention_bias", True)
     gqa = GQA(
         config.size("num_attention_heads"),
         config.size("num_key_value_heads"),
         config.size("head_dim"),
-        qkv_bias=True,
-        output_bias=True,
+        qkv_bias=bias,
+        output_bias=bias,
         sinks=True,
     )
     moe = MoE(
@@ -35,28 +39,11 @@ def read(config: Config, name: str) -> Model:
     if method not in ("", "mxfp4"):
         config.fault(f"quant_method {method!r} is not known for gpt-oss")
     quantization.has("modules_to_not_convert")
-    types = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(types, list) or len(types) != num_layers:
-        config.fault(f"layer_types is no list of {num_layers} kinds")
-        types = ["full_attention"] * num_layers
-    window = config.size("sliding_window")
+    attentions = windowed(read_layer_types(config, num_layers), gqa, config.size("sliding_window"))
     tied = config.flag("tie_word_embeddings", False)
     config.check()
-    attentions: list[Attention] = [
-        Sliding(gqa, window) if kind == "sliding_attention" else gqa for kind in types
-    ]
     layers = tuple(Layer(each, moe) for each in attentions)
     stored = Storage(plain, plain, FP4_E8M0 if method else plain)
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=plain,
-        quantization=method,
-        layers=layers,
-        tensors=(*ends(hidden, vocab, stored, tied), *stack_tensors(layers, hidden, vocab, stored)),
-        ropes=(read_rope(config, gqa.head_dim, max_positions),),
-        tied=tied,
-    )
+    tensors = (*ends(hidden, vocab, stored, tied), *stack_tensors(layers, hidden, vocab, stored))
+    ropes = (read_rope(config, gqa.head_dim, max_positions),)
+    return assembled(config, name, stored, method, layers, tensors, ropes, tied=tied)

@@ -5,13 +5,15 @@ K3 has full-rank gates, experts behind a narrower state, residuals over blocks o
 (vllm: models/kimi_k3).
 """
 
-from ..attention import MLA, Attention, Linear
+from ..attention import Attention, Linear
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import PAIR
 from ..model import Layer, Model, Rope, Tensor, Vision
-from ..weights import PAIR
+from .decoder import decoder
 from .kimi import MOST_PATCHES
-from .llama import decoder
+from .latent_attention import read_mla
+from .layer_types import STATES, read_layer_types
 from .rope_and_storage import unread_inside, with_outer
 from .sparse_experts import first_of
 from .vision import Tower
@@ -95,18 +97,7 @@ def read_text(config: Config, name: str) -> Model:
 def read_attentions(config: Config, num_layers: int) -> list[Attention]:
     """Delta attention by linear_attn_config, whose layers count from 1, or by the names that transformers
     gives the same."""
-    heads = config.size("num_attention_heads")
-    config.size("num_key_value_heads", heads)
-    mla = MLA(
-        heads,
-        config.size("q_lora_rank", 0, least=0),
-        config.size("kv_lora_rank"),
-        config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
-        config.size("v_head_dim"),
-        gated=config.flag("mla_use_output_gate", False),
-        bias=config.flag("attention_bias", False),
-    )
+    mla = read_mla(config, gated=config.flag("mla_use_output_gate", False))
     own = config.section("linear_attn_config")
     given, mark = (own, "") if own.values else (config, "linear_")
     num = given.size(f"{mark}num_heads")
@@ -129,18 +120,11 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
         if full & linear or full | linear != set(range(1, num_layers + 1)):
             config.fault(f"full_attn_layers and kda_layers are not the layers 1 to {num_layers}, each once")
         return [mla if layer + 1 in full else kda for layer in range(num_layers)]
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
-    ):
-        config.fault(
-            f"layer_types is no list of {num_layers} times full_attention or linear_attention, "
-            "and linear_attn_config is missing"
-        )
+    if not config.has("layer_types"):
+        config.fault("neither linear_attn_config nor layer_types says which layers are linear")
         return [mla] * num_layers
-    return [mla if kind == "full_attention" else kda for kind in kinds[:num_layers]]
+    kinds = read_layer_types(config, num_layers, STATES)
+    return [mla if kind == "full_attention" else kda for kind in kinds]
 
 
 def read_experts(config: Config) -> MoE:

@@ -5,13 +5,14 @@ Ling 2.5 and 2.6 have the same model_type and lightning attention instead, which
 bailing_moe_v3.py).
 """
 
-from ..attention import MLA, Attention, Linear
+from ..attention import Attention, Linear
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
 from ..model import Layer, Model, Part, Tensor
-from ..weights import columns
+from ..scope import columns
+from .decoder import decoder
 from .kimi_linear import read_experts
-from .llama import decoder
+from .latent_attention import read_mla
 from .rope_and_storage import read_rope
 from .sparse_experts_mtp import with_draft
 
@@ -24,17 +25,8 @@ def read(config: Config, name: str) -> Model:
         config.fault("no key of Kimi delta attention is there: Ling 2.5's lightning attention is not known")
     if not config.has("max_position_embeddings") and config.has("model_max_length"):
         config.values = {**config.values, "max_position_embeddings": config.values["model_max_length"]}
-    heads = config.size("num_attention_heads")
-    config.size("num_key_value_heads", heads)
-    mla = MLA(
-        heads,
-        config.size("q_lora_rank", 0, least=0),
-        config.size("kv_lora_rank"),
-        config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
-        config.size("v_head_dim"),
-        bias=config.flag("attention_bias", False),
-    )
+    mla = read_mla(config)
+    heads = mla.num_heads
     num, width = (
         config.size("linear_num_heads", heads),
         config.size("linear_head_dim", config.size("v_head_dim")),

@@ -4,9 +4,8 @@ qwen2, qwen3."""
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
-from ..model import Layer, Model, Rope
-from ..weights import PAIR, Norms, ends, stack_tensors
-from .rope_and_storage import read_rope, read_storage
+from ..model import Layer, Model
+from .decoder import decoder
 
 
 def read(config: Config, name: str) -> Model:
@@ -45,6 +44,7 @@ def read_gqa(config: Config) -> GQA:
 def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attention]:
     """Each layer's attention: mistral's window covers all layers, qwen's only those from max_window_layers
     on, if switched on."""
+    config.used |= {"use_sliding_window", "max_window_layers"}  # they say nothing without a window
     if not config.has("sliding_window"):
         return [attention] * num_layers
     if config.word("model_type").startswith("qwen") and not config.flag("use_sliding_window", False):
@@ -53,43 +53,3 @@ def read_windows(config: Config, attention: GQA, num_layers: int) -> list[Attent
     late = config.word("model_type").startswith("qwen")
     first = config.size("max_window_layers", num_layers, least=0) if late else 0
     return [Sliding(attention, window) if layer >= first else attention for layer in range(num_layers)]
-
-
-def decoder(
-    config: Config,
-    name: str,
-    layers: tuple[Layer, ...],
-    *,
-    norms: Norms = PAIR,
-    ropes: tuple[Rope, ...] | None = None,
-    tied: bool = False,
-    head_bias: bool = False,
-) -> Model:
-    """The model around its layers: embedding, head, rotary table. `tied` is the default of the family's
-    class."""
-    hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
-    max_positions = config.size("max_position_embeddings")
-    stored, quantization = read_storage(config)
-    tied = config.flag("tie_word_embeddings", tied)
-    if ropes is None:
-        first = layers[0].attention
-        inner = first.inner if isinstance(first, Sliding) else first
-        assert isinstance(inner, GQA)
-        ropes = (read_rope(config, inner.head_dim, max_positions),)
-    config.check()
-    return Model(
-        name=name,
-        family=config.word("model_type"),
-        hidden_size=hidden,
-        vocab_size=vocab,
-        max_positions=max_positions,
-        dtype=stored.plain,
-        quantization=quantization,
-        layers=layers,
-        tensors=(
-            *ends(hidden, vocab, stored, tied, norms, head_bias),
-            *stack_tensors(layers, hidden, vocab, stored, norms),
-        ),
-        ropes=ropes,
-        tied=tied,
-    )

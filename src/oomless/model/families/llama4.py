@@ -5,8 +5,8 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
-from ..weights import columns, rows
-from .llama import decoder
+from ..scope import columns, rows
+from .decoder import decoder
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 

@@ -20,7 +20,6 @@ def read(config: Config, name: str) -> Model:
     model = read_nested(text, name)
     vision = config.section("vision_config")
     for key in (
-        "image_token_index",
         "projector_hidden_act",
         "vision_feature_select_strategy",
         "image_seq_length",

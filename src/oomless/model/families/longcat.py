@@ -3,13 +3,14 @@ some of which do nothing."""
 
 from collections.abc import Iterator
 
-from ..attention import MLA
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, MoE
+from ..layer_weights import block_tensors
 from ..model import EMBEDDING, Layer, Model, Tensor
+from ..scope import Scope, Storage
 from ..storage import F32
-from ..weights import Scope, Storage, block_tensors
-from .llama import decoder
+from .decoder import decoder
+from .latent_attention import read_mla
 from .rope_and_storage import read_rope, read_storage
 from .sparse_experts import first_of
 
@@ -18,25 +19,15 @@ def read(config: Config, name: str) -> Model:
     """Each layer is two here: the first with experts beside its dense block. Zero experts cost rows of the
     router alone."""
     num_layers = config.size(first_of(config, ("num_layers", "num_hidden_layers")), most=MAX_LAYERS // 2)
-    heads = config.size("num_attention_heads")
-    config.size("num_key_value_heads", heads)
     for key in (
         "attention_method",
         "head_dim",
         "mla_scale_kv_lora",
         "mla_scale_q_lora",
-        "qk_head_dim",
         "zero_expert_type",
     ):
         config.has(key)
-    mla = MLA(
-        heads,
-        config.size("q_lora_rank", 0, least=0),
-        config.size("kv_lora_rank"),
-        config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
-        config.size("v_head_dim"),
-    )
+    mla = read_mla(config)
     if config.flag("router_bias", False):
         config.fault("router_bias is on, which no published config has")
     dense = Dense(config.size(first_of(config, ("ffn_hidden_size", "intermediate_size"))))

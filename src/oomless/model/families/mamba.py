@@ -3,9 +3,9 @@
 from ..attention import GQA, Attention, Linear
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Rope
-from ..weights import Norms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope, rotary_dim
 
 NOTHING = Dense(0)
@@ -51,7 +51,9 @@ def read_alone(config: Config, name: str) -> Model:
         mixer = Linear(0, inner, state, 1, kernel, "mamba1", conv_bias=bias, rank=rank)
     layers = (Layer(mixer, NOTHING),) * num_layers
     config.values = {"max_position_embeddings": UNBOUNDED, **config.values}
-    return decoder(config, name, layers, norms=Norms(("input",)), ropes=(Rope(0, 1.0, UNBOUNDED),), tied=True)
+    return decoder(
+        config, name, layers, norms=BlockNorms(("input",)), ropes=(Rope(0, 1.0, UNBOUNDED),), tied=True
+    )
 
 
 def mamba2(config: Config, inner_norm: bool = True) -> Linear:
@@ -109,7 +111,7 @@ def read_falcon_h1(config: Config, name: str) -> Model:
     dense = Dense(config.size("intermediate_size"), config.flag("mlp_bias", False))
     pair: tuple[Layer, ...] = (Layer(mixer, NOTHING), Layer(gqa, dense))
     rope = read_rope(config, gqa.head_dim, config.size("max_position_embeddings"))
-    return decoder(config, name, pair * num_layers, norms=Norms(("input",)), ropes=(rope,))
+    return decoder(config, name, pair * num_layers, norms=BlockNorms(("input",)), ropes=(rope,))
 
 
 def read_jamba(config: Config, name: str) -> Model:

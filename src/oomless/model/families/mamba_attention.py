@@ -4,12 +4,15 @@ LFM2."""
 from collections.abc import Iterator
 
 from ..attention import GQA, Attention, Linear
+from ..block_pattern import read_pattern
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import BlockNorms, block_tensors
 from ..model import Layer, Model, Rope, Tensor
+from ..scope import Scope, Storage
 from ..storage import DTYPES
-from ..weights import Norms, Scope, Storage, block_tensors
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import read_layer_types
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 
@@ -52,7 +55,7 @@ def read_granite(config: Config, name: str) -> Model:
         "residual_multiplier",
     ):
         config.has(key)
-    kinds = read_kinds(config, num_layers, {"mamba", "attention"})
+    kinds = read_layer_types(config, num_layers, ("mamba", "attention"))
     shared, experts = (
         config.size("shared_intermediate_size"),
         config.size("num_local_experts", 0, least=0, most=MAX_EXPERTS),
@@ -68,15 +71,6 @@ def read_granite(config: Config, name: str) -> Model:
     return decoder(config, name, tuple(Layer(each, ffn) for each in attentions), ropes=(rope,), tied=True)
 
 
-def read_kinds(config: Config, num_layers: int, known: set[str]) -> list[str]:
-    """layer_types as a list of known words."""
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if not isinstance(kinds, list) or len(kinds) < num_layers or set(map(str, kinds)) - known:
-        config.fault(f"layer_types is no list of {num_layers} times {' or '.join(sorted(known))}")
-        return [sorted(known)[0]] * num_layers
-    return [str(kind) for kind in kinds[:num_layers]]
-
-
 def read_lfm2(config: Config, name: str) -> Model:
     """LFM2: short convolutions and attention with norms on queries and keys; the feed-forward width is
     adjusted as in llama 1."""
@@ -86,7 +80,7 @@ def read_lfm2(config: Config, name: str) -> Model:
     conv = Linear(
         1, 1, 0, hidden, config.size("conv_L_cache"), "short_conv", conv_bias=config.flag("conv_bias", False)
     )
-    kinds = read_kinds(config, num_layers, {"conv", "full_attention"})
+    kinds = read_layer_types(config, num_layers, ("conv", "full_attention"))
     inner = config.size("block_ff_dim", config.size("intermediate_size", 0, least=0) or None)
     mixed = config.word("model_type") == "lfm2_moe"
     if config.flag("block_auto_adjust_ff_dim", not mixed):
@@ -106,8 +100,6 @@ def read_lfm2(config: Config, name: str) -> Model:
 
 def read_lfm2_experts(config: Config) -> tuple[int, FeedForward]:
     """The first layer with experts, and the experts."""
-    for key in ("norm_topk_prob", "routed_scaling_factor"):
-        config.has(key)
     experts, active = (
         config.size("num_experts", most=MAX_EXPERTS),
         config.size("num_experts_per_tok", most=MAX_EXPERTS),
@@ -164,7 +156,7 @@ def read_nemotron(config: Config, name: str) -> Model:
     max_positions = config.size("max_position_embeddings")
     no_rotation = Rope(0, config.number("rope_theta", 10000.0), max_positions)
     rotary_dim(config, head_dim)
-    model = decoder(config, name, tuple(layers), norms=Norms(()), ropes=(no_rotation,))
+    model = decoder(config, name, tuple(layers), norms=BlockNorms(()), ropes=(no_rotation,))
     stored_norms = model.tensors[0]._replace(
         name="model.layers.{}.norm.weight",
         shape=(hidden,),
@@ -205,28 +197,6 @@ def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iter
         yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
 
 
-def read_pattern(config: Config) -> str:
-    """The blocks as a text of M, *, - and E, whichever way the config spells them."""
-    if config.has("layers_block_type"):
-        kinds = config.values["layers_block_type"]
-        words = kinds if isinstance(kinds, list) and len(kinds) <= MAX_LAYERS else []
-        pattern = "".join(BLOCK_LETTERS.get(str(kind), "?") for kind in words)
-    else:
-        pattern = config.word("hybrid_override_pattern")
-    if not pattern or set(pattern) - set("M*-E") or pattern[0] in "-E" or len(pattern) > MAX_LAYERS:
-        config.fault(
-            "the pattern of blocks is not made of mamba, attention, mlp and moe, or "
-            "does not begin with a mixer"
-        )
-        return "M"
-    if config.size("num_hidden_layers", len(pattern), most=MAX_LAYERS) != len(pattern):
-        config.fault(f"the pattern has {len(pattern)} blocks and num_hidden_layers is another number")
-    return pattern
-
-
-BLOCK_LETTERS = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
-
-
 def read_nemotron_experts(config: Config) -> MoE:
     """Experts without a gate, behind a projection to a narrower state in the larger models."""
     return MoE(
@@ -247,7 +217,6 @@ NEMOTRON_WITHOUT_EFFECT = (
     "mamba_proj_bias",
     "mlp_hidden_act",
     "moe_shared_expert_overlap",
-    "norm_eps",
     "num_logits_to_keep",
     "rescale_prenorm_residual",
     "residual_in_fp32",

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
+from ..layer_weights import block_tensors
 from ..model import Layer, Model, Rope, Tensor
-from ..weights import Scope, Storage, block_tensors
+from ..scope import Scope, Storage
+from .decoder import decoder
 from .deepseek import read_experts
 from .dense import Variant, read_gqa
-from .llama import decoder
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 
@@ -24,7 +25,7 @@ def read_7b(config: Config, name: str) -> Model:
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     if config.flag("use_sliding_window", False):
         config.fault("use_sliding_window is on, which no published config of this family has")
-    config.has("sliding_window")
+    config.used |= {"sliding_window", "max_window_layers"}
     layer = Layer(read_gqa(config, Variant()), Dense(config.size("intermediate_size")))
     num_mtp = config.size("num_nextn_predict_layers", 0, least=0, most=MAX_LAYERS)
     model = decoder(config, name, (layer,) * num_layers)

@@ -7,7 +7,7 @@ from ..attention import GQA, Attention
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope, unread_inside, with_outer
 from .sparse_experts import sparse_layers
 from .vision import Tower
@@ -138,6 +138,7 @@ WITHOUT_EFFECT = {
     "index_topk_blocks",
     "layer_types",
     "moe_intermediate_size",
+    "partial_rotary_factor",
     "swiglu_alpha",
     "use_gemma_norm",
 }

@@ -15,7 +15,7 @@ def read(config: Config, name: str) -> Model:
     model = read_nested(text, name)
     vision = config.section("vision_config")
     merge = config.size("spatial_merge_size", 2)
-    for key in ("projector_hidden_act", "vision_feature_layer", "image_token_index"):
+    for key in ("projector_hidden_act", "vision_feature_layer"):
         config.has(key)
     width, hidden = vision.size("hidden_size"), model.hidden_size
     patch, image = vision.size("patch_size"), vision.size("image_size")

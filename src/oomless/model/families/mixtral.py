@@ -3,9 +3,10 @@ minimax_m2."""
 
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import PAIR, BlockNorms
 from ..model import Layer, Model
-from ..weights import PAIR, Norms
-from .llama import decoder, read_gqa, read_windows
+from .decoder import decoder
+from .llama import read_gqa, read_windows
 from .rope_and_storage import read_rope
 
 
@@ -49,7 +50,7 @@ def read_local(config: Config, name: str) -> Model:
         else [gqa] * num_layers
     )
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
-    norms = Norms(bias=True) if family == "phimoe" else PAIR
+    norms = BlockNorms(bias=True) if family == "phimoe" else PAIR
     layers = tuple(Layer(each, moe) for each in attentions)
     model = decoder(
         config, name, layers, norms=norms, ropes=(rope,), head_bias=config.flag("lm_head_bias", False)

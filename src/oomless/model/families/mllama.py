@@ -5,7 +5,7 @@ from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import EMBEDDING, Layer, Model
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
@@ -29,7 +29,6 @@ def read(config: Config, name: str) -> Model:
     tensors = tuple(t._replace(shape=(rows, hidden)) if t.name == EMBEDDING else t for t in model.tensors)
     vision = config.section("vision_config")
     tower = read_tower(vision, hidden)
-    config.has("image_token_index")
     config.check()
     return model._replace(
         family="mllama", tensors=(*tensors, *tower.tensors), warnings=(*model.warnings, *unread_inside(text))

@@ -1,7 +1,7 @@
 """Models around a language model: DeepSeek-VL2, -OCR, -OCR-2 (with their vision towers) and Janus (language
 part alone)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ...errors import UnsupportedError
@@ -27,7 +27,7 @@ def read(config: Config, name: str) -> Model:
     vision = config.section("vision_config")
     for key in ("aligner_config", "gen_aligner_config", "gen_head_config", "gen_vision_config"):
         config.section(key)
-    for key in ("candidate_resolutions", "global_view_pos", "tile_tag"):
+    for key in ("candidate_resolutions", "global_view_pos", "tile_tag", "torch_dtype"):
         config.has(key)
     if config.word("model_type") == "multi_modality":
         warning = (
@@ -35,28 +35,34 @@ def read(config: Config, name: str) -> Model:
             "published count to check them"
         )
         return model._replace(family="multi_modality", warnings=(*model.warnings, warning))
-    parts = _tower(name, projector, vision, model.hidden_size)
+    family, parts = _tower(name, projector, vision, model.hidden_size)
     tensors = tuple(Tensor(part, shape, BF16, repeat=num, part="vision") for part, num, shape in parts)
-    return model._replace(family="deepseek_vl_v2", tensors=(*model.tensors, *tensors))
+    return model._replace(family=family, tensors=(*model.tensors, *tensors))
 
 
 def _defaults(language: dict[str, Any]) -> dict[str, Any]:
-    """DeepSeek-V2's class has defaults for what VL2's and OCR's configs leave out."""
+    """DeepSeek-V2's class has defaults for what VL2's and OCR's configs leave out; Janus has a llama."""
+    if not str(language.get("model_type")).startswith("deepseek"):
+        return language
     return {"moe_layer_freq": 1, "tie_word_embeddings": False, **language}
 
 
-def _tower(name: str, projector: Config, vision: Config, hidden: int) -> Parts:
-    """Which vision tower a config means. OCR's configs have no vision_config: the projector stands for it."""
+def _tower(name: str, projector: Config, vision: Config, hidden: int) -> tuple[str, Parts]:
+    """Return which family and vision tower a config means. OCR's configs say deepseek_vl_v2 too and have no
+    vision_config: the projector stands for it."""
     into, out = projector.size("input_dim"), projector.size("n_embed")
     projector.check()
-    kinds: dict[str, Callable[[], Parts]] = {
-        "downsample_mlp_gelu": lambda: _vl2(vision, into, hidden),
-        "linear": lambda: _ocr2(into, out) if into == 896 else _ocr(into, out),
-    }
     kind = projector.word("projector_type")
-    if kind not in kinds:
-        raise UnsupportedError(f"{name}: projector {kind!r} is not known", f"known are {', '.join(kinds)}")
-    return kinds[kind]()
+    match kind:
+        case "downsample_mlp_gelu":
+            return "deepseek_vl_v2", _vl2(vision, into, hidden)
+        case "linear" if into == 896:
+            return "deepseek_ocr2", _ocr2(into, out)
+        case "linear":
+            return "deepseek_ocr", _ocr(into, out)
+    raise UnsupportedError(
+        f"{name}: projector {kind!r} is not known", "known are downsample_mlp_gelu and linear"
+    )
 
 
 def _vl2(vision: Config, into: int, hidden: int) -> Parts:

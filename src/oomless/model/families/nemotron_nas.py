@@ -6,9 +6,9 @@ from typing import Any
 from ..attention import GQA, Attention
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import WHOLE, Layer, Model
-from ..weights import Norms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope
 
 FFN_MULTIPLE = 256
@@ -43,7 +43,7 @@ def read(config: Config, name: str) -> Model:
         )
     config.check()
     rope = read_rope(config, head_dim, config.size("max_position_embeddings"))
-    model = decoder(config, name, tuple(layers), norms=Norms(()), ropes=(rope,))
+    model = decoder(config, name, tuple(layers), norms=BlockNorms(()), ropes=(rope,))
     norms = []
     for what, has in (
         (

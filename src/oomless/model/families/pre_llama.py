@@ -6,13 +6,13 @@ from collections.abc import Callable
 from ..attention import GQA
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
+from ..layer_weights import BlockNorms
 from ..model import EMBEDDING, HEAD, Layer, Model, Rope, Tensor
-from ..weights import Norms
-from .llama import decoder
+from .decoder import decoder
 from .rope_and_storage import read_rope
 
-LAYER_NORMS = Norms(bias=True)
-ONE_NORM = Norms(("input",), bias=True)
+LAYER_NORMS = BlockNorms(bias=True)
+ONE_NORM = BlockNorms(("input",), bias=True)
 NAMES = {
     "d_model": "hidden_size",
     "ffn_hidden_size": "intermediate_size",
@@ -105,9 +105,7 @@ def read_mpt(config: Config, name: str) -> Model:
         "init_device",
         "learned_pos_emb",
         "norm_type",
-        "resid_pdrop",
         "emb_pdrop",
-        "logit_scale",
         "verbose",
     }
     config.used |= {"embedding_fraction", "tokenizer_name"}
@@ -128,7 +126,7 @@ def read_opt(config: Config, name: str) -> Model:
     gqa = read_heads(config)._replace(qkv_bias=bias, output_bias=bias)
     affine = config.flag("layer_norm_elementwise_affine", True)
     last = config.flag("do_layer_norm_before", True) and not config.flag("_remove_final_layer_norm", False)
-    norms = LAYER_NORMS if affine else Norms(weight=False)
+    norms = LAYER_NORMS if affine else BlockNorms(weight=False)
     model = _decoder(config, name, gqa, config.size("ffn_dim"), positions, norms, bias)
     tensors = [each for each in model.tensors if last or not each.name.startswith("model.norm.")]
     if narrow != hidden:
@@ -156,7 +154,7 @@ def _decoder(
     gqa: GQA,
     inner: int,
     positions: int,
-    norms: Norms = LAYER_NORMS,
+    norms: BlockNorms = LAYER_NORMS,
     bias: bool = True,
 ) -> Model:
     """A tied decoder without rotation, with a table of positions if it has any."""
@@ -239,11 +237,8 @@ def read_chatglm(config: Config, name: str) -> Model:
 CHATGLM_OTHERS = {
     "apply_query_key_layer_scaling",
     "apply_residual_connection_post_layernorm",
-    "attention_softmax_in_fp32",
     "bias_dropout_fusion",
-    "classifier_dropout",
     "fp32_residual_connection",
-    "hidden_dropout",
     "interleaved_qkv",
     "kv_channels",
     "original_rope",
@@ -280,8 +275,6 @@ QWEN_OTHERS = (
     "fp32",
     "emb_dropout_prob",
     "attn_dropout_prob",
-    "layer_norm_epsilon",
-    "scale_attn_weights",
     "seq_length",
     "use_dynamic_ntk",
     "use_logn_attn",

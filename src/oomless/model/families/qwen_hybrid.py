@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention, Linear
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
+from ..layer_weights import block_tensors
 from ..model import Layer, Model, Tensor
+from ..scope import Scope, Storage
 from ..storage import DTYPES, Format
-from ..weights import Scope, Storage, block_tensors
-from .llama import decoder
+from .decoder import decoder
+from .layer_types import STATES, read_layer_types
 from .qwen_vl import largest_image, read_tower, with_eyes
 from .rope_and_storage import read_rope, read_storage, rotary_dim, unread_inside, with_outer
 
@@ -22,7 +24,6 @@ def read(config: Config, name: str) -> Model:
     if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
         return read_text(config, name)
     for key in (
-        "image_token_id",
         "video_token_id",
         "vision_start_token_id",
         "vision_end_token_id",
@@ -44,23 +45,13 @@ def read_text(config: Config, name: str) -> Model:
     max_positions = config.size("max_position_embeddings")
     full, linear = read_full(config), read_linear(config)
     interval = config.size("full_attention_interval", 4)
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if kinds is None:
-        kinds = [
-            "full_attention" if (layer + 1) % interval == 0 else "linear_attention"
-            for layer in range(num_layers)
-        ]
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
-        kinds = ["full_attention"] * num_layers
+    if config.has("layer_types"):
+        kinds = read_layer_types(config, num_layers, STATES)
+    else:
+        every = range(1, num_layers + 1)
+        kinds = ["linear_attention" if layer % interval else "full_attention" for layer in every]
     ffn = read_ffn(config)
-    attentions: list[Attention] = [
-        full if kind == "full_attention" else linear for kind in kinds[:num_layers]
-    ]
+    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds]
     layers = tuple(Layer(each, ffn) for each in attentions)
     rope = read_rope(config, rotary_dim(config, full.head_dim, 0.25), max_positions)
     num_mtp = config.size("mtp_num_hidden_layers", 0, least=0, most=MAX_LAYERS)
@@ -102,17 +93,8 @@ def read_olmo(config: Config, name: str) -> Model:
         wide_norm=True,
     )
     linear = read_linear(config)
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"full_attention", "linear_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times linear_attention or full_attention")
-        kinds = ["full_attention"] * num_layers
-    attentions: list[Attention] = [
-        full if kind == "full_attention" else linear for kind in kinds[:num_layers]
-    ]
+    kinds = read_layer_types(config, num_layers, STATES)
+    attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds]
     dense = Dense(config.size("intermediate_size"))
     rope = read_rope(config, rotary_dim(config, full.head_dim), config.size("max_position_embeddings"))
     return decoder(config, name, tuple(Layer(each, dense) for each in attentions), ropes=(rope,))
@@ -153,7 +135,8 @@ def read_ffn(config: Config) -> FeedForward:
     if not config.has("num_experts"):
         return Dense(config.size("intermediate_size"))
     config.has("intermediate_size")
-    if config.size("decoder_sparse_step", 1) != 1 or config.values.get("mlp_only_layers"):
+    dense = config.sizes("mlp_only_layers") if config.has("mlp_only_layers") else ()
+    if config.size("decoder_sparse_step", 1) != 1 or dense:
         config.fault("dense layers between layers with experts are not known in any release")
     shared = config.size("shared_expert_intermediate_size", 0, least=0)
     return MoE(

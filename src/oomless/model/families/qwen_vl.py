@@ -3,8 +3,8 @@ merges patches."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
+from ..scope import columns, rows
 from ..storage import Format
-from ..weights import columns, rows
 from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
@@ -21,7 +21,6 @@ def read(config: Config, name: str) -> Model:
     family = config.word("model_type")
     vision = config.section("vision_config")
     for key in (
-        "image_token_id",
         "video_token_id",
         "vision_start_token_id",
         "vision_end_token_id",

@@ -3,12 +3,13 @@
 from .. import quantization
 from ..config import Config
 from ..model import Rope
+from ..scope import Storage
 from ..storage import BF16, DTYPES, Format
-from ..weights import Storage
 
 
 def read_dtype(config: Config) -> Format:
     """The checkpoint's floating type. Absent, there is no safe guess: the fault names the key."""
+    config.used |= {"torch_dtype", "dtype"}  # transformers 5 writes the second, and some configs have both
     key = "torch_dtype" if config.values.get("torch_dtype") is not None else "dtype"
     name = config.word(key, "").removeprefix("torch.")
     if not name and config.values.get("quantization_config"):
@@ -39,6 +40,7 @@ def read_rope(
 
     `rope_parameters` may hold one section a layer type; `theta` is the default of the model's class.
     """
+    config.used.add("rope_parameters")
     scaling = config.section("rope_scaling")
     if not scaling.values:
         scaling = config.section("rope_parameters")

@@ -11,13 +11,14 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_EXPERTS, MAX_LAYERS, MAX_SIZE, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model
+from .decoder import decoder
 from .dense import AFTER, AROUND, ONE, Variant, read_gqa, read_windows, says
-from .llama import decoder
+from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, rotary_dim
 from .sparse_experts_mtp import DRAFTS, with_draft
 
 
-class Row(NamedTuple):
+class ExpertsVariant(NamedTuple):
     """A family's attention and norms as in plain.py, and under which keys its config says what experts it
     has."""
 
@@ -37,7 +38,7 @@ class Row(NamedTuple):
 
 QK = Variant(qk_norm=True, output_bias="attention_bias")
 ROWS = {
-    "ernie4_5_moe": Row(
+    "ernie4_5_moe": ExpertsVariant(
         Variant(
             qkv_bias="use_bias",
             output_bias="use_bias",
@@ -50,9 +51,9 @@ ROWS = {
         active=("moe_k",),
         shared=("moe_num_shared_experts",),
     ),
-    "dots1": Row(QK),
-    "exaone_moe": Row(QK),
-    "hunyuan_v1_moe": Row(
+    "dots1": ExpertsVariant(QK),
+    "exaone_moe": ExpertsVariant(QK),
+    "hunyuan_v1_moe": ExpertsVariant(
         Variant(
             qk_norm=True,
             output_bias="attention_bias",
@@ -64,35 +65,35 @@ ROWS = {
         shared=(),
         router_bias=False,
     ),
-    "hy_v3": Row(QK),
-    "olmoe": Row(
+    "hy_v3": ExpertsVariant(QK),
+    "olmoe": ExpertsVariant(
         Variant(qk_norm=True, wide_norm=True, output_bias="attention_bias"),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "flex_olmo": Row(
+    "flex_olmo": ExpertsVariant(
         Variant(norms=AFTER, qk_norm=True, wide_norm=True, output_bias="attention_bias"),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "solar_open": Row(Variant()),
-    "afmoe": Row(Variant(norms=AROUND, qk_norm=True), gated=True),
-    "laguna": Row(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
-    "sarvam_moe": Row(Variant(qk_norm="use_qk_norm")),
-    "cohere2_moe": Row(
+    "solar_open": ExpertsVariant(Variant()),
+    "afmoe": ExpertsVariant(Variant(norms=AROUND, qk_norm=True), gated=True),
+    "laguna": ExpertsVariant(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
+    "sarvam_moe": ExpertsVariant(Variant(qk_norm="use_qk_norm")),
+    "cohere2_moe": ExpertsVariant(
         Variant(norms=ONE, output_bias="attention_bias", tied=True),
         width=("intermediate_size",),
         router_bias=False,
     ),
-    "bailing_moe": Row(
+    "bailing_moe": ExpertsVariant(
         Variant(qkv_bias="use_qkv_bias", output_bias="use_bias", qk_norm="use_qk_norm"),
         router_bias="moe_router_enable_expert_bias",
     ),
-    "bailing_moe_v2": Row(
+    "bailing_moe_v2": ExpertsVariant(
         Variant(qkv_bias="use_qkv_bias", output_bias="use_bias", qk_norm="use_qk_norm"),
         router_bias="moe_router_enable_expert_bias",
     ),
-    "step3p5": Row(
+    "step3p5": ExpertsVariant(
         QK,
         experts=("moe_num_experts", "n_routed_experts", "num_experts"),
         active=("moe_top_k", "num_experts_per_tok"),
@@ -127,7 +128,6 @@ WITHOUT_EFFECT = (
     "mup_enabled",
     "need_fp32_gate",
     "norm_head",
-    "norm_topk_prob",
     "num_expert_group",
     "num_expert_groups",
     "num_limited_groups",
@@ -203,7 +203,7 @@ def first_of(config: Config, keys: tuple[str, ...]) -> str:
     return found
 
 
-def read_experts(config: Config, row: Row) -> MoE:
+def read_experts(config: Config, row: ExpertsVariant) -> MoE:
     """Routed experts and shared ones under the family's keys. Hunyuan lists numbers by layer, which are all
     the same."""
     experts = _same(config, first_of(config, row.experts), MAX_EXPERTS)
@@ -236,17 +236,10 @@ def _same(config: Config, key: str, most: int = MAX_SIZE, default: int | None = 
 
 def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     """Which layers have experts, whichever way the config says it."""
-    kinds = config.values.get("mlp_layer_types") if config.has("mlp_layer_types") else None
-    if kinds is not None:
+    if config.has("mlp_layer_types"):
         config.has("first_k_dense_replace")
-        if (
-            not isinstance(kinds, list)
-            or len(kinds) < num_layers
-            or set(map(str, kinds)) - {"dense", "sparse"}
-        ):
-            config.fault(f"mlp_layer_types is no list of {num_layers} times dense or sparse")
-            return [True] * num_layers
-        return [kind == "sparse" for kind in kinds[:num_layers]]
+        kinds = read_layer_types(config, num_layers, ("dense", "sparse"), "mlp_layer_types")
+        return [kind == "sparse" for kind in kinds]
     if config.has("moe_layers_enum"):
         words = config.word("moe_layers_enum").split(",")
         if not all(word.strip().isdecimal() and len(word) < 9 for word in words):
@@ -273,7 +266,9 @@ def sparse_layers(config: Config, num_layers: int) -> list[bool]:
     return [first <= layer <= last and (layer + 1) % step == 0 for layer in range(num_layers)]
 
 
-def read_attentions(config: Config, row: Row, num_layers: int, max_positions: int) -> list[Attention]:
+def read_attentions(
+    config: Config, row: ExpertsVariant, num_layers: int, max_positions: int
+) -> list[Attention]:
     """Each layer's attention; Laguna and Step have other numbers of heads in some layers."""
     if config.word("model_type") in ("step3p5", "step3p7"):
         return read_step(config, num_layers, max_positions)
@@ -328,12 +323,4 @@ def read_step(config: Config, num_layers: int, max_positions: int) -> list[Atten
             head_dim=other.size("head_dim", full.head_dim),
         )
     window = config.size("sliding_window", max_positions)
-    kinds = config.values.get("layer_types") if config.has("layer_types") else None
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) < num_layers
-        or set(map(str, kinds)) - {"full_attention", "sliding_attention"}
-    ):
-        config.fault(f"layer_types is no list of {num_layers} times full_attention or sliding_attention")
-        return [full] * num_layers
-    return [Sliding(local, window) if kind == "sliding_attention" else full for kind in kinds[:num_layers]]
+    return windowed(read_layer_types(config, num_layers), full, window, local)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
+from ..layer_weights import block_tensors
 from ..model import HEAD, VOCABULARY, Layer, Model, Tensor
-from ..weights import Scope, Storage, block_tensors
+from ..scope import Scope, Storage
 from .rope_and_storage import read_storage
 
 

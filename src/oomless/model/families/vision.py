@@ -3,8 +3,8 @@ engines hold them."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import VOCABULARY, WHOLE, Cut, Tensor
+from ..scope import columns, rows
 from ..storage import BF16, Format, Shape
-from ..weights import columns, rows
 
 
 class Tower:

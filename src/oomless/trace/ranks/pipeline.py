@@ -16,7 +16,7 @@ def stage_module(model: Any, mesh: Mesh, stage: int) -> Any:
     keep_stage(model, mesh, stage)
     base, _ = decoder(model)
 
-    class Stage(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class StageModule(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -26,7 +26,7 @@ def stage_module(model: Any, mesh: Mesh, stage: int) -> Any:
             hidden = base(**given, use_cache=False).last_hidden_state
             return model.lm_head(hidden) if stage == mesh.pp - 1 else hidden
 
-    return Stage()
+    return StageModule()
 
 
 def passed_on(

@@ -5,7 +5,7 @@ from typing import Any
 from ...errors import UnsupportedError, need
 from ...run.tracing import Tracing
 from ...run.training import Mesh, TrainingResolved
-from ..build import Source, build_model, build_optimizer, stepping, training_batch, vocabulary
+from ..build import ModelSource, build_model, build_optimizer, stepping, training_batch, vocabulary
 from ..models import materialized
 from ..recorder import Recorder
 from ..region import Progress, eager, fake_mode, own_inputs, prepare, running
@@ -26,7 +26,7 @@ class Rank:
 
     def __init__(
         self,
-        source: Source,
+        source: ModelSource,
         asked: TrainingResolved,
         mesh: Mesh,
         rank: int,
@@ -108,7 +108,7 @@ class Rank:
 
 
 def trace_rank(
-    source: Source, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
+    source: ModelSource, asked: Tracing, recorder: Recorder, used: dict[str, int], progress: Progress | None
 ) -> None:
     """Record the steps of one rank of the layout."""
     if asked.purpose == "infer":

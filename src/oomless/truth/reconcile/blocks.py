@@ -14,7 +14,7 @@ LONGEST_LINE = MIB
 """A line that is longer is cut: no engine prints a fact behind its first 64 KiB."""
 
 
-class Block(NamedTuple):
+class LogBlock(NamedTuple):
     """Whole lines; `first_line` is the number of the first one. `is_cut`: the last line has no end."""
 
     data: bytes
@@ -22,7 +22,7 @@ class Block(NamedTuple):
     is_cut: bool = False
 
 
-def blocks(stream: BinaryIO, follow: bool = False, wait_s: float = 0.5) -> Iterator[Block]:
+def blocks(stream: BinaryIO, follow: bool = False, wait_s: float = 0.5) -> Iterator[LogBlock]:
     """Return the blocks of a stream. Carriage returns end lines too, as progress bars mean them; UTF-16 with
     its mark is decoded; a file that grows is waited for if `follow`.
 
@@ -54,16 +54,16 @@ def blocks(stream: BinaryIO, follow: bool = False, wait_s: float = 0.5) -> Itera
         rest = data[end:]
         if end:
             text = _lines(data[:end])
-            yield Block(text, line)
+            yield LogBlock(text, line)
             line += text.count(b"\n")
     if rest:
         text = _lines(rest)
         whole = text.rfind(b"\n") + 1
         if whole:
-            yield Block(text[:whole], line)
+            yield LogBlock(text[:whole], line)
             line += text.count(b"\n")
         if text[whole:]:
-            yield Block(text[whole:], line, is_cut=True)
+            yield LogBlock(text[whole:], line, is_cut=True)
 
 
 def _lines(data: bytes) -> bytes:

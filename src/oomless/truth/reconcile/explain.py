@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ...errors import OomlessError
 from ...estimate.serving.changes import changes_that_fit
 from ...estimate.serving.estimate import Estimate, estimate_serving
-from ...recording.oom_text import OutOfMemory
+from ...recording.oom_text import OutOfMemoryText
 from .compare import Comparison
 from .log_question import LogQuestion
 from .logged_run import LoggedRun
@@ -25,7 +25,7 @@ class Advice(NamedTuple):
 class Explanation(NamedTuple):
     """One death by memory."""
 
-    oom: OutOfMemory | None
+    oom: OutOfMemoryText | None
     short_bytes: int | None
     """By how much the request missed what was free."""
     held: tuple[tuple[str, int], ...]
@@ -66,12 +66,12 @@ def explain(run: LoggedRun, asked: LogQuestion, comparison: Comparison) -> Expla
     )
 
 
-def worst(ooms: list[OutOfMemory]) -> OutOfMemory:
+def worst(ooms: list[OutOfMemoryText]) -> OutOfMemoryText:
     """Return the refusal that tells the most: the one with the most fields, then the largest request."""
     return max(ooms, key=lambda each: (sum(value is not None for value in each), each.tried_bytes or 0))
 
 
-def held_by(oom: OutOfMemory) -> tuple[tuple[str, int], ...]:
+def held_by(oom: OutOfMemoryText) -> tuple[tuple[str, int], ...]:
     """Return who held the card, as far as the text says: tensors, idle segments, graphs, other processes, and
     what of this process is not torch's."""
     found = []
@@ -93,18 +93,18 @@ def held_by(oom: OutOfMemory) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _of_values(run: LoggedRun) -> OutOfMemory | None:
+def _of_values(run: LoggedRun) -> OutOfMemoryText | None:
     tried, index = run.first("tried_bytes"), run.first("gpu_index")
     if tried is None or not isinstance(tried.value, float):
         return None
     card = int(index.value) if index is not None and isinstance(index.value, float) else None
     free = run.first("gpu_free_bytes")
     room = round(free.value) if free is not None and isinstance(free.value, float) else None
-    return OutOfMemory(round(tried.value), card, free_bytes=room, source=tried.source)
+    return OutOfMemoryText(round(tried.value), card, free_bytes=room, source=tried.source)
 
 
 def advice(
-    run: LoggedRun, estimate: Estimate | None, short: int | None, saved: bool, oom: OutOfMemory | None
+    run: LoggedRun, estimate: Estimate | None, short: int | None, saved: bool, oom: OutOfMemoryText | None
 ) -> tuple[Advice, ...]:
     """Return the smallest changes that would have fitted, the cheapest first."""
     found = []
@@ -135,7 +135,7 @@ def _longest(run: LoggedRun, estimate: Estimate) -> Advice | None:
     return Advice(f"--max-model-len {length}", other.headroom_bytes)
 
 
-def _lower_share(estimate: Estimate, short: int, oom: OutOfMemory | None) -> list[Advice]:
+def _lower_share(estimate: Estimate, short: int, oom: OutOfMemoryText | None) -> list[Advice]:
     """A smaller share of the card for the pool leaves what the start was short of."""
     name = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
         estimate.request.engine, "gpu_memory_utilization"

@@ -10,7 +10,7 @@ from ...run.cards import Hardware, find_card, synthetic
 from ...run.hardware import parse_gpu
 from ...run.serving import Asked, Layout
 from ...units import TIB
-from ..serving_rows import Incomplete, Question, question
+from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import HOST, facts_of
 from .log_row import configuration_row, file_type
 from .logged_run import LoggedRun
@@ -19,7 +19,7 @@ from .logged_run import LoggedRun
 class LogQuestion(NamedTuple):
     """What a log asks. `question` is None where something is missing that nothing can stand in for."""
 
-    question: Question | None
+    question: ServingQuestion | None
     row: dict[str, str]
     missing: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -141,7 +141,9 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         else 0,
     )
     missing = () if length else ("max_model_len",)
-    return LogQuestion(Question(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",))
+    return LogQuestion(
+        ServingQuestion(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",)
+    )
 
 
 def _devices(run: LoggedRun) -> list[str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ...ledger import Owner
 from ...recording.log_lines import PREDICTED, UNITS, LogReader, Said, number
-from ...recording.oom_text import OutOfMemory
+from ...recording.oom_text import OutOfMemoryText
 from ...units import GB, GIB, KB, KIB, MB, MIB, TIB
 
 AXES = re.compile(r"(DP|PP|TP|EP|rank=|RANK |Rank |rank )_?(\d+)")
@@ -68,7 +68,7 @@ class LoggedRun:
         self.source = source
         self.values: dict[str, list[Value]] = {}
         self.state = ""
-        self.ooms: list[OutOfMemory] = []
+        self.ooms: list[OutOfMemoryText] = []
         self.failures: list[str] = []
         self.loads: dict[str, int] = {}
         self.pids: dict[str, str] = {}

@@ -9,9 +9,9 @@ from ...engines.logs import engine_logs
 from ...frameworks.logs import LOGS as FRAMEWORK_LOGS
 from ...recording.log_lines import LogLine, LogReader
 from ...recording.oom_text import ANCHOR as OOM_ANCHOR
-from ...recording.oom_text import OutOfMemory, read_oom
+from ...recording.oom_text import OutOfMemoryText, read_oom
 from ...units import MIB
-from .blocks import Block, blocks, open_log
+from .blocks import LogBlock, blocks, open_log
 from .logged_run import Label, LoggedRun
 from .scan import OOM_WORDS, Hit, anchors, compiled, hits, matches, peaks
 
@@ -42,7 +42,7 @@ class LogFile:
         self.all_anchors = anchors(self.readers)
         self.num_facts = 0
 
-    def feed(self, block: Block) -> None:
+    def feed(self, block: LogBlock) -> None:
         """Read one block."""
         before = self.num_facts
         wakes = self._wakes()
@@ -193,7 +193,7 @@ def unwrapped(hit: Hit) -> str:
     return f"{hit.text} {rest}"
 
 
-def same_event(one: OutOfMemory, other: OutOfMemory) -> bool:
+def same_event(one: OutOfMemoryText, other: OutOfMemoryText) -> bool:
     """Return whether two texts tell of one refusal: a traceback repeats it."""
     return one._replace(source="", rank=None) == other._replace(source="", rank=None)
 

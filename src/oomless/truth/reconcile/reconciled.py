@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
-from ...recording.snapshot_file import AllocatorSnapshot, Held
+from ...recording.snapshot_file import AllocatorSnapshot, HeldPlace
 from ...units import format_exact
 from .compare import Comparison
 from .explain import Explanation
@@ -87,7 +87,7 @@ class ReadSnapshot(NamedTuple):
 
     name: str
     snapshot: AllocatorSnapshot
-    grown: tuple[Held, ...] = ()
+    grown: tuple[HeldPlace, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a run without an engine: what is held is observed."""

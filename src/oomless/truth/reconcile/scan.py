@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...recording.log_lines import LogLine, LogReader
 from ...recording.oom_text import ANCHOR as OOM_ANCHOR
-from .blocks import Block
+from .blocks import LogBlock
 
 BEFORE, BEHIND = 1 << 11, 1 << 16
 """Bytes of a line before and behind an anchor that are looked at."""
@@ -33,7 +33,7 @@ class Hit(NamedTuple):
     """What comes behind an allocator's complaint, which terminals and pages wrap."""
 
 
-class Peak(NamedTuple):
+class LargestFigure(NamedTuple):
     """The largest value of a repeated figure in a block."""
 
     word: str
@@ -57,7 +57,7 @@ def anchors(readers: Iterable[LogReader]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys([*OOM_WORDS, *(line.anchor for each in readers for line in each.lines)]))
 
 
-def hits(block: Block, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
+def hits(block: LogBlock, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
     """Return the lines of a block that have an anchor, in their order."""
     found: dict[int, set[bytes]] = {}
     data = block.data
@@ -91,7 +91,7 @@ def hits(block: Block, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
         )
 
 
-def peaks(block: Block, reader: LogReader) -> Iterator[Peak]:
+def peaks(block: LogBlock, reader: LogReader) -> Iterator[LargestFigure]:
     """Return the largest value of each figure that a live engine repeats in this block."""
     live = reader.live
     if live is None:
@@ -102,7 +102,7 @@ def peaks(block: Block, reader: LogReader) -> Iterator[Peak]:
     for word, factor, column in zip(live.words, live.factors, zip(*found, strict=True), strict=False):
         figures = [float(text) for text in column if text and len(text) < LONGEST_FIGURE]
         if figures:
-            yield Peak(word, max(figures) * factor)
+            yield LargestFigure(word, max(figures) * factor)
 
 
 def matches(hit: Hit, lines: Iterable[LogLine]) -> Iterator[tuple[LogLine, tuple[str, ...]]]:

@@ -1,14 +1,15 @@
-"""The Python interface of compression: what `oomless compress` does, and the context managers beside it."""
+"""A request to compress a checkpoint: what the command line asks, as a function."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError, UsageError
+from ..units import parse_bytes
 
 if TYPE_CHECKING:
-    from ..compress.checkpoint.stream import Progress
-    from ..compress.compressed import Compressed
+    from .checkpoint.stream import Progress
+    from .compressed import Compressed
 
 
 def compress(
@@ -24,21 +25,38 @@ def compress(
     force: bool = False,
     fsync: bool = True,
     measure: bool = False,
+    calibrate: str = "",
+    budget: str | int | None = None,
+    quality: bool = False,
+    text: str | None = None,
     progress: "Callable[[Progress], None] | None" = None,
 ) -> "Compressed":
     """Return what became of a checkpoint; without `out` nothing is written and the bytes are predicted.
 
-    `measure` reads the result again and gives the error of each weight.
+    `measure` reads the result again and gives the error of each weight; `quality` runs both models on a text.
+    `calibrate` and `budget` run the source on it: codes are chosen by what layers are fed with, formats by
+    what suffers most.
     """
-    from ..compress.checkpoint.error import weight_errors
-    from ..compress.checkpoint.run import num_threads, silent
-    from ..compress.compressed import Compressed
-    from ..compress.weights import Request, plan
-    from ..compress.weights import compress as write
+    from .checkpoint.error import weight_errors
+    from .checkpoint.run import num_threads, silent
+    from .checkpoint.source import read_source
+    from .compressed import Compressed
+    from .quality.language import compare_models
+    from .weights import Request, digest, mixed, plan
+    from .weights import compress as write
 
-    planned = plan(Request(model, to, tuple(keep), tuple(skip), tuple(formats)))
+    request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
+    words, mix = "", None
+    if calibrate or budget is not None or quality:
+        words = text_of(text)
+    if calibrate or budget is not None:
+        request = request._replace(calibrate=calibrate, text_digest=digest(words))
+    if budget is not None:
+        size = parse_bytes(budget) if isinstance(budget, str) else budget
+        request, mix = mixed(request, size, words, progress or silent)
+    planned = plan(request)
     if out is None:
-        return Compressed(planned, None, {})
+        return Compressed(planned, None, {}, mix=mix)
     folder, piece = Path(out).expanduser(), parse_part(part)
     write(
         planned,
@@ -47,17 +65,28 @@ def compress(
         threads=threads,
         durable=fsync,
         force=force,
+        text=words,
         progress=progress or silent,
     )
     if piece.total > 1:
-        return Compressed(planned, None, {})
+        return Compressed(planned, None, {}, mix=mix)
     errors = {}
     if measure:
         found = weight_errors(
             planned.source, planned.target, folder, threads or num_threads(), lambda done, total: None
         )
         errors = {name: error.relative for name, error in found.items()}
-    return Compressed(planned, folder, errors)
+    found_quality = compare_models(planned.source, read_source(str(folder)), words) if quality else None
+    return Compressed(planned, folder, errors, found_quality, mix)
+
+
+def text_of(path: str | None) -> str:
+    """Return the text of a file, or the sample that oomless brings: English and Chinese about models, and a
+    little Python."""
+    from .calibration.sample import sample
+    from .quality.language import read_text
+
+    return read_text(path) if path is not None else sample()
 
 
 def parse_part(text: str | None) -> Any:
@@ -66,7 +95,7 @@ def parse_part(text: str | None) -> Any:
     >>> parse_part("3/16")
     Part(number=3, total=16)
     """
-    from ..compress.checkpoint.journal import WHOLE, Part
+    from .checkpoint.journal import WHOLE, Part
 
     if text is None:
         return WHOLE
@@ -78,9 +107,9 @@ def parse_part(text: str | None) -> Any:
 
 def join(out: str, *, fsync: bool = True) -> "Compressed":
     """Return a folder whose parts are all there, finished: what was asked stands in their journals."""
-    from ..compress.checkpoint.journal import journals, read_journal
-    from ..compress.compressed import Compressed
-    from ..compress.weights import Request, finish_parts, plan
+    from .checkpoint.journal import journals, read_journal
+    from .compressed import Compressed
+    from .weights import Request, finish_parts, plan
 
     folder = Path(out).expanduser()
     found = [journal for path in journals(folder) if (journal := read_journal(path))]

@@ -1,0 +1,1 @@
+"""A format for each module, so that a size is kept and what suffers most suffers least."""

@@ -1,0 +1,82 @@
+"""What a quantisation makes of a model: formats of linear layers and experts, rules for modules by name."""
+
+from typing import NamedTuple
+
+from .config import Config
+from .storage import FP4_E8M0, FP8_CHANNEL, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
+
+
+class StorageRule(NamedTuple):
+    """Modules whose names match a pattern are stored in `form`; None: as they were."""
+
+    patterns: tuple[str, ...]
+    form: Format | None
+
+
+class Scheme(NamedTuple):
+    """What a method makes of linear layers and of routed experts, and the rules that come before: the first
+    that matches counts."""
+
+    linear: Format | None
+    expert: Format | None
+    rules: tuple[StorageRule, ...] = ()
+
+
+LEFT_OUT = (
+    "ignore",
+    "modules_to_not_convert",
+    "exclude_modules",
+    "exclude",
+    "ignored_layers",
+    "llm_int8_skip_modules",
+    "skip_modules",
+)
+"""What methods call the list of modules that they leave as they are."""
+
+
+def kept(section: Config) -> tuple[StorageRule, ...]:
+    """The rule of the modules that are left out of quantisation."""
+    names: list[str] = []
+    for key in LEFT_OUT:
+        listed = section.values.get(key)
+        if listed is None:
+            continue
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            section.fault(f"{key} is no list of names")
+            return ()
+        names += listed
+    return (StorageRule(tuple(names), None),) if names else ()
+
+
+def whole(form: Format, section: Config, *rules: StorageRule) -> Scheme:
+    """One format for all linear layers and experts that no rule names."""
+    return Scheme(form, form, (*kept(section), *rules))
+
+
+def names_of(section: Config, key: str) -> tuple[str, ...]:
+    """A list of texts."""
+    listed = section.values.get(key)
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        section.fault(f"{key} is no list of names")
+        return ()
+    return tuple(listed)
+
+
+def grouped(bits: int, group: int, zeros: bool, scale_bits: int) -> Format:
+    """Integers of `bits`, one scale (and zero) for `group` columns of a row; 0 = the whole row."""
+    return Format(f"int{bits} by {group or 'row'}", bits, (1, group), scale_bits, bits if zeros else 0)
+
+
+REQUANTISED: dict[str, Format] = {
+    "fp8": FP8_TENSOR,
+    "fp8-dynamic": FP8_CHANNEL,
+    "w8a8": INT8_CHANNEL,
+    "awq": grouped(4, 128, zeros=True, scale_bits=16),
+    "gptq": grouped(4, 128, zeros=True, scale_bits=16),
+    "w4a16": grouped(4, 128, zeros=False, scale_bits=16),
+    "bitsandbytes": NF4,
+    "mxfp4": FP4_E8M0,
+    "nvfp4": NVFP4,
+}
+"""What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
+as they are."""

@@ -1,0 +1,246 @@
+"""Calibration, quality and mixes on small models: less error where it counts, the same bytes after death."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import numpy as np
+import torch
+import transformers
+
+from oomless.compress import weights as compressing
+from oomless.compress.calibration import run as calibrating
+from oomless.compress.calibration.grid import Adjustable, adjustable, rounded
+from oomless.compress.calibration.inputs import LayerInputs
+from oomless.compress.calibration.sample import sample
+from oomless.compress.calibration.solve import Moments, by_diagonal, by_gptq, spread_steps
+from oomless.compress.checkpoint.source import read_source
+from oomless.compress.codecs.registry import codec
+from oomless.compress.mix.damage import Damage
+from oomless.compress.mix.search import search
+from oomless.compress.quality.language import Quality, compare_models, token_ids
+from oomless.compress.quality.lazy_model import LazyModel
+from oomless.compress.quality.lockstep import Lockstep
+from oomless.compress.weights import Request, compress, digest, mixed, plan
+from oomless.errors import OomlessError, UnsupportedError, UsageError
+from oomless.model.checkpoint import read_checkpoint
+
+pytestmark = pytest.mark.torch
+TOKENS = 256
+WORDS = ("int4", "int4-asym", "int2-g32", "mxfp4", "nvfp4")
+
+
+@pytest.fixture(autouse=True)
+def few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing, "CALIBRATION_TOKENS", TOKENS)
+    torch.set_num_threads(1)
+
+
+def adjusted(word: str) -> Adjustable:
+    found = adjustable(codec(word, "BF16"))
+    assert found is not None
+    return found
+
+
+def lost(error: Any, moments: Moments) -> float:
+    """The squared error of a layer's output."""
+    return float(np.einsum("ij,jk,ik->", error, moments.array, error, optimize=True))
+
+
+@pytest.mark.parametrize("word", WORDS)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=3)
+def test_gptq_loses_less_than_the_diagonal_and_that_less_than_nearest(word: str, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    values = chance.standard_normal((48, 128)).astype(np.float32)
+    mixing = chance.standard_normal((128, 128)).astype(np.float32) * np.exp(chance.standard_normal(128) * 0.8)
+    fed = (chance.standard_normal((512, 128)) @ mixing).astype(np.float32)
+    moments = Moments((fed.T @ fed / len(fed)).astype(np.float32))
+    each, known = adjusted(word), np.abs(values).max().reshape(1, 1)
+    diagonal = by_diagonal(each, values, moments, known)
+    nearest = by_diagonal(each, values, Moments(np.eye(128, dtype=np.float32)), known)
+    importance = np.diagonal(moments.array)
+
+    def weighted(solved: Any) -> float:
+        return float((np.square(solved.values - values) * importance).sum())
+
+    assert weighted(diagonal) <= weighted(nearest) * 1.0001
+    gptq = by_gptq(each, values, moments, known)
+    assert lost(gptq.values - values, moments) < lost(diagonal.values - values, moments)
+    again = rounded(each, gptq.values, *spread_steps(each, gptq.steps, 128))
+    assert np.allclose(again, gptq.values, rtol=1e-5, atol=0), "each value is one that the format holds"
+
+
+@pytest.mark.parametrize(
+    ("family", "word", "method"),
+    [
+        ("llama", "int4", "gptq"),
+        ("llama", "int4-asym", "diagonal"),
+        ("qwen3_moe", "mxfp4", "gptq"),
+        ("qwen3_moe", "nvfp4", "gptq"),
+        ("deepseek_v3_fp8", "int4", "gptq"),
+    ],
+)
+def test_what_is_written_loses_less_of_each_output(
+    checkpoints: dict[str, Path], family: str, word: str, method: str, tmp_path: Path
+) -> None:
+    """The codes on the disk, read back by another path, beside nearest rounding: same bytes, less error."""
+    source = str(checkpoints[family])
+    near, found = tmp_path / "near", tmp_path / "found"
+    compress(plan(Request(source, word)), near, durable=False)
+    request = Request(source, word, calibrate=method, text_digest=digest(sample()))
+    compress(plan(request), found, durable=False, text=sample())
+    sizes = [sum(tensor.num_bytes for tensor in read_checkpoint(each)) for each in (near, found)]
+    assert sizes[0] == sizes[1] == plan(request).target.num_bytes
+    assert "text" in (found / "README.md").read_text()
+    before, after = (output_errors(checkpoints[family], each) for each in (near, found))
+    assert before.keys() == after.keys()
+    assert sum(after.values()) < sum(before.values()) * (0.97 if method == "gptq" else 1)
+
+
+def output_errors(source: Path, other: Path) -> dict[str, float]:
+    """What each matrix of a checkpoint loses of its output, on the text that it was calibrated with."""
+    lazy, found = LazyModel(read_source(str(source))), LazyModel(read_source(str(other)))
+    errors: dict[str, float] = {}
+
+    def visit(number: int, module: Any, calls: Any, run: Any) -> Any:
+        inputs = LayerInputs(lazy, module)
+        out = inputs.run(module, calls, run)
+        for name, moments in inputs.matrices():
+            if name in found.weights and name in lazy.weights:
+                error = (found.tensor(found.weights[name]) - lazy.tensor(lazy.weights[name])).numpy()
+                errors[name] = lost(error, moments())
+        return out
+
+    Lockstep(lazy, visit).run(token_ids(lazy.source, sample(), TOKENS))
+    lazy.close()
+    found.close()
+    assert len(errors) >= 10
+    return errors
+
+
+def test_a_calibration_that_dies_goes_on_to_the_same_bytes(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(str(checkpoints["llama"]), "int4", calibrate="gptq", text_digest=digest(sample()))
+    compress(plan(request), tmp_path / "whole", text=sample())
+    real, layers = calibrating.Calibration.layer, [0]
+
+    def dies(self: calibrating.Calibration, *words: Any) -> None:
+        layers[0] += 1
+        if layers[0] == 2:
+            raise KeyboardInterrupt
+        real(self, *words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrating.Calibration, "layer", dies)
+        with pytest.raises(KeyboardInterrupt):
+            compress(plan(request), tmp_path / "again", text=sample())
+    assert not (tmp_path / "again" / "config.json").exists()
+    with pytest.raises(OomlessError, match="is not done"):
+        compressing.finish_parts(plan(request), tmp_path / "again", 1)
+    layers[0] = 2
+    monkeypatch.setattr(calibrating.Calibration, "layer", counted := Counted(real))
+    compress(plan(request), tmp_path / "again", text=sample())
+    assert counted.num == 2, "the first layer was done and is not done again"
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "again")
+    )
+    assert one == two
+
+
+class Counted:
+    """A method that counts its calls."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.num = real, 0
+
+    def __get__(self, owner: Any, kind: Any) -> Any:
+        def call(*words: Any) -> None:
+            self.num += 1
+            self.real(owner, *words)
+
+        return call
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3_text", "deepseek_v3"])
+def test_layer_by_layer_is_the_whole_model(checkpoints: dict[str, Path], family: str) -> None:
+    """Perplexity of the streamed model is that of transformers' own; a model beside itself has no error."""
+    source = read_source(str(checkpoints[family]))
+    found = compare_models(source, source, sample(), TOKENS)
+    assert (found.kl_per_token, found.top1_agreement) == (0, 1)
+    assert not any(found.layers)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(checkpoints[family], dtype=torch.float32)
+    losses = []
+    with torch.no_grad():
+        for ids in token_ids(source, sample(), TOKENS):
+            logits = model(ids).logits[0, :-1]
+            losses.append(torch.nn.functional.cross_entropy(logits.float(), ids[0, 1:]).item())
+    assert found.perplexity_before == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
+
+
+def test_fp8_is_as_good_as_its_cast(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    source = read_source(str(checkpoints["deepseek_v3_fp8"]))
+    compress(plan(Request(str(checkpoints["deepseek_v3_fp8"]), "bf16")), tmp_path, durable=False)
+    found = compare_models(source, read_source(str(tmp_path)), sample(), TOKENS)
+    assert found.kl_per_token == pytest.approx(0, abs=1e-9)
+
+
+def test_a_mix_keeps_its_size_and_is_better_than_one_format(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    source = str(checkpoints["llama"])
+    size = plan(Request(source, "int4-g32")).target.num_bytes * 21 // 20
+    request, mix = mixed(Request(source, ""), size, sample(), lambda progress: None)
+    planned = plan(request)
+    assert 0.97 * size <= planned.target.num_bytes == mix.num_bytes <= size
+    assert mix.alone == "int4-g32"
+    assert mix.error < mix.alone_error
+    compress(planned, tmp_path, durable=False)
+    assert "--budget" in (tmp_path / "README.md").read_text()
+    section = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
+    assert section["format"] in ("mixed-precision", "pack-quantized")
+    found: Quality = compare_models(read_source(source), read_source(str(tmp_path)), sample(), TOKENS)
+    assert found.kl_per_token > 0
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1000), min_size=1, max_size=12),
+    errors=st.lists(st.floats(0.001, 1), min_size=12, max_size=12),
+    share=st.floats(0, 1),
+)
+def test_a_mix_never_passes_its_size(sizes: list[int], errors: list[float], share: float) -> None:
+    table = {
+        f"module.{number}": {
+            "int4": Damage(size, error),
+            "int8-g128": Damage(2 * size, error / 200),
+            "bf16": Damage(4 * size, 0),
+        }
+        for number, (size, error) in enumerate(zip(sizes, errors, strict=False))
+    }
+    budget = int(sum(sizes) * (1 + 3 * share))
+    mix = search(table, {name: name for name in table}, 7, budget + 7)
+    chosen = dict(mix.formats)
+    assert mix.num_bytes == 7 + sum(table[name][word].num_bytes for name, word in chosen.items())
+    assert mix.num_bytes <= budget + 7
+    assert mix.error == pytest.approx(sum(table[name][word].error for name, word in chosen.items()))
+    assert share < 1 or set(chosen.values()) == {"bf16"}
+
+
+def test_what_cannot_be_calibrated_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    source = str(checkpoints["llama"])
+    with pytest.raises(UnsupportedError, match="gains from calibration"):
+        plan(Request(source, "int8", calibrate="gptq"))
+    with pytest.raises(UsageError, match="--calibrate awq"):
+        plan(Request(source, "int4", calibrate="awq"))
+    with pytest.raises(UsageError, match="tokens"):
+        compress(plan(Request(source, "int4", calibrate="gptq")), tmp_path / "out", text="short")
+    with pytest.raises(OomlessError, match="hold no mix"):
+        mixed(Request(source, ""), 1000, sample(), lambda progress: None)

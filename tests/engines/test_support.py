@@ -1,0 +1,136 @@
+"""What runs at all (facts/support.csv): words of the table, the cases that people met, and refusals."""
+
+import json
+from itertools import product
+
+import pytest
+
+from command import call
+from oomless import facts
+from oomless.engines import ENGINES
+from oomless.engines.support import (
+    CACHE_WORDS,
+    FAMILIES_OF_KINDS,
+    FORM_WORDS,
+    METHOD_WORDS,
+    PARTICULAR,
+    SupportQuestion,
+    card_word,
+    model_words,
+    support,
+    support_rows,
+    weights_word,
+)
+from oomless.model.load import load
+from oomless.run.cards import cards
+
+DOES_NOT_RUN, RUNS, UNKNOWN = "does_not_run", "runs", "unknown"
+
+CASES = (
+    ("deepseek-v4-pro --gpu mi300x:8 --engine sglang", DOES_NOT_RUN),
+    ("deepseek-v3.2 --gpu a100-80gb:8x2 --engine sglang", DOES_NOT_RUN),
+    ("deepseek-r1 --gpu a100-80gb:8x2 --engine sglang", DOES_NOT_RUN),
+    ("deepseek-r1 --gpu a100-80gb:8x2", RUNS),
+    ("deepseek-r1 --gpu a100-80gb:8x2 --engine-version 0.8.5", DOES_NOT_RUN),
+    ("deepseek-v4-flash --gpu gaudi-3:8 --engine vllm-hpu", DOES_NOT_RUN),
+    ("deepseek-v4-flash --gpu tpu-v6e:8", UNKNOWN),
+    ("deepseek-ocr --gpu h100 --engine-version 0.10.0", DOES_NOT_RUN),
+    ("deepseek-ocr --gpu h100 --engine-version 0.11.1", RUNS),
+    ("deepseek-ocr-2 --gpu h100 --engine-version 0.15.0", DOES_NOT_RUN),
+    ("deepseek-ocr --gpu h100 --engine trtllm", DOES_NOT_RUN),
+    ("qwen3-8b --gpu b200 --engine trtllm --quantization nvfp4", RUNS),
+    ("qwen3-8b --gpu a100-80gb --engine trtllm --quantization nvfp4", DOES_NOT_RUN),
+    ("deepseek-v4-flash --gpu a100-80gb:8", DOES_NOT_RUN),
+    ("deepseek-v4-flash --gpu h200:8", RUNS),
+    ("deepseek-v4-flash --gpu h100:8 --engine trtllm", DOES_NOT_RUN),
+    ("deepseek-v3.2 --gpu rtx-pro-6000:8 --engine-version 0.22.0", DOES_NOT_RUN),
+    ("deepseek-v3.2 --gpu h200:8", RUNS),
+    ("deepseek-v3.2 --gpu h200:8 --engine sglang", RUNS),
+    ("deepseek-r1 --gpu h200:8 --engine trtllm", RUNS),
+    ("deepseek-r1 --gpu mi300x:8", RUNS),
+    ("deepseek-r1 --gpu ascend-910b:16 --engine vllm-ascend", DOES_NOT_RUN),
+    ("deepseek-v2-lite --gpu ascend-910b:8 --engine vllm-ascend", RUNS),
+    ("qwen3-8b --gpu v100-32gb", DOES_NOT_RUN),
+    ("qwen3-8b --gpu v100-32gb --engine-version 0.17.0", RUNS),
+    ("qwen3-8b --gpu t4 --engine sglang", RUNS),
+    ("qwen3-8b --gpu tesla-p40", DOES_NOT_RUN),
+    ("qwen3-8b --gpu tesla-p40 --engine llamacpp", RUNS),
+    ("qwen3-8b --gpu h100 --kv-cache-dtype nvfp4 --engine-version 0.19.0", DOES_NOT_RUN),
+    ("gpt-oss-120b --gpu h100 --engine-version 0.10.0", DOES_NOT_RUN),
+    ("gpt-oss-120b --gpu h100 --engine-version 0.10.1", RUNS),
+    ("kimi-k3 --gpu h200:8x4", UNKNOWN),
+)
+"""Questions of `infer`, and what is known of them."""
+
+
+@pytest.mark.parametrize(("question", "runs"), CASES)
+def test_what_is_known_not_to_run_is_refused(question: str, runs: str) -> None:
+    found = call("infer", *question.split(), "--max-model-len", "4096", "--json")
+    if runs == DOES_NOT_RUN:
+        assert found.code == 4
+        assert "does not run" in found.err
+        assert found.err.count("\n") == 2, "what, and what to do"
+        return
+    assert found.code in (0, 3), found.err
+    said = [line for line in json.loads(found.out)["warnings"] if "is not known" in line and "runs" in line]
+    assert bool(said) == (runs == UNKNOWN)
+
+
+FAMILIES = {load(row["name"]).family for row in facts.table("catalogue")}
+MODEL_WORDS = {word for row in facts.table("catalogue") for word in model_words(load(row["name"]))}
+WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}
+"""Forms that a model of ours can have."""
+OTHER_WEIGHTS = {"w4afp8", "w4a8", "int8_block", "hqq", "eetq", "quanto", "bitnet"}
+"""Forms of checkpoints that the table knows of, and of methods under their own names."""
+CACHES = {
+    *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4 nvfp4_ds_mla int8 fp4").split(),
+    *("q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl bf16 f32").split(),
+    *CACHE_WORDS.values(),
+}
+CARDS = {card_word(card) for card in cards().values()} | {"sm50", "sm60"}
+
+
+def test_the_table_has_known_words_alone() -> None:
+    for row in facts.table("support"):
+        assert row["runs"] in (DOES_NOT_RUN, RUNS, UNKNOWN), row
+        assert {word.lstrip("!") for word in row["model"].split()} <= MODEL_WORDS, row
+        assert {*row["weights"].split()} <= WEIGHTS | OTHER_WEIGHTS, row
+        assert {*row["cache"].split()} <= CACHES, row
+        assert {*row["cards"].split()} <= CARDS, row
+        assert row["runs"] != UNKNOWN or row["how"] or row["source"], row
+
+
+def test_families_and_kinds_are_of_the_catalogue() -> None:
+    assert FAMILIES_OF_KINDS | PARTICULAR <= MODEL_WORDS
+
+
+def test_no_row_that_runs_says_what_one_that_does_not_denies() -> None:
+    """Of two such rows one would be wrong: a release, a form, a cache and a card that both name."""
+    for name in ENGINES:
+        rows = support_rows(name)
+        refused, good = ([row for row in rows if row.runs == kind] for kind in (DOES_NOT_RUN, RUNS))
+        for one, other in product(refused, good):
+            particular = other.first and other.models and other.weights and other.cards
+            if not particular or not one.models <= other.models or one.unless or other.unless:
+                continue
+            same = (
+                (not one.weights or one.weights & other.weights)
+                and (not one.caches or one.caches & other.caches)
+                and (not one.cards or one.cards & other.cards)
+                and one.first <= (other.last or (9999,))
+                and other.first <= (one.last or (9999,))
+            )
+            assert not same, (name, one, other)
+
+
+def test_a_card_that_is_only_a_size_is_not_asked_about() -> None:
+    words = model_words(load("deepseek-v4-flash"))
+    assert support(SupportQuestion("vllm", (0, 33, 0), words, "mxfp4", "auto", "")).runs == RUNS
+
+
+def test_every_model_and_form_has_words() -> None:
+    for row in facts.table("catalogue"):
+        model = load(row["name"])
+        assert weights_word(model, None) in WEIGHTS, model.name
+        assert model.family in model_words(model)
+    assert len(FAMILIES) > 60

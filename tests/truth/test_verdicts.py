@@ -1,0 +1,116 @@
+"""Verdicts beside what happened (tests/tables/verdicts.csv): budgets that only shrink, and tables of any
+kind of row."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from command import call
+from tables.score import TABLES
+
+TABLE = TABLES / "verdicts.csv"
+
+
+class Confusion(NamedTuple):
+    """The least share of right verdicts among firm ones; the most wrong "fits" and wrong "does not fit"; the
+    most cases that are tight or without an answer."""
+
+    right: float
+    wrong_fits: int
+    wrong_does_not_fit: int
+    tight: int
+    none: int
+
+
+BUDGETS = {
+    "serve": Confusion(right=0.75, wrong_fits=5, wrong_does_not_fit=1, tight=11, none=16),
+    "train": Confusion(right=0.85, wrong_fits=3, wrong_does_not_fit=2, tight=12, none=2),
+}
+
+
+def validated(path: Path) -> dict[str, Any]:
+    found = call("validate", str(path), "--json")
+    assert found.code == 0, found.err
+    document: dict[str, Any] = json.loads(found.out)
+    return document
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return validated(TABLE)
+
+
+@pytest.mark.parametrize("kind", BUDGETS)
+def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None:
+    found, budget = document["summary"][kind], BUDGETS[kind]
+    assert found["num_right"] >= budget.right * found["num_firm"], found
+    assert len(found["wrong_fits"]) <= budget.wrong_fits, found
+    assert len(found["wrong_does_not_fit"]) <= budget.wrong_does_not_fit, found
+    assert found["num_tight"] <= budget.tight, found
+    assert found["num_none"] <= budget.none, found
+
+
+def test_the_counts_add_up(document: dict[str, Any]) -> None:
+    assert document["schema"] == "oomless/verdicts/1"
+    assert len(document["rows"]) == sum(each["num_rows"] for each in document["summary"].values()) == 99
+    for each in document["summary"].values():
+        assert each["num_firm"] + each["num_tight"] + each["num_none"] == each["num_rows"]
+        wrong = len(each["wrong_fits"]) + len(each["wrong_does_not_fit"])
+        assert each["num_right"] + wrong == each["num_firm"]
+    for row in document["rows"]:
+        assert (row["verdict"] is None) == (row["status"] != "scored") == bool(row["reason"])
+
+
+def test_a_case_is_asked_as_on_the_command_line(document: dict[str, Any]) -> None:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        cases = {row["id"]: shlex.split(row["args"]) for row in csv.DictReader(file)}
+    for row in [row for row in document["rows"] if row["verdict"]][::12]:
+        answer = json.loads(call(*cases[row["id"]]).out)
+        assert (answer["verdict"], answer["headroom_bytes"]) == (row["verdict"], row["headroom_bytes"])
+
+
+BAD = {
+    "of a kind that is not known": "speed,ran,infer deepseek-v2-lite --gpu h100",
+    "with an outcome that is none": "serve,maybe,infer deepseek-v2-lite --gpu h100",
+    "that asks another command": "serve,ran,models",
+    "that asks for training under serve": "serve,ran,train deepseek-v2-lite --gpu h100",
+    "that writes a file": "serve,ran,infer deepseek-v2-lite --gpu h100 --plot=FILE",
+    "with an open quotation mark": "serve,ran,infer 'deepseek",
+    "with too few cells": "serve,ran",
+    "without anything": ",,",
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_row_loses_no_table(tmp_path: Path, what: str) -> None:
+    table, file = tmp_path / "cases.csv", tmp_path / "plot.svg"
+    good = "good,serve,ran,infer deepseek-v2-lite --gpu h100\n"
+    table.write_text(f"id,kind,outcome,args\n{good}bad,{BAD[what]}\n".replace("FILE", str(file)))
+    rows = validated(table)["rows"]
+    assert [row["status"] for row in rows] == ["scored", "unreadable"]
+    assert rows[1]["verdict"] is None
+    assert "line 3" in rows[1]["reason"]
+    assert not file.exists()
+
+
+def test_what_is_refused_says_why(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    asked = ("--gpu h999", "--gpu h100 --engine vllm --engine-version 0.1.0")
+    lines = [f"{number},serve,ran,infer deepseek-v2-lite {words}" for number, words in enumerate(asked)]
+    table.write_text("\n".join(["id,kind,outcome,args", *lines]))
+    rows = validated(table)["rows"]
+    assert [row["status"] for row in rows] == ["incomplete", "unsupported"]
+    assert "h999" in rows[0]["reason"]
+    assert "0.1.0" in rows[1]["reason"]
+
+
+def test_the_text_names_what_was_wrong(document: dict[str, Any]) -> None:
+    text = call("validate", str(TABLE)).out
+    for kind, found in document["summary"].items():
+        assert f"{kind}: wrong fits: {', '.join(found['wrong_fits'])}" in text
+    for row in document["rows"]:
+        assert row["verdict"] or f"{row['id']}: {row['status']}: " in text
