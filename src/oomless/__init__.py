@@ -58,7 +58,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'oomless' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return globals().get(name, found)  # a room that answers when it is called stays a room
 
 
 def __dir__() -> list[str]:
@@ -74,7 +75,7 @@ class _Package(ModuleType):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _HOMES or not isinstance(value, ModuleType):
+        if name not in _HOMES or not isinstance(value, ModuleType) or callable(value):
             super().__setattr__(name, value)
 
 

@@ -4,8 +4,8 @@ capacity, a verdict."""
 from typing import NamedTuple
 
 from ...engines import check_card, engine
-from ...engines.engine import Engine
 from ...engines.rank import CacheLayout
+from ...engines.record import Engine
 from ...engines.support import Support, check_support
 from ...errors import UsageError
 from ...facts.release import read_release

@@ -4,8 +4,8 @@ is left for the cache."""
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...engines.engine import Engine
 from ...engines.rank import Budget, CacheLayout, Stage
+from ...engines.record import Engine
 from ...ledger import Ledger, Line, exact
 from ...model.model import Model
 from ...run.cards import Card, Hardware
