@@ -1,4 +1,4 @@
-"""Made from the tables of options; OOMLESS_UPDATE_SURFACE=1 renews it (tests/test_package_stub.py)."""
+"""Made from the tables of options by tests/package_stub.py; OOMLESS_UPDATE_SURFACE=1 renews it."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
