@@ -2,7 +2,6 @@
 
 import ast
 from pathlib import Path
-from types import ModuleType
 
 import oomless
 from oomless.facts.options import Kind, Option
@@ -27,6 +26,8 @@ TYPES: dict[Kind, str] = {
     "speculation": "Speculation | str | int",
 }
 """What a keyword takes, by the kind of its option."""
+CALLED = {"compress": "compress.request"}
+"""Rooms that answer when they are called, and where the function is."""
 HEAD = '''"""Made from the tables of options by tests/package_stub.py; OOMLESS_UPDATE_SURFACE=1 renews it."""
 
 import os
@@ -40,8 +41,9 @@ from .run.speculation import Speculation
 
 def stub() -> str:
     """The whole file."""
-    homes = vars(oomless)["_HOMES"]
-    functions = [name for name in oomless.__all__ if name.islower()]
+    homes = {**vars(oomless)["_HOMES"], **CALLED}
+    functions = [name for name in oomless.__all__ if name in homes and name.islower()]
+    rooms = [name for name in oomless.__all__ if name not in homes]
     trees = {name: ast.parse(source_of(homes[name])) for name in functions}
     defined = {name: function_in(trees[name], name) for name in functions}
     named = {
@@ -59,6 +61,7 @@ def stub() -> str:
             if line not in HEAD
         }
         | {f"from .{homes[name]} import {name} as {name}" for name in oomless.__all__ if not name.islower()}
+        | {f"from . import {name} as {name}" for name in rooms}
     )
     names = ",\n".join(f'    "{name}"' for name in oomless.__all__)
     parts = [HEAD + "\n".join(imports), "__version__: str\n__all__ = [\n" + names + ",\n]"]
@@ -131,11 +134,6 @@ def type_of(option: Option) -> str:
     return f"{several} | None"
 
 
-def is_room(name: str) -> bool:
-    """Whether a room answers when it is called: `oomless.compress(...)`, `oomless.compress.activations`."""
-    return callable(getattr(oomless, name)) and isinstance(getattr(oomless, name), ModuleType)
-
-
 def room(name: str, text: str) -> str:
     """A callable room as an object: what it is called with, and its own names."""
     called = text.replace(f"def {name}(", "    def __call__(\n        self,").replace("\n    ", "\n        ")
@@ -161,7 +159,7 @@ def signature(name: str, function: ast.FunctionDef) -> str:
         lines += keywords(name, {each.arg for each in (*arguments.args, *arguments.kwonlyargs)})
     returns = plain(function.returns) if function.returns else "None"
     text = "\n".join([*lines, f") -> {returns}: ..."])
-    return room(name, text) if is_room(name) else text
+    return room(name, text) if name in CALLED else text
 
 
 def parameter(each: ast.arg, is_optional: bool) -> str:

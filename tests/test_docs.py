@@ -49,6 +49,7 @@ PAGE_OF = {
     "reconcile": "reconcile.md",
     "run": "reconcile.md",
     "monitor": "monitor.md",
+    "top": "monitor.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

@@ -22,7 +22,6 @@ _HOMES = {
     "cost": "api.cost",
     "trace": "api.trace",
     "reconcile": "api.reconcile",
-    "compress": "compress.request",
     "load": "model.load",
     "ServingAnswer": "api.serving",
     "TrainingAnswer": "api.training_answer",
@@ -32,6 +31,10 @@ _HOMES = {
     "UnsupportedError": "errors",
     "MissingExtra": "errors",
 }
+
+_ROOMS = ("compress", "monitor")
+"""Packages that are reached by their name alone: `oomless.monitor.watch`; one of them answers when it is
+called."""
 
 __all__ = [
     "MissingExtra",
@@ -45,6 +48,7 @@ __all__ = [
     "cost",
     "infer",
     "load",
+    "monitor",
     "plan",
     "reconcile",
     "speed",
@@ -54,12 +58,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _ROOMS:
         raise AttributeError(f"module 'oomless' has no attribute {name!r}")
     from importlib import import_module
 
-    found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    return globals().get(name, found)  # a room that answers when it is called stays a room
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
@@ -75,7 +80,7 @@ class _Package(ModuleType):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _HOMES or not isinstance(value, ModuleType) or callable(value):
+        if name not in _HOMES or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

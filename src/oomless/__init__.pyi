@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .run.speculation import Speculation
+from . import monitor as monitor
 from .api.serving import ServingAnswer as ServingAnswer
 from .api.speed import SpeedAnswer as SpeedAnswer
 from .api.training_answer import TrainingAnswer as TrainingAnswer
@@ -38,6 +39,7 @@ __all__ = [
     "cost",
     "infer",
     "load",
+    "monitor",
     "plan",
     "reconcile",
     "speed",

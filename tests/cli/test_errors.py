@@ -176,7 +176,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "nvfp4 cache on Hopper": (
         ("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "nvfp4"),
         UNSUPPORTED,
-        ("Blackwell", "fp8"),
+        ("does not run", "--kv-cache-dtype auto"),
     ),
     "MLA's cache for GQA": (
         ("deepseek-llm-7b", "--gpu", "h200", "--kv-cache-dtype", "fp8_ds_mla"),

@@ -26,6 +26,7 @@ KEYS = {
     "bands": "kind when",
     "catalogue": "name",
     "cluster_names": "card",
+    "compressed": "subject what",
     "conditions": "word",
     "counted_traffic": "what ranks tokens hidden",
     "efficiencies": "quantity device engine when",

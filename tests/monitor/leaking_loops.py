@@ -41,9 +41,8 @@ def kept_logits(model: Any, optimizer: torch.optim.Optimizer) -> None:
 
 def kept_hidden_states(model: Any, optimizer: torch.optim.Optimizer) -> None:
     seen = []
-    handle = model.layers[1].register_forward_hook(
-        lambda *parts: seen.append(parts[2].detach().clone())
-    )  # MADE KEPT
+    layer = model.layers[1]
+    handle = layer.register_forward_hook(lambda *of: seen.append(of[2].detach().clone()))  # MADE KEPT
     for _ in range(STEPS):
         train_step(model, optimizer, batch())
     handle.remove()

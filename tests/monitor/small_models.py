@@ -1,11 +1,22 @@
 """A small language model of the tests' own, and batches for it."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 VOCABULARY, HIDDEN, LENGTH, BATCH = 64, 32, 16, 4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models are slower on many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Layer(nn.Module):

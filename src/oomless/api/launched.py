@@ -10,7 +10,7 @@ from .. import engines
 from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..model.load import catalogue_name
-from ..monitor.launcher import Ended, launch
+from ..monitor.launcher import Ended, launch, start_deaf
 from ..truth.reconcile.blocks import LogBlock
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile
@@ -22,6 +22,7 @@ from .serving import ServingAnswer, infer
 GATHERED = 1 << 16
 """Bytes of output that are read together, or what came within a second."""
 SCRAPE_EVERY_S = 30.0
+MOST_PAGE_BYTES = 4_000_000
 WhenReady = Callable[["Watched"], None]
 
 
@@ -87,14 +88,14 @@ class Scraper:
     """Fetches an engine's own /metrics now and then; what it cannot reach it leaves alone."""
 
     def __init__(self, words: Sequence[str], engine: str, watched: Watched) -> None:
-        self.url = f"http://127.0.0.1:{_port(words, engine)}/metrics"
+        self.url = metrics_url(words, engine)
         self.watched = watched
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._go, daemon=True)
 
     def start(self) -> None:
         """Begin to fetch."""
-        self.thread.start()
+        start_deaf(self.thread)
 
     def stop(self) -> None:
         """End; what is under way is not waited for."""
@@ -106,18 +107,28 @@ class Scraper:
 
     def fetch(self) -> None:
         """Keep the largest live figures of the page."""
-        from urllib.request import urlopen
-
-        try:
-            with urlopen(self.url, timeout=2) as answer:
-                text = answer.read(4_000_000).decode("utf-8", "replace")
-        except (OSError, ValueError):
-            return
-        for run in read_metrics(text, "metrics", self.watched.file.readers):
+        for run in read_metrics(fetched_page(self.url), "metrics", self.watched.file.readers):
             mine = self.watched.file.open.get(run.reader.name if run.reader else "")
             for word, value in run.peaks.items():
                 if mine is not None:
                     mine.peaks[word] = max(value, mine.peaks.get(word, 0.0))
+
+
+def metrics_url(words: Sequence[str], engine: str) -> str:
+    """Return where the engine that a command starts serves its own metrics."""
+    return f"http://127.0.0.1:{_port(words, engine)}/metrics"
+
+
+def fetched_page(url: str, timeout_s: float = 2.0) -> str:
+    """Return a page of this machine, so much of it and no more; empty if it cannot be reached."""
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=timeout_s) as answer:
+            text: str = answer.read(MOST_PAGE_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+    return text
 
 
 def _port(words: Sequence[str], engine: str) -> int:

@@ -14,7 +14,7 @@ from ..monitor.counters import host_kills
 from ..monitor.entries import FirstLook, RunQuestion, SampledStep
 from ..monitor.expected import first_look, look_text
 from ..monitor.journal import Tail, journals
-from ..monitor.launcher import Ended
+from ..monitor.launcher import Ended, start_deaf
 from ..monitor.place import RUNS
 from ..monitor.watched_run import WatchedRun
 from .monitored import predict, show
@@ -36,7 +36,7 @@ class TrainingWatch:
 
     def start(self) -> None:
         """Begin to read."""
-        self.thread.start()
+        start_deaf(self.thread)
 
     def stop(self) -> None:
         """End; the thread looks once more."""

@@ -29,6 +29,7 @@ COMMANDS = {
         "monitor",
         "A run that was watched: memory by line, leaks, what would have fitted.",
     ),
+    "top": ("top", "Cards and processes now, predicted beside used."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),

@@ -81,13 +81,15 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option(
     "--calibrate",
     type=click.Choice(["diagonal", "gptq", "wanda", "sparsegpt"]),
-    default="",
     metavar="diagonal|gptq|wanda|sparsegpt",
     help="Choose 4-bit codes, or what 2:4 keeps, by what layers are fed with on a text.",
 )
 @click.option("--budget", metavar="SIZE", help="Find a mix of formats whose tensor data is no larger: 12GiB.")
 @click.option("--quality", is_flag=True, help="Run both models on a text: perplexity, KL, agreement.")
 @click.option("--text", metavar="FILE", help="The text for all three [a sample that oomless brings].")
+@click.option(
+    "--compare", is_flag=True, help="All ways to keep activations on a small model: memory, time, loss."
+)
 @click.option("--report", metavar="FILE", help="Write a report: .html with plots, .json or .txt.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def compress(
@@ -102,10 +104,11 @@ def compress(
     threads: int | None,
     force: bool,
     measure: bool,
-    calibrate: str,
+    calibrate: str | None,
     budget: str | None,
     quality: bool,
     text: str | None,
+    compare: bool,
     report: str | None,
     as_json: bool,
 ) -> int:
@@ -113,6 +116,8 @@ def compress(
     speed of the disk."""
     from ..compress import request as api
 
+    if compare:
+        return ways(model, as_json)
     if joined is not None:
         if model is not None or to is not None:
             raise UsageError("--join takes no MODEL and no --to", "the folder's journals say what was asked")
@@ -134,7 +139,7 @@ def compress(
             threads=threads,
             force=force,
             measure=measure or as_json or report is not None,
-            calibrate=calibrate,
+            calibrate=calibrate or "",
             budget=budget,
             quality=quality,
             text=text,
@@ -151,4 +156,29 @@ def compress(
     from ..report.compress_text import compress_text
 
     click.echo(compress_text(answer), nl=False)
+    return 0
+
+
+def ways(model: str | None, as_json: bool) -> int:
+    """Print all ways to keep activations beside each other."""
+    from ..compress.backward.compare import compare
+    from ..compress.backward.printed_snippet import faults
+    from ..compress.backward.small_network import small_network
+    from ..report.kept_text import kept_text
+
+    if model is not None:
+        raise UsageError(
+            "--compare takes no MODEL",
+            "for a model of your own: oomless.compress.backward.compare.compare(model, loss_of)",
+        )
+    found, wrong = compare(*small_network()), faults()
+    if as_json:
+        document = {
+            "schema": "oomless/kept/1",
+            "ways": [way._asdict() for way in found],
+            "snippet": [fault._asdict() for fault in wrong],
+        }
+        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+    else:
+        click.echo(kept_text(found, wrong), nl=False)
     return 0

@@ -9,5 +9,6 @@ torch is imported inside of functions alone.
 """
 
 from .run_watch import Watch, watch
+from .training_callbacks import lightning_callback, trainer_callback
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Watch", "lightning_callback", "trainer_callback", "watch"]

@@ -8,7 +8,7 @@ import sys
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import need
 from .guard import say
@@ -65,14 +65,25 @@ def attach() -> None:
             say(f"this training is not watched ({type(error).__name__}: {error})")
 
     optimizers.Optimizer.__init__ = made
+    at_exit(attached)
+
+
+class Ending(Protocol):
+    """What ends with the process."""
+
+    def end(self, error: BaseException | None = None) -> None: ...
+
+
+def at_exit(watched: Ending) -> None:
+    """Let something end with this process, with the exception that ends it if one does."""
     before = sys.excepthook
 
     def failed(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        attached.end(error)
+        watched.end(error)
         before(kind, error, trace)
 
     sys.excepthook = failed
-    atexit.register(attached.end)
+    atexit.register(watched.end)
 
 
 def model_of(optimizer: Any) -> Any:

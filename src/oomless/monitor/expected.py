@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..ledger import Kind, Line, Observed, category_of
+from ..ledger import Category, Kind, Line, Observed, category_of
 from ..units import format_bytes
 from .entries import FirstLook, RunStart, SampledStep
 
@@ -62,3 +62,17 @@ def observed(sample: SampledStep, rank: int, lines: Iterable[Line]) -> tuple[Obs
         Observed(name, sample.by_category.get(name, 0), source, rank=rank, step=sample.step) for name in names
     ]
     return (*found, Observed("total", sample.peak_bytes, source, rank=rank, step=sample.step))
+
+
+def category_sums(entries: Iterable[tuple[str, str, int, int, int]]) -> tuple[tuple[Category, int], ...]:
+    """Return what was predicted of each category that an allocator's events can show.
+
+    >>> category_sums([("weights.layers", "layers", 7, 7, 7), ("runtime.context", "process", 9, 9, 9)])
+    (('weights', 7),)
+    """
+    sums: dict[Category, int] = {}
+    for key, _, num_bytes, _, _ in entries:
+        category = category_of(key)  # type: ignore[arg-type]  # words of a file
+        if category not in OUTSIDE:
+            sums[category] = sums.get(category, 0) + num_bytes
+    return tuple(sums.items())

@@ -89,7 +89,8 @@ def holder_of(tensor: Any, ours: Iterable[Any] = ()) -> Holder | None:
     """Return who holds a tensor; None if nothing that leads to a name was found. `ours` are objects of the
     monitor that hold it too. One pass over all of Python's objects a level."""
     frames = running_frames()
-    seen = {id(each) for each in ours} | {id(tensor), id(frames)} | {id(variables) for _, variables in frames}
+    copies = [variables for frame, variables in frames if variables is not frame.f_globals]
+    seen = {id(each) for each in (*ours, *copies)} | {id(tensor), id(frames), id(copies)}
     level: list[Link | None] = [None]
     objects = [tensor]
     for _ in range(DEPTH):

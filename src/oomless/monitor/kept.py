@@ -38,7 +38,7 @@ class Kept:
         return line_of_sample(recording, course, taken, step, tokens)
 
 
-class Course(NamedTuple):
+class StepCourse(NamedTuple):
     """How the bytes of a sampled step went."""
 
     peak_bytes: int
@@ -53,7 +53,7 @@ class Course(NamedTuple):
     """At the end, of weights, gradients and states."""
 
 
-def course_of(recording: Recording) -> Course:
+def course_of(recording: Recording) -> StepCourse:
     """Return the course of a step, in one pass."""
     sizes, events = recording.tensors.sizes, recording.events
     alive = highest = 0
@@ -74,7 +74,7 @@ def course_of(recording: Recording) -> Course:
         phases[phase.name] = max(phases.get(phase.name, 0), within)
     phases.pop("setup", None)
     steady = sum(sizes[number] for number in held_after(events) if recording.tensors.kinds[number] in STEADY)
-    return Course(
+    return StepCourse(
         highest, event_of_peak, phase_of_peak, phases, held_after(events[: event_of_peak + 1]), steady
     )
 
@@ -95,7 +95,9 @@ def recording_path(journal: Path) -> Path:
     return journal.with_suffix(".trace")
 
 
-def line_of_sample(recording: Recording, course: Course, taken: Taken, step: int, tokens: int) -> SampledStep:
+def line_of_sample(
+    recording: Recording, course: StepCourse, taken: Taken, step: int, tokens: int
+) -> SampledStep:
     """Return the line of a sample: what was alive at its peak."""
     tensors = recording.tensors
     categories: dict[str, int] = {}

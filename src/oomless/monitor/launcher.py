@@ -75,6 +75,16 @@ def launch(words: Sequence[str], listen: Listener, environment: dict[str, str] |
     return Ended(128 - code, -code, wall) if code < 0 else Ended(code, None, wall)
 
 
+def start_deaf(thread: threading.Thread) -> None:
+    """Start a thread to which no signal is delivered that is passed on: it would take what is the child's,
+    and end this process by it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def die_like(ended: Ended) -> int:
     """Return the child's code, or die of the signal that it died of: a shell then sees what it would have
     seen."""

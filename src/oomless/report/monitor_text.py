@@ -9,6 +9,7 @@ from ..units import format_bytes
 from .columns import columns, sparkline
 
 if TYPE_CHECKING:
+    from ..monitor.budget import BudgetKept
     from ..monitor.entries import Leak
     from ..monitor.post_mortem import PostMortem
     from ..monitor.watched_run import WatchedRank, WatchedRun
@@ -221,3 +222,12 @@ def signed(num_bytes: int) -> str:
     ('+2.00 KiB', '-1 B', '0 B')
     """
     return f"+{format_bytes(num_bytes)}" if num_bytes > 0 else format_bytes(num_bytes)
+
+
+def budget_line(found: "BudgetKept") -> str:
+    """Return what a command took beside its budget."""
+    verdict = "over" if found.is_over else "within"
+    return (
+        f"oomless: took {format_bytes(found.taken.num_bytes)} of the {found.taken.where}, "
+        f"{verdict} the budget of {format_bytes(found.budget_bytes)}"
+    )

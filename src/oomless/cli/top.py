@@ -1,0 +1,72 @@
+"""`oomless top`: cards and processes, predicted beside used."""
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..api.top import LiveMachine
+
+LEAST_S, MOST_S = 0.2, 3600.0
+
+
+@click.command(epilog="\b\nExamples:\n  oomless top\n  oomless top --once\n  oomless top --json | jq .cards")
+@click.option("--once", is_flag=True, help="Print once and end; without a terminal that is what happens.")
+@click.option("--interval", default=2.0, show_default=True, help="Seconds between two looks.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def top(once: bool, interval: float, as_json: bool) -> int:
+    """This machine's cards and processes: what each has, what it is made of if it is watched, and what was
+    predicted for it."""
+    from ..api.top import LiveMachine
+
+    if not LEAST_S <= interval <= MOST_S:
+        raise UsageError(
+            f"--interval {interval:g} is out of range", f"from {LEAST_S:g} to {MOST_S:g} seconds"
+        )
+    machine = LiveMachine()
+    try:
+        if as_json:
+            click.echo(json.dumps(machine.now().to_json(), allow_nan=False))
+        elif once or not (sys.stdout.isatty() and sys.stdin.isatty()):
+            from ..report.top_text import top_lines
+            from .terminal import PIPE_WIDTH, width
+
+            columns = width()
+            if columns is None:
+                import shutil
+
+                columns = shutil.get_terminal_size().columns
+            click.echo("\n".join(top_lines(machine.now(), max(columns, PIPE_WIDTH))))
+        else:
+            _full_screen(machine, interval)
+    finally:
+        machine.close()
+    return 0
+
+
+def _full_screen(machine: "LiveMachine", interval: float) -> None:
+    """Show the machine again and again until q, Escape or Ctrl-C. rich's Live draws only what changed on the
+    terminal's other screen, and it is there already: Textual would be one more dependency for one page of
+    text."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from ..report.top_text import top_lines
+    from .keys import Keys
+
+    console = Console(highlight=False)
+
+    def page() -> Text:
+        size = console.size
+        return Text(
+            "\n".join(top_lines(machine.now(), size.width, size.height)), no_wrap=True, overflow="crop"
+        )
+
+    with Keys() as keys, Live(page(), console=console, screen=True, auto_refresh=False) as live:
+        while not keys.wait(interval):
+            live.update(page(), refresh=True)

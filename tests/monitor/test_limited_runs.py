@@ -1,0 +1,66 @@
+"""Advice after an end without memory is kept: the run that is changed as it says fits where the other did
+not."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import limited_run
+
+from oomless.api.monitored import show
+from oomless.monitor.advice import Fitting
+from oomless.monitor.post_mortem import PostMortem
+
+pytestmark = [pytest.mark.torch, pytest.mark.skipif(sys.platform != "linux", reason="limits of the kernel")]
+UNLIMITED = 8 << 30
+CUT, ROOM = 0.8, 1.1
+"""Of what the second step of an unlimited run takes, that the limited one may have: too little for every
+step, or enough until one grows."""
+CASES = [(name, ROOM if setting.grows else CUT) for name, setting in limited_run.CASES.items()] + [
+    ("plain", 0.6)
+]
+
+
+def run(folder: Path, case: str, limit_bytes: int, micro_batches: int = 1, how: str = "plain") -> int:
+    script = Path(limited_run.__file__)
+    words = [str(folder), case, str(limit_bytes), str(micro_batches), how]
+    paths = os.pathsep.join([str(script.parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, str(script), *words],
+        env={**os.environ, **limited_run.ENVIRONMENT, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode in (0, limited_run.OUT_OF_MEMORY), done.stderr
+    return done.returncode
+
+
+def advised(found: PostMortem) -> list[Fitting]:
+    return [each for each in found.changes if each.fits]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "share"), CASES)
+def test_what_is_advised_fits(case: str, share: float, tmp_path: Path) -> None:
+    assert run(tmp_path / "free", case, UNLIMITED) == 0
+    (free,) = show(tmp_path / "free").ranks
+    assert free.peak is not None
+    limit = int(share * (free.peak.peak_bytes - free.run.start.weights_bytes))
+    assert run(tmp_path / "limited", case, limit) == limited_run.OUT_OF_MEMORY
+    death = show(tmp_path / "limited").ranks[0].death
+    assert death is not None
+    assert not death.reason
+    assert advised(death)
+    for each in advised(death):
+        words = " ".join(each.changes)
+        parts = re.search(r"summed over (\d+)", words)
+        how = "recompute" if "recompute" in words else "plain"
+        assert run(tmp_path / words[:9], case, limit, int(parts[1]) if parts else 1, how) == 0, words
