@@ -9,7 +9,8 @@ from ..compress.codecs.pruned import packed_bytes as sparse_bytes
 from ..compress.gradients.wire import int8_bytes, plain_bytes, power_sgd_bytes, top_k_bytes
 from ..model.load import load
 from ..units import gb, mb
-from . import Evidence, Figure, compressed, money
+from . import compressed, money
+from .evidence import Evidence, Finding
 
 CODER, LARGE = "deepseek-coder-1.3b", "profile-deepseek-pro-13b"
 QUALITY = "oomless compress --help"
@@ -17,10 +18,10 @@ COMPARE = "oomless compress --compare"
 WORLD = 4
 
 
-def measured(subject: str) -> list[Figure]:
+def measured(subject: str) -> list[Finding]:
     """Return the measured figures of one subject."""
     return [
-        Figure(f"{subject}: {row['what']}", float(row["value"]), row["unit"])
+        Finding(f"{subject}: {row['what']}", float(row["value"]), row["unit"])
         for row in facts.table("compressed")
         if row["subject"] == subject
     ]
@@ -68,9 +69,9 @@ def c23() -> Evidence:
     figures = []
     for name, item in (("BF16", 2), ("F32", 4)):
         ratio = packed_bytes(numel, 8) / (numel * item)
-        figures.append(Figure(f"{name} in 8-bit blocks: share that is left", round(ratio, 4), ""))
+        figures.append(Finding(f"{name} in 8-bit blocks: share that is left", round(ratio, 4), ""))
         figures.append(
-            Figure(f"share of activations in all memory for 35 % less, from {name}", 35 / (1 - ratio), "%")
+            Finding(f"share of activations in all memory for 35 % less, from {name}", 35 / (1 - ratio), "%")
         )
     return Evidence(
         "depends",
@@ -87,7 +88,7 @@ def c24() -> Evidence:
         "does not hold",
         "a parametrization changes parameters, never activations: it raises an error as printed; put right "
         "it stores float32, keeps the first batch's scale and stops the gradient",
-        (Figure("faults, each shown by a line", 5, ""),),
+        (Finding("faults, each shown by a line", 5, ""),),
         (COMPARE,),
     )
 
@@ -111,8 +112,8 @@ def c31() -> Evidence:
         "2:4 in BF16 leaves 0.5625 of the linear weights, less than 18 GB; in one shot it costs far more "
         "than 3 % of a well-trained model, and no engine of today serves it: only tuning gets quality back",
         (
-            Figure("13B dense in BF16", gb(model.num_parameters * 2), "GB"),
-            Figure("in 2:4, the rest in BF16", gb(sparse_bytes((linear, 1), "BF16") + rest * 2), "GB"),
+            Finding("13B dense in BF16", gb(model.num_parameters * 2), "GB"),
+            Finding("in 2:4, the rest in BF16", gb(sparse_bytes((linear, 1), "BF16") + rest * 2), "GB"),
             *measured("2:4"),
         ),
         (QUALITY,),
@@ -128,9 +129,9 @@ def c32() -> Evidence:
         "a mask alone saves nothing: dense weights, gradients and states stay; only a truly sparse layout "
         "holds values and indices instead, and RigL needs a dense gradient at each update",
         (
-            Figure("dense weights in BF16", gb(dense), "GB"),
-            Figure("the same under a mask of 90 %, mask in bytes", gb(dense + weights), "GB"),
-            Figure("values and 4-byte indices of 10 %", gb(weights * (2 + 4) // 10), "GB"),
+            Finding("dense weights in BF16", gb(dense), "GB"),
+            Finding("the same under a mask of 90 %, mask in bytes", gb(dense + weights), "GB"),
+            Finding("values and 4-byte indices of 10 %", gb(weights * (2 + 4) // 10), "GB"),
         ),
         (QUALITY,),
     )
@@ -146,10 +147,10 @@ def c34() -> Evidence:
         "the arithmetic holds with top-k and with low rank, not with int8; the loss follows with error "
         "feedback, which tests show on real processes",
         (
-            Figure("1.3B, what each of 4 ranks sends a step, F32", gb(plain_bytes(numel, WORLD)), "GB"),
-            Figure("int8 blocks", gb(int8_bytes(numel, WORLD)), "GB"),
-            Figure("PowerSGD, rank 2", mb(power_sgd_bytes(shapes, WORLD, 2)), "MB"),
-            Figure("top 0.1 %", mb(top_k_bytes(numel, WORLD, 0.001)), "MB"),
+            Finding("1.3B, what each of 4 ranks sends a step, F32", gb(plain_bytes(numel, WORLD)), "GB"),
+            Finding("int8 blocks", gb(int8_bytes(numel, WORLD)), "GB"),
+            Finding("PowerSGD, rank 2", mb(power_sgd_bytes(shapes, WORLD, 2)), "MB"),
+            Finding("top 0.1 %", mb(top_k_bytes(numel, WORLD, 0.001)), "MB"),
         ),
         (QUALITY,),
     )
