@@ -32,6 +32,7 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
         raise UsageError(
             f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path"
         )
+    name = hub_id_of(name)
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 
@@ -52,6 +53,25 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
     return load_catalogue(name)
 
 
+HUB_PAGES = (
+    "https://huggingface.co/",
+    "http://huggingface.co/",
+    "huggingface.co/",
+    "https://hf.co/",
+    "hf.co/",
+)
+
+
+def hub_id_of(name: str) -> str:
+    """Return the hub id that the address of a model's page names; any other name as it is.
+
+    >>> hub_id_of("https://huggingface.co/deepseek-ai/DeepSeek-V3/tree/main"), hub_id_of("deepseek-v3")
+    ('deepseek-ai/DeepSeek-V3', 'deepseek-v3')
+    """
+    page = next((page for page in HUB_PAGES if name.startswith(page)), "")
+    return "/".join(name.removeprefix(page).split("/")[:2]) if page else name
+
+
 def config_document(
     name: str, *, offline: bool = False, revision: str | None = None
 ) -> tuple[str, dict[str, Any]]:
@@ -61,6 +81,7 @@ def config_document(
     >>> config_document("deepseek-ai/DeepSeek-V3")[1]["model_type"]
     'deepseek_v3'
     """
+    name = hub_id_of(name)
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path
 
