@@ -156,4 +156,5 @@ def test_every_writer_of_whole_files_is_the_one_in_files() -> None:
         for path in source.rglob("*.py")
         if any(word in path.read_text(encoding="utf-8").replace(", ", ",") for word in words)
     }
-    assert found <= {"files.py", "cli/__init__.py"}  # which opens the null device
+    streamed = "compress/checkpoint/finish.py"  # weights of terabytes, a part after another
+    assert found <= {"files.py", "cli/__init__.py", streamed}  # the second opens the null device

@@ -1,6 +1,5 @@
 """`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout."""
 
-import json
 import sys
 import time
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..files import json_text
 
 SHOWN_EVERY_S = 0.2
 
@@ -151,7 +151,7 @@ def compress(
 
         write_whole(report, compress_report(answer, report), "a report")
     if as_json:
-        sys.stdout.write(json.dumps(answer.to_json(), allow_nan=False) + "\n")
+        sys.stdout.write(json_text(answer.to_json()) + "\n")
         return 0
     from ..report.compress_text import compress_text
 
@@ -178,7 +178,7 @@ def ways(model: str | None, as_json: bool) -> int:
             "ways": [way._asdict() for way in found],
             "snippet": [fault._asdict() for fault in wrong],
         }
-        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(document) + "\n")
     else:
         click.echo(kept_text(found, wrong), nl=False)
     return 0

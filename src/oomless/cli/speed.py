@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from ..facts.options.simulating import OWN
+from ..files import json_text
 from ..run.options import answered_of, asked_of
 from .options import asking
 
@@ -29,9 +30,7 @@ def _speed(model: str | None, **options: Any) -> int:
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
     answer = speed_api(model, **asked, **own, notes=notes)
     if how["json"]:
-        import json
-
-        text = json.dumps(answer.to_json())
+        text = json_text(answer.to_json())
     elif isinstance(answer.speed, ServingSpeed):
         from ..report.speed_text import speed_text
 

@@ -91,6 +91,20 @@ class CacheLayout(NamedTuple):
     set_aside_bytes: int = 0
     """Part of the pool that grows with no sequence: windows and states made for all that may run."""
 
+    def blocks_in(self, pool_bytes: int) -> int:
+        """Return the whole blocks that a pool of so many bytes holds beside what is set aside.
+
+        A pipeline stage may have only layers that keep nothing a token (the first two of V4-Flash): no number
+        of tokens fills it, another stage decides.
+        """
+        left = pool_bytes - self.set_aside_bytes
+        if not self.block_bytes:
+            return UNBOUNDED_BLOCKS if left >= 0 else 0
+        return max(left, 0) // self.block_bytes
+
+
+UNBOUNDED_BLOCKS = 1_000_000_000_000
+
 
 class Budget(NamedTuple):
     """Lines that an engine subtracts from its budget, and lines that are on the card beside it."""

@@ -23,7 +23,7 @@ PARTICULAR = frozenset(
     ["mla", "dsa", "v4", "v41", "linear", "deepseek_ocr", "deepseek_ocr2", "deepseek_vl_v2"]
 )
 """Kinds that need kernels or a class of their own: what runs for models in general says nothing of them."""
-LARGE_PARAMETERS = 600 * 10**9
+LARGE_PARAMETERS = 600_000_000_000
 """DeepSeek-V4-Pro has 1.6e12 parameters, V4-Flash 284e9."""
 
 

@@ -24,6 +24,8 @@ def predict_speed(
     row: dict[str, str], quantity: str, unit: str, efficiencies: Efficiencies = SHIPPED
 ) -> Interval:
     """The value of a row in its own unit, with its band."""
+    if quantity != "memory" and quantity not in KINDS:
+        raise Incomplete(f"{quantity!r} is no kind of speed")
     asked = question(row, efficiencies)
     metric = row["metric"]
     if quantity == "memory":

@@ -1,7 +1,8 @@
 """Tables of measured rows as they come: which kind of table a file is, and its rows with value and
 configuration kept apart."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -71,11 +72,29 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
         value = measured(cells.get("value", ""))
         if not fault and not isfinite(value):
             fault = f"has value {shown(cells['value'])}, which is no measured number"
+        fault = fault or wrong_cell(configuration)
         name = cells.get("id") or f"line {line}"
         fault = fault and f"line {line} {fault}"
         yield MeasuredRow(
             name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault
         )
+
+
+def wrong_cell(configuration: Mapping[str, str]) -> str:
+    """Return what is wrong with the first cell that holds no number where one is needed, or a number beyond
+    all sizes; "" if none does."""
+    for column, cell in configuration.items():
+        if LONG_NUMBER.search(cell):
+            return f"has {column} {shown(cell)}, with a number of more than {MOST_DIGITS} digits"
+        if cell and column in NUMBERS and not 0 < measured(cell) < MAX_MEASURED:
+            return f"has {column} {shown(cell)}, which is no number above 0"
+    return ""
+
+
+MOST_DIGITS = 15
+LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
+NUMBERS = ("params_b", "active_params_b", "weight_bytes_gb")
+"""Columns whose cells are one number; others say several things in words."""
 
 
 def kind_of(path: Path, header: set[str]) -> TableKind:

@@ -80,6 +80,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
     check(found)
+    slots = found.max_num_seqs or 1
+    if slots > num_cells(found):
+        raise UsageError(
+            f"{slots:,} slots share a cache of {num_cells(found):,} cells",
+            "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
+        )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 

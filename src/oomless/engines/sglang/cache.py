@@ -117,7 +117,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 def pool_tokens(layout: CacheLayout, pool: int) -> int:
     """Token slots of a pool: what is left of it beside fixed pools, in whole pages."""
-    return max(pool - layout.set_aside_bytes, 0) // layout.block_bytes * layout.groups[0].block_size
+    return layout.blocks_in(pool) * layout.groups[0].block_size
 
 
 def slots(layout: CacheLayout, length: int, asked: Resolved) -> int:
