@@ -254,8 +254,10 @@ def test_vllm_refuses_the_shares_of_others(flag: str) -> None:
 def test_releases_before_a_kind_refuse_it() -> None:
     with pytest.raises(UnsupportedError, match=r"0\.5\.11"):
         resolved("deepseek-v4-flash", engine_version="0.5.3")
-    with pytest.raises(UnsupportedError, match="older"):
-        RELEASES.at("0.3.6")
+
+
+def test_a_release_older_than_the_rules_takes_the_first_that_is_known() -> None:
+    assert RELEASES.release("0.3.6") == (0, 4)
 
 
 def test_reserved_memory_is_whole_segments() -> None:
