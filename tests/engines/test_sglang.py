@@ -256,10 +256,6 @@ def test_releases_before_a_kind_refuse_it() -> None:
         resolved("deepseek-v4-flash", engine_version="0.5.3")
 
 
-def test_a_release_older_than_the_rules_takes_the_first_that_is_known() -> None:
-    assert RELEASES.release("0.3.6") == (0, 4)
-
-
 def test_reserved_memory_is_whole_segments() -> None:
     sizes = [3 << 20, 5 << 20, 700_000, 30 << 20]
     assert reserved_bytes(sizes) == (20 + 2 + 30) << 20
