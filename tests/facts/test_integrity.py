@@ -43,6 +43,7 @@ KEYS = {
     "habits": "package habit until",
     "hardware": "short_name",
     "hosts": "name",
+    "kernel_curves": "product device architecture engine type",
     "kernels": "engine block when",
     "launch_keys": "framework keys",
     "llamacpp_builds": "build",

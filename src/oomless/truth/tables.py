@@ -67,6 +67,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
     kind = kind_of(path, {*columns})
     for line, cells, fault in rows:
         configuration = {name: cells.get(name, "") for name in COLUMNS[kind]}
+        if kind == "speed":
+            configuration["setting"] = said(cells.get("note", ""))
         confidence = cells.get("confidence") or cells.get("completeness") or cells.get("trust") or ""
         quantity = cells.get("kind" if kind == "speed" else "quantity", "")
         value = measured(cells.get("value", ""))
@@ -78,6 +80,24 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
         yield MeasuredRow(
             name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault
         )
+
+
+SETTING = re.compile(
+    r"uniformly random lengths|ShareGPT lengths|mean output length|half of the memory|MLPerf Offline"
+    r"|(?:full|selective) (?:checkpointing|recompute)|compile|\d+ W\b"
+    r"|(?<![\d.])\d+ (?:prompts|requests)(?! a second)|mem-fraction-static \d\.\d+"
+    r"|max-(?:num-batched-tokens|num-seqs|model-len) \d+|max \d+ a rank"
+)
+"""Words of a note that are part of the setting; the others may be of what was measured."""
+
+
+def said(note: str) -> str:
+    """Return what a note says of the setting, and nothing else of it.
+
+    >>> said("round 2; 94.91 requests a second; half of the memory; 80 prompts")
+    'half of the memory; 80 prompts'
+    """
+    return "; ".join(SETTING.findall(note))
 
 
 def wrong_cell(configuration: Mapping[str, str]) -> str:
