@@ -116,6 +116,15 @@ def test_a_file_of_trl_is_not_taken_for_another(tmp_path: Path) -> None:
         read_training_file(path)
 
 
+@pytest.mark.parametrize("module", ["moe_act", "shared_experts"])
+def test_modules_of_megatron_are_megatrons(module: str) -> None:
+    """moe_act is the activation inside of the experts, not the experts."""
+    modules = TrainingAsked(recompute="selective", recompute_modules=(module,))
+    with pytest.raises(OomlessError, match=module):
+        resolved(modules._replace(framework="fsdp"))
+    assert resolved(modules._replace(framework="megatron-lm")).recompute_modules == (module,)
+
+
 def test_eight_bits_are_eight_bits(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(FILES["llama-factory"].replace("full", "lora") + "quantization_bit: 8\n")

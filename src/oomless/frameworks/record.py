@@ -116,8 +116,8 @@ class Framework(NamedTuple):
     """A configuration file's entries -> model, question, ranks; None: no file of it is read."""
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     """A file's entries -> why they are a file of it whose rules are not known; None: they are not."""
-    modules: tuple[str, ...] = ()
-    """Parts of a layer that its selective recomputation may name; (): all that the graphs know."""
+    modules: tuple[str, ...] = ("core_attn", "layernorm", "norm", "mlp", "moe", "mla_up_proj", "layer", "ops")
+    """Parts of a layer that its selective recomputation may name: those that the graphs run again."""
     plan: PlanSpace = PlanSpace()
     """What a plan may try."""
 
