@@ -55,6 +55,8 @@ class Framework(NamedTuple):
     """Recipe of adapters beside packed weights; "": that of other adapters."""
     precision_fsdp: str
     """Recipe of full training under FSDP, which upcasts what is trained (accelerate); "": no other."""
+    half_by_card: bool
+    """Where no type is named it takes float16 on cards without bfloat16 (Unsloth: dtype None)."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]
@@ -146,6 +148,7 @@ def of_facts(name: str) -> Framework:
         precision_lora=row["precision_lora"],
         precision_qlora=row["precision_qlora"],
         precision_fsdp=row["precision_fsdp"],
+        half_by_card=row["half_by_card"] == "yes",
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),
