@@ -6,6 +6,8 @@ OomlessError            1  a file, config, hub or network failed
 +-- MissingExtra        5  an optional dependency is not installed
 """
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 
@@ -18,6 +20,10 @@ class Refusal(NamedTuple):
     hint: str
 
 
+MOST_MESSAGE = 2_000
+"""Characters."""
+
+
 class OomlessError(Exception):
     """A failure that a user can act on: `message` says what and where, `hint` what to do, `field` which
     option it hangs on."""
@@ -26,6 +32,8 @@ class OomlessError(Exception):
     """With which the process ends."""
 
     def __init__(self, message: str, hint: str = "", field: str = "") -> None:
+        if len(message) > MOST_MESSAGE:  # a value of a file may be as long as the file
+            message = f"{message[: MOST_MESSAGE - 200]} ... {message[-100:]}"
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -75,6 +83,18 @@ class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public
     """An optional dependency is missing; the hint is the line that installs it."""
 
     code = 5
+
+
+@contextmanager
+def faults_of(where: str, flags: Collection[str] = ()) -> Iterator[None]:
+    """Within it, a question put wrongly is a fault of the file that puts it: it is named, and nobody used a
+    command wrongly. But for `flags`, which stand on the command line."""
+    try:
+        yield
+    except UsageError as error:
+        if error.field in flags:
+            raise
+        raise OomlessError(f"{where}: {error.message}", error.hint, error.field) from None
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:

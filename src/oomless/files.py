@@ -14,6 +14,12 @@ MOST_SHOWN = 80
 """Characters of a value that a message shows."""
 
 
+def need_path(value: object, name: str) -> None:
+    """Refuse what is neither a text nor a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} is no {type(value).__name__}", "give a path, or a text")
+
+
 def need_regular(path: "Path | str", hint: str) -> None:
     """Refuse what is there and is no regular file: a pipe would block until somebody writes, a device has no
     end.
@@ -154,14 +160,33 @@ def shown(value: object, most: int = MOST_SHOWN) -> str:
         text = str(value)[: most + 1]
     else:
         text = _bounded(value)
-    if not text.isprintable():
-        text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-        )
+    text = printable(text)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 MOST_BITS = 256
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Return a text in which what a terminal would obey, and what nobody sees, is spelled out; characters of
+    `kept` stay.
+
+    >>> printable("red \\x1b[31m"), printable("a\\u202eb\\n", kept="\\n")
+    ('red \\\\x1b[31m', 'a\\\\u202eb\\n')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON in ASCII without control characters; a number that JSON has not is a defect."""
+    import json
+
+    return json.dumps(value, allow_nan=False, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _bounded(value: object) -> str:

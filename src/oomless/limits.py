@@ -48,8 +48,8 @@ RUN_FILE = Limits(200 * KIB)
 """A configuration of a training framework; the largest published examples have 10 KB."""
 ANSWER = Limits(4 * MIB)
 """A saved answer."""
-ARGUMENTS = Limits(MIB, depth=10)
-"""Arguments of Megatron-LM: one run's."""
+ARGUMENTS = Limits(200 * KIB, depth=10)
+"""Arguments of Megatron-LM: one run's. The time to split a word grows with the square of its length."""
 FLAG = Limits(64 * KIB, depth=20)
 """JSON as the value of a flag."""
 TRACE = Limits(64 * MIB, marks=4_000_000)
@@ -67,6 +67,14 @@ MOST_TENSORS = 250_000
 """Of all files of a checkpoint together: Kimi-K2-Thinking lists 207,000, DeepSeek-V3 91,991."""
 MOST_REQUESTS = 200_000
 """Requests of a simulated load."""
+
+
+def need_tensors(count: int, where: str) -> None:
+    """Refuse a checkpoint whose files, as far as they were read, list more tensors than any has."""
+    if count > MOST_TENSORS:
+        raise OomlessError(
+            f"{where}: its files list more than {MOST_TENSORS:,} tensors", "is it one checkpoint?"
+        )
 
 
 def need_bytes(content: bytes | str, where: str, limits: Limits, hint: str = WHOLE) -> None:

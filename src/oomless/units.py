@@ -7,6 +7,8 @@ KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 _BINARY = {"KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": TIB}
 _DECIMAL = {"B": 1, "KB": KB, "MB": MB, "GB": GB, "TB": TB}
 _UNITS = _BINARY | _DECIMAL
+MOST_DIGITS = 100
+"""Of a size: Python itself reads no more than 4,300."""
 
 
 def parse_bytes(text: str) -> int:
@@ -25,6 +27,8 @@ def parse_bytes(text: str) -> int:
         raise UsageError(
             f"{text!r} is not a size", "write a number and a unit: 80GiB (2**30) or 80GB (10**9)"
         ) from None
+    if len(number) > MOST_DIGITS:
+        raise UsageError(f"{text[:20]!r}... has more than {MOST_DIGITS} digits", "sizes go from 0 to 8 EiB")
     if not unit:
         raise UsageError(
             f"{text!r} has no unit", f"write {number}GiB (2**30 bytes) or {number}GB (10**9 bytes)"

@@ -37,7 +37,10 @@ def test_a_settled_claim_has_verdict_figures_and_commands(name: str) -> None:
 
 def commands() -> list[ParameterSet]:
     """The command behind each claim; those that run a model without memory need torch and half a minute."""
-    needs = {"oomless trace": (pytest.mark.torch, pytest.mark.slow)}
+    needs = {
+        "oomless trace": (pytest.mark.torch, pytest.mark.slow),
+        "oomless compress": (pytest.mark.torch,),
+    }
     every = [command for each in claims() for command in each.evidence.commands]
     return [pytest.param(command, marks=needs.get(" ".join(command.split()[:2]), ())) for command in every]
 

@@ -26,6 +26,7 @@ KEYS = {
     "bands": "kind when",
     "catalogue": "name",
     "cluster_names": "card",
+    "compressed": "subject what",
     "conditions": "word",
     "counted_traffic": "what ranks tokens hidden",
     "efficiencies": "quantity device engine when",
@@ -42,6 +43,7 @@ KEYS = {
     "habits": "package habit until",
     "hardware": "short_name",
     "hosts": "name",
+    "kernel_curves": "product device architecture engine type",
     "kernels": "engine block when",
     "launch_keys": "framework keys",
     "llamacpp_builds": "build",
@@ -222,4 +224,4 @@ def test_dates_of_releases_are_days_in_order() -> None:
     rows = facts.table("releases")
     days = [date.fromisoformat(row["date"]) for row in rows if row["package"] == "transformers"]
     assert days == sorted(days)
-    assert column("releases", "package") == {"transformers"}
+    assert column("releases", "package") == {"transformers", "torch"}

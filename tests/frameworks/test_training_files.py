@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from command import call
 from oomless import facts
 from oomless.errors import OomlessError
+from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.model.load import load
 from oomless.run.training import Mesh
@@ -126,10 +127,12 @@ def test_axolotl_with_a_deepspeed_file_beside_it(tmp_path: Path) -> None:
 
 def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     full = read(tmp_path, "full.yaml", FACTORY).training
-    assert (full.task, full.precision, full.recompute, full.micro_batch) == ("dpo", "amp-bf16", "full", 1)
+    assert (full.task, full.recompute, full.micro_batch) == ("dpo", "full", 1)
+    assert resolved(full).precision == "amp-bf16"
     assert read(tmp_path, "pure.yaml", FACTORY + "pure_bf16: true\n").training.precision == "bf16"
     sharded = read(tmp_path, "sharded.yaml", FACTORY + "deepspeed: ds_z3_config.json\n")
-    assert (sharded.training.precision, sharded.training.sharding) == ("deepspeed-bf16", "zero3")
+    used = resolved(sharded.training)
+    assert (used.precision, used.sharding) == ("deepspeed-bf16", "zero3")
     assert "its name says ZeRO 3" in sharded.warnings[0]
 
 

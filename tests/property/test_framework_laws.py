@@ -91,7 +91,8 @@ def test_shards_of_all_ranks_are_the_whole(name: str, sharding: str, data: st.Da
 @given(data=st.data())
 @settings(max_examples=8, deadline=None)
 def test_more_sharding_never_holds_more(name: str, data: st.DataObject) -> None:
-    """ZeRO 0 >= 1 >= 2 >= 3: every state, and all that is held between steps."""
+    """ZeRO 0 >= 1 >= 2 >= 3: every state, and all that is held between steps but for the gradient partition
+    and the bucket that DeepSpeed's stage 3 never gives back."""
     model, seq, method = data.draw(models), data.draw(lengths), data.draw(methods_of(name))
     found = [
         ask(model, "h100:16", seq_len=seq, **flags_of(name, sharding, method)).groups[0]
@@ -101,7 +102,9 @@ def test_more_sharding_never_holds_more(name: str, data: st.DataObject) -> None:
         assert more.states.weights >= less.states.weights
         assert more.states.gradients >= less.states.gradients
         assert more.states.optimizer >= less.states.optimizer
-        assert more.steady_bytes >= less.steady_bytes
+        always = [line.bytes for line in less.states.lines if line.key == "communication.bucket"]
+        kept = sum(always) + less.states.gradients if always else 0
+        assert more.steady_bytes >= less.steady_bytes - kept
 
 
 @pytest.mark.parametrize(("name", "sharding"), WAYS)

@@ -17,9 +17,8 @@ from oomless.speed.dynamic import policy_of, run_workload
 from oomless.speed.serving import decode_pass, setup_of, speed_of
 from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
 
-COST = StepCost(
-    Curve((0, 1000), (0.01, 0.02)), Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5
-)
+STEP = Curve((0, 1000), (0.01, 0.02))
+COST = StepCost(STEP, STEP, Curve((0, 1000), (0.0, 0.001)), Curve((0, 1000), (0.0, 1e-6)), 1e-5)
 
 
 def small(**asked: object) -> Estimate:
@@ -37,6 +36,7 @@ requests = st.lists(
     requests,
     st.sampled_from(get_args(Memory)),
     st.booleans(),
+    st.booleans(),
     st.integers(200, 3000),
     st.integers(1, 16),
     st.integers(1, 700),
@@ -46,12 +46,13 @@ def test_every_request_is_served_once_and_in_time(
     workload: list[Request],
     memory: Memory,
     chunked: bool,
+    mixed: bool,
     capacity: int,
     running: int,
     budget: int,
     prefix: int,
 ) -> None:
-    policy = Policy(capacity, running, budget, memory, chunked, max_length=600, shared_prefix=prefix)
+    policy = Policy(capacity, running, budget, memory, chunked, mixed, max_length=600, shared_prefix=prefix)
     done = simulate(workload, COST, policy)
     assert len(done.served) + done.refused == len(workload)
     for one in done.served:
@@ -198,3 +199,14 @@ def test_policies_out_of_range_are_refused() -> None:
             policy_of(estimate, setup, **words)
     with pytest.raises(UsageError, match="maximum"):
         simulate([Request(0, 1, 1)], COST, Policy(100, 1, memory="reserve"))
+
+
+def test_prompts_that_go_first_keep_decoding_waiting() -> None:
+    """With steps of their own, all prompts are read before the second token of any; the last token comes when
+    it came before."""
+    workload = [Request(0.0, 512, 64)] * 16
+    mixed = simulate(workload, COST, Policy(100_000, 64, 512))
+    first = simulate(workload, COST, Policy(100_000, 64, 512, mixed=False))
+    assert max(one.first_token_s for one in first.served) <= max(one.first_token_s for one in mixed.served)
+    assert first.served[0].tpot_s > first.served[-1].tpot_s
+    assert {one.finished_s for one in first.served} == {first.served[0].finished_s}

@@ -18,7 +18,7 @@ def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **ask
 
 
 def test_parts_add_up_to_the_step() -> None:
-    alone = serving_speed(estimate(), input_len=2000, output_len=10**9, concurrency=1)
+    alone = serving_speed(estimate(), input_len=2000, output_len=160_000, concurrency=1)
     assert sum(part.seconds for part in alone.decode_parts) == pytest.approx(alone.tpot_s.value, rel=1e-6)
 
 
@@ -68,3 +68,22 @@ def test_experts_under_llama_cpp_on_nvidia_have_a_wide_band_and_early_builds_lau
     before, after = speed("2025-01"), speed("2025-12")
     assert before.tpot_s.value > 1.5 * after.tpot_s.value
     assert after.tpot_s.high / after.tpot_s.value >= 1.9
+
+
+def test_a_sequence_longer_than_the_model_is_refused() -> None:
+    with pytest.raises(UsageError, match="more than deepseek-r1 has room for"):
+        serving_speed(estimate(), input_len=200_000, output_len=1, concurrency=1)
+
+
+def test_a_narrower_checkpoint_of_the_same_maker_is_answered() -> None:
+    """NVIDIA publishes DeepSeek-R1 in NVFP4 for TensorRT-LLM, though DeepSeek's own is in FP8."""
+    narrow = estimate(gpu="b200:8", engine="trtllm", quantization="nvfp4")
+    wide = estimate(gpu="b200:8", engine="trtllm")
+    assert narrow.ledgers[0].total_bytes < wide.ledgers[0].total_bytes
+
+
+def test_trays_of_one_domain_are_one_node() -> None:
+    """GB300 NVL72 has four cards a tray and one link over 72: eight ranks pay no network between nodes."""
+    eight = serving_speed(estimate(gpu="gb300:8"), input_len=2000, output_len=500, concurrency=8)
+    same = serving_speed(estimate(gpu="b300:8"), input_len=2000, output_len=500, concurrency=8)
+    assert eight.tpot_s.value == pytest.approx(same.tpot_s.value, rel=0.1)

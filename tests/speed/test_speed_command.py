@@ -63,7 +63,9 @@ def test_a_workload_with_negative_times_is_refused(tmp_path: "object") -> None:
 
 
 def test_a_card_of_unknown_speed_gets_a_bound_or_is_refused() -> None:
-    bound = json.loads(call("speed", "deepseek-v2-lite", "--gpu", "mi300x", "--json").out)
+    bound = json.loads(
+        call("speed", "deepseek-v2-lite", "--gpu", "gaudi-3", "--engine", "vllm-hpu", "--json").out
+    )
     assert bound["tpot_s"]["kind"] == "bound"
     assert bound["tpot_s"]["value"] == bound["tpot_s"]["low"]
     refused = call("speed", "deepseek-v2-lite", "--gpu", "80GiB")

@@ -84,7 +84,7 @@ def test_what_is_no_trace_is_an_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(content)
     answer = call("trace", "--from", str(tmp_path / "bad"), "--json")
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith("oomless: ")
+    assert answer.err.startswith('{"error": ')
 
 
 def test_views_are_written(tmp_path: Path) -> None:

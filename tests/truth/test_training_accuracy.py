@@ -5,7 +5,9 @@ changed it had 9 % in the median (A) and 7 % (B). Its outliers led to rules of t
 loss_parallel, torchtitan's losses by date, litgpt's own head, AdamW foreach. A second round of them (`round
 2` in their notes) was found when those rules stood; scored before any other changed, its rows of the best
 confidence had 11 % in the median, and 38 % of them lay above their interval: QLoRA that TRL had prepared,
-LoRA under FSDP1, experts of transformers 4, its losses (facts/habits.csv). Budgets are held for each round by
+LoRA under FSDP1, experts of transformers 4, its losses (facts/habits.csv). Its rows of ZeRO-3
+were within 3 % while the step was taken to hold all gradients twice, and are 4 % low since it steps by
+sub-groups as the source has it: the one budget that grew. Budgets are held for each round by
 itself.
 """
 
@@ -39,7 +41,7 @@ INFERRED = 0.07
 INSIDE, ABOVE = 0.9, 0.03
 """Least share of rows inside of their intervals, and the most that may lie above the upper end."""
 FRESH_BEST, FRESH_INFERRED = Budget(median=0.05, p90=0.12, scored=1.0, inside=INSIDE), 0.05
-SECOND_BEST = Budget(median=0.025, p90=0.15, scored=1.0, inside=0.87, above=0.04)
+SECOND_BEST = Budget(median=0.036, p90=0.15, scored=1.0, inside=0.87, above=0.04)
 SECOND_INFERRED = 0.1
 SECOND_ALLOCATED = Budget(median=0.006, p90=0.04, scored=1.0)
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, faults_of
 from ..estimate.training.megatron import device_of, estimate_megatron
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..files import read_whole_text
@@ -35,12 +35,14 @@ def train_megatron(
             "write it into the arguments",
         )
     text = read_whole_text(path, ARGUMENTS.num_bytes, "give the file with the arguments alone")
-    given, env = environment(read_text(text, path))
+    with faults_of(path):
+        given, env = environment(read_text(text, path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
     if world_size is not None and not 1 <= world_size <= MAX_RANKS:
         raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
     ranks = world_size or (None if "world-size" in given or hardware is None else hardware.num_gpus)
-    run = read_arguments(given, ranks)
+    with faults_of(path):
+        run = read_arguments(given, ranks)
     assumed = hardware is None
     hardware = hardware or parse_gpu(f"h100:{run.world_size}")
     device = device_from(device_of(hardware).generation, env)

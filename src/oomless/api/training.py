@@ -1,12 +1,14 @@
 """The Python interface of training; apart from api.py, so that a serving answer does not load it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..engines import DEFAULT
-from ..errors import UsageError
+from ..errors import UsageError, faults_of
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import Origin, TrainingEstimate
+from ..files import need_path
 from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -76,6 +78,9 @@ def train(
     >>> answer.verdict, answer.peaks.phase
     ('fits', 'backward')
     """
+    for name, path in (("from_file", from_file), ("megatron_args", megatron_args)):
+        if path is not None:
+            need_path(path, name)
     if megatron_args is not None:
         from .megatron import train_megatron
 
@@ -86,7 +91,8 @@ def train(
     if from_file is not None:
         from ..frameworks.training_file import read_training_file
 
-        file = read_training_file(Path(from_file))
+        with faults_of(str(from_file)):
+            file = read_training_file(Path(from_file))
         gpu = file.gpu if gpu is None else gpu
         if model is None and file.model is not None:
             model = catalogue_name(file.model) or file.model
@@ -108,8 +114,9 @@ def train(
     stands = dict(file.beside) if file else {}
     values = given("train", flags)
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
-    asked = training_question(hardware.num_gpus, values, file.training if file else None)
-    estimate = with_moments(found, asked, hardware, stands, offline)
+    with faults_of(str(from_file), (*values, "model", "gpu")) if file else nullcontext():
+        asked = training_question(hardware.num_gpus, values, file.training if file else None)
+        estimate = with_moments(found, asked, hardware, stands, offline)
     if file is not None:
         warnings = [*file.warnings, *estimate.warnings]
         if file.num_gpus and file.num_gpus != hardware.num_gpus:

@@ -55,7 +55,7 @@ def _beside() -> "dict[str, Callable[[], TracedFindings]]":
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, money, parallel, serving, speed, traced, training, watched
+    from . import compressed, compressing, money, parallel, serving, speed, traced, training, watched
 
     return {
         **serving.SETTLERS,
@@ -65,5 +65,6 @@ def _settlers() -> dict[str, Callable[[], Evidence]]:
         **parallel.SETTLERS,
         **speed.SETTLERS,
         **traced.SETTLERS,
+        **compressing.SETTLERS,
         **watched.SETTLERS,
     }

@@ -4,6 +4,7 @@ script around it."""
 import gc
 import os
 import sys
+from contextlib import suppress
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,6 +19,14 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    from .terminal import plain_streams
+
+    with plain_streams():
+        sys.exit(answered(words))
+
+
+def answered(words: list[str]) -> int:
+    """Answer a command line on stdout, or say on stderr why not, and return the exit code."""
     from .fast import read_words
 
     quick = read_words(words)
@@ -42,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         from .failure import explain
 
         code = explain(error, "--debug" in words, "--json" in words)
-    sys.exit(code)
+    return code
 
 
 def process() -> None:
@@ -54,5 +63,6 @@ def process() -> None:
         code = end.code if isinstance(end.code, int) else 1
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
+            with suppress(OSError):  # `answered` has flushed what must arrive
+                stream.flush()
     os._exit(code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.serving import infer
 from ..estimate.serving.estimate import Estimate
+from ..files import json_text
 from ..ledger import CATEGORIES, Verdict
 from ..run.options import answered_of
 from ..run.settings import read_settings, with_settings
@@ -54,9 +55,7 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     if how["plot"]:
         write_plot(estimate, how["plot"])
     if how["json"]:
-        import json
-
-        sys.stdout.write(json.dumps(estimate.to_json()) + "\n")
+        sys.stdout.write(json_text(estimate.to_json()) + "\n")
     else:
         from ..report.estimate_text import print_estimate
         from .terminal import colour, width
@@ -165,8 +164,6 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     if not answered:
         raise next(each for each in found if isinstance(each, OomlessError))
     if how["json"]:
-        import json
-
         from ..report.compare_text import variant_json
 
         document = {
@@ -175,7 +172,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
             "values": list(asked_for.words),
             "answers": list(map(variant_json, found)),
         }
-        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.write(json_text(document) + "\n")
     else:
         from ..report.compare_text import print_comparison
         from .terminal import colour, width

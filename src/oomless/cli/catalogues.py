@@ -1,6 +1,5 @@
 """Catalogues and this machine: models, gpus, engines, doctor, completion."""
 
-import json as jsonlib
 import os
 import sys
 from typing import Any
@@ -8,15 +7,16 @@ from typing import Any
 import click
 
 from .. import __version__, facts
+from ..files import json_text
 from ..units import format_bytes, gib
 
 
 def show(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: str, as_json: bool) -> int:
     """Rows as one JSON object, or as a table of the chosen columns."""
     if as_json:
-        click.echo(jsonlib.dumps({"schema": schema, "rows": rows}))
+        click.echo(json_text({"schema": schema, "rows": rows}))
         return 0
-    widths = [max(len(column), *(len(str(row[column] or "")) for row in rows)) for column in columns]
+    widths = [max(map(len, (column, *(str(row[column] or "") for row in rows)))) for column in columns]
     click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)).rstrip())
     for row in rows:
         cells = (str(row[column] if row[column] is not None else "") for column in columns)

@@ -1,8 +1,8 @@
 """`oomless claims`."""
 
-import json as jsonlib
-
 import click
+
+from ..files import json_text
 
 
 @click.command()
@@ -25,7 +25,7 @@ def claims(claim_id: str | None, as_json: bool) -> int:
             }
             for one in chosen
         ]
-        click.echo(jsonlib.dumps({"schema": "oomless/claims/1", "claims": rows}))
+        click.echo(json_text({"schema": "oomless/claims/1", "claims": rows}))
         return 0
     for one in chosen:
         if claim_id is None:

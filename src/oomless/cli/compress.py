@@ -1,6 +1,5 @@
 """`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout."""
 
-import json
 import sys
 import time
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..files import json_text
 
 SHOWN_EVERY_S = 0.2
 
@@ -70,6 +70,8 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     "--format", "formats", metavar="PATTERN=FORMAT", multiple=True, help="Another format for some modules."
 )
 @click.option("--part", metavar="I/N", help="Do one of N parts of the work; any order, any machine.")
+@click.option("--parts", type=click.IntRange(2, 99999), metavar="N", help="How many parts --write plans.")
+@click.option("--write", metavar="DIR", help="Write files that run --parts on Slurm, Kubernetes or Ray.")
 @click.option("--join", "joined", metavar="DIR", help="Check that all parts are done, and finish the folder.")
 @click.option(
     "--threads", type=click.IntRange(1, 256), metavar="N", help="Threads [one a processor, at most 8]."
@@ -81,13 +83,15 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option(
     "--calibrate",
     type=click.Choice(["diagonal", "gptq", "wanda", "sparsegpt"]),
-    default="",
     metavar="diagonal|gptq|wanda|sparsegpt",
     help="Choose 4-bit codes, or what 2:4 keeps, by what layers are fed with on a text.",
 )
 @click.option("--budget", metavar="SIZE", help="Find a mix of formats whose tensor data is no larger: 12GiB.")
 @click.option("--quality", is_flag=True, help="Run both models on a text: perplexity, KL, agreement.")
 @click.option("--text", metavar="FILE", help="The text for all three [a sample that oomless brings].")
+@click.option(
+    "--compare", is_flag=True, help="All ways to keep activations on a small model: memory, time, loss."
+)
 @click.option("--report", metavar="FILE", help="Write a report: .html with plots, .json or .txt.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def compress(
@@ -98,14 +102,17 @@ def compress(
     skip: tuple[str, ...],
     formats: tuple[str, ...],
     part: str | None,
+    parts: int | None,
+    write: str | None,
     joined: str | None,
     threads: int | None,
     force: bool,
     measure: bool,
-    calibrate: str,
+    calibrate: str | None,
     budget: str | None,
     quality: bool,
     text: str | None,
+    compare: bool,
     report: str | None,
     as_json: bool,
 ) -> int:
@@ -113,6 +120,8 @@ def compress(
     speed of the disk."""
     from ..compress import request as api
 
+    if compare:
+        return ways(model, as_json)
     if joined is not None:
         if model is not None or to is not None:
             raise UsageError("--join takes no MODEL and no --to", "the folder's journals say what was asked")
@@ -123,6 +132,8 @@ def compress(
                 "MODEL and either --to or --budget are needed",
                 "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
             )
+        if write is not None or parts is not None:
+            return cluster_files((model, to or "", keep, skip, _formats(formats)), out, parts, write)
         answer = api.compress(
             model,
             to or "",
@@ -134,7 +145,7 @@ def compress(
             threads=threads,
             force=force,
             measure=measure or as_json or report is not None,
-            calibrate=calibrate,
+            calibrate=calibrate or "",
             budget=budget,
             quality=quality,
             text=text,
@@ -146,9 +157,52 @@ def compress(
 
         write_whole(report, compress_report(answer, report), "a report")
     if as_json:
-        sys.stdout.write(json.dumps(answer.to_json(), allow_nan=False) + "\n")
+        sys.stdout.write(json_text(answer.to_json()) + "\n")
         return 0
     from ..report.compress_text import compress_text
 
     click.echo(compress_text(answer), nl=False)
+    return 0
+
+
+def ways(model: str | None, as_json: bool) -> int:
+    """Print all ways to keep activations beside each other."""
+    from ..compress.backward.compare import compare
+    from ..compress.backward.printed_snippet import faults
+    from ..compress.backward.small_network import small_network
+    from ..report.kept_text import kept_text
+
+    if model is not None:
+        raise UsageError(
+            "--compare takes no MODEL",
+            "for a model of your own: oomless.compress.backward.compare.compare(model, loss_of)",
+        )
+    found, wrong = compare(*small_network()), faults()
+    if as_json:
+        document = {
+            "schema": "oomless/kept/1",
+            "ways": [way._asdict() for way in found],
+            "snippet": [fault._asdict() for fault in wrong],
+        }
+        click.echo(json_text(document))
+    else:
+        click.echo(kept_text(found, wrong), nl=False)
+    return 0
+
+
+def cluster_files(asked: Any, out: str | None, parts: int | None, write: str | None) -> int:
+    """Write the files that run a request's parts, once the request is known to be sound."""
+    from ..compress.part_files import part_files
+    from ..compress.weights import Request, plan
+    from ..files import write_folder
+
+    if out is None or parts is None or write is None or not asked[1]:
+        raise UsageError(
+            "--write needs --to, --out and --parts", "--to int4 --out ./out --parts 16 --write ./jobs"
+        )
+    request = Request(*asked)
+    plan(request)
+    files = part_files(request, out, parts)
+    write_folder(write, files, "files of a cluster")
+    click.echo(f"{write}: {', '.join(sorted(files))}")
     return 0

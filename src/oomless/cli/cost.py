@@ -1,10 +1,10 @@
 """`oomless cost`."""
 
-import json as jsonlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import json_text
 from .options import asking
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _cost(
 
         write_svg(plot, cost_svg(answer))
     if json:
-        click.echo(jsonlib.dumps(answer.to_json()))
+        click.echo(json_text(answer.to_json()))
     else:
         from ..report.plan_cost_text import cost_text
 

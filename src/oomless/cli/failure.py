@@ -2,8 +2,10 @@
 object; a traceback only with --debug."""
 
 import sys
+from contextlib import suppress
 
 from ..errors import OomlessError
+from ..files import json_text
 
 
 def explain(error: Exception, debug: bool, as_json: bool) -> int:
@@ -13,12 +15,8 @@ def explain(error: Exception, debug: bool, as_json: bool) -> int:
 
         traceback.print_exception(error, file=sys.stderr)
     failure = meant(error)
-    if as_json:
-        import json
-
-        print(json.dumps(failure.to_json()), file=sys.stderr)
-    else:
-        print(f"oomless: {failure}", file=sys.stderr)
+    with suppress(OSError):  # a stderr that is full or closed: the code still says it
+        print(json_text(failure.to_json()) if as_json else f"oomless: {failure}", file=sys.stderr)
     return failure.code
 
 

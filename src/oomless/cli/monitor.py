@@ -1,11 +1,11 @@
 """`oomless monitor`: what a watched run left behind, a budget for a command, metrics for Prometheus."""
 
-import json
 from pathlib import Path
 
 import click
 
 from ..errors import UsageError, did_you_mean
+from ..files import json_text
 
 ACTIONS = ("show", "dashboard")
 OVER = 3
@@ -77,7 +77,7 @@ def _show(folder: str, plot: str | None, html: str | None, as_json: bool) -> int
         if html is not None:
             write_whole(Path(html), run_html(run, course), f"--html {html}")
     if as_json:
-        click.echo(json.dumps(run.to_json(), allow_nan=False))
+        click.echo(json_text(run.to_json()))
     else:
         from ..report.monitor_text import run_text
 
@@ -91,7 +91,7 @@ def _compare(folders: tuple[str, str], as_json: bool) -> int:
     first, second = show(folders[0]), show(folders[1])
     if as_json:
         runs = [first.to_json(), second.to_json()]
-        click.echo(json.dumps({"schema": "oomless/monitor-comparison/1", "runs": runs}, allow_nan=False))
+        click.echo(json_text({"schema": "oomless/monitor-comparison/1", "runs": runs}))
         return 0
     from ..report.monitor_text import comparison_text
 
@@ -109,7 +109,7 @@ def _keep_budget(words: tuple[str, ...], size: str, as_json: bool) -> int:
         raise UsageError("--budget is for a command", f"oomless monitor --budget {size} -- pytest")
     ended, found = kept_budget(words, budget)
     if as_json:
-        click.echo(json.dumps(found.to_json(), allow_nan=False), err=True)
+        click.echo(json_text(found.to_json()), err=True)
     else:
         from ..report.monitor_text import budget_line
 

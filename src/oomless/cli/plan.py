@@ -1,11 +1,11 @@
 """`oomless plan`."""
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import json_text
 from .cost import price_table
 from .options import asking
 
@@ -82,7 +82,7 @@ def _plan(
 
         write_launch(answer.rows[0].launch, Path(write))
     if json:
-        click.echo(jsonlib.dumps({**answer.to_json(), **{name: found for name, _, found in extras}}))
+        click.echo(json_text({**answer.to_json(), **{name: found for name, _, found in extras}}))
     else:
         click.echo("\n".join([text_of(answer, front), *(text for _, text, _ in extras)]), nl=False)
     return 0 if answer.rows else 3
@@ -103,7 +103,7 @@ def show_largest(
         )
     found = largest_models(wanted_from(options), table)
     if as_json:
-        click.echo(jsonlib.dumps(largest_json(found)))
+        click.echo(json_text(largest_json(found)))
     else:
         click.echo(largest_text(found) if found else "no model of the catalogue fits\n", nl=False)
     return 0 if found else 3

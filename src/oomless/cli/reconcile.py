@@ -1,13 +1,13 @@
 """`oomless reconcile`."""
 
 import csv
-import json as jsonlib
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UsageError
+from ..files import json_text
 
 if TYPE_CHECKING:
     from ..truth.reconcile.reconciled import Reconciled
@@ -63,7 +63,7 @@ def reconcile(
 
 def _show(found: "Reconciled", as_json: bool) -> None:
     if as_json:
-        click.echo(jsonlib.dumps(found.to_json(), allow_nan=False))
+        click.echo(json_text(found.to_json()))
         return
     from ..report.reconcile_text import reconciled_text
 

@@ -1,10 +1,11 @@
 """`oomless run -- CMD`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from ..files import json_text
 
 if TYPE_CHECKING:
     from ..api.launched import Predicted, Watched
@@ -104,4 +105,4 @@ def _write(
         **watched.found().to_json(),
     }
     document["schema"] = "oomless/run/1"
-    write_whole(path, json.dumps(document, allow_nan=False) + "\n", f"--report {path}")
+    write_whole(path, json_text(document) + "\n", f"--report {path}")

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..facts.options.simulating import OWN as OWN_OPTIONS
+from ..files import json_text
 from ..run.options import answered_of, asked_of
 from .answer import exit_code
 from .options import asking
@@ -109,9 +110,7 @@ def _simulation(estimate: "Estimate", own: dict[str, Any]) -> int:
 def _print(answer: Any, own: dict[str, Any]) -> None:
     """An object as one line of JSON, or a text."""
     if own["json"]:
-        import json
-
-        answer = json.dumps(answer)
+        answer = json_text(answer)
     sys.stdout.write(answer + "\n")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..api.trace import replay_file
 from ..api.trace import trace as trace_api
 from ..errors import UsageError, did_you_mean
-from ..files import write_whole
+from ..files import json_text, write_whole
 from ..ledger import CATEGORIES
 from ..recording.traced import Traced, tree
 from ..run.options import answered_of
@@ -123,14 +123,12 @@ def _write(traced: Traced, how: dict[str, Any]) -> None:
 
 
 def _print_json(traced: Traced, rows: Any, against: Any) -> None:
-    import json
-
     document = traced.to_json()
     if rows is not None:
         document["check"] = [row.to_json() for row in rows[1]]
     if against is not None:
         document["against"] = [row.to_json() for row in against]
-    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.write(json_text(document) + "\n")
 
 
 trace = asking(

@@ -7,6 +7,7 @@ from ..api.compare import variants
 from ..api.training import train as train_api
 from ..errors import UsageError, did_you_mean
 from ..estimate.training.training_estimate import TrainingEstimate
+from ..files import json_text
 from ..ledger import CATEGORIES
 from .answer import exit_code
 from .options import asking
@@ -61,9 +62,7 @@ def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
 
         write_svg(how["plot"], training_svg(estimate))
     if how["json"]:
-        import json
-
-        sys.stdout.write(json.dumps(estimate.to_json()) + "\n")
+        sys.stdout.write(json_text(estimate.to_json()) + "\n")
     else:
         from ..estimate.training.changes import largest
         from ..report.training_text import print_training
@@ -87,15 +86,13 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
         else:
             estimates.append(train_api(model, **{**asked, asked_for.field: value}))
     if how["json"]:
-        import json
-
         document = {
             "schema": "oomless/compare/1",
             "flag": asked_for.flag,
             "values": list(asked_for.words),
             "answers": [e.to_json() for e in estimates],
         }
-        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.write(json_text(document) + "\n")
     else:
         from ..report.training_text import print_comparison
         from .terminal import colour, width

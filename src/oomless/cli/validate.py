@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..files import json_text
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -29,7 +31,7 @@ def validate(file: Path, as_json: bool, confidence: str | None) -> int:
             "rows": [row.to_json() for row in rows],
             "summary": {quantity: numbers._asdict() for quantity, numbers in summary.items()},
         }
-        click.echo(jsonlib.dumps(document))
+        click.echo(json_text(document))
         return 0
     from ..report.validate_text import validate_table_text
 
@@ -44,7 +46,7 @@ def verdicts(file: Path, as_json: bool, confidence: str | None) -> int:
 
     cases = list(judge_table(file, answered, confidence))
     if as_json:
-        click.echo(jsonlib.dumps(verdicts_json(cases)))
+        click.echo(json_text(verdicts_json(cases)))
     else:
         click.echo(verdicts_text(summarize_verdicts(cases), cases))
     return 0

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
+from ..ledger import Line
 from ..model.model import Model, Tensor
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
@@ -108,6 +109,8 @@ class Engine(NamedTuple):
     """The longest single sequence that a pool holds."""
     host_bytes: Callable[[Model, Resolved, Hardware], int]
     """Memory of the host that the engine holds beside the cards."""
+    beside_pool: Callable[[Model, Resolved, Stage, int], list[Line]] | None = None
+    """What comes with a pool of so many bytes, outside of the budget that it was cut from."""
 
     counts: Count = "allocated"
     """How the memory of weights is counted in its own figures."""

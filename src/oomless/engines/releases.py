@@ -7,7 +7,7 @@ from functools import cache
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from .. import facts
-from ..errors import UnsupportedError, UsageError
+from ..errors import UsageError
 from ..facts.release import Release, read_release
 
 Rules = TypeVar("Rules", bound="ReleaseRules")
@@ -118,8 +118,8 @@ class Releases(Generic[Rules]):
         return self._class(release, text, holding)
 
     def release(self, text: str) -> Release:
-        """Return the release that a text names; refuse one that is older than the rules here, or no release
-        of this engine."""
+        """Return the release whose rules count for a text: of one that is older than the rules here, the
+        first that is known. Refuse what is no release of this engine."""
         if self._dated != (text[4:5] == "-"):
             hint = (
                 f"{self.engine} has no releases: write the month of the build, {self.latest}"
@@ -128,11 +128,7 @@ class Releases(Generic[Rules]):
             )
             raise UsageError(f"{text!r} is no {'date' if self._dated else 'version'}", hint)
         release = read_release(text)
-        if release < read_release(self._first):
-            raise UnsupportedError(
-                f"{self.engine} {text} is older than the rules here",
-                f"{self._first} and later are known: `oomless engines`",
-            )
+        release = max(release, read_release(self._first))
         if self._newest_patch and len(release) == 2:
             known = [read_release(version) for version in self.versions]
             release = max((each for each in known if each[:2] == release), default=release)

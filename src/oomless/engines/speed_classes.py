@@ -32,6 +32,8 @@ class SpeedClass(NamedTuple):
     """Small batches are multiplied by vector units, which unpack quantised values as they are read."""
     overlaps_stages: bool = True
     """Stages of a pipeline work on several batches at once."""
+    mixes_prompts: bool = True
+    """Pieces of prompts run in the steps of decoding sequences; else in steps of their own, before any."""
     shares_chunk: bool = False
     """Data-parallel groups share one chunk of prompts; else each has its own."""
     small_chunk_on_small_cards: bool = False
@@ -65,6 +67,24 @@ def trtllm_row(word: str, date: str, sparse: bool) -> Words:
         return frozenset(("edge",))
     release = re.search(r" (\d+\.\d+)", word)
     return trtllm(release[1], sparse) if release else frozenset()
+
+
+def sglang(release: str, sparse: bool) -> Words:
+    """Return what a release of SGLang does: from 0.5.10 on it runs prompts as pieces of CUDA graphs; before,
+    it launches their kernels one by one. "" is the newest.
+
+    >>> sorted(sglang("0.5.9", True)), sorted(sglang("", True))
+    ([], ['captured'])
+    """
+    from ..facts.release import read_release
+
+    return frozenset() if release and read_release(release) < (0, 5, 10) else frozenset(("captured",))
+
+
+def sglang_row(word: str, date: str, sparse: bool) -> Words:
+    """Return what a row of SGLang was measured with; one that names no release is taken for an older one."""
+    release = re.search(r" (\d+\.\d+\S*)", word)
+    return sglang(release[1], sparse) if release else frozenset()
 
 
 def llamacpp(release: str, sparse: bool) -> Words:
@@ -102,6 +122,9 @@ SPEED_CLASSES = (
     SpeedClass(
         "sglang",
         "^sglang",
+        sglang,
+        sglang_row,
+        mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
         reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
         shares_chunk=True,
         pool="static share",

@@ -23,7 +23,7 @@ PARTICULAR = frozenset(
     ["mla", "dsa", "v4", "v41", "linear", "deepseek_ocr", "deepseek_ocr2", "deepseek_vl_v2"]
 )
 """Kinds that need kernels or a class of their own: what runs for models in general says nothing of them."""
-LARGE_PARAMETERS = 600 * 10**9
+LARGE_PARAMETERS = 600_000_000_000
 """DeepSeek-V4-Pro has 1.6e12 parameters, V4-Flash 284e9."""
 
 
@@ -177,7 +177,7 @@ def check_support(model: Model, asked: Asked, card: Card) -> Support:
     Traceback (most recent call last):
     oomless.errors.UnsupportedError: vllm 0.33.0 does not run deepseek-v4-flash on A100 80GB SXM4: fails in
      DeepGEMM hyper-connection, then Triton fp8e4nv; forks exist
-      known to run on cpu, gfx942, gfx950, sm100, sm103, sm120, sm90
+      known to run on cpu, gfx950, sm100, sm103, sm120, sm90
     """
     question = in_words(model, asked, card)
     found = support(question)

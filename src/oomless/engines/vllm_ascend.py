@@ -6,7 +6,8 @@ MLA pages a layer (1,152). Overheads are assumed.
 """
 
 from ..errors import UnsupportedError
-from ..model.attention import DSA
+from ..ledger import Line, exact
+from ..model.attention import DSA, Linear
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
@@ -24,6 +25,8 @@ class AscendRules(ReleaseRules):
 
     caches_index_with_latent: bool = False
     """The cache of sparse MLA holds latent and index key in one page."""
+    pools_of_states: int = 1
+    """How often the pool of a model with states is allocated."""
 
 
 RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
@@ -69,6 +72,30 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     return CacheLayout((group,), token * block, token, 0, token * block, formula, asked.kv_cache_dtype)
 
 
+def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
+    """Return the further copies of the pool that a model with states gets: layers with a cache and layers
+    with a state are allocated one after the other, though they share it (worker/model_runner_v1.py).
+
+    >>> from ..model.load import load
+    >>> asked = Resolved(engine_version="0.14.0")
+    >>> [each.bytes for each in beside_pool(load("qwen3-next-80b-a3b"), asked, Stage(0, 1, 0, 48), 10)]
+    [10]
+    """
+    copies = RELEASES.at(asked.engine_version).pools_of_states - 1
+    if not copies or not stage.kinds(model).has(Linear):
+        return []
+    return [
+        exact(
+            "kv_cache.copies",
+            "engine",
+            "pool allocated again",
+            copies * max(pool_bytes, 0),
+            f"{copies} x {max(pool_bytes, 0):,} B",
+            "vllm-ascend#3760, #6887: _allocate_kv_cache_tensors",
+        )
+    ]
+
+
 VLLM_ASCEND = VLLM._replace(
     name="vllm-ascend",
     label="vLLM-Ascend",
@@ -78,4 +105,5 @@ VLLM_ASCEND = VLLM._replace(
     rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
     resolve=resolve,
     cache_layout=cache_layout,
+    beside_pool=beside_pool,
 )

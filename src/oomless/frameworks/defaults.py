@@ -3,9 +3,10 @@
 from typing import Any
 
 from ..errors import UnsupportedError
-from ..run.training import DEFAULT_SEQ_LEN, TrainingAsked, TrainingResolved
+from ..run.training import DEFAULT_SEQ_LEN, TrainingAsked, TrainingResolved, recipe
 from . import framework
 from .record import Framework
+from .releases import Habits
 
 
 def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingResolved:
@@ -36,18 +37,49 @@ def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingRe
         chosen["seq_len"] = min(DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
-    if (asked.loss or of.loss) == "plain" and earlier.loss:
+    if asked.recompute is None and earlier.recompute:
+        chosen["recompute"] = earlier.recompute
+    if asked.loss in (None, "plain") and earlier.loss:
         chosen["loss"] = earlier.loss
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
     adapters = asked.method != "full"
-    if asked.precision is None:
-        chosen["precision"] = (adapters and of.precision_lora) or of.precision
+    chosen["precision"] = precision = precision_of(asked, of, earlier)
+    if asked.precision and recipe(asked.precision).weight == 1 and not of.megatron_core:
+        chosen["products"] = recipe(asked.precision).arithmetic  # weights of one byte are Megatron's alone
+    if recipe(precision).step == "flat":
+        chosen["adapter_dtype"] = "bfloat16"
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
         chosen["recompute_modules"] = of.selective
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return TrainingResolved._make(asked._replace(**chosen))
+
+
+def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
+    """Return the recipe: the one that is named, or the framework's for the method and the sharding; a
+    DeepSpeed engine makes its own of either.
+
+    >>> trl, none = framework("trl"), Habits()
+    >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
+    ['amp-bf16', 'mixed-bf16', 'deepspeed-bf16']
+    """
+    sharding = asked.sharding or of.sharding
+    match asked.method:
+        case "full":
+            found = earlier.precision or of.precision
+            if sharding in ("fsdp1", "fsdp2", "hsdp"):
+                found = of.precision_fsdp or found
+        case "qlora" if of.precision_qlora:
+            found = of.precision_qlora
+        case _:
+            alike = of.precision_lora in ("", of.precision)
+            found = (earlier.precision if alike else "") or of.precision_lora or of.precision
+    if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
+        found = asked.precision
+    if of.zero_is_deepspeed and sharding in ("zero1", "zero2", "zero3"):
+        return recipe(found).zero
+    return found
 
 
 def own_sharding(asked: TrainingAsked, of: Framework) -> str:

@@ -27,6 +27,8 @@ class MeasuredRows(NamedTuple):
     """The recipe that bf16 means."""
     half_loss: str
     """The loss of a GPTQ model; "": that of any other."""
+    kernels: str | None
+    """Kernels of a row that names none; None: the framework's."""
     compiles_loss: bool
     """Its plain loss is compiled with the model."""
     nf4: str
@@ -49,10 +51,20 @@ class Framework(NamedTuple):
     precision: str
     precision_lora: str
     """Recipe of adapters; "": that of full training."""
+    precision_qlora: str
+    """Recipe of adapters beside packed weights; "": that of other adapters."""
+    precision_fsdp: str
+    """Recipe of full training under FSDP, which upcasts what is trained (accelerate); "": no other."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]
     """The ways of sharding that it has, where these are its own; (): those of torch and DeepSpeed."""
+    zero_is_deepspeed: bool
+    """Its ZeRO is DeepSpeed's engine, which has types and buffers of its own."""
+    zero_by_hidden_size: bool
+    """The buckets of its ZeRO-3 are "auto": they follow the hidden size."""
+    zero_leaves: bool
+    """It has ZeRO-3 gather all experts of a layer at once (set_z3_leaf_modules)."""
     recompute: str
     selective: tuple[str, ...]
     """Modules that its selective recomputation runs again."""
@@ -124,7 +136,7 @@ def of_facts(name: str) -> Framework:
     folder.
 
     >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
-    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers',))
+    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed', 'torch'))
     """
     row = next(each for each in facts.table("frameworks") if each["framework"] == name)
     return Framework(
@@ -132,9 +144,14 @@ def of_facts(name: str) -> Framework:
         methods=_words(row["methods"]),
         precision=row["precision"],
         precision_lora=row["precision_lora"],
+        precision_qlora=row["precision_qlora"],
+        precision_fsdp=row["precision_fsdp"],
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),
+        zero_is_deepspeed=row["zero"] == "deepspeed",
+        zero_by_hidden_size=row["zero_config"] == "auto",
+        zero_leaves=row["zero_leaves"] == "yes",
         recompute=row["recompute"],
         selective=_words(row["selective"]),
         attention=row["attention"],
@@ -172,6 +189,7 @@ def measured_rows(name: str) -> MeasuredRows:
         amp=row["amp"],
         bf16=row["bf16"],
         half_loss=row["half_loss"],
+        kernels=row["kernels"] or None,
         compiles_loss=row["compiles_loss"] == "yes",
         nf4=row["nf4"],
         packs_experts=row["packs_experts"] == "yes",

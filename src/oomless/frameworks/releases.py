@@ -21,6 +21,12 @@ class Habits(NamedTuple):
     """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
     wide_norms: bool = False
     """Norms of a model in 4 or 8 bit are put into F32."""
+    precision: str | None = None
+    """The recipe of full training and of adapters in 16 bit, where none is named."""
+    recompute: str | None = None
+    """What they compute again where nothing is said."""
+    offload_step: str | None = None
+    """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -34,9 +40,8 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     'plain-4.49'
     >>> habits("axolotl", trainer, "transformers 4.45.2").loss
     'plain-4.45'
-    >>> habits("transformers", trainer, None), habits("torchtitan", (), "transformers 4.40") == Habits()
-    (Habits(loss=None, optimizer=None, experts_apart=False, reentrant_checkpoints=False, wide_norms=False),
-     True)
+    >>> habits("transformers", trainer, None) == habits("torchtitan", (), "transformers 4.40") == Habits()
+    True
     """
     if not packages or not version:
         return Habits()
@@ -44,6 +49,8 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     for row in facts.table("habits"):
         package = row["package"]
         release = named(version, package, framework == package)
+        if row["framework"] not in ("", framework):
+            continue
         if package in packages and release and release < read_release(row["until"]):
             found.setdefault(row["habit"], row["value"])
     return Habits(
@@ -52,6 +59,9 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         experts_apart=found.get("experts") == "apart",
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
         wide_norms=found.get("prepared") == "norms",
+        precision=found.get("precision"),
+        recompute=found.get("recompute"),
+        offload_step=found.get("offload_step"),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import OomlessError
 from ..files import read_whole
+from ..limits import need_tensors
 from .safetensors import Stored, parse_object, read_header, short, tensor_error
 
 WHOLE_NAME = "model.safetensors"
@@ -34,6 +35,7 @@ def parse_index(content: bytes, where: str) -> dict[str, str]:
         raise OomlessError(
             f"{where}: weight_map is missing or does not map tensors to files", "check the index"
         )
+    need_tensors(len(weight_map), where)
     for file in set(weight_map.values()):
         if not re.fullmatch(r"[^/\\:\x00-\x1f\ud800-\udfff]{1,200}\.safetensors", file) or file.startswith(
             "."
@@ -85,8 +87,20 @@ def read_shards(path: Path) -> dict[Path, tuple[Stored, ...]]:
     weight_map = parse_index(read_whole(path, MAX_INDEX_BYTES, "give an index, not a weight file"), str(path))
     files = sorted(set(weight_map.values()))
     _check_present(path, [file for file in files if not (path.parent / file).exists()], len(files))
-    merged = merge(weight_map, {file: read_header(path.parent / file) for file in files}, str(path))
+    headers = _read_headers([path.parent / file for file in files], str(path))
+    merged = merge(weight_map, {file.name: stored for file, stored in headers.items()}, str(path))
     return {path.parent / file: stored for file, stored in merged.items()}
+
+
+def _read_headers(files: list[Path], where: str) -> dict[Path, tuple[Stored, ...]]:
+    """The tensors of each file, counted as they come: many files of bearable headers are a bomb too."""
+    found: dict[Path, tuple[Stored, ...]] = {}
+    count = 0
+    for file in files:
+        found[file] = read_header(file)
+        count += len(found[file])
+        need_tensors(count, where)
+    return found
 
 
 def _read_folder(folder: Path) -> dict[Path, tuple[Stored, ...]]:
@@ -101,7 +115,7 @@ def _read_folder(folder: Path) -> dict[Path, tuple[Stored, ...]]:
             num_shards = int(shard[3])
             expected = (f"{shard[1]}{i:05}-of-{shard[3]}.safetensors" for i in range(1, num_shards + 1))
             _check_present(folder, [file for file in expected if file not in names], num_shards)
-    shards = {file: read_header(file) for file in files}
+    shards = _read_headers(files, str(folder))
     stored = [tensor for each in shards.values() for tensor in each]
     _check_once(stored, len({tensor.name for tensor in stored}), str(folder))
     return shards

@@ -14,6 +14,7 @@ from struct import unpack_from
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import OomlessError
+from ..limits import need_tensors
 from .gguf_types import TYPE_NUMBERS, GGMLType
 from .storage import Shape
 
@@ -307,10 +308,12 @@ def read_all_parts(path: Path) -> GGUFFile:
         raise OomlessError(
             f"{path}: is one of {count} parts, and its name does not say which", "keep the names of the parts"
         )
-    parts = [
-        read_gguf(path.with_name(f"{found[1]}-{number:05}-of-{count:05}.gguf"))
-        for number in range(1, count + 1)
-    ]
+    parts: list[GGUFFile] = []
+    listed = 0
+    for number in range(1, count + 1):
+        parts.append(read_gguf(path.with_name(f"{found[1]}-{number:05}-of-{count:05}.gguf")))
+        listed += len(parts[-1].tensors)
+        need_tensors(listed, str(path))
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     if len({tensor.name for tensor in tensors}) != parts[0].metadata.get("split.tensors.count", len(tensors)):
         raise OomlessError(f"{path}: the {count} parts do not belong together", "fetch them again")

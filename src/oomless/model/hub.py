@@ -11,17 +11,19 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
+from threading import Event, Lock
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..errors import OomlessError
-from ..limits import CONFIG, HUB_ANSWER, parse_json
+from ..limits import CONFIG, HUB_ANSWER, need_tensors, parse_json
 from . import hub_cache
 from .checkpoint import INDEX_NAME, MAX_INDEX_BYTES, WHOLE_NAME, merge, parse_index
 from .config import MODELOPT_FILE, with_modelopt
 from .hub_cache import Repository, are_counts, as_commit, importing_client, with_totals
-from .safetensors import BITS, Stored, header_length, parse_header
+from .hub_exchange import Found, Read, network_errors, take_header, within
+from .safetensors import BITS, LENGTH_BYTES, Stored, header_length, parse_header
 
 FIRST_RANGE_BYTES = 1 << 18
 """Asked for when nothing says how long a header is; a dense model's fits."""
@@ -32,9 +34,6 @@ HEADERS_TIMEOUT_S = 60.0
 EXACT_IN_API = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """Types whose elements the hub counts as they are stored. Of packed integers it counts the values packed in
 them: huggingface.co/openai/gpt-oss-20b lists 19.7e9 of U8 in 9.9e9 bytes."""
-
-Answer = tuple[int, Mapping[str, str], Iterator[bytes]]
-"""Status, headers, chunks of the body."""
 
 
 def read_repository(
@@ -50,13 +49,13 @@ def read_repository(
     """
     revision = revision or "main"
     hub_cache.check_names(repo_id, revision)
-    endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
+    endpoint, login = without_login(os.environ.get("HF_ENDPOINT", "").strip().rstrip("/"))
     if offline or _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
         return hub_cache.read_offline(endpoint, repo_id, revision, need_headers)
     commit = as_commit(revision)  # of a commit the hub need not be asked again: it never changes
     if commit and (cached := hub_cache.load(endpoint, repo_id, revision, need_headers)):
         return cached
-    hub = _Hub(endpoint, repo_id, revision)
+    hub = _Hub(endpoint, repo_id, revision, login)
     hub.read_info()
     hub.commit = hub.commit or commit
     repository = hub_cache.load(endpoint, repo_id, hub.commit, need_headers) if hub.commit else None
@@ -70,6 +69,21 @@ def read_repository(
     if hub.commit and hub.commit != revision:
         hub_cache.save_alias(endpoint, repo_id, revision, hub.commit)
     return repository
+
+
+def without_login(endpoint: str) -> tuple[str, str]:
+    """Return an endpoint as messages and the cache may name it, and what its user and password are as a
+    header.
+
+    >>> without_login("https://user:pw@mirror.example"), without_login("")
+    (('https://mirror.example', 'Basic dXNlcjpwdw=='), ('https://huggingface.co', ''))
+    """
+    found = re.fullmatch(r"(\w+://)([^/@]+)@(.*)", endpoint)
+    if not found:
+        return endpoint or "https://huggingface.co", ""
+    from base64 import b64encode
+
+    return found[1] + found[3], f"Basic {b64encode(unquote(found[2]).encode()).decode()}"
 
 
 def _read_online(hub: "_Hub", need_headers: bool) -> Repository:
@@ -104,16 +118,20 @@ class _Hub:
     """Requests about one revision of one repository, and what the hub has told of it so far; () and None:
     nothing."""
 
-    def __init__(self, endpoint: str, repo_id: str, revision: str) -> None:
+    def __init__(self, endpoint: str, repo_id: str, revision: str, login: str = "") -> None:
         self.endpoint, self.repo_id, self.revision = endpoint, repo_id, revision
         self.commit: str | None = None
         self.files: tuple[str, ...] = ()
         self.elements_by_dtype: dict[str, int] | None = None
         with importing_client():
             from huggingface_hub import get_session, get_token
+        self.parsing = Lock()
+        """Headers come side by side and become objects one after another: of a bomb, one at a time."""
         self.get_session: Callable[[], Any] = get_session  # of requests or httpx, see `open`
         token = None if _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") else get_token()
         self.headers = {"user-agent": "oomless"} | ({"authorization": f"Bearer {token}"} if token else {})
+        if login:
+            self.headers["authorization"] = login
         try:
             self.timeout_s = min(max(float(os.environ["HF_HUB_DOWNLOAD_TIMEOUT"]), 0.1), HEADERS_TIMEOUT_S)
         except (KeyError, ValueError):
@@ -201,6 +219,7 @@ class _Hub:
         for name, file in weight_map.items():
             sizes[file] = sizes.get(file, 4096) + len(name) + 130
         deadline = time.monotonic() + HEADERS_TIMEOUT_S
+        counted: list[int] = []
 
         def read(file: str) -> tuple[Stored, ...]:
             remaining_s = deadline - time.monotonic()
@@ -208,7 +227,10 @@ class _Hub:
                 raise OomlessError(
                     f"{self.endpoint}: headers took over {HEADERS_TIMEOUT_S:.0f} s", "try again later"
                 )
-            return self.read_header(file, sizes[file], min(remaining_s, 3 * self.timeout_s)) or ()
+            stored = self.read_header(file, sizes[file], min(remaining_s, 3 * self.timeout_s)) or ()
+            counted.append(len(stored))
+            need_tensors(sum(counted), f"{self.endpoint}/{self.repo_id}")
+            return stored
 
         pool = ThreadPoolExecutor(min(NUM_THREADS, len(sizes)))
         collects = gc.isenabled()
@@ -229,72 +251,67 @@ class _Hub:
         """The tensors of one file, None if it is `optional` and not there. At most the header is read."""
         url, size, content, end = self.url(file), None, b"", first_bytes
         while len(content) < end:
-            before = len(content)
-            span = {"range": f"bytes={before}-{end - 1}", "accept-encoding": "identity"}
-            with self.open(url, timeout_s, span) as (status, headers, chunks):
-                if status == 404 and optional:
-                    return None
-                if status not in (200, 206):
-                    raise self.refused(status, headers, file)
-                size = _file_size(status, headers, before, url)
-                if (
-                    status == 200
-                ):  # the server ignores ranges: all of the file is on its way, and the rest is not read
-                    content, before = b"", -1
-                for chunk in chunks:
-                    content += chunk
-                    if status == 200 and len(content) >= 8:
-                        end = 8 + header_length(content, size, url)
-                    if len(content) > end or (status == 200 and len(content) == end):
-                        break  # a part is read to its end, for that keeps the connection
-            end = 8 + header_length(content, size, url)
-            if len(content) == before or before < 0:
+            span = {"range": f"bytes={len(content)}-{end - 1}", "accept-encoding": "identity"}
+            take = partial(take_header, url=url, before=content, end=end)
+            status, headers, found = self.exchange(url, timeout_s, take, span)
+            if status == 404 and optional:
+                return None
+            if found is None:
+                raise self.refused(status, headers, file)
+            before, (content, size) = content, found
+            end = LENGTH_BYTES + header_length(content, size, url)
+            if len(content) == len(before) or status == 200:
                 break  # what is missing will not come: parse_header says so
-        return parse_header(content, size, url)
+        with self.parsing:
+            return parse_header(content, size, url)
 
     def get(
         self, url: str, most: int, timeout_s: float | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """(status, headers, body) of one request; the body of at most `most` bytes."""
-        with self.open(url, timeout_s or self.timeout_s) as (status, headers, chunks):
+
+        def whole(status: int, _: Mapping[str, str], chunks: Iterator[bytes]) -> bytes:
             body = bytearray()
             for chunk in chunks if status == 200 else ():
                 body += chunk
                 if len(body) > most:
                     raise OomlessError(f"{url}: the answer is over {most:,} bytes", "check HF_ENDPOINT")
-        return status, headers, bytes(body)
+            return bytes(body)
 
-    @contextmanager
-    def open(self, url: str, timeout_s: float, extra: dict[str, str] | None = None) -> Iterator[Answer]:
-        """An answer, complete within `timeout_s` or an OomlessError."""
-        deadline = time.monotonic() + timeout_s
-        session = self.get_session()
-        headers, limit_s, began = self.headers | (extra or {}), min(timeout_s, self.timeout_s), False
+        return self.exchange(url, timeout_s or self.timeout_s, whole)
 
-        def within_time(chunks: Iterator[bytes]) -> Iterator[bytes]:
-            for chunk in chunks:
-                yield chunk
-                if time.monotonic() > deadline:
-                    raise TimeoutError
+    def exchange(
+        self, url: str, timeout_s: float, read: Read[Found], extra: dict[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], Found]:
+        """(status, headers, what `read` makes of an answer), within `timeout_s` or an OomlessError.
 
-        try:
-            if callable(
-                getattr(session, "stream", None)
-            ):  # httpx, since huggingface_hub 1.0; before it, requests
+        The limit is for all of it: names, headers, interim answers, redirects, body. A client's own limits
+        are for one read, so the exchange runs in a thread and this one looks at the clock.
+        """
+        session, limit_s = self.get_session(), min(timeout_s, self.timeout_s)
+        headers, began = self.headers | (extra or {}), Event()
+
+        def ask() -> tuple[int, Mapping[str, str], Found]:
+            if callable(getattr(session, "stream", None)):  # httpx, since huggingface_hub 1.0
                 with session.stream(
                     "GET", url, headers=headers, timeout=limit_s, follow_redirects=True
                 ) as answer:
-                    began = True
-                    yield answer.status_code, answer.headers, within_time(answer.iter_bytes())
-            else:
-                with session.get(url, headers=headers, timeout=limit_s, stream=True) as answer:
-                    began = True
-                    # Not iter_content: it waits until a chunk is full, so that a slow server would escape the
-                    # deadline.
-                    parts = iter(lambda: answer.raw.read1(1 << 16, decode_content=True), b"")
-                    yield answer.status_code, answer.headers, within_time(parts)
-        except _network_errors() as error:
-            raise self.unreachable(error, began, timeout_s if began else limit_s) from None
+                    began.set()
+                    return (
+                        answer.status_code,
+                        answer.headers,
+                        read(answer.status_code, answer.headers, answer.iter_bytes()),
+                    )
+            with session.get(url, headers=headers, timeout=limit_s, stream=True) as answer:  # requests
+                began.set()
+                # Not iter_content: it waits until a chunk is full.
+                parts = iter(lambda: answer.raw.read1(1 << 16, decode_content=True), b"")
+                return answer.status_code, answer.headers, read(answer.status_code, answer.headers, parts)
+
+        try:
+            return within(timeout_s, ask)
+        except network_errors() as error:
+            raise self.unreachable(error, began.is_set(), timeout_s if began.is_set() else limit_s) from None
 
     def unreachable(self, error: Exception, began: bool, timeout_s: float) -> OomlessError:
         """No answer, or not all of it."""
@@ -333,32 +350,3 @@ class _Hub:
             )
         hint = "try again later, or another HF_ENDPOINT; --offline answers from what was read before"
         return OomlessError(f"{self.endpoint} failed with {status}, asked for {what} of {self.repo_id}", hint)
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    """What a request may raise: huggingface_hub speaks through requests before 1.0, httpx in 1.x and httpx2
-    in 2.x."""
-    from sys import modules
-
-    kinds: list[type[Exception]] = [
-        OSError,
-        UnicodeError,
-    ]  # UnicodeError: a token or address that fits no request
-    for library in (modules.get(name) for name in ("httpx2", "httpx", "requests", "urllib3.exceptions")):
-        found = (getattr(library, kind, None) for kind in ("HTTPError", "InvalidURL", "RequestException"))
-        kinds += [kind for kind in found if kind is not None]
-    return tuple(kinds)
-
-
-def _file_size(status: int, headers: Mapping[str, str], start: int, url: str) -> int | None:
-    """Bytes of the whole file, from Content-Range of a part or Content-Length of the whole; None if not
-    told."""
-    if status == 200:
-        length = headers.get("content-length", "")
-        return int(length) if length.isdecimal() and "content-encoding" not in headers else None
-    told = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(?:(\d{1,19})|\*)", headers.get("content-range", ""))
-    if not told or int(told[1]) != start:
-        raise OomlessError(
-            f"{url}: the server sent another part than was asked for", "check HF_ENDPOINT and proxies"
-        )
-    return int(told[2]) if told[2] else None

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import OomlessError, UsageError
-from ..files import write_whole
+from ..files import read_whole, write_whole
+from ..limits import CACHE_ENTRY, parse_json
 from .checkpoint import read_checkpoint
 from .config import read_config
 from .safetensors import Stored, totals
@@ -70,9 +71,9 @@ def load(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repo
     """A cached repository if it is whole and has what is needed; anything doubtful counts as absent."""
     path = _path(endpoint, repo_id, revision)
     try:
-        entry = json.loads(path.read_bytes())
+        entry = _entry(path)
         if isinstance(entry, dict) and as_commit(entry.get("same_as")):
-            entry = json.loads(path.with_name(f"{entry['same_as']}.json").read_bytes())
+            entry = _entry(path.with_name(f"{entry['same_as']}.json"))
         if entry["schema"] != SCHEMA:
             return None
         known = Repository(**entry["repository"])
@@ -82,13 +83,18 @@ def load(endpoint: str, repo_id: str, revision: str, need_headers: bool) -> Repo
         elements = known.elements_by_dtype
         sane = isinstance(known.config, dict) and (elements is None or are_counts(elements))
         numbers = known.checkpoint_bytes, known.num_tensors
-        if not sane or any(type(number) not in (int, type(None)) for number in numbers):
+        if not sane or any(number is not None and not is_count(number) for number in numbers):
             return None
         if need_headers and stored is None:
             return None
         return known._replace(stored=stored, source=f"{known.source}, cache of {entry['date']}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OomlessError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _entry(path: Path) -> Any:
+    """What an entry says: a regular file within its bounds, or an OomlessError."""
+    return parse_json(read_whole(path, CACHE_ENTRY.num_bytes, ""), str(path), CACHE_ENTRY, infinite=True)
 
 
 def save(endpoint: str, repository: Repository) -> None:
@@ -118,10 +124,12 @@ def check_names(repo_id: str, revision: str) -> None:
 
 def are_counts(elements: dict[Any, Any]) -> bool:
     """Whether this maps dtypes to numbers of elements."""
-    return all(
-        type(count) is int and 0 <= count < 1 << 63 and type(dtype) is str
-        for dtype, count in elements.items()
-    )
+    return all(is_count(count) and type(dtype) is str for dtype, count in elements.items())
+
+
+def is_count(number: object) -> bool:
+    """Whether this is a number of bytes or elements."""
+    return type(number) is int and 0 <= number < 1 << 63
 
 
 def as_commit(text: object) -> str | None:

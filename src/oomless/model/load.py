@@ -32,6 +32,10 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
         raise UsageError(
             f"a model is no {type(name).__name__}", "name it as `oomless models` does, by hub id or by path"
         )
+    if revision is not None and not isinstance(revision, str):
+        raise UsageError(
+            f"a revision is no {type(revision).__name__}", "give a branch, a tag or a commit", "revision"
+        )
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 
@@ -181,7 +185,18 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     model = build(repository.config, repo_id.rpartition("/")[2].lower(), repo_id)
     if repository.checkpoint_bytes is None:
         return model
+    ratio = repository.checkpoint_bytes / max(model.checkpoint_bytes, 1)
+    if repository.stored is None and not 1 / MOST_APART <= ratio <= MOST_APART:
+        raise OomlessError(
+            f"{repo_id}: the hub says that its files hold {repository.checkpoint_bytes:,} bytes of tensors, "
+            f"its config explains {model.checkpoint_bytes:,}",
+            "one of the two is wrong: fetch the files and give their folder",
+        )
     return with_headers(model, repository.checkpoint_bytes, f"{repo_id} ({repository.source})")
+
+
+MOST_APART = 10
+"""Times by which totals of a hub and a config may differ: a wrong total is no verdict."""
 
 
 def with_headers(model: Model, stored_bytes: int, where: str) -> Model:

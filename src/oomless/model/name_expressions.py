@@ -113,8 +113,8 @@ class Reader:
                 return self.group()
             case "[":
                 start = self.position - 1
-                self.take(2 if self.peek(2) in ("^]", "^\\") else 1)
-                if self.text[self.position - 1] == "\\":
+                first = self.take(2 if self.peek(2) in ("^]", "^\\") else 1)
+                if first.endswith("\\"):
                     self.take()
                 while self.position < len(self.text) and self.peek() != "]":
                     self.take(2 if self.peek() == "\\" else 1)

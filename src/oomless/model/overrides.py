@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from ..limits import FLAG, parse_json
 from .families import build
 from .load import catalogue_name, config_document, load, with_copies
@@ -26,7 +26,12 @@ def load_with(
     """
     published = load(name, offline=offline, revision=revision)
     word, document = config_document(os.fspath(name), offline=offline, revision=revision)
-    changed = build(overridden(document, overrides), word, f"{name} with --hf-overrides")
+    try:
+        changed = build(overridden(document, overrides), word, f"{name} with --hf-overrides")
+    except UnsupportedError:
+        raise
+    except OomlessError as error:  # the published config can be read: what is wrong was typed
+        raise UsageError(error.message, EXAMPLE, "hf_overrides") from None
     if catalogue_name(os.fspath(name)) == word:
         changed = with_copies(changed)
     notes = tuple(note for note in published.warnings if note not in changed.warnings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OomlessError
-from ..files import need_regular
+from ..files import need_regular, printable, shown
 from ..ledger import CATEGORIES
 from ..limits import TRACE, parse_json
 from .recording import Phase, Recording, Tensors
@@ -56,16 +56,16 @@ def read_trace(path: Path) -> Recording:
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise OomlessError(f"{path}: no trace file", "give what `oomless trace --save` wrote")
     version = schema.removeprefix(SCHEMA)
-    if not version.isascii() or not version.isdecimal() or int(version) != VERSION:
+    if version != str(VERSION):
         raise OomlessError(
-            f"{path}: a trace of version {version[:20]}, this is version {VERSION}",
+            f"{path}: a trace of version {shown(version, 20)}, this is version {VERSION}",
             "use the oomless that wrote it",
         )
     try:
         return checked(document)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise OomlessError(
-            f"{path}: a damaged trace ({type(error).__name__}: {error})", "trace again"
+            f"{path}: a damaged trace ({type(error).__name__}: {shown(str(error))})", "trace again"
         ) from None
 
 
@@ -88,7 +88,7 @@ def checked(document: dict[str, Any]) -> Recording:
     not."""
     tensors = document["tensors"]
     columns = [[_count(value) for value in tensors[name]] for name in COLUMNS]
-    words = [[str(value) for value in tensors[name]] for name in WORDS]
+    words = [[_text(value) for value in tensors[name]] for name in WORDS]
     num = len(columns[0])
     limits = (None, len(CATEGORIES), len(words[0]), len(words[1]), len(words[2]))
     for name, column, limit in zip(COLUMNS, columns, limits, strict=True):
@@ -99,12 +99,10 @@ def checked(document: dict[str, Any]) -> Recording:
     alive: set[int] = set()
     made: set[int] = set()
     for event in document["events"]:
+        if type(event) is not int:
+            raise TypeError(f"event {event!r}")
         number = event if event >= 0 else ~event
-        if (
-            not isinstance(event, int)
-            or number >= num
-            or (event in made if event >= 0 else number not in alive)
-        ):
+        if number >= num or (event in made if event >= 0 else number not in alive):
             raise ValueError(f"event {event}")
         if event >= 0:
             alive.add(number)
@@ -112,26 +110,53 @@ def checked(document: dict[str, Any]) -> Recording:
         else:
             alive.remove(number)
     phases = [
-        Phase(str(name), _count(step), _count(first), _count(end))
+        Phase(_text(name), _count(step), _count(first), _count(end))
         for name, step, first, end in document["phases"]
     ]
     if any(
         phase.first_event > phase.end_event or phase.end_event > len(document["events"]) for phase in phases
     ):
         raise ValueError("phases")
-    request, warnings = document["request"], document["warnings"]
-    if not isinstance(request, dict) or not isinstance(warnings, list):
-        raise TypeError("request")
     return Recording(
         Tensors(*columns, *words),  # type: ignore[arg-type]  # columns of numbers, then lists of words
         document["events"],
         phases,
-        request,
-        [str(each) for each in warnings],
+        _request(document["request"]),
+        [_text(each) for each in document["warnings"]],
     )
 
 
+COUNTS = ("world_size", "rank", "micro_batch", "seq_len", "context", "concurrency")
+TEXTS = ("model", "for", "attention")
+FOR = {"train": ("micro_batch", "seq_len", "world_size", "rank"), "infer": ("context", "concurrency")}
+"""What a request holds that is traced for this."""
+
+
+def _request(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked: counts are counts, all other values are shown as they are."""
+    if missing := [name for name in (*TEXTS, *FOR[request["for"]]) if name not in request]:
+        raise ValueError(f"request without {missing[0]}")
+    for name, value in request.items():
+        if name in COUNTS:
+            _count(value)
+        elif name in TEXTS:
+            _text(value)
+    return {
+        _text(name): printable(value) if isinstance(value, str) else value for name, value in request.items()
+    }
+
+
+MOST_BYTES = 10**15
+"""Of one tensor, and the largest count of anything: the allocator adds them up."""
+
+
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no count")
+    if type(value) is not int or not 0 <= value <= MOST_BYTES:
+        raise ValueError(f"{shown(value)} is no count")
     return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{shown(value)} is no text")
+    return printable(value)

@@ -16,7 +16,8 @@ from ..units import GIB, KIB, MIB
 from .log_lines import number
 
 ANCHOR = b"ried to allocate"
-SIZE = r"(-?\d[\d.,]*) ?(bytes|[KMG]i?B|B)\b"
+SIZE = r"(-?(?<![\d.,])\d[\d.,]{0,40}) ?(bytes|[KMG]i?B|B)\b"
+"""It begins where a number begins, or a long run of digits would be tried from each of them."""
 FACTORS = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "GB": GIB, "MB": MIB, "KB": KIB, "bytes": 1, "B": 1}
 """MPS writes GB for 2**30 bytes."""
 DEVICE = re.compile(r"\b(?:GPU|XPU|NPU|MLU|device|Device)[ :]+(\d+)\b")

@@ -168,7 +168,7 @@ def snapshots(data: Any, name: str) -> tuple[AllocatorSnapshot, ...]:
         raise OomlessError(f"{name} holds no segments", "torch.cuda.memory._dump_snapshot(FILE) writes them")
     traces = data.get("device_traces")
     traces = traces if isinstance(traces, list) else []
-    segments = [each for each in data["segments"] if isinstance(each, dict)]
+    segments = [each for each in data["segments"] if isinstance(each, dict) and _has_blocks(each)]
     devices = sorted(
         {_whole(each.get("device")) for each in segments} | {i for i, t in enumerate(traces) if t}
     )
@@ -176,10 +176,14 @@ def snapshots(data: Any, name: str) -> tuple[AllocatorSnapshot, ...]:
         _of_device(
             device,
             [each for each in segments if _whole(each.get("device")) == device],
-            traces[device] if device < len(traces) and isinstance(traces[device], list) else [],
+            traces[device] if 0 <= device < len(traces) and isinstance(traces[device], list) else [],
         )
         for device in devices
     )
+
+
+def _has_blocks(segment: dict[str, Any]) -> bool:
+    return isinstance(segment.get("blocks", []), list | tuple)
 
 
 def _of_device(device: int, segments: list[dict[str, Any]], trace: list[Any]) -> AllocatorSnapshot:
@@ -190,9 +194,12 @@ def _of_device(device: int, segments: list[dict[str, Any]], trace: list[Any]) ->
     events = trace
     try:
         net, highest, moment = _highest(events)
+        alive = _alive_at(events, moment, used, max(0, active - net) + highest) if events else []
     except (TypeError, KeyError, AttributeError):
         events = [each for each in trace if _is_event(each)]
+        used = [each for each in used if type(each.get("address")) is int]
         net, highest, moment = _highest(events)
+        alive = _alive_at(events, moment, used, max(0, active - net) + highest) if events else []
     before = max(0, active - net)
     return AllocatorSnapshot(
         device,
@@ -203,7 +210,7 @@ def _of_device(device: int, segments: list[dict[str, Any]], trace: list[Any]) ->
         max(free, default=0),
         by_place(_placed(used)),
         before + highest,
-        by_place(_alive_at(events, moment, used, before + highest)) if events else (),
+        by_place(alive),
         len(trace),
     )
 
@@ -215,7 +222,7 @@ CHUNK = 1 << 18
 
 def _is_event(event: Any) -> bool:
     try:
-        return type(event["size"]) is int and type(event["action"]) is str
+        return type(event["size"]) is int and type(event["action"]) is str and type(event["addr"]) is int
     except (TypeError, KeyError, IndexError):
         return False
 

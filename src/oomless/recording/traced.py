@@ -180,7 +180,7 @@ def tree(recording: Recording, at: Peak) -> ModuleNode:
     root: dict[str, Any] = {}
     for module, kinds in held.items():
         node = root
-        for part in module.split(".") if module else []:
+        for part in filter(None, module.split(".")):
             node = node.setdefault(part, {})
         node[""] = kinds
     return _node("model", root)

@@ -122,7 +122,7 @@ def module_table(root: ModuleNode) -> Any:
 
     def add(node: ModuleNode, depth: int) -> None:
         total = node.bytes * node.num
-        if depth > DEPTH or total < SMALL_SHARE * root.bytes:
+        if depth > DEPTH or not total or total < SMALL_SHARE * root.bytes:
             return
         mostly = sorted(node.by_kind.items(), key=lambda item: -item[1])[:2]
         label = f"{node.name} ({node.num} x {gib(node.bytes):.3f} GiB)" if node.num > 1 else node.name

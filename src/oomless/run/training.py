@@ -160,6 +160,8 @@ class Recipe(NamedTuple):
     step: Literal["", "flat", "cast"]
     """What the step of a wrapper around the optimizer makes beside it. flat: a flat copy of the gradients and
     one in F32; cast: F32 gradients of all shards at once; "": nothing."""
+    zero: str
+    """The recipe that DeepSpeed's engine makes of it: all weights in 16 bit, F32 masters."""
     packs: bool
     """Frozen weights beside it may be packed in few bits."""
     arithmetic: str
@@ -198,6 +200,7 @@ def recipe(name: str) -> Recipe:
         autocast=row["autocast"] == "yes",
         gathered=int(row["gathered"]),
         step=step,
+        zero=row["zero"],
         packs=row["packs"] == "yes",
         arithmetic=row["arithmetic"],
         source=row["source"],

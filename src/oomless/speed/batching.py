@@ -39,8 +39,10 @@ class Policy(NamedTuple):
     what it has now, and if the cache is full the youngest sequence gives its room back and is computed
     again later."""
     chunked: bool = True
-    """Prompts are read in pieces beside decoding sequences; else whole prompts go first and decoding waits.
-    """
+    """Prompts are read in pieces; else whole prompts go first and decoding waits."""
+    mixed: bool = True
+    """Pieces of prompts run beside decoding sequences (vLLM, TensorRT-LLM); else a step has either, and
+    prompts go first (SGLang without --enable-mixed-chunk)."""
     max_length: int = 0
     block_size: int = 16
     shared_prefix: int = 0
@@ -120,7 +122,8 @@ def simulate(requests: Sequence[Request], cost: StepCost, policy: Policy) -> Sim
     """Serve a workload to its end.
 
     >>> from .cost import Curve
-    >>> flat = StepCost(Curve((0, 1), (0.01, 0.01)), Curve((0, 1), (0, 0)), Curve((0, 1), (0, 0)), 0.0)
+    >>> step, none = Curve((0, 1), (0.01, 0.01)), Curve((0, 1), (0, 0))
+    >>> flat = StepCost(step, step, none, none, 0.0)
     >>> two = simulate([Request(0, 100, 5), Request(0, 100, 5)], flat, Policy(1000, 8))
     >>> two.num_steps, round(two.served[0].finished_s, 3)
     (5, 0.05)
@@ -228,17 +231,17 @@ class _Run:
             self.reading.append(head)
 
     def _mixed_step(self) -> None:
-        """A step with tokens of prompts: beside the decoding sequences, or without them if prompts are not
-        cut."""
-        beside = self.policy.chunked
+        """A step with tokens of prompts: beside the decoding sequences, or without them."""
+        cut = self.policy.chunked
+        beside = cut and self.policy.mixed
         if beside:
             self._make_room()
         budget = max(self.policy.token_budget - (self.decoding if beside else 0), 1)
         taken, before, done = 0, 0.0, []
         for each in self.reading:
             there = each.request.prompt_tokens + each.generated - each.to_read
-            piece = each.to_read if not beside and not taken else min(each.to_read, budget - taken)
-            if piece <= 0 or (not beside and taken and piece < each.to_read):
+            piece = each.to_read if not cut and not taken else min(each.to_read, budget - taken)
+            if piece <= 0 or (not cut and taken and piece < each.to_read):
                 break
             before += piece * (there + piece / 2)
             each.to_read -= piece

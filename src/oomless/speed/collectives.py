@@ -42,7 +42,9 @@ class Fabric(NamedTuple):
 
 
 def fabric(machine: Machine, ranks: int, per_node: int) -> Fabric:
-    """The fabric of `ranks` neighbouring cards; of cards whose link is not known nothing is said."""
+    """The fabric of `ranks` neighbouring cards; of cards whose link is not known nothing is said. A domain of
+    switched links over several trays is one node."""
+    per_node = max(per_node, machine.domain)
     if min(ranks, per_node) > 1 and not machine.link_bytes_per_s:
         raise UnsupportedError(
             f"what joins cards of {machine.name} is not known, so neither is their speed together",

@@ -25,12 +25,15 @@ class Curve(NamedTuple):
 class StepCost(NamedTuple):
     """Seconds of a step with `decoding` sequences and some tokens of prompts.
 
-    step = passes(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention.
-    Within a pass everything but attention depends on the number of tokens alone; attention is linear in the
-    tokens, and in the context piece by piece.
+    Without prompts: decodes(decoding) + decoding x cache(mean context). With them, launched as prompts are:
+    prompts(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention. Within a
+    pass everything but attention depends on the number of tokens alone; attention is linear in the tokens,
+    and in the context piece by piece.
     """
 
-    tokens: Curve
+    decodes: Curve
+    """A pass of so many sequences without context."""
+    prompts: Curve
     """A pass of so many tokens of prompts without context."""
     cache: Curve
     """What one sequence adds by its context."""
@@ -42,12 +45,11 @@ class StepCost(NamedTuple):
     def step_s(self, decoding: int, context: float, prompt_tokens: int = 0, before: float = 0.0) -> float:
         """`context`: tokens of all decoding sequences together; `before`: mean tokens before those of the
         prompts."""
-        seconds = self.tokens(decoding + prompt_tokens)
-        if decoding:
-            seconds += decoding * (self.cache(context / decoding) + self.each_s)
-        if prompt_tokens:
-            seconds += prompt_tokens * self.attention(before)
-        return seconds
+        read = decoding * self.cache(context / decoding) if decoding else 0.0
+        if not prompt_tokens:
+            return self.decodes(decoding) + read
+        seconds = self.prompts(decoding + prompt_tokens) + prompt_tokens * self.attention(before)
+        return seconds + read + decoding * self.each_s
 
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536)
@@ -63,6 +65,7 @@ def step_cost(setup: Setup) -> StepCost:
 
     dp = setup.split.dp
     flat = [seconds(_flat(setup, tokens)) for tokens in TOKENS]
+    decodes = [seconds(decode_pass(setup, tokens, 0)) for tokens in TOKENS]
     base = seconds(decode_pass(setup, dp, 0))
     cache = [max(seconds(decode_pass(setup, dp, context)) - base, 0.0) / dp for context in CONTEXTS]
     tokens = 256
@@ -71,9 +74,13 @@ def step_cost(setup: Setup) -> StepCost:
         for before in CONTEXTS
     ]
     many = 64
-    each_s = max(seconds(decode_pass(setup, many, 0)) - flat[6], 0.0) / many
+    each_s = max(seconds(step_pass(setup, many, 0, 1)) - seconds(_flat(setup, many + 1)), 0.0) / many
     return StepCost(
-        Curve(TOKENS, tuple(flat)), Curve(CONTEXTS, tuple(cache)), Curve(CONTEXTS, tuple(attention)), each_s
+        Curve(TOKENS, tuple(decodes)),
+        Curve(TOKENS, tuple(flat)),
+        Curve(CONTEXTS, tuple(cache)),
+        Curve(CONTEXTS, tuple(attention)),
+        each_s,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import quantiles
 from typing import NamedTuple
 
+from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from .band import bound, spread
@@ -112,6 +113,7 @@ def policy_of(
         token_budget=token_budget or setup.budget,
         memory=kind,
         chunked=chunked,
+        mixed=speed_class(setup.run.engine).mixes_prompts,
         max_length=request.max_model_len or 0,
         block_size=request.block_size or DEFAULT_BLOCK,
         shared_prefix=shared_prefix,

@@ -5,9 +5,10 @@ from ..facts import select
 from .attention_work import attention_seconds, attention_work
 from .banded import TimePart
 from .communication import communication, stages_s
+from .kernel_curves import NONE, curves_of
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .matrices import beyond_reading_s, matrices_of, reading_s
+from .matrices import EXPERT_TILE, beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
 from .roofline import roofline
@@ -16,21 +17,33 @@ from .roofline import roofline
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
     """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
     for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
-    matrices = matrices_of(net, split, load)
+    padded = EXPERT_TILE if run.engine == "llamacpp" and machine.device in ("gddr", "hbm") else 1
+    matrices = matrices_of(net, split, load, padded)
     if machine.device == "other":
         return roofline(machine, net, split, load, matrices)
     engine, conditions = run.engine, run.conditions | generation(machine)
+    if load.prompt_tokens:
+        conditions |= {"prompts"}
     tokens, everywhere, cite = load.of_group(split), load.tokens, machine.efficiencies.cite
-    weights_s = reading_s(matrices, machine, engine, conditions)
-    matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
+    measured = curves_of(machine, run)
+    if measured:
+        multiplied = measured.of_pass(net, split, load)
+        weights_s, matrix_s = multiplied.reading_s, multiplied.beyond_s
+    else:
+        multiplied = NONE
+        weights_s = reading_s(matrices, machine, engine, conditions)
+        matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
     work = attention_work(net, split, load)
     cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
     passes = machine.reached("passes", engine, conditions)
     bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
-    activations_s = activation_bytes(net, split, tokens, everywhere, passes) / bandwidth
+    streams = sum(count for kind, count in net.kinds if kind in HYPER_CONNECTED)
+    hyper = streams * machine.reached("hyper_passes", engine, conditions) * tokens * net.hidden * 2
+    activations_s = (activation_bytes(net, split, tokens, everywhere, passes) + hyper) / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, run)
-    kernels_s = kernels * machine.reached("kernel", engine, conditions)
+    rest = max(kernels - multiplied.num_kernels, 0)
+    kernels_s = rest * machine.reached("kernel", engine, conditions) + multiplied.floors_s
     device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s + kernels_s
     launches_s = kernels * machine.reached("launch", engine, conditions)
     # a queue of launches hides the more, the longer kernels take
@@ -43,7 +56,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     attending = f"{flops} / (peak x share reached), decoding beside reading"
     residual = f"{passes:g} passes over the residual stream a layer"
     launched = f"{kernels} launches by the host, hidden in part"
-    parts = (
+    parts = [
         TimePart("weights", weights_s, f"bytes read / {share}", cite("weights")),
         TimePart("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
         TimePart("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
@@ -54,12 +67,19 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         TimePart("launches", launches_s, launched, cite("launch")),
         TimePart("host", host_s, "scheduling, sampling, detokenising", cite("host")),
         TimePart("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
-    )
+    ]
     stage_s = seconds / split.pp + host_s + sends_s / max(split.pp - 1, 1)
-    taken = tuple(part for part in parts if part.seconds > 0)
-    return ForwardPass(taken, seconds + (host_s + sends_s), stage_s)
+    seconds += host_s + sends_s
+    streamed_s = load.sequences / split.dp * machine.reached("stream", engine, conditions)
+    if streamed_s > seconds:
+        words = f"{load.sequences / split.dp:,.0f} tokens leave one process, beyond the pass"
+        parts.append(TimePart("streams", streamed_s - seconds, words, cite("stream")))
+        seconds, stage_s = streamed_s, max(stage_s, streamed_s)
+    return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s)
 
 
+HYPER_CONNECTED = ("v4", "v41")
+"""Kinds of layers with several residual streams, which every rank mixes whole."""
 CUT_PASSES = 0.6
 """Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and
 residuals it does not."""

@@ -1,5 +1,6 @@
 """How fast a card is: what facts/hardware.csv says of its memory, its matrix units and its links."""
 
+import re
 from typing import Literal, NamedTuple
 
 from ..errors import UnsupportedError
@@ -8,7 +9,7 @@ from ..run.cards import MIG, SIZED, Card, Hardware
 from ..units import GB, GIB, MIB, TB
 from .efficiency import SHIPPED, Efficiencies
 
-DeviceClass = Literal["hbm", "gddr", "unified", "apple", "pi", "cpu", "other"]
+DeviceClass = Literal["hbm", "instinct", "gddr", "unified", "apple", "pi", "cpu", "other"]
 
 
 class Machine(NamedTuple):
@@ -28,6 +29,10 @@ class Machine(NamedTuple):
     """The link joins pairs of cards alone; larger groups meet over PCIe."""
     issue_hz: float
     """Multiprocessors x clock: how often a second a card can begin a load; 0: not known."""
+    num_sms: int = 0
+    """Multiprocessors; 0: not known."""
+    domain: int = 0
+    """Cards that one switched link joins beyond a node (NVL72); 0: those of a node."""
     efficiencies: Efficiencies = SHIPPED
     """What software reaches of these rates."""
 
@@ -45,6 +50,7 @@ class Machine(NamedTuple):
         return self.efficiencies.value(quantity, self.device, engine, conditions)
 
 
+DOMAIN = re.compile(r"\((\d+) per domain\)")
 PCIE_BYTES_PER_S = {"3": 16 * GB, "4": 32 * GB, "5": 64 * GB}
 """x16, one direction, as the standard gives it."""
 
@@ -95,6 +101,8 @@ def machine_of(card: Card, efficiencies: Efficiencies = SHIPPED) -> Machine:
         pcie_bytes_per_s=pcie,
         bridged="bridge" in row["link"].lower(),
         issue_hz=_issue_hz(row) * share,
+        num_sms=card.num_sms or int(first_number(row["num_sms"])),
+        domain=int(found[1]) if (found := DOMAIN.search(row["gpus_per_node"])) else 0,
         efficiencies=efficiencies,
     )
 
@@ -175,6 +183,8 @@ def _device(row: dict[str, str]) -> DeviceClass:
     match row["vendor"]:
         case "NVIDIA" if "unified" in memory:
             return "unified"
+        case "AMD" if memory.startswith("HBM"):
+            return "instinct"
         case "NVIDIA":
             return "hbm" if memory.startswith("HBM") else "gddr"
         case "Apple":

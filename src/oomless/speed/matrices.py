@@ -35,9 +35,9 @@ class Matrices(NamedTuple):
     products: list[MatrixProduct]
 
 
-def matrices_of(net: Network, split: Split, load: Load) -> Matrices:
+def matrices_of(net: Network, split: Split, load: Load, padded: int = 1) -> Matrices:
     """Return the matrices that a rank reads: cut ones in part, whole ones, the head, and the experts that its
-    tokens meet."""
+    tokens meet. `padded`: rows that an expert's product is filled up to."""
     tokens, everywhere = load.of_group(split), load.tokens
     reads: list[Read] = []
     products: list[MatrixProduct] = []
@@ -54,6 +54,10 @@ def matrices_of(net: Network, split: Split, load: Load) -> Matrices:
         values = experts.num_layers * met * experts.params_each / share
         reads.append(Read(num_bytes, values, experts.format))
         rows = everywhere * experts.num_active / split.expert_ranks
+        if padded > 1 and everywhere >= MATRIX_TOKENS:
+            rows = (
+                max(rows, min(everywhere, padded) * met) if rows < padded * met else rows + padded / 2 * met
+            )
         flops = 2 * experts.num_layers * experts.params_each * rows
         products.append(MatrixProduct(flops, experts.format, share / experts.width))
     return Matrices(reads, products)
@@ -114,8 +118,18 @@ def products_s(matrices: Matrices, machine: Machine, engine: str, conditions: fr
         kind = matrix_kind(form, machine)
         peak = machine.peak(kind)
         reach = machine.reached("matrix", engine, conditions | {kind, storage_kind(form)})
+        if engine == "llamacpp" and machine.device == "gddr" and storage_kind(form) == "quantised":
+            rate = machine.issue_hz * machine.reached("integer", engine, conditions)
+            if rate:
+                matrix_s += flops / rate
+                continue
         matrix_s += flops / peak * (1 / reach + tile * peak / machine.bytes_per_s * inverse_columns)
     return matrix_s
+
+
+EXPERT_TILE = 128
+"""Rows that llama.cpp fills the products of an expert up to: it chooses the tile by the tokens of the whole
+batch, whatever one expert has of them (ggml-cuda/mmq.cuh: mmq_x, up to 128)."""
 
 
 def unpacking_s(matrices: Matrices, machine: Machine, engine: str, conditions: frozenset[str]) -> float:

@@ -19,6 +19,19 @@ class Weights(NamedTuple):
     bytes: float
     format: str
     """The storage type's name, in lower case."""
+    products: tuple["Product", ...] = ()
+    """What an engine multiplies in one go; () where sizes are not known."""
+
+
+class Product(NamedTuple):
+    """Equal matrices, each of several that are joined because they have one input: queries with keys and
+    values, gate with up."""
+
+    num: int
+    outputs: int
+    inputs: int
+    cuts_inputs: bool
+    """Tensor parallelism divides the inputs, not the outputs."""
 
 
 class RoutedExperts(NamedTuple):
@@ -185,7 +198,26 @@ def _as(tensor: Tensor, form: Format, model: Model) -> Tensor:
 
 def _sum(group: list[Tensor]) -> Weights:
     params = sum(tensor.num_tensors * prod(tensor.shape) for tensor in group)
-    return Weights(params, sum(tensor.num_bytes for tensor in group), group[0].format.name.lower())
+    num_bytes = sum(tensor.num_bytes for tensor in group)
+    return Weights(params, num_bytes, group[0].format.name.lower(), _products(group))
+
+
+def _products(group: list[Tensor]) -> tuple[Product, ...]:
+    joined: dict[tuple[str, tuple[int, ...], int, bool], list[Tensor]] = {}
+    for tensor in group:
+        block = tensor.name.removesuffix(".weight").rpartition(".")[0]
+        key = (block, tensor.layers, tensor.shape[-1], tensor.cut.how == "row")
+        joined.setdefault(key, []).append(tensor)
+    return tuple(
+        Product(
+            max(each.num_tensors for each in members),
+            sum(prod(each.shape[:-1]) * each.repeat for each in members)
+            // max(each.repeat for each in members),
+            inputs,
+            cuts_inputs,
+        )
+        for (_, _, inputs, cuts_inputs), members in joined.items()
+    )
 
 
 def _experts(model: Model, groups: dict[tuple[int, ...], list[Tensor]]) -> tuple[RoutedExperts, ...]:

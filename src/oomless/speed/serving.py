@@ -95,6 +95,12 @@ def serving_speed(
     for name, given in (("input_len", input_len), ("output_len", output_len), ("concurrency", concurrency)):
         if not 1 <= given <= MAX_COUNT:
             raise UsageError(f"{name} is {given}", f"it must be between 1 and {MAX_COUNT:,}")
+    longest = max(estimate.model.max_positions, estimate.request.max_model_len or 0)
+    if longest < input_len + output_len:
+        raise UsageError(
+            f"{input_len:,} and {output_len:,} tokens are more than {estimate.model.name} has room for",
+            f"a sequence of it has {longest:,} tokens at most",
+        )
     setup = setup_of(estimate, host)
     here = concurrency / estimate.replicas
     room = places(estimate, input_len + output_len)
@@ -179,8 +185,6 @@ def runner_of(request: Asked, sparse: bool = False) -> Runner:
 
 
 NVIDIA = ("hbm", "gddr", "unified")
-"""From when on norms with their weights, additions, gates and the choice of experts are one kernel each
-(#14800, #15631, #16130)."""
 
 
 ROUNDS = 4
@@ -228,6 +232,7 @@ def speed_of(
         between_s = period(setup, full, running)
         rate = decoding / between_s
         first_s = between_s * max(prompt_steps, 1.0) + max(running - decoding, 0.0) / rate * output_len
+    first_s += front_s(setup)
     served = rate / output_len
     waiting = max(concurrency - running, 0.0)
     first_s += waiting / served
@@ -242,6 +247,12 @@ def speed_of(
     )
 
 
+def front_s(setup: Setup) -> float:
+    """Return the seconds that a request's first token spends outside of the model: tokeniser, queues between
+    processes, detokeniser, HTTP."""
+    return setup.machine.reached("front", setup.run.engine, setup.run.conditions)
+
+
 def evidence_of(setup: Setup, model_known: bool = True) -> Coverage:
     """What is known of a setup."""
     split = setup.split
@@ -249,7 +260,12 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Coverage:
     odd = bool(setup.net.experts) or any(kind == "linear" for kind, _ in setup.net.kinds)
     sparse = speed_class(setup.run.engine).multiplies_vectors and odd and setup.machine.device in NVIDIA
     return Coverage(
-        setup.machine.device, setup.run.engine, model_known, ranks > 1, ranks > split.per_node, sparse
+        setup.machine.device,
+        setup.run.engine,
+        model_known,
+        ranks > 1,
+        ranks > max(split.per_node, setup.machine.domain),
+        sparse,
     )
 
 

@@ -24,8 +24,10 @@ class TrainingStep(NamedTuple):
     @property
     def kind(self) -> str:
         """Return the type of the matrix products."""
-        if "fp8" in self.states.name and dict(self.machine.flops_per_s).get("fp8"):
-            return "fp8"
+        narrow = "fp4" if self.asked.products == "nvfp4" else "fp8"
+        named = narrow in self.states.name or self.asked.products in ("fp8", "mxfp8", "nvfp4")
+        if named and dict(self.machine.flops_per_s).get(narrow):
+            return narrow
         return (
             "bf16" if self.states.compute == 2 else "fp32"
         )  # torch multiplies FP32 in FP32 unless it is told otherwise
@@ -50,18 +52,24 @@ class TrainingStep(NamedTuple):
     def forward_flops(self, tokens: float) -> float:
         """Return the operations of a forward pass: two a value of every matrix that a token passes, and
         attention over half of the sequence."""
-        attention = sum(
+        return tokens * 2 * self.net.active_params + self.attention_flops(tokens)
+
+    def attention_flops(self, tokens: float) -> float:
+        """Return the operations of attention in a forward pass, over half of the sequence."""
+        return tokens * sum(
             cache.num_layers
             * cache.prefill_flops
             * (min(cache.limit, self.length / 2) if cache.limit else self.length / 2)
             for cache in self.net.caches
         )
-        return tokens * (2 * self.net.active_params + attention)
 
-    def seconds_of(self, flops: float) -> float:
-        """Return the seconds of operations in matrix units."""
-        reached = self.machine.reached("matrix", "train", self.conditions)
-        return flops / self.machine.peak(self.kind) / reached
+    def seconds_of(self, flops: float, attention: float) -> float:
+        """Return the seconds of operations in matrix units, of which some are attention, which stays in 16
+        bit."""
+        products = (flops - attention) / self.machine.peak(self.kind)
+        products /= self.machine.reached("matrix", "train", self.conditions)
+        wide = "bf16" if self.states.compute == 2 else "fp32"
+        return products + attention / self.machine.peak(wide) / self.machine.reached("attention", "train")
 
 
 class Passes(NamedTuple):
@@ -82,8 +90,15 @@ def passes_of(step: TrainingStep) -> Passes:
     backward = forward * (2 if step.asked.method == "full" else 1)
     again = recomputed_flops(step, forward)
     imbalance = step.asked.expert_imbalance if step.net.experts else 1.0
-    seconds = [step.seconds_of(flops) * imbalance for flops in (forward, backward, again)]
+    attention = step.attention_flops(step.micro_tokens) / step.ranks_of_layer
+    does_again = attention if step.asked.recompute == "full" else again
+    shares = ((forward, attention), (backward, BACKWARD * attention), (again, min(does_again, again)))
+    seconds = [step.seconds_of(flops, min(of, flops)) * imbalance for flops, of in shares]
     return Passes(forward, backward, again, *seconds)
+
+
+BACKWARD = 2.0
+"""Operations of attention's backward pass, in those of its forward pass."""
 
 
 def recomputed_flops(step: TrainingStep, forward: float) -> float:

@@ -36,14 +36,14 @@ class Lengths(NamedTuple):
 
 
 def parse_lengths(text: str, option: str) -> Lengths:
-    """512: always; 128-4096: evenly between; 800~0.7: log-normal, mean 800, standard deviation of the
-    logarithm 0.7.
+    """512: always; 128-4096: evenly between; 800~0.7 or 800,0.7: log-normal, mean 800, standard deviation of
+    the logarithm 0.7.
 
-    >>> parse_lengths("128-4096", "--input-len").mean, parse_lengths("800~0.7", "--input-len").sigma
+    >>> parse_lengths("128-4096", "--input-len").mean, parse_lengths("800,0.7", "--input-len").sigma
     (2112.0, 0.7)
     """
     first, between, last = text.strip().partition("-")
-    mean, around, sigma = text.strip().partition("~")
+    mean, around, sigma = text.strip().replace(",", "~", 1).partition("~")
     try:
         ends = (mean, mean) if around else (first, last if between else first)
         found = Lengths(int(ends[0]), int(ends[1]), float(sigma) if around else 0.0)

@@ -8,21 +8,21 @@ from typing import Any
 
 from ..errors import OomlessError, UnsupportedError, UsageError, address_space_limit, need
 from ..recording.code_owner import is_of_model
+from .foreign_code import nothing_fetched, plain_settings
 
 DTYPES = {2: "bfloat16", 4: "float32"}
 
 
+@nothing_fetched()
 def transformers_model(
     config: dict[str, Any], dtype: str, attention: str | None, name: str, meta: bool = True
 ) -> Any:
     """A causal language model of a config, every weight on the meta device (or real). No code of the model's
     own repository is run."""
     torch, transformers = need("torch", "trace"), need("transformers", "trace")
-    settings = {
-        key: value
-        for key, value in config.items()
-        if key not in ("quantization_config", "auto_map", "dtype", "torch_dtype")
-    }
+    settings = plain_settings(
+        {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+    )
     kind = settings.pop("model_type", None)
     if kind is None:
         raise OomlessError(f"{name}: the config has no model_type", "transformers needs it to choose a class")
@@ -195,14 +195,14 @@ def _where(error: BaseException) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the notes that libraries print about configs and deprecations: what matters is in the
-    answer."""
+    answer. Nothing is fetched meanwhile."""
     import logging
     import warnings
 
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), nothing_fetched():
             warnings.simplefilter("ignore")
             yield
     finally:

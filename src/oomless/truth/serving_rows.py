@@ -70,7 +70,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     model = load(name)
     flags = row["other_flags"].lower()
     _check_flags(flags, quantity, rules)
-    dtype, quantization = ("auto", None) if quantity == "non_torch" else _precision(row["quant"], model)
+    dtype, quantization = _precision_for(quantity, row["quant"], model)
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     length = _number(row["context_len"])
@@ -236,6 +236,16 @@ def _check_flags(flags: str, quantity: str, rules: Engine) -> None:
         raise UnsupportedError("an environment that turns the estimate of CUDA graphs off is not known yet")
     if "connector" in flags and quantity in MEMORY_COUNTS:
         raise UnsupportedError("cache connectors are not known yet")
+
+
+def _precision_for(quantity: str, quant: str, model: Model) -> tuple[str, str | None]:
+    """(dtype, quantization) of the column quant; memory beside torch is the same for weights of any form."""
+    try:
+        return _precision(quant, model)
+    except (UnsupportedError, Incomplete):
+        if quantity != "non_torch":
+            raise
+        return "auto", None
 
 
 def _precision(quant: str, model: Model) -> tuple[str, str | None]:

@@ -12,10 +12,12 @@ from ..speed.batching import Policy, Request, simulate
 from ..speed.cost import step_cost
 from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.matrices import resident_bytes
-from ..speed.serving import decode_pass, prompt_pass, speed_of
+from ..speed.serving import decode_pass, front_s, places, prompt_pass, speed_of
 from ..units import MB, MIB
 from .serving_rows import Incomplete
 from .speed_rows import SpeedRow, question
+from .speed_training_rows import predict_training_rate
+from .speed_workload import Sent, requests_of
 
 Interval = tuple[float, float, float]
 
@@ -24,6 +26,10 @@ def predict_speed(
     row: dict[str, str], quantity: str, unit: str, efficiencies: Efficiencies = SHIPPED
 ) -> Interval:
     """The value of a row in its own unit, with its band."""
+    if quantity == "training":
+        return predict_training_rate(row, unit)
+    if quantity != "memory" and quantity not in KINDS:
+        raise Incomplete(f"{quantity!r} is no kind of speed")
     asked = question(row, efficiencies)
     metric = row["metric"]
     if quantity == "memory":
@@ -52,19 +58,20 @@ KINDS: dict[str, Kind] = {
 def _first(asked: SpeedRow, together: bool) -> float:
     """Seconds to the first token: of a batch of prompts that run as one, the mean of all that come at once,
     or of a steady stream."""
-    if asked.prompts:
+    if asked.sent:
         served = at_once(asked)
         return sum(one[0] for one in served) / len(served)
     if not together and asked.batch and asked.batch > 1:
         return speed_of(
             asked.setup, asked.input_len, max(asked.output_len, 1), asked.batch, room(asked)
         ).ttft_s.value
-    return prompt_pass(asked.setup, asked.input_len, asked.batch or 1).seconds
+    alone = prompt_pass(asked.setup, asked.input_len, asked.batch or 1).seconds
+    return alone if together else alone + front_s(asked.setup)
 
 
 def _between(asked: SpeedRow) -> float:
     """Seconds between two tokens."""
-    if asked.prompts:
+    if asked.sent:
         served = at_once(asked)
         return sum(one[1] for one in served) / len(served)
     if asked.batch is None:
@@ -88,16 +95,13 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
         return tokens / prompt_pass(asked.setup, asked.input_len, tokens / asked.input_len).seconds
     if quantity == "decode" and batch:
         return batch / decode_pass(asked.setup, batch, asked.input_len + asked.output_len / 2).seconds
-    if quantity == "decode" and not asked.prompts:
+    if quantity == "decode" and not asked.sent:
         raise Incomplete("how many sequences an agreed latency allows is not given")
-    if asked.prompts:
-        total = asked.prompts * (asked.input_len + asked.output_len)
-        rate = total / max(one[2] for one in at_once(asked))
-        return (
-            rate
-            if metric.startswith("total")
-            else rate * asked.output_len / (asked.input_len + asked.output_len)
-        )
+    if asked.sent:
+        drawn = requests_of(long_enough(asked, asked.sent), asked.input_len, asked.output_len)
+        out = sum(one.output_tokens for one in drawn)
+        tokens = out + sum(one.prompt_tokens for one in drawn) if metric.startswith("total") else out
+        return tokens / max(one[2] for one in served_of(asked, drawn))
     if batch and batch > 1 and "load" not in metric and asked.setup.run.conditions >= {"eager"}:
         rate = static_rate(asked, batch)
     elif batch is None and (num := REQUESTS.get((asked.input_len, asked.output_len))):
@@ -156,6 +160,19 @@ def finite_rate(asked: SpeedRow, num: int) -> float:
     return num / seconds
 
 
+SHORTEST_S = 600.0
+"""What a run of MLPerf lasts at least: its samples are sent again until then."""
+
+
+def long_enough(asked: SpeedRow, sent: Sent) -> Sent:
+    """Return what was sent, with as many samples as a run of MLPerf needs."""
+    if sent.spread != "reasoning":
+        return sent
+    steady = speed_of(asked.setup, asked.input_len, asked.output_len, sent.in_flight, room(asked))
+    each_s = asked.output_len / steady.tokens_per_s.value
+    return sent._replace(num=max(sent.num, round(SHORTEST_S / each_s)))
+
+
 def static_rate(asked: SpeedRow, batch: int) -> float:
     """Output tokens a second of one batch that starts and ends together, as gptManagerBenchmark's static
     batches of 2023."""
@@ -189,8 +206,11 @@ the decoder's, sampling's."""
 
 
 def room(asked: SpeedRow) -> float:
-    """Sequences of full length for which the cards have room."""
+    """Sequences of full length for which the cards have room: by the engine's own account, else by the usual
+    share of what the weights leave."""
     setup = asked.setup
+    if asked.held and asked.held.kv_cache.max_tokens:
+        return places(asked.held, asked.input_len + asked.output_len)
     weights, whole = resident_bytes(setup.net, setup.split), asked.card.memory_bytes
     match speed_class(setup.run.engine).pool:
         case "share of free":
@@ -207,13 +227,27 @@ def room(asked: SpeedRow) -> float:
 
 
 def at_once(asked: SpeedRow) -> list[tuple[float, float, float]]:
-    """(first token, between tokens, end) of requests that arrive together."""
-    assert asked.prompts
+    """(first token, between tokens, end) of the requests of a run that ends."""
+    assert asked.sent
+    return served_of(asked, requests_of(asked.sent, asked.input_len, asked.output_len))
+
+
+def served_of(asked: SpeedRow, requests: list[Request]) -> list[tuple[float, float, float]]:
+    """(first token, between tokens, end) of requests: those that a client keeps back wait as those do that
+    have no place."""
+    assert asked.sent
+    setup, longest = asked.setup, max(one.prompt_tokens + one.output_tokens for one in requests)
+    most = asked.held.request.max_num_seqs if asked.held else None
+    running = (most or speed_class(setup.run.engine).running) * setup.split.dp
+    tokens = asked.held.kv_cache.max_tokens * setup.split.dp if asked.held else 0
     length = asked.input_len + asked.output_len
-    places = min(int(room(asked)), speed_class(asked.setup.run.engine).running * asked.setup.split.dp)
-    policy = Policy(max(int(room(asked) * length), length + 16), max(places, 1), asked.setup.budget)
-    requests = [Request(0.0, asked.input_len, asked.output_len)] * asked.prompts
-    done = simulate(requests, step_cost(asked.setup), policy)
+    policy = Policy(
+        max(tokens or int(room(asked) * length), longest + 16),
+        max(min(running, asked.sent.in_flight), 1),
+        setup.budget,
+        mixed=speed_class(setup.run.engine).mixes_prompts,
+    )
+    done = simulate(requests, step_cost(setup), policy)
     return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
 
 

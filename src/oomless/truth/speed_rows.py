@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 from ..engines.speed_classes import class_of_word, speed_class
 from ..errors import OomlessError, UnsupportedError
+from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.cards import Card, find_card
+from ..run.cards import Card, Hardware, find_card
 from ..run.hardware import MAX_GPUS
+from ..run.serving import Asked, Layout
 from ..speed.band import Coverage
 from ..speed.efficiency import SHIPPED, Efficiencies
-from ..speed.load import Runner, Split
+from ..speed.load import Runner
 from ..speed.machine import machine_of
 from ..speed.network import Network, network, unnamed
-from ..speed.serving import BUDGET, NVIDIA, Setup, evidence_of
-from ..units import GB, GIB
+from ..speed.serving import BUDGET, NVIDIA, Setup, evidence_of, split_of
+from ..units import GB
 from .serving_rows import Incomplete
+from .speed_workload import Sent, sent
 
 CARDS = {
     "h100 80gb hbm3": "h100",
@@ -62,7 +65,6 @@ QUANTS: dict[str, str | None] = {
 """Words that are no GGUF types -> --quantization of a model published in 16 bit."""
 SHORT = 64
 """Tokens of a prompt that the table calls short."""
-PROMPTS_AT_ONCE = re.compile(r"(\d+) prompts at once")
 
 
 class SpeedRow(NamedTuple):
@@ -75,9 +77,11 @@ class SpeedRow(NamedTuple):
     output_len: int
     batch: int | None
     """None: as much as there is room for."""
-    prompts: int | None
-    """Requests that arrive at once."""
+    sent: Sent | None
+    """The requests of a run that ends."""
     evidence: Coverage
+    held: Estimate | None = None
+    """The engine's own account of its memory and limits."""
 
 
 def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> SpeedRow:
@@ -94,17 +98,16 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
     if not count.isdecimal() or not 0 < int(count) <= MAX_GPUS:
         raise Incomplete(f"n_gpus is {count!r}")
     num_gpus = int(count)
-    split = split_of(row["parallelism"], num_gpus, card.gpus_per_node, runner.engine)
     kind = speed_class(runner.engine)
+    layout = layout_of(row["parallelism"], num_gpus, runner.engine)
+    per_node = 1 if "Ethernet" in row["parallelism"] else card.gpus_per_node
+    split = split_of(layout, runner.engine, per_node)
+    held = held_by_engine(row, layout, Hardware(card, num_gpus, card.gpus_per_node))
     bits = 8 if kind.cache_as_weights and row["quant"] in ("FP8", "FP4") else 16
     concurrency = row["concurrency_or_batch"].strip()
-    at_once = PROMPTS_AT_ONCE.fullmatch(concurrency)
-    budget = (
-        SMALL_BUDGET
-        if kind.small_chunk_on_small_cards and (card.memory_bytes < LARGE_CARD or "A100" in card.name)
-        else BUDGET
-    )
-    setup = Setup(net, machine, split, runner, bits, budget * (1 if kind.shares_chunk else split.dp))
+    chunk = held.request.max_num_batched_tokens if held else None
+    budget = (chunk or BUDGET) * (1 if kind.shares_chunk and not chunk else split.dp)
+    setup = Setup(net, machine, split, runner, bits, budget)
     return SpeedRow(
         setup,
         card,
@@ -112,14 +115,40 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
         _length(row["input_len"]),
         _length(row["output_len"]) if row["output_len"] else 1,
         int(concurrency) if concurrency.isdecimal() else None,
-        int(at_once[1]) if at_once else None,
+        sent(row, concurrency),
         evidence_of(setup, known),
+        held,
     )
 
 
-SMALL_BUDGET, LARGE_CARD = 2048, 70 * GIB
-"""max_num_batched_tokens of a vLLM server on cards below 70 GiB and on the A100
-(EngineArgs.get_batch_defaults); 8192 on larger ones."""
+def held_by_engine(row: dict[str, str], layout: Layout, hardware: Hardware) -> Estimate | None:
+    """What vLLM or SGLang of the row's release makes of its memory, as the command line answers it: cache,
+    sequences at once, tokens of a step. None: other engines, and models or releases that it cannot tell."""
+    word = row["model"].strip().lower()
+    found, name = ENGINE.match(row["engine"]), catalogue_name(MODELS.get(word, word))
+    if found is None or name is None:
+        return None
+    model, setting = load(name), row.get("setting", "")
+    said = {flag: int(each[1]) for flag in FLAGS if (each := re.search(rf"{flag} (\d+)", setting))}
+    share = re.search(r"mem-fraction-static (\d\.\d+)", setting)
+    asked = Asked(
+        engine=found[1].lower(),
+        engine_version=found[2],
+        layout=layout,
+        quantization=_quantization(row["quant"].split(" (")[0], model),
+        mem_fraction_static=float(share[1]) if share else None,
+        max_num_batched_tokens=said.get("max-num-batched-tokens"),
+        max_num_seqs=said.get("max-num-seqs"),
+        max_model_len=said.get("max-model-len"),
+    )
+    try:
+        return estimate_serving(model, asked, hardware)
+    except OomlessError:
+        return None
+
+
+ENGINE = re.compile(r"(vLLM|SGLang)(?: (\d+\.\d+\S*))?")
+FLAGS = ("max-num-batched-tokens", "max-num-seqs", "max-model-len")
 
 
 def _length(text: str) -> int:
@@ -152,28 +181,36 @@ def card_of(word: str) -> Card:
     raise UnsupportedError(f"card {word!r} is not in the catalogue")
 
 
-def split_of(word: str, num_gpus: int, per_node: int, engine: str) -> Split:
-    """TP8, TP8+EP, TP8 DP8, TP8 + DP attention, EP16, TP8 PP2, PP8, layer split; "-" is one card."""
+def layout_of(word: str, num_gpus: int, engine: str) -> Layout:
+    """The sizes of TP8, TP8+EP, TP8 DP8, TP8 + DP attention, EP16, TP8 PP2, layer split; "-" is one card.
+
+    SGLang's groups lie inside of its tensor ranks, and without --dp its --enable-dp-attention does nothing
+    (server_args.py: of one group it is switched off).
+
+    >>> layout_of("TP8 DP4", 8, "sglang").num_ranks, layout_of("TP8 + DP attention", 8, "sglang").dp
+    (8, 1)
+    """
     sizes = {axis: int(size) for axis, size in re.findall(r"(TP|PP|DP|EP)(\d+)", word)}
     tp, pp, dp = sizes.get("TP", 1), sizes.get("PP", 1), sizes.get("DP", 1)
     if "from memory" in word or "disaggregated" in word:
         raise Incomplete(f"how many cards prefill and how many decode is not given ({word})")
     if "layer split" in word:
-        return Split(pp=num_gpus, per_node=per_node, overlaps_stages=False)
+        return Layout(pp=num_gpus)
     if "EP" in sizes and "TP" not in sizes:  # every card has its own sequences and some of the experts
-        ranks = sizes["EP"]
-        return Split(dp=ranks, expert_ranks=ranks, experts_whole=True, per_node=per_node)
-    if "DP attention" in word or (dp > 1 and tp == dp == num_gpus):
-        return Split(dp=tp, expert_ranks=tp, per_node=per_node)
-    whole = "+EP" in word
-    if (
-        whole and speed_class(engine).divides_sequences_with_experts
-    ):  # its recipes for maximum throughput divide sequences over the cards that divide the experts
-        return Split(dp=tp, expert_ranks=tp, experts_whole=True, per_node=per_node)
+        return inside(sizes["EP"], sizes["EP"])
+    kind = speed_class(engine)
+    if "+EP" in word and kind.divides_sequences_with_experts:  # its recipes for maximum throughput
+        return inside(tp, tp)
+    if dp > 1 and (kind.shares_chunk or tp == dp == num_gpus):
+        return Layout(tp=tp, pp=pp, dp=dp, enable_dp_attention=True)
     if tp * pp * dp == 1 and num_gpus > 1:
         raise Incomplete(f"how {num_gpus} cards share the model is not given")
-    over = 1 if "Ethernet" in word else per_node
-    return Split(tp, pp, dp, tp * dp, whole, over)
+    return Layout(tp=tp, pp=pp, dp=dp, enable_expert_parallel="+EP" in word)
+
+
+def inside(ranks: int, experts: int) -> Layout:
+    """Ranks that each have sequences of their own, and some of the experts."""
+    return Layout(tp=ranks, dp=ranks, enable_dp_attention=True, ep_size=experts)
 
 
 def network_of(row: dict[str, str]) -> tuple[Network, bool]:

@@ -1,7 +1,8 @@
 """Tables of measured rows as they come: which kind of table a file is, and its rows with value and
 configuration kept apart."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -66,16 +67,54 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
     kind = kind_of(path, {*columns})
     for line, cells, fault in rows:
         configuration = {name: cells.get(name, "") for name in COLUMNS[kind]}
+        if kind == "speed":
+            configuration["setting"] = said(cells.get("note", ""))
         confidence = cells.get("confidence") or cells.get("completeness") or cells.get("trust") or ""
         quantity = cells.get("kind" if kind == "speed" else "quantity", "")
         value = measured(cells.get("value", ""))
         if not fault and not isfinite(value):
             fault = f"has value {shown(cells['value'])}, which is no measured number"
+        fault = fault or wrong_cell(configuration)
         name = cells.get("id") or f"line {line}"
         fault = fault and f"line {line} {fault}"
         yield MeasuredRow(
             name, kind, quantity, value, cells.get("unit", ""), configuration, confidence, fault
         )
+
+
+SETTING = re.compile(
+    r"uniformly random lengths|ShareGPT lengths|mean output length|half of the memory|MLPerf Offline"
+    r"|(?:full|selective) (?:checkpointing|recompute)|compile|\d+ W\b"
+    r"|(?<![\d.])\d+ (?:prompts|requests)(?! a second)|mem-fraction-static \d\.\d+"
+    r"|max-(?:num-batched-tokens|num-seqs|model-len) \d+|max \d+ a rank"
+)
+"""Words of a note that are part of the setting; the others may be of what was measured."""
+
+
+def said(note: str) -> str:
+    """Return what a note says of the setting, and nothing else of it.
+
+    >>> said("round 2; 94.91 requests a second; half of the memory; 80 prompts")
+    'half of the memory; 80 prompts'
+    """
+    return "; ".join(SETTING.findall(note))
+
+
+def wrong_cell(configuration: Mapping[str, str]) -> str:
+    """Return what is wrong with the first cell that holds no number where one is needed, or a number beyond
+    all sizes; "" if none does."""
+    for column, cell in configuration.items():
+        if LONG_NUMBER.search(cell):
+            return f"has {column} {shown(cell)}, with a number of more than {MOST_DIGITS} digits"
+        if cell and column in NUMBERS and not 0 < measured(cell) < MAX_MEASURED:
+            return f"has {column} {shown(cell)}, which is no number above 0"
+    return ""
+
+
+MOST_DIGITS = 15
+LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
+NUMBERS = ("params_b", "active_params_b", "weight_bytes_gb")
+"""Columns whose cells are one number; others say several things in words."""
 
 
 def kind_of(path: Path, header: set[str]) -> TableKind:

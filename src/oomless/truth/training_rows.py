@@ -156,7 +156,7 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
         recompute_every=again.every,
         attention=words.attention(row["attention_impl"]),
         loss=loss_of(row, setting, of),
-        kernels="compiled" if setting.compiled else "eager" if setting.eager else None,
+        kernels="compiled" if setting.compiled else "eager" if setting.eager else of.rows.kernels,
         offload=tuple(dict.fromkeys((*states.offload(row["offload"]), *setting.offload))),
         expandable_segments=setting.expandable_segments,
         packed=not length.most,
@@ -202,15 +202,11 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
     said = row["framework_version"]
     if not of.packages or row["framework"] == "PyTorch":
         return said or None
-    package = of.packages[0]
-    if package in said or not row.get("date"):
-        return said or None
-    newest = f"{package} {release_of(package, row['date']) or OLDEST_TRAINER}"
-    return newest + (f", {said}" if said else "")
-
-
-OLDEST_TRAINER = "4.36"
-"""Release that is taken for days before the first one of facts/releases.csv."""
+    known = {each["package"]: each["release"] for each in reversed(facts.table("releases"))}
+    missing = [package for package in of.packages if package in known and package not in said]
+    day = row.get("date")
+    newest = [f"{package} {release_of(package, day) or known[package]}" for package in missing if day]
+    return ", ".join([*newest, *([said] if said else [])]) or None
 
 
 def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:

@@ -88,6 +88,8 @@ def score(row: MeasuredRow, efficiencies: Efficiencies = SHIPPED) -> Scored:
     if not all(isfinite(each) for each in (value, low, high)):
         return _not_scored(row, "unreadable", f"{INTERNAL}: a prediction that is no number")
     relative = value / row.value - 1 if row.value else None
+    if relative is not None and not isfinite(relative):  # a measured value of 1e-320
+        return _not_scored(row, "unreadable", f"the measured value is {row.value:g}")
     return Scored(row.id, row.quantity, row.value, value, low, high, row.unit, relative, "scored", "")
 
 

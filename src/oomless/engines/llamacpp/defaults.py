@@ -80,6 +80,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
     check(found)
+    slots = found.max_num_seqs or 1
+    if slots > num_cells(found):
+        raise UsageError(
+            f"{slots:,} slots share a cache of {num_cells(found):,} cells",
+            "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
+        )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 
@@ -164,8 +170,11 @@ def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
 
 
 def num_cells(asked: Resolved) -> int:
-    """The context is shared by all slots, so it is their number times the length of one."""
-    return -(-asked.context * asked.concurrency // CELLS) * CELLS
+    """The context is shared by all slots, so it is their number times the length of one. Slots with caches of
+    their own hold a block of cells each at least."""
+    cells = -(-asked.context * asked.concurrency // CELLS) * CELLS
+    apart = rules_of(asked).keeps_slots_apart and not asked.kv_unified
+    return max(cells, CELLS * asked.max_num_seqs) if apart else cells
 
 
 def flash(model: Model, asked: Resolved) -> bool:

@@ -81,8 +81,10 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     found = []
     prints_blocks = RELEASES.at(asked.engine_version).prints_tokens_in_blocks
     for layout, pool in zip(layouts, pools, strict=True):
-        tokens = int(max(pool, 0) / layout.token_bytes)
         block = layout.groups[0].block_size
+        tokens = (
+            int(max(pool, 0) / layout.token_bytes) if layout.token_bytes else layout.blocks_in(pool) * block
+        )
         found.append(tokens // block * block if prints_blocks else tokens)
     return min(found)
 
@@ -94,5 +96,5 @@ def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> f
 
 def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
-    blocks = max(pool - layout.fixed_bytes, 0) // layout.block_bytes
+    blocks = layout.blocks_in(pool - layout.fixed_bytes)
     return min(blocks * layout.groups[0].block_size, asked.max_model_len or 1)

@@ -159,9 +159,11 @@ def conditions(
         "float32": asked.dtype == "float32",
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
+        "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",
+        "unified": hardware.card.shared_bytes > 0,
     }
     return tuple(name for name, holds in found.items() if holds)
 

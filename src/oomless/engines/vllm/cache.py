@@ -10,6 +10,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
+from ..recurrent_states import recurrent_state_bytes
 from .release import RELEASES, VllmRules
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
@@ -90,8 +91,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     counts: dict[Attention, int] = {}
     for attention in attentions:
         counts[attention] = counts.get(attention, 0) + 1
+    groups_windows = rules.caches_windows and not rules.v0
     for attention, num in counts.items():
-        window = attention.window if isinstance(attention, Sliding) and rules.caches_windows else 0
+        window = attention.window if isinstance(attention, Sliding) and groups_windows else 0
         if isinstance(attention, Sliding) and attention.chunked:
             # groups of several kinds are off for local chunks unless an environment variable asks for them
             window = 0
@@ -180,8 +182,8 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     _align_hybrid_block_size).
 
     A block of the cache is made so long that its page holds a state; a state's page is padded to it; a
-    sequence holds one page a layer with a state, and another one where prefix caching keeps the state of its
-    last whole block.
+    sequence holds one page a layer with a state, one more for each token of a draft, and another one where
+    prefix caching keeps the state of its last whole block (kv_cache_interface.py, MambaSpec).
     """
     if not rules.serves_states:
         raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
@@ -197,7 +199,8 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     num_full = len(attentions) - len(states)
     size = group_size([num_full, len(states)], rules)
     page = size * block * row
-    pages = rules.state_pages + int(asked.speculative)
+    prefixes = asked.enable_prefix_caching or rules.keeps_states_of_prefixes
+    pages = 1 + int(prefixes) + asked.draft_tokens
     groups = [CacheGroup("full attention", size, block, page)] * -(-num_full // size)
     groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(
         -len(states) // size
@@ -231,13 +234,7 @@ def state_bytes(linear: Linear, asked: Resolved) -> int:
     1603584
     """
     tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
-    channels = linear.conv_width
-    if (
-        linear.variant == "mamba2" and linear.num_key_heads % tp
-    ):  # groups are repeated until each rank has one
-        channels += 2 * (tp - linear.num_key_heads) * linear.key_head_dim
-    conv = channels // tp * (linear.conv_kernel - 1) * width
-    return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
+    return recurrent_state_bytes(linear, tp, width, linear.state_bits // 8 or width)
 
 
 def check_context_parallel(model: Model, asked: Resolved) -> None:

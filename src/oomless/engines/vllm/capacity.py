@@ -83,20 +83,33 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """Pool that the asked load needs: `concurrency` sequences of `context` tokens, and at least one of
     max_model_len.
 
-    The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back.
+    The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back. So is that
+    the graphs of a model with states find a block for each of max_num_seqs.
     """
     rules = RELEASES.at(asked.engine_version)
     load = blocks_to_run(layout, asked.concurrency, asked.context, asked) * layout.block_bytes
     longest = sum(blocks_of_one(layout, asked.max_model_len, asked)) * layout.need_block_bytes
     if rules.keeps_null_block:
         longest += layout.need_block_bytes
-    return max(load, longest)
+    return max(load, longest, blocks_of_graphs(layout, asked) * layout.block_bytes)
+
+
+def blocks_of_graphs(layout: CacheLayout, asked: Resolved) -> int:
+    """Blocks without which graphs of models with states cannot be captured: one for each sequence
+    (v1/worker/gpu_model_runner.py; it names the largest --max-num-seqs that would do).
+
+    Qwen3.6-27B-FP8 on one H100 at 0.95 has 856 blocks, and refuses the default of 1,024 (vLLM recipes#551).
+    """
+    states = any(group.fixed_blocks for group in layout.groups)
+    if not states or asked.enforce_eager or not RELEASES.at(asked.engine_version).needs_block_a_sequence:
+        return 0
+    return asked.max_num_seqs
 
 
 def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that run at once. Where there are windows vLLM prints fewer: it counts each as if
     it had a step of its own."""
-    blocks, first = pool_bytes // layout.block_bytes, blocks_to_admit(layout, length, asked)
+    blocks, first = layout.blocks_in(pool_bytes), blocks_to_admit(layout, length, asked)
     if blocks <= first or not any(group.window for group in layout.groups):
         return blocks / first
     low, high = 1, blocks  # a sequence has a block at least
@@ -116,7 +129,7 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     max_model_len.
     """
     rules = RELEASES.at(asked.engine_version)
-    num_blocks = min(max(pool, 0) // layout.block_bytes for layout, pool in zip(layouts, pools, strict=True))
+    num_blocks = min(layout.blocks_in(pool) for layout, pool in zip(layouts, pools, strict=True))
     layout = max(layouts, key=lambda each: each.block_bytes)
     dcp = asked.layout.dcp
     if rules.prints_tokens_by_concurrency:

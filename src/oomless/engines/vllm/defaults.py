@@ -74,6 +74,8 @@ def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Mode
         return 1024, 16384
     if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
         large = False
+    if rules.takes_1024_sequences:
+        return 1024, 8192 if large else 2048
     return (1024, 8192) if large else (256, 2048)
 
 
@@ -113,12 +115,19 @@ def stored_cache_dtype(
                 first = first_with("vllm", "serves_sparse_mla")
                 raise UnsupportedError(f"vllm before {first} cannot serve {name}", f"use {first} or later")
             packed = asked in ("fp8", "fp8_e4m3") or (asked == "auto" and rules.packs_sparse_cache_unasked)
+            if packed and rules.takes_flashinfer_sparse and 10 <= hardware.card.capability < 11:
+                return "fp8"
             return "fp8_ds_mla" if packed else asked
         case V4() | V41():
             needed = "serves_v41" if isinstance(attention, V41) else "serves_v4"
             if not getattr(rules, needed):
                 raise UnsupportedError(
                     f"vllm before {first_with('vllm', needed)} cannot serve {name}", "use a later version"
+                )
+            if asked == "nvfp4_ds_mla" and not rules.caches_v4_in_nvfp4:
+                raise UnsupportedError(
+                    f"vllm before {first_with('vllm', 'caches_v4_in_nvfp4')} has no {asked} cache for {name}",
+                    "use fp8, or a later version",
                 )
             if asked not in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
                 return asked

@@ -18,17 +18,24 @@ def graph_sizes(asked: Resolved, rules: VllmRules) -> int:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.16: every
     8).
 
-    Piecewise graphs cover all of them, full graphs those up to max_num_seqs.
+    Piecewise graphs cover all of them, full graphs (0.11 on) those up to max_num_seqs. V0 captures whole
+    steps up to 256 sequences for each of its virtual engines, one a pipeline stage
+    (worker/model_runner.py capture_model).
 
     >>> from .release import RELEASES
     >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
     102
+    >>> graph_sizes(Resolved(max_num_seqs=2, max_num_batched_tokens=8192), RELEASES.at("0.9.2"))
+    67
     """
-    largest = min(2 * (asked.max_num_seqs), LARGEST_GRAPH, asked.max_num_batched_tokens)
+    step, sequences = rules.graph_step, asked.max_num_seqs
     if rules.v0:
-        largest = min(asked.max_num_seqs, 256)
-    step = rules.graph_step
-    return _num_sizes(largest, step) + _num_sizes(min(largest, asked.max_num_seqs), step)
+        return _num_sizes(min(sequences, 256), step) * asked.layout.pp
+    largest = min(LARGEST_GRAPH, asked.max_num_batched_tokens)
+    if not rules.captures_all_sizes:
+        largest = min(largest, 2 * sequences)
+    whole = _num_sizes(min(largest, sequences), step) if rules.captures_whole_steps else 0
+    return _num_sizes(largest, step) + whole
 
 
 def _num_sizes(largest: int, step: int) -> int:
@@ -57,7 +64,7 @@ def graph_lines(
 
     num_layers = stage.stop - stage.start
     if rules.v0:
-        estimate = of("graphs_v0_per_hidden") * model.hidden_size
+        estimate = of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
     else:
         estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
         estimate += of("graphs_moe") if model.kinds.has_experts else 0

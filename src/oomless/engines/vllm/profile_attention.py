@@ -26,6 +26,7 @@ def expanded_context_bytes(mla: MLA, asked: Resolved, rules: VllmRules, width: i
     >>> from ...units import GIB
     >>> from .release import RELEASES
     >>> from ...model.load import load
+    >>> from ...run.serving import Layout
     >>> asked = Resolved(max_model_len=163840, max_num_seqs=256, layout=Layout(dp=8))
     >>> expanded_context_bytes(
     ...     load("deepseek-v3").kinds.latents[0], asked, RELEASES.at("0.19.0"), 2
@@ -51,6 +52,7 @@ def v0_attention_bytes(mla: MLA, hidden: int, asked: Resolved, stage: Stage, wid
 
     >>> from ...units import GIB
     >>> from ...model.load import load
+    >>> from ...run.serving import Layout
     >>> asked = Resolved(
     ...     max_num_batched_tokens=8192, max_num_seqs=256, max_model_len=8192, layout=Layout(tp=8, pp=2)
     ... )
@@ -85,6 +87,7 @@ def linear_bytes(attention: Attention, asked: Resolved, hidden: int, width: int)
     KDA, norm)).
 
     >>> from ...model.load import load
+    >>> from ...run.serving import Layout
     >>> asked = Resolved(max_num_batched_tokens=64000, layout=Layout(tp=2))
     >>> round(linear_bytes(load("kimi-linear-48b-a3b").kinds.attentions[0], asked, 2304, 2) / 2**30, 2)
     5.22

@@ -11,6 +11,7 @@ class VllmRules(ReleaseRules):
     deals_remainder_to_earlier_stages: bool = False
 
     # what its server chooses
+    takes_1024_sequences: bool = False
     takes_a100_for_small: bool = False
     knows_huge_cards: bool = False
     takes_spark_for_small: bool = False
@@ -26,14 +27,17 @@ class VllmRules(ReleaseRules):
     # how the cache is laid out and counted
     packs_sparse_cache_unasked: bool = False
     packs_sparse_rows: bool = False
+    takes_flashinfer_sparse: bool = False
+    """Sparse MLA on Blackwell runs FlashInfer's kernel, whose rows are plain."""
+    caches_v4_in_nvfp4: bool = False
     caches_latents: bool = False
     latent_alignment: int = 1
     """Bytes to which the row of a latent is rounded up."""
     caches_windows: bool = False
     group_tolerance: float = 1
     """Ratio of the commonest kind's number of layers to the rarest one's, below which the rarer is padded."""
-    state_pages: int = 1
-    """Pages a sequence and layer with a state, without a draft."""
+    keeps_states_of_prefixes: bool = False
+    needs_block_a_sequence: bool = False
     sizes_v4_blocks_by_slots: bool = False
     packs_v4_by_pattern: bool = False
     counts_batches_in_flight: bool = False
@@ -44,6 +48,8 @@ class VllmRules(ReleaseRules):
 
     # what is set aside beside weights and cache
     charges_graphs: bool = False
+    captures_all_sizes: bool = False
+    captures_whole_steps: bool = False
     graph_step: int = 16
     """Tokens between two captured sizes above 256."""
     captures_with_and_without_adapters: bool = False

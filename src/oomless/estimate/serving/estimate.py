@@ -254,8 +254,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         found.append(card.note)
     if card.vendor not in ("NVIDIA", ""):
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
-    if later := later_than_known(request):
-        found.append(later)
+    found += beyond_known(request)
     if (
         request.num_redundant_experts
         or request.speculative
@@ -316,12 +315,18 @@ def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[s
     )
 
 
-def later_than_known(request: Resolved) -> str:
-    """A note if the version asked for is later than any whose rules were read."""
-    latest = engine(request.engine).latest
-    version = request.engine_version or latest
-    if version == latest or not version[:1].isdecimal() or not latest.replace(".", "").isdecimal():
-        return ""
-    if read_release(version) <= read_release(latest):
-        return ""
-    return f"{request.engine} {version} is later than {latest}, whose rules are used"
+def beyond_known(request: Resolved) -> tuple[str, ...]:
+    """Return a note if the version asked for is earlier or later than all whose rules were read."""
+    versions = engine(request.engine).versions
+    version = request.engine_version or versions[-1]
+    if version == versions[-1]:
+        return ()
+    release = read_release(version)
+    if release > read_release(versions[-1]):
+        return (f"{request.engine} {version} is later than {versions[-1]}, whose rules are used",)
+    if release < read_release(versions[0]):
+        return (
+            f"{request.engine} {version} is earlier than {versions[0]}, the earliest whose rules were read: "
+            "its neighbours' rules are used, and may be off",
+        )
+    return ()

@@ -77,10 +77,13 @@ def stage_rank(
     pool = rules.pool_bytes(request, allowed, taken)
     cache = rules.cache_layout(model, request, stage)
     needed = needed_line(cache, request, rules)
+    beside = budget.beside
+    if rules.beside_pool is not None:
+        beside = (*beside, *rules.beside_pool(model, request, stage, pool))
     return StageRank(
         f"{stage.name} ({mine.card.name})" if hardware.mixed and apart else stage.name,
-        (*charged, *budget.beside, needed),
-        budget.beside,
+        (*charged, *beside, needed),
+        beside,
         mine.card.memory_bytes,
         taken + pool,
         pool,
@@ -115,6 +118,8 @@ def in_blocks(cache: CacheLayout, needed: int) -> str:
     '10,241 blocks of 1,124,352 B'
     """
     of_blocks = needed - cache.set_aside_bytes
+    if not cache.block_bytes:
+        return f"no layer keeps anything a token; {needed:,} B set aside"
     blocks = f"{of_blocks / cache.block_bytes:,.10g} blocks of {cache.block_bytes:,} B"
     if len(cache.groups) > 1:
         kinds = dict.fromkeys(f"{group.block_size} tokens of {group.what}" for group in cache.groups)

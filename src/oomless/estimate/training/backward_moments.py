@@ -84,7 +84,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
         cast_here = sum(each.casts for each in own)
         if request.optimizer_in_backward:
             gradients = max(new, largest)
-        elif step.resident:
+        elif step.resident and not step.makes_partition_anew:
             gradients = 0
         else:  # sharded gradients follow the whole ones
             gradients = above if step.gathered.scattered else above + new
@@ -136,7 +136,8 @@ def backward_in_layers(step: StageStep) -> StepPhase:
         "backward",
         f"in layer {segment.layers[-1]}",
         parts(
-            step.gradients() or so_far,
+            step.gradients(),
+            so_far if step.makes_partition_anew or not step.resident else None,
             held,
             running,
             step.waiting(),
@@ -145,6 +146,7 @@ def backward_in_layers(step: StageStep) -> StepPhase:
             step.casts_in_forward()._replace(bytes=at.casts),
             step.gathered.backward,
             reduced,
+            step.buckets(),
             step.pipes(),
             step.inputs(),
         ),
@@ -165,6 +167,8 @@ def backward_in_embedding(step: StageStep) -> StepPhase | None:
         "in the embedding",
         parts(
             PhasePart("gradients.trained", "gradients", step.held.gradients, "all of them"),
+            step.gradients() if step.makes_partition_anew else None,
+            step.buckets(at_boundary=True),
             PhasePart(
                 "temporaries.gradient", "gradient of the embedding", again, "before it is added to the head's"
             ),

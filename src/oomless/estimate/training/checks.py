@@ -97,6 +97,14 @@ def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
             f"--shard-size {mesh.shard_size} does not divide the {ranks} data-parallel ranks",
             f"{divisors(ranks)} do",
         )
+    by_deepspeed = framework(request.framework).zero_is_deepspeed
+    if by_deepspeed and request.sharding in ("zero2", "zero3") and mesh.pp > 1:
+        raise UnsupportedError(
+            f"DeepSpeed runs no pipeline with --{request.sharding.replace('zero', 'zero ')}",
+            "take --zero 1, or leave --pp out",
+        )
+    if by_deepspeed and ranks == 1 and request.sharding in ("zero1", "zero2"):
+        return request  # the engine keeps its flat copies on one rank too
     if ranks == 1 and request.sharding in ("ddp", "zero1", "zero2"):
         return request._replace(sharding="none")
     if ranks > 1 and request.sharding == "none":

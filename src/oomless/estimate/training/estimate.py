@@ -55,7 +55,8 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
 
 
 def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
-    """Return the question with every value filled in and checked against model and cards."""
+    """Return the question with every value filled in and checked against model and cards. A pipeline runs as
+    many micro-batches as it has stages where a question says nothing of them."""
     request = resolved(asked, model.max_positions)
     capacity = capacity_of(hardware, request.reserve)
     mesh = check_mesh(model, request.mesh, hardware.num_gpus)
@@ -67,6 +68,8 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
             "choose a length that is a multiple",
         )
     request = check_sharding(request, mesh)._replace(mesh=mesh)
+    if mesh.pp > request.grad_accum == 1:
+        request = request._replace(grad_accum=mesh.pp)
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)
@@ -77,9 +80,8 @@ def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstima
     """Return the estimate by Megatron's own rules, of a model that its arguments describe; what a name leaves
     open, its kernels and fusions, widens the interval."""
     device = device_of(job.hardware)._replace(expandable=job.request.expandable_segments)
-    found = estimate_megatron(run, job.hardware, device, job.request.reserve, named=True)
+    found = estimate_megatron(run, job.hardware, device, job.request.reserve, named=job.model)
     return found._replace(
-        model=job.model,
         request=job.request,
         mesh=job.mesh,
         asked=asked,
@@ -93,7 +95,7 @@ def of_stage(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Rank
     """Return the group of a pipeline stage, and what each of its ranks puts into host memory."""
     request = job.request
     mine = portions(job.model, job.mesh, stage, request)
-    held = states(mine, job.mesh, request)
+    held = states(mine, job.mesh, request, job.engine)
     step = stage_step(job, work, stage, mine, held)
     on_host = held.host + (step.kept if step.offloads else 0)
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
@@ -116,5 +118,5 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     passing = [exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts]
     lines = with_spread([*always, *passing], job.request)
     steady = sum(line.bytes for line in always)
-    steady += held.gradients if resident_gradients(job.request, job.mesh) else 0
+    steady += held.gradients if resident_gradients(job) else 0
     return rank_group(job, step.stage.rank, held, steady, found, lines, beside)

@@ -1,9 +1,11 @@
 """What ranks that share weights hold whole for a while: gathered weights of a unit, and whole gradients
 before they are scattered."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...frameworks import framework
+from ...frameworks.deepspeed.zero_engine import HALF, ZeroEngine
 from .job import Job
 from .phases import EMBEDDING, HEAD, LayerStates, PhasePart
 from .recomputation import reentrant
@@ -63,6 +65,8 @@ def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...
     match job.request.sharding:
         case "fsdp2" | "hsdp" if job.mesh.pp > 1:
             return through_the_flush(per_layer)
+        case "zero3" if job.engine is not None:
+            return by_modules(job.engine, per_layer)
         case "zero3" | "megatron_fsdp":
             return with_whole_gradients(job, units_of(per_layer, layers))
         case "fsdp1" | "fsdp2" | "hsdp":
@@ -81,6 +85,30 @@ def through_the_flush(per_layer: dict[int, LayerStates]) -> Gathered:
     text = f"{whole:,} B of the stage's weights"
     both = part(BOTH, whole + 4 * trained, f"{text} + {trained:,} values x 4 B")
     return Gathered(part(WEIGHTS, whole, text), both, both, both)
+
+
+def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates]) -> Gathered:
+    """Return what DeepSpeed's ZeRO-3 holds: what it gathers ahead and keeps for later use, and the running
+    module.
+
+    A module is a matrix, or a layer's experts where they are one tensor or one leaf; these come in one
+    gather, whose buffer lies beside the copies. In the backward comes the whole gradient of a tensor.
+    """
+    whole = sum(each.unit for each in per_layer.values())
+    live = min(whole, HALF * engine.gathered_at_most())
+
+    def moment(layers: Iterable[int], with_gradient: bool) -> PhasePart:
+        inside = [per_layer[layer] for layer in layers]
+        module = max((max(each.tensor, 2 * each.experts) for each in inside), default=0)
+        module = 0 if live == whole else module
+        gradient = max((each.largest for each in inside), default=0) if with_gradient else 0
+        text = f"{live:,} B gathered ahead + {module:,} B of the running module"
+        text += f" + {gradient:,} B of a gradient" if gradient else ""
+        return part(BOTH if with_gradient else WEIGHTS, live + module + gradient, text)
+
+    inner = [layer for layer in per_layer if layer not in (HEAD, EMBEDDING)]
+    head, lookup = ([end] if end in per_layer else [] for end in (HEAD, EMBEDDING))
+    return Gathered(moment(inner, False), moment(head, True), moment(inner, True), moment(lookup, True))
 
 
 def with_whole_gradients(job: Job, units: Units) -> Gathered:

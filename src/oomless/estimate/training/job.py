@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ...errors import UsageError
+from ...frameworks.deepspeed.zero_engine import ZeroEngine, engine_of
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import Mesh, Optimizer, Recipe, TrainingResolved, optimizer, recipe
@@ -25,6 +26,18 @@ class Job(NamedTuple):
     def recipe(self) -> Recipe:
         """The types of weights, gradients, master copies and moments."""
         return recipe(self.request.precision)
+
+    @property
+    def engine(self) -> ZeroEngine | None:
+        """Return the DeepSpeed engine that runs it, if one does."""
+        return engine_of(self.request, self.model.hidden_size)
+
+    @property
+    def gradients_on_host(self) -> bool:
+        """Whether gradients lie in host memory: with the parameters, by themselves, or with an optimizer that
+        DeepSpeed offloads."""
+        away = set(self.request.offload)
+        return bool({"gradients", "params"} & away) or (self.engine is not None and "optimizer" in away)
 
     @property
     def optimizer(self) -> Optimizer:

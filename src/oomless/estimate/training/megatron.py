@@ -2,23 +2,25 @@
 of every training estimate."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments
 from ...frameworks.megatron.buffers import buffers, pipeline_inputs
 from ...frameworks.megatron.environment import Device
-from ...frameworks.megatron.network import mesh_of, network, question
+from ...frameworks.megatron.network import mesh_of, network, num_parameters, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
 from ...frameworks.megatron.states import Kept, gathered, states
 from ...ledger import Kind, Line, exact, ranged
+from ...model.model import Model
 from ...run.cards import Hardware
 from ..allocator import allocated_bytes
 from .checks import check_types
 from .job import Job, capacity_of
 from .phases import PhasePart, StepPhase
-from .rank_group import RankGroup, rank_group
+from .rank_group import rank_group
 from .states import RankStates
 from .training_estimate import TrainingEstimate, worst_of
 
@@ -33,10 +35,10 @@ def estimate_megatron(
     hardware: Hardware,
     device: Device | None = None,
     reserve: str | None = None,
-    named: bool = False,
+    named: Model | None = None,
 ) -> TrainingEstimate:
-    """Return the estimate of every pipeline stage; the verdict is the worst one's. `named`: the run follows
-    from a model's name alone."""
+    """Return the estimate of every pipeline stage; the verdict is the worst one's. `named`: the model from
+    whose name alone the run follows."""
     device = device or device_of(hardware)
     if run.world_size > hardware.num_gpus:
         raise UsageError(
@@ -44,10 +46,13 @@ def estimate_megatron(
             "change one of the two",
         )
     capacity = capacity_of(hardware, reserve)
-    job = Job(network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
+    job = Job(named or network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
     check_types(job.request, hardware.card)
     check_fp8(run, hardware)
-    groups = tuple(of_stage(job, run, mine, rank, device, named) for rank, mine in enumerate(chunks(run)))
+    groups = tuple(
+        rank_group(job, rank, *of_stage(run, mine, rank, device, named is not None))
+        for rank, mine in enumerate(chunks(run))
+    )
     return TrainingEstimate(
         model=job.model,
         request=job.request,
@@ -55,7 +60,7 @@ def estimate_megatron(
         mesh=job.mesh,
         groups=groups,
         ram_bytes=0,
-        disk_bytes=job.model.num_parameters * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12),
+        disk_bytes=num_parameters(run) * (2 * run.num_bytes + 8 if run.dtype != "fp32" else 12),
         worst_rank=worst_of(groups),
         warnings=notes_of(run, hardware),
         asked=job.request,
@@ -87,10 +92,19 @@ def notes_of(run: Megatron, hardware: Hardware) -> tuple[str, ...]:
 FP8_CAPABILITY = 8.9
 
 
-def of_stage(
-    job: Job, run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool
-) -> RankGroup:
-    """Return one pipeline stage: what stays, and what each phase adds to it."""
+class StageLedger(NamedTuple):
+    """What a stage holds, whatever card it is on."""
+
+    held: RankStates
+    steady_bytes: int
+    phases: tuple[StepPhase, ...]
+    lines: list[Line]
+
+
+@lru_cache(maxsize=16384)
+def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool) -> StageLedger:
+    """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each
+    card of a generation."""
     kept = states(run, mine)
     lines = standing(run, mine, kept, device)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
@@ -104,7 +118,20 @@ def of_stage(
     always = [line for line in lines if line.category != "gradients"]
     allocated = always + [_line(part, share, worst.name) for part in worst.parts]
     steady = sum(line.bytes for line in lines)
-    return rank_group(job, rank, _held(lines), steady, tuple(found), allocated)
+    return StageLedger(_held(lines), steady, tuple(found), none_below_zero(allocated))
+
+
+def none_below_zero(lines: list[Line]) -> list[Line]:
+    """Return the lines with the same sum of low ends, none of them below zero: a doubt about the whole that
+    one line bears is taken from the widest others."""
+    missing = -sum(min(line.low_bytes, 0) for line in lines)
+    found = [line._replace(low_bytes=max(line.low_bytes, 0)) for line in lines]
+    for index in sorted(range(len(found)), key=lambda each: -found[each].bytes):
+        line = found[index]
+        if line.kind == "fitted" and missing:
+            taken = min(missing, line.low_bytes)
+            found[index], missing = line._replace(low_bytes=line.low_bytes - taken), missing - taken
+    return found
 
 
 def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
@@ -181,7 +208,7 @@ def _held(lines: tuple[Line, ...]) -> RankStates:
     def total(category: str) -> int:
         return sum(line.bytes for line in lines if line.category == category)
 
-    return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0)
+    return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0, 0)
 
 
 def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[PhasePart, ...]:

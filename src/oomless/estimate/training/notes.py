@@ -25,6 +25,11 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     found += on_packed_experts(model, request)
     if any(tensor.part == "mtp" for tensor in model.tensors):
         found.append("MTP layers are left out: transformers does not load them")
+    if request.grad_accum != asked.grad_accum:
+        found.append(
+            f"{request.grad_accum} micro-batches of a step, one for each stage of the pipeline: "
+            "--grad-accum or --global-batch says otherwise"
+        )
     pieces = job.mesh.pp * job.mesh.virtual_stages
     if len(model.layers) % pieces:
         found.append(f"{len(model.layers)} layers over {pieces} pieces: the first ones hold one more")

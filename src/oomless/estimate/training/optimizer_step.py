@@ -10,6 +10,9 @@ def optimizer_in_step(step: StageStep) -> StepPhase:
     temporaries, formula = step_temporaries(step)
     rule = step.job.optimizer
     gradients = 0 if step.job.request.optimizer_in_backward else step.held.gradients
+    engine = step.job.engine
+    if engine is not None and engine.stage == 1 and gradients:
+        gradients = min(gradients, step.held.values_here * step.job.recipe.gradient)
     return StepPhase(
         "optimizer",
         "in the step",
@@ -27,26 +30,32 @@ def step_temporaries(step: StageStep) -> tuple[int, str]:
     foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
     square roots); loop: two of the largest tensor (the square root and the quotient); fused: none. Offloaded
     states step on the host. Until torch 2.0 foreach made two copies (the square roots, and their sums with
-    epsilon). DeepSpeed flattens its half-precision gradients (2), casts them to F32 (4) and keeps those that
-    it averaged (2): runtime/zero/stage_1_and_2.py and stage3.py. ColossalAI casts the gradients of all its
+    epsilon). DeepSpeed's engine makes what frameworks/deepspeed/zero_engine.py says, and the optimizer its
+    own temporaries of what is updated at once. ColossalAI casts the gradients of all its
     shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
     """
     held, request = step.held, step.job.request
     form, rule = step.job.recipe, step.job.optimizer
+    engine, values = step.job.engine, held.values_here
     if {"optimizer", "params"} & set(request.offload):
-        return 0, "on the host"
-    if form.step == "flat":
-        return 8 * held.trained_values, f"{held.trained_values:,} values x 8 B of flat and F32 gradients"
+        if engine is None or not engine.offload_steps_on_card or engine.stage not in (1, 2):
+            return 0, "on the host"
+        return 4 * values, f"{values:,} values x 4 B, cast on the card in these releases"
+    if engine is not None:
+        values = engine.updated_at_once(values, -(-held.largest_trained // (step.job.mesh.dp or 1)))
+        flat = engine.step_bytes(values, form.gradient)
+        more = 4 * values if rule.step in ("foreach", "foreach-2.0") else 0
+        return flat + more, f"{values:,} values at once: {flat:,} B of flat and F32 gradients + {more:,} B"
     if form.step == "cast" and request.sharding in ("zero1", "zero2"):
         return (
-            form.master * held.trained_values,
-            f"{held.trained_values:,} values x {form.master} B of F32 gradients",
+            form.master * values,
+            f"{values:,} values x {form.master} B of F32 gradients",
         )
     if rule.step == "fused":
         return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment
     if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2:
         size *= 2 if rule.step == "foreach-2.0" else 1
-        return held.trained_values * size, f"{held.trained_values:,} values x {size} B"
+        return values * size, f"{values:,} values x {size} B"
     wide = 4 if rule.moment_bits or rule.factored else size
     return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"

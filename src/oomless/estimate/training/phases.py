@@ -3,8 +3,9 @@ and go."""
 
 from typing import NamedTuple
 
+from ...frameworks import framework
 from ...ledger import Category, Key, category_of
-from ...run.training import Mesh, TrainingResolved, recipe
+from .job import Job
 from .rank_portions import Portion
 from .state_bytes import adapter_bytes, packed, packed_bytes, packed_stack
 from .states import degrees, local_values, sharding_ranks
@@ -51,37 +52,41 @@ class LayerStates(NamedTuple):
     unit_values: int = 0
     stacks: int = 0
     """Packed experts of the layer in the type of the computation, as they are while they run."""
+    experts: int = 0
+    """Its experts' weights gathered, where they are one tensor or gathered as one."""
+    tensor: int = 0
+    """The largest other weight gathered."""
 
     def plus(self, other: "LayerStates") -> "LayerStates":
-        """Return the sums of both; the largest gradient is the larger of the two."""
+        """Return the sums of both; of the largest tensors the larger ones."""
         added = LayerStates(*(mine + its for mine, its in zip(self, other, strict=True)))
-        return added._replace(largest=max(self.largest, other.largest))
+        return added._replace(largest=max(self.largest, other.largest), tensor=max(self.tensor, other.tensor))
 
 
 HEAD, EMBEDDING = -1, -2
 """Layers that are none: what the last stage has outside of the layers, and what the first one has."""
 
 
-def layer_states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> dict[int, LayerStates]:
+def layer_states(portions: list[Portion], job: Job) -> dict[int, LayerStates]:
     """Return what each layer has of weights and gradients while they come and go; HEAD and EMBEDDING are the
     ends."""
     found: dict[int, LayerStates] = {}
     for portion in portions:
         layers = portion.layers or ((EMBEDDING if portion.lookup else HEAD),)
-        each = of_one_layer(portion, len(layers), mesh, request)
+        each = of_one_layer(portion, len(layers), job)
         for layer in layers:
             found[layer] = found.get(layer, LayerStates()).plus(each)
     return found
 
 
-def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: TrainingResolved) -> LayerStates:
+def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     """Return what one of a portion's layers has of it."""
-    form = recipe(request.precision)
-    over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
+    form, request = job.recipe, job.request
+    over = degrees(request.sharding or "none", sharding_ranks(job.mesh, portion.group))
     values = portion.values * portion.per_layer
     gradients = largest = 0
     if portion.trained:
-        held = local_values(portion, over.gradients, over.padded)
+        held = 0 if job.gradients_on_host else local_values(portion, over.gradients, over.padded)
         gradients = held * (adapter_bytes(request) if portion.adapter else form.gradient) // num_layers
         stack = values if portion.stacked else portion.values
         largest = stack * (adapter_bytes(request) if portion.adapter else form.compute)
@@ -89,6 +94,7 @@ def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: Trainin
     if packed(portion, request):
         unit = packed_bytes(values, request.quantization or "nf4-dq")
     unpacks = packed_stack(portion, request)
+    at_once = portion.group == "expert" and (portion.stacked or framework(request.framework).zero_leaves)
     cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
     return LayerStates(
         gradients=gradients,
@@ -97,4 +103,6 @@ def of_one_layer(portion: Portion, num_layers: int, mesh: Mesh, request: Trainin
         casts=values * form.compute if cast else 0,
         unit_values=values if portion.trained else 0,
         stacks=values * form.compute if unpacks else 0,
+        experts=unit if at_once and not unpacks else 0,
+        tensor=0 if at_once else unit // portion.per_layer,
     )

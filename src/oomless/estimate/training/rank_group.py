@@ -72,13 +72,14 @@ def rank_group(
     apart = streams_apart(job.request, phases, worst)
     above = worst.total_bytes - max(phase.total_bytes for phase in phases if phase.name != "optimizer")
     passing = max(0, num_allocated - above - steady) + apart
-    lines = [*allocated, held_beyond(job, allocated, passing, apart, above)]
-    reserved = sum(line.bytes for line in lines)
     alone = job.mesh.num_ranks == 1
-    lines += [
+    outside = [
         process_line(key, job.hardware.card) for key in OUTSIDE if key != "communication.buffers" or not alone
     ]
-    lines += beside
+    room = job.capacity_bytes - sum(line.high_bytes for line in (*allocated, *outside, *beside))
+    lines = [*allocated, held_beyond(job, allocated, passing, apart, above, room)]
+    reserved = sum(line.bytes for line in lines)
+    lines += [*outside, *beside]
     device = sum(line.bytes for line in lines)
     mesh = job.mesh
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"

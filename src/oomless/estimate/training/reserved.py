@@ -2,6 +2,7 @@
 context, communication buffers."""
 
 from ... import facts
+from ...frameworks import framework
 from ...ledger import Key, Kind, Ledger, Line, ranged
 from ...run.cards import Card
 from ...run.training import TrainingResolved
@@ -54,6 +55,8 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         else "whole",
         request.framework,
     ]
+    if sharding == "zero3" and framework(request.framework).zero_is_deepspeed:
+        found.append(sharding)
     found.append(request.method)
     if request.expandable_segments:
         found.append("expandable")
@@ -86,9 +89,13 @@ def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
     ]
 
 
-def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: int) -> Line:
+def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: int, room: int) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
     gaps.
+
+    An allocator that meets the card's limit gives idle segments back before it fails. So what it holds is at
+    most `room`, what the upper ends of all else leave of the card, and at least what cannot be given back: a
+    share of its own (kept_share).
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that
     vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
@@ -105,15 +112,21 @@ def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: 
     if row.num_runs:
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
+    low, high = max(0, min(low, value)), max(high, value) + round(slack.high * GIB)
+    stays = facts.constant("training", "kept_share", (0,), *conditions)
+    kept, kept_high = (apart + round(transient * (share - 1)) for share in (stays.value, stays.high))
+    value = min(value, max(0, kept, room))
+    high = max(value, min(high, max(kept_high, room)))
     return ranged(
         "fragmentation.reserved",
         "policy",
         "held by the allocator beyond that",
-        (value, max(0, min(low, value)), max(high, value) + round(slack.high * GIB)),
+        (value, min(low, value), high),
         kind,
         (f"{apart:,} B of other streams + " if apart else "")
         + f"{transient:,} B x ({row.value} - 1)"
-        + (f" - {above:,} B that the optimizer takes of it" if above and value else ""),
+        + (f" - {above:,} B that the optimizer takes of it" if above and value else "")
+        + f", at most what the card leaves, or {kept:,} B",
         row.source,
     )
 

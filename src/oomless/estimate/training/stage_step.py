@@ -3,7 +3,7 @@ what is alive at several of its moments."""
 
 from typing import NamedTuple
 
-from ...run.training import Mesh, TrainingResolved
+from ...run.training import TrainingResolved
 from .activations import CheckpointSegment
 from .gathered import Gathered
 from .head_and_loss import Ends
@@ -15,15 +15,18 @@ from .recomputation import reentrant
 from .states import RankStates
 
 
-def resident_gradients(request: TrainingResolved, mesh: Mesh) -> bool:
+def resident_gradients(job: Job) -> bool:
     """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
     micro-batches that add up."""
-    return held_always(request) or request.grad_accum > 1 or mesh.pp > 1
+    return held_always(job) or job.request.grad_accum > 1 or job.mesh.pp > 1
 
 
-def held_always(request: TrainingResolved) -> bool:
-    """Whether gradients lie in buffers that live from the first step on."""
-    return request.sharding in ("ddp", "distopt", "megatron_fsdp")
+def held_always(job: Job) -> bool:
+    """Whether gradients lie in buffers that live from the first step on: those of DDP and Megatron, and the
+    partition of DeepSpeed's ZeRO-3. A DeepSpeed engine without ZeRO has no buckets."""
+    if job.engine is not None:
+        return job.engine.stage == 3
+    return job.request.sharding in ("ddp", "distopt", "megatron_fsdp")
 
 
 def inputs_wait(request: TrainingResolved) -> bool:
@@ -78,13 +81,34 @@ class StageStep(NamedTuple):
     @property
     def resident(self) -> bool:
         """Whether gradients have memory of their own through the whole step."""
-        return resident_gradients(self.job.request, self.job.mesh)
+        return resident_gradients(self.job)
 
     @property
     def adds_up(self) -> bool:
         """Whether a new gradient is added to one that is there."""
-        request = self.job.request
-        return request.grad_accum > 1 or self.job.mesh.pp > 1 or request.sharding == "ddp"
+        request, engine = self.job.request, self.job.engine
+        if engine is not None and engine.stage == 3:
+            return False  # a whole gradient is among what is gathered
+        return request.grad_accum > 1 or self.job.mesh.pp > 1 or request.sharding in ("ddp", "zero2")
+
+    @property
+    def makes_partition_anew(self) -> bool:
+        """Whether each backward makes a gradient partition that is then added to the one that is there
+        (DeepSpeed's ZeRO-2: grads_in_partition)."""
+        engine = self.job.engine
+        return engine is not None and engine.stage == 2 and self.job.request.grad_accum > 1
+
+    def buckets(self, at_boundary: bool = False) -> PhasePart | None:
+        """Return the buckets in which a DeepSpeed engine reduces while layers run backward, or when the last
+        backward is over; None: there are none."""
+        engine, held = self.job.engine, self.held
+        if engine is None:
+            return None
+        ranks = self.job.mesh.dp * self.job.mesh.cp
+        trained, mine = held.trained_values, held.values_here
+        size = engine.at_boundary(trained, mine, ranks) if at_boundary else engine.in_backward(trained)
+        formula = f"buckets of {engine.reduce_bucket:,} values"
+        return PhasePart("communication.reduced", "gradients that are reduced", size, formula)
 
     def of_layer(self, layer: int) -> LayerStates:
         """Return what a layer has of weights and gradients while they come and go."""
@@ -99,7 +123,7 @@ class StageStep(NamedTuple):
         if not self.resident:
             return None
         request, mesh, chunks = self.job.request, self.job.mesh, self.job.mesh.virtual_stages
-        if mesh.pp > 1 and self.in_flight == request.grad_accum * chunks and not held_always(request):
+        if mesh.pp > 1 and self.in_flight == request.grad_accum * chunks and not held_always(self.job):
             late = max(0, self.held.gradients - self.kept // chunks)
             formula = "all of them, when one micro-batch less is in flight"
             return PhasePart("gradients.trained", "gradients", late, formula)

@@ -77,8 +77,17 @@ def packed_bytes(values: int, how: str) -> int:
 
 
 def adapter_bytes(request: TrainingResolved) -> int:
-    """Bytes of a value of an adapter, its gradient and each of its moments."""
+    """Bytes of a value of an adapter, and of its gradient."""
     return 2 if request.adapter_dtype == "bfloat16" else 4
+
+
+def adapter_form(request: TrainingResolved, form: Recipe) -> Recipe:
+    """Return the types of an adapter's states: all alike, unless a DeepSpeed engine keeps F32 masters of
+    it."""
+    if form.step == "flat":
+        return form
+    size = adapter_bytes(request)
+    return form._replace(weight=size, gradient=size, master=0, moment=size)
 
 
 def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> int:

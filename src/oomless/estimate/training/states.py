@@ -4,11 +4,12 @@ portions."""
 from typing import NamedTuple
 
 from ...frameworks import framework
+from ...frameworks.deepspeed.zero_engine import ZeroEngine
 from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
 from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, optimizer, recipe
 from .rank_portions import Portion
-from .state_bytes import QLORA, adapter_bytes, moment_bytes, weight_bytes_of
+from .state_bytes import QLORA, adapter_form, moment_bytes, weight_bytes_of
 
 
 class ShardDegrees(NamedTuple):
@@ -89,10 +90,12 @@ class RankStates(NamedTuple):
     optimizer: int
     host: int
     """Bytes that offloading puts into host memory."""
-    trained_values: int
+    values_here: int
     """Trained values whose optimizer state lies here."""
     largest_trained: int
     """Values of the largest trained tensor."""
+    trained_values: int
+    """Trained values before they are shared out."""
 
 
 class StateSums(NamedTuple):
@@ -129,16 +132,15 @@ def sums_of(
         return StateSums(frozen=weights, frozen_values=portion.total)
     mine = local_values(portion, over.optimizer, over.padded)
     wide_embedding = framework(request.framework).wide_embedding_moments
+    held_as = form if not portion.adapter else adapter_form(request, form)
     if portion.name == EMBEDDING and rule.name in BITSANDBYTES and wide_embedding:
         moments = mine * rule.moments * 4
     else:
-        size = adapter_bytes(request) if portion.adapter else form.moment
-        moments = moment_bytes(portion, mine, rule, size)
-    gradient = adapter_bytes(request) if portion.adapter else form.gradient
+        moments = moment_bytes(portion, mine, rule, held_as.moment)
     return StateSums(
         weights=weights,
-        gradients=local_values(portion, over.gradients, over.padded) * gradient,
-        masters=0 if portion.adapter else mine * form.master,
+        gradients=local_values(portion, over.gradients, over.padded) * held_as.gradient,
+        masters=mine * held_as.master,
         moments=moments,
         values_here=mine,
         largest=portion.values,
@@ -146,7 +148,9 @@ def sums_of(
     )
 
 
-def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> RankStates:
+def states(
+    portions: list[Portion], mesh: Mesh, request: TrainingResolved, engine: ZeroEngine | None = None
+) -> RankStates:
     """Return the states of a rank. What is offloaded lies in host memory and is no line.
 
     >>> from ...model.load import load
@@ -163,7 +167,9 @@ def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> Ra
         sums = sums.plus(sums_of(portion, mesh, request, form, rule))
     over = degrees(request.sharding or "none", sharding_ranks(mesh, "dense"))
     lines = state_lines(sums, over, request, form, rule)
-    away = on_host(request, rule)
+    if engine is not None:
+        lines = (*lines, *engine_lines(engine, sums, request))
+    away = on_host(request, rule, engine)
     kept = tuple(line for line in lines if line.key not in away)
 
     def sum_of(category: str) -> int:
@@ -174,9 +180,45 @@ def states(portions: list[Portion], mesh: Mesh, request: TrainingResolved) -> Ra
         sum_of("weights"),
         sum_of("gradients"),
         sum_of("optimizer"),
-        sum(line.bytes for line in lines if line.key in away),
+        host_bytes(lines, away, sums, request, engine),
         sums.values_here,
         sums.largest,
+        sums.trained,
+    )
+
+
+def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved) -> tuple[Line, ...]:
+    """Return what a DeepSpeed engine holds from start to end beside the states."""
+    source = "deepspeed/runtime/zero/stage3.py, __ipg_bucket_flat_buffer; stage_1_and_2.py, temp_grad_buffer"
+    found = []
+    if engine.permanent:
+        formula = f"{engine.reduce_bucket:,} values x 2 B"
+        found.append(
+            exact("communication.bucket", "policy", "reduce bucket", engine.permanent, formula, source)
+        )
+    if engine.stage in (1, 2) and "optimizer" in request.offload:
+        formula = f"2 x {sums.largest:,} values of the largest tensor"
+        found.append(
+            exact(
+                "temporaries.gradient", "policy", "gradients on their way", 2 * sums.largest, formula, source
+            )
+        )
+    return tuple(found)
+
+
+def host_bytes(
+    lines: tuple[Line, ...],
+    away: frozenset[Key],
+    sums: StateSums,
+    request: TrainingResolved,
+    engine: ZeroEngine | None,
+) -> int:
+    """Return what offloading puts into host memory; a DeepSpeed engine keeps more there than it moves."""
+    if engine is None or "optimizer.master_copies" not in away:
+        return sum(line.bytes for line in lines if line.key in away)
+    params = "weights.trained" in away
+    return engine.host_bytes(sums.values_here, request.grad_accum > 1, params) + (
+        sums.frozen if params else 0
     )
 
 
@@ -211,15 +253,20 @@ def state_lines(
     return tuple(lines)
 
 
-def on_host(request: TrainingResolved, rule: Optimizer) -> frozenset[Key]:
-    """Return the keys of states that lie in host memory. A paged optimizer's pages move only when the card is
-    full: they are counted on it."""
+def on_host(request: TrainingResolved, rule: Optimizer, engine: ZeroEngine | None = None) -> frozenset[Key]:
+    """Return the keys of states that lie in host memory.
+
+    A paged optimizer's moments are unified memory, whose pages leave the card before anything fails, and
+    which torch never counts. Gradients are with an optimizer that DeepSpeed offloads (stage_1_and_2.py,
+    copy_grads_in_partition; stage3.py, grad_partitions_flat_buffer)."""
     away = set(request.offload)
     found: set[Key] = set()
-    if "optimizer" in away or "params" in away or (rule.paged and away):
+    if "optimizer" in away or "params" in away:
         found |= {"optimizer.master_copies", "optimizer.moments"}
+    if rule.paged:
+        found.add("optimizer.moments")
     if "params" in away:
         found |= {"weights.trained", "weights.frozen", "gradients.trained"}
-    if "gradients" in away:
+    if "gradients" in away or (engine is not None and "optimizer.master_copies" in found):
         found.add("gradients.trained")
     return frozenset(found)

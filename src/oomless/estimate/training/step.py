@@ -24,7 +24,7 @@ def stage_step(
     stage's ranks have them too.
     """
     has_loss = stage.last or (stage.first and job.mesh.schedule in ("zbv", "dualpipev"))
-    per_layer = layer_states(portions, job.mesh, job.request)
+    per_layer = layer_states(portions, job)
     return StageStep(
         job,
         stage,

@@ -24,6 +24,7 @@ def held(found: list[Portion], group: Group, trained: bool) -> HeldParameters:
     """What one rank trains, or computes with, of the dense tensors or of the experts.
 
     >>> from ...model.load import load
+    >>> from .rank_portions import stages
     >>> v3, mesh = load("deepseek-v3"), Mesh(dp=16, ep=16)
     >>> held(portions(v3, mesh, stages(61, mesh)[0], TrainingResolved()), "expert", True)
     HeldParameters(layers=40869298176, ends=0, num_tensors=2784)

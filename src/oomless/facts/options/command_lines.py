@@ -34,7 +34,7 @@ COMMAND_LINES = (
         "vllm vllm-ascend vllm-hpu",
         (
             r"(\S*/)?vllm serve",
-            r"\S*python\S* -m vllm\.entrypoints\.\S+",
+            r"(\S*/)?python[\w.]* -m vllm\.entrypoints\.\S+",
             r"(\S*/)?vllm/vllm-openai(:\S+)?",
         ),
         "vllm serve",
@@ -45,7 +45,7 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "sglang",
-        (r"(\S*/)?sglang serve", r"\S*python\S* -m sglang\.launch_server"),
+        (r"(\S*/)?sglang serve", r"(\S*/)?python[\w.]* -m sglang\.launch_server"),
         "python -m sglang.launch_server --model-path",
         {
             "k": KB,

@@ -79,15 +79,19 @@ def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...]]:
 
 
 def _kernels(entries: Entries) -> tuple[str | None, str | None]:
-    """Return kernels and loss, where a plugin's switch names them."""
+    """Return kernels and loss, where a plugin or its switch names them: CutCrossEntropy is on as soon as it
+    is listed (integrations/cut_cross_entropy/args.py)."""
+    plugins = entries.words("plugins")
+    for plugin in plugins:
+        if not plugin.endswith((".LigerPlugin", ".CutCrossEntropyPlugin")):
+            entries.note(f"plugins = {plugin} is not understood and may change memory")
+    listed = any(plugin.endswith(".CutCrossEntropyPlugin") for plugin in plugins)
     liger = entries.switch("liger_rms_norm", default=False) and entries.switch(
         "liger_glu_activation", "liger_swiglu", default=False
     )
-    fused = entries.switch(
-        "liger_fused_linear_cross_entropy",
-        "cut_cross_entropy",
-        "unsloth_cross_entropy_loss",
-        default=False,
+    fused = entries.switch("cut_cross_entropy", default=listed)
+    fused = fused or entries.switch(
+        "liger_fused_linear_cross_entropy", "unsloth_cross_entropy_loss", default=False
     )
     return "liger" if liger else None, "fused" if fused else None
 
@@ -155,13 +159,12 @@ def _sharding(entries: Entries) -> tuple[tuple[str, ...], Sharding | None]:
     return (("params",) if away else ()), "fsdp2" if version == 2 else "fsdp1"
 
 
-def _precision(entries: Entries) -> str:
-    """Return the recipe: weights are loaded in the type of computation, bf16 unless fp16 or neither is asked
-    for."""
+def _precision(entries: Entries) -> str | None:
+    """Return the recipe: that of Axolotl's bf16 (None), unless fp16 or neither is asked for."""
     word = entries.values.get("bf16")
     bf16 = word in ("auto", "full", None) or entries.switch("bf16", default=True)
     fp16 = entries.switch("fp16", default=False)
-    return "fp16" if fp16 else "bf16" if bf16 and (word is not None or not entries.has("fp16")) else "fp32"
+    return "fp16" if fp16 else None if bf16 and (word is not None or not entries.has("fp16")) else "fp32"
 
 
 def _attention(entries: Entries) -> str:

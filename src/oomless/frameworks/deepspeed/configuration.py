@@ -2,6 +2,7 @@
 (www.deepspeed.ai/docs/config-json)."""
 
 import re
+from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +102,7 @@ def beside(entries: Entries, name: str) -> Zero | None:
         return None
     path = Path(word)
     for place in (entries.path.parent / path.name, entries.path.parent / path):
-        if not path.is_absolute() and ".." not in path.parts and place.is_file():
+        if not path.is_absolute() and ".." not in path.parts and isfile(place):
             return _zero_of(
                 entries, Entries(place, "deepspeed", flat(json_of(content_of(place), place), place))
             )

@@ -79,24 +79,17 @@ def _method(entries: Entries) -> Method:
     bits = entries.whole("quantization_bit", default=0) if entries.has("quantization_bit") else 0
     if bits not in (0, 4, 8):
         raise OomlessError(f"{entries.path}: quantization_bit is {bits}", "it is 4 or 8")
-    if bits == 8:
-        entries.note(
-            "quantization_bit 8: weights are counted in 16 bit, twice what bitsandbytes keeps of the matrices"
-        )
-    return "full" if kind == "full" else "qlora" if bits == 4 else "lora"
+    return "full" if kind == "full" else "qlora" if bits else "lora"
 
 
-def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str:
-    """Return the recipe: trainable weights of full training are cast to F32, unless pure_bf16 or DeepSpeed
-    says otherwise."""
+def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str | None:
+    """Return the recipe: LLaMA-Factory's own (None) of bf16; pure_bf16 casts nothing to F32."""
     bf16, fp16 = entries.switch("bf16", default=False), entries.switch("fp16", default=False)
     if method != "full" or pure:
         return "fp16" if fp16 else "bf16"
     if deep is not None:
-        return "deepspeed-fp16" if fp16 else "deepspeed-bf16"
-    if entries.has("fsdp"):
-        return "mixed-bf16"
-    return "amp-fp16" if fp16 else "amp-bf16" if bf16 else "fp32"
+        return "deepspeed-fp16" if fp16 else None
+    return "amp-fp16" if fp16 else None if bf16 or entries.has("fsdp") else "fp32"
 
 
 def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAsked:
@@ -109,7 +102,9 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     kept = entries.switch("disable_gradient_checkpointing", default=False)
     attention = entries.text("flash_attn", default="auto") or "auto"
     liger = entries.switch("enable_liger_kernel", default=False)
+    fused = liger and asked.task in ("pretrain", "sft")  # model_utils/liger_kernel.py
     return asked._replace(
+        loss="fused" if fused else asked.loss,
         optimizer=optimizer,
         micro_batch=micro_batch,
         seq_len=seq_len,
@@ -127,11 +122,12 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
     rank = entries.whole("lora_rank", default=8)
     everything = asked.method != "full" and (not targets or targets == ("all",))
     plain = asked.method == "qlora" and not entries.switch("double_quantization", default=True)
+    eight = entries.has("quantization_bit") and entries.whole("quantization_bit", default=0) == 8
     ends = {"embed_tokens", "lm_head"} & set(entries.words("additional_target"))
     return asked._replace(
         lora_rank=rank,
         lora_targets=("all-linear",) if everything else targets,
-        quantization="nf4" if plain else None,
+        quantization="int8" if eight and asked.method == "qlora" else "nf4" if plain else None,
         trained_ends=bool(ends),
         packed=entries.switch("packing", "neat_packing", default=asked.task == "pretrain"),
     )

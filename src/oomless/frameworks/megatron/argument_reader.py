@@ -1,9 +1,12 @@
 """Reads typed values of an argument list and remembers which defaults were taken."""
 
 import re
+from math import nan
 from typing import Any
 
 from ...errors import UsageError
+from ...files import listed, shown
+from ...model.config import MAX_LAYERS
 from .names import without_memory
 from .values import Value
 
@@ -19,7 +22,10 @@ class ArgumentReader:
     def warnings(self) -> tuple[str, ...]:
         """Arguments that nothing read and that are not known to leave memory alone."""
         left = [name for name in self.given if name not in self.asked and not without_memory(name)]
-        return tuple(f"--{name} was not read: it may change memory" for name in left)
+        said = [f"--{shown(name)} was not read: it may change memory" for name in left[:MOST_NAMED]]
+        if more := left[MOST_NAMED:]:
+            said.append(f"{listed(more, 3)} were not read either")
+        return tuple(said)
 
     def flag(self, name: str) -> bool:
         self.asked.add(name)
@@ -45,10 +51,14 @@ class ArgumentReader:
         if value is None:
             self.taken[name] = default
             return default
+        low, high = RANGES.get(name, (0.0, float(MAX_COUNT)))
         try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise UsageError(f"--{name} is {value!r}", "it is a number") from None
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            number = nan
+        if not low <= number <= high:
+            raise UsageError(f"--{name} is {shown(value)}", f"it is a number from {low:g} to {high:,g}")
+        return number
 
     def optional(self, name: str) -> int | None:
         self.asked.add(name)
@@ -57,7 +67,7 @@ class ArgumentReader:
             return None
         most = LIMITS.get(name, MAX_COUNT)
         if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", str(value)) or int(str(value)) > most:
-            said = "has no value" if value is True else f"is {value!r}"
+            said = "has no value" if value is True else f"is {shown(value)}"
             raise UsageError(f"--{name} {said}", f"it is a whole number from 0 to {most}")
         return int(str(value))
 
@@ -79,8 +89,10 @@ class ArgumentReader:
         return value
 
 
+MOST_NAMED = 20
 MAX_COUNT = 10**9
-MAX_LAYERS = 10_000
+RANGES = {"hidden-dropout": (0.0, 1.0), "attention-dropout": (0.0, 1.0)}
+"""Of arguments that are no count; all others are 0 or more."""
 LIMITS = {
     "num-layers": MAX_LAYERS,
     "encoder-num-layers": MAX_LAYERS,

@@ -12,7 +12,7 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .args import read_arguments
-from .network import network
+from .network import num_parameters
 from .placement import last_stage
 from .run import Megatron
 from .values import Value
@@ -103,7 +103,7 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     except OomlessError:
         return None
     run = run._replace(distributed=request.sharding == "distopt", instances=_instances(mesh))
-    near = abs(network(run).num_parameters - model.num_parameters) <= 0.02 * model.num_parameters
+    near = abs(num_parameters(run) - model.num_parameters) <= 0.02 * model.num_parameters
     return run if near else None
 
 

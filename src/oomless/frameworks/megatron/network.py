@@ -1,6 +1,8 @@
 """A Megatron run in the words of the other rooms: its network as a Model, its question as a TrainingResolved,
 its ranks as a Mesh."""
 
+from functools import lru_cache
+
 from ...model.attention import GQA, MLA, Attention, Linear
 from ...model.feedforward import Dense, FeedForward, MoE
 from ...model.model import Layer, Model, Part, Tensor
@@ -57,6 +59,12 @@ def question(run: Megatron, device: Device, reserve: str | None = None) -> Train
         packed=True,
         reserve=reserve,
     )
+
+
+@lru_cache(maxsize=1024)
+def num_parameters(run: Megatron) -> int:
+    """The parameters of its network; a plan asks the same of each card."""
+    return network(run).num_parameters
 
 
 def network(run: Megatron) -> Model:

@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 from ...errors import UnsupportedError, UsageError
-from .argument_reader import MAX_LAYERS, ArgumentReader, divides
+from ...files import shown
+from ...model.config import MAX_LAYERS
+from .argument_reader import ArgumentReader, divides
 from .run import Family, Latent, Mamba, MegatronExperts
 from .values import Value
 
@@ -139,9 +141,13 @@ def _layers(get: ArgumentReader, family: Family, experts: MegatronExperts | None
         pattern = str(
             get.given.get("hybrid-layer-pattern", get.given.get("hybrid-override-pattern", ""))
         ).split("/")[0]
-        if not pattern or set(pattern) - set("M*-E|") or len(pattern) > MAX_LAYERS:
+        if len(pattern) > MAX_LAYERS:
+            raise UsageError(
+                f"the hybrid layer pattern has {len(pattern):,} layers", f"it has at most {MAX_LAYERS:,}"
+            )
+        if not pattern or set(pattern) - set("M*-E|"):
             raise UnsupportedError(
-                f"hybrid layer pattern {pattern[:80]!r} is not understood", "known are M, *, -, E and |"
+                f"hybrid layer pattern {shown(pattern)} is not understood", "known are M, *, -, E and |"
             )
         if "E" in pattern and experts is None:
             raise UsageError(

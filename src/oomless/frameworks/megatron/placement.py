@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .argument_reader import MAX_LAYERS
+from ...model.config import MAX_LAYERS
 from .run import Megatron
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from ...errors import UnsupportedError, did_you_mean
+from ...files import listed
 from ..config import Config
 from ..model import Model
 from ..quantization import with_rules
@@ -163,16 +164,30 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
         )
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
+    need_sound(model, config)
     config.check()
     model = with_rules(model, config)
     model = model._replace(explained_bytes=sum(tensor.num_bytes for tensor in model.tensors))
     unread = config.unread()
     if unread:
-        listed = ", ".join(unread)
+        named = listed(unread)
         model = model._replace(
-            warnings=(*model.warnings, f"keys not understood, which may change memory: {listed}")
+            warnings=(*model.warnings, f"keys not understood, which may change memory: {named}")
         )
     return model
+
+
+def need_sound(model: Model, config: Config) -> None:
+    """Note what no network can be, whatever family it is of: sizes that are fine one by one and do not fit
+    together."""
+    for tensor in model.tensors:
+        side = {"column": 0, "row": -1}.get(tensor.cut.how)
+        if side is not None and tensor.shape and tensor.cut.units > tensor.shape[side]:
+            config.fault(
+                f"{tensor.name} is {tensor.shape[side]:,} wide, which {tensor.cut.units:,} heads cannot share"
+            )
+    if model.vision is not None and model.vision.item_tokens < 1:
+        config.fault("an image of vision_config is smaller than one of its patches")
 
 
 def read_nested(config: Config, name: str) -> Model:

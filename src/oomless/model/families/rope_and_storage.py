@@ -1,5 +1,6 @@
 """What the configs of all families spell alike: dtype, quantisation, rotary embedding."""
 
+from ...files import listed
 from .. import quantization
 from ..config import Config
 from ..model import Rope
@@ -98,7 +99,7 @@ def unread_inside(inner: Config) -> tuple[str, ...]:
     unread = inner.unread()
     return (
         (
-            f"keys not understood, which may change memory: {', '.join(unread)} "
+            f"keys not understood, which may change memory: {listed(unread)} "
             f"({inner.where.rpartition(': ')[2]})",
         )
         if unread

@@ -1,0 +1,162 @@
+"""Fit the curves of facts/kernel_curves.csv to the measured kernels of the package aiconfigurator-core.
+
+    pip install aiconfigurator-core==0.12.0 scipy
+    python -m bench.kernel_curves FOLDER/aiconfigurator_core/systems/data
+
+in an environment of its own. Every fifth shape is held out: the errors in the table are of those. What is off
+by more than 15 % in the median is not written; another engine's curve of the same card stands for it.
+"""
+
+import csv
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from oomless.run.hardware import parse_gpu
+from oomless.speed.kernel_curves import DENSE_TILES, EXPERT_COLUMNS, EXPERT_ROWS, RATES, STREAMED
+from oomless.speed.machine import Machine, machine_of
+
+CARDS = {
+    "h200_sxm": "h200",
+    "b200_sxm": "b200",
+    "a100_sxm": "a100-80gb",
+    "l40s": "l40s",
+    "rtx_pro_6000_server": "rtx-pro-6000-blackwell",
+}
+TYPES = {
+    "bfloat16": "bf16",
+    "fp8": "fp8",
+    "fp8_block": "fp8_block",
+    "nvfp4": "fp4",
+    "w4a16_mxfp4": "mxfp4",
+    "int4_wo": "int4",
+}
+VALUE_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5625, "mxfp4": 0.53125, "int4": 0.53}
+MOST, WORST = 6000, 0.15
+FIELDS = ("floor_s", "memory", "compute", "power", "shrink", "depth", "passes", "touched")
+BEGIN = np.array([1e-5, 0.8, 0.6, 2.0, 0.85, 100.0, 1.0, 0.9])
+LOW = np.array([1e-7, 0.3, 0.1, 1.0, 0.4, 1.0, 0.2, 0.05])
+HIGH = np.array([2e-4, 1.3, 1.2, 8.0, 1.1, 1500.0, 8.0, 2.0])
+Frame = Any
+
+
+class Fitted(NamedTuple):
+    """A curve, its errors on shapes that were held out, and how many shapes there were."""
+
+    values: np.ndarray
+    median: float
+    ninth: float
+    num_fitted: int
+    num_held_out: int
+
+
+def dense_s(values: np.ndarray, rows: Frame, machine: Machine, kind: str) -> np.ndarray:
+    """Return the seconds of dense products: speed/kernel_curves.py for many shapes at once."""
+    floor, memory, compute, power, shrink, depth = values[:6]
+    m, n, k = (rows[name].to_numpy(float) for name in "mnk")
+    a_value = VALUE_BYTES[kind]
+    moved = n * k * a_value + m * k * min(a_value, 2.0) + m * n * 2
+    best = np.full(len(m), np.inf)
+    for turn, (height, width) in enumerate(DENSE_TILES):
+        waves = np.ceil(np.ceil(m / height) * np.ceil(n / width) / machine.num_sms)
+        best = np.minimum(best, waves * 2 * height * width * (k + depth) / (compute * shrink**turn))
+    computing = best * machine.num_sms / machine.peak(RATES.get(kind, kind))
+    return np.asarray(floor + joined(moved / (machine.bytes_per_s * memory), computing, power))
+
+
+def experts_s(values: np.ndarray, rows: Frame, machine: Machine, kind: str) -> np.ndarray:
+    """Return the seconds of layers of routed experts."""
+    floor, memory, compute, power, shrink, depth, passes, touched = values
+    names = ("num_tokens", "hidden_size", "width", "topk", "num_experts")
+    tokens, hidden, width, active, experts = (rows[name].to_numpy(float) for name in names)
+    met = np.maximum(
+        -experts * np.expm1(tokens * touched * np.log1p(-np.minimum(active / experts, 0.999))), active
+    )
+    assigned = tokens * active
+    best = np.full(len(tokens), np.inf)
+    for turn, height in enumerate(EXPERT_ROWS):
+        tiles = met * (1 + np.maximum(assigned / met / height - 0.5, 0))
+        work = np.zeros(len(tokens))
+        for outputs, inputs in ((2 * width, hidden), (hidden, width)):
+            waves = np.maximum(tiles * np.ceil(outputs / EXPERT_COLUMNS) / machine.num_sms, 1)
+            work += waves * 2 * height * EXPERT_COLUMNS * (inputs + depth)
+        best = np.minimum(best, work / (compute * shrink**turn))
+    computing = best * machine.num_sms / machine.peak(RATES.get(kind, kind))
+    reading = met * 3 * hidden * width * VALUE_BYTES[kind] / (machine.bytes_per_s * memory)
+    moved = assigned * (2 * hidden + 3 * width) * 2 * passes / (machine.bytes_per_s * STREAMED)
+    return np.asarray(floor + joined(reading, computing, power) + moved)
+
+
+def joined(reading: np.ndarray, computing: np.ndarray, power: float) -> np.ndarray:
+    """Return what reading and computing take together."""
+    longer = np.maximum(reading, computing)
+    return np.asarray(longer * ((reading / longer) ** power + (computing / longer) ** power) ** (1 / power))
+
+
+def shapes(path: Path, word: str, product: str) -> Frame:
+    """Return one row a shape with its least latency in seconds."""
+    found = import_module("pandas").read_parquet(path)
+    if product == "dense":
+        found = found[(found.gemm_dtype == word) & (found.n >= 256) & (found.k >= 256)]
+        keys = ["m", "n", "k"]
+    else:
+        found = found[(found.moe_dtype == word) & (found.moe_ep_size == 1) & (found.topk < found.num_experts)]
+        found = found.assign(width=found.inter_size / found.moe_tp_size)
+        skewed = sorted(each for each in found.distribution.unique() if each != "balanced")
+        found = found[(found.width >= 64) & found.distribution.isin(skewed[:1] or ["balanced"])]
+        keys = ["num_tokens", "hidden_size", "width", "topk", "num_experts"]
+    found = found[found.latency > 0].groupby(keys, as_index=False).latency.min()
+    return found.assign(seconds=found.latency / 1e3)
+
+
+def fitted(rows: Frame, product: str, machine: Machine, kind: str) -> Fitted:
+    """Return the curve of some shapes, large errors counted linearly."""
+    least_squares = import_module("scipy.optimize").least_squares
+    held_out = (
+        import_module("pandas").util.hash_pandas_object(rows.iloc[:, :5], index=False).to_numpy() % 5 == 0
+    )
+    fit, rest = rows[~held_out], rows[held_out]
+    fit = fit.sample(min(len(fit), MOST), random_state=0)
+    seconds = dense_s if product == "dense" else experts_s
+
+    def errors(logs: np.ndarray, some: Frame) -> np.ndarray:
+        return np.asarray(np.log(seconds(np.exp(logs), some, machine, kind) / some.seconds.to_numpy()))
+
+    found = least_squares(
+        lambda logs: errors(logs, fit),
+        np.log(BEGIN),
+        bounds=(np.log(LOW), np.log(HIGH)),
+        loss="soft_l1",
+        f_scale=0.1,
+        max_nfev=60,
+    )
+    off = np.abs(np.expm1(errors(found.x, rest)))
+    return Fitted(np.exp(found.x), float(np.median(off)), float(np.quantile(off, 0.9)), len(fit), len(rest))
+
+
+def main() -> None:
+    """Print the table of what was measured itself."""
+    data, out = Path(sys.argv[1]), csv.writer(sys.stdout, lineterminator="\n")
+    for folder, gpu in CARDS.items():
+        machine = machine_of(parse_gpu(gpu).card)
+        place = (machine.device, machine.architecture.lower().split(" ")[0])
+        for engine in ("vllm", "sglang", "trtllm"):
+            for product, name in (("dense", "gemm"), ("experts", "moe")):
+                path = sorted((data / folder / name / engine).glob(f"*/{name}_perf.parquet"))[-1]
+                for word, kind in TYPES.items():
+                    rows = shapes(path, word, product)
+                    if len(rows) < 150:
+                        continue
+                    one = fitted(rows, product, machine, kind)
+                    if one.median <= WORST:
+                        source = f"kernels of {engine} measured on {gpu}: {path.parent.name}, {name}_perf"
+                        numbers = [f"{value:.4g}" for value in one.values]
+                        errors = [f"{one.median:.3f}", f"{one.ninth:.3f}", one.num_fitted, one.num_held_out]
+                        out.writerow([product, *place, engine, kind, *numbers, *errors, source])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What data-parallel ranks and federated clients send each other: fewer bytes, and what they cost."""

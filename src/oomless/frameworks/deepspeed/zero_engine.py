@@ -1,0 +1,140 @@
+"""DeepSpeed's engine: what ZeRO holds beside weights and states, by its settings. It runs under every
+framework whose --zero is DeepSpeed's.
+
+P: all trained values; n: those whose states lie on this rank; a value of weights and gradients has 2 B.
+Source: deepspeed/runtime/zero/stage_1_and_2.py, stage3.py, partitioned_param_coordinator.py of 0.9 to 0.19,
+of which steps with two ranks on a CPU were counted.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ...run.training import TrainingResolved, recipe
+from .. import framework
+
+HALF = 2
+"""Bytes of a value in bucket and partition."""
+
+
+class ZeroEngine(NamedTuple):
+    """Settings of a DeepSpeed engine, in values (docs/config-json of DeepSpeed, zero/config.py)."""
+
+    stage: int
+    """0 to 3; 0 is data parallelism through the same engine."""
+    reduce_bucket: int = 500_000_000
+    prefetch_bucket: int = 50_000_000
+    max_live: int = 1_000_000_000
+    """Gathered values beyond which nothing is gathered ahead."""
+    sub_group: int = 1_000_000_000
+    """Values of a partition that the step updates at once."""
+    offload_steps_on_card: bool = False
+    """Releases in which an offloaded step of stage 1 and 2 casts its partition on the card."""
+    host_keeps_half: bool = True
+    """Releases in which stage 1 and 2 keep a 16-bit copy of the offloaded partition on the host."""
+
+    @property
+    def permanent(self) -> int:
+        """Bytes that lie on the card from start to end: the bucket of stage 3, whatever is offloaded."""
+        return HALF * self.reduce_bucket if self.stage == 3 else 0
+
+    def in_backward(self, trained: int) -> int:
+        """Return the bytes of buckets while the layers run backward.
+
+        Stage 2 makes a bucket for each backward, and flattens what is in it; stage 3 flattens the permanent
+        one. Stage 0 and 1 reduce when the backward is over. `overlap_comm` would take a second bucket.
+
+        >>> ZeroEngine(2).in_backward(6_738_415_616), ZeroEngine(3).in_backward(6_738_415_616)
+        (2000000000, 1000000000)
+        """
+        copy = HALF * min(self.reduce_bucket, trained)
+        match self.stage:
+            case 2:
+                return HALF * self.reduce_bucket + copy
+            case 3:
+                return copy
+        return 0
+
+    def at_boundary(self, trained: int, mine: int, ranks: int) -> int:
+        """Return the bytes of buckets when the last backward is over and gradients are reduced: stage 1 makes
+        its partition's copy beside all gradients, stage 0 copies what it reduces at once.
+
+        >>> ZeroEngine(1).at_boundary(6_738_415_616, 842_301_952, 8)
+        3684603904
+        """
+        match self.stage:
+            case 0:
+                return HALF * min(trained, self.reduce_bucket) if ranks > 1 else 0
+            case 1:
+                bucket = HALF * self.reduce_bucket + HALF * min(self.reduce_bucket, trained)
+                return HALF * mine + bucket if ranks > 1 else 0
+        return self.in_backward(trained)
+
+    def updated_at_once(self, mine: int, largest: int) -> int:
+        """Return the values that a step updates at once: stage 3 closes a sub-group with the tensor that
+        passes the limit."""
+        return min(mine, self.sub_group + largest) if self.stage == 3 else mine
+
+    def step_bytes(self, values: int, gradient: int) -> int:
+        """Return what a step makes for `values` beside the averaged gradients: a flat copy in their type, and
+        one in F32; F32 gradients need no second one.
+
+        >>> ZeroEngine(3).step_bytes(ZeroEngine(3).updated_at_once(4_167_873_920, 17_203_200), 2)
+        6103219200
+        """
+        if gradient == 4:
+            return 4 * values if self.stage == 3 else 0
+        return (4 if self.stage == 0 else 6) * values
+
+    def gathered_at_most(self) -> int:
+        """Return the values that stage 3 has whole beside the running module.
+
+        Every call of a module gathers ahead until `max_live` is used up, and what will be used again within
+        the reuse distance stays: half of that distance at the turn from forward to backward, which is less. A
+        model that is smaller is gathered whole.
+        """
+        return self.max_live + self.prefetch_bucket
+
+    def host_bytes(self, mine: int, accumulates: bool, params: bool) -> int:
+        """Return the bytes of an offloaded optimizer's host memory: F32 masters, gradients and moments, and a
+        16-bit buffer; weights, where they are offloaded too.
+
+        >>> ZeroEngine(3).host_bytes(33_342_991_360, False, False)  # DeepSeek-Coder-33B, all ranks
+        600173844480
+        """
+        half = HALF if self.stage == 3 or self.host_keeps_half else 0
+        half += HALF if self.stage < 3 and accumulates else 0
+        half += HALF if params else 0
+        return (4 + 4 + 8 + half) * mine
+
+
+@lru_cache(maxsize=256)
+def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
+    """Return the engine that runs a resolved question; None: none does.
+
+    Files of the Trainer say "auto", so that buckets of stage 3 follow the hidden size (transformers,
+    integrations/deepspeed.py; accelerate).
+
+    >>> from ...run.training import TrainingAsked
+    >>> from ..defaults import resolved
+    >>> engine_of(resolved(TrainingAsked(framework="trl", sharding="zero3")), 4096)[:3]
+    (3, 16777216, 15099494)
+    """
+    of, sharding = framework(request.framework), request.sharding
+    stages = {"zero1": 1, "zero2": 2, "zero3": 3}
+    if sharding in stages:
+        if not of.zero_is_deepspeed:
+            return None
+        stage = stages[sharding]
+    elif sharding in ("none", "ddp") and recipe(request.precision).step == "flat":
+        stage = 0
+    else:
+        return None
+    habits = of.habits(request.framework_version)
+    engine = ZeroEngine(
+        stage,
+        offload_steps_on_card=habits.offload_step == "card",
+        host_keeps_half=not habits.offload_step,
+    )
+    if stage == 3 and of.zero_by_hidden_size:
+        engine = engine._replace(reduce_bucket=hidden**2, prefetch_bucket=hidden**2 * 9 // 10)
+    return engine

@@ -1,0 +1,192 @@
+"""Products as engines' own kernels were measured to run them: a floor, reading at a share of the bandwidth,
+and tiles in waves over the multiprocessors. One curve a kind of product, type, engine and architecture
+(facts/kernel_curves.csv)."""
+
+from functools import cache
+from math import ceil, inf
+from typing import NamedTuple
+
+from ..facts import table
+from .load import Load, Runner, Split
+from .machine import Machine
+from .matrices import experts_of_rank
+from .matrix_kinds import generation
+from .network import Network, Product, RoutedExperts
+
+DENSE_TILES = ((128, 256), (128, 128), (64, 128), (64, 64))
+"""Rows and columns of the tiles that a product may be cut into; smaller ones reach less of the rate."""
+EXPERT_ROWS, EXPERT_COLUMNS = (128, 64, 32, 16), 128
+SILENT_KERNELS = 13
+"""Of a layer of experts: sorting, quantising, two products, activation, sum - the curve has them in one."""
+
+
+class Curve(NamedTuple):
+    """Shares of a card's rates that products of one kind reach."""
+
+    floor_s: float
+    memory: float
+    compute: float
+    power: float
+    """reading^power + computing^power: how far they hide each other."""
+    shrink: float
+    """What is left of the rate in the next smaller tile."""
+    depth: float
+    """Inputs that filling and draining a tile is worth."""
+    passes: float
+    """Passes over the rows of experts, for gathering, activation and sum."""
+    touched: float
+    """Share of tokens that choose as if at random: the others repeat the choice of their neighbours."""
+
+
+class Multiplied(NamedTuple):
+    """All products of a pass on one rank."""
+
+    reading_s: float
+    beyond_s: float
+    """What reading does not hide."""
+    floors_s: float
+    num_kernels: int
+
+
+NONE = Multiplied(0.0, 0.0, 0.0, 0)
+
+
+class Curves(NamedTuple):
+    """The curves of an engine on a card."""
+
+    machine: Machine
+    dense: dict[str, Curve]
+    experts: dict[str, Curve]
+
+    def of_pass(self, net: Network, split: Split, load: Load) -> Multiplied:
+        """Return the products of a pass: dense ones cut over the tensor ranks, the head, routed experts."""
+        tokens, reading, beyond, floors, kernels = load.of_group(split), 0.0, 0.0, 0.0, 0
+        groups = [*((each, split.tp, tokens) for each in net.cut), *((each, 1, tokens) for each in net.whole)]
+        groups.append((net.head, split.tp, load.rows_of_head(split)))
+        for weights, ranks, rows in groups:
+            products = weights.products or (
+                Product(1, max(round(weights.params / net.hidden), 1), net.hidden, False),
+            )
+            a_value = weights.bytes / weights.params if weights.params else 0.0
+            for product in products:
+                read_s, total_s, floor_s = self.product_s(product, ranks, rows, weights.format, a_value)
+                reading += product.num * read_s
+                beyond += product.num * (total_s - read_s)
+                floors += product.num * floor_s
+                kernels += product.num
+        for experts in net.experts:
+            read_s, total_s, floor_s = self.experts_s(experts, split, load.tokens)
+            reading += experts.num_layers * read_s
+            beyond += experts.num_layers * (total_s - read_s)
+            floors += experts.num_layers * floor_s
+            kernels += experts.num_layers * SILENT_KERNELS
+        return Multiplied(reading, beyond, floors, kernels)
+
+    def product_s(
+        self, product: Product, ranks: int, rows: float, form: str, a_value: float
+    ) -> tuple[float, float, float]:
+        """Return (reading, reading and computing, floor) of one product."""
+        kind = type_of(form)
+        curve, rate = self.curve(self.dense, kind)
+        outputs = product.outputs if product.cuts_inputs else product.outputs / ranks
+        inputs = product.inputs / ranks if product.cuts_inputs else product.inputs
+        moved = outputs * inputs * a_value + rows * inputs * min(a_value, 2.0) + rows * outputs * 2
+        reading = moved / (self.machine.bytes_per_s * curve.memory)
+        best, share = inf, curve.compute
+        for height, width in DENSE_TILES:
+            waves = ceil(ceil(rows / height) * ceil(outputs / width) / self.machine.num_sms)
+            best = min(best, waves * 2 * height * width * (inputs + curve.depth) / share)
+            share *= curve.shrink
+        computing = best * self.machine.num_sms / rate
+        return reading, hidden(reading, computing, curve.power), curve.floor_s
+
+    def experts_s(self, experts: RoutedExperts, split: Split, tokens: float) -> tuple[float, float, float]:
+        """Return (reading, reading and computing, floor) of a layer of routed experts."""
+        curve, rate = self.curve(self.experts, type_of(experts.format))
+        share = 1 if split.experts_whole else split.expert_ranks
+        width = experts.width / share
+        once = min(experts.num_active, experts.num_experts)
+        met = max(
+            experts_of_rank(experts, split, tokens * curve.touched),
+            min(tokens, 1.0) * once / split.expert_ranks * share,
+        )
+        rows = tokens * experts.num_active / (split.expert_ranks / share)
+        reading = met * experts.bytes_each / share / (self.machine.bytes_per_s * curve.memory)
+        first = width * max(round(experts.params_each / (experts.hidden * experts.width)) - 1, 1)
+        sides = ((first, experts.hidden), (float(experts.hidden), width))
+        best, reached = inf, curve.compute
+        for height in EXPERT_ROWS:
+            tiles = met * (1 + max(rows / met / height - 0.5, 0.0)) if met else 0.0
+            work = sum(
+                max(tiles * ceil(outputs / EXPERT_COLUMNS) / self.machine.num_sms, 1.0)
+                * (inputs + curve.depth)
+                for outputs, inputs in sides
+            )
+            best = min(best, work * 2 * height * EXPERT_COLUMNS / reached)
+            reached *= curve.shrink
+        computing = best * self.machine.num_sms / rate
+        moved_s = (
+            rows * (2 * experts.hidden + 3 * width) * 2 * curve.passes / (self.machine.bytes_per_s * STREAMED)
+        )
+        return reading, hidden(reading, computing, curve.power) + moved_s, curve.floor_s
+
+    def curve(self, curves: dict[str, Curve], kind: str) -> tuple[Curve, float]:
+        """Return the curve of a type and the rate that it is a share of; of a type without one, that of
+        16 bit."""
+        found = kind if kind in curves else NEXT.get(kind, "bf16")
+        if found not in curves:
+            found = "bf16"
+        return curves[found], self.machine.peak(RATES.get(found, found))
+
+
+STREAMED = 0.8
+"""Of the bandwidth, in passes over activations."""
+NEXT = {"fp8_block": "fp8", "fp8": "fp8_block", "int4": "mxfp4", "mxfp4": "int4"}
+"""The type whose curve stands for one that was not measured."""
+RATES = {"fp8_block": "fp8", "mxfp4": "bf16", "int4": "bf16"}
+
+
+def hidden(reading: float, computing: float, power: float) -> float:
+    """Return the seconds of reading and computing that hide each other in part.
+
+    >>> round(hidden(3.0, 4.0, 2.0), 9)
+    5.0
+    """
+    longer = max(reading, computing)
+    if not longer:
+        return 0.0
+    return float(longer * ((reading / longer) ** power + (computing / longer) ** power) ** (1 / power))
+
+
+def type_of(form: str) -> str:
+    """Return the word of facts/kernel_curves.csv for a storage type.
+
+    >>> type_of("fp8 128x128, f32 scales"), type_of("fp4 1x16, fp8 scales"), type_of("bfloat16")
+    ('fp8_block', 'fp4', 'bf16')
+    """
+    if form.startswith("fp8"):
+        return "fp8_block" if "128x128" in form else "fp8"
+    if form.startswith("fp4"):
+        return "fp4" if "1x16" in form else "mxfp4"
+    return "int4" if form.startswith("int4") else "bf16"
+
+
+def curves_of(machine: Machine, run: Runner) -> Curves | None:
+    """Return the curves of an engine on a card; None: nobody measured kernels of such an architecture or
+    engine, or the release is too old for them."""
+    if not machine.num_sms or run.conditions & {"eager", "edge"} or "lean" in generation(machine):
+        return None
+    architecture = machine.architecture.lower().split(" ")[0]
+    found = _tables().get((machine.device, architecture, run.engine))
+    return Curves(machine, *found) if found else None
+
+
+@cache
+def _tables() -> dict[tuple[str, str, str], tuple[dict[str, Curve], dict[str, Curve]]]:
+    found: dict[tuple[str, str, str], tuple[dict[str, Curve], dict[str, Curve]]] = {}
+    for row in table("kernel_curves"):
+        place = found.setdefault((row["device"], row["architecture"], row["engine"]), ({}, {}))
+        if row["product"] in ("dense", "experts"):
+            numbers = (float(row[name]) for name in Curve._fields)
+            place[row["product"] == "experts"][row["type"]] = Curve(*numbers)
+    return found

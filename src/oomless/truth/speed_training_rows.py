@@ -1,0 +1,105 @@
+"""A measured row of training speed -> tokens a second of a card, predicted from its configuration."""
+
+import re
+
+from ..errors import UnsupportedError
+from ..facts.hardware import cards_by_full_name, first_number
+from ..model.load import catalogue_name, load
+from ..run.cards import Card, Hardware
+from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
+from ..speed.training import training_speed
+from .serving_rows import Incomplete
+from .speed_rows import card_of
+
+FRAMEWORKS = {
+    "torchtitan": "torchtitan",
+    "megatron": "megatron-bridge",
+    "nemo": "megatron-bridge",
+}
+"""First words of an engine -> framework."""
+SHARDED: dict[str, Sharding] = {"torchtitan": "fsdp2", "megatron-bridge": "distopt"}
+
+
+def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float, float]:
+    """Return tokens a second of a card, with its band."""
+    card, num_gpus = card_of(row["gpu"]), int(row["n_gpus"] or 1)
+    if not unit.startswith("tok"):
+        raise Incomplete(f"{unit} is no rate of tokens")
+    word = row["engine"].lower()
+    framework = next((name for start, name in FRAMEWORKS.items() if word.startswith(start)), None)
+    if framework is None:
+        raise UnsupportedError(
+            f"the training speed of {row['engine']} is not known: its recipe is not modelled"
+        )
+    name = catalogue_name(row["model"].strip().lower())
+    if name is None:
+        raise Incomplete(f"the config of {row['model']} is not known")
+    hardware = Hardware(card, num_gpus, min(card.gpus_per_node, num_gpus))
+    asked = training_of(row, framework, num_gpus)
+    found = training_speed(load(name), asked, hardware).tokens_per_s
+    share = slowed(row.get("setting", ""), card) / (num_gpus if "per GPU" in row["metric"] else 1)
+    return found.value * share, found.low * share, found.high * share
+
+
+def training_of(row: dict[str, str], framework: str, num_gpus: int) -> TrainingAsked:
+    """Return the question of a row: FSDP32 TP8, TP4 PP8 VP5 EP64 CP2; "local batch 16", "GBS 128 MBS 1"."""
+    axes = {
+        axis: int(size)
+        for axis, size in re.findall(r"(FSDP|TP|PP|VP|CP|EP|DP)\s?=?(\d+)", row["parallelism"])
+    }
+    setting, batch = row.get("setting", ""), row["concurrency_or_batch"]
+    tp, pp, cp = axes.get("TP", 1), axes.get("PP", 1), axes.get("CP", 1)
+    dp = max(num_gpus // (tp * pp * cp), 1)
+    micro = _number(r"(?:MBS|local batch|micro-?batch|batch)\s?=?(\d+)", batch) or 1
+    whole = _number(r"(?:GBS|global batch)\s?=?(\d+)", batch)
+    mesh = Mesh(
+        dp=dp,
+        tp=tp,
+        pp=pp,
+        cp=cp,
+        ep=axes.get("EP", 1),
+        sequence_parallel=tp > 1,
+        schedule="interleaved" if axes.get("VP", 1) > 1 else "1f1b",
+        virtual_stages=axes.get("VP", 1),
+    )
+    return TrainingAsked(
+        framework=framework,
+        mesh=mesh,
+        micro_batch=micro,
+        seq_len=int(row["input_len"]),
+        grad_accum=max(whole // (micro * dp), 1) if whole else 1,
+        sharding=SHARDED[framework],
+        recompute=recomputed(setting),
+        kernels="te" if framework == "megatron-bridge" else "compiled" if "compile" in setting else "eager",
+        products=products_of(row["quant"]),
+    )
+
+
+def recomputed(setting: str) -> Recompute:
+    """Return what is computed again."""
+    if "full checkpointing" in setting or "full recompute" in setting:
+        return "full"
+    return "selective" if "selective" in setting else "none"
+
+
+def products_of(quant: str) -> str | None:
+    """Return the type of matrix products that a row's words name.
+
+    >>> products_of("FP8-MX"), products_of("NVFP4"), products_of("BF16")
+    ('mxfp8', 'nvfp4', None)
+    """
+    word = quant.upper()
+    if "MX" in word:
+        return "mxfp8"
+    return "nvfp4" if "FP4" in word else "fp8" if "FP8" in word else None
+
+
+def slowed(setting: str, card: Card) -> float:
+    """Return what a power cap leaves of the speed: the root of its share, as clocks fall with voltage."""
+    watts, most = _number(r"(\d+) W\b", setting), first_number(cards_by_full_name()[card.name]["tdp_w"])
+    return float(min((watts / most) ** 0.5, 1.0)) if watts and most else 1.0
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    return int(found[1]) if found else 0

@@ -1,0 +1,90 @@
+"""Rules of vLLM that public cases showed: each question got the other verdict, or stopped, before its rule
+was known."""
+
+import pytest
+
+import oomless
+from oomless import UnsupportedError
+
+
+def line_bytes(answer: oomless.Estimate, key: str) -> int:
+    return sum(line.bytes for line in answer.ledger.lines if line.key == key)
+
+
+@pytest.mark.parametrize(("version", "sequences"), [("0.8.3", 1024), ("0.8.4", 256)])
+def test_the_second_engine_began_with_1024_sequences(version: str, sequences: int) -> None:
+    """vllm#16158."""
+    answer = oomless.infer("deepseek-r1-distill-qwen-1.5b", gpu="rtx-4090", engine_version=version)
+    assert answer.request.max_num_seqs == sequences
+
+
+def test_a_window_is_not_cached_in_full_from_0_9_1_on() -> None:
+    """gpt-oss-120b serves 131,072 tokens on one A100 with 0.10.2 (vLLM recipes)."""
+    asked = {"gpu": "a100-80gb", "max_model_len": 131072}
+    later = oomless.infer("gpt-oss-120b", engine_version="0.10.2", **asked)
+    earlier = oomless.infer("gemma-3-12b", gpu="a100-80gb", engine_version="0.8.5")
+    assert later.kv_cache.fixed_bytes_per_sequence
+    assert not earlier.kv_cache.fixed_bytes_per_sequence
+
+
+def test_graphs_of_states_need_a_block_a_sequence() -> None:
+    """Qwen3.6-27B-FP8 on one H100 at 0.95: `max_num_seqs (1024) exceeds available Mamba cache blocks (856)`
+    (vLLM recipes#551)."""
+    asked = {"gpu": "h100", "engine_version": "0.20.0", "gpu_memory_utilization": 0.95, "context": 1024}
+    refused = oomless.infer("qwen3.6-27b-fp8", **asked)
+    assert refused.verdict == "does_not_fit"
+    blocks = refused.kv_cache.pool_bytes // (refused.kv_cache.needed_bytes // 1024)
+    assert 800 < blocks < 920
+    assert oomless.infer("qwen3.6-27b-fp8", max_num_seqs=512, **asked).verdict == "fits"
+    assert oomless.infer("qwen3.6-27b-fp8", enforce_eager=True, **asked).verdict == "fits"
+
+
+def test_v0_captures_for_every_virtual_engine() -> None:
+    asked = {"gpu": "l40s:4", "engine_version": "0.6.6", "max_model_len": 4096}
+    one = oomless.infer("qwen2.5-32b", tp=4, **asked)
+    four = oomless.infer("qwen2.5-32b", pp=4, **asked)
+    ratio = line_bytes(four, "runtime.cuda_graphs") / line_bytes(one, "runtime.cuda_graphs")
+    assert ratio == pytest.approx(4)
+
+
+def test_a_cache_that_a_release_cannot_lay_out_is_refused() -> None:
+    """It was an internal error."""
+    with pytest.raises(UnsupportedError, match="before 0"):
+        oomless.infer(
+            "deepseek-v4-flash", gpu="b200:2", engine_version="0.25.0", kv_cache_dtype="nvfp4_ds_mla"
+        )
+
+
+def test_sparse_rows_on_blackwell_are_plain() -> None:
+    """GLM-5.2 on 0.26: 78 x 576 + 21 x 132 = 47,700 B a token, which gives its pool of
+    50.62 GiB to the token."""
+    asked = {"engine_version": "0.26.0", "kv_cache_dtype": "fp8"}
+    assert oomless.infer("deepseek-v3.2", gpu="b200:8", **asked).kv_cache.dtype == "fp8"
+    assert oomless.infer("deepseek-v3.2", gpu="h200:8", **asked).kv_cache.dtype == "fp8_ds_mla"
+
+
+def test_ranks_that_all_reach_each_other_take_more_beside_torch() -> None:
+    """2.10 GiB on eight A100, 0.20 to 0.32 over PCIe or bridges (0.7 and 0.8)."""
+    asked = {"engine_version": "0.7.1", "tp": 8, "max_model_len": 8192}
+    meshed = oomless.infer("deepseek-v2-lite", gpu="a100-40gb:8", **asked)
+    apart = oomless.infer("deepseek-v2-lite", gpu="rtx-3090:8", **asked)
+    assert line_bytes(meshed, "runtime.non_torch") > 4 * line_bytes(apart, "runtime.non_torch")
+
+
+@pytest.mark.parametrize(
+    ("tp", "share", "verdict"),
+    [(4, 0.85, "does_not_fit"), (4, 0.75, "tight"), (8, 0.8, "does_not_fit")],
+)
+def test_ascend_allocated_the_pool_of_states_twice(tp: int, share: float, verdict: str) -> None:
+    """Qwen3-Coder-Next on 910B with 0.14: what ran and what did not (vllm-ascend#6572)."""
+    answer = oomless.infer(
+        "qwen3-coder-next",
+        gpu="ascend-910b:8",
+        engine="vllm-ascend",
+        engine_version="0.14.0",
+        tp=tp,
+        max_model_len=262144,
+        gpu_memory_utilization=share,
+        max_num_batched_tokens=4096,
+    )
+    assert answer.verdict == verdict

@@ -1,0 +1,62 @@
+"""What decides whether training fits: what is allocated and cannot be given back, not what the allocator's
+caches would take of a larger card."""
+
+from typing import Any
+
+import pytest
+
+from oomless.api.training import train
+from oomless.units import GIB
+
+QLORA: dict[str, Any] = {"method": "qlora", "seq_len": 4096, "grad_accum": 16}
+
+
+@pytest.mark.parametrize("framework", ["llama-factory", "trl", "peft", "axolotl"])
+@pytest.mark.parametrize("task", ["pretrain", "sft"])
+def test_qlora_of_7b_runs_on_a_4090(framework: str, task: str) -> None:
+    """One answer, whether lengths vary or not: idle segments go back before anything fails."""
+    recompute = "full"
+    found = train(
+        "deepseek-r1-distill-qwen-7b",
+        "rtx-4090",
+        framework=framework,
+        task=task,
+        recompute=recompute,
+        **QLORA,
+    )
+    assert found.verdict == "fits"
+
+
+def test_reserved_memory_is_at_most_the_card() -> None:
+    """The same run holds more caches on a larger card, and what is allocated is the same."""
+    flags: dict[str, Any] = {"framework": "llama-factory", "task": "sft", "method": "lora", "seq_len": 4096}
+    small, large = (train("qwen3-8b", gpu, micro_batch=4, **flags) for gpu in ("h100", "b300"))
+    assert small.peaks.allocated_bytes == large.peaks.allocated_bytes
+    assert small.peaks.reserved_bytes < large.peaks.reserved_bytes
+    assert small.peaks.device_bytes <= small.ledger.capacity_bytes < large.peaks.device_bytes
+
+
+def test_paged_moments_are_on_the_host() -> None:
+    """Llama 8B in full on a 4090: torchtune's recipe, measured at 18.9 GB."""
+    flags: dict[str, Any] = {
+        "framework": "torchtune",
+        "precision": "bf16",
+        "optimizer": "paged-adamw-8bit",
+        "optimizer_in_backward": True,
+        "micro_batch": 1,
+        "seq_len": 2048,
+    }
+    found = train("llama-3-8b", "rtx-4090", **flags)
+    assert found.verdict == "fits"
+    assert not any(line.key == "optimizer.moments" for line in found.ledger.lines)
+    assert found.ram_bytes > 2 * found.model.num_parameters
+
+
+def test_a_pipeline_has_a_micro_batch_for_each_stage() -> None:
+    flags: dict[str, Any] = {"framework": "megatron-lm", "tp": 4, "pp": 8, "sequence_parallel": True}
+    silent = train("llama-3.1-70b", "h100:8x8", **flags)
+    said = train("llama-3.1-70b", "h100:8x8", grad_accum=8, **flags)
+    assert silent.ledger == said.ledger
+    assert any("8 micro-batches" in note for note in silent.warnings)
+    assert not any("micro-batches of a step" in note for note in said.warnings)
+    assert silent.headroom_bytes < 60 * GIB

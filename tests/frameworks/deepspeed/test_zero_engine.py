@@ -1,0 +1,141 @@
+"""DeepSpeed as DeepSpeed runs: its types whatever the framework upcast, buckets, sub-groups, offloaded
+gradients, the step by release."""
+
+from typing import Any
+
+import pytest
+
+from oomless.api.training import train
+from oomless.errors import OomlessError
+from oomless.estimate.training.training_estimate import TrainingEstimate
+from oomless.ledger import Key
+
+FRAMEWORKS = ("deepspeed", "transformers", "trl", "axolotl", "llama-factory", "ms-swift", "peft")
+OFFLOADED: dict[str, Any] = {
+    "framework": "deepspeed",
+    "zero": 2,
+    "offload": "optimizer",
+    "precision": "deepspeed-fp16",
+    "recompute": "full",
+    "seq_len": 1024,
+}
+
+
+def held(found: TrainingEstimate, key: Key) -> int:
+    """Return the bytes of a key's lines at the peak."""
+    return sum(line.bytes for line in found.ledger.lines if line.key == key)
+
+
+def in_phase(found: TrainingEstimate, name: str, key: Key) -> int:
+    """Return the bytes of a key at the worst moment of the phases of that name."""
+    phases = [phase for phase in found.groups[0].phases if phase.name == name]
+    return max(sum(part.bytes for part in phase.parts if part.key == key) for phase in phases)
+
+
+def gathered_forward(found: TrainingEstimate) -> list[int]:
+    """Return what is gathered in the layers of the forward, and in the loss."""
+    phases = [phase for phase in found.groups[0].phases if phase.name == "forward"]
+    return [
+        sum(part.bytes for part in phase.parts if part.key == "communication.gathered") for phase in phases
+    ]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_zero_of_any_framework_keeps_masters(framework: str, stage: int) -> None:
+    """Sixteen bytes a parameter; --precision bf16 is what the engine is told, not what it keeps."""
+    for said in (None, "bf16"):
+        flags: dict[str, Any] = {"framework": framework, "precision": said, "zero": stage}
+        found = train("qwen3-8b", "a100-40gb:8", seq_len=2048, **flags)
+        assert found.request.precision == "deepspeed-bf16"
+        assert held(found, "optimizer.master_copies") == pytest.approx(8_190_735_360 * 4 / 8, rel=1e-3)
+        assert held(found, "optimizer.moments") == pytest.approx(8_190_735_360 * 8 / 8, rel=1e-3)
+
+
+def test_adapters_are_cast_and_have_masters() -> None:
+    whole = train("qwen3-8b", "a100-80gb:8", framework="trl", method="lora", zero=3, seq_len=512)
+    values = held(whole, "optimizer.master_copies") // 4
+    assert held(whole, "optimizer.moments") == 8 * values
+    assert held(whole, "weights.trained") == 2 * values
+
+
+def test_offloaded_gradients_leave_the_card() -> None:
+    """13B on one V100 of 32 GB, which is ZeRO-Offload's own case; 7B on one card of 24 GB."""
+    found = train("llama-2-13b", "v100-32gb", **OFFLOADED)
+    assert found.verdict == "fits"
+    assert held(found, "gradients.trained") == in_phase(found, "optimizer", "gradients.trained") == 0
+    assert found.ram_bytes == 18 * found.model.num_parameters
+    more = train("llama-2-13b", "v100-32gb", **OFFLOADED, grad_accum=4)
+    assert more.ram_bytes == 20 * found.model.num_parameters
+    small: dict[str, Any] = {**OFFLOADED, "precision": "deepspeed-bf16"}
+    assert train("llama-2-7b", "rtx-4090", **small).verdict == "fits"
+
+
+def test_an_offloaded_step_casts_on_the_card_in_some_releases() -> None:
+    step = {
+        version: train("llama-2-13b", "v100-32gb", **OFFLOADED, framework_version=f"deepspeed {version}")
+        for version in ("0.9.5", "0.14.0", "0.14.1", "0.16.9", "0.17.0", "0.19.8")
+    }
+    on_card = {
+        version: in_phase(found, "optimizer", "temporaries.optimizer_step") // found.model.num_parameters
+        for version, found in step.items()
+    }
+    assert on_card == {"0.9.5": 0, "0.14.0": 0, "0.14.1": 4, "0.16.9": 4, "0.17.0": 0, "0.19.8": 0}
+    assert step["0.16.9"].verdict == "does_not_fit"
+    assert step["0.9.5"].ram_bytes == 16 * step["0.9.5"].model.num_parameters
+
+
+def test_stage_3_steps_by_sub_groups() -> None:
+    """33B on 8 cards: 6 B of at most 1e9 values and a tensor, not 8 B of all 4.2e9."""
+    found = train(
+        "deepseek-coder-33b", "a100-80gb:8", framework="deepspeed", zero=3, recompute="full", seq_len=2048
+    )
+    assert in_phase(found, "optimizer", "temporaries.optimizer_step") < 6.2e9
+    assert found.verdict != "does_not_fit"
+    assert found.groups[0].steady_bytes > 16 * found.model.num_parameters / 8
+
+
+def test_stage_3_gathers_modules_not_layers() -> None:
+    """What is gathered ahead is limited by values; a model that is smaller is gathered whole."""
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "recompute": "full", "seq_len": 512}
+    large = train("llama-3.1-70b", "h100:64", **flags)
+    in_layers, in_loss = gathered_forward(large)
+    assert 2e9 < in_layers < 2.6e9
+    assert in_loss > 4 * 128_256 * 8_192
+    small = train("qwen2.5-0.5b", "h100:64", **flags)
+    whole, _ = gathered_forward(small)
+    assert whole == pytest.approx(2 * small.model.num_parameters, rel=0.01)
+
+
+def test_stage_2_adds_a_partition_where_micro_batches_add_up() -> None:
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 2, "recompute": "full", "seq_len": 512}
+    one = train("llama-2-7b", "a100-80gb:8", **flags)
+    two = train("llama-2-7b", "a100-80gb:8", **flags, grad_accum=2)
+    partition = one.model.num_parameters * 2 // 8
+    more = in_phase(two, "backward", "gradients.trained") - in_phase(one, "backward", "gradients.trained")
+    assert more == pytest.approx(partition, rel=0.01)
+
+
+def test_stage_2_stays_on_one_card() -> None:
+    found = train("deepseek-coder-1.3b", "a100-80gb", framework="deepspeed", zero=2)
+    assert found.request.sharding == "zero2"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_pipelines_refuse_what_deepspeed_asserts(stage: int) -> None:
+    with pytest.raises(OomlessError, match="DeepSpeed runs no pipeline"):
+        train("deepseek-r1-distill-qwen-7b", "h100:8", framework="deepspeed", pp=2, zero=stage)
+    train("deepseek-r1-distill-qwen-7b", "h100:8", framework="deepspeed", pp=2, zero=1)
+
+
+def test_parameters_offloaded_by_fsdp_take_their_gradients() -> None:
+    found = train(
+        "llama-2-7b", "rtx-4090:2", framework="fsdp", sharding="fsdp1", offload="params", recompute="full"
+    )
+    assert max(in_phase(found, name, "gradients.trained") for name in ("backward", "optimizer")) == 0
+
+
+def test_offloading_gradients_alone_moves_them() -> None:
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 2, "seq_len": 512, "recompute": "full"}
+    found = train("llama-2-7b", "h100:8", **flags, offload="gradients")
+    assert in_phase(found, "backward", "gradients.trained") == 0

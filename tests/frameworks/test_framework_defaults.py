@@ -1,0 +1,122 @@
+"""What frameworks do where nothing is said, by release; a command and a file of one run give one answer."""
+
+from pathlib import Path
+
+import pytest
+
+from oomless.api.training import train
+from oomless.frameworks.defaults import resolved
+from oomless.frameworks.training_file import read_training_file
+from oomless.run.training import TrainingAsked, TrainingResolved
+
+BY_ACCELERATE = ("transformers", "peft", "trl", "axolotl", "llama-factory", "ms-swift")
+
+
+def used(framework: str, version: str | None = None, **flags: str) -> TrainingResolved:
+    """Return a question with the defaults of a framework's release."""
+    asked = TrainingAsked(framework=framework, framework_version=version)._replace(**flags)  # type: ignore[arg-type]
+    return resolved(asked)
+
+
+@pytest.mark.parametrize(
+    ("framework", "version", "precision"),
+    [
+        ("transformers", None, "bf16"),
+        ("transformers", "4.57", "amp-bf16"),
+        ("trl", None, "amp-bf16"),
+        ("trl", "0.26.1", "bf16"),
+        ("trl", "transformers 4.49, trl 0.15", "amp-bf16"),
+        ("llama-factory", None, "amp-bf16"),
+        ("axolotl", "transformers 4.50", "bf16"),
+        ("ms-swift", None, "bf16"),
+    ],
+)
+def test_types_of_full_training(framework: str, version: str | None, precision: str) -> None:
+    assert used(framework, version).precision == precision
+
+
+@pytest.mark.parametrize("framework", BY_ACCELERATE)
+@pytest.mark.parametrize("sharding", ["fsdp1", "fsdp2", "hsdp"])
+def test_accelerate_upcasts_what_fsdp_trains(framework: str, sharding: str) -> None:
+    """Sixteen bytes a parameter; frozen weights of LoRA stay as they are."""
+    assert used(framework, sharding=sharding).precision == "mixed-bf16"
+    assert used(framework, sharding=sharding, precision="bf16").precision == "bf16"
+    if framework != "trl":
+        assert used(framework, sharding=sharding, method="lora").precision == "bf16"
+
+
+def test_types_of_adapters_bases() -> None:
+    """TRL loads a model by name in F32, unless it is packed."""
+    assert used("trl", method="lora").precision == "amp-bf16"
+    assert used("trl", method="qlora").precision == "bf16"
+
+
+def test_steps_by_release() -> None:
+    assert used("trl").recompute == used("trl", "0.22").recompute == "full"
+    assert used("trl", "0.21").recompute == "none"
+    assert used("trl").loss == "chunked"
+    assert used("trl", "1.6").loss == used("trl", "transformers 4.55").loss == "plain"
+    assert used("transformers", "transformers 5.1, torch 2.7").optimizer == "adamw"
+    assert used("transformers", "transformers 5.1, torch 2.8").optimizer == "adamw-fused"
+
+
+def test_torchtitan_is_eager_and_keeps_its_weights_in_f32() -> None:
+    assert used("torchtitan").kernels == "eager"
+    narrow = used("torchtitan", precision="fp8")
+    assert (narrow.precision, narrow.products) == ("mixed-bf16", "fp8")
+    assert used("megatron-lm", precision="fp8").precision == "fp8"
+
+
+FILES = {
+    "axolotl": "base_model: deepseek-ai/deepseek-llm-7b-base\nsequence_len: 4096\nmicro_batch_size: 1\n"
+    "bf16: true\n",
+    "llama-factory": "model_name_or_path: deepseek-ai/deepseek-llm-7b-base\nfinetuning_type: full\n"
+    "bf16: true\ncutoff_len: 4096\nper_device_train_batch_size: 1\n",
+}
+
+
+@pytest.mark.parametrize("framework", FILES)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_command_and_a_file_are_one_answer(tmp_path: Path, framework: str, sharded: bool) -> None:
+    path = tmp_path / "run.yaml"
+    ways = {
+        "axolotl": "fsdp_version: 2\nfsdp_config:\n  offload_params: false\n  state_dict_type: FULL\n",
+        "llama-factory": "deepspeed: ds_z3_config.json\n",
+    }
+    path.write_text(FILES[framework] + (ways[framework] if sharded else ""))
+    by_file = train("deepseek-llm-7b", "h100:8", from_file=str(path))
+    sharding = {"axolotl": "fsdp2", "llama-factory": "zero3"}[framework] if sharded else None
+    by_flags = train(
+        "deepseek-llm-7b", "h100:8", framework=framework, task="sft", seq_len=4096, sharding=sharding
+    )
+    assert by_file.request.precision == by_flags.request.precision
+    assert by_file.groups[0].states == by_flags.groups[0].states
+
+
+def test_losses_that_a_file_switches_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(FILES["llama-factory"] + "enable_liger_kernel: true\n")
+    assert read_training_file(path).training.loss == "fused"
+    path.write_text(FILES["llama-factory"] + "enable_liger_kernel: true\nstage: dpo\n")
+    assert read_training_file(path).training.loss is None
+    path.write_text(
+        FILES["axolotl"] + "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n"
+    )
+    found = read_training_file(path)
+    assert (found.training.loss, found.warnings) == ("fused", ())
+    path.write_text(FILES["axolotl"] + "plugins:\n  - axolotl.integrations.spectrum.SpectrumPlugin\n")
+    assert "spectrum" in read_training_file(path).warnings[0]
+
+
+def test_eight_bits_are_eight_bits(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(FILES["llama-factory"].replace("full", "lora") + "quantization_bit: 8\n")
+    asked = read_training_file(path).training
+    assert (asked.method, asked.quantization) == ("qlora", "int8")
+
+
+@pytest.mark.parametrize("key", ["freeze_vision_tower", "image_max_pixels", "reward_model"])
+def test_keys_that_may_change_memory_are_named(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(FILES["llama-factory"] + f"{key}: 1\n")
+    assert any(key in warning for warning in read_training_file(path).warnings)

@@ -1,0 +1,60 @@
+"""Products as they were measured: more work never takes less time, and no card is beaten."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oomless import facts
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.speed.kernel_curves import Curves, curves_of, hidden
+from oomless.speed.load import Load, Runner, Split
+from oomless.speed.machine import machine_of
+from oomless.speed.network import Product, network
+
+
+def curves(gpu: str = "h200", engine: str = "vllm") -> Curves:
+    found = curves_of(machine_of(parse_gpu(gpu).card), Runner(engine))
+    assert found is not None
+    return found
+
+
+@given(st.integers(1, 20_000), st.integers(256, 20_000), st.integers(256, 20_000))
+def test_a_product_takes_at_least_what_the_card_needs(rows: int, outputs: int, inputs: int) -> None:
+    machine = machine_of(parse_gpu("h200").card)
+    _, seconds, floor = curves().product_s(Product(1, outputs, inputs, False), 1, rows, "bfloat16", 2.0)
+    assert seconds + floor >= 2 * rows * outputs * inputs / machine.peak("bf16")
+    assert seconds + floor >= 2 * outputs * inputs / machine.bytes_per_s
+
+
+def test_a_measured_product_is_met() -> None:
+    """32,768 x 65,536 x 12,288 in 16 bit takes 63.8 ms on an H200 under vLLM 0.24."""
+    _, seconds, floor = curves().product_s(Product(1, 65536, 12288, False), 1, 32768, "bfloat16", 2.0)
+    assert seconds + floor == pytest.approx(0.0638, rel=0.12)
+
+
+def test_more_tokens_never_take_less_time() -> None:
+    net = network(load("deepseek-r1"))
+    took = [curves().of_pass(net, Split(tp=8), Load(tokens, 0)) for tokens in (1, 4, 16, 64, 256, 1024)]
+    total = [one.reading_s + one.beyond_s + one.floors_s for one in took]
+    assert total == sorted(total)
+
+
+@pytest.mark.parametrize(("gpu", "engine"), [("h20", "vllm"), ("rtx-3090", "vllm"), ("h200", "llamacpp")])
+def test_what_was_not_measured_has_no_curve(gpu: str, engine: str) -> None:
+    assert curves_of(machine_of(parse_gpu(gpu).card), Runner(engine)) is None
+    assert curves_of(machine_of(parse_gpu("h200").card), Runner("vllm", frozenset({"eager"}))) is None
+
+
+def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:
+    rows = [row for row in facts.table("kernel_curves") if not row["source"].startswith(("taken", "as "))]
+    assert len(rows) >= 60
+    for product, half, ninth in (("dense", 0.082, 0.31), ("experts", 0.086, 0.3)):
+        mine = [row for row in rows if row["product"] == product]
+        assert sorted(float(row["median_error"]) for row in mine)[len(mine) // 2] <= half
+        assert sorted(float(row["p90_error"]) for row in mine)[len(mine) // 2] <= ninth
+
+
+def test_nothing_hides_wholly() -> None:
+    assert hidden(0.0, 0.0, 2.0) == 0.0
+    assert max(3.0, 4.0) <= hidden(3.0, 4.0, 1.5) <= 7.0
