@@ -14,8 +14,8 @@ from .expected import as_entries, first_look, look_text
 from .forks import LIVE
 from .guard import Guard, say
 from .hooks import Hooks, set_hooks
-from .journal import MAX_FOLDER_BYTES, Journal
-from .kept import Kept
+from .journal import MAX_FOLDER_BYTES, RunJournal
+from .kept import KeptSamples
 from .leaks import Leaks, Surroundings
 from .model_parts import device_of, first_tensor, parts_of
 from .phases import PhaseName, Phases
@@ -56,7 +56,7 @@ class Watch:
         """Weak references to the optimizers that stepped."""
         self.guard = Guard(self._told, self._off)
         self.hooks: Hooks | None = None
-        self.journal: Journal | None = None
+        self.journal: RunJournal | None = None
         self.sampler: Sampler | None = None
         self.counter: Counter | None = None
         self.block = ""
@@ -93,8 +93,8 @@ class Watch:
         model = self.model()
         parts, device = parts_of(model), device_of(model)
         self.place.folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(journal_path(self.place), MAX_FOLDER_BYTES // self.place.num_local)
-        self.kept = Kept(self.journal.path, MAX_FOLDER_BYTES // self.place.num_local)
+        self.journal = RunJournal(journal_path(self.place), MAX_FOLDER_BYTES // self.place.num_local)
+        self.kept = KeptSamples(self.journal.path, MAX_FOLDER_BYTES // self.place.num_local)
         self.counter = counter_of(device)
         self.device = device
         self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
