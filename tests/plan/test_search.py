@@ -88,9 +88,9 @@ def test_goals_order_the_same_rows() -> None:
         .rows
     )
 
-    cheapest = rank(rows, "cheapest", PlanLimits(), True).rows[0]
-    fastest = rank(rows, "fastest", PlanLimits(), True).rows[0]
-    fewest = rank(rows, "fewest", PlanLimits(), True).rows[0]
+    cheapest, fastest, fewest = (
+        rank(rows, goal, PlanLimits(), True, named=True).rows[0] for goal in ("cheapest", "fastest", "fewest")
+    )
     assert cheapest.usd_per_hour == min(
         row.usd_per_hour for row in rows if row.usd_per_hour and row.estimate.verdict == "fits"
     )
@@ -98,6 +98,17 @@ def test_goals_order_the_same_rows() -> None:
     assert fewest.hardware.num_gpus == min(
         row.hardware.num_gpus for row in rows if row.estimate.verdict == "fits"
     )
+
+
+def test_of_cards_that_nobody_named_a_measured_one_comes_first() -> None:
+    rows = (
+        Search(load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200", "mi300x"), context=8192)).run().rows
+    )
+    best = rank(rows, "cheapest", PlanLimits(), True)
+    assert [row.is_measured for row in best.rows] == sorted(
+        (row.is_measured for row in best.rows), reverse=True
+    )
+    assert rows[0].is_known
 
 
 def test_no_row_of_the_front_is_beaten() -> None:

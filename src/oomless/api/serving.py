@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..engines import engine
+from ..engines import default_engine, engine
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
@@ -28,6 +28,10 @@ def infer(
     >>> answer.verdict, answer.kv_cache.bytes_per_token
     ('fits', 70272)
     """
+    hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
+    if flags.get("engine") is None:
+        is_gguf = model.endswith(".gguf") if isinstance(model, str) else model.quantization.startswith("gguf")
+        flags["engine"] = default_engine(hardware.card.vendor, is_gguf)
     asked = serving_question(**flags)
     if asked.hf_overrides is None:
         found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
@@ -41,7 +45,6 @@ def infer(
         from ..model.overrides import load_with
 
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
-    hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     estimate = estimate_serving(found, asked, hardware, adjust)
     if engine(estimate.request.engine).buffers_follow_context:
         from ..estimate.serving.contexts import longest_context  # a search, which the others need not make

@@ -52,6 +52,18 @@ def engines_tried(vendor: str) -> tuple[str, ...]:
     return named or tuple(each.name for each in engines() if "*" in each.cards.tried)
 
 
+def default_engine(vendor: str, is_gguf: bool) -> str:
+    """Return the engine that is asked where nobody names one: the one that reads the file and runs on the
+    card.
+
+    >>> default_engine("NVIDIA", False), default_engine("NVIDIA", True), default_engine("Apple", False)
+    ('vllm', 'llamacpp', 'llamacpp')
+    >>> default_engine("Huawei", False), default_engine("Intel", False)
+    ('vllm-ascend', 'vllm-hpu')
+    """
+    return LLAMA[0] if is_gguf else dict(engine(DEFAULT).cards.instead).get(vendor, DEFAULT)
+
+
 def check_card(name: str, vendor: str) -> None:
     """Refuse a card that the engine has no kernels for. A card that is only a size ("") is taken for one that
     it has.

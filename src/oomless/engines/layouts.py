@@ -8,15 +8,22 @@ from ..run.serving import Layout
 
 
 def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Return tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes.
+    """Return tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes. Nodes
+    of one card are cut across, as their owners run them (two DGX Sparks: TP 2).
 
     >>> from ..run.hardware import parse_gpu
     >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("h100:8x2"), False)]
     [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]
+    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("dgx-spark:1x2"), False)]
+    [(1, 1), (2, 1)]
     """
-    within = min(hardware.per_node, hardware.num_gpus)
+    alone = hardware.per_node == 1
+    within = hardware.num_gpus if alone else min(hardware.per_node, hardware.num_gpus)
     sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
     found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
+    if alone:
+        pipelines = [hardware.num_gpus] if hardware.num_gpus not in sizes else []
+        return [*found, *(Layout(pp=num, enable_expert_parallel=expert_parallel) for num in pipelines)]
     for nodes in range(2, hardware.num_nodes + 1):
         if hardware.num_nodes % nodes == 0:
             stages = nodes * (within // sizes[-1] or 1)

@@ -13,6 +13,7 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..model.model import Model
+from ..model.quantization_scheme import REQUANTISED
 from ..run.cards import Card
 from ..run.serving import Asked
 from . import engine
@@ -88,19 +89,19 @@ def support_row(cells: dict[str, str]) -> SupportRow:
 
 @lru_cache(4096)
 def support(asked: SupportQuestion) -> Support:
-    """Return what is known of a question.
+    """Return what is known of a question. A card that is only a size is taken for one that runs it.
 
     >>> v4 = frozenset(["deepseek_v4", "v4", "moe"])
     >>> support(SupportQuestion("vllm", (0, 33, 0), v4, "mxfp4", "auto", "sm80")).runs
     'does_not_run'
     """
-    if not asked.card:  # a card that is only a size
-        return Support("runs")
     rows = [row for row in support_rows(asked.engine) if _may_hold(row, asked)]
     holding = [row for row in rows if _suits(row.weights, asked.weights) and _suits(row.caches, asked.cache)]
     for row in holding:
         if row.runs == "does_not_run":
             return Support("does_not_run", row.how, row.source, _way_out(row, asked))
+    if not asked.card:
+        return Support("runs")
     for row in holding:
         if row.runs == "unknown":
             return Support("unknown", row.how or "it is reported, not confirmed", row.source)
@@ -228,13 +229,15 @@ def weights_word(model: Model, quantization: str | None) -> str:
     >>> from ..model.load import load
     >>> [weights_word(load(name), None) for name in ("deepseek-v3", "deepseek-v4-flash", "qwen3-8b")]
     ['fp8_block', 'mxfp4', '16-bit']
-    >>> weights_word(load("qwen3-8b"), "w8a8")
-    'int8'
+    >>> weights_word(load("qwen3-8b"), "w8a8"), weights_word(load("qwen3-8b"), "fp8")
+    ('int8', 'fp8')
     """
     method = model.quantization if quantization in (None, "none") else quantization
     if method in METHOD_WORDS:
         return METHOD_WORDS[method]
     forms = {tensor.format for tensor in model.tensors if tensor.role in ("linear", "expert")}
+    if method != model.quantization and method in REQUANTISED:
+        forms = {REQUANTISED[method]}
     form = min(forms, key=lambda each: each.bits, default=model.dtype)
     return next((word for start, word in FORM_WORDS if form.name.startswith(start)), method or "16-bit")
 
@@ -249,6 +252,7 @@ METHOD_WORDS = {
     "auto-round": "gptq",
     "nvfp4": "nvfp4",
     "mxfp4": "mxfp4",
+    **{name: name for name in ("hqq", "eetq", "quanto", "bitnet")},
 }
 """Methods whose name says the form."""
 FORM_WORDS = (

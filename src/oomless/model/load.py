@@ -10,6 +10,7 @@ from ..errors import OomlessError, UsageError, did_you_mean
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
+from .storage import F32
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +154,10 @@ def load_path(path: "Path") -> Model:
     from .checkpoint import read_checkpoint  # only a checkpoint needs it
 
     stored = read_checkpoint(path)
-    return with_headers(model, sum(tensor.num_bytes for tensor in stored), f"{path}") if stored else model
+    if not stored:
+        return model
+    in_f32 = sum(tensor.num_bytes for tensor in stored if tensor.dtype == "F32")
+    return with_headers(narrowed(model, in_f32), sum(tensor.num_bytes for tensor in stored), f"{path}")
 
 
 def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
@@ -192,16 +196,38 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
             f"its config explains {model.checkpoint_bytes:,}",
             "one of the two is wrong: fetch the files and give their folder",
         )
-    return with_headers(model, repository.checkpoint_bytes, f"{repo_id} ({repository.source})")
+    in_f32 = 4 * (repository.elements_by_dtype or {}).get("F32", 0)
+    return with_headers(
+        narrowed(model, in_f32), repository.checkpoint_bytes, f"{repo_id} ({repository.source})"
+    )
 
 
 MOST_APART = 10
 """Times by which totals of a hub and a config may differ: a wrong total is no verdict."""
 
 
+def narrowed(model: Model, stored_in_f32: int) -> Model:
+    """Return a model whose config is of 16 bit with what its files hold in F32 beyond that explained: engines
+    cast it on loading.
+
+    >>> small = load("qwen3-0.6b")
+    >>> doubled = narrowed(small, 2 * small.checkpoint_bytes)
+    >>> doubled.explained_bytes == 2 * small.checkpoint_bytes, doubled.warnings
+    (True, ('1,503,264,768 bytes of weights are stored in F32 beyond what bfloat16 takes: cast on loading',))
+    """
+    own = sum(tensor.num_bytes for tensor in model.tensors if tensor.format == F32)
+    beyond = (stored_in_f32 - own) // 2
+    if beyond <= 0 or model.dtype.bits != 16 or model.quantization:
+        return model
+    note = (
+        f"{beyond:,} bytes of weights are stored in F32 beyond what {model.dtype.name} takes: cast on loading"
+    )
+    return model._replace(explained_bytes=model.explained_bytes + beyond, warnings=(*model.warnings, note))
+
+
 def with_headers(model: Model, stored_bytes: int, where: str) -> Model:
     """The model with what its headers say: they are the truth, the config is checked against them."""
-    implied = model.checkpoint_bytes
+    implied = model.explained_bytes
     model = model._replace(stored_bytes=stored_bytes)
     if stored_bytes == implied:
         return model

@@ -81,8 +81,8 @@ class Candidate(Protocol):
 
     @property
     def is_measured(self) -> bool:
-        """Whether its speed goes back to a measurement, of this card or of a like one."""
-        return self.speed is not None and not self.is_bound
+        """Whether its speed goes back to measurements of this class of card and engine."""
+        return self.speed is not None and self.speed.tokens_per_s.kind == "fitted"
 
     @property
     def fits(self) -> bool:
