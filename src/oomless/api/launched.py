@@ -10,7 +10,7 @@ from .. import engines
 from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..model.load import catalogue_name
-from ..monitor.launcher import Ended, launch, start_deaf
+from ..monitor.launcher import ChildEnd, launch, start_deaf
 from ..truth.reconcile.blocks import LogBlock
 from ..truth.reconcile.metrics_page import read_metrics
 from ..truth.reconcile.read_log import LogFile
@@ -146,7 +146,7 @@ def run_watched(
     gpu: str,
     when_ready: WhenReady,
     training: TrainingWatch | None = None,
-) -> tuple[Ended, Watched]:
+) -> tuple[ChildEnd, Watched]:
     """Start a command and return how it ended, with what its output told. What it trains is watched if
     `training` says where to."""
     watched = Watched(gpu, when_ready)

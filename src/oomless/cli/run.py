@@ -10,7 +10,7 @@ from ..files import json_text
 if TYPE_CHECKING:
     from ..api.launched import Predicted, Watched
     from ..api.launched_training import TrainingWatch
-    from ..monitor.launcher import Ended
+    from ..monitor.launcher import ChildEnd
 
 
 @click.command(
@@ -54,7 +54,7 @@ def run(
     return die_like(ended)
 
 
-def _say_training(training: "TrainingWatch", ended: "Ended", quiet: bool) -> None:
+def _say_training(training: "TrainingWatch", ended: "ChildEnd", quiet: bool) -> None:
     """What a watched training left behind, and what killed it."""
     words, found = training.last_words(ended), training.found()
     if found is not None:
@@ -89,7 +89,7 @@ def _nothing(watched: "Watched") -> None:
 
 
 def _write(
-    path: Path, predicted: "Predicted", watched: "Watched", ended: "Ended", command: tuple[str, ...]
+    path: Path, predicted: "Predicted", watched: "Watched", ended: "ChildEnd", command: tuple[str, ...]
 ) -> None:
     from ..files import write_whole
     from ..truth.reconcile.scrub import scrub
