@@ -17,9 +17,6 @@ ALSO_A_FRAMEWORK = "transformers"
 
 EXEMPT = {
     "run/serving.py": "the default of --engine goes with the table of options",
-    "run/command.py": "how commands begin and read goes with the table of options",
-    "cli/flags.py": "the choices of --engine go with the table of options",
-    "cli/settings.py": "the default of --engine goes with the table of options",
     "plan/launch/serving.py": "how an engine is told a question goes with the table of options",
     "plan/launch/cluster.py": "how an engine joins machines goes with the table of options",
     "truth/reconcile/explain.py": "what an engine's log leaves out goes with its reader",

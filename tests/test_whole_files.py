@@ -158,3 +158,12 @@ def test_every_writer_of_whole_files_is_the_one_in_files() -> None:
     }
     streamed = "compress/checkpoint/finish.py"  # weights of terabytes, a part after another
     assert found <= {"files.py", "cli/__init__.py", streamed}  # the second opens the null device
+
+
+def test_every_object_that_is_printed_is_written_by_one_writer() -> None:
+    """It alone knows that JSON has no NaN, and that a terminal obeys control characters."""
+    source = Path(__file__).parent.parent / "src" / "oomless"
+    texts = {path: path.read_text(encoding="utf-8") for path in (source / "cli").rglob("*.py")}
+    assert not [
+        path.name for path, text in texts.items() if "json.dumps(" in text or "jsonlib.dumps(" in text
+    ]

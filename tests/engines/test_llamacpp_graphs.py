@@ -152,6 +152,24 @@ def test_windows_and_states_have_caches_of_their_own() -> None:
     assert hybrid.kv_cache.fixed_bytes_per_sequence == 36 * 2195456
 
 
+def test_builds_before_april_2025_cache_every_head_of_mla() -> None:
+    """ggml-org/llama.cpp#12801 of 2025-04-15; before, a log of 16 layers of R1 on a card with 163,840 cells
+    says 204,800 MiB: 128 heads of 192 and 128 values."""
+    before, after = (
+        oomless.infer(
+            "deepseek-r1",
+            "h200:8",
+            engine="llamacpp",
+            quantization="q4_k_m",
+            context=4096,
+            engine_version=day,
+        ).kv_cache.needed_bytes
+        for day in ("2025-04-14", "2025-04-15")
+    )
+    assert before == 16 * 4096 * 128 * (192 + 128) * 2
+    assert after < before / 25
+
+
 def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
     """Phi-3-mini-4k has a window of 2,047 tokens; a log of 4,096 cells says 1,536 MiB."""
     found = oomless.infer(
@@ -237,3 +255,20 @@ def test_longer_contexts_and_batches_never_take_less(copies: int, tokens: int, t
     assert (
         size(4096, tokens) <= size(4096 * times, tokens) * SLACK <= size(4096 * times, 2 * tokens) * SLACK**2
     )
+
+
+def test_the_main_card_holds_the_logits_where_rows_are_divided() -> None:
+    asked: dict[str, Any] = {"engine": "llamacpp", "engine_version": "2026-02", "quantization": "q4_k_m"}
+    asked |= {"context": 4096, "ubatch_size": 1024, "pp": 2}
+    buffers = {
+        mode: [
+            line.bytes
+            for ledger in oomless.infer("qwen3-32b", "rtx-3090:2", split_mode=mode, **asked).ledgers
+            for line in ledger.lines
+            if line.key == "activations.compute_buffer"
+        ]
+        for mode in ("layer", "row")
+    }
+    logits = 1024 * 151_936 * 4
+    assert buffers["row"][0] >= logits > buffers["row"][1]
+    assert buffers["layer"][1] >= logits

@@ -10,8 +10,8 @@ import pytest
 from oomless.api.serving import infer
 from oomless.engines.rank import CacheLayout
 from oomless.engines.sglang import SGLANG
-from oomless.engines.sglang.defaults import default_share
 from oomless.engines.sglang.release import RELEASES, shared_clones
+from oomless.engines.sglang.share import default_share
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.allocator import allocated_bytes, reserved_bytes
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
@@ -206,7 +206,12 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
     [
         ("h100:8", 8, "0.4.5", 0.81),
         ("h100:1", 1, "0.4.5", 0.88),
+        ("b200:8", 8, "0.4.7", 0.79),
+        ("h100:8", 8, "0.4.8", 0.831),
+        ("h200:8", 8, "0.5.0", 0.886),
+        ("b200:8", 8, "0.5.2", 0.821),
         ("h200:8", 8, "0.5.3", 0.897),
+        ("h100:8", 8, "0.5.10", 0.799),
         ("h200:8", 8, "0.5.23", 0.886),
     ],
 )
@@ -274,3 +279,12 @@ def test_logs_are_predicted() -> None:
             continue
         assert scored.rel_error is not None, scored
         assert abs(scored.rel_error) <= limit, scored
+
+
+def test_v4_in_16_bit_takes_rows_of_16_bit_from_its_pool() -> None:
+    """Compressed rows of 512 values; on Ascend, which has no FP8, the indexer's keys too."""
+    asked, plain = cache("deepseek-v4-flash", kv_cache_dtype="bfloat16"), cache("deepseek-v4-flash")
+    ascend = cache("deepseek-v4-flash", gpu="ascend-910b:8")
+    assert (plain.token_bytes, asked.token_bytes, ascend.token_bytes) == (3850.25, 6229.0, 6880.0)
+    for layout in (asked, ascend):
+        assert layout.block_bytes == 256 * layout.token_bytes

@@ -130,6 +130,7 @@ def test_pipeline_stages_hold_each_layer_once(name: str, data: st.DataObject) ->
         asked=question.asked._replace(n_gpu_layers=None, cpu_moe=False),
     )
     assume(pp <= len(question.model.layers))
+    assume(question.hardware.card.vendor != "Apple")  # one machine maps the whole file, several their layers
     (whole,) = placed(question, Layout())
     stages = placed(question, Layout(pp=pp))
     for parameter, num_bytes in whole.items():

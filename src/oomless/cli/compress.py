@@ -70,6 +70,8 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     "--format", "formats", metavar="PATTERN=FORMAT", multiple=True, help="Another format for some modules."
 )
 @click.option("--part", metavar="I/N", help="Do one of N parts of the work; any order, any machine.")
+@click.option("--parts", type=click.IntRange(2, 99999), metavar="N", help="How many parts --write plans.")
+@click.option("--write", metavar="DIR", help="Write files that run --parts on Slurm, Kubernetes or Ray.")
 @click.option("--join", "joined", metavar="DIR", help="Check that all parts are done, and finish the folder.")
 @click.option(
     "--threads", type=click.IntRange(1, 256), metavar="N", help="Threads [one a processor, at most 8]."
@@ -100,6 +102,8 @@ def compress(
     skip: tuple[str, ...],
     formats: tuple[str, ...],
     part: str | None,
+    parts: int | None,
+    write: str | None,
     joined: str | None,
     threads: int | None,
     force: bool,
@@ -128,6 +132,8 @@ def compress(
                 "MODEL and either --to or --budget are needed",
                 "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
             )
+        if write is not None or parts is not None:
+            return cluster_files((model, to or "", keep, skip, _formats(formats)), out, parts, write)
         answer = api.compress(
             model,
             to or "",
@@ -178,7 +184,25 @@ def ways(model: str | None, as_json: bool) -> int:
             "ways": [way._asdict() for way in found],
             "snippet": [fault._asdict() for fault in wrong],
         }
-        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+        click.echo(json_text(document))
     else:
         click.echo(kept_text(found, wrong), nl=False)
+    return 0
+
+
+def cluster_files(asked: Any, out: str | None, parts: int | None, write: str | None) -> int:
+    """Write the files that run a request's parts, once the request is known to be sound."""
+    from ..compress.part_files import part_files
+    from ..compress.weights import Request, plan
+    from ..files import write_folder
+
+    if out is None or parts is None or write is None or not asked[1]:
+        raise UsageError(
+            "--write needs --to, --out and --parts", "--to int4 --out ./out --parts 16 --write ./jobs"
+        )
+    request = Request(*asked)
+    plan(request)
+    files = part_files(request, out, parts)
+    write_folder(write, files, "files of a cluster")
+    click.echo(f"{write}: {', '.join(sorted(files))}")
     return 0

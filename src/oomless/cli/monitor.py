@@ -109,7 +109,7 @@ def _keep_budget(words: tuple[str, ...], size: str, as_json: bool) -> int:
         raise UsageError("--budget is for a command", f"oomless monitor --budget {size} -- pytest")
     ended, found = kept_budget(words, budget)
     if as_json:
-        click.echo(json.dumps(found.to_json(), allow_nan=False), err=True)
+        click.echo(json_text(found.to_json()), err=True)
     else:
         from ..report.monitor_text import budget_line
 

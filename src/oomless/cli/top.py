@@ -1,12 +1,12 @@
 """`oomless top`: cards and processes, predicted beside used."""
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UsageError
+from ..files import json_text
 
 if TYPE_CHECKING:
     from ..api.top import LiveMachine
@@ -30,7 +30,7 @@ def top(once: bool, interval: float, as_json: bool) -> int:
     machine = LiveMachine()
     try:
         if as_json:
-            click.echo(json.dumps(machine.now().to_json(), allow_nan=False))
+            click.echo(json_text(machine.now().to_json()))
         elif once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             from ..report.top_text import top_lines
             from .terminal import PIPE_WIDTH, width

@@ -90,9 +90,11 @@ class CacheLayout(NamedTuple):
     dtype: str
     set_aside_bytes: int = 0
     """Part of the pool that grows with no sequence: windows and states made for all that may run."""
+    states_share: float = 0.0
+    """Share of the rest that holds states, whatever the load."""
 
     def blocks_in(self, pool_bytes: int) -> int:
-        """Return the whole blocks that a pool of so many bytes holds beside what is set aside.
+        """Return the whole blocks that a pool of so many bytes holds beside what is set aside and states.
 
         A pipeline stage may have only layers that keep nothing a token (the first two of V4-Flash): no number
         of tokens fills it, another stage decides.
@@ -100,7 +102,11 @@ class CacheLayout(NamedTuple):
         left = pool_bytes - self.set_aside_bytes
         if not self.block_bytes:
             return UNBOUNDED_BLOCKS if left >= 0 else 0
-        return max(left, 0) // self.block_bytes
+        return (max(left, 0) - self.states_bytes(pool_bytes)) // self.block_bytes
+
+    def states_bytes(self, pool_bytes: int) -> int:
+        """Return what states take of a pool of so many bytes, where they have a share of it."""
+        return int(max(pool_bytes - self.set_aside_bytes, 0) * self.states_share)
 
 
 UNBOUNDED_BLOCKS = 1_000_000_000_000

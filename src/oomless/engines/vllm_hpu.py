@@ -4,6 +4,8 @@ Known from logs (serving_memory.md): R1 fp8 TP8 takes 79.41 GiB, 79.35 by formul
 Overheads are assumed.
 """
 
+from ..errors import UnsupportedError
+from ..model.attention import V4, V41
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
@@ -17,7 +19,11 @@ ABSORBED = ("W_UK and W_UV", "W_QR", "W_Q_UK", "W_UV_O", "W_UK and W_UV in F32",
 
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
-    """vLLM's defaults, in blocks of 128 tokens."""
+    """vLLM's defaults, in blocks of 128 tokens. V4's attention has no kernels for these cards."""
+    if model.kinds.has(V4, V41):
+        raise UnsupportedError(
+            f"{model.name} on Gaudi is not known: V4's attention has no kernels there", "take other cards"
+        )
     return VLLM.resolve(model, hardware, asked._replace(block_size=asked.block_size or BLOCK_SIZE), layout)
 
 

@@ -14,9 +14,9 @@ def kept_text(ways: list[Way], faults: list[Fault]) -> str:
         f"{'loss':>8}  gradient error"
     ]
     for way in ways:
+        share = way.kept_bytes / plain.kept_bytes
         lines.append(
-            f"{way.name:<{width}}  {format_bytes(way.kept_bytes):>10}  "
-            f"{way.kept_bytes / plain.kept_bytes:>6.3f}  "
+            f"{way.name:<{width}}  {format_bytes(way.kept_bytes):>10}  {share:>6.3f}  "
             f"{way.cpu_s / plain.cpu_s:>7.2f}x  {way.loss:>8.4f}  {way.gradient_error:.1e}"
         )
     lines += ["", "the guide's snippet, line by line:"]

@@ -195,12 +195,12 @@ def _asked(row: dict[str, str], model: Model) -> Asked:
 
 
 def _build(row: dict[str, str], flags: dict[str, str]) -> str | None:
-    """The month of the build: said, or the thread's; a discussion runs for months, so its date says
-    nothing."""
+    """The month of the build: said, or the thread's; a discussion runs for months, so its date says nothing
+    but the day of a month that is said."""
     if "build" in flags:
         return flags["build"]
     if found := re.match(r"20\d\d-\d\d", row["engine_version"]):
-        return found[0]
+        return row["date"] if re.fullmatch(rf"{found[0]}-\d\d", row["date"]) else found[0]
     if found := re.match(r"(20\d\d) build", row["engine_version"]):
         return f"{found[1]}-12"  # a year is all that is known: its end, whose rules have held since
     if "(discussions)" in row["source"]:

@@ -162,7 +162,7 @@ class OnRanks:
         piece, numel, each = ticket
         whole = torch.empty(each * self.size, dtype=piece.dtype, device=piece.device)
         mine = torch.nn.functional.pad(piece, (0, each - piece.numel()))
-        self.distributed.all_gather_into_tensor(whole, mine, group=self.group)
+        self.distributed.all_gather(list(whole.chunk(self.size)), mine, group=self.group)
         return whole[:numel]
 
     def kept_bytes(self, ticket: Any) -> int:

@@ -72,9 +72,15 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         index_heads=index_heads(model, asked),
         num_seqs=slots,
         num_states=states_of_slot(asked),
-        has_output=copied_output > 0 or (stage.last and on_cards),
+        has_output=copied_output > 0 or (on_cards and multiplies_output(asked, stage)),
         copied_output=copied_output,
     )
+
+
+def multiplies_output(asked: Resolved, stage: Stage) -> bool:
+    """Whether a card multiplies the output matrix and holds its logits: the last one, but where rows of
+    matrices are divided the main one (ggml-cuda.cu: split buffers are their main device's)."""
+    return stage.position == 0 if asked.split_mode == "row" else stage.last
 
 
 def index_heads(model: Model, asked: Resolved) -> int:

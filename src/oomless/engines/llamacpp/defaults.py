@@ -170,8 +170,11 @@ def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
 
 
 def num_cells(asked: Resolved) -> int:
-    """The context is shared by all slots, so it is their number times the length of one."""
-    return -(-asked.context * asked.concurrency // CELLS) * CELLS
+    """The context is shared by all slots, so it is their number times the length of one. Slots with caches of
+    their own hold a block of cells each at least."""
+    cells = -(-asked.context * asked.concurrency // CELLS) * CELLS
+    apart = rules_of(asked).keeps_slots_apart and not asked.kv_unified
+    return max(cells, CELLS * asked.max_num_seqs) if apart else cells
 
 
 def flash(model: Model, asked: Resolved) -> bool:

@@ -1,9 +1,10 @@
 """The model as its GGUF file stores it."""
 
+from ...model.attention import MLA
 from ...model.gguf_model import as_gguf
 from ...model.model import Model
 from ...run.serving import Resolved
-from .release import is_ik
+from .release import is_ik, rules_of
 
 
 def stored(model: Model, asked: Resolved) -> Model:
@@ -45,8 +46,10 @@ def published_as(model: Model) -> str:
 
 
 def expands(model: Model, asked: Resolved) -> bool:
-    """Whether the cache of MLA holds the keys and values of every head: -mla 0, or a file whose kv_b is
-    whole."""
+    """Whether the cache of MLA holds the keys and values of every head: -mla 0, a file whose kv_b is whole,
+    or a build before #12801."""
     if is_ik(asked):
         return asked.mla_attn == 0
+    if rules_of(asked).caches_every_head:
+        return model.kinds.has(MLA)
     return asked.engine == "ollama" and model.family in LEGACY_FAMILIES

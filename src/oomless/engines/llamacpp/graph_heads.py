@@ -60,7 +60,7 @@ def many_heads(
     graph.store(value)
     out = value_dim * heads * tokens * F32
     keys, values = graph.stored, graph.stored
-    if batch.left is not None:
+    if batch.left is not None and kv_heads:  # a layer whose attention was pruned has no cache
         keys, values = sent(graph, batch.left.keys, batch.left.values)
     if batch.flash:
         return graph.expand(graph.view(graph.op(out, graph.view(query), keys, values, mask)))

@@ -52,57 +52,66 @@ def buffer_bytes(
     3425.0
     """
     graph = Graph()
-    tokens = batch.num_tokens
-    if batch.embedded_input:
-        words = graph.input(tokens * I32, first=True)
-        graph.expand(graph.input(hidden * tokens * F32, first=True, lasts=True))
-        residual = graph.expand(graph.op(hidden * tokens * F32, words))
-    else:
-        residual = _input(graph, batch, hidden * tokens * F32)
-    inputs = _inputs(
-        graph,
-        batch,
-        residual,
-        next((found for layer in layers if (found := _heads_of(layer.attention))), None),
-    )
+    residual = _embedded(graph, hidden, batch)
+    heads = next((found for layer in layers if (found := _heads_of(layer.attention))), None)
+    inputs = _inputs(graph, batch, residual, heads)
     for layer, copied in left:
-        there = batch._replace(left=copied)
-        attended = _attention(
-            graph, there, layer.attention, graph.op(hidden * tokens * F32, residual), inputs
-        )
-        joined = graph.op(hidden * tokens * F32, *sent(graph, copied.out), attended)
-        joined = graph.op(joined.size, joined, residual, in_place=True)
-        normed = graph.op(joined.size, joined)
-        residual = graph.op(
-            joined.size, feed_forward(graph, there, layer.ffn, normed, False), joined, in_place=True
-        )
+        residual = _layer(graph, batch._replace(left=copied), layer, residual, inputs)
     shown = representative([(layer, index in host_experts) for index, layer in enumerate(layers)])
     for index, (layer, on_host) in enumerate(shown):
-        attended = _attention(
-            graph, batch, layer.attention, graph.op(hidden * tokens * F32, residual), inputs
-        )
-        attended = graph.op(hidden * tokens * F32, attended)
-        if index == len(shown) - 1 and batch.has_output:
-            tokens = batch.num_outputs or tokens
-            chosen = _input(graph, batch, tokens * I32)
-            attended, residual = (
-                graph.op(hidden * tokens * F32, node, chosen) for node in (attended, residual)
-            )
-            batch = batch._replace(num_tokens=tokens)
-        joined = graph.op(attended.size, attended, residual, in_place=True)
-        normed = graph.op(joined.size, joined)
-        residual = graph.op(
-            joined.size, feed_forward(graph, batch, layer.ffn, normed, on_host), joined, in_place=True
-        )
+        ends = index == len(shown) - 1 and batch.has_output
+        residual = _layer(graph, batch, layer, residual, inputs, on_host, ends)
     if batch.has_output:
         normed = graph.op(
             residual.size, residual, in_place=not batch.ik
         )  # ik_llama.cpp's own norms take a place of their own
-        logits = graph.op(vocab * tokens * F32, *sent(graph, batch.copied_output), normed)
+        rows = _outputs(batch) if shown else batch.num_tokens
+        logits = graph.op(vocab * rows * F32, *sent(graph, batch.copied_output), normed)
         logits.lasts = True
         residual = logits
     graph.expand(residual)
     return graph.buffer_bytes()
+
+
+def _embedded(graph: Graph, hidden: int, batch: Batch) -> Node:
+    """What the first layer of a device reads."""
+    tokens = batch.num_tokens
+    if not batch.embedded_input:
+        return _input(graph, batch, hidden * tokens * F32)
+    words = graph.input(tokens * I32, first=True)
+    graph.expand(graph.input(hidden * tokens * F32, first=True, lasts=True))
+    return graph.expand(graph.op(hidden * tokens * F32, words))
+
+
+def _layer(
+    graph: Graph,
+    batch: Batch,
+    layer: Layer,
+    residual: Node,
+    inputs: Inputs,
+    on_host: bool = False,
+    ends: bool = False,
+) -> Node:
+    """One layer, whose residual the next one reads. The layer that `ends` keeps the tokens whose logits are
+    asked for; one that is left on the host has its output matrix copied."""
+    size = residual.size
+    attended = _attention(graph, batch, layer.attention, graph.op(size, residual), inputs)
+    attended = graph.op(size, *(sent(graph, batch.left.out) if batch.left else ()), attended)
+    if ends:
+        rows = _outputs(batch)
+        chosen = _input(graph, batch, rows * I32)
+        kept = size // batch.num_tokens * rows
+        attended, residual = (graph.op(kept, node, chosen) for node in (attended, residual))
+        batch = batch._replace(num_tokens=rows)
+    joined = graph.op(attended.size, attended, residual, in_place=True)
+    normed = graph.op(joined.size, joined)
+    fed = feed_forward(graph, batch, layer.ffn, normed, on_host)
+    return graph.op(joined.size, fed, joined, in_place=True)
+
+
+def _outputs(batch: Batch) -> int:
+    """Tokens whose logits are asked for."""
+    return batch.num_outputs or batch.num_tokens
 
 
 def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> Inputs:

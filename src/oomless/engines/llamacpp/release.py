@@ -19,6 +19,8 @@ class LlamaRules(ReleaseRules):
     # the cache
     keeps_slots_apart: bool = False
     caches_windows: bool = False
+    caches_every_head: bool = False
+    """Of MLA."""
     caches_latent_once: bool = False
     has_indexer: bool = False
     caches_unused_drafts: bool = False

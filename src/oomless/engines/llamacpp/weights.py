@@ -37,8 +37,8 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 def one_memory(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     """Whether one buffer holds every tensor: of a host without a card, and of Apple's, which maps the file
     from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
-    them, if every layer is on it."""
-    if hardware.card.vendor == "Apple":
+    them, if every layer is on it. Each of several machines holds its layers alone (ggml-rpc)."""
+    if hardware.card.vendor == "Apple" and asked.layout.pp == 1:
         return offload(len(model.layers), asked, output_first(asked)).active > len(model.layers)
     return hardware.card.vendor in HOSTS
 

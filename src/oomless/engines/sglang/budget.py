@@ -8,18 +8,28 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
+from ...model.attention import MLA, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..overhead_lines import assumed_line, measured
-from ..rank import Budget, Stage
-from .cache import INDEX_ROW_BYTES, PACKED_ROW_BYTES
+from ..rank import Budget, CacheLayout, Stage
+from .cache import (
+    INDEX_ROW_BYTES,
+    PACKED_ROW_BYTES,
+    cache_layout,
+    pool_tokens,
+    requests_of_states,
+    row_bytes,
+)
 from .release import RELEASES, attention_ranks, expert_ranks
-from .weights import absorbed, placed_part, shard, stage_layers
+from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
 PLAIN_ROW_BYTES = 576
+MAX_PREFILL_TOKENS = 16384
+"""--max-prefill-tokens of every release, where nothing else is asked."""
 TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
 
@@ -61,14 +71,14 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
     0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more,
-    out of what should stay free. 0.5.4 to 0.5.8 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on
+    out of what should stay free. 0.5.4 to 0.5.16 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on
     MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
 
     >>> [
     ...     round(pool_bytes(Resolved(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
-    ...     for v in ("0.5.3", "0.5.8", "0.5.23")
+    ...     for v in ("0.5.3", "0.5.8", "0.5.16", "0.5.17")
     ... ]
-    [229.6, 186.8, 167.8]
+    [229.6, 186.8, 186.8, 167.8]
     """
     left, rules = allowed - charged, RELEASES.at(asked.engine_version)
     if asked.kv_cache_dtype == "fp8_ds_mla" and rules.divides_pool_by_plain_rows:
@@ -89,7 +99,11 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     Activations, graphs, the table of requests and an old release's draft are beside.
     """
     rules = RELEASES.at(asked.engine_version)
-    beside = [*activation_lines(model, asked, stage), request_table(asked)]
+    rows = asked.max_num_seqs or 1
+    if stage.kinds(model).has(Linear):  # no more requests than states
+        layout, pool = pool_expected(model, asked, hardware, stage)
+        rows = int(min(rows, requests_of_states(layout, pool)))
+    beside = [*activation_lines(model, asked, stage), request_table(asked._replace(max_num_seqs=rows))]
     loaded = [
         measured(
             "sglang",
@@ -101,22 +115,52 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *kept(model, asked, stage),
     ]
     if not asked.enforce_eager:
-        beside.append(measured("sglang", "runtime.cuda_graphs", "graphs", rules.release))
-    if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
-        draft = placed_part(model, asked, hardware, stage, "mtp")
-        draft += absorbed(model, asked, hardware, stage, ("mtp",))
-        size = sum(group.total_bytes for group in draft)
         beside.append(
-            exact(
-                "weights.draft",
-                "draft",
-                "draft, loaded after the pool",
-                size,
-                "tensors of the MTP layers",
-                "speculative/eagle_worker.py",
+            measured(
+                "sglang", "runtime.cuda_graphs", "graphs", rules.release, graph_tags(model, asked, hardware)
             )
         )
+    if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
+        beside.append(draft_line(model, asked, hardware, stage))
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
+
+
+def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
+    """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
+    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention."""
+    found = {
+        "mla": model.kinds.has(MLA),
+        "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
+        "dp_attention": asked.layout.enable_dp_attention,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
+    """A draft that is loaded when the pool is made: its tensors, and a row of each of its layers for every
+    slot of the target's pool."""
+    weights = placed_part(model, asked, hardware, stage, "mtp")
+    weights += absorbed(model, asked, hardware, stage, ("mtp",))
+    size = sum(group.total_bytes for group in weights)
+    rules = RELEASES.at(asked.engine_version)
+    rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
+    tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
+    return exact(
+        "weights.draft",
+        "draft",
+        "draft, loaded after the pool",
+        size + tokens * rows,
+        f"tensors of the MTP layers {size:,} B + {tokens:,} slots x {rows:,} B",
+        "speculative/eagle_worker.py",
+    )
+
+
+def pool_expected(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[CacheLayout, int]:
+    """The cache of a rank and its pool, before what loading leaves is known."""
+    weights = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
+    charged = weights + sum(line.bytes for line in start_lines(asked, hardware))
+    pool = pool_bytes(asked, budget_bytes(asked, hardware), charged)
+    return cache_layout(model, asked, stage), pool
 
 
 def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
@@ -150,6 +194,17 @@ def request_table(asked: Resolved) -> Line:
     )
 
 
+def prefill_tokens(asked: Resolved) -> int:
+    """The most tokens of one prefill: further requests join a batch below max_prefill_tokens alone, and the
+    first is cut by the chunk (managers/schedule_policy.py, PrefillAdder).
+
+    >>> prefill_tokens(Resolved(max_num_batched_tokens=131072, context=8192))
+    16384
+    """
+    chunk = asked.max_num_batched_tokens or 0
+    return max(min(chunk, MAX_PREFILL_TOKENS), min(chunk, asked.context or 0))
+
+
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
     expanded heads of MLA; logits.
@@ -158,7 +213,7 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     (arg_groups/memory_hook.py).
     """
     layout, width = asked.layout, DTYPES[asked.dtype].bits // 8
-    tokens, hidden = asked.max_num_batched_tokens, model.hidden_size
+    tokens, hidden = prefill_tokens(asked), model.hidden_size
     largest = 0
     for ffn in model.kinds.ffns:
         match ffn:

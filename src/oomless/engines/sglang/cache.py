@@ -4,6 +4,8 @@ model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/
 0.5.23.
 """
 
+from math import ceil, inf
+
 from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
@@ -11,6 +13,7 @@ from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES, SglangRules, attention_ranks
+from .states import state_pool
 
 PACKED_ROW_BYTES = 656
 """Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
@@ -65,14 +68,14 @@ def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
         case V4() | V41():
             raise UnsupportedError("a cache row of V4 has no one size", "see cache_v4.py")
         case Linear():
-            raise UnsupportedError(f"{attention.kind} attention in SGLang is not known yet", "use vllm")
+            return 0  # a state: states.py
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
     One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
-    their own. With a draft the row of its layers is added from 0.5.4 on; before, its pool lies beside
+    their own. With a draft the row of its layers is added from 0.5.14 on; before, its pool lies beside
     (budget.py).
     """
     rules = RELEASES.at(asked.engine_version)
@@ -99,25 +102,41 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
             index += INDEX_ROW_BYTES
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)
+    states = state_pool(attentions, asked, rules)
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]
     if swa:
         groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
     formula = f"{full:,} B in {len(attentions)} layers" + (f" + {index:,} B of index keys" if index else "")
     formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
+    fixed = window * swa
+    if states.group:
+        groups.append(states.group)
+        fixed += states.group.page_bytes * states.group.fixed_blocks
+        formula += f"; {states.share:.1%} of the pool for {states.group.page_bytes:,} B a slot of states, "
+        formula += f"{states.group.fixed_blocks} a request"
     return CacheLayout(
         tuple(groups),
         page * sized,
         full + index,
-        window * swa,
+        fixed,
         page * (full + index),
         formula,
         asked.kv_cache_dtype,
+        states.set_aside_bytes,
+        states.share,
     )
 
 
 def pool_tokens(layout: CacheLayout, pool: int) -> int:
-    """Token slots of a pool: what is left of it beside fixed pools, in whole pages."""
+    """Token slots of a pool: what is left of it beside fixed pools and states, in whole pages."""
     return layout.blocks_in(pool) * layout.groups[0].block_size
+
+
+def requests_of_states(layout: CacheLayout, pool: int) -> float:
+    """Requests that the slots for states hold at once."""
+    left = layout.states_bytes(pool)
+    held = (left // each.page_bytes / each.fixed_blocks for each in layout.groups if each.fixed_blocks)
+    return min(held, default=inf)
 
 
 def slots(layout: CacheLayout, length: int, asked: Resolved) -> int:
@@ -126,6 +145,8 @@ def slots(layout: CacheLayout, length: int, asked: Resolved) -> int:
     page = layout.groups[0].block_size
     tokens = -(-length // page) * page
     for group in layout.groups[1:]:
+        if group.fixed_blocks:
+            continue
         held = min(group.window + page + asked.max_num_batched_tokens, tokens)
         tokens = max(tokens, -(-int(held / (asked.swa_full_tokens_ratio or SWA_RATIO)) // page) * page)
     return tokens
@@ -136,21 +157,25 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
 
     Unlike vLLM, SGLang starts with any pool: one sequence of max_model_len need not fit.
     """
-    page = layout.groups[0].block_size
-    return layout.set_aside_bytes + slots(layout, asked.context, asked) // page * layout.block_bytes * (
-        asked.concurrency
-    )
+    page, at_once = layout.groups[0].block_size, asked.concurrency or 1
+    tokens = slots(layout, asked.context or 1, asked) // page * layout.block_bytes * at_once
+    states = sum(each.page_bytes * each.fixed_blocks for each in layout.groups) * at_once
+    if not states:
+        return layout.set_aside_bytes + tokens
+    share = layout.states_share  # the pool is cut by it, whichever part runs out first
+    return layout.set_aside_bytes + max(ceil(tokens / (1 - share)), ceil(states / share))
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most as many as may run."""
-    return min(pool_tokens(layout, pool) / slots(layout, length, asked), float(asked.max_num_seqs))
+    held = min(pool_tokens(layout, pool) / slots(layout, length, asked), requests_of_states(layout, pool))
+    return min(held, float(asked.max_num_seqs))
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """max_total_num_tokens as the log prints it: of the stage that has room for the fewest.
 
-    A draft before 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
+    A draft to 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
     which are not capacity.
     """
     return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))

@@ -11,10 +11,12 @@ from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 
-ROWS = {"v4": (584, 576), "v41": (528, 512), "v41_fp4": (288, 256)}
-"""(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 fp8 + 16; 512 fp4 + 32. V4.1's only on
-compute capability 10."""
-INDEX_BYTES, INDEX_BYTES_FP4 = 132, 68
+ROWS = {"v4": (584, 576), "v4_16_bit": (1024, 1024), "v41": (528, 512), "v41_fp4": (288, 256)}
+"""(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 BF16; 512 fp8 + 16; 512 fp4 + 32. V4.1's
+only on compute capability 10."""
+INDEX_BYTES, INDEX_BYTES_16, INDEX_BYTES_FP4 = 132, 256, 68
+ALL_16_BIT = "bf16_ds_mla"
+"""Rows and keys of the indexer in 16 bit, on cards without FP8."""
 HCA_RATIO = 128
 EVICTION_INTERVAL = 128
 """SGLANG_SWA_EVICTION_INTERVAL"""
@@ -38,9 +40,16 @@ class Prices(NamedTuple):
 def row_names(attention: Attention, dtype: str) -> tuple[str, str]:
     """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where the card
     has V4.1's layouts."""
+    if dtype in ("bfloat16", ALL_16_BIT):
+        return "v4_16_bit", "v4_16_bit"
     if dtype != "mxfp8_ds_mla":
         return "v4", "v4"
     return "v41", "v41_fp4" if isinstance(attention, V41) else "v41"
+
+
+def index_bytes(dtype: str) -> int:
+    """Bytes of a key of the indexer: 128 values in FP8 and a scale, or in 16 bit."""
+    return INDEX_BYTES_16 if dtype == ALL_16_BIT else INDEX_BYTES
 
 
 def paged_row(name: str, page: int) -> float:
@@ -58,11 +67,11 @@ def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
     + idx) / ratio."""
     total = 0.0
     for a in attentions:
-        row = 2 * a.head_dim if dtype == "bfloat16" else ROWS[row_names(a, dtype)[1]][0]
+        row = ROWS[row_names(a, dtype)[1]][0]
         if isinstance(a, V41):
             total += (row + INDEX_BYTES_FP4) / a.ratio if a.owns_cache else 0
         elif a.ratio:
-            total += (row + (INDEX_BYTES if a.has_indexer else 0)) / a.ratio
+            total += (row + (index_bytes(dtype) if a.has_indexer else 0)) / a.ratio
     return total
 
 
@@ -84,7 +93,7 @@ def prices(attentions: list[V4 | V41], asked: Resolved) -> Prices:
                 rows = -(-(requests * rings[2] + rings[2] + 1) // 2) * 2
                 states += rows * 2 * head * STATE_BYTES
         elif a.ratio == CSA_RATIO:
-            token += (paged_row(name, page // CSA_RATIO) + INDEX_BYTES) / CSA_RATIO
+            token += (paged_row(name, page // CSA_RATIO) + index_bytes(dtype)) / CSA_RATIO
             slot += rings[CSA_RATIO] / page * 4 * (head + index_head) * STATE_BYTES
         elif a.ratio:
             token += paged_row(name, page // a.ratio) / a.ratio

@@ -16,6 +16,7 @@ class SglangRules(ReleaseRules):
     """What a release of SGLang does: False or the first value where no row of the table holds."""
 
     # what it serves
+    serves_states: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -23,18 +24,23 @@ class SglangRules(ReleaseRules):
     """Of sparse MLA."""
 
     # what its server chooses
+    reserves_by_class: bool = False
     reserves_by_size: bool = False
     raises_share_of_large_cards: bool = False
-    raises_graphs_of_35_gib: bool = False
+    share_of_largest_cards: float = 0.0
+    chunks_by_class: bool = False
+    graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
     reserves_for_deepep: bool = False
-    reserves_for_drafts: bool = False
+    gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
     sparse_mla_share: float = 0.0
     """mem_fraction_static of sparse MLA; 0: as of other models."""
-    takes_plain_fp8_rows_on_blackwell: bool = False
+    takes_plain_fp8_rows: bool = False
+    """Of sparse MLA in FP8, on Blackwell and ROCm."""
     pages_mla_on_blackwell: bool = False
+    pages_heads_on_blackwell: bool = False
     spreads_remainder: bool = False
 
     # what a rank holds
@@ -46,6 +52,11 @@ class SglangRules(ReleaseRules):
     loads_draft_before_pool: bool = False
 
     # how the pool is divided
+    shares_pool_with_states: bool = False
+    slots_of_buffered_states: int = 1
+    """Of a request: its own and those of prefixes."""
+    multiplies_states_by_drafts: bool = False
+    sets_draft_states_aside: bool = False
     splits_window_pools: bool = False
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False

@@ -26,8 +26,8 @@ that no scaling lengthens."""
 
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
-    """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.4 on: before, it is
-    loaded after the pool."""
+    """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.14 on: before, it
+    is loaded after the pool."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
     placed = [

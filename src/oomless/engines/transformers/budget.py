@@ -1,8 +1,11 @@
 """What transformers takes beside weights and cache, and what it leaves to the cache."""
 
+from typing import assert_never
+
 from ... import facts
 from ...errors import UnsupportedError
-from ...ledger import exact, ranged
+from ...facts.release import Release
+from ...ledger import Line, exact, ranged
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
@@ -29,28 +32,11 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
-    width, hidden, rules = DTYPES[asked.dtype].bits // 8, model.hidden_size, RELEASES.at(asked.engine_version)
-    tokens, batch = (asked.context or 1) * asked.concurrency, asked.concurrency or 1
-    spread = facts.constant("transformers", "activation_spread", rules.release)
-    busiest, largest = facts.constant("transformers", "busiest_expert_share", rules.release).value, 0
-    for ffn in model.kinds.ffns:
-        match ffn:
-            case Dense():
-                largest = max(largest, 3 * ffn.intermediate_size)
-            case MoE():
-                largest = max(
-                    largest,
-                    int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
-                    + 3 * ffn.shared_width,
-                )
-    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
-    size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
-    formula = (
-        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
-    )
+    width, rules = DTYPES[asked.dtype].bits // 8, RELEASES.at(asked.engine_version)
+    tokens, batch = asked.context * asked.concurrency, asked.concurrency or 1
     lines = [
         measured("transformers", "runtime.context", "context", rules.release),
-        assumed_line("activations.profile_run", size, spread, formula),
+        prefill_line(model, stage, tokens, width, rules.release),
     ]
     if stage.last:
         rows = batch if rules.keeps_last_logits else tokens
@@ -79,22 +65,45 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
                 "cache_utils.py, DynamicLayer",
             )
         )
-    waste = facts.constant("transformers", "caching_overhead", rules.release)
-    held = sum(line.bytes for line in lines[1:])
+    return Budget((*lines, kept_line(sum(line.bytes for line in lines[1:]), rules.release)), ())
+
+
+def prefill_line(model: Model, stage: Stage, tokens: int, width: int, release: Release) -> Line:
+    """The peak of a prefill: the widest feed-forward or attention beside four copies of the residual."""
+    spread = facts.constant("transformers", "activation_spread", release)
+    busiest = facts.constant("transformers", "busiest_expert_share", release).value
+    hidden, largest = model.hidden_size, 0
+    for ffn in model.kinds.ffns:
+        match ffn:
+            case Dense():
+                largest = max(largest, 3 * ffn.intermediate_size)
+            case MoE():
+                routed = int(ffn.num_active_experts * (hidden + 3 * ffn.expert_width) * busiest)
+                largest = max(largest, routed + 3 * ffn.shared_width)
+            case never:
+                assert_never(never)
+    heads = max(attention_width(each) for each in stage.kinds(model).attentions)
+    size = tokens * width * (max(largest, heads) + 4 * hidden * model.streams)
+    formula = (
+        f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
+    )
+    return assumed_line("activations.profile_run", size, spread, formula)
+
+
+def kept_line(held: int, release: Release) -> Line:
+    """The allocator's waste of `held` bytes of temporaries."""
+    waste = facts.constant("transformers", "caching_overhead", release)
     low, kept, high = (int(held * share) for share in (waste.low, waste.value, waste.high))
     formula = f"{waste.value:g} of {gib(held):.3f} GiB of temporaries, {waste.low:g} to {waste.high:g}"
-    lines.append(
-        ranged(
-            "fragmentation.reserved",
-            "engine",
-            "blocks that the allocator keeps",
-            (kept, low, high),
-            "assumed",
-            formula,
-            waste.source,
-        )
+    return ranged(
+        "fragmentation.reserved",
+        "engine",
+        "blocks that the allocator keeps",
+        (kept, low, high),
+        "assumed",
+        formula,
+        waste.source,
     )
-    return Budget(tuple(lines), ())
 
 
 def attention_width(attention: Attention) -> int:

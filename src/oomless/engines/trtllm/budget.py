@@ -11,6 +11,7 @@ from ...units import gib
 from ..overhead_lines import WORDS, measured
 from ..rank import Budget, Stage
 from .release import RELEASES
+from .weights import kept
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -36,6 +37,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     lines = [
         measured("trtllm", "runtime.context", "context", version, tags),
         measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
+        *kept(model, asked, stage),
     ]
     if not rules.runs_pytorch:
         lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))

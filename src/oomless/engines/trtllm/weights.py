@@ -3,6 +3,7 @@
 from math import prod
 
 from ...errors import UnsupportedError, UsageError
+from ...ledger import Line
 from ...model.model import Model, Tensor
 from ...model.storage import FP4_E8M0
 from ...run.cards import Hardware
@@ -57,20 +58,36 @@ def absorbed(model: Model, asked: Resolved, stage: Stage) -> list[Placed]:
 
 
 def check_published(model: Model, asked: Resolved) -> None:
-    """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes."""
+    """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes; also of a
+    model that is published in FP8 (nvidia/DeepSeek-R1-FP4, W4AFP8)."""
     wanted = asked.quantization
     if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
         raise UnsupportedError(
             f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}"
         )
-    narrower = (model.quantization, wanted) == ("fp8", "nvfp4")  # as NVIDIA publishes DeepSeek-R1
-    if wanted in CHECKPOINTS and model.quantization and not narrower:
+    if wanted in EIGHT_BIT and model.quantization and wanted != model.quantization:
         raise UsageError(
             f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
         )
 
 
-CHECKPOINTS = ("fp8", "w8a8", "awq", "gptq", "w4a16", "nvfp4")
+EIGHT_BIT = ("fp8", "w8a8")
+CHECKPOINTS = (*EIGHT_BIT, "awq", "gptq", "w4a16", "nvfp4")
+
+
+def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
+    """What another's checkpoint may keep in 16 bit."""
+    if asked.quantization in (None, model.quantization):
+        return []
+    from ..requantised import kept_line  # few questions need it
+
+    parts = []
+    for tensor in model.tensors:
+        layers = layers_on(tensor, stage, model.tied) if tensor.part == "main" else None
+        if layers and not tensor.copy_of:
+            shape, repeat = shard(tensor, asked)
+            parts.append((tensor, shape, repeat * len(layers)))
+    return kept_line(model, asked.quantization, parts)
 
 
 def shard(tensor: Tensor, asked: Resolved) -> tuple[tuple[int, ...], int]:

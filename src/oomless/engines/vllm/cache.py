@@ -10,6 +10,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
+from ..recurrent_states import recurrent_state_bytes
 from .release import RELEASES, VllmRules
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
@@ -233,13 +234,7 @@ def state_bytes(linear: Linear, asked: Resolved) -> int:
     1603584
     """
     tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
-    channels = linear.conv_width
-    if (
-        linear.variant == "mamba2" and linear.num_key_heads % tp
-    ):  # groups are repeated until each rank has one
-        channels += 2 * (tp - linear.num_key_heads) * linear.key_head_dim
-    conv = channels // tp * (linear.conv_kernel - 1) * width
-    return conv + linear.state_size // tp * (linear.state_bits // 8 or width)
+    return recurrent_state_bytes(linear, tp, width, linear.state_bits // 8 or width)
 
 
 def check_context_parallel(model: Model, asked: Resolved) -> None:

@@ -1,0 +1,166 @@
+"""The share of the card that SGLang takes, its chunk and its graphs, by release and by the card's size
+(server_args.py; arg_groups/ from 0.5.23)."""
+
+from ... import facts
+from ...errors import UsageError
+from ...model.attention import DSA, MLA, V4, V41
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.serving import Layout, Resolved
+from ...units import GIB, MIB
+from .release import SglangRules
+
+CLASSES_048 = ((35, 2048, 8, 80), (90, 8192, 160, 160), (160, 8192, 256, 256))
+"""(memory in GiB below which, chunked_prefill_size, cuda_graph_max_bs below TP4 and from TP4 on), 0.4.8 to
+0.5.2."""
+LARGEST_CLASS = (16384, 512)
+RESERVES_048 = ((35, 2.8, 0.1), (90, 9.5, 0.5), (160, 12, 0.5))
+"""(memory in GiB below which, GiB that are kept free, and for each rank), 0.4.8 to 0.5.2."""
+LARGEST_RESERVE_048 = 32
+SHARES_04 = ((16, 0.79), (8, 0.81), (4, 0.85), (2, 0.87), (1, 0.88))
+"""mem_fraction_static by the number of ranks, 0.4."""
+
+
+def driver_mib(hardware: Hardware) -> int:
+    """The card's size in MiB as nvidia-smi says it, by which SGLang chooses; a card not in the table has its
+    own."""
+    for row in facts.table("hardware"):
+        if row["name"] == hardware.card.name and row["mem_mib_nvidia_smi"].split("-")[0].strip().isdigit():
+            return int(row["mem_mib_nvidia_smi"].split("-")[0])
+    return hardware.card.memory_bytes // MIB
+
+
+def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tuple[int, int]:
+    """(chunked_prefill_size, cuda_graph_max_bs) by the card's size.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> default_chunk(Resolved(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
+    (8192, 512)
+    """
+    layout, memory = asked.layout, driver_mib(hardware)
+    chunk, graphs = LARGEST_CLASS
+    if not rules.chunks_by_class:
+        small = memory < SMALL_MIB_04
+        chunk, graphs = (2048 if small else 8192), ((8 if layout.tp < 4 else 80) if small else 160)
+        if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB and layout.dp == 1:
+            graphs = 256
+    for below, tokens, few, many in card_classes(rules) if rules.chunks_by_class else ():
+        if memory < below * GIB // MIB:
+            chunk, graphs = tokens, few if layout.tp < 4 else many
+            break
+    if rules.caps_graphs_by_requests and asked.max_num_seqs:
+        graphs = min(graphs, asked.max_num_seqs)
+    return asked.max_num_batched_tokens or chunk, graphs
+
+
+def card_classes(rules: SglangRules) -> tuple[tuple[int, int, int, int], ...]:
+    """(memory in GiB below which, chunked_prefill_size, cuda_graph_max_bs below TP4 and from TP4 on)."""
+    if not rules.reserves_by_size:
+        return CLASSES_048
+    more = rules.graphs_of_35_gib >= 48
+    return (
+        (20, 2048, 8, 8),
+        (35, 4096 if more else 2048, rules.graphs_of_35_gib, 160 if more else 80),
+        (60, 4096, 32, 160),
+        (160, 8192, 256, 512),
+    )
+
+
+SMALL_MIB_04 = 25_000
+
+
+def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
+    """mem_fraction_static: by ranks to 0.4.7; then 1 - reserve / memory, in MiB, to three digits.
+
+    reserve = by class and ranks to 0.5.2; from 0.5.3 on
+    512 + 1.5 * chunk + 2 * graphs + ranks * 128 (+ padding of data-parallel attention, graphs of prefill),
+    at least 10 GiB on large cards; both + what is kept for a draft that is loaded later.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> asked = Resolved(layout=Layout(tp=8), cuda_graph_max_bs=512)
+    >>> default_share(load("deepseek-r1"), asked, parse_gpu("h200:8"), RELEASES.at("0.5.3"), 8192)
+    0.897
+    """
+    layout, memory = asked.layout, driver_mib(hardware)
+    ranks = layout.tp * layout.pp
+    if not (rules.reserves_by_class or rules.reserves_by_size):
+        return share_of_ranks(ranks, memory, rules)
+    if model.kinds.has(DSA) and rules.sparse_mla_share:
+        return rules.sparse_mla_share
+    by_class = rules.reserves_by_class
+    reserve = reserve_of_class(layout, memory) if by_class else reserve_of_sizes(model, asked, rules, chunk)
+    if memory > 60 * GIB // MIB and not by_class:
+        reserve = max(reserve, 10 * GIB // MIB)
+    if asked.speculative:
+        reserve += rules.gib_reserved_for_drafts * GIB // MIB
+    if asked.moe_a2a_backend == "deepep" and rules.reserves_for_deepep:
+        reserve += 2 * GIB // MIB
+    share = round((memory - reserve) / memory, 3)
+    if share <= 0:
+        raise UsageError(
+            f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
+            "lower --chunked-prefill-size",
+        )
+    vision = any(t.part == "vision" for t in model.tensors)
+    return share * facts.constant("sglang", "multimodal_share", rules.release).value if vision else share
+
+
+def share_of_ranks(ranks: int, memory: int, rules: SglangRules) -> float:
+    """mem_fraction_static to 0.4.7: by the number of ranks, and by MiB on large cards.
+
+    >>> from .release import RELEASES
+    >>> share_of_ranks(8, 143_771, RELEASES.at("0.4.5")), share_of_ranks(8, 183_359, RELEASES.at("0.4.7"))
+    (0.81, 0.79)
+    """
+    share = next(value for least, value in SHARES_04 if ranks >= least)
+    if rules.share_of_largest_cards and memory > LARGEST_MIB_047:
+        return rules.share_of_largest_cards
+    if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB:
+        share = SHARES_04[-1][1]
+        if memory > 96 * GIB // MIB:
+            share = min(share + 48 * GIB // MIB * (1 - share) / memory, (memory - 18 * GIB // MIB) / memory)
+    return share
+
+
+LARGEST_MIB_047 = 180_000
+
+
+def reserve_of_class(layout: Layout, memory: int) -> float:
+    """MiB that 0.4.8 to 0.5.2 keep free: 13.5 GiB of an H100 at TP8."""
+    ranks = layout.tp * layout.pp
+    found: float = LARGEST_RESERVE_048
+    for below, each, a_rank in RESERVES_048:
+        if memory < below * GIB // MIB:
+            found = each + ranks * a_rank
+            break
+    return (found + (4 if layout.enable_dp_attention else 0)) * GIB / MIB
+
+
+def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: int) -> float:
+    """MiB that 0.5.3 and later keep free for a chunk, graphs and ranks."""
+    layout, graphs = asked.layout, asked.cuda_graph_max_bs or 0
+    reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
+    if layout.enable_dp_attention:
+        reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
+    if rules.captures_prefills and not asked.enforce_eager:
+        reserve += 1536 if model.kinds.has(MLA, DSA, V4, V41) else 8 * len(prefill_sizes(chunk))
+    return reserve
+
+
+def prefill_sizes(chunk: int) -> list[int]:
+    """Token counts of prefill graphs (cuda_graph_hook.py of 0.5.23).
+
+    >>> len(prefill_sizes(8192))
+    58
+    """
+    ranges = (
+        range(4, 33, 4),
+        range(48, 257, 16),
+        range(288, 513, 32),
+        range(576, 1025, 64),
+        range(1280, 4097, 256),
+    )
+    return [size for each in (*ranges, range(4608, chunk + 1, 512)) for size in each if size <= chunk]
