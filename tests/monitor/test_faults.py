@@ -18,8 +18,8 @@ from small_models import batch, make, one_thread, train_step
 from written_runs import end, leak, question, sample, start, step, write
 
 from oomless.monitor import Watch, watch
-from oomless.monitor.entries import Fault, RunEnd, RunStart, WatchedStep
-from oomless.monitor.journal import Journal, read_rank, read_run
+from oomless.monitor.entries import MonitorFault, RunEnd, RunStart, WatchedStep
+from oomless.monitor.journal import RunJournal, read_rank, read_run
 
 pytestmark = pytest.mark.torch
 __all__ = ["one_thread"]
@@ -63,7 +63,7 @@ def test_an_exception_inside_switches_the_monitor_off(where: str, tmp_path: Path
     assert not watching.hooks.removals
     (run,) = read_run(tmp_path)
     if where != "journal.write":
-        (fault,) = run.of(Fault)
+        (fault,) = run.of(MonitorFault)
         assert "ZeroDivisionError" in fault.message
 
 
@@ -107,7 +107,7 @@ def test_a_clock_that_jumps_changes_no_duration(tmp_path: Path, monkeypatch: pyt
     steps = run.of(WatchedStep)
     assert len(steps) == 5
     assert all(0 < each.seconds < 600 for each in steps)
-    assert not run.of(Fault)
+    assert not run.of(MonitorFault)
 
 
 def test_a_child_of_a_fork_writes_nothing(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_child_of_a_fork_writes_nothing(tmp_path: Path) -> None:
                 assert os.waitpid(child, 0)[1] == 0
     (run,) = read_run(tmp_path)
     assert [each.step for each in run.of(WatchedStep)] == list(range(1, 7))
-    assert not run.of(Fault)
+    assert not run.of(MonitorFault)
 
 
 KILLED = """
@@ -166,7 +166,7 @@ def test_a_journal_cut_anywhere_loses_its_last_line_alone(tmp_path: Path) -> Non
 
 def test_a_week_stays_below_its_share(tmp_path: Path) -> None:
     share = 300_000
-    journal = Journal(tmp_path / "rank0.jsonl", share)
+    journal = RunJournal(tmp_path / "rank0.jsonl", share)
     journal.write(start())
     for number in range(1, 20_001):
         journal.write(step(number))

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 import watched_ranks
 
-from oomless.monitor.entries import Fault, SampledStep, WatchedStep
+from oomless.monitor.entries import MonitorFault, SampledStep, WatchedStep
 from oomless.monitor.journal import read_run
 
 pytestmark = pytest.mark.torch
@@ -64,6 +64,6 @@ def test_losses_are_those_of_the_plain_run(kind: str, tmp_path: Path) -> None:
     ranks = read_run(tmp_path)
     assert len(ranks) == len(plain)
     for run in ranks:
-        assert not run.of(Fault)
+        assert not run.of(MonitorFault)
         assert len(run.of(WatchedStep)) == watched_ranks.STEPS
         assert run.of(SampledStep) or kind in COMPILES
