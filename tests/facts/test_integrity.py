@@ -67,6 +67,7 @@ KEYS = {
     "torchtitan_flavors": "name flavor",
     "traced": "claim key",
     "training_keys": "framework key",
+    "watched": "claim key tool",
     "workspaces": "operators capability_from rule",
 }
 """The columns of each table that together name a row."""
@@ -111,6 +112,7 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
     ("frameworks", "loss"): lambda: column("losses", "loss"),
     ("optimizer_words", "optimizer"): lambda: column("optimizers", "optimizer"),
     ("traced", "claim"): lambda: column("guide_claims", "id"),
+    ("watched", "claim"): lambda: column("guide_claims", "id"),
     ("engine_flags", "engine"): lambda: {*ENGINES},
     ("engines", "engine"): lambda: {*ENGINES, "training", "megatron"},
     ("efficiencies", "engine"): lambda: {*ENGINES, "train"},

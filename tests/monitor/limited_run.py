@@ -50,7 +50,7 @@ CASES = {
     "sgd": Setting(optimizer="sgd"),
     "bfloat16": Setting(dtype="bfloat16"),
     "deep": Setting(num_layers=12, sequences=8),
-    "wide": Setting(hidden=512, num_layers=3, sequences=8),
+    "wide": Setting(hidden=512, num_layers=3, sequences=32),
     "one sequence": Setting(sequences=1, length=2048),
     "large vocabulary": Setting(vocabulary=16384, num_layers=4, sequences=8),
 }

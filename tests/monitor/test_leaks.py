@@ -15,7 +15,7 @@ import leaking_loops
 from small_models import make, one_thread
 
 from oomless.monitor import watch
-from oomless.monitor.entries import Fault, Leak
+from oomless.monitor.entries import Leak, MonitorFault
 from oomless.monitor.journal import read_run
 
 pytestmark = pytest.mark.torch
@@ -30,7 +30,7 @@ def leaks_of(folder: Path, loop: Callable[[Any, Any], None]) -> list[Leak]:
     with watch(model, optimizer, run=folder, every=EVERY):
         loop(model, optimizer)
     run = read_run(folder)[0]
-    assert not run.of(Fault)
+    assert not run.of(MonitorFault)
     return run.of(Leak)
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from oomless.api.monitored import show
-from oomless.monitor.entries import Fault
+from oomless.monitor.entries import MonitorFault
 
 pytestmark = pytest.mark.torch
 PAGE = Path(__file__).parents[2] / "docs" / "en" / "monitor.md"
@@ -39,7 +39,7 @@ def test_a_script_of_the_page_runs_and_is_watched(name: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     (folder,) = (each for each in tmp_path.glob("run-*"))
     (rank,) = show(folder).ranks
-    assert not rank.run.of(Fault)
+    assert not rank.run.of(MonitorFault)
     assert rank.num_steps >= 4
     assert rank.peak is not None
     assert rank.end is not None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..monitor.attach import environment_of_child
 from ..monitor.budget import BudgetKept, Meter, with_journals
-from ..monitor.launcher import Ended, launch
+from ..monitor.launcher import ChildEnd, launch
 
 
-def kept_budget(words: Sequence[str], budget_bytes: int) -> tuple[Ended, BudgetKept]:
+def kept_budget(words: Sequence[str], budget_bytes: int) -> tuple[ChildEnd, BudgetKept]:
     """Start a command untouched; return how it ended, and what it took beside its budget. What it trains is
     watched, so that peaks between two looks count."""
     meter = Meter(os.getpid())

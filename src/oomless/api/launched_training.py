@@ -14,7 +14,7 @@ from ..monitor.counters import host_kills
 from ..monitor.entries import FirstLook, RunQuestion, SampledStep
 from ..monitor.expected import first_look, look_text
 from ..monitor.journal import Tail, journals
-from ..monitor.launcher import Ended, start_deaf
+from ..monitor.launcher import ChildEnd, start_deaf
 from ..monitor.place import RUNS
 from ..monitor.watched_run import WatchedRun
 from .monitored import predict, show
@@ -77,7 +77,7 @@ class TrainingWatch:
             return None
         return show(self.folder)
 
-    def last_words(self, ended: Ended) -> str:
+    def last_words(self, ended: ChildEnd) -> str:
         """Return what is known of a death that no exception told: a signal, and whether the host's own killer
         sent it; empty for any other end."""
         if ended.signal != signal.SIGKILL:

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import OomlessError
 from ..ledger import Compared, Line, beside
 from ..model.families import build
-from ..monitor.entries import Fault, Healed, Leak, RunEnd, RunQuestion, SampledStep, WatchedStep
+from ..monitor.entries import Healed, Leak, MonitorFault, RunEnd, RunQuestion, SampledStep, WatchedStep
 from ..monitor.expected import counted, observed, predicted_lines
 from ..monitor.journal import RankRun, read_run
 from ..monitor.kept import recording_path
@@ -44,7 +44,7 @@ def watched_rank(run: RankRun) -> WatchedRank:
         tuple(leak for leak in leaks if (leak.file, leak.line) not in healed),
         rows,
         post_mortem(run),
-        tuple(run.of(Fault)),
+        tuple(run.of(MonitorFault)),
         ends[-1] if ends else None,
         problem,
     )

@@ -55,7 +55,7 @@ def _beside() -> "dict[str, Callable[[], TracedFindings]]":
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, compressing, money, parallel, serving, speed, traced, training
+    from . import compressed, compressing, money, parallel, serving, speed, traced, training, watched
 
     return {
         **serving.SETTLERS,
@@ -66,4 +66,5 @@ def _settlers() -> dict[str, Callable[[], Evidence]]:
         **speed.SETTLERS,
         **traced.SETTLERS,
         **compressing.SETTLERS,
+        **watched.SETTLERS,
     }

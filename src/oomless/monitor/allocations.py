@@ -51,7 +51,7 @@ around it, and whether a module's call is. A plain tuple: there is one for each 
 NOTHING: Around = (0, 0, 0, None, None, False, False)
 
 
-class Reader:
+class EventReader:
     """Walks the tree of events once."""
 
     def __init__(

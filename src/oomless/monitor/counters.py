@@ -140,6 +140,15 @@ def resident_bytes() -> int:
         return 0
 
 
+def resident_peak_bytes() -> int:
+    """Return the most that this process had in memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def room_of(device: Any) -> int | None:
     """Return the bytes that this process can still get of a device now: of a card, what its driver has free;
     of the host, what neither its memory, the control group nor a limit of this process forbids. None where

@@ -148,7 +148,7 @@ class MemoryDeath(NamedTuple):
     optimizer: str = ""
 
 
-class Fault(NamedTuple):
+class MonitorFault(NamedTuple):
     """Something in the monitor failed: it is off from here on, the run is not."""
 
     step: int
@@ -189,7 +189,7 @@ Entry = (
     | Leak
     | Healed
     | MemoryDeath
-    | Fault
+    | MonitorFault
     | FirstLook
     | RunEnd
 )
@@ -201,7 +201,7 @@ KINDS: dict[str, type[Any]] = {
     "leak": Leak,
     "healed": Healed,
     "oom": MemoryDeath,
-    "fault": Fault,
+    "fault": MonitorFault,
     "beside": FirstLook,
     "end": RunEnd,
 }

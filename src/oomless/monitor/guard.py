@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .entries import Fault
+from .entries import MonitorFault
 
 
 class Guard:
     """Runs pieces of the monitor; the first that fails ends it. `switch_off` takes everything away again."""
 
-    def __init__(self, tell: Callable[[Fault], None], switch_off: Callable[[], None]) -> None:
+    def __init__(self, tell: Callable[[MonitorFault], None], switch_off: Callable[[], None]) -> None:
         self.tell, self.switch_off = tell, switch_off
         self.is_off = False
         self.step = 0
@@ -33,7 +33,7 @@ class Guard:
             return
         self.is_off = True
         message = f"{type(error).__name__}: {error}"[:300]
-        fault = Fault(self.step, time.time(), where, message)
+        fault = MonitorFault(self.step, time.time(), where, message)
         acts: tuple[Callable[[], None], ...] = (lambda: self.tell(fault), self.switch_off)
         for act in acts:
             with suppress(Exception):  # a full disk fails again, and is told of below

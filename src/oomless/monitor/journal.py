@@ -42,7 +42,7 @@ class Share:
             self.every *= 2
 
 
-class Journal:
+class RunJournal:
     """The growing journal of one rank."""
 
     def __init__(self, path: Path, share_bytes: int = MAX_FOLDER_BYTES) -> None:

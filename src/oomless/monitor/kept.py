@@ -17,7 +17,7 @@ RAISED = 1.01
 """A recording replaces the one before if its peak is higher by this."""
 
 
-class Kept:
+class KeptSamples:
     """Turns samples into lines, and keeps the recording of the highest."""
 
     def __init__(self, journal: Path, share_bytes: int) -> None:

@@ -30,7 +30,7 @@ KERNEL = 0x80
 Listener = Callable[[bytes], None]
 
 
-class Stream(NamedTuple):
+class ChildStream(NamedTuple):
     """One way out of the child."""
 
     source: int
@@ -39,7 +39,7 @@ class Stream(NamedTuple):
     """Where it goes."""
 
 
-class Ended(NamedTuple):
+class ChildEnd(NamedTuple):
     """How a child ended: the code that a shell sees, or the signal that killed it."""
 
     code: int
@@ -47,7 +47,7 @@ class Ended(NamedTuple):
     wall_s: float
 
 
-def launch(words: Sequence[str], listen: Listener, environment: dict[str, str] | None = None) -> Ended:
+def launch(words: Sequence[str], listen: Listener, environment: dict[str, str] | None = None) -> ChildEnd:
     """Return how a command ended, after all its output has passed. `listen` gets the bytes as they pass; what
     it raises does not reach the child."""
     began = time.monotonic()
@@ -72,7 +72,7 @@ def launch(words: Sequence[str], listen: Listener, environment: dict[str, str] |
         passer.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     wall = time.monotonic() - began
-    return Ended(128 - code, -code, wall) if code < 0 else Ended(code, None, wall)
+    return ChildEnd(128 - code, -code, wall) if code < 0 else ChildEnd(code, None, wall)
 
 
 def start_deaf(thread: threading.Thread) -> None:
@@ -85,7 +85,7 @@ def start_deaf(thread: threading.Thread) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def die_like(ended: Ended) -> int:
+def die_like(ended: ChildEnd) -> int:
     """Return the child's code, or die of the signal that it died of: a shell then sees what it would have
     seen."""
     if ended.signal is not None:
@@ -97,7 +97,7 @@ def die_like(ended: Ended) -> int:
     return ended.code
 
 
-def _streams() -> tuple[list[Stream], dict[int, int]]:
+def _streams() -> tuple[list[ChildStream], dict[int, int]]:
     """What to read, and the child's end for its output (1) and its errors (2). Both ends are one where ours
     are one, so that the order of lines stays."""
     first = _open(1)
@@ -116,7 +116,7 @@ def _is_open(number: int) -> bool:
     return True
 
 
-def _open(target: int) -> tuple[Stream, int]:
+def _open(target: int) -> tuple[ChildStream, int]:
     if os.isatty(target):
         import fcntl
         import pty
@@ -127,13 +127,13 @@ def _open(target: int) -> tuple[Stream, int]:
         tty.setraw(end)  # the real terminal does what terminals do to output
         with contextlib.suppress(OSError):
             fcntl.ioctl(end, termios.TIOCSWINSZ, fcntl.ioctl(target, termios.TIOCGWINSZ, b"\0" * 8))
-        return Stream(source, target), end
+        return ChildStream(source, target), end
     source, end = os.pipe()
     with contextlib.suppress(OSError, AttributeError, ImportError):
         import fcntl
 
         fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return Stream(source, target), end
+    return ChildStream(source, target), end
 
 
 HINT = "write the command behind -- as the shell takes it"
@@ -192,7 +192,7 @@ def _guarded(listen: Listener) -> Listener:
     return call
 
 
-def _pump(streams: list[Stream], listen: Listener, child: "subprocess.Popen[bytes]") -> None:
+def _pump(streams: list[ChildStream], listen: Listener, child: "subprocess.Popen[bytes]") -> None:
     """Copy until every end is closed, or the child is gone and nothing more comes (a grandchild may hold the
     other end for ever)."""
     poll = select.poll()

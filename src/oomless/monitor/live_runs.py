@@ -10,11 +10,11 @@ from ..errors import OomlessError
 from ..ledger import Category
 from .entries import (
     Entry,
-    Fault,
     FirstLook,
     Healed,
     Leak,
     MemoryDeath,
+    MonitorFault,
     RunEnd,
     RunQuestion,
     RunStart,
@@ -93,7 +93,7 @@ class RankNow(NamedTuple):
                 return self._replace(predicted=category_sums(entry.predicted) or self.predicted)
             case MemoryDeath():
                 return self._replace(died=True)
-            case Fault():
+            case MonitorFault():
                 return self._replace(num_faults=self.num_faults + 1)
             case RunEnd():
                 return self._replace(ended=True)

@@ -96,3 +96,11 @@ def optimizer_flag(optimizer: Any) -> str:
     if group.get("fused"):
         return "adamw-fused"
     return "adamw-loop" if group.get("foreach") is False else "adamw"
+
+
+def autocast_of(torch: Any) -> str:
+    """Return the type that autocast computes in now; empty without autocast."""
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    return ""

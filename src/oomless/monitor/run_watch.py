@@ -6,31 +6,29 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import need
 from ..ledger import Line
-from ..units import KIB
-from .counters import Counter, capacity_of, counter_of, resident_bytes, room_of
+from .counters import Counter, counter_of, resident_bytes, resident_peak_bytes, room_of
 from .deaths import death_of
-from .entries import SCHEMA, Entry, MemoryDeath, RunEnd, RunQuestion, RunStart, WatchedStep
+from .entries import Entry, MemoryDeath, RunEnd, RunQuestion, WatchedStep
 from .expected import as_entries, first_look, look_text
+from .forks import LIVE
 from .guard import Guard, say
 from .hooks import Hooks, set_hooks
-from .journal import MAX_FOLDER_BYTES, Journal
-from .kept import Kept
+from .journal import MAX_FOLDER_BYTES, RunJournal
+from .kept import KeptSamples
 from .leaks import Leaks, Surroundings
 from .model_parts import device_of, first_tensor, parts_of
 from .phases import PhaseName, Phases
-from .place import journal_path, place_of, script_name
+from .place import journal_path, place_of
 from .post_mortem import optimizer_name
-from .question import question_of
+from .question import autocast_of, question_of
 from .sampler import Sampler, Taken
+from .start_line import start_line
 
 LOOK_AFTER = 2
 """Steps until the peak is laid beside its prediction: the second one finds the optimizer's states."""
 AFTER_COMPILING = 4
 """Steps until a compiled model is sampled."""
-LIVE: "weakref.WeakSet[Watch]" = weakref.WeakSet()
-"""Watches of this process; a child of a fork lets go of them."""
 
 
 class Watch:
@@ -58,7 +56,7 @@ class Watch:
         """Weak references to the optimizers that stepped."""
         self.guard = Guard(self._told, self._off)
         self.hooks: Hooks | None = None
-        self.journal: Journal | None = None
+        self.journal: RunJournal | None = None
         self.sampler: Sampler | None = None
         self.counter: Counter | None = None
         self.block = ""
@@ -95,8 +93,8 @@ class Watch:
         model = self.model()
         parts, device = parts_of(model), device_of(model)
         self.place.folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(journal_path(self.place), MAX_FOLDER_BYTES // self.place.num_local)
-        self.kept = Kept(self.journal.path, MAX_FOLDER_BYTES // self.place.num_local)
+        self.journal = RunJournal(journal_path(self.place), MAX_FOLDER_BYTES // self.place.num_local)
+        self.kept = KeptSamples(self.journal.path, MAX_FOLDER_BYTES // self.place.num_local)
         self.counter = counter_of(device)
         self.device = device
         self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
@@ -108,7 +106,9 @@ class Watch:
             self.sampler.plan.next = (
                 AFTER_COMPILING  # the first steps compile: their Python calls are without number
             )
-        self._write(self._start_line(model, parts.compiled, tuple(name for name, _ in parts.blocks)))
+        vocabulary, every = self.sampler.vocabulary, self.every or 0
+        counted = self.counter.name
+        self._write(start_line(model, parts, device, self.place, counted, every, vocabulary, self.predicted))
         self.began = time.perf_counter()
         self.hooks = set_hooks(parts, self, self.guard)
         LIVE.add(self)
@@ -155,6 +155,11 @@ class Watch:
         if self.journal is not None:
             journal, self.journal = self.journal, None
             journal.close()
+
+    def pause(self) -> None:
+        """Before a fork: let go of a sample that runs."""
+        if self.sampler is not None and self.sampler.events.running:
+            self.guard.call("a fork", self.sampler.drop, self.phases.step, "the process forked")
 
     def forget(self) -> None:
         """In a child of a fork: the run belongs to the parent."""
@@ -385,51 +390,6 @@ class Watch:
             f"oomless monitor show {self.folder}"
         )
 
-    def _start_line(self, model: Any, compiled: bool, blocks: tuple[str, ...]) -> RunStart:
-        assert self.counter is not None
-        name, capacity = capacity_of(self.device)
-        parameters = list(model.parameters())
-        return RunStart(
-            SCHEMA,
-            time.time(),
-            os.getpid(),
-            self.place.rank,
-            self.place.world_size,
-            script_name(),
-            type(model).__name__,
-            sum(each.numel() for each in parameters),
-            sum(each.numel() for each in parameters if each.requires_grad),
-            sum(each.numel() * each.element_size() for each in parameters),
-            str(self.device),
-            name,
-            capacity,
-            self.counter.name,
-            self.every or 0,
-            {"torch": need("torch", "trace").__version__},
-            blocks,
-            compiled,
-            self.sampler.vocabulary if self.sampler is not None else 0,
-            os.environ.get("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "")),
-            as_entries(self.predicted),
-        )
-
-
-def autocast_of(torch: Any) -> str:
-    """Return the type that autocast computes in now; empty without autocast."""
-    for device in ("cuda", "cpu"):
-        if torch.is_autocast_enabled(device):
-            return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-    return ""
-
-
-def resident_peak_bytes() -> int:
-    """Return the most that this process had in memory; 0 where the system does not say."""
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM")), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
-
 
 def watch(
     model: Any,
@@ -448,21 +408,3 @@ def watch(
     sampled.
     """
     return Watch(model, optimizer, run=run, every=every, expect=expect)
-
-
-def before_fork() -> None:
-    """A sample ends before a fork: the child would go on recording, and nobody would read it."""
-    for each in list(LIVE):
-        if each.sampler is not None and each.sampler.events.running:
-            each.guard.call("a fork", each.sampler.drop, each.phases.step, "the process forked")
-
-
-def after_fork() -> None:
-    """The child watches nothing."""
-    for each in list(LIVE):
-        each.forget()
-    LIVE.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=before_fork, after_in_child=after_fork)

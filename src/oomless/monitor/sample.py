@@ -33,7 +33,7 @@ EARLIER = "(made before the step)"
 NEVER = 1 << 62
 
 
-class Storage(NamedTuple):
+class HeldStorage(NamedTuple):
     """Memory that somebody holds on purpose when a sample begins."""
 
     pointer: int
@@ -42,7 +42,7 @@ class Storage(NamedTuple):
     module: str
 
 
-class Claim(NamedTuple):
+class AddressClaim(NamedTuple):
     """What is known at a mark of whose memory is whose."""
 
     places: list[tuple[int, Category, str]]
@@ -51,16 +51,16 @@ class Claim(NamedTuple):
     """No other gradient is alive at that moment."""
 
 
-def storages(held: Iterable[HeldTensor]) -> list[Storage]:
+def storages(held: Iterable[HeldTensor]) -> list[HeldStorage]:
     """Return where tensors lie, each piece of memory once; tensors without memory of their own are left
     out."""
-    found: dict[int, Storage] = {}
+    found: dict[int, HeldStorage] = {}
     for each in held:
         for tensor in plain(each.tensor):
             storage = tensor.untyped_storage()
             pointer, num_bytes = storage.data_ptr(), storage.nbytes()
             if pointer and num_bytes:
-                found.setdefault(pointer, Storage(pointer, num_bytes, each.category, each.module))
+                found.setdefault(pointer, HeldStorage(pointer, num_bytes, each.category, each.module))
     return list(found.values())
 
 
@@ -101,8 +101,8 @@ class Assembly:
     def __init__(
         self,
         allocations: Allocations,
-        base: list[Storage],
-        claims: dict[str, Claim],
+        base: list[HeldStorage],
+        claims: dict[str, AddressClaim],
         logits_sizes: frozenset[int],
     ) -> None:
         """`base`: what was held when the sample began; `claims`: by the name of a mark, whose memory is whose
@@ -176,7 +176,7 @@ class Assembly:
             self.phases.append(Phase(name, step, begins, len(self.events)))
         return rest, len(self.events)
 
-    def _claimed(self, claim: Claim) -> None:
+    def _claimed(self, claim: AddressClaim) -> None:
         """Give memory the category of whoever holds it. An address may lie inside of a larger piece, as a
         gradient in a bucket."""
         places: list[int] = []

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from ..ledger import Category
 from ..recording.held_tensors import held_cache, held_gradients, held_states, held_weights, tensors_in
-from .allocations import Reader, touched
+from .allocations import EventReader, touched
 from .holders import young_tensors
 from .profiler import AllocatorEvents
-from .sample import Assembly, Claim, Sample, Storage, Survivor, storages
+from .sample import AddressClaim, Assembly, HeldStorage, Sample, Survivor, storages
 from .suspects import LEAST_BYTES, ends_of
 
 EVERY = 100
@@ -22,7 +22,7 @@ LONGEST_STEP_S = 120.0
 """A sampled step that takes longer is let go: its events would fill the host."""
 
 
-class Plan:
+class SamplingPlan:
     """Which steps are sampled: the first two, and then one in every N, which grows where looking is dear.
     Nothing with an N of 0."""
 
@@ -73,14 +73,14 @@ class Sampler:
         self.events = AllocatorEvents()
         self.tensor = self.events.torch.Tensor
         self.num_states = 0
-        self.plan = Plan(every)
+        self.plan = SamplingPlan(every)
         self.ends: dict[int, Callable[[], bool]] = {}
         """Whether the memory at an address is free by now, of survivors that Python shows."""
         self.waiting: Sample | None = None
         """A sample whose step is over and the frees of the next not yet."""
-        self.claims: dict[str, Claim] = {}
+        self.claims: dict[str, AddressClaim] = {}
         self.blocks: list[tuple[int, str]] = []
-        self.base: list[Storage] = []
+        self.base: list[HeldStorage] = []
         self.parameters: list[tuple[Any, str]] = []
         """Weak references to the parameters that are trained, with their modules."""
         self.names: dict[int, str] = {}
@@ -123,7 +123,7 @@ class Sampler:
     def claim(self, places: list[tuple[int, Category, str]], is_all_gradients: bool = False) -> None:
         """From now on it is known whose this memory is."""
         text = f"held {len(self.claims)}"
-        self.claims[text] = Claim(places, is_all_gradients)
+        self.claims[text] = AddressClaim(places, is_all_gradients)
         self.events.mark(text)
 
     def inputs(self, arguments: Any, named: Any) -> None:
@@ -234,7 +234,7 @@ class Sampler:
         collects = gc.isenabled()
         gc.disable()  # reading makes many short-lived objects and no circle
         try:
-            allocations = Reader(self.names, self.device, self.blocks, self.events.marks).read(tree[1:])
+            allocations = EventReader(self.names, self.device, self.blocks, self.events.marks).read(tree[1:])
             assembly = Assembly(allocations, self.base, self.claims, self.logits_sizes)
             sample = assembly.build(step)
         finally:

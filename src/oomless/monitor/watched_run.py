@@ -4,7 +4,7 @@
 from typing import Any, NamedTuple
 
 from ..ledger import Compared
-from .entries import Fault, Leak, RunEnd, SampledStep, WatchedStep
+from .entries import Leak, MonitorFault, RunEnd, SampledStep, WatchedStep
 from .journal import RankRun
 from .post_mortem import PostMortem
 
@@ -20,7 +20,7 @@ class WatchedRank(NamedTuple):
     rows: tuple[Compared, ...]
     """Its highest sample beside the prediction."""
     death: PostMortem | None
-    faults: tuple[Fault, ...]
+    faults: tuple[MonitorFault, ...]
     end: RunEnd | None
     problem: str
     """Why there is no prediction, where there is none."""
