@@ -13,7 +13,7 @@ def main() -> None:
     from oomless.speed.serving import serving_speed, setup_of
     from oomless.speed.workload import parse_lengths, poisson
 
-    estimate = oomless.infer("deepseek-r1", "h200:8", tp=8, max_model_len=16384)
+    estimate = oomless.infer("deepseek-r1", "h200:8", tp=8, max_model_len=16384).estimate
     setup = setup_of(estimate)
     prompts, outputs = parse_lengths("100-3000", "--input-len"), parse_lengths("50-800", "--output-len")
     print(f"{'DeepSeek-R1 on 8 x H200, CPU time':<60} {'ms':>8}")

@@ -8,6 +8,8 @@ answer was right.
 Names are imported when first used, so that importing the package costs nothing.
 """
 
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.2.0"
@@ -16,11 +18,13 @@ _HOMES = {
     "infer": "api.serving",
     "train": "api.training",
     "plan": "plan.request",
+    "speed": "api.speed",
+    "cost": "api.cost",
+    "trace": "api.trace",
     "reconcile": "api.reconcile",
-    "compress": "compress.request",
     "load": "model.load",
-    "Estimate": "estimate.serving.estimate",
-    "TrainingEstimate": "estimate.training.training_estimate",
+    "ServingAnswer": "api.serving",
+    "TrainingAnswer": "api.training_answer",
     "Model": "model.model",
     "OomlessError": "errors",
     "UsageError": "errors",
@@ -28,23 +32,27 @@ _HOMES = {
     "MissingExtra": "errors",
 }
 
-_ROOMS = ("monitor",)
-"""Packages that are reached by their name alone: `oomless.monitor.watch`."""
+_ROOMS = ("compress", "monitor")
+"""Packages that are reached by their name alone: `oomless.monitor.watch`; one of them answers when it is
+called."""
 
 __all__ = [
-    "Estimate",
     "MissingExtra",
     "Model",
     "OomlessError",
-    "TrainingEstimate",
+    "ServingAnswer",
+    "TrainingAnswer",
     "UnsupportedError",
     "UsageError",
     "compress",
+    "cost",
     "infer",
     "load",
     "monitor",
     "plan",
     "reconcile",
+    "speed",
+    "trace",
     "train",
 ]
 
@@ -61,3 +69,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+class _Package(ModuleType):
+    """This package: a public name stays what it is when a room of the same name is imported.
+
+    >>> import oomless.plan.prices
+    >>> callable(oomless.plan)
+    True
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -213,6 +213,13 @@ class Ledger(NamedTuple):
             sums[line.category] = sums.get(line.category, 0) + line.bytes
         return {category: sums[category] for category in CATEGORIES if category in sums}
 
+    def by_owner(self) -> dict[str, int]:
+        """Bytes an owner: the policy, frozen and trained models beside it, the engine."""
+        sums: dict[str, int] = {}
+        for line in self.lines:
+            sums[line.owner] = sums.get(line.owner, 0) + line.bytes
+        return sums
+
     @property
     def verdict(self) -> Verdict:
         """fits, if even the upper end of the interval is within the capacity; tight, if the capacity lies

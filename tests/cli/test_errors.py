@@ -167,7 +167,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("0.11",),
     ),
     # what a card or engine cannot run
-    "fp8 on a V100": (("deepseek-v3", "--gpu", "v100-32gb:32"), UNSUPPORTED, ("fp8", "V100", "7")),
+    "fp8 on a V100": (("deepseek-v3", "--gpu", "v100-32gb:32"), UNSUPPORTED, ("does not run", "V100")),
     "bfloat16 on a T4": (
         ("deepseek-coder-1.3b", "--gpu", "t4", "--dtype", "bfloat16"),
         UNSUPPORTED,
@@ -176,7 +176,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "nvfp4 cache on Hopper": (
         ("deepseek-v3", "--gpu", "h200:8", "--kv-cache-dtype", "nvfp4"),
         UNSUPPORTED,
-        ("Blackwell", "fp8"),
+        ("does not run", "--kv-cache-dtype auto"),
     ),
     "MLA's cache for GQA": (
         ("deepseek-llm-7b", "--gpu", "h200", "--kv-cache-dtype", "fp8_ds_mla"),

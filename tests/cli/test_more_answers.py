@@ -10,7 +10,6 @@ import pytest
 import oomless
 from command import call
 from oomless.cli.answer import answer_infer
-from oomless.estimate.serving.changes import changes_that_fit
 
 
 def answer(capsys: pytest.CaptureFixture[str], model: str | None, **options: object) -> tuple[int, str]:
@@ -54,23 +53,23 @@ def test_a_picture_is_well_formed_and_shows_every_rank(
 def test_every_change_that_is_offered_fits() -> None:
     estimate = oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090")
 
-    changes = changes_that_fit(estimate)
+    changes = estimate.changes
 
     assert estimate.verdict == "does_not_fit"
-    assert {change.flag.split(" ")[0] for change in changes} >= {
+    assert {change.flags.split(" ")[0] for change in changes} >= {
         "--kv-cache-dtype",
         "--quantization",
         "--max-model-len",
         "--tp",
     }
     shorter = next(
-        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+        int(change.flags.split(" ")[1]) for change in changes if change.flags.startswith("--max-model-len")
     )
     assert oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090", max_model_len=shorter).verdict == "fits"
 
 
 def test_what_fits_needs_no_change() -> None:
-    assert changes_that_fit(oomless.infer("deepseek-r1", "h200:8")) == ()
+    assert oomless.infer("deepseek-r1", "h200:8").changes == ()
 
 
 def test_instances_divide_a_card() -> None:
@@ -84,10 +83,10 @@ def test_instances_divide_a_card() -> None:
 def test_every_change_is_one_to_the_question_as_it_was_asked() -> None:
     """Defaults that were resolved for the question (its batch, its share) are not kept for the changed
     one."""
-    asked = {"gpu": "l4", "engine_version": "0.5.5"}
-    changes = changes_that_fit(oomless.infer("deepseek-r1-distill-llama-8b", **asked))
+    asked: dict[str, Any] = {"gpu": "l4", "engine_version": "0.5.5"}
+    changes = oomless.infer("deepseek-r1-distill-llama-8b", **asked).changes
     shorter = next(
-        int(change.flag.split(" ")[1]) for change in changes if change.flag.startswith("--max-model-len")
+        int(change.flags.split(" ")[1]) for change in changes if change.flags.startswith("--max-model-len")
     )
     assert oomless.infer("deepseek-r1-distill-llama-8b", max_model_len=shorter, **asked).verdict == "fits"
 
@@ -261,13 +260,11 @@ def test_an_engine_s_other_names_are_refused_with_ours(engine: str, said: str) -
 def test_a_latent_that_every_tensor_rank_repeats_may_lie_apart() -> None:
     """V3.2 for 64 sequences of 32K on 8 B200: tensor parallelism repeats the cache, data-parallel attention
     with whole experts does not."""
-    asked = {"gpu": "b200:8", "kv_cache_dtype": "fp8", "context": 32768, "concurrency": 64}
+    asked: dict[str, Any] = {"gpu": "b200:8", "kv_cache_dtype": "fp8", "context": 32768, "concurrency": 64}
     found = oomless.infer("deepseek-v3.2", **asked)
     assert found.verdict == "does_not_fit"
-    change = next(
-        each for each in changes_that_fit(found) if each.flag == "--tp 1 --dp 8 --enable-expert-parallel"
-    )
+    change = next(each for each in found.changes if each.flags == "--tp 1 --dp 8 --enable-expert-parallel")
     other = oomless.infer("deepseek-v3.2", tp=1, dp=8, enable_expert_parallel=True, **asked)
     assert (other.verdict, other.headroom_bytes) == ("fits", change.headroom_bytes)
     dense = oomless.infer("deepseek-r1-distill-llama-70b", "h100:8", tp=2)
-    assert not any("--dp" in each.flag for each in changes_that_fit(dense))
+    assert not any("--dp" in each.flags for each in dense.changes)

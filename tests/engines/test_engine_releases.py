@@ -13,7 +13,7 @@ from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
 from oomless.engines.trtllm.release import RELEASES as TRTLLM
 from oomless.engines.vllm.release import RELEASES as VLLM
 from oomless.engines.vllm_ascend import RELEASES as ASCEND
-from oomless.errors import UnsupportedError, UsageError
+from oomless.errors import UsageError
 from oomless.facts.release import Release, read_release
 
 Known = Releases[Any]
@@ -139,10 +139,9 @@ def test_releases_that_were_read_stand_in_order(releases: Known) -> None:
     assert releases.latest == releases.versions[-1]
 
 
-def test_a_release_that_is_too_old_is_refused_with_the_oldest_that_is_known() -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        VLLM.at("0.4.3")
-    assert "0.5 and later" in caught.value.hint
+def test_a_release_that_is_too_old_takes_the_first_rules_that_are_known() -> None:
+    assert VLLM.at("0.4.3").release == (0, 5)
+    assert SGLANG.at("0.3.6").release == (0, 4)
 
 
 def test_a_version_of_two_numbers_is_the_newest_of_its_kind_in_sglang_alone() -> None:

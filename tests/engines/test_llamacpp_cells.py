@@ -1,6 +1,8 @@
 """Cells and states of llama.cpp that an option, a release or a card adds, and matrices of the host that a
 card multiplies."""
 
+from typing import Any
+
 import pytest
 
 import oomless
@@ -20,10 +22,13 @@ def test_windows_may_cache_the_whole_context() -> None:
 
 def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
     """A log of Qwen3.8-27B with two drafted tokens: 448.88 MiB of states and 2,048 of keys and values."""
-    card, asked = (
-        "rtx-3090",
-        {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768, "max_num_seqs": 1},
-    )
+    card = "rtx-3090"
+    asked: dict[str, Any] = {
+        "engine": "llamacpp",
+        "quantization": "q4_k_m",
+        "context": 32768,
+        "max_num_seqs": 1,
+    }
     drafts = oomless.infer("qwen3.8-27b", card, spec_draft_n_max=2, **asked)
     alone = oomless.infer("qwen3.8-27b", card, **asked)
     assert drafts.kv_cache.needed_bytes / MIB == pytest.approx(2496.88, abs=0.01)
@@ -34,7 +39,7 @@ def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
 
 def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
     """#843: until then 47 layers of GLM-4.5-Air had cells, 46 run."""
-    asked = {
+    asked: dict[str, Any] = {
         "engine": "ik-llamacpp",
         "quantization": "q4_k_m",
         "context": 64000,
@@ -60,7 +65,7 @@ def test_one_memory_holds_the_whole_file() -> None:
 def test_a_card_multiplies_the_output_that_lies_on_the_host() -> None:
     """A log of QwQ-32B with 29 of 65 layers: 916 MiB, of which 609 are the output matrix and 297 logits of a
     micro-batch."""
-    asked = {
+    asked: dict[str, Any] = {
         "engine": "llamacpp",
         "engine_version": "2025-11",
         "quantization": "q4_k_m",
@@ -75,7 +80,7 @@ def test_a_card_multiplies_the_output_that_lies_on_the_host() -> None:
 
 def test_slots_with_caches_of_their_own_have_a_mask_of_one_length() -> None:
     """Qwen3.5-9B, four slots of 2,048 cells: the mask of a micro-batch spans one slot's cells, not all."""
-    asked = {
+    asked: dict[str, Any] = {
         "engine": "llamacpp",
         "quantization": "q4_k_m",
         "context": 2048,

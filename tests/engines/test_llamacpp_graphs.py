@@ -179,7 +179,7 @@ def test_windows_that_llama_cpp_does_not_know_cache_the_whole_context() -> None:
 
 
 def buffer(name: str, gpu: str, **flags: Any) -> int:
-    found: oomless.Estimate = oomless.infer(name, gpu, engine="llamacpp", quantization="q4_k_m", **flags)
+    found: oomless.ServingAnswer = oomless.infer(name, gpu, engine="llamacpp", quantization="q4_k_m", **flags)
     return sum(line.bytes for line in found.ledgers[0].lines if line.key == "activations.compute_buffer")
 
 

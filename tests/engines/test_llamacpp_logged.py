@@ -58,7 +58,7 @@ def model(config: dict[str, Any], dtype: str = "float16") -> Model:
 def asked(config: dict[str, Any], cells: int, flash: bool = False) -> Estimate:
     """The logged runs had no flash attention; how many slots share the cache changes none of these
     numbers."""
-    return infer(model(config), HOST, engine="llamacpp", context=cells, flash_attn=flash)
+    return infer(model(config), HOST, engine="llamacpp", context=cells, flash_attn=flash).estimate
 
 
 def lines(found: Estimate, category: str) -> list[tuple[int, int, int]]:

@@ -11,12 +11,11 @@ import oomless
 from oomless.engines.llamacpp.gguf_file import stored
 from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
 from oomless.errors import OomlessError
-from oomless.estimate.serving.changes import changes_that_fit
 from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
 
 
-def weights(found: oomless.Estimate) -> list[int]:
+def weights(found: oomless.ServingAnswer) -> list[int]:
     return [
         sum(line.bytes for line in ledger.lines if line.category == "weights") for ledger in found.ledgers
     ]
@@ -119,7 +118,7 @@ def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
 
 def test_what_would_fit_is_said_in_its_own_flags() -> None:
     found = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768)
-    flags = [change.flag for change in changes_that_fit(found)]
+    flags = [change.flags for change in found.changes]
     assert flags == ["--n-cpu-moe 19", "-ngl 19", "--pp 3 on 3 cards", "--pp 4 on 4 cards"]
     one_less = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, n_cpu_moe=18)
     assert one_less.verdict != "fits"
@@ -138,7 +137,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
         ({"n_cpu_moe": -1}, "--n-cpu-moe is -1"),
     ],
 )
-def test_what_is_not_understood_is_named(flags: dict[str, str], says: str) -> None:
+def test_what_is_not_understood_is_named(flags: dict[str, Any], says: str) -> None:
     with pytest.raises(OomlessError) as error:
         oomless.infer("deepseek-v2-lite", "rtx-3090:2", engine="llamacpp", pp=2, **flags)
     assert says in str(error.value)
@@ -164,7 +163,7 @@ def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
     ],
 )
 def test_the_longest_context_counts_the_buffer_that_it_needs(name: str, flags: dict[str, object]) -> None:
-    asked = {"engine": "llamacpp", "quantization": "q4_k_m", **flags}
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "q4_k_m", **flags}
     longest = oomless.infer(name, "rtx-4080", **asked).kv_cache.longest_sequence
     at, beyond = (
         oomless.infer(name, "rtx-4080", **{**asked, "context": length}).verdict

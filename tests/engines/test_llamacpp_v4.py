@@ -1,6 +1,8 @@
 """DeepSeek-V4 in llama.cpp: compressed rows of two ratios, windows and states of every slot, files of its own
 names."""
 
+from typing import Any
+
 import pytest
 
 import oomless
@@ -67,13 +69,16 @@ def test_slots_that_share_a_cache_have_rows_of_their_own() -> None:
     times as much."""
     one, four, said = (
         oomless.infer(
-            "deepseek-v4-flash", "h200:2", engine="llamacpp", pp=1, cpu_moe=True, context=context, **flags
+            "deepseek-v4-flash",
+            "h200:2",
+            engine="llamacpp",
+            pp=1,
+            cpu_moe=True,
+            context=context,
+            max_num_seqs=slots,
+            concurrency=at_once,
         ).kv_cache.needed_bytes
-        for context, flags in (
-            (65536, {"max_num_seqs": 1}),
-            (65536, {}),
-            (16384, {"max_num_seqs": 4, "concurrency": 4}),
-        )
+        for context, slots, at_once in ((65536, 1, None), (65536, None, None), (16384, 4, 4))
     )
     assert four == 4 * one
     assert said < four / 3
@@ -81,7 +86,13 @@ def test_slots_that_share_a_cache_have_rows_of_their_own() -> None:
 
 def test_the_scores_of_all_heads_were_there_once() -> None:
     """unslothai/unsloth#6940: 67,094.6 MiB at 1,048,576 tokens in July 2026."""
-    flags = {"engine": "llamacpp", "context": 1_048_576, "cpu_moe": True, "max_num_seqs": 1, "pp": 1}
+    flags: dict[str, Any] = {
+        "engine": "llamacpp",
+        "context": 1_048_576,
+        "cpu_moe": True,
+        "max_num_seqs": 1,
+        "pp": 1,
+    }
     before, after = (
         oomless.infer("deepseek-v4-flash", "h200:2", engine_version=at, **flags)
         for at in ("2026-07", "2026-08")
@@ -105,6 +116,6 @@ def test_the_scores_of_all_heads_were_there_once() -> None:
     ],
 )
 def test_what_does_not_serve_it_is_named(flags: dict[str, str]) -> None:
-    asked = {"model": "deepseek-v4-flash", "gpu": "h200:2", "engine": "llamacpp", **flags}
+    asked: dict[str, Any] = {"model": "deepseek-v4-flash", "gpu": "h200:2", "engine": "llamacpp", **flags}
     with pytest.raises(OomlessError):
         oomless.infer(**asked)

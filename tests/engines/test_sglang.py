@@ -128,7 +128,7 @@ def test_shared_experts_are_cloned_by_0_4_6_and_divided_since() -> None:
     )
     assert shared_clones(load("deepseek-v2"), asked, parse_gpu("h200:8"), RELEASES.at("0.5.3")) == 0
     cloned, divided = (
-        weights(infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=v))
+        weights(infer("deepseek-r1", "h200:8", engine="sglang", tp=8, engine_version=v).estimate)
         for v in ("0.4.6", "0.5.3")
     )
     assert cloned - divided == pytest.approx(
@@ -156,8 +156,8 @@ def test_deepep_divides_experts_and_keeps_shared_ones_whole() -> None:
         "moe_a2a_backend": "deepep",
         "engine_version": "0.4.6",
     }
-    plain = infer("deepseek-r1", "h200:8", **flags)
-    more = infer("deepseek-r1", "h200:8", num_redundant_experts=32, **flags)
+    plain = infer("deepseek-r1", "h200:8", **flags).estimate
+    more = infer("deepseek-r1", "h200:8", num_redundant_experts=32, **flags).estimate
     assert weights(more) - weights(plain) == pytest.approx(
         9.5, abs=0.1
     )  # 4 experts a layer and rank: serving_memory.md, SGLang

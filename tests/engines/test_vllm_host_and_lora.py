@@ -1,5 +1,7 @@
 """vLLM's weights on the host and slots for adapters: sums that must hold, and numbers that others publish."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from oomless.truth.validate import predict
 from oomless.units import GIB
 
 
-def weights(found: oomless.Estimate, key: str = "") -> int:
+def weights(found: oomless.ServingAnswer, key: str = "") -> int:
     lines = [line for ledger in found.ledgers for line in ledger.lines if line.category == "weights"]
     return sum(line.bytes for line in lines if key in ("", line.key))
 
@@ -36,7 +38,7 @@ def test_what_leaves_the_card_is_what_was_asked_for(offload: float, tp: int, pp:
 
 
 def test_a_card_too_small_holds_a_model_whose_layers_stay_on_the_host() -> None:
-    flags = {"max_model_len": 8192, "max_num_batched_tokens": 2048}
+    flags: dict[str, Any] = {"max_model_len": 8192, "max_num_batched_tokens": 2048}
     assert oomless.infer("deepseek-v2-lite", "rtx-4090", **flags).verdict == "does_not_fit"
     found = oomless.infer("deepseek-v2-lite", "rtx-4090", cpu_offload_gb=14.0, **flags)
     assert found.verdict == "fits"
@@ -71,10 +73,18 @@ def test_a_slot_holds_what_peft_counts_for_all_linear_layers(name: str, trainabl
 def test_slots_grow_with_adapters_and_ranks() -> None:
     one, many = (
         weights(
-            oomless.infer("deepseek-v2-lite", "h100:2", tp=2, max_model_len=4096, enable_lora=True, **flags),
+            oomless.infer(
+                "deepseek-v2-lite",
+                "h100:2",
+                tp=2,
+                max_model_len=4096,
+                enable_lora=True,
+                max_loras=num,
+                max_lora_rank=rank,
+            ),
             "weights.adapters",
         )
-        for flags in ({}, {"max_loras": 4, "max_lora_rank": 64})
+        for num, rank in ((1, 16), (4, 64))
     )
     assert many == 16 * one
     cut = oomless.infer(
@@ -84,7 +94,7 @@ def test_slots_grow_with_adapters_and_ranks() -> None:
 
 
 def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
-    def activations(**flags: object) -> int:
+    def activations(**flags: Any) -> int:
         found = oomless.infer("gemma-3-27b", "h200", max_model_len=8192, **flags)
         return sum(line.bytes for line in found.ledger.lines if line.category == "activations")
 
@@ -153,7 +163,7 @@ def test_a_row_with_adapters_is_read_with_the_default_rank_and_up_to_a_large_one
         ({"limit_mm_per_prompt": "image=-1"}, "is -1"),
     ],
 )
-def test_what_cannot_be_is_named(flags: dict[str, object], says: str) -> None:
+def test_what_cannot_be_is_named(flags: dict[str, Any], says: str) -> None:
     with pytest.raises(OomlessError) as error:
         oomless.infer("deepseek-v2-lite", "h100", **flags)
     assert says in str(error.value)

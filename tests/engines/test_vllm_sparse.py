@@ -129,6 +129,6 @@ def test_v0_pays_for_prefix_caching_with_mla() -> None:
     assert with_it.kv_cache.pool_bytes < without.kv_cache.pool_bytes
     newer: dict[str, Any] = {"tp": 8, "engine_version": "0.19.0", "max_model_len": 8192}
     assert (
-        infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).pools
-        == infer("deepseek-v3", "h200:8", **newer).pools
+        infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).estimate.pools
+        == infer("deepseek-v3", "h200:8", **newer).estimate.pools
     )

@@ -1,13 +1,15 @@
 """Rules of vLLM that public cases showed: each question got the other verdict, or stopped, before its rule
 was known."""
 
+from typing import Any
+
 import pytest
 
 import oomless
 from oomless import UnsupportedError
 
 
-def line_bytes(answer: oomless.Estimate, key: str) -> int:
+def line_bytes(answer: oomless.ServingAnswer, key: str) -> int:
     return sum(line.bytes for line in answer.ledger.lines if line.key == key)
 
 
@@ -20,7 +22,7 @@ def test_the_second_engine_began_with_1024_sequences(version: str, sequences: in
 
 def test_a_window_is_not_cached_in_full_from_0_9_1_on() -> None:
     """gpt-oss-120b serves 131,072 tokens on one A100 with 0.10.2 (vLLM recipes)."""
-    asked = {"gpu": "a100-80gb", "max_model_len": 131072}
+    asked: dict[str, Any] = {"gpu": "a100-80gb", "max_model_len": 131072}
     later = oomless.infer("gpt-oss-120b", engine_version="0.10.2", **asked)
     earlier = oomless.infer("gemma-3-12b", gpu="a100-80gb", engine_version="0.8.5")
     assert later.kv_cache.fixed_bytes_per_sequence
@@ -30,7 +32,12 @@ def test_a_window_is_not_cached_in_full_from_0_9_1_on() -> None:
 def test_graphs_of_states_need_a_block_a_sequence() -> None:
     """Qwen3.6-27B-FP8 on one H100 at 0.95: `max_num_seqs (1024) exceeds available Mamba cache blocks (856)`
     (vLLM recipes#551)."""
-    asked = {"gpu": "h100", "engine_version": "0.20.0", "gpu_memory_utilization": 0.95, "context": 1024}
+    asked: dict[str, Any] = {
+        "gpu": "h100",
+        "engine_version": "0.20.0",
+        "gpu_memory_utilization": 0.95,
+        "context": 1024,
+    }
     refused = oomless.infer("qwen3.6-27b-fp8", **asked)
     assert refused.verdict == "does_not_fit"
     blocks = refused.kv_cache.pool_bytes // (refused.kv_cache.needed_bytes // 1024)
@@ -40,7 +47,7 @@ def test_graphs_of_states_need_a_block_a_sequence() -> None:
 
 
 def test_v0_captures_for_every_virtual_engine() -> None:
-    asked = {"gpu": "l40s:4", "engine_version": "0.6.6", "max_model_len": 4096}
+    asked: dict[str, Any] = {"gpu": "l40s:4", "engine_version": "0.6.6", "max_model_len": 4096}
     one = oomless.infer("qwen2.5-32b", tp=4, **asked)
     four = oomless.infer("qwen2.5-32b", pp=4, **asked)
     ratio = line_bytes(four, "runtime.cuda_graphs") / line_bytes(one, "runtime.cuda_graphs")
@@ -58,14 +65,14 @@ def test_a_cache_that_a_release_cannot_lay_out_is_refused() -> None:
 def test_sparse_rows_on_blackwell_are_plain() -> None:
     """GLM-5.2 on 0.26: 78 x 576 + 21 x 132 = 47,700 B a token, which gives its pool of
     50.62 GiB to the token."""
-    asked = {"engine_version": "0.26.0", "kv_cache_dtype": "fp8"}
+    asked: dict[str, Any] = {"engine_version": "0.26.0", "kv_cache_dtype": "fp8"}
     assert oomless.infer("deepseek-v3.2", gpu="b200:8", **asked).kv_cache.dtype == "fp8"
     assert oomless.infer("deepseek-v3.2", gpu="h200:8", **asked).kv_cache.dtype == "fp8_ds_mla"
 
 
 def test_ranks_that_all_reach_each_other_take_more_beside_torch() -> None:
     """2.10 GiB on eight A100, 0.20 to 0.32 over PCIe or bridges (0.7 and 0.8)."""
-    asked = {"engine_version": "0.7.1", "tp": 8, "max_model_len": 8192}
+    asked: dict[str, Any] = {"engine_version": "0.7.1", "tp": 8, "max_model_len": 8192}
     meshed = oomless.infer("deepseek-v2-lite", gpu="a100-40gb:8", **asked)
     apart = oomless.infer("deepseek-v2-lite", gpu="rtx-3090:8", **asked)
     assert line_bytes(meshed, "runtime.non_torch") > 4 * line_bytes(apart, "runtime.non_torch")

@@ -6,7 +6,6 @@ import pytest
 
 from command import call
 from oomless.api.training import train
-from oomless.estimate.training.post_training import roles
 from oomless.ledger import chosen, sums
 
 QWEN = "deepseek-r1-distill-qwen-7b"
@@ -30,7 +29,7 @@ def test_dpo_holds_a_frozen_copy_and_runs_pairs() -> None:
 
 def test_adapters_need_no_reference() -> None:
     found: Any = train(QWEN, "h200", framework="peft", method="lora", task="dpo", seq_len=1024)
-    assert "reference" not in roles(found.after.peak.ledger)
+    assert "reference" not in found.after.peak.ledger.by_owner()
     update, score = found.after.moments
     assert (update.name, score.name) == ("update", "score")
     assert not [line for line in score.ledger.lines if line.owner == "reference"]
@@ -71,16 +70,20 @@ def test_a_sleeping_engine_moves_the_peak() -> None:
 def test_an_engine_on_cards_of_its_own() -> None:
     found = ask(task="grpo", rollout_engine="vllm", rollout_gpu="h100:2")
     assert found.after.engine.verdict == "fits"
-    assert all("vllm" not in roles(each.ledger) for each in found.after.moments)
+    assert all("vllm" not in each.ledger.by_owner() for each in found.after.moments)
 
 
 def test_ppo_has_four_models() -> None:
     found = ask(task="ppo", reward_model="deepseek-coder-1.3b", rollout_engine="vllm", rollout_sleep=True)
     update = next(each for each in found.after.moments if each.name == "update")
-    assert {"policy", "reference", "reward", "value", "engine", "process"} == set(roles(update.ledger))
-    assert roles(update.ledger)["value"] > roles(update.ledger)["reference"] > roles(update.ledger)["reward"]
+    assert {"policy", "reference", "reward", "value", "engine", "process"} == set(update.ledger.by_owner())
+    assert (
+        update.ledger.by_owner()["value"]
+        > update.ledger.by_owner()["reference"]
+        > update.ledger.by_owner()["reward"]
+    )
     more = ask(task="ppo", reward_model="deepseek-coder-1.3b", reference_model="none")
-    assert "reference" not in roles(more.after.peak.ledger)
+    assert "reference" not in more.after.peak.ledger.by_owner()
 
 
 def test_pretraining_has_one_moment() -> None:

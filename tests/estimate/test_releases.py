@@ -27,7 +27,7 @@ def lora(model: str, cards: int, micro_batch: int, method: str = "lora", **other
         asked.setdefault("sharding", "fsdp1")
     if method == "qlora":
         asked["quantization"] = "nf4-dq"
-    return train(model, f"a100-80gb:{cards}", **asked)
+    return train(model, f"a100-80gb:{cards}", **asked).estimate
 
 
 @pytest.mark.parametrize(("micro_batch", "measured"), [(4, 26704571904), (8, 38742912512)])

@@ -11,7 +11,7 @@ GEMMA = (
 )
 
 
-def lora(model: str, *targets: str) -> oomless.TrainingEstimate:
+def lora(model: str, *targets: str) -> oomless.TrainingAnswer:
     return oomless.train(model, "h100", method="lora", lora_targets=targets)
 
 

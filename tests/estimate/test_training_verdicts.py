@@ -52,6 +52,12 @@ def test_paged_moments_are_on_the_host() -> None:
     assert found.ram_bytes > 2 * found.model.num_parameters
 
 
+def test_unsloth_takes_float16_on_a_t4() -> None:
+    flags: dict[str, Any] = {"framework": "unsloth", "method": "qlora", "lora_rank": 32, "micro_batch": 2}
+    assert train("qwen3-14b", "t4", seq_len=2048, **flags).request.precision == "fp16"
+    assert train("qwen3-14b", "rtx-4090", seq_len=2048, **flags).request.precision == "bf16"
+
+
 def test_a_pipeline_has_a_micro_batch_for_each_stage() -> None:
     flags: dict[str, Any] = {"framework": "megatron-lm", "tp": 4, "pp": 8, "sequence_parallel": True}
     silent = train("llama-3.1-70b", "h100:8x8", **flags)

@@ -10,7 +10,7 @@ from oomless.errors import UsageError
 from oomless.run.hardware import parse_gpu
 
 
-def llama(gpu: str, model: str = "deepseek-r1", **flags: Any) -> oomless.Estimate:
+def llama(gpu: str, model: str = "deepseek-r1", **flags: Any) -> oomless.ServingAnswer:
     return oomless.infer(model, gpu, engine="llamacpp", quantization="q4_k_m", context=8192, **flags)
 
 
@@ -47,10 +47,10 @@ def test_layers_on_the_host_keep_their_cache_there() -> None:
 
 
 def test_a_machine_without_cards_takes_no_notice_of_ngl() -> None:
-    asked = {"engine": "llamacpp", "quantization": "q8_0", "context": 131072}
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "q8_0", "context": 131072}
     plain, none = (
-        oomless.infer("deepseek-r1-distill-qwen-7b", "cpu:9GiB", **asked, **more)
-        for more in ({}, {"n_gpu_layers": 0})
+        oomless.infer("deepseek-r1-distill-qwen-7b", "cpu:9GiB", n_gpu_layers=layers, **asked)
+        for layers in (None, 0)
     )
     assert plain.ledger == none.ledger
     assert none.verdict == "does_not_fit"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from oomless.api.training import train
+from oomless.errors import OomlessError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import read_training_file
 from oomless.run.training import TrainingAsked, TrainingResolved
@@ -106,6 +107,22 @@ def test_losses_that_a_file_switches_on(tmp_path: Path) -> None:
     assert (found.training.loss, found.warnings) == ("fused", ())
     path.write_text(FILES["axolotl"] + "plugins:\n  - axolotl.integrations.spectrum.SpectrumPlugin\n")
     assert "spectrum" in read_training_file(path).warnings[0]
+
+
+def test_a_file_of_trl_is_not_taken_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "sft.yaml"
+    path.write_text("model_name_or_path: Qwen/Qwen3-8B\nuse_peft: true\nload_in_4bit: true\nlora_r: 32\n")
+    with pytest.raises(OomlessError, match="a file of TRL"):
+        read_training_file(path)
+
+
+@pytest.mark.parametrize("module", ["moe_act", "shared_experts"])
+def test_modules_of_megatron_are_megatrons(module: str) -> None:
+    """moe_act is the activation inside of the experts, not the experts."""
+    modules = TrainingAsked(recompute="selective", recompute_modules=(module,))
+    with pytest.raises(OomlessError, match=module):
+        resolved(modules._replace(framework="fsdp"))
+    assert resolved(modules._replace(framework="megatron-lm")).recompute_modules == (module,)
 
 
 def test_eight_bits_are_eight_bits(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_both_flags_together_and_a_broken_one() -> None:
 def test_the_copy_that_a_checkpoint_stores_twice_stays() -> None:
     model = "deepseek-v3"
     plain, same = (
-        oomless.infer(model, "h200:8", **more) for more in ({}, {"hf_overrides": '{"rope_theta": 10000}'})
+        oomless.infer(model, "h200:8", hf_overrides=text) for text in (None, '{"rope_theta": 10000}')
     )
     assert plain.ledgers == same.ledgers
     assert plain.model.checkpoint_bytes == same.model.checkpoint_bytes

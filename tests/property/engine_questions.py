@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from oomless import facts
 from oomless.engines import engine
-from oomless.engines.engine import Engine
+from oomless.engines.record import Engine
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.options import by_keyword, engines_of

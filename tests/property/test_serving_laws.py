@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from oomless.api.serving import ServingAnswer
 from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
@@ -101,7 +102,7 @@ def test_no_default_is_left_open(question: Question) -> None:
 @given(questions())
 def test_json_says_the_same_in_whole_bytes(question: Question) -> None:
     found = answer(question)
-    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    document = json.loads(json.dumps(ServingAnswer(found).to_json(), allow_nan=False))
     assert document["verdict"] == found.verdict
     assert document["headroom_bytes"] == found.headroom_bytes
     assert document["ranks"][document["worst_rank"]]["total_bytes"] == found.ledger.total_bytes

@@ -265,5 +265,6 @@ def test_other_names_ask_the_same() -> None:
 
 @pytest.mark.parametrize("name", ["rope_scaling", "nope"])
 def test_what_is_no_keyword_is_refused(name: str) -> None:
+    flags: Any = {name: "x"}
     with pytest.raises(oomless.UsageError, match="unknown option"):
-        oomless.infer("deepseek-v2-lite", "h200", **{name: "x"})
+        oomless.infer("deepseek-v2-lite", "h200", **flags)

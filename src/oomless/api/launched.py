@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from .. import engines
 from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
-from ..estimate.serving.estimate import Estimate
 from ..model.load import catalogue_name
 from ..monitor.launcher import ChildEnd, launch, start_deaf
 from ..truth.reconcile.blocks import LogBlock
@@ -18,7 +17,7 @@ from ..truth.reconcile.read_log import LogFile
 from ..truth.reconcile.reconciled import Reconciled
 from .launched_training import TrainingWatch
 from .reconcile import beside_prediction
-from .serving import infer
+from .serving import ServingAnswer, infer
 
 GATHERED = 1 << 16
 """Bytes of output that are read together, or what came within a second."""
@@ -28,9 +27,9 @@ WhenReady = Callable[["Watched"], None]
 
 
 class Predicted(NamedTuple):
-    """What is expected of a command; without an estimate `problem` says why."""
+    """What is expected of a command; without an answer `problem` says why."""
 
-    estimate: Estimate | None
+    answer: ServingAnswer | None
     problem: str = ""
     engine: str = ""
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from ..errors import UsageError, faults_of
 from ..estimate.training.megatron import device_of, estimate_megatron
-from ..estimate.training.training_estimate import TrainingEstimate
 from ..files import read_whole_text
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.environment import device_from
@@ -12,6 +11,7 @@ from ..frameworks.megatron.source import environment, read_text
 from ..limits import ARGUMENTS
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
+from .training_answer import TrainingAnswer
 
 
 def train_megatron(
@@ -22,7 +22,7 @@ def train_megatron(
     expandable_segments: bool = False,
     reserve: str | None = None,
     **others: Any,
-) -> TrainingEstimate:
+) -> TrainingAnswer:
     """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as
     the run has ranks.
 
@@ -48,11 +48,9 @@ def train_megatron(
     device = device_from(device_of(hardware).generation, env)
     device = device._replace(expandable=device.expandable or expandable_segments)
     estimate = estimate_megatron(run, hardware, device, reserve)
-    if assumed:
-        estimate = estimate._replace(
-            warnings=(*estimate.warnings, "no --gpu was given: H100 with 80 GB are taken")
-        )
-    return estimate._replace(model_word=path, gpu_word=gpu if isinstance(gpu, str) else "")
+    notes = ("no --gpu was given: H100 with 80 GB are taken",) if assumed else ()
+    word = gpu if isinstance(gpu, str) else ""
+    return TrainingAnswer(estimate, path, word, (*estimate.warnings, *notes))
 
 
 MAX_RANKS = 1_000_000

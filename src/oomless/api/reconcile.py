@@ -78,11 +78,8 @@ def beside_prediction(runs: Iterable[LoggedRun], gpu: str = "", model: str = "")
     for run in runs:
         asked = question_of(run, gpu, model)
         comparison = compare(run, asked)
-        if comparison.estimate is not None and gpu:
-            comparison = comparison._replace(
-                estimate=comparison.estimate._replace(gpu_word=_counted(gpu, asked))
-            )
-        found.append(ReconciledRun(run, asked, comparison, explain(run, asked, comparison)))
+        word = _counted(gpu, asked) if gpu else ""
+        found.append(ReconciledRun(run, asked, comparison, explain(run, asked, comparison), word))
     return Reconciled(tuple(found))
 
 

@@ -1,16 +1,143 @@
-"""The Python interface: what the command line does, under the flags' names as keywords."""
+"""Will it serve? One question in, one complete answer out, under the flags' names as keywords."""
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ..engines import default_engine, engine
 from ..errors import UsageError
-from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.estimate import Estimate, KVCache, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
+from ..ledger import Ledger, Verdict
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.serving import serving_question
+from ..run.serving import Resolved, serving_question
+
+if TYPE_CHECKING:
+    from ..estimate.serving.changes import Change
+
+
+class ServingAnswer:
+    """The whole answer to a serving question. What takes a search is found when it is first asked for."""
+
+    def __init__(
+        self, estimate: Estimate, model_word: str = "", gpu_word: str = "", notes: tuple[str, ...] = ()
+    ) -> None:
+        self.estimate = estimate
+        self.model_word, self.gpu_word = model_word, gpu_word
+        """MODEL and cards as they were asked for, so that the same question can be put again."""
+        self.notes = notes
+        """What is said of the question beside the estimate's own warnings."""
+
+    @property
+    def model(self) -> Model:
+        return self.estimate.model
+
+    @property
+    def request(self) -> Resolved:
+        """Return the question with every default that the engine chose."""
+        return self.estimate.request
+
+    @property
+    def hardware(self) -> Hardware:
+        return self.estimate.hardware
+
+    @property
+    def replicas(self) -> int:
+        return self.estimate.replicas
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """Return one ledger for each group of equal ranks."""
+        return self.estimate.ledgers
+
+    @property
+    def worst_rank(self) -> int:
+        return self.estimate.worst_rank
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the worst rank's ledger."""
+        return self.estimate.ledger
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return whether the whole load fits at once."""
+        return self.estimate.verdict
+
+    @property
+    def headroom_bytes(self) -> int:
+        return self.estimate.headroom_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        return self.estimate.ram_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.estimate.disk_bytes
+
+    @cached_property
+    def starts(self) -> bool:
+        """Return whether the engine starts, whatever of the load then waits."""
+        return self.estimate.starts
+
+    @cached_property
+    def at_once(self) -> int:
+        """Return how many sequences of the load run together."""
+        return self.estimate.at_once
+
+    @cached_property
+    def kv_cache(self) -> KVCache:
+        """Return what the worst rank's cache holds; where buffers grow with the context, the longest
+        sequence is a search."""
+        cache = self.estimate.kv_cache
+        if not engine(self.request.engine).buffers_follow_context:
+            return cache
+        from ..estimate.serving.contexts import longest_context
+
+        return cache._replace(longest_sequence=longest_context(self.estimate))
+
+    @cached_property
+    def changes(self) -> "tuple[Change, ...]":
+        """Return the single changes that would make it fit; nothing for an answer that fits."""
+        if self.verdict == "fits":
+            return ()
+        from ..estimate.serving.changes import changes_that_fit
+
+        return changes_that_fit(self.estimate)
+
+    @cached_property
+    def context_curve(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Return (tokens, low, total and high bytes of the worst rank) over the length of a sequence."""
+        from ..estimate.serving.contexts import context_curve
+
+        return tuple(context_curve(self.estimate))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self.estimate.warnings, *self.notes)
+
+    def noting(self, *notes: str) -> "ServingAnswer":
+        """Return the same answer with more notes on the question."""
+        return ServingAnswer(self.estimate, self.model_word, self.gpu_word, (*self.notes, *notes))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `infer --json` prints."""
+        from .serving_json import serving_json
+
+        return serving_json(self)
+
+    def __repr__(self) -> str:
+        from .screen import serving_screen
+
+        return "\n".join(serving_screen(self))
+
+    def _repr_html_(self) -> str:
+        from .screen import as_html, serving_screen, table_rows
+
+        return as_html(serving_screen(self), table_rows(self.ledger))
 
 
 def infer(
@@ -21,12 +148,12 @@ def infer(
     revision: str | None = None,
     adjust: Adjust | None = None,
     **flags: Any,
-) -> Estimate:
-    """Will `model` serve on `gpu`? The flags are those of `oomless infer`.
+) -> ServingAnswer:
+    """Return whether `model` serves on `gpu`. The flags are those of `oomless infer`.
 
     >>> answer = infer("deepseek-r1", "h200:8", tp=8, engine_version="0.19.0")
-    >>> answer.verdict, answer.kv_cache.bytes_per_token
-    ('fits', 70272)
+    >>> answer.verdict, answer.starts, answer.kv_cache.bytes_per_token
+    ('fits', True, 70272)
     """
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     if flags.get("engine") is None:
@@ -45,13 +172,8 @@ def infer(
         from ..model.overrides import load_with
 
         found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
-    estimate = estimate_serving(found, asked, hardware, adjust)
-    if engine(estimate.request.engine).buffers_follow_context:
-        from ..estimate.serving.contexts import longest_context  # a search, which the others need not make
-
-        estimate = estimate._replace(
-            kv_cache=estimate.kv_cache._replace(longest_sequence=longest_context(estimate))
-        )
-    return estimate._replace(
-        model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else ""
+    return ServingAnswer(
+        estimate_serving(found, asked, hardware, adjust),
+        model if isinstance(model, str) else "",
+        gpu if isinstance(gpu, str) else "",
     )

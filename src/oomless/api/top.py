@@ -133,10 +133,10 @@ def served_model(process: HostProcess, card_bytes: int, num_cards: int) -> Serve
     found = predict(words, f"{card_bytes}B:{num_cards}")
     if not found.engine:
         return None
-    if found.estimate is None:
+    if found.answer is None:
         return ServedModel(found.engine, "", None, found.problem)
-    estimate = found.estimate
-    return ServedModel(found.engine, estimate.model.name, estimate.ledger.total_bytes * num_cards)
+    answer = found.answer
+    return ServedModel(found.engine, answer.model.name, answer.ledger.total_bytes * num_cards)
 
 
 def engine_words(command: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from ..engines import DEFAULT
 from ..errors import UsageError, faults_of
 from ..estimate.training.estimate import estimate_training
-from ..estimate.training.training_estimate import Origin, TrainingEstimate
+from ..estimate.training.training_estimate import TrainingEstimate
 from ..files import need_path
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -16,6 +16,7 @@ from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.training import TrainingAsked
 from ..run.training_question import BESIDE, training_question
+from .training_answer import Origin, TrainingAnswer
 
 REFERENCES = {"same": True, "none": False}
 
@@ -63,9 +64,9 @@ def train(
     offline: bool = False,
     revision: str | None = None,
     **flags: Any,
-) -> TrainingEstimate:
-    """Will `model`, or the run of a file of Megatron-LM arguments, train on `gpu`? The flags are those of
-    `oomless train`.
+) -> TrainingAnswer:
+    """Return whether `model`, or the run of a file of Megatron-LM arguments, trains on `gpu`. The flags are
+    those of `oomless train`.
 
     >>> answer = train(
     ...     "deepseek-coder-1.3b",
@@ -117,12 +118,11 @@ def train(
     with faults_of(str(from_file), (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)
         estimate = with_moments(found, asked, hardware, stands, offline)
-    if file is not None:
-        warnings = [*file.warnings, *estimate.warnings]
-        if file.num_gpus and file.num_gpus != hardware.num_gpus:
-            warnings.insert(0, f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}")
-        origin = Origin(str(from_file), file.framework, file.read, file.defaults) if file.read else None
-        estimate = estimate._replace(warnings=tuple(warnings), origin=origin)
-    return estimate._replace(
-        model_word=model if isinstance(model, str) else "", gpu_word=gpu if isinstance(gpu, str) else ""
-    )
+    words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
+    if file is None:
+        return TrainingAnswer(estimate, *words)
+    warnings = (*file.warnings, *estimate.warnings)
+    if file.num_gpus and file.num_gpus != hardware.num_gpus:
+        warnings = (f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}", *warnings)
+    origin = Origin(str(from_file), file.framework, file.read, file.defaults) if file.read else None
+    return TrainingAnswer(estimate, *words, warnings, origin)

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..api.serving import infer
-from ..estimate.serving.estimate import Estimate
+from ..api.serving import ServingAnswer, infer
 from ..files import json_text
 from ..ledger import CATEGORIES, Verdict
 from ..run.options import answered_of
@@ -51,7 +50,7 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     estimate = infer(model, adjust=learned, **asked)
     if learned is not None and (said := learned.note()):
         notes = (*notes, said)
-    estimate = estimate._replace(warnings=(*estimate.warnings, *notes))
+    estimate = estimate.noting(*notes)
     if how["plot"]:
         write_plot(estimate, how["plot"])
     if how["json"]:
@@ -150,7 +149,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     asked_for = variants("infer", how["compare"], "kv-cache-dtype=auto,fp8")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
-    found: list[Estimate | OomlessError] = []
+    found: list[ServingAnswer | OomlessError] = []
     for value in asked_for.values:
         try:
             found.append(
@@ -181,10 +180,9 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     return min(exit_code(estimate.verdict, bool(how.get("strict"))) for estimate in answered)
 
 
-def write_plot(estimate: Estimate, path: str) -> None:
+def write_plot(answer: ServingAnswer, path: str) -> None:
     """The picture of an answer."""
-    from ..estimate.serving.contexts import context_curve
     from ..report.svg import estimate_svg
     from .files import write_svg
 
-    write_svg(path, estimate_svg(estimate, context_curve(estimate)))
+    write_svg(path, estimate_svg(answer))

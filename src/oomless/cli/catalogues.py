@@ -74,10 +74,15 @@ def models(as_json: bool, families: bool, pattern: str) -> int:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def gpus(as_json: bool) -> int:
-    """Cards by short name, with the memory that counts: the smallest of marketed, driver and seen size."""
+@click.argument("pattern", default="")
+def gpus(as_json: bool, pattern: str) -> int:
+    """Cards whose name contains PATTERN: the memory that counts (the smallest of marketed, driver and seen
+    size), bandwidth, compute capability, the lowest rent on demand."""
+    from ..facts.hardware import cards_by_short_name
+    from ..plan.prices import cheapest
     from ..run.cards import aliases, cards
 
+    known = cards_by_short_name()
     others: dict[str, list[str]] = {}
     for alias, (target, _) in aliases().items():
         others.setdefault(target, []).append(alias)
@@ -92,10 +97,30 @@ def gpus(as_json: bool) -> int:
             "gpus_per_node": card.gpus_per_node,
             "confidence": card.confidence,
             "GiB": f"{gib(card.memory_bytes):.2f}",
+            "GB/s": known[name]["bw_gbs"] or None,
+            "capability": card.compute_capability or None,
+            "usd_per_hour": None if (price := cheapest(name, 1)) is None else price.usd_per_gpu_hour,
         }
         for name, card in cards().items()
+        if any(pattern.lower() in each.lower() for each in (name, card.name, *others.get(name, [])))
     ]
-    return show(rows, ("short_name", "GiB", "confidence", "also", "memory_source"), "oomless/gpus/1", as_json)
+    if not rows:
+        from ..errors import UsageError, did_you_mean
+
+        raise UsageError(
+            f"no card contains {pattern!r}", did_you_mean(pattern, [*cards(), *aliases()], "oomless gpus")
+        )
+    columns = (
+        "short_name",
+        "GiB",
+        "GB/s",
+        "capability",
+        "usd_per_hour",
+        "confidence",
+        "also",
+        "memory_source",
+    )
+    return show(rows, columns, "oomless/gpus/1", as_json)
 
 
 @click.command()

@@ -11,26 +11,6 @@ if TYPE_CHECKING:
     from ..plan.prices import Price
 
 
-def price_table(words: tuple[str, ...]) -> "tuple[tuple[Price, ...] | None, list[str]]":
-    """The prices that count, and what was left out of the user's files; None: those of the tables."""
-    if not words:
-        return None, []
-    from ..plan.price_files import STALE_DAYS, age_days, read_prices
-
-    found: list[Price] = []
-    notes: list[str] = []
-    for word in words:
-        imported = read_prices(word)
-        found += imported.prices
-        notes += [f"left out: {each}" for each in imported.dropped]
-        if imported.unknown_cards:
-            notes.append(f"{word}: cards that are not known here: {', '.join(imported.unknown_cards)}")
-        age = age_days(imported.prices[0].date)
-        if age is not None and age > STALE_DAYS:
-            notes.append(f"{word}: the prices are {age} days old")
-    return tuple(found), notes
-
-
 def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: bool) -> int:
     """Every rent that is known, cheapest first, card by card."""
     from ..plan.cards import short_name
@@ -54,15 +34,15 @@ def _cost(
     json: bool = False,
     **options: Any,
 ) -> int:
+    from ..api.cost import cost as cost_api
+    from ..api.cost import price_table
     from ..errors import UsageError
-    from ..plan.cost import CostFlags, cost
 
-    table, notes = price_table(prices)
     if list_prices:
-        return show_prices(gpu, table, json)
+        return show_prices(gpu, price_table(prices)[0], json)
     if gpu is None:
         raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
-    answer = cost(CostFlags(gpu, **options), table, notes)
+    answer = cost_api(gpu, prices=prices, **options)
     if plot:
         from ..report.plan_cost_svg import cost_svg
         from .files import write_svg

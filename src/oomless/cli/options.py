@@ -85,6 +85,20 @@ def click_option(option: Option) -> Grouped:
 class Asking(click.Command):
     """A command whose help lists options under titles."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse a second --gpu: one question is about one kind of machine."""
+        flags = [word for word in args if word.partition("=")[0] == "--gpu"]
+        several = any(
+            param.multiple for param in self.params if isinstance(param, Grouped) and param.name == "gpu"
+        )
+        if len(flags) > 1 and any(param.name == "gpu" for param in self.params) and not several:
+            raise UsageError(
+                "--gpu is given twice",
+                "one answer is about one kind of cards; oomless plan takes several",
+                "gpu",
+            )
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         found: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):

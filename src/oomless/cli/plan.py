@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..api.cost import price_table
 from ..files import json_text
-from .cost import price_table
 from .options import asking
 
 if TYPE_CHECKING:

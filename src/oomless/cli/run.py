@@ -35,7 +35,7 @@ def run(
 
     predicted = predict(command, gpu)
     _say(_first_line(predicted), quiet)
-    if strict and predicted.estimate is not None and predicted.estimate.verdict == "does_not_fit":
+    if strict and predicted.answer is not None and predicted.answer.verdict == "does_not_fit":
         _say("oomless: not started (--strict)", quiet)
         return 3
     show = _nothing if quiet else _comparison
@@ -71,11 +71,11 @@ def _say(text: str, quiet: bool) -> None:
 
 
 def _first_line(predicted: "Predicted") -> str:
-    if predicted.estimate is None:
+    if predicted.answer is None:
         return f"oomless: no prediction: {predicted.problem}"
-    from ..report.estimate_text import verdict_line
+    from ..api.screen import verdict_line
 
-    return f"oomless: {verdict_line(predicted.estimate)}"
+    return f"oomless: {verdict_line(predicted.answer)}"
 
 
 def _comparison(watched: "Watched") -> None:
@@ -100,7 +100,7 @@ def _write(
         "exit_code": ended.code,
         "signal": ended.signal,
         "wall_s": round(ended.wall_s, 3),
-        "predicted": predicted.estimate.to_json() if predicted.estimate is not None else None,
+        "predicted": predicted.answer.to_json() if predicted.answer is not None else None,
         "problem": predicted.problem,
         **watched.found().to_json(),
     }

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..api.compare import variants
 from ..api.training import train as train_api
+from ..api.training_answer import TrainingAnswer
 from ..errors import UsageError, did_you_mean
-from ..estimate.training.training_estimate import TrainingEstimate
 from ..files import json_text
 from ..ledger import CATEGORIES
 from .answer import exit_code
@@ -54,24 +54,21 @@ def _megatron(
     return _answer(train_megatron(path, world_size=world_size, **options), how)
 
 
-def _answer(estimate: TrainingEstimate, how: dict[str, Any]) -> int:
+def _answer(answer: TrainingAnswer, how: dict[str, Any]) -> int:
     """The answer as it is asked for: text, JSON, a picture."""
     if how["plot"]:
         from ..report.training_svg import training_svg
         from .files import write_svg
 
-        write_svg(how["plot"], training_svg(estimate))
+        write_svg(how["plot"], training_svg(answer))
     if how["json"]:
-        sys.stdout.write(json_text(estimate.to_json()) + "\n")
+        sys.stdout.write(json_text(answer.to_json()) + "\n")
     else:
-        from ..estimate.training.changes import largest
         from ..report.training_text import print_training
         from .terminal import colour, width
 
-        print_training(
-            estimate, largest(estimate) if estimate.after is None else None, how["explain"], colour(), width()
-        )
-    return exit_code(estimate.verdict, bool(how["strict"]))
+        print_training(answer, how["explain"], colour(), width())
+    return exit_code(answer.verdict, bool(how["strict"]))
 
 
 def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> int:
@@ -79,7 +76,7 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
     asked_for = variants("train", how["compare"], "recompute=none,full")
     if how.get("plot") or how.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
-    estimates: list[TrainingEstimate] = []
+    estimates: list[TrainingAnswer] = []
     for value in asked_for.values:
         if asked_for.field == "model":
             estimates.append(train_api(value, **asked))

@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from .engine import Engine
+from .record import Engine
 
 ENGINES = {
     "vllm": "vllm",

@@ -127,8 +127,9 @@ class Releases(Generic[Rules]):
                 else f"write it as {self.latest}; `oomless engines` lists what is known"
             )
             raise UsageError(f"{text!r} is no {'date' if self._dated else 'version'}", hint)
-        release = read_release(text)
-        release = max(release, read_release(self._first))
+        release, first = read_release(text), read_release(self._first)
+        if release < first:
+            return first
         if self._newest_patch and len(release) == 2:
             known = [read_release(version) for version in self.versions]
             release = max((each for each in known if each[:2] == release), default=release)

@@ -30,6 +30,10 @@ class SpeedClass(NamedTuple):
     """NCCL may add up in the switch."""
     multiplies_vectors: bool = False
     """Small batches are multiplied by vector units, which unpack quantised values as they are read."""
+    multiplies_integers: bool = False
+    """Large batches of quantised values are multiplied as integers."""
+    expert_tile: int = 1
+    """Rows that the products of an expert are filled up to on a card."""
     overlaps_stages: bool = True
     """Stages of a pipeline work on several batches at once."""
     mixes_prompts: bool = True
@@ -46,6 +50,11 @@ class SpeedClass(NamedTuple):
     """What its share is of: the card, what weights leave of it, or the card with weights inside."""
     running: int = 256
     """Sequences at once where nobody says a number."""
+
+
+MMQ_TILE = 128
+"""llama.cpp chooses the tile by the tokens of the whole batch, whatever one expert has of them
+(ggml-cuda/mmq.cuh: mmq_x, up to 128)."""
 
 
 def vllm_row(word: str, date: str, sparse: bool) -> Words:
@@ -136,6 +145,8 @@ SPEED_CLASSES = (
         llamacpp,
         llamacpp_row,
         multiplies_vectors=True,
+        multiplies_integers=True,
+        expert_tile=MMQ_TILE,
         overlaps_stages=False,
     ),
     SpeedClass(

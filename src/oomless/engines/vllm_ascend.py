@@ -12,8 +12,8 @@ from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
-from .engine import CardMakers, Start
 from .rank import CacheGroup, CacheLayout, Stage
+from .record import CardMakers, Start
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
 

@@ -9,8 +9,8 @@ from ..model.attention import V4, V41
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
-from .engine import CardMakers, Start
 from .rank import Placed, Stage
+from .record import CardMakers, Start
 from .vllm import VLLM
 
 BLOCK_SIZE = 128

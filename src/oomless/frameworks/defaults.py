@@ -24,7 +24,7 @@ def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingRe
             f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
         )
     for name in asked.recompute_modules:
-        if of.modules and name not in of.modules:
+        if name not in of.modules:
             raise UnsupportedError(
                 f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
             )

@@ -55,6 +55,8 @@ class Framework(NamedTuple):
     """Recipe of adapters beside packed weights; "": that of other adapters."""
     precision_fsdp: str
     """Recipe of full training under FSDP, which upcasts what is trained (accelerate); "": no other."""
+    half_by_card: bool
+    """Where no type is named it takes float16 on cards without bfloat16 (Unsloth: dtype None)."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]
@@ -116,8 +118,8 @@ class Framework(NamedTuple):
     """A configuration file's entries -> model, question, ranks; None: no file of it is read."""
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     """A file's entries -> why they are a file of it whose rules are not known; None: they are not."""
-    modules: tuple[str, ...] = ()
-    """Parts of a layer that its selective recomputation may name; (): all that the graphs know."""
+    modules: tuple[str, ...] = ("core_attn", "layernorm", "norm", "mlp", "moe", "mla_up_proj", "layer", "ops")
+    """Parts of a layer that its selective recomputation may name: those that the graphs run again."""
     plan: PlanSpace = PlanSpace()
     """What a plan may try."""
 
@@ -146,6 +148,7 @@ def of_facts(name: str) -> Framework:
         precision_lora=row["precision_lora"],
         precision_qlora=row["precision_qlora"],
         precision_fsdp=row["precision_fsdp"],
+        half_by_card=row["half_by_card"] == "yes",
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),

@@ -37,6 +37,7 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
         raise UsageError(
             f"a revision is no {type(revision).__name__}", "give a branch, a tag or a commit", "revision"
         )
+    name = hub_id_of(name)
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path  # a catalogue name needs no paths
 
@@ -57,6 +58,25 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
     return load_catalogue(name)
 
 
+HUB_PAGES = (
+    "https://huggingface.co/",
+    "http://huggingface.co/",
+    "huggingface.co/",
+    "https://hf.co/",
+    "hf.co/",
+)
+
+
+def hub_id_of(name: str) -> str:
+    """Return the hub id that the address of a model's page names; any other name as it is.
+
+    >>> hub_id_of("https://huggingface.co/deepseek-ai/DeepSeek-V3/tree/main"), hub_id_of("deepseek-v3")
+    ('deepseek-ai/DeepSeek-V3', 'deepseek-v3')
+    """
+    page = next((page for page in HUB_PAGES if name.startswith(page)), "")
+    return "/".join(name.removeprefix(page).split("/")[:2]) if page else name
+
+
 def config_document(
     name: str, *, offline: bool = False, revision: str | None = None
 ) -> tuple[str, dict[str, Any]]:
@@ -66,6 +86,7 @@ def config_document(
     >>> config_document("deepseek-ai/DeepSeek-V3")[1]["model_type"]
     'deepseek_v3'
     """
+    name = hub_id_of(name)
     if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
         from pathlib import Path
 

@@ -58,6 +58,11 @@ class PlanRow(RowFields, Candidate):
         return None if self.speed is None else later(self.speed.tpot_s)
 
     @property
+    def layout_words(self) -> str:
+        """The axes that are used."""
+        return layout_text(self.estimate.request.layout)
+
+    @property
     def is_known(self) -> bool:
         return self.estimate.support.runs == "runs"
 

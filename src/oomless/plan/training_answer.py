@@ -3,7 +3,7 @@ what starts it."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import OomlessError
 from ..estimate.training.megatron import estimate_megatron
@@ -37,11 +37,9 @@ class TrainingPlan(NamedTuple):
     num_estimates: int
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """The object that `plan --for train --json` prints."""
-        from ..report.plan_json import (
-            plan_training_json,
-        )  # the views lie to the right: imported when asked for
+        from .plan_json import plan_training_json  # most ask for the rows alone
 
         return plan_training_json(self)
 

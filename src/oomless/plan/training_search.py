@@ -73,6 +73,11 @@ class TrainingRow(TrainingRowFields, Candidate):
         return self.usd_per_million_tokens
 
     @property
+    def layout_words(self) -> str:
+        """The axes that are used, with the sharding."""
+        return mesh_text(self.estimate)
+
+    @property
     def runner(self) -> str:
         return self.asked.framework
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ..api.screen import WORDS
+from ..api.serving import ServingAnswer
 from ..errors import OomlessError
-from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Category
 from ..units import gib
-from .estimate_text import WORDS, open_console, print_table
+from .estimate_text import open_console, print_table
 
-Answer = Estimate | OomlessError
+Answer = ServingAnswer | OomlessError
 """Of one variant: what it holds, or why it cannot run."""
 
 
@@ -42,7 +43,7 @@ def comparison_rows(answers: Sequence[Answer]) -> list[list[str]]:
     """The rows of the table as text."""
     estimates = [each for each in answers if not isinstance(each, OomlessError)]
 
-    def row(title: str, value: Callable[[Estimate], str]) -> list[str]:
+    def row(title: str, value: Callable[[ServingAnswer], str]) -> list[str]:
         return [title, *("-" if isinstance(each, OomlessError) else value(each) for each in answers)]
 
     verdicts = ["cannot run" if isinstance(each, OomlessError) else WORDS[each.verdict] for each in answers]
@@ -59,11 +60,11 @@ def comparison_rows(answers: Sequence[Answer]) -> list[list[str]]:
     return rows
 
 
-def _category(category: Category, estimate: Estimate) -> str:
+def _category(category: Category, estimate: ServingAnswer) -> str:
     return f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}"
 
 
-def _layout(estimate: Estimate) -> str:
+def _layout(estimate: ServingAnswer) -> str:
     layout = estimate.request.layout
     text = (
         f"TP {layout.tp}"

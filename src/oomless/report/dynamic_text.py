@@ -1,18 +1,16 @@
 """A simulated workload: what its requests met, its course over time, and the closed form beside it."""
 
-from typing import Any
-
+from ..api.screen import seconds, verdict_line
+from ..api.serving import ServingAnswer
 from ..speed.dynamic import Dynamic
-from .estimate_text import verdict_line
 from .plan_cost_text import table
-from .plan_text import seconds
 
 
-def dynamic_text(answer: Dynamic) -> str:
+def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
     """The whole answer."""
     policy, steady = answer.policy, answer.steady
     lines = [
-        verdict_line(answer.estimate),
+        verdict_line(serving),
         "",
         f"{answer.num_requests:,} requests, {answer.arrival_rate:,.3g} a second, "
         f"{answer.mean_prompt:,.0f} tokens in and "
@@ -76,15 +74,3 @@ def dynamic_text(answer: Dynamic) -> str:
     ]
     lines += [f"warning: {note}" for note in answer.warnings]
     return "\n".join(lines)
-
-
-def dynamic_json(answer: Dynamic) -> dict[str, Any]:
-    """The object of --json."""
-    document = answer.estimate.to_json()
-    return {
-        "schema": "oomless/workload/1",
-        "model": document["model"],
-        "request": document["request"],
-        "verdict": answer.estimate.verdict,
-        **answer.to_json(),
-    }

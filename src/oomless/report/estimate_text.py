@@ -4,76 +4,40 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..estimate.serving.estimate import Estimate
-from ..ledger import CATEGORIES, Ledger, Verdict
-from ..model.feedforward import MoE
-from ..model.model import Model
+from ..api.screen import cache_lines, question_line, verdict_line
+from ..api.serving import ServingAnswer
+from ..ledger import CATEGORIES, Ledger
 from ..units import format_bytes, gib
 
 BAR_WIDTH = 24
 Bar = Callable[[int, int], str]
 """(bytes, capacity) -> how the share is shown."""
-WORDS: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit"}
 
 
-def verdict_of(ledger: Ledger) -> str:
-    """fits / tight / does not fit, by how much, on which ranks."""
-    headroom = ledger.headroom_bytes
-    amount = format_bytes(abs(headroom))
-    spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
-    match ledger.verdict:
-        case "fits":
-            return f"fits: {amount} to spare on {ledger.group}"
-        case "tight":
-            side = "to spare" if headroom >= 0 else "too much"
-            return (
-                f"tight: {amount} {side} on {ledger.group}, which the estimate's +-{spread} does not settle"
-            )
-        case "does_not_fit":
-            return f"does not fit: {amount} too much on {ledger.group}"
-
-
-def verdict_line(estimate: Estimate) -> str:
-    """fits / tight / does not fit, by how much, on which rank."""
-    hardware, layout = estimate.hardware, estimate.request.layout
-    where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
-    how = ", ".join(
-        f"{axis.upper()} {size}"
-        for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True)
-        if size > 1
-    )
-    replicas = f", one of {estimate.replicas} replicas" if estimate.replicas > 1 else ""
-    if estimate.request.instances > 1:
-        where = f"one of {estimate.request.instances} instances on {where}"
-    return f"{verdict_of(estimate.ledger)} ({where}{', ' + how if how else ''}{replicas})"
-
-
-def print_estimate(estimate: Estimate, explain: str | None, colour: bool, width: int | None) -> None:
+def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, width: int | None) -> None:
     """The whole answer on stdout; `explain` is a category, or "all", whose lines are shown with formula and
     source."""
     console = open_console(colour, width)
-    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
-    console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
-    console.print(question_line(estimate), soft_wrap=True)
+    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[answer.verdict]
+    console.print(verdict_line(answer), style=style if colour else None, soft_wrap=True)
+    console.print(question_line(answer), soft_wrap=True)
     console.print()
-    for index, ledger in enumerate(estimate.ledgers):
-        mark = "  <- the worst" if len(estimate.ledgers) > 1 and index == estimate.worst_rank else ""
+    for index, ledger in enumerate(answer.ledgers):
+        mark = "  <- the worst" if len(answer.ledgers) > 1 and index == answer.worst_rank else ""
         print_barred(console, partial(rank_table, ledger, mark))
-    console.print(cache_lines(estimate), soft_wrap=True)
-    if estimate.ram_bytes:
-        where = "of the same memory" if estimate.hardware.card.shared_bytes else "beside the cards"
-        console.print(f"host memory: {format_bytes(estimate.ram_bytes)} {where}", soft_wrap=True)
-    from ..estimate.serving.changes import changes_that_fit
-
-    for change in changes_that_fit(estimate):
+    console.print(cache_lines(answer), soft_wrap=True)
+    if answer.ram_bytes:
+        where = "of the same memory" if answer.hardware.card.shared_bytes else "beside the cards"
+        console.print(f"host memory: {format_bytes(answer.ram_bytes)} {where}", soft_wrap=True)
+    for change in answer.changes:
         console.print(
-            f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
+            f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
         )
-    for warning in estimate.warnings:
+    for warning in answer.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
         console.print()
-        print_lines(console, estimate.ledger, explain)
+        print_lines(console, answer.ledger, explain)
 
 
 def open_console(colour: bool, width: int | None) -> Any:
@@ -118,24 +82,6 @@ def columns_of(console: Any, table: Any) -> int:
 
 
 MOST_COLUMNS = 2000
-
-
-def parameters_of(model: Model) -> str:
-    """How many parameters, and of routed experts how many a token meets."""
-    text = f"{model.num_parameters / 1e9:.1f}B parameters"
-    if any(isinstance(layer.ffn, MoE) for layer in model.layers):
-        text += f" ({model.num_active_parameters / 1e9:.1f}B active)"
-    return text
-
-
-def question_line(estimate: Estimate) -> str:
-    """What was asked, in one line."""
-    model, request = estimate.model, estimate.request
-    return (
-        f"{model.name}, {parameters_of(model)}, "
-        f"{request.quantization or model.quantization or request.dtype}, "
-        f"{request.engine} {request.engine_version}, {request.concurrency} x {request.context:,} tokens"
-    )
 
 
 def rank_table(ledger: Ledger, mark: str, bar: Bar) -> Any:
@@ -183,20 +129,6 @@ def bar(num_bytes: int, capacity_bytes: int, columns: int = BAR_WIDTH) -> str:
     share = num_bytes / capacity_bytes if capacity_bytes else 0.0
     filled = min(max(round(share * columns), 1 if share > 0.002 else 0), columns)
     return f"{'#' * filled}{'.' * (columns - filled)} {percent(num_bytes, capacity_bytes)}"
-
-
-def cache_lines(estimate: Estimate) -> str:
-    """What the cache holds."""
-    cache, request = estimate.kv_cache, estimate.request
-    lines = [
-        f"cache pool {format_bytes(cache.pool_bytes)}, needed {format_bytes(cache.needed_bytes)}: "
-        f"{cache.max_tokens:,} tokens, {cache.max_concurrency:,.2f} sequences of {request.context:,}, "
-        f"one of at most {cache.longest_sequence:,}",
-        f"a token takes {cache.bytes_per_token:,.10g} B on each rank ({cache.formula})",
-    ]
-    if cache.fixed_bytes_per_sequence:
-        lines.append(f"a sequence holds {format_bytes(cache.fixed_bytes_per_sequence)} whatever its length")
-    return "\n".join(lines)
 
 
 def print_lines(console: Any, ledger: Ledger, category: str) -> None:

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..api.screen import rate_of, seconds
 from ..plan.answer import Plan
 from ..plan.candidates import Candidate, Miss, Planned
-from ..plan.search import PlanRow, layout_text
+from ..plan.search import PlanRow
 from ..speed.banded import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
@@ -91,40 +92,19 @@ def start_lines(planned: "Planned[PlanRow] | Planned[TrainingRow]") -> list[str]
     return [f"  $ {planned.launch.command}", f"  $ oomless {shlex.join(planned.arguments)}", *files]
 
 
-def seconds(value: float) -> str:
-    """A time in the unit that suits it.
-
-    >>> seconds(0.0123), seconds(1.5), seconds(240)
-    ('12.3 ms', '1.50 s', '240 s')
-    """
-    if value < 1:
-        return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value * 1000:,.0f} ms"
-    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
-
-
 def rate_text(rate: Figure) -> str:
     """A rate; of hardware of which nothing was measured, what it is at most."""
     return f"< {rate_of(rate.value)}" if rate.kind == "bound" else rate_of(rate.value)
 
 
-def rate_of(tokens_per_s: float) -> str:
-    """Tokens a second: below ten with two digits behind the point.
-
-    >>> rate_of(1234.5), rate_of(0.457)
-    ('1,234', '0.46')
-    """
-    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.2f}"
-
-
 def setting(row: PlanRow) -> str:
     """Layout and precision in a few words."""
-    layout = row.estimate.request.layout
     weights = (
         row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
     )
     replicas = f", {row.replicas} replicas" if row.replicas > 1 else ""
     host = f", {row.asked.n_cpu_moe} layers' experts on the host" if row.asked.n_cpu_moe else ""
-    return f"{layout_text(layout)}{replicas}, {weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
+    return f"{row.layout_words}{replicas}, {weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
 
 
 def row_table(plan: Plan) -> str:

@@ -1,10 +1,11 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
+from ..api.screen import seconds
 from ..plan.candidates import Planned
 from ..plan.training_answer import TrainingPlan
-from ..plan.training_search import TrainingRow, mesh_text
+from ..plan.training_search import TrainingRow
 from ..units import format_bytes
-from .plan_text import cells, framed, price_lines, seconds, start_lines, whole
+from .plan_text import cells, framed, price_lines, start_lines, whole
 
 
 def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
@@ -49,7 +50,7 @@ def setting(row: TrainingRow) -> str:
     request = row.estimate.request
     away = f", {' and '.join(request.offload)} on the host" if request.offload else ""
     return (
-        f"{mesh_text(row.estimate)}, recompute {request.recompute}, {request.micro_batch} x "
+        f"{row.layout_words}, recompute {request.recompute}, {request.micro_batch} x "
         f"{request.grad_accum} a rank{away}"
     )
 

@@ -8,10 +8,11 @@ for colour-blind eyes.
 from collections.abc import Sequence
 from html import escape
 
+from ..api.screen import verdict_line
+from ..api.serving import ServingAnswer
 from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES
 from ..units import gib
-from .estimate_text import verdict_line
 
 WIDTH, PAD, BAR_HEIGHT, ROW = 860, 24, 26, 52
 PLOT_HEIGHT = 260
@@ -30,9 +31,10 @@ COLOURS = {
 }
 
 
-def estimate_svg(estimate: Estimate, curve: list[tuple[int, int, int, int]]) -> str:
-    """The picture. `curve` holds (context, low, value, high) in tokens and bytes a rank (contexts.py)."""
-    parts = [text(PAD, 28, verdict_line(estimate), 15, "bold")]
+def estimate_svg(answer: ServingAnswer) -> str:
+    """Return the picture: the ranks, and the worst one's memory against the context."""
+    estimate, curve = answer.estimate, answer.context_curve
+    parts = [text(PAD, 28, verdict_line(answer), 15, "bold")]
     top = 48
     most = max(max(ledger.capacity_bytes, ledger.high_bytes) for ledger in estimate.ledgers)
     scale = (WIDTH - 2 * PAD) / most
@@ -80,7 +82,7 @@ def legend(categories: Sequence[str], top: float) -> str:
     return "\n".join(parts)
 
 
-def curve_plot(estimate: Estimate, curve: list[tuple[int, int, int, int]], top: float) -> str:
+def curve_plot(estimate: Estimate, curve: Sequence[tuple[int, int, int, int]], top: float) -> str:
     """Memory of the worst rank against the context of each sequence, with its band and the capacity."""
     capacity = estimate.ledger.capacity_bytes
     left, right, bottom = PAD + 56.0, WIDTH - PAD - 24, top + PLOT_HEIGHT

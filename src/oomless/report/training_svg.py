@@ -1,16 +1,16 @@
 """A training estimate as one SVG: for each group of ranks the worst moment of each phase, by category, with
 the card's line."""
 
-from ..estimate.training.training_estimate import TrainingEstimate
+from ..api.training_answer import TrainingAnswer
+from ..api.training_screen import verdict_line
 from ..ledger import CATEGORIES
 from ..units import gib
 from .svg import BAR_HEIGHT, COLOURS, PAD, WIDTH, legend, line, rect, text
-from .training_text import verdict_line
 
 LABEL = 190
 
 
-def training_svg(estimate: TrainingEstimate) -> str:
+def training_svg(estimate: TrainingAnswer) -> str:
     """The picture: a bar a phase; a thin line behind the worst one is what the device shows beyond the
     allocator."""
     parts = [text(PAD, 28, verdict_line(estimate), 15, "bold")]

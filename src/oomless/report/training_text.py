@@ -1,103 +1,46 @@
 """A training estimate for people: verdict first, then where the memory goes at the peak, then the phases and
 what else would fit."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..estimate.training.changes import Largest
+from ..api.screen import WORDS
+from ..api.training_answer import TrainingAnswer
+from ..api.training_screen import communication_lines, peak_line, question_line, speed_lines, verdict_line
 from ..estimate.training.rank_group import RankGroup
-from ..estimate.training.training_estimate import TrainingEstimate
 from ..ledger import CATEGORIES
 from ..run.training import TrainingResolved
 from ..units import format_bytes, gib
 from .estimate_text import (
-    WORDS,
     Bar,
     open_console,
-    parameters_of,
     print_barred,
     print_lines,
     print_table,
     rank_table,
-    verdict_of,
 )
 
 
-def verdict_line(estimate: TrainingEstimate) -> str:
-    """fits / tight / does not fit, by how much, on which rank."""
-    mesh = estimate.mesh
-    sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
-    how = ", ".join(f"{axis} {size}" for axis, size in sizes if size > 1)
-    return (
-        f"{verdict_of(estimate.ledger)} ({mesh.num_ranks} x "
-        f"{estimate.hardware.card.name}{', ' + how if how else ''})"
-    )
-
-
-def question_line(estimate: TrainingEstimate) -> str:
-    """What was asked, in one line."""
-    model, request = estimate.model, estimate.request
-    billions = parameters_of(model)
-    method = (
-        request.method
-        if request.method == "full"
-        else f"{request.method} r{request.lora_rank} on {', '.join(request.lora_targets)}"
-    )
-    again = f"recompute {request.recompute}"
-    if request.recompute == "selective":
-        again += f" ({', '.join(request.recompute_modules)})"
-    return (
-        f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, "
-        f"{request.sharding}, {again}, "
-        f"{request.loss} loss, {request.framework}, {request.micro_batch} x "
-        f"{request.seq_len:,} tokens a micro-batch"
-    )
-
-
-def speed_lines(estimate: TrainingEstimate) -> list[str]:
-    """How long a step takes, or why that is not known; nothing of what does not fit."""
-    from ..speed.training import speed_of_estimate
-    from .plan_text import rate_of, seconds
-
-    speed, reason = speed_of_estimate(estimate)
-    if speed is None:
-        return [] if estimate.verdict == "does_not_fit" else [f"how long a step takes is not known: {reason}"]
-    step, rate = speed.step_s, speed.tokens_per_s
-    least, most = ("at least ", "at most ") if step.kind == "bound" else ("", "")
-    return [
-        f"a step takes {least}{seconds(step.value)} ({seconds(step.low)} to "
-        f"{seconds(step.high)}, {step.kind}): "
-        f"{most}{rate_of(rate.value)} tokens/s, {speed.mfu.value:.0%} of the peak",
-        *(f"note: {warning}" for warning in speed.warnings),
-    ]
-
-
-def print_training(
-    estimate: TrainingEstimate, most: Largest | None, explain: str | None, colour: bool, width: int | None
-) -> None:
+def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, width: int | None) -> None:
     """The whole answer on stdout."""
     console = open_console(colour, width)
-    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[estimate.verdict]
-    console.print(verdict_line(estimate), style=style if colour else None, soft_wrap=True)
-    console.print(question_line(estimate), soft_wrap=True)
+    style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[answer.verdict]
+    console.print(verdict_line(answer), style=style if colour else None, soft_wrap=True)
+    console.print(question_line(answer), soft_wrap=True)
     console.print()
-    for index, group in enumerate(estimate.groups):
-        if index not in (0, estimate.worst_rank, len(estimate.groups) - 1):
+    for index, group in enumerate(answer.groups):
+        if index not in (0, answer.worst_rank, len(answer.groups) - 1):
             continue
-        mark = "  <- the worst" if len(estimate.groups) > 1 and index == estimate.worst_rank else ""
+        mark = "  <- the worst" if len(answer.groups) > 1 and index == answer.worst_rank else ""
         print_barred(console, partial(rank_table, group.ledger, mark))
-    if len(estimate.groups) > 3:
-        others = [gib(group.peaks.device_bytes) for group in estimate.groups]
+    if len(answer.groups) > 3:
+        others = [gib(group.peaks.device_bytes) for group in answer.groups]
         console.print(f"{len(others)} stages take {min(others):.2f} to {max(others):.2f} GiB", soft_wrap=True)
-    print_barred(console, partial(phase_table, estimate.groups[estimate.worst_rank]))
-    peaks = estimate.peaks
-    console.print(
-        f"allocated {gib(peaks.allocated_bytes):.2f}, reserved {gib(peaks.reserved_bytes):.2f}, "
-        f"on the device {gib(peaks.device_bytes):.2f} GiB; the peak is in the {peaks.phase}, {peaks.moment}; "
-        f"between steps {gib(estimate.groups[estimate.worst_rank].steady_bytes):.2f} GiB",
-        soft_wrap=True,
-    )
-    for line in speed_lines(estimate):
+    print_barred(console, partial(phase_table, answer.groups[answer.worst_rank]))
+    console.print(peak_line(answer), soft_wrap=True)
+    most = answer.largest
+    for line in speed_lines(answer):
         console.print(line, soft_wrap=True)
     if most is not None and not (most.micro_batch or most.seq_len):
         console.print(
@@ -108,31 +51,29 @@ def print_training(
             f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}",
             soft_wrap=True,
         )
-    if estimate.ram_bytes:
+    if answer.ram_bytes:
         console.print(
-            f"host memory: {format_bytes(estimate.ram_bytes)} of {_in_host(estimate.request)}, all ranks",
+            f"host memory: {format_bytes(answer.ram_bytes)} of {_in_host(answer.request)}, all ranks",
             soft_wrap=True,
         )
-    console.print(f"disk: {format_bytes(estimate.disk_bytes)} a saved checkpoint", soft_wrap=True)
-    if estimate.after is not None:
-        print_moments(console, estimate)
-    if estimate.mesh.num_ranks > 1:
-        print_communication(console, estimate)
-    if estimate.origin is not None:
-        file = estimate.origin
+    console.print(f"disk: {format_bytes(answer.disk_bytes)} a saved checkpoint", soft_wrap=True)
+    if answer.after is not None:
+        print_moments(console, answer)
+    for line in communication_lines(answer):
+        console.print(line, soft_wrap=True)
+    if answer.origin is not None:
+        file = answer.origin
         console.print(f"{file.path} ({file.framework}) says: {'; '.join(file.read)}", soft_wrap=True)
         console.print(f"it leaves out, so {file.framework} takes: {'; '.join(file.defaults)}", soft_wrap=True)
-    from ..estimate.training.changes import changes_that_fit
-
-    for change in changes_that_fit(estimate):
+    for change in answer.changes:
         console.print(
-            f"would fit with {change.flag}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
+            f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
         )
-    for warning in estimate.warnings:
+    for warning in answer.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
         console.print()
-        print_lines(console, estimate.ledger, explain)
+        print_lines(console, answer.ledger, explain)
 
 
 def _in_host(request: TrainingResolved) -> str:
@@ -144,14 +85,12 @@ def _in_host(request: TrainingResolved) -> str:
     )
 
 
-def print_moments(console: Any, estimate: TrainingEstimate) -> None:
+def print_moments(console: Any, estimate: TrainingAnswer) -> None:
     """A line for each moment of a step that generates, scores and updates."""
-    from ..estimate.training.post_training import roles
-
     assert estimate.after is not None
     for moment in estimate.after.moments:
         shown = ", ".join(
-            f"{role} {format_bytes(num_bytes)}" for role, num_bytes in roles(moment.ledger).items()
+            f"{role} {format_bytes(num_bytes)}" for role, num_bytes in moment.ledger.by_owner().items()
         )
         mark = "  <- the peak" if moment is estimate.after.peak else ""
         console.print(
@@ -165,23 +104,6 @@ def print_moments(console: Any, estimate: TrainingEstimate) -> None:
             f"{format_bytes(engine.capacity_bytes)}, {WORDS[engine.verdict]}",
             soft_wrap=True,
         )
-
-
-def print_communication(console: Any, estimate: TrainingEstimate) -> None:
-    """What the busiest rank sends in a step, a line an axis."""
-    from ..estimate.training.traffic import busiest, by_axis, known, traffic, two_dimensional
-
-    if not known(estimate.model):
-        return
-    stage = busiest(traffic(estimate.model, estimate.request, estimate.mesh.num_ranks))
-    shown = "; ".join(
-        f"{each.axis} {format_bytes(each.sent_bytes)} ({', '.join(each.collectives)})"
-        for each in by_axis(stage)
-    )
-    if shown:
-        console.print(f"a rank sends in a step: {shown}", soft_wrap=True)
-    if sentence := two_dimensional(estimate.model, estimate.request, estimate.mesh):
-        console.print(f"note: {sentence}", soft_wrap=True)
 
 
 def phase_table(group: RankGroup, bar: Bar) -> Any:
@@ -202,7 +124,7 @@ def phase_table(group: RankGroup, bar: Bar) -> Any:
 
 
 def print_comparison(
-    names: list[str], estimates: list[TrainingEstimate], width: int | None, colour: bool
+    names: list[str], estimates: Sequence[TrainingAnswer], width: int | None, colour: bool
 ) -> None:
     """A table with a column for each variant, in GiB of its worst rank."""
     from rich.table import Table
@@ -216,7 +138,7 @@ def print_comparison(
     print_table(open_console(colour, width), table)
 
 
-def comparison_rows(estimates: list[TrainingEstimate]) -> list[list[str]]:
+def comparison_rows(estimates: Sequence[TrainingAnswer]) -> list[list[str]]:
     """The rows of the table as text."""
     rows = [["verdict", *(WORDS[estimate.verdict] for estimate in estimates)]]
     for category in CATEGORIES:

@@ -177,6 +177,8 @@ def find_card(name: str) -> tuple[Card, str]:
     if cut:
         parent, reading = find_card(whole)
         return mig_slice(parent, profile, wanted), reading
+    if wanted.startswith("nvidia-") and (known := by_driver_name(wanted)):
+        wanted = known
     target, reading = aliases().get(wanted, (wanted, ""))
     if (sized := with_size(target)) is not None:
         return sized, ""
@@ -188,6 +190,24 @@ def find_card(name: str) -> tuple[Card, str]:
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading
+
+
+BUILD = ("pcie", "sxm2", "sxm3", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e")
+"""Words of a driver's name that say how a card is built; short names may leave them out."""
+
+
+def by_driver_name(wanted: str) -> str:
+    """Return the short name or alias of a card as nvidia-smi prints it; "" where none is known.
+
+    >>> by_driver_name("nvidia-h100-80gb-hbm3"), by_driver_name("nvidia-geforce-rtx-4090")
+    ('h100-80gb', 'rtx-4090')
+    >>> by_driver_name("nvidia-a100-sxm4-80gb"), by_driver_name("nvidia-h99")
+    ('a100-80gb', '')
+    """
+    whole = wanted.removeprefix("nvidia-").removeprefix("geforce-")
+    plain = "-".join(word for word in whole.split("-") if word not in BUILD)
+    known = (whole, whole.removeprefix("tesla-"), plain)
+    return next((name for name in known if name in aliases() or name in cards_by_short_name()), "")
 
 
 SIZED = " with "

@@ -1,6 +1,7 @@
 """One forward pass of the slowest rank, in seconds: weights, matrix units, cache, communication, kernels,
 host - each a part."""
 
+from ..engines.speed_classes import speed_class
 from ..facts import select
 from .attention_work import attention_seconds, attention_work
 from .banded import TimePart
@@ -8,7 +9,7 @@ from .communication import communication, stages_s
 from .kernel_curves import NONE, curves_of
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .matrices import EXPERT_TILE, beyond_reading_s, matrices_of, reading_s
+from .matrices import beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
 from .roofline import roofline
@@ -17,7 +18,7 @@ from .roofline import roofline
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
     """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
     for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
-    padded = EXPERT_TILE if run.engine == "llamacpp" and machine.device in ("gddr", "hbm") else 1
+    padded = speed_class(run.engine).expert_tile if machine.device in ("gddr", "hbm") else 1
     matrices = matrices_of(net, split, load, padded)
     if machine.device == "other":
         return roofline(machine, net, split, load, matrices)

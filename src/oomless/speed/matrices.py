@@ -113,23 +113,18 @@ def beyond_reading_s(
 def products_s(matrices: Matrices, machine: Machine, engine: str, conditions: frozenset[str]) -> float:
     """Return the seconds of all products in matrix units, and of filling tiles of small matrices."""
     matrix_s = 0.0
-    tile = machine.reached("tile", engine, conditions)
+    tile, integers = machine.reached("tile", engine, conditions), speed_class(engine).multiplies_integers
     for flops, form, inverse_columns in matrices.products:
         kind = matrix_kind(form, machine)
         peak = machine.peak(kind)
         reach = machine.reached("matrix", engine, conditions | {kind, storage_kind(form)})
-        if engine == "llamacpp" and machine.device == "gddr" and storage_kind(form) == "quantised":
+        if integers and machine.device == "gddr" and storage_kind(form) == "quantised":
             rate = machine.issue_hz * machine.reached("integer", engine, conditions)
             if rate:
                 matrix_s += flops / rate
                 continue
         matrix_s += flops / peak * (1 / reach + tile * peak / machine.bytes_per_s * inverse_columns)
     return matrix_s
-
-
-EXPERT_TILE = 128
-"""Rows that llama.cpp fills the products of an expert up to: it chooses the tile by the tokens of the whole
-batch, whatever one expert has of them (ggml-cuda/mmq.cuh: mmq_x, up to 128)."""
 
 
 def unpacking_s(matrices: Matrices, machine: Machine, engine: str, conditions: frozenset[str]) -> float:

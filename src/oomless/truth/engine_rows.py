@@ -2,7 +2,7 @@
 sizes."""
 
 from ..engines import engines
-from ..engines.engine import Engine
+from ..engines.record import Engine
 
 
 def engine_of(word: str) -> Engine | None:

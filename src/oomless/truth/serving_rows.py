@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..engines import engine
-from ..engines.engine import Engine
+from ..engines.record import Engine
 from ..errors import OomlessError, UnsupportedError
 from ..model.load import catalogue_name, load
 from ..model.model import Model

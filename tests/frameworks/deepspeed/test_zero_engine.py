@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
+from oomless.api.training_answer import TrainingAnswer
 from oomless.errors import OomlessError
-from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.ledger import Key
 
 FRAMEWORKS = ("deepspeed", "transformers", "trl", "axolotl", "llama-factory", "ms-swift", "peft")
@@ -21,18 +21,18 @@ OFFLOADED: dict[str, Any] = {
 }
 
 
-def held(found: TrainingEstimate, key: Key) -> int:
+def held(found: TrainingAnswer, key: Key) -> int:
     """Return the bytes of a key's lines at the peak."""
     return sum(line.bytes for line in found.ledger.lines if line.key == key)
 
 
-def in_phase(found: TrainingEstimate, name: str, key: Key) -> int:
+def in_phase(found: TrainingAnswer, name: str, key: Key) -> int:
     """Return the bytes of a key at the worst moment of the phases of that name."""
     phases = [phase for phase in found.groups[0].phases if phase.name == name]
     return max(sum(part.bytes for part in phase.parts if part.key == key) for phase in phases)
 
 
-def gathered_forward(found: TrainingEstimate) -> list[int]:
+def gathered_forward(found: TrainingAnswer) -> list[int]:
     """Return what is gathered in the layers of the forward, and in the loss."""
     phases = [phase for phase in found.groups[0].phases if phase.name == "forward"]
     return [

@@ -5,8 +5,8 @@ Nothing is allotted in advance: the cache is as long as the context asked for, a
 the graph of one micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
-from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
 from ..layouts import layers_over_cards, one_machine
+from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
@@ -49,6 +49,7 @@ LLAMACPP = Engine(
     fills_host=True,
     host_memory_at="last rank",
     buffers_follow_context=True,
+    cache_of_load=True,
     cuts_at_model_positions=True,
     in_file=stored,
     left_to_host=left_to_host,

@@ -6,8 +6,8 @@ the earlier one. The pool is what is left of mem_fraction_static after loading; 
 the rest and are not subtracted.
 """
 
-from ..engine import Candidates, CardMakers, Engine, Start
 from ..layouts import attention_apart, tensor_parallel_layouts
+from ..record import Candidates, CardMakers, Engine, Start
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages

@@ -5,7 +5,7 @@ import re
 from ...errors import UnsupportedError
 from ...run.serving import Asked
 from ...run.speculation import Speculation
-from ..engine import MeasuredRows
+from ..record import MeasuredRows
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:

@@ -6,8 +6,8 @@ expanded to every head's keys and values, 5.x keeps the latent (models.md 4.1: m
 Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
-from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
 from ..layouts import layers_over_cards, one_card
+from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages

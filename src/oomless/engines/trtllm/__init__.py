@@ -7,8 +7,8 @@ calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_mem
 _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
-from ..engine import Candidates, CardMakers, Engine, Start
 from ..layouts import tensor_parallel, tensor_parallel_layouts
+from ..record import Candidates, CardMakers, Engine, Start
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages

@@ -3,7 +3,7 @@
 import re
 
 from ...run.serving import Asked
-from ..engine import MeasuredRows
+from ..record import MeasuredRows
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:

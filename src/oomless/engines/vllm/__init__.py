@@ -5,8 +5,8 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from ..engine import Candidates, CardMakers, Engine, MeasuredRows, Start
 from ..layouts import experts_apart, tensor_parallel_layouts
+from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences

@@ -13,9 +13,9 @@ from .estimate import Estimate, estimate_serving
 
 
 class Change(NamedTuple):
-    """One change of the question, by its flag."""
+    """One change of the question, by its flags."""
 
-    flag: str
+    flags: str
     saved_bytes: int
     """How much headroom the worst rank gains."""
     headroom_bytes: int

@@ -4,8 +4,8 @@ capacity, a verdict."""
 from typing import NamedTuple
 
 from ...engines import check_card, engine
-from ...engines.engine import Engine
 from ...engines.rank import CacheLayout
+from ...engines.record import Engine
 from ...engines.support import Support, check_support
 from ...errors import UsageError
 from ...facts.release import read_release
@@ -50,10 +50,9 @@ class Estimate(NamedTuple):
     ram_bytes: int
     disk_bytes: int
     worst_rank: int
+    ranks: tuple[StageRank, ...]
+    """One of each group, with its pool."""
     warnings: tuple[str, ...]
-    model_word: str = ""
-    gpu_word: str = ""
-    """MODEL and cards as they were asked for, so that the same question can be put again."""
     asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
@@ -74,13 +73,18 @@ class Estimate(NamedTuple):
     def headroom_bytes(self) -> int:
         return self.ledger.headroom_bytes
 
-    def to_json(self) -> dict[str, object]:
-        """The object that `infer --json` prints."""
-        from ...report.estimate_json import (
-            serving_json,
-        )  # the views lie to the right: imported when asked for
+    @property
+    def starts(self) -> bool:
+        """Return whether the engine starts with this question, whatever of the load then waits."""
+        rules = engine(self.request.engine)
+        return all(rank.starts(self.request, rules) for rank in self.ranks)
 
-        return serving_json(self)
+    @property
+    def at_once(self) -> int:
+        """Return how many sequences of the asked load run together; the rest waits for them."""
+        rules, request = engine(self.request.engine), self.request
+        on_a_rank = min(rank.at_once(request, rules) for rank in self.ranks)
+        return min(on_a_rank * request.layout.dp, request.concurrency)
 
 
 def estimate_serving(
@@ -187,6 +191,7 @@ def with_layout(
         host,
         model.checkpoint_bytes,
         worst,
+        tuple(ranks),
         (*notes, *counted_alone(kv, ranks[worst].cache, request), *unconfirmed(known, model, request)),
         support=known,
     )

@@ -4,8 +4,8 @@ is left for the cache."""
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...engines.engine import Engine
 from ...engines.rank import Budget, CacheLayout, Stage
+from ...engines.record import Engine
 from ...ledger import Ledger, Line, exact
 from ...model.model import Model
 from ...run.cards import Card, Hardware
@@ -49,6 +49,32 @@ class StageRank(NamedTuple):
             capacity = min(capacity, sum(line.low_bytes for line in self.lines) - low)
         overrun = high if self.pool_bytes > 0 else 0
         return Ledger(self.name, num_ranks, min(capacity, self.card_bytes), self.lines, overrun)
+
+    def starts(self, request: Resolved, rules: Engine) -> bool:
+        """Return whether the engine starts on this rank, by the middle of the estimate: the pool holds the
+        least load that can be asked, and what comes beside it stays on the card.
+
+        The least load is the engine's own condition: vLLM wants one sequence of max_model_len, SGLang and
+        TensorRT-LLM any token; llama.cpp makes room for the whole load.
+        """
+        load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
+        least = rules.needed_bytes(self.cache, load)
+        beside = sum(line.bytes for line in self.beside)
+        return self.pool_bytes >= max(least, 1) and self.budget_bytes + beside <= self.card_bytes
+
+    def at_once(self, request: Resolved, rules: Engine) -> int:
+        """Return how many sequences of the asked length run together on this rank, of those that it is
+        asked for; where nothing waits (transformers runs a batch whole), all or none."""
+        asked = -(-request.concurrency // request.layout.dp)
+        if not self.starts(request, rules):
+            return 0
+        if self.pool_bytes >= self.needed_bytes:
+            found = asked
+        elif not request.max_num_seqs:
+            return 0
+        else:
+            found = int(rules.sequences(self.cache, self.pool_bytes, request.context, request))
+        return min(found, asked, request.max_num_seqs or asked)
 
 
 def stage_rank(

@@ -112,12 +112,17 @@ def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     return request
 
 
+def no_bf16(card: Card) -> bool:
+    """Return whether a card is known to have no BF16: NVIDIA's before Ampere."""
+    return card.vendor == "NVIDIA" and 0 < card.capability < 8.0
+
+
 def check_types(request: TrainingResolved, card: Card) -> None:
     """A card that has no such arithmetic is refused, never rounded."""
     form = recipe(request.precision)
     if card.vendor != "NVIDIA" or not card.capability:
         return
-    if form.arithmetic == "bf16" and card.capability < 8.0:
+    if form.arithmetic == "bf16" and no_bf16(card):
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no BF16 "
             f"and --precision is {form.name}",

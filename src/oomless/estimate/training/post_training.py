@@ -126,14 +126,6 @@ def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[li
     return stays, [line for line in lines if line.category == "gradients"]
 
 
-def roles(ledger: Ledger) -> dict[str, int]:
-    """Bytes of a moment by who holds them: the policy, frozen and trained models beside it, the engine."""
-    sums: dict[str, int] = {}
-    for line in ledger.lines:
-        sums[line.owner] = sums.get(line.owner, 0) + line.bytes
-    return sums
-
-
 def _steady(group: RankGroup) -> list[Line]:
     """What the policy holds while it is not trained."""
     return [line for line in group.states.lines if line.category != "gradients"]

@@ -10,7 +10,6 @@ ALIASES = {
     "mlp": "mlp",
     "moe": "moe",
     "core_attn": "core_attn",
-    "moe_act": "moe",
     "mla_up_proj": "mla_up_proj",
 }
 """Names of modules as frameworks write them, as the graphs do."""

@@ -29,17 +29,6 @@ class After(NamedTuple):
         return max(self.moments, key=lambda each: each.ledger.total_bytes)
 
 
-class Origin(NamedTuple):
-    """The configuration file that a question was read from."""
-
-    path: str
-    framework: str
-    read: tuple[str, ...]
-    """Entries that were understood, with their values."""
-    defaults: tuple[str, ...]
-    """Entries that the file leaves out, with what its framework takes."""
-
-
 class TrainingEstimate(NamedTuple):
     """The answer to a training question."""
 
@@ -52,12 +41,9 @@ class TrainingEstimate(NamedTuple):
     disk_bytes: int
     worst_rank: int
     warnings: tuple[str, ...]
-    model_word: str = ""
-    gpu_word: str = ""
     asked: TrainingAsked = TrainingAsked()
     megatron: Megatron | None = None
     """The run that the estimate is of, if it was read from an argument list of Megatron-LM."""
-    origin: Origin | None = None
     after: After | None = None
     """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst
     moment."""
@@ -90,15 +76,6 @@ class TrainingEstimate(NamedTuple):
     @property
     def headroom_bytes(self) -> int:
         return self.ledger.headroom_bytes
-
-    def to_json(self) -> dict[str, object]:
-        """The object that `train --json` prints."""
-        from ...report.training_json import (
-            training_json,
-        )  # the views lie to the right: imported when asked for
-
-        document: dict[str, object] = training_json(self)
-        return document
 
 
 def worst_of(groups: tuple[RankGroup, ...]) -> int:

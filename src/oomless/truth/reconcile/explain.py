@@ -115,7 +115,7 @@ def advice(
         return tuple(found)
     if (longest := _longest(run, estimate)) is not None:
         found.append(longest)
-    found += [Advice(change.flag, change.headroom_bytes) for change in changes_that_fit(estimate)]
+    found += [Advice(change.flags, change.headroom_bytes) for change in changes_that_fit(estimate)]
     if estimate.verdict == "fits" and short:
         found += _lower_share(estimate, short, oom)
     return tuple(found)

@@ -26,6 +26,8 @@ class ReconciledRun(NamedTuple):
     asked: LogQuestion
     comparison: Comparison
     explanation: Explanation | None
+    gpu_word: str = ""
+    """The cards as they were asked for; "": those of the log."""
 
     @property
     def state(self) -> str:
@@ -57,7 +59,7 @@ class ReconciledRun(NamedTuple):
             return []
         hardware = estimate.cards or estimate.hardware
         card = f"{format_exact(hardware.card.memory_bytes)}:{hardware.num_gpus}"
-        return list(arguments_of(estimate, estimate.asked, estimate.model.name, estimate.gpu_word or card))
+        return list(arguments_of(estimate, estimate.asked, estimate.model.name, self.gpu_word or card))
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as `reconcile --json` prints it."""

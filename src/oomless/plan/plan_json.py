@@ -1,20 +1,22 @@
 """A plan as the JSON object of the contract. A training step has no first token: those keys are null; it has
 a time and a share of the peak."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
-from ..plan.answer import Plan
-from ..plan.candidates import Candidate, Planned
-from ..plan.search import PlanRow
-from ..plan.training_answer import TrainingPlan
-from ..plan.training_search import TrainingRow
 from ..speed.banded import Figure
+from .candidates import Candidate, Planned
+from .search import PlanRow
+from .training_search import TrainingRow
+
+if TYPE_CHECKING:
+    from .answer import Plan
+    from .training_answer import TrainingPlan
 
 SCHEMA = "oomless/plan/1"
 MOST_MISSES = 20
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: "Plan") -> dict[str, Any]:
     """What `plan --json` prints for serving."""
     wanted = plan.wanted
     asked = {
@@ -27,7 +29,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return whole(plan, "infer", asked, [row_json(planned) for planned in plan.rows])
 
 
-def plan_training_json(plan: TrainingPlan) -> dict[str, Any]:
+def plan_training_json(plan: "TrainingPlan") -> dict[str, Any]:
     """What `plan --for train --json` prints."""
     return whole(
         plan, "train", plan.training._asdict(), [training_row_json(planned) for planned in plan.rows]
@@ -35,7 +37,7 @@ def plan_training_json(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def whole(
-    plan: Plan | TrainingPlan, purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]
+    plan: Union["Plan", "TrainingPlan"], purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The object around the rows, whatever for."""
     wanted, model = plan.wanted, plan.model

@@ -1,14 +1,16 @@
 """A traced run as the JSON object of the contract: bytes as integers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..recording.replay import Failure
-from ..recording.traced import Traced
+from .replay import Failure
+
+if TYPE_CHECKING:
+    from .traced import Traced
 
 SCHEMA = "oomless/trace/1"
 
 
-def trace_json(traced: Traced) -> dict[str, Any]:
+def trace_json(traced: "Traced") -> dict[str, Any]:
     """What `trace --json` prints."""
     recording, replayed = traced.recording, traced.replayed
     return {
@@ -36,7 +38,7 @@ def trace_json(traced: Traced) -> dict[str, Any]:
     }
 
 
-def failure_json(traced: Traced, failure: Failure | None) -> dict[str, Any] | None:
+def failure_json(traced: "Traced", failure: Failure | None) -> dict[str, Any] | None:
     """Where a run ends that the card does not hold."""
     if failure is None:
         return None

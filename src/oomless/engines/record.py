@@ -128,6 +128,8 @@ class Engine(NamedTuple):
     """Whose machine holds what stays on the host, where each rank has a machine of its own."""
     buffers_follow_context: bool = False
     """Buffers beside the cache grow with the context, so the longest one is found by asking."""
+    cache_of_load: bool = False
+    """The cache is made at start, as large as the asked load: nothing of the load can wait for room."""
     cuts_at_model_positions: bool = False
     """It takes a length beyond the model's positions, and cuts sequences off there."""
     experts_over_dp: bool = False

@@ -1,29 +1,33 @@
-"""A serving estimate as the JSON object of the contract: bytes as integers, nothing rounded."""
+"""A serving answer as the JSON object of the contract: bytes as integers, nothing rounded."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..estimate.serving.estimate import Estimate
 from ..ledger import Ledger
 from ..model.model import Model
+
+if TYPE_CHECKING:
+    from .serving import ServingAnswer
 
 SCHEMA = "oomless/estimate/1"
 
 
-def serving_json(estimate: Estimate) -> dict[str, Any]:
+def serving_json(answer: "ServingAnswer") -> dict[str, Any]:
     """What `infer --json` prints."""
-    model, cache = estimate.model, estimate.kv_cache
+    model, cache = answer.model, answer.kv_cache
     return {
         "schema": SCHEMA,
         "model": model_json(model),
-        "request": request_json(estimate),
-        "ranks": [rank_json(ledger) for ledger in estimate.ledgers],
+        "request": request_json(answer),
+        "ranks": [rank_json(ledger) for ledger in answer.ledgers],
         "kv_cache": {**cache._asdict(), "bytes_per_token": _number(cache.bytes_per_token)},
-        "host": {"ram_bytes": estimate.ram_bytes, "disk_bytes": estimate.disk_bytes},
-        "verdict": estimate.verdict,
-        "worst_rank": estimate.worst_rank,
-        "headroom_bytes": estimate.headroom_bytes,
-        "changes": changes_json(estimate),
-        "warnings": list(estimate.warnings),
+        "host": {"ram_bytes": answer.ram_bytes, "disk_bytes": answer.disk_bytes},
+        "verdict": answer.verdict,
+        "starts": answer.starts,
+        "at_once": answer.at_once,
+        "worst_rank": answer.worst_rank,
+        "headroom_bytes": answer.headroom_bytes,
+        "changes": [change._asdict() for change in answer.changes],
+        "warnings": list(answer.warnings),
     }
 
 
@@ -45,30 +49,21 @@ def model_json(model: Model) -> dict[str, Any]:
     }
 
 
-def changes_json(estimate: Estimate) -> list[dict[str, Any]]:
-    """Single changes that would make it fit; [] for an answer that fits."""
-    if estimate.verdict == "fits":
-        return []
-    from ..estimate.serving.changes import changes_that_fit
-
-    return [change._asdict() for change in changes_that_fit(estimate)]
-
-
-def request_json(estimate: Estimate) -> dict[str, Any]:
+def request_json(answer: "ServingAnswer") -> dict[str, Any]:
     """Every value that was used, given or default."""
-    values = estimate.request._asdict()
-    layout, speculation = values.pop("layout"), estimate.request.speculation
+    values = answer.request._asdict()
+    layout, speculation = values.pop("layout"), answer.request.speculation
     values["speculation"] = speculation and speculation._asdict()
     for name in ("max_num_seqs", "max_num_batched_tokens"):
         values[name] = values[name] or None  # 0: the engine has no such limit
-    hardware = estimate.hardware
+    hardware = answer.hardware
     return {
-        "model": estimate.model_word or estimate.model.name,
+        "model": answer.model_word or answer.model.name,
         **values,
-        "layout": {**layout._asdict(), "replicas": estimate.replicas},
-        "given": list(estimate.asked.given()),
+        "layout": {**layout._asdict(), "replicas": answer.replicas},
+        "given": list(answer.estimate.asked.given()),
         "gpu": {
-            "spec": estimate.gpu_word or None,
+            "spec": answer.gpu_word or None,
             "name": hardware.what if hardware.mixed else hardware.card.name,
             "num_gpus": hardware.num_gpus,
             "num_nodes": hardware.num_nodes,

@@ -1,13 +1,14 @@
 """A cost answer as the JSON object that `cost --json` prints."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..plan.cost import Cost
+if TYPE_CHECKING:
+    from .cost import Cost
 
 SCHEMA = "oomless/cost/1"
 
 
-def cost_json(answer: Cost) -> dict[str, Any]:
+def cost_json(answer: "Cost") -> dict[str, Any]:
     """What `cost --json` prints: money in dollars of today, months as numbers, null where the lines do not
     cross."""
     question, price = answer.question, answer.rent_price

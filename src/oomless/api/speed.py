@@ -1,0 +1,176 @@
+"""How fast does it serve? A steady load or a simulated workload, under the flags' names as keywords."""
+
+from typing import Any
+
+from ..errors import UsageError
+from ..estimate.serving.estimate import with_layout
+from ..facts.options.simulating import OWN
+from ..model.model import Model
+from ..run.cards import Hardware
+from ..run.options import by_keyword, given
+from ..speed.batching import Request
+from ..speed.dynamic import Dynamic
+from ..speed.serving import ServingSpeed
+from ..speed.workload import Lengths, parse_lengths
+from .serving import ServingAnswer, infer
+
+
+class SpeedAnswer:
+    """The speed of a load, and whether that load fits."""
+
+    def __init__(self, serving: ServingAnswer, speed: "ServingSpeed | Dynamic", at_once: int) -> None:
+        self.serving = serving
+        """The same question as `infer` answers it."""
+        self.speed = speed
+        self.at_once = at_once
+        """Sequences of the load that run together, over all replicas."""
+
+    @property
+    def starts(self) -> bool:
+        return self.serving.starts
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        own = self.speed.warnings
+        return own if isinstance(self.speed, Dynamic) else (*self.serving.warnings, *own)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `speed --json` prints."""
+        document = self.serving.to_json()
+        return {
+            "schema": "oomless/workload/1" if isinstance(self.speed, Dynamic) else "oomless/speed/1",
+            "model": document["model"],
+            "request": document["request"],
+            "verdict": self.serving.verdict,
+            "starts": self.starts,
+            "at_once": self.at_once,
+            "headroom_bytes": self.serving.headroom_bytes,
+            "layout": document["request"]["layout"],
+            "replicas": self.serving.replicas,
+            **self.speed.to_json(),
+            "warnings": list(self.warnings),
+        }
+
+    def __repr__(self) -> str:
+        from .screen import speed_screen
+
+        return "\n".join(speed_screen(self))
+
+
+SIMULATES = tuple(option.field for option in OWN if option.group == "simulation")
+BY_WORKLOAD = ("arrival_rate", "input_len", "output_len", "requests", "seed", "concurrency")
+"""What a file of requests says by itself."""
+
+
+def speed(
+    model: str | Model,
+    gpu: str | Hardware,
+    *,
+    offline: bool = False,
+    revision: str | None = None,
+    notes: tuple[str, ...] = (),
+    **flags: Any,
+) -> SpeedAnswer:
+    """Return how fast `model` serves on `gpu`. The flags are those of `oomless speed`.
+
+    >>> answer = speed("deepseek-r1", "h200:8", tp=8, max_model_len=16384, concurrency=32)
+    >>> answer.serving.verdict, answer.at_once, answer.speed.running
+    ('fits', 32, 32.0)
+    """
+    values = given("speed", flags)
+    table = by_keyword("speed")
+    own = {option.field: values.pop(option.field, None) for option in OWN}
+    simulated = own["arrival_rate"] is not None or own["workload"] is not None
+    if not simulated and (extra := [name for name in SIMULATES if own[name] is not None]):
+        raise UsageError(
+            f"{table[extra[0]].flag} is for a simulation",
+            "give --arrival-rate or --workload with it",
+            extra[0],
+        )
+    serving = infer(model, gpu, offline=offline, revision=revision, **values).noting(*notes)
+    if own["host"] is not None:
+        from ..speed.host_offload import on_the_host
+
+        if not on_the_host(serving.estimate):
+            raise UsageError(
+                f"--host {own['host']}: no weights lie on the host",
+                "leave it out, or leave some there: --n-cpu-moe 30",
+                "host",
+            )
+    return simulation(serving, own) if simulated else steady(serving, own)
+
+
+def steady(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
+    """Return the speed of a load that stays the same."""
+    from ..speed.serving import serving_speed
+
+    prompts, outputs = lengths_of(own)
+    input_len, output_len = round(prompts.mean), round(outputs.mean)
+    concurrency = own["concurrency"] or 1
+    found = serving_speed(
+        serving.estimate,
+        input_len=input_len,
+        output_len=output_len,
+        concurrency=concurrency,
+        host=own["host"],
+    )
+    load = under_load(serving, input_len + output_len, concurrency)
+    return SpeedAnswer(load, found, min(load.at_once * load.replicas, concurrency))
+
+
+def under_load(serving: ServingAnswer, length: int, concurrency: int) -> ServingAnswer:
+    """Return the answer for a load over all replicas, in the layout that was found."""
+    estimate = serving.estimate
+    asked = estimate.asked._replace(
+        context=min(length, estimate.request.max_model_len), concurrency=-(-concurrency // estimate.replicas)
+    )
+    found = with_layout(estimate.model, asked, estimate.hardware, estimate.request.layout, estimate.adjust)
+    found = found._replace(asked=estimate.asked, cards=estimate.cards, adjust=estimate.adjust)
+    return ServingAnswer(found, serving.model_word, serving.gpu_word, serving.notes)
+
+
+def simulation(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
+    """Return what the requests of a workload meet."""
+    from ..speed.dynamic import policy_of, run_workload
+    from ..speed.serving import setup_of
+
+    requests = requests_of(own)
+    estimate = serving.estimate
+    policy = policy_of(
+        estimate,
+        setup_of(estimate, own["host"]),
+        own["memory_policy"] or "evict",
+        not own["no_chunked_prefill"],
+        own["shared_prefix"] or 0,
+        own["token_budget"],
+    )
+    found = run_workload(estimate, requests, policy, own["host"])
+    return SpeedAnswer(serving, found, found.most_running * found.replicas)
+
+
+def requests_of(own: dict[str, Any]) -> list[Request]:
+    """Return the requests of a file, or those that a rate and two lengths make."""
+    from ..speed.workload import poisson, read_workload
+
+    if own["workload"] is not None:
+        for name in BY_WORKLOAD:
+            if own[name] is not None:
+                raise UsageError(
+                    f"--workload says what --{name.replace('_', '-')} says", "give one of them", name
+                )
+        return read_workload(own["workload"])
+    if own["concurrency"] is not None:
+        raise UsageError(
+            "--concurrency and --arrival-rate are two kinds of load", "give one of them", "concurrency"
+        )
+    count = 1000 if own["requests"] is None else own["requests"]
+    return poisson(own["arrival_rate"], count, *lengths_of(own), own["seed"] or 0)
+
+
+def lengths_of(own: dict[str, Any]) -> tuple[Lengths, Lengths]:
+    """Return the lengths of prompts and of answers."""
+    prompts, outputs = (
+        parse_lengths(own[name] or usual, f"--{name.replace('_', '-')}")
+        for name, usual in (("input_len", "1024"), ("output_len", "256"))
+    )
+    return prompts, outputs
