@@ -20,6 +20,8 @@ from written_runs import end, leak, question, sample, start, step, write
 from oomless.monitor import Watch, watch
 from oomless.monitor.entries import MonitorFault, RunEnd, RunStart, WatchedStep
 from oomless.monitor.journal import RunJournal, read_rank, read_run
+from oomless.monitor.kept import recording_path
+from oomless.recording.file import read_trace
 
 pytestmark = pytest.mark.torch
 __all__ = ["one_thread"]
@@ -198,3 +200,14 @@ def test_a_line_that_is_none_is_counted_and_left(line: bytes, tmp_path: Path) ->
     write(tmp_path, step(1))
     run = read_rank(path)
     assert (run.num_unread, len(run.of(WatchedStep))) == (1, 1)
+
+
+def test_the_recording_of_a_run_is_read_back(tmp_path: Path) -> None:
+    """What the monitor writes passes the checks of every trace that comes from outside."""
+    model, optimizer, watching = watched(tmp_path)
+    with watching:
+        for _ in range(4):
+            train_step(model, optimizer, batch())
+    recording = read_trace(recording_path(read_run(tmp_path)[0].path))
+    assert recording.request["for"] == "watch"
+    assert recording.tensors.sizes

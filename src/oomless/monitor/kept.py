@@ -31,7 +31,8 @@ class KeptSamples:
         course = course_of(recording)
         if course.peak_bytes > RAISED * self.highest or not taken.is_whole:
             self.highest = max(self.highest, course.peak_bytes)
-            request = {"step": step, "tokens": tokens, "whole": taken.is_whole, "for": "train"}
+            asked = {"for": "watch", "model": "", "attention": ""}
+            request = {**asked, "step": step, "tokens": tokens, "whole": taken.is_whole}
             content = packed(recording._replace(request=request))
             if len(content) <= self.most_bytes:
                 write_whole(self.path, content, "the recording of a step")

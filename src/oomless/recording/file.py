@@ -126,9 +126,13 @@ def checked(document: dict[str, Any]) -> Recording:
     )
 
 
-COUNTS = ("world_size", "rank", "micro_batch", "seq_len", "context", "concurrency")
+COUNTS = ("world_size", "rank", "micro_batch", "seq_len", "context", "concurrency", "step", "tokens")
 TEXTS = ("model", "for", "attention")
-FOR = {"train": ("micro_batch", "seq_len", "world_size", "rank"), "infer": ("context", "concurrency")}
+FOR = {
+    "train": ("micro_batch", "seq_len", "world_size", "rank"),
+    "infer": ("context", "concurrency"),
+    "watch": ("step", "tokens"),
+}
 """What a request holds that is traced for this."""
 
 
