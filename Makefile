@@ -20,7 +20,7 @@ $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
 	@touch $@
 
-demo: $(VENV)/.core ## install the core alone and answer three questions
+demo: $(VENV)/.core ## install the core alone, answer three questions, and say what to do next
 	@echo '$$ oomless infer deepseek-r1 --gpu h200:8'
 	@$(BIN)/oomless infer deepseek-r1 --gpu h200:8
 	@echo
@@ -29,6 +29,9 @@ demo: $(VENV)/.core ## install the core alone and answer three questions
 	@echo
 	@echo '$$ oomless infer deepseek-r1-distill-qwen-7b --gpu rtx-4090 --max-model-len 32768'
 	@$(BIN)/oomless infer deepseek-r1-distill-qwen-7b --gpu rtx-4090 --max-model-len 32768
+	@echo
+	@echo 'oomless is in $(BIN). To call it by its name: export PATH="$$PWD/$(BIN):$$PATH"'
+	@echo 'Ask your own: oomless infer MODEL --gpu G, oomless plan MODEL, oomless train MODEL --gpu G; oomless --help lists all.'
 
 install: $(VENV)/.dev ## set up .venv with every extra that a CPU machine can use and the development tools
 	@echo 'ready: $(BIN)/oomless'
@@ -63,10 +66,10 @@ format: $(VENV)/.dev ## let ruff format the code
 	$(BIN)/ruff check --fix src tests bench
 	$(BIN)/ruff format src tests bench
 
-bench: $(VENV)/.dev ## the figures that README quotes, as ratios in one run
+bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one run
 	$(BIN)/python -m bench
 
-accuracy: $(VENV)/.core ## README's accuracy tables: errors, and verdicts beside what happened
+accuracy: $(VENV)/.core ## what was predicted beside what was measured: errors, and verdicts beside outcomes
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
 	@$(BIN)/oomless validate tests/tables/verdicts.csv
 

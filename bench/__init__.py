@@ -1,1 +1,1 @@
-"""What the README quotes about speed: `python -m bench` (or `make bench`)."""
+"""What docs/en/benchmarks.md quotes about speed: `python -m bench` (or `make bench`)."""

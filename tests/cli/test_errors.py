@@ -151,11 +151,6 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         USAGE,
         ("0.19x!?",),
     ),
-    "a version before the rules": (
-        ("deepseek-v3", "--gpu", "h200:8", "--engine-version", "0.4.3"),
-        UNSUPPORTED,
-        ("0.4.3", "0.5"),
-    ),
     "a version before the model": (
         ("deepseek-v4-flash", "--gpu", "h200:8", "--engine-version", "0.11"),
         UNSUPPORTED,

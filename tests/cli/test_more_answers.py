@@ -104,7 +104,7 @@ def test_data_parallel_ranks_divide_the_load() -> None:
 @pytest.mark.parametrize(
     ("model", "gpu", "more"),
     [
-        ("deepseek-v3", "m3-max", {}),
+        ("deepseek-v3", "m3-max", {"engine": "vllm"}),
         ("deepseek-r1", "mi250x:16", {}),
         ("gpt-oss-20b", "h100", {"engine_version": "0.6.6"}),
         ("deepseek-v3", "h200:8", {"engine": "vllm-ascend"}),

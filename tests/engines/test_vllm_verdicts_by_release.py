@@ -95,3 +95,11 @@ def test_ascend_allocated_the_pool_of_states_twice(tp: int, share: float, verdic
         max_num_batched_tokens=4096,
     )
     assert answer.verdict == verdict
+
+
+@pytest.mark.parametrize(("engine", "version"), [("vllm", "0.4.3"), ("sglang", "0.3.1"), ("trtllm", "0.4")])
+def test_a_release_before_all_that_were_read_takes_the_first_rules_and_says_so(
+    engine: str, version: str
+) -> None:
+    answer = oomless.infer("deepseek-coder-1.3b", gpu="h100", engine=engine, engine_version=version)
+    assert any(f"{version} is earlier than" in each for each in answer.warnings)

@@ -12,6 +12,7 @@ RELEASES = "transformers 4.48.1, trl 0.13.0"
 LORA: dict[str, Any] = {
     "framework": "trl",
     "framework_version": RELEASES,
+    "precision": "bf16",  # its scripts load the model in 16 bit
     "lora_rank": 16,
     "lora_targets": "q_proj,k_proj,v_proj,o_proj",
     "recompute": "full",

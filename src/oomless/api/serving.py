@@ -140,6 +140,17 @@ class ServingAnswer:
         return as_html(serving_screen(self), table_rows(self.ledger))
 
 
+def is_gguf(model: object) -> bool:
+    """Return whether a model, or what names it, is a GGUF file; what is neither is refused when it is loaded.
+
+    >>> is_gguf("DeepSeek-R1-Q4_K_M.gguf"), is_gguf("deepseek-r1"), is_gguf(1)
+    (True, False, False)
+    """
+    if isinstance(model, Model):
+        return model.quantization.startswith("gguf")
+    return str(model).endswith(".gguf")
+
+
 def infer(
     model: str | Model,
     gpu: str | Hardware,
@@ -157,8 +168,7 @@ def infer(
     """
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     if flags.get("engine") is None:
-        is_gguf = model.endswith(".gguf") if isinstance(model, str) else model.quantization.startswith("gguf")
-        flags["engine"] = default_engine(hardware.card.vendor, is_gguf)
+        flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model))
     asked = serving_question(**flags)
     if asked.hf_overrides is None:
         found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)

@@ -202,7 +202,7 @@ def by_driver_name(wanted: str) -> str:
     >>> by_driver_name("nvidia-h100-80gb-hbm3"), by_driver_name("nvidia-geforce-rtx-4090")
     ('h100-80gb', 'rtx-4090')
     >>> by_driver_name("nvidia-a100-sxm4-80gb"), by_driver_name("nvidia-h99")
-    ('a100-80gb', '')
+    ('a100-sxm4-80gb', '')
     """
     whole = wanted.removeprefix("nvidia-").removeprefix("geforce-")
     plain = "-".join(word for word in whole.split("-") if word not in BUILD)

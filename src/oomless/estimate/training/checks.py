@@ -128,10 +128,9 @@ def check_types(request: TrainingResolved, card: Card) -> None:
             f"and --precision is {form.name}",
             "take amp-fp16 or fp32, or a card from compute capability 8.0 on",
         )
-    if form.arithmetic == "fp8" and card.capability < 8.9:
+    if (request.products or form.arithmetic) == "fp8" and card.capability < 8.9:
         raise UnsupportedError(
-            f"{card.name} (compute capability {card.compute_capability}) has no FP8 and "
-            f"--precision is {form.name}",
+            f"{card.name} (compute capability {card.compute_capability}) has no FP8 and --precision is fp8",
             "take bf16, or a card from compute capability 8.9 on",
         )
 
