@@ -236,7 +236,7 @@ def test_a_mix_never_passes_its_size(sizes: list[int], errors: list[float], shar
 
 def test_what_cannot_be_calibrated_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     source = str(checkpoints["llama"])
-    with pytest.raises(UnsupportedError, match="gains from calibration"):
+    with pytest.raises(UnsupportedError, match="gains from"):
         plan(Request(source, "int8", calibrate="gptq"))
     with pytest.raises(UsageError, match="--calibrate awq"):
         plan(Request(source, "int4", calibrate="awq"))

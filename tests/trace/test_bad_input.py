@@ -180,7 +180,9 @@ def test_an_empty_file_is_no_trace(tmp_path: Path) -> None:
 def test_questions_that_no_trace_answers(words: tuple[str, ...], code: int) -> None:
     answer = call("trace", *words, "--json")
     assert (answer.code, answer.out) == (code, "")
-    assert answer.err.startswith("oomless: ")
+    error = json.loads(answer.err)["error"]
+    assert error["code"] == code
+    assert error["message"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space")

@@ -14,7 +14,7 @@ SEEN = Seen("vllm", "0.10", "H100 80GB SXM5", "tp8 pp1 dp1 dcp1", GIB, "qwen3-32
 
 def asked(calibration: Calibration | None, **flags: object):  # type: ignore[no-untyped-def]
     flags = {"gpu": "h100:8", "tp": 8, "engine_version": "0.10.0", "max_model_len": 32768, **flags}
-    return infer("qwen3-32b", adjust=calibration, **flags)  # type: ignore[arg-type]
+    return infer("qwen3-32b", adjust=calibration, **flags).estimate  # type: ignore[arg-type]
 
 
 def logs(*missing: int) -> Calibration:

@@ -60,7 +60,7 @@ def test_preference_learning_is_not_told_to_fit_where_it_does_not() -> None:
         error(row) for row in rows() if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")
     ]
     assert len(errors) == 17
-    assert min(errors) >= -0.05
+    assert min(errors) >= -0.09
 
 
 @pytest.mark.parametrize("task", ["ppo", "grpo"])
