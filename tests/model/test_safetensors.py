@@ -55,7 +55,8 @@ def by_package(file: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Below 2 s and 200 MB of Python's memory; tracemalloc itself makes all four times slower."""
+    """Below 200 MB of Python's memory, and no hang: a busy machine and tracemalloc make 2 s several times as
+    long, so the clock only catches what grows with the square."""
     tracemalloc.start()
     start = time.process_time()
     try:
@@ -64,7 +65,7 @@ def bounded() -> Iterator[None]:
     finally:
         tracemalloc.stop()
     assert peak < 200e6
-    assert time.process_time() - start < 8
+    assert time.process_time() - start < 30
 
 
 def test_reads_a_file(tmp_path: Path) -> None:
