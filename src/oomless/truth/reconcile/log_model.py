@@ -24,7 +24,7 @@ def model_name(printed: str) -> str | None:
 
     >>> model_name("/home/user/models/Qwen3-235B-A22B-FP8"), model_name("Qwen2.5 Coder 32B Instruct")
     ('qwen3-235b-a22b-fp8', 'qwen2.5-coder-32b')
-    >>> model_name("/root/models/qwen/Qwen2___5-3B"), model_name("Qwen2.5-3B-Instruct.Q4_K_M.gguf")
+    >>> model_name("/models/qwen/Qwen2___5-3B"), model_name("Qwen2.5-3B-Instruct.Q4_K_M.gguf")
     ('qwen2.5-3b', 'qwen2.5-3b')
     """
     text = printed.strip().replace("\\", "/").replace("___", ".").rstrip("/")
