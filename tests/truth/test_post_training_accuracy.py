@@ -56,11 +56,16 @@ def test_supervised_and_preference_learning() -> None:
 
 
 def test_preference_learning_is_not_told_to_fit_where_it_does_not() -> None:
-    errors = [
-        error(row) for row in rows() if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")
-    ]
+    """One row is a known miss, 8.6 % low since an offloaded step no longer counts for more than it holds: KTO
+    with two sequences a rank, whose twin with four is within 1 %."""
+    errors = {
+        row["id"]: error(row)
+        for row in rows()
+        if row["framework"] == "colossalai" and row["task"] in ("dpo", "kto")
+    }
     assert len(errors) == 17
-    assert min(errors) >= -0.09
+    assert errors.pop("post-021") >= -0.09
+    assert min(errors.values()) >= -0.05
 
 
 @pytest.mark.parametrize("task", ["ppo", "grpo"])
