@@ -52,7 +52,7 @@ $(PARSERS)/%/.done: pyproject.toml
 	@touch $@
 
 test: $(VENV)/.dev ## all tests that this machine can run, but the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist worksteal
 
 test-slow: $(VENV)/.dev ## the slow ones
 	$(BIN)/python -m pytest -m slow

@@ -427,7 +427,7 @@ def test_no_line_of_a_megatron_run_is_below_zero(layers: int, tmp_path: Path) ->
 WRONG: tuple[Any, ...] = (0, -1, 1.5, True, [], {}, "\0", "\ud800", b"x", object(), float("nan"))
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: type(each).__name__)
 def test_wrong_values_of_the_python_interface(wrong: Any) -> None:
     asks: tuple[Callable[[], object], ...] = (
         lambda: oomless.train("deepseek-v2-lite", "h100:8", from_file=wrong),

@@ -79,16 +79,7 @@ def test_fixture(memory_budget):
 def test_the_plugin_fails_a_session_and_a_test(budget: str, size: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS.format(size=size), encoding="utf-8")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "oomless.monitor.pytest_plugin",
-            "--memory-budget",
-            budget,
-        ],
+        [sys.executable, "-m", "pytest", "-q", "--memory-budget", budget],  # installed, it is found by itself
         capture_output=True,
         text=True,
         cwd=tmp_path,
