@@ -159,7 +159,7 @@ ALLOWED = {
     ("model/safetensors.py", "1 << 20"): LIMIT,
     ("model/families/deepseek_v4.py", "1 << 20"): LIMIT,
     ("model/families/deepseek_v41.py", "1 << 20"): LIMIT,
-    ("cli/catalogues.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
+    ("api/catalogues.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
     ("api/screen.py", "model.num_parameters / 1000000000.0"): "billions of parameters",
     ("report/plan_extra_text.py", "held.num_parameters / 1000000000.0"): "billions of parameters",
     ("api/screen.py", "model.num_active_parameters / 1000000000.0"): "billions of parameters",

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from .. import __version__, facts
+from ..api.catalogues import engine_rows, gpu_rows, model_rows, rows_json
 from ..files import json_text
-from ..units import format_bytes, gib
+from ..units import format_bytes
 
 
 def show(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: str, as_json: bool) -> int:
     """Rows as one JSON object, or as a table of the chosen columns."""
     if as_json:
-        click.echo(json_text({"schema": schema, "rows": rows}))
+        click.echo(json_text(rows_json(schema, rows)))
         return 0
     widths = [max(map(len, (column, *(str(row[column] or "") for row in rows)))) for column in columns]
     click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)).rstrip())
@@ -30,46 +31,13 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: str, as_j
 @click.argument("pattern", default="")
 def models(as_json: bool, families: bool, pattern: str) -> int:
     """Models of the catalogue whose name contains PATTERN, with parameters and checkpoint size."""
-    from ..errors import UnsupportedError
     from ..model.families import FAMILIES
-    from ..model.load import load
 
     if families:
         kinds = [{"model_type": name, "reader": module} for name, module in FAMILIES.items()]
-        return show(kinds, ("model_type", "reader"), "oomless/families/1", as_json)
-    found = [
-        row
-        for row in facts.table("catalogue")
-        if pattern.lower() in row["name"] or pattern.lower() in row["hub_id"].lower()
-    ]
-    if not found:
-        from ..errors import UsageError, did_you_mean
-
-        known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(f"no model contains {pattern!r}", did_you_mean(pattern, known, "oomless models"))
-    rows: list[dict[str, Any]] = []
-    for row in found:
-        try:
-            model = load(row["name"])
-        except UnsupportedError:
-            continue  # a config that is shipped before its family can be read
-        rows.append(
-            {
-                "name": model.name,
-                "hub_id": row["hub_id"] or None,
-                "num_parameters": model.num_parameters,
-                "checkpoint_bytes": model.checkpoint_bytes,
-                "max_positions": model.max_positions,
-                "stored": model.quantization or model.dtype.name,
-                "source": row["source"],
-                "checked": row["checked"] == "yes",
-                "billions": f"{model.num_parameters / 1e9:.2f}",
-                "GiB": f"{gib(model.checkpoint_bytes):.1f}",
-            }
-        )
-    return show(
-        rows, ("name", "billions", "GiB", "stored", "max_positions", "hub_id"), "oomless/models/1", as_json
-    )
+        return show(kinds, ("model_type", "reader"), "families", as_json)
+    columns = ("name", "billions", "GiB", "stored", "max_positions", "hub_id")
+    return show(model_rows(pattern), columns, "models", as_json)
 
 
 @click.command()
@@ -78,38 +46,6 @@ def models(as_json: bool, families: bool, pattern: str) -> int:
 def gpus(as_json: bool, pattern: str) -> int:
     """Cards whose name contains PATTERN: the memory that counts (the smallest of marketed, driver and seen
     size), bandwidth, compute capability, the lowest rent on demand."""
-    from ..facts.hardware import cards_by_short_name
-    from ..plan.prices import cheapest
-    from ..run.cards import aliases, cards
-
-    known = cards_by_short_name()
-    others: dict[str, list[str]] = {}
-    for alias, (target, _) in aliases().items():
-        others.setdefault(target, []).append(alias)
-    rows = [
-        {
-            "short_name": name,
-            "also": ", ".join(others.get(name, [])),
-            "name": card.name,
-            "vendor": card.vendor,
-            "memory_bytes": card.memory_bytes,
-            "memory_source": card.memory_source,
-            "gpus_per_node": card.gpus_per_node,
-            "confidence": card.confidence,
-            "GiB": f"{gib(card.memory_bytes):.2f}",
-            "GB/s": known[name]["bw_gbs"] or None,
-            "capability": card.compute_capability or None,
-            "usd_per_hour": None if (price := cheapest(name, 1)) is None else price.usd_per_gpu_hour,
-        }
-        for name, card in cards().items()
-        if any(pattern.lower() in each.lower() for each in (name, card.name, *others.get(name, [])))
-    ]
-    if not rows:
-        from ..errors import UsageError, did_you_mean
-
-        raise UsageError(
-            f"no card contains {pattern!r}", did_you_mean(pattern, [*cards(), *aliases()], "oomless gpus")
-        )
     columns = (
         "short_name",
         "GiB",
@@ -120,7 +56,7 @@ def gpus(as_json: bool, pattern: str) -> int:
         "also",
         "memory_source",
     )
-    return show(rows, columns, "oomless/gpus/1", as_json)
+    return show(gpu_rows(pattern), columns, "gpus", as_json)
 
 
 @click.command()
@@ -128,13 +64,7 @@ def gpus(as_json: bool, pattern: str) -> int:
 def engines(as_json: bool) -> int:
     """Serving engines and the versions whose memory rules were read; others take the rules of the version
     before."""
-    from ..engines import engines as records
-
-    rows = [
-        {"engine": each.name, "versions": ", ".join(each.versions), "default": each.latest}
-        for each in records()
-    ]
-    return show(rows, ("engine", "default", "versions"), "oomless/engines/1", as_json)
+    return show(engine_rows(), ("engine", "default", "versions"), "engines", as_json)
 
 
 @click.command()
@@ -142,7 +72,7 @@ def engines(as_json: bool) -> int:
 def doctor(as_json: bool) -> int:
     """What a bug report needs: versions, this machine's cards, caches, extras."""
     rows = [{"what": name, "value": value} for name, value in machine().items()]
-    return show(rows, ("what", "value"), "oomless/doctor/1", as_json)
+    return show(rows, ("what", "value"), "doctor", as_json)
 
 
 def machine() -> dict[str, str]:

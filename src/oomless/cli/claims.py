@@ -15,17 +15,9 @@ def claims(claim_id: str | None, as_json: bool) -> int:
 
     chosen = (claim(claim_id),) if claim_id else all_claims()
     if as_json:
-        rows = [
-            {
-                **one._asdict(),
-                "evidence": {
-                    **one.evidence._asdict(),
-                    "figures": [figure._asdict() for figure in one.evidence.figures],
-                },
-            }
-            for one in chosen
-        ]
-        click.echo(json_text({"schema": "oomless/claims/1", "claims": rows}))
+        from ..api.catalogues import claims_json
+
+        click.echo(json_text(claims_json(chosen)))
         return 0
     for one in chosen:
         if claim_id is None:

@@ -31,7 +31,7 @@ def show_config(as_json: bool) -> int:
         return show(
             [{name: row[name] for name in ("option", "value", "source")} for row in rows],
             (),
-            "oomless/config/1",
+            "config",
             True,
         )
     there = "" if os.path.exists(path) else " (there is none)"
@@ -39,7 +39,7 @@ def show_config(as_json: bool) -> int:
     if not rows:
         click.echo("nothing is set: write flags below [infer] there, or set OOMLESS_ENGINE and the like")
         return 0
-    return show(rows, ("option", "set_to", "source"), "oomless/config/1", False)
+    return show(rows, ("option", "set_to", "source"), "config", False)
 
 
 @config.command("calibrations")
@@ -74,4 +74,4 @@ def calibrations(export: bool, remove: str, as_json: bool) -> int:
         click.echo(f"none are stored ({path}); oomless reconcile LOG --gpu G --calibrate stores them")
         return 0
     columns = ("engine", "release", "card", "layout", "num_logs", "shift_bytes", "spread_bytes", "date")
-    return show(rows, columns, "oomless/calibrations/1", as_json)
+    return show(rows, columns, "calibrations", as_json)

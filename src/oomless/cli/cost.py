@@ -13,17 +13,11 @@ if TYPE_CHECKING:
 
 def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: bool) -> int:
     """Every rent that is known, cheapest first, card by card."""
-    from ..plan.cards import short_name
-    from ..plan.prices import known_prices
-    from ..run.hardware import parse_gpu
+    from ..api.catalogues import price_rows
     from .catalogues import show
 
-    wanted = short_name(parse_gpu(gpu).card) if gpu else None
-    prices = known_prices() if table is None else table
-    rows = [each for each in prices if wanted in (None, each.card)]
-    rows.sort(key=lambda each: (each.card, each.usd_per_gpu_hour, each.label))
     columns = ("card", "usd_per_gpu_hour", "provider", "region", "tier_word", "date", "sku")
-    return show([each._asdict() for each in rows], columns, "oomless/prices/1", as_json)
+    return show(price_rows(gpu, table), columns, "prices", as_json)
 
 
 def _cost(

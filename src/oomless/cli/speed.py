@@ -4,31 +4,17 @@ import os
 import sys
 from typing import Any
 
-from ..facts.options.simulating import OWN
+from ..api.command_question import speed_answer
 from ..files import json_text
-from ..run.options import answered_of, asked_of
+from ..run.options import answered_of
 from .options import asking
 
 
 def _speed(model: str | None, **options: Any) -> int:
-    from ..api.speed import speed as speed_api
-    from ..errors import UsageError
-    from ..run.settings import read_settings, with_settings
     from ..speed.serving import ServingSpeed
 
     how = {option.field: options.pop(option.field, None) for option in answered_of("speed")}
-    own = {option.field: options.pop(option.field, None) for option in OWN}
-    settings, notes = with_settings(options, read_settings(os.environ))
-    taken = {option.field for option in asked_of("speed")} - own.keys()
-    asked = {name: value for name, value in settings.items() if name in taken}
-    if model is None:
-        raise UsageError(
-            "MODEL is missing",
-            "name a model: oomless speed deepseek-r1 --gpu h200:8; `oomless models` lists them",
-        )
-    if "gpu" not in asked:
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
-    answer = speed_api(model, **asked, **own, notes=notes)
+    answer = speed_answer(model, options, os.environ)
     if how["json"]:
         text = json_text(answer.to_json())
     elif isinstance(answer.speed, ServingSpeed):

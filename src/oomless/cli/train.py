@@ -3,12 +3,12 @@
 import sys
 from typing import Any
 
+from ..api.command_question import need_category, need_training
 from ..api.compare import variants
 from ..api.training import train as train_api
 from ..api.training_answer import TrainingAnswer
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..files import json_text
-from ..ledger import CATEGORIES
 from .answer import exit_code
 from .options import asking
 
@@ -17,41 +17,15 @@ OUTPUT = ("strict", "json", "explain", "plot", "compare")
 
 def _train(model: str | None, **options: Any) -> int:
     how = {name: options.pop(name, None) for name in OUTPUT}
-    if how["explain"] and how["explain"] not in ("all", *CATEGORIES):
-        raise UsageError(
-            f"--explain {how['explain']}: no such category",
-            did_you_mean(how["explain"], ["all", *CATEGORIES], "--explain all"),
-        )
-    arguments, world_size = options.pop("megatron_args", None), options.pop("world_size", None)
-    if arguments:
-        return _megatron(model, arguments, world_size, options, how)
-    if world_size:
-        raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
-    if model is None and "from_file" not in options:
-        raise UsageError(
-            "MODEL is missing",
-            "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them",
-        )
-    if "gpu" not in options and "from_file" not in options and not (how["compare"] or "").startswith("gpu="):
-        raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
+    need_category(how["explain"])
+    need_training(model, options, how["compare"])
     if how["compare"]:
+        if options.get("megatron_args"):
+            raise UsageError(
+                "--compare does not go with --megatron-args", "give two argument files, one after the other"
+            )
         return _compare(model, options, how)
     return _answer(train_api(model, **options), how)
-
-
-def _megatron(
-    model: str | None, path: str, world_size: int | None, options: dict[str, Any], how: dict[str, Any]
-) -> int:
-    """A Megatron-LM argument list in place of a model and its flags."""
-    from ..api.megatron import train_megatron
-
-    if model is not None:
-        raise UsageError(f"MODEL {model} and --megatron-args say the same thing", "give one of them")
-    if how["compare"]:
-        raise UsageError(
-            "--compare does not go with --megatron-args", "give two argument files, one after the other"
-        )
-    return _answer(train_megatron(path, world_size=world_size, **options), how)
 
 
 def _answer(answer: TrainingAnswer, how: dict[str, Any]) -> int:

@@ -1,9 +1,7 @@
 """What a plan can be asked beside its rows, for people."""
 
-from typing import Any
-
 from ..plan.crossbar import CELL_BITS, TILE, InMemory
-from ..plan.disaggregate import Disaggregated, Side
+from ..plan.disaggregate import Disaggregated
 from ..plan.inverse import LargestModel
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
@@ -46,24 +44,6 @@ def largest_text(found: tuple[LargestModel, ...]) -> str:
     return table(rows) + "\n"
 
 
-def largest_json(found: tuple[LargestModel, ...]) -> dict[str, Any]:
-    """The same as one JSON object."""
-    rows = [
-        {
-            "model": held.name,
-            "num_parameters": held.num_parameters,
-            "bits_a_weight": held.bits_a_weight,
-            "gpu": held.row.gpu,
-            "engine": held.row.runner,
-            "quantization": held.row.asked.quantization,
-            "headroom_bytes": held.row.headroom_bytes,
-            "tokens_per_s": held.row.rate,
-        }
-        for held in found
-    ]
-    return {"schema": "oomless/largest/1", "rows": rows}
-
-
 def disaggregated_text(found: Disaggregated) -> str:
     """Both sides, and the best machine that does both beside them."""
     lines = ["prefill and decode apart, each side on machines of its own:"]
@@ -85,21 +65,3 @@ def disaggregated_text(found: Disaggregated) -> str:
         f"{gb(found.network_bytes_per_s):.2f} GB/s"
     )
     return "\n".join(lines) + "\n"
-
-
-def disaggregated_json(found: Disaggregated) -> dict[str, Any]:
-    """The same as an object."""
-    return {
-        **{name: getattr(found, name) for name in found._fields if name not in ("prefill", "decode")},
-        "prefill": side_json(found.prefill),
-        "decode": side_json(found.decode),
-    }
-
-
-def side_json(side: Side) -> dict[str, Any]:
-    return {
-        "gpu": side.row.gpu,
-        "num": side.num,
-        "requests_per_s": side.requests_per_s,
-        "launch": side.command,
-    }

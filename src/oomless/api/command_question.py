@@ -1,0 +1,180 @@
+"""A question as a command line, a page or an agent puts it - fields of the table of options, a pasted
+command, a saved answer, the user's own defaults - and its answer."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import UsageError, did_you_mean
+from ..ledger import CATEGORIES
+from ..run.options import answered_of, asked_of
+from ..run.settings import read_settings, with_settings
+from .serving import ServingAnswer, infer
+
+if TYPE_CHECKING:
+    from ..truth.calibration import Calibration
+    from .speed import SpeedAnswer
+    from .training_answer import TrainingAnswer
+
+
+class PutQuestion(NamedTuple):
+    """A question with what stood in its place resolved, and how its answer is wanted."""
+
+    model: str
+    asked: dict[str, Any]
+    """Keywords of `infer`."""
+    how: dict[str, Any]
+    """The options of the answer; None where they are not given."""
+    notes: tuple[str, ...]
+
+
+def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> PutQuestion:
+    """Return what `infer` is asked; what is missing or contradicts itself is a UsageError."""
+    notes: tuple[str, ...] = ()
+    if "from_file" in options:
+        model, options = from_saved(model, options)
+    if "command" in options:
+        model, options, notes = from_command(model, options)
+    options, from_settings = with_settings(options, read_settings(environ))
+    notes = (*notes, *from_settings)
+    if model is None:
+        raise UsageError(
+            "MODEL is missing",
+            "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them",
+        )
+    how = {option.field: options.get(option.field) for option in answered_of("infer")}
+    asked = {name: value for name, value in options.items() if name not in how}
+    need_category(how["explain"])
+    if "gpu" not in asked and not (how["compare"] or "").startswith("gpu="):
+        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    return PutQuestion(model, asked, how, notes)
+
+
+def need_category(explain: str | None) -> None:
+    """Refuse an --explain that names no category of memory."""
+    if explain and explain not in ("all", *CATEGORIES):
+        raise UsageError(
+            f"--explain {explain}: no such category",
+            did_you_mean(explain, ["all", *CATEGORIES], "--explain all"),
+        )
+
+
+def serving_answer(put: PutQuestion, environ: Mapping[str, str]) -> ServingAnswer:
+    """Return the answer to a question of `infer`, with what this machine's logs taught."""
+    learned, notes = calibration(environ), put.notes
+    found = infer(put.model, adjust=learned, **put.asked)
+    if learned is not None and (said := learned.note()):
+        notes = (*notes, said)
+    return found.noting(*notes)
+
+
+def calibration(environ: Mapping[str, str]) -> "Calibration | None":
+    """Return what this machine's logs taught; nothing is imported where none is stored."""
+    import os
+
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    if not os.path.exists(os.path.join(base, "oomless", "calibrations.json")):
+        return None
+    from .calibrations import calibration as stored
+
+    return stored(environ)
+
+
+def from_command(
+    model: str | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
+    """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
+    say what was not read."""
+    from ..engines.command_line import is_path, read_command
+
+    command = read_command(options["command"])
+    if (
+        model is not None
+        and command.model is not None
+        and model != command.model
+        and not is_path(command.model)
+    ):
+        raise UsageError(f"MODEL is {model}, --command serves {command.model}", "leave one of them out")
+    ours = {name: value for name, value in options.items() if name != "command"}
+    notes = []
+    if command.ignored:
+        notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
+    notes += [
+        f"{flag}: asked for here is the model's own length; where that is too much, the engine "
+        "takes the longest that its cache holds"
+        for flag in command.left_open
+    ]
+    if command.unknown:
+        notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
+    served = model or command.model
+    if (
+        model is None
+        and served
+        and "/" in served
+        and not is_path(served)
+        and "revision" not in {**command.flags, **ours}
+    ):
+        from ..model.load import catalogue_name
+
+        if known := catalogue_name(served):
+            notes.append(f"{served} is {known} of the catalogue; name it as MODEL to read the hub instead")
+            served = known
+    return served, {"engine": command.engine, **command.flags, **ours}, tuple(notes)
+
+
+def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return MODEL and options of an earlier answer; what stands beside it on our command line counts
+    first."""
+    from pathlib import Path
+
+    from ..run.from_answer import read_answer
+
+    saved_model, gpu, flags = read_answer(Path(options["from_file"]))
+    ours = {name: value for name, value in options.items() if name != "from_file"}
+    if ours.get("engine", flags.get("engine")) != flags.get("engine"):
+        flags.pop("engine_version", None)  # another engine counts its releases otherwise
+    return model or saved_model, {"gpu": gpu, **flags, **ours}
+
+
+def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> "SpeedAnswer":
+    """Return the answer to a question of `speed`; the user's defaults are those of serving."""
+    from ..facts.options.simulating import OWN
+    from .speed import speed
+
+    own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
+    rest = {name: value for name, value in options.items() if name not in own}
+    settings, notes = with_settings(rest, read_settings(environ))
+    taken = {option.field for option in asked_of("speed")} - own.keys()
+    asked = {name: value for name, value in settings.items() if name in taken}
+    if model is None:
+        raise UsageError(
+            "MODEL is missing",
+            "name a model: oomless speed deepseek-r1 --gpu h200:8; `oomless models` lists them",
+        )
+    if "gpu" not in asked:
+        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    return speed(model, **asked, **own, notes=notes)
+
+
+def need_training(model: str | None, options: dict[str, Any], compare: str | None = None) -> None:
+    """Refuse a question of `train` that lacks its model or its cards, or that says them twice."""
+    if options.get("megatron_args"):
+        if model is not None:
+            raise UsageError(f"MODEL {model} and --megatron-args say the same thing", "give one of them")
+        return
+    if options.get("world_size"):
+        raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
+    if model is None and "from_file" not in options:
+        raise UsageError(
+            "MODEL is missing",
+            "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them",
+        )
+    if "gpu" not in options and "from_file" not in options and not (compare or "").startswith("gpu="):
+        raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
+
+
+def training_answer(model: str | None, options: dict[str, Any]) -> "TrainingAnswer":
+    """Return the answer to a question of `train`: a model and flags, or the file of a run."""
+    from .training import train
+
+    need_training(model, options)
+    return train(model, **options)
