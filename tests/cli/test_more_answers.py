@@ -94,7 +94,7 @@ def test_every_change_is_one_to_the_question_as_it_was_asked() -> None:
 def test_data_parallel_ranks_divide_the_load() -> None:
     one, eight = (
         oomless.infer(
-            "qwen3-8b", "h100:8", tp=1, dp=dp, concurrency=64, context=1024, max_model_len=8192
+            "qwen3-8b", f"h100:{dp}", tp=1, dp=dp, concurrency=64, context=1024, max_model_len=8192
         ).kv_cache.needed_bytes
         for dp in (1, 8)
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oomless.api.serving import ServingAnswer
 from oomless.engines.vllm import VLLM
 from oomless.errors import UnsupportedError, UsageError
-from oomless.estimate.serving.estimate import Estimate, estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving, share_of_load
 from oomless.model.load import load
 from oomless.run.cards import Hardware, synthetic
 from oomless.run.hardware import parse_gpu
@@ -91,10 +91,12 @@ ANSWERED = (
 
 @given(questions())
 def test_no_default_is_left_open(question: Question) -> None:
-    request = answer(question).request
+    found = answer(question)
+    request = found.request
     open_fields = [name for name in ANSWERED if getattr(request, name) is None]
     assert not open_fields
-    for name, value in question.asked._asdict().items():
+    shared = share_of_load(question.asked, found.replicas)
+    for name, value in shared._asdict().items():
         if value not in (None, "auto", "fp8"):  # fp8 names a layout of rows that depends on the attention
             assert getattr(request, name) == value
 
@@ -399,8 +401,10 @@ def test_a_latent_token_takes_the_same_on_every_tensor_parallel_rank(question: Q
     assume(
         not (question.asked.engine_version or "").startswith(("0.5", "0.6"))
     )  # before 0.7 heads were stored, and divided
-    question = question._replace(hardware=question.hardware._replace(num_gpus=8))
-    one, many = answer(question, layout=Layout()), answer(question, layout=Layout(tp=tp))
+    one, many = (
+        answer(question._replace(hardware=question.hardware._replace(num_gpus=size)), layout=Layout(tp=size))
+        for size in (1, tp)
+    )
     assert one.kv_cache.bytes_per_token == many.kv_cache.bytes_per_token
     assert one.kv_cache.needed_bytes == many.kv_cache.needed_bytes
 
@@ -438,11 +442,14 @@ def _verdict(question: Question, layout: Layout) -> str:
 
 
 @given(questions(most_pp=1), st.integers(1, 4))
-def test_cards_that_are_left_become_replicas_and_change_nothing(question: Question, times: int) -> None:
+def test_cards_that_are_left_become_replicas_that_divide_the_load(question: Question, times: int) -> None:
     layout = question.asked.layout or Layout()
     hardware = Hardware(question.hardware.card, layout.num_ranks, max(layout.num_ranks, 1))
     one = answer(question._replace(hardware=hardware))
-    many = answer(question._replace(hardware=hardware._replace(num_gpus=layout.num_ranks * times)))
-    assert many.replicas == times
+    load = (question.asked.concurrency or 1) * times
+    many = answer(
+        question._replace(hardware=hardware._replace(num_gpus=layout.num_ranks * times)), concurrency=load
+    )
+    assert (many.replicas, many.concurrency) == (times, load)
     assert [ledger.lines for ledger in one.ledgers] == [ledger.lines for ledger in many.ledgers]
     assert one.kv_cache == many.kv_cache

@@ -9,6 +9,7 @@ from ..model.model import Model
 from ..units import format_bytes, gib
 
 if TYPE_CHECKING:
+    from ..estimate.serving.estimate import Estimate
     from ..speed.banded import Figure
     from ..speed.dynamic import Dynamic
     from ..speed.serving import ServingSpeed
@@ -40,7 +41,7 @@ def verdict_of(ledger: Ledger) -> str:
 
 def waiting_of(answer: "ServingAnswer") -> str:
     """Return how much of the load runs at once, where the engine starts and the rest waits; "" elsewhere."""
-    concurrency = answer.request.concurrency
+    concurrency = answer.estimate.concurrency
     if not answer.starts or answer.at_once >= concurrency:
         return ""
     if not answer.at_once:
@@ -78,8 +79,15 @@ def question_line(answer: "ServingAnswer") -> str:
     return (
         f"{model.name}, {parameters_of(model)}, "
         f"{request.quantization or model.quantization or request.dtype}, "
-        f"{request.engine} {request.engine_version}, {request.concurrency} x {request.context:,} tokens"
+        f"{request.engine} {request.engine_version}, {load_of(answer.estimate)}"
     )
+
+
+def load_of(estimate: "Estimate") -> str:
+    """Return the load in words, with the share of a replica where several divide it."""
+    whole, share = estimate.concurrency, estimate.request.concurrency
+    text = f"{whole} x {estimate.request.context:,} tokens"
+    return f"{text} ({share} on each of {estimate.replicas} replicas)" if share < whole else text
 
 
 def cache_lines(answer: "ServingAnswer") -> str:

@@ -53,6 +53,10 @@ def request_json(answer: "ServingAnswer") -> dict[str, Any]:
     """Every value that was used, given or default."""
     values = answer.request._asdict()
     layout, speculation = values.pop("layout"), answer.request.speculation
+    values |= {
+        "concurrency": answer.estimate.concurrency,
+        "concurrency_per_replica": answer.request.concurrency,
+    }
     values["speculation"] = speculation and speculation._asdict()
     for name in ("max_num_seqs", "max_num_batched_tokens"):
         values[name] = values[name] or None  # 0: the engine has no such limit

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ..errors import UsageError
-from ..estimate.serving.estimate import with_layout
 from ..facts.options.simulating import OWN
 from ..model.model import Model
 from ..run.cards import Hardware
@@ -87,7 +86,8 @@ def speed(
             "give --arrival-rate or --workload with it",
             extra[0],
         )
-    serving = infer(model, gpu, offline=offline, revision=revision, **values).noting(*notes)
+    load = {} if simulated else steady_load(own)
+    serving = infer(model, gpu, offline=offline, revision=revision, **values, **load).noting(*notes)
     if own["host"] is not None:
         from ..speed.host_offload import on_the_host
 
@@ -101,32 +101,31 @@ def speed(
 
 
 def steady(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
-    """Return the speed of a load that stays the same."""
+    """Return the speed of a load that stays the same, which `serving` was asked about."""
     from ..speed.serving import serving_speed
 
     prompts, outputs = lengths_of(own)
-    input_len, output_len = round(prompts.mean), round(outputs.mean)
-    concurrency = own["concurrency"] or 1
     found = serving_speed(
         serving.estimate,
-        input_len=input_len,
-        output_len=output_len,
-        concurrency=concurrency,
+        input_len=round(prompts.mean),
+        output_len=round(outputs.mean),
+        concurrency=serving.estimate.concurrency,
         host=own["host"],
     )
-    load = under_load(serving, input_len + output_len, concurrency)
-    return SpeedAnswer(load, found, min(load.at_once * load.replicas, concurrency))
+    return SpeedAnswer(serving, found, serving.at_once)
 
 
-def under_load(serving: ServingAnswer, length: int, concurrency: int) -> ServingAnswer:
-    """Return the answer for a load over all replicas, in the layout that was found."""
-    estimate = serving.estimate
-    asked = estimate.asked._replace(
-        context=min(length, estimate.request.max_model_len), concurrency=-(-concurrency // estimate.replicas)
-    )
-    found = with_layout(estimate.model, asked, estimate.hardware, estimate.request.layout, estimate.adjust)
-    found = found._replace(asked=estimate.asked, cards=estimate.cards, adjust=estimate.adjust)
-    return ServingAnswer(found, serving.model_word, serving.gpu_word, serving.notes)
+def steady_load(own: dict[str, Any]) -> dict[str, int]:
+    """Return the load as `infer` is asked about it: prompt and answer are one sequence.
+
+    >>> steady_load({"input_len": "2000", "output_len": "500", "concurrency": 32})
+    {'context': 2500, 'concurrency': 32}
+    """
+    prompts, outputs = lengths_of(own)
+    return {
+        "context": round(prompts.mean) + round(outputs.mean),
+        "concurrency": own["concurrency"] or 1,
+    }
 
 
 def simulation(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:

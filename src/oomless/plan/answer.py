@@ -109,7 +109,8 @@ def plan_serving(
 
 def launch_of(model: Model, word: str, row: PlanRow) -> Launch:
     """What starts a row; the same once more for each replica."""
-    launch = serving_launch(model, word, one_of_several(row.asked, row.estimate.request), row.hardware)
+    asked = row.asked._replace(concurrency=row.estimate.request.concurrency)
+    launch = serving_launch(model, word, one_of_several(asked, row.estimate.request), row.hardware)
     if row.replicas == 1:
         return launch
     again = (

@@ -83,6 +83,8 @@ def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
         },
         "max_tokens": estimate.kv_cache.max_tokens,
         "support": estimate.support.runs,
+        "starts": estimate.starts,
+        "at_once": estimate.at_once,
         "ttft_s": None if speed is None else figure_json(speed.ttft_s),
         "tpot_s": None if speed is None else figure_json(speed.tpot_s),
         "copies_a_card": planned.copies,

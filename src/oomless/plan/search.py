@@ -219,7 +219,7 @@ class Search(CardSearch[PlanRow]):
             max_model_len=self.wanted.max_model_len or self.context,
             max_num_seqs=per_group if per_group > LEAST_BATCH or slots else None,
             context=self.context,
-            concurrency=each,
+            concurrency=self.wanted.concurrency,
             instances=self.wanted.instances,
         )
 

@@ -92,7 +92,7 @@ def curve_plot(estimate: Estimate, curve: Sequence[tuple[int, int, int, int]], t
     def at(tokens: float, num_bytes: float) -> tuple[float, float]:
         return left + (right - left) * tokens / most_tokens, bottom - PLOT_HEIGHT * num_bytes / most_bytes
 
-    concurrency = estimate.request.concurrency
+    concurrency = estimate.concurrency
     parts = [text(PAD, top - 8, f"GiB a rank against tokens of each of {concurrency} sequences", 12)]
     for share in range(5):
         x, y = at(most_tokens * share / 4, most_bytes * share / 4)

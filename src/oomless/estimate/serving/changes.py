@@ -49,8 +49,8 @@ def _candidates(estimate: Estimate) -> Iterator[tuple[str, Asked, Hardware]]:
         yield "--kv-cache-dtype fp8", asked._replace(kv_cache_dtype="fp8"), hardware
     if not estimate.model.quantization and not request.quantization:
         yield "--quantization fp8", asked._replace(quantization="fp8"), hardware
-    if request.concurrency > 1:
-        fewer = _largest(estimate, "concurrency", request.concurrency)
+    if estimate.concurrency > 1:
+        fewer = _largest(estimate, "concurrency", estimate.concurrency)
         if fewer:
             yield f"--concurrency {fewer}", asked._replace(concurrency=fewer), hardware
     length = _largest(estimate, "max_model_len", request.max_model_len)

@@ -20,7 +20,7 @@ def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
     points = []
     for step in range(POINTS):
         context = max(longest * step // (POINTS - 1), 1)
-        asked = request._replace(context=context)
+        asked = request._replace(context=context, concurrency=estimate.concurrency)
         ledger = with_layout(estimate.model, asked, estimate.hardware, request.layout, estimate.adjust).ledger
         points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
     return points

@@ -39,8 +39,11 @@ class Estimate(NamedTuple):
 
     model: Model
     request: Resolved
+    """As one replica meets it: its `concurrency` is the replica's share of the load."""
     hardware: Hardware
     replicas: int
+    concurrency: int
+    """Sequences of the asked load, over all replicas."""
     ledgers: tuple[Ledger, ...]
     kv_cache: KVCache
     pools: tuple[int, ...]
@@ -81,10 +84,10 @@ class Estimate(NamedTuple):
 
     @property
     def at_once(self) -> int:
-        """Return how many sequences of the asked load run together; the rest waits for them."""
+        """Return how many sequences of the asked load run together on all cards; the rest waits for them."""
         rules, request = engine(self.request.engine), self.request
         on_a_rank = min(rank.at_once(request, rules) for rank in self.ranks)
-        return min(on_a_rank * request.layout.dp, request.concurrency)
+        return min(on_a_rank * request.layout.dp * self.replicas, self.concurrency)
 
 
 def estimate_serving(
@@ -157,10 +160,11 @@ def smallest_layout(model: Model, asked: Asked, hardware: Hardware, adjust: Adju
 def with_layout(
     model: Model, asked: Asked, hardware: Hardware, layout: Layout, adjust: Adjust | None = None
 ) -> Estimate:
-    """The estimate for one layout."""
+    """The estimate for one layout, of which as many replicas as the cards hold divide the load."""
     check_layout(layout, hardware)
     rules = engine(asked.engine)
-    request = rules.resolve(model, hardware, asked, layout)
+    replicas = hardware.num_gpus // layout.num_ranks
+    request = rules.resolve(model, hardware, share_of_load(asked, replicas), layout)
     layout = request.layout
     dated = asked._replace(engine_version=request.engine_version)
     kinds = dict.fromkeys(hardware.mixed or (hardware.card,))
@@ -170,7 +174,6 @@ def with_layout(
         stage_rank(model, request, hardware, stage, rules, host, adjust)
         for stage in rules.stages(model, request)
     ]
-    replicas = hardware.num_gpus // layout.num_ranks
     ledgers = tuple(rank.ledger(layout.num_ranks // layout.pp * replicas) for rank in ranks)
     worst = min(
         range(len(ledgers)),
@@ -183,6 +186,7 @@ def with_layout(
         request,
         hardware,
         replicas,
+        asked.concurrency or 1,
         ledgers,
         kv,
         tuple(rank.pool_bytes for rank in ranks),
@@ -195,6 +199,18 @@ def with_layout(
         (*notes, *counted_alone(kv, ranks[worst].cache, request), *unconfirmed(known, model, request)),
         support=known,
     )
+
+
+def share_of_load(asked: Asked, replicas: int) -> Asked:
+    """Return the question of one of several replicas: the fullest has the share rounded up.
+
+    >>> (
+    ...     share_of_load(Asked(concurrency=64), 8).concurrency,
+    ...     share_of_load(Asked(concurrency=9), 8).concurrency,
+    ... )
+    (8, 2)
+    """
+    return asked._replace(concurrency=asked.concurrency and -(-asked.concurrency // replicas))
 
 
 def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, ...]:

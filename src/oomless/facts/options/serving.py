@@ -99,8 +99,8 @@ ASKED: tuple[Option, ...] = (
     Option("context", "--context", "tokens", "load",
            "Tokens of each sequence of the asked load [--max-model-len].", None, 1),
     Option("concurrency", "--concurrency", "whole", "load",
-           "Sequences of the asked load at once, for one engine: data-parallel ranks divide them, replicas "
-           "have as many each [1].", None, 1),
+           "Sequences of the asked load at once, over all cards: replicas and data-parallel ranks divide "
+           "them [1].", None, 1),
     Option("gpu_memory_utilization", "--gpu-memory-utilization", "share", "memory",
            "vLLM: share of the card that the engine takes [0.9, 0.92].",
            known={VLLM: "--gpu-memory-utilization"}),
