@@ -53,6 +53,33 @@ def test_no_name_and_no_number_is_cut(words: tuple[str, ...], columns: int) -> N
         assert "#." in seen
 
 
+NARROW: dict[str, tuple[str, ...]] = {
+    "infer": ("infer", "deepseek-v3", "--gpu", "h100:8x2", "--engine", "sglang"),
+    "train": ("train", "deepseek-v2-lite", "--gpu", "h200:8"),
+    "speed": ("speed", "deepseek-v2-lite", "--gpu", "rtx-4090:2"),
+    "claims": ("claims",),
+    "an error": ("infer", "deepseek-v33", "--gpu", "h200"),
+}
+
+
+@pytest.mark.parametrize("columns", [20, 60])
+@pytest.mark.parametrize("name", NARROW)
+def test_sentences_are_folded_at_words_and_tables_stay_whole(name: str, columns: int) -> None:
+    """Notes of up to 603 characters were left to the terminal, which breaks words."""
+    narrow, wide = (on_a_terminal(*NARROW[name], columns=each).splitlines() for each in (columns, 2000))
+    narrow, wide = ([line for line in seen if "  " not in line.strip()] for seen in (narrow, wide))
+    assert " ".join(narrow).split() == " ".join(wide).split(), "not a word is lost, added or broken"
+    assert not [line for line in narrow if len(line) > columns and line.strip().count(" ") > 1]
+
+
+def test_commands_and_json_are_never_folded() -> None:
+    for words in (("plan", "deepseek-v2-lite", "--gpu", "h200:1", "--rows", "1"), (*WORDS, "--json")):
+        narrow, wide = (on_a_terminal(*words, columns=each) for each in (30, 2000))
+        kept = [line for line in wide.splitlines() if line.lstrip().startswith(("$ ", "{", '"'))]
+        assert kept
+        assert set(kept) <= {*narrow.splitlines()}
+
+
 def test_without_colour_there_is_no_escape_at_all() -> None:
     assert "\x1b[" in on_a_terminal(*WORDS, NO_COLOR="")
     assert "\x1b" not in on_a_terminal(*WORDS, NO_COLOR="1")

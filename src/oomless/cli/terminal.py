@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
@@ -28,7 +30,11 @@ class PlainStream:
             reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        if not isinstance(text, str) or text.isprintable():
+        if not isinstance(text, str):
+            return self.stream.write(text)
+        if self.stream.isatty():
+            text = folded(text, shutil.get_terminal_size().columns)
+        if text.isprintable():
             return self.stream.write(text)
         parts = COLOURS.split(text) if self.stream.isatty() else [text]
         parts[::2] = [printable(part, KEPT) for part in parts[::2]]  # colours stand between them
@@ -40,6 +46,46 @@ class PlainStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+def folded(text: str, columns: int) -> str:
+    """Return text whose sentences are folded at blanks to the columns of a terminal.
+
+    Commands, tables and JSON stay as they are, since a folded one is another one, and so do words that are
+    longer than a line: no name and no number is ever cut.
+
+    >>> print(folded("note: one line of words is folded\\n$ a command never is", 20))
+    note: one line of
+      words is folded
+    $ a command never is
+    """
+    lines = text.split("\n")
+    return "\n".join(_folded(line, columns) if len(line) > columns else line for line in lines)
+
+
+def _folded(line: str, columns: int) -> str:
+    plain = COLOURS.sub("", line).strip()
+    if not plain or plain.startswith(NO_SENTENCE) or "  " in plain or _cells(line) <= columns:
+        return line
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    first, *words = line[len(indent) :].split(" ")
+    lines = [indent + first]
+    for word in words:
+        if _cells(lines[-1]) + 1 + _cells(word) > columns:
+            lines.append(f"{indent}  {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
+
+
+NO_SENTENCE = ("$ ", "{", "}", "[", "]", '"', "|")
+"""What lines of commands, JSON and tables begin with; columns of a table lie two blanks apart."""
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes: two for each wide character."""
+    plain = COLOURS.sub("", text)
+    return len(plain) + sum(unicodedata.east_asian_width(each) in "WF" for each in plain)
 
 
 @contextmanager

@@ -55,9 +55,17 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def need(asked: SpeedRow, *what: str) -> None:
+    """Stop where a row measures prompts or answers and gives them no length."""
+    for name, length in (("prompts", asked.input_len), ("answers", asked.output_len)):
+        if name in what and not length:
+            raise Incomplete(f"how long {name} are is not given")
+
+
 def _first(asked: SpeedRow, together: bool) -> float:
     """Seconds to the first token: of a batch of prompts that run as one, the mean of all that come at once,
     or of a steady stream."""
+    need(asked, "prompts")
     if asked.sent:
         served = at_once(asked)
         return sum(one[0] for one in served) / len(served)
@@ -71,6 +79,8 @@ def _first(asked: SpeedRow, together: bool) -> float:
 
 def _between(asked: SpeedRow) -> float:
     """Seconds between two tokens."""
+    if asked.batch != 1:
+        need(asked, "prompts", "answers")
     if asked.sent:
         served = at_once(asked)
         return sum(one[1] for one in served) / len(served)
@@ -85,6 +95,7 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
     """Tokens a second of all cards."""
     batch = asked.batch
     if quantity == "prefill":
+        need(asked, "prompts")
         if metric == "prefill" and batch:
             one_by_one = (
                 "edge" in asked.setup.run.conditions
@@ -97,6 +108,7 @@ def _rate(asked: SpeedRow, metric: str, quantity: str) -> float:
         return batch / decode_pass(asked.setup, batch, asked.input_len + asked.output_len / 2).seconds
     if quantity == "decode" and not asked.sent:
         raise Incomplete("how many sequences an agreed latency allows is not given")
+    need(asked, "prompts", "answers")
     if asked.sent:
         drawn = requests_of(long_enough(asked, asked.sent), asked.input_len, asked.output_len)
         out = sum(one.output_tokens for one in drawn)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..engines.speed_classes import class_of_word, speed_class
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..files import shown
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -219,16 +220,26 @@ def network_of(row: dict[str, str]) -> tuple[Network, bool]:
     name = word if word in SHAPES else catalogue_name(MODELS.get(word, word))
     quant = row["quant"].split(" (")[0]
     given = float(row["weight_bytes_gb"]) * GB if row["weight_bytes_gb"] else None
+    params = float(row["params_b"] or 0) * GB  # billions
     if name is None:
-        params = float(row["params_b"]) * GB  # billions
-        active = float(row["active_params_b"] or row["params_b"]) * GB
+        if not params:
+            raise Incomplete(f"the config of {shown(row['model'])} is not known, and params_b is not given")
+        active = float(row["active_params_b"] or 0) * GB or params
         return unnamed(row["model"], params, active, bits_of(quant, given, params)), False
     model = build(SHAPES[name], row["model"], "its published config") if name in SHAPES else load(name)
     net = network(model, _quantization(quant, model, "llama" in row["engine"].lower()))
-    mean = re.search(r"([\d.]+)bpw", quant)
-    if mean and abs(float(mean[1]) * float(row["params_b"]) * GB / 8 / _total_bytes(net) - 1) > NOMINAL:
-        return _scaled(net, float(mean[1]) * float(row["params_b"]) * GB / 8 / _total_bytes(net)), True
-    return net, True
+    ratio = mean_bits(quant) * params / 8 / _total_bytes(net)
+    return (_scaled(net, ratio) if ratio and abs(ratio - 1) > NOMINAL else net), True
+
+
+def mean_bits(quant: str) -> float:
+    """Bits a value that the words of a file's type name; 0: they name none.
+
+    >>> mean_bits("Q2_K 2.71bpw"), mean_bits("1.2.3bpw"), mean_bits("Q8_0")
+    (2.71, 0.0, 0.0)
+    """
+    found = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)bpw", quant)
+    return float(found[1]) if found else 0.0
 
 
 SHAPES: dict[str, dict[str, object]] = {
@@ -303,9 +314,8 @@ def bits_of(quant: str, given: float | None, params: float) -> float:
     """Bits a value of a model without config: of the file's size, or of the format's name."""
     if given:
         return given * 8 / params
-    named = re.search(r"([\d.]+)bpw", quant)
-    if named:
-        return float(named[1])
+    if named := mean_bits(quant):
+        return named
     for word, bits in BITS.items():
         if word in quant:
             return bits

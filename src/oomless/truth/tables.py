@@ -108,6 +108,10 @@ def wrong_cell(configuration: Mapping[str, str]) -> str:
             return f"has {column} {shown(cell)}, with a number of more than {MOST_DIGITS} digits"
         if cell and column in NUMBERS and not 0 < measured(cell) < MAX_MEASURED:
             return f"has {column} {shown(cell)}, which is no number above 0"
+        if column in SIZES and NOTHING.match(cell):
+            return f"has {column} {shown(cell)}, which is no size above 0"
+        if column in LAYOUTS and (found := NO_RANKS.search(cell)):
+            return f"has {column} {shown(cell)}, where {found[1]} has no ranks"
     return ""
 
 
@@ -115,6 +119,11 @@ MOST_DIGITS = 15
 LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 NUMBERS = ("params_b", "active_params_b", "weight_bytes_gb")
 """Columns whose cells are one number; others say several things in words."""
+SIZES = ("dp", "tp", "pp", "cp", "ep", "seq_len", "micro_batch", "n_gpus", "num_gpus")
+"""Columns whose cells begin with a count of at least one, whatever words follow."""
+NOTHING = re.compile(r"\s*0+(?![\d.])")
+LAYOUTS = ("parallelism",)
+NO_RANKS = re.compile(r"\b(FSDP|[TPDECV]P)\s?=?0+(?!\d)")
 
 
 def kind_of(path: Path, header: set[str]) -> TableKind:

@@ -190,7 +190,8 @@ def of_estimate(estimate: Estimate, quantity: str, engine: str) -> Interval:
     cache = estimate.kv_cache
     match quantity:
         case "kv_bytes_per_gpu":
-            return estimate.pools[0], min(estimate.pools_low), max(estimate.pools_high)
+            value, low = estimate.pools[0], min(estimate.pools_low)
+            return value, max(low, min(value, 0)), max(estimate.pools_high)  # no cache is below nothing
         case "kv_tokens":
             return cache.max_tokens, cache.max_tokens_low, cache.max_tokens_high
         case "kv_bytes_per_token":
