@@ -50,6 +50,7 @@ PAGE_OF = {
     "run": "reconcile.md",
     "monitor": "monitor.md",
     "top": "monitor.md",
+    "web": "web.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer"}

@@ -85,6 +85,27 @@ class MissingExtra(OomlessError):  # noqa: N818 - the name is part of the public
     code = 5
 
 
+def meant(error: Exception) -> OomlessError:
+    """Return an error as one that a user can act on; what nobody meant is called a defect of ours.
+
+    >>> meant(KeyError("x")).message
+    "internal error: KeyError: 'x'"
+    """
+    if isinstance(error, OomlessError):
+        return error
+    if isinstance(error, MemoryError):
+        return OomlessError(
+            "not enough memory on this machine for this input", "check that the file is what you meant"
+        )
+    if isinstance(error, OSError) and error.filename is None:
+        # what we open ourselves is reported where it is opened
+        return OomlessError(f"the answer could not be written: {error.strerror}", "check where stdout goes")
+    return OomlessError(
+        f"internal error: {type(error).__name__}: {error}",
+        "this is a defect of oomless; run again with --debug and report what it prints",
+    )
+
+
 @contextmanager
 def faults_of(where: str, flags: Collection[str] = ()) -> Iterator[None]:
     """Within it, a question put wrongly is a fault of the file that puts it: it is named, and nobody used a

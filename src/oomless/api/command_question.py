@@ -11,6 +11,7 @@ from ..run.settings import read_settings, with_settings
 from .serving import ServingAnswer, infer
 
 if TYPE_CHECKING:
+    from ..plan.cost import Cost
     from ..truth.calibration import Calibration
     from .speed import SpeedAnswer
     from .training_answer import TrainingAnswer
@@ -178,3 +179,12 @@ def training_answer(model: str | None, options: dict[str, Any]) -> "TrainingAnsw
 
     need_training(model, options)
     return train(model, **options)
+
+
+def cost_answer(options: dict[str, Any]) -> "Cost":
+    """Return the answer to a question of `cost`."""
+    from .cost import cost
+
+    if "gpu" not in options:
+        raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
+    return cost(**options)

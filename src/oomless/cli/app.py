@@ -35,13 +35,12 @@ COMMANDS = {
     "models": ("catalogues", "Models of the catalogue."),
     "gpus": ("catalogues", "Cards, their names and what a process sees of their memory."),
     "engines": ("catalogues", "Serving engines and the versions whose rules are known."),
+    "web": (".web.command", "The page, and the same answers over HTTP, on this machine alone."),
     "config": ("config", "The user's own defaults, and who sets them."),
     "doctor": ("catalogues", "This machine, its cards, caches and extras."),
     "completion": ("catalogues", "A script that completes commands, models and cards in the shell."),
 }
-
-
-LATER = ("web",)
+"""Name -> module and line of help; a module of another way in has a dot in front."""
 
 
 class Lazy(click.Group):
@@ -60,8 +59,6 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in LATER:
-            raise UsageError(f"`oomless {args[0]}` is not there yet", f"there are: {', '.join(COMMANDS)}")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise UsageError(
                 f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help")

@@ -20,29 +20,20 @@ def show_prices(gpu: str | None, table: "tuple[Price, ...] | None", as_json: boo
     return show(price_rows(gpu, table), columns, "prices", as_json)
 
 
-def _cost(
-    gpu: str | None = None,
-    prices: tuple[str, ...] = (),
-    list_prices: bool = False,
-    plot: str | None = None,
-    json: bool = False,
-    **options: Any,
-) -> int:
-    from ..api.cost import cost as cost_api
+def _cost(**options: Any) -> int:
+    from ..api.command_question import cost_answer
     from ..api.cost import price_table
-    from ..errors import UsageError
 
-    if list_prices:
-        return show_prices(gpu, price_table(prices)[0], json)
-    if gpu is None:
-        raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
-    answer = cost_api(gpu, prices=prices, **options)
+    plot, as_json = options.pop("plot", None), bool(options.pop("json", False))
+    if options.pop("list_prices", False):
+        return show_prices(options.get("gpu"), price_table(options.get("prices", ()))[0], as_json)
+    answer = cost_answer(options)
     if plot:
         from ..report.plan_cost_svg import cost_svg
         from .files import write_svg
 
         write_svg(plot, cost_svg(answer))
-    if json:
+    if as_json:
         click.echo(json_text(answer.to_json()))
     else:
         from ..report.plan_cost_text import cost_text

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..facts.options import TITLES, Group, Option
+from ..run.choices import is_word, need_choice
 from ..run.options import choices_of, options_of, read
 
 NAMES = {
@@ -15,18 +16,6 @@ NAMES = {
     "onoff": "on|off",
 }
 """What a metavar says of a kind; the others are text."""
-OTHER_WORDS = {
-    **dict.fromkeys(
-        ("llama.cpp", "llama-cpp", "llama-server", "llama_cpp", "llama-box"), "did you mean llamacpp?"
-    ),
-    **dict.fromkeys(("ik_llama.cpp", "ik_llama", "ik-llama.cpp"), "did you mean ik-llamacpp?"),
-    **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
-    **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
-    "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
-    "lmdeploy": "its rules are not known; vllm serves the same formats",
-    "exllamav3": "its rules are not known; llamacpp serves desktop cards",
-}
-"""What people call engines, or ask for beside those that are known."""
 
 
 class Value(click.ParamType[Any]):
@@ -51,17 +40,9 @@ class Word(click.Choice[str]):
         self.option = option
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in self.choices:
-            return str(value)
         name = param.opts[0] if param is not None and param.opts else "value"
-        command = ctx.command_path if ctx is not None else "oomless infer"
-        names = list(map(str, self.choices))
-        hint = OTHER_WORDS.get(str(value).lower()) if self.option.field == "engine" else None
-        raise UsageError(
-            f"{name} {value!r} is not one of {', '.join(names)}",
-            hint or did_you_mean(str(value), names, f"{command} --help"),
-            self.option.field,
-        )
+        need_choice(self.option, str(value), name, ctx.command_path if ctx is not None else "oomless infer")
+        return str(value)
 
 
 class Grouped(click.Option):
@@ -76,8 +57,7 @@ def click_option(option: Option) -> Grouped:
     """Return the click option of a row of the table."""
     if option.kind == "switch":
         return Grouped(option, is_flag=True)
-    words = option.choices and option.kind == "text" and not option.several
-    kind: click.ParamType[Any] = Word(option) if words else Value(option)
+    kind: click.ParamType[Any] = Word(option) if is_word(option) else Value(option)
     complete = complete_gpu if option.field == "gpu" else None
     return Grouped(option, type=kind, multiple=option.several, shell_complete=complete)
 

@@ -38,7 +38,7 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
             f"a revision is no {type(revision).__name__}", "give a branch, a tag or a commit", "revision"
         )
     name = hub_id_of(name)
-    if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
+    if is_local(name):
         from pathlib import Path  # a catalogue name needs no paths
 
         try:
@@ -56,6 +56,15 @@ def load(name: "str | os.PathLike[str]", *, offline: bool = False, revision: str
     if revision is not None:
         raise UsageError("--revision is for hub repositories", f"{name} is a catalogue name: leave it out")
     return load_catalogue(name)
+
+
+def is_local(name: str) -> bool:
+    """Return whether a word means a file or folder of this machine.
+
+    >>> is_local("./config.json"), is_local("deepseek-r1")
+    (True, False)
+    """
+    return name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name)
 
 
 HUB_PAGES = (
@@ -87,7 +96,7 @@ def config_document(
     'deepseek_v3'
     """
     name = hub_id_of(name)
-    if name.endswith(FILE_SUFFIXES) or name.startswith((".", "/", "~")) or os.path.isdir(name):
+    if is_local(name):
         from pathlib import Path
 
         path = Path(name).expanduser()

@@ -97,6 +97,8 @@ class Option(NamedTuple):
     """It may be given more than once."""
     own_default: bool = True
     """The user may set a default for it; not for what makes one question of many."""
+    file: Literal["", "read", "write"] = ""
+    """What is done with the file or folder of this machine that it names; "": it names none."""
 
     @property
     def names(self) -> tuple[str, ...]:

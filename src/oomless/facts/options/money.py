@@ -15,7 +15,7 @@ PRICES = (
            choices=("on-demand", "reserved", "spot", "community", "any")),
     Option("prices", "--prices", "text", "rent",
            "Prices of your own, in place of the tables: a CSV in SkyPilot's schema (PROVIDER=FILE names who "
-           "asks them), or gpuhunt with the extra prices.", (), several=True),
+           "asks them), or gpuhunt with the extra prices.", (), several=True, file="read"),
 )
 ASKED: tuple[Option, ...] = (
     Option("gpu", "--gpu", "text", "cards", "Cards to own or to rent: a100-80gb:8."),
@@ -63,7 +63,7 @@ ANSWER: tuple[Option, ...] = (
     Option("list_prices", "--list-prices", "switch", "views",
            "List the rents that are known, of --gpu if it is given, and stop."),
     Option("plot", "--plot", "text", "answer",
-           "Write both curves and the tornado as a picture to this .svg file."),
+           "Write both curves and the tornado as a picture to this .svg file.", file="write"),
     Option("json", "--json", "switch", "answer",
            "One JSON object on stdout: every month, every scope, every input."),
 )

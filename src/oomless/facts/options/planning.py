@@ -93,9 +93,10 @@ ANSWER: tuple[Option, ...] = (
            "what stays, what moves."),
     Option("front", "--front", "switch", "answer",
            "Show the rows that no other beats in price, speed and headroom at once."),
-    Option("plot", "--plot", "text", "answer", "Write a picture of price against speed to this .svg file."),
+    Option("plot", "--plot", "text", "answer", "Write a picture of price against speed to this .svg file.",
+           file="write"),
     Option("write", "--write", "text", "answer",
-           "Write the first row's launch files into this new folder, all of them or none."),
+           "Write the first row's launch files into this new folder, all of them or none.", file="write"),
     Option("json", "--json", "switch", "answer",
            "One JSON object on stdout: rows, what was left out and how often, nearest misses."),
 )

@@ -223,14 +223,15 @@ ANSWER: tuple[Option, ...] = (
            "that are not known are named in the notes, and our own options come first.", own_default=False),
     Option("from_file", "--from", "text", "ask",
            "Ask again what an earlier answer (the JSON of infer) was asked: what was given, and its release "
-           "of the engine; other cards or flags beside it get defaults of their own.", own_default=False),
+           "of the engine; other cards or flags beside it get defaults of their own.", own_default=False,
+           file="read"),
     Option("compare", "--compare", "text", "ask",
            "Variants side by side: one flag (kv-cache-dtype=auto,fp8), the cards (gpu=h100:8,h200:8) or the "
            "model (model=A,B); one that cannot run says why beside the others.", own_default=False),
     Option("explain", "--explain", "text", "answer",
            "Show the lines of a category (or all): formula, numbers, source."),
     Option("plot", "--plot", "text", "answer", "Write a picture of the answer to this .svg file.",
-           own_default=False),
+           own_default=False, file="write"),
     Option("strict", "--strict", "switch", "answer", "Exit with 3 when the answer is tight."),
     Option("json", "--json", "switch", "answer", "One JSON object on stdout."),
 )

@@ -23,7 +23,7 @@ OWN = (
     Option("requests", "--requests", "whole", "simulation", "How many of them [1000].", None, 1, 10_000_000),
     Option("seed", "--seed", "whole", "simulation", "Seed of arrivals and lengths [0]."),
     Option("workload", "--workload", "text", "simulation",
-           "The requests of a CSV file: arrival_s, prompt_tokens, output_tokens."),
+           "The requests of a CSV file: arrival_s, prompt_tokens, output_tokens.", file="read"),
     Option("memory_policy", "--memory-policy", "text", "simulation",
            "evict: a sequence has room for what it holds, and the youngest gives way and is computed again; "
            "no-evict: room for its whole from the start; reserve: room for the longest [evict].",

@@ -150,10 +150,11 @@ ASKED: tuple[Option, ...] = (
 ANSWER: tuple[Option, ...] = (
     Option("from_file", "--from", "text", "ask",
            "The file that starts a run: a torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; or "
-           "a saved answer. MODEL may be left out if it names one; flags beside it win.", own_default=False),
+           "a saved answer. MODEL may be left out if it names one; flags beside it win.", own_default=False,
+           file="read"),
     Option("megatron_args", "--megatron-args", "text", "ask",
            "In place of MODEL: a file with the arguments of a Megatron-LM run: a shell line, the JSON of a "
-           "run, or YAML of key: value.", own_default=False),
+           "run, or YAML of key: value.", own_default=False, file="read"),
     Option("world_size", "--world-size", "whole", "ask",
            "--megatron-args: all ranks of the run [the cards of --gpu].", None, 1, MANY, own_default=False),
     Option("compare", "--compare", "text", "ask",
@@ -162,7 +163,7 @@ ANSWER: tuple[Option, ...] = (
     Option("explain", "--explain", "text", "answer",
            "Show the lines of a category (or all): formula, numbers, source."),
     Option("plot", "--plot", "text", "answer", "Write a picture of the phases to this .svg file.",
-           own_default=False),
+           own_default=False, file="write"),
     Option("strict", "--strict", "switch", "answer", "Exit with 3 when the answer is tight."),
     Option("json", "--json", "switch", "answer", "One JSON object on stdout."),
 )

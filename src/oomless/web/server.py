@@ -1,0 +1,139 @@
+"""The server of the page: Starlette on loopback. It reads requests, asks a worker, and answers with its
+bytes."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..errors import OomlessError, UsageError
+from ..files import json_text
+from .gate import Gate
+from .lanes import Workers
+from .question import ASKED, COMMANDS, Reply, refusal
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MAX_BODY_BYTES = 64 << 20
+MAX_ADDRESS_BYTES = 32 << 10
+BODY_SECONDS = 30.0
+QUICK_SECONDS, LONG_SECONDS = 20.0, 60.0
+LONG = ("plan", "tune", "reconcile", "claims", "models")
+"""Commands that take long: they wait for each other, and nothing else waits for them."""
+SIMULATES = ("arrival-rate", "arrival_rate", "workload")
+"""What makes a question of speed a long one."""
+
+
+class Lanes:
+    """Workers for short questions, and one for long ones."""
+
+    def __init__(self) -> None:
+        self.quick = Workers(min(2, os.cpu_count() or 1), 200, QUICK_SECONDS)
+        self.long = Workers(1, 8, LONG_SECONDS)
+
+    async def ask(
+        self, command: str, pairs: list[tuple[str, str]], posted: str = "", content: bytes = b""
+    ) -> Reply:
+        """Return the reply of a worker of the right lane."""
+        name = command.rpartition("/")[2]
+        is_long = name in LONG or (name == "speed" and any(each in SIMULATES for each, _ in pairs))
+        lane = self.long if is_long else self.quick
+        return await lane.ask(command, pairs, posted, content)
+
+    async def close(self) -> None:
+        """Stop every worker."""
+        await self.quick.close()
+        await self.long.close()
+
+
+def application() -> "Starlette":
+    """Return the application; the extra `web` must be there."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.lanes = Lanes()
+        await app.state.lanes.quick.warm()
+        yield
+        await app.state.lanes.close()
+
+    methods = {"reconcile": ["POST"], **{command: ["GET", "POST"] for command in ASKED}}
+    routes = [
+        Route(f"/api/{command}", partial(_ask, command), methods=methods.get(command, ["GET"]))
+        for command in COMMANDS
+    ]
+    routes.append(Route("/openapi.json", _openapi))
+    found = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _nothing, 405: _nothing})
+    found.add_middleware(Gate)
+    return found
+
+
+async def _ask(command: str, request: "Request") -> "Response":
+    """Answer one question."""
+    pairs = request.query_params.multi_items()
+    if len(request.url.query) > MAX_ADDRESS_BYTES:
+        return _response(request, refusal(UsageError("the address is too long", "POST the file"), 414))
+    posted, content = "", b""
+    if request.method == "POST":
+        posted = next((text for name, text in pairs if name == "file"), "") or "posted.log"
+        pairs = [(name, text) for name, text in pairs if name != "file"]
+        body = await _body(request)
+        if isinstance(body, Reply):
+            return _response(request, body)
+        content = body
+    return _response(request, await request.app.state.lanes.ask(command, pairs, posted, content))
+
+
+async def _body(request: "Request") -> bytes | Reply:
+    """Return what was sent, or why it is too much or too slow."""
+    import asyncio
+
+    from starlette.requests import ClientDisconnect
+
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    hint = "oomless reconcile reads files of any size on the command line"
+                    return refusal(OomlessError(f"more than {MAX_BODY_BYTES:,} bytes", hint), 413)
+                chunks.append(chunk)
+    except TimeoutError:
+        return refusal(OomlessError(f"not sent within {BODY_SECONDS:g} s", "send it again"), 408)
+    except ClientDisconnect:
+        return refusal(OomlessError("not sent to its end", "send it again"), 400)
+    return b"".join(chunks)
+
+
+def _response(request: "Request", found: Reply, kind: str = "application/json") -> "Response":
+    """Return a reply with its mark, or that it is the one the client has."""
+    from starlette.responses import Response
+
+    mark = f'"{sha256(found.content).hexdigest()[:32]}"'
+    headers = {"ETag": mark, "Cache-Control": "no-cache"}
+    if found.status == 200 and request.headers.get("if-none-match") == mark:
+        return Response(status_code=304, headers=headers)
+    if found.status == 503:
+        headers["Retry-After"] = "1"
+    return Response(found.content, found.status, headers, kind)
+
+
+async def _openapi(request: "Request") -> "Response":
+    from .openapi import openapi
+
+    return _response(request, Reply(200, (json_text(openapi()) + "\n").encode()))
+
+
+async def _nothing(request: "Request", error: Exception) -> "Response":
+    """Say that nothing is there, or not in this way."""
+    status = getattr(error, "status_code", 404)
+    hint = f"there are: {', '.join(f'/api/{command}' for command in COMMANDS)}"
+    what = "not in this way" if status == 405 else "nothing is there"
+    return _response(request, refusal(UsageError(f"{request.url.path[:80]}: {what}", hint), status))
