@@ -109,10 +109,20 @@ def test_prices_of_a_card_that_has_none(gpu: str) -> None:
 @pytest.mark.parametrize("flags", ["--max-num-seqs 10000", "--parallel 4096 --max-model-len 16"])
 def test_more_slots_than_cells(command: str, flags: str) -> None:
     question = (command, "deepseek-coder-1.3b", "--gpu", "b200:8", "--engine", "llamacpp")
+    if command == "speed":
+        question += ("--input-len", "8", "--output-len", "8")
     answer = within(*question, *flags.split())
     assert answer.code in (0, 2, 3), "more cards may hold more cells"
     assert answer.code != 2 or "slots share a cache of" in answer.err
     assert within(*question, "--max-num-seqs", "8192").code in (0, 3)
+
+
+@pytest.mark.parametrize("block", ["1", "16", "64", "128", "256"])
+@pytest.mark.parametrize("version", ["0.21.0", "0.25.0", "0.33.0"])
+def test_blocks_of_any_size(version: str, block: str) -> None:
+    """Pages of V4's windows that fit into no page of its compressed rows were a StopIteration."""
+    words = f"infer deepseek-v4-flash --gpu gh200:2 --engine-version {version} --block-size {block}"
+    assert within(*words.split()).code in (0, 3, 4)
 
 
 @pytest.mark.parametrize("version", ["0.21.0", "0.23.0", "0.25.0"])
@@ -197,6 +207,8 @@ ZEROS = "0" * 5_000
         ("speed", "deepseek-v2-lite", "--gpu", "h200", "--arrival-rate", "1e-320"),
         ("speed", "deepseek-v2-lite", "--gpu", "h200", "--requests", "10000000", "--arrival-rate", "5"),
         ("cost", "--gpu", "l40s:2", "--staff-usd-per-month", "1e308", "--json"),
+        ("cost", "--gpu", "l40s:2", "--tokens-per-s", "1e-320", "--json"),
+        ("cost", "--gpu", "l40s:2", "--tokens-per-s", "9", "--utilization", "1e-320", "--json"),
     ],
 )
 def test_numbers_beyond_all_use(words: tuple[str, ...]) -> None:

@@ -344,7 +344,8 @@ class _Hub:
             hint = f"check the spelling; private and gated repositories look like this too: {token}"
             return OomlessError(f"{page} {missing} (404)", hint)
         if status == 429:
-            when = f"in {wait} s" if (wait := headers.get("retry-after", "")).isdecimal() else "later"
+            wait = headers.get("retry-after", "")
+            when = f"in {wait} s" if wait.isdecimal() and len(wait) <= 5 else "later"
             return OomlessError(
                 f"{self.endpoint} answers too many requests (429)", f"try again {when}; {token}"
             )

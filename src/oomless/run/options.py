@@ -336,11 +336,12 @@ def fault_of(option: Option, value: Any) -> str:
         case "switch" | "onoff" | "speculation" | "json":
             return ""
         case "share":
-            return "" if 0 < value <= 1 else "it is a share: above 0, at most 1"
+            return "" if SMALLEST <= value <= 1 else "it is a share: above 0, at most 1"
         case "gib":
             return "" if 0 <= value <= MAX_GIB else "it is GiB: 0 or more"
         case "positive":
-            return "" if 0 < value <= option.most else f"it must be above 0, at most {figure(option.most)}"
+            is_some = SMALLEST <= value <= option.most
+            return "" if is_some else f"it must be above 0, at most {figure(option.most)}"
     if option.choices:
         return "" if str(value) in option.choices else f"it is {' or '.join(option.choices)}"
     if option.least <= value <= option.most:
@@ -351,6 +352,10 @@ def fault_of(option: Option, value: Any) -> str:
         if usual
         else f"it must be between {figure(option.least)} and {figure(option.most)}"
     )
+
+
+SMALLEST = 1e-9
+"""What counts as above 0: what lies below, such as 1e-320, makes quotients that are no numbers."""
 
 
 def figure(bound: float) -> str:

@@ -222,7 +222,8 @@ def speed_of(
         between_s = ((output_len - 1 - beside) * decode_s + beside * mixed_s) / max(output_len - 1, 1)
         cycle_s = own_s + (output_len - 1) * between_s
         busy = min(running / groups * own_s / cycle_s, 1.0)
-        together = groups * busy / (1 - (1 - busy) ** groups)
+        any_of_them = 1 - (1 - busy) ** groups
+        together = groups * busy / any_of_them if any_of_them else 1.0  # so seldom that never two at once
     if beside < output_len - 1 or running == 1:
         rate = running * output_len / cycle_s
         first_s = own_s + (decode_s if running > 1 else 0.0)

@@ -97,7 +97,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         enforce_eager="eager" in flags,
         enable_prefix_caching="enable-prefix-caching" in flags,
         cpu_offload_gb=float(offloaded[1])
-        if (offloaded := re.search(r"cpu-offload-gb ([\d.]+)", flags))
+        if (offloaded := re.search(r"cpu-offload-gb (\d+(?:\.\d+)?)", flags))
         else 0.0,
         speculation=Speculation("mtp") if "mtp draft loaded" in flags else None,
         enable_lora="lora" in flags and rules.adapters,
@@ -355,7 +355,7 @@ def _number(text: str) -> int | None:
 
 def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     """The card that a cell names; a size in brackets is what the process saw and replaces the catalogue's."""
-    seen = re.search(r"\(([\d.]+) GiB\)", text)
+    seen = re.search(r"\((\d+(?:\.\d+)?) GiB\)", text)
     name = re.sub(r"\(.*?\)", "", text)
     name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", name.strip()).strip().lower()
     name = re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name)

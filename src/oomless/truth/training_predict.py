@@ -101,7 +101,7 @@ def states_of_count(row: dict[str, str]) -> Interval | None:
     ... )
     16.6
     """
-    counted = re.fullmatch(r"([\d.]+)B", row["params"])
+    counted = re.fullmatch(r"(\d+(?:\.\d+)?)B", row["params"])
     ranks = [row[name] for name in ("dp", "tp", "pp")]
     if (
         row["framework"] not in FORMULAS

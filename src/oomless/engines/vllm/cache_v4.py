@@ -87,9 +87,16 @@ def packed_by_page(buckets: list[list[Page]], rules: VllmRules) -> Packed:
     """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of
     one size.
 
-    A block of the pool has a slot for each page size: as many as the group that uses most of them.
+    A block of the pool has a slot for each page size: as many as the group that uses most of them. Pages of
+    windows have their own block, so with a smaller --block-size no compressed page is as large as theirs.
     """
     shared = sorted({page.page_bytes for page in buckets[0]})
+    if max(page.page_bytes for bucket in buckets for page in bucket) > shared[-1]:
+        raise UnsupportedError(
+            f"--block-size {buckets[0][0].block_size} is too small for V4 in this release: a page of its "
+            "windows is larger than all pages of compressed rows, into which it must fit",
+            "leave --block-size out: it is 256 then",
+        )
     padded = [
         [
             page._replace(page_bytes=next(size for size in shared if size >= page.page_bytes))
