@@ -44,6 +44,7 @@ PAGE_OF = {
     "cost": "cost.md",
     "plan": "plan.md",
     "speed": "speed.md",
+    "tune": "tune.md",
     "trace": "trace.md",
     "compress": "compress.md",
     "reconcile": "reconcile.md",
@@ -53,7 +54,7 @@ PAGE_OF = {
     "web": "web.md",
 }
 """The page that describes a command's options; index.md has the others."""
-TAKEN_OVER = {"speed": "infer"}
+TAKEN_OVER = {"speed": "infer", "tune": "infer"}
 """Commands that take the options of another one, which its page describes."""
 
 COMMAND_BLOCK = re.compile(

@@ -196,6 +196,27 @@ def test_plan_json_has_the_keys_of_the_contract() -> None:
     assert [key for key in PLAN_CONTRACT if key not in found] == []
 
 
+TUNE = (
+    (
+        "deepseek-r1",
+        "--gpu",
+        "h20:8",
+        "--context",
+        "32768",
+        "--concurrency",
+        "8",
+        "--slo",
+        "ttft=30s,tpot=50ms",
+    ),
+    ("deepseek-r1", "--gpu", "h200:8", "--kv-cache-dtype", "fp8", "--allow", "cache"),
+    ("deepseek-r1", "--gpu", "rtx-4090:1", "--engine", "llamacpp", "--quantization", "q4_k_m"),
+)
+
+
+def test_tune_json_is_frozen() -> None:
+    check("tune_json.txt", schema(*(document("tune", *words) for words in TUNE)))
+
+
 def test_cost_json_is_frozen() -> None:
     asked = ("--gpu", "h100:8", "--months", "12", "--tokens-per-s", "1000")
     given = ("--gpu", "dgx-spark", "--buy-usd", "4000", "--rent-usd-per-hour", "0.1", "--months", "12")
@@ -247,6 +268,11 @@ def test_every_number_of_bytes_is_an_integer() -> None:
 
 
 EXITS = (
+    ("tune", "deepseek-r1"),
+    ("tune",),
+    ("tune", "deepseek-r1", "--gpu", "h200:8"),
+    ("tune", "deepseek-r1", "--gpu", "h200:8", "--slo", "ttft=2"),
+    ("tune", "deepseek-r1", "--gpu", "t4:1"),
     ("infer", "deepseek-v3", "--gpu", "h200:8"),
     ("infer", "deepseek-v3", "--gpu", "h200:8", "--json"),
     ("infer", "deepseek-v3", "--gpu", "h100:8"),

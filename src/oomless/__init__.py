@@ -19,6 +19,7 @@ _HOMES = {
     "train": "api.training",
     "plan": "plan.request",
     "speed": "api.speed",
+    "tune": "api.tune",
     "cost": "api.cost",
     "trace": "api.trace",
     "reconcile": "api.reconcile",
@@ -54,6 +55,7 @@ __all__ = [
     "speed",
     "trace",
     "train",
+    "tune",
 ]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..truth.calibration import Calibration
     from .speed import SpeedAnswer
     from .training_answer import TrainingAnswer
+    from .tune import TuneAnswer
 
 
 class PutQuestion(NamedTuple):
@@ -154,6 +155,25 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     if "gpu" not in asked:
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
     return speed(model, **asked, **own, notes=notes)
+
+
+def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> "TuneAnswer":
+    """Return the answer to a question of `tune`; the user's defaults are those of serving, and stay as they
+    are."""
+    from ..facts.options.tuning import OWN
+    from .tune import tune
+
+    own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
+    rest = {name: value for name, value in options.items() if name not in own}
+    settings, notes = with_settings(rest, read_settings(environ))
+    taken = {option.field for option in asked_of("tune")} - own.keys()
+    asked = {name: value for name, value in settings.items() if name in taken}
+    if "gpu" not in asked:
+        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    learned = calibration(environ)
+    if learned is not None and (said := learned.note()):
+        notes = (*notes, said)
+    return tune(model, **asked, **own, notes=notes, adjust=learned)
 
 
 def need_training(model: str | None, options: dict[str, Any], compare: str | None = None) -> None:

@@ -151,6 +151,21 @@ def is_gguf(model: object) -> bool:
     return str(model).endswith(".gguf")
 
 
+def loaded(model: str | Model, overrides: str | None, offline: bool, revision: str | None) -> Model:
+    """Return the model that is asked about, with other values for keys of its config where some are given."""
+    if overrides is None:
+        return model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    if isinstance(model, Model):
+        raise UsageError(
+            "hf_overrides changes the config of a model that is named, not one that is there",
+            "give its name",
+            "hf_overrides",
+        )
+    from ..model.overrides import load_with
+
+    return load_with(model, overrides, offline=offline, revision=revision)
+
+
 def infer(
     model: str | Model,
     gpu: str | Hardware,
@@ -170,18 +185,7 @@ def infer(
     if flags.get("engine") is None:
         flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model))
     asked = serving_question(**flags)
-    if asked.hf_overrides is None:
-        found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
-    elif isinstance(model, Model):
-        raise UsageError(
-            "hf_overrides changes the config of a model that is named, not one that is there",
-            "give its name",
-            "hf_overrides",
-        )
-    else:
-        from ..model.overrides import load_with
-
-        found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
+    found = loaded(model, asked.hf_overrides, offline, revision)
     return ServingAnswer(
         estimate_serving(found, asked, hardware, adjust),
         model if isinstance(model, str) else "",

@@ -16,6 +16,7 @@ COMMANDS = {
         "How fast it serves: first token, time a token, tokens a second; workloads simulated.",
     ),
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
+    "tune": ("tune", "The best setting of the engine's own flags on these cards."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
     "trace": (

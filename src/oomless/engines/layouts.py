@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..model.attention import DSA
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Layout
@@ -89,3 +90,40 @@ def one_card(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:
     """Yield one card of one machine."""
     if hardware.num_nodes == 1:
         yield Layout(tp=1), 1
+
+
+def tensor_and_data(model: Model, hardware: Hardware) -> Iterator[Layout]:
+    """Yield further divisions of all cards of vLLM: experts whole under tensor ranks, data-parallel groups of
+    tensor ranks, two stages in a machine, and tensor ranks that divide the cache of a latent.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> [(each.tp, each.pp, each.dp) for each in tensor_and_data(load("deepseek-v3.2"), parse_gpu("h200:8"))]
+    [(8, 1, 1), (4, 1, 2), (2, 1, 4), (4, 2, 1)]
+    """
+    num, within = hardware.num_gpus, min(hardware.num_gpus, hardware.per_node)
+    if model.kinds.has_experts and num > 1:
+        yield Layout(tp=within, pp=num // within, enable_expert_parallel=True)
+        for tp in (each for each in (8, 4, 2) if each < num and num % each == 0 and each <= within):
+            yield Layout(tp=tp, dp=num // tp, enable_expert_parallel=True)
+    if num == within and num > 2 and num % 2 == 0:
+        yield Layout(tp=num // 2, pp=2)
+    if model.kinds.latents and not model.kinds.has(DSA) and num == within > 1:
+        yield Layout(tp=num, dcp=num)
+
+
+def attention_and_experts(model: Model, hardware: Hardware) -> Iterator[Layout]:
+    """Yield further divisions of all cards of SGLang: experts whole under tensor ranks, and attention in
+    fewer groups than cards.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> found = attention_and_experts(load("deepseek-v3.2"), parse_gpu("h200:8"))
+    >>> [(each.tp, each.dp, each.ep_size) for each in found]
+    [(8, 1, 8), (8, 4, 8), (8, 2, 8)]
+    """
+    num = hardware.num_gpus
+    if model.kinds.has_experts and num > 1:
+        yield Layout(tp=num, ep_size=num)
+        for groups in (each for each in (4, 2) if each < num and num % each == 0):
+            yield Layout(tp=num, dp=groups, enable_dp_attention=True, ep_size=num)

@@ -2,7 +2,7 @@
 `_replace`s of another's record, so what they inherit is visible."""
 
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..ledger import Line
 from ..model.model import Model, Tensor
@@ -22,6 +22,21 @@ class CardMakers(NamedTuple):
     """Makers on whose cards a plan tries it unasked; "*": those that no engine names."""
 
 
+Purpose = Literal["pace", "share", "room", "batch", "captures", "graphs"]
+"""What a flag is set for. pace: how much of a prompt a step reads. share: of the card, from the largest down.
+room: more cache, at no cost of time; its last value makes most. batch: the most sequences of a step, which
+makes room and, below the load, makes others wait. captures: the largest batch with a graph of its own.
+graphs: room, paid with time."""
+
+
+class Tunable(NamedTuple):
+    """A flag that tuning may set, with the values that it tries beside the engine's own choice."""
+
+    field: str
+    values: tuple[Any, ...]
+    purpose: Purpose
+
+
 class Candidates(NamedTuple):
     """What a plan may try of an engine."""
 
@@ -39,6 +54,14 @@ class Candidates(NamedTuple):
     """Of rows that are equal in all else, its own come last."""
     sets_slots: bool = False
     """Its server makes room for as many sequences as it is told, so the number is always said."""
+    more_layouts: Callable[[Model, Hardware], Iterable[Layout]] = lambda model, hardware: ()
+    """Layouts beside those, which are tried on cards that are given."""
+    tuned: tuple[Tunable, ...] = ()
+    """Flags that tuning may set on cards that are given, in the order in which an engineer tries them."""
+    offloads: tuple[Tunable, ...] = ()
+    """Flags that move weights to the host, least first: tried where nothing starts without."""
+    narrow_cache: tuple[tuple[str, str], ...] = ()
+    """The flags, with their words, that together halve the cache at some cost of quality."""
 
 
 class Start(NamedTuple):

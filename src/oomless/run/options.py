@@ -32,6 +32,7 @@ TABLES = {
     "train": "training",
     "trace": "tracing",
     "plan": "planning",
+    "tune": "tuning",
     "cost": "money",
 }
 """Command -> the file of its table; a start reads one."""

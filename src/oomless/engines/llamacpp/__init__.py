@@ -6,13 +6,16 @@ the graph of one micro-batch needs, found by building that graph and serving it 
 """
 
 from ..layouts import layers_over_cards, one_machine
-from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
+from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start, Tunable
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
 from .gguf_file import stored
 from .release import VERSIONS
 from .weights import host_bytes, left_to_host, placed_weights
+
+MOST_LAYERS = 256
+"""More than any model has."""
 
 LLAMACPP = Engine(
     name="llamacpp",
@@ -26,6 +29,12 @@ LLAMACPP = Engine(
         shares_card=True,
         ranked_last=True,
         sets_slots=True,
+        tuned=(Tunable("ubatch_size", (128, 256, 1024, 2048), "pace"),),
+        offloads=(
+            Tunable("n_cpu_moe", tuple(range(1, MOST_LAYERS)), "room"),
+            Tunable("n_gpu_layers", tuple(range(MOST_LAYERS, -1, -1)), "room"),
+        ),
+        narrow_cache=(("cache_type_k", "q8_0"), ("cache_type_v", "q8_0")),
     ),
     start=Start(port=8080),
     rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),

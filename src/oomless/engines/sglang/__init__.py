@@ -6,14 +6,24 @@ the earlier one. The pool is what is left of mem_fraction_static after loading; 
 the rest and are not subtracted.
 """
 
-from ..layouts import attention_apart, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, Start
+from ..layouts import attention_and_experts, attention_apart, tensor_parallel_layouts
+from ..record import Candidates, CardMakers, Engine, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .measured_rows import ROWS
 from .release import RELEASES
 from .weights import placed_weights
+
+TUNED = (
+    Tunable("mem_fraction_static", (0.94, 0.92, 0.9, 0.88, 0.85, 0.8), "share"),
+    Tunable("cuda_graph_max_bs", tuple(1 << bits for bits in range(10)), "captures"),
+    Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
+    Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),
+    Tunable("enforce_eager", (True,), "graphs"),
+)
+"""The levers of docs/advanced_features/hyperparameter_tuning.md: the static share, chunks, requests, the
+largest captured batch."""
 
 SGLANG = Engine(
     name="sglang",
@@ -23,7 +33,14 @@ SGLANG = Engine(
         instead=(("generic", "llamacpp"), ("Apple", "llamacpp"), ("Raspberry Pi", "llamacpp")),
         tried=("NVIDIA", "AMD", ""),
     ),
-    candidates=Candidates(attention_apart, forms=("fp8",), cache_types=("auto", "fp8_e4m3")),
+    candidates=Candidates(
+        attention_apart,
+        forms=("fp8",),
+        cache_types=("auto", "fp8_e4m3"),
+        more_layouts=attention_and_experts,
+        tuned=TUNED,
+        narrow_cache=(("kv_cache_dtype", "fp8_e4m3"),),
+    ),
     start=Start(
         prefills=("--disaggregation-mode", "prefill"), decodes=("--disaggregation-mode", "decode"), port=30000
     ),

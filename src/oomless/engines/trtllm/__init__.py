@@ -8,7 +8,7 @@ _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
 from ..layouts import tensor_parallel, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, Start
+from ..record import Candidates, CardMakers, Engine, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -16,12 +16,20 @@ from .measured_rows import ROWS
 from .release import RELEASES
 from .weights import placed_weights
 
+TUNED = (
+    Tunable("free_gpu_memory_fraction", (0.95, 0.8), "share"),
+    Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),
+    Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
+)
+"""The levers of docs/source/legacy/performance/performance-tuning-guide: the share of free memory, requests
+and tokens of a step."""
+
 TRTLLM = Engine(
     name="trtllm",
     label="TensorRT-LLM",
     versions=RELEASES.versions,
     cards=CardMakers(only=("NVIDIA",)),
-    candidates=Candidates(tensor_parallel),
+    candidates=Candidates(tensor_parallel, tuned=TUNED, narrow_cache=(("kv_cache_dtype", "fp8"),)),
     start=Start(),
     rows=ROWS,
     speed_class="trtllm",

@@ -5,8 +5,8 @@ Read in the sources of 0.7.2, 0.8.5, 0.11, 0.16, 0.19, 0.21, 0.25 and 0.33; a ve
 takes the rules of the earlier one. Constants that were measured are in facts/engines.csv.
 """
 
-from ..layouts import experts_apart, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
+from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
+from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
@@ -14,6 +14,16 @@ from .defaults import CACHE_TYPES, resolve, stages
 from .offload import left_to_host
 from .release import RELEASES
 from .weights import placed_weights
+
+TUNED = (
+    Tunable("gpu_memory_utilization", (0.95, 0.85), "share"),
+    Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),
+    Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
+    Tunable("enforce_eager", (True,), "graphs"),
+)
+"""The levers of docs/configuration/conserving_memory.md and optimization.md: the share of the card, sequences
+and tokens of a step, graphs. 0.95 is the largest share of the recipes; 0.85 is for what comes beside the
+pool. Capture sizes follow the sequences of a step."""
 
 VLLM = Engine(
     name="vllm",
@@ -30,7 +40,14 @@ VLLM = Engine(
         tried=("NVIDIA", "AMD", "Google", "", "*"),
     ),
     candidates=Candidates(
-        experts_apart, forms=("fp8", "w4a16"), cache_types=("auto", "fp8"), shares_card=True
+        experts_apart,
+        forms=("fp8", "w4a16"),
+        cache_types=("auto", "fp8"),
+        shares_card=True,
+        more_layouts=tensor_and_data,
+        tuned=TUNED,
+        offloads=(Tunable("cpu_offload_gb", (4.0, 8.0, 16.0, 32.0, 64.0, 128.0), "room"),),
+        narrow_cache=(("kv_cache_dtype", "fp8"),),
     ),
     start=Start(
         prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),

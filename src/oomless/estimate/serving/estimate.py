@@ -83,6 +83,12 @@ class Estimate(NamedTuple):
         return all(rank.starts(self.request, rules) for rank in self.ranks)
 
     @property
+    def surely_starts(self) -> bool:
+        """Return whether the engine starts at the worse end of the estimate's interval too."""
+        rules = engine(self.request.engine)
+        return all(rank.surely_starts(self.request, rules) for rank in self.ranks)
+
+    @property
     def at_once(self) -> int:
         """Return how many sequences of the asked load run together on all cards; the rest waits for them."""
         rules, request = engine(self.request.engine), self.request

@@ -57,10 +57,18 @@ class StageRank(NamedTuple):
         The least load is the engine's own condition: vLLM wants one sequence of max_model_len, SGLang and
         TensorRT-LLM any token; llama.cpp makes room for the whole load.
         """
+        beside = sum(line.bytes for line in self.beside)
+        return self._holds_least(request, rules, self.pool_bytes, beside)
+
+    def surely_starts(self, request: Resolved, rules: Engine) -> bool:
+        """Return whether the engine starts on this rank at the worse end of the estimate's interval too."""
+        beside = sum(line.high_bytes for line in self.beside)
+        return self._holds_least(request, rules, self.pool_low, beside)
+
+    def _holds_least(self, request: Resolved, rules: Engine, pool_bytes: int, beside_bytes: int) -> bool:
         load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
         least = rules.needed_bytes(self.cache, load)
-        beside = sum(line.bytes for line in self.beside)
-        return self.pool_bytes >= max(least, 1) and self.budget_bytes + beside <= self.card_bytes
+        return pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
 
     def at_once(self, request: Resolved, rules: Engine) -> int:
         """Return how many sequences of the asked length run together on this rank, of those that it is

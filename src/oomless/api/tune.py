@@ -1,0 +1,120 @@
+"""The best setting of an engine's own flags on cards that are given, under the flags' names as keywords."""
+
+from typing import Any
+
+from ..engines import default_engine, engine
+from ..errors import UsageError
+from ..estimate.serving.stage_rank import Adjust
+from ..facts.options.tuning import OWN
+from ..model.model import Model
+from ..plan.tune.answer import TunedAnswer, tune_question
+from ..plan.tune.question import TuneQuestion, usual_context
+from ..plan.tune.rows import AskedPlace
+from ..plan.tune.slo import NO_PROMISE, parse_slo
+from ..run.cards import Hardware
+from ..run.hardware import parse_gpu
+from ..run.options import given
+from ..run.serving import Asked, serving_question
+from .command_question import from_command
+from .serving import is_gguf, loaded
+
+
+class TuneAnswer:
+    """The best settings, best first, with everything that each view reads."""
+
+    def __init__(self, tuned: TunedAnswer) -> None:
+        self.tuned = tuned
+
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """Return the settings, best first: `.row.estimate`, `.row.speed`, `.changes`, `.max_request_rate`."""
+        return self.tuned.rows
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.tuned.warnings
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `tune --json` prints."""
+        return self.tuned.to_json()
+
+    def __repr__(self) -> str:
+        from .tune_screen import tune_screen
+
+        return "\n".join(tune_screen(self.tuned))
+
+
+def tune(
+    model: str | Model | None,
+    gpu: str | Hardware,
+    *,
+    command: str | None = None,
+    offline: bool = False,
+    revision: str | None = None,
+    adjust: Adjust | None = None,
+    notes: tuple[str, ...] = (),
+    **flags: Any,
+) -> TuneAnswer:
+    """Return the best settings of an engine's own flags on `gpu`. The flags are those of `oomless tune`: of
+    serving, which stay as they are given; the load; a promise; what may change.
+
+    >>> answer = tune("deepseek-r1", "h200:8", context=32768, concurrency=64)
+    >>> answer.rows[0].row.estimate.verdict, answer.rows[0].row.estimate.at_once
+    ('fits', 64)
+    """
+    hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
+    values = given("tune", flags)
+    own = {option.field: values.pop(option.field, None) for option in OWN}
+    begin: dict[str, Any] = {}
+    if command is not None:
+        word = model if isinstance(model, str) else None
+        served, begin, of_command = from_command(word, {"command": command})
+        model, notes = model or served, (*notes, *of_command)
+    if model is None:
+        raise UsageError("MODEL is missing", "name a model: oomless tune deepseek-r1 --gpu h200:8", "model")
+    known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
+    begun = start_of(hardware, is_gguf(model), known, own)
+    found = loaded(model, begun.hf_overrides, offline, revision or begin.get("revision"))
+    question = TuneQuestion(
+        found,
+        hardware,
+        with_load(begun, found, own, free_length=bool(begin)),
+        own["output_len"],
+        NO_PROMISE if own["slo"] is None else parse_slo(own["slo"]),
+        own["shared_prefix"] or 0,
+        own["seed"] or 0,
+        frozenset(own["allow"] or ()),
+        frozenset(values),
+        adjust,
+    )
+    place = AskedPlace(
+        model if isinstance(model, str) else model.name, gpu if isinstance(gpu, str) else hardware.what
+    )
+    return TuneAnswer(tune_question(question, place, own["rows"] or 5, notes))
+
+
+def start_of(hardware: Hardware, of_file: bool, flags: dict[str, Any], own: dict[str, Any]) -> Asked:
+    """Return where the search begins: what a command says, what is given beside it."""
+    if flags.get("engine") is None:
+        flags["engine"] = default_engine(hardware.card.vendor, of_file)
+    asked = serving_question(**flags)
+    return asked._replace(
+        context=own["context"] or asked.context, concurrency=own["concurrency"] or asked.concurrency or 1
+    )
+
+
+def with_load(asked: Asked, model: Model, own: dict[str, Any], *, free_length: bool) -> Asked:
+    """Return the question with the load that nobody said, and the length that it needs where it is not left
+    to the engine."""
+    context = asked.context or usual_context(model, asked.max_model_len)
+    length = asked.max_model_len
+    if length is not None and context > length:
+        raise UsageError(
+            f"--context {context} is more than --max-model-len {length}",
+            "they contradict each other",
+            "context",
+        )
+    asked = asked._replace(context=context, max_model_len=length if free_length else length or context)
+    if engine(asked.engine).candidates.sets_slots and asked.max_num_seqs is None:
+        asked = asked._replace(max_num_seqs=asked.concurrency)
+    return asked

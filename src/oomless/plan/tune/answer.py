@@ -1,0 +1,112 @@
+"""The answer of tuning: the best setting of each layout, best first."""
+
+from typing import Any, NamedTuple
+
+from ..cards import short_name
+from ..prices import cheapest
+from .question import TuneQuestion
+from .rows import AskedPlace, TunedSetting, best_of_each, tuned_setting
+from .slo import NO_PROMISE
+
+SCHEMA = "oomless/tune/1"
+SAME_LAYOUT = "a better setting of the same layout"
+
+
+class TunedAnswer(NamedTuple):
+    """The answer."""
+
+    question: TuneQuestion
+    place: AskedPlace
+    rows: tuple[TunedSetting, ...]
+    num_more: int
+    """Layouts that are not shown."""
+    excluded: dict[str, int]
+    num_settings: int
+    """Settings of the whole space."""
+    num_estimates: int
+    warnings: tuple[str, ...]
+
+    @property
+    def keeps_slo(self) -> bool:
+        """Return whether the first row keeps the promise under the asked load; True without one."""
+        row = self.rows[0].row if self.rows else None
+        if row is None or row.ttft_s is None or row.tpot_s is None:
+            return self.question.slo == NO_PROMISE
+        return self.question.slo.excess(row.ttft_s, row.tpot_s) <= 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `tune --json` prints."""
+        question, load = self.question, self.question.load
+        model, slo = question.model, question.slo
+        return {
+            "schema": SCHEMA,
+            "model": {
+                "name": model.name,
+                "num_parameters": model.num_parameters,
+                "checkpoint_bytes": model.checkpoint_bytes,
+            },
+            "request": {
+                "model": self.place.model_word,
+                "gpu": self.place.gpu_word,
+                "engine": question.start.engine,
+                "context": question.start.context,
+                **load._asdict(),
+                "slo": None if slo == NO_PROMISE else slo._asdict(),
+                "shared_prefix": question.shared_prefix,
+                "seed": question.seed,
+                "allow": sorted(question.allow),
+                "fixed": sorted(question.fixed),
+            },
+            "rows": [row.to_json() for row in self.rows],
+            "keeps_slo": self.keeps_slo,
+            "num_more_rows": self.num_more,
+            "excluded": self.excluded,
+            "num_settings": self.num_settings,
+            "num_estimates": self.num_estimates,
+            "warnings": list(self.warnings),
+        }
+
+
+def tune_question(
+    question: TuneQuestion, place: AskedPlace, rows: int, notes: tuple[str, ...]
+) -> TunedAnswer:
+    """Return the best settings for a question.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Asked
+    >>> start = Asked(context=32768, max_model_len=32768)
+    >>> asked = TuneQuestion(load("deepseek-r1"), parse_gpu("h20:8"), start)
+    >>> found = tune_question(asked, AskedPlace("deepseek-r1", "h20:8"), 1, ())
+    >>> found.rows[0].standing, found.rows[0].row.estimate.request.layout.tp
+    ('holds', 8)
+    """
+    search = question.search()
+    every = search.run()
+    ranked = best_of_each(every)
+    shown = ranked[:rows]
+    card = short_name(question.hardware.card)
+    price = cheapest(card, question.hardware.num_gpus) if card and shown else None
+    settings = tuple(tuned_setting(question, place, row, shown[0], price) for row in shown)
+    excluded = {**search.excluded, SAME_LAYOUT: len(every) - len(ranked)}
+    return TunedAnswer(
+        question,
+        place,
+        settings,
+        len(ranked) - len(shown),
+        {reason: count for reason, count in sorted(excluded.items()) if count},
+        question.space.size,
+        search.num_estimates,
+        (*notes, *warnings_of(settings)),
+    )
+
+
+def warnings_of(settings: tuple[TunedSetting, ...]) -> tuple[str, ...]:
+    """Return what a reader must know of the first row, each note once."""
+    notes: dict[str, None] = {}
+    for each in settings[:1]:
+        notes |= dict.fromkeys(each.row.estimate.warnings)
+        notes |= dict.fromkeys(() if each.row.speed is None else each.row.speed.warnings)
+        if each.planned.launch.note:
+            notes[each.planned.launch.note] = None
+    return tuple(notes)
