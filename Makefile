@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install parsers test test-slow lint format bench accuracy clean
+.PHONY: help demo install parsers test test-slow test-pythons lint format bench accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,24 @@ test: $(VENV)/.dev ## all tests that this machine can run, but the slow ones
 
 test-slow: $(VENV)/.dev ## the slow ones
 	$(BIN)/python -m pytest -m slow
+
+PYTHONS := .pythons
+RELEASES ?= 3.11 3.12 3.13 3.14
+CORE := $(addprefix tests/,facts model run recording engines frameworks estimate speed plan truth api cli property hostile)
+
+test-pythons: ## the tests of the core on every Python from 3.11 on that is installed here
+	@for release in $(RELEASES); do \
+	  python=; for one in python$$release $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$release.*/bin/python; do \
+	    "$$one" -c '' 2>/dev/null && { python=$$one; break; }; done; \
+	  [ -n "$$python" ] || { echo "Python $$release: not installed here"; continue; }; \
+	  echo "Python $$release: $$python"; \
+	  [ -e $(PYTHONS)/$$release/.done ] || { \
+	    "$$python" -m venv $(PYTHONS)/$$release && \
+	    $(PYTHONS)/$$release/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' && \
+	    $(PYTHONS)/$$release/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group dev && \
+	    touch $(PYTHONS)/$$release/.done; } || exit 1; \
+	  $(PYTHONS)/$$release/bin/python -m pytest -p no:cacheprovider -m 'not slow and not torch' $(CORE) || exit 1; \
+	done
 
 lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(BIN)/ruff check src tests bench
