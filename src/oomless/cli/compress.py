@@ -2,12 +2,15 @@
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
 from ..files import json_text
+
+if TYPE_CHECKING:
+    from ..compress.compressed import Compressed
 
 SHOWN_EVERY_S = 0.2
 
@@ -151,6 +154,12 @@ def compress(
             text=text,
             progress=progress_line(),
         )
+    show(answer, report, as_json)
+    return 0
+
+
+def show(answer: "Compressed", report: str | None, as_json: bool) -> None:
+    """Write the report that is asked for, then print the answer."""
     if report is not None:
         from ..files import write_whole
         from ..report.compress_report import compress_report
@@ -158,11 +167,10 @@ def compress(
         write_whole(report, compress_report(answer, report), "a report")
     if as_json:
         sys.stdout.write(json_text(answer.to_json()) + "\n")
-        return 0
+        return
     from ..report.compress_text import compress_text
 
     click.echo(compress_text(answer), nl=False)
-    return 0
 
 
 def ways(model: str | None, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from ..units import parse_bytes
 if TYPE_CHECKING:
     from .checkpoint.stream import Progress
     from .compressed import Compressed
+    from .weights import Planned
 
 
 def compress(
@@ -37,18 +38,14 @@ def compress(
     `calibrate` and `budget` run the source on it: codes are chosen by what layers are fed with, formats by
     what suffers most.
     """
-    from .checkpoint.error import weight_errors
-    from .checkpoint.run import num_threads, silent
-    from .checkpoint.source import read_source
+    from .checkpoint.run import silent
     from .compressed import Compressed
-    from .quality.language import compare_models
     from .weights import Request, digest, mixed, plan
     from .weights import compress as write
 
     request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
-    words, mix = "", None
-    if calibrate or budget is not None or quality:
-        words = text_of(text)
+    mix = None
+    words = text_of(text) if calibrate or budget is not None or quality else ""
     if calibrate or budget is not None:
         request = request._replace(calibrate=calibrate, text_digest=digest(words))
     if budget is not None:
@@ -58,26 +55,30 @@ def compress(
     if out is None:
         return Compressed(planned, None, {}, mix=mix)
     folder, piece = Path(out).expanduser(), parse_part(part)
-    write(
-        planned,
-        folder,
-        piece,
-        threads=threads,
-        durable=fsync,
-        force=force,
-        text=words,
-        progress=progress or silent,
-    )
+    report = progress or silent
+    write(planned, folder, piece, threads=threads, durable=fsync, force=force, text=words, progress=report)
     if piece.total > 1:
         return Compressed(planned, None, {}, mix=mix)
-    errors = {}
+    answer = Compressed(planned, folder, {}, None, mix)
     if measure:
-        found = weight_errors(
-            planned.source, planned.target, folder, threads or num_threads(), lambda done, total: None
-        )
-        errors = {name: error.relative for name, error in found.items()}
-    found_quality = compare_models(planned.source, read_source(str(folder)), words) if quality else None
-    return Compressed(planned, folder, errors, found_quality, mix)
+        answer = answer._replace(errors=errors_of(planned, folder, threads))
+    if quality:
+        from .checkpoint.source import read_source
+        from .quality.language import compare_models
+
+        answer = answer._replace(quality=compare_models(planned.source, read_source(str(folder)), words))
+    return answer
+
+
+def errors_of(planned: "Planned", folder: Path, threads: int | None) -> dict[str, float]:
+    """Return each weight's relative squared error against what it was made from: the result is read again."""
+    from .checkpoint.error import weight_errors
+    from .checkpoint.run import num_threads
+
+    found = weight_errors(
+        planned.source, planned.target, folder, threads or num_threads(), lambda done, total: None
+    )
+    return {name: error.relative for name, error in found.items()}
 
 
 def text_of(path: str | None) -> str:

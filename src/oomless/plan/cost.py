@@ -120,27 +120,66 @@ def cost(given: CostFlags, table: Sequence[Price] | None = None, notes: Sequence
         if value is not None:
             value_of(known[name], value, known[name].flag)
     hardware = parse_gpu(given.gpu)
-    card = short_name(hardware.card)
+    inputs, rent_price = inputs_of(given, hardware, table)
+    question = question_of(given, {each.what: each.value for each in inputs}, rent_price)
+    question.check()
+    scopes = tuple(scopes_of(question.own))
+    owned, rented = curve(question, given.months, own_usd), curve(question, given.months, rent_usd)
+    months = range(given.months + 1)
+    swing_month = min(SWING_MONTH, given.months)
+    ranges = {each.what: (each.low, each.high) for each in inputs if each.low != each.high and each.value}
+    return Cost(
+        hardware=hardware,
+        gpu_word=given.gpu,
+        question=question,
+        rent_price=rent_price,
+        inputs=inputs,
+        months=tuple(
+            Month(month, owned[month], rented[month], saving(question, month) if month else 0.0)
+            for month in months
+        ),
+        scopes=scopes,
+        break_even={scope: break_even_month(question, scope) for scope in scopes},
+        savings={
+            scope: tuple(saving(question, month, scope) for month in months if month) for scope in scopes
+        },
+        tokens_per_s=given.tokens_per_s,
+        own_usd_per_million_tokens=_of_tokens(owned[-1], given),
+        rent_usd_per_million_tokens=_of_tokens(rented[-1], given),
+        swings=sensitivity(question, ranges, swing_month),
+        swing_month=swing_month,
+        warnings=(*notes, *_left_out(given, rent_price)),
+    )
+
+
+def inputs_of(
+    given: CostFlags, hardware: Hardware, table: Sequence[Price] | None
+) -> tuple[tuple[CostInput, ...], Price | None]:
+    """Return every input, given or looked up, in the order of the answer, and the price of the rent."""
+    card, spread = short_name(hardware.card), given.spread
+    rented, rent_price = _rent(given, hardware, card, table)
     inputs = [
         _purchase(given, hardware, card),
+        rented,
         _power(given, hardware, card),
-        _rate(given.pue, "pue", "PUE", *WHERE["pue"], spread=given.spread),
-        _rate(given.usd_per_kwh, "usd_per_kwh", "electricity", *WHERE["usd_per_kwh"], spread=given.spread),
+        _rate(given.pue, "pue", "PUE", *WHERE["pue"], spread=spread),
+        _rate(given.usd_per_kwh, "usd_per_kwh", "electricity", *WHERE["usd_per_kwh"], spread=spread),
         _rate(
             given.colocation_usd_per_kw_month,
             "colocation_usd_per_kw_month",
             "colocation",
             *WHERE["colocation"],
-            spread=given.spread,
+            spread=spread,
         ),
     ]
-    rented, rent_price = _rent(given, hardware, card, table)
-    inputs.insert(1, rented)
     if given.staff_usd_per_month:
-        inputs.append(_given("staff_usd_per_month", given.staff_usd_per_month, "USD/month", given.spread))
-    used = _given("utilization", given.utilization, "share of hours", given.spread)
-    inputs.append(used._replace(high=min(used.high, 1.0)))
-    values = {source.what: source.value for source in inputs}
+        inputs.append(_given("staff_usd_per_month", given.staff_usd_per_month, "USD/month", spread))
+    used = _given("utilization", given.utilization, "share of hours", spread)
+    return (*inputs, used._replace(high=min(used.high, 1.0))), rent_price
+
+
+def question_of(given: CostFlags, values: dict[str, float], rent_price: Price | None) -> OwnOrRent:
+    """Return the question of buy_or_rent.py: what owning costs beside what renting costs."""
     own = Own(
         cards_usd=values["cards_usd"],
         server_usd=given.server_usd,
@@ -152,53 +191,25 @@ def cost(given: CostFlags, table: Sequence[Price] | None = None, notes: Sequence
         staff_usd_per_month=given.staff_usd_per_month,
         resale_after_a_year=given.resale,
     )
-    reserved = rent_price.tier == "reserved" if rent_price else given.tier == "reserved"
-    question = OwnOrRent(own, Rent(values["usd_per_hour"], reserved), given.utilization, given.discount_rate)
-    question.check()
-    scopes = tuple(scopes_of(own))
-    owned, rented_usd = curve(question, given.months, own_usd), curve(question, given.months, rent_usd)
-    months = tuple(
-        Month(month, owned[month], rented_usd[month], saving(question, month) if month else 0.0)
-        for month in range(given.months + 1)
-    )
-    ranges = {
-        source.what: (source.low, source.high)
-        for source in inputs
-        if source.low != source.high and source.value
-    }
-    swing_month = min(SWING_MONTH, given.months)
-    warnings = list(notes)
+    reserved = (rent_price or given).tier == "reserved"
+    return OwnOrRent(own, Rent(values["usd_per_hour"], reserved), given.utilization, given.discount_rate)
+
+
+def _of_tokens(usd: float, given: CostFlags) -> float | None:
+    """Return dollars a million tokens over all months, if a rate is given."""
+    if not given.tokens_per_s:
+        return None
+    return usd_per_million_tokens(usd, given.tokens_per_s, hours_by(given.months) * given.utilization)
+
+
+def _left_out(given: CostFlags, rent_price: Price | None) -> list[str]:
+    """Return what the answer does not count, and what is said of the price of the rent."""
+    found = []
     if not (given.server_usd or given.network_usd):
-        warnings.append(
-            "cards alone: no server and no network are counted; give --server-usd and --network-usd"
-        )
+        found.append("cards alone: no server and no network are counted; give --server-usd and --network-usd")
     if rent_price and rent_price.note:
-        warnings.append(f"{rent_price.provider}: {rent_price.note}")
-    own_tokens = rent_tokens = None
-    if given.tokens_per_s:
-        used_hours = hours_by(given.months) * given.utilization
-        own_tokens = usd_per_million_tokens(owned[-1], given.tokens_per_s, used_hours)
-        rent_tokens = usd_per_million_tokens(rented_usd[-1], given.tokens_per_s, used_hours)
-    return Cost(
-        hardware=hardware,
-        gpu_word=given.gpu,
-        question=question,
-        rent_price=rent_price,
-        inputs=tuple(inputs),
-        months=months,
-        scopes=scopes,
-        break_even={scope: break_even_month(question, scope) for scope in scopes},
-        savings={
-            scope: tuple(saving(question, month, scope) for month in range(1, given.months + 1))
-            for scope in scopes
-        },
-        tokens_per_s=given.tokens_per_s,
-        own_usd_per_million_tokens=own_tokens,
-        rent_usd_per_million_tokens=rent_tokens,
-        swings=sensitivity(question, ranges, swing_month),
-        swing_month=swing_month,
-        warnings=tuple(warnings),
-    )
+        found.append(f"{rent_price.provider}: {rent_price.note}")
+    return found
 
 
 SWING_MONTH = 12

@@ -76,31 +76,17 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
         }
         for currency, _ in amounts.values():
             currencies.setdefault((row.get("Currency") or currency or "USD").strip().upper(), number)
-        if len(currencies) > 1:
-            said = ", ".join(f"{currency} (row {first})" for currency, first in currencies.items())
-            raise OomlessError(
-                f"{where}: prices in several currencies: {said}", "convert the table to US dollars first"
-            )
+        need_one(currencies, where)
         count = _count(row["AcceleratorCount"], f"{where}:{number}: AcceleratorCount")
         card = card_sold_as(name, _memory_gb(row.get("GpuInfo") or ""), row["InstanceType"])
         if not card:
             unknown[name] = None
             continue
-        for tier, (_, price) in amounts.items():
-            found.append(
-                Price(
-                    card,
-                    provider,
-                    row["Region"],
-                    row["InstanceType"],
-                    tier,
-                    tier,
-                    price / count,
-                    count,
-                    date,
-                    where,
-                )
-            )
+        sold = (card, provider, row["Region"], row["InstanceType"])
+        found += [
+            Price(*sold, tier, tier, price / count, count, date, where)
+            for tier, (_, price) in amounts.items()
+        ]
     if currencies and "USD" not in currencies:
         raise OomlessError(
             f"{where}: prices in {next(iter(currencies))}", "convert the table to US dollars first"
@@ -115,6 +101,15 @@ def read_rows(text: str, where: str, provider: str, date: str) -> Imported:
             f"{where}: no price is left: {dropped[0]}", "write dollars an hour of the whole machine: 23.60"
         )
     return Imported(tuple(sound), tuple(f"{where}: {each}" for each in dropped), tuple(unknown))
+
+
+def need_one(currencies: dict[str, int], where: str) -> None:
+    """Refuse a table in more than one currency; each is named with the row where it is first met."""
+    if len(currencies) > 1:
+        said = ", ".join(f"{currency} (row {first})" for currency, first in currencies.items())
+        raise OomlessError(
+            f"{where}: prices in several currencies: {said}", "convert the table to US dollars first"
+        )
 
 
 AMOUNTS: tuple[tuple[Tier, str], ...] = (("on-demand", "Price"), ("spot", "SpotPrice"))

@@ -8,7 +8,7 @@ from .plan_cost_text import table
 
 def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
     """The whole answer."""
-    policy, steady = answer.policy, answer.steady
+    policy = answer.policy
     lines = [
         verdict_line(serving),
         "",
@@ -20,57 +20,60 @@ def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
         f"{policy.token_budget:,} tokens a step, "
         f"{'chunked prompts' if policy.chunked else 'whole prompts first'}",
         "",
-        table(
-            [
-                ("", "simulated", "closed form"),
-                (
-                    "output tokens/s",
-                    f"{answer.tokens_per_s:,.0f}",
-                    f"{steady.tokens_per_s:,.0f}{' (saturated)' if steady.saturated else ''}",
-                ),
-                (
-                    "running",
-                    f"{answer.mean_running:,.1f} (most {answer.most_running:,})",
-                    f"{steady.running:,.1f}",
-                ),
-                *(
-                    (each.what, seconds(each.mean), seconds(value))
-                    for each, value in zip(answer.spreads[1:3], (steady.ttft_s, steady.tpot_s), strict=False)
-                ),
-                ("evictions", f"{answer.evictions:,}", "-"),
-                ("steps", f"{answer.num_steps:,}", "-"),
-            ]
-        ),
+        beside_closed_form(answer),
         "",
-        table(
-            [
-                ("", "mean", "half", "90 %", "99 %", "most"),
-                *(
-                    (
-                        each.what,
-                        *(seconds(value) for value in (each.mean, each.p50, each.p90, each.p99, each.most)),
-                    )
-                    for each in answer.spreads
-                ),
-            ]
-        ),
+        spreads(answer),
         "",
-        table(
-            [
-                ("from", "running", "waiting", "cache", "tokens/s"),
-                *(
-                    (
-                        seconds(each.start_s),
-                        f"{each.running:,.1f}",
-                        f"{each.waiting:,.1f}",
-                        f"{each.cache_share:.0%}",
-                        f"{each.output_tokens_per_s:,.0f}",
-                    )
-                    for each in answer.slices
-                ),
-            ]
-        ),
+        course(answer),
         f"times and rates may be off by a factor of {answer.band:g} either way",
     ]
     lines += [f"warning: {note}" for note in answer.warnings]
     return "\n".join(lines)
+
+
+def beside_closed_form(answer: Dynamic) -> str:
+    """What the simulation found beside the steady state of the closed form."""
+    steady = answer.steady
+    saturated = " (saturated)" if steady.saturated else ""
+    running = f"{answer.mean_running:,.1f} (most {answer.most_running:,})"
+    return table(
+        [
+            ("", "simulated", "closed form"),
+            ("output tokens/s", f"{answer.tokens_per_s:,.0f}", f"{steady.tokens_per_s:,.0f}{saturated}"),
+            ("running", running, f"{steady.running:,.1f}"),
+            *(
+                (each.what, seconds(each.mean), seconds(value))
+                for each, value in zip(answer.spreads[1:3], (steady.ttft_s, steady.tpot_s), strict=False)
+            ),
+            ("evictions", f"{answer.evictions:,}", "-"),
+            ("steps", f"{answer.num_steps:,}", "-"),
+        ]
+    )
+
+
+def spreads(answer: Dynamic) -> str:
+    """What requests met: mean, quantiles and the worst."""
+    rows = [("", "mean", "half", "90 %", "99 %", "most")]
+    for each in answer.spreads:
+        mean, p50, p90, p99, most = map(seconds, (each.mean, each.p50, each.p90, each.p99, each.most))
+        rows.append((each.what, mean, p50, p90, p99, most))
+    return table(rows)
+
+
+def course(answer: Dynamic) -> str:
+    """How it went over time."""
+    return table(
+        [
+            ("from", "running", "waiting", "cache", "tokens/s"),
+            *(
+                (
+                    seconds(each.start_s),
+                    f"{each.running:,.1f}",
+                    f"{each.waiting:,.1f}",
+                    f"{each.cache_share:.0%}",
+                    f"{each.output_tokens_per_s:,.0f}",
+                )
+                for each in answer.slices
+            ),
+        ]
+    )

@@ -53,19 +53,16 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     each_s = machine.reached("host_sequence", engine, conditions)
     host_s = machine.reached("host", engine, conditions) + each_s * load.sequences / split.dp
     sends_s = stages_s(net, machine, split, tokens)
-    share, flops = "(bandwidth x share reached)", f"{work.decode_flops + work.prompt_flops:.3g} operations"
-    attending = f"{flops} / (peak x share reached), decoding beside reading"
-    residual = f"{passes:g} passes over the residual stream a layer"
-    launched = f"{kernels} launches by the host, hidden in part"
+    flops = f"{work.decode_flops + work.prompt_flops:.3g} operations"
     parts = [
-        TimePart("weights", weights_s, f"bytes read / {share}", cite("weights")),
+        TimePart("weights", weights_s, f"bytes read / {REACHED}", cite("weights")),
         TimePart("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
-        TimePart("cache", cache_s, f"{work.cache_bytes:,.0f} B / {share}", cite("cache")),
-        TimePart("attention", attention_s, attending, cite("attention")),
-        TimePart("activations", activations_s, residual, cite("passes")),
+        TimePart("cache", cache_s, f"{work.cache_bytes:,.0f} B / {REACHED}", cite("cache")),
+        TimePart("attention", attention_s, f"{flops} / {ATTENDING}", cite("attention")),
+        TimePart("activations", activations_s, f"{passes:g} {RESIDUAL}", cite("passes")),
         TimePart("collectives", joining_s, joined, "speed/collectives.py"),
         TimePart("kernels", kernels_s, f"{kernels} kernels", cite("kernel")),
-        TimePart("launches", launches_s, launched, cite("launch")),
+        TimePart("launches", launches_s, f"{kernels} {LAUNCHED}", cite("launch")),
         TimePart("host", host_s, "scheduling, sampling, detokenising", cite("host")),
         TimePart("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
     ]
@@ -79,6 +76,10 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s)
 
 
+REACHED = "(bandwidth x share reached)"
+ATTENDING = "(peak x share reached), decoding beside reading"
+RESIDUAL = "passes over the residual stream a layer"
+LAUNCHED = "launches by the host, hidden in part"
 HYPER_CONNECTED = ("v4", "v41")
 """Kinds of layers with several residual streams, which every rank mixes whole."""
 CUT_PASSES = 0.6

@@ -26,39 +26,16 @@ HOSTS = ("generic", "Raspberry Pi")
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it
     can, cache in f16."""
-    if layout.tp > 1 or layout.dp > 1:
-        raise UsageError(
-            "--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out"
-        )
+    version = LATEST if asked.engine_version is None else asked.engine_version
+    check_asked(model, asked._replace(engine_version=version), layout)
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
-    version = LATEST if asked.engine_version is None else asked.engine_version
-    if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
-        raise UsageError(
-            f"--engine-version {version!r} is no date",
-            "llama.cpp has no releases: write the month of the build, 2026-08",
-        )
-    for kind in (asked.cache_type_k, asked.cache_type_v):
-        if kind.upper() not in TYPES:
-            raise UsageError(
-                f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
-            )
-    if model.kinds.has(V41):
-        raise UnsupportedError(
-            f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
-        )
-    if model.kinds.has(V4) and not rules_of(asked._replace(engine_version=version)).serves_v4:
-        raise UnsupportedError(
-            f"{asked.engine} of {version} is not known to serve {model.name}",
-            f"use llamacpp of {first_with('llamacpp', 'serves_v4')} or later",
-        )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = 3 if model.kinds.has(MLA, DSA) else 0
-    alone = (
-        hardware.card.vendor in HOSTS
-    )  # a build without cards takes no notice of -ngl: all is in the one memory
+    # a build without cards takes no notice of -ngl: all is in the one memory
+    alone = hardware.card.vendor in HOSTS
     found = Resolved.of(
         asked,
         engine_version=version,
@@ -87,6 +64,34 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
+    """Refuse layouts, builds, cache types and families that llama-server does not know."""
+    version = asked.engine_version or ""
+    if layout.tp > 1 or layout.dp > 1:
+        raise UsageError(
+            "--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out"
+        )
+    if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
+        raise UsageError(
+            f"--engine-version {version!r} is no date",
+            "llama.cpp has no releases: write the month of the build, 2026-08",
+        )
+    for kind in (asked.cache_type_k, asked.cache_type_v):
+        if kind.upper() not in TYPES:
+            raise UsageError(
+                f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
+            )
+    if model.kinds.has(V41):
+        raise UnsupportedError(
+            f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
+        )
+    if model.kinds.has(V4) and not rules_of(asked).serves_v4:
+        raise UnsupportedError(
+            f"{asked.engine} of {version} is not known to serve {model.name}",
+            f"use llamacpp of {first_with('llamacpp', 'serves_v4')} or later",
+        )
 
 
 def num_slots(asked: Resolved) -> int:

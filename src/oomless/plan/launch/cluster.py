@@ -100,38 +100,6 @@ def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware
     """
     told = Code(command.replace("$", "$$"))
     each = joined(told, asked, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
-
-    def pod(role: str, start: Code) -> dict[str, Any]:
-        container: dict[str, Any] = {
-            "name": role,
-            "image": image(asked),
-            "env": [
-                {
-                    "name": "HF_TOKEN",
-                    "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}},
-                }
-            ],
-            "command": ["sh", "-c", start],
-            "resources": {
-                "limits": {DEVICES.get(hardware.card.vendor, "nvidia.com/gpu"): str(hardware.per_node)}
-            },
-            "volumeMounts": [{"mountPath": "/dev/shm", "name": "dshm"}],
-        }
-        if role == "leader":
-            container["ports"] = [{"containerPort": PORT}]
-            container["readinessProbe"] = {
-                "httpGet": {"path": "/health", "port": PORT},
-                "periodSeconds": 10,
-                "failureThreshold": 360,
-            }
-        return {
-            "metadata": {"labels": {"role": role}},
-            "spec": {
-                "containers": [container],
-                "volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}],
-            },
-        }
-
     label = kubernetes_name(name)
     group = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
@@ -142,8 +110,8 @@ def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware
             "leaderWorkerTemplate": {
                 "size": num_nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": pod("leader", words(each, SERVE)),
-                "workerTemplate": pod("worker", worker(each, asked)),
+                "leaderTemplate": pod("leader", words(each, SERVE), asked, hardware),
+                "workerTemplate": pod("worker", worker(each, asked), asked, hardware),
             },
         },
     }
@@ -157,6 +125,35 @@ def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware
         },
     }
     return yaml(group, service)
+
+
+def pod(role: str, start: Code, asked: Asked, hardware: Hardware) -> dict[str, Any]:
+    """Return the template of a group's leader or of its workers; the leader alone answers."""
+    token = {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}
+    container: dict[str, Any] = {
+        "name": role,
+        "image": image(asked),
+        "env": [{"name": "HF_TOKEN", "valueFrom": token}],
+        "command": ["sh", "-c", start],
+        "resources": {
+            "limits": {DEVICES.get(hardware.card.vendor, "nvidia.com/gpu"): str(hardware.per_node)}
+        },
+        "volumeMounts": [{"mountPath": "/dev/shm", "name": "dshm"}],
+    }
+    if role == "leader":
+        container["ports"] = [{"containerPort": PORT}]
+        container["readinessProbe"] = {
+            "httpGet": {"path": "/health", "port": PORT},
+            "periodSeconds": 10,
+            "failureThreshold": 360,
+        }
+    return {
+        "metadata": {"labels": {"role": role}},
+        "spec": {
+            "containers": [container],
+            "volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}],
+        },
+    }
 
 
 def kubernetes_name(name: str) -> str:
