@@ -1,0 +1,23 @@
+"""A function is read at one sight: at most 60 lines (design.md, section 1)."""
+
+import ast
+from pathlib import Path
+
+import oomless
+
+SOURCE = Path(oomless.__file__).parent
+MOST_LINES = 60
+LONGER = {"megatron_arguments", "train"}
+"""Functions that may still be longer. The list only shrinks."""
+
+
+def test_a_function_has_at_most_60_lines() -> None:
+    longer = {
+        node.name: f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= MOST_LINES
+    }
+    assert {name: where for name, where in longer.items() if name not in LONGER} == {}
+    assert set(longer) == LONGER, "take it out of the list"
