@@ -20,7 +20,7 @@ from oomless.compress.checkpoint.reader import Reader
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.checkpoint.stored_weight import stored_weights
 from oomless.compress.codecs.registry import WORDS
-from oomless.compress.weights import Request, compress, plan
+from oomless.compress.weights import CompressRequest, compress, plan
 from oomless.model.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.torch
@@ -31,7 +31,7 @@ sources = pytest.mark.parametrize("family", SOURCES)
 
 def written(folders: Folders, family: str, word: str, out: Path, **more: Any) -> Path:
     """A compressed checkpoint."""
-    compress(plan(Request(str(folders[family]), word, **more)), out, durable=False)
+    compress(plan(CompressRequest(str(folders[family]), word, **more)), out, durable=False)
     return out
 
 
@@ -54,7 +54,7 @@ def decoded(folder: Path) -> dict[str, Any]:
 def test_predicted_bytes_are_written_to_the_byte(
     checkpoints: Folders, family: str, word: str, tmp_path: Path
 ) -> None:
-    planned = plan(Request(str(checkpoints[family]), word))
+    planned = plan(CompressRequest(str(checkpoints[family]), word))
     compress(planned, tmp_path, durable=False)
     assert sum(tensor.num_bytes for tensor in read_checkpoint(tmp_path)) == planned.target.num_bytes
     sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.safetensors")}
@@ -184,7 +184,7 @@ def test_what_engines_fuse_shares_nvfp4s_global_scale(checkpoints: Folders, tmp_
 
 def test_rules_for_a_mixture_of_experts(checkpoints: Folders) -> None:
     """Router, norms, head, embedding and the dense layers before the experts stay."""
-    planned = plan(Request(str(checkpoints["deepseek_v3"]), "int4"))
+    planned = plan(CompressRequest(str(checkpoints["deepseek_v3"]), "int4"))
     forms = {name: form for name, form, _, _ in planned.modules()}
     assert forms["model.layers.1.mlp.experts.3.gate_proj"] == "int4-g128"
     assert forms["model.layers.1.mlp.shared_experts.gate_proj"] == "int4-g128"
@@ -212,7 +212,7 @@ def test_patterns_choose_modules(checkpoints: Folders, tmp_path: Path) -> None:
     assert "lm_head.weight" not in names
     assert "model.layers.0.mlp.down_proj.weight_packed" in names  # a format for a pattern counts before keep
     assert sorted(group["weights"]["num_bits"] for group in config["config_groups"].values()) == [4, 8]
-    again = {name: form for name, form, _, _ in plan(Request(str(folder), "bf16")).modules()}
+    again = {name: form for name, form, _, _ in plan(CompressRequest(str(folder), "bf16")).modules()}
     assert set(again.values()) == {"bf16"}
 
 

@@ -28,7 +28,7 @@ from oomless.compress.mix.search import search
 from oomless.compress.quality.language import Quality, compare_models, token_ids
 from oomless.compress.quality.lazy_model import LazyModel
 from oomless.compress.quality.lockstep import Lockstep
-from oomless.compress.weights import Request, compress, digest, mixed, plan
+from oomless.compress.weights import CompressRequest, compress, digest, mixed, plan
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 from oomless.model.checkpoint import read_checkpoint
 
@@ -94,8 +94,8 @@ def test_what_is_written_loses_less_of_each_output(
     """The codes on the disk, read back by another path, beside nearest rounding: same bytes, less error."""
     source = str(checkpoints[family])
     near, found = tmp_path / "near", tmp_path / "found"
-    compress(plan(Request(source, word)), near, durable=False)
-    request = Request(source, word, calibrate=method, text_digest=digest(sample()))
+    compress(plan(CompressRequest(source, word)), near, durable=False)
+    request = CompressRequest(source, word, calibrate=method, text_digest=digest(sample()))
     compress(plan(request), found, durable=False, text=sample())
     sizes = [sum(tensor.num_bytes for tensor in read_checkpoint(each)) for each in (near, found)]
     assert sizes[0] == sizes[1] == plan(request).target.num_bytes
@@ -129,25 +129,27 @@ def output_errors(source: Path, other: Path) -> dict[str, float]:
 def test_a_calibration_that_dies_goes_on_to_the_same_bytes(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = Request(str(checkpoints["llama"]), "int4", calibrate="gptq", text_digest=digest(sample()))
+    request = CompressRequest(
+        str(checkpoints["llama"]), "int4", calibrate="gptq", text_digest=digest(sample())
+    )
     compress(plan(request), tmp_path / "whole", text=sample())
-    real, layers = calibrating.Calibration.layer, [0]
+    real, layers = calibrating.CalibrationRun.layer, [0]
 
-    def dies(self: calibrating.Calibration, *words: Any) -> None:
+    def dies(self: calibrating.CalibrationRun, *words: Any) -> None:
         layers[0] += 1
         if layers[0] == 2:
             raise KeyboardInterrupt
         real(self, *words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(calibrating.Calibration, "layer", dies)
+        patch.setattr(calibrating.CalibrationRun, "layer", dies)
         with pytest.raises(KeyboardInterrupt):
             compress(plan(request), tmp_path / "again", text=sample())
     assert not (tmp_path / "again" / "config.json").exists()
     with pytest.raises(OomlessError, match="is not done"):
         compressing.finish_parts(plan(request), tmp_path / "again", 1)
     layers[0] = 2
-    monkeypatch.setattr(calibrating.Calibration, "layer", counted := Counted(real))
+    monkeypatch.setattr(calibrating.CalibrationRun, "layer", counted := Counted(real))
     compress(plan(request), tmp_path / "again", text=sample())
     assert counted.num == 2, "the first layer was done and is not done again"
     one, two = (
@@ -188,7 +190,7 @@ def test_layer_by_layer_is_the_whole_model(checkpoints: dict[str, Path], family:
 
 def test_fp8_is_as_good_as_its_cast(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     source = read_source(str(checkpoints["deepseek_v3_fp8"]))
-    compress(plan(Request(str(checkpoints["deepseek_v3_fp8"]), "bf16")), tmp_path, durable=False)
+    compress(plan(CompressRequest(str(checkpoints["deepseek_v3_fp8"]), "bf16")), tmp_path, durable=False)
     found = compare_models(source, read_source(str(tmp_path)), sample(), TOKENS)
     assert found.kl_per_token == pytest.approx(0, abs=1e-9)
 
@@ -197,8 +199,8 @@ def test_a_mix_keeps_its_size_and_is_better_than_one_format(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     source = str(checkpoints["llama"])
-    size = plan(Request(source, "int4-g32")).target.num_bytes * 21 // 20
-    request, mix = mixed(Request(source, ""), size, sample(), lambda progress: None)
+    size = plan(CompressRequest(source, "int4-g32")).target.num_bytes * 21 // 20
+    request, mix = mixed(CompressRequest(source, ""), size, sample(), lambda progress: None)
     planned = plan(request)
     assert 0.97 * size <= planned.target.num_bytes == mix.num_bytes <= size
     assert mix.alone == "int4-g32"
@@ -237,10 +239,10 @@ def test_a_mix_never_passes_its_size(sizes: list[int], errors: list[float], shar
 def test_what_cannot_be_calibrated_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     source = str(checkpoints["llama"])
     with pytest.raises(UnsupportedError, match="gains from"):
-        plan(Request(source, "int8", calibrate="gptq"))
+        plan(CompressRequest(source, "int8", calibrate="gptq"))
     with pytest.raises(UsageError, match="--calibrate awq"):
-        plan(Request(source, "int4", calibrate="awq"))
+        plan(CompressRequest(source, "int4", calibrate="awq"))
     with pytest.raises(UsageError, match="tokens"):
-        compress(plan(Request(source, "int4", calibrate="gptq")), tmp_path / "out", text="short")
+        compress(plan(CompressRequest(source, "int4", calibrate="gptq")), tmp_path / "out", text="short")
     with pytest.raises(OomlessError, match="hold no mix"):
-        mixed(Request(source, ""), 1000, sample(), lambda progress: None)
+        mixed(CompressRequest(source, ""), 1000, sample(), lambda progress: None)

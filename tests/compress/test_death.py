@@ -26,7 +26,7 @@ from oomless.compress.checkpoint import stream as streaming
 from oomless.compress.checkpoint.blocks import BLOCK_VALUES, COPY_BYTES
 from oomless.compress.checkpoint.journal import journals, read_journal
 from oomless.compress.checkpoint.stream import MAX_THREADS, MOST_UNSYNCED_BYTES
-from oomless.compress.weights import Request, compress, finish_parts, plan
+from oomless.compress.weights import CompressRequest, compress, finish_parts, plan
 from oomless.errors import OomlessError, UsageError
 
 NUM_LAYERS, WIDTH = 6, 1024
@@ -81,7 +81,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a run that nothing disturbs writes."""
     folder = tmp_path_factory.mktemp("whole")
-    compress(plan(Request(str(model), "int4")), folder)
+    compress(plan(CompressRequest(str(model), "int4")), folder)
     return contents(folder)
 
 
@@ -161,7 +161,7 @@ def test_little_is_lost(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert MOST_UNSYNCED_BYTES + (MAX_THREADS - 1) * most_of_a_job <= 64_000_000
     monkeypatch.setattr(streaming, "SYNC_BYTES", 1 << 18)
     monkeypatch.setattr(streaming, "MOST_UNSYNCED_BYTES", 1 << 20)
-    planned = plan(Request(str(model), "int4"))
+    planned = plan(CompressRequest(str(model), "int4"))
     most = [0]
     take = streaming.Stream._take
 
@@ -198,14 +198,14 @@ def full_disk_and_go_on(
         with monkeypatch.context() as patch:
             patch.setattr(os, "pwrite", fail_at(place, OSError(28, "No space left on device")))
             try:
-                compress(plan(Request(str(model), "int4")), out)
+                compress(plan(CompressRequest(str(model), "int4")), out)
             except OomlessError as error:
                 assert "No space left" in error.message
                 assert "goes on where it stopped" in error.hint
                 assert not loads(out)
                 assert all(name.endswith((".part", ".journal")) for name in contents(out))
         if not loads(out):
-            compress(plan(Request(str(model), "int4")), out)
+            compress(plan(CompressRequest(str(model), "int4")), out)
         assert contents(out) == whole
         shutil.rmtree(out)
 
@@ -254,7 +254,7 @@ def test_need_of_disk_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(OomlessError, match="are needed, 10 are free"):
-        compress(plan(Request(str(model), "int4")), tmp_path / "out")
+        compress(plan(CompressRequest(str(model), "int4")), tmp_path / "out")
     assert not contents(tmp_path / "out")
 
 
@@ -270,7 +270,7 @@ def test_interrupted_it_says_so_and_goes_on(model: Path, whole: dict[str, bytes]
         assert process.returncode == 130
         assert b"Traceback" not in err
         assert not loads(out)
-        compress(plan(Request(str(model), "int4")), out)
+        compress(plan(CompressRequest(str(model), "int4")), out)
     assert contents(out) == whole
 
 
@@ -279,12 +279,12 @@ def test_a_failure_in_a_thread_reaches_the_caller(
 ) -> None:
     monkeypatch.setattr(os, "pwrite", fail_at(20, ZeroDivisionError("in a thread")))
     with pytest.raises(ZeroDivisionError):
-        compress(plan(Request(str(model), "int4")), tmp_path / "out")
+        compress(plan(CompressRequest(str(model), "int4")), tmp_path / "out")
 
 
 def test_a_shard_that_is_cut_off_while_it_is_read(model: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(model, tmp_path / "copy"))
-    planned = plan(Request(str(copy), "int4"))
+    planned = plan(CompressRequest(str(copy), "int4"))
     shard = sorted(copy.glob("*.safetensors"))[1]
     os.truncate(shard, shard.stat().st_size - 100)
     with pytest.raises(OomlessError, match="too early"):
@@ -299,19 +299,22 @@ def test_another_run_does_not_go_on_with_this_one(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fail_at(30, OSError(28, "No space left on device")))
         with pytest.raises(OomlessError):
-            compress(plan(Request(str(model), "int4")), out)
-    for request in (Request(str(model), "int8"), Request(str(model), "int4", keep=("model.layers.0.*",))):
+            compress(plan(CompressRequest(str(model), "int4")), out)
+    for request in (
+        CompressRequest(str(model), "int8"),
+        CompressRequest(str(model), "int4", keep=("model.layers.0.*",)),
+    ):
         with pytest.raises(UsageError, match="an unfinished run of something else"):
             compress(plan(request), out)
-    compress(plan(Request(str(model), "int8")), out, force=True)
+    compress(plan(CompressRequest(str(model), "int8")), out, force=True)
     assert json.loads((out / "config.json").read_text())["quantization_config"]["format"] == "int-quantized"
 
 
 def test_a_folder_with_files_needs_force(model: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
-        compress(plan(Request(str(model), "int4")), tmp_path)
-    compress(plan(Request(str(model), "int4")), tmp_path, force=True)
+        compress(plan(CompressRequest(str(model), "int4")), tmp_path)
+    compress(plan(CompressRequest(str(model), "int4")), tmp_path, force=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert {name: content for name, content in contents(tmp_path).items() if name != "mine.txt"} == whole
 
@@ -319,7 +322,7 @@ def test_a_folder_with_files_needs_force(model: Path, whole: dict[str, bytes], t
 def test_the_source_is_never_the_target(model: Path) -> None:
     before = contents(model)
     with pytest.raises(UsageError, match="the source itself"):
-        compress(plan(Request(str(model), "int4")), model, force=True)
+        compress(plan(CompressRequest(str(model), "int4")), model, force=True)
     assert contents(model) == before
 
 
@@ -327,7 +330,7 @@ def test_the_source_is_never_the_target(model: Path) -> None:
 def test_a_target_that_may_not_be_written(model: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OomlessError, match="cannot be"):
-        compress(plan(Request(str(model), "int4")), tmp_path / "out")
+        compress(plan(CompressRequest(str(model), "int4")), tmp_path / "out")
 
 
 @pytest.mark.parametrize("num_parts", [1, 3, 16])
@@ -337,7 +340,7 @@ def test_parts_in_any_order_give_the_same_bytes(
     """Parts are processes of their own, several at a time; joining them is a command of its own."""
     out, order = tmp_path / "out", list(range(1, num_parts + 1))
     random.Random(num_parts).shuffle(order)
-    planned = plan(Request(str(model), "int4"))
+    planned = plan(CompressRequest(str(model), "int4"))
     if num_parts > 1:
         with pytest.raises(OomlessError, match="is not begun"):
             finish_parts(planned, out, num_parts)
@@ -357,7 +360,7 @@ def test_parts_in_any_order_give_the_same_bytes(
 
 def test_nvfp4_in_parts_is_nvfp4_in_one(model: Path, tmp_path: Path) -> None:
     """Partners whose maximum is needed may lie in another part: they are read, not waited for."""
-    planned = plan(Request(str(model), "nvfp4"))
+    planned = plan(CompressRequest(str(model), "nvfp4"))
     compress(planned, tmp_path / "one")
     for number in (2, 1, 3):
         from oomless.compress.checkpoint.journal import Part

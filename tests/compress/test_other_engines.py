@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from oomless.compress.weights import Request, compress, plan
+from oomless.compress.weights import CompressRequest, compress, plan
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def result(engine: str, script: str, *words: str) -> str:
 
 @pytest.mark.parametrize("word", ["int8", "int4", "int4-asym"])
 def test_vllm_generates(checkpoints: dict[str, Path], word: str, tmp_path: Path) -> None:
-    compress(plan(Request(str(checkpoints["llama"]), word)), tmp_path, durable=False)
+    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, durable=False)
     assert len(json.loads(result("vllm", "vllm_tokens.py", str(tmp_path)))) == 8
 
 

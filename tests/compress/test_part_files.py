@@ -12,13 +12,13 @@ pytest.importorskip("numpy")
 
 from command import call, environment
 from oomless.compress.part_files import part_files
-from oomless.compress.weights import Request
+from oomless.compress.weights import CompressRequest
 
 HOSTILE = "/models/it's $(touch hacked) `x`"
 
 
 def files() -> dict[str, str]:
-    return part_files(Request(HOSTILE, "int4", keep=("*.layers.0.*",)), "/models/out dir", 3)
+    return part_files(CompressRequest(HOSTILE, "int4", keep=("*.layers.0.*",)), "/models/out dir", 3)
 
 
 def test_slurm_gets_an_array_and_a_join_behind_it(tmp_path: Path) -> None:

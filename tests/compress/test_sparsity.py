@@ -21,7 +21,7 @@ from oomless.compress.quality.lazy_model import LazyModel
 from oomless.compress.sparsity.dynamic import DynamicSparse, densities
 from oomless.compress.sparsity.masks import masked
 from oomless.compress.sparsity.prune import by_sparsegpt, by_wanda
-from oomless.compress.weights import Request, compress, digest, plan
+from oomless.compress.weights import CompressRequest, compress, digest, plan
 from oomless.errors import UnsupportedError, UsageError
 
 pytestmark = pytest.mark.torch
@@ -52,7 +52,9 @@ def test_two_of_four_are_zero_on_the_disk(
     checkpoints: dict[str, Path], method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compressing, "CALIBRATION_TOKENS", 256)
-    request = Request(str(checkpoints["llama"]), "2:4", calibrate=method, text_digest=digest(sample()))
+    request = CompressRequest(
+        str(checkpoints["llama"]), "2:4", calibrate=method, text_digest=digest(sample())
+    )
     compress(plan(request), tmp_path, durable=False, text=sample())
     assert "quantization_config" not in (tmp_path / "config.json").read_text()
     lazy = LazyModel(read_source(str(tmp_path)))
@@ -66,7 +68,7 @@ def test_methods_belong_to_their_formats(checkpoints: dict[str, Path]) -> None:
     source = str(checkpoints["llama"])
     for word, method in (("int4", "wanda"), ("2:4", "gptq")):
         with pytest.raises(UnsupportedError, match=f"gains from {method}"):
-            plan(Request(source, word, calibrate=method))
+            plan(CompressRequest(source, word, calibrate=method))
 
 
 def test_packed_bytes_are_those_of_torchs_own_conversion() -> None:

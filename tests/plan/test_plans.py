@@ -17,7 +17,7 @@ from oomless.engines import LLAMA
 from oomless.engines.command_line import read_command
 from oomless.errors import UnsupportedError
 from oomless.plan.answer import Plan, plan_serving
-from oomless.plan.candidates import Planned
+from oomless.plan.candidates import PlannedRow
 from oomless.plan.goals import Wanted
 from oomless.plan.launch.serving import in_checkpoint
 from oomless.plan.search import PlanRow
@@ -51,7 +51,7 @@ def infer(*words: str) -> dict[str, Any]:
     return found
 
 
-def check_row(plan: Plan, planned: Planned[PlanRow]) -> None:
+def check_row(plan: Plan, planned: PlannedRow[PlanRow]) -> None:
     row = planned.row
     again = infer(*planned.arguments)
     assert again["verdict"] == row.estimate.verdict

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from command import call
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks.training_file import read_training_file
-from oomless.plan.candidates import Planned
+from oomless.plan.candidates import PlannedRow
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow, WantedTraining
@@ -65,7 +65,7 @@ questions = st.tuples(
 )
 
 
-def check_row(plan: TrainingPlan, planned: Planned[TrainingRow], folder: Path) -> None:
+def check_row(plan: TrainingPlan, planned: PlannedRow[TrainingRow], folder: Path) -> None:
     row = planned.row
     answer = call(*planned.arguments, "--json")
     assert answer.code == 0, answer.err

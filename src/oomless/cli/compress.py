@@ -201,14 +201,14 @@ def ways(model: str | None, as_json: bool) -> int:
 def cluster_files(asked: Any, out: str | None, parts: int | None, write: str | None) -> int:
     """Write the files that run a request's parts, once the request is known to be sound."""
     from ..compress.part_files import part_files
-    from ..compress.weights import Request, plan
+    from ..compress.weights import CompressRequest, plan
     from ..files import write_folder
 
     if out is None or parts is None or write is None or not asked[1]:
         raise UsageError(
             "--write needs --to, --out and --parts", "--to int4 --out ./out --parts 16 --write ./jobs"
         )
-    request = Request(*asked)
+    request = CompressRequest(*asked)
     plan(request)
     files = part_files(request, out, parts)
     write_folder(write, files, "files of a cluster")

@@ -18,7 +18,7 @@ NAMES = {
 """What a metavar says of a kind; the others are text."""
 
 
-class Value(click.ParamType[Any]):
+class TableValue(click.ParamType[Any]):
     """A value as the table reads it: its errors are ours, not click's."""
 
     def __init__(self, option: Option) -> None:
@@ -57,7 +57,7 @@ def click_option(option: Option) -> Grouped:
     """Return the click option of a row of the table."""
     if option.kind == "switch":
         return Grouped(option, is_flag=True)
-    kind: click.ParamType[Any] = Word(option) if is_word(option) else Value(option)
+    kind: click.ParamType[Any] = Word(option) if is_word(option) else TableValue(option)
     complete = complete_gpu if option.field == "gpu" else None
     return Grouped(option, type=kind, multiple=option.several, shell_complete=complete)
 

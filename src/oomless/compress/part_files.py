@@ -4,13 +4,13 @@ import json
 import shlex
 
 from ..files import safe_name
-from .weights import Request
+from .weights import CompressRequest
 
 MEMORY = "2Gi"
 """What a part is given; it takes a tenth of it."""
 
 
-def words_of(request: Request, out: str) -> list[str]:
+def words_of(request: CompressRequest, out: str) -> list[str]:
     """Return the command line of a request, without its part."""
     words = ["oomless", "compress", request.source, "--to", request.to, "--out", out]
     words += [word for name in request.keep for word in ("--keep", name)]
@@ -18,7 +18,7 @@ def words_of(request: Request, out: str) -> list[str]:
     return words + [word for name, form in request.formats for word in ("--format", f"{name}={form}")]
 
 
-def part_files(request: Request, out: str, num_parts: int) -> dict[str, str]:
+def part_files(request: CompressRequest, out: str, num_parts: int) -> dict[str, str]:
     """Return files by name: a Slurm array, a Kubernetes Indexed Job and a Ray script, each of which runs all
     parts and then joins them. All machines must see the source and the folder under the same paths.
 

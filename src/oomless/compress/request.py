@@ -40,10 +40,10 @@ def compress(
     """
     from .checkpoint.run import silent
     from .compressed import Compressed
-    from .weights import Request, digest, mixed, plan
+    from .weights import CompressRequest, digest, mixed, plan
     from .weights import compress as write
 
-    request = Request(model, to, tuple(keep), tuple(skip), tuple(formats))
+    request = CompressRequest(model, to, tuple(keep), tuple(skip), tuple(formats))
     mix = None
     words = text_of(text) if calibrate or budget is not None or quality else ""
     if calibrate or budget is not None:
@@ -110,7 +110,7 @@ def join(out: str, *, fsync: bool = True) -> "Compressed":
     """Return a folder whose parts are all there, finished: what was asked stands in their journals."""
     from .checkpoint.journal import journals, read_journal
     from .compressed import Compressed
-    from .weights import Request, finish_parts, plan
+    from .weights import CompressRequest, finish_parts, plan
 
     folder = Path(out).expanduser()
     found = [journal for path in journals(folder) if (journal := read_journal(path))]
@@ -121,7 +121,7 @@ def join(out: str, *, fsync: bool = True) -> "Compressed":
     first: dict[str, Any] = dict(found[0][0])
     try:
         asked = {**first["request"], "formats": tuple(map(tuple, first["request"]["formats"]))}
-        request, num_parts = Request(**asked), int(first["parts"])
+        request, num_parts = CompressRequest(**asked), int(first["parts"])
     except (KeyError, TypeError, ValueError):
         raise OomlessError(f"{out}: a journal that is not of this release", "run the parts again") from None
     planned = plan(request)

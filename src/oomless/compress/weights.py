@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..units import format_exact
-from .calibration.run import Calibration
+from .calibration.run import CalibrationRun
 from .calibration.run import check as check_calibration
 from .checkpoint.blocks import num_jobs
 from .checkpoint.card import card, format_name
-from .checkpoint.choice import Asked, chooser
+from .checkpoint.choice import FormatsAsked, chooser
 from .checkpoint.finish import quantization_config
 from .checkpoint.journal import WHOLE, Journal, Part
 from .checkpoint.run import first_line, join, reserve, silent, stream
@@ -44,7 +44,7 @@ DEEPSEEK = ("deepseek", "kimi")
 """Families whose publishers store FP8 under DeepSeek's names."""
 
 
-class Request(NamedTuple):
+class CompressRequest(NamedTuple):
     """What is to be compressed, and how."""
 
     source: str
@@ -75,7 +75,7 @@ class Request(NamedTuple):
 class Planned(NamedTuple):
     """A request with all that headers tell: nothing has been read of the data yet."""
 
-    request: Request
+    request: CompressRequest
     source: Checkpoint
     weights: tuple[StoredWeight, ...]
     target: Target
@@ -106,7 +106,7 @@ def is_deepseek(config: dict[str, Any]) -> bool:
     )
 
 
-def plan(request: Request) -> Planned:
+def plan(request: CompressRequest) -> Planned:
     """Return everything that can be said before a byte of data is read; errors of the question come here."""
     source = read_source(request.source)
     weights = stored_weights(source)
@@ -116,7 +116,7 @@ def plan(request: Request) -> Planned:
         raise UsageError(
             f"--to {request.to} is a type of GGUF files", f"name a file: --out NAME-{request.to}.gguf"
         )
-    asked = Asked(
+    asked = FormatsAsked(
         wanted,
         request.keep,
         request.skip,
@@ -184,7 +184,7 @@ def calibrate(
         progress(Progress(target.num_bytes * done // total, target.num_bytes, time.monotonic() - started))
 
     try:
-        run = Calibration(target, lazy, reserve(folder, target), request.calibrate)
+        run = CalibrationRun(target, lazy, reserve(folder, target), request.calibrate)
         run.run(sequences, journal, num_jobs(target), durable, told)
     finally:
         lazy.close()
@@ -192,8 +192,8 @@ def calibrate(
 
 
 def mixed(
-    request: Request, size: int, text: str, progress: Callable[[Progress], None]
-) -> tuple[Request, Mix]:
+    request: CompressRequest, size: int, text: str, progress: Callable[[Progress], None]
+) -> tuple[CompressRequest, Mix]:
     """Return a request with a format for each module, so that all tensor data is no larger than `size`; a
     text says which modules suffer."""
     from .quality.language import token_ids

@@ -75,7 +75,7 @@ class Start(NamedTuple):
     """The port that its server listens on by itself."""
 
 
-class MeasuredRows(NamedTuple):
+class EngineRows(NamedTuple):
     """What the columns of measured rows mean for an engine."""
 
     words: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class Engine(NamedTuple):
     cards: CardMakers
     candidates: Candidates
     start: Start
-    rows: MeasuredRows
+    rows: EngineRows
     speed_class: str
     """The engine whose measured speeds stand for it (columns `engine` of the tables of speed)."""
 

@@ -11,7 +11,7 @@ from .plan_space import PlanSpace
 from .releases import Habits, habits
 
 
-class MeasuredRows(NamedTuple):
+class FrameworkRows(NamedTuple):
     """What a measured row of a framework means where its words leave it open
     (facts/measured_frameworks.csv)."""
 
@@ -109,7 +109,7 @@ class Framework(NamedTuple):
     """Preparing a model in 4 or 8 bit is left to the user's script."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
-    rows: MeasuredRows
+    rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
     marks: tuple[str, ...] = ()
@@ -182,10 +182,10 @@ def of_facts(name: str) -> Framework:
     )
 
 
-def measured_rows(name: str) -> MeasuredRows:
+def measured_rows(name: str) -> FrameworkRows:
     """Return what measured rows of a framework mean."""
     row = next(each for each in facts.table("measured_frameworks") if each["framework"] == name)
-    return MeasuredRows(
+    return FrameworkRows(
         words=tuple(word for word in row["words"].split(";") if word),
         fsdp=row["fsdp"],  # type: ignore[arg-type]  # a test holds cells and words together
         bf16_amp=row["bf16_amp"],

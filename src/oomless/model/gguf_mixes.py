@@ -34,7 +34,7 @@ class MixRule(NamedTuple):
     type_name: str
 
 
-class Mix(NamedTuple):
+class GgufMix(NamedTuple):
     kv_b: KvB
     rules: tuple[MixRule, ...]
 
@@ -53,9 +53,9 @@ class Mix(NamedTuple):
 
 
 @lru_cache
-def _mixes() -> dict[tuple[str, str], Mix]:
+def _mixes() -> dict[tuple[str, str], GgufMix]:
     return {
-        (row["model"], row["word"]): Mix(cast(KvB, row["kv_b"]), tuple(map(_rule, row["rules"].split())))
+        (row["model"], row["word"]): GgufMix(cast(KvB, row["kv_b"]), tuple(map(_rule, row["rules"].split())))
         for row in facts.table("gguf_mixes")
     }
 
@@ -67,7 +67,7 @@ def _rule(text: str) -> MixRule:
     return MixRule(pattern, range(int(first), int(last) + 1) if span else None, name)
 
 
-def published(model_name: str, word: str) -> Mix | None:
+def published(model_name: str, word: str) -> GgufMix | None:
     """The mix of that name that somebody published for this model."""
     return _mixes().get((model_name, word.upper()))
 

@@ -15,7 +15,7 @@ from .families import build
 from .feedforward import MoE
 from .gguf import Array, GGUFFile, GGUFTensor
 from .gguf_builds import MTP_SINCE, bytes_per_token, usual_build
-from .gguf_mixes import REPACKED, KvB, Mix, published, words
+from .gguf_mixes import REPACKED, GgufMix, KvB, published, words
 from .gguf_types import FILE_TYPES, TYPES, VALUES, Facts, file_type, mix_type, quantized, values_in
 from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
@@ -265,7 +265,7 @@ def _heads_a_value(model: Model) -> int:
     return first.num_heads // first.num_kv_heads if isinstance(first, GQA) else 1
 
 
-def _by_hand(mix: Mix, piece: StoredTensor) -> str:
+def _by_hand(mix: GgufMix, piece: StoredTensor) -> str:
     return mix.type_of(piece.name, piece.layer) if quantized(piece.name, piece.shape) else "F32"
 
 

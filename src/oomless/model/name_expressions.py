@@ -28,13 +28,13 @@ class PatternError(UnsupportedError):
         self.valid = valid
 
 
-class Node(NamedTuple):
+class Symbols(NamedTuple):
     """A piece of an expression: symbols that it takes at one position, or parts in a row, beside each other,
     or again."""
 
     kind: Literal["symbols", "row", "choice", "repeat"]
     symbols: int = 0
-    parts: tuple["Node", ...] = ()
+    parts: tuple["Symbols", ...] = ()
     least: int = 1
     most: int | None = 1
     """None: as often as it likes."""
@@ -45,13 +45,13 @@ class Node(NamedTuple):
 class Expression(NamedTuple):
     """An expression as read: what must and must not begin where it begins, and what it takes."""
 
-    node: Node
-    ahead: tuple[tuple[bool, Node], ...] = ()
+    node: Symbols
+    ahead: tuple[tuple[bool, Symbols], ...] = ()
 
 
-def row(parts: Iterable[Node]) -> Node:
+def row(parts: Iterable[Symbols]) -> Symbols:
     found = tuple(parts)
-    return found[0] if len(found) == 1 else Node("row", parts=found, size=sum(part.size for part in found))
+    return found[0] if len(found) == 1 else Symbols("row", parts=found, size=sum(part.size for part in found))
 
 
 @cache
@@ -78,7 +78,7 @@ def symbols_of(atom: str, ignore_case: bool) -> int:
     return found | (1 << OTHER if one.fullmatch("\uffff") else 0)
 
 
-class Reader:
+class ExpressionReader:
     """Reads an expression from left to right."""
 
     def __init__(self, text: str, ignore_case: bool) -> None:
@@ -92,7 +92,7 @@ class Reader:
         self.position += length
         return found
 
-    def choice(self) -> Node:
+    def choice(self) -> Symbols:
         """Everything up to the end or a closing parenthesis."""
         branches = [row(self.branch())]
         while self.peek() == "|":
@@ -100,13 +100,13 @@ class Reader:
             branches.append(row(self.branch()))
         if len(branches) == 1:
             return branches[0]
-        return Node("choice", parts=tuple(branches), size=sum(branch.size for branch in branches))
+        return Symbols("choice", parts=tuple(branches), size=sum(branch.size for branch in branches))
 
-    def branch(self) -> Iterator[Node]:
+    def branch(self) -> Iterator[Symbols]:
         while (char := self.peek()) and char not in "|)":
             yield self.repeated(self.atom())
 
-    def atom(self) -> Node:
+    def atom(self) -> Symbols:
         char = self.take()
         match char:
             case "(":
@@ -119,29 +119,29 @@ class Reader:
                 while self.position < len(self.text) and self.peek() != "]":
                     self.take(2 if self.peek() == "\\" else 1)
                 self.take()
-                return Node("symbols", symbols_of(self.text[start : self.position], self.ignore_case))
+                return Symbols("symbols", symbols_of(self.text[start : self.position], self.ignore_case))
             case "\\":
                 return self.escape()
             case "^":
-                return Node("symbols", 1 << START)
+                return Symbols("symbols", 1 << START)
             case "$":
-                return Node("symbols", 1 << END)
+                return Symbols("symbols", 1 << END)
             case "*" | "+" | "?":
                 raise PatternError(f"nothing to repeat before {char}")
-        return Node("symbols", symbols_of(char if char == "." else re.escape(char), self.ignore_case))
+        return Symbols("symbols", symbols_of(char if char == "." else re.escape(char), self.ignore_case))
 
-    def escape(self) -> Node:
+    def escape(self) -> Symbols:
         letter = self.take()
         if not letter:
             raise PatternError("nothing stands behind \\")
         if letter in "AZ":
-            return Node("symbols", 1 << (START if letter == "A" else END))
+            return Symbols("symbols", 1 << (START if letter == "A" else END))
         if letter in "123456789bBgkG":
             raise PatternError(f"\\{letter} looks at what stands elsewhere", valid=True)
         more = {"x": 2, "u": 4, "U": 8}.get(letter, 0)
-        return Node("symbols", symbols_of(f"\\{letter}{self.take(more)}", self.ignore_case))
+        return Symbols("symbols", symbols_of(f"\\{letter}{self.take(more)}", self.ignore_case))
 
-    def group(self) -> Node:
+    def group(self) -> Symbols:
         if self.peek() == "?":
             self.take()
             named = re.compile(r"P<\w+>|<[A-Za-z]\w*>|:").match(self.text, self.position)
@@ -150,7 +150,7 @@ class Reader:
             self.take(named.end() - self.position)
         return self.enclosed()
 
-    def enclosed(self) -> Node:
+    def enclosed(self) -> Symbols:
         """What stands up to the closing parenthesis, which is taken too."""
         self.depth += 1
         if self.depth > MOST_NESTED:
@@ -161,7 +161,7 @@ class Reader:
             raise PatternError("a parenthesis is missing")
         return found
 
-    def repeated(self, node: Node) -> Node:
+    def repeated(self, node: Symbols) -> Symbols:
         """The piece with what stands behind it: ?, *, +, {2,5}; whether it is lazy changes no answer."""
         while True:
             found = re.compile(r"[?*+]|\{(\d{0,5})(,?)(\d{0,5})\}").match(self.text, self.position)
@@ -181,7 +181,7 @@ class Reader:
             if most is not None and most < least:
                 raise PatternError(f"{found[0]} is no number of times")
             size = node.size * max(1, least + 1 if most is None else most)
-            node = Node("repeat", parts=(node,), least=least, most=most, size=size)
+            node = Symbols("repeat", parts=(node,), least=least, most=most, size=size)
             if size > MOST_POSITIONS:
                 raise PatternError(f"it takes more than {MOST_POSITIONS:,} positions", valid=True)
 
@@ -192,9 +192,9 @@ def read_expression(text: str, how: How) -> Iterator[Expression]:
     if len(text) > MOST_CHARACTERS:
         raise PatternError(f"it has more than {MOST_CHARACTERS:,} characters", valid=True)
     bare = text.removeprefix("(?i)")
-    reader = Reader(bare, bare != text)
+    reader = ExpressionReader(bare, bare != text)
     while True:
-        ahead: list[tuple[bool, Node]] = []
+        ahead: list[tuple[bool, Symbols]] = []
         anchored = how != "search"
         if reader.peek(4) in ("^(?=", "^(?!"):
             reader.take()

@@ -19,8 +19,8 @@ from .name_expressions import (
     START,
     Expression,
     How,
-    Node,
     PatternError,
+    Symbols,
     read_expression,
 )
 
@@ -46,13 +46,13 @@ class Automaton:
         self.pieces: dict[tuple[int, str], tuple[int, bool]] = {}
         self.ends: dict[int, bool] = {}
 
-    def add(self, node: Node) -> None:
+    def add(self, node: Symbols) -> None:
         """Take an expression in beside those that are there."""
         empty, first, last = self.place(node)
         self.follow[0] |= first
         self.last |= last | empty
 
-    def place(self, node: Node) -> tuple[bool, int, int]:
+    def place(self, node: Symbols) -> tuple[bool, int, int]:
         """Give positions to a piece: whether it may take nothing, its first and its last positions."""
         match node.kind:
             case "symbols":
@@ -85,7 +85,7 @@ class Automaton:
             empty = empty and part_empty
         return empty, first, last
 
-    def again(self, node: Node) -> tuple[bool, int, int]:
+    def again(self, node: Symbols) -> tuple[bool, int, int]:
         part = node.parts[0]
         if node.most == 0:
             return True, 0, 0
@@ -235,7 +235,7 @@ class NamePatterns:
         )
 
 
-def alone(node: Node, how: How) -> Automaton:
+def alone(node: Symbols, how: How) -> Automaton:
     """Return the automaton of one expression."""
     automaton = Automaton(how)
     automaton.add(node)

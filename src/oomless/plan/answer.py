@@ -11,7 +11,7 @@ from ..model.model import Model
 from ..run.options import arguments
 from ..run.serving import Asked, Layout
 from ..units import format_bytes
-from .candidates import Miss, Planned
+from .candidates import Miss, PlannedRow
 from .goals import Wanted
 from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     wanted: Wanted
     input_len: int
     output_len: int
-    rows: tuple[Planned[PlanRow], ...]
+    rows: tuple[PlannedRow[PlanRow], ...]
     front: tuple[PlanRow, ...]
     num_more: int
     """Rows that are not shown."""
@@ -78,7 +78,7 @@ def plan_serving(
     shown = ranked.rows[: wanted.rows]
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
-        Planned(
+        PlannedRow(
             row,
             arguments_of(row.estimate, row.asked, word, row.gpu),
             launch_of(found, word, row),
@@ -172,7 +172,7 @@ def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple
     )
 
 
-def warnings_of(rows: tuple[Planned[PlanRow], ...]) -> tuple[str, ...]:
+def warnings_of(rows: tuple[PlannedRow[PlanRow], ...]) -> tuple[str, ...]:
     """What a reader must know of the rows that are shown; each note once."""
     notes: dict[str, None] = {}
     for planned in rows:

@@ -116,7 +116,7 @@ class Searched(NamedTuple, Generic[AnyRow]):
     num_estimates: int
 
 
-class Planned(NamedTuple, Generic[AnyRow]):
+class PlannedRow(NamedTuple, Generic[AnyRow]):
     """A row of the answer."""
 
     row: AnyRow

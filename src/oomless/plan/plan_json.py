@@ -4,7 +4,7 @@ a time and a share of the peak."""
 from typing import TYPE_CHECKING, Any, Union
 
 from ..speed.banded import Figure
-from .candidates import Candidate, Planned
+from .candidates import Candidate, PlannedRow
 from .search import PlanRow
 from .training_search import TrainingRow
 
@@ -69,7 +69,7 @@ def whole(
     }
 
 
-def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
+def row_json(planned: PlannedRow[PlanRow]) -> dict[str, Any]:
     """A row of serving."""
     row = planned.row
     estimate, speed, request = row.estimate, row.speed, row.estimate.request
@@ -92,7 +92,7 @@ def row_json(planned: Planned[PlanRow]) -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def training_row_json(planned: Planned[TrainingRow]) -> dict[str, Any]:
+def training_row_json(planned: PlannedRow[TrainingRow]) -> dict[str, Any]:
     """A row of training."""
     row = planned.row
     speed, request = row.speed, row.estimate.request
@@ -108,7 +108,7 @@ def training_row_json(planned: Planned[TrainingRow]) -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def shared_json(row: Candidate, planned: Planned[PlanRow] | Planned[TrainingRow]) -> dict[str, Any]:
+def shared_json(row: Candidate, planned: PlannedRow[PlanRow] | PlannedRow[TrainingRow]) -> dict[str, Any]:
     """What every row has."""
     launch = planned.launch
     return {

@@ -12,7 +12,7 @@ from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, TrainingAsked
-from .candidates import Miss, Planned
+from .candidates import Miss, PlannedRow
 from .goals import Wanted
 from .launch import Launch
 from .launch.training import training_launch
@@ -28,7 +28,7 @@ class TrainingPlan(NamedTuple):
     model_word: str
     wanted: Wanted
     training: WantedTraining
-    rows: tuple[Planned[TrainingRow], ...]
+    rows: tuple[PlannedRow[TrainingRow], ...]
     front: tuple[TrainingRow, ...]
     num_more: int
     excluded: dict[str, int]
@@ -75,7 +75,7 @@ def plan_training(
     shown, num_more = to_show(found, word, wanted, ranked.rows, excluded)
     on_front = {id(row) for row in ranked.front}
     rows = tuple(
-        Planned(
+        PlannedRow(
             row,
             arguments_of(row.asked, word, row.gpu),
             launch,

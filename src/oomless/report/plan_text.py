@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..api.screen import rate_of, seconds
 from ..plan.answer import Plan
-from ..plan.candidates import Candidate, Miss, Planned
+from ..plan.candidates import Candidate, Miss, PlannedRow
 from ..plan.search import PlanRow
 from ..speed.banded import Figure
 from ..units import format_bytes, gib
@@ -51,7 +51,7 @@ def question_line(plan: Plan) -> str:
     )
 
 
-def first_row(planned: Planned[PlanRow]) -> str:
+def first_row(planned: PlannedRow[PlanRow]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
     headroom = format_bytes(row.estimate.headroom_bytes)
@@ -86,7 +86,7 @@ def price_lines(row: Candidate) -> list[str]:
     return [] if row.price is None else [f"  {row.usd_per_hour:,.2f} USD an hour ({row.price.label})"]
 
 
-def start_lines(planned: "Planned[PlanRow] | Planned[TrainingRow]") -> list[str]:
+def start_lines(planned: "PlannedRow[PlanRow] | PlannedRow[TrainingRow]") -> list[str]:
     """What starts a row, and what asks for it again."""
     files = [f"  files for --write: {', '.join(planned.launch.files)}"] if planned.launch.files else []
     return [f"  $ {planned.launch.command}", f"  $ oomless {shlex.join(planned.arguments)}", *files]
@@ -134,7 +134,7 @@ def row_table(plan: Plan) -> str:
 
 def cells(
     number: int,
-    planned: "Planned[PlanRow] | Planned[TrainingRow]",
+    planned: "PlannedRow[PlanRow] | PlannedRow[TrainingRow]",
     row: Candidate,
     how: str,
     own: tuple[str, str],

@@ -1,7 +1,7 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
 from ..api.screen import seconds
-from ..plan.candidates import Planned
+from ..plan.candidates import PlannedRow
 from ..plan.training_answer import TrainingPlan
 from ..plan.training_search import TrainingRow
 from ..units import format_bytes
@@ -25,7 +25,7 @@ def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
     return whole(plan, question, shown, names)
 
 
-def first_row(planned: Planned[TrainingRow]) -> str:
+def first_row(planned: PlannedRow[TrainingRow]) -> str:
     """The best row with its price, speed and the command that starts it."""
     row = planned.row
     lines = [

@@ -20,7 +20,7 @@ SILENT_KERNELS = 13
 """Of a layer of experts: sorting, quantising, two products, activation, sum - the curve has them in one."""
 
 
-class Curve(NamedTuple):
+class KernelCurve(NamedTuple):
     """Shares of a card's rates that products of one kind reach."""
 
     floor_s: float
@@ -55,8 +55,8 @@ class Curves(NamedTuple):
     """The curves of an engine on a card."""
 
     machine: Machine
-    dense: dict[str, Curve]
-    experts: dict[str, Curve]
+    dense: dict[str, KernelCurve]
+    experts: dict[str, KernelCurve]
 
     def of_pass(self, net: Network, split: Split, load: Load) -> Multiplied:
         """Return the products of a pass: dense ones cut over the tensor ranks, the head, routed experts."""
@@ -130,7 +130,7 @@ class Curves(NamedTuple):
         )
         return reading, hidden(reading, computing, curve.power) + moved_s, curve.floor_s
 
-    def curve(self, curves: dict[str, Curve], kind: str) -> tuple[Curve, float]:
+    def curve(self, curves: dict[str, KernelCurve], kind: str) -> tuple[KernelCurve, float]:
         """Return the curve of a type and the rate that it is a share of; of a type without one, that of
         16 bit."""
         found = kind if kind in curves else NEXT.get(kind, "bf16")
@@ -182,11 +182,11 @@ def curves_of(machine: Machine, run: Runner) -> Curves | None:
 
 
 @cache
-def _tables() -> dict[tuple[str, str, str], tuple[dict[str, Curve], dict[str, Curve]]]:
-    found: dict[tuple[str, str, str], tuple[dict[str, Curve], dict[str, Curve]]] = {}
+def _tables() -> dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, KernelCurve]]]:
+    found: dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, KernelCurve]]] = {}
     for row in table("kernel_curves"):
         place = found.setdefault((row["device"], row["architecture"], row["engine"]), ({}, {}))
         if row["product"] in ("dense", "experts"):
-            numbers = (float(row[name]) for name in Curve._fields)
-            place[row["product"] == "experts"][row["type"]] = Curve(*numbers)
+            numbers = (float(row[name]) for name in KernelCurve._fields)
+            place[row["product"] == "experts"][row["type"]] = KernelCurve(*numbers)
     return found

@@ -50,7 +50,7 @@ def kernels() -> dict[str, Kernel]:
     }
 
 
-class Call(NamedTuple):
+class AttentionCall(NamedTuple):
     """What of a call decides the kernel."""
 
     dtype: str
@@ -60,10 +60,10 @@ class Call(NamedTuple):
     grouped: bool
 
 
-def accepts(kernel: Kernel, call: Call, capability: float) -> bool:
+def accepts(kernel: Kernel, call: AttentionCall, capability: float) -> bool:
     """Whether a kernel runs a call on a card.
 
-    >>> mla = Call("bfloat16", 192, 128, False, False)
+    >>> mla = AttentionCall("bfloat16", 192, 128, False, False)
     >>> [name for name, kernel in kernels().items() if accepts(kernel, mla, 9.0)]
     ['efficient', 'math']
     """
@@ -77,10 +77,10 @@ def accepts(kernel: Kernel, call: Call, capability: float) -> bool:
     )
 
 
-def choose(call: Call, capability: float, wanted: str) -> str:
+def choose(call: AttentionCall, capability: float, wanted: str) -> str:
     """The kernel that runs a call: the one wanted if it can, for `auto` the first that can.
 
-    >>> plain = Call("bfloat16", 128, 128, False, True)
+    >>> plain = AttentionCall("bfloat16", 128, 128, False, True)
     >>> choose(plain, 9.0, "auto"), choose(plain, 8.0, "auto"), choose(plain, 7.5, "auto")
     ('cudnn', 'flash', 'math')
     """
@@ -131,7 +131,7 @@ def _attention(capability: float, wanted: str, used: dict[str, int]) -> Callable
         if torch.is_autocast_enabled("cpu"):  # a mixed-precision region casts what attention gets
             query, key, value = (each.to(torch.get_autocast_dtype("cpu")) for each in (query, key, value))
         grouped = query.shape[-3] != key.shape[-3]
-        call = Call(
+        call = AttentionCall(
             str(query.dtype).removeprefix("torch."),
             query.shape[-1],
             value.shape[-1],

@@ -41,7 +41,7 @@ def packed_class() -> Any:
     torch = need("torch", "trace")
     product = product_class()
 
-    class Packed(torch.nn.Linear):  # type: ignore[misc, name-defined]
+    class PackedLinear(torch.nn.Linear):  # type: ignore[misc, name-defined]
         def __init__(self, linear: Any, double: bool, compute: Any) -> None:
             torch.nn.Module.__init__(self)
             self.in_features, self.out_features, self.compute = (
@@ -86,7 +86,7 @@ def packed_class() -> Any:
             given = x.dtype
             return product.apply(x.to(self.compute), self).to(given)
 
-    return Packed
+    return PackedLinear
 
 
 @cache
@@ -94,7 +94,7 @@ def product_class() -> Any:
     """The product by a packed matrix: it keeps nothing, and unpacks again for the gradient of its input."""
     torch = need("torch", "trace")
 
-    class Product(torch.autograd.Function):  # type: ignore[misc, name-defined]
+    class PackedProduct(torch.autograd.Function):  # type: ignore[misc, name-defined]
         @staticmethod
         def forward(context: Any, x: Any, module: Any) -> Any:
             context.module = module
@@ -104,7 +104,7 @@ def product_class() -> Any:
         def backward(context: Any, gradient: Any) -> Any:
             return torch.matmul(gradient, context.module.unpacked(True).to(gradient.dtype)), None
 
-    return Product
+    return PackedProduct
 
 
 def adapt(model: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .. import facts
 from ..errors import UnsupportedError
 from ..frameworks import framework as record_of
-from ..frameworks.record import MeasuredRows
+from ..frameworks.record import FrameworkRows
 from .serving_rows import Incomplete
 from .training_words import SAYS_NOTHING
 
@@ -53,14 +53,14 @@ def _stored(text: str) -> str | None:
     return None
 
 
-def _recipe(text: str, rows: MeasuredRows) -> str:
+def _recipe(text: str, rows: FrameworkRows) -> str:
     """Return the recipe of the first pattern that a row's words have (facts/precision_words.csv), or what the
     framework means by them."""
     row = next(row for row in facts.table("precision_words") if re.search(row["pattern"], text))
     return row["recipe"] or {"bf16_amp": rows.bf16_amp, "amp": rows.amp, "bf16": rows.bf16}[row["meant"]]
 
 
-class Steps(NamedTuple):
+class OptimizerSteps(NamedTuple):
     """What a row's optimizer says; `name` None: the framework's own."""
 
     name: str | None
@@ -94,7 +94,7 @@ OPTIMIZERS = {
 }
 
 
-def optimizer(word: str) -> Steps:
+def optimizer(word: str) -> OptimizerSteps:
     """The optimizer, and whether gradients are applied inside of the backward.
 
     >>> optimizer("PagedAdamW8bit, optimizer-in-backward")
@@ -107,7 +107,7 @@ def optimizer(word: str) -> Steps:
     name = re.sub(r",? ?(optimizer-)?in-backward|,? per-layer", "", text).strip()
     if name not in OPTIMIZERS:
         raise UnsupportedError(f"optimizer {word} is not known yet")
-    return Steps(OPTIMIZERS[name], inside)
+    return OptimizerSteps(OPTIMIZERS[name], inside)
 
 
 SHARDINGS = {

@@ -13,7 +13,7 @@ LEAST_VALUES = 1024
 """Smaller storages stay as they are: statistics of norms, losses."""
 
 
-class Kept:
+class KeptStorage:
     """One storage that is kept: alive as long as anything that was saved of it is."""
 
     def __init__(self, keeper: Keeper, tensor: Any, flat: Any, storage: Any) -> None:
@@ -54,7 +54,7 @@ class Saver:
 
     def __init__(self, keeper: Keeper) -> None:
         self.keeper, self.report = keeper, Report()
-        self._kept: weakref.WeakValueDictionary[int, Kept] = weakref.WeakValueDictionary()
+        self._kept: weakref.WeakValueDictionary[int, KeptStorage] = weakref.WeakValueDictionary()
         self._parameters: set[int] = set()
         self._torch = need("torch", "compress")
         self._weak = need("torch.multiprocessing.reductions", "compress").StorageWeakRef
@@ -84,7 +84,7 @@ class Saver:
         kept = self._kept.get(storage.data_ptr())
         if kept is None or kept.storage.expired() or kept.version != tensor._version:
             flat = self._torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
-            kept = Kept(self.keeper, tensor, flat, self._weak(storage))
+            kept = KeptStorage(self.keeper, tensor, flat, self._weak(storage))
             self._kept[storage.data_ptr()] = kept
             self.report.num_storages += 1
             self.report.saved_bytes += kept.num_bytes

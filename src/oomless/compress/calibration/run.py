@@ -10,7 +10,7 @@ from ...errors import UnsupportedError, UsageError
 from ..arithmetic.scratch import Array, Scratch, numpy
 from ..checkpoint.error import as_float
 from ..checkpoint.journal import Journal
-from ..checkpoint.reader import Block, Reader
+from ..checkpoint.reader import MatrixBlock, Reader
 from ..checkpoint.stream import write_parts
 from ..checkpoint.target import Target, TargetWeight
 from ..codecs.codec import Codec, Steps
@@ -54,7 +54,7 @@ def solvable(codec: Codec | None, method: str) -> Adjustable | Pruned | None:
     return adjustable(codec)
 
 
-class Calibration:
+class CalibrationRun:
     """One run: what is known, and where it writes."""
 
     def __init__(self, target: Target, lazy: LazyModel, outputs: tuple[Path, ...], method: str) -> None:
@@ -110,7 +110,7 @@ class Calibration:
         """Solve one matrix and write its parts."""
         codec = solvable(weight.codec, self.method)
         assert codec is not None
-        whole = Block(0, weight.shape[0], 0, weight.shape[1])
+        whole = MatrixBlock(0, weight.shape[0], 0, weight.shape[1])
         values = as_float(weight.view.read(self.reader, whole), self.reader.scratch, "calibrated").copy()
         known = known_of(codec, weight, file)
         solved = METHODS[self.method](codec, values, moments, known)
@@ -148,4 +148,4 @@ def write(
             for part in codec.parts
         )
         codec.write(Tile(np.ascontiguousarray(solved.values[row:end]), scratch, known), steps, out)
-        write_parts(file, weight, Block(row, end, 0, columns), out)
+        write_parts(file, weight, MatrixBlock(row, end, 0, columns), out)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..codecs.codec import Codec
 from .encode import TILE_VALUES
-from .reader import Block
+from .reader import MatrixBlock
 from .target import Target, TargetWeight
 from .views import Stacked, View
 
@@ -35,7 +35,7 @@ class Encode(NamedTuple):
     """A block of a weight that is written anew."""
 
     weight: int
-    block: Block
+    block: MatrixBlock
     written: int
     """Bytes that it writes, about."""
 
@@ -44,7 +44,7 @@ class Measure(NamedTuple):
     """A block of which maxima are taken, for scales that more than a block has a share in."""
 
     weight: int
-    block: Block
+    block: MatrixBlock
     num_blocks: int
     """How many measurements what shares this maximum has in all."""
 
@@ -52,7 +52,7 @@ class Measure(NamedTuple):
 Job = Copy | Encode | Measure
 
 
-def blocks(view: View, codec: Codec | None) -> Iterator[Block]:
+def blocks(view: View, codec: Codec | None) -> Iterator[MatrixBlock]:
     """Yield the blocks of a weight: whole rows where they fit, in steps that neither its reader nor its
     writer divides."""
     view_step, own_step = view.step, codec.step if codec else (1, 1)
@@ -67,7 +67,7 @@ def blocks(view: View, codec: Codec | None) -> Iterator[Block]:
         end = matrix + rows_each
         for row in range(matrix, end, rows):
             for column in range(0, columns, max(width, 1)):
-                yield Block(row, min(row + rows, end), column, min(column + width, columns))
+                yield MatrixBlock(row, min(row + rows, end), column, min(column + width, columns))
 
 
 def needs_maxima(weight: TargetWeight) -> bool:

@@ -48,7 +48,7 @@ class Choice(NamedTuple):
     why: str = ""
 
 
-class Asked(NamedTuple):
+class FormatsAsked(NamedTuple):
     """Patterns are globs over module names: model.layers.0.*, *.down_proj."""
 
     codec: Codec
@@ -71,7 +71,7 @@ def fused_group(module: str) -> str:
 
 
 def chooser(
-    source: Checkpoint, weights: tuple[StoredWeight, ...], asked: Asked
+    source: Checkpoint, weights: tuple[StoredWeight, ...], asked: FormatsAsked
 ) -> Callable[[str, StoredWeight], Choice]:
     """Return the function that says what becomes of a weight under a name of the target."""
     dense = dense_before_experts([weight.name for weight in weights])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..arithmetic.bfloat16 import widen
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .blocks import blocks
-from .reader import Block, Reader
+from .reader import MatrixBlock, Reader
 from .source import Checkpoint, read_source
 from .stored_weight import StoredWeight, stored_weights
 from .target import Target, TargetWeight
@@ -78,6 +78,6 @@ def as_float(raw: Array, scratch: Scratch, name: str) -> Array:
     return values
 
 
-def whole_block(weight: StoredWeight) -> Block:
+def whole_block(weight: StoredWeight) -> MatrixBlock:
     """Return all of a matrix as one block."""
-    return Block(0, weight.shape[0], 0, weight.shape[1])
+    return MatrixBlock(0, weight.shape[0], 0, weight.shape[1])

@@ -18,7 +18,7 @@ MAX_OPEN = 64
 """Files that a thread holds open; DeepSeek-V3 has 163."""
 
 
-class Block(NamedTuple):
+class MatrixBlock(NamedTuple):
     """Rows and columns of a matrix: from, up to."""
 
     row: int
@@ -73,7 +73,7 @@ class Reader:
                 )
             done += got
 
-    def rows(self, located: Located, start: int, width: int, block: Block, into: Array) -> None:
+    def rows(self, located: Located, start: int, width: int, block: MatrixBlock, into: Array) -> None:
         """Fill `into` (rows x items) from a matrix whose rows are `width` items and which begins `start`
         bytes into a tensor; the block counts in rows and items of the matrix."""
         item = into.dtype.itemsize
@@ -84,7 +84,9 @@ class Reader:
         for row in range(block.rows):
             self.bytes(located.file, place + row * width * item, into[row])
 
-    def part(self, number: int, part: StoredPart, located: Located, shape: Shape, block: Block) -> Array:
+    def part(
+        self, number: int, part: StoredPart, located: Located, shape: Shape, block: MatrixBlock
+    ) -> Array:
         """Return one part of a block of a stored weight."""
         name = f"part {number}"
         if part.once:
@@ -92,7 +94,7 @@ class Reader:
             self.bytes(located.file, located.stored.start, into)
             return into
         width = part.columns(shape[1])
-        mine = Block(
+        mine = MatrixBlock(
             block.row // part.rows,
             -(-block.end_row // part.rows),
             *part.across(block.column, block.end_column),
@@ -101,7 +103,7 @@ class Reader:
         self.rows(located, 0, width, mine, into)
         return into
 
-    def weight(self, weight: StoredWeight, block: Block) -> Array:
+    def weight(self, weight: StoredWeight, block: MatrixBlock) -> Array:
         """Return a block of a weight as bfloat16 bits or float32.
 
         FP8 in blocks becomes bfloat16 first, as DeepSeek's own cast makes it: what is quantised from it is
@@ -114,7 +116,7 @@ class Reader:
         )
         return self.decoded(weight.codec, parts, block)
 
-    def decoded(self, codec: Codec, parts: tuple[Array, ...], block: Block) -> Array:
+    def decoded(self, codec: Codec, parts: tuple[Array, ...], block: MatrixBlock) -> Array:
         """Return parts of a block as bfloat16 bits or float32."""
         match codec:
             case Plain("BF16") | Plain("F32"):
@@ -128,5 +130,5 @@ class Reader:
         return values
 
 
-Read = Callable[[Reader, Block], Array]
+Read = Callable[[Reader, MatrixBlock], Array]
 """What a view of weights does: a block, as bfloat16 bits or float32."""

@@ -14,7 +14,7 @@ from ..codecs.codec import ITEM_BYTES, Parts
 from ..codecs.tile import NotFinite, Tile
 from .blocks import Copy, Encode, Job, Measure, needs_maxima, partners
 from .encode import encode
-from .reader import Block, Reader
+from .reader import MatrixBlock, Reader
 from .target import Target, TargetWeight
 
 SYNC_BYTES = 1 << 24
@@ -70,7 +70,7 @@ class Maxima:
             if not self._left[name]:
                 self._ready[name].set()
 
-    def of(self, weight: TargetWeight, block: Block | None, stopped: threading.Event) -> Array | None:
+    def of(self, weight: TargetWeight, block: MatrixBlock | None, stopped: threading.Event) -> Array | None:
         """Return what is known of a block, or of a weight; waits until it is. None: nothing beyond the block
         is needed."""
         if not needs_maxima(weight):
@@ -263,7 +263,7 @@ class Stream:
         return written
 
 
-def write_parts(file: int, weight: TargetWeight, block: Block, parts: Parts) -> int:
+def write_parts(file: int, weight: TargetWeight, block: MatrixBlock, parts: Parts) -> int:
     """Write the parts of a block to their places; return the bytes."""
     assert weight.codec is not None
     total = 0

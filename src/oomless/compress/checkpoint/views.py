@@ -7,7 +7,7 @@ from ...model.storage import Shape
 from ..arithmetic.scratch import Array, numpy
 from ..codecs.codec import Codec
 from ..codecs.plain import ARRAYS, Plain
-from .reader import Block, Reader
+from .reader import MatrixBlock, Reader
 from .stored_weight import StoredWeight
 
 
@@ -20,7 +20,7 @@ class View(Protocol):
     def step(self) -> tuple[int, int]:
         """Rows and columns of which a block must be a multiple, but at the end."""
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         """Return a block as bfloat16 bits or float32; it may lie in the reader's memory."""
 
 
@@ -38,7 +38,7 @@ class Whole(NamedTuple):
         codec: Codec | None = self.weight.codec
         return codec.step if codec else (1, 1)
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         return reader.weight(self.weight, block)
 
 
@@ -59,7 +59,7 @@ class Expert(NamedTuple):
     def step(self) -> tuple[int, int]:
         return 1, 1
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         codec = self.weight.codec
         assert isinstance(codec, Plain)
         _, height, width = self.weight.shape
@@ -68,11 +68,11 @@ class Expert(NamedTuple):
         row, end = self.first + block.row, self.first + block.end_row
         if not self.transposed:
             into = reader.scratch.take("expert", array, block.rows, block.columns)
-            place = Block(row, end, block.column, block.end_column)
+            place = MatrixBlock(row, end, block.column, block.end_column)
             reader.rows(self.weight.parts[0], start, width, place, into)
         else:
             across = reader.scratch.take("expert across", array, block.columns, block.rows)
-            place = Block(block.column, block.end_column, row, end)
+            place = MatrixBlock(block.column, block.end_column, row, end)
             reader.rows(self.weight.parts[0], start, width, place, across)
             into = reader.scratch.take("expert", array, block.rows, block.columns)
             numpy().copyto(into, across.T)
@@ -94,7 +94,7 @@ class Reordered(NamedTuple):
     def step(self) -> tuple[int, int]:
         return self.view.shape[0] // self.heads, self.view.step[1]
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         found = self.view.read(reader, block)
         size = self.view.shape[0] // self.heads
         turned = found.reshape(block.rows // size, 2, size // 2, block.columns).swapaxes(1, 2)
@@ -121,7 +121,7 @@ class HeadPart(NamedTuple):
         """A head at a time, all of its columns."""
         return self.shape[0] // self.heads, self.shape[1]
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         np = numpy()
         height, columns = self.view.shape[0] // self.heads, self.view.shape[1]
         per_head = self.shape[0] // self.heads
@@ -131,7 +131,7 @@ class HeadPart(NamedTuple):
             step = self.view.step[0]
             aligned = begin // step * step
             end = min(-(-(begin + self.rows) // step) * step, self.view.shape[0])
-            whole = self.view.read(reader, Block(aligned, end, 0, columns))
+            whole = self.view.read(reader, MatrixBlock(aligned, end, 0, columns))
             mine = whole[begin - aligned : begin - aligned + self.rows]
             found.append(mine.T.copy() if self.transposed else mine.copy())
         return np.concatenate(found)
@@ -152,10 +152,10 @@ class Stacked(NamedTuple):
         """A block never crosses from one matrix to the next."""
         return self.views[0].step
 
-    def read(self, reader: Reader, block: Block) -> Array:
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
         rows = self.views[0].shape[0]
         number, first = divmod(block.row, rows)
         assert first + block.rows <= rows
         return self.views[number].read(
-            reader, Block(first, first + block.rows, block.column, block.end_column)
+            reader, MatrixBlock(first, first + block.rows, block.column, block.end_column)
         )

@@ -7,7 +7,7 @@ from ..arithmetic.scratch import Array, Scratch, numpy
 from ..calibration.inputs import LayerInputs
 from ..checkpoint.encode import encode
 from ..checkpoint.error import as_float
-from ..checkpoint.reader import Block, Reader
+from ..checkpoint.reader import MatrixBlock, Reader
 from ..checkpoint.target import Target, TargetWeight
 from ..codecs.codec import Codec
 from ..quality.lazy_model import LazyModel
@@ -65,7 +65,7 @@ def of_weight(
 ) -> dict[str, Damage]:
     """Return the damage of each codec that can hold a weight."""
     np = numpy()
-    whole = Block(0, weight.shape[0], 0, weight.shape[1])
+    whole = MatrixBlock(0, weight.shape[0], 0, weight.shape[1])
     values = as_float(weight.view.read(reader, whole), scratch, "damaged").copy()
     square = float((np.square(values).sum(axis=0) * importance).sum()) or 1.0
     found = {}

@@ -6,7 +6,7 @@ the graph of one micro-batch needs, found by building that graph and serving it 
 """
 
 from ..layouts import layers_over_cards, one_machine
-from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
@@ -37,7 +37,7 @@ LLAMACPP = Engine(
         narrow_cache=(("cache_type_k", "q8_0"), ("cache_type_v", "q8_0")),
     ),
     start=Start(port=8080),
-    rows=MeasuredRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
+    rows=EngineRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
     speed_class="llamacpp",
     layouts=layers_over_cards,
     resolve=resolve,
@@ -68,12 +68,12 @@ IK_LLAMACPP = LLAMACPP._replace(
     label="ik_llama.cpp",
     cards=CardMakers(),
     start=Start(port=8080),
-    rows=MeasuredRows(words=("ik_llama.cpp",)),
+    rows=EngineRows(words=("ik_llama.cpp",)),
 )
 OLLAMA = LLAMACPP._replace(
     name="ollama",
     label="Ollama",
     cards=CardMakers(),
     start=Start(port=11434),
-    rows=MeasuredRows(words=("Ollama",)),
+    rows=EngineRows(words=("Ollama",)),
 )

@@ -5,7 +5,7 @@ import re
 from ...errors import UnsupportedError
 from ...run.serving import Asked
 from ...run.speculation import Speculation
-from ..record import MeasuredRows
+from ..record import EngineRows
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -32,5 +32,5 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-ROWS = MeasuredRows(words=("SGLang",), as_asked=as_asked, prints_gib_as_gb=True)
+ROWS = EngineRows(words=("SGLang",), as_asked=as_asked, prints_gib_as_gb=True)
 """Its log calls GiB GB, checked by division in rows of it (serving_memory.md)."""

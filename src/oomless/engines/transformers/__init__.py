@@ -7,7 +7,7 @@ Read in modeling_deepseek_v3.py, cache_utils.py and generation/utils.py.
 """
 
 from ..layouts import layers_over_cards, one_card
-from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start
+from ..record import Candidates, CardMakers, Engine, EngineRows, Start
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -21,7 +21,7 @@ TRANSFORMERS = Engine(
     cards=CardMakers(),
     candidates=Candidates(one_card, shares_card=True),
     start=Start(),
-    rows=MeasuredRows(words=("Transformers", "transformers")),
+    rows=EngineRows(words=("Transformers", "transformers")),
     speed_class="transformers",
     layouts=layers_over_cards,
     resolve=resolve,

@@ -3,7 +3,7 @@
 import re
 
 from ...run.serving import Asked
-from ..record import MeasuredRows
+from ..record import EngineRows
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -19,4 +19,4 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-ROWS = MeasuredRows(words=("TensorRT-LLM",), as_asked=as_asked)
+ROWS = EngineRows(words=("TensorRT-LLM",), as_asked=as_asked)

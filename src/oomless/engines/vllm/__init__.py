@@ -6,7 +6,7 @@ takes the rules of the earlier one. Constants that were measured are in facts/en
 """
 
 from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, MeasuredRows, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
@@ -53,7 +53,7 @@ VLLM = Engine(
         prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
         decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
-    rows=MeasuredRows(
+    rows=EngineRows(
         words=("vLLM",),
         default_batch_counts=True,
         batch_follows_length=lambda version: RELEASES.at(version).v0,

@@ -81,7 +81,7 @@ class ProfileRun(NamedTuple):
         return self.constant(quantity).high
 
 
-class Kept(NamedTuple):
+class ProfileKept(NamedTuple):
     """What lives through the whole run, and what the forward pass needs beside it."""
 
     workspace: int
@@ -121,7 +121,7 @@ def profile_lines(
     return [forward_line(run, kept, forward, encoder)]
 
 
-def kept_bytes(run: ProfileRun, experts: int) -> Kept:
+def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
     """Return what stays, and what attention needs for a while."""
     model, asked, rules = run.model, run.asked, run.rules
     workspace, scratch, images = experts if rules.shares_expert_workspace else 0, 0, 0
@@ -137,10 +137,10 @@ def kept_bytes(run: ProfileRun, experts: int) -> Kept:
         from .profile_images import vision_bytes  # most models see nothing
 
         images = vision_bytes(model, asked, run.stage, rules, run.width)
-    return Kept(workspace, images, scratch)
+    return ProfileKept(workspace, images, scratch)
 
 
-def forward_bytes(run: ProfileRun, kept: Kept, experts: int) -> int:
+def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     """Return the peak of the forward pass beside what stays: of the widest feed-forward, or of attention."""
     model, rules, copies = run.model, run.rules, run.copies
     extra = run.cublas + int(run.constant("forward_extra").value)
@@ -167,7 +167,7 @@ def forward_bytes(run: ProfileRun, kept: Kept, experts: int) -> int:
     return forward
 
 
-def encoder_end(run: ProfileRun, kept: Kept, experts: int) -> int:
+def encoder_end(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     """Return the most that a tower alone, or a layer of linear attention, may take with what stays."""
     found, hidden = 0, run.model.hidden_size
     if run.model.vision is not None:
@@ -197,7 +197,7 @@ def sampling_bytes(run: ProfileRun) -> int:
 
 
 def sampler_lines(
-    run: ProfileRun, kept: Kept, logits: int, beside: int, least: int, encoder: int
+    run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int, encoder: int
 ) -> list[Line]:
     """The lines of a run whose peak is sampling. `least`: what the forward pass leaves of its own peak."""
     per_logit, spread = run.constant("sampler_bytes_per_logit"), run.constant("activation_spread")
@@ -220,7 +220,7 @@ def sampler_lines(
     return [sampler, up_to(rest, encoder - logits)]
 
 
-def forward_line(run: ProfileRun, kept: Kept, forward: int, encoder: int) -> Line:
+def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, encoder: int) -> Line:
     """The line of a run whose peak is the forward pass."""
     inner, gates = widest_inner(run.model, run.asked.layout)
     formula = (

@@ -12,7 +12,7 @@ from ...frameworks.megatron.environment import Device
 from ...frameworks.megatron.network import mesh_of, network, num_parameters, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
-from ...frameworks.megatron.states import Kept, gathered, states
+from ...frameworks.megatron.states import StateTensors, gathered, states
 from ...ledger import Kind, Line, exact, ranged
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -153,7 +153,7 @@ def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
 
 
 def standing(
-    run: Megatron, mine: tuple[Chunk, ...], kept: tuple[Kept, ...], device: Device
+    run: Megatron, mine: tuple[Chunk, ...], kept: tuple[StateTensors, ...], device: Device
 ) -> tuple[Line, ...]:
     """What a stage holds between steps, line by line."""
     lines = [
@@ -211,7 +211,7 @@ def _held(lines: tuple[Line, ...]) -> RankStates:
     return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0, 0)
 
 
-def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[PhasePart, ...]:
+def _gradients(kept: tuple[StateTensors, ...], copies: bool) -> tuple[PhasePart, ...]:
     """Buffers live through the step; the F32 copies of fp16 gradients from the optimizer to the next
     forward."""
     return tuple(
@@ -221,7 +221,7 @@ def _gradients(kept: tuple[Kept, ...], copies: bool) -> tuple[PhasePart, ...]:
     )
 
 
-def remainders(kept: tuple[Kept, ...], activations: tuple[int, ...], device: Device) -> float:
+def remainders(kept: tuple[StateTensors, ...], activations: tuple[int, ...], device: Device) -> float:
     """What the allocator does not split off beside activations that are made after the states, as a share of
     their bytes."""
     plain = sum(activations)
@@ -237,7 +237,7 @@ def _allocated(sizes: tuple[int, ...]) -> int:
 
 
 def _phase(
-    run: Megatron, moment: PassPeak, kept: tuple[Kept, ...], overlap: int, beside: float, whole: int
+    run: Megatron, moment: PassPeak, kept: tuple[StateTensors, ...], overlap: int, beside: float, whole: int
 ) -> StepPhase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among
     its kept activations."""

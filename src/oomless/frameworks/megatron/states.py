@@ -15,7 +15,7 @@ from .run import Megatron
 from .weights import Weight, rank_weights
 
 
-class Kept(NamedTuple):
+class StateTensors(NamedTuple):
     """Tensors of one part of the states, each with its bytes."""
 
     key: Key
@@ -23,9 +23,9 @@ class Kept(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
+def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[StateTensors, ...]:
     """A rank's states, tensor by tensor, in the order of allocation."""
-    found: list[Kept] = []
+    found: list[StateTensors] = []
     per_chunk = [rank_weights(run, chunk) for chunk in mine]
     weights = [weight for each in per_chunk for weight in each]
     b, g = run.num_bytes, run.grad_bytes
@@ -36,10 +36,12 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
         return _layer_wise(run, weights, master)
     if not run.distributed:
         found.append(
-            Kept("weights.trained", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights))
+            StateTensors(
+                "weights.trained", "parameters", tuple(w.num * weight_bytes(run, w) for w in weights)
+            )
         )
         found.append(
-            Kept(
+            StateTensors(
                 "gradients.trained",
                 "gradient buffers",
                 tuple(_group(each, expert) * g for each in per_chunk for expert in (False, True)),
@@ -50,23 +52,29 @@ def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[Kept, ...]:
         buffers = [_buffer(run, each, expert) for each in per_chunk for expert in (False, True)]
         thin = sum(w.num for w in weights if weight_bytes(run, w) == 1)
         found.append(
-            Kept(
+            StateTensors(
                 "weights.trained",
                 "parameter buffers",
                 (*(size * b for size in buffers), -thin) if thin else tuple(size * b for size in buffers),
             )
         )
-        found.append(Kept("gradients.trained", "gradient buffers", tuple(size * g for size in buffers)))
+        found.append(
+            StateTensors("gradients.trained", "gradient buffers", tuple(size * g for size in buffers))
+        )
         num = tuple(
             size for each in per_chunk for expert in (False, True) for size in _shards(run, each, expert)
         )
     if master:
         found.append(
-            Kept("optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num))
+            StateTensors(
+                "optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num)
+            )
         )
     if run.dtype == "fp16" and g == 2:
-        found.append(Kept("gradients.master_copies", "F32 copies of gradients", tuple(n * 4 for n in num)))
-    found.append(Kept("optimizer.moments", "moments", _moments(run, weights, num)))
+        found.append(
+            StateTensors("gradients.master_copies", "F32 copies of gradients", tuple(n * 4 for n in num))
+        )
+    found.append(StateTensors("optimizer.moments", "moments", _moments(run, weights, num)))
     return tuple(kept._replace(sizes=tuple(size for size in kept.sizes if size)) for kept in found)
 
 
@@ -85,7 +93,7 @@ def _moments(run: Megatron, weights: Sequence[Weight], num: tuple[int, ...]) -> 
     return tuple(n * 4 for n in num for _ in (0, 1))
 
 
-def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
+def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[StateTensors, ...]:
     """Muon's distributed optimizer gives whole matrices to ranks (core/optimizer/layer_wise_optimizer.py).
 
     With the parameter layout, what Adam manages is cut evenly as the distributed optimizer does it; before
@@ -105,18 +113,18 @@ def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[
         mine += [weight for index, weight in dealt if order[index % len(order)] == ranks - 1]
     moments = tuple(w.num * 4 * (1 if _by_muon(w) else 2) for w in mine)
     return (
-        Kept("weights.trained", "parameters", tuple(w.num * run.num_bytes for w in weights)),
-        Kept(
+        StateTensors("weights.trained", "parameters", tuple(w.num * run.num_bytes for w in weights)),
+        StateTensors(
             "gradients.trained",
             "gradient buffers",
             tuple(_group(weights, expert) * run.grad_bytes for expert in (False, True)),
         ),
-        Kept(
+        StateTensors(
             "optimizer.master_copies",
             "F32 copies of parameters",
             (*(w.num * master for w in mine), even * master),
         ),
-        Kept("optimizer.moments", "moments", (*moments, even * 8)),
+        StateTensors("optimizer.moments", "moments", (*moments, even * 8)),
     )
 
 
@@ -174,7 +182,7 @@ def _shards(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[int]
     return found[::-1]
 
 
-def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kept, ...]:
+def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[StateTensors, ...]:
     """Megatron-FSDP, optim_grads_params: weights, gradients and optimizer states all cut over the
     data-parallel ranks."""
     cut = {"no_shard": 0, "optim": 1, "optim_grads": 2, "optim_grads_params": 3}.get(run.fsdp, 3)
@@ -187,9 +195,9 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Kep
         gradient_size += (shard if cut >= 2 else num) * run.grad_bytes
         state_size += shard if cut >= 1 else num
     return (
-        Kept("weights.trained", "parameter shards", (weight_size,)),
-        Kept("gradients.trained", "gradient shards", (gradient_size,)),
-        Kept("optimizer.states", "F32 copies and moments", (state_size * (master + 8),)),
+        StateTensors("weights.trained", "parameter shards", (weight_size,)),
+        StateTensors("gradients.trained", "gradient shards", (gradient_size,)),
+        StateTensors("optimizer.states", "F32 copies and moments", (state_size * (master + 8),)),
     )
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ...recording.log_lines import number
 from ...recording.printed_arguments import printed_arguments
-from .logged_run import LoggedRun, Value
+from .logged_run import LoggedRun, LoggedValue
 
 Fact = str | int | float | bool
 
@@ -112,7 +112,7 @@ def _plain(word: str, value: float | str) -> Fact:
     return round(value, 4) if word in ("max_concurrency", "gpu_memory_utilization") else round(value)
 
 
-def _on_devices(values: dict[str, Value]) -> list[Value]:
+def _on_devices(values: dict[str, LoggedValue]) -> list[LoggedValue]:
     """Buffers of cards, or those of the host if there are no others."""
     cards = [value for label, value in values.items() if label not in HOST]
     return cards or list(values.values())

@@ -23,7 +23,7 @@ MEASURED = (
 """Words that a start cannot have said before it began: the next `start` line is another run's."""
 
 
-class Value(NamedTuple):
+class LoggedValue(NamedTuple):
     """One value as a line gave it."""
 
     value: float | str
@@ -66,7 +66,7 @@ class LoggedRun:
     def __init__(self, reader: LogReader | None, source: str) -> None:
         self.reader = reader
         self.source = source
-        self.values: dict[str, list[Value]] = {}
+        self.values: dict[str, list[LoggedValue]] = {}
         self.state = ""
         self.ooms: list[OutOfMemoryText] = []
         self.failures: list[str] = []
@@ -123,21 +123,21 @@ class LoggedRun:
                 continue
             value = _value(text, each.unit, printed)
             if value is not None:
-                kept = Value(value, source, place, self.owner(label), each.rank, each.keep, each.unit)
+                kept = LoggedValue(value, source, place, self.owner(label), each.rank, each.keep, each.unit)
                 self.values.setdefault(each.word, []).append(kept)
 
-    def of_ranks(self, word: str, owner: Owner | None = "engine") -> dict[str, Value]:
+    def of_ranks(self, word: str, owner: Owner | None = "engine") -> dict[str, LoggedValue]:
         """Return a word's value on each rank: of the most precise wording the first, last, least or most, or
         the sum."""
         mine = [each for each in self.values.get(word, ()) if owner is None or each.owner in (owner, None)]
         best = min((each.rank for each in mine), default=0)
-        by_label: dict[str, list[Value]] = {}
+        by_label: dict[str, list[LoggedValue]] = {}
         for each in mine:
             if each.rank == best:
                 by_label.setdefault(each.label, []).append(each)
         return {label: _kept(values) for label, values in by_label.items()}
 
-    def first(self, word: str) -> Value | None:
+    def first(self, word: str) -> LoggedValue | None:
         """Return a configuration's value: of the best wording the one that its rule keeps."""
         mine = self.values.get(word, ())
         if not mine:
@@ -151,7 +151,7 @@ class LoggedRun:
         return "" if found is None else str(found.value)
 
 
-def _kept(values: list[Value]) -> Value:
+def _kept(values: list[LoggedValue]) -> LoggedValue:
     match values[0].keep:
         case "last":
             return values[-1]
@@ -165,7 +165,7 @@ def _kept(values: list[Value]) -> Value:
             return values[0]
 
 
-def _amount(value: Value) -> float:
+def _amount(value: LoggedValue) -> float:
     return value.value if isinstance(value.value, float) else 0.0
 
 
