@@ -43,7 +43,7 @@ def test_prices_of_a_card_that_has_none(gpu: str) -> None:
 @pytest.mark.parametrize("command", ["infer", "speed"])
 @pytest.mark.parametrize("flags", ["--max-num-seqs 10000", "--parallel 4096 --max-model-len 16"])
 def test_more_slots_than_cells(command: str, flags: str) -> None:
-    question = (command, "deepseek-coder-1.3b", "--gpu", "b200:8", "--engine", "llamacpp")
+    question: tuple[str, ...] = (command, "deepseek-coder-1.3b", "--gpu", "b200:8", "--engine", "llamacpp")
     if command == "speed":
         question += ("--input-len", "8", "--output-len", "8")
     answer = within(*question, *flags.split())

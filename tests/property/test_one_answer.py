@@ -65,15 +65,19 @@ def outcome(ask: Any, *words: Any, **flags: Any) -> dict[str, Any] | str:
 def one_answer(seed: int) -> None:
     """Ask infer and speed the same, and each row of a plan on the same cards of both."""
     model, gpu, flags, (prompt, output), concurrency = drawn(seed)
-    load = {"context": prompt + output, "concurrency": concurrency}
-    lengths = {"input_len": str(prompt), "output_len": str(output), "concurrency": concurrency}
+    load: dict[str, Any] = {"context": prompt + output, "concurrency": concurrency}
+    lengths: dict[str, Any] = {
+        "input_len": str(prompt),
+        "output_len": str(output),
+        "concurrency": concurrency,
+    }
     asked = outcome(infer, model, gpu, **flags, **load)
     assert outcome(speed, model, gpu, **flags, **lengths) == asked, seed
     if isinstance(asked, dict):
         assert asked["at_once"] <= concurrency
         assert asked["verdict"] != "fits" or (asked["starts"] and asked["at_once"] == concurrency), seed
     try:
-        found = plan(model, gpu=gpu, engine=flags["engine"], rows=3, **load)
+        found: Any = plan(model, gpu=gpu, engine=flags["engine"], rows=3, **load)
     except OomlessError:
         return
     for planned, row in zip(found.rows, found.to_json()["rows"], strict=True):

@@ -11,6 +11,7 @@ import oomless
 from command import call
 from oomless.errors import OomlessError
 from oomless.run.serving import Asked
+from oomless.speed.banded import Figure
 
 MODELS = (
     "deepseek-r1 deepseek-v3.2 deepseek-v2-lite qwen3-8b qwen3-30b-a3b gpt-oss-20b deepseek-v4-flash".split()
@@ -75,4 +76,6 @@ def test_no_setting_of_the_same_space_is_better_in_the_words_of_infer() -> None:
         assert best.row.asked != Asked()
         if plain.serving.verdict == "fits":
             assert best.row.speed is not None
-            assert best.row.speed.tokens_per_s.value >= plain.speed.to_json()["tokens_per_s"]["value"] / 1.03
+            plain_rate = plain.speed.tokens_per_s
+            assert isinstance(plain_rate, Figure)
+            assert best.row.speed.tokens_per_s.value >= plain_rate.value / 1.03

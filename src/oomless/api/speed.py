@@ -86,7 +86,7 @@ def speed(
             "give --arrival-rate or --workload with it",
             extra[0],
         )
-    load = {} if simulated else steady_load(own)
+    load: dict[str, Any] = {} if simulated else steady_load(own)
     serving = infer(model, gpu, offline=offline, revision=revision, **values, **load).noting(*notes)
     if own["host"] is not None:
         from ..speed.host_offload import on_the_host

@@ -15,7 +15,7 @@ from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
-from .command_question import from_command
+from .pasted import from_command
 from .serving import is_gguf, loaded
 
 

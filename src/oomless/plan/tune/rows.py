@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ...run.options import arguments
 from ...speed.serving import left_out
 from ..answer import arguments_of, launch_of
-from ..candidates import Planned
+from ..candidates import PlannedRow
 from ..plan_json import row_json
 from ..prices import Price
 from ..search import PlanRow
@@ -21,7 +21,7 @@ from .slo import NO_PROMISE
 class TunedSetting(NamedTuple):
     """A row of the answer."""
 
-    planned: Planned[PlanRow]
+    planned: PlannedRow[PlanRow]
     standing: Standing
     changes: tuple[str, ...]
     """Flags that differ from what was asked."""
@@ -82,7 +82,7 @@ def tuned_setting(
         lengths = load.input_len, load.output_len
         rate = max_request_rate(estimate, lengths, question.slo, question.shared_prefix, question.seed)
     return TunedSetting(
-        Planned(whole, asks, launch_of(question.model, word, whole), why, False),
+        PlannedRow(whole, asks, launch_of(question.model, word, whole), why, False),
         row.standing,
         flag_words(question.start, row.asked, row.changed),
         flag_words(question.start, row.asked, row.of_quality),
