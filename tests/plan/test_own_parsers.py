@@ -21,7 +21,7 @@ from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
-from oomless.plan.training_search import WantedTraining
+from oomless.plan.training_goals import WantedTraining
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation

@@ -16,7 +16,8 @@ from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import PlannedRow
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.training_answer import TrainingPlan, plan_training
-from oomless.plan.training_search import TrainingRow, WantedTraining
+from oomless.plan.training_goals import WantedTraining
+from oomless.plan.training_search import TrainingRow
 from oomless.run.hardware import parse_gpu
 from plan.test_plans import check_files
 
@@ -146,7 +147,7 @@ def test_a_bound_is_below_the_estimate() -> None:
         for base in search.ways(framework, parse_gpu("h100:64")):
             asked = search.training.asked(base._replace(recompute="full"))
             estimate = estimate_training(search.model, asked, parse_gpu("h100:64"))
-            assert search.least_bytes(asked, 64) <= max(ledger.low_bytes for ledger in estimate.ledgers)
+            assert search.states.of(asked, 64) <= max(ledger.low_bytes for ledger in estimate.ledgers)
 
 
 WRONG = (

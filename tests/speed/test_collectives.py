@@ -38,6 +38,14 @@ def test_a_large_all_reduce_is_a_ring() -> None:
     assert all_reduce_s(switch, size) == pytest.approx((1 + 1 / 8) * size / switch.bytes_per_s, rel=0.01)
 
 
+@pytest.mark.parametrize("ranks", [16, 64, 512])
+@pytest.mark.parametrize("size", [2**31, 2**34])
+def test_an_all_reduce_over_nodes_is_a_reduction_and_a_gather(ranks: int, size: int) -> None:
+    """What is reduced over nodes and gathered again moves as much as an all-reduce: neither costs more than
+    that."""
+    assert all_reduce_s(of(ranks), size) == pytest.approx(2 * gather_s(of(ranks), size), rel=0.1)
+
+
 def test_a_bridge_joins_two_cards_alone() -> None:
     assert of(2, 8, "a100-pcie").link == "nvlink"
     assert of(4, 8, "a100-pcie").link == "pcie"

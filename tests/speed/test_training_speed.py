@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from command import call
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, TrainingAsked
+from oomless.run.training import Mesh, Method, Recompute, TrainingAsked
 from oomless.speed.training import training_speed
 
 BASE = TrainingAsked(framework="megatron-lm", seq_len=4096, grad_accum=16)
@@ -34,6 +36,27 @@ def test_more_micro_batches_shrink_the_bubble() -> None:
         bubble = sum(part.seconds for part in speed.parts if part.what == "pipeline bubble")
         shares.append(bubble / speed.step_s.value)
     assert shares == sorted(shares, reverse=True)
+
+
+@given(
+    st.sampled_from(("deepseek-v2-lite", "deepseek-r1-distill-qwen-7b", "llama-3-70b")),
+    st.sampled_from(("h100:8", "b200:8x4", "mi300x:8", "rtx-4090:4")),
+    st.sampled_from(("fsdp", "deepspeed", "megatron-lm", "peft")),
+    st.sampled_from((256, 2048, 16384)),
+    st.sampled_from((1, 3, 8)),
+)
+def test_work_done_again_never_makes_a_step_faster_and_more_sequences_no_slower(
+    model: str, gpu: str, framework: str, seq_len: int, grad_accum: int
+) -> None:
+    def rate(recompute: Recompute, micro_batch: int) -> float:
+        method: Method = "lora" if framework == "peft" else "full"
+        asked = TrainingAsked(framework=framework, method=method, seq_len=seq_len, grad_accum=grad_accum)
+        asked = asked._replace(recompute=recompute, micro_batch=micro_batch)
+        return training_speed(load(model), asked, parse_gpu(gpu)).tokens_per_s.value
+
+    for micro_batch in (1, 2, 4):
+        assert rate("none", micro_batch) >= rate("selective", micro_batch) >= rate("full", micro_batch)
+        assert rate("full", 2 * micro_batch) >= rate("full", micro_batch)
 
 
 def test_no_share_of_the_peak_is_above_one() -> None:

@@ -55,8 +55,9 @@ def reserved_bytes(sizes: Iterable[int]) -> int:
     return place([(list(sizes), 1)]).reserved_bytes
 
 
-def place(runs: Iterable[tuple[Sequence[int], int]]) -> Segments:
+def place(runs: Iterable[tuple[Sequence[int], int]], after: Segments | None = None) -> Segments:
     """Serve lists of sizes in order, each as often in a row as it says: a model repeats its layers.
+    `after`: what was served before.
 
     Once a list is served as it was the time before, and leaves at least the remainders that it found, it
     always will be: the remainders that came in between were no better fit then, and further ones of the same
@@ -64,9 +65,11 @@ def place(runs: Iterable[tuple[Sequence[int], int]]) -> Segments:
 
     >>> place([([3 << 20], 400)]) == place([([3 << 20] * 400, 1)])
     True
+    >>> place([([3 << 20], 200)], place([([3 << 20], 200)])) == place([([3 << 20], 400)])
+    True
     """
-    free: list[int] = []  # sorted: best fit takes the smallest that holds the tensor
-    small = segments = 0
+    free = after.free.copy() if after else []  # sorted: best fit takes the smallest that holds the tensor
+    small, segments = (after.small_bytes, after.segment_bytes) if after else (0, 0)
     for sizes, times in runs:
         served: list[int] = []
         for turn in range(times):

@@ -18,6 +18,8 @@ from .prices import Price, cheapest
 NO_ROOM, NO_HOST = "does not fit", "needs more of the host than --host-memory"
 NOT_RUN = "the engine does not run it there"
 NO_DIVISION = "the model does not divide so"
+NEAREST_MISSES = 20
+"""Of the nearest misses, what an answer says."""
 
 
 class Candidate(Protocol):

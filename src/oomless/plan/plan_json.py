@@ -4,7 +4,7 @@ a time and a share of the peak."""
 from typing import TYPE_CHECKING, Any, Union
 
 from ..speed.banded import Figure
-from .candidates import Candidate, PlannedRow
+from .candidates import NEAREST_MISSES, Candidate, PlannedRow
 from .search import PlanRow
 from .training_search import TrainingRow
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .training_answer import TrainingPlan
 
 SCHEMA = "oomless/plan/1"
-MOST_MISSES = 20
 
 
 def plan_json(plan: "Plan") -> dict[str, Any]:
@@ -62,7 +61,7 @@ def whole(
         "num_more_rows": plan.num_more,
         "front": [front_json(row) for row in plan.front],
         "excluded": plan.excluded,
-        "misses": [miss._asdict() for miss in plan.misses[:MOST_MISSES]],
+        "misses": [miss._asdict() for miss in plan.misses[:NEAREST_MISSES]],
         "num_candidates": plan.num_candidates,
         "num_estimates": plan.num_estimates,
         "warnings": list(plan.warnings),

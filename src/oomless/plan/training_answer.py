@@ -18,7 +18,8 @@ from .launch import Launch
 from .launch.training import training_launch
 from .prices import Price
 from .ranking import rank, why_not
-from .training_search import TrainingRow, TrainingSearch, WantedTraining
+from .training_goals import WantedTraining
+from .training_search import TrainingRow, TrainingSearch
 
 
 class TrainingPlan(NamedTuple):

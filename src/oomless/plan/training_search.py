@@ -8,48 +8,30 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks import PLANNED, framework
-from ..frameworks.defaults import resolved
 from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.options import by_keyword, value_of
-from ..run.training import Method, TrainingAsked, recipe
+from ..run.training import TrainingAsked
 from ..speed.training import TrainingSpeed, training_speed
 from ..units import parse_bytes
-from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch
+from .candidates import (
+    NEAREST_MISSES,
+    NO_DIVISION,
+    NO_HOST,
+    NO_ROOM,
+    NOT_RUN,
+    Candidate,
+    CardSearch,
+    Searched,
+)
+from .fastest_first import BatchColumn, FastestFirst, RatedSetting
 from .goals import Wanted
 from .launch.training import launches
+from .least_bytes import LeastBytes
+from .needed_bytes import NearMiss, NeededBytes, near_first
 from .prices import Price
 from .space import sizes_of
-
-
-class WantedTraining(NamedTuple):
-    """A plan for training: the load, and where to look beside what `Wanted` says of cards, prices and
-    limits."""
-
-    seq_len: int = 4096
-    global_batch: int | None = None
-    """Sequences of a step over all cards; None: one micro-batch of each data-parallel rank."""
-    method: Method = "full"
-    frameworks: tuple[str, ...] = ()
-    precision: str | None = None
-    optimizer: str | None = None
-    lora_rank: int = 8
-
-    def check(self) -> None:
-        """Refuse what nothing can satisfy, naming the flag."""
-        known = by_keyword("plan")
-        for name, value in self._asdict().items():
-            if value not in (None, ()):
-                value_of(known[name], value, known[name].flag)
-        self.asked(TrainingAsked()).check()
-
-    def asked(self, base: TrainingAsked) -> TrainingAsked:
-        """A question with what the user fixes."""
-        found = base._replace(method=self.method, seq_len=self.seq_len, lora_rank=self.lora_rank)
-        if self.precision:
-            found = found._replace(precision=self.precision)
-        return found._replace(optimizer=self.optimizer) if self.optimizer else found
+from .training_goals import WantedTraining
 
 
 class TrainingRowFields(NamedTuple):
@@ -82,10 +64,7 @@ class TrainingRow(TrainingRowFields, Candidate):
         return self.asked.framework
 
 
-LEAST_STATE_BYTES = {"full": 12.0, "lora": 2.0, "qlora": 0.5}
-"""Of a parameter, over all ranks, whatever the recipe: weights, gradients and two moments in the narrowest
-types; frozen weights."""
-MOST_MICRO_BATCH = 8
+MICRO_BATCHES = (1, 2, 4, 8)
 MOST_SIZES = 3
 
 
@@ -99,35 +78,31 @@ class TrainingSearch(CardSearch[TrainingRow]):
     ) -> None:
         super().__init__(wanted, table)
         self.model, self.training = model, training
-        self.bounds: dict[tuple[object, ...], int] = {}
-        self.parameters = model.num_parameters
+        self.needs = NeededBytes()
+        self.made: dict[TrainingAsked, TrainingEstimate] = {}
+        self.nearest: dict[str, NearMiss] = {}
+        self.states = LeastBytes(model)
 
     def of_card(self, card: Card, fixed: Hardware | None) -> list[TrainingRow]:
-        """Every framework and way on each number of cards; the first recomputation that fits, then the best
-        micro-batch."""
+        """The best setting of every framework on each number of cards."""
         rows: list[TrainingRow] = []
         sizes_with_rows = 0
         for hardware in sizes_of(card, self.wanted.limits.max_gpus, fixed):
             if sizes_with_rows >= MOST_SIZES and self.wanted.goal != "fastest":
                 # twice and four times the cards of the smallest that holds it show what more of them bring
                 break
-            before = len(rows)
-            least = self.parameters * LEAST_STATE_BYTES[self.training.method]
-            if least > card.memory_bytes * hardware.num_gpus:
-                self.num_candidates += 1
-                self.excluded[NO_ROOM] += 1
-                continue
-            for name in self.training.frameworks or PLANNED[self.training.method]:
-                if not launches(name, self.model):
-                    self.num_candidates += 1
-                    self.excluded[NOT_RUN] += 1
-                    continue
-                for base in self.ways(name, hardware):
-                    row = self.least_recompute(base, hardware)
-                    if row is not None:
-                        rows.append(self.best_batch(row))
-            sizes_with_rows += len(rows) > before
+            found = [
+                self.best_of(name, hardware) if launches(name, self.model) else self.passed_over(NOT_RUN)
+                for name in self.training.frameworks or PLANNED[self.training.method]
+            ]
+            rows += [row for row in found if row is not None]
+            sizes_with_rows += any(found)
         return rows
+
+    def passed_over(self, reason: str) -> TrainingRow | None:
+        """No candidate where there could have been one, and why."""
+        self.num_candidates += 1
+        return self.without(reason)
 
     def ways(self, name: str, hardware: Hardware) -> Iterator[TrainingAsked]:
         """Yield the ways in which a framework may divide states and layers."""
@@ -137,77 +112,123 @@ class TrainingSearch(CardSearch[TrainingRow]):
         for sharding in space.shardings:
             yield from space.ways(TrainingAsked(framework=name, sharding=sharding), self.model, cards)
 
-    def least_recompute(self, base: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
-        """The way with the least recomputation that fits; a tight row if none does."""
-        tight = None
-        for recompute in framework(base.framework).plan.recompute:
-            row = self.candidate(self.training.asked(base._replace(recompute=recompute)), hardware)
-            if row is None:
+    def columns(self, name: str, hardware: Hardware) -> Iterator[tuple[BatchColumn, ...]]:
+        """Yield the ways whose states a card may hold, each as its kinds of recomputation."""
+        for number, way in enumerate(self.ways(name, hardware)):
+            asked = self.training.asked(way)
+            if self.states.of(asked, hardware.num_gpus) > hardware.card.memory_bytes:
+                self.passed_over(NO_ROOM)
                 continue
-            if row.fits:
+            found = []
+            for kind, recompute in enumerate(framework(name).plan.recompute):
+                again = asked._replace(recompute=recompute)
+                sizes = [self.with_batch(again._replace(micro_batch=n), hardware) for n in MICRO_BATCHES]
+                divided = tuple(each for each in sizes if each is not None)
+                # a pipeline of a given batch has fewer micro-batches the larger they are, and idles longer
+                ordered = self.training.global_batch is None or asked.mesh.pp == 1
+                found.append(BatchColumn((number, kind), divided, ordered))
+            if found[0].settings:
+                yield tuple(found)
+            else:
+                self.passed_over(NO_DIVISION)
+
+    def best_of(self, name: str, hardware: Hardware) -> TrainingRow | None:
+        """Return the fastest setting of a framework that fits; where none does, of the tight ones the one
+        with most to spare.
+
+        Settings come fastest first, so that the first that fits is the best of all.
+        """
+        queue = FastestFirst(self.columns(name, hardware), lambda asked: self.speed(asked, hardware))
+        tight: TrainingRow | None = None
+        self.made = {}
+        while (setting := queue.next()) is not None:
+            self.num_candidates += 1
+            reason = self.closes(setting.column, hardware)
+            if reason:
+                queue.close(setting.column)
+                self.excluded[reason] += 1
+                continue
+            row = self.candidate(setting, hardware)
+            if row is not None and row.fits:
                 return row
-            tight = tight or row
+            if row is not None and (tight is None or row.headroom_bytes > tight.headroom_bytes):
+                tight = row
         return tight
 
-    def best_batch(self, row: TrainingRow) -> TrainingRow:
-        """More sequences at once while they fit, divide the batch, and go faster."""
-        best, micro = row, row.asked.micro_batch * 2
-        while row.fits and micro <= MOST_MICRO_BATCH:
-            other = self.candidate(row.asked._replace(micro_batch=micro), row.hardware)
-            if other is None or not other.fits or (other.rate or 0) <= (best.rate or 0):
-                break
-            best, micro = other, micro * 2
-        return best
+    def closes(self, column: BatchColumn, hardware: Hardware) -> str:
+        """Return why no setting of a column can be taken: what is not run with one sequence is run with none,
+        and more sequences never need less; "" if one may."""
+        asked = column.smallest
+        known = self.needs.of(asked, hardware)
+        if known is None:
+            try:
+                known = self.needs.remember(asked, hardware, self.estimated(asked, hardware))
+            except UnsupportedError:
+                return NOT_RUN
+            except UsageError:
+                return NO_DIVISION
+        too_much = known.low_bytes - hardware.card.memory_bytes
+        if too_much <= 0:
+            return ""
+        self.near(hardware, column.settings[0], too_much)
+        return NO_ROOM
 
-    def candidate(self, asked: TrainingAsked, hardware: Hardware) -> TrainingRow | None:
+    def candidate(self, setting: RatedSetting, hardware: Hardware) -> TrainingRow | None:
         """One candidate: bounded, estimated, or left out with its reason."""
-        self.num_candidates += 1
-        divided = self.with_batch(asked, hardware)
-        if divided is None:
-            return self.without(NO_DIVISION)
-        key = (divided._replace(recompute=None), hardware.num_gpus)
-        if (
-            max(self.bounds.get(key, 0), self.least_bytes(divided, hardware.num_gpus))
-            > hardware.card.memory_bytes
-        ):
+        asked = setting.asked
+        if not setting.is_smallest and self.too_large(setting, hardware):
             return self.without(NO_ROOM)
         try:
-            self.num_estimates += 1
-            estimate = estimate_training(self.model, divided, hardware)
+            estimate = self.estimated(asked, hardware)
         except UnsupportedError:
             return self.without(NOT_RUN)
         except UsageError:
             return self.without(NO_DIVISION)
-        kept = (
-            sum(line.bytes for line in ledger.lines if line.category in ("weights", "optimizer"))
-            for ledger in estimate.ledgers
-        )
-        self.bounds[key] = max(kept)
+        self.needs.remember(asked, hardware, estimate)
         if estimate.verdict == "does_not_fit":
-            self.miss(hardware, asked.framework, mesh_text(estimate), -estimate.headroom_bytes)
+            self.near(hardware, asked, -estimate.headroom_bytes)
             return self.without(NO_ROOM)
         if asked.offload and estimate.ram_bytes > parse_bytes(self.wanted.host_memory or "0B"):
             return self.without(NO_HOST)
-        speed, price = self.speed(divided, hardware), self.price(hardware)
-        return TrainingRow(hardware, self.gpu_word(hardware), divided, estimate, speed, price)
+        if estimate.verdict == "tight" and not setting.is_smallest:
+            return self.without(NO_ROOM)
+        return TrainingRow(
+            hardware, self.gpu_word(hardware), asked, estimate, setting.speed, self.price(hardware)
+        )
 
-    def least_bytes(self, asked: TrainingAsked, num: int) -> float:
-        """States of a rank at the very least: parameters x bytes of the recipe, each over all the ranks that
-        may share it."""
-        if asked.method != "full" or asked.offload:
-            shared = num if asked.sharding in ("zero3", "fsdp1", "fsdp2") else 1
-            return 0.0 if asked.offload else self.parameters * LEAST_STATE_BYTES[asked.method] / shared
-        form, mesh = recipe(resolved(asked).precision), asked.mesh
-        here = mesh.tp * mesh.pp * mesh.ep
-        rest = form.num_bytes - form.weight - form.gradient if asked.optimizer is None else 0
-        match asked.sharding:
-            case "distopt":
-                return self.parameters * ((form.weight + form.gradient) / here + rest / num)
-            case "zero2":
-                return self.parameters * (form.weight / here + (form.gradient + rest) / num)
-            case "none" | None:
-                return self.parameters * (form.weight + form.gradient + rest) / here
-        return self.parameters * (form.weight + form.gradient + rest) / num
+    def too_large(self, setting: RatedSetting, hardware: Hardware) -> bool:
+        """Return whether a micro-batch cannot fit: by what is known of it, or of its column's smallest one,
+        whose activations are there once for each sequence."""
+        asked, least = setting.asked, setting.column.smallest
+        known, smallest = self.needs.of(asked, hardware), self.needs.of(least, hardware)
+        times = asked.micro_batch // least.micro_batch
+        most = known.high_bytes if known else smallest.high_bytes_of(times) if smallest else 0
+        return most > hardware.card.memory_bytes
+
+    def estimated(self, asked: TrainingAsked, hardware: Hardware) -> TrainingEstimate:
+        """The estimate, made once."""
+        if asked not in self.made:
+            self.num_estimates += 1
+            self.made[asked] = estimate_training(self.model, asked, hardware)
+        return self.made[asked]
+
+    def near(self, hardware: Hardware, asked: TrainingAsked, missing_bytes: int) -> None:
+        """Remember the question that came nearest to fitting on these cards."""
+        gpu = self.gpu_word(hardware)
+        if gpu not in self.nearest or missing_bytes < self.nearest[gpu].missing_bytes:
+            self.nearest[gpu] = NearMiss(missing_bytes, asked, hardware)
+
+    def run(self) -> Searched[TrainingRow]:
+        """All rows; the nearest misses of cards without one, with what is missing as `train` says it."""
+        found = super().run()
+        held = {row.gpu for row in found.rows}
+        near = sorted((each for gpu, each in self.nearest.items() if gpu not in held), key=near_first)
+        for each in near[:NEAREST_MISSES]:
+            self.made = {}
+            estimate = self.estimated(each.asked, each.hardware)
+            self.miss(each.hardware, each.asked.framework, mesh_text(estimate), -estimate.headroom_bytes)
+        misses = sorted(self.misses.values(), key=lambda miss: miss.missing_bytes)
+        return found._replace(misses=tuple(misses), num_estimates=self.num_estimates)
 
     def with_batch(self, asked: TrainingAsked, hardware: Hardware) -> TrainingAsked | None:
         """The micro-batches of a rank that make the global batch; None if it does not divide."""

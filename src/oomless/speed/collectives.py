@@ -100,13 +100,22 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
 
 
 def gather_s(fabric: Fabric, num_bytes: float) -> float:
-    """Seconds of an all-gather or a reduce-scatter whose whole is `num_bytes`: (p - 1) / p n / B and the hops
-    of a ring."""
+    """Seconds of an all-gather or a reduce-scatter whose whole is `num_bytes`: half of an all-reduce, which
+    is the one after the other.
+
+    Within a node (p - 1) / p n / B and the hops of a ring. Over nodes every adapter of a node carries its
+    share, once, and the ranks of the node pass it on: (nodes - 1) / nodes n / ranks of a node / network +
+    (ranks - 1) / ranks n / B.
+    """
     p = fabric.ranks
     if p <= 1:
         return 0.0
     hops = ceil(log2(p)) * fabric.latency_s
-    return hops + (p - 1) / p * num_bytes / fabric.bytes_per_s
+    if fabric.nodes <= 1:
+        return hops + (p - 1) / p * num_bytes / fabric.bytes_per_s
+    inside = fabric._replace(ranks=ceil(p / fabric.nodes), nodes=1)
+    within = (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0
+    return hops + (fabric.nodes - 1) / fabric.nodes * num_bytes / inside.ranks / fabric.bytes_per_s + within
 
 
 def all_to_all_s(fabric: Fabric, num_bytes: float) -> float:

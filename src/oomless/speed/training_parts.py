@@ -95,13 +95,15 @@ def bubble_s(step: TrainingStep, micro_s: float) -> float:
 
 
 def exposed(step: TrainingStep, done: Passes) -> tuple[float, str]:
-    """Return (seconds of data parallelism that compute does not hide, in words what moves)."""
+    """Return (seconds of data parallelism that compute does not hide, in words what moves). Gathers and
+    reductions go over one network: what hides behind a layer's compute hides behind it once."""
     moved = traffic(step)
     constants, n = step.machine.efficiencies, step.asked.grad_accum
     overlap = constants.value("overlap", "train")
     backward_s = done.backward_s + done.again_s
     times = n if gathers_each_micro_batch(step) else 1
-    hidden_s = min(moved.gather_s, overlap * n * (done.forward_s + backward_s))
-    hidden_s += min(moved.reduce_s, overlap * backward_s * times)
+    reduce_s = min(moved.reduce_s, overlap * backward_s * times)
+    gather_s = min(moved.gather_s, overlap * n * (done.forward_s + backward_s) - reduce_s)
+    hidden_s = reduce_s + gather_s
     contention = constants.value("contention", "train")
     return moved.gather_s + moved.reduce_s - hidden_s * (1 - contention), moved.words

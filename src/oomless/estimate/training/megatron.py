@@ -16,7 +16,7 @@ from ...frameworks.megatron.states import StateTensors, gathered, states
 from ...ledger import Kind, Line, exact, ranged
 from ...model.model import Model
 from ...run.cards import Hardware
-from ..allocator import allocated_bytes
+from ..allocator import Segments, place
 from .checks import check_types
 from .job import Job, capacity_of
 from .phases import PhasePart, StepPhase
@@ -170,7 +170,7 @@ def standing(
     ]
     sizes = [size for each in kept for size in each.sizes if size > 0]
     plain = sum(sizes)
-    unsplit = 0 if device.expandable else _allocated(tuple(sizes)) - plain
+    unsplit = 0 if device.expandable else _placed(tuple(sizes)).allocated_bytes - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
     room = facts.constant("megatron", "unexplained", (0,), *(["sharded"] if run.fsdp else []))
     lines.append(
@@ -228,12 +228,13 @@ def remainders(kept: tuple[StateTensors, ...], activations: tuple[int, ...], dev
     if device.expandable or not plain:
         return 0.0
     held = [size for each in kept for size in each.sizes if size > 0]
-    return (_allocated((*held, *activations)) - _allocated(tuple(held))) / plain - 1
+    before = _placed(tuple(held))
+    return (place([(activations, 1)], before).allocated_bytes - before.allocated_bytes) / plain - 1
 
 
 @lru_cache(maxsize=64)
-def _allocated(sizes: tuple[int, ...]) -> int:
-    return allocated_bytes(sizes)
+def _placed(sizes: tuple[int, ...]) -> Segments:
+    return place([(sizes, 1)])
 
 
 def _phase(

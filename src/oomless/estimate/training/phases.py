@@ -1,6 +1,7 @@
 """A phase of a training step and its parts; what each layer holds of weights and gradients while they come
 and go."""
 
+from functools import reduce
 from typing import NamedTuple
 
 from ...frameworks import framework
@@ -70,13 +71,18 @@ HEAD, EMBEDDING = -1, -2
 def layer_states(portions: list[Portion], job: Job) -> dict[int, LayerStates]:
     """Return what each layer has of weights and gradients while they come and go; HEAD and EMBEDDING are the
     ends."""
-    found: dict[int, LayerStates] = {}
-    for portion in portions:
+    parts: list[LayerStates] = []
+    of_layer: dict[int, tuple[int, ...]] = {}
+    for number, portion in enumerate(portions):
         layers = portion.layers or ((EMBEDDING if portion.lookup else HEAD),)
-        each = of_one_layer(portion, len(layers), job)
+        parts.append(of_one_layer(portion, len(layers), job))
         for layer in layers:
-            found[layer] = found.get(layer, LayerStates()).plus(each)
-    return found
+            of_layer[layer] = (*of_layer.get(layer, ()), number)
+    alike = {
+        numbers: reduce(LayerStates.plus, (parts[number] for number in numbers), LayerStates())
+        for numbers in set(of_layer.values())
+    }
+    return {layer: alike[numbers] for layer, numbers in of_layer.items()}
 
 
 def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:

@@ -2,6 +2,7 @@
 gradients that fused products stand in for, and the last pipeline input. Sizes are rules of PyTorch,
 Transformer Engine and Megatron-LM; facts/engines.csv has those that a card decides."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ... import facts
@@ -140,14 +141,9 @@ def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
     for each shape (get_dummy_wgrad)."""
     if not run.fused_wgrad:
         return Buffer("runtime.stand_in_gradients", "stand-in gradients", 0, 0, 0, "", "")
-    shapes: dict[tuple[int, int], int] = {}
-    vocabulary = 0
-    for weight in (w for chunk in mine for w in rank_weights(run, chunk)):
-        if weight.name.startswith(("output_layer.weight", "embedding.word")):
-            vocabulary = max(vocabulary, weight.num)
-        elif weight.product and not (run.local and device.old_stack):
-            shapes[weight.rows, weight.num] = weight.num
-    own = sum(shapes.values()) * run.num_bytes
+    products, vocabulary = _shapes(run.without_step, mine)
+    shapes = () if run.local and device.old_stack else products
+    own = sum(shapes) * run.num_bytes
     head = vocabulary * run.num_bytes if any(chunk.loss for chunk in mine) and not device.old_stack else 0
     return Buffer(
         "runtime.stand_in_gradients",
@@ -158,6 +154,19 @@ def _standins(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
         f"{len(shapes)} shapes and the output layer's",
         "Transformer Engine module/base.py get_dummy_wgrad",
     )
+
+
+@lru_cache(maxsize=128)
+def _shapes(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[tuple[int, ...], int]:
+    """(Elements of one matrix of each shape that is multiplied with, of the vocabulary's matrix.)"""
+    shapes: dict[tuple[int, int], int] = {}
+    vocabulary = 0
+    for weight in (w for chunk in mine for w in rank_weights(run, chunk)):
+        if weight.name.startswith(("output_layer.weight", "embedding.word")):
+            vocabulary = max(vocabulary, weight.num)
+        elif weight.product:
+            shapes[weight.rows, weight.num] = weight.num
+    return tuple(shapes.values()), vocabulary
 
 
 def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:

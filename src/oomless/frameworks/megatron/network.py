@@ -61,9 +61,13 @@ def question(run: Megatron, device: Device, reserve: str | None = None) -> Train
     )
 
 
-@lru_cache(maxsize=1024)
 def num_parameters(run: Megatron) -> int:
     """The parameters of its network; a plan asks the same of each card."""
+    return _num_parameters(run.without_step)
+
+
+@lru_cache(maxsize=1024)
+def _num_parameters(run: Megatron) -> int:
     return network(run).num_parameters
 
 

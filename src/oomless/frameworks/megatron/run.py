@@ -149,6 +149,23 @@ class Megatron(NamedTuple):
         return max(1, self.global_batch // (self.micro_batch * self.dp))
 
     @property
+    def without_step(self) -> "Megatron":
+        """The run with the least step: what parameters and their states follow from, whatever passes through
+        them."""
+        return self._replace(
+            micro_batch=1,
+            global_batch=1,
+            seq_len=1,
+            decoder_seq_len=1,
+            recompute="",
+            recompute_method="",
+            recompute_layers=0,
+            recompute_modules=(),
+            warnings=(),
+            defaults=(),
+        )
+
+    @property
     def tokens(self) -> int:
         """Tokens of a micro-batch on a context-parallel rank."""
         return self.seq_len * self.micro_batch // self.cp

@@ -6,6 +6,7 @@ param_layout.py) and Transformer Engine.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ class StateTensors(NamedTuple):
 
 def states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[StateTensors, ...]:
     """A rank's states, tensor by tensor, in the order of allocation."""
+    return _states(run.without_step, mine)
+
+
+@lru_cache(maxsize=128)
+def _states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[StateTensors, ...]:
     found: list[StateTensors] = []
     per_chunk = [rank_weights(run, chunk) for chunk in mine]
     weights = [weight for each in per_chunk for weight in each]

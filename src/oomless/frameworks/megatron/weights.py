@@ -34,10 +34,7 @@ NO_PRODUCT = ("embeddings", "output_layer", "router", "conv1d", "lm_head", "pool
 
 def rank_weights(run: Megatron, chunk: Chunk) -> tuple[Weight, ...]:
     """A model chunk's parameters on one rank, in the order in which modules are built."""
-    return _rank_weights(
-        run._replace(micro_batch=1, global_batch=1, seq_len=1, decoder_seq_len=1, warnings=(), defaults=()),
-        chunk,
-    )
+    return _rank_weights(run.without_step, chunk)
 
 
 @lru_cache(maxsize=256)
