@@ -1,4 +1,4 @@
-"""torch's out-of-memory texts in the wordings of 1.10 to 2.13, on cards of every maker."""
+"""torch's out-of-memory texts in the wordings of 1.5 to 2.13, on cards of every maker."""
 
 import pytest
 
@@ -35,6 +35,17 @@ TEXTS = {
     f"{USED} {HELD} unallocated.",
     "vllm": f"(EngineCore_DP0 pid=20) ERROR 03-02 [core.py:700] torch.OutOfMemoryError: CUDA out of memory. Tried "
     f"to allocate 2.50 GiB. {NEW} {USED} {HELD} unallocated.",
+    "1.5": f"RuntimeError: CUDA out of memory. Tried to allocate 2.50 GiB {OLD} by PyTorch) (malloc at "
+    "/opt/conda/pytorch/c10/cuda/CUDACachingAllocator.cpp:289)",
+    "1.13 hip": f"torch.cuda.OutOfMemoryError: HIP out of memory. Tried to allocate 2.50 GiB {OLD} by PyTorch){HINT}",
+    "2.3 allowed": f"torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. {NEW} {USED} "
+    f"78.00 GiB allowed; {HELD} unallocated.",
+    "2.7 alone": f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. {NEW} {HELD} unallocated.",
+    "2.9 conf": f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. {NEW} {USED} {HELD} "
+    f"unallocated.{EXPAND.replace('PYTORCH_CUDA_ALLOC_CONF', 'PYTORCH_ALLOC_CONF')} to avoid fragmentation.",
+    "musa": f"RuntimeError: MUSA out of memory. Tried to allocate 2.50 GiB. {NEW} {USED} {HELD} unallocated.",
+    "ray": f"(RayWorkerWrapper pid=4711, ip=10.0.0.7) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate "
+    f"2.50 GiB. {NEW} {USED} {HELD} unallocated.",
     "no index": "CUDA out of memory. Tried to allocate 2.50 GiB. GPU has a total capacity of 79.25 GiB of which "
     f"1.25 GiB is free. {USED} {HELD} unallocated.",
 }
@@ -68,6 +79,10 @@ def test_numbers_of_every_wording(name: str) -> None:
          "3.50 GiB reserved in total by PyTorch)", 2048, MIB),
         ("Tried to allocate 1.00 GiB (GPU 0; 11.17 GiB total capacity; 9.50 GiB already allocated; 512.00 MiB free; "
          "10.20 GiB cached)", GIB, 512 * MIB),
+        ("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+         "2684354560 bytes. Error code 12 (Cannot allocate memory)", 2684354560, None),
+        ("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4096 bytes.",
+         4096, None),
         ("Tried to allocate 1,024.00 MiB. GPU 0 has a total capacity of 9.68 GiB of which 95.75 MiB is free.", GIB, 100401152),
     ],
 )  # fmt: skip

@@ -354,17 +354,25 @@ def _number(text: str) -> int | None:
 
 
 def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
-    """The card that a cell names; a size in brackets is what the process saw and replaces the catalogue's."""
+    """The card that a cell names; a size in brackets is what the process saw and replaces the catalogue's.
+
+    >>> _hardware("NVIDIA H100 80GB HBM3", Layout(tp=2), "kv_tokens").what
+    '2 x H100 80GB SXM5'
+    """
     seen = re.search(r"\((\d+(?:\.\d+)?) GiB\)", text)
-    name = re.sub(r"\(.*?\)", "", text)
-    name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", name.strip()).strip().lower()
-    name = re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name)
+    plain = re.sub(r"\(.*?\)", "", text)
+    name = re.sub(r"^\d+x\s+|\s*x\d+$|-class|class", "", plain.strip()).strip().lower()
+    driver, name = (
+        name,
+        re.sub(r"^(nvidia )?(geforce |tesla )?|( ada)? generation$| workstation edition$", r"\3", name),
+    )
     count = max(layout.num_ranks, 1)
     alike = cards_of_size(text)
     card = (
         alike[-1] if alike else None
     )  # the largest is the desktop card or the newest; the interval has the smallest
-    for word in (name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-")):
+    tries = (driver, name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-"))
+    for word in tries:
         if card:
             break
         try:

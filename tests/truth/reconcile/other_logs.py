@@ -164,6 +164,27 @@ def sglang_logs() -> list[Written]:
     )
     found.append(
         Written(
+            "sglang-windows",
+            [
+                sglang_start(),
+                "[2026-08-01 10:01:00] Load weight begin. avail mem=93.10 GB",
+                "[2026-08-01 10:02:00] Load weight end. elapsed=9.10 s, type=Gemma3ForCausalLM, dtype=torch.bfloat16, avail mem=83.60 GB, mem usage=9.50 GB.",
+                "[2026-08-01 10:02:01] SWAKVPool mem usage: 71.25 GB, swa size: 729088, full size: 911360",
+                "[2026-08-01 10:02:01] Memory pool end. avail mem=12.10 GB",
+                ready,
+            ],
+            {
+                **base,
+                "dtype": "bfloat16",
+                "weights_bytes": gib(9.50),
+                "kv_bytes": gib(71.25),
+                "kv_tokens": 911360,
+                "max_num_batched_tokens": 8192,
+            },
+        )
+    )
+    found.append(
+        Written(
             "sglang-no-room",
             [
                 sglang_start(),

@@ -419,6 +419,27 @@ def particular_logs() -> list[Written]:
             },
         ),
         Written(
+            "vllm-ascend-0.13",
+            [
+                *[
+                    line.replace("kv_cache_dtype=auto,", "kv_cache_dtype=auto, device_config=npu,")
+                    for line in start_v1("0.13.0", "", "", "'max_model_len': 8192")
+                ],
+                "INFO 04-02 10:00:20 [model_runner_v1.py:2451] Loading model weights took 15.0203 GB",
+                "INFO 04-02 10:00:24 [worker.py:281] Available memory: 40141979648, total memory: 65787658240",
+                "INFO 04-02 10:00:31 [kv_cache_utils.py:1305] GPU KV cache size: 306,176 tokens",
+            ],
+            {
+                **BASE,
+                "engine": "vllm-ascend",
+                "engine_version": "0.13.0",
+                "gpu_memory_bytes": 65787658240,
+                "weights_bytes": gib(15.0203),
+                "kv_bytes": 40141979648,
+                "kv_tokens": 306176,
+            },
+        ),
+        Written(
             "vllm-too-long",
             [
                 *start_v1("0.11.0", "", "", "'max_model_len': 8192"),

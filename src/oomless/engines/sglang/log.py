@@ -38,6 +38,11 @@ LINES = (
         says("kv_bytes GiB", "kv_bytes GiB", keep="sum"),
     ),
     LogLine(
+        b"SWAKVPool mem usage",
+        rf"SWAKVPool mem usage: {N} ?GB, swa size: \d+, full size: (\d+)",
+        says("kv_total_bytes GiB", "pool_tokens count"),
+    ),
+    LogLine(
         b"Mamba Cache is allocated",
         rf"conv_state size: {N} ?GB, ssm_state size: {N} ?GB",
         says("state_bytes GiB", "state_bytes GiB", keep="sum"),

@@ -58,6 +58,11 @@ CONFIGURATION = (
         says("block_size count"),
     ),
     LogLine(b"cudagraph is disabled", r"(Cudagraph is disabled under eager mode)", says("eager text")),
+    LogLine(  # of vllm-ascend, in bytes
+        b", total memory: ",
+        r"Available memory: (\d+), total memory: (\d+)",
+        says("kv_bytes B", "gpu_memory_bytes B"),
+    ),
     LogLine(b"Platform plugin", r"Platform plugin (\w+) is activated", says("platform text")),
     LogLine(b"detected platform", r"Automatically detected platform (\w+)", says("platform text")),
     LogLine(b"Loading drafter model", r"(Loading drafter model)", says("drafted text")),

@@ -29,6 +29,8 @@ class LogQuestion(NamedTuple):
 SAYS_NO_QUESTION = (
     "the text does not say what was run; `oomless train` and `oomless infer` answer for a command"
 )
+ANY_SIZE = 16 * TIB
+"""Of a card that nobody knows: what lies on it is predicted, whether it fits is not."""
 LLAMA = ("llamacpp", "ollama")
 """Readers whose logs name devices and layers instead of a layout."""
 
@@ -142,7 +144,10 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     )
     missing = () if length else ("max_model_len",)
     return LogQuestion(
-        ServingQuestion(model, asked, hardware), row, missing, () if found.get("gpu") else ("gpu",)
+        ServingQuestion(model, asked, hardware),
+        row,
+        missing,
+        ("gpu",) if not found.get("gpu") or hardware.card.memory_bytes == ANY_SIZE else (),
     )
 
 
@@ -156,19 +161,19 @@ def _llama_hardware(run: LoggedRun) -> Hardware:
     devices = _devices(run)
     name, card = run.text("gpu"), None
     words = name.lower().removeprefix("nvidia ").removeprefix("geforce ")
-    for word in (words, words.replace(" ", "-"), words.removeprefix("apple ").replace(" ", "-")):
+    for word in (name, words, words.replace(" ", "-"), words.removeprefix("apple ").replace(" ", "-")):
         try:
             card = find_card(word)[0]
             break
         except OomlessError:
             continue
     if card is None:
-        card = synthetic(16 * TIB, name or "any card")
+        card = synthetic(ANY_SIZE, name or "any card")
         card = card._replace(
             vendor="Apple" if any(each.startswith(("MTL", "Metal")) for each in devices) else ""
         )
     if not devices:
-        card = synthetic(16 * TIB, "this machine")._replace(vendor="generic")
+        card = synthetic(ANY_SIZE, "this machine")._replace(vendor="generic")
     return Hardware(card, max(1, len(devices)), max(1, len(devices)))
 
 

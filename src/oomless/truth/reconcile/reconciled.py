@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
+from ...plan.cards import short_name
 from ...recording.snapshot_file import AllocatorSnapshot, HeldPlace
+from ...run.cards import Hardware, card
 from ...units import format_exact
 from .compare import Comparison
 from .explain import Explanation
@@ -57,9 +59,8 @@ class ReconciledRun(NamedTuple):
         estimate = self.comparison.estimate
         if estimate is None or self.asked.missing:
             return []
-        hardware = estimate.cards or estimate.hardware
-        card = f"{format_exact(hardware.card.memory_bytes)}:{hardware.num_gpus}"
-        return list(arguments_of(estimate, estimate.asked, estimate.model.name, self.gpu_word or card))
+        word = self.gpu_word or gpu_word(estimate.cards or estimate.hardware)
+        return list(arguments_of(estimate, estimate.asked, estimate.model.name, word))
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as `reconcile --json` prints it."""
@@ -80,6 +81,24 @@ class ReconciledRun(NamedTuple):
             "live": self.run.peaks,
             "problem": self.comparison.problem,
         }
+
+
+ABOUT = 0.01
+"""By how much of its size a log may see a card smaller or larger and still mean that card."""
+
+
+def gpu_word(hardware: Hardware) -> str:
+    """Return the cards of a log as `--gpu` takes them: by name if the catalogue has one of that size, since a
+    size alone has the architecture of another card.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> gpu_word(parse_gpu("rtx-4090:2")), gpu_word(parse_gpu("20GiB"))
+    ('rtx-4090:2', '20GiB:1')
+    """
+    short, seen = short_name(hardware.card), hardware.card.memory_bytes
+    if short and abs(card(short).memory_bytes / seen - 1) < ABOUT:
+        return f"{short}:{hardware.num_gpus}"
+    return f"{format_exact(seen)}:{hardware.num_gpus}"
 
 
 class ReadSnapshot(NamedTuple):
