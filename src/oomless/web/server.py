@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import OomlessError, UsageError
 from ..files import json_text
+from ..report.language import LANGUAGES, Language, words_of
 from .gate import Gate
 from .lanes import Workers
+from .page import ASSETS, asset, shell
 from .question import ASKED, COMMANDS, Reply, refusal
 
 if TYPE_CHECKING:
@@ -65,10 +67,16 @@ def application() -> "Starlette":
 
     methods = {"reconcile": ["POST"], **{command: ["GET", "POST"] for command in ASKED}}
     routes = [
-        Route(f"/api/{command}", partial(_ask, command), methods=methods.get(command, ["GET"]))
+        Route(f"/{kind}/{command}", partial(_ask, name), methods=methods.get(command, ["GET"]))
         for command in COMMANDS
+        for kind, name in (("api", command), ("view", f"view/{command}"))
     ]
-    routes.append(Route("/openapi.json", _openapi))
+    routes += [
+        Route("/", _first),
+        *(Route(f"/{language}/", partial(_shell, language)) for language in LANGUAGES),
+        *(Route(f"/{name}", partial(_asset, name)) for name in ASSETS),
+        Route("/openapi.json", _openapi),
+    ]
     found = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _nothing, 405: _nothing})
     found.add_middleware(Gate)
     return found
@@ -123,6 +131,23 @@ def _response(request: "Request", found: Reply, kind: str = "application/json") 
     if found.status == 503:
         headers["Retry-After"] = "1"
     return Response(found.content, found.status, headers, kind)
+
+
+async def _first(request: "Request") -> "Response":
+    """Send who names no language to the one that the browser, or the user of this machine, prefers."""
+    from starlette.responses import RedirectResponse
+
+    wished = request.headers.get("accept-language") or os.environ.get("OOMLESS_LANG", "")
+    return RedirectResponse(f"/{words_of(wished).language}/", 302, {"Vary": "Accept-Language"})
+
+
+async def _shell(language: Language, request: "Request") -> "Response":
+    return _response(request, Reply(200, shell(language).encode()), "text/html; charset=utf-8")
+
+
+async def _asset(name: str, request: "Request") -> "Response":
+    content, kind = asset(name)
+    return _response(request, Reply(200, content), kind)
 
 
 async def _openapi(request: "Request") -> "Response":

@@ -13,17 +13,21 @@ from typing import BinaryIO
 
 from ..errors import UsageError
 from ..files import safe_name
+from .page import view
 from .question import Reply, refusal, reply
 
 MAX_ADDRESS_SPACE_BYTES = 3 << 30
+VIEW = "view/"
+"""Before the name of a command: the answer as the page shows it."""
 MAX_QUESTIONS = 20_000
 """After so many a worker is replaced, so that no cache grows for ever."""
 
 
 def answered(command: str, pairs: list[tuple[str, str]], posted: str, content: bytes) -> Reply:
     """Return the reply to one question; a posted file lies in a folder of its own while it is read."""
+    ask, name = (view, command.removeprefix(VIEW)) if command.startswith(VIEW) else (reply, command)
     if not posted:
-        return reply(command, pairs)
+        return ask(name, pairs)
     if posted != safe_name(posted, "._") or posted.startswith("."):
         return refusal(UsageError(f"file is {posted[:60]!r}", "letters, digits, dots and dashes", "file"))
     before = os.getcwd()
@@ -31,7 +35,7 @@ def answered(command: str, pairs: list[tuple[str, str]], posted: str, content: b
         Path(folder, posted).write_bytes(content)
         os.chdir(folder)
         try:
-            return reply(command, pairs, posted)
+            return ask(name, pairs, posted)
         finally:
             os.chdir(before)
 

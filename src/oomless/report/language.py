@@ -1,0 +1,92 @@
+"""Words and sentences of the page in English and Chinese: report/words holds them side by side.
+
+Chinese is that of docs/zh/glossary.md. Flags, names and numbers are the same in both.
+"""
+
+import csv
+from functools import cache
+from os.path import dirname, join
+from typing import Literal
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+HERE = join(dirname(__file__), "words")
+
+
+@cache
+def _rows(name: str) -> tuple[dict[str, str], ...]:
+    with open(join(HERE, f"{name}.csv"), encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+@cache
+def _sentences() -> dict[str, dict[str, str]]:
+    return {row["key"]: row for row in _rows("page")}
+
+
+@cache
+def _lines() -> dict[str, str]:
+    return {row["key"]: row["zh"] for row in _rows("lines")}
+
+
+@cache
+def _options() -> dict[tuple[str, str], str]:
+    return {(row["command"], row["field"]): row["zh"] for row in _rows("options")}
+
+
+class Words:
+    """What the page says, in one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the sentence of a key with values put in.
+
+        >>> Words("en")("verdict.fits", amount="3 GiB", group="every rank")
+        'Fits: 3 GiB to spare on every rank'
+        >>> Words("zh")("verdict.fits", amount="3 GiB", group="每个 rank")
+        '放得下：每个 rank 还剩 3 GiB'
+        """
+        return _sentences()[key][self.language].format(**values)
+
+    def known(self, key: str, otherwise: str) -> str:
+        """Return the word of a key, or what stands for it where there is none.
+
+        >>> Words("zh").known("category.weights", "weights"), Words("zh").known("category.x", "x")
+        ('权重', 'x')
+        """
+        return _sentences()[key][self.language] if key in _sentences() else otherwise
+
+    def line(self, key: str, what: str) -> str:
+        """Return what a line of a ledger is: its own words, in Chinese those of its key.
+
+        >>> (
+        ...     Words("zh").line("weights.embedding", "embedding"),
+        ...     Words("en").line("weights.embedding", "embedding"),
+        ... )
+        ('词嵌入表', 'embedding')
+        """
+        return _lines().get(key, what) if self.language == "zh" else what
+
+    def option(self, command: str, field: str, help: str) -> str:
+        """Return what an option means; `help` is the table's own English."""
+        return _options().get((command, field), help) if self.language == "zh" else help
+
+    def group(self, name: str) -> str:
+        """Return what a group of equal ranks is called.
+
+        >>> Words("zh").group("pipeline stage 3"), Words("zh").group("every rank")
+        ('流水段 3', '每个 rank')
+        """
+        stage = name.removeprefix("pipeline stage ")
+        return self("group.stage", number=stage) if stage != name else self.known(f"group.{name}", name)
+
+
+def words_of(language: str) -> Words:
+    """Return the words of a language that somebody named; of any other, English.
+
+    >>> words_of("zh-CN").language, words_of("fr").language
+    ('zh', 'en')
+    """
+    return Words("zh" if language.lower().startswith("zh") else "en")

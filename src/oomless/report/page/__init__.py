@@ -1,0 +1,1 @@
+"""Answers as parts of the page: HTML and SVG, escaped by construction, in English or Chinese."""

@@ -1,0 +1,35 @@
+"""Is that true? as a part of the page: each number of the guide with verdict, figures and commands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..language import Words
+from .html import Html, el, fold, join
+
+CLASSES = {"holds": "fits", "depends": "tight", "does not hold": "no", "not settled": "open"}
+
+
+def claims_part(document: Mapping[str, Any], words: Words) -> Html:
+    """Return all of them, each of which opens."""
+    found = document["claims"]
+    counts = {name: sum(each["evidence"]["verdict"] == name for each in found) for name in CLASSES}
+    said = ", ".join(f"{words(f'claim.{name}')} {count}" for name, count in counts.items() if count)
+    return join((el("p", said, class_="question"), [claim_part(each, words) for each in found]))
+
+
+def claim_part(each: Mapping[str, Any], words: Words) -> Html:
+    """Return one number of the guide."""
+    evidence = each["evidence"]
+    mark = el("b", words(f"claim.{evidence['verdict']}"), class_=f"mark {CLASSES[evidence['verdict']]}")
+    figures = [
+        el("li", figure["what"], el("span", f"{figure['value']:,.6g} {figure['unit']}".strip(), class_="num"))
+        for figure in evidence["figures"]
+    ]
+    commands = [el("pre", f"$ {command}", tabindex="0") for command in evidence["commands"]]
+    return fold(
+        join((el("span", each["id"], class_="id"), mark, el("span", each["statement"], lang="en"))),
+        el("p", evidence["because"], lang="en"),
+        el("ul", figures, class_="lines figures", lang="en") if figures else None,
+        commands,
+        class_="claim",
+    )

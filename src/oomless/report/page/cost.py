@@ -1,0 +1,109 @@
+"""Buy or rent? as a part of the page: the verdict, both curves, and what the answer hangs on."""
+
+from ...plan.cost import Cost
+from ..language import Words
+from ..plan_cost_text import MONTHS_SHOWN, amount
+from .chart import Axis, Curve, Point, plot
+from .html import Html, el, fold, join, notes, number, table
+
+
+def cost_part(answer: Cost, words: Words) -> Html:
+    """Return the whole answer of `cost`."""
+    month = answer.break_even[answer.scopes[-1]]
+    return join(
+        (
+            el("p", verdict(answer, words), class_="verdict fits" if month is not None else "verdict no"),
+            el("p", price(answer, words), class_="question"),
+            picture(answer, words),
+            scopes(answer, words),
+            swings(answer, words),
+            inputs(answer, words),
+            notes(words("notes"), answer.warnings),
+        )
+    )
+
+
+def verdict(answer: Cost, words: Words) -> str:
+    """Return when owning pays, in one sentence."""
+    month = answer.break_even[answer.scopes[-1]]
+    what = words("cost.what", cards=answer.hardware.what, share=f"{answer.question.utilization:.0%}")
+    return (
+        words("cost.never", what=what)
+        if month is None
+        else words("cost.pays", what=what, month=f"{month:.1f}")
+    )
+
+
+def price(answer: Cost, words: Words) -> str:
+    """Return what renting costs, and by whom; and a million tokens where a rate is given."""
+    rent = answer.rent_price.label if answer.rent_price else words("cost.given")
+    said = words("cost.rent", who=rent, usd=f"{answer.question.rent.usd_per_hour:,.2f}")
+    own, rented = answer.own_usd_per_million_tokens, answer.rent_usd_per_million_tokens
+    if own is None or rented is None:
+        return said
+    return f"{said} {words('cost.million', own=f'{own:,.4g}', rent=f'{rented:,.4g}')}"
+
+
+def picture(answer: Cost, words: Words) -> Html:
+    """Return dollars of today paid by each month, and where the curves meet."""
+    own = [(float(index), each.own_usd) for index, each in enumerate(answer.months)]
+    rent = [(float(index), each.rent_usd) for index, each in enumerate(answer.months)]
+    last = own[-1][0]
+    most = max(value for _, value in (*own, *rent))
+    points = [
+        Point(*own[-1], "own", words("cost.own")),
+        Point(*rent[-1], "rent", words("cost.renting")),
+    ]
+    month = answer.break_even[answer.scopes[-1]]
+    if month is not None and month <= last:
+        low = own[int(month)][1]
+        points.append(Point(month, low, "meet", words("cost.meet", month=f"{month:.1f}")))
+    curves = [Curve(own, "own", words("cost.own")), Curve(rent, "rent", words("cost.renting"))]
+    axes = Axis(words("cost.axis_month"), last), Axis(words("cost.axis_usd"), most)
+    return el("figure", plot(*axes, points, curves, words("cost.picture")))
+
+
+def scopes(answer: Cost, words: Words) -> Html:
+    """Return break-even and savings, the more is counted as a cost of owning."""
+    shown = [month for month in MONTHS_SHOWN if month < len(answer.months)]
+    heads = (
+        words("cost.counted"),
+        words("cost.month"),
+        *(words("cost.saved", month=month) for month in shown),
+    )
+    rows = []
+    for scope in answer.scopes:
+        month = answer.break_even[scope]
+        saved = [number(f"{answer.savings[scope][each - 1]:.1%}") for each in shown]
+        even = number(words("cost.not_ever") if month is None else f"{month:.1f}")
+        rows.append((words(f"scope.{scope}"), even, *saved))
+    return table(heads, rows, words("cost.counted"))
+
+
+def swings(answer: Cost, words: Words) -> Html:
+    """Return what the answer hangs on, the most important first."""
+    rows = [
+        (
+            words.known(f"input.{swing.what}", swing.what),
+            number(f"{amount(swing.low)} – {amount(swing.high)}"),
+            number(f"{swing.saving_at_low:.1%} – {swing.saving_at_high:.1%}"),
+        )
+        for swing in answer.swings
+    ]
+    heads = (words("cost.input"), words("interval"), words("cost.saved", month=answer.swing_month))
+    return table(heads, rows, words("cost.hangs"))
+
+
+def inputs(answer: Cost, words: Words) -> Html:
+    """Return every input with its source and date."""
+    rows = [
+        (
+            words.known(f"input.{each.what}", each.what),
+            number(f"{amount(each.value)} {each.unit}"),
+            each.date or "–",
+            el("td", each.source, class_="wrap", lang="en"),
+        )
+        for each in answer.inputs
+    ]
+    heads = (words("cost.input"), words("speed.value"), words("date"), words("source_head"))
+    return fold(words("cost.inputs"), table(heads, rows, words("cost.inputs")))

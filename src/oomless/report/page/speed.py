@@ -1,0 +1,99 @@
+"""How fast? as a part of the page: figures with their bands, and what a step is made of."""
+
+from ...api.screen import rate_of, seconds
+from ...api.speed import SpeedAnswer
+from ...speed.banded import Figure, TimePart
+from ...speed.dynamic import Dynamic
+from ...speed.serving import ServingSpeed
+from ..language import Words
+from .estimate import serving_question, verdict_part
+from .html import Html, el, fold, join, notes, number, table
+
+
+def speed_part(answer: SpeedAnswer, words: Words) -> Html:
+    """Return the whole answer of `speed`."""
+    found = answer.speed
+    inner = (
+        steady(found, answer.serving.replicas, words)
+        if isinstance(found, ServingSpeed)
+        else simulated(found, words)
+    )
+    return join(
+        (
+            el("p", headline(found, words), class_="verdict fits" if answer.starts else "verdict no"),
+            verdict_part(answer.serving.ledger, words),
+            el("p", serving_question(answer.serving, words), class_="question"),
+            inner,
+            notes(words("notes"), answer.warnings),
+        )
+    )
+
+
+def headline(found: ServingSpeed | Dynamic, words: Words) -> str:
+    """Return the rate in one sentence."""
+    rate = found.tokens_per_s
+    return words("speed.rate", rate=rate_of(rate if isinstance(rate, float) else rate.value))
+
+
+def steady(found: ServingSpeed, replicas: int, words: Words) -> Html:
+    """Return the figures of a steady load."""
+    times = [(name, figure) for name, figure in (("first", found.ttft_s), ("each", found.tpot_s))]
+    rows = [
+        (words(f"speed.{name}"), number(seconds(figure.value)), number(band(figure)), _kind(figure, words))
+        for name, figure in times
+    ]
+    rate = found.tokens_per_s
+    rate_band = f"{rate_of(rate.low)} – {rate_of(rate.high)}"
+    rows.append((words("speed.all"), number(rate_of(rate.value)), number(rate_band), _kind(rate, words)))
+    said = words("speed.at_once", running=f"{found.running:,.1f}", waiting=f"{found.waiting:,.1f}")
+    return join(
+        (
+            table(
+                ("", words("speed.value"), words("interval"), words("speed.known")),
+                rows,
+                words("speed.title"),
+            ),
+            el("p", said + (words("speed.replicas", count=replicas) if replicas > 1 else "")),
+            parts_of(words("speed.step"), found.decode_parts),
+            parts_of(words("speed.prompt"), found.prompt_parts),
+        )
+    )
+
+
+def band(figure: Figure) -> str:
+    return f"{seconds(figure.low)} – {seconds(figure.high)}"
+
+
+def _kind(figure: Figure, words: Words) -> str:
+    return words.known(f"kind.{figure.kind}", figure.kind)
+
+
+def parts_of(title: str, parts: tuple[TimePart, ...]) -> Html:
+    """Return what takes how long, and why."""
+    items = [
+        el(
+            "li",
+            el("b", part.what),
+            el("span", seconds(part.seconds), class_="num"),
+            el("code", part.formula, class_="formula"),
+        )
+        for part in parts
+    ]
+    return fold(title, el("ul", items, class_="lines", lang="en"))
+
+
+def simulated(found: Dynamic, words: Words) -> Html:
+    """Return what the requests of a workload met."""
+    rows = [
+        (each.what, *(number(seconds(value)) for value in (each.mean, each.p50, each.p90, each.p99)))
+        for each in found.spreads
+    ]
+    said = words(
+        "speed.requests",
+        count=f"{found.num_requests:,}",
+        rate=f"{found.arrival_rate:,.3g}",
+        refused=f"{found.refused:,}",
+        running=f"{found.mean_running:,.1f}",
+    )
+    heads = ("", words("speed.mean"), "50 %", "90 %", "99 %")
+    return join((el("p", said), table(heads, rows, words("speed.title"))))

@@ -1,0 +1,347 @@
+// The page: forms write the address, the address is asked, the answer is shown. Nothing is computed here.
+
+import { query, read, value, write } from "./state.js";
+
+const root = document.documentElement;
+const said = JSON.parse(document.body.dataset.said);
+const versions = JSON.parse(document.body.dataset.versions);
+const backend = await import(root.dataset.backend === "server" ? "./server.js" : "./pyodide.js");
+const $ = (id) => document.getElementById(id);
+const forms = [...document.querySelectorAll("form")];
+const views = forms.map((form) => form.dataset.command);
+const FIRST = { infer: [["model", "deepseek-r1"], ["gpu", "h200:8"]] };
+const WAIT_MS = 150;
+
+let state = read(location.hash, views);
+let file = null;
+let latest = null;
+let shown = null;
+let timer = null;
+
+function formOf(view) {
+  return $(`form-${view}`);
+}
+
+// address -> form
+
+function fill(form) {
+  const pairs = state.pairs;
+  for (const box of form.querySelectorAll("[name]")) {
+    if (box.name === "card" || box.name === "count") continue;
+    const given = pairs.filter(([name]) => name === box.name);
+    if (box.type === "checkbox") box.checked = given.length > 0;
+    else box.value = given.map(([, text]) => text).join(box.dataset.kind === "several" ? ", " : "");
+  }
+  const cards = form.querySelector("[name=card]");
+  if (cards) {
+    const [, card, count] = /^(.*?)(?::(\d+))?$/.exec(value(pairs, "gpu"));
+    cards.value = card;
+    form.querySelector("[name=count]").value = count ?? "";
+  }
+  for (const group of form.querySelectorAll("details.more")) {
+    if ([...group.querySelectorAll("[name]")].some((box) => (box.type === "checkbox" ? box.checked : box.value))) group.open = true;
+  }
+  arrange(form);
+}
+
+// what the chosen engine does not know is put away; sliders and releases follow
+
+function arrange(form) {
+  const engine = form.querySelector("select[name=engine]");
+  const chosen = engine ? engine.value || engine.dataset.usual : "";
+  for (const field of form.querySelectorAll("[data-engines]")) {
+    const box = field.querySelector("[name]");
+    const isSet = box.type === "checkbox" ? box.checked : Boolean(box.value);
+    field.hidden = Boolean(chosen) && !field.dataset.engines.split(" ").includes(chosen) && !isSet;
+  }
+  for (const group of form.querySelectorAll("details.more")) {
+    group.hidden = [...group.querySelectorAll(".field")].every((field) => field.hidden);
+  }
+  const release = form.querySelector("[name=engine-version]");
+  if (release) {
+    let list = $("releases");
+    if (!list) {
+      list = document.createElement("datalist");
+      list.id = "releases";
+      document.body.append(list);
+    }
+    list.replaceChildren(...(versions[chosen] ?? []).map((name) => new Option(name, name)));
+    release.setAttribute("list", "releases");
+  }
+  for (const slider of form.querySelectorAll(".slider")) {
+    const at = slider.dataset.stops.split(",").indexOf($(slider.dataset.for).value);
+    if (at >= 0) slider.value = String(at);
+  }
+}
+
+// form -> address
+
+function collect(form) {
+  const pairs = [];
+  for (const box of form.querySelectorAll("[name]")) {
+    if (box.name === "card" || box.name === "count") {
+      if (box.name === "card" && box.value.trim()) {
+        const count = form.querySelector("[name=count]").value.trim();
+        pairs.push(["gpu", count ? `${box.value.trim()}:${count}` : box.value.trim()]);
+      }
+    } else if (box.type === "checkbox") {
+      if (box.checked) pairs.push([box.name, ""]);
+    } else if (box.dataset.kind === "several") {
+      for (const word of box.value.split(/[,，\s]+/)) if (word) pairs.push([box.name, word]);
+    } else if (box.value.trim()) pairs.push([box.name, box.value.trim()]);
+  }
+  return pairs;
+}
+
+function changed(form, now) {
+  arrange(form);
+  state = { ...state, pairs: collect(form) };
+  if (file && file.field === "model" && value(state.pairs, "model") !== file.name) file = null;
+  history.replaceState(null, "", write(state));
+  clearTimeout(timer);
+  timer = setTimeout(answer, now ? 0 : WAIT_MS);
+}
+
+// asking
+
+function missing(form) {
+  const needs = form.dataset.needs.split(" ").filter(Boolean);
+  const stands = ["largest-model"].some((name) => state.pairs.some(([each]) => each === name)) || value(state.pairs, "command");
+  const lacks = needs.filter((name) => !value(state.pairs, name) && !(name === "model" && stands));
+  if (state.view === "plan") return lacks.includes("model") ? said.empty : "";
+  if (state.view === "reconcile") return file ? "" : said["empty.reconcile"];
+  if (!lacks.length) return "";
+  return state.view === "cost" ? said["empty.cost"] : said.empty;
+}
+
+function say(text) {
+  $("status").textContent = text;
+}
+
+function asked(current) {
+  return query([...current.pairs, ["lang", root.lang]]);
+}
+
+async function answer() {
+  const form = formOf(state.view);
+  const lack = missing(form);
+  const mine = {};
+  latest = mine;
+  $("tools").hidden = Boolean(lack);
+  if (lack) {
+    $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: lack }));
+    return;
+  }
+  const slow = setTimeout(() => latest === mine && $("answer").classList.add("working"), WAIT_MS);
+  let found;
+  try {
+    const reply = await backend.ask(`view/${state.view}`, asked(state), file);
+    found = { ...JSON.parse(reply.text), status: reply.status };
+  } catch {
+    found = { html: "", status: 0 };
+  }
+  clearTimeout(slow);
+  if (latest !== mine) return;
+  $("answer").classList.remove("working");
+  show(found, form);
+}
+
+function show(found, form) {
+  shown = found;
+  if (found.status) $("answer").innerHTML = found.html;
+  else $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "verdict no", textContent: said["error.offline"] }));
+  for (const box of form.querySelectorAll("[aria-invalid]")) box.removeAttribute("aria-invalid");
+  if (found.field) {
+    const field = form.querySelector(`[data-field="${CSS.escape(found.field)}"] [name], [name="${CSS.escape(found.field)}"]`);
+    field?.setAttribute("aria-invalid", "true");
+    const group = field?.closest("details.more");
+    if (group) group.open = true;
+  }
+  const isAnswer = Boolean(found.command);
+  for (const button of $("tools").querySelectorAll("[data-copy=command], [data-copy=python], [data-copy=json], #pin")) button.hidden = !isAnswer;
+  $("tools").querySelector("[data-copy=python]").hidden = !found.python;
+  say($("answer").querySelector(".verdict")?.textContent ?? "");
+}
+
+// views and pins
+
+function open() {
+  for (const form of forms) form.hidden = form.dataset.command !== state.view;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.view === state.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!state.pairs.length && !file) state = { ...state, pairs: FIRST[state.view] ?? carried() };
+  $("language").href = `../${root.lang === "en" ? "zh" : "en"}/${write(state)}`;
+  fill(formOf(state.view));
+  answer();
+  pins();
+}
+
+let before = [];
+
+function carried() {
+  // what one view asked about, the next one asks about too
+  const kept = before.filter(([name]) => name === "model" || name === "gpu");
+  const form = formOf(state.view);
+  return kept.filter(([name]) => form.dataset.needs.split(" ").includes(name));
+}
+
+async function pins() {
+  $("pinned").hidden = !state.pins.length;
+  const box = $("pinned").querySelector(".pins");
+  const cards = await Promise.all(state.pins.map(async (pin, index) => {
+    const card = document.createElement("article");
+    try {
+      const reply = await backend.ask(`view/${pin.view}`, asked(pin), null);
+      card.innerHTML = JSON.parse(reply.text).html;
+    } catch {
+      card.textContent = said["error.offline"];
+    }
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: said.unpin });
+    button.addEventListener("click", () => {
+      state = { ...state, pins: state.pins.filter((_, other) => other !== index) };
+      history.replaceState(null, "", write(state));
+      pins();
+    });
+    card.prepend(button);
+    return card;
+  }));
+  box.replaceChildren(...cards);
+}
+
+function pin() {
+  const MOST = 3;
+  state = { ...state, pins: [...state.pins, { view: state.view, pairs: state.pairs }].slice(0, MOST) };
+  history.replaceState(null, "", write(state));
+  pins();
+}
+
+// clicks
+
+async function copy(button, text) {
+  await navigator.clipboard.writeText(text);
+  const label = button.textContent;
+  button.textContent = said.copied;
+  say(said.copied);
+  setTimeout(() => { button.textContent = label; }, 1200);
+}
+
+async function copyTool(button) {
+  const what = button.dataset.copy;
+  if (what === "link") return copy(button, location.href);
+  if (what === "json") return copy(button, (await backend.ask(state.view, query(state.pairs), file)).text);
+  return copy(button, shown[what]);
+}
+
+function save(button) {
+  const content = button.parentElement.querySelector("pre[data-name]").textContent;
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(new Blob([content], { type: "text/plain" })),
+    download: button.dataset.name,
+  });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+function sort(button) {
+  const head = button.closest("th");
+  const column = [...head.parentElement.children].indexOf(head);
+  const body = head.closest("table").querySelector("tbody");
+  const down = head.getAttribute("aria-sort") === "ascending";
+  for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const key = (row) => row.children[column].dataset.sort ?? row.children[column].textContent;
+  const order = new Intl.Collator(undefined, { numeric: true });
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    const known = [x, y].every((each) => each !== "" && !Number.isNaN(Number(each)));
+    const rises = known ? Number(x) > Number(y) : order.compare(x, y) > 0;
+    const same = known ? Number(x) === Number(y) : order.compare(x, y) === 0;
+    if (same) return 0;
+    return rises === down ? Number("-1") : 1;
+  });
+  body.replaceChildren(...rows);
+}
+
+function apply(text) {
+  const changes = [...new URLSearchParams(text)];
+  const names = changes.map(([name]) => name);
+  state = { ...state, pairs: [...state.pairs.filter(([name]) => !names.includes(name)), ...changes] };
+  history.pushState(null, "", write(state));
+  fill(formOf(state.view));
+  answer();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.apply !== undefined) apply(button.dataset.apply);
+  else if (button.dataset.copy) copyTool(button);
+  else if (button.classList.contains("copy")) copy(button, button.parentElement.querySelector("pre").textContent);
+  else if (button.classList.contains("save")) save(button);
+  else if (button.classList.contains("sort")) sort(button);
+  else if (button.id === "pin") pin();
+  else if (button.id === "print") print();
+  else if (button.id === "log-read") readText();
+});
+
+// files: read here, and kept nowhere
+
+async function readFile(chosen, field) {
+  const name = chosen.name.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[.-]+/, "") || "file";
+  file = { name, content: await chosen.arrayBuffer(), field };
+  if (field === "model") {
+    formOf(state.view).querySelector("[name=model]").value = name;
+    changed(formOf(state.view), true);
+  } else answer();
+}
+
+function readText() {
+  const text = $("log-text").value;
+  file = text.trim() ? { name: "pasted.log", content: new TextEncoder().encode(text).buffer, field: "log" } : null;
+  answer();
+}
+
+for (const box of document.querySelectorAll("input[type=file]")) {
+  box.addEventListener("change", () => box.files.length && readFile(box.files[0], box.dataset.file));
+}
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  const [dropped] = event.dataTransfer.files;
+  if (!dropped) return;
+  const isConfig = dropped.name.endsWith(".json") && state.view !== "reconcile";
+  if (!isConfig && state.view !== "reconcile") {
+    state = { ...state, view: "reconcile", pairs: [] };
+    history.pushState(null, "", write(state));
+  }
+  readFile(dropped, isConfig ? "model" : "log").then(() => !isConfig && open());
+});
+
+for (const form of forms) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    changed(form, true);
+  });
+  form.addEventListener("input", (event) => {
+    const box = event.target;
+    if (box.type === "file" || box.id === "log-text") return;
+    if (box.classList.contains("slider")) $(box.dataset.for).value = box.dataset.stops.split(",")[box.valueAsNumber];
+    changed(form, false);
+  });
+}
+
+window.addEventListener("hashchange", () => {
+  if (location.hash === "#answer") return;
+  if (state.pairs.length) before = state.pairs;
+  const next = read(location.hash, views);
+  if (next.view !== state.view) file = null;
+  state = { ...next, pins: next.pins.length ? next.pins : state.pins };
+  open();
+});
+
+$("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: root.dataset.backend === "server" ? said.working : said.starting }));
+await backend.start();
+open();
+root.dataset.ready = "yes";
