@@ -98,3 +98,12 @@ def format_exact(num_bytes: int) -> str:
         key=lambda each: len(str(num_bytes // each[1])),
     )
     return f"{num_bytes // unit}{name}"
+
+
+def billions(count: int) -> float:
+    """Return a count, of parameters, in billions.
+
+    >>> f"{billions(671_026_419_200):.1f}B"
+    '671.0B'
+    """
+    return count / 1e9

@@ -1,4 +1,4 @@
-"""Words and sentences of the page in English and Chinese: report/words holds them side by side.
+"""Phrases and sentences of the page in English and Chinese: report/words holds them side by side.
 
 Chinese is that of docs/zh/glossary.md. Flags, names and numbers are the same in both.
 """
@@ -34,7 +34,7 @@ def _options() -> dict[tuple[str, str], str]:
     return {(row["command"], row["field"]): row["zh"] for row in _rows("options")}
 
 
-class Words:
+class Phrases:
     """What the page says, in one language."""
 
     def __init__(self, language: Language) -> None:
@@ -43,9 +43,9 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         """Return the sentence of a key with values put in.
 
-        >>> Words("en")("verdict.fits", amount="3 GiB", group="every rank")
+        >>> Phrases("en")("verdict.fits", amount="3 GiB", group="every rank")
         'Fits: 3 GiB to spare on every rank'
-        >>> Words("zh")("verdict.fits", amount="3 GiB", group="每个 rank")
+        >>> Phrases("zh")("verdict.fits", amount="3 GiB", group="每个 rank")
         '放得下：每个 rank 还剩 3 GiB'
         """
         return _sentences()[key][self.language].format(**values)
@@ -53,7 +53,7 @@ class Words:
     def known(self, key: str, otherwise: str) -> str:
         """Return the word of a key, or what stands for it where there is none.
 
-        >>> Words("zh").known("category.weights", "weights"), Words("zh").known("category.x", "x")
+        >>> Phrases("zh").known("category.weights", "weights"), Phrases("zh").known("category.x", "x")
         ('权重', 'x')
         """
         return _sentences()[key][self.language] if key in _sentences() else otherwise
@@ -62,8 +62,8 @@ class Words:
         """Return what a line of a ledger is: its own words, in Chinese those of its key.
 
         >>> (
-        ...     Words("zh").line("weights.embedding", "embedding"),
-        ...     Words("en").line("weights.embedding", "embedding"),
+        ...     Phrases("zh").line("weights.embedding", "embedding"),
+        ...     Phrases("en").line("weights.embedding", "embedding"),
         ... )
         ('词嵌入表', 'embedding')
         """
@@ -76,17 +76,17 @@ class Words:
     def group(self, name: str) -> str:
         """Return what a group of equal ranks is called.
 
-        >>> Words("zh").group("pipeline stage 3"), Words("zh").group("every rank")
+        >>> Phrases("zh").group("pipeline stage 3"), Phrases("zh").group("every rank")
         ('流水段 3', '每个 rank')
         """
         stage = name.removeprefix("pipeline stage ")
         return self("group.stage", number=stage) if stage != name else self.known(f"group.{name}", name)
 
 
-def words_of(language: str) -> Words:
+def words_of(language: str) -> Phrases:
     """Return the words of a language that somebody named; of any other, English.
 
     >>> words_of("zh-CN").language, words_of("fr").language
     ('zh', 'en')
     """
-    return Words("zh" if language.lower().startswith("zh") else "en")
+    return Phrases("zh" if language.lower().startswith("zh") else "en")

@@ -4,16 +4,17 @@ from .. import facts
 from ..engines import engines
 from ..facts.options import TITLES, Option
 from ..files import json_text
-from ..report.language import Words
+from ..report.language import Phrases
 from ..report.page.html import Html, coded, el, fold, join
 from ..run.options import choices_of, engines_of
 from .question import ASKED, table_of
 
-VIEWS = ("infer", "train", "plan", "speed", "cost", "reconcile", "claims")
+VIEWS = ("infer", "train", "plan", "tune", "speed", "cost", "reconcile", "claims")
 FIRST = {
     "infer": ("engine", "engine_version", "context", "concurrency"),
     "train": ("method", "framework", "precision", "optimizer", "micro_batch", "seq_len"),
     "plan": ("purpose", "context", "concurrency", "gpus", "budget_usd_per_hour"),
+    "tune": ("engine", "context", "concurrency", "slo", "allow"),
     "speed": ("engine", "engine_version", "input_len", "output_len", "concurrency"),
     "cost": ("buy_usd", "server_usd", "rent_usd_per_hour", "utilization", "months"),
     "reconcile": (),
@@ -39,7 +40,7 @@ HIDDEN = ("model", "gpu", "from_file", "megatron_args", "workload", "prices", "p
 """What has a field of its own, or names a file."""
 
 
-def form(command: str, words: Words) -> Html:
+def form(command: str, words: Phrases) -> Html:
     """Return the form of a command."""
     table = {option.field: option for option in table_of(command)}
     first = [field_of(command, table[name], words, True) for name in FIRST[command] if name in table]
@@ -53,8 +54,7 @@ def form(command: str, words: Words) -> Html:
     return el(
         "form",
         el("div", subject(command, table, words), first, class_="fields first"),
-        el("h2", words("more"), class_="sr") if groups else None,
-        groups,
+        fold(words("more"), groups, class_="all") if groups else None,
         id=f"form-{command}",
         data_command=command,
         data_needs=" ".join(needs(command, table)),
@@ -70,7 +70,7 @@ def needs(command: str, table: dict[str, Option]) -> list[str]:
     return [*model, *(["gpu"] if "gpu" in table and command in ASKED else [])]
 
 
-def subject(command: str, table: dict[str, Option], words: Words) -> list[Html]:
+def subject(command: str, table: dict[str, Option], words: Phrases) -> list[Html]:
     """Return the fields of MODEL and cards, or of the log."""
     found = [file_field(words)] if command == "reconcile" else []
     if "model" in needs(command, table) or command == "reconcile":
@@ -80,7 +80,7 @@ def subject(command: str, table: dict[str, Option], words: Words) -> list[Html]:
     return found
 
 
-def model_field(command: str, words: Words) -> Html:
+def model_field(command: str, words: Phrases) -> Html:
     """Return the search for a model."""
     name = f"{command}-model"
     box = el(
@@ -94,13 +94,13 @@ def model_field(command: str, words: Words) -> Html:
     )
     help = el("small", words("model.help"), id=f"{name}-help")
     file = None
-    if command in ("infer", "train", "plan", "speed"):
+    if command in ("infer", "train", "plan", "tune", "speed"):
         chosen = el("input", type="file", accept=".json", class_="sr", data_file="model")
         file = el("label", chosen, el("span", words("model.file")), class_="file")
     return el("div", el("label", words("model"), for_=name), box, help, file, class_="field wide")
 
 
-def cards_field(command: str, words: Words) -> Html:
+def cards_field(command: str, words: Phrases) -> Html:
     """Return the card and how many of it."""
     card, count = f"{command}-card", f"{command}-count"
     return el(
@@ -120,7 +120,7 @@ def cards_field(command: str, words: Words) -> Html:
     )
 
 
-def file_field(words: Words) -> Html:
+def file_field(words: Phrases) -> Html:
     """Return where a log is dropped or pasted."""
     return el(
         "div",
@@ -133,7 +133,7 @@ def file_field(words: Words) -> Html:
     )
 
 
-def field_of(command: str, option: Option, words: Words, is_first: bool) -> Html:
+def field_of(command: str, option: Option, words: Phrases, is_first: bool) -> Html:
     """Return one option with its label, its help and what it takes."""
     name = f"{command}-{option.field}"
     spelled = option.flag or option.names[0]
@@ -158,7 +158,7 @@ def title_of(label: str, spelled: str) -> str:
     return label or spelled
 
 
-def control(name: str, key: str, option: Option, words: Words) -> Html:
+def control(name: str, key: str, option: Option, words: Phrases) -> Html:
     """Return what an option is chosen or written with."""
     more = {"id": name, "name": key, "aria_describedby": f"{name}-help"}
     if option.kind == "switch":

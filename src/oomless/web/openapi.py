@@ -11,6 +11,7 @@ SUMMARIES = {
     "infer": "Will it serve: memory by category and rank, capacity of the cache.",
     "speed": "How fast it serves: first token, each token, tokens a second.",
     "plan": "Which cards and which setting, ranked; each with its launch command.",
+    "tune": "The best setting of an engine's own flags on given cards.",
     "cost": "Buy or rent: month by month, break-even, what it hangs on.",
     "train": "Will it train: memory by category and rank at the worst moment of a step.",
     "reconcile": "What a log says, beside what was predicted.",
@@ -88,7 +89,7 @@ def operation(command: str, posts: bool) -> dict[str, Any]:
     }
     found: dict[str, Any] = {
         "operationId": f"{command}{'_file' if posts else ''}",
-        "summary": SUMMARIES.get(command, f"What `oomless {command}` answers."),
+        "summary": SUMMARIES[command],
         "parameters": parameters(command),
         "responses": answers,
     }

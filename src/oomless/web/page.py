@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import OomlessError, UsageError, meant
 from ..files import json_text
-from ..report.language import LANGUAGES, Language, Words, words_of
-from ..report.page.html import Html, el, join
+from ..report.language import LANGUAGES, Language, Phrases, words_of
+from ..report.page.html import Html, coded, el, join
 from ..run.options import asked_of
 from .form import VIEWS, form, lists, versions
 from .question import ASKED, STATUS, Pairs, Reply, asked, fields_of, names_of
@@ -77,7 +77,7 @@ def shell(language: Language, backend: str = "server", head: Html = NO_HEAD) -> 
     return f"<!doctype html>\n{page}\n"
 
 
-def header(words: Words) -> Html:
+def header(words: Phrases) -> Html:
     """Return the name of the page, its questions, and the other language."""
     other = next(each for each in LANGUAGES if each != words.language)
     links = [el("a", words(f"view.{name}"), href=f"#{name}", data_view=name) for name in VIEWS]
@@ -89,7 +89,7 @@ def header(words: Words) -> Html:
     )
 
 
-def answer_frame(words: Words) -> Html:
+def answer_frame(words: Phrases) -> Html:
     """Return where answers are shown, with what is done to them."""
     buttons = [
         el("button", words(f"copy.{what}"), type="button", data_copy=what)
@@ -135,20 +135,20 @@ def view(command: str, pairs: Pairs, posted: str = "") -> Reply:
         return refused(meant(error), 500, words)
 
 
-def refused(error: OomlessError, status: int, words: Words) -> Reply:
+def refused(error: OomlessError, status: int, words: Phrases) -> Reply:
     """Return an error as a part of the page: what, and what to do."""
     part = el(
         "div",
         el("p", words("error"), class_="verdict no"),
         el("p", error.message, class_="message"),
-        el("p", error.hint, class_="hint") if error.hint else None,
+        el("p", coded(error.hint), class_="hint") if error.hint else None,
         lang="en",
         class_="refused",
     )
     return Reply(status, json_text({"html": part, "field": error.field}).encode())
 
 
-def part_of(command: str, answer: Any, words: Words) -> Html:
+def part_of(command: str, answer: Any, words: Phrases) -> Html:
     """Return an answer in HTML."""
     match command:
         case "infer":
@@ -163,6 +163,10 @@ def part_of(command: str, answer: Any, words: Words) -> Html:
             from ..report.page.plan import plan_part
 
             return plan_part(answer, words)
+        case "tune":
+            from ..report.page.tune import tune_part
+
+            return tune_part(answer, words)
         case "speed":
             from ..report.page.speed import speed_part
 

@@ -195,6 +195,12 @@ def _speed(model: str | None, fields: Fields, environ: Mapping[str, str], posted
     return speed_answer(model, fields, environ)
 
 
+def _tune(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+    from ..api.command_question import tune_answer
+
+    return tune_answer(model, fields, environ)
+
+
 def _train(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
     from ..api.command_question import training_answer
 
@@ -252,6 +258,7 @@ ANSWERS: dict[str, Answer] = {
     "speed": _speed,
     "train": _train,
     "plan": _plan,
+    "tune": _tune,
     "cost": _cost,
     "reconcile": _reconcile,
     "claims": _claims,

@@ -3,14 +3,17 @@ the page is, and a category has one colour everywhere."""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from .html import Html, el
 
 WIDTH, BAR = 1000.0, 34.0
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
-class Part(NamedTuple):
+class BarPart(NamedTuple):
     """A part of a bar."""
 
     name: str
@@ -20,7 +23,7 @@ class Part(NamedTuple):
 
 
 def stacked_bar(
-    parts: Sequence[Part], limit: float, interval: tuple[float, float], label: str, limit_label: str
+    parts: Sequence[BarPart], limit: float, interval: tuple[float, float], label: str, limit_label: str
 ) -> Html:
     """Return a bar of parts with the limit as a line across it and the interval of its end below it."""
     most = max(limit, interval[1], sum(part.size for part in parts)) * 1.02 or 1.0
@@ -95,7 +98,7 @@ class Point(NamedTuple):
     title: str = ""
 
 
-class Curve(NamedTuple):
+class PlotCurve(NamedTuple):
     """A curve of a picture."""
 
     points: Sequence[tuple[float, float]]
@@ -109,7 +112,7 @@ LABEL_HEIGHT = 15.0
 CHAR_WIDTH = 6.6
 
 
-def plot(x: Axis, y: Axis, points: Sequence[Point], curves: Sequence[Curve], label: str) -> Html:
+def plot(x: Axis, y: Axis, points: Sequence[Point], curves: Sequence[PlotCurve], label: str) -> Html:
     """Return points and curves over two axes with round ticks; labels that would lie on another are left to
     the point's title."""
     xs, ys = ticks(x.most), ticks(y.most)
@@ -124,7 +127,7 @@ def plot(x: Axis, y: Axis, points: Sequence[Point], curves: Sequence[Curve], lab
     for curve in curves:
         path = "M" + "L".join(f"{_at(px)} {_at(py)}" for px, py in map(at, curve.points))
         shapes.append(el("path", el("title", curve.label), d=path, class_=f"curve {curve.name}"))
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = [box for curve in curves for box in boxes_along([*map(at, curve.points)])]
     for px, py in (at((point.x, point.y)) for point in points):
         taken.append((px - 5, py - 5, px + 5, py + 5))
     for point in points:
@@ -185,18 +188,28 @@ def _grid(x_title: str, y_title: str, xs: list[float], ys: list[float], at: obje
 def figure(value: float) -> str:
     """Return a number of an axis.
 
-    >>> figure(1500), figure(25000), figure(0.5), figure(2000000)
-    ('1,500', '25k', '0.5', '2M')
+    >>> figure(1500), figure(0.5), figure(2000000)
+    ('1,500', '0.5', '2,000,000')
     """
-    for size, letter in ((1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):,.4g}{letter}"
-    return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
-def _place(
-    label: str, px: float, py: float, taken: list[tuple[float, float, float, float]]
-) -> tuple[float, float, str] | None:
+def boxes_along(points: Sequence[tuple[float, float]]) -> list[Box]:
+    """Return small boxes along a line through points, which no label may lie on.
+
+    >>> len(boxes_along([(0.0, 0.0), (30.0, 0.0)]))
+    6
+    """
+    found = []
+    for (x0, y0), (x1, y1) in pairwise(points):
+        count = max(int(max(abs(x1 - x0), abs(y1 - y0)) / 6), 1)
+        for index in range(count + 1):
+            x, y = x0 + (x1 - x0) * index / count, y0 + (y1 - y0) * index / count
+            found.append((x - 2, y - 2, x + 2, y + 2))
+    return found
+
+
+def _place(label: str, px: float, py: float, taken: list[Box]) -> tuple[float, float, str] | None:
     """Return where a label lies on nothing else: right of its point, left, above or below; None: nowhere."""
     width = CHAR_WIDTH * len(label)
     for tx, ty, anchor, x0 in (
@@ -215,5 +228,5 @@ def _place(
     return None
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

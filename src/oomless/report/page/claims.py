@@ -3,21 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..language import Words
+from ..language import Phrases
 from .html import Html, el, fold, join
 
 CLASSES = {"holds": "fits", "depends": "tight", "does not hold": "no", "not settled": "open"}
 
 
-def claims_part(document: Mapping[str, Any], words: Words) -> Html:
+def claims_part(document: Mapping[str, Any], words: Phrases) -> Html:
     """Return all of them, each of which opens."""
     found = document["claims"]
     counts = {name: sum(each["evidence"]["verdict"] == name for each in found) for name in CLASSES}
-    said = ", ".join(f"{words(f'claim.{name}')} {count}" for name, count in counts.items() if count)
+    said = words("comma").join(f"{words(f'claim.{name}')} {count}" for name, count in counts.items() if count)
     return join((el("p", said, class_="question"), [claim_part(each, words) for each in found]))
 
 
-def claim_part(each: Mapping[str, Any], words: Words) -> Html:
+def claim_part(each: Mapping[str, Any], words: Phrases) -> Html:
     """Return one number of the guide."""
     evidence = each["evidence"]
     mark = el("b", words(f"claim.{evidence['verdict']}"), class_=f"mark {CLASSES[evidence['verdict']]}")

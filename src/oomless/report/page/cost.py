@@ -1,13 +1,13 @@
 """Buy or rent? as a part of the page: the verdict, both curves, and what the answer hangs on."""
 
 from ...plan.cost import Cost
-from ..language import Words
+from ..language import Phrases
 from ..plan_cost_text import MONTHS_SHOWN, amount
-from .chart import Axis, Curve, Point, plot
-from .html import Html, el, fold, join, notes, number, table
+from .chart import Axis, PlotCurve, Point, plot
+from .html import Html, el, figure, fold, join, notes, number, table
 
 
-def cost_part(answer: Cost, words: Words) -> Html:
+def cost_part(answer: Cost, words: Phrases) -> Html:
     """Return the whole answer of `cost`."""
     month = answer.break_even[answer.scopes[-1]]
     return join(
@@ -23,7 +23,7 @@ def cost_part(answer: Cost, words: Words) -> Html:
     )
 
 
-def verdict(answer: Cost, words: Words) -> str:
+def verdict(answer: Cost, words: Phrases) -> str:
     """Return when owning pays, in one sentence."""
     month = answer.break_even[answer.scopes[-1]]
     what = words("cost.what", cards=answer.hardware.what, share=f"{answer.question.utilization:.0%}")
@@ -34,7 +34,7 @@ def verdict(answer: Cost, words: Words) -> str:
     )
 
 
-def price(answer: Cost, words: Words) -> str:
+def price(answer: Cost, words: Phrases) -> str:
     """Return what renting costs, and by whom; and a million tokens where a rate is given."""
     rent = answer.rent_price.label if answer.rent_price else words("cost.given")
     said = words("cost.rent", who=rent, usd=f"{answer.question.rent.usd_per_hour:,.2f}")
@@ -44,7 +44,7 @@ def price(answer: Cost, words: Words) -> str:
     return f"{said} {words('cost.million', own=f'{own:,.4g}', rent=f'{rented:,.4g}')}"
 
 
-def picture(answer: Cost, words: Words) -> Html:
+def picture(answer: Cost, words: Phrases) -> Html:
     """Return dollars of today paid by each month, and where the curves meet."""
     own = [(float(index), each.own_usd) for index, each in enumerate(answer.months)]
     rent = [(float(index), each.rent_usd) for index, each in enumerate(answer.months)]
@@ -58,12 +58,12 @@ def picture(answer: Cost, words: Words) -> Html:
     if month is not None and month <= last:
         low = own[int(month)][1]
         points.append(Point(month, low, "meet", words("cost.meet", month=f"{month:.1f}")))
-    curves = [Curve(own, "own", words("cost.own")), Curve(rent, "rent", words("cost.renting"))]
+    curves = [PlotCurve(own, "own", words("cost.own")), PlotCurve(rent, "rent", words("cost.renting"))]
     axes = Axis(words("cost.axis_month"), last), Axis(words("cost.axis_usd"), most)
-    return el("figure", plot(*axes, points, curves, words("cost.picture")))
+    return figure(plot(*axes, points, curves, words("cost.picture")), words("cost.picture"))
 
 
-def scopes(answer: Cost, words: Words) -> Html:
+def scopes(answer: Cost, words: Phrases) -> Html:
     """Return break-even and savings, the more is counted as a cost of owning."""
     shown = [month for month in MONTHS_SHOWN if month < len(answer.months)]
     heads = (
@@ -80,7 +80,7 @@ def scopes(answer: Cost, words: Words) -> Html:
     return table(heads, rows, words("cost.counted"))
 
 
-def swings(answer: Cost, words: Words) -> Html:
+def swings(answer: Cost, words: Phrases) -> Html:
     """Return what the answer hangs on, the most important first."""
     rows = [
         (
@@ -94,7 +94,7 @@ def swings(answer: Cost, words: Words) -> Html:
     return table(heads, rows, words("cost.hangs"))
 
 
-def inputs(answer: Cost, words: Words) -> Html:
+def inputs(answer: Cost, words: Phrases) -> Html:
     """Return every input with its source and date."""
     rows = [
         (

@@ -9,15 +9,15 @@ from ...api.serving import ServingAnswer
 from ...api.training_answer import TrainingAnswer
 from ...ledger import CATEGORIES, Ledger, Line, Verdict
 from ...run.options import by_flag
-from ...units import format_bytes, gib
-from ..language import Words
-from .chart import Part, stacked_bar
+from ...units import billions, format_bytes, gib
+from ..language import Phrases
+from .chart import BarPart, stacked_bar
 from .html import Html, el, fold, join, notes, number, table
 
 CLASSES: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "no"}
 
 
-def serving_part(answer: ServingAnswer, words: Words) -> Html:
+def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
     """Return the whole answer of `infer`."""
     return join(
         (
@@ -31,7 +31,7 @@ def serving_part(answer: ServingAnswer, words: Words) -> Html:
     )
 
 
-def verdict_part(ledger: Ledger, words: Words, first: str = "") -> Html:
+def verdict_part(ledger: Ledger, words: Phrases, first: str = "") -> Html:
     """Return the verdict's sentence: by how much, on which ranks."""
     headroom = ledger.headroom_bytes
     spread = max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes)
@@ -45,7 +45,7 @@ def verdict_part(ledger: Ledger, words: Words, first: str = "") -> Html:
     return el("p", sentence, class_=f"verdict {CLASSES[ledger.verdict]}", data_verdict=ledger.verdict)
 
 
-def waiting(answer: ServingAnswer, words: Words) -> str:
+def waiting(answer: ServingAnswer, words: Phrases) -> str:
     """Return how much of the load runs at once, where the engine starts and the rest waits."""
     if not waiting_of(answer):
         return ""
@@ -54,7 +54,7 @@ def waiting(answer: ServingAnswer, words: Words) -> str:
     return words("waiting.some", at_once=f"{answer.at_once:,}", all=f"{answer.request.concurrency:,}")
 
 
-def serving_question(answer: ServingAnswer, words: Words) -> str:
+def serving_question(answer: ServingAnswer, words: Phrases) -> str:
     """Return what was asked, in one line."""
     request, layout, hardware = answer.request, answer.request.layout, answer.hardware
     sizes = zip(("TP", "PP", "DP"), layout[:3], strict=True)
@@ -64,7 +64,7 @@ def serving_question(answer: ServingAnswer, words: Words) -> str:
     return words(
         "question.infer",
         model=answer.model.name,
-        billions=f"{answer.model.num_parameters / 1e9:.1f}",
+        billions=f"{billions(answer.model.num_parameters):.1f}",
         stored=request.quantization or answer.model.quantization or request.dtype,
         engine=f"{request.engine} {request.engine_version}",
         load=f"{request.concurrency:,} × {request.context:,}",
@@ -72,7 +72,7 @@ def serving_question(answer: ServingAnswer, words: Words) -> str:
     )
 
 
-def groups_part(ledgers: tuple[Ledger, ...], worst: int, words: Words) -> Html:
+def groups_part(ledgers: tuple[Ledger, ...], worst: int, words: Phrases) -> Html:
     """Return a bar and its lines for each group of equal ranks, the worst one first and open."""
     order = sorted(range(len(ledgers)), key=lambda index: index != worst)
     parts = [group_part(ledgers[index], words) for index in order]
@@ -82,7 +82,7 @@ def groups_part(ledgers: tuple[Ledger, ...], worst: int, words: Words) -> Html:
     return join((parts[0], others))
 
 
-def group_part(ledger: Ledger, words: Words) -> Html:
+def group_part(ledger: Ledger, words: Phrases) -> Html:
     """Return the bar of one group, and its categories, each of which opens."""
     title = words(
         "group.title",
@@ -93,7 +93,9 @@ def group_part(ledger: Ledger, words: Words) -> Html:
     )
     sums = [(name, _sums(ledger.lines, name)) for name in CATEGORIES]
     shown = [(name, each) for name, each in sums if each is not None]
-    parts = [Part(name, each[0], f"{_category(name, words)}: {gib(each[0]):.2f} GiB") for name, each in shown]
+    parts = [
+        BarPart(name, each[0], f"{_category(name, words)}: {gib(each[0]):.2f} GiB") for name, each in shown
+    ]
     limit = words("limit", capacity=f"{gib(ledger.capacity_bytes):.2f}")
     bar = stacked_bar(parts, ledger.capacity_bytes, (ledger.low_bytes, ledger.high_bytes), title, limit)
     total = (ledger.total_bytes, ledger.low_bytes, ledger.high_bytes)
@@ -109,7 +111,7 @@ def group_part(ledger: Ledger, words: Words) -> Html:
     )
 
 
-def _category(name: str, words: Words) -> str:
+def _category(name: str, words: Phrases) -> str:
     return words.known(f"category.{name}", name)
 
 
@@ -136,7 +138,7 @@ def _cells(name: object, value: str, interval: str, share: str, kind: str) -> Ht
     return el("div", cells, el("span", share, class_="num"), class_=f"row {kind}")
 
 
-def category_row(name: str, sums: tuple[int, int, int], ledger: Ledger, words: Words) -> Html:
+def category_row(name: str, sums: tuple[int, int, int], ledger: Ledger, words: Phrases) -> Html:
     """Return a category, which opens to its lines."""
     lines = [line for line in ledger.lines if line.category == name]
     swatch = join((el("i", class_=f"swatch b-{name}", aria_hidden="true"), _category(name, words)))
@@ -149,7 +151,7 @@ def category_row(name: str, sums: tuple[int, int, int], ledger: Ledger, words: W
     )
 
 
-def line_part(line: Line, words: Words) -> Html:
+def line_part(line: Line, words: Phrases) -> Html:
     """Return a line with its formula, the numbers put in, and its source."""
     spread = (
         ""
@@ -166,7 +168,7 @@ def line_part(line: Line, words: Words) -> Html:
     )
 
 
-def cache_part(answer: ServingAnswer, words: Words) -> Html:
+def cache_part(answer: ServingAnswer, words: Phrases) -> Html:
     """Return what the cache holds, in words."""
     cache, request = answer.kv_cache, answer.request
     lines = [
@@ -187,11 +189,12 @@ def cache_part(answer: ServingAnswer, words: Words) -> Html:
     )
 
 
-def pairs_of(command: str, flags: str) -> list[tuple[str, str]]:
-    """Return flags of a command line as what stands behind the question mark of an address.
+def pairs_of(command: str, flags: str) -> list[tuple[str, str]] | None:
+    """Return flags of a command line as what stands behind the question mark of an address; None where not
+    all of it is flags.
 
-    >>> pairs_of("infer", "--tp 8 --enforce-eager")
-    [('tp', '8'), ('enforce-eager', '')]
+    >>> pairs_of("infer", "--tp 8 --enforce-eager"), pairs_of("infer", "--tp 16 on 16 cards")
+    ([('tp', '8'), ('enforce-eager', '')], None)
     """
     import shlex
 
@@ -201,31 +204,32 @@ def pairs_of(command: str, flags: str) -> list[tuple[str, str]]:
         flag, has_value, text = word.partition("=")
         option = known.get(flag)
         if option is None:
-            continue
-        found.append(
-            (
-                option.flag.lstrip("-"),
-                text if has_value else "" if option.kind == "switch" else next(words, ""),
-            )
-        )
+            return None
+        value = text if has_value else "" if option.kind == "switch" else next(words, "")
+        found.append((option.flag.lstrip("-"), value))
     return found
 
 
-def changes_part(command: str, changes: Iterable[tuple[str, int]], words: Words) -> Html | None:
-    """Return what would fit, each applied by a click."""
+def changes_part(command: str, changes: Iterable[tuple[str, int]], words: Phrases) -> Html | None:
+    """Return what would fit, each applied by a click where flags alone do it."""
     items = [
-        el(
-            "li",
-            el("button", el("code", flags), type="button", data_apply=urlencode(pairs_of(command, flags))),
-            " ",
-            words("change.leaves", amount=format_bytes(headroom)),
-        )
+        el("li", change_part(flags, pairs_of(command, flags)), " ", _leaves(headroom, words))
         for flags, headroom in changes
     ]
     return el("section", el("h3", words("changes")), el("ul", items), class_="changes") if items else None
 
 
-def training_part(answer: TrainingAnswer, words: Words) -> Html:
+def change_part(flags: str, pairs: list[tuple[str, str]] | None) -> Html:
+    """Return a change as a button, or as text."""
+    shown = el("code", flags)
+    return shown if pairs is None else el("button", shown, type="button", data_apply=urlencode(pairs))
+
+
+def _leaves(headroom: int, words: Phrases) -> str:
+    return words("change.leaves", amount=format_bytes(headroom))
+
+
+def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
     """Return the whole answer of `train`."""
     mesh = answer.mesh
     sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
@@ -234,7 +238,7 @@ def training_part(answer: TrainingAnswer, words: Words) -> Html:
     question = words(
         "question.train",
         model=answer.model.name,
-        billions=f"{answer.model.num_parameters / 1e9:.1f}",
+        billions=f"{billions(answer.model.num_parameters):.1f}",
         method=request.method,
         precision=request.precision,
         optimizer=request.optimizer,
@@ -254,7 +258,7 @@ def training_part(answer: TrainingAnswer, words: Words) -> Html:
     )
 
 
-def moments_part(answer: TrainingAnswer, words: Words) -> Html:
+def moments_part(answer: TrainingAnswer, words: Phrases) -> Html:
     """Return the peaks of a step by phase, and how long a step takes."""
     peaks, group = answer.peaks, answer.groups[answer.worst_rank]
     rows = [

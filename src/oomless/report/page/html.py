@@ -68,7 +68,7 @@ def table(
         "div",
         el(
             "table",
-            el("caption", caption, class_="sr") if caption else None,
+            el("caption", caption) if caption else None,
             el("thead", el("tr", [el("th", each, scope="col") for each in head])),
             el("tbody", body),
             **attributes,
@@ -87,6 +87,11 @@ def _is_cell(value: object) -> bool:
 def number(text: str, sort: float | None = None) -> Html:
     """Return a cell of a number; `sort` is what a sorted table compares."""
     return el("td", text, class_="num", data_sort=None if sort is None else f"{sort:.12g}")
+
+
+def figure(picture: Html, label: str) -> Html:
+    """Return a picture in a frame that scrolls by itself where a screen is narrow."""
+    return el("figure", picture, tabindex="0", aria_label=label)
 
 
 def fold(title: object, *content: object, **attributes: object) -> Html:

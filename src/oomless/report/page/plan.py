@@ -6,24 +6,22 @@ from urllib.parse import urlencode
 from ...api.plan import LargestModels, PlanAnswer
 from ...api.screen import rate_of, seconds
 from ...plan.answer import Plan
-from ...plan.candidates import Planned
+from ...plan.candidates import PlannedRow
 from ...plan.search import PlanRow
 from ...plan.training_answer import TrainingPlan
 from ...plan.training_search import TrainingRow
-from ...units import format_bytes, gib
-from ..language import Words
-from ..plan_text import price_lines, rate_text
-from ..plan_text import setting as serving_setting
-from ..plan_training_text import setting as training_setting
-from .chart import Axis, Curve, Point, plot
+from ...units import billions, format_bytes, gib
+from ..language import Phrases
+from ..plan_text import rate_text
+from .chart import Axis, PlotCurve, Point, plot
 from .estimate import pairs_of
-from .html import Html, el, fold, join, notes, number, table
+from .html import Html, el, figure, fold, join, notes, number, table
 
-AnyPlanned = Planned[PlanRow] | Planned[TrainingRow]
+AnyPlanned = PlannedRow[PlanRow] | PlannedRow[TrainingRow]
 MOST_MISSES = 5
 
 
-def plan_part(answer: PlanAnswer | LargestModels, words: Words) -> Html:
+def plan_part(answer: PlanAnswer | LargestModels, words: Phrases) -> Html:
     """Return the whole answer of `plan`."""
     if isinstance(answer, LargestModels):
         return largest_part(answer, words)
@@ -45,7 +43,7 @@ def plan_part(answer: PlanAnswer | LargestModels, words: Words) -> Html:
     )
 
 
-def question(plan: Plan | TrainingPlan, words: Words) -> str:
+def question(plan: Plan | TrainingPlan, words: Phrases) -> str:
     """Return what was asked."""
     if isinstance(plan, Plan):
         return words(
@@ -61,11 +59,29 @@ def question(plan: Plan | TrainingPlan, words: Words) -> str:
     )
 
 
-def setting(row: PlanRow | TrainingRow) -> str:
-    return serving_setting(row) if isinstance(row, PlanRow) else training_setting(row)
+def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
+    """Return layout and precision in a few words."""
+    if isinstance(row, TrainingRow):
+        asked = row.estimate.request
+        return words(
+            "plan.how_train",
+            layout=row.layout_words,
+            recompute=asked.recompute,
+            micro=asked.micro_batch,
+            accum=asked.grad_accum,
+        )
+    request, model = row.estimate.request, row.estimate.model
+    return words(
+        "plan.how",
+        layout=row.layout_words,
+        replicas=words("plan.replicas", count=row.replicas) if row.replicas > 1 else "",
+        weights=request.quantization or model.quantization or request.dtype,
+        cache=row.estimate.kv_cache.dtype,
+        host=words("plan.host", count=row.asked.n_cpu_moe) if row.asked.n_cpu_moe else "",
+    )
 
 
-def first_part(planned: AnyPlanned, words: Words) -> Html:
+def first_part(planned: AnyPlanned, words: Phrases) -> Html:
     """Return the best row: its cards, price, speed, and how it is started."""
     row = planned.row
     return join(
@@ -76,7 +92,7 @@ def first_part(planned: AnyPlanned, words: Words) -> Html:
                     "plan.first" if row.fits else "plan.first_tight",
                     gpu=row.gpu,
                     engine=row.runner,
-                    setting=setting(row),
+                    setting=setting(row, words),
                     amount=format_bytes(row.headroom_bytes),
                 ),
                 class_=f"verdict {'fits' if row.fits else 'tight'}",
@@ -87,9 +103,11 @@ def first_part(planned: AnyPlanned, words: Words) -> Html:
     )
 
 
-def figures(row: PlanRow | TrainingRow, words: Words) -> list[str]:
+def figures(row: PlanRow | TrainingRow, words: Phrases) -> list[str]:
     """Return price and speed of a row, as sentences."""
-    found = [each.strip() for each in price_lines(row)]
+    found = (
+        [] if row.price is None else [words("plan.rent", usd=f"{row.usd_per_hour:,.2f}", who=row.price.label)]
+    )
     if isinstance(row, PlanRow) and row.speed is not None:
         speed = row.speed
         found.append(
@@ -114,12 +132,12 @@ def figures(row: PlanRow | TrainingRow, words: Words) -> list[str]:
     return found
 
 
-def launch_part(planned: AnyPlanned, words: Words) -> Html:
+def launch_part(planned: AnyPlanned, words: Phrases) -> Html:
     """Return the command that starts a row and its files, to be copied or saved, and the row as a question of
     its own."""
     launch = planned.launch
     command, *rest = planned.arguments
-    pairs = [("model", rest[0]), *pairs_of(command, shlex.join(rest[1:]))]
+    pairs = [("model", rest[0]), *(pairs_of(command, shlex.join(rest[1:])) or ())]
     files = [
         fold(
             el("code", name),
@@ -140,21 +158,21 @@ def launch_part(planned: AnyPlanned, words: Words) -> Html:
     )
 
 
-def row_table(rows: list[AnyPlanned], words: Words) -> Html:
+def row_table(rows: list[AnyPlanned], words: Phrases) -> Html:
     """Return every row; a head sorts by its column."""
     heads = ("cards", "engine", "setting", "spare", "rate", "usd", "usd_million", "price", "why")
     buttons = [el("button", words(f"plan.{name}"), type="button", class_="sort") for name in heads]
     return table(buttons, [_row(planned, words) for planned in rows], words("plan.table"), class_="sortable")
 
 
-def _row(planned: AnyPlanned, words: Words) -> list[object]:
+def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
     row = planned.row
     rate, million = row.rate, row.usd_per_million_tokens
     mark = "★ " if planned.on_front else ""
     return [
         f"{mark}{row.gpu}",
         row.runner,
-        el("td", setting(row), class_="wrap"),
+        el("td", setting(row, words), class_="wrap"),
         number(f"{gib(row.headroom_bytes):.1f}{'' if row.fits else ' ~'}", row.headroom_bytes),
         number("?" if row.speed is None else rate_text(row.speed.tokens_per_s), rate or 0.0),
         number("?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}", row.usd_per_hour),
@@ -164,7 +182,7 @@ def _row(planned: AnyPlanned, words: Words) -> list[object]:
     ]
 
 
-def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Words) -> Html | None:
+def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Phrases) -> Html | None:
     """Return price against speed: every row a point, those that no other beats joined by steps."""
     points = [
         Point(
@@ -182,8 +200,8 @@ def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Words) -> 
     front = sorted((point.x, point.y) for point in points if point.name == "best")
     x = Axis(words("plan.axis_usd"), max(point.x for point in points) * 1.05)
     y = Axis(words("plan.axis_rate"), max(point.y for point in points) * 1.05)
-    curves = [Curve(steps(front), "front", words("plan.front"))] if len(front) > 1 else []
-    return el("figure", plot(x, y, points, curves, words("plan.picture")))
+    curves = [PlotCurve(steps(front), "front", words("plan.front"))] if len(front) > 1 else []
+    return figure(plot(x, y, points, curves, words("plan.picture")), words("plan.picture"))
 
 
 def steps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -202,7 +220,7 @@ def steps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def left_out(plan: Plan | TrainingPlan, words: Words) -> Html:
+def left_out(plan: Plan | TrainingPlan, words: Phrases) -> Html:
     """Return what was left out, how often, and the nearest misses."""
     counted = words(
         "plan.counted", candidates=f"{plan.num_candidates:,}", estimates=f"{plan.num_estimates:,}"
@@ -219,7 +237,7 @@ def left_out(plan: Plan | TrainingPlan, words: Words) -> Html:
     return fold(counted, el("ul", reasons, lang="en"), near, class_="notes")
 
 
-def extras(answer: PlanAnswer, words: Words) -> Html | None:
+def extras(answer: PlanAnswer, words: Phrases) -> Html | None:
     """Return what is asked beside the rows, as the command line says it."""
     from ..plan_extra_text import disaggregated_text, in_memory_text
 
@@ -230,7 +248,7 @@ def extras(answer: PlanAnswer, words: Words) -> Html | None:
     return join(el("pre", each, lang="en", tabindex="0") for each in texts) if texts else None
 
 
-def largest_part(answer: LargestModels, words: Words) -> Html:
+def largest_part(answer: LargestModels, words: Phrases) -> Html:
     """Return which models the cards hold."""
     if not answer.found:
         return el("p", words("plan.none"), class_="verdict no")
@@ -238,7 +256,7 @@ def largest_part(answer: LargestModels, words: Words) -> Html:
     rows = [
         (
             held.name,
-            number(f"{held.num_parameters / 1e9:.1f}", held.num_parameters),
+            number(f"{billions(held.num_parameters):.1f}", held.num_parameters),
             number(f"{held.bits_a_weight:.1f}", held.bits_a_weight),
             held.row.gpu,
             held.row.runner,

@@ -7,14 +7,14 @@ from ...ledger import Compared
 from ...truth.reconcile.explain import Explanation
 from ...truth.reconcile.reconciled import Reconciled, ReconciledRun
 from ...units import format_bytes
-from ..language import Words
+from ..language import Phrases
 from .estimate import pairs_of
 from .html import Html, el, fold, join, number, table
 
 CLASSES = {"started": "fits", "oom": "no", "failed": "no", "cut_off": "tight"}
 
 
-def reconciled_part(found: Reconciled, words: Words) -> Html:
+def reconciled_part(found: Reconciled, words: Phrases) -> Html:
     """Return every run, one under the other, and the row that others may use."""
     runs = [run_part(each, words) for each in found.runs]
     snapshots = [
@@ -24,7 +24,7 @@ def reconciled_part(found: Reconciled, words: Words) -> Html:
     return join((runs, snapshots, row_part(found, words)))
 
 
-def run_part(each: ReconciledRun, words: Words) -> Html:
+def run_part(each: ReconciledRun, words: Phrases) -> Html:
     """Return one run."""
     facts = each.facts
     engine = " ".join(str(facts[word]) for word in ("engine", "engine_version") if word in facts)
@@ -42,7 +42,7 @@ def run_part(each: ReconciledRun, words: Words) -> Html:
     )
 
 
-def compared(rows: tuple[Compared, ...], words: Words) -> Html:
+def compared(rows: tuple[Compared, ...], words: Phrases) -> Html:
     """Return predicted beside measured."""
     heads = [
         words(f"log.{name}") for name in ("line", "predicted", "interval", "measured", "difference", "reason")
@@ -50,7 +50,7 @@ def compared(rows: tuple[Compared, ...], words: Words) -> Html:
     return table(heads, [_cells(row, words) for row in rows], words("log.table"))
 
 
-def _cells(row: Compared, words: Words) -> list[object]:
+def _cells(row: Compared, words: Phrases) -> list[object]:
     both = row.predicted is not None and row.measured is not None
     interval = (
         "" if row.low is None or row.high is None else f"{_size(row.low, row)} – {_size(row.high, row)}"
@@ -69,7 +69,7 @@ def _size(value: float, row: Compared) -> str:
     return f"{value:,.0f}" if row.unit != "B" else format_bytes(round(value))
 
 
-def explanation(found: Explanation, words: Words) -> Html:
+def explanation(found: Explanation, words: Phrases) -> Html:
     """Return why it died, and what would have fitted."""
     said = []
     oom = found.oom
@@ -91,24 +91,24 @@ def explanation(found: Explanation, words: Words) -> Html:
     return join((el("ul", [el("li", each) for each in said]), would))
 
 
-def missing(each: ReconciledRun, words: Words) -> Html | None:
+def missing(each: ReconciledRun, words: Phrases) -> Html | None:
     """Return what keeps a run from being predicted, or the same question for the page."""
     if each.command:
         first, *rest = each.command[1:] if each.command[0] == "infer" else each.command
-        pairs = [("model", first), *pairs_of("infer", shlex.join(rest))]
+        pairs = [("model", first), *(pairs_of("infer", shlex.join(rest)) or ())]
         return el("p", el("a", words("plan.open"), href=f"#infer?{urlencode(pairs)}"))
     said = [words("log.missing", what=", ".join(each.asked.missing))] if each.asked.missing else []
     said += [f"{each.comparison.problem}."] if each.comparison.problem else []
     return join(el("p", text, class_="key") for text in said)
 
 
-def facts_part(facts: dict[str, object], words: Words) -> Html:
+def facts_part(facts: dict[str, object], words: Phrases) -> Html:
     """Return every fact that the log states."""
     rows = [(el("code", name), str(value)) for name, value in facts.items()]
     return fold(words("log.facts", count=len(rows)), table((words("log.word"), words("speed.value")), rows))
 
 
-def row_part(found: Reconciled, words: Words) -> Html | None:
+def row_part(found: Reconciled, words: Phrases) -> Html | None:
     """Return the measured rows without users, hosts and paths, to be saved and sent."""
     import csv
     from io import StringIO

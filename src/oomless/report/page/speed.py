@@ -5,12 +5,12 @@ from ...api.speed import SpeedAnswer
 from ...speed.banded import Figure, TimePart
 from ...speed.dynamic import Dynamic
 from ...speed.serving import ServingSpeed
-from ..language import Words
+from ..language import Phrases
 from .estimate import serving_question, verdict_part
 from .html import Html, el, fold, join, notes, number, table
 
 
-def speed_part(answer: SpeedAnswer, words: Words) -> Html:
+def speed_part(answer: SpeedAnswer, words: Phrases) -> Html:
     """Return the whole answer of `speed`."""
     found = answer.speed
     inner = (
@@ -29,13 +29,13 @@ def speed_part(answer: SpeedAnswer, words: Words) -> Html:
     )
 
 
-def headline(found: ServingSpeed | Dynamic, words: Words) -> str:
+def headline(found: ServingSpeed | Dynamic, words: Phrases) -> str:
     """Return the rate in one sentence."""
     rate = found.tokens_per_s
     return words("speed.rate", rate=rate_of(rate if isinstance(rate, float) else rate.value))
 
 
-def steady(found: ServingSpeed, replicas: int, words: Words) -> Html:
+def steady(found: ServingSpeed, replicas: int, words: Phrases) -> Html:
     """Return the figures of a steady load."""
     times = [(name, figure) for name, figure in (("first", found.ttft_s), ("each", found.tpot_s))]
     rows = [
@@ -64,7 +64,7 @@ def band(figure: Figure) -> str:
     return f"{seconds(figure.low)} – {seconds(figure.high)}"
 
 
-def _kind(figure: Figure, words: Words) -> str:
+def _kind(figure: Figure, words: Phrases) -> str:
     return words.known(f"kind.{figure.kind}", figure.kind)
 
 
@@ -82,7 +82,7 @@ def parts_of(title: str, parts: tuple[TimePart, ...]) -> Html:
     return fold(title, el("ul", items, class_="lines", lang="en"))
 
 
-def simulated(found: Dynamic, words: Words) -> Html:
+def simulated(found: Dynamic, words: Phrases) -> Html:
     """Return what the requests of a workload met."""
     rows = [
         (each.what, *(number(seconds(value)) for value in (each.mean, each.p50, each.p90, each.p99)))

@@ -39,7 +39,10 @@ function fill(form) {
     form.querySelector("[name=count]").value = count ?? "";
   }
   for (const group of form.querySelectorAll("details.more")) {
-    if ([...group.querySelectorAll("[name]")].some((box) => (box.type === "checkbox" ? box.checked : box.value))) group.open = true;
+    if ([...group.querySelectorAll("[name]")].some((box) => (box.type === "checkbox" ? box.checked : box.value))) {
+      group.open = true;
+      group.closest("details.all").open = true;
+    }
   }
   arrange(form);
 }
@@ -70,6 +73,7 @@ function arrange(form) {
   }
   for (const slider of form.querySelectorAll(".slider")) {
     const at = slider.dataset.stops.split(",").indexOf($(slider.dataset.for).value);
+    slider.classList.toggle("unset", at < 0);
     if (at >= 0) slider.value = String(at);
   }
 }
@@ -155,7 +159,7 @@ function show(found, form) {
     const field = form.querySelector(`[data-field="${CSS.escape(found.field)}"] [name], [name="${CSS.escape(found.field)}"]`);
     field?.setAttribute("aria-invalid", "true");
     const group = field?.closest("details.more");
-    if (group) group.open = true;
+    for (let each = group; each; each = each.parentElement.closest("details")) each.open = true;
   }
   const isAnswer = Boolean(found.command);
   for (const button of $("tools").querySelectorAll("[data-copy=command], [data-copy=python], [data-copy=json], #pin")) button.hidden = !isAnswer;
@@ -168,7 +172,10 @@ function show(found, form) {
 function open() {
   for (const form of forms) form.hidden = form.dataset.command !== state.view;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.dataset.view === state.view) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === state.view) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "center" });
+    }
     else link.removeAttribute("aria-current");
   }
   if (!state.pairs.length && !file) state = { ...state, pairs: FIRST[state.view] ?? carried() };
