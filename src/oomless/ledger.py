@@ -188,6 +188,9 @@ class Ledger(NamedTuple):
     overrun_bytes: int = 0
     """By how much, at most, a pool that is taken whole and what comes beside it pass the card, however little
     of it is needed."""
+    idle_spread: tuple[int, int] = (0, 0)
+    """How much of the lines' spreads below and above decides nothing: what comes beside a pool raises the
+    capacity by itself, whatever it is."""
 
     @property
     def total_bytes(self) -> int:
@@ -195,12 +198,12 @@ class Ledger(NamedTuple):
 
     @property
     def low_bytes(self) -> int:
-        return sum(line.low_bytes for line in self.lines)
+        return sum(line.low_bytes for line in self.lines) + self.idle_spread[0]
 
     @property
     def high_bytes(self) -> int:
-        """Every spread at its upper end at once: a bound, so that "fits" is never a matter of luck."""
-        return sum(line.high_bytes for line in self.lines)
+        """Every spread that decides at its upper end: a bound, so that "fits" is no matter of luck."""
+        return sum(line.high_bytes for line in self.lines) - self.idle_spread[1]
 
     @property
     def headroom_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """One rank of a group of equal ones: what is charged to its budget, what comes beside it, and the pool that
 is left for the cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ...engines.rank import Budget, CacheLayout, Stage
@@ -14,6 +14,29 @@ from .weights import weight_lines
 
 Adjust = Callable[[Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
+
+
+class Room(NamedTuple):
+    """Bytes that are left, by the middle of the estimate and at both ends of it."""
+
+    least: int
+    middle: int
+    most: int
+
+    @classmethod
+    def of(cls, middle: int, lines: Iterable[Line]) -> "Room":
+        """Return what is left where lines may take more or less.
+
+        >>> from ...ledger import ranged
+        >>> Room.of(5, [ranged("runtime.context", "process", "context", (3, 1, 7), "fitted", "", "")])
+        Room(least=1, middle=5, most=7)
+        """
+        found = tuple(lines)
+        return cls(
+            middle - sum(line.high_bytes - line.bytes for line in found),
+            middle,
+            middle + sum(line.bytes - line.low_bytes for line in found),
+        )
 
 
 class StageRank(NamedTuple):
@@ -35,20 +58,26 @@ class StageRank(NamedTuple):
     needed_bytes: int
 
     def ledger(self, num_ranks: int) -> Ledger:
-        """Return the ledger of the group. What comes beside the budget raises what a rank may use. Where
-        both may pass the card, the room is what they leave of it: a pool that is taken whole holds memory
-        that a small load does not need."""
+        """Return the ledger of the group, whose room is the lesser of two: the pool's, once the load has its
+        cache, and the card's, once the pool is taken whole and what comes beside it is there.
+
+        What comes beside the budget raises what a rank may use, and so does not decide whether the pool holds
+        the load; what is charged to the budget only moves the pool, and not what is left of the card.
+        """
+        charged = [line for line in self.lines if line not in self.beside]
+        in_pool = Room.of(self.pool_bytes - self.needed_bytes, charged)
         left = self.card_bytes - self.budget_bytes
-        beside = sum(line.bytes for line in self.beside)
-        low = max(sum(line.low_bytes for line in self.beside) - left, 0)
-        high = max(sum(line.high_bytes for line in self.beside) - left, 0)
-        capacity = self.budget_bytes + beside
-        if high and self.pool_bytes > 0:
-            capacity = min(capacity, self.card_bytes, sum(line.bytes for line in self.lines) + left - beside)
-        if low and self.pool_bytes > 0:
-            capacity = min(capacity, sum(line.low_bytes for line in self.lines) - low)
-        overrun = high if self.pool_bytes > 0 else 0
-        return Ledger(self.name, num_ranks, min(capacity, self.card_bytes), self.lines, overrun)
+        on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside)
+        rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
+        least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
+        total = sum(line.bytes for line in self.lines)
+        capacity = min(total + room, self.card_bytes)
+        idle = (
+            capacity - most - sum(line.low_bytes for line in self.lines),
+            sum(line.high_bytes for line in self.lines) - (capacity - least),
+        )
+        overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
+        return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
 
     def starts(self, request: Resolved, rules: Engine) -> bool:
         """Return whether the engine starts on this rank, by the middle of the estimate: the pool holds the
