@@ -52,6 +52,7 @@ PAGE_OF = {
     "monitor": "monitor.md",
     "top": "monitor.md",
     "web": "web.md",
+    "mcp": "web.md",
 }
 """The page that describes a command's options; index.md has the others."""
 TAKEN_OVER = {"speed": "infer", "tune": "infer"}

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from importlib.resources import files
 from string import Formatter
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         assert not [name for name in found if name.startswith("on") or name == "style"], (tag, found)
-        self.ids += [found["id"]] if found.get("id") else []
+        self.ids += [str(found["id"])] if found.get("id") else []
         if tag == "label" and found.get("for"):
             self.labelled.add(str(found["for"]))
         if tag in ("input", "select", "textarea"):
@@ -132,7 +133,8 @@ def test_the_python_line_and_the_command_ask_the_same() -> None:
     pairs = [("model", "deepseek-r1"), ("gpu", "h200:8"), ("max-model-len", "32k"), ("enforce-eager", "")]
     answer = json.loads(view("infer", pairs).content)
     assert answer["command"] == "oomless infer deepseek-r1 --gpu h200:8 --max-model-len 32k --enforce-eager"
-    assert eval(answer["python"], {"oomless": oomless}).to_json()["request"]["max_model_len"] == 32000
+    asked: Any = eval(answer["python"], {"oomless": oomless})
+    assert asked.to_json()["request"]["max_model_len"] == 32000
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -140,8 +142,11 @@ def rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+def names(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
 def test_every_sentence_has_both_languages_and_the_same_values() -> None:
-    names = lambda text: {name for _, name, _, _ in Formatter().parse(text) if name}  # noqa: E731
     for row in rows("page"):
         assert row["en"], row
         assert row["zh"], row

@@ -37,6 +37,7 @@ COMMANDS = {
     "gpus": ("catalogues", "Cards, their names and what a process sees of their memory."),
     "engines": ("catalogues", "Serving engines and the versions whose rules are known."),
     "web": (".web.command", "The page, and the same answers over HTTP, on this machine alone."),
+    "mcp": (".web.agents_command", "Tools for agents: the same questions over the Model Context Protocol."),
     "config": ("config", "The user's own defaults, and who sets them."),
     "doctor": ("catalogues", "This machine, its cards, caches and extras."),
     "completion": ("catalogues", "A script that completes commands, models and cards in the shell."),

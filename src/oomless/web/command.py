@@ -23,6 +23,7 @@ def web(port: int, host: str) -> int:
         )
     need("uvicorn", "web")
     need("starlette", "web")
+    from .server import application
     from .serving import serve
 
-    return serve(host, port)
+    return serve(host, port, application())

@@ -2,21 +2,23 @@
 
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OomlessError
-from .server import application
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 MAX_CONNECTIONS = 500
 KEEP_ALIVE_S = 5
 
 
-def serve(host: str, port: int) -> int:
-    """Serve until a signal ends it; return the exit code."""
+def serve(host: str, port: int, application: "ASGIApp", path: str = "") -> int:
+    """Serve until a signal ends it; return the exit code. `path` is what its address ends in."""
     import uvicorn
 
     listener = bound(host, port)
-    where = f"http://{'[::1]' if host == '::1' else host}:{listener.getsockname()[1]}/"
+    where = f"http://{'[::1]' if host == '::1' else host}:{listener.getsockname()[1]}/{path}"
 
     class Announced(uvicorn.Server):
         """Says where the page is once it is there."""
@@ -34,7 +36,7 @@ def serve(host: str, port: int) -> int:
         "timeout_graceful_shutdown": 2,
         "ws": "none",
     }
-    Announced(uvicorn.Config(application(), **options)).run(sockets=[listener])
+    Announced(uvicorn.Config(application, **options)).run(sockets=[listener])
     return 0
 
 

@@ -1,6 +1,7 @@
 """My log as a part of the page: what happened, predicted beside measured, and what would have fitted."""
 
 import shlex
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from ...ledger import Compared
@@ -102,7 +103,7 @@ def missing(each: ReconciledRun, words: Phrases) -> Html | None:
     return join(el("p", text, class_="key") for text in said)
 
 
-def facts_part(facts: dict[str, object], words: Phrases) -> Html:
+def facts_part(facts: Mapping[str, object], words: Phrases) -> Html:
     """Return every fact that the log states."""
     rows = [(el("code", name), str(value)) for name, value in facts.items()]
     return fold(words("log.facts", count=len(rows)), table((words("log.word"), words("speed.value")), rows))
