@@ -18,6 +18,8 @@ QUESTIONS = {
     "prices": ("cost", "--gpu", "h100:8", "--prices", "FILE"),
     "workload": ("speed", "deepseek-v2-lite", "--gpu", "h200", "--workload", "FILE"),
     "trace": ("trace", "--from", "FILE"),
+    "log": ("reconcile", "FILE"),
+    "growing log": ("reconcile", "FILE", "--follow"),
 }
 
 
@@ -50,3 +52,10 @@ def test_the_config_file_of_the_user_too(name: str, tmp_path: Path) -> None:
     )
     assert answer.code == 1, answer.err
     assert "config.toml: no regular file" in answer.err
+
+
+def test_a_journal_of_a_run_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rank0.jsonl")
+    answer = run("monitor", "show", str(tmp_path))
+    assert (answer.code, answer.out) == (1, "")
+    assert "no regular file" in answer.err

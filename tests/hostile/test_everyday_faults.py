@@ -95,7 +95,10 @@ WRONG: tuple[Any, ...] = (0, -1, 1.5, True, [], {}, "\0", "\ud800", b"x", object
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda each: type(each).__name__)
-def test_wrong_values_of_the_python_interface(wrong: Any) -> None:
+def test_wrong_values_of_the_python_interface(wrong: Any, tmp_path: Path) -> None:
+    log = written(
+        tmp_path, "a.log", "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB"
+    )
     asks: tuple[Callable[[], object], ...] = (
         lambda: oomless.train("deepseek-v2-lite", "h100:8", from_file=wrong),
         lambda: oomless.train(megatron_args=wrong, world_size=8),
@@ -103,6 +106,9 @@ def test_wrong_values_of_the_python_interface(wrong: Any) -> None:
         lambda: oomless.infer("deepseek-v2-lite", wrong),
         lambda: oomless.infer(wrong, "h200"),
         lambda: oomless.load(wrong),
+        lambda: oomless.reconcile(wrong),
+        lambda: oomless.reconcile(log, gpu=wrong),
+        lambda: oomless.reconcile(log, model=wrong),
     )
     for ask in asks:
         with pytest.raises(OomlessError):

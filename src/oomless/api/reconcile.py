@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..engines.logs import engine_logs
 from ..errors import OomlessError, UsageError
+from ..files import need_path, need_regular, shown
 from ..recording.snapshot_file import growth, is_snapshot, read_snapshot
 from ..truth.reconcile.blocks import open_log
 from ..truth.reconcile.compare import compare
@@ -26,9 +27,13 @@ def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
     """
     if not files:
         raise UsageError("no file is given", "oomless reconcile server.log, or - for the standard input")
+    for name, value in (("gpu", gpu), ("model", model)):
+        if not isinstance(value, str):  # Python may ask too
+            raise UsageError(f"{name} is {shown(value)}", "it is a text, as on the command line")
     runs: list[LoggedRun] = []
     snapshots: list[ReadSnapshot] = []
     for file in files:
+        need_path(file, "a log")
         if str(file) == "-":
             runs += _needed(read_stream(sys.stdin.buffer, "stdin"), "stdin")
             continue
@@ -127,4 +132,5 @@ def _readable(path: Path) -> Path:
         raise OomlessError(f"{path} is a folder", "name a log file in it")
     if not path.exists():
         raise OomlessError(f"{path}: no such file", "name a log file, or - for the standard input")
+    need_regular(path, "give a file; what comes through a pipe is read with -")
     return path

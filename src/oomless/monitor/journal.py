@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ..errors import OomlessError
+from ..files import need_regular
 from .entries import Entry, RunStart, SampledStep, WatchedStep, entry_of, line_of
 
 MAX_FOLDER_BYTES = 96_000_000
@@ -163,6 +164,7 @@ class Tail:
 
 def read_rank(path: Path) -> RankRun:
     """Return the run of one journal, read to its last whole line; what is none is an error that says how."""
+    need_regular(path, "give the folder that `oomless run` or `watch` named")
     tail = Tail(path)
     try:
         entries = tail.more()

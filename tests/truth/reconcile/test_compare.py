@@ -4,14 +4,16 @@ import csv
 import io
 from pathlib import Path
 
+import other_logs
 import pytest
 import vllm_logs
 from written import Written
 
 from oomless.api.reconcile import beside_prediction
+from oomless.truth.reconcile.log_llama import build_date, file_type
 from oomless.truth.reconcile.log_model import model_name
-from oomless.truth.reconcile.log_question import build_date, question_of
-from oomless.truth.reconcile.log_row import COLUMNS, file_type
+from oomless.truth.reconcile.log_question import question_of
+from oomless.truth.reconcile.log_row import COLUMNS
 from oomless.truth.reconcile.logged_run import LoggedRun
 from oomless.truth.reconcile.read_log import read_stream
 from oomless.truth.reconcile.reconciled import ReconciledRun
@@ -171,6 +173,34 @@ def test_rows_are_predicted_as_the_log_is(name: str, tmp_path: Path) -> None:
     weights = next(row for row in found.runs[-1].rows if row.key == "weights")
     assert weights.predicted is not None
     assert scored["weights_per_gpu"].predicted == pytest.approx(weights.predicted / 2**30)
+
+
+LLAMA = [log for log in other_logs.llama_logs() if log.name in ("llamacpp-2026", "llamacpp-two-cards")]
+
+
+@pytest.mark.parametrize("log", LLAMA, ids=lambda log: log.name)
+def test_rows_of_llamacpp_ask_what_the_log_asks(log: Written, tmp_path: Path) -> None:
+    """Slots, layers on the cards, micro-batch and build were left out, and one card's share was taken for all
+    of them: other figures were predicted than for the log."""
+    found = beside_prediction(runs_of(log.text))
+    table = tmp_path / "rows.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(found.measured_rows())
+    rows = {row.quantity: row for row in validate_table(table)}
+    assert {row.status for row in rows.values()} == {"scored"}, rows
+    for quantity in ("weights_per_gpu", "kv_bytes_per_gpu"):
+        assert rows[quantity].predicted == pytest.approx(rows[quantity].measured, rel=1e-3)
+    asked = {row.key: row.predicted for row in found.runs[-1].rows}
+    if "CUDA1" not in log.text and (buffer := asked["activations.compute_buffer"]):
+        assert rows["compute_buffer"].predicted == pytest.approx(buffer / 2**20, rel=1e-4)
+
+
+def test_a_total_without_a_device_is_in_bytes() -> None:
+    log = next(log for log in other_logs.llama_logs() if log.name == "llamacpp-2023")
+    units = {row["quantity"]: row["unit"] for row in beside_prediction(runs_of(log.text)).measured_rows()}
+    assert units["kv_bytes_per_gpu"] == "bytes"
 
 
 def test_rows_name_nobody() -> None:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from ... import facts
 from ...errors import OomlessError
 from ...model.load import load
 from ...model.model import Model
@@ -12,7 +11,8 @@ from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import HOST, facts_of
-from .log_row import configuration_row, file_type
+from .log_llama import NO_FLASH, build_date, file_type, is_llama
+from .log_row import configuration_row
 from .logged_run import LoggedRun
 
 
@@ -31,8 +31,6 @@ SAYS_NO_QUESTION = (
 )
 ANY_SIZE = 16 * TIB
 """Of a card that nobody knows: what lies on it is predicted, whether it fits is not."""
-LLAMA = ("llamacpp", "ollama")
-"""Readers whose logs name devices and layers instead of a layout."""
 
 
 def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
@@ -49,7 +47,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
     try:
         loaded = load(model or row["model"])
         hardware = parse_gpu(gpu) if gpu else None
-        if run.reader.name in LLAMA:
+        if is_llama(run):
             return _llama(run, row, loaded, hardware)
         row["tp"] = row["tp"] or ("1" if run.engine != "trtllm" else "")
         asked = question(
@@ -134,7 +132,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         kv_unified=unified,
         n_gpu_layers=int(layers.value) if layers is not None and isinstance(layers.value, float) else None,
         ubatch_size=int(micro.value) if micro is not None and isinstance(micro.value, float) else None,
-        flash_attn=flash not in ("disabled", "0", "false", "off"),
+        flash_attn=flash not in NO_FLASH,
         cache_type_k=run.text("cache_type_k") or "f16",
         cache_type_v=run.text("cache_type_v") or run.text("cache_type_k") or "f16",
         mla_attn=int(float(mla)) if (mla := run.text("mla_attn")) and engine == "ik-llamacpp" else None,
@@ -175,16 +173,3 @@ def _llama_hardware(run: LoggedRun) -> Hardware:
     if not devices:
         card = synthetic(ANY_SIZE, "this machine")._replace(vendor="generic")
     return Hardware(card, max(1, len(devices)), max(1, len(devices)))
-
-
-def build_date(text: str) -> str | None:
-    """Return the day of a build of llama.cpp, between the known ones; None without a number.
-
-    >>> build_date("8054 (01d8eaa28)"), build_date("0.19.0")
-    ('2026-02', None)
-    """
-    number = text.split(" ")[0]
-    if not number.isdecimal() or len(number) > 6:
-        return None
-    rows = [row for row in facts.table("llamacpp_builds") if int(row["build"]) <= int(number)]
-    return rows[-1]["date"][:7] if rows else None

@@ -7,6 +7,7 @@ from ...engines import engine
 from ...facts.release import read_release
 from ...model.load import catalogue_name
 from .log_facts import Arguments, arguments, facts_of
+from .log_llama import file_type, is_llama, llama_cells
 from .log_model import model_name
 from .logged_run import LoggedRun
 from .scrub import scrub
@@ -79,6 +80,8 @@ def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[st
         "gpu_mem_util": _share(run, found, printed),
         "other_flags": ", ".join(_flags(run, found, printed)),
     }
+    if is_llama(run):
+        row |= llama_cells(run, found)
     for axis in ("tp", "pp", "dp"):
         row[axis] = _text(found, axis)
     row["ep"] = _text(found, "ep") if run.engine != "sglang" or found.get("ep", 1) != 1 else ""
@@ -121,29 +124,13 @@ V1_BY_ITSELF = (0, 8)
 def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
     """The word for the weights: what is asked for, or the type that they are computed in."""
     word = str(found.get("quantization", ""))
-    if run.reader is not None and run.reader.name in ("llamacpp", "ollama"):
+    if is_llama(run):
         return file_type(word)
     if not word or word in GENERIC:
         name = str(found.get("model", "")).lower()
         packed = next((each for each in PACKINGS if each in name), "")
         return packed or word or str(found.get("dtype", "")) or "bfloat16"
     return word
-
-
-def file_type(printed: str) -> str:
-    """Return a GGUF file's type from the words that llama.cpp prints for it.
-
-    >>> (
-    ...     file_type("Q4_K - Medium"),
-    ...     file_type("IQ2_XXS - 2.0625 bpw"),
-    ...     file_type("mostly F16"),
-    ...     file_type("Q8_0"),
-    ... )
-    ('Q4_K_M', 'IQ2_XXS', 'F16', 'Q8_0')
-    """
-    name, _, size = printed.removeprefix("mostly ").removeprefix("all ").partition(" - ")
-    suffix = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(size.split(" ")[0] if size else "", "")
-    return name.strip() + (suffix if re.fullmatch(r"I?Q\d_K|IQ\d", name.strip()) else "")
 
 
 def _cache_type(run: LoggedRun, found: Mapping[str, object]) -> str:

@@ -1,11 +1,14 @@
 """A run of a log -> measured rows as `validate` reads them, without the names of users and hosts."""
 
+from collections.abc import Mapping
+
 from ...estimate.serving.estimate import Estimate
 from ...units import GIB, MIB
-from .log_facts import facts_of
+from .log_facts import HOST, facts_of
+from .log_llama import is_llama
 from .log_question import LogQuestion
 from .log_row import COLUMNS, QUANTITIES
-from .logged_run import LoggedRun
+from .logged_run import LoggedRun, LoggedValue
 from .scrub import scrub
 
 PRINTED = {"GiB": ("GiB", GIB), "MiB": ("MiB", MIB), "B": ("bytes", 1), "count": ("tokens", 1)}
@@ -27,9 +30,11 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
             continue
         values = run.of_ranks(word)
         said = next(iter(values.values()), None)
-        unit, factor = PRINTED.get(said.unit if said else "count", ("bytes", 1))
+        unit, factor = PRINTED.get(said.unit if said else "B", ("bytes", 1))
         if word == "kv_tokens":
             unit, factor = "tokens", 1
+        if is_llama(run):
+            value = _of_all_cards(word, values) or value
         amount = value / factor
         row = {**dict.fromkeys(COLUMNS, ""), **asked.row}
         row |= {
@@ -46,3 +51,12 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
         }
         rows.append(row)
     return rows
+
+
+def _of_all_cards(word: str, values: Mapping[str, LoggedValue]) -> int:
+    """What llama.cpp's tables count: weights and cache of all cards together, the buffer of the first. 0: the
+    log names no card."""
+    cards = [
+        each.value for label, each in values.items() if label not in HOST and isinstance(each.value, float)
+    ]
+    return round(sum(cards if word in ("weights_bytes", "kv_bytes") else cards[:1]))

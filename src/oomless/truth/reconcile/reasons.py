@@ -6,7 +6,8 @@ from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared
 from ...units import format_bytes
 from .log_facts import arguments
-from .log_question import LLAMA, LogQuestion
+from .log_llama import is_llama
+from .log_question import LogQuestion
 from .logged_run import LoggedRun
 
 Rule = Callable[[Compared, LoggedRun, LogQuestion, Estimate | None], str]
@@ -84,7 +85,7 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: LogQuestion, estim
     """A quantised checkpoint of somebody's keeps modules in 16 bit that the rule quantises."""
     if row.key != "weights" or row.error is None or row.error > -NEAR or asked.question is None:
         return ""
-    if run.reader is not None and run.reader.name in LLAMA:
+    if is_llama(run):
         return ""  # a GGUF's type says what each tensor is
     if not (asked.question.asked.quantization or asked.question.model.quantization):
         return ""

@@ -1,0 +1,67 @@
+"""What llama.cpp's logs say in its own words -> the words of questions and tables."""
+
+import re
+from collections.abc import Mapping
+
+from ... import facts
+from .log_facts import HOST
+from .logged_run import LoggedRun
+
+NO_FLASH = ("disabled", "0", "false", "off")
+
+
+def is_llama(run: LoggedRun) -> bool:
+    """Return whether a run names devices and layers instead of a layout."""
+    return run.reader is not None and run.reader.name in ("llamacpp", "ollama")
+
+
+def llama_cells(run: LoggedRun, found: Mapping[str, object]) -> dict[str, str]:
+    """Return what a table says of llama.cpp in its own words: all cells and who shares them, what lies on the
+    cards, and the micro-batch, on which the compute buffer depends."""
+    cells, layers, all_layers, micro = (
+        run.first(word) for word in ("context", "layers_offloaded", "layers", "ubatch_size")
+    )
+    words = []
+    if layers is not None and all_layers is not None:
+        words.append(f"{layers.value:.0f}/{all_layers.value:.0f} layers")
+    if micro is not None:
+        words.append(f"ub={micro.value:.0f}")
+    flash = run.text("flash_attn_resolved") or run.text("flash_attn")
+    words.append(f"fa={int(flash not in NO_FLASH)}")
+    if build := build_date(str(found.get("engine_version", ""))):
+        words.append(f"build={build}")
+    if (devices := sum(label not in HOST for label in run.of_ranks("weights_bytes"))) > 1:
+        words.append(f"devices={devices}")
+    unified = " unified" if run.text("kv_unified") in ("true", "1") else ""
+    slots = f"parallel {found['max_num_seqs']}{unified}" if "max_num_seqs" in found else ""
+    length = f"{cells.value:.0f}" if cells is not None else str(found.get("max_model_len", ""))
+    return {"other_flags": " ".join(words), "batch_or_parallel": slots, "context_len": length}
+
+
+def file_type(printed: str) -> str:
+    """Return a GGUF file's type from the words that llama.cpp prints for it.
+
+    >>> (
+    ...     file_type("Q4_K - Medium"),
+    ...     file_type("IQ2_XXS - 2.0625 bpw"),
+    ...     file_type("mostly F16"),
+    ...     file_type("Q8_0"),
+    ... )
+    ('Q4_K_M', 'IQ2_XXS', 'F16', 'Q8_0')
+    """
+    name, _, size = printed.removeprefix("mostly ").removeprefix("all ").partition(" - ")
+    suffix = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(size.split(" ")[0] if size else "", "")
+    return name.strip() + (suffix if re.fullmatch(r"I?Q\d_K|IQ\d", name.strip()) else "")
+
+
+def build_date(text: str) -> str | None:
+    """Return the day of a build of llama.cpp, between the known ones; None without a number.
+
+    >>> build_date("8054 (01d8eaa28)"), build_date("0.19.0")
+    ('2026-02', None)
+    """
+    number = text.split(" ")[0]
+    if not number.isdecimal() or len(number) > 6:
+        return None
+    rows = [row for row in facts.table("llamacpp_builds") if int(row["build"]) <= int(number)]
+    return rows[-1]["date"][:7] if rows else None
