@@ -45,6 +45,7 @@ PAGE_OF = {
     "plan": "plan.md",
     "speed": "speed.md",
     "tune": "tune.md",
+    "guide": "guide.md",
     "trace": "trace.md",
     "compress": "compress.md",
     "reconcile": "reconcile.md",

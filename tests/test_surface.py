@@ -217,6 +217,13 @@ def test_tune_json_is_frozen() -> None:
     check("tune_json.txt", schema(*(document("tune", *words) for words in TUNE)))
 
 
+def test_guide_json_is_frozen() -> None:
+    asked = ("deepseek-r1-distill-qwen-32b", "--gpu", "rtx-4090:2", "--context", "16384")
+    check(
+        "guide_json.txt", schema(document("guide", *asked), document("guide", "deepseek-r1", "--gpu", "t4:1"))
+    )
+
+
 def test_cost_json_is_frozen() -> None:
     asked = ("--gpu", "h100:8", "--months", "12", "--tokens-per-s", "1000")
     given = ("--gpu", "dgx-spark", "--buy-usd", "4000", "--rent-usd-per-hour", "0.1", "--months", "12")
@@ -268,6 +275,9 @@ def test_every_number_of_bytes_is_an_integer() -> None:
 
 
 EXITS = (
+    ("guide", "deepseek-r1", "--gpu", "h200:8"),
+    ("guide", "deepseek-r1", "--gpu", "t4:1"),
+    ("guide", "deepseek-r1"),
     ("tune", "deepseek-r1"),
     ("tune",),
     ("tune", "deepseek-r1", "--gpu", "h200:8"),

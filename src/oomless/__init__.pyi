@@ -7,6 +7,7 @@ from typing import Any
 
 from .run.speculation import Speculation
 from . import monitor as monitor
+from .api.guide import GuideAnswer as GuideAnswer
 from .api.serving import ServingAnswer as ServingAnswer
 from .api.speed import SpeedAnswer as SpeedAnswer
 from .api.training_answer import TrainingAnswer as TrainingAnswer
@@ -38,6 +39,7 @@ __all__ = [
     "UsageError",
     "compress",
     "cost",
+    "guide",
     "infer",
     "load",
     "monitor",
@@ -98,6 +100,18 @@ def cost(
     tokens_per_s: float | None = ...,
     spread: float | None = ...,
 ) -> Cost: ...
+
+def guide(
+    model: str | Model,
+    gpu: str | Hardware,
+    *,
+    offline: bool = ...,
+    revision: str | None = ...,
+    engine: str | None = ...,
+    engine_version: str | None = ...,
+    context: int | str | None = ...,
+    concurrency: int | None = ...,
+) -> GuideAnswer: ...
 
 def infer(
     model: str | Model,

@@ -13,6 +13,7 @@ from .serving import ServingAnswer, infer
 if TYPE_CHECKING:
     from ..plan.cost import Cost
     from ..truth.calibration import Calibration
+    from .guide import GuideAnswer
     from .speed import SpeedAnswer
     from .training_answer import TrainingAnswer
     from .tune import TuneAnswer
@@ -122,6 +123,20 @@ def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str
     if learned is not None and (said := learned.note()):
         notes = (*notes, said)
     return tune(model, **asked, **own, notes=notes, adjust=learned)
+
+
+def guide_answer(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> "GuideAnswer":
+    """Return the answer to a question of `guide`; the user's defaults are those of serving."""
+    from .guide import guide
+
+    settings, _ = with_settings(options, read_settings(environ))
+    taken = {option.field for option in asked_of("guide")}
+    asked = {name: value for name, value in settings.items() if name in taken}
+    if model is None:
+        raise UsageError("MODEL is missing", "name a model: oomless guide deepseek-r1 --gpu h200:8", "model")
+    if "gpu" not in asked:
+        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    return guide(model, **asked)
 
 
 def need_training(model: str | None, options: dict[str, Any], compare: str | None = None) -> None:

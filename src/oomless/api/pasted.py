@@ -11,12 +11,13 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import is_path, read_command
+    from ..model.load import catalogue_name
 
     command = read_command(options["command"])
     if (
         model is not None
         and command.model is not None
-        and model != command.model
+        and model not in (command.model, catalogue_name(command.model))
         and not is_path(command.model)
     ):
         raise UsageError(f"MODEL is {model}, --command serves {command.model}", "leave one of them out")
@@ -38,12 +39,9 @@ def from_command(
         and "/" in served
         and not is_path(served)
         and "revision" not in {**command.flags, **ours}
-    ):
-        from ..model.load import catalogue_name
-
-        if known := catalogue_name(served):
-            notes.append(f"{served} is {known} of the catalogue; name it as MODEL to read the hub instead")
-            served = known
+    ) and (known := catalogue_name(served)):
+        notes.append(f"{served} is {known} of the catalogue; name it as MODEL to read the hub instead")
+        served = known
     return served, {"engine": command.engine, **command.flags, **ours}, tuple(notes)
 
 

@@ -104,7 +104,7 @@ class ServingAnswer:
         """Return the single changes that would make it fit; nothing for an answer that fits."""
         if self.verdict == "fits":
             return ()
-        from ..estimate.serving.changes import changes_that_fit
+        from ..plan.tune.would_fit import changes_that_fit
 
         return changes_that_fit(self.estimate)
 

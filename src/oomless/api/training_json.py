@@ -32,7 +32,10 @@ def training_json(answer: "TrainingAnswer") -> dict[str, Any]:
         "headroom_bytes": answer.headroom_bytes,
         "speed": speed_json(answer),
         "communication": communication_json(answer),
-        "changes": [change._asdict() for change in answer.changes],
+        "changes": [
+            {"flags": each.flags, "saved_bytes": each.saved_bytes, "headroom_bytes": each.headroom_bytes}
+            for each in answer.changes
+        ],
         **({"after": after_json(answer.after)} if answer.after else {}),
         **({"file": answer.origin._asdict()} if answer.origin else {}),
         "warnings": list(answer.warnings),

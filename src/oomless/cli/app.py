@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": ("plan", "Which cards and which setting, ranked; each with its launch command."),
     "tune": ("tune", "The best setting of the engine's own flags on these cards."),
     "cost": ("cost", "Buy or rent: month by month, break-even, what it hangs on."),
+    "guide": ("guide", "Compress, fit, monitor, reconcile: each step as commands with its numbers."),
     "train": ("train", "Will it train: memory by category and rank at the worst moment of a step."),
     "trace": (
         "trace",

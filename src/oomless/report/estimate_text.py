@@ -30,8 +30,10 @@ def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, wid
         where = "of the same memory" if answer.hardware.card.shared_bytes else "beside the cards"
         console.print(f"host memory: {format_bytes(answer.ram_bytes)} {where}", soft_wrap=True)
     for change in answer.changes:
+        cost = ", at some cost of quality" if change.costs_quality else ""
         console.print(
-            f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
+            f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom{cost}",
+            soft_wrap=True,
         )
     for warning in answer.warnings:
         console.print(f"note: {warning}", soft_wrap=True)

@@ -33,6 +33,7 @@ TABLES = {
     "trace": "tracing",
     "plan": "planning",
     "tune": "tuning",
+    "guide": "guiding",
     "cost": "money",
 }
 """Command -> the file of its table; a start reads one."""

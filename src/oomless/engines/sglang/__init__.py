@@ -16,7 +16,7 @@ from .release import RELEASES
 from .weights import placed_weights
 
 TUNED = (
-    Tunable("mem_fraction_static", (0.94, 0.92, 0.9, 0.88, 0.85, 0.8), "share"),
+    Tunable("mem_fraction_static", (0.94, 0.9, 0.85), "share"),
     Tunable("cuda_graph_max_bs", tuple(1 << bits for bits in range(10)), "captures"),
     Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
     Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),

@@ -19,6 +19,7 @@ TUNED = (
     Tunable("gpu_memory_utilization", (0.95, 0.85), "share"),
     Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),
     Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
+    Tunable("fully_sharded_loras", (True,), "room"),
     Tunable("enforce_eager", (True,), "graphs"),
 )
 """The levers of docs/configuration/conserving_memory.md and optimization.md: the share of the card, sequences

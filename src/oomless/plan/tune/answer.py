@@ -7,6 +7,7 @@ from ..prices import cheapest
 from .question import TuneQuestion
 from .rows import AskedPlace, TunedSetting, best_of_each, tuned_setting
 from .slo import NO_PROMISE
+from .space import ALLOWED
 
 SCHEMA = "oomless/tune/1"
 SAME_LAYOUT = "a better setting of the same layout"
@@ -97,8 +98,20 @@ def tune_question(
         {reason: count for reason, count in sorted(excluded.items()) if count},
         question.space.size,
         search.num_estimates,
-        (*notes, *warnings_of(settings)),
+        (*notes, *warnings_of(settings), *what_may_be_allowed(question, settings)),
     )
+
+
+def what_may_be_allowed(question: TuneQuestion, settings: tuple[TunedSetting, ...]) -> tuple[str, ...]:
+    """Return a note that narrower types may do it, where the load does not fit on the cards and none was
+    allowed."""
+    first = settings[0] if settings else None
+    if first is not None and first.standing == "holds" and not first.on_the_host:
+        return ()
+    every = question._replace(allow=frozenset(ALLOWED)).space.forms
+    if len(every) <= len(question.space.forms):
+        return ()
+    return (f"--allow {','.join(ALLOWED)} tries narrower types too, at some cost of quality",)
 
 
 def warnings_of(settings: tuple[TunedSetting, ...]) -> tuple[str, ...]:

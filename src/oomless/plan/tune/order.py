@@ -57,8 +57,8 @@ def standing_of(estimate: Estimate) -> Standing | None:
 
 def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
     """Return the key by which settings are sorted, best first: known to run, sure to start, on measured
-    ground, within the promise, holding the whole load, with every part in the figures, by tokens a second,
-    fewest changes, most room."""
+    ground, within the promise, holding the whole load, with every part in the figures, with graphs, by tokens
+    a second, fewest changes, most room."""
     known = row.estimate.support.runs == "runs"
     is_bound = row.speed is None or row.speed.tokens_per_s.kind == "bound"
     return (
@@ -68,6 +68,7 @@ def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
         steps(slo.excess(*row.times)),
         row.standing != "holds",
         bool(left_out(row.estimate.request)),
+        row.asked.enforce_eager,
         -steps(row.rate),
         len(row.of_quality),
         len(row.changed),

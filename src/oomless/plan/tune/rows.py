@@ -4,6 +4,7 @@ and what it changes."""
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from ...engines import engine
 from ...run.options import arguments
 from ...speed.serving import left_out
 from ..answer import arguments_of, launch_of
@@ -37,6 +38,12 @@ class TunedSetting(NamedTuple):
     @property
     def row(self) -> PlanRow:
         return self.planned.row
+
+    @property
+    def on_the_host(self) -> bool:
+        """Return whether the setting leaves weights to the host."""
+        asked = self.row.asked
+        return any(each.field in asked.changed() for each in engine(asked.engine).candidates.offloads)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plan has it, with what tuning adds."""
@@ -107,6 +114,8 @@ def why_not(row: TunedRow, first: TunedRow) -> str:
     if row.standing != first.standing:
         once, whole = row.estimate.at_once, row.estimate.asked.concurrency or 1
         waits = f"{once:,} of {whole:,} at once, the rest waits"
+        if once >= whole:
+            waits = "tight: the estimate's spread does not settle that it fits"
         return waits if row.standing == "queues" else "it may not start"
     if left_out(row.estimate.request) and not left_out(first.estimate.request):
         return "its speed is not counted in full"

@@ -11,7 +11,7 @@ from ...estimate.serving.stage_rank import Adjust
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Resolved
-from ...speed.serving import ServingSpeed, serving_speed, setup_of, speed_of
+from ...speed.serving import ServingSpeed, left_out, serving_speed, setup_of, speed_of
 from ..candidates import NO_DIVISION, NOT_RUN
 from .order import STANDINGS, TunedRow, changed_fields, order, quality_fields, standing_of, steps
 from .slo import NO_PROMISE, Slo
@@ -28,6 +28,11 @@ class TuneLoad(NamedTuple):
     input_len: int
     output_len: int
     concurrency: int
+
+
+def is_off(values: Values) -> bool:
+    """Return whether graphs are switched off."""
+    return any(values.values())
 
 
 class TuneSearch:
@@ -60,6 +65,8 @@ class TuneSearch:
         self.best: TunedRow | None = None
         self.enough: int | None = None
         """Changes of the setting of this pace with which nothing waits."""
+        self.full: set[tuple[object, ...]] = set()
+        """Settings of this pace with graphs with which nothing waits."""
 
     def run(self) -> list[TunedRow]:
         """Return the settings with which the engine starts, best first; where none does, those that leave
@@ -90,13 +97,35 @@ class TuneSearch:
 
     def of_pace(self, layout: Layout, values: Values, most: TunedRow | None) -> Iterator[TunedRow]:
         """Yield what makes room at one pace; `most` is its roomiest setting."""
-        self.enough = None
-        for graphs in self.space.settings(layout, "graphs"):
+        self.enough, self.full = None, set()
+        for graphs in sorted(self.space.settings(layout, "graphs"), key=is_off):
             if most is not None and self.is_beaten(most, graphs):
                 self.excluded[SLOWER] += 1
                 continue
-            for more in self.space.settings(layout, "batch", "captures", "room"):
-                yield from self.of_shares(layout, {**values, **graphs, **more})
+            for batch in self.space.settings(layout, "batch"):
+                yield from self.of_rooms(layout, {**values, **graphs, **batch})
+
+    def of_rooms(self, layout: Layout, values: Values) -> Iterator[TunedRow]:
+        """Yield a batch with what makes room at no cost of time; where all of it together changes nothing
+        that counts, no part of it does."""
+        rooms = list(self.space.settings(layout, "captures", "room"))
+        plain = list(self.of_shares(layout, {**values, **rooms[0]}))
+        yield from plain
+        if len(rooms) == 1:
+            return
+        most = self.space.roomiest(layout, "captures", "room")
+        if len(rooms) > 2 and not self.exhaustive:
+            extreme = list(self.of_shares(layout, {**values, **most}))
+            yield from extreme
+            if list(map(self.outcome, plain)) == list(map(self.outcome, extreme)):
+                return
+        for more in rooms[1:]:
+            if more != most or len(rooms) == 2 or self.exhaustive:
+                yield from self.of_shares(layout, {**values, **more})
+
+    def outcome(self, row: TunedRow) -> tuple[object, ...]:
+        """Return what the order tells apart of a setting, but for its changes and its room."""
+        return row.standing, steps(row.rate), steps(self.slo.excess(*row.times))
 
     def roomiest(self, layout: Layout, values: Values) -> TunedRow | None:
         """Return the setting of a pace that leaves most to the cache; None where it does not start either."""
@@ -122,6 +151,8 @@ class TuneSearch:
             return False
         if best.standing == "may not start" or self.slo.excess(*best.times) > 1:
             return False
+        if is_off(graphs) and not best.asked.enforce_eager and not left_out(best.estimate.request):
+            return True
         ideal = self.ideal(most.estimate, graphs)
         return ideal is None or steps(ideal) < steps(best.rate)
 
@@ -147,19 +178,34 @@ class TuneSearch:
             changes = self.num_changed(setting)
             if self.enough is not None and changes > self.enough + self.is_smaller_batch(setting):
                 continue
+            if self.is_full_with_graphs(setting):
+                continue
             row = self.row(layout, setting)
             if row is None:
                 continue
             yield row
-            self.note(row, changes)
+            self.note(row, setting, changes)
             if number and row.standing != "may not start" and not self.exhaustive:
                 return
 
-    def note(self, row: TunedRow, changes: int) -> None:
+    def is_full_with_graphs(self, values: Values) -> bool:
+        """Return whether graphs do not stand in the way of a setting without them: it is none worth
+        trying."""
+        off = any(values[lever.field] for lever in self.space.levers if lever.purpose == "graphs")
+        return off and self.without_graphs(values) in self.full
+
+    def without_graphs(self, values: Values) -> tuple[object, ...]:
+        """Return a setting but for its graphs."""
+        graphs = [lever.field for lever in self.space.levers if lever.purpose == "graphs"]
+        return tuple(value for field, value in values.items() if field not in graphs)
+
+    def note(self, row: TunedRow, values: Values, changes: int) -> None:
         """Remember the best setting, and how many changes are enough at this pace."""
         if self.best is None or self.key(row) < self.key(self.best):
             self.best = row
         full = row.standing == "holds" and row.speed is not None and row.speed.waiting <= 0
+        if full and not row.asked.enforce_eager:
+            self.full.add(self.without_graphs(values))
         if full and not row.asked.enforce_eager and not self.exhaustive:
             self.enough = changes if self.enough is None else min(self.enough, changes)
 

@@ -6,9 +6,10 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ...engines import engine
-from ...engines.record import Purpose
+from ...engines.record import Purpose, Tunable
 from ...model.model import Model
 from ...run.cards import Hardware
+from ...run.options import by_keyword
 from ...run.serving import Asked, Layout
 from ..space import forms_of
 
@@ -69,7 +70,8 @@ def meaningful(lever: Lever, start: Asked, layout: Layout) -> tuple[Any, ...]:
     that holds it, one far below makes nearly all of it wait, and a batch without a graph is slow."""
     if lever.purpose not in ("batch", "captures"):
         return lever.values
-    load = -(-(start.concurrency or 1) // (1 if layout.enable_dp_attention else layout.dp))
+    whole = layout.enable_dp_attention and lever.purpose == "batch"
+    load = -(-(start.concurrency or 1) // (1 if whole else layout.dp))
     most = 1 << (load - 1).bit_length()
     least = max(most // SHORTEST_SHARE, 1) if lever.purpose == "batch" else most
     return (
@@ -99,7 +101,7 @@ def tune_space(
             (start.value(tunable.field), *others(tunable.values, start.value(tunable.field))),
         )
         for tunable in rules.tuned
-        if tunable.field not in fixed
+        if tunable.field not in fixed and applies(tunable, start)
     ]
     if start.max_model_len is None and "max_model_len" not in fixed and start.context:
         levers.append(Lever("room", "max_model_len", (None, start.context)))
@@ -114,6 +116,12 @@ def tune_space(
             if each.field not in fixed
         ),
     )
+
+
+def applies(tunable: Tunable, asked: Asked) -> bool:
+    """Return whether a flag does anything for a question: those of adapters do where there are slots for
+    some."""
+    return asked.enable_lora or by_keyword("infer")[tunable.field].group != "adapters"
 
 
 def reached(values: tuple[Any, ...], num_layers: int) -> tuple[Any, ...]:

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from ...errors import OomlessError
-from ...estimate.serving.changes import changes_that_fit
 from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...plan.tune.would_fit import changes_that_fit
 from ...recording.oom_text import OutOfMemoryText
 from .compare import Comparison
 from .log_question import LogQuestion

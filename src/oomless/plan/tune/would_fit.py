@@ -1,0 +1,283 @@
+"""What would make a load fit: first the flags that an engineer tries, then less quality, another layout, the
+host, more cards, other cards."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import combinations, product
+from typing import Any
+
+from ...engines import engine
+from ...errors import OomlessError
+from ...estimate.serving.changes import Change, again
+from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...run.cards import Hardware
+from ...run.serving import Asked, Layout
+from ..goals import Goal, Wanted
+from ..ranking import rank
+from ..search import Search
+from .order import flag_words
+from .space import applies, reached
+
+MOST_FLAGS = 3
+"""Flags that are changed together."""
+MOST_CHANGES = 5
+"""Changes that an answer lists."""
+LEAST_LENGTH = 4096
+"""Shorter sequences are no service that anybody asked for."""
+LEAST_SHARE_OF_LOAD = 4
+"""A load of less than a quarter of the asked one is another question."""
+
+
+def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
+    """Return the changes after which the verdict is `fits`, least loss of service first; () for what fits.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Asked(max_model_len=32768)
+    >>> found = changes_that_fit(estimate_serving(load("deepseek-r1"), asked, parse_gpu("h20:8")))
+    >>> found[0].flags
+    '--gpu-memory-utilization 0.95 --max-num-seqs 128 --max-num-batched-tokens 4096'
+    """
+    if estimate.verdict == "fits":
+        return ()
+    found = [*of_flags(estimate), *of_layouts(estimate), *of_quality(estimate), *of_load(estimate)]
+    here = bool(found)
+    if not here and engine(estimate.request.engine).fills_host:
+        found += of_offloads(estimate)
+    found += of_more_cards(estimate)
+    if not here and not engine(estimate.request.engine).fills_host:
+        found += of_offloads(estimate)
+    return tuple(found or of_other_cards(estimate))[:MOST_CHANGES]
+
+
+def change(estimate: Estimate, values: dict[str, Any], quality: bool = False) -> Change | None:
+    """Return the change of some fields; None where it does not fit then."""
+    asked = with_values(estimate.asked, values)
+    try:
+        other = again(estimate, asked)
+    except OomlessError:
+        return None
+    if other.verdict != "fits":
+        return None
+    flags = " ".join(flag_words(estimate.asked, asked, tuple(values)))
+    saved = other.headroom_bytes - estimate.headroom_bytes
+    return Change(flags, saved, other.headroom_bytes, quality)
+
+
+def with_values(asked: Asked, values: dict[str, Any]) -> Asked:
+    """Return a question with other values, those of a layout among them."""
+    axes = {name: value for name, value in values.items() if name in Layout._fields}
+    flat = {name: value for name, value in values.items() if name not in axes}
+    return asked._replace(layout=asked.sizes._replace(**axes), **flat) if axes else asked._replace(**flat)
+
+
+def of_flags(estimate: Estimate, more: dict[str, Any] | None = None) -> Iterator[Change]:
+    """Yield the fewest flags of the engine's record after which it fits, once for each set of flags; `more`
+    is changed with them."""
+    fixed, levers = more or {}, milder_first(estimate)
+    extremes = {field: values[-1] for field, values in levers.items()}
+    if change(estimate, {**fixed, **extremes}) is None:
+        if not (shares := first_share(estimate, levers)):
+            return
+        if change(estimate, {**fixed, **extremes, **shares}) is None:
+            return
+    for count in range(1, MOST_FLAGS + 1 - len(fixed)):
+        found = [
+            made
+            for fields in combinations(levers, count)
+            if (made := mildest(estimate, fixed, {field: levers[field] for field in fields})) is not None
+        ]
+        if found:
+            yield from found[:MOST_FLAGS]
+            return
+
+
+def first_share(estimate: Estimate, levers: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the mildest share of the card, where there is one: a smaller one leaves what comes beside the
+    pool its room."""
+    name = engine(estimate.request.engine).share_flag.lstrip("-").replace("-", "_")
+    return {name: levers[name][0]} if name in levers else {}
+
+
+def mildest(estimate: Estimate, fixed: dict[str, Any], ranges: dict[str, tuple[Any, ...]]) -> Change | None:
+    """Return the first values of some fields, mildest first, with which it fits; None where the last do
+    not."""
+    last = {field: values[-1] for field, values in ranges.items()}
+    shares = first_share(estimate, ranges)
+    if change(estimate, {**fixed, **last}) is None and not (
+        shares and change(estimate, {**fixed, **last, **shares}) is not None
+    ):
+        return None
+    for values in product(*ranges.values()):
+        made = change(estimate, {**fixed, **dict(zip(ranges, values, strict=True))}, bool(fixed))
+        if made is not None:
+            return made
+    return None
+
+
+def milder_first(estimate: Estimate) -> dict[str, tuple[Any, ...]]:
+    """Return the flags that may make room, in the order of the engine's record, each with its values from
+    mild to strict: no smaller batch than the load, no larger step than today's."""
+    request, asked = estimate.request, estimate.asked
+    layout = request.layout
+    found: dict[str, tuple[Any, ...]] = {}
+    for tunable in engine(request.engine).candidates.tuned:
+        if not applies(tunable, asked):
+            continue
+        now = request.value(tunable.field)
+        values = [each for each in tunable.values if each != now]
+        match tunable.purpose:
+            case "batch" | "captures":
+                whole = layout.enable_dp_attention and tunable.purpose == "batch"
+                load = -(-request.concurrency // (1 if whole else layout.dp))
+                values = [each for each in sorted(values, reverse=True) if load <= each < (now or 0)][::2]
+            case "pace":
+                values = [each for each in sorted(values, reverse=True) if each < (now or 0)]
+            case "share":
+                lower = share_without_overrun(estimate)
+                values = [lower] if lower else [each for each in sorted(values) if each > now]
+            case "graphs":
+                values = [] if asked.value(tunable.field) else values
+            case "room":
+                pass
+        if values:
+            found[tunable.field] = tuple(values)
+    return found
+
+
+def share_without_overrun(estimate: Estimate) -> float | None:
+    """Return the share of the card that leaves room for what comes beside the pool; None where nothing passes
+    the card."""
+    overrun, rules = estimate.ledger.overrun_bytes, engine(estimate.request.engine)
+    if not overrun or not rules.share_flag:
+        return None
+    now: float = getattr(estimate.request, rules.share_flag.lstrip("-").replace("-", "_"))
+    return int(100 * (now - overrun / estimate.hardware.card.memory_bytes)) / 100
+
+
+def of_quality(estimate: Estimate) -> Iterator[Change]:
+    """Yield a narrower cache and narrower weights, the cache with flags where it does not do alone."""
+    request = estimate.request
+    rules = engine(request.engine)
+    narrow: dict[str, Any] = {
+        field: word
+        for field, word in rules.candidates.narrow_cache
+        if request.value(field) in ("auto", "bfloat16", "float16", "f16")
+    }
+    if narrow:
+        made = change(estimate, narrow, quality=True)
+        yield from [made] if made is not None else of_flags(estimate, narrow)
+    if not estimate.model.quantization and not request.quantization and rules.candidates.forms:
+        word = rules.candidates.forms[-1] if rules.file_types else rules.candidates.forms[0]
+        made = change(estimate, {"quantization": word}, quality=True)
+        yield from [made] if made is not None else ()
+
+
+def of_load(estimate: Estimate) -> Iterator[Change]:
+    """Yield shorter sequences, where nobody said their length, and fewer at once."""
+    asked, request = estimate.asked, estimate.request
+    if asked.max_model_len is None:
+        lengths = [asked.context] if asked.context else [1 << bits for bits in range(22, 11, -1)]
+        for length in (each for each in lengths if LEAST_LENGTH <= each < request.max_model_len):
+            if made := change(estimate, {"max_model_len": length}):
+                yield made
+                break
+    least = max(estimate.concurrency // LEAST_SHARE_OF_LOAD, 1)
+    loads = range(estimate.concurrency - 1, least - 1, -1)
+    if loads and change(estimate, {"concurrency": least}):
+        index = bisect_left(loads, True, key=lambda load: change(estimate, {"concurrency": load}) is not None)
+        if made := change(estimate, {"concurrency": loads[index]}):
+            yield made
+
+
+def of_layouts(estimate: Estimate) -> Iterator[Change]:
+    """Yield the first other layout of the same cards with which it fits."""
+    hardware, rules = estimate.cards or estimate.hardware, engine(estimate.request.engine)
+    layouts = [layout for layout, _ in rules.candidates.layouts(estimate.model, hardware)]
+    layouts += rules.candidates.more_layouts(estimate.model, hardware)
+    for layout in layouts:
+        if layout == estimate.request.layout:
+            continue
+        axes = {
+            name: value
+            for name, value in layout._asdict().items()
+            if value != getattr(Layout(), name) or value != getattr(estimate.asked.sizes, name)
+        }
+        if made := change(estimate, {"tp": layout.tp, **axes}):
+            yield made
+            return
+
+
+def of_offloads(estimate: Estimate) -> Iterator[Change]:
+    """Yield the least that can be moved to the host, by each flag that moves it."""
+    for tunable in engine(estimate.request.engine).candidates.offloads:
+        values = reached(tunable.values, len(estimate.model.layers) + 1)
+
+        def fits(value: Any, field: str = tunable.field) -> bool:
+            return change(estimate, {field: value}) is not None
+
+        index = bisect_left(values, True, key=fits)
+        if index < len(values) and (made := change(estimate, {tunable.field: values[index]})):
+            yield made
+
+
+def of_more_cards(estimate: Estimate) -> Iterator[Change]:
+    """Yield the fewest more of the same cards on which it fits."""
+    hardware, layout = estimate.cards or estimate.hardware, estimate.request.layout
+    rules = engine(estimate.request.engine)
+    for factor in (2, 3, 4) if rules.axis == "pp" else (2, 4):
+        num = max(hardware.num_gpus, layout.num_ranks * factor)
+        more = hardware._replace(
+            num_gpus=num, per_node=max(hardware.per_node, min(num, hardware.card.gpus_per_node))
+        )
+        larger = layout._replace(**{rules.axis: getattr(layout, rules.axis) * factor})
+        asked = estimate.asked._replace(layout=larger, tensor_split=None)
+        if (made := elsewhere(estimate, asked, more)) is not None:
+            words = f"--{rules.axis} {getattr(larger, rules.axis)}"
+            words += f" --pp {layout.pp}" if rules.axis == "tp" and layout.pp > 1 else ""
+            cards = f" on {num} cards" if num > hardware.num_gpus else ""
+            yield made._replace(flags=words + cards)
+            return
+
+
+def of_other_cards(estimate: Estimate) -> Iterator[Change]:
+    """Yield the fewest and the cheapest cards of other kinds on which it fits, as plan finds them."""
+    request = estimate.request
+    wanted = Wanted(
+        context=request.context,
+        concurrency=estimate.concurrency,
+        max_model_len=request.max_model_len,
+        engines=(request.engine,),
+        quantizations=(request.quantization or "none",),
+        kv_cache_dtypes=(estimate.asked.kv_cache_dtype,),
+    )
+    rows = Search(estimate.model, estimate.model.name, wanted).run().rows
+    named: set[str] = set()
+    for goal in GOALS_ELSEWHERE:
+        for row in rank(rows, goal, wanted.limits, True).rows:
+            asked = estimate.asked._replace(layout=row.asked.layout, tensor_split=None)
+            made = None if row.gpu in named else elsewhere(estimate, asked, row.hardware)
+            if made is not None:
+                named.add(row.gpu)
+                yield made._replace(flags=f"--gpu {row.gpu} " + " ".join(layout_words(row.asked.sizes)))
+                break
+
+
+GOALS_ELSEWHERE: tuple[Goal, ...] = ("fewest", "cheapest")
+
+
+def layout_words(layout: Layout) -> tuple[str, ...]:
+    """Return a layout as flags."""
+    axes = tuple(name for name, value in layout._asdict().items() if value != getattr(Layout(), name))
+    return flag_words(Asked(), Asked(layout=layout), axes or ("tp",))
+
+
+def elsewhere(estimate: Estimate, asked: Asked, hardware: Hardware) -> Change | None:
+    """Return the change of the cards; None where it does not fit there."""
+    try:
+        other = estimate_serving(estimate.model, asked, hardware, estimate.adjust)
+    except OomlessError:
+        return None
+    if other.verdict != "fits":
+        return None
+    return Change("", other.headroom_bytes - estimate.headroom_bytes, other.headroom_bytes)

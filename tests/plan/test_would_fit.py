@@ -1,0 +1,118 @@
+"""What infer offers where a load does not fit: one to three flags that an engineer would try, then less
+quality, another load, more cards, other cards - each of which fits when it is asked for."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+import oomless
+from oomless.api.serving import ServingAnswer
+from oomless.engines.command_line import own_flags
+from oomless.errors import OomlessError
+from oomless.run.options import by_flag, read
+
+
+def flags(found: ServingAnswer) -> list[str]:
+    return [change.flags for change in found.changes]
+
+
+def asked_with(words: str) -> dict[str, Any]:
+    """The keywords of a change; `on N cards` and `without FLAG` are its own."""
+    known, found = by_flag("infer"), dict[str, Any]()
+    parts = words.split()
+    while parts:
+        word = parts.pop(0)
+        if word == "on":
+            found["cards"], parts = int(parts[0]), parts[2:]
+        elif word == "without":
+            found[known[parts.pop(0)].field] = None
+        elif known[word].kind == "switch":
+            found[known[word].field] = True
+        else:
+            found[known[word].field] = read(known[word], parts.pop(0), word)
+    return found
+
+
+def test_r1_on_eight_h20_is_helped_by_flags_and_not_by_a_second_machine() -> None:
+    found = oomless.infer("deepseek-r1", "h20:8", max_model_len=32768)
+    assert found.verdict != "fits"
+    first = flags(found)[0]
+    assert first.startswith("--gpu-memory-utilization 0.95 ")
+    assert "--max-num-batched-tokens " in first
+    assert not any("--max-model-len" in each for each in flags(found))
+
+
+def test_no_length_is_offered_that_nobody_wants() -> None:
+    """It was `--max-model-len 75` once, and 82."""
+    for model, asked in (
+        ("deepseek-r1", {"gpu": "h20:8", "max_model_len": 32768, "max_num_seqs": 64}),
+        (
+            "deepseek-v4-pro",
+            {"gpu": "h200:8", "dp": 8, "enable_expert_parallel": True, "max_model_len": 200000},
+        ),
+        ("deepseek-v4-flash", {"gpu": "h20:2"}),
+        ("deepseek-r1-distill-qwen-7b", {"gpu": "rtx-4090"}),
+    ):
+        for each in flags(oomless.infer(model, **asked)):
+            assert asked_with(each).get("max_model_len", 4096) >= 4096
+            assert "max_model_len" not in asked or "--max-model-len" not in each
+
+
+def test_an_engine_is_offered_its_own_flags() -> None:
+    found = oomless.infer("deepseek-v3.2", "h200:8", engine="sglang", tp=8, dp=8, enable_dp_attention=True)
+    first = flags(found)[0]
+    assert first == "--mem-fraction-static 0.85"
+    known = {*own_flags("sglang")}
+    assert all(asked_with(each).keys() <= {*known, "cards"} for each in flags(found))
+
+
+def test_adapters_are_sharded_before_a_rank_is_added() -> None:
+    found = oomless.infer(
+        "deepseek-r1", "h200:8", enable_lora=True, max_loras=4, max_lora_rank=32, max_model_len=32768
+    )
+    assert flags(found)[0] == "--fully-sharded-loras"
+
+
+@pytest.mark.parametrize(("model", "gpu"), [("deepseek-r1", "rtx-4090:4"), ("deepseek-r1", "t4:1")])
+def test_where_nothing_helps_the_nearest_cards_are_named(model: str, gpu: str) -> None:
+    found = flags(oomless.infer(model, gpu))
+    assert found
+    for each in found:
+        asked = asked_with(each)
+        assert oomless.infer(model, **asked).verdict == "fits"
+
+
+def test_a_narrower_cache_is_marked() -> None:
+    found = oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090").changes
+    marked = {change.flags.split()[0] for change in found if change.costs_quality}
+    assert marked == {"--kv-cache-dtype", "--quantization"}
+
+
+MODELS = "deepseek-r1 deepseek-v3.2 deepseek-v2-lite qwen3-8b gpt-oss-120b deepseek-v4-flash".split()
+CARDS = "h20:8 h200:4 h100:2 a100-80gb:4 rtx-4090:2 l40s:8 b200:1".split()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_offered_fits_with_the_headroom_that_is_said(seed: int) -> None:
+    random = Random(seed)
+    model, gpu = random.choice(MODELS), random.choice(CARDS)
+    asked: dict[str, Any] = {
+        "engine": random.choice(("vllm", "vllm", "sglang", "trtllm")),
+        "max_model_len": random.choice((None, 8192, 32768)),
+        "context": random.choice((None, 4096)),
+        "concurrency": random.choice((1, 16, 256)),
+    }
+    try:
+        found = oomless.infer(model, gpu, **asked)
+    except OomlessError:
+        return
+    assert len(found.changes) <= 5
+    for change in found.changes:
+        more = asked_with(change.flags)
+        if cards := more.pop("cards", None):
+            more["gpu"] = f"{gpu.partition(':')[0]}:{cards}"
+        again = oomless.infer(model, **{"gpu": gpu, **asked, **more})
+        assert again.verdict == "fits", change.flags
+        assert again.headroom_bytes == change.headroom_bytes, change.flags
+        assert sum(flag in change.flags for flag in ("--gpu-memory", "--max-num", "--enforce")) <= 3
