@@ -26,7 +26,6 @@ RECIPES = frozenset(
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.relative_to(SOURCE).parts[0] not in OWN]
 
 PACKAGE = "the Python package of that name is imported"
-ENGINE = "the serving engine of that name, whose own room is engines/"
 FLAG = "the flag --fsdp, a spelling of --sharding"
 CLAIM = "the guide's claim is about it"
 ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -39,22 +38,7 @@ ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
     "model/gguf_builds.py": ("a publisher of files on the hub", ("unsloth",)),
     "monitor/question.py": ("the package of adapters is what a loop holds", ("peft",)),
     "plan/launch/megatron.py": ("launch files move to frameworks/", ("fsdp",)),
-    "plan/launch/serving.py": (ENGINE, ("transformers",)),
-    "plan/launch/training.py": (
-        "launch files move to frameworks/",
-        (
-            "axolotl",
-            "deepspeed",
-            "fsdp",
-            "llama-factory",
-            "megatron-lm",
-            "peft",
-            "torchtitan",
-            "transformers",
-        ),
-    ),
-    "plan/training_answer.py": ("launch files move to frameworks/", ("megatron-lm",)),
-    "run/training.py": ("the default of --framework", ("transformers",)),
+    "plan/launch/training.py": ("a key of LLaMA-Factory's own file", ("deepspeed",)),
     "trace/build.py": (PACKAGE, ("peft",)),
     "trace/models.py": (PACKAGE, ("transformers",)),
     "trace/packed.py": (PACKAGE, ("peft",)),

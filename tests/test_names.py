@@ -16,9 +16,6 @@ ALSO_A_FRAMEWORK = "transformers"
 """Its name is that of a package and of a framework as well, so its strings prove nothing."""
 
 EXEMPT = {
-    "run/serving.py": "the default of --engine goes with the table of options",
-    "plan/launch/serving.py": "how an engine is told a question goes with the table of options",
-    "plan/launch/cluster.py": "how an engine joins machines goes with the table of options",
     "truth/reconcile/explain.py": "what an engine's log leaves out goes with its reader",
     "truth/reconcile/log_facts.py": "what an engine's log leaves out goes with its reader",
     "truth/reconcile/log_question.py": "what an engine's log leaves out goes with its reader",

@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from oomless import facts
 from oomless.model.load import load
-from oomless.plan.launch.training import LAUNCHED, training_launch
+from oomless.plan.launch.training import launched, training_launch
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, TrainingAsked
 
@@ -121,7 +121,7 @@ OPEN = {"resources.accelerators"}
 
 
 def test_every_framework_is_launched_once() -> None:
-    assert {asked.framework for _, _, asked in QUESTIONS} == set(LAUNCHED)
+    assert {asked.framework for _, _, asked in QUESTIONS} == set(launched())
 
 
 def test_every_key_has_a_row_with_a_source() -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import engines
 from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
+from ..facts.options import DEFAULT_ENGINE
 from ..model.load import catalogue_name
 from ..monitor.launcher import ChildEnd, launch, start_deaf
 from ..truth.reconcile.blocks import LogBlock
@@ -137,7 +138,7 @@ def _port(words: Sequence[str], engine: str) -> int:
         text = joined or value
         if name == "--port" and text.isdecimal() and len(text) < 6:
             return int(text)
-    return engines.engine(engine or engines.DEFAULT).start.port
+    return engines.engine(engine or DEFAULT_ENGINE).start.port
 
 
 def run_watched(

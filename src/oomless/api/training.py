@@ -4,10 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..engines import DEFAULT
 from ..errors import UsageError, faults_of
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import TrainingEstimate
+from ..facts.options import DEFAULT_ENGINE
 from ..files import need_path
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -43,7 +43,7 @@ def with_moments(
         REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
-        stands.get("rollout_engine") or (DEFAULT if generates else None),
+        stands.get("rollout_engine") or (DEFAULT_ENGINE if generates else None),
         share,
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,

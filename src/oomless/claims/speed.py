@@ -1,10 +1,10 @@
 """Claims about time: latency, throughput of nodes, dynamic batching, scaling of data parallelism, compute in
 memory."""
 
-from ..engines import DEFAULT
 from ..engines.llamacpp import LLAMACPP
 from ..engines.trtllm import TRTLLM
 from ..estimate.serving.estimate import estimate_serving
+from ..facts.options import DEFAULT_ENGINE
 from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked, Layout
@@ -24,7 +24,7 @@ MS = 1000.0
 def served(model: str, gpu: str, tp: int, load_of: tuple[int, int, int], **asked: object) -> ServingSpeed:
     """The speed of (tokens in, tokens out, requests at once) on one layout."""
     question = Asked(engine_version="0.19.0", layout=Layout(tp=tp), max_model_len=4096)._replace(**asked)  # type: ignore[arg-type]
-    if question.engine != DEFAULT:
+    if question.engine != DEFAULT_ENGINE:
         question = question._replace(engine_version=None)
     estimate = estimate_serving(load(model), question, parse_gpu(gpu))
     tokens_in, tokens_out, at_once = load_of

@@ -5,6 +5,7 @@ from functools import cache
 from importlib import import_module
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
+from ..facts.options import DEFAULT_ENGINE
 from .record import Engine
 
 ENGINES = {
@@ -19,10 +20,6 @@ ENGINES = {
     "transformers": "transformers",
 }
 """Engine name -> module, which has its record under its name in capitals."""
-DEFAULT = "vllm"
-"""The engine that is asked where nobody names one."""
-
-VLLM = ("vllm", "vllm-ascend", "vllm-hpu")
 LLAMA = ("llamacpp", "ik-llamacpp", "ollama")
 
 
@@ -61,7 +58,7 @@ def default_engine(vendor: str, is_gguf: bool) -> str:
     >>> default_engine("Huawei", False), default_engine("Intel", False)
     ('vllm-ascend', 'vllm-hpu')
     """
-    return LLAMA[0] if is_gguf else dict(engine(DEFAULT).cards.instead).get(vendor, DEFAULT)
+    return LLAMA[0] if is_gguf else dict(engine(DEFAULT_ENGINE).cards.instead).get(vendor, DEFAULT_ENGINE)
 
 
 def check_card(name: str, vendor: str) -> None:

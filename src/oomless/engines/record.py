@@ -64,9 +64,35 @@ class Candidates(NamedTuple):
     """The flags, with their words, that together halve the cache at some cost of quality."""
 
 
+class Joining(NamedTuple):
+    """How a server is told of several machines: --nnodes, --node-rank, and where they meet."""
+
+    address_flag: str
+    """The flag with the first machine's address."""
+    port: int | None = None
+    """The port that stands behind the address; None: none is asked for."""
+    worker: tuple[str, ...] = ()
+    """Words for a machine that takes no requests."""
+
+
 class Start(NamedTuple):
     """How an engine's server is started; its flags are those of the table of options."""
 
+    by: Literal["program", "script", "modelfile"] = "program"
+    """program: a command line. script: a library that a script of ours calls. modelfile: a file that names
+    the model, read by a server that runs already."""
+    image: str = ""
+    """The container image of a release, with {version}; "": none that is published for each."""
+    package: str = ""
+    """What pip installs for a release, with {version}; "": more is needed than that."""
+    joining: Joining | None = None
+    """None: its server does not start on several machines by flags."""
+    over_ray: bool = False
+    """Several machines may meet over Ray instead."""
+    mpi_launcher: str = ""
+    """The program between `srun --mpi` and the server, one task a card; "": it is started once a machine."""
+    made_on_loading: tuple[str, ...] = ()
+    """Forms of the weights that it makes of 16 bit while it loads; another one is a checkpoint of its own."""
     prefills: tuple[str, ...] = ()
     """Words by which one of two machines is told to fill the cache of prompts for another."""
     decodes: tuple[str, ...] = ()

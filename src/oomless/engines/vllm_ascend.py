@@ -13,11 +13,13 @@ from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import CacheGroup, CacheLayout, Stage
-from .record import CardMakers, Start
+from .record import CardMakers
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
 
 BLOCK_SIZE = 128
+IMAGE = "quay.io/ascend/vllm-ascend:v{version}"
+"""As its installation page names it."""
 
 
 class AscendRules(ReleaseRules):
@@ -101,7 +103,7 @@ VLLM_ASCEND = VLLM._replace(
     label="vLLM-Ascend",
     cards=CardMakers(only=("Huawei",), tried=("Huawei",)),
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=Start(),
+    start=VLLM.start._replace(image=IMAGE, package="", prefills=(), decodes=()),
     rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
     resolve=resolve,
     cache_layout=cache_layout,

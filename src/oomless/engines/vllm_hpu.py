@@ -10,7 +10,7 @@ from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Placed, Stage
-from .record import CardMakers, Start
+from .record import CardMakers
 from .vllm import VLLM
 
 BLOCK_SIZE = 128
@@ -49,7 +49,7 @@ VLLM_HPU = VLLM._replace(
     label="vLLM-HPU",
     cards=CardMakers(only=("Intel",), tried=("Intel",)),
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=Start(),
+    start=VLLM.start._replace(image="", package="", prefills=(), decodes=()),
     rows=VLLM.rows._replace(words=("vLLM-HPU",)),
     resolve=resolve,
     placed_weights=placed_weights,

@@ -42,6 +42,19 @@ class FrameworkRows(NamedTuple):
     """The pipeline rank whose memory its log shows."""
 
 
+LaunchFiles = Literal[
+    "fsdp_script",
+    "titan_toml",
+    "megatron_args",
+    "zero_script",
+    "accelerate_script",
+    "axolotl_yaml",
+    "factory_yaml",
+]
+"""What starts a framework. Scripts: of FSDP2 under torchrun; of the Trainer, under torchrun with ZeRO's file
+or under accelerate with its. Else the framework's own configuration file."""
+
+
 class Framework(NamedTuple):
     """A program that trains. Defaults are those of facts/frameworks.csv."""
 
@@ -107,6 +120,8 @@ class Framework(NamedTuple):
     """Layers that FSDP has whole while the loss runs."""
     kbit_by_script: bool
     """Preparing a model in 4 or 8 bit is left to the user's script."""
+    launch: LaunchFiles | None
+    """The files that start it, as far as they are written here."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
     rows: FrameworkRows
@@ -177,6 +192,7 @@ def of_facts(name: str) -> Framework:
         loss_on_shares=row["loss_on_shares"] == "yes",
         units_in_loss=int(row["units_in_loss"]),
         kbit_by_script=row["kbit_preparation"] == "script",
+        launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         megatron_core=row["megatron_core"] == "yes",
         rows=measured_rows(name),
     )

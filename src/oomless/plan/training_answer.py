@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import OomlessError
 from ..estimate.training.megatron import estimate_megatron
+from ..frameworks import framework
 from ..frameworks.megatron.args import read_arguments
 from ..frameworks.megatron.source import read_text
 from ..model.load import load
@@ -138,7 +139,7 @@ def launched(model: Model, word: str, row: TrainingRow) -> tuple[Launch | None, 
     arguments too."""
     try:
         launch = training_launch(model, word, row.asked, row.hardware)
-        if row.asked.framework == "megatron-lm":
+        if framework(row.asked.framework).launch == "megatron_args":
             run = read_arguments(
                 read_text(launch.files["megatron.args"], "megatron.args"), row.hardware.num_gpus
             )

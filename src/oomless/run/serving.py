@@ -4,6 +4,7 @@ of options (facts/options/serving.py), which says what each means."""
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
+from ..facts.options import DEFAULT_ENGINE
 from .options import by_keyword, given, need_known, value_of
 from .speculation import Speculation
 
@@ -29,7 +30,7 @@ class Layout(NamedTuple):
 class Asked(NamedTuple):
     """A question about serving; None: as the engine would choose."""
 
-    engine: str = "vllm"
+    engine: str = DEFAULT_ENGINE
     engine_version: str | None = None
     layout: Layout | None = None
     dtype: str = "auto"

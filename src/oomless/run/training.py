@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
+from ..facts.options import DEFAULT_FRAMEWORK
 from .options import by_keyword, value_of
 
 Method = Literal["full", "lora", "qlora"]
@@ -50,7 +51,7 @@ class TrainingAsked(NamedTuple):
     """A question about training; None: as the framework would choose. Fields are those of the table of
     options (facts/options/training.py), which says what each means."""
 
-    framework: str = "transformers"
+    framework: str = DEFAULT_FRAMEWORK
     framework_version: str | None = None
     task: Task = "pretrain"
     method: Method = "full"

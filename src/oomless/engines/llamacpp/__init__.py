@@ -74,6 +74,6 @@ OLLAMA = LLAMACPP._replace(
     name="ollama",
     label="Ollama",
     cards=CardMakers(),
-    start=Start(port=11434),
+    start=Start(by="modelfile", port=11434),
     rows=EngineRows(words=("Ollama",)),
 )

@@ -7,7 +7,7 @@ the rest and are not subtracted.
 """
 
 from ..layouts import attention_and_experts, attention_apart, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, Joining, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -42,7 +42,13 @@ SGLANG = Engine(
         narrow_cache=(("kv_cache_dtype", "fp8_e4m3"),),
     ),
     start=Start(
-        prefills=("--disaggregation-mode", "prefill"), decodes=("--disaggregation-mode", "decode"), port=30000
+        image="lmsysorg/sglang:v{version}",
+        package="sglang[all]=={version}",
+        joining=Joining("--dist-init-addr", port=20000),
+        made_on_loading=("fp8", "bitsandbytes"),
+        prefills=("--disaggregation-mode", "prefill"),
+        decodes=("--disaggregation-mode", "decode"),
+        port=30000,
     ),
     rows=ROWS,
     speed_class="sglang",

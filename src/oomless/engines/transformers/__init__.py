@@ -20,7 +20,7 @@ TRANSFORMERS = Engine(
     versions=RELEASES.versions,
     cards=CardMakers(),
     candidates=Candidates(one_card, shares_card=True),
-    start=Start(),
+    start=Start(by="script"),
     rows=EngineRows(words=("Transformers", "transformers")),
     speed_class="transformers",
     layouts=layers_over_cards,

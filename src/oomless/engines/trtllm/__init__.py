@@ -30,7 +30,7 @@ TRTLLM = Engine(
     versions=RELEASES.versions,
     cards=CardMakers(only=("NVIDIA",)),
     candidates=Candidates(tensor_parallel, tuned=TUNED, narrow_cache=(("kv_cache_dtype", "fp8"),)),
-    start=Start(),
+    start=Start(mpi_launcher="trtllm-llmapi-launch"),
     rows=ROWS,
     speed_class="trtllm",
     layouts=tensor_parallel_layouts,

@@ -6,7 +6,7 @@ takes the rules of the earlier one. Constants that were measured are in facts/en
 """
 
 from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, EngineRows, Joining, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
@@ -51,6 +51,11 @@ VLLM = Engine(
         narrow_cache=(("kv_cache_dtype", "fp8"),),
     ),
     start=Start(
+        image="vllm/vllm-openai:v{version}",
+        package="vllm=={version}",
+        joining=Joining("--master-addr", worker=("--headless",)),
+        over_ray=True,
+        made_on_loading=("fp8", "bitsandbytes"),
         prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
         decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),

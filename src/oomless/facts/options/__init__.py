@@ -9,6 +9,9 @@ serving's and its own), `training` (train), `tracing` (trace: training's and its
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+DEFAULT_ENGINE, DEFAULT_FRAMEWORK = "vllm", "transformers"
+"""What is asked where nobody names one."""
+
 Kind = Literal[
     "whole",
     "tokens",

@@ -6,7 +6,7 @@ prefixes of them that argparse takes; of llama.cpp and ik_llama.cpp those of com
 TensorRT-LLM those of commands/serve.py and common_llm_options.py.
 """
 
-from . import Option
+from . import DEFAULT_ENGINE, Option
 
 VLLM, LLAMA = "vllm vllm-ascend vllm-hpu", "llamacpp ik-llamacpp ollama"
 IK = "llamacpp ik-llamacpp"
@@ -26,7 +26,8 @@ ASKED: tuple[Option, ...] = (
     Option("reserve", "--reserve", "text", "cards",
            "Memory of each card to leave to others, with a unit: 2GiB."),
     Option("engine", "--engine", "text", "engine",
-           "Serving engine [vllm; llamacpp for a GGUF file or a Mac, theirs for Ascend and Gaudi].", "vllm",
+           "Serving engine [vllm; llamacpp for a GGUF file or a Mac, theirs for Ascend and Gaudi].",
+           DEFAULT_ENGINE,
            choices=("vllm", "vllm-ascend", "vllm-hpu", "sglang", "llamacpp", "ik-llamacpp", "ollama",
                     "trtllm", "transformers")),
     Option("engine_version", "--engine-version", "text", "engine",

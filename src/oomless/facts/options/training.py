@@ -3,7 +3,7 @@
 What may be computed again has Megatron-LM's names, those of the graphs, and torchtitan's `ops`.
 """
 
-from . import Option
+from . import DEFAULT_FRAMEWORK, Option
 
 MANY = 1_000_000
 TOKENS = 100_000_000
@@ -20,7 +20,7 @@ ASKED: tuple[Option, ...] = (
     Option("framework", "--framework", "text", "training",
            "Whose defaults hold: transformers (Trainer), peft, deepspeed, fsdp, torchtitan, torchtune, "
            "megatron-lm, megatron-bridge, llama-factory, axolotl, unsloth, ms-swift, litgpt, trl ... "
-           "(facts/frameworks.csv).", "transformers", listed="frameworks"),
+           "(facts/frameworks.csv).", DEFAULT_FRAMEWORK, listed="frameworks"),
     Option("framework_version", "--framework-version", "text", "training",
            "An earlier release of transformers or TRL: 4.48, or 'transformers 4.48, trl 0.13'; losses, "
            "optimizers, checkpoints, experts and prepared QLoRA models differ (facts/habits.csv) [the "

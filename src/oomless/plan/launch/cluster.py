@@ -3,7 +3,7 @@
 from typing import Any
 
 from ... import facts
-from ...engines import LLAMA, VLLM, engine
+from ...engines import engine
 from ...files import safe_name
 from ...run.cards import Hardware
 from ...run.serving import Asked
@@ -13,7 +13,7 @@ from .documents import yaml
 from .shell import command as words
 from .shell import lines, script
 
-PORT, JOIN_PORT = 8000, 20000
+PORT = 8000
 DEVICES = {
     "NVIDIA": "nvidia.com/gpu",
     "AMD": "amd.com/gpu",
@@ -30,16 +30,16 @@ def cluster_files(
     """Return files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find
     each other."""
     files: dict[str, FileText] = {}
-    sky = sky_name(hardware)
-    if sky and asked.engine in (*VLLM, "sglang"):
+    sky, start = sky_name(hardware), engine(asked.engine).start
+    if sky and start.package:
         files["sky.yaml"] = sky_yaml(name, command, asked, hardware, num_nodes, sky)
     if num_nodes == 1:
         return files
-    if asked.engine in VLLM:
+    if start.over_ray:
         files["ray.sh"] = ray_script(command, num_nodes)
-    if asked.engine in (*VLLM, "sglang"):
+    if start.image and start.joining:
         files["leaderworkerset.yaml"] = leader_worker_set(name, command, asked, hardware, num_nodes)
-    if asked.engine not in LLAMA:
+    if start.joining or start.mpi_launcher:
         files["serve.sbatch"] = slurm_script(name, command, asked, hardware, num_nodes)
     return files
 
@@ -52,10 +52,12 @@ def sky_name(hardware: Hardware) -> str:
 
 def joined(command: Code, asked: Asked, nodes: str, rank: str, leader: str) -> Code:
     """Return the command as each of several machines runs it; the variables are its place among them."""
-    rank = words("--nnodes", Code(nodes), "--node-rank", Code(rank))
-    if asked.engine in VLLM:
-        return words(command, rank, "--master-addr", Code(leader))
-    return words(command, rank, "--dist-init-addr", Code(f"{leader}:{JOIN_PORT}"))
+    joining = engine(asked.engine).start.joining
+    assert joining, f"{asked.engine} is not told of several machines by flags"
+    address = leader if joining.port is None else f"{leader}:{joining.port}"
+    return words(
+        command, "--nnodes", Code(nodes), "--node-rank", Code(rank), joining.address_flag, Code(address)
+    )
 
 
 SERVE = words("--host", "0.0.0.0", "--port", str(PORT))
@@ -63,14 +65,15 @@ SERVE = words("--host", "0.0.0.0", "--port", str(PORT))
 
 
 def worker(command: Code, asked: Asked) -> Code:
-    """Return the command of a machine that takes no requests: vLLM wants to be told."""
-    return words(command, "--headless") if asked.engine in VLLM else command
+    """Return the command of a machine that takes no requests, which some engines must be told."""
+    joining = engine(asked.engine).start.joining
+    return words(command, *joining.worker) if joining and joining.worker else command
 
 
 def image(asked: Asked) -> str:
     """The engine's own container image of the release."""
-    version = asked.engine_version or engine(asked.engine).latest
-    return f"vllm/vllm-openai:v{version}" if asked.engine in VLLM else f"lmsysorg/sglang:v{version}"
+    record = engine(asked.engine)
+    return record.start.image.format(version=asked.engine_version or record.latest)
 
 
 def ray_script(command: Code, num_nodes: int) -> FileText:
@@ -176,13 +179,13 @@ def slurm_script(name: str, command: Code, asked: Asked, hardware: Hardware, num
         Code(f"#SBATCH --gpus-per-node={hardware.per_node}"),
         Code("#SBATCH --exclusive"),
     )
-    if asked.engine == "trtllm":
+    if launcher := engine(asked.engine).start.mpi_launcher:
         return script(
             "/bin/bash",
             head,
             Code(f"#SBATCH --ntasks-per-node={hardware.per_node}"),
             Code("set -euo pipefail"),
-            words("srun", "--mpi=pmix", "trtllm-llmapi-launch", command, SERVE),
+            words("srun", "--mpi=pmix", launcher, command, SERVE),
         )
     each = joined(command, asked, "$SLURM_NNODES", "$SLURM_NODEID", "$HEAD")
     first, other = words(Code("exec"), each, SERVE), words(Code("exec"), worker(each, asked))
@@ -206,8 +209,8 @@ def sky_yaml(
     name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int, accelerator: str
 ) -> FileText:
     """Return a SkyPilot task: rent the machines, install the release, start it."""
-    version = asked.engine_version or engine(asked.engine).latest
-    package = f"vllm=={version}" if asked.engine in VLLM else f"sglang[all]=={version}"
+    record = engine(asked.engine)
+    package = record.start.package.format(version=asked.engine_version or record.latest)
     gpus = (
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
     )

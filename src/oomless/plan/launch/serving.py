@@ -2,9 +2,10 @@
 ledger."""
 
 from math import floor
+from typing import assert_never
 
 from ... import facts
-from ...engines import LLAMA, VLLM
+from ...engines import engine
 from ...engines.command_line import command_words, line_of
 from ...files import safe_name
 from ...model.model import Model
@@ -20,25 +21,33 @@ from .shell import command, place, script
 def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) -> Launch:
     """How an engine is started for a question; `asked` has its layout."""
     target, note = served_name(model, word, asked)
-    if asked.engine == "transformers":
-        return transformers_launch(target, asked)._replace(note=note)
-    if asked.engine == "ollama":
-        return ollama_launch(target, model.name, asked)._replace(note=note)
-    start = command(*start_of(model, word, asked))
-    num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
-    return Launch(start, cluster_files(model.name, start, asked, hardware, num_nodes), note)
+    match engine(asked.engine).start.by:
+        case "script":
+            return transformers_launch(target, asked)._replace(note=note)
+        case "modelfile":
+            return ollama_launch(target, model.name, asked)._replace(note=note)
+        case "program":
+            start = command(*start_of(model, word, asked))
+            num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
+            return Launch(start, cluster_files(model.name, start, asked, hardware, num_nodes), note)
+        case never:
+            assert_never(never)
 
 
 def one_of_several(asked: Asked, used: Asked) -> Asked:
-    """The question of one of `instances` engines on a card, which vLLM must be told: each takes its part of
-    the share that one would.
+    """The question of one of `instances` engines on a card. One that takes a share of the card must be told:
+    each takes its part of the share that one would.
 
     `used`: the question with the engine's own values in place of what was not said.
 
     >>> one_of_several(Asked(instances=2), Asked(gpu_memory_utilization=0.92)).gpu_memory_utilization
     0.46
     """
-    if asked.instances == 1 or asked.engine not in VLLM or used.gpu_memory_utilization is None:
+    if (
+        asked.instances == 1
+        or not engine(asked.engine).candidates.shares_card
+        or used.gpu_memory_utilization is None
+    ):
         return asked
     return asked._replace(
         gpu_memory_utilization=floor(used.gpu_memory_utilization / asked.instances * 1000) / 1000
@@ -52,7 +61,7 @@ def served_name(model: Model, word: str, asked: Asked) -> tuple[str, str]:
     An engine finds that form in the checkpoint; its flag knows other words, and would be refused.
     """
     hub = hub_word(model, word)
-    if asked.engine in LLAMA:
+    if engine(asked.engine).file_types:
         if word.endswith(".gguf"):
             return place(hub), ""
         file = f"{last_part(hub)}-{(asked.quantization or 'f16').upper()}.gguf"
@@ -69,15 +78,12 @@ def last_part(path: str) -> str:
     return path.removesuffix("/").rpartition("/")[2]
 
 
-ON_LOADING = ("fp8", "bitsandbytes")
-"""Forms of the weights that vLLM and SGLang make of 16 bit while they load."""
-
-
 def in_checkpoint(asked: Asked, published: str) -> bool:
     """Whether the asked form is not made while loading, but read from a checkpoint other than the published
     one."""
-    made = ON_LOADING if asked.engine in (*VLLM, "sglang") else ()
-    return asked.engine not in LLAMA and asked.quantization not in (None, "none", published, *made)
+    record = engine(asked.engine)
+    found = (None, "none", published, *record.start.made_on_loading)
+    return not record.file_types and asked.quantization not in found
 
 
 def hub_word(model: Model, word: str) -> str:
@@ -131,10 +137,10 @@ def ollama_launch(target: str, name: str, asked: Asked) -> Launch:
         "/bin/sh",
         Code("set -eu"),
         command(
-            "env", *(f"{name}={value}" for name, value in variables.items()), "ollama", "serve", Code("&")
+            "env", *(f"{name}={value}" for name, value in variables.items()), asked.engine, "serve", Code("&")
         ),
         Code("sleep 3"),
-        command("ollama", "create", ollama_name(name), "-f", "Modelfile"),
+        command(asked.engine, "create", ollama_name(name), "-f", "Modelfile"),
         Code("wait"),
     )
     return Launch(command("sh", "start.sh"), {"Modelfile": modelfile(target, given), "start.sh": start})

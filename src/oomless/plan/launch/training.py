@@ -1,11 +1,14 @@
 """A training question -> what starts it: a torchrun command with its script, or a framework's own
 configuration file."""
 
-from typing import Any
+from typing import Any, assert_never
 
 from ... import facts
 from ...errors import UnsupportedError
+from ...frameworks import framework as record
+from ...frameworks import names
 from ...frameworks.defaults import resolved
+from ...frameworks.record import LaunchFiles
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
@@ -17,24 +20,13 @@ from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Va
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
 
-LAUNCHED = (
-    "fsdp",
-    "deepspeed",
-    "torchtitan",
-    "megatron-lm",
-    "transformers",
-    "peft",
-    "axolotl",
-    "llama-factory",
-)
-"""Frameworks whose files are written here."""
-
 
 def launches(framework: str, model: Model) -> bool:
     """Whether a framework's launch file can say this model."""
-    if framework == "megatron-lm":
+    kind = record(framework).launch
+    if kind == "megatron_args":
         return runs(model)
-    return framework != "torchtitan" or flavor(model) is not None
+    return kind != "titan_toml" or flavor(model) is not None
 
 
 def flavor(model: Model) -> tuple[str, str] | None:
@@ -57,39 +49,39 @@ def flavor(model: Model) -> tuple[str, str] | None:
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question."""
     hub = place(hub_word(model, word))
-    match asked.framework:
-        case "fsdp":
+    match record(asked.framework).launch:
+        case "fsdp_script":
             files = {"train.py": python(FSDP_HEAD, script_values(hub, asked), FSDP)}
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
-        case "torchtitan":
+        case "titan_toml":
             start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
             files = {"job.toml": titan_toml(model, hub, asked, hardware)}
             return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware)
-        case "megatron-lm":
+        case "megatron_args":
             arguments = megatron_arguments(model, asked, hardware.num_gpus)
             files = {"megatron.args": FileText("".join(f"{each}\n" for each in arguments))}
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             return with_cluster(model, Launch(start, files), hardware)
-        case "deepspeed":
+        case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware),
                 "train.py": trainer_script(hub, asked, "ds.json"),
             }
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
-        case "transformers" | "peft":
+        case "accelerate_script":
             files = {
                 "accelerate.yaml": accelerate_yaml(asked, hardware),
                 "train.py": trainer_script(hub, asked),
             }
             start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
             return Launch(command(start, "train.py"), files)
-        case "axolotl":
+        case "axolotl_yaml":
             several = (
                 ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
             )
-            start = command("axolotl", "train", "axolotl.yaml", *several)
+            start = command(asked.framework, "train", "axolotl.yaml", *several)
             return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked)})
-        case "llama-factory":
+        case "factory_yaml":
             files = {"llama_factory.yaml": llama_factory_yaml(hub, asked)}
             if asked.sharding in ("zero2", "zero3"):
                 files["ds.json"] = deepspeed_json(asked, hardware, auto=True)
@@ -99,10 +91,22 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
                 ),
                 files,
             )
-        case _:
+        case None:
             raise UnsupportedError(
-                f"no launch file of {asked.framework} is known here", f"known are {', '.join(LAUNCHED)}"
+                f"no launch file of {asked.framework} is known here", f"known are {', '.join(launched())}"
             )
+        case never:
+            assert_never(never)
+
+
+def launched() -> list[str]:
+    """Return the frameworks whose files are written here."""
+    return [name for name in names() if record(name).launch]
+
+
+def takes_any(*kinds: LaunchFiles) -> str:
+    """Return a hint that names the frameworks with such files."""
+    return f"use --framework {' or '.join(name for name in names() if record(name).launch in kinds)}"
 
 
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
@@ -206,7 +210,7 @@ def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware)
     found = flavor(model)
     if found is None:
         raise UnsupportedError(
-            f"torchtitan has no flavor of {model.name}", "use --framework fsdp or megatron-lm"
+            f"torchtitan has no flavor of {model.name}", takes_any("fsdp_script", "megatron_args")
         )
     mesh = asked.mesh
     shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
