@@ -73,6 +73,8 @@ class LogReader(NamedTuple):
     carries: tuple[str, ...] = ()
     """Words of the machine that a program says once and that hold for each of its runs."""
     is_training: bool = False
+    names_devices: bool = False
+    """It prints what lies on each device, and how many layers do, in place of a layout."""
     metrics: tuple[tuple[str, str, str, str], ...] = ()
     """(metric, label or "", word, unit) of what its /metrics page tells: a label's text, or the value."""
 

@@ -177,6 +177,7 @@ LOG = LogReader(
     "llamacpp",
     LLAMA,
     wakes=(b"loaded meta data",),
+    names_devices=True,
     also=(
         (b"mla_attn ", "ik-llamacpp"),
         (b"fused_moe ", "ik-llamacpp"),

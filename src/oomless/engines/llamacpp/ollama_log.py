@@ -92,5 +92,6 @@ LOG = LogReader(
     "ollama",
     (*OLLAMA, *(line for line in LLAMA if line.turn != "start")),
     wakes=(b"loaded meta data",),
+    names_devices=True,
     carries=("engine_version", "gpu", "gpu_memory_bytes", "gpu_free_bytes"),
 )

@@ -7,7 +7,6 @@ from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...ledger import Compared
 from ..validate import of_estimate
 from .log_facts import KEYS, facts_of
-from .log_llama import is_llama
 from .log_question import LogQuestion
 from .log_row import ENGINES, QUANTITIES
 from .logged_run import LoggedRun
@@ -53,7 +52,7 @@ def _can(quantity: str, asked: LogQuestion) -> bool:
 
 
 def _predicted(estimate: Estimate, quantity: str, run: LoggedRun) -> tuple[float, float, float] | None:
-    if is_llama(run):
+    if run.names_devices:
         return _of_llama(estimate, quantity)
     try:
         value, low, high = of_estimate(estimate, quantity, ENGINES.get(run.engine, run.engine))

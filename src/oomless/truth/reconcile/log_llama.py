@@ -10,11 +10,6 @@ from .logged_run import LoggedRun
 NO_FLASH = ("disabled", "0", "false", "off")
 
 
-def is_llama(run: LoggedRun) -> bool:
-    """Return whether a run names devices and layers instead of a layout."""
-    return run.reader is not None and run.reader.name in ("llamacpp", "ollama")
-
-
 def llama_cells(run: LoggedRun, found: Mapping[str, object]) -> dict[str, str]:
     """Return what a table says of llama.cpp in its own words: all cells and who shares them, what lies on the
     cards, and the micro-batch, on which the compute buffer depends."""

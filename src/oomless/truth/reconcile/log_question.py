@@ -11,7 +11,7 @@ from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import HOST, facts_of
-from .log_llama import NO_FLASH, build_date, file_type, is_llama
+from .log_llama import NO_FLASH, build_date, file_type
 from .log_row import configuration_row
 from .logged_run import LoggedRun
 
@@ -47,7 +47,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
     try:
         loaded = load(model or row["model"])
         hardware = parse_gpu(gpu) if gpu else None
-        if is_llama(run):
+        if run.names_devices:
             return _llama(run, row, loaded, hardware)
         row["tp"] = row["tp"] or ("1" if run.engine != "trtllm" else "")
         asked = question(

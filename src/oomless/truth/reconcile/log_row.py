@@ -7,7 +7,7 @@ from ...engines import engine
 from ...facts.release import read_release
 from ...model.load import catalogue_name
 from .log_facts import Arguments, arguments, facts_of
-from .log_llama import file_type, is_llama, llama_cells
+from .log_llama import file_type, llama_cells
 from .log_model import model_name
 from .logged_run import LoggedRun
 from .scrub import scrub
@@ -80,7 +80,7 @@ def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[st
         "gpu_mem_util": _share(run, found, printed),
         "other_flags": ", ".join(_flags(run, found, printed)),
     }
-    if is_llama(run):
+    if run.names_devices:
         row |= llama_cells(run, found)
     for axis in ("tp", "pp", "dp"):
         row[axis] = _text(found, axis)
@@ -124,7 +124,7 @@ V1_BY_ITSELF = (0, 8)
 def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
     """The word for the weights: what is asked for, or the type that they are computed in."""
     word = str(found.get("quantization", ""))
-    if is_llama(run):
+    if run.names_devices:
         return file_type(word)
     if not word or word in GENERIC:
         name = str(found.get("model", "")).lower()

@@ -96,6 +96,11 @@ class LoggedRun:
         """Whether the program names the process on each line, so that a second load is a draft's."""
         return self.reader is not None and bool(self.reader.label)
 
+    @property
+    def names_devices(self) -> bool:
+        """Whether the program prints devices and layers in place of a layout."""
+        return self.reader is not None and self.reader.names_devices
+
     def owner(self, label: Label) -> Owner | None:
         """Return whose values a process prints now: the second model that it loads is a draft."""
         return "draft" if self.loads.get(label.text, 0) > 1 else "engine"

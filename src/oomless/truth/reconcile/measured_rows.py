@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from ...estimate.serving.estimate import Estimate
 from ...units import GIB, MIB
 from .log_facts import HOST, facts_of
-from .log_llama import is_llama
 from .log_question import LogQuestion
 from .log_row import COLUMNS, QUANTITIES
 from .logged_run import LoggedRun, LoggedValue
@@ -33,7 +32,7 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
         unit, factor = PRINTED.get(said.unit if said else "B", ("bytes", 1))
         if word == "kv_tokens":
             unit, factor = "tokens", 1
-        if is_llama(run):
+        if run.names_devices:
             value = _of_all_cards(word, values) or value
         amount = value / factor
         row = {**dict.fromkeys(COLUMNS, ""), **asked.row}

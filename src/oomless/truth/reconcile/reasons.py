@@ -6,7 +6,6 @@ from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared
 from ...units import format_bytes
 from .log_facts import arguments
-from .log_llama import is_llama
 from .log_question import LogQuestion
 from .logged_run import LoggedRun
 
@@ -85,7 +84,7 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: LogQuestion, estim
     """A quantised checkpoint of somebody's keeps modules in 16 bit that the rule quantises."""
     if row.key != "weights" or row.error is None or row.error > -NEAR or asked.question is None:
         return ""
-    if is_llama(run):
+    if run.names_devices:
         return ""  # a GGUF's type says what each tensor is
     if not (asked.question.asked.quantization or asked.question.model.quantization):
         return ""
