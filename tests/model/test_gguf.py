@@ -23,8 +23,9 @@ from oomless.model.gguf import (
     read_all_parts,
     read_gguf,
 )
+from oomless.model.gguf_metadata import model_from_gguf
 from oomless.model.gguf_mixes import KvB
-from oomless.model.gguf_model import as_gguf, model_from_gguf, pieces
+from oomless.model.gguf_model import as_gguf, pieces
 from oomless.model.gguf_types import TYPES
 from oomless.model.load import load
 from oomless.model.model import Model

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from oomless.errors import UnsupportedError, UsageError
 from oomless.model.gguf_builds import refuse_own_mix
+from oomless.model.gguf_choice import Facts, mix_type
 from oomless.model.gguf_model import as_gguf, file_bytes, pieces
 from oomless.model.gguf_types import (
     FALLBACKS,
@@ -17,10 +18,8 @@ from oomless.model.gguf_types import (
     LARGE_ENDS,
     TYPE_NUMBERS,
     TYPES,
-    Facts,
     default_type,
     file_type,
-    mix_type,
 )
 from oomless.model.load import load
 from oomless.truth.tables import MeasuredRow, read_table

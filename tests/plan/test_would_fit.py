@@ -10,7 +10,8 @@ import oomless
 from oomless.api.serving import ServingAnswer
 from oomless.engines.command_line import own_flags
 from oomless.errors import OomlessError
-from oomless.run.options import by_flag, read
+from oomless.run.option_values import read
+from oomless.run.options import by_flag
 
 
 def flags(found: ServingAnswer) -> list[str]:

@@ -12,20 +12,8 @@ from oomless import facts
 from oomless.engines import ENGINES
 from oomless.errors import UsageError
 from oomless.facts.options import TITLES, Option
-from oomless.run.options import (
-    TABLES,
-    arguments,
-    asked_of,
-    by_flag,
-    by_keyword,
-    choices_of,
-    engines_of,
-    fault_of,
-    options_of,
-    read,
-    text_of,
-    value_of,
-)
+from oomless.run.option_values import choices_of, fault_of, read, text_of, value_of
+from oomless.run.options import TABLES, arguments, asked_of, by_flag, by_keyword, engines_of, options_of
 from oomless.run.serving import Asked, Layout, Resolved, serving_question
 from oomless.run.speculation import Speculation
 from oomless.run.training import Mesh, TrainingAsked, TrainingResolved

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from ..errors import UsageError, did_you_mean
-from ..run.options import asked_of, by_flag, read
+from ..run.option_values import read
+from ..run.options import asked_of, by_flag
 
 
 class Variants(NamedTuple):

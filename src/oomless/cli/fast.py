@@ -9,7 +9,8 @@ set of rules.
 from typing import Any
 
 from ..errors import UsageError
-from ..run.options import answered_of, by_flag, read
+from ..run.option_values import read
+from ..run.options import answered_of, by_flag
 
 PLAIN = ("json", "strict")
 """Options of the answer that a plain one has."""

@@ -8,7 +8,8 @@ import click
 from ..errors import UsageError
 from ..facts.options import TITLES, Group, Option
 from ..run.choices import is_word, need_choice
-from ..run.options import choices_of, options_of, read
+from ..run.option_values import choices_of, read
+from ..run.options import options_of
 
 NAMES = {
     **dict.fromkeys(("whole", "tokens", "length", "layers"), "integer"),

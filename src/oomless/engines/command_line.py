@@ -13,7 +13,8 @@ from .. import facts
 from ..errors import UnsupportedError, UsageError
 from ..facts.options import Option
 from ..facts.options.command_lines import COMMAND_LINES, CommandLine
-from ..run.options import ENGINE_CHOOSES, asked_of, by_keyword, engines_of, parsed, text_of
+from ..run.option_values import ENGINE_CHOOSES, parsed, text_of
+from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
 from .llamacpp.command_line import as_asked, as_started
 

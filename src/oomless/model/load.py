@@ -158,7 +158,7 @@ def load_path(path: "Path") -> Model:
     """The model of a folder, a config.json, or a safetensors file or index with its config beside it."""
     if path.suffix == ".gguf":
         from .gguf import read_all_parts
-        from .gguf_model import model_from_gguf
+        from .gguf_metadata import model_from_gguf
 
         return model_from_gguf(read_all_parts(path), path.stem.lower(), str(path))
     if not path.exists():

@@ -8,7 +8,8 @@ from .. import facts
 from ..errors import UsageError
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.options import by_keyword, value_of
+from ..run.option_values import value_of
+from ..run.options import by_keyword
 from .buy_or_rent import (
     Own,
     OwnOrRent,

@@ -10,7 +10,8 @@ from ..model.model import Model
 from ..model.quantization_methods import METHODS
 from ..model.quantization_scheme import REQUANTISED
 from ..run.cards import cards, find_card
-from ..run.options import by_keyword, value_of
+from ..run.option_values import value_of
+from ..run.options import by_keyword
 from ..run.this_host import find_host
 from ..units import parse_bytes
 from .prices import Price, check_provider, check_region

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from ..run.options import by_keyword, value_of
+from ..run.option_values import value_of
+from ..run.options import by_keyword
 from ..run.training import Method, TrainingAsked
 
 

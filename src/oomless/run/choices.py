@@ -2,7 +2,7 @@
 
 from ..errors import UsageError, did_you_mean
 from ..facts.options import Option
-from .options import choices_of
+from .option_values import choices_of
 
 OTHER_WORDS = {
     **dict.fromkeys(

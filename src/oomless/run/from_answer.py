@@ -6,7 +6,8 @@ from typing import Any
 from ..errors import OomlessError, UsageError
 from ..files import read_whole
 from ..limits import ANSWER, parse_json
-from .options import by_keyword, typed
+from .option_values import typed
+from .options import by_keyword
 from .serving import Asked, Layout
 
 SCHEMA = "oomless/estimate/1"

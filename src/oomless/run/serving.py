@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..facts.options import DEFAULT_ENGINE
-from .options import by_keyword, given, need_known, value_of
+from .option_values import value_of
+from .options import by_keyword, given, need_known
 from .speculation import Speculation
 
 

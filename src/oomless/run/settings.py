@@ -9,7 +9,8 @@ from ..errors import OomlessError, UsageError, did_you_mean
 from ..facts.options import Option
 from ..files import read_whole
 from ..limits import SETTINGS, parse_toml
-from .options import by_flag, engines_of, options_of, read, value_of
+from .option_values import read, value_of
+from .options import by_flag, engines_of, options_of
 
 COMMAND = "infer"
 """Whose options may have defaults; speed takes what it shares with it."""

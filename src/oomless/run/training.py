@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..facts.options import DEFAULT_FRAMEWORK
-from .options import by_keyword, value_of
+from .option_values import value_of
+from .options import by_keyword
 
 Method = Literal["full", "lora", "qlora"]
 Sharding = Literal[

@@ -6,7 +6,8 @@ from ..facts.options import TITLES, Option
 from ..files import json_text
 from ..report.language import Phrases
 from ..report.page.html import Html, coded, el, fold, join
-from ..run.options import choices_of, engines_of
+from ..run.option_values import choices_of
+from ..run.options import engines_of
 from .question import ASKED, table_of
 
 VIEWS = ("infer", "train", "plan", "tune", "speed", "cost", "reconcile", "claims")

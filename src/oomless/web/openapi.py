@@ -4,7 +4,7 @@ from typing import Any
 
 from .. import __version__
 from ..facts.options import Option
-from ..run.options import choices_of
+from ..run.option_values import choices_of
 from .question import ASKED, COMMANDS, table_of
 
 SUMMARIES = {

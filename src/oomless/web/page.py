@@ -217,7 +217,7 @@ def python(command: str, model: str | None, fields: dict[str, Any]) -> str:
 
 def _literal(value: Any) -> str:
     if hasattr(value, "_asdict"):
-        from ..run.options import json_of
+        from ..run.option_values import json_of
 
         return repr(json_of(value))
     return repr(list(value)) if isinstance(value, tuple) else repr(value)

@@ -9,7 +9,8 @@ from ..facts.options import Option
 from ..facts.options.listing import ASKED as LISTS
 from ..files import json_text
 from ..run.choices import is_word, need_choice
-from ..run.options import TABLES, options_of, read
+from ..run.option_values import read
+from ..run.options import TABLES, options_of
 
 Pairs = Iterable[tuple[str, str]]
 """What stands behind the question mark of an address: name, text."""

@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 from ...engines import engine
 from ...estimate.serving.estimate import Estimate
-from ...run.options import by_keyword, text_of
+from ...run.option_values import text_of
+from ...run.options import by_keyword
 from ...run.serving import Asked, Layout
 from ...speed.serving import ServingSpeed, left_out
 from ..search import later
