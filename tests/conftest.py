@@ -5,6 +5,8 @@ OOMLESS_FUZZ=20 searches twenty times as long, with other examples each time.
 """
 
 import os
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.load_profile("oomless")
+
+
+if find_spec("torch") is None:  # their doctests are collected, and they are imported by tests that need torch
+    collect_ignore = [
+        str(path)
+        for path in Path(__file__).parent.rglob("*.py")
+        if not path.name.startswith("test_")
+        and re.search(r"^(?:import|from) torch\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
 
 
 @pytest.fixture(autouse=True)
