@@ -54,7 +54,7 @@ class Watch:
         self.every = every
         self.seen: list[Any] = []
         """Weak references to the optimizers that stepped."""
-        self.guard = Guard(self._told, self._off)
+        self.guard = Guard(self._write, self._off)
         self.hooks: Hooks | None = None
         self.journal: RunJournal | None = None
         self.sampler: Sampler | None = None
@@ -99,7 +99,9 @@ class Watch:
         self.device = device
         self.phases = Phases(time.perf_counter, self._moved, self._step_ended)
         self.leaks = Leaks(
-            Surroundings(self._write, self._room, self.model, self.optimizers, lambda: self.batch)
+            Surroundings(
+                self._write, lambda: room_of(self.device), self.model, self.optimizers, lambda: self.batch
+            )
         )
         self.sampler = Sampler(model, device, self.optimizers, self.every)
         if parts.compiled:
@@ -343,18 +345,11 @@ class Watch:
         self._write(look)
         say(look_text(look))
 
-    def _room(self) -> int | None:
-        """Bytes that are left of the device now."""
-        return room_of(self.device)
-
     # what is written
 
     def _write(self, entry: Entry) -> None:
         if self.journal is not None:
             self.journal.write(entry)
-
-    def _told(self, fault: Entry) -> None:
-        self._write(fault)
 
     def _died(self, error: BaseException) -> None:
         """The run met an exception: if it is one of memory, write down all that is known."""
@@ -364,10 +359,8 @@ class Watch:
         if death is None:
             return
         counted = self.counter.read()
-        if self.sampler.running:
-            taken = self.sampler.finish(self.phases.step, False)
-            if taken is not None:
-                self._write(self.kept.sampled(taken, self.phases.step, self.tokens))
+        if self.sampler.running and (taken := self.sampler.finish(self.phases.step, False)) is not None:
+            self._write(self.kept.sampled(taken, self.phases.step, self.tokens))
         self._write(
             MemoryDeath(
                 self.phases.step,
@@ -385,10 +378,8 @@ class Watch:
                 next((optimizer_name(each) for each in self.optimizers()), ""),
             )
         )
-        say(
-            f"out of memory in step {self.phases.step + 1}; what was alive and what would have fitted: "
-            f"oomless monitor show {self.folder}"
-        )
+        known = "what was alive and what would have fitted"
+        say(f"out of memory in step {self.phases.step + 1}; {known}: oomless monitor show {self.folder}")
 
 
 def watch(
@@ -401,10 +392,9 @@ def watch(
 ) -> Watch:
     """Return a context manager that watches the training of `model`.
 
-    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder of the run,
-    `oomless_runs/...` without it. One step in `every` is sampled; without it one in 100, or fewer where that
-    would take more than half a percent of the time. `expect` is an answer of `oomless.train` or
-    `oomless.trace`: its total stands beside the peak of the first two steps. With `every=0` no step is
-    sampled.
+    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder, `oomless_runs/...`
+    without it. One step in `every` is sampled, none with 0; without it one in 100, or fewer where that would
+    take more than half a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`:
+    its total stands beside the peak of the first two steps.
     """
     return Watch(model, optimizer, run=run, every=every, expect=expect)
