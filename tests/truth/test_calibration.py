@@ -38,6 +38,13 @@ def test_one_log_never_makes_an_answer_less_careful() -> None:
     assert calibration.note() == ""
 
 
+def test_two_logs_teach_what_both_say() -> None:
+    """Half of what one of two held more was taken from every answer: 18 GiB, in the tables."""
+    plain = asked(None)
+    assert asked(logs(36 * GIB, GIB)).pools[0] == pytest.approx(plain.pools[0] - GIB, abs=MIB)
+    assert asked(logs(36 * GIB, -MIB)).pools == plain.pools
+
+
 def test_three_logs_shift_and_narrow() -> None:
     found = asked(logs(-300 * MIB, -310 * MIB, -290 * MIB))
     assert found.pools[0] - asked(None).pools[0] == pytest.approx(300 * MIB, abs=MIB)

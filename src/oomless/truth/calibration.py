@@ -56,6 +56,7 @@ class Learned(NamedTuple):
 
     num_logs: int
     shift_bytes: int
+    """Their median; of fewer than three what all of them held more, since one of two may be another case."""
     spread_bytes: int
     date: str
     """Of the latest log."""
@@ -112,6 +113,8 @@ def learned(seen: Iterable[Seen]) -> Learned | None:
     if not logs:
         return None
     middle = median(each.missing_bytes for each in logs)
+    if len(logs) < ENOUGH:
+        middle = max(0, min(each.missing_bytes for each in logs))
     spread = max(abs(each.missing_bytes - middle) for each in logs) * MARGIN
     return Learned(len(logs), round(middle), max(round(spread), LEAST_BYTES), max(each.date for each in logs))
 
@@ -134,13 +137,10 @@ class Calibration:
         found = learned(each for each in self.seen if each.machine == machine)
         if found is None or not budget.charged:
             return budget
-        shift = found.shift_bytes
-        if found.num_logs < ENOUGH:
-            shift = max(0, shift)
-        if not shift and found.num_logs < ENOUGH:
+        if not found.shift_bytes and found.num_logs < ENOUGH:
             return budget
         self.used[machine] = found
-        return budget._replace(charged=_shifted(budget.charged, shift, found))
+        return budget._replace(charged=_shifted(budget.charged, found.shift_bytes, found))
 
     def note(self) -> str:
         """Return what an answer says of it; empty if it did nothing."""
