@@ -76,7 +76,7 @@ def test_a_machine_of_its_own_memory_is_as_before() -> None:
 
 def test_a_size_of_memory_behind_the_name() -> None:
     card = parse_gpu("m3-ultra-512gb:2").card
-    assert card.shared_bytes == 512 * 10**9
+    assert card.shared_bytes == 512 * 2**30
     assert card.memory_bytes < card.shared_bytes
     assert parse_gpu("h100-80gb").card.name == "H100 80GB SXM5"
     for wrong in (

@@ -94,10 +94,6 @@ def aliases() -> dict[str, tuple[str, str]]:
     return {row["alias"]: (row["card"], row["reading"]) for row in facts.table("gpu_aliases")}
 
 
-UNIFIED_SHARE = 0.70
-"""The lower end of 70 to 78 % of Apple's unified memory (notes of hardware.csv)."""
-
-
 def _card(row: dict[str, str]) -> Card:
     seen, driver = first_number(row["mem_gib_torch_seen"]), first_number(row["mem_mib_nvidia_smi"])
     marketed = first_number(row["mem_gb_marketed"])
@@ -108,6 +104,8 @@ def _card(row: dict[str, str]) -> Card:
             int(driver * MIB * SEEN_SHARE),
             f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
         )
+    elif part := _gpu_part(row["vendor"], marketed):
+        memory, source = part
     else:
         memory, source = (
             int(marketed * GB),
@@ -115,10 +113,11 @@ def _card(row: dict[str, str]) -> Card:
         )
     shared = memory if "unified" in row["mem_type"] else 0
     if row["vendor"] == "Apple":
-        memory, source = (
-            int(memory * UNIFIED_SHARE),
-            f"{source}; a GPU may take about 70 % of unified memory by default (assumed)",
-        )
+        shared = int(marketed * GIB)
+        if "-" in row["mem_gb_marketed"]:
+            least, _, most = row["mem_gb_marketed"].partition("-")
+            choice = f"sold with {least} to {most} GB, the least is taken: write {row['short_name']}-{most}gb"
+            source = f"{source}; {choice}"
     return Card(
         name=row["name"],
         vendor=row["vendor"],
@@ -134,6 +133,30 @@ def _card(row: dict[str, str]) -> Card:
         note=row["note"],
         native_fp8=row["native_fp8"],
         shared_bytes=shared,
+    )
+
+
+def _gpu_part(vendor: str, marketed: float) -> tuple[int, str] | None:
+    """Return what the GPU of a machine of one memory may take, and who says so; None: a card of its own.
+
+    Apple's GB are GiB. macOS gives Metal two thirds of less than 36 GB, else three quarters, later releases
+    more (facts/gpu_shares.csv).
+
+    >>> _gpu_part("Apple", 96)[0] / MIB  # a log of an M2 Max: 73,728 MiB
+    73728.0
+    """
+    rows = [
+        row
+        for row in facts.table("gpu_shares")
+        if row["vendor"] == vendor and marketed >= float(row["from_gib"])
+    ]
+    if not rows:
+        return None
+    over, under = int(rows[-1]["numerator"]), int(rows[-1]["denominator"])
+    said = f"{over}/{under} of {marketed:g} GiB, which macOS gives the GPU by default"
+    return (
+        int(marketed * GIB) * over // under,
+        f"{said} (26 gives more; sudo sysctl iogpu.wired_limit_mb=N sets it)",
     )
 
 
@@ -218,7 +241,7 @@ def with_size(wanted: str) -> Card | None:
     name.
 
     >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
-    (512000000000, 'M3 Ultra with 512 GB')
+    (549755813888, 'M3 Ultra with 512 GB')
     """
     name, _, size = wanted.rpartition("-")
     row, number = cards_by_short_name().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")

@@ -1,0 +1,26 @@
+"""What Metal may take of a Mac's one memory: logs say it in decimal or binary MB."""
+
+import pytest
+
+from oomless.run.hardware import parse_gpu
+from oomless.units import GIB, MB, MIB
+
+
+@pytest.mark.parametrize(
+    ("gpu", "logged_bytes"),
+    [
+        ("m4-16gb", 10_922.67 * MIB),
+        ("m2-max-32gb", 21_845.34 * MIB),
+        ("m3-max-36gb", 28_991.03 * MB),
+        ("m2-max-96gb", 73_728 * MIB),
+    ],
+)
+def test_the_default_share_is_what_metal_prints(gpu: str, logged_bytes: float) -> None:
+    assert parse_gpu(gpu).card.memory_bytes == pytest.approx(logged_bytes, rel=1e-6)
+
+
+def test_a_size_that_nobody_named_is_said() -> None:
+    card = parse_gpu("m3-ultra").card
+    assert card.shared_bytes == 96 * GIB
+    assert "m3-ultra-512gb" in card.memory_source
+    assert "iogpu.wired_limit_mb" in card.memory_source
