@@ -1,5 +1,6 @@
 """A run of a log -> the facts that it states, in the words of `reconcile --json`; nothing is filled in."""
 
+import re
 from typing import NamedTuple
 
 from ...recording.log_lines import number
@@ -153,11 +154,34 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         found.pop("ep", None)
     if run.engine.startswith("vllm") and (printed.asked or printed.resolved):
         found = {"tp": 1, "pp": 1, "dp": 1, **found}
+    for word in ("dtype", "quantization", "kv_cache_dtype"):
+        said_as = str(found.get(word, "fp8"))
+        if not _is_word(said_as) or (word == "kv_cache_dtype" and not re.search(r"\d", said_as)):
+            del found[word]
     if "model" not in found and (folder := run.text("model_folder")):
         found["model"] = folder.replace("--", "/", 1)
     if "model" not in found and (file := run.text("model_file")):
         found["model"] = file.replace("\\", "/").rpartition("/")[2]
     return found
+
+
+def _is_word(text: object) -> bool:
+    """Whether a text may be a type or a method: letters and figures, and not None or auto with a byte that
+    was damaged on the way.
+
+    >>> _is_word("fp8_e4m3"), _is_word("Q4_K - Medium"), _is_word("Nane"), _is_word("'auto' pi")
+    (True, True, False, False)
+    """
+    if not isinstance(text, str) or not WORD.fullmatch(text) or text.startswith("None"):
+        return False
+    return not any(
+        len(text) == len(word) and sum(one != other for one, other in zip(text, word, strict=True)) == 1
+        for word in LEFT_TO_THE_ENGINE
+        if len(word) > 2
+    )
+
+
+WORD = re.compile(r"[A-Za-z0-9][\w.:/+-]*(?: [\w.:/+-]+)*(?: \([\w. ]+\))?", re.ASCII)
 
 
 def _is_resolved(run: LoggedRun, word: str) -> bool:
