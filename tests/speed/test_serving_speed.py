@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+import oomless
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
@@ -87,3 +88,13 @@ def test_trays_of_one_domain_are_one_node() -> None:
     eight = serving_speed(estimate(gpu="gb300:8"), input_len=2000, output_len=500, concurrency=8)
     same = serving_speed(estimate(gpu="b300:8"), input_len=2000, output_len=500, concurrency=8)
     assert eight.tpot_s.value == pytest.approx(same.tpot_s.value, rel=0.1)
+
+
+def test_as_many_run_as_infer_says_run_at_once() -> None:
+    """Windows of sequences that run together share a step: 64 fitted at once, and 12.8 of them were timed."""
+    for model, gpu, tp in (("deepseek-v4-flash", "h200:4", 4), ("gpt-oss-120b", "h100:1", 1)):
+        found = oomless.speed(
+            model, gpu, tp=tp, max_model_len=32768, input_len="28672", output_len="4096", concurrency=64
+        )
+        assert isinstance(found.speed, ServingSpeed)
+        assert found.speed.running == pytest.approx(found.at_once, abs=1)

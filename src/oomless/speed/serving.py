@@ -134,12 +134,22 @@ def left_out(asked: Asked) -> tuple[str, ...]:
 
 
 def places(estimate: Estimate, length: int) -> float:
-    """Sequences of a length for which the cache of one replica has room, each full-grown only at its end."""
-    groups = estimate.request.layout.dp
-    each = min(
-        estimate.kv_cache.max_tokens / length, estimate.request.max_num_seqs or MAX_COUNT
+    """Return how many sequences of a length, each full-grown only at its end, run at once in one replica, as
+    `infer` counts them: where layers keep a window, sequences that run together share a step.
+
+    >>> from ..estimate.serving.estimate import estimate_serving
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> asked = Asked(layout=Layout(tp=4), max_model_len=32768, context=32768, concurrency=64)
+    >>> found = estimate_serving(load("deepseek-v4-flash"), asked, parse_gpu("h200:4"))
+    >>> found.at_once, places(found, 32768) >= 64
+    (64, True)
+    """
+    request, rules = estimate.request, engine(estimate.request.engine)
+    of_group = min(
+        rules.sequences(rank.cache, rank.pool_bytes, length, request) for rank in estimate.ranks
     )  # of one data-parallel group
-    return max(each * groups, 1.0)
+    return max(min(of_group, request.max_num_seqs or MAX_COUNT) * request.layout.dp, 1.0)
 
 
 def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
