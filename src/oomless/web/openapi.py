@@ -12,6 +12,7 @@ SUMMARIES = {
     "speed": "How fast it serves: first token, each token, tokens a second.",
     "plan": "Which cards and which setting, ranked; each with its launch command.",
     "tune": "The best setting of an engine's own flags on given cards.",
+    "guide": "From a model's files to a server whose log was reconciled, as commands with numbers.",
     "cost": "Buy or rent: month by month, break-even, what it hangs on.",
     "train": "Will it train: memory by category and rank at the worst moment of a step.",
     "reconcile": "What a log says, beside what was predicted.",

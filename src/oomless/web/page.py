@@ -18,6 +18,10 @@ ASSETS = {
     "app.js": "text/javascript; charset=utf-8",
     "state.js": "text/javascript; charset=utf-8",
     "server.js": "text/javascript; charset=utf-8",
+    "pyodide.js": "text/javascript; charset=utf-8",
+    "worker.js": "text/javascript; charset=utf-8",
+    "offline.js": "text/javascript; charset=utf-8",
+    "first.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

@@ -202,6 +202,12 @@ def _tune(model: str | None, fields: Fields, environ: Mapping[str, str], posted:
     return tune_answer(model, fields, environ)
 
 
+def _guide(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+    from ..api.command_question import guide_answer
+
+    return guide_answer(model, fields, environ)
+
+
 def _train(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
     from ..api.command_question import training_answer
 
@@ -260,6 +266,7 @@ ANSWERS: dict[str, Answer] = {
     "train": _train,
     "plan": _plan,
     "tune": _tune,
+    "guide": _guide,
     "cost": _cost,
     "reconcile": _reconcile,
     "claims": _claims,

@@ -25,8 +25,10 @@ MAX_BODY_BYTES = 64 << 20
 MAX_ADDRESS_BYTES = 32 << 10
 BODY_SECONDS = 30.0
 QUICK_SECONDS, LONG_SECONDS = 20.0, 60.0
-LONG = ("plan", "tune", "reconcile", "claims", "models")
+LONG = ("plan", "tune", "guide", "reconcile", "claims", "models")
 """Commands that take long: they wait for each other, and nothing else waits for them."""
+STATIC_ALONE = ("pyodide.js", "worker.js", "offline.js", "first.js")
+"""Files of the page that a server has no use for."""
 SIMULATES = ("arrival-rate", "arrival_rate", "workload")
 """What makes a question of speed a long one."""
 
@@ -74,7 +76,7 @@ def application() -> "Starlette":
     routes += [
         Route("/", _first),
         *(Route(f"/{language}/", partial(_shell, language)) for language in LANGUAGES),
-        *(Route(f"/{name}", partial(_asset, name)) for name in ASSETS),
+        *(Route(f"/{name}", partial(_asset, name)) for name in ASSETS if name not in STATIC_ALONE),
         Route("/openapi.json", _openapi),
     ]
     found = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _nothing, 405: _nothing})

@@ -1,0 +1,37 @@
+// Questions go to Python in workers of this page: short ones do not wait for long ones.
+
+const LONG = ["plan", "tune", "guide", "reconcile", "claims", "models"];
+const waiting = new Map();
+let quick = null;
+let long = null;
+
+function open() {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  worker.addEventListener("message", ({ data }) => {
+    waiting.get(data.id)?.(data);
+    waiting.delete(data.id);
+  });
+  return worker;
+}
+
+function send(worker, message) {
+  const id = crypto.randomUUID();
+  return new Promise((resolve) => {
+    waiting.set(id, resolve);
+    worker.postMessage({ id, ...message });
+  });
+}
+
+export async function start() {
+  navigator.serviceWorker?.register(new URL("./offline.js", import.meta.url)).catch(() => {});
+  quick = open();
+}
+
+export async function ask(command, query, file) {
+  const name = command.replace(/^view\//, "");
+  const isLong = LONG.includes(name) || /(^|&)(arrival-rate|workload)=/.test(query);
+  if (isLong) long ??= open();
+  const found = await send(isLong ? long : quick, { command, query, file: file && { name: file.name, content: file.content } });
+  if (found.failed) throw new Error(found.failed);
+  return { status: found.status, text: found.text };
+}
