@@ -210,3 +210,9 @@ def test_prompts_that_go_first_keep_decoding_waiting() -> None:
     assert max(one.first_token_s for one in first.served) <= max(one.first_token_s for one in mixed.served)
     assert first.served[0].tpot_s > first.served[-1].tpot_s
     assert {one.finished_s for one in first.served} == {first.served[0].finished_s}
+
+
+def test_a_request_longer_than_a_sequence_may_be_is_refused() -> None:
+    requests = [Request(0.0, 500, 200), Request(0.0, 300, 200)]
+    done = simulate(requests, COST, Policy(4000, 64, max_length=600))
+    assert (done.refused, len(done.served)) == (1, 1)

@@ -112,7 +112,14 @@ def steady(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
         concurrency=serving.estimate.concurrency,
         host=own["host"],
     )
+    if not serving.starts:
+        found = found._replace(warnings=(*found.warnings, PACE_ALONE))
     return SpeedAnswer(serving, found, serving.at_once)
+
+
+PACE_ALONE = (
+    "the engine does not start like this: the figures are the pace of the cards, not that of a server"
+)
 
 
 def steady_load(own: dict[str, Any]) -> dict[str, int]:

@@ -246,7 +246,7 @@ def with_size(wanted: str) -> Card | None:
     name, _, size = wanted.rpartition("-")
     row, number = cards_by_short_name().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
     least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
-    if row is None or number == size or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
+    if row is None or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
         return None
     if len(number) > 4 or not int(least) <= int(number) <= int(most):
         raise UsageError(

@@ -1,32 +1,36 @@
 """`--gpu`: which cards, how many, in which nodes, read from one text."""
 
+import re
+
 from ..errors import UsageError
 from ..units import MIB, format_exact, parse_bytes
 from .cards import Hardware, aliases, find_card, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
+COUNTS_FIRST = re.compile(r"(?:([0-9]{1,7}) ?x ?)?([0-9]{1,7}) ?x ?([a-z][^:]*)")
+"""8xH200; 2x8xH100."""
 SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 
 
 def parse_gpu(text: str) -> Hardware:
     """`h200:8` cards of the usual node, `h100:8x2` two nodes of 8, `80GiB:8` synthetic cards.
 
-    `rtx-3090+rtx-4090` is one of each, `h100-mig-3g.40gb` a slice. Names as nvidia-smi prints them and 8xH200
-    are read too.
+    `rtx-3090+rtx-4090` is one of each, `h100-mig-3g.40gb` a slice. Names as nvidia-smi prints them, 8xH200
+    and 2x8xH100 (two nodes of eight) are read too.
 
     >>> parse_gpu("h200:16").num_nodes, parse_gpu("h100:8x2").num_gpus, parse_gpu("80GiB:4").card.memory_bytes
     (2, 16, 85899345920)
-    >>> parse_gpu("8xH200") == parse_gpu("h200:8"), parse_gpu("NVIDIA H200:8").num_gpus
-    (True, 8)
+    >>> parse_gpu("8xH200") == parse_gpu("h200:8"), parse_gpu("2x8xH100") == parse_gpu("h100:8x2")
+    (True, True)
     """
     if not isinstance(text, str):  # Python may ask too
         raise UsageError(f"gpu is {text!r}", "name the cards in a text: h200:8")
     if "+" in text:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
-    before, times, after = name.partition("x")
-    if times and not colon and before.strip().isdecimal() and after.strip()[:1].isalpha():
-        return parse_gpu(f"{after.strip()}:{before.strip()}")  # 8xH200
+    if not colon and (before := COUNTS_FIRST.fullmatch(name)):
+        nodes, each, cards = before.groups()
+        return parse_gpu(f"{cards}:{each}x{nodes}" if nodes else f"{cards}:{each}")
     if colon and not count:
         raise UsageError(
             f"--gpu {text}: no number of cards behind the colon",

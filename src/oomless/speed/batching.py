@@ -216,7 +216,8 @@ class _Run:
         while self.waiting and self.decoding + len(self.reading) < self.policy.max_running:
             head = self.waiting[0]
             whole = head.request.prompt_tokens + head.request.output_tokens
-            if max(whole, self._needs(head) + self.policy.shared_prefix) > capacity:
+            room = min(capacity, self.policy.max_length or capacity)
+            if whole > room or self._needs(head) + self.policy.shared_prefix > capacity:
                 self.waiting.popleft()
                 self.refused += 1
                 continue

@@ -139,6 +139,11 @@ def run_workload(
     ordered = sorted(requests)
     mine = ordered[:: estimate.replicas]
     done = simulate(mine, step_cost(setup), policy)
+    if done.refused == len(mine):
+        raise UsageError(
+            "every request is longer than the cache or than --max-model-len",
+            f"the shortest has {min(one.prompt_tokens + one.output_tokens for one in mine):,} tokens",
+        )
     prompts = sum(one.prompt_tokens for one in ordered) / len(ordered)
     outputs = sum(one.output_tokens for one in ordered) / len(ordered)
     lasted = ordered[-1].arrival_s - ordered[0].arrival_s
@@ -151,7 +156,9 @@ def run_workload(
             f"requests are dealt in turn to {estimate.replicas} replicas; one of them is simulated"
         )
     if done.refused:
-        warnings.append(f"{done.refused:,} requests are longer than the cache and are refused")
+        warnings.append(
+            f"{done.refused:,} requests are longer than the cache or than --max-model-len and are refused"
+        )
     if setup.is_bound:
         warnings += notes(setup, evidence_of(setup), 0)
     warnings += left_out(estimate.request)

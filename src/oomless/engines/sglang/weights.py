@@ -95,7 +95,7 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
     """
     layout = asked.layout
-    shape, repeat, ranks = tensor.shape, tensor.repeat, layout.tp
+    repeat, ranks = tensor.repeat, layout.tp
     if tensor.role == "expert":
         divided = expert_ranks(asked)
         redundant = asked.num_redundant_experts if tensor.part == "main" else 0
@@ -106,8 +106,6 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
         ranks = attention_ranks(layout)
     elif tensor.name == EMBEDDING and layout.enable_dp_attention:
         ranks = 1
-    if tensor.part == "engram" and tensor.name.endswith("embedding.weight"):
-        return (-(-shape[0] // layout.tp), *shape[1:]), repeat  # rows over all ranks (layers/engram.py)
     return cut(tensor, ranks), repeat
 
 

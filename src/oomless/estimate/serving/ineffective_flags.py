@@ -31,5 +31,7 @@ def idle_flags(model: Model, asked: Asked) -> list[str]:
     if asked.indexer_kv_dtype != "auto" and not sparse:
         found.append(f"--indexer-kv-dtype does nothing: {name} has no indexer")
     if asked.images_per_prompt and model.vision is None:
-        found.append(f"--limit-mm-per-prompt does nothing: {name} reads no images")
+        tower = any(tensor.part == "vision" for tensor in model.tensors)
+        images = f"images of {name} are not estimated: its tower is counted, what it computes is not"
+        found.append(images if tower else f"--limit-mm-per-prompt does nothing: {name} reads no images")
     return found

@@ -7,7 +7,7 @@ from ..attention import V41
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import MoE
 from ..layer_weights import ends, equal_layers
-from ..model import WHOLE, Cut, Layer, Model, Tensor
+from ..model import VOCABULARY, WHOLE, Cut, Layer, Model, Tensor
 from ..scope import Scope, Storage, columns, rows
 from ..storage import BF16, FP4_E8M0, FP8_32X32_E8M0, FP8_ROW32_E8M0
 from .decoder import assembled
@@ -110,7 +110,7 @@ def _engram_tensors(
 ) -> Iterator[Tensor]:
     for layer, num in zip(layer_ids, num_rows, strict=True):
         scope = Scope((layer,), ENGRAM, part="engram")
-        yield scope.tensor("engram.embedding.weight", (num, dim), FP8_ROW32_E8M0)
+        yield scope.tensor("engram.embedding.weight", (num, dim), FP8_ROW32_E8M0, VOCABULARY)
         yield scope.tensor(
             "engram.wkv.weight",
             ((streams + 1) * hidden, lookups * dim),
