@@ -10,6 +10,7 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.speed.dynamic import Dynamic
 from oomless.speed.serving import ServingSpeed, serving_speed
 
 
@@ -98,3 +99,12 @@ def test_as_many_run_as_infer_says_run_at_once() -> None:
         )
         assert isinstance(found.speed, ServingSpeed)
         assert found.speed.running == pytest.approx(found.at_once, abs=1)
+
+
+def test_a_workload_has_the_room_that_a_steady_load_has() -> None:
+    """The simulator's cache of V4 held a fifth of the sequences that run together."""
+    asked: dict[str, Any] = {"tp": 4, "max_model_len": 32768, "input_len": "28672", "output_len": "4096"}
+    steady = oomless.speed("deepseek-v4-flash", "h200:4", concurrency=64, **asked)
+    served = oomless.speed("deepseek-v4-flash", "h200:4", arrival_rate=50.0, requests=80, **asked)
+    assert isinstance(served.speed, Dynamic)
+    assert served.speed.most_running >= steady.at_once

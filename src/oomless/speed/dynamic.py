@@ -108,7 +108,7 @@ def policy_of(
     if token_budget is not None and token_budget < 1:
         raise UsageError(f"--token-budget is {token_budget}", "it must be 1 or more")
     return Policy(
-        capacity_tokens=estimate.kv_cache.max_tokens * groups,
+        capacity_tokens=tokens_together(estimate) * groups,
         max_running=(request.max_num_seqs or DEFAULT_RUNNING) * groups,
         token_budget=token_budget or setup.budget,
         memory=kind,
@@ -118,6 +118,15 @@ def policy_of(
         block_size=request.block_size or DEFAULT_BLOCK,
         shared_prefix=shared_prefix,
     )
+
+
+def tokens_together(estimate: Estimate) -> int:
+    """Return the tokens of all sequences that run together in one data-parallel group: where layers keep a
+    window, more than the engine prints, which counts each sequence as if it filled a step alone."""
+    cache = estimate.kv_cache
+    if not any(group.window for rank in estimate.ranks for group in rank.cache.groups):
+        return cache.max_tokens
+    return max(cache.max_tokens, int(cache.max_concurrency * estimate.request.context))
 
 
 DEFAULT_RUNNING = 256
