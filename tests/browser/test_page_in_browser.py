@@ -150,9 +150,9 @@ def test_copies_are_the_same_question(browser: Any, site: str) -> None:
     seen.verdict("Fits:")
     copied = {}
     for what in ("link", "command", "python", "json"):
-        page.evaluate("navigator.clipboard.writeText('')")
+        page.evaluate("navigator.clipboard.writeText('before')")
         page.click(f"[data-copy={what}]")
-        page.wait_for_function("navigator.clipboard.readText().then((text) => text !== '')")
+        page.wait_for_function("navigator.clipboard.readText().then((text) => text !== 'before')")
         copied[what] = page.evaluate("navigator.clipboard.readText()")
     assert copied["command"] == "oomless infer deepseek-r1 --gpu h200:8 --enforce-eager"
     assert copied["python"] == "oomless.infer('deepseek-r1', gpu='h200:8', enforce_eager=True)"
