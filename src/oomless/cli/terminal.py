@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
@@ -12,7 +10,7 @@ from typing import Any, TextIO, cast
 from ..files import printable
 
 PIPE_WIDTH = 100
-COLOURS = re.compile(r"(\x1b\[[\d;]*m)")
+COLOURS = r"(\x1b\[[\d;]*m)"
 """What colours text and does nothing else: our own tables are coloured so."""
 KEPT = "\n\t\u3000\xa0"
 
@@ -32,11 +30,14 @@ class PlainStream:
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             return self.stream.write(text)
-        if self.stream.isatty():
+        shown = self.stream.isatty()
+        if shown:
+            import shutil  # a start is imports, and most answers go into a pipe
+
             text = folded(text, shutil.get_terminal_size().columns)
         if text.isprintable():
             return self.stream.write(text)
-        parts = COLOURS.split(text) if self.stream.isatty() else [text]
+        parts = re.split(COLOURS, text) if shown else [text]
         parts[::2] = [printable(part, KEPT) for part in parts[::2]]  # colours stand between them
         return self.stream.write("".join(parts))
 
@@ -64,7 +65,7 @@ def folded(text: str, columns: int) -> str:
 
 
 def _folded(line: str, columns: int) -> str:
-    plain = COLOURS.sub("", line).strip()
+    plain = re.sub(COLOURS, "", line).strip()
     if not plain or plain.startswith(NO_SENTENCE) or "  " in plain or _cells(line) <= columns:
         return line
     indent = line[: len(line) - len(line.lstrip(" "))]
@@ -84,7 +85,9 @@ NO_SENTENCE = ("$ ", "{", "}", "[", "]", '"', "|")
 
 def _cells(text: str) -> int:
     """Columns of a terminal that a text takes: two for each wide character."""
-    plain = COLOURS.sub("", text)
+    import unicodedata
+
+    plain = re.sub(COLOURS, "", text)
     return len(plain) + sum(unicodedata.east_asian_width(each) in "WF" for each in plain)
 
 

@@ -7,7 +7,7 @@ from ..units import MIB, format_exact, parse_bytes
 from .cards import Hardware, aliases, find_card, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
-COUNTS_FIRST = re.compile(r"(?:([0-9]{1,7}) ?x ?)?([0-9]{1,7}) ?x ?([a-z][^:]*)")
+COUNTS_FIRST = r"(?:([0-9]{1,7}) ?x ?)?([0-9]{1,7}) ?x ?([a-z][^:]*)"
 """8xH200; 2x8xH100."""
 SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 
@@ -28,7 +28,7 @@ def parse_gpu(text: str) -> Hardware:
     if "+" in text:
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
-    if not colon and (before := COUNTS_FIRST.fullmatch(name)):
+    if not colon and name[:1].isdecimal() and (before := re.fullmatch(COUNTS_FIRST, name)):
         nodes, each, cards = before.groups()
         return parse_gpu(f"{cards}:{each}x{nodes}" if nodes else f"{cards}:{each}")
     if colon and not count:
