@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, faults_of
 from ..estimate.training.estimate import estimate_training
@@ -17,6 +17,9 @@ from ..run.options import given
 from ..run.training import TrainingAsked
 from ..run.training_question import BESIDE, training_question
 from .training_answer import Origin, TrainingAnswer
+
+if TYPE_CHECKING:
+    from ..frameworks.training_file import TrainingFile
 
 REFERENCES = {"same": True, "none": False}
 
@@ -90,20 +93,8 @@ def train(
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     file = None
     if from_file is not None:
-        from ..frameworks.training_file import read_training_file
-
-        with faults_of(str(from_file)):
-            file = read_training_file(Path(from_file))
+        file, model = file_read(from_file, model)
         gpu = file.gpu if gpu is None else gpu
-        if model is None and file.model is not None:
-            model = catalogue_name(file.model) or file.model
-            if model != file.model:
-                file = file._replace(
-                    warnings=(
-                        *file.warnings,
-                        f"{file.model} is {model} of the catalogue; give MODEL to read the hub",
-                    )
-                )
     if model is None and from_file:
         raise UsageError("MODEL is missing", f"{from_file} names no model: give one beside it")
     if model is None or gpu is None:
@@ -121,8 +112,31 @@ def train(
     words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
     if file is None:
         return TrainingAnswer(estimate, *words)
-    warnings = (*file.warnings, *estimate.warnings)
-    if file.num_gpus and file.num_gpus != hardware.num_gpus:
-        warnings = (f"the file is for {file.num_gpus} cards, --gpu gives {hardware.num_gpus}", *warnings)
-    origin = Origin(str(from_file), file.framework, file.read, file.defaults) if file.read else None
+    return of_file(file, str(from_file), estimate, words)
+
+
+def file_read(from_file: str, model: str | Model | None) -> "tuple[TrainingFile, str | Model | None]":
+    """Return a framework's file as a question, and the model: the one that is given, or the file's, by its
+    name of the catalogue where it has one."""
+    from ..frameworks.training_file import read_training_file
+
+    with faults_of(from_file):
+        file = read_training_file(Path(from_file))
+    if model is not None or file.model is None:
+        return file, model
+    name = catalogue_name(file.model) or file.model
+    if name != file.model:
+        note = f"{file.model} is {name} of the catalogue; give MODEL to read the hub"
+        file = file._replace(warnings=(*file.warnings, note))
+    return file, name
+
+
+def of_file(
+    file: "TrainingFile", path: str, estimate: TrainingEstimate, words: tuple[str, str]
+) -> TrainingAnswer:
+    """Return the answer to a file's question, with what the file left open or says of other cards."""
+    warnings, num_gpus = (*file.warnings, *estimate.warnings), estimate.hardware.num_gpus
+    if file.num_gpus and file.num_gpus != num_gpus:
+        warnings = (f"the file is for {file.num_gpus} cards, --gpu gives {num_gpus}", *warnings)
+    origin = Origin(path, file.framework, file.read, file.defaults) if file.read else None
     return TrainingAnswer(estimate, *words, warnings, origin)

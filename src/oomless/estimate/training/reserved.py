@@ -55,8 +55,7 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         else "whole",
         request.framework,
     ]
-    if "transformers" in framework(request.framework).packages:
-        found.append("transformers")
+    found += framework(request.framework).modules_of
     if sharding == "zero3" and framework(request.framework).zero_is_deepspeed:
         found.append(sharding)
     found.append(request.method)

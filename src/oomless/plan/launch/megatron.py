@@ -51,37 +51,65 @@ def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> lis
         )
     mesh = asked.mesh
     dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
+    return [
+        *_network(model, asked),
+        f"--micro-batch-size {asked.micro_batch}",
+        f"--global-batch-size {asked.micro_batch * asked.grad_accum * dp}",
+        *_parallelism(len(model.layers), mesh),
+        *_sharding_and_recomputation(asked),
+        *FIXED,
+        f"--vocab-size {model.vocab_size - 1}",
+    ]
+
+
+FIXED = (
+    "--bf16",
+    "--transformer-impl transformer_engine",
+    "--use-mcore-models",
+    "--distributed-timeout-minutes 60",
+    "--tokenizer-type NullTokenizer",
+    "--make-vocab-size-divisible-by 1",
+    "--mock-data",
+    "--train-iters 100",
+    "--lr 1e-5",
+    "--min-lr 1e-6",
+    "--lr-decay-style cosine",
+    "--clip-grad 1.0",
+)
+"""What every run is given; the tokenizer and the data are to be replaced."""
+
+
+def _network(model: Model, asked: TrainingAsked) -> list[str]:
     attention = model.layers[0].attention
     assert isinstance(attention, GQA | MLA)
-    words = [
+    tied = [] if model.tied else ["--untie-embeddings-and-output-weights"]
+    return [
         f"--num-layers {len(model.layers)}",
         f"--hidden-size {model.hidden_size}",
         f"--num-attention-heads {attention.num_heads}",
-    ]
-    words += _attention(attention) + _feed_forward(model, mesh)
-    words += [
+        *_attention(attention),
+        *_feed_forward(model, asked.mesh),
         "--swiglu",
         "--normalization RMSNorm",
         "--disable-bias-linear",
         "--position-embedding-type rope",
-    ]
-    words += [
         f"--max-position-embeddings {max(asked.seq_len or 0, model.max_positions)}",
         f"--seq-length {asked.seq_len}",
+        *tied,
+        "--attention-dropout 0.0",
+        "--hidden-dropout 0.0",
     ]
-    if not model.tied:
-        words.append("--untie-embeddings-and-output-weights")
-    words += ["--attention-dropout 0.0", "--hidden-dropout 0.0", f"--micro-batch-size {asked.micro_batch}"]
-    words.append(f"--global-batch-size {asked.micro_batch * asked.grad_accum * dp}")
-    for name, size in (
+
+
+def _parallelism(num_layers: int, mesh: Mesh) -> list[str]:
+    sizes = (
         ("tensor-model", mesh.tp),
         ("pipeline-model", mesh.pp),
         ("context", mesh.cp),
         ("expert-model", mesh.ep),
-    ):
-        if size > 1:
-            words.append(f"--{name}-parallel-size {size}")
-    if (last := last_stage(len(model.layers), mesh.pp)) is not None:
+    )
+    words = [f"--{name}-parallel-size {size}" for name, size in sizes if size > 1]
+    if (last := last_stage(num_layers, mesh.pp)) is not None:
         words.append(f"--decoder-last-pipeline-num-layers {last}")
     if mesh.ep > 1:
         words.append(f"--expert-tensor-parallel-size {mesh.etp or 1}")
@@ -89,6 +117,11 @@ def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> lis
         words.append("--sequence-parallel")
     if mesh.virtual_stages > 1:
         words.append(f"--num-virtual-stages-per-pipeline-rank {mesh.virtual_stages}")
+    return words
+
+
+def _sharding_and_recomputation(asked: TrainingAsked) -> list[str]:
+    words: list[str] = []
     if asked.sharding == "distopt":
         words += ["--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"]
     match asked.recompute:
@@ -99,28 +132,9 @@ def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> lis
                 f"--recompute-num-layers {asked.recompute_every}",
             ]
         case "selective":
-            words += ["--recompute-granularity selective"]
+            words.append("--recompute-granularity selective")
             if asked.recompute_modules:
                 words.append(f"--recompute-modules {' '.join(asked.recompute_modules)}")
-    words += [
-        "--bf16",
-        "--transformer-impl transformer_engine",
-        "--use-mcore-models",
-        "--distributed-timeout-minutes 60",
-    ]
-    words += [
-        "--tokenizer-type NullTokenizer",
-        f"--vocab-size {model.vocab_size - 1}",
-        "--make-vocab-size-divisible-by 1",
-    ]
-    words += [
-        "--mock-data",
-        "--train-iters 100",
-        "--lr 1e-5",
-        "--min-lr 1e-6",
-        "--lr-decay-style cosine",
-        "--clip-grad 1.0",
-    ]
     return words
 
 
