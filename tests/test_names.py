@@ -16,7 +16,6 @@ ALSO_A_FRAMEWORK = "transformers"
 """Its name is that of a package and of a framework as well, so its strings prove nothing."""
 
 EXEMPT = {
-    "truth/reconcile/explain.py": "what an engine's log leaves out goes with its reader",
     "truth/reconcile/log_facts.py": "what an engine's log leaves out goes with its reader",
     "truth/reconcile/log_question.py": "what an engine's log leaves out goes with its reader",
     "truth/reconcile/log_row.py": "what an engine's log leaves out goes with its reader",

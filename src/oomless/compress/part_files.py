@@ -22,7 +22,7 @@ def part_files(request: CompressRequest, out: str, num_parts: int) -> dict[str, 
     """Return files by name: a Slurm array, a Kubernetes Indexed Job and a Ray script, each of which runs all
     parts and then joins them. All machines must see the source and the folder under the same paths.
 
-    >>> sorted(part_files(Request("/models/v3", "int4"), "/models/v3-int4", 16))
+    >>> sorted(part_files(CompressRequest("/models/v3", "int4"), "/models/v3-int4", 16))
     ['kubernetes.yaml', 'ray_parts.py', 'slurm.sh']
     """
     words, join = words_of(request, out), ["oomless", "compress", "--join", out]

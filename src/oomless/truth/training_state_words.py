@@ -98,7 +98,7 @@ def optimizer(word: str) -> OptimizerSteps:
     """The optimizer, and whether gradients are applied inside of the backward.
 
     >>> optimizer("PagedAdamW8bit, optimizer-in-backward")
-    Steps(name='paged-adamw-8bit', in_backward=True)
+    OptimizerSteps(name='paged-adamw-8bit', in_backward=True)
     """
     if word in SAYS_NOTHING:
         raise Incomplete("the optimizer is not given")

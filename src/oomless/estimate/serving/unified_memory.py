@@ -17,7 +17,7 @@ def on_shared_memory(card: Card, host_bytes: int) -> tuple[Line, ...]:
     ...     sum(line.bytes for line in on_shared_memory(card(name), 40_000_000_000))
     ...     for name in ("dgx-spark-gb10", "m3-ultra", "rtx-4090")
     ... ]
-    [40000000000, 11199999999, 0]
+    [40000000000, 14230196224, 0]
     """
     spare = card.shared_bytes - card.memory_bytes
     if not card.shared_bytes or host_bytes <= spare:

@@ -8,7 +8,7 @@ from ...ledger import Compared
 from ..validate import of_estimate
 from .log_facts import KEYS, facts_of
 from .log_question import LogQuestion
-from .log_row import ENGINES, QUANTITIES
+from .log_row import QUANTITIES, table_word
 from .logged_run import LoggedRun
 from .reasons import reason_for
 
@@ -55,7 +55,7 @@ def _predicted(estimate: Estimate, quantity: str, run: LoggedRun) -> tuple[float
     if run.names_devices:
         return _of_llama(estimate, quantity)
     try:
-        value, low, high = of_estimate(estimate, quantity, ENGINES.get(run.engine, run.engine))
+        value, low, high = of_estimate(estimate, quantity, table_word(run.engine))
     except LookupError:
         return None
     return value, low, high

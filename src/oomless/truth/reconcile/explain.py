@@ -6,6 +6,7 @@ from ...errors import OomlessError
 from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...plan.tune.would_fit import changes_that_fit
 from ...recording.oom_text import OutOfMemoryText
+from ...run.options import share_of_card
 from .compare import Comparison
 from .log_question import LogQuestion
 from .logged_run import LoggedRun
@@ -137,9 +138,10 @@ def _longest(run: LoggedRun, estimate: Estimate) -> Advice | None:
 
 def _lower_share(estimate: Estimate, short: int, oom: OutOfMemoryText | None) -> list[Advice]:
     """A smaller share of the card for the pool leaves what the start was short of."""
-    name = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
-        estimate.request.engine, "gpu_memory_utilization"
-    )
+    option = share_of_card(estimate.request.engine)
+    if option is None:
+        return []
+    name = option.field
     share = getattr(estimate.request, name)
     total = (oom.total_bytes if oom else None) or estimate.hardware.card.memory_bytes
     if not share or not total:

@@ -7,6 +7,7 @@ from ...model.load import load
 from ...model.model import Model
 from ...run.cards import Hardware, find_card, synthetic
 from ...run.hardware import parse_gpu
+from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
@@ -97,12 +98,10 @@ def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
 def _assumed(run: LoggedRun, asked: Asked) -> tuple[str, ...]:
     """Words that the log does not say and that the engine's defaults stand in for."""
     found = facts_of(run)
-    share = {"sglang": "mem_fraction_static", "trtllm": "free_gpu_memory_fraction"}.get(
-        asked.engine, "gpu_memory_utilization"
-    )
+    share = share_of_card(asked.engine)
     words = ["engine_version", "max_model_len", "max_num_seqs", "max_num_batched_tokens"]
     words = [word for word in words if word not in found]
-    return tuple(words + ([share] if getattr(asked, share) is None else []))
+    return tuple(words + ([share.field] if share and getattr(asked, share.field) is None else []))
 
 
 def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> LogQuestion:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from ...engines import engine
+from ...engines import ENGINES, engine
 from ...facts.release import read_release
 from ...model.load import catalogue_name
 from .log_facts import Arguments, arguments, facts_of
@@ -12,17 +12,16 @@ from .log_model import model_name
 from .logged_run import LoggedRun
 from .scrub import scrub
 
-ENGINES = {
-    "vllm": "vLLM",
-    "vllm-ascend": "vLLM-Ascend",
-    "vllm-hpu": "vLLM-HPU",
-    "sglang": "SGLang",
-    "trtllm": "TensorRT-LLM",
-    "llamacpp": "llama.cpp",
-    "ik-llamacpp": "ik_llama.cpp",
-    "ollama": "Ollama",
-}
-"""Our engine -> the table's word."""
+
+def table_word(engine_name: str) -> str:
+    """Return what measured tables call an engine; a name that is none of ours stays.
+
+    >>> table_word("vllm-ascend"), table_word("llamacpp"), table_word("?")
+    ('vLLM-Ascend', 'llama.cpp', '?')
+    """
+    return engine(engine_name).rows.words[0] if engine_name in ENGINES else engine_name
+
+
 QUANTITIES = {
     "weights_bytes": "weights_per_gpu",
     "kv_bytes": "kv_bytes_per_gpu",
@@ -69,7 +68,7 @@ def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[st
     named = model or model_name(str(found.get("model", ""))) or _by_base(run)
     row = dict.fromkeys(COLUMNS, "")
     row |= {
-        "engine": ENGINES.get(run.engine, run.engine),
+        "engine": table_word(run.engine),
         "engine_version": _version(run, str(found.get("engine_version", ""))),
         "model": named or scrub(str(found.get("model", ""))).rpartition("/")[2],
         "quant": _quant(run, found),
