@@ -54,6 +54,7 @@ KEYS = {
     "measured_quantities": "engine quantity",
     "mig": "card profile",
     "models_index": "model",
+    "ollama_tags": "tag",
     "optimizer_classes": "class",
     "optimizer_words": "framework word",
     "optimizers": "optimizer",
@@ -101,7 +102,7 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
     },
     **{
         (table, "model"): lambda: column("catalogue", "name")
-        for table in ("stored_copies", "gguf_mixes", "torchtitan_flavors", "models_index")
+        for table in ("stored_copies", "gguf_mixes", "ollama_tags", "torchtitan_flavors", "models_index")
     },
     ("gguf_builds", "model"): lambda: column("catalogue", "name") | FAMILIES.keys(),
     ("gguf_own_mixes", "models"): lambda: column("catalogue", "name"),

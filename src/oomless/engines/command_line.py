@@ -17,6 +17,7 @@ from ..run.option_values import ENGINE_CHOOSES, parsed, text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
 from .llamacpp.command_line import as_asked, as_started
+from .llamacpp.ollama_command import tagged, variables
 
 MOST_START_WORDS = 3
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)
@@ -71,7 +72,7 @@ def read_command(text: str) -> Command:
             for pattern in line.begins:
                 if found := re.match(pattern + r"(?:\s|$)", begin):
                     start = first + len(found.group().split())
-                    return with_version(Reading(line).command(words[start:]), words[:start])
+                    return with_version(Reading(line, words[:start]).command(words[start:]), words[:start])
     known = (
         "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server "
         "...` or `trtllm-serve MODEL ...`"
@@ -117,8 +118,8 @@ def harmless(line: CommandLine) -> dict[str, str]:
 class Reading:
     """The words of one command, read from left to right."""
 
-    def __init__(self, line: CommandLine) -> None:
-        self.line = line
+    def __init__(self, line: CommandLine, before: list[str]) -> None:
+        self.line, self.before = line, before
         self.known, self.harmless = spellings(line), harmless(line)
         self.model: str | None = None
         self.flags: dict[str, Any] = {}
@@ -138,7 +139,7 @@ class Reading:
             elif self.model is None:
                 self.model = word
             else:
-                self.unknown.append(word)
+                (self.ignored if self.line.prompts else self.unknown).append(word)
         return self.whole()
 
     def flag(self, word: str, words: list[str], position: int) -> int:
@@ -206,6 +207,11 @@ class Reading:
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")
+        if self.line.prompts:
+            flags |= {
+                field: parsed(table[field], value, "--command", {})
+                for field, value in variables(self.before).items()
+            }
         flags = {
             field: parsed(table[field], value, f"--command: {table[field].flag}", {})
             if table[field].kind in JSON_KINDS
@@ -215,6 +221,9 @@ class Reading:
         engine, model = self.line.engines.split()[0], self.model
         if self.line.table == "llamacpp":
             engine, model, flags = as_asked(model, flags)
+        if self.line.prompts and model is not None:
+            model, kind = tagged(model)
+            flags["quantization"] = kind
         return Command(
             engine,
             model,

@@ -171,6 +171,8 @@ class Engine(NamedTuple):
     """The size by which one more card is used."""
     file_types: bool = False
     """--quantization is a GGUF file type."""
+    tag_type: str = ""
+    """The file type that its own library of models holds, where none is asked for; "": it has no library."""
     fills_host: bool = False
     """Layers or experts may stay in the host's memory, and compute there."""
     host_memory_at: Literal["every rank", "last rank"] = "every rank"

@@ -11,6 +11,7 @@ from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
 from .gguf_file import stored
+from .ollama_command import USUAL
 from .release import VERSIONS
 from .weights import host_bytes, left_to_host, placed_weights
 
@@ -75,5 +76,6 @@ OLLAMA = LLAMACPP._replace(
     label="Ollama",
     cards=CardMakers(),
     start=Start(by="modelfile", port=11434),
+    tag_type=USUAL,
     rows=EngineRows(words=("Ollama",)),
 )

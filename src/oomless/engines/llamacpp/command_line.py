@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...model.gguf_names import type_in_name
 from ...run.serving import Asked
 
 DEFAULT_UBATCH = 512
@@ -23,10 +24,11 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
         flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
     if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
         flags["ubatch_size"] = batch
+    file = flags.pop("hf_file", None)
     repository = model is not None and model.count("/") == 1
     if model and repository and not model.startswith((".", "/", "~")) and not model.endswith(".gguf"):
         model, _, kind = model.partition(":")  # one file of it, of the type behind the colon
-        flags["quantization"] = kind or "Q4_K_M"
+        flags["quantization"] = (type_in_name(file) if file else kind) or "Q4_K_M"
     engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
     return engine, model, flags
 

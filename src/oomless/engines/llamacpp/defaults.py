@@ -14,6 +14,7 @@ from ...units import GIB, MIB
 from ..rank import Stage
 from ..releases import first_with
 from .gguf_file import expands, published_as
+from .ollama_command import USUAL
 from .placement import check, deal
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
@@ -45,7 +46,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     )
     found = found._replace(
         quantization=asked.quantization
-        or (None if model.quantization.startswith("gguf") else published_as(model)),
+        or (None if model.quantization.startswith("gguf") else served_as(model, asked.engine)),
         n_gpu_layers=len(model.layers) + 1
         if asked.n_gpu_layers is None or alone
         else min(asked.n_gpu_layers, len(model.layers) + 1),
@@ -64,6 +65,18 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def served_as(model: Model, engine: str) -> str:
+    """Return the file type that is served where none is asked for: llama-server is given a file, here the
+    checkpoint as it is converted; Ollama's library holds Q4_K_M, and MXFP4 as published.
+
+    >>> from ...model.load import load
+    >>> [served_as(load(name), "ollama") for name in ("gpt-oss-20b", "qwen3-8b")]
+    ['MXFP4', 'Q4_K_M']
+    """
+    published = published_as(model)
+    return USUAL if engine == "ollama" and published != "MXFP4" else published
 
 
 def check_asked(model: Model, asked: Asked, layout: Layout) -> None:

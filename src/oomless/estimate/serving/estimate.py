@@ -202,7 +202,12 @@ def with_layout(
         model.checkpoint_bytes,
         worst,
         tuple(ranks),
-        (*notes, *counted_alone(kv, ranks[worst].cache, request), *unconfirmed(known, model, request)),
+        (
+            *notes,
+            *counted_alone(kv, ranks[worst].cache, request),
+            *unconfirmed(known, model, request),
+            *of_library(asked, request, rules),
+        ),
         support=known,
     )
 
@@ -226,6 +231,13 @@ def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, .
     engine_there = f"{request.engine} {request.engine_version}"
     source = f" ({known.source})" if known.source else ""
     return (f"whether {engine_there} runs {model.name} there is not known: {known.reason}{source}",)
+
+
+def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...]:
+    """Return a note where nobody said a type, and that of the engine's own library is taken."""
+    if asked.quantization is not None or not rules.tag_type or request.quantization != rules.tag_type:
+        return ()
+    return (f"{rules.tag_type}, as the tags of {rules.label} have it; --quantization says another",)
 
 
 SEVERITY: dict[Verdict, int] = {"does_not_fit": 0, "tight": 1, "fits": 2}

@@ -23,6 +23,8 @@ class CommandLine(NamedTuple):
     """Long flags are written with underscores, as TensorRT-LLM's releases up to 1.3 spell them."""
     own_words: Mapping[tuple[str, str], str] = {}
     """(field, word of ours) -> the word that its parser knows."""
+    prompts: bool = False
+    """It takes a name of its own library and a prompt; what touches memory are variables before it."""
     image: str = ""
     """The container image, whose tag is a release."""
     table: str = ""
@@ -66,6 +68,13 @@ COMMAND_LINES = (
         (r"(\S*/)?llama-(server|cli)(\.exe)?",),
         "llama-server -m",
         table="llamacpp",
+    ),
+    CommandLine(
+        "ollama",
+        (r"(\S*/)?ollama(\.exe)? (run|pull)",),
+        "ollama run",
+        prompts=True,
+        table="ollama",
     ),
     CommandLine(
         "trtllm",

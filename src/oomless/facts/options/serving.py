@@ -194,6 +194,8 @@ ASKED: tuple[Option, ...] = (
            known={LLAMA: "-ub --ubatch-size"}),
     Option("batch_size", "", "whole", "llamacpp", "A micro-batch is no longer than it.",
            known={LLAMA: "-b --batch-size"}),
+    Option("hf_file", "", "text", "llamacpp", "The file of a repository: its name says the type.",
+           known={LLAMA: "-hff --hf-file"}),
     Option("flash_attn", "--flash-attn -fa", "onoff", "llamacpp", "Flash attention [on].", True,
            known={LLAMA: "-fa --flash-attn -no-fa=off --no-flash-attn=off"}),
     Option("kv_unified", "--kv-unified -kvu", "switch", "llamacpp",

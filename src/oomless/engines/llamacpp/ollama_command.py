@@ -1,0 +1,55 @@
+"""`ollama run NAME:TAG`: which model a tag of its library means, in which type, what its variables say."""
+
+import re
+
+from ... import facts
+from ...model.gguf_names import type_in_name
+from ...model.load import catalogue_name, hub_id_of
+
+USUAL = "Q4_K_M"
+"""The type behind a tag that says none."""
+VARIABLES = {
+    "OLLAMA_CONTEXT_LENGTH": ("max_model_len",),
+    "OLLAMA_NUM_PARALLEL": ("max_num_seqs",),
+    "OLLAMA_FLASH_ATTENTION": ("flash_attn",),
+    "OLLAMA_KV_CACHE_TYPE": ("cache_type_k", "cache_type_v"),
+}
+"""Variables of its server (envconfig/config.go) -> our fields."""
+
+
+def variables(words: list[str]) -> dict[str, str]:
+    """Return the fields that variables before the program set, as text.
+
+    >>> variables(["OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=0.0.0.0"])
+    {'max_model_len': '8192'}
+    """
+    said = (word.partition("=") for word in words)
+    return {field: value for name, _, value in said if value for field in VARIABLES.get(name, ())}
+
+
+def tagged(name: str) -> tuple[str, str]:
+    """Return (model, type) of what `ollama run` names: the catalogue's name where it is known, else the name
+    as it stands.
+
+    >>> tagged("deepseek-r1:32b")
+    ('deepseek-r1-distill-qwen-32b', 'Q4_K_M')
+    >>> tagged("deepseek-r1:14b-qwen-distill-q8_0")
+    ('deepseek-r1-distill-qwen-14b', 'Q8_0')
+    >>> tagged("hf.co/unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q6_K")
+    ('unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF', 'Q6_K')
+    """
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    if "/" in name:
+        repository, _, kind = hub_id_of(name).partition(":")
+        return repository, kind.upper() if kind not in ("", "latest") else USUAL
+    model, _, tag = name.lower().partition(":")
+    rows = {row["tag"]: row for row in facts.table("ollama_tags")}
+    kind = type_in_name(tag) or ""
+    plain = tag.removesuffix(f"-{kind.lower()}") if kind else tag
+    size = re.match(r"[\d.]+b(?:-a\d+b)?", plain)
+    for word in dict.fromkeys((plain, size[0] if size else plain)):
+        row = rows.get(f"{model}:{word or 'latest'}")
+        known = row["model"] if row else catalogue_name(f"{model}:{word}" if word else model)
+        if known:
+            return known, kind or (row["type"] if row else USUAL)
+    return name, kind or USUAL
