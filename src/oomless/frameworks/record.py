@@ -143,12 +143,6 @@ class Framework(NamedTuple):
         return habits(self.name, self.packages, version)
 
     @property
-    def modules_of(self) -> tuple[str, ...]:
-        """The package whose modules of a layer it runs, as a condition of measured rows; () where they are
-        its own or the user's."""
-        return self.packages[:1] if self.packages[:1] == ("transformers",) else ()
-
-    @property
     def has_releases(self) -> bool:
         """Whether earlier releases are known that did otherwise."""
         return bool(self.packages)

@@ -55,7 +55,6 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         else "whole",
         request.framework,
     ]
-    found += framework(request.framework).modules_of
     if sharding == "zero3" and framework(request.framework).zero_is_deepspeed:
         found.append(sharding)
     found.append(request.method)
@@ -73,36 +72,21 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
 PASSING = ("activations", "logits", "temporaries", "communication")
 """Categories whose bytes the graphs give, so that they have the spread of the runs that graphs were compared
 with."""
-BY_RULE: tuple[Key, ...] = (
-    "temporaries.optimizer_step",
-    "communication.gathered",
-    "communication.bucket",
-    "communication.reduced",
-)
-"""Lines that follow from the shapes of weights and the engine's own sizes, whatever kernels run."""
 
 
 def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
     """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
-    conditions = words(request)
-    run, moved = (
-        facts.constant("training", f"{of}_share", (0,), *conditions) for of in ("activation", "moved")
-    )
+    spread = facts.constant("training", "activation_share", (0,), *words(request))
     return [
-        widened(line, moved if line.key in BY_RULE else run) if line.category in PASSING else line
+        line._replace(
+            kind="fitted" if spread.num_runs else "assumed",
+            low_bytes=round(line.bytes * spread.low),
+            high_bytes=round(line.bytes * spread.high),
+        )
+        if line.category in PASSING
+        else line
         for line in lines
     ]
-
-
-def widened(line: Line, spread: facts.Constant) -> Line:
-    """Return a line with a spread; one without width stays exact."""
-    if spread.low == spread.high:
-        return line
-    return line._replace(
-        kind="fitted" if spread.num_runs else "assumed",
-        low_bytes=round(line.bytes * spread.low),
-        high_bytes=round(line.bytes * spread.high),
-    )
 
 
 def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: int, room: int) -> Line:
