@@ -12,13 +12,14 @@ from .. import facts
 from ..engines import engine
 from ..engines.record import Engine
 from ..errors import OomlessError, UnsupportedError
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Card, Hardware, card, find_card, synthetic
 from ..run.serving import Asked, Layout
 from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import engine_of, prints_gib_as_gb
+from .row_models import named_model, with_positions
 
 
 class Incomplete(Exception):  # noqa: N818 - a status, not an error
@@ -62,18 +63,18 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     if rules is None:
         raise UnsupportedError(f"engine {row['engine'].strip()} is not known yet")
     version = _version(row)
-    name = named_model(row["model"], row["quant"])
+    name = named_model(row["model"], any(part in row["quant"].lower() for part, _ in REQUANTISED))
     if name is None and quantity == "non_torch":
         name = ANY_MODEL
     if name is None:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
-    model = load(name)
     flags = row["other_flags"].lower()
+    length = _number(row["context_len"])
+    model = with_positions(load(name), flags, length if rules.rows.default_batch_counts else None)
     _check_flags(flags, quantity, rules)
     dtype, quantization = _precision_for(quantity, row["quant"], model)
     layout = _layout(row, flags)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
-    length = _number(row["context_len"])
     if (
         length is None
         and rules.rows.default_batch_counts
@@ -99,7 +100,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         cpu_offload_gb=float(offloaded[1])
         if (offloaded := re.search(r"cpu-offload-gb (\d+(?:\.\d+)?)", flags))
         else 0.0,
-        speculation=Speculation("mtp") if "mtp draft loaded" in flags else None,
+        speculation=_draft(flags),
         enable_lora="lora" in flags and rules.adapters,
         max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
@@ -110,33 +111,6 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
     return ServingQuestion(model, asked, hardware)
-
-
-def named_model(word: str, quant: str) -> str | None:
-    """The catalogue's name of a row's model. Somebody's quantised copy is its base, where the row says the
-    format apart.
-
-    >>> (
-    ...     named_model("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", "gptq"),
-    ...     named_model("kaitchup/Phi-4-AutoRound-GPTQ-4bit", "gptq"),
-    ... )
-    ('mistral-7b-v0.2', 'phi-4')
-    >>> named_model("vrfai/Qwen3.6-27B-FP8", "compressed-tensors") is None
-    True
-    """
-    found = catalogue_name(word) or catalogue_name(re.sub(r"\s*\(.*\)$", "", word))
-    if found or not any(part in quant.lower() for part, _ in REQUANTISED):
-        return found
-    base = word.strip().lower().rpartition("/")[2]
-    while (shorter := PACKED.sub("", base)) != base:
-        base = shorter
-    return catalogue_name(base)
-
-
-PACKED = re.compile(
-    r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp4|fp8|dynamic|bnb|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$"
-)
-"""Words at the end of a repository's name that say how it is packed."""
 
 
 def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
@@ -347,6 +321,18 @@ def _cache_dtype(text: str, dtype: str, flags: str) -> str:
 def _block(flags: str) -> int | None:
     found = re.search(r"block(?:-size)? (\d+)", flags)
     return int(found[1]) if found else None
+
+
+def _draft(flags: str) -> Speculation | None:
+    """Return the model's own draft, with as many tokens as the row says.
+
+    >>> _draft("v1, mtp draft loaded, num_speculative_tokens 2").tokens, _draft("v1, mtp=2"), _draft("v1")
+    (2, None, None)
+    """
+    if not re.search(r"\bmtp\b(?!=| head)", flags):
+        return None
+    tokens = re.search(r"num_speculative_tokens (\d+)", flags)
+    return Speculation("mtp", int(tokens[1]) if tokens else 1)
 
 
 def _number(text: str) -> int | None:

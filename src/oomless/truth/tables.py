@@ -104,7 +104,7 @@ def wrong_cell(configuration: Mapping[str, str]) -> str:
     """Return what is wrong with the first cell that holds no number where one is needed, or a number beyond
     all sizes; "" if none does."""
     for column, cell in configuration.items():
-        if LONG_NUMBER.search(cell):
+        if column != "source" and LONG_NUMBER.search(cell):  # a source may be a record's number
             return f"has {column} {shown(cell)}, with a number of more than {MOST_DIGITS} digits"
         if cell and column in NUMBERS and not 0 < measured(cell) < MAX_MEASURED:
             return f"has {column} {shown(cell)}, which is no number above 0"
