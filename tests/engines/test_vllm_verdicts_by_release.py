@@ -80,7 +80,7 @@ def test_ranks_that_all_reach_each_other_take_more_beside_torch() -> None:
 
 @pytest.mark.parametrize(
     ("tp", "share", "verdict"),
-    [(4, 0.85, "does_not_fit"), (4, 0.75, "tight"), (8, 0.8, "does_not_fit")],
+    [(4, 0.85, "does_not_fit"), (4, 0.75, "fits"), (8, 0.8, "does_not_fit")],
 )
 def test_ascend_allocated_the_pool_of_states_twice(tp: int, share: float, verdict: str) -> None:
     """Qwen3-Coder-Next on 910B with 0.14: what ran and what did not (vllm-ascend#6572)."""
@@ -103,3 +103,17 @@ def test_a_release_before_all_that_were_read_takes_the_first_rules_and_says_so(
 ) -> None:
     answer = oomless.infer("deepseek-coder-1.3b", gpu="h100", engine=engine, engine_version=version)
     assert any(f"{version} is earlier than" in each for each in answer.warnings)
+
+
+@pytest.mark.parametrize(("version", "share"), [("0.19.1", 0.9), ("0.20.0", 0.92), ("0.33.0", 0.92)])
+def test_the_share_of_the_card_rose_with_0_20(version: str, share: float) -> None:
+    """vllm/config/cache.py of 0.19.1 and 0.20.0."""
+    found = oomless.infer("qwen3-8b", gpu="h100", engine_version=version)
+    assert found.request.gpu_memory_utilization == share
+
+
+@pytest.mark.parametrize(("version", "tokens"), [("0.27.0", 8192), ("0.28.0", 16384)])
+def test_cards_of_160_gib_take_more_tokens_since_0_28(version: str, tokens: int) -> None:
+    """vllm/engine/arg_utils.py of 0.27 and 0.28."""
+    found = oomless.infer("qwen3-8b", gpu="b200", engine_version=version)
+    assert found.request.max_num_batched_tokens == tokens

@@ -23,8 +23,9 @@ def named_model(word: str, requantised: bool) -> str | None:
     found = catalogue_name(word) or catalogue_name(re.sub(r"\s*\(.*\)$", "", word))
     if found or not requantised:
         return found
-    base = TUNED.sub("", word.strip().lower().rpartition("/")[2])
-    if found := catalogue_name(base):
+    own = word.strip().lower().rpartition("/")[2]
+    base = TUNED.sub("", own)
+    if base != own and (found := catalogue_name(base)):
         return found
     while (shorter := PACKED.sub("", base)) != base:
         base = shorter
