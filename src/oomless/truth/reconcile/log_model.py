@@ -3,7 +3,7 @@
 import re
 
 from ...model.load import catalogue_name
-from ..serving_rows import PACKED
+from ..row_models import PACKED
 
 CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 """A folder of the hub's cache: owner and name."""
