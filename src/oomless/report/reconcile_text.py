@@ -110,7 +110,7 @@ def _explanation(found: Explanation) -> list[str]:
     oom = found.oom
     if oom is not None and oom.tried_bytes is not None:
         free = f", {format_bytes(oom.free_bytes)} were free" if oom.free_bytes is not None else ""
-        lines.append(f"LogQuestion for {format_bytes(oom.tried_bytes)}{free} ({oom.source}).")
+        lines.append(f"Asked for {format_bytes(oom.tried_bytes)}{free} ({oom.source}).")
     if found.held:
         lines.append(
             "On the card: " + ", ".join(f"{name} {format_bytes(held)}" for name, held in found.held) + "."
