@@ -15,7 +15,7 @@ from oomless.run.cards import card
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation
-from oomless.truth.serving_rows import named_model
+from oomless.truth.row_models import named_model
 from oomless.truth.tables import read_table
 from oomless.truth.validate import score
 from oomless.units import GIB
@@ -68,8 +68,8 @@ def test_what_a_process_sees(name: str, gib: float) -> None:
 def test_boards_by_other_names() -> None:
     assert parse_gpu("jetson-agx-thor").card.name == parse_gpu("thor").card.name
     assert parse_gpu("rtx-4090-d").card.name == "RTX 4090"
-    assert named_model("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit", "w4a16") == "kimi-linear-48b-a3b"
-    assert named_model("nvidia/DeepSeek-R1-0528-FP4", "nvfp4") == "deepseek-r1-0528"
+    assert named_model("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit", True) == "kimi-linear-48b-a3b"
+    assert named_model("nvidia/DeepSeek-R1-0528-FP4", True) == "deepseek-r1-0528"
 
 
 @pytest.mark.parametrize("engine", ["sglang", "trtllm"])
