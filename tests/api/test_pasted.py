@@ -108,3 +108,89 @@ def test_ollama_holds_what_its_tags_hold() -> None:
     assert any("Q4_K_M" in note for note in plain["warnings"])
     stays = json.loads(call("infer", "gpt-oss-20b", "--gpu", "h100", "--engine", "ollama", "--json").out)
     assert stays["request"]["quantization"] == "MXFP4"
+
+
+VLLM = "vllm serve Qwen/Qwen3-8B -tp 1 --max-model-len 32768"
+
+
+def runtime(flags: str) -> int:
+    ranks = pasted(f"{VLLM} {flags}", gpu="h100")["ranks"]
+    return int(ranks[0]["by_category"]["runtime"])
+
+
+def test_the_pool_is_what_the_command_says() -> None:
+    gib = 1 << 30
+    assert pasted(f"{VLLM} --kv-cache-memory-bytes 20G", gpu="h100")["kv_cache"]["pool_bytes"] == 20 * gib
+    blocks = pasted(f"{VLLM} --num-gpu-blocks-override 5000", gpu="h100")["kv_cache"]
+    assert blocks["max_tokens"] == 5000 * 16
+    too_much = pasted(f"{VLLM} --kv-cache-memory-bytes 90G", gpu="h100")
+    assert (too_much["starts"], too_much["verdict"]) == (False, "does_not_fit")
+
+
+def test_few_graphs_hold_less_than_many_and_none_least() -> None:
+    usual = runtime("")
+    few = runtime("""--compilation-config '{"cudagraph_capture_sizes": [1, 2, 4]}'""")
+    assert few == runtime("--cudagraph-capture-sizes 1 2 4") == runtime("-O.cudagraph_capture_sizes=[1,2,4]")
+    assert runtime("-O0") == runtime("--enforce-eager") < few < runtime("--max-cudagraph-capture-size 64")
+    assert runtime("-cc.cudagraph_mode=FULL_DECODE_ONLY") < usual
+    assert runtime("--enforce-eager=False") == runtime("-O3") == usual
+    assert runtime("""--compilation-config '{"level": 0}'""") == runtime("-O.cudagraph_mode=NONE")
+    for wrong in ("-O.cudagraph_mode=SOME", "--cudagraph-capture-sizes a", "--compilation-config '[1'"):
+        refused(f"{VLLM} {wrong}", gpu="h100")
+
+
+@pytest.mark.parametrize("off", ["--no-enable-chunked-prefill", "--enable-chunked-prefill=False"])
+def test_without_chunks_the_profile_run_reads_the_longest_prompt(off: str) -> None:
+    usual, whole = (pasted(f"{VLLM} {flag}", gpu="rtx-4090")["request"] for flag in ("", off))
+    assert (usual["max_num_batched_tokens"], whole["max_num_batched_tokens"]) == (2048, 32768)
+    assert "raise it" in refused(f"{VLLM} {off} --max-num-batched-tokens 4096", gpu="h100")
+
+
+def test_words_of_others_are_read_or_named() -> None:
+    found = pasted(
+        "vllm serve deepseek-ai/DeepSeek-V3.2 -tp 8 --attention_config.indexer_kv_dtype=mxfp4 "
+        '--limit-mm-per-prompt.video 0 --kv-transfer-config \'{"kv_connector": "LMCacheConnectorV1"}\'',
+        gpu="b200:8",
+    )
+    assert found["request"]["indexer_kv_dtype"] == "mxfp4"
+    named = next(note for note in found["warnings"] if note.startswith("flags not known"))
+    assert "--kv-transfer-config" in named
+    assert "--limit-mm-per-prompt" in named
+
+
+def test_the_second_pool_of_sglang_is_host_memory() -> None:
+    start = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-R1 --tp 8"
+    plain, tiered, sized = (
+        pasted(f"{start} {flags}", gpu="h200:8")
+        for flags in (
+            "",
+            "--enable-hierarchical-cache --hicache-ratio 2",
+            "--enable-hierarchical-cache --hicache-size 30",
+        )
+    )
+    pools = 8 * plain["kv_cache"]["pool_bytes"]
+    host = tiered["host"]["ram_bytes"] - plain["host"]["ram_bytes"]
+    assert 1.9 * pools < host < 2.1 * pools
+    assert sized["host"]["ram_bytes"] - plain["host"]["ram_bytes"] == 8 * 30 * 10**9
+
+
+def test_a_command_starts_one_server() -> None:
+    half = pasted("CUDA_VISIBLE_DEVICES=0,1,2,3 vllm serve Qwen/Qwen3-32B -tp 4", gpu="h200:8")
+    assert half["request"]["gpu"]["num_gpus"] == sum(rank["num_ranks"] for rank in half["ranks"]) == 4
+    alone = pasted("docker run --gpus all vllm/vllm-openai:v0.19.0 --model Qwen/Qwen3-8B", gpu="h200:8")
+    assert alone["request"]["gpu"]["num_gpus"] == 1
+    assert "4 ranks" in refused("CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-32B -tp 4", gpu="h200:8")
+    nodes = pasted("vllm serve deepseek-ai/DeepSeek-R1 -tp 8 -pp 2", gpu="h200:8x4")
+    assert nodes["request"]["gpu"]["num_gpus"] == 16
+
+
+def test_a_command_of_vllm_on_an_npu_is_its_own_engines() -> None:
+    start = "vllm serve vllm-ascend/DeepSeek-V3.2-W8A8 --quantization ascend -tp 16"
+    found = pasted(start, "deepseek-v3.2", gpu="ascend-910b:16")
+    assert (found["request"]["engine"], found["request"]["quantization"]) == ("vllm-ascend", "w8a8")
+    assert "w8a8" in refused("vllm serve /m/x --quantization ascend -tp 2", "qwen3-8b", gpu="ascend-910b:16")
+
+
+def test_a_stage_whose_layers_share_the_cache_of_others_is_answered() -> None:
+    found = call("infer", "gemma-4-e2b", "--gpu", "80GiB:8", "--pp", "8", "--engine-version", "0.7.2")
+    assert found.code in (0, 3), found.err

@@ -33,7 +33,77 @@ def from_command(
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
-    return served, {"engine": command.engine, **given}, (*notes, *said)
+    given = {"engine": command.engine, **given}
+    if given.get("quantization") == IN_CHECKPOINT:
+        given["quantization"] = form_of(place)
+    if isinstance(given.get("gpu"), str):
+        given, of_cards = on_its_cards(given, command)
+        said = (*said, *of_cards)
+    return served, given, (*notes, *said)
+
+
+IN_CHECKPOINT = "ascend"
+"""vllm-ascend's word for a checkpoint that describes its own types (quant_model_description.json)."""
+
+
+def form_of(place: str) -> str:
+    """Return the form that the name of a checkpoint for NPUs ends with; it is refused where none stands
+    there.
+
+    >>> form_of("vllm-ascend/DeepSeek-V3.2-W8A8")
+    'w8a8'
+    """
+    import re
+
+    found = re.search(r"[-_](w\d+a\d+)(?:[-_]|$)", place.lower())
+    if found is None:
+        raise UsageError(
+            f"--quantization {IN_CHECKPOINT}: the checkpoint's own files say what it holds, and are not read",
+            "say it beside the command: --quantization w8a8",
+            "quantization",
+        )
+    return found[1]
+
+
+SIZES = ("tp", "pp", "dp")
+
+
+def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return (options, notes) of one server: a command starts no replicas, takes no more cards than its ranks
+    or what is visible, and without a size it is one rank. On cards of a maker with an engine of its own, a
+    command of the same words starts that one."""
+    from ..engines import engine
+    from ..engines.command_line import line_of
+    from ..run.hardware import parse_gpu
+
+    hardware = parse_gpu(given["gpu"])
+    line = line_of(given["engine"])
+    there = dict(engine(given["engine"]).cards.instead).get(hardware.card.vendor)
+    if there and line is not None and there in line.engines.split():
+        given = {**given, "engine": there}
+    seen = hardware.num_gpus if command.visible is None else command.visible
+    used, notes = seen, list[str]()
+    if engine(given["engine"]).axis == "tp":
+        if not any(name in given for name in SIZES):
+            given = {**given, "tp": 1}
+            notes.append("the command says no number of ranks, so its engine starts one")
+        inside = given.get("enable_dp_attention", False)
+        sizes = [given.get(name) or 1 for name in SIZES if name != "dp" or not inside]
+        used = sizes[0] * sizes[1] * (1 if inside else sizes[2])
+        if used > seen and command.visible is not None:
+            raise UsageError(
+                f"the command leaves {seen} cards visible, and starts {used} ranks",
+                "name as many cards as ranks",
+                "command",
+            )
+    name, colon, count = given["gpu"].partition(":")
+    per_node = min(used, hardware.per_node)
+    shared = "concurrency" in given and command.visible is None  # a load over all cards: copies divide it
+    narrows = 0 < used < hardware.num_gpus and not shared
+    if not narrows or not count.replace("x", "").isdecimal() or used % per_node:
+        return given, tuple(notes)
+    notes.append(f"one server on {used} of {hardware.num_gpus} cards")
+    return {**given, "gpu": f"{name}{colon}{per_node}x{used // per_node}"}, tuple(notes)
 
 
 def served_model(

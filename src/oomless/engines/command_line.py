@@ -4,7 +4,6 @@ The table of options (facts/options) knows each flag that touches memory, engine
 A flag that is in neither is not guessed at: it is named, since it might.
 """
 
-import json
 import re
 import shlex
 from typing import Any, NamedTuple
@@ -16,8 +15,11 @@ from ..facts.options.command_lines import COMMAND_LINES, CommandLine
 from ..run.option_values import ENGINE_CHOOSES, parsed, text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
+from .json_flags import with_keys, with_rope
 from .llamacpp.command_line import as_asked, as_started
 from .llamacpp.ollama_command import tagged, variables
+from .sglang.command_line import as_sglang
+from .vllm.command_line import as_vllm
 
 MOST_START_WORDS = 3
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)
@@ -38,6 +40,8 @@ class Command(NamedTuple):
     """Flags that nothing is known about."""
     left_open: tuple[str, ...] = ()
     """Flags that leave a length to the engine, which then takes what fits."""
+    visible: int | None = None
+    """Cards that a variable before the program leaves visible; None: all."""
 
 
 def line_of(engine: str) -> CommandLine | None:
@@ -72,7 +76,8 @@ def read_command(text: str) -> Command:
             for pattern in line.begins:
                 if found := re.match(pattern + r"(?:\s|$)", begin):
                     start = first + len(found.group().split())
-                    return with_version(Reading(line, words[:start]).command(words[start:]), words[:start])
+                    command = Reading(line, words[:start]).command(words[start:])
+                    return with_version(command._replace(visible=visible(words[:start])), words[:start])
     known = (
         "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server "
         "...` or `trtllm-serve MODEL ...`"
@@ -82,6 +87,19 @@ def read_command(text: str) -> Command:
         f"write it as {known}",
         "command",
     )
+
+
+VISIBLE = re.compile(r"(?:CUDA|HIP|ROCR|ASCEND_RT)_VISIBLE_DEVICES=(.+)")
+
+
+def visible(before: list[str]) -> int | None:
+    """Return how many cards a variable before the program leaves visible.
+
+    >>> visible(["CUDA_VISIBLE_DEVICES=0,1,2,3", "VLLM_USE_V1=1"]), visible([])
+    (4, None)
+    """
+    found = next((match[1] for word in before if (match := VISIBLE.fullmatch(word))), None)
+    return None if found is None else len([each for each in found.split(",") if each.strip()])
 
 
 def with_version(command: Command, before: list[str]) -> Command:
@@ -144,8 +162,9 @@ class Reading:
 
     def flag(self, word: str, words: list[str], position: int) -> int:
         """Read one flag and what is its own of the words behind it; return where the next one stands."""
-        name, has_value, value = word.partition("=")
+        name, has_value, value = self.positive(*word.partition("="))
         base, _, key = name.partition(".")
+        base = base if base in self.known else base.replace("_", "-")
         if key and base in self.known and self.known[base][0].kind in JSON_KINDS:
             value = value if has_value else "".join(words[position : position + 1])
             self.keys.setdefault(base, []).append((key, value))
@@ -161,6 +180,16 @@ class Reading:
         else:
             (self.ignored if plain else self.unknown).append(shown)
         return last
+
+    def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
+        """Return a flag in three parts; -O0 is -O=0, and a switch that is off is its --no- form where the
+        engine has one that touches memory."""
+        if re.fullmatch(r"-O\d", name):
+            return "-O", "=", name[2:]
+        negative = f"--no-{name.lstrip('-').replace('_', '-')}"
+        if has_value and value.lower() in OFF_WORDS and negative in self.known:
+            return negative, "", ""
+        return name, has_value, value
 
     def behind(self, name: str, takes: str, words: list[str], position: int) -> int:
         """Return where the words end that are a flag's own."""
@@ -191,7 +220,9 @@ class Reading:
         elif option.kind == "length" and value in ENGINE_CHOOSES:
             self.left_open.append(shown)
         elif option.kind == "switch":
-            self.flags[option.field] = True
+            self.flags[option.field] = value.lower() not in OFF_WORDS
+        elif option.kind == "words":
+            self.flags[option.field] = tuple(value.replace(",", " ").split())
         elif option.kind in JSON_KINDS:
             self.flags[option.field] = value
         else:
@@ -204,6 +235,11 @@ class Reading:
         for spelled, found in self.keys.items():
             field = self.known[spelled][0].field
             flags[field] = with_keys(flags.get(field), found)
+        if self.line.table == "vllm":
+            flags, unread = as_vllm(flags)
+            self.unknown += unread
+        if self.line.table == "sglang":
+            flags = as_sglang(flags)
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")
@@ -234,59 +270,15 @@ class Reading:
         )
 
 
+OFF_WORDS = ("false", "off", "0", "no")
 ON_OFF_WORDS = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
 
 
 def taken(option: Option, means: str) -> str:
     """Return what stands behind a flag of the table: nothing, on or off, or one value."""
+    if option.kind == "words":
+        return "several"
     return "switch" if option.kind == "switch" or means else "onoff" if option.kind == "onoff" else "value"
-
-
-def with_keys(text: str | None, found: list[tuple[str, str]]) -> str:
-    """Return the JSON of a flag that is given key by key, as --speculative-config.method (vLLM's
-    FlexibleArgumentParser).
-
-    >>> with_keys(None, [("method", "mtp"), ("draft.size", "3")])
-    '{"method": "mtp", "draft": {"size": 3}}'
-    """
-    try:
-        whole = json.loads(text or "{}")
-        for path, value in found:
-            *outer, last = path.split(".")
-            inner = whole
-            for key in outer:
-                inner = inner.setdefault(key, {})
-            inner[last] = _loaded(value)
-        return json.dumps(whole)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise UsageError(
-            f"--command: {found[0][0]} is no key of {text!r:.60}",
-            "quote the command as the shell takes it",
-            "command",
-        ) from None
-
-
-def _loaded(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def with_rope(scaling: str, overrides: str | None) -> str:
-    """Return vLLM's --rope-scaling as the --hf-overrides that it was made into (config.py of 0.8 to 0.11).
-
-    >>> with_rope('{"rope_type": "yarn", "factor": 4.0}', None)
-    '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}'
-    """
-    try:
-        return json.dumps({**json.loads(overrides or "{}"), "rope_scaling": json.loads(scaling)})
-    except (ValueError, TypeError, RecursionError):
-        raise UsageError(
-            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON",
-            "quote the command as the shell takes it",
-            "command",
-        ) from None
 
 
 def is_path(model: str) -> bool:

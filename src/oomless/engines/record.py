@@ -158,6 +158,8 @@ class Engine(NamedTuple):
     """The longest single sequence that a pool holds."""
     host_bytes: Callable[[Model, Resolved, Hardware], int]
     """Memory of the host that the engine holds beside the cards."""
+    made_pool: Callable[[CacheLayout, Resolved, int], int] | None = None
+    """(layout, question, bytes that are left) -> the pool that is made, where the question says its size."""
     beside_pool: Callable[[Model, Resolved, Stage, int], list[Line]] | None = None
     """What comes with a pool of so many bytes, outside of the budget that it was cut from."""
 

@@ -50,6 +50,10 @@ class Asked(NamedTuple):
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
     no_async_scheduling: bool = False
+    kv_cache_memory_bytes: int = 0
+    num_gpu_blocks_override: int | None = None
+    compilation_config: str | None = None
+    no_enable_chunked_prefill: bool = False
     cpu_offload_gb: float = 0.0
     swap_space: float | None = None
     kv_offloading_size: float = 0.0
@@ -65,6 +69,10 @@ class Asked(NamedTuple):
     swa_full_tokens_ratio: float | None = None
     moe_a2a_backend: str = "none"
     cuda_graph_max_bs: int | None = None
+    enable_hierarchical_cache: bool = False
+    hicache_ratio: float = 2.0
+    hicache_size: int = 0
+    max_prefill_tokens: int | None = None
     free_gpu_memory_fraction: float | None = None
     device_map: str = "auto"
     cache_implementation: str = "dynamic"

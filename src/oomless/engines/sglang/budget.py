@@ -14,6 +14,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
+from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import (
@@ -24,6 +25,7 @@ from .cache import (
     requests_of_states,
     row_bytes,
 )
+from .defaults import stages
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
@@ -88,8 +90,16 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
 
 
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
-    """Engram tables, where they are kept on the host."""
-    return sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+    """Engram tables, where they are kept on the host, and the pinned second pool of every rank: so many GB,
+    or as often what the card's pool is (mem_cache/memory_pool_host.py, HostKVCache)."""
+    tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+    if not asked.enable_hierarchical_cache:
+        return tables
+    ranks = asked.layout.num_ranks
+    if asked.hicache_size:
+        return tables + asked.hicache_size * GB * ranks
+    pools = (pool_expected(model, asked, hardware, stage)[1] for stage in stages(model, asked))
+    return tables + int(asked.hicache_ratio * sum(max(pool, 0) for pool in pools) * ranks / asked.layout.pp)
 
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
@@ -202,7 +212,7 @@ def prefill_tokens(asked: Resolved) -> int:
     16384
     """
     chunk = asked.max_num_batched_tokens or 0
-    return max(min(chunk, MAX_PREFILL_TOKENS), min(chunk, asked.context or 0))
+    return max(min(chunk, asked.max_prefill_tokens or MAX_PREFILL_TOKENS), min(chunk, asked.context or 0))
 
 
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:

@@ -7,7 +7,7 @@ takes the rules of the earlier one. Constants that were measured are in facts/en
 
 from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
 from ..record import Candidates, CardMakers, Engine, EngineRows, Joining, Start, Tunable
-from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
+from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -72,6 +72,7 @@ VLLM = Engine(
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,
+    made_pool=made_pool,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,
     max_tokens=max_tokens,

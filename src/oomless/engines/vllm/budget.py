@@ -15,7 +15,7 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
-from ..rank import Budget, Stage
+from ..rank import Budget, CacheLayout, Stage
 from .graphs import graph_lines
 from .profile import MEGA_MOE, profile_lines
 from .profile_attention import context_chunk
@@ -36,6 +36,19 @@ def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
 def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget."""
     return allowed - charged
+
+
+def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
+    """The pool as the question says it, or else all that is left of the budget: so many blocks
+    (kv_cache_utils.py, may_override_num_blocks), or so many bytes (gpu_worker.py, determine_available_memory,
+    which then asks no share of the card). What is too much for the card is found out when it is made.
+
+    >>> made_pool(CacheLayout((), 4096, 0, 0, 4096, "", ""), Resolved(num_gpu_blocks_override=512), 10**9)
+    2097152
+    """
+    if asked.num_gpu_blocks_override:
+        return asked.num_gpu_blocks_override * layout.block_bytes
+    return asked.kv_cache_memory_bytes or left
 
 
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:

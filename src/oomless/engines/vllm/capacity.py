@@ -25,13 +25,14 @@ def blocks_to_admit(layout: CacheLayout, length: int, asked: Resolved) -> int:
     """Blocks by which vLLM counts how many sequences of a length the pool takes at once.
 
     Up to 0.26 groups count by their bytes, relative to the first one (they differ for V4 alone); later each
-    block counts as one.
+    block counts as one, as it does on a stage whose layers keep nothing of their own.
     """
     blocks = blocks_of_one(layout, length, asked)
-    if RELEASES.at(asked.engine_version).counts_blocks_alike:
+    unit = layout.groups[0].page_bytes
+    if RELEASES.at(asked.engine_version).counts_blocks_alike or not unit:
         return sum(blocks)
     weighted = sum(num * group.page_bytes for num, group in zip(blocks, layout.groups, strict=True))
-    return -(-weighted // layout.groups[0].page_bytes)
+    return -(-weighted // unit)
 
 
 def blocks_together(layout: CacheLayout, num: int, length: int, asked: Resolved) -> int:

@@ -14,6 +14,7 @@ from ..default_length import default_length
 from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
+from .captures import captures
 from .release import RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
@@ -37,6 +38,15 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     seqs, tokens = default_batch(rules, hardware, length, model)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
         tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
+    if asked.no_enable_chunked_prefill:
+        tokens = max(tokens, length)
+        if (asked.max_num_batched_tokens or tokens) < length:
+            raise UsageError(
+                f"--max-num-batched-tokens {asked.max_num_batched_tokens} is less than the {length:,} of "
+                "--max-model-len",
+                "without chunks vLLM reads a prompt whole, and refuses: raise it, or leave chunks on",
+                "max_num_batched_tokens",
+            )
     tokens = asked.max_num_batched_tokens or tokens
     seqs = asked.max_num_seqs or min(seqs, tokens)
     share = asked.gpu_memory_utilization
@@ -50,6 +60,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             kv_cache_dtype=cache_dtype,
             block_size=asked.block_size or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
+            enforce_eager=asked.enforce_eager or captures(asked.compilation_config).are_off,
         ),
         engine_version=version,
         layout=layout,

@@ -7,6 +7,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
+from .captures import captures
 from .profile import is_sparse
 from .release import VllmRules
 
@@ -29,13 +30,20 @@ def graph_sizes(asked: Resolved, rules: VllmRules) -> int:
     67
     """
     step, sequences = rules.graph_step, asked.max_num_seqs
+    said = captures(asked.compilation_config)
     if rules.v0:
         return _num_sizes(min(sequences, 256), step) * asked.layout.pp
-    largest = min(LARGEST_GRAPH, asked.max_num_batched_tokens)
-    if not rules.captures_all_sizes:
-        largest = min(largest, 2 * sequences)
-    whole = _num_sizes(min(largest, sequences), step) if rules.captures_whole_steps else 0
-    return _num_sizes(largest, step) + whole
+    largest = LARGEST_GRAPH if rules.captures_all_sizes else min(LARGEST_GRAPH, 2 * sequences)
+    largest = min(said.largest or largest, asked.max_num_batched_tokens)
+
+    def count(most: int) -> int:
+        if said.sizes is None:
+            return _num_sizes(most, step)
+        return sum(size <= min(most, asked.max_num_batched_tokens) for size in said.sizes)
+
+    top = largest if said.sizes is None else asked.max_num_batched_tokens
+    whole = count(min(top, sequences)) if rules.captures_whole_steps and said.are_whole else 0
+    return (count(top) if said.are_pieces else 0) + whole
 
 
 def _num_sizes(largest: int, step: int) -> int:

@@ -137,8 +137,13 @@ def stage_rank(
     charged = (*weight_lines(placed, rules.counts, source), *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
     taken = sum(line.bytes for line in charged)
-    pool = rules.pool_bytes(request, allowed, taken)
     cache = rules.cache_layout(model, request, stage)
+
+    def made(num_bytes: int) -> int:
+        left = rules.pool_bytes(request, allowed, num_bytes)
+        return rules.made_pool(cache, request, left) if rules.made_pool is not None else left
+
+    pool = made(taken)
     needed = needed_line(cache, request, rules)
     beside = budget.beside
     if rules.beside_pool is not None:
@@ -150,8 +155,8 @@ def stage_rank(
         mine.card.memory_bytes,
         taken + pool,
         pool,
-        rules.pool_bytes(request, allowed, sum(line.high_bytes for line in charged)),
-        rules.pool_bytes(request, allowed, sum(line.low_bytes for line in charged)),
+        made(sum(line.high_bytes for line in charged)),
+        made(sum(line.low_bytes for line in charged)),
         cache,
         needed.bytes,
     )

@@ -1,0 +1,23 @@
+"""SGLang's words of speculation in ours."""
+
+import json
+from typing import Any
+
+
+def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return flags with the algorithm and how far it drafts as one: by steps, or by the tokens that are
+    verified, of which one was sampled (server_args.py).
+
+    >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
+    {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
+    """
+    rest = {name: value for name, value in flags.items() if name not in DRAFTED}
+    verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
+    tokens = max(verified - 1, steps)
+    method = rest.get("speculation")
+    if method is not None and tokens > 0:
+        rest["speculation"] = json.dumps({"method": method, "num_speculative_tokens": tokens})
+    return rest
+
+
+DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps")

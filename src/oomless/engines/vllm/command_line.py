@@ -1,0 +1,62 @@
+"""vLLM's words that are parts of others, in ours."""
+
+import json
+from typing import Any
+
+from ...errors import UsageError
+
+
+def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return (flags, what of them is not known): sizes of graphs belong to --compilation-config, the
+    indexer's type to --attention-config; --limit-mm-per-prompt may leave images out.
+
+    >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
+    ({'indexer_kv_dtype': 'mxfp4', 'compilation_config': '{"cudagraph_capture_sizes": [1, 2]}'},
+     ['--attention-config {"x": 1}'])
+    """
+    found = {name: value for name, value in flags.items() if name not in PARTS}
+    unread: list[str] = []
+    if "attention_config" in flags:
+        keys = _object(flags["attention_config"], "--attention-config")
+        dtype = keys.pop("indexer_kv_dtype", None)
+        if keys.pop("use_fp4_indexer_cache", None) in (True, "True", "true"):
+            dtype = dtype or "mxfp4"
+        if dtype is not None:
+            found["indexer_kv_dtype"] = str(dtype)
+        unread += [f"--attention-config {json.dumps(keys)}"] if keys else []
+    graphs: dict[str, Any] = {}
+    if sizes := flags.get("capture_sizes"):
+        if not all(size.isdecimal() and len(size) < 10 for size in sizes):
+            raise UsageError(
+                f"--command: capture sizes are {' '.join(sizes)[:60]!r}",
+                "write whole numbers: --cudagraph-capture-sizes 1 2 4",
+                "command",
+            )
+        graphs["cudagraph_capture_sizes"] = [int(size) for size in sizes]
+    if flags.get("max_capture_size") is not None:
+        graphs["max_cudagraph_capture_size"] = flags["max_capture_size"]
+    if graphs:
+        whole = _object(flags.get("compilation_config", "{}"), "--compilation-config")
+        found["compilation_config"] = json.dumps({**whole, **graphs})
+    images = str(flags.get("images_per_prompt", "")).lstrip()
+    if images.startswith("{") and "image" not in _object(images, "--limit-mm-per-prompt"):
+        unread.append(f"--limit-mm-per-prompt {images}")
+        found.pop("images_per_prompt")
+    return found, unread
+
+
+PARTS = ("attention_config", "capture_sizes", "max_capture_size")
+
+
+def _object(text: str, flag: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, int):
+        found = {"mode": found}
+    if not isinstance(found, dict):
+        raise UsageError(
+            f"--command: {flag} is {text[:60]!r}", "quote its JSON as the shell takes it", "command"
+        )
+    return found
