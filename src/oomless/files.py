@@ -108,9 +108,9 @@ def need_new_folder(folder: "Path | str", what: str) -> None:
         raise UsageError(f"{what}: it is there and not empty", "name a new folder")
 
 
-def write_folder(folder: "Path | str", files: Mapping[str, str], what: str) -> None:
-    """Write files into a folder that is new or empty; they appear together, or none does. Scripts may be
-    executed."""
+def write_folder(folder: "Path | str", files: Mapping[str, str | bytes], what: str) -> None:
+    """Write files, which may lie deeper (`en/index.html`), into a folder that is new or empty; they appear
+    together, or none does. Scripts may be executed."""
     import shutil
 
     need_new_folder(folder, what)
@@ -121,7 +121,9 @@ def write_folder(folder: "Path | str", files: Mapping[str, str], what: str) -> N
             os.makedirs(parent, exist_ok=True)
             os.mkdir(draft)
             for name, content in files.items():
-                _write(os.path.join(draft, name), content, 0o777 if content.startswith("#!") else 0o666)
+                path = os.path.join(draft, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                _write(path, content, 0o777 if content[:2] in ("#!", b"#!") else 0o666)
             if os.path.isdir(folder):
                 os.rmdir(folder)
             os.replace(draft, folder)

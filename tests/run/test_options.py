@@ -20,10 +20,10 @@ from oomless.run.training import Mesh, TrainingAsked, TrainingResolved
 
 COMMANDS = tuple(TABLES)
 NOT_OF_A_QUESTION = {
-    "infer": {"gpu", "model", "revision", "offline", "rope_scaling", "batch_size"},
+    "infer": {"gpu", "revision", "offline", *(each.field for each in asked_of("infer") if not each.flag)},
     "train": {"gpu", "revision", "offline", "zero", "fsdp", "no_bucket_view", "global_batch"},
 }
-"""Who is asked, where, and parts of other fields."""
+"""Who is asked, where, and parts of other fields: what only an engine's own line says has no flag of ours."""
 PYTHON: dict[str, set[object]] = {
     "whole": {int},
     "tokens": {int},

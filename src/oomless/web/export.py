@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from ..errors import OomlessError
-from ..files import need_new_folder, read_whole
+from ..files import need_new_folder, read_whole, write_folder
 from ..report.language import LANGUAGES, words_of
 from ..report.page.html import el, join
 from .page import ASSETS, asset, shell
@@ -34,9 +34,8 @@ ROOMS_LEFT_OUT = ("cli", "monitor", "trace")
 def export(folder: str, pyodide: str | None) -> str:
     """Write the site into a new folder; return what is left to do, if anything."""
     need_new_folder(folder, f"--export {folder}")
-    target = Path(folder)
     content = {**pages(), **({} if pyodide is None else loader(Path(pyodide)))}
-    _write(target, content)
+    write_folder(folder, content, f"--export {folder}")
     if pyodide is not None:
         return ""
     return f"the loader is missing: put {', '.join(LOADER)} of npm's pyodide@{RELEASE} into {folder}/pyodide"
@@ -127,16 +126,3 @@ def loader(folder: Path) -> dict[str, bytes]:
         )
     hint = "give the folder of npm's package pyodide"
     return {f"pyodide/{name}": read_whole(folder / name, MAX_LOADER_BYTES, hint) for name in LOADER}
-
-
-def _write(target: Path, content: dict[str, bytes]) -> None:
-    """Write the files; what failed is said."""
-    try:
-        for name, data in content.items():
-            path = target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    except OSError as error:
-        raise OomlessError(
-            f"--export {target}: cannot be written ({error.strerror})", "check the folder"
-        ) from None
