@@ -20,10 +20,23 @@ from oomless.run.training import Mesh, TrainingAsked, TrainingResolved
 
 COMMANDS = tuple(TABLES)
 NOT_OF_A_QUESTION = {
-    "infer": {"gpu", "revision", "offline", *(each.field for each in asked_of("infer") if not each.flag)},
+    "infer": {
+        "gpu",
+        "model",
+        "revision",
+        "offline",
+        "rope_scaling",
+        "batch_size",
+        "hf_file",
+        "capture_sizes",
+        "max_capture_size",
+        "attention_config",
+        "speculative_num_steps",
+        "speculative_num_draft_tokens",
+    },
     "train": {"gpu", "revision", "offline", "zero", "fsdp", "no_bucket_view", "global_batch"},
 }
-"""Who is asked, where, and parts of other fields: what only an engine's own line says has no flag of ours."""
+"""Who is asked, where, and parts of other fields."""
 PYTHON: dict[str, set[object]] = {
     "whole": {int},
     "tokens": {int},

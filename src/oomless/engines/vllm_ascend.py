@@ -19,7 +19,8 @@ from .vllm import VLLM
 
 BLOCK_SIZE = 128
 IMAGE = "quay.io/ascend/vllm-ascend:v{version}"
-"""As its installation page names it."""
+"""Tags v0.13.0, v0.18.0 and v0.23.0 are in public use on Atlas A2; A3 (910C) and 310P have tags of their own,
+with a suffix that is not written here."""
 
 
 class AscendRules(ReleaseRules):

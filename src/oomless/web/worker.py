@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from ..errors import UsageError
-from ..files import safe_name
+from ..files import safe_name, write_whole
 from .page import view
 from .question import Reply, refusal, reply
 
@@ -32,7 +32,7 @@ def answered(command: str, pairs: list[tuple[str, str]], posted: str, content: b
         return refusal(UsageError(f"file is {posted[:60]!r}", "letters, digits, dots and dashes", "file"))
     before = os.getcwd()
     with TemporaryDirectory(prefix="oomless-") as folder:
-        Path(folder, posted).write_bytes(content)
+        write_whole(Path(folder, posted), content, "a posted file")
         os.chdir(folder)
         try:
             return ask(name, pairs, posted)
@@ -63,8 +63,7 @@ def limit_memory() -> None:
 
 def main() -> None:
     """Serve the process that started this one; what a library prints goes to stderr."""
-    target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    target = sys.stdout.buffer
     sys.stdout = sys.stderr
     limit_memory()
     serve(sys.stdin.buffer, target)
