@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from random import Random
 from urllib.parse import urlencode
@@ -20,6 +21,7 @@ from oomless.web import server
 from oomless.web.gate import HEADERS
 from oomless.web.lanes import Workers
 from oomless.web.openapi import openapi
+from oomless.web.serving import bound
 
 LOG = b"""INFO 06-01 10:00:00 [core.py:58] Initializing a V1 LLM engine (v0.9.0) with config: model='x'
 INFO Model loading took 14.2487 GiB and 3.1 seconds
@@ -189,3 +191,24 @@ def test_more_questions_than_wait_are_refused_at_once() -> None:
         return sorted(each.status for each in found)
 
     assert asyncio.run(asked()) == [200, 200, 503, 503, 503]
+
+
+def test_accepted_connections_send_at_once() -> None:
+    """Or each answer waits 40 ms for the acknowledgement of its own head."""
+
+    async def connected() -> int:
+        held: asyncio.Queue[int] = asyncio.Queue()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            taken = writer.get_extra_info("socket")
+            held.put_nowait(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = bound("127.0.0.1", 0)
+        async with await asyncio.start_server(accepted, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found = await held.get()
+            writer.close()
+            return found
+
+    assert asyncio.run(connected())

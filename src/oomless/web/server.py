@@ -15,6 +15,7 @@ from .gate import Gate
 from .lanes import Workers
 from .page import ASSETS, asset, shell
 from .question import ASKED, COMMANDS, Reply, refusal
+from .remembered import Remembered
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -63,6 +64,7 @@ def application() -> "Starlette":
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.lanes = Lanes()
+        app.state.remembered = Remembered(app.state.lanes.ask)
         await app.state.lanes.quick.warm()
         yield
         await app.state.lanes.close()
@@ -97,7 +99,8 @@ async def _ask(command: str, request: "Request") -> "Response":
         if isinstance(body, Reply):
             return _response(request, body)
         content = body
-    return _response(request, await request.app.state.lanes.ask(command, pairs, posted, content))
+        return _response(request, await request.app.state.lanes.ask(command, pairs, posted, content))
+    return _response(request, await request.app.state.remembered.ask(command, pairs))
 
 
 async def _body(request: "Request") -> bytes | Reply:
