@@ -10,6 +10,7 @@ from ..errors import OomlessError, UsageError, did_you_mean
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
+from .quantization_scheme import REQUANTISED
 from .storage import F32
 
 if TYPE_CHECKING:
@@ -190,6 +191,37 @@ def load_path(path: "Path") -> Model:
     return with_headers(narrowed(model, in_f32), sum(tensor.num_bytes for tensor in stored), f"{path}")
 
 
+def instead_of(repo_id: str, known: str | None) -> str:
+    """Return what the catalogue has in place of a repository that cannot be read, as the end of a hint; "" if
+    nothing: itself, or the model whose name it begins with and the form that it ends with.
+
+    >>> instead_of("Qwen/Qwen3-14B-AWQ", None)
+    '; the catalogue has its shape: qwen3-14b --quantization awq'
+    >>> instead_of("org/DeepSeek-R1-Distill-Llama-70B-FP8-dynamic", None)
+    '; the catalogue has its shape: deepseek-r1-distill-llama-70b --quantization fp8-dynamic'
+    """
+    if known:
+        return f"; the catalogue has it as {known}"
+    name = repo_id.rpartition("/")[2].lower()
+    begins = [
+        (len(short), row["name"])
+        for row in facts.table("catalogue")
+        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower())
+        if short and name.startswith(f"{short}-")
+    ]
+    if not begins:
+        return ""
+    length, model = max(begins)
+    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name[length:]]
+    form = max(forms, key=len, default="")
+    flag = f" --quantization {FORMS_SPELLED.get(form, form)}" if form else ""
+    return f"; the catalogue has its shape: {model}{flag}"
+
+
+FORMS_SPELLED = {"gptq-int8": "w8a8", "int4": "w4a16", "4bit": "bitsandbytes", "int8": "w8a8", "fp4": "nvfp4"}
+"""How names of repositories spell a form in other words than engines do."""
+
+
 def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     """The model of a hub repository: config and totals from hub or cache; offline, what the catalogue knows
     of it serves too."""
@@ -208,10 +240,8 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     except UsageError:
         raise
     except OomlessError as error:
-        if known is None:
-            raise
-        if not offline:
-            raise type(error)(error.message, f"{error.hint}; the catalogue has it as {known}") from None
+        if known is None or not offline:
+            raise type(error)(error.message, error.hint + instead_of(repo_id, known)) from None
         model = load_catalogue(known)
         return model._replace(
             warnings=(*model.warnings, f"{repo_id} is not in the cache: answered from the catalogue's facts")
