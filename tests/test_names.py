@@ -15,15 +15,6 @@ ROOMS_OF_ENGINES = ("engines", "facts", "frameworks")
 ALSO_A_FRAMEWORK = "transformers"
 """Its name is that of a package and of a framework as well, so its strings prove nothing."""
 
-EXEMPT = {
-    "truth/reconcile/log_facts.py": "what an engine's log leaves out goes with its reader",
-    "truth/reconcile/log_question.py": "what an engine's log leaves out goes with its reader",
-    "truth/reconcile/log_row.py": "what an engine's log leaves out goes with its reader",
-    "truth/reconcile/rank_numbers.py": "what an engine's log leaves out goes with its reader",
-    "truth/reconcile/read_log.py": "what an engine's log leaves out goes with its reader",
-    "truth/reconcile/reasons.py": "what an engine's log leaves out goes with its reader",
-}
-"""Files that still name engines. The list only shrinks."""
 MODULES = sorted(
     path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in ROOMS_OF_ENGINES
 )
@@ -58,21 +49,7 @@ def named(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=where)
 def test_no_engine_is_named_outside_its_room(path: Path) -> None:
-    if where(path) not in EXEMPT:
-        assert not named(path)
-
-
-@pytest.mark.parametrize("exempt", sorted(EXEMPT))
-def test_the_exemption_is_still_needed(exempt: str) -> None:
-    assert named(SOURCE / exempt)
-
-
-LAYERS_EXEMPT = {
-    "estimate/training/rank_portions.py": "training",
-    "frameworks/megatron/models.py": "training",
-    "plan/launch/megatron.py": "training",
-}
-"""Files that still ask one layer. The list only shrinks."""
+    assert not named(path)
 
 
 def single_layers(path: Path) -> list[str]:
@@ -95,10 +72,4 @@ ALL = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).p
 
 @pytest.mark.parametrize("path", ALL, ids=where)
 def test_no_layer_stands_for_the_model(path: Path) -> None:
-    if where(path) not in LAYERS_EXEMPT:
-        assert not single_layers(path)
-
-
-@pytest.mark.parametrize("exempt", sorted(LAYERS_EXEMPT))
-def test_the_layer_is_still_asked(exempt: str) -> None:
-    assert single_layers(SOURCE / exempt)
+    assert not single_layers(path)

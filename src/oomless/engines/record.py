@@ -1,14 +1,17 @@
 """A serving engine as a record: what is particular to it, as functions and facts. Derived engines are
 `_replace`s of another's record, so what they inherit is visible."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..ledger import Line
 from ..model.model import Model, Tensor
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Budget, CacheLayout, Count, Placed, Stage
+
+if TYPE_CHECKING:
+    from ..recording.printed_arguments import Arguments
 
 
 class CardMakers(NamedTuple):
@@ -114,6 +117,13 @@ class EngineRows(NamedTuple):
     """Its profile run takes the default batch, so a row that does not say one leaves it open."""
     batch_follows_length: Callable[[str], bool] = lambda version: False
     """Whether the default batch of a release follows the length, so that a row must give it."""
+    generation: Callable[[str], str] = lambda version: ""
+    """The generation of the engine that a release starts by itself, where a log names one."""
+    flags_of_log: "Callable[[Mapping[str, object], Arguments, Callable[[str], str]], list[str]]" = (
+        lambda stated, printed, said: []
+    )
+    """(facts of a log, its printed configuration, word -> its text) -> the words of `other_flags` that
+    `as_asked` reads."""
 
 
 class Engine(NamedTuple):
@@ -195,6 +205,12 @@ class Engine(NamedTuple):
     """The model as its file stores it, where that is not the published checkpoint."""
     left_to_host: Callable[[Model, Resolved], tuple[list[Tensor], set[int]]] | None = None
     """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
+    log: str = ""
+    """The module that says how its log reads (its LOG), loaded where one is read; "": it has no figures."""
+    log_signs: tuple[bytes, ...] = ()
+    """Bytes by which its log is told from one of the engine whose lines it writes."""
+    log_names_release: bool = True
+    """Its log says which release wrote it."""
 
     @property
     def latest(self) -> str:

@@ -109,4 +109,5 @@ VLLM_ASCEND = VLLM._replace(
     resolve=resolve,
     cache_layout=cache_layout,
     beside_pool=beside_pool,
+    log_signs=(b"device_config=npu", b"plugin ascend is", b"[model_runner_v1.py"),
 )

@@ -53,4 +53,5 @@ VLLM_HPU = VLLM._replace(
     rows=VLLM.rows._replace(words=("vLLM-HPU",)),
     resolve=resolve,
     placed_weights=placed_weights,
+    log_signs=(b"device_config=hpu",),
 )

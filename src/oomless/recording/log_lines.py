@@ -4,6 +4,7 @@ A line is found by its anchor, a few bytes that stand in it and in few others, a
 pattern repeats a group that repeats, so none backtracks.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from ..units import GIB, KIB, MIB
@@ -68,6 +69,8 @@ class LogReader(NamedTuple):
     """(name in a printed configuration, word, unit) of what facts take from it."""
     also: tuple[tuple[bytes, str], ...] = ()
     """(bytes, engine): a log of a derived engine, which says so somewhere."""
+    holds: str = ""
+    """The program that it starts, whose own lines stand in its log."""
     wakes: tuple[bytes, ...] = ()
     """What a start prints, the surest first: looked for in hours of requests, where nothing else is."""
     carries: tuple[str, ...] = ()
@@ -75,8 +78,22 @@ class LogReader(NamedTuple):
     is_training: bool = False
     names_devices: bool = False
     """It prints what lies on each device, and how many layers do, in place of a layout."""
+    host_buffers: tuple[str, ...] = ()
+    """Those of its devices that are the host's memory."""
     metrics: tuple[tuple[str, str, str, str], ...] = ()
     """(metric, label or "", word, unit) of what its /metrics page tells: a label's text, or the value."""
+    resolved: tuple[str, ...] = ()
+    """Words of which a line of the running engine tells more than the printed configuration."""
+    sizes_left_out: tuple[str, ...] = ()
+    """Sizes that a printed configuration leaves out where they are 1."""
+    one_rank_unsaid: bool = False
+    """A run of several ranks says so on its lines, so one that does not is of one rank."""
+    says_expert_size: bool = False
+    """Its configuration has the size of the expert groups at all times; elsewhere it follows from a flag."""
+    tp_counts_dp: bool = False
+    """The tensor index of a process counts through its data-parallel groups already."""
+    unsaid_block: Callable[[Callable[[str], str]], int] = lambda said: 0
+    """(word -> its text in the log) -> tokens of a cache's block that the log does not say; 0: unknown."""
 
 
 def says(*pairs: str, keep: Keep = "first", rank: int = 0) -> tuple[Said, ...]:

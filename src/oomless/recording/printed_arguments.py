@@ -1,12 +1,32 @@
 """A configuration as Python prints it -> its names and values, without evaluating anything."""
 
 import re
+from typing import NamedTuple
 
+LEFT_TO_THE_ENGINE = ("None", "auto", "", "-1")
 QUOTES = "'\""
 OPEN, CLOSE = "([{<", ")]}>"
 MOST_CHARACTERS = 1 << 16
 NEXT_NAME = re.compile(r"\s+[A-Za-z_]\w*=")
 """What separates pairs in the text of a pydantic model, which has no commas."""
+
+
+class Arguments(NamedTuple):
+    """The configuration that a log prints: what was asked, and what the engine made of it."""
+
+    asked: dict[str, str]
+    resolved: dict[str, str]
+
+    def text(self, name: str) -> str | None:
+        """Return an argument; None if it is not there or left to the engine.
+
+        >>> Arguments({"dtype": "auto", "tp": "8"}, {"dtype": "bfloat16"}).text("dtype")
+        'bfloat16'
+        """
+        found = self.asked.get(name, self.resolved.get(name))
+        if found in LEFT_TO_THE_ENGINE:
+            found = self.resolved.get(name)
+        return None if found is None or found in LEFT_TO_THE_ENGINE else found
 
 
 def printed_arguments(text: str) -> dict[str, str]:

@@ -63,6 +63,7 @@ LLAMACPP = Engine(
     cuts_at_model_positions=True,
     in_file=stored,
     left_to_host=left_to_host,
+    log="llamacpp.log",
 )
 IK_LLAMACPP = LLAMACPP._replace(
     name="ik-llamacpp",
@@ -70,6 +71,7 @@ IK_LLAMACPP = LLAMACPP._replace(
     cards=CardMakers(),
     start=Start(port=8080),
     rows=EngineRows(words=("ik_llama.cpp",)),
+    log_signs=(b"mla_attn ", b"fused_moe ", b"kv^T: not used", b"c^KV ("),
 )
 OLLAMA = LLAMACPP._replace(
     name="ollama",
@@ -78,4 +80,5 @@ OLLAMA = LLAMACPP._replace(
     start=Start(by="modelfile", port=11434),
     tag_type=USUAL,
     rows=EngineRows(words=("Ollama",)),
+    log="llamacpp.ollama_log",
 )

@@ -172,16 +172,22 @@ ENDS = (
     LogLine(b"ErrorOutOfDeviceMemory", r"(ErrorOutOfDeviceMemory)", says("oom_text text"), "oom"),
     LogLine(b"failed to load model", r"(?:error|failed)[: ].*load model", (), "failed"),
 )
+HOST_BUFFERS = (
+    "CPU",
+    "CPU_Mapped",
+    "CUDA_Host",
+    "Vulkan_Host",
+    "ROCm_Host",
+    "SYCL_Host",
+    "CPU_REPACK",
+    "CPU_AARCH64",
+    "AMX",
+)
 LLAMA = (*LOAD, *CONTEXT, *BUFFERS, *ENDS)
 LOG = LogReader(
     "llamacpp",
     LLAMA,
     wakes=(b"loaded meta data",),
     names_devices=True,
-    also=(
-        (b"mla_attn ", "ik-llamacpp"),
-        (b"fused_moe ", "ik-llamacpp"),
-        (b"kv^T: not used", "ik-llamacpp"),
-        (b"c^KV (", "ik-llamacpp"),
-    ),
+    host_buffers=HOST_BUFFERS,
 )

@@ -4,7 +4,8 @@ Its sizes on each device are what it expects before loading; they count where it
 """
 
 from ...recording.log_lines import PREDICTED, LogLine, LogReader, Said, says
-from .log import LLAMA
+from .log import HOST_BUFFERS, LLAMA
+from .log import LOG as LLAMACPP_LOG
 
 SIZE = r'"\[?([\d.]+ [KMGT]?i?B)\]?(?: [^"]*)?"'
 OLLAMA = (
@@ -93,5 +94,7 @@ LOG = LogReader(
     (*OLLAMA, *(line for line in LLAMA if line.turn != "start")),
     wakes=(b"loaded meta data",),
     names_devices=True,
+    host_buffers=HOST_BUFFERS,
+    holds=LLAMACPP_LOG.name,
     carries=("engine_version", "gpu", "gpu_memory_bytes", "gpu_free_bytes"),
 )

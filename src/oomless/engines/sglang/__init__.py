@@ -68,5 +68,7 @@ SGLANG = Engine(
     counts="reserved",
     cache_types=CACHE_TYPES,
     share_flag="--mem-fraction-static",
+    log="sglang.log",
+    log_names_release=False,
 )
 """Its log takes differences of the card's free memory, which shrinks by whole segments."""

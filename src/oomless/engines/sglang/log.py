@@ -124,6 +124,9 @@ LOG = LogReader(
         (1, 1, 1),
     ),
     wakes=(b"server_args=",),
+    resolved=("max_num_seqs", "max_model_len"),
+    says_expert_size=True,
+    tp_counts_dp=True,
     arguments=ARGUMENTS,
     metrics=(
         ("sglang:weight_memory_usage_gb", "", "weights_bytes", "GiB"),

@@ -1,11 +1,16 @@
 """What the columns of measured rows mean for SGLang: the same words name other shares and sizes."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ...errors import UnsupportedError
 from ...run.serving import Asked
 from ...run.speculation import Speculation
 from ..record import EngineRows
+
+if TYPE_CHECKING:
+    from ...recording.printed_arguments import Arguments
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -32,5 +37,19 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-ROWS = EngineRows(words=("SGLang",), as_asked=as_asked, prints_gib_as_gb=True)
+def flags_of_log(stated: Mapping[str, object], printed: "Arguments", said: Callable[[str], str]) -> list[str]:
+    """Return what ServerArgs say in the words that `as_asked` reads."""
+    words = []
+    if printed.text("enable_dp_attention") == "True":
+        words.append("dp attention")
+    if printed.text("moe_a2a_backend") == "deepep" or printed.text("enable_deepep_moe") == "True":
+        words.append("deepep")
+    if printed.text("speculative_algorithm") in ("EAGLE", "NEXTN"):
+        words.append("eagle")
+    if size := printed.text("max_running_requests"):
+        words.append(f"max-running-requests {size}")
+    return words
+
+
+ROWS = EngineRows(words=("SGLang",), as_asked=as_asked, flags_of_log=flags_of_log, prints_gib_as_gb=True)
 """Its log calls GiB GB, checked by division in rows of it (serving_memory.md)."""

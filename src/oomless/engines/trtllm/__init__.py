@@ -49,4 +49,5 @@ TRTLLM = Engine(
     cache_types=CACHE_TYPES,
     share_flag="--free-gpu-memory-fraction",
     cuts_at_model_positions=True,
+    log="trtllm.log",
 )

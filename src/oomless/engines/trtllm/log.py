@@ -96,6 +96,7 @@ LOG = LogReader(
     LINES,
     label=r"\[(RANK \d+)\]()|^\[\d+,(\d+)\]<std",
     wakes=(b"Using LLM with",),
+    one_rank_unsaid=True,
     arguments=(
         ("model", "model", "text"),
         ("tensor_parallel_size", "tp", "count"),

@@ -1,9 +1,14 @@
 """What the columns of measured rows mean for TensorRT-LLM: the same words name other shares and sizes."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ...run.serving import Asked
 from ..record import EngineRows
+
+if TYPE_CHECKING:
+    from ...recording.printed_arguments import Arguments
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -19,4 +24,11 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-ROWS = EngineRows(words=("TensorRT-LLM",), as_asked=as_asked)
+def flags_of_log(stated: Mapping[str, object], printed: "Arguments", said: Callable[[str], str]) -> list[str]:
+    """Return the batch and the block of a log in the words that `as_asked` reads."""
+    words = [f"max_batch {stated['max_num_seqs']}"] if "max_num_seqs" in stated else []
+    block = said("block_size")
+    return [*words, f"tokens per block {int(float(block))}"] if block else words
+
+
+ROWS = EngineRows(words=("TensorRT-LLM",), as_asked=as_asked, flags_of_log=flags_of_log)

@@ -63,6 +63,7 @@ VLLM = Engine(
         words=("vLLM",),
         default_batch_counts=True,
         batch_follows_length=lambda version: RELEASES.at(version).v0,
+        generation=lambda version: "V0" if RELEASES.at(version).v0 else "V1",
     ),
     speed_class="vllm",
     layouts=tensor_parallel_layouts,
@@ -85,4 +86,5 @@ VLLM = Engine(
     redundant_experts_need_ep=True,
     adapters=True,
     left_to_host=left_to_host,
+    log="vllm.log",
 )

@@ -4,6 +4,8 @@ Read in the sources of 0.5.0 to 0.33.0 (worker/worker.py, v1/worker/gpu_worker.p
 utils/mem_utils.py). "GB" before 0.8.3 is GiB: the code divides by 2**30.
 """
 
+from collections.abc import Callable
+
 from ...recording.log_lines import NUMBER, Live, LogLine, LogReader, says
 from .log_figures import CACHE, GRAPHS, PROFILE, WEIGHTS
 
@@ -141,6 +143,22 @@ METRICS = (
     ("vllm:kv_cache_usage_perc", "model_name", "model", "text"),
     ("vllm:num_requests_running", "model_name", "model", "text"),
 )
+V0_BLOCK = 16
+"""Tokens of a block on a card, unless the log says another: vLLM's own default until V0 ended."""
+
+
+def unsaid_block(said: Callable[[str], str]) -> int:
+    """Return the tokens of a block that a run takes by itself; 0 where V1 or the platform chose another.
+
+    >>> unsaid_block({"generation": "V0", "platform": "cuda"}.__getitem__)
+    16
+    >>> unsaid_block({"generation": "V0", "platform": "cpu"}.__getitem__)
+    0
+    """
+    other = said("platform").startswith(("cpu", "hpu", "tpu", "ascend"))
+    return 0 if other or said("generation") == "V1" else V0_BLOCK
+
+
 LOG = LogReader(
     "vllm",
     (*START, *CONFIGURATION, *WEIGHTS, *PROFILE, *CACHE, *GRAPHS, *ENDS),
@@ -149,10 +167,6 @@ LOG = LogReader(
     wakes=(b"LLM engine",),
     arguments=ARGUMENTS,
     metrics=METRICS,
-    also=(
-        (b"device_config=npu", "vllm-ascend"),
-        (b"plugin ascend is", "vllm-ascend"),
-        (b"[model_runner_v1.py", "vllm-ascend"),
-        (b"device_config=hpu", "vllm-hpu"),
-    ),
+    sizes_left_out=("tp", "pp", "dp"),
+    unsaid_block=unsaid_block,
 )

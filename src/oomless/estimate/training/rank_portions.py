@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from ...errors import UsageError
 from ...frameworks import framework
 from ...frameworks.graphs.adapters import AdaptedMatrix, AdapterKind, adapter, trained_values
-from ...model.attention import DSA, GQA, MLA, Sliding
+from ...model.attention import DSA, GQA, MLA, Attention, Sliding
 from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, Model, Tensor
 from ...run.training import Mesh, TrainingResolved
@@ -229,20 +229,37 @@ def beside_layers(model: Model, stage: PipelineStage, kind: AdapterKind) -> list
     100352
     """
     hidden, layers = model.hidden_size, stage.layers
-    ways = {
-        "norm": ("norms", 2 * hidden, layers),
-        "embedding": ("tokens", kind.tokens * hidden, ()),
-        "tokens": ("prompt", kind.tokens * hidden, ()),
-    }
-    attention = model.layers[0].attention
-    width = 2 * attention.num_kv_heads * attention.head_dim if isinstance(attention, GQA) else hidden
-    if kind.name == "adaption_prompt":
-        width = hidden
-    name, values, where = ways.get(kind.where, ("prefix", kind.tokens * width, layers))
-    found = [Portion(name, 1, values, 1, where, "dense", True, False, False, adapter=True)]
-    if kind.where == "norm" and stage.last:
-        found.append(Portion("last norm", 1, hidden, 1, (), "dense", True, False, False, adapter=True))
-    return found
+    match kind.where:
+        case "norm":
+            ways = [("norms", 2 * hidden, layers), *([("last norm", hidden, ())] if stage.last else [])]
+        case "embedding":
+            ways = [("tokens", kind.tokens * hidden, ())]
+        case "tokens":
+            ways = [("prompt", kind.tokens * hidden, ())]
+        case "prefix":
+            ways = [
+                ("prefix", kind.tokens * _prefix_width(each, hidden, kind), held)
+                for each in model.kinds.attentions
+                if (held := tuple(layer for layer in layers if model.layers[layer].attention == each))
+            ]
+        case _:
+            raise AssertionError(f"adapters beside no matrix are not {kind.where!r}")
+    return [
+        Portion(name, 1, values, 1, where, "dense", True, False, False, adapter=True)
+        for name, values, where in ways
+    ]
+
+
+def _prefix_width(attention: Attention, hidden: int, kind: AdapterKind) -> int:
+    """Values of a virtual token in one layer: keys and values of its heads, or one row of attention's
+    input.
+
+    >>> _prefix_width(Sliding(GQA(32, 8, 128), 4096), 4096, adapter("prefix_tuning"))
+    2048
+    """
+    if kind.name == "adaption_prompt" or not isinstance(attention.core, GQA):
+        return hidden
+    return 2 * attention.core.num_kv_heads * attention.core.head_dim
 
 
 STACKED_BY_PEFT = frozenset(

@@ -112,14 +112,13 @@ def _instances(mesh: Mesh) -> int:
 
 
 def _attention(model: Model, given: dict[str, Value]) -> list[str]:
-    attention = model.layers[0].attention
-    match attention:
-        case GQA():
+    match model.kinds.attentions:
+        case (GQA() as attention,):
             given |= {"num-attention-heads": attention.num_heads, "kv-channels": attention.head_dim}
             given["num-query-groups"] = attention.num_kv_heads
             named = {"add-qkv-bias": attention.qkv_bias, "qk-layernorm": attention.qk_norm}
             return ["group-query-attention", *(name for name, there in named.items() if there)]
-        case MLA():
+        case (MLA() as attention,):
             given |= {"num-attention-heads": attention.num_heads, "kv-lora-rank": attention.kv_lora_rank}
             given |= {
                 "qk-head-dim": attention.qk_nope_head_dim,
@@ -129,9 +128,8 @@ def _attention(model: Model, given: dict[str, Value]) -> list[str]:
             if attention.q_lora_rank:
                 given["q-lora-rank"] = attention.q_lora_rank
             return ["multi-latent-attention", "qk-layernorm"]
-    raise UnsupportedError(
-        f"{attention.kind} attention of {model.name} is not written in Megatron's arguments yet"
-    )
+    kinds = " and ".join(dict.fromkeys(each.kind for each in model.kinds.attentions))
+    raise UnsupportedError(f"{kinds} attention of {model.name} is not written in Megatron's arguments yet")
 
 
 def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:

@@ -16,23 +16,18 @@ def runs(model: Model) -> bool:
     >>> [runs(load(name)) for name in ("deepseek-v3", "deepseek-r1-distill-llama-70b", "deepseek-v4-flash")]
     [True, True, False]
     """
-    kinds = {type(layer.attention) for layer in model.layers}
-    plain = all(
-        not isinstance(layer.attention, GQA)
-        or not (
-            layer.attention.gated
-            or layer.attention.cross
-            or layer.attention.sinks
-            or layer.attention.value_dim
-        )
-        for layer in model.layers
-    )
-    return (
-        kinds in ({GQA}, {MLA})
-        and plain
-        and all(layer.ffn.gated for layer in model.layers)
-        and model.streams == 1
-    )
+    gated = all(each.gated for each in model.kinds.ffns)
+    return _attention_of(model) is not None and gated and model.streams == 1
+
+
+def _attention_of(model: Model) -> GQA | MLA | None:
+    """The one attention of all layers; None where it is not one that Megatron's arguments describe."""
+    match model.kinds.attentions:
+        case (GQA(gated=False, cross=False, sinks=False) as attention,) if not attention.value_dim:
+            return attention
+        case (MLA() as attention,):
+            return attention
+    return None
 
 
 def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> list[str]:
@@ -80,8 +75,8 @@ FIXED = (
 
 
 def _network(model: Model, asked: TrainingAsked) -> list[str]:
-    attention = model.layers[0].attention
-    assert isinstance(attention, GQA | MLA)
+    attention = _attention_of(model)
+    assert attention is not None  # `runs` has seen it
     tied = [] if model.tied else ["--untie-embeddings-and-output-weights"]
     return [
         f"--num-layers {len(model.layers)}",

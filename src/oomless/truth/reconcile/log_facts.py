@@ -1,11 +1,10 @@
 """A run of a log -> the facts that it states, in the words of `reconcile --json`; nothing is filled in."""
 
 import re
-from typing import NamedTuple
 
 from ...recording.log_lines import number
-from ...recording.printed_arguments import printed_arguments
-from .logged_run import LoggedRun, LoggedValue
+from ...recording.printed_arguments import LEFT_TO_THE_ENGINE, Arguments, printed_arguments
+from .logged_run import LoggedRun
 
 Fact = str | int | float | bool
 
@@ -47,35 +46,6 @@ WORDS = (
     "max_concurrency",
 )
 """The words of contract and JSON, in their order."""
-LEFT_TO_THE_ENGINE = ("None", "auto", "", "-1")
-HOST = (
-    "CPU",
-    "CPU_Mapped",
-    "CUDA_Host",
-    "Vulkan_Host",
-    "ROCm_Host",
-    "SYCL_Host",
-    "CPU_REPACK",
-    "CPU_AARCH64",
-    "AMX",
-)
-"""llama.cpp's buffers that lie in the host's memory."""
-V0_BLOCK = 16
-"""Tokens of a block on a card, unless the log says another: vLLM's own default until V0 ended."""
-
-
-class Arguments(NamedTuple):
-    """The configuration that a log prints: what was asked, and what the engine made of it."""
-
-    asked: dict[str, str]
-    resolved: dict[str, str]
-
-    def text(self, name: str) -> str | None:
-        """Return an argument; None if it is not there or left to the engine."""
-        found = self.asked.get(name, self.resolved.get(name))
-        if found in LEFT_TO_THE_ENGINE:
-            found = self.resolved.get(name)
-        return None if found is None or found in LEFT_TO_THE_ENGINE else found
 
 
 def arguments(run: LoggedRun) -> Arguments:
@@ -92,7 +62,7 @@ def facts_of(run: LoggedRun) -> dict[str, Fact]:
     found: dict[str, Fact] = {"engine": run.engine}
     found |= _configuration(run)
     for word in (*LARGEST, *SMALLEST):
-        values = _on_devices(run.of_ranks(word))
+        values = (run.on_cards(word) or run.of_ranks(word)).values()
         if values:
             amounts = [value.value for value in values if isinstance(value.value, float)]
             found[word] = _plain(word, min(amounts) if word in SMALLEST else max(amounts))
@@ -113,16 +83,10 @@ def _plain(word: str, value: float | str) -> Fact:
     return round(value, 4) if word in ("max_concurrency", "gpu_memory_utilization") else round(value)
 
 
-def _on_devices(values: dict[str, LoggedValue]) -> list[LoggedValue]:
-    """Buffers of cards, or those of the host if there are no others."""
-    cards = [value for label, value in values.items() if label not in HOST]
-    return cards or list(values.values())
-
-
 def _configuration(run: LoggedRun) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
     printed = arguments(run)
-    for name, word, unit in run.reader.arguments if run.reader else ():
+    for name, word, unit in run.rules.arguments:
         text = printed.text(name)
         if text is None or word in found:
             continue
@@ -142,7 +106,7 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         if (
             said is not None
             and isinstance(said.value, float)
-            and (word not in found or _is_resolved(run, word))
+            and (word not in found or word in run.rules.resolved)
         ):
             found[word] = _plain(word, said.value)
     cells = run.first("context")
@@ -150,10 +114,10 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         found["max_model_len"] = _plain("max_model_len", cells.value)
     if found.get("enable_expert_parallel") and isinstance(tp := found.get("tp"), int):
         found["ep"] = tp * int(found.get("dp", 1))
-    elif run.engine != "sglang":
+    elif not run.rules.says_expert_size:
         found.pop("ep", None)
-    if run.engine.startswith("vllm") and (printed.asked or printed.resolved):
-        found = {"tp": 1, "pp": 1, "dp": 1, **found}
+    if printed.asked or printed.resolved:
+        found = {**dict.fromkeys(run.rules.sizes_left_out, 1), **found}
     for word in ("dtype", "quantization", "kv_cache_dtype"):
         said_as = str(found.get(word, "fp8"))
         if not _is_word(said_as) or (word == "kv_cache_dtype" and not re.search(r"\d", said_as)):
@@ -184,27 +148,22 @@ def _is_word(text: object) -> bool:
 WORD = re.compile(r"[A-Za-z0-9][\w.:/+-]*(?: [\w.:/+-]+)*(?: \([\w. ]+\))?", re.ASCII)
 
 
-def _is_resolved(run: LoggedRun, word: str) -> bool:
-    """Whether a line of the running engine tells more than what was asked: SGLang's requests of one rank."""
-    return run.engine == "sglang" and word in ("max_num_seqs", "max_model_len")
-
-
 def _freed_by_load(run: LoggedRun) -> int | None:
     """Weights of a release that prints what is free before and after loading, and not what it took."""
     before, behind = run.of_ranks("gpu_free_bytes"), run.of_ranks("free_after_load_bytes")
     taken = [
         before[label].value - behind[label].value  # type: ignore[operator]  # both are figures
         for label in before
-        if label in behind and run.engine == "sglang"
+        if label in behind
     ]
     return round(max(taken)) if taken and max(taken) > 0 else None
 
 
 def _tokens_of_blocks(run: LoggedRun, found: dict[str, Fact]) -> int | None:
     """Tokens of a cache that is printed in blocks: the block size is what the printed concurrency implies,
-    or the one that is printed, or V0's default on a card."""
+    or the one that is printed, or the engine's own."""
     blocks = [int(each.value) for each in run.of_ranks("kv_blocks").values() if isinstance(each.value, float)]
-    if not blocks or not run.engine.startswith("vllm"):
+    if not blocks:
         return None
     count, size = min(blocks), 0
     length, times = run.first("length_of_concurrency"), run.first("max_concurrency")
@@ -218,10 +177,8 @@ def _tokens_of_blocks(run: LoggedRun, found: dict[str, Fact]) -> int | None:
         size = int(said.value)
     elif printed is not None:
         size = int(printed)
-    elif run.text("generation") != "V1" and not run.text("platform").startswith(
-        ("cpu", "hpu", "tpu", "ascend")
-    ):
-        size = V0_BLOCK
+    else:
+        size = run.rules.unsaid_block(run.text)
     return count * size if size else None
 
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 
 from ... import facts
-from .log_facts import HOST
 from .logged_run import LoggedRun
 
 NO_FLASH = ("disabled", "0", "false", "off")
@@ -25,7 +24,7 @@ def llama_cells(run: LoggedRun, found: Mapping[str, object]) -> dict[str, str]:
     words.append(f"fa={int(flash not in NO_FLASH)}")
     if build := build_date(str(found.get("engine_version", ""))):
         words.append(f"build={build}")
-    if (devices := sum(label not in HOST for label in run.of_ranks("weights_bytes"))) > 1:
+    if (devices := len(run.on_cards("weights_bytes"))) > 1:
         words.append(f"devices={devices}")
     unified = " unified" if run.text("kv_unified") in ("true", "1") else ""
     slots = f"parallel {found['max_num_seqs']}{unified}" if "max_num_seqs" in found else ""

@@ -11,7 +11,7 @@ from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
-from .log_facts import HOST, facts_of
+from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_date, file_type
 from .log_row import configuration_row
 from .logged_run import LoggedRun
@@ -50,7 +50,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
         hardware = parse_gpu(gpu) if gpu else None
         if run.names_devices:
             return _llama(run, row, loaded, hardware)
-        row["tp"] = row["tp"] or ("1" if run.engine != "trtllm" else "")
+        row["tp"] = row["tp"] or "1"
         asked = question(
             {**row, "model": row["model"] if not model or named else "llama-3.1-70b"}, "weights_per_gpu"
         )
@@ -118,9 +118,8 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     layers = run.first("layers_offloaded")
     flash = run.text("flash_attn_resolved") or run.text("flash_attn")
     micro = run.first("ubatch_size")
-    engine = run.engine if run.engine in ("ollama", "ik-llamacpp") else "llamacpp"
     asked = Asked(
-        engine=engine,
+        engine=run.engine,
         engine_version=build_date(str(found.get("engine_version", ""))),
         layout=Layout(pp=max(1, hardware.num_gpus)),
         quantization=file_type(str(found.get("quantization", ""))) or None,
@@ -134,10 +133,8 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         flash_attn=flash not in NO_FLASH,
         cache_type_k=run.text("cache_type_k") or "f16",
         cache_type_v=run.text("cache_type_v") or run.text("cache_type_k") or "f16",
-        mla_attn=int(float(mla)) if (mla := run.text("mla_attn")) and engine == "ik-llamacpp" else None,
-        attn_max_batch=int(float(most))
-        if (most := run.text("attn_max_batch")) and engine == "ik-llamacpp"
-        else 0,
+        mla_attn=int(float(mla)) if (mla := run.text("mla_attn")) else None,
+        attn_max_batch=int(float(most)) if (most := run.text("attn_max_batch")) else 0,
     )
     missing = () if length else ("max_model_len",)
     return LogQuestion(
@@ -150,7 +147,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
 
 def _devices(run: LoggedRun) -> list[str]:
     """The cards that hold weights: none where the host holds all, whatever cards there are."""
-    return [label for label in run.of_ranks("weights_bytes") if label not in HOST]
+    return list(run.on_cards("weights_bytes"))
 
 
 def _llama_hardware(run: LoggedRun) -> Hardware:

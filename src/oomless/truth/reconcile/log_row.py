@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 
 from ...engines import ENGINES, engine
-from ...facts.release import read_release
+from ...engines.record import Engine
 from ...model.load import catalogue_name
-from .log_facts import Arguments, arguments, facts_of
+from ...recording.printed_arguments import Arguments
+from ...run.options import share_of_card
+from .log_facts import arguments, facts_of
 from .log_llama import file_type, llama_cells
 from .log_model import model_name
 from .logged_run import LoggedRun
@@ -83,8 +85,8 @@ def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[st
         row |= llama_cells(run, found)
     for axis in ("tp", "pp", "dp"):
         row[axis] = _text(found, axis)
-    row["ep"] = _text(found, "ep") if run.engine != "sglang" or found.get("ep", 1) != 1 else ""
-    if run.engine == "trtllm" and not row["tp"]:
+    row["ep"] = _text(found, "ep") if not run.rules.says_expert_size or found.get("ep", 1) != 1 else ""
+    if run.rules.one_rank_unsaid and not row["tp"]:
         row["tp"] = "1"
     return row
 
@@ -108,16 +110,21 @@ def _by_base(run: LoggedRun) -> str | None:
 
 def _version(run: LoggedRun, text: str) -> str:
     """The release, with its generation where that is not the one which the release takes by itself."""
-    if not text and run.engine == "sglang":
-        return engine(run.engine).latest  # its log names none
-    generation = run.text("generation")
-    if not generation or not re.match(r"\d+\.\d+", text) or not run.engine.startswith("vllm"):
+    rules = _engine(run)
+    if rules is None:
         return text
-    usual = "V1" if read_release(re.sub(r"[^\d.].*", "", text).rstrip(".")) >= V1_BY_ITSELF else "V0"
+    if not text and not rules.log_names_release:
+        return rules.latest
+    generation = run.text("generation")
+    if not generation or not re.match(r"\d+\.\d+", text):
+        return text
+    usual = rules.rows.generation(re.sub(r"[^\d.].*", "", text).rstrip("."))
     return text if generation == usual else f"{text} ({generation})"
 
 
-V1_BY_ITSELF = (0, 8)
+def _engine(run: LoggedRun) -> Engine | None:
+    """The record of the engine that wrote a log; None where a trainer or an allocator alone did."""
+    return engine(run.engine) if run.engine in ENGINES else None
 
 
 def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
@@ -156,11 +163,11 @@ def _gpu(found: Mapping[str, object], gpu: str) -> str:
 
 
 def _share(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> str:
-    if run.engine == "sglang":
-        return printed.text("mem_fraction_static") or ""
-    if run.engine == "trtllm":
-        return run.text("free_gpu_memory_fraction")
-    return _text(found, "gpu_memory_utilization")
+    """The share of the card, by the engine's own name for it."""
+    option = share_of_card(run.engine)
+    if option is None:
+        return ""
+    return _text(found, option.field) or printed.text(option.field) or run.text(option.field)
 
 
 def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> list[str]:
@@ -176,36 +183,14 @@ def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> l
         words.append(f"lora, max-loras {printed.text('max_loras') or 1}")
         if rank := printed.text("max_lora_rank"):
             words.append(f"max-lora-rank {rank}")
-    if (size := printed.text("block_size")) and run.engine.startswith("vllm"):
+    if size := printed.text("block_size"):
         words.append(f"block-size {size}")
     if (size := printed.text("decode_context_parallel_size")) not in (None, "1"):
         words.append(f"decode-context-parallel-size {size}")
-    if run.engine == "sglang":
-        words += _sglang_flags(printed)
-    elif _speculates(run, printed):
+    if "mtp" in (printed.text("speculative_config") or "").lower():
         words.append("mtp draft loaded")
-    if run.engine == "trtllm":
-        words += [f"max_batch {found['max_num_seqs']}"] if "max_num_seqs" in found else []
-        words += [f"tokens per block {int(float(size))}"] if (size := run.text("block_size")) else []
-    return words
-
-
-def _sglang_flags(printed: Arguments) -> list[str]:
-    words = []
-    if printed.text("enable_dp_attention") == "True":
-        words.append("dp attention")
-    if printed.text("moe_a2a_backend") == "deepep" or printed.text("enable_deepep_moe") == "True":
-        words.append("deepep")
-    if printed.text("speculative_algorithm") in ("EAGLE", "NEXTN"):
-        words.append("eagle")
-    if size := printed.text("max_running_requests"):
-        words.append(f"max-running-requests {size}")
-    return words
-
-
-def _speculates(run: LoggedRun, printed: Arguments) -> bool:
-    text = printed.text("speculative_config") or ""
-    return "mtp" in text.lower() or (bool(run.text("drafted")) and "mtp" in text.lower())
+    rules = _engine(run)
+    return [*words, *(rules.rows.flags_of_log(found, printed, run.text) if rules else ())]
 
 
 def known_model(row: dict[str, str]) -> bool:

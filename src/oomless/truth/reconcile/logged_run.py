@@ -92,6 +92,11 @@ class LoggedRun:
         return any(word in self.values for word in MEASURED)
 
     @property
+    def rules(self) -> LogReader:
+        """How the program's log reads; of an allocator's text alone no rule is known."""
+        return self.reader or LogReader(self.engine, ())
+
+    @property
     def reader_labels(self) -> bool:
         """Whether the program names the process on each line, so that a second load is a draft's."""
         return self.reader is not None and bool(self.reader.label)
@@ -141,6 +146,11 @@ class LoggedRun:
             if each.rank == best:
                 by_label.setdefault(each.label, []).append(each)
         return {label: _kept(values) for label, values in by_label.items()}
+
+    def on_cards(self, word: str) -> dict[str, LoggedValue]:
+        """Return a word's value on each rank, or on each device that is a card."""
+        values = self.of_ranks(word)
+        return {label: value for label, value in values.items() if label not in self.rules.host_buffers}
 
     def first(self, word: str) -> LoggedValue | None:
         """Return a configuration's value: of the best wording the one that its rule keeps."""

@@ -1,13 +1,11 @@
 """A run of a log -> measured rows as `validate` reads them, without the names of users and hosts."""
 
-from collections.abc import Mapping
-
 from ...estimate.serving.estimate import Estimate
 from ...units import GIB, MIB
-from .log_facts import HOST, facts_of
+from .log_facts import facts_of
 from .log_question import LogQuestion
 from .log_row import COLUMNS, QUANTITIES
-from .logged_run import LoggedRun, LoggedValue
+from .logged_run import LoggedRun
 from .scrub import scrub
 
 PRINTED = {"GiB": ("GiB", GIB), "MiB": ("MiB", MIB), "B": ("bytes", 1), "count": ("tokens", 1)}
@@ -33,7 +31,7 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
         if word == "kv_tokens":
             unit, factor = "tokens", 1
         if run.names_devices:
-            value = _of_all_cards(word, values) or value
+            value = _of_all_cards(run, word) or value
         amount = value / factor
         row = {**dict.fromkeys(COLUMNS, ""), **asked.row}
         row |= {
@@ -52,10 +50,8 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
     return rows
 
 
-def _of_all_cards(word: str, values: Mapping[str, LoggedValue]) -> int:
+def _of_all_cards(run: LoggedRun, word: str) -> int:
     """What llama.cpp's tables count: weights and cache of all cards together, the buffer of the first. 0: the
     log names no card."""
-    cards = [
-        each.value for label, each in values.items() if label not in HOST and isinstance(each.value, float)
-    ]
+    cards = [each.value for each in run.on_cards(word).values() if isinstance(each.value, float)]
     return round(sum(cards if word in ("weights_bytes", "kv_bytes") else cards[:1]))

@@ -6,8 +6,7 @@ from .logged_run import Label, LoggedRun
 def rank_number(run: LoggedRun, label: str) -> int | None:
     """Return the rank of a process; None if its name says none (a device of llama.cpp is its number).
 
-    Tensor ranks lie closest together, pipeline stages around them, data-parallel engines outermost; SGLang's
-    TP index already counts through its data-parallel groups.
+    Tensor ranks lie closest together, pipeline stages around them, data-parallel engines outermost.
     """
     axes = Label(label).axes()
     if "rank" in axes:
@@ -15,7 +14,7 @@ def rank_number(run: LoggedRun, label: str) -> int | None:
     if not axes:
         digits = label.rstrip("0123456789")
         return int(label[len(digits) :]) if digits and digits != label and len(label) < 16 else None
-    if run.engine == "sglang":
+    if run.rules.tp_counts_dp:
         return axes.get("TP", axes.get("DP", 0))
     from .log_facts import facts_of
 

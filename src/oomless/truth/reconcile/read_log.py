@@ -97,8 +97,8 @@ class LogFile:
         if not fitting:
             return None, []
         names = {each.name for each, _ in fitting}
-        if {"ollama", "llamacpp"} <= names:
-            other = "llamacpp" if "ollama" in self.open else "ollama"
+        for outer in (each for each, _ in fitting if each.holds in names):
+            other = outer.holds if outer.name in self.open else outer.name
             fitting = [pair for pair in fitting if pair[0].name != other]
         begun = [pair for pair in fitting if any(line.turn == "start" for line, _ in pair[1])]
         latest = self.latest.reader.name if self.latest is not None and self.latest.reader is not None else ""

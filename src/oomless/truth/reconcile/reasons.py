@@ -75,7 +75,7 @@ def offloaded_cache(row: Compared, run: LoggedRun, asked: LogQuestion, estimate:
 
 def other_release(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The release is not among those whose source was read: it lies between two rules."""
-    if asked.question is None or asked.question.asked.engine_version or not run.engine.startswith("vllm"):
+    if asked.question is None or asked.question.asked.engine_version:
         return ""
     return "the log names no release, and the rules of the newest one were taken"
 
