@@ -37,14 +37,12 @@ ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
     "cli/train.py": ("an example of the help", ("torchtitan",)),
     "model/gguf_builds.py": ("a publisher of files on the hub", ("unsloth",)),
     "monitor/question.py": ("the package of adapters is what a loop holds", ("peft",)),
-    "plan/launch/megatron.py": ("launch files move to frameworks/", ("fsdp",)),
     "plan/launch/training.py": ("a key of LLaMA-Factory's own file", ("deepspeed",)),
     "trace/build.py": (PACKAGE, ("peft",)),
     "trace/models.py": (PACKAGE, ("transformers",)),
     "trace/packed.py": (PACKAGE, ("peft",)),
     "monitor/training_callbacks.py": (PACKAGE, ("transformers",)),
     "run/training_question.py": (FLAG, ("fsdp",)),
-    "truth/speed_training_rows.py": ("words of measured tables of speed", ("megatron-bridge", "torchtitan")),
 }
 """File -> why names stand in it, and which. It only shrinks: an entry that is not needed any more is a
 fault."""

@@ -4,20 +4,14 @@ import re
 
 from ..errors import UnsupportedError
 from ..facts.hardware import cards_by_full_name, first_number
+from ..frameworks import framework, names
+from ..frameworks.record import Framework
 from ..model.load import catalogue_name, load
 from ..run.cards import Card, Hardware
-from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
+from ..run.training import Mesh, Recompute, TrainingAsked
 from ..speed.training import training_speed
 from .serving_rows import Incomplete
 from .speed_rows import card_of
-
-FRAMEWORKS = {
-    "torchtitan": "torchtitan",
-    "megatron": "megatron-bridge",
-    "nemo": "megatron-bridge",
-}
-"""First words of an engine -> framework."""
-SHARDED: dict[str, Sharding] = {"torchtitan": "fsdp2", "megatron-bridge": "distopt"}
 
 
 def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float, float]:
@@ -25,23 +19,27 @@ def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float,
     card, num_gpus = card_of(row["gpu"]), int(row["n_gpus"] or 1)
     if not unit.startswith("tok"):
         raise Incomplete(f"{unit} is no rate of tokens")
-    word = row["engine"].lower()
-    framework = next((name for start, name in FRAMEWORKS.items() if word.startswith(start)), None)
-    if framework is None:
-        raise UnsupportedError(
-            f"the training speed of {row['engine']} is not known: its recipe is not modelled"
-        )
+    rules = _framework_of(row["engine"])
     name = catalogue_name(row["model"].strip().lower())
     if name is None:
         raise Incomplete(f"the config of {row['model']} is not known")
     hardware = Hardware(card, num_gpus, min(card.gpus_per_node, num_gpus))
-    asked = training_of(row, framework, num_gpus)
+    asked = training_of(row, rules, num_gpus)
     found = training_speed(load(name), asked, hardware).tokens_per_s
     share = slowed(row.get("setting", ""), card) / (num_gpus if "per GPU" in row["metric"] else 1)
     return found.value * share, found.low * share, found.high * share
 
 
-def training_of(row: dict[str, str], framework: str, num_gpus: int) -> TrainingAsked:
+def _framework_of(word: str) -> Framework:
+    """The record of a framework whose speed was measured, by the word of a table."""
+    rules = (framework(name) for name in names())
+    found = next((each for each in rules if word.lower().startswith(each.rows.speed_words)), None)
+    if found is None:
+        raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
+    return found
+
+
+def training_of(row: dict[str, str], rules: Framework, num_gpus: int) -> TrainingAsked:
     """Return the question of a row: FSDP32 TP8, TP4 PP8 VP5 EP64 CP2; "local batch 16", "GBS 128 MBS 1"."""
     axes = {
         axis: int(size)
@@ -63,14 +61,14 @@ def training_of(row: dict[str, str], framework: str, num_gpus: int) -> TrainingA
         virtual_stages=axes.get("VP", 1),
     )
     return TrainingAsked(
-        framework=framework,
+        framework=rules.name,
         mesh=mesh,
         micro_batch=micro,
         seq_len=int(row["input_len"]),
         grad_accum=max(whole // (micro * dp), 1) if whole else 1,
-        sharding=SHARDED[framework],
+        sharding=rules.sharding,
         recompute=recomputed(setting),
-        kernels="te" if framework == "megatron-bridge" else "compiled" if "compile" in setting else "eager",
+        kernels="compiled" if rules.kernels == "eager" and "compile" in setting else rules.kernels,
         products=products_of(row["quant"]),
     )
 

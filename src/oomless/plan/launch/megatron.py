@@ -2,6 +2,7 @@
 --megatron-args` reads back."""
 
 from ...errors import UnsupportedError
+from ...frameworks import PLANNED, framework
 from ...frameworks.megatron.placement import last_stage
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
@@ -30,6 +31,11 @@ def _attention_of(model: Model) -> GQA | MLA | None:
     return None
 
 
+def _others() -> list[str]:
+    """The frameworks that a plan of full training tries beside those that are started by these arguments."""
+    return [name for name in PLANNED["full"] if framework(name).launch != "megatron_args"]
+
+
 def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> list[str]:
     """The arguments, a flag with its values in each entry.
 
@@ -42,7 +48,8 @@ def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> lis
     """
     if not runs(model):
         raise UnsupportedError(
-            f"Megatron-LM's GPT does not have the layers of {model.name}", "use --framework fsdp or deepspeed"
+            f"Megatron-LM's GPT does not have the layers of {model.name}",
+            f"use --framework {' or '.join(_others())}",
         )
     mesh = asked.mesh
     dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
