@@ -1,6 +1,7 @@
 """What decides whether training fits: what is allocated and cannot be given back, not what the allocator's
 caches would take of a larger card."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,60 @@ def test_qlora_of_7b_runs_on_a_4090(framework: str, task: str) -> None:
         **QLORA,
     )
     assert found.verdict == "fits"
+
+
+FACTORY = """
+model_name_or_path: deepseek-ai/DeepSeek-R1-Distill-Qwen-7B
+stage: sft
+finetuning_type: lora
+quantization_bit: 4
+lora_target: all
+cutoff_len: 4096
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 16
+bf16: true
+"""
+AXOLOTL = """
+base_model: deepseek-ai/DeepSeek-R1-Distill-Qwen-7B
+adapter: qlora
+load_in_4bit: true
+lora_r: 8
+lora_target_linear: true
+sequence_len: 4096
+micro_batch_size: 1
+gradient_accumulation_steps: 16
+optimizer: adamw_torch_fused
+gradient_checkpointing: true
+bf16: auto
+"""
+
+
+def test_qlora_of_7b_on_a_4090_by_four_spellings(tmp_path: Path) -> None:
+    """Two commands and two files of one run give one answer, to the byte; the card holds it."""
+    (tmp_path / "factory.yaml").write_text(FACTORY)
+    (tmp_path / "axolotl.yaml").write_text(AXOLOTL)
+    flags: dict[str, Any] = {**QLORA, "task": "sft"}
+    model, gpu = "deepseek-r1-distill-qwen-7b", "rtx-4090"
+    found = [
+        train(model, gpu, framework="llama-factory", **flags),
+        train(model, gpu, framework="axolotl", recompute="full", **flags),
+        train(gpu=gpu, from_file=str(tmp_path / "factory.yaml")),
+        train(gpu=gpu, from_file=str(tmp_path / "axolotl.yaml")),
+    ]
+    assert {each.verdict for each in found} == {"fits"}
+    assert len({each.peaks for each in found}) == 1
+
+
+def test_zero_3_of_33b_on_eight_cards_of_80_gb(tmp_path: Path) -> None:
+    """DeepSeek-Coder-33B in full: a command and a DeepSpeed file give one answer, and it fits."""
+    path = tmp_path / "ds.json"
+    path.write_text('{"zero_optimization": {"stage": 3}, "bf16": {"enabled": true}}')
+    flags: dict[str, Any] = {"recompute": "full", "seq_len": 2048}
+    model, gpu = "deepseek-coder-33b", "a100-80gb:8"
+    asked = train(model, gpu, framework="deepspeed", zero=3, **flags)
+    read = train(model, gpu, from_file=str(path), optimizer="adam-fused", **flags)
+    assert asked.verdict == read.verdict == "fits"
+    assert asked.ledger.lines == read.ledger.lines
 
 
 def test_reserved_memory_is_at_most_the_card() -> None:

@@ -72,6 +72,13 @@ class TrainingAsked(NamedTuple):
     loss: str | None = None
     kernels: str | None = None
     offload: tuple[str, ...] = ()
+    reduce_bucket_size: int | None = None
+    prefetch_bucket_size: int | None = None
+    max_live_parameters: int | None = None
+    max_reuse_distance: int | None = None
+    sub_group_size: int | None = None
+    overlap_comm: bool | None = None
+    hpz_partition_size: int | None = None
     quantization: str | None = None
     products: str | None = None
     adapter: str = "lora"

@@ -1,6 +1,8 @@
 """DeepSpeed as DeepSpeed runs: its types whatever the framework upcast, buckets, sub-groups, offloaded
 gradients, the step by release."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,9 @@ import pytest
 from oomless.api.training import train
 from oomless.api.training_answer import TrainingAnswer
 from oomless.errors import OomlessError
+from oomless.frameworks.deepspeed.zero_engine import SETTINGS, engine_of
+from oomless.frameworks.defaults import resolved
+from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.ledger import Key
 
 FRAMEWORKS = ("deepspeed", "transformers", "trl", "axolotl", "llama-factory", "ms-swift", "peft")
@@ -139,3 +144,113 @@ def test_offloading_gradients_alone_moves_them() -> None:
     flags: dict[str, Any] = {"framework": "deepspeed", "zero": 2, "seq_len": 512, "recompute": "full"}
     found = train("llama-2-7b", "h100:8", **flags, offload="gradients")
     assert in_phase(found, "backward", "gradients.trained") == 0
+
+
+def read_json(folder: Path, zero: dict[str, Any], **more: Any) -> TrainingFile:
+    """Return what a DeepSpeed file with these entries of zero_optimization asks."""
+    path = folder / "ds.json"
+    path.write_text(json.dumps({"zero_optimization": zero, "bf16": {"enabled": True}, **more}))
+    return read_training_file(path)
+
+
+SIZES = {
+    "stage": 3,
+    "reduce_bucket_size": 2e8,
+    "stage3_prefetch_bucket_size": 1e7,
+    "stage3_max_live_parameters": 3e8,
+    "stage3_max_reuse_distance": 4e8,
+    "sub_group_size": 5e8,
+    "overlap_comm": False,
+    "zero_hpz_partition_size": 8,
+}
+
+
+def test_every_size_of_zero_is_read(tmp_path: Path) -> None:
+    found = read_json(tmp_path, SIZES)
+    asked = found.training
+    assert [getattr(asked, name) for name in SETTINGS] == [2e8, 1e7, 3e8, 4e8, 5e8, False, 8]
+    assert not found.warnings
+
+
+def test_sizes_change_what_lies_on_the_card() -> None:
+    """33B on 8 cards: buckets, what is gathered ahead, and the step by sub-groups follow their sizes."""
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "recompute": "full", "seq_len": 512}
+    usual = train("deepseek-coder-33b", "a100-80gb:8", **flags)
+    bucket = train("deepseek-coder-33b", "a100-80gb:8", **flags, reduce_bucket_size=200_000_000)
+    assert held(usual, "communication.bucket") - held(bucket, "communication.bucket") == 2 * 300_000_000
+    none = train("deepseek-coder-33b", "a100-80gb:8", **flags, max_live_parameters=0, max_reuse_distance=0)
+    assert gathered_forward(usual)[0] - gathered_forward(none)[0] == 2 * 1_050_000_000
+    step = train("deepseek-coder-33b", "a100-80gb:8", **flags, sub_group_size=0)
+    assert in_phase(step, "optimizer", "temporaries.optimizer_step") < 0.2e9
+    copies = train("deepseek-coder-33b", "a100-80gb:8", **flags, hpz_partition_size=8)
+    whole = 2 * usual.model.num_parameters
+    assert gathered_forward(copies)[0] - gathered_forward(usual)[0] == pytest.approx(whole / 8, rel=0.01)
+
+
+def test_overlapping_fills_a_second_bucket() -> None:
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 2, "recompute": "full", "seq_len": 512}
+    one = train("llama-2-7b", "a100-80gb:8", **flags)
+    two = train("llama-2-7b", "a100-80gb:8", **flags, overlap_comm=True)
+    more = in_phase(two, "backward", "communication.reduced")
+    assert more - in_phase(one, "backward", "communication.reduced") == 1_000_000_000
+
+
+CHANGES_MEMORY = (
+    "stage3_param_persistence_threshold",
+    "stage3_model_persistence_threshold",
+    "stage3_module_granularity_threshold",
+    "zero_quantized_weights",
+    "zero_quantized_nontrainable_weights",
+    "zero_quantized_gradients",
+    "mics_shard_size",
+    "legacy_stage1",
+    "leaf_module",
+)
+
+
+@pytest.mark.parametrize("key", CHANGES_MEMORY)
+def test_what_changes_memory_and_is_not_read_is_named(tmp_path: Path, key: str) -> None:
+    found = read_json(tmp_path, {"stage": 3, key: 7})
+    assert any(key in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("block", ["autotuning", "elasticity", "compression_training", "zenflow"])
+def test_blocks_that_change_the_run_are_named(tmp_path: Path, block: str) -> None:
+    found = read_json(tmp_path, {"stage": 2}, **{block: {"enabled": True}})
+    assert any(block in warning for warning in found.warnings)
+
+
+def test_auto_is_named_where_nobody_fills_it_in(tmp_path: Path) -> None:
+    found = read_json(tmp_path, {"stage": 3, "reduce_bucket_size": "auto", "sub_group_size": 1e9})
+    assert "reduce_bucket_size = auto" in found.warnings[0]
+
+
+FACTORY = """
+model_name_or_path: meta-llama/Llama-2-7b-hf
+stage: sft
+finetuning_type: full
+bf16: true
+cutoff_len: 512
+deepspeed: ds.json
+"""
+
+
+@pytest.mark.parametrize(("said", "bucket"), [("auto", 4096**2), (2e8, 200_000_000), (None, 500_000_000)])
+def test_a_file_beside_another_ones_keeps_its_sizes(tmp_path: Path, said: object, bucket: int) -> None:
+    """The Trainer fills "auto" by the hidden size; what is not there is DeepSpeed's default."""
+    zero = {"stage": 3} if said is None else {"stage": 3, "reduce_bucket_size": said}
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": zero, "bf16": {"enabled": "auto"}}))
+    (tmp_path / "run.yaml").write_text(FACTORY)
+    asked = read_training_file(tmp_path / "run.yaml").training
+    engine = engine_of(resolved(asked), 4096)
+    assert engine is not None
+    assert engine.reduce_bucket == bucket
+
+
+def test_what_a_file_beside_does_not_say_clearly_is_named(tmp_path: Path) -> None:
+    zero = {"stage": 3, "mics_shard_size": 4, "offload_param": {"device": "nvme"}}
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": zero}))
+    (tmp_path / "run.yaml").write_text(FACTORY)
+    warnings = " ".join(read_training_file(tmp_path / "run.yaml").warnings)
+    assert "ds.json: zero_optimization.mics_shard_size" in warnings
+    assert "nvme" in warnings

@@ -96,6 +96,7 @@ def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates]) -> Gathere
     """
     whole = sum(each.unit for each in per_layer.values())
     live = min(whole, HALF * engine.gathered_at_most())
+    second = -(-whole // engine.second_copy_over) if engine.second_copy_over else 0
 
     def moment(layers: Iterable[int], with_gradient: bool) -> PhasePart:
         inside = [per_layer[layer] for layer in layers]
@@ -104,7 +105,8 @@ def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates]) -> Gathere
         gradient = max((each.largest for each in inside), default=0) if with_gradient else 0
         text = f"{live:,} B gathered ahead + {module:,} B of the running module"
         text += f" + {gradient:,} B of a gradient" if gradient else ""
-        return part(BOTH if with_gradient else WEIGHTS, live + module + gradient, text)
+        text += f" + {second:,} B of a second copy of the weights" if second else ""
+        return part(BOTH if with_gradient else WEIGHTS, live + module + gradient + second, text)
 
     inner = [layer for layer in per_layer if layer not in (HEAD, EMBEDDING)]
     head, lookup = ([end] if end in per_layer else [] for end in (HEAD, EMBEDDING))

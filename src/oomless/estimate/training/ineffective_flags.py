@@ -1,6 +1,7 @@
 """Flags of a training question that change nothing in it, and why."""
 
 from ...frameworks import framework
+from ...frameworks.deepspeed.zero_engine import SETTINGS
 from ...run.options import by_keyword
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 
@@ -16,6 +17,7 @@ def ineffective_flags(used: TrainingResolved, asked: TrainingAsked) -> tuple[str
     ('--lora-rank changes nothing: --method is full', '--quantization changes nothing: --method is full')
     """
     found = [*of_method(used, asked), *of_recomputation(used, asked), *of_ranks(used, asked)]
+    found += of_zero(used, asked)
     return tuple(f"{name} changes nothing: {why}" for name, why in found)
 
 
@@ -41,6 +43,33 @@ def of_recomputation(used: TrainingResolved, asked: TrainingAsked) -> list[tuple
     if used.recompute == "none" and asked.recompute_every > 1:
         found.append(("--recompute-every", why))
     return found
+
+
+ANY_STAGE = ("reduce_bucket_size", "overlap_comm")
+"""Settings of the engine that stages 1 and 2 read too."""
+
+
+def of_zero(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:
+    """Return settings of DeepSpeed's engine that the sharding does not read.
+
+    >>> from ...frameworks.defaults import resolved
+    >>> asked = TrainingAsked(framework="trl", sharding="zero2", sub_group_size=10, overlap_comm=True)
+    >>> of_zero(resolved(asked), asked)
+    [('--sub-group-size', '--sharding is zero2')]
+    """
+    given, table, why = asked.given(), by_keyword("train"), f"--sharding is {used.sharding}"
+    if not framework(used.framework).zero_is_deepspeed:
+        return [
+            (table[name].flag, f"{used.framework} has no ZeRO of DeepSpeed")
+            for name in SETTINGS
+            if name in given
+        ]
+    stages = ("zero1", "zero2", "zero3")
+    return [
+        (table[name].flag, why)
+        for name in SETTINGS
+        if name in given and used.sharding not in (stages if name in ANY_STAGE else stages[2:])
+    ]
 
 
 def of_ranks(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     deep = beside(entries, "deepspeed")
     if deep is not None:
         away, sharding = deep.offload, deep.sharding
+        asked = asked._replace(**deep.settings)
     precision = _precision(entries)
     recompute, waits = _checkpointing(entries)
     kernels, loss = _kernels(entries)

@@ -2,14 +2,17 @@
 (www.deepspeed.ai/docs/config-json)."""
 
 import re
+from collections.abc import Mapping
 from os.path import isfile
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ...errors import OomlessError
 from ...run.text_files import content_of, flat, json_of
 from ...run.training import Mesh, Sharding, TrainingAsked
 from ..entries import Entries
+from .zero_engine import ZeroEngine
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
@@ -43,6 +46,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         sharding=found.sharding,
         offload=found.offload,
         partition_activations=entries.switch("activation_checkpointing.partition_activations", default=False),
+        **found.settings,
     )
     if entries.switch("activation_checkpointing.cpu_checkpointing", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
@@ -50,6 +54,12 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         kind = entries.text("data_types.grad_accum_dtype", "gradient_accumulation_dtype")
         if kind in ("fp32", "float32") and found.precision == "deepspeed-bf16":
             asked = asked._replace(precision="megatron-bf16")
+    auto = [name for name in BY_HIDDEN_SIZE if entries.values.get(f"zero_optimization.{name}") == "auto"]
+    if auto and entries.framework == "deepspeed":
+        entries.note(
+            f"{', '.join(auto)} = auto: the Trainer fills in the hidden size, DeepSpeed's defaults are "
+            "counted; give --framework transformers"
+        )
     return None, asked, ranks
 
 
@@ -59,6 +69,8 @@ class Zero(NamedTuple):
     sharding: Sharding
     offload: tuple[str, ...]
     precision: str
+    settings: Mapping[str, Any] = MappingProxyType({})
+    """Fields of the question that are settings of the engine."""
 
 
 def zero(entries: Entries, prefix: str = "") -> Zero:
@@ -70,11 +82,11 @@ def zero(entries: Entries, prefix: str = "") -> Zero:
         raise OomlessError(f"{entries.path}: zero_optimization.stage is {stage}", "it is 0, 1, 2 or 3")
     away = []
     for name, device in (("optimizer", "offload_optimizer"), ("params", "offload_param")):
-        if (entries.text(f"{prefix}zero_optimization.{device}.device", default="none") or "none") in (
-            "cpu",
-            "nvme",
-        ):
+        place = entries.text(f"{prefix}zero_optimization.{device}.device", default="none") or "none"
+        if place in ("cpu", "nvme"):
             away.append(name)
+        if place == "nvme":
+            entries.note(f"{device}.device = nvme: what lies on a disk is counted as host memory")
     if entries.has(f"{prefix}zero_optimization.cpu_offload") and entries.switch(
         f"{prefix}zero_optimization.cpu_offload", default=False
     ):
@@ -83,7 +95,53 @@ def zero(entries: Entries, prefix: str = "") -> Zero:
     fp16 = entries.switch(f"{prefix}fp16.enabled", default=False)
     sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[stage]
     precision = "deepspeed-bf16" if bf16 else "deepspeed-fp16" if fp16 else "fp32"
-    return Zero(sharding, tuple(dict.fromkeys(away)), precision)
+    return Zero(sharding, tuple(dict.fromkeys(away)), precision, settings(entries, prefix))
+
+
+SIZES = {
+    "reduce_bucket_size": ("reduce_bucket_size",),
+    "prefetch_bucket_size": ("stage3_prefetch_bucket_size", "prefetch_bucket_size"),
+    "max_live_parameters": ("stage3_max_live_parameters", "max_live_parameters"),
+    "max_reuse_distance": ("stage3_max_reuse_distance", "max_reuse_distance"),
+    "sub_group_size": ("sub_group_size",),
+    "hpz_partition_size": ("zero_hpz_partition_size",),
+}
+"""Fields of the question -> entries of zero_optimization; zero/config.py takes them without stage3_ too."""
+BY_HIDDEN_SIZE = ("reduce_bucket_size", "stage3_prefetch_bucket_size", "prefetch_bucket_size")
+"""Entries that the Trainer fills by the hidden size where a file says "auto" (transformers,
+integrations/deepspeed.py)."""
+
+
+def settings(entries: Entries, prefix: str = "") -> dict[str, Any]:
+    """Return the fields of the question that the entries of zero_optimization set."""
+    found: dict[str, Any] = {}
+    for field, names in SIZES.items():
+        given = [f"{prefix}zero_optimization.{name}" for name in names]
+        if entries.has(*given):
+            found[field] = entries.whole(*given, default=0)
+        entries.asked.update(given)
+    if found.get("hpz_partition_size", 0) <= 1:
+        found.pop("hpz_partition_size", None)
+    overlap = f"{prefix}zero_optimization.overlap_comm"
+    if entries.has(overlap):
+        found["overlap_comm"] = entries.switch(overlap, default=False)
+    if entries.has(f"{prefix}zero_optimization.contiguous_gradients") and not entries.switch(
+        f"{prefix}zero_optimization.contiguous_gradients", default=True
+    ):
+        entries.note("contiguous_gradients = false: the buckets that are counted are not there")
+    return found
+
+
+def as_the_trainer_reads(entries: Entries, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file that the Trainer reads: "auto" follows the hidden size, and what is not
+    there is DeepSpeed's default."""
+    usual = ZeroEngine(3)
+    whole = {"reduce_bucket_size": usual.reduce_bucket, "prefetch_bucket_size": usual.prefetch_bucket}
+    for field, size in whole.items():
+        names = [f"zero_optimization.{name}" for name in SIZES[field]]
+        if field not in found and not any(entries.values.get(name) == "auto" for name in names):
+            found[field] = size
+    return found
 
 
 def beside(entries: Entries, name: str) -> Zero | None:
@@ -127,7 +185,19 @@ def beside(entries: Entries, name: str) -> Zero | None:
     return Zero(sharding, away, "deepspeed-bf16")
 
 
+BY_THE_TRAINER = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "optimizer.type",
+)
+"""Entries of a DeepSpeed file that must be what the other framework's file says."""
+
+
 def _zero_of(entries: Entries, other: Entries) -> Zero:
     found = zero(other)
+    found = found._replace(settings=as_the_trainer_reads(other, dict(found.settings)))
+    other.asked.update(BY_THE_TRAINER)
     entries.read += [f"{other.path.name}: {each}" for each in other.read]
+    entries.notes += [f"{other.path.name}: {each}" for each in other.warnings()]
     return found

@@ -25,8 +25,14 @@ class ZeroEngine(NamedTuple):
     prefetch_bucket: int = 50_000_000
     max_live: int = 1_000_000_000
     """Gathered values beyond which nothing is gathered ahead."""
+    max_reuse: int = 1_000_000_000
+    """Values of the trace within which a gathered tensor that is used again is kept."""
     sub_group: int = 1_000_000_000
     """Values of a partition that the step updates at once."""
+    overlaps: bool = False
+    """Stages 1 and 2 fill a second bucket while the first is reduced (overlap_comm)."""
+    second_copy_over: int = 0
+    """ZeRO++: ranks that share a second copy of the weights (zero_hpz_partition_size); 0: there is none."""
     offload_steps_on_card: bool = False
     """Releases in which an offloaded step of stage 1 and 2 casts its partition on the card."""
     host_keeps_half: bool = True
@@ -37,19 +43,26 @@ class ZeroEngine(NamedTuple):
         """Bytes that lie on the card from start to end: the bucket of stage 3, whatever is offloaded."""
         return HALF * self.reduce_bucket if self.stage == 3 else 0
 
+    @property
+    def buckets(self) -> int:
+        """Bytes of the buckets that stages 1 and 2 fill: one, or two in turn."""
+        return (2 if self.overlaps else 1) * HALF * self.reduce_bucket
+
     def in_backward(self, trained: int) -> int:
         """Return the bytes of buckets while the layers run backward.
 
         Stage 2 makes a bucket for each backward, and flattens what is in it; stage 3 flattens the permanent
-        one. Stage 0 and 1 reduce when the backward is over. `overlap_comm` would take a second bucket.
+        one. Stage 0 and 1 reduce when the backward is over. `overlap_comm` takes a second bucket.
 
         >>> ZeroEngine(2).in_backward(6_738_415_616), ZeroEngine(3).in_backward(6_738_415_616)
         (2000000000, 1000000000)
+        >>> ZeroEngine(2, overlaps=True).in_backward(6_738_415_616)
+        3000000000
         """
         copy = HALF * min(self.reduce_bucket, trained)
         match self.stage:
             case 2:
-                return HALF * self.reduce_bucket + copy
+                return self.buckets + copy
             case 3:
                 return copy
         return 0
@@ -65,7 +78,7 @@ class ZeroEngine(NamedTuple):
             case 0:
                 return HALF * min(trained, self.reduce_bucket) if ranks > 1 else 0
             case 1:
-                bucket = HALF * self.reduce_bucket + HALF * min(self.reduce_bucket, trained)
+                bucket = self.buckets + HALF * min(self.reduce_bucket, trained)
                 return HALF * mine + bucket if ranks > 1 else 0
         return self.in_backward(trained)
 
@@ -88,11 +101,15 @@ class ZeroEngine(NamedTuple):
     def gathered_at_most(self) -> int:
         """Return the values that stage 3 has whole beside the running module.
 
-        Every call of a module gathers ahead until `max_live` is used up, and what will be used again within
-        the reuse distance stays: half of that distance at the turn from forward to backward, which is less. A
-        model that is smaller is gathered whole.
+        Every call of a module gathers ahead until `max_live` is used up, unless there is no prefetch. What
+        will be used again within the reuse distance stays: half of that distance at the turn from forward to
+        backward. A model that is smaller is gathered whole.
+
+        >>> ZeroEngine(3).gathered_at_most(), ZeroEngine(3, max_live=0, max_reuse=0).gathered_at_most()
+        (1050000000, 0)
         """
-        return self.max_live + self.prefetch_bucket
+        ahead = self.max_live + self.prefetch_bucket if self.max_live and self.prefetch_bucket else 0
+        return max(ahead, self.max_reuse // 2)
 
     def host_bytes(self, mine: int, accumulates: bool, params: bool) -> int:
         """Return the bytes of an offloaded optimizer's host memory: F32 masters, gradients and moments, and a
@@ -129,12 +146,33 @@ def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
         stage = 0
     else:
         return None
+    engine = with_settings(ZeroEngine(stage), request)
     habits = of.habits(request.framework_version)
-    engine = ZeroEngine(
-        stage,
-        offload_steps_on_card=habits.offload_step == "card",
-        host_keeps_half=not habits.offload_step,
+    engine = engine._replace(
+        offload_steps_on_card=habits.offload_step == "card", host_keeps_half=not habits.offload_step
     )
     if stage == 3 and of.zero_by_hidden_size:
-        engine = engine._replace(reduce_bucket=hidden**2, prefetch_bucket=hidden**2 * 9 // 10)
+        if request.reduce_bucket_size is None:
+            engine = engine._replace(reduce_bucket=hidden**2)
+        if request.prefetch_bucket_size is None:
+            engine = engine._replace(prefetch_bucket=hidden**2 * 9 // 10)
     return engine
+
+
+SETTINGS = {
+    "reduce_bucket_size": "reduce_bucket",
+    "prefetch_bucket_size": "prefetch_bucket",
+    "max_live_parameters": "max_live",
+    "max_reuse_distance": "max_reuse",
+    "sub_group_size": "sub_group",
+    "overlap_comm": "overlaps",
+    "hpz_partition_size": "second_copy_over",
+}
+"""Fields of a question -> settings of the engine."""
+
+
+def with_settings(engine: ZeroEngine, request: TrainingResolved) -> ZeroEngine:
+    """Return the engine with what a question says of its settings. Stage 3 has one bucket for ever,
+    overlapping or not."""
+    said = {name: getattr(request, field) for field, name in SETTINGS.items()}
+    return engine._replace(**{name: value for name, value in said.items() if value is not None})

@@ -51,6 +51,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         sharding=deep.sharding if deep else "fsdp1" if fsdp else None,
         offload=deep.offload if deep else ("params",) if "offload" in " ".join(fsdp) else (),
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
+        **(deep.settings if deep else {}),
     )
     asked = _load(entries, asked, unsloth)
     asked = _lora(entries, asked, targets)
