@@ -1,5 +1,5 @@
-"""Verdicts beside what happened (tests/tables/verdicts.csv): budgets that only shrink, and tables of any
-kind of row."""
+"""Verdicts beside what happened (tests/tables/verdicts.csv, and verdicts_blind.csv, whose cases were drawn
+before any prediction of them): budgets that only shrink, and tables of any kind of row."""
 
 import csv
 import json
@@ -13,6 +13,9 @@ from command import call
 from tables.score import TABLES
 
 TABLE = TABLES / "verdicts.csv"
+FRESH = TABLES / "verdicts_blind.csv"
+BLIND = TABLES / "blind" / "verdicts_1.jsonl"
+"""The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
 
 class Confusion(NamedTuple):
@@ -30,6 +33,10 @@ BUDGETS = {
     "serve": Confusion(right=0.82, wrong_fits=4, wrong_does_not_fit=2, tight=14, none=2),
     "train": Confusion(right=0.93, wrong_fits=0, wrong_does_not_fit=2, tight=17, none=2),
 }
+FRESH_BUDGETS = {
+    "serve": Confusion(right=0.80, wrong_fits=5, wrong_does_not_fit=2, tight=13, none=1),
+    "train": Confusion(right=0.80, wrong_fits=5, wrong_does_not_fit=0, tight=10, none=0),
+}
 
 
 def validated(path: Path) -> dict[str, Any]:
@@ -44,9 +51,23 @@ def document() -> dict[str, Any]:
     return validated(TABLE)
 
 
+@pytest.fixture(scope="module")
+def fresh() -> dict[str, Any]:
+    return validated(FRESH)
+
+
 @pytest.mark.parametrize("kind", BUDGETS)
 def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None:
-    found, budget = document["summary"][kind], BUDGETS[kind]
+    keep(document["summary"][kind], BUDGETS[kind])
+
+
+@pytest.mark.parametrize("kind", FRESH_BUDGETS)
+def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None:
+    keep(fresh["summary"][kind], FRESH_BUDGETS[kind])
+
+
+def keep(found: dict[str, Any], budget: Confusion) -> None:
+    """The cases of a kind are within the budget."""
     assert found["num_right"] >= budget.right * found["num_firm"], found
     assert len(found["wrong_fits"]) <= budget.wrong_fits, found
     assert len(found["wrong_does_not_fit"]) <= budget.wrong_does_not_fit, found
@@ -63,6 +84,17 @@ def test_the_counts_add_up(document: dict[str, Any]) -> None:
         assert each["num_right"] + wrong == each["num_firm"]
     for row in document["rows"]:
         assert (row["verdict"] is None) == (row["status"] != "scored") == bool(row["reason"])
+
+
+def test_blind_predictions_name_the_fresh_cases() -> None:
+    header, *made = [json.loads(line) for line in BLIND.read_text(encoding="utf-8").splitlines()]
+    with FRESH.open(encoding="utf-8", newline="") as file:
+        happened = {row["id"]: row["outcome"] for row in csv.DictReader(file)}
+    assert header["num_rows"] == len(made)
+    assert [row["id"] for row in made] == list(happened)
+    for row in made:
+        wrong = (row["verdict"], happened[row["id"]]) in {("fits", "oom"), ("does_not_fit", "ran")}
+        assert bool(row.get("hypothesis")) == wrong, row["id"]
 
 
 def test_a_case_is_asked_as_on_the_command_line(document: dict[str, Any]) -> None:
