@@ -162,6 +162,30 @@ def read_pasted(path: Path) -> object:
     return answer_infer(None, {"command": command, "gpu": "h200:8", "offline": True, "json": True})
 
 
+def manifest_seeds() -> list[bytes]:
+    return [
+        b"services:\n  llm:\n    image: vllm/vllm-openai:v0.11.0\n    environment: {TP: 2}\n"
+        b"    command: --model deepseek-ai/DeepSeek-V2-Lite --tensor-parallel-size ${TP:-2}\n    deploy:\n"
+        b"      resources: {reservations: {devices: [{driver: nvidia, count: 2}]}}\n",
+        b"apiVersion: v1\nkind: Pod\nspec:\n  nodeSelector: {nvidia.com/gpu.product: NVIDIA-H200}\n"
+        b"  containers:\n  - image: lmsysorg/sglang:v0.5.3\n    command: [bash, -c]\n    args:\n"
+        b"    - python3 -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V2-Lite --tp $(TP)\n"
+        b"    env: [{name: TP, value: 2}]\n    resources: {limits: {nvidia.com/gpu: 2}}\n---\nkind: Job\n",
+        b"apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
+        b"      modelFormat: {name: huggingface}\n      args: [--model_id=deepseek-ai/DeepSeek-V2-Lite]\n",
+    ]
+
+
+def script_seeds() -> list[bytes]:
+    return [
+        b"#!/bin/bash\nexport TP=2\ncat > s.yaml <<'EOF'\nmax-model-len: 32K\nkv-cache-dtype: fp8\n"
+        b"compilation-config: {cudagraph_capture_sizes: [1, 2]}\nEOF\n# start\n"
+        b"vllm serve deepseek-ai/DeepSeek-V2-Lite -tp ${TP} --config s.yaml 2>&1 | tee log &\n",
+        b"cat <<EOF > x.yml\nkv_cache_config:\n  free_gpu_memory_fraction: 0.8\n  dtype: fp8\nEOF\n"
+        b"trtllm-serve deepseek-ai/DeepSeek-V2-Lite --tp_size 2 --extra_llm_api_options x.yml\n",
+    ]
+
+
 def table_seeds() -> list[bytes]:
     names = "inference.csv training.csv perf.csv perf_more.csv gguf_sizes.csv".split()
     found = []
@@ -378,6 +402,8 @@ READERS = (
     FileReader("deepspeed.json", training_seeds("json"), read_training),
     FileReader("megatron.args", megatron_seeds, read_megatron),
     FileReader("command.txt", command_seeds, read_pasted),
+    FileReader("serve.yaml", manifest_seeds, read_pasted),
+    FileReader("serve.sh", script_seeds, read_pasted),
     FileReader("measured.csv", table_seeds, read_measured),
     FileReader("measured.jsonl", record_seeds, read_measured),
     FileReader("run.trace", trace_seeds, read_recording, packed=True),

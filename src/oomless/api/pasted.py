@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OomlessError, UsageError
 
 if TYPE_CHECKING:
-    from ..engines.command_line import Command
+    from ..engines.command_reading import Command
 
 
 def from_command(
@@ -28,6 +28,8 @@ def from_command(
     ]
     if command.unknown:
         notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
+    if command.others:
+        notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
     served, said = served_model(model, command, "revision" in given)
     place = command.model or ""
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
@@ -36,6 +38,7 @@ def from_command(
     given = {"engine": command.engine, **given}
     if given.get("quantization") == IN_CHECKPOINT:
         given["quantization"] = form_of(place)
+    given = with_cards(given, command)
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)
         said = (*said, *of_cards)
@@ -65,6 +68,29 @@ def form_of(place: str) -> str:
     return found[1]
 
 
+def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
+    """Return options with the cards that a container asks for: its number where --gpu says none, and its name
+    where there is no --gpu.
+
+    >>> from ..engines.command_line import read_command
+    >>> with_cards({"gpu": "h200"}, read_command("CUDA_VISIBLE_DEVICES=0,1 vllm serve m"))["gpu"]
+    'h200:2'
+    """
+    from ..run.hardware import parse_gpu
+
+    gpu, count = given.get("gpu"), command.visible
+    if gpu is None and command.card:
+        try:
+            parse_gpu(command.card)
+        except OomlessError:
+            return given
+        gpu = command.card
+    if not isinstance(gpu, str) or not count or ":" in gpu or gpu == "local" or parse_gpu(gpu).num_gpus > 1:
+        return {**given, "gpu": gpu} if gpu is not None else given
+    nodes = f"x{command.nodes}" if command.nodes > 1 else ""
+    return {**given, "gpu": f"{gpu}:{count}{nodes}"}
+
+
 SIZES = ("tp", "pp", "dp")
 
 
@@ -81,7 +107,7 @@ def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, A
     there = dict(engine(given["engine"]).cards.instead).get(hardware.card.vendor)
     if there and line is not None and there in line.engines.split():
         given = {**given, "engine": there}
-    seen = hardware.num_gpus if command.visible is None else command.visible
+    seen = hardware.num_gpus if command.visible is None else command.visible * command.nodes
     used, notes = seen, list[str]()
     if engine(given["engine"]).axis == "tp":
         if not any(name in given for name in SIZES):

@@ -4,44 +4,30 @@ The table of options (facts/options) knows each flag that touches memory, engine
 A flag that is in neither is not guessed at: it is named, since it might.
 """
 
+import os
 import re
-import shlex
-from typing import Any, NamedTuple
+from typing import Any
 
-from .. import facts
-from ..errors import UnsupportedError, UsageError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from ..facts.options import Option
 from ..facts.options.command_lines import COMMAND_LINES, CommandLine
-from ..run.option_values import ENGINE_CHOOSES, parsed, text_of
+from ..files import read_whole_text, shown
+from ..limits import RUN_FILE
+from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
-from .json_flags import with_keys, with_rope
-from .llamacpp.command_line import as_asked, as_started
-from .llamacpp.ollama_command import tagged, variables
-from .sglang.command_line import as_sglang
-from .vllm.command_line import as_vllm
+from .command_reading import Command, Reading
+from .config_words import without_config, written
+from .llamacpp.command_line import as_started
+from .manifests import containers_in, is_manifest
+from .shell_words import ShellCommand, commands_in, without_files
 
 MOST_START_WORDS = 3
-SECRET = re.compile(r"key|token|password", re.IGNORECASE)
-JSON_KINDS = ("json", "images", "speculation")
-"""Options that take JSON, or its keys one by one."""
-
-
-class Command(NamedTuple):
-    """What a command line asks for."""
-
-    engine: str
-    model: str | None
-    flags: dict[str, Any]
-    """By field, with values of its kind."""
-    ignored: tuple[str, ...]
-    """Flags that cannot change memory."""
-    unknown: tuple[str, ...]
-    """Flags that nothing is known about."""
-    left_open: tuple[str, ...] = ()
-    """Flags that leave a length to the engine, which then takes what fits."""
-    visible: int | None = None
-    """Cards that a variable before the program leaves visible; None: all."""
+IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
+HINT = (
+    "write it as `vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...`, "
+    "`trtllm-serve MODEL ...` or `ollama run NAME:TAG`, or paste a Compose file or a Kubernetes object"
+)
 
 
 def line_of(engine: str) -> CommandLine | None:
@@ -64,29 +50,91 @@ def read_command(text: str) -> Command:
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'Q4_K_M'}
     """
-    try:
-        words = shlex.split(text.replace("\\\n", " "))
-    except ValueError as error:
+    text = pasted_text(text)
+    starts, files = starts_in(text)
+    if not starts:
         raise UsageError(
-            f"--command: {error}", "quote the command as the shell takes it", "command"
-        ) from None
-    for first in range(len(words)):  # variables, numactl, docker run and the like come before the program
+            f"--command: {shown(text.strip(), 60)!r} starts no engine that is known here", HINT, "command"
+        )
+    line, asked = starts[0]
+    before = list(asked.before)
+    command = Reading(line, before, files).command(list(asked.words))
+    seen = visible(before) if asked.cards is None else asked.cards
+    command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, others=len(starts) - 1)
+    return with_version(command, before)
+
+
+def pasted_text(text: str) -> str:
+    """Return what is pasted: the text itself, or what the file behind an @ holds."""
+    if not text.startswith("@"):
+        return text
+    if not os.path.exists(text[1:]):
+        raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
+    return read_whole_text(
+        text[1:], RUN_FILE.num_bytes, "give a script, a Compose file or Kubernetes objects"
+    )
+
+
+def starts_in(text: str) -> tuple[list[tuple[CommandLine, ShellCommand]], dict[str, str]]:
+    """Return (what starts an engine in a text, the files that the text writes)."""
+    files: dict[str, str] = {}
+    if is_manifest(text):
+        found = containers_in(text)
+    else:
+        text, files = without_files(text)
+        found = commands_in(text)
+    return [start for each in found if (start := start_of(each)) is not None], files
+
+
+def files_of(text: str) -> tuple[str, ...]:
+    """Return the files of this machine that reading a command would open; of @FILE, that file alone.
+
+    >>> files_of("@serve.sh"), files_of("vllm serve --config serve.yaml"), files_of("vllm serve m")
+    (('serve.sh',), ('serve.yaml',), ())
+    """
+    if text.startswith("@"):
+        return (text[1:],)
+    starts, files = starts_in(text)
+    named = [name for line, words in starts[:1] for name in without_config(line, words.words)[1]]
+    return tuple(name for name in named if written(name, files) is None)
+
+
+def start_of(found: ShellCommand) -> tuple[CommandLine, ShellCommand] | None:
+    """Return (its command line, the words behind the program) of what starts an engine; variables, numactl,
+    docker run and the like come before the program, and count.
+
+    >>> line, words = start_of(ShellCommand((), ("numactl", "-N", "0", "vllm", "serve", "m", "-tp", "2")))
+    >>> line.program, words.words
+    ('vllm serve', ('m', '-tp', '2'))
+    """
+    found = with_entry(found)
+    words = found.words
+    for first in range(len(words)):
         begin = " ".join(words[first : first + MOST_START_WORDS])
         for line in COMMAND_LINES:
             for pattern in line.begins:
-                if found := re.match(pattern + r"(?:\s|$)", begin):
-                    start = first + len(found.group().split())
-                    command = Reading(line, words[:start]).command(words[start:])
-                    return with_version(command._replace(visible=visible(words[:start])), words[:start])
-    known = (
-        "`vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server "
-        "...` or `trtllm-serve MODEL ...`"
-    )
-    raise UsageError(
-        f"--command: {text.strip()[:60]!r} starts no engine that is known here",
-        f"write it as {known}",
-        "command",
-    )
+                if match := re.match(pattern + r"(?:\s|$)", begin):
+                    start = first + len(match.group().split())
+                    return line, found._replace(before=(*found.before, *words[:start]), words=words[start:])
+    return None
+
+
+def with_entry(found: ShellCommand) -> ShellCommand:
+    """Return the words of `docker run --entrypoint PROGRAM IMAGE ...` from the program on.
+
+    >>> with_entry(ShellCommand((), ("docker", "run", "--entrypoint", "vllm", "a/b:v1", "serve", "m")))[:2]
+    (('docker', 'run', 'a/b:v1'), ('vllm', 'serve', 'm'))
+    """
+    words = found.words
+    at = next((at for at, word in enumerate(words) if word.split("=")[0] == "--entrypoint"), None)
+    if at is None:
+        return found
+    apart = "=" not in words[at]
+    program = words[at].partition("=")[2] or "".join(words[at + 1 : at + 2])
+    for behind, word in enumerate(words[at + 1 + apart :], at + 2 + apart):
+        if IMAGE.fullmatch(word):
+            return found._replace(before=(*found.before, *words[:at], word), words=(program, *words[behind:]))
+    return found
 
 
 VISIBLE = re.compile(r"(?:CUDA|HIP|ROCR|ASCEND_RT)_VISIBLE_DEVICES=(.+)")
@@ -108,177 +156,6 @@ def with_version(command: Command, before: list[str]) -> Command:
     pattern = re.compile(rf"(?:\S*/)?(?:{images}):v?(\d+(?:\.\d+)+)")
     found = next((match[1] for word in before if (match := pattern.match(word))), None)
     return command._replace(flags={"engine_version": found, **command.flags}) if found else command
-
-
-def spellings(line: CommandLine) -> dict[str, tuple[Option, str]]:
-    """Return the options that a command line knows by each of its own spellings, with the value that a switch
-    of that name means.
-
-    >>> option, means = spellings(line_of("llamacpp"))["-no-fa"]
-    >>> option.field, means
-    ('flash_attn', 'off')
-    """
-    found: dict[str, tuple[Option, str]] = {}
-    for option in asked_of("infer"):
-        for names, flags in (option.known or {}).items():
-            if set(names.split()) & set(line.engines.split()):
-                for flag in flags.split():
-                    name, _, value = flag.partition("=")
-                    found[name] = option, value
-    return found
-
-
-def harmless(line: CommandLine) -> dict[str, str]:
-    """Return the flags that touch no memory, each with what stands behind it."""
-    return {row["flag"]: row["takes"] for row in facts.table("engine_flags") if row["engine"] == line.table}
-
-
-class Reading:
-    """The words of one command, read from left to right."""
-
-    def __init__(self, line: CommandLine, before: list[str]) -> None:
-        self.line, self.before = line, before
-        self.known, self.harmless = spellings(line), harmless(line)
-        self.model: str | None = None
-        self.flags: dict[str, Any] = {}
-        self.keys: dict[str, list[tuple[str, str]]] = {}
-        self.ignored: list[str] = []
-        self.unknown: list[str] = []
-        self.left_open: list[str] = []
-
-    def command(self, words: list[str]) -> Command:
-        """Return what the words behind the program ask for."""
-        position = 0
-        while position < len(words):
-            word = words[position]
-            position += 1
-            if word.startswith("-"):
-                position = self.flag(word, words, position)
-            elif self.model is None:
-                self.model = word
-            else:
-                (self.ignored if self.line.prompts else self.unknown).append(word)
-        return self.whole()
-
-    def flag(self, word: str, words: list[str], position: int) -> int:
-        """Read one flag and what is its own of the words behind it; return where the next one stands."""
-        name, has_value, value = self.positive(*word.partition("="))
-        base, _, key = name.partition(".")
-        base = base if base in self.known else base.replace("_", "-")
-        if key and base in self.known and self.known[base][0].kind in JSON_KINDS:
-            value = value if has_value else "".join(words[position : position + 1])
-            self.keys.setdefault(base, []).append((key, value))
-            return position + (not has_value)
-        spelled = next((each for each in (name, name.replace("_", "-")) if each in self.known), "")
-        plain = next((each for each in (name, name.replace("_", "-")) if each in self.harmless), "")
-        takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, "unknown")
-        last = position if has_value else self.behind(name, takes, words, position)
-        value = value if has_value else " ".join(words[position:last])
-        shown = " ".join((name, "..." if SECRET.search(name) else value)).strip() if value else word
-        if spelled:
-            self.take(spelled, value, shown)
-        else:
-            (self.ignored if plain else self.unknown).append(shown)
-        return last
-
-    def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
-        """Return a flag in three parts; -O0 is -O=0, and a switch that is off is its --no- form where the
-        engine has one that touches memory."""
-        if re.fullmatch(r"-O\d", name):
-            return "-O", "=", name[2:]
-        negative = f"--no-{name.lstrip('-').replace('_', '-')}"
-        if has_value and value.lower() in OFF_WORDS and negative in self.known:
-            return negative, "", ""
-        return name, has_value, value
-
-    def behind(self, name: str, takes: str, words: list[str], position: int) -> int:
-        """Return where the words end that are a flag's own."""
-        last = position
-        follows = position < len(words) and not words[position].startswith("-")
-        match takes:
-            case "switch":
-                return position
-            case "several":
-                while last < len(words) and not words[last].startswith("-"):
-                    last += 1
-                return last
-            case "optional":
-                return position + follows
-            case "onoff":
-                return position + (follows and words[position] in ON_OFF_WORDS)
-            case "unknown":
-                return position + (follows and self.model is not None)
-        if position == len(words):
-            raise UsageError(f"--command: {name} has no value", "the command is cut off", "command")
-        return position + 1
-
-    def take(self, spelled: str, value: str, shown: str) -> None:
-        """Note what a flag of the table says."""
-        option, means = self.known[spelled]
-        if option.field == "model":
-            self.model = value
-        elif option.kind == "length" and value in ENGINE_CHOOSES:
-            self.left_open.append(shown)
-        elif option.kind == "switch":
-            self.flags[option.field] = value.lower() not in OFF_WORDS
-        elif option.kind == "words":
-            self.flags[option.field] = tuple(value.replace(",", " ").split())
-        elif option.kind in JSON_KINDS:
-            self.flags[option.field] = value
-        else:
-            text = means or value or "on"
-            self.flags[option.field] = parsed(option, text, f"--command: {spelled}", self.line.suffixes)
-
-    def whole(self) -> Command:
-        """Return all that was read, with JSON put together and the engine's own words in ours."""
-        flags = self.flags
-        for spelled, found in self.keys.items():
-            field = self.known[spelled][0].field
-            flags[field] = with_keys(flags.get(field), found)
-        if self.line.table == "vllm":
-            flags, unread = as_vllm(flags)
-            self.unknown += unread
-        if self.line.table == "sglang":
-            flags = as_sglang(flags)
-        if "rope_scaling" in flags:
-            flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
-        table = by_keyword("infer")
-        if self.line.prompts:
-            flags |= {
-                field: parsed(table[field], value, "--command", {})
-                for field, value in variables(self.before).items()
-            }
-        flags = {
-            field: parsed(table[field], value, f"--command: {table[field].flag}", {})
-            if table[field].kind in JSON_KINDS
-            else value
-            for field, value in flags.items()
-        }
-        engine, model = self.line.engines.split()[0], self.model
-        if self.line.table == "llamacpp":
-            engine, model, flags = as_asked(model, flags)
-        if self.line.prompts and model is not None:
-            model, kind = tagged(model)
-            flags["quantization"] = kind
-        return Command(
-            engine,
-            model,
-            {name: value for name, value in flags.items() if value is not None},
-            tuple(self.ignored),
-            tuple(self.unknown),
-            tuple(self.left_open),
-        )
-
-
-OFF_WORDS = ("false", "off", "0", "no")
-ON_OFF_WORDS = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
-
-
-def taken(option: Option, means: str) -> str:
-    """Return what stands behind a flag of the table: nothing, on or off, or one value."""
-    if option.kind == "words":
-        return "several"
-    return "switch" if option.kind == "switch" or means else "onoff" if option.kind == "onoff" else "value"
 
 
 def is_path(model: str) -> bool:

@@ -162,11 +162,9 @@ def need_no_file(command: str, model: str | None, fields: Fields, posted: str) -
     words = {each: fields.get(each) for each in ("reward_model", "value_model")} | {"model": model}
     if command == "reconcile":
         words["model"] = fields.get("model")
-    if "command" in fields and model is None:
-        from ..engines.command_line import read_command
-
-        words["model"] = read_command(fields["command"]).model
     wrong = [(name, word) for name, word in words.items() if word and word != posted and is_local(word)]
+    if "command" in fields:
+        wrong += [each for each in opened(fields["command"], model) if each[1] != posted]
     for option in table_of(command):
         if option.file == "read" and option.field in fields:
             value = fields[option.field]
@@ -179,6 +177,18 @@ def need_no_file(command: str, model: str | None, fields: Fields, posted: str) -
             "send it: POST its content with file=NAME, and name it so; or name a model of the catalogue",
             name.lstrip("-"),
         )
+
+
+def opened(command: str, model: str | None) -> list[tuple[str, str]]:
+    """Return what a pasted command would open of this machine, without opening it, each with the field that
+    says so: a path that is not here opens nothing, and is answered for as on the command line."""
+    from ..engines.command_line import files_of, read_command
+
+    found = [("command", name) for name in files_of(command) if os.path.exists(name)]
+    if found or model is not None:
+        return found
+    served = read_command(command).model or ""
+    return [("model", served)] if os.path.exists(os.path.expanduser(served)) else []
 
 
 Answer = Callable[[str | None, Fields, Mapping[str, str], str], Any]

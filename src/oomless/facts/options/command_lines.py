@@ -27,6 +27,10 @@ class CommandLine(NamedTuple):
     """It takes a name of its own library and a prompt; what touches memory are variables before it."""
     image: str = ""
     """The container image, whose tag is a release."""
+    config_flags: tuple[str, ...] = ()
+    """The flags that name a YAML file of more flags."""
+    config_wins: bool = False
+    """What the file says takes the place of what was typed, and its keys may have keys of their own."""
     table: str = ""
     """Its rows of engine_flags.csv: flags that touch no memory."""
 
@@ -43,6 +47,7 @@ COMMAND_LINES = (
         {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
         "mtp",
         image="vllm/vllm-openai",
+        config_flags=("--config",),
         table="vllm",
     ),
     CommandLine(
@@ -61,6 +66,7 @@ COMMAND_LINES = (
         "NEXTN",
         own_words={("kv_cache_dtype", "fp8"): "fp8_e4m3"},
         image="lmsysorg/sglang",
+        config_flags=("--config",),
         table="sglang",
     ),
     CommandLine(
@@ -82,6 +88,8 @@ COMMAND_LINES = (
         "trtllm-serve",
         underscores=True,
         image="tensorrt-llm/release",
+        config_flags=("--config", "--extra-llm-api-options"),
+        config_wins=True,
         table="trtllm",
     ),
 )

@@ -78,8 +78,8 @@ ASKED: tuple[Option, ...] = (
     Option("kv_cache_dtype", "--kv-cache-dtype", "text", "types",
            "Type of the cache: auto, fp8, fp8_ds_mla, nvfp4 and others; what a card or a model cannot run is "
            "refused.", "auto",
-           known={VLLM: "--kv-cache-dtype", "sglang": "--kv-cache-dtype", "trtllm": "--kv-cache-dtype",
-                  "transformers": ""}),
+           known={VLLM: "--kv-cache-dtype", "sglang": "--kv-cache-dtype",
+                  "trtllm": "--kv-cache-dtype --kv-cache-config.dtype", "transformers": ""}),
     Option("indexer_kv_dtype", "--indexer-kv-dtype", "text", "types", "Keys of the sparse indexer.", "auto",
            choices=("auto", "fp8", "mxfp4"), known={VLLM: ""}),
     Option("max_model_len", "--max-model-len --context-length --max-seq-len", "length", "load",
@@ -110,7 +110,8 @@ ASKED: tuple[Option, ...] = (
            known={"sglang": "--mem-fraction-static --mem-frac --mem-fraction"}),
     Option("free_gpu_memory_fraction", "--free-gpu-memory-fraction --kv-cache-free-gpu-memory-fraction",
            "share", "memory", "TensorRT-LLM: share of what is free after loading [0.9].",
-           known={"trtllm": "--kv-cache-free-gpu-memory-fraction --free-gpu-memory-fraction"}),
+           known={"trtllm": "--kv-cache-free-gpu-memory-fraction --free-gpu-memory-fraction "
+                            "--kv-cache-config.free-gpu-memory-fraction"}),
     Option("block_size", "--block-size --page-size --tokens-per-block", "whole", "memory",
            "Tokens of a cache block [by attention].", None, 1,
            known={VLLM: "--block-size", "sglang": "--page-size", "trtllm": ""}),
@@ -183,6 +184,8 @@ ASKED: tuple[Option, ...] = (
            "--dp divides the attention inside of --tp.", False, known={"sglang": "--enable-dp-attention"}),
     Option("ep_size", "--ep-size", "whole", "sglang", "Ranks that divide the experts [all or none].", 0, 0,
            RANKS, known={"sglang": "--ep-size --expert-parallel-size --ep"}),
+    Option("moe_ep_size", "", "whole", "trtllm", "Ranks that divide the experts.", 1, 1, RANKS,
+           known={"trtllm": "--ep-size --moe-expert-parallel-size"}),
     Option("moe_a2a_backend", "--moe-a2a-backend", "text", "sglang",
            "What carries tokens to experts; deepep keeps shared experts whole on every rank.", "none",
            choices=("none", "deepep"), known={"sglang": "--moe-a2a-backend"}),
@@ -256,9 +259,10 @@ ASKED: tuple[Option, ...] = (
 )
 ANSWER: tuple[Option, ...] = (
     Option("command", "--command", "text", "ask",
-           "A real command line of vLLM, SGLang, llama-server or trtllm-serve in place of MODEL and flags, "
-           "as it was typed, docker run and all; a MODEL beside it stands for a path of that machine; flags "
-           "that are not known are named in the notes, and our own options come first.", own_default=False),
+           "A real command line of vLLM, SGLang, llama-server, trtllm-serve or Ollama in place of MODEL and "
+           "flags, as it was typed, docker run and all; or a script, a Compose file or Kubernetes objects, "
+           "pasted or as @FILE. A MODEL beside it stands for a path of that machine; flags that are not "
+           "known are named in the notes, and our own options come first.", own_default=False),
     Option("from_file", "--from", "text", "ask",
            "Ask again what an earlier answer (the JSON of infer) was asked: what was given, and its release "
            "of the engine; other cards or flags beside it get defaults of their own.", own_default=False,

@@ -1,0 +1,239 @@
+"""The words of one engine's own command -> what they ask: flags of the table of options, those of
+engine_flags.csv that touch no memory, and those that nobody knows, which are named."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .. import facts
+from ..errors import UsageError
+from ..facts.options import Option
+from ..facts.options.command_lines import CommandLine
+from ..run.option_values import ENGINE_CHOOSES, parsed
+from ..run.options import asked_of, by_keyword
+from .config_words import config_words
+from .json_flags import with_keys, with_rope
+from .llamacpp.command_line import as_asked
+from .llamacpp.ollama_command import tagged, variables
+from .sglang.command_line import as_sglang
+from .shell_words import VARIABLE
+from .trtllm.command_line import as_trtllm
+from .vllm.command_line import as_vllm
+
+SECRET = re.compile(r"key|token|password", re.IGNORECASE)
+JSON_KINDS = ("json", "images", "speculation")
+"""Options that take JSON, or its keys one by one."""
+
+
+class Command(NamedTuple):
+    """What a command line asks for."""
+
+    engine: str
+    model: str | None
+    flags: dict[str, Any]
+    """By field, with values of its kind."""
+    ignored: tuple[str, ...]
+    """Flags that cannot change memory."""
+    unknown: tuple[str, ...]
+    """Flags that nothing is known about."""
+    left_open: tuple[str, ...] = ()
+    """Flags that leave a length to the engine, which then takes what fits."""
+    visible: int | None = None
+    """Cards that a variable before the program, or its container, leaves visible; None: all."""
+    nodes: int = 1
+    """Machines of so many visible cards."""
+    card: str = ""
+    """The card that its container asks for."""
+    others: int = 0
+    """Commands beside it that start an engine too."""
+
+
+def spellings(line: CommandLine) -> dict[str, tuple[Option, str]]:
+    """Return the options that a command line knows by each of its own spellings, with the value that a switch
+    of that name means.
+
+    >>> from ..facts.options.command_lines import COMMAND_LINES
+    >>> option, means = spellings(COMMAND_LINES[2])["-no-fa"]
+    >>> option.field, means
+    ('flash_attn', 'off')
+    """
+    found: dict[str, tuple[Option, str]] = {}
+    for option in asked_of("infer"):
+        for names, flags in (option.known or {}).items():
+            if set(names.split()) & set(line.engines.split()):
+                for flag in flags.split():
+                    name, _, value = flag.partition("=")
+                    found[name] = option, value
+    return found
+
+
+def harmless(line: CommandLine) -> dict[str, str]:
+    """Return the flags that touch no memory, each with what stands behind it."""
+    return {row["flag"]: row["takes"] for row in facts.table("engine_flags") if row["engine"] == line.table}
+
+
+class Reading:
+    """The words of one command, read from left to right."""
+
+    def __init__(self, line: CommandLine, before: list[str], files: Mapping[str, str] = {}) -> None:
+        self.line, self.before, self.files = line, before, files
+        self.known, self.harmless = spellings(line), harmless(line)
+        self.model: str | None = None
+        self.flags: dict[str, Any] = {}
+        self.keys: dict[str, list[tuple[str, str]]] = {}
+        self.ignored: list[str] = []
+        self.unknown: list[str] = []
+        self.left_open: list[str] = []
+
+    def command(self, words: list[str]) -> Command:
+        """Return what the words behind the program ask for, and the file that they name."""
+        words, of_file = config_words(self.line, words, self.files)
+        named = list[str]()
+        for each in (words, of_file) if self.line.config_wins else (of_file, words):
+            self.model = None
+            self.read(each)
+            named += [self.model] if self.model else []
+        self.model = named[-1] if named else None
+        if self.model is not None and (open_ := VARIABLE.search(self.model)):
+            raise UsageError(
+                f"--command: {open_[0]} has no value in what was pasted",
+                "write its value in its place, or put NAME=VALUE before the command",
+                "command",
+            )
+        return self.whole()
+
+    def read(self, words: list[str]) -> None:
+        """Take each word for what it is: a flag, the model, or nothing that is known."""
+        position = 0
+        while position < len(words):
+            word = words[position]
+            position += 1
+            if word.startswith("-"):
+                position = self.flag(word, words, position)
+            elif self.model is None:
+                self.model = word
+            else:
+                (self.ignored if self.line.prompts else self.unknown).append(word)
+
+    def flag(self, word: str, words: list[str], position: int) -> int:
+        """Read one flag and what is its own of the words behind it; return where the next one stands."""
+        name, has_value, value = self.positive(*word.partition("="))
+        base, _, key = name.partition(".")
+        base = base if base in self.known else base.replace("_", "-")
+        if key and base in self.known and self.known[base][0].kind in JSON_KINDS:
+            value = value if has_value else "".join(words[position : position + 1])
+            self.keys.setdefault(base, []).append((key, value))
+            return position + (not has_value)
+        spelled = next((each for each in (name, name.replace("_", "-")) if each in self.known), "")
+        plain = next((each for each in (name, name.replace("_", "-")) if each in self.harmless), "")
+        takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, "unknown")
+        last = position if has_value else self.behind(name, takes, words, position)
+        value = value if has_value else " ".join(words[position:last])
+        shown = " ".join((name, "..." if SECRET.search(name) else value)).strip() if value else word
+        if spelled:
+            self.take(spelled, value, shown)
+        else:
+            (self.ignored if plain else self.unknown).append(shown)
+        return last
+
+    def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
+        """Return a flag in three parts; -O0 is -O=0, and a switch that is off is its --no- form where the
+        engine has one that touches memory."""
+        if re.fullmatch(r"-O\d", name):
+            return "-O", "=", name[2:]
+        negative = f"--no-{name.lstrip('-').replace('_', '-')}"
+        if has_value and value.lower() in OFF_WORDS and negative in self.known:
+            return negative, "", ""
+        return name, has_value, value
+
+    def behind(self, name: str, takes: str, words: list[str], position: int) -> int:
+        """Return where the words end that are a flag's own."""
+        last = position
+        follows = position < len(words) and not words[position].startswith("-")
+        match takes:
+            case "switch":
+                return position
+            case "several":
+                while last < len(words) and not words[last].startswith("-"):
+                    last += 1
+                return last
+            case "optional":
+                return position + follows
+            case "onoff":
+                return position + (follows and words[position] in ON_OFF_WORDS)
+            case "unknown":
+                return position + (follows and self.model is not None)
+        if position == len(words):
+            raise UsageError(f"--command: {name} has no value", "the command is cut off", "command")
+        return position + 1
+
+    def take(self, spelled: str, value: str, shown: str) -> None:
+        """Note what a flag of the table says."""
+        option, means = self.known[spelled]
+        if option.field == "model":
+            self.model = value
+        elif option.kind == "length" and value in ENGINE_CHOOSES:
+            self.left_open.append(shown)
+        elif option.kind == "switch":
+            self.flags[option.field] = value.lower() not in OFF_WORDS
+        elif option.kind == "words":
+            self.flags[option.field] = tuple(value.replace(",", " ").split())
+        elif option.kind in JSON_KINDS:
+            self.flags[option.field] = value
+        else:
+            text = means or value or "on"
+            self.flags[option.field] = parsed(option, text, f"--command: {spelled}", self.line.suffixes)
+
+    def whole(self) -> Command:
+        """Return all that was read, with JSON put together and the engine's own words in ours."""
+        flags = self.flags
+        for spelled, found in self.keys.items():
+            field = self.known[spelled][0].field
+            flags[field] = with_keys(flags.get(field), found)
+        if self.line.table == "vllm":
+            flags, unread = as_vllm(flags)
+            self.unknown += unread
+        if self.line.table == "sglang":
+            flags = as_sglang(flags)
+        if self.line.table == "trtllm":
+            flags, unread = as_trtllm(flags)
+            self.unknown += unread
+        if "rope_scaling" in flags:
+            flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
+        table = by_keyword("infer")
+        if self.line.prompts:
+            flags |= {
+                field: parsed(table[field], value, "--command", {})
+                for field, value in variables(self.before).items()
+            }
+        flags = {
+            field: parsed(table[field], value, f"--command: {table[field].flag}", {})
+            if table[field].kind in JSON_KINDS
+            else value
+            for field, value in flags.items()
+        }
+        engine, model = self.line.engines.split()[0], self.model
+        if self.line.table == "llamacpp":
+            engine, model, flags = as_asked(model, flags)
+        if self.line.prompts and model is not None:
+            model, kind = tagged(model)
+            flags["quantization"] = kind
+        return Command(
+            engine,
+            model,
+            {name: value for name, value in flags.items() if value is not None},
+            tuple(self.ignored),
+            tuple(self.unknown),
+            tuple(self.left_open),
+        )
+
+
+OFF_WORDS = ("false", "off", "0", "no")
+ON_OFF_WORDS = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
+
+
+def taken(option: Option, means: str) -> str:
+    """Return what stands behind a flag of the table: nothing, on or off, or one value."""
+    if option.kind == "words":
+        return "several"
+    return "switch" if option.kind == "switch" or means else "onoff" if option.kind == "onoff" else "value"

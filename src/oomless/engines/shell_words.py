@@ -1,0 +1,145 @@
+"""The commands in a text that was pasted: a line, or a script with variables, comments, pipes and shells that
+start others."""
+
+import re
+import shlex
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..limits import RUN_FILE, need_bytes
+
+MOST_SHELLS = 4
+"""Shells within shells: `docker run IMAGE bash -c "..."` is one."""
+MOST_COMMANDS = 1_000
+MOST_VALUE = 512
+"""Characters of a variable that is put in where it is used."""
+HEREDOC = re.compile(
+    r"^[ \t]*(?:cat|tee)\b(?P<before>[^\n]*)<<-?[ \t]*['\"]?(?P<end>\w+)['\"]?(?P<behind>[^\n]*)\n"
+    r"(?P<content>(?:(?![ \t]*(?P=end)[ \t]*$)[^\n]*\n)*+)[ \t]*(?P=end)[ \t]*$",
+    re.MULTILINE,
+)
+"""A file that a script writes before it is used: cat > FILE <<EOF."""
+ENDS = re.compile(r"[;&|\n]+")
+TURNS = re.compile(r"&?[<>]+[&|]?")
+"""What sends a stream elsewhere; the word behind it is a file's."""
+ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
+"""$X, ${X}, ${X:-3}, and Kubernetes' own $(X)."""
+SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
+OF_SHELL = re.compile(r"-\w*c")
+
+
+class ShellCommand(NamedTuple):
+    """One command: its words, and what was set before it."""
+
+    before: tuple[str, ...]
+    """Variables, NAME=value, and a container image, oldest first."""
+    words: tuple[str, ...]
+    cards: int | None = None
+    """Cards that its container may use; None: nothing is said."""
+    nodes: int = 1
+    """Containers of the same kind that it starts on."""
+    card: str = ""
+    """The name of the card, where its container asks for one."""
+
+
+def without_files(text: str) -> tuple[str, dict[str, str]]:
+    """Return (text, files) of a script without the files that it writes, by their names.
+
+    >>> without_files("cat > x.yml <<EOF\\na: 1\\nEOF\\ntrtllm-serve m --config x.yml")
+    ('\\ntrtllm-serve m --config x.yml', {'x.yml': 'a: 1\\n'})
+    """
+    files: dict[str, str] = {}
+
+    def keep(found: re.Match[str]) -> str:
+        named = [word for word in (found["before"] + found["behind"]).split() if word.strip(">")]
+        if named:
+            files[named[0].strip(">'\"")] = found["content"]
+        return ""
+
+    return (HEREDOC.sub(keep, text) if "<<" in text else text), files
+
+
+def commands_in(text: str) -> list[ShellCommand]:
+    """Return the commands of a text in their order, each with the variables that are set before it.
+
+    >>> commands_in("export TP=8  # cards\\nvllm serve m -tp $TP 2>&1 | tee log")[1][:2]
+    (('TP=8',), ('vllm', 'serve', 'm', '-tp', '8'))
+    >>> [found.words for found in commands_in("docker run i bash -c 'cd /m && vllm serve m'")]
+    [('docker', 'run', 'i', 'bash'), ('cd', '/m'), ('vllm', 'serve', 'm')]
+    """
+    need_bytes(text, "--command", RUN_FILE, "paste the command alone")
+    return _commands(text, {}, ())
+
+
+def _commands(
+    text: str, values: dict[str, str], before: tuple[str, ...], depth: int = 0
+) -> list[ShellCommand]:
+    found: list[ShellCommand] = []
+    for line in _lines(text):
+        words = [valued(word, values) for word in line]
+        values |= {match[1]: match[2] for word in words if (match := ASSIGNED.fullmatch(word))}
+        found += unfolded(words, values, before, depth)
+        if len(found) > MOST_COMMANDS:
+            raise UsageError(f"--command: more than {MOST_COMMANDS:,} commands", "paste one", "command")
+        before = (*before, *(word for word in words if ASSIGNED.fullmatch(word)))
+    return found
+
+
+def unfolded(
+    words: list[str], values: dict[str, str], before: tuple[str, ...], depth: int = 0
+) -> list[ShellCommand]:
+    """Return a command and, where a shell in it is given a text, the commands of that text.
+
+    >>> unfolded(["sh", "-c", "vllm serve m"], {}, ("A=1",))[1][:2]
+    (('A=1', 'sh'), ('vllm', 'serve', 'm'))
+    """
+    for at in range(1, len(words) - 1):
+        if OF_SHELL.fullmatch(words[at]) and SHELL.fullmatch(words[at - 1]) and depth < MOST_SHELLS:
+            first, rest = words[:at], words[at + 1]
+            inner = _commands(rest, dict(values), (*before, *first), depth + 1)
+            return [ShellCommand(before, tuple(first)), *inner]
+    return [ShellCommand(before, tuple(words))] if words else []
+
+
+def _lines(text: str) -> list[list[str]]:
+    """Return the words of each command; a line that begins with a flag goes on where the last one ended."""
+    text = re.sub(r"^[ \t]*#[^\n]*\n?", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    text = re.sub(r"\\[ \t]*\n", " ", text)
+    text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    try:
+        tokens = list(lexer)
+    except ValueError as error:
+        raise UsageError(
+            f"--command: {error}", "quote the command as the shell takes it", "command"
+        ) from None
+    lines: list[list[str]] = [[]]
+    ended, skips = "", ""
+    for token in tokens:
+        if ENDS.fullmatch(token):
+            ended, skips = ended + token, ""
+        elif TURNS.fullmatch(token):
+            skips = skips or "file"
+        elif skips and not ended:
+            skips = skips if skips == "comment" else ""
+        elif token.startswith("#") and not ended:
+            skips = "comment"
+        else:
+            goes_on = not ended.strip("\n") and token.startswith("-")
+            if ended and not goes_on:
+                lines.append([])
+            ended = ""
+            lines[-1].append(token)
+    return [line for line in lines if line]
+
+
+def valued(word: str, values: dict[str, str]) -> str:
+    """Return a word with the variables whose values are known."""
+
+    def value(match: re.Match[str]) -> str:
+        found = values.get(match[1] or match[3] or match[4], match[2])
+        return match[0] if found is None or len(found) > MOST_VALUE else found
+
+    return VARIABLE.sub(value, word) if "$" in word else word
