@@ -137,3 +137,11 @@ def test_keys_that_may_change_memory_are_named(tmp_path: Path, key: str) -> None
     path = tmp_path / "run.yaml"
     path.write_text(FILES["llama-factory"] + f"{key}: 1\n")
     assert any(key in warning for warning in read_training_file(path).warnings)
+
+
+@pytest.mark.parametrize("framework", ["peft", "trl", "llama-factory", "axolotl", "ms-swift", "unsloth"])
+def test_a_card_without_bfloat16_trains_in_float16_where_nobody_says(framework: str) -> None:
+    """QLoRA on a free T4: the commonest first question; torchtune, which has no float16, is refused."""
+    answer = train("mistral-7b", "t4", framework=framework, method="qlora", seq_len=512)
+    assert answer.request.precision.endswith("fp16")
+    assert any("no BF16" in note for note in answer.warnings)

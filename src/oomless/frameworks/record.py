@@ -71,7 +71,8 @@ class Framework(NamedTuple):
     precision_fsdp: str
     """Recipe of full training under FSDP, which upcasts what is trained (accelerate); "": no other."""
     half_by_card: bool
-    """Where no type is named it takes float16 on cards without bfloat16 (Unsloth: dtype None)."""
+    """Where no type is named, float16 stands for bfloat16 on cards without it: by itself (Unsloth: dtype
+    None), or set by its users (fp16=True of transformers' Trainer, which refuses bf16 there)."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]

@@ -173,6 +173,8 @@ class Recipe(NamedTuple):
     """The recipe that DeepSpeed's engine makes of it: all weights in 16 bit, F32 masters."""
     packs: bool
     """Frozen weights beside it may be packed in few bits."""
+    half: str
+    """The same in float16, for cards without bfloat16; "": nobody offers it."""
     arithmetic: str
     """The narrowest type of its matrix products: fp32, bf16, fp16, fp8."""
     source: str
@@ -211,6 +213,7 @@ def recipe(name: str) -> Recipe:
         step=step,
         zero=row["zero"],
         packs=row["packs"] == "yes",
+        half=row["half"],
         arithmetic=row["arithmetic"],
         source=row["source"],
     )

@@ -117,6 +117,23 @@ def no_bf16(card: Card) -> bool:
     return card.vendor == "NVIDIA" and 0 < card.capability < 8.0
 
 
+def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
+    """Return the request in float16 where the question names no type, the card has no bfloat16, and the
+    framework offers float16 in its place.
+
+    >>> from ...run.cards import find_card
+    >>> t4, asked = find_card("t4"), TrainingAsked()
+    >>> in_types_of(t4, asked, TrainingResolved(framework="trl", precision="amp-bf16")).precision
+    'amp-fp16'
+    >>> in_types_of(t4, asked, TrainingResolved(framework="torchtune", precision="bf16")).precision
+    'bf16'
+    """
+    half = recipe(request.precision).half
+    if asked.precision is None and no_bf16(card) and half and framework(request.framework).half_by_card:
+        return request._replace(precision=half)
+    return request
+
+
 def check_types(request: TrainingResolved, card: Card) -> None:
     """A card that has no such arithmetic is refused, never rounded."""
     form = recipe(request.precision)

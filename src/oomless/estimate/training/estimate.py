@@ -12,7 +12,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
 from ..serving.unified_memory import on_shared_memory
-from .checks import check_model, check_sharding, check_types, no_bf16, trained_model, with_targets
+from .checks import check_model, check_sharding, check_types, in_types_of, trained_model, with_targets
 from .data_loading import checkpoint_disk, data_workers_bytes
 from .job import Job, capacity_of
 from .kbit_preparation import may_be_prepared, prepared_line
@@ -70,8 +70,7 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     request = check_sharding(request, mesh)._replace(mesh=mesh)
     if mesh.pp > request.grad_accum == 1:
         request = request._replace(grad_accum=mesh.pp)
-    if asked.precision is None and framework(request.framework).half_by_card and no_bf16(hardware.card):
-        request = request._replace(precision="fp16")
+    request = in_types_of(hardware.card, asked, request)
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)

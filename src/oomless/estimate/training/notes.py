@@ -4,6 +4,7 @@ from ...model.attention import DSA, V4, V41, Linear
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
+from .checks import no_bf16
 from .ineffective_flags import ineffective_flags
 from .job import Job
 from .rank_portions import experts_apart
@@ -14,6 +15,8 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     never compared with a run."""
     model, request = job.model, job.request
     found = [*model.warnings, *on_cards(job.hardware, job.mesh), *ineffective_flags(request, asked)]
+    if asked.precision is None and no_bf16(job.hardware.card):
+        found.append(f"{job.hardware.card.name} has no BF16: {request.precision} is taken")
     if asked.method != "full" and not asked.lora_targets:
         found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
     if model.quantization and request.method != "qlora":

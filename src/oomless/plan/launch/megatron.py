@@ -8,6 +8,9 @@ from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked
+from .types import FileTypes
+
+BF16 = FileTypes("bfloat16", "bfloat16")
 
 
 def runs(model: Model) -> bool:
@@ -36,7 +39,9 @@ def _others() -> list[str]:
     return [name for name in PLANNED["full"] if framework(name).launch != "megatron_args"]
 
 
-def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> list[str]:
+def megatron_arguments(
+    model: Model, asked: TrainingAsked, num_gpus: int, types: FileTypes = BF16
+) -> list[str]:
     """The arguments, a flag with its values in each entry.
 
     >>> from ...model.load import load
@@ -59,13 +64,15 @@ def megatron_arguments(model: Model, asked: TrainingAsked, num_gpus: int) -> lis
         f"--global-batch-size {asked.micro_batch * asked.grad_accum * dp}",
         *_parallelism(len(model.layers), mesh),
         *_sharding_and_recomputation(asked),
+        *(f"--{short}" for short in types.switches),
+        *(FP8 if types.fp8 else ()),
         *FIXED,
         f"--vocab-size {model.vocab_size - 1}",
     ]
 
 
+FP8 = ("--fp8-format hybrid", "--fp8-recipe tensorwise", "--fp8-param-gather")
 FIXED = (
-    "--bf16",
     "--transformer-impl transformer_engine",
     "--use-mcore-models",
     "--distributed-timeout-minutes 60",

@@ -52,10 +52,10 @@ torch.distributed.init_process_group("nccl")
 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 config = AutoConfig.from_pretrained(NAME)
 with torch.device("meta"):
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, WEIGHTS))
 if RECOMPUTE:
     model.gradient_checkpointing_enable()
-policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+policy = MixedPrecisionPolicy(param_dtype=getattr(torch, ARITHMETIC), reduce_dtype=torch.float32)
 for layer in model.model.layers:
     fully_shard(layer, mp_policy=policy)
 fully_shard(model, mp_policy=policy)
@@ -89,7 +89,8 @@ arguments = TrainingArguments(
     per_device_train_batch_size=MICRO_BATCH,
     gradient_accumulation_steps=GRAD_ACCUM,
     gradient_checkpointing=RECOMPUTE,
-    bf16=True,
+    bf16=ARITHMETIC == "bfloat16",
+    fp16=ARITHMETIC == "float16",
     learning_rate=1e-5,
     max_steps=100,
     deepspeed=DEEPSPEED,
@@ -104,7 +105,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 '''
 TRAINER = (
     """\
-model = AutoModelForCausalLM.from_pretrained(NAME, dtype=torch.bfloat16)
+model = AutoModelForCausalLM.from_pretrained(NAME, dtype=getattr(torch, WEIGHTS))
 """
     + DATA
 )
@@ -118,9 +119,14 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, Trai
 LORA = (
     """\
 narrow = BitsAndBytesConfig(
-    load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=getattr(torch, ARITHMETIC),
 )
-model = AutoModelForCausalLM.from_pretrained(NAME, dtype=torch.bfloat16, quantization_config=narrow if FOUR_BIT else None)
+model = AutoModelForCausalLM.from_pretrained(
+    NAME, dtype=getattr(torch, ARITHMETIC), quantization_config=narrow if FOUR_BIT else None
+)
 if FOUR_BIT:
     model = prepare_model_for_kbit_training(model)
 adapter = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=MODULES, task_type="CAUSAL_LM")

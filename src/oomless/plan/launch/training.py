@@ -19,6 +19,7 @@ from .megatron import megatron_arguments, runs
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
+from .types import SHORT, FileTypes, types_of
 
 
 def launches(framework: str, model: Model) -> bool:
@@ -49,29 +50,31 @@ def flavor(model: Model) -> tuple[str, str] | None:
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question."""
     hub = place(hub_word(model, word))
+    types = types_of(asked, hardware)
     match record(asked.framework).launch:
         case "fsdp_script":
-            files = {"train.py": python(FSDP_HEAD, script_values(hub, asked), FSDP)}
+            values = script_values(hub, asked, types) | {"WEIGHTS": types.weights, "FOREACH": foreach(asked)}
+            files = {"train.py": python(FSDP_HEAD, values, FSDP)}
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
         case "titan_toml":
             start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
-            files = {"job.toml": titan_toml(model, hub, asked, hardware)}
+            files = {"job.toml": titan_toml(model, hub, asked, hardware, types)}
             return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware)
         case "megatron_args":
-            arguments = megatron_arguments(model, asked, hardware.num_gpus)
+            arguments = megatron_arguments(model, asked, hardware.num_gpus, types)
             files = {"megatron.args": FileText("".join(f"{each}\n" for each in arguments))}
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             return with_cluster(model, Launch(start, files), hardware)
         case "zero_script":
             files = {
-                "ds.json": deepspeed_json(asked, hardware),
-                "train.py": trainer_script(hub, asked, "ds.json"),
+                "ds.json": deepspeed_json(asked, hardware, types),
+                "train.py": trainer_script(hub, asked, types, "ds.json"),
             }
             return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
         case "accelerate_script":
             files = {
-                "accelerate.yaml": accelerate_yaml(asked, hardware),
-                "train.py": trainer_script(hub, asked),
+                "accelerate.yaml": accelerate_yaml(asked, hardware, types),
+                "train.py": trainer_script(hub, asked, types),
             }
             start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
             return Launch(command(start, "train.py"), files)
@@ -80,11 +83,11 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
                 ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
             )
             start = command(asked.framework, "train", "axolotl.yaml", *several)
-            return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked)})
+            return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked, types)})
         case "factory_yaml":
-            files = {"llama_factory.yaml": llama_factory_yaml(hub, asked)}
+            files = {"llama_factory.yaml": llama_factory_yaml(hub, asked, types)}
             if asked.sharding in ("zero2", "zero3"):
-                files["ds.json"] = deepspeed_json(asked, hardware, auto=True)
+                files["ds.json"] = deepspeed_json(asked, hardware, types, auto=True)
             return Launch(
                 command(
                     *llama_factory_variables(hardware), "llamafactory-cli", "train", "llama_factory.yaml"
@@ -178,24 +181,30 @@ def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
     return launch._replace(files=files)
 
 
-def script_values(hub: str, asked: TrainingAsked) -> dict[str, Value]:
+def script_values(hub: str, asked: TrainingAsked, types: FileTypes) -> dict[str, Value]:
     """Return what a script is told: names and their values."""
     return {
+        "ARITHMETIC": types.arithmetic,
         "NAME": hub,
         "SEQ_LEN": asked.seq_len,
         "MICRO_BATCH": asked.micro_batch,
         "GRAD_ACCUM": asked.grad_accum,
         "RECOMPUTE": asked.recompute == "full",
-        "FOREACH": False if "loop" in str(resolved(asked).optimizer) else None,
     }
 
 
-def trainer_script(hub: str, asked: TrainingAsked, deepspeed: str | None = None) -> FileText:
+def foreach(asked: TrainingAsked) -> bool | None:
+    """Return what torch's AdamW is told: False for one tensor after the other, None for its own choice."""
+    return False if "loop" in str(resolved(asked).optimizer) else None
+
+
+def trainer_script(
+    hub: str, asked: TrainingAsked, types: FileTypes, deepspeed: str | None = None
+) -> FileText:
     """Return a script of transformers' Trainer: of all weights, or of adapters."""
-    values = {name: value for name, value in script_values(hub, asked).items() if name != "FOREACH"}
-    values["DEEPSPEED"] = deepspeed
+    values = script_values(hub, asked, types) | {"DEEPSPEED": deepspeed}
     if asked.method == "full":
-        return python(TRAINER_HEAD, values, TRAINER)
+        return python(TRAINER_HEAD, values | {"WEIGHTS": types.weights}, TRAINER)
     modules = list(asked.lora_targets or resolved(asked).lora_targets)
     adapter: dict[str, Value] = {
         "RANK": asked.lora_rank,
@@ -205,8 +214,12 @@ def trainer_script(hub: str, asked: TrainingAsked, deepspeed: str | None = None)
     return python(LORA_HEAD, values | adapter, LORA)
 
 
-def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware) -> FileText:
+def titan_toml(
+    model: Model, hub: str, asked: TrainingAsked, hardware: Hardware, types: FileTypes
+) -> FileText:
     """Return torchtitan's job configuration (release 0.2)."""
+    if types.arithmetic == "float16":
+        raise UnsupportedError("torchtitan trains in bfloat16 or float32", takes_any("fsdp_script"))
     found = flavor(model)
     if found is None:
         raise UnsupportedError(
@@ -229,6 +242,7 @@ def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware)
             "seq_len": asked.seq_len,
             "steps": 100,
             "dataset": "c4",
+            **({} if types.arithmetic == "bfloat16" else {"mixed_precision_param": types.arithmetic}),
         },
         "parallelism": {
             "data_parallel_replicate_degree": 1,
@@ -253,7 +267,9 @@ def titan_toml(model: Model, hub: str, asked: TrainingAsked, hardware: Hardware)
     return toml(tables)
 
 
-def deepspeed_json(asked: TrainingAsked, hardware: Hardware, auto: bool = False) -> FileText:
+def deepspeed_json(
+    asked: TrainingAsked, hardware: Hardware, types: FileTypes, auto: bool = False
+) -> FileText:
     """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
     mesh = asked.mesh
     dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
@@ -278,19 +294,18 @@ def deepspeed_json(asked: TrainingAsked, hardware: Hardware, auto: bool = False)
             "train_batch_size": asked.micro_batch * asked.grad_accum * dp,
         }
     )
-    return json_text(
-        {**batch, "bf16": {"enabled": True}, "zero_optimization": zero, "gradient_clipping": 1.0}
-    )
+    enabled = {name: {"enabled": True} for name in types.switches}
+    return json_text({**batch, **enabled, "zero_optimization": zero, "gradient_clipping": 1.0})
 
 
-def accelerate_yaml(asked: TrainingAsked, hardware: Hardware) -> FileText:
+def accelerate_yaml(asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> FileText:
     """Return Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
     sharded = asked.sharding in ("fsdp1", "fsdp2")
     kind = "FSDP" if sharded else "MULTI_GPU" if hardware.num_gpus > 1 else "NO"
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": kind,
-        "mixed_precision": "bf16",
+        "mixed_precision": SHORT.get(types.arithmetic, "no"),
         "num_machines": hardware.num_nodes,
         "num_processes": hardware.num_gpus,
         "use_cpu": False,
@@ -308,7 +323,7 @@ def accelerate_yaml(asked: TrainingAsked, hardware: Hardware) -> FileText:
     return yaml(config)
 
 
-def axolotl_yaml(hub: str, asked: TrainingAsked) -> FileText:
+def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
     """Return Axolotl's configuration."""
     config: dict[str, Any] = {"base_model": hub}
     if asked.method != "full":
@@ -330,7 +345,7 @@ def axolotl_yaml(hub: str, asked: TrainingAsked) -> FileText:
         "optimizer": "adamw_torch_fused",
         "learning_rate": 1e-5,
         "num_epochs": 1,
-        "bf16": True,
+        **(types.switches or {"bf16": False}),
         "output_dir": "./outputs",
     }
     if asked.sharding in ("fsdp1", "fsdp2"):
@@ -345,7 +360,7 @@ def axolotl_yaml(hub: str, asked: TrainingAsked) -> FileText:
     return yaml(config)
 
 
-def llama_factory_yaml(hub: str, asked: TrainingAsked) -> FileText:
+def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
     """Return LLaMA-Factory's configuration."""
     config: dict[str, Any] = {
         "model_name_or_path": hub,
@@ -373,7 +388,7 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked) -> FileText:
         "disable_gradient_checkpointing": asked.recompute != "full",
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
-        "bf16": True,
+        **(types.switches or {"bf16": False}),
         "output_dir": "./outputs",
     }
     return yaml(config)
