@@ -40,6 +40,8 @@ class FrameworkRows(NamedTuple):
     """Rank of LoRA where a row gives none."""
     grad_accum: int
     """Micro-batches of a step where a row gives none."""
+    packed: Mapping[str, str]
+    """Flags of `train` under which its rows run models that GPTQ has packed."""
     logged_rank: Literal["last", "fullest"]
     """The pipeline rank whose memory its log shows."""
 
@@ -218,6 +220,7 @@ def measured_rows(name: str) -> FrameworkRows:
         packs_experts=row["packs_experts"] == "yes",
         lora_rank=int(row["lora_rank"]),
         grad_accum=int(row["grad_accum"]),
+        packed=dict(each.split("=") for each in row["packed"].split()),
         logged_rank=row["logged_rank"],  # type: ignore[arg-type]  # a test holds cells and words together
     )
 

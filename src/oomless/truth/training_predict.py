@@ -4,6 +4,7 @@ counts stands here."""
 import re
 from typing import NamedTuple
 
+from .. import facts
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.training.estimate import estimate_training
 from ..estimate.training.rank_group import RankGroup
@@ -16,7 +17,7 @@ from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import STATES, TrainingQuestion, question, unit_factor
 from .training_state_words import precision, sharding
-from .training_words import framework_of, length
+from .training_words import framework_of, length, unsaid
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
 """Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15
@@ -43,7 +44,7 @@ def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[flo
         value = operation_bytes(row)
         spread = OPERATION_SPREAD.get(row["model"], 0.15)
         return value / factor, value * (1 - spread) / factor, value * (1 + spread) / factor
-    found = interval(row, quantity)
+    found = with_doubt(interval(row, quantity), unsaid(row, quantity))
     return found.value / factor, found.low / factor, found.high / factor
 
 
@@ -75,6 +76,19 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
         less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
         return found._replace(low=min(found.low, less.low + beside))
     return found
+
+
+def with_doubt(found: Interval, left_open: tuple[str, ...]) -> Interval:
+    """Return the interval of a row that leaves something open: wider by what rows that leave the same open
+    lie beyond theirs (facts/engines.csv, unsaid_share).
+
+    >>> with_doubt(Interval(100, 90, 110), ("run",))
+    Interval(value=100, low=78.0, high=133.0)
+    """
+    doubt = facts.constant("training", "unsaid_share", (0,), *left_open)
+    return found._replace(
+        low=found.low - (1 - doubt.low) * found.value, high=found.high + (doubt.high - 1) * found.value
+    )
 
 
 FORMULAS = ("DeepSpeed", "formula")

@@ -18,7 +18,10 @@ from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
+from ..run.option_values import read
+from ..run.options import by_flag
 from ..run.training import Mesh, TrainingAsked
+from ..run.training_question import training_question
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
 from . import training_words as words
@@ -161,10 +164,24 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
         expandable_segments=setting.expandable_segments,
         packed=not length.most,
     )
-    if length.most:
-        asked = asked._replace(task="sft")
+    asked = asked._replace(task="sft" if length.most else asked.task)
+    if (asked.quantization or "").startswith("gptq"):
+        asked = as_it_runs_packed(asked, of)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
     return TrainingQuestion(model, asked, hardware, setting.rank, beside)
+
+
+def as_it_runs_packed(asked: TrainingAsked, of: Framework) -> TrainingAsked:
+    """Return the question with the flags under which the framework's rows run models that GPTQ has packed.
+
+    >>> found = as_it_runs_packed(TrainingAsked(), framework("transformers-2023"))
+    >>> found.sharding, found.precision, found.reduce_bucket_size
+    ('zero2', 'deepspeed-fp16', 200000000)
+    """
+    known = by_flag("train")
+    options = {known[f"--{name}"]: text for name, text in of.rows.packed.items()}
+    said = {option.field: read(option, text, option.flag) for option, text in options.items()}
+    return training_question(0, said, asked)
 
 
 def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
@@ -177,7 +194,7 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     optimizer = states.optimizer(row["optimizer"])
     asked = TrainingAsked(
         framework=of.name,
-        precision=precision.recipe,
+        precision=precision.recipe or None,
         optimizer=optimizer.name or ("adamw" if row["framework"] == "PyTorch" else None),
         optimizer_in_backward=optimizer.in_backward,
         quantization=of.rows.nf4 if precision.quantization == "nf4" else precision.quantization,

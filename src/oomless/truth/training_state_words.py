@@ -16,6 +16,7 @@ class Precision(NamedTuple):
     """What a row's precision says."""
 
     recipe: str
+    """"": the framework's own."""
     quantization: str | None
     """How frozen weights are stored, where that is not bfloat16."""
     products: str
@@ -57,7 +58,8 @@ def _recipe(text: str, rows: FrameworkRows) -> str:
     """Return the recipe of the first pattern that a row's words have (facts/precision_words.csv), or what the
     framework means by them."""
     row = next(row for row in facts.table("precision_words") if re.search(row["pattern"], text))
-    return row["recipe"] or {"bf16_amp": rows.bf16_amp, "amp": rows.amp, "bf16": rows.bf16}[row["meant"]]
+    meant = {"bf16_amp": rows.bf16_amp, "amp": rows.amp, "bf16": rows.bf16, "own": ""}
+    return row["recipe"] or meant[row["meant"]]
 
 
 class OptimizerSteps(NamedTuple):

@@ -163,6 +163,23 @@ def schedule(word: str) -> Schedule:
     return Schedule("1f1b", 1)
 
 
+def unsaid(row: dict[str, str], quantity: str) -> tuple[str, ...]:
+    """Return what a row leaves open that a prediction needs, in the words of facts/engines.csv: the `run`,
+    where it is a figure of a text and no log (no card is named); the `column`, where nobody says which
+    counter it is; the `length`, where it is only bounded.
+
+    >>> unsaid({"gpu": "see line", "seq_len": "2048"}, "peak_reserved")
+    ('run',)
+    >>> unsaid({"gpu": "A100", "seq_len": "<=512"}, "peak_reserved"), unsaid({"gpu": "A100"}, "unspecified")
+    (('length',), ('column',))
+    """
+    if row["gpu"] in ("", *SAYS_NOTHING):
+        return ("run",)
+    if quantity == "unspecified":
+        return ("column",)
+    return ("length",) if row["seq_len"] and length(row["seq_len"], 1, 1).most else ()
+
+
 class RunSetting(NamedTuple):
     compiled: bool
     eager: bool
