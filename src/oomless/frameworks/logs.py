@@ -1,4 +1,5 @@
-"""How logs of training read: Megatron-LM, DeepSpeed, torchtitan, and what trainers on transformers print.
+"""How logs of training read: Megatron-LM, DeepSpeed, torchtitan, torchtune, and what trainers on transformers
+print.
 
 Megatron's "MB" and DeepSpeed's "GB" are binary: both divide by powers of 1,024.
 """
@@ -38,6 +39,21 @@ MEGATRON = LogReader(
             b" expert_model_parallel_size ", r"expert_model_parallel_size \.{3,} (\d+)\s*$", says("ep count")
         ),
         LogLine(b"using world size:", r"using world size: (\d+)\b", says("world_size count"), "start"),
+        LogLine(
+            b"using world size:",
+            r"world size: \d+, data-parallel[- ]size: (\d+)\b",
+            says("dp count", rank=1),
+        ),
+        LogLine(
+            b"using world size:",
+            r"(?<!encoder-)tensor-model-parallel[- ]size: (\d+)\b",
+            says("tp count", rank=1),
+        ),
+        LogLine(
+            b"using world size:",
+            r"(?<!encoder-)pipeline-model-parallel[- ]size: (\d+)\b",
+            says("pp count", rank=1),
+        ),
         LogLine(
             b"elapsed time per iteration", r"iteration +(\d+)/", says("steps count", keep="last"), "ready"
         ),
@@ -110,8 +126,8 @@ TRAINER = LogReader(
         LogLine(b"'train_runtime'", r"\{'train_runtime': '?([\d.]+)", says("runtime text"), "ready"),
         LogLine(b"memory(GiB)", rf"'memory\(GiB\)': '?{N}", (Said("peak_reserved", "GiB", "most"),)),
         LogLine(
-            b"GPU memory usage",
-            rf"GPU memory usage .*?: {N}GB? \(\+{N}GB? cache, \+{N}GB? misc\)",
+            b" memory usage ",  # of Axolotl: GPU, later the device's name
+            rf"(?:GPU|(?:cuda|npu|mps|xpu|hpu)(?::\d+)?) memory usage .*?: {N}GB? \(\+{N}GB? (?:cache|misc)\b",
             (Said("allocated", "GiB", "last"),),
         ),
         LogLine(
@@ -130,6 +146,22 @@ TRAINER = LogReader(
             (Said("peak_reserved", "GiB", "most"),),
         ),
         LogLine(
+            b"max_memory_allocated (GB)",  # of Optimum for Gaudi
+            rf"'max_memory_allocated \(GB\)': {N}",
+            (Said("peak_allocated", "GiB", "most"),),
+        ),
+        LogLine(
+            b"total_memory_available (GB)",
+            rf"'total_memory_available \(GB\)': {N}",
+            says("gpu_memory_bytes GiB"),
+        ),
+        LogLine(b"==  Unsloth", r"Unsloth:? v?(\d{4}\.\d+\.\d+)", says("engine_version text"), "start"),
+        LogLine(
+            b"Max memory",
+            rf"(?:GPU = |GPU: |/\|\s+)([A-Z][^.\n]{{1,60}})\.(?: Num GPUs = \d+\.)? Max memory(?: =|:) {N} GB",
+            says("gpu text", "gpu_memory_bytes GiB"),
+        ),
+        LogLine(
             b"trainable params:",
             r"trainable params: ([\d,]+) \|\| all params: ([\d,]+)",
             says("num_trainable count", "num_parameters count"),
@@ -142,6 +174,35 @@ TRAINER = LogReader(
         LogLine(b"***** Running training", r"\*\*\*\*\* Running training \*\*\*\*\*", (), "start"),
     ),
     label=RANK,
+    also=((b"==  Unsloth", "unsloth"),),
     is_training=True,
 )
-LOGS = (MEGATRON, DEEPSPEED, TORCHTITAN, TRAINER)
+TORCHTUNE = LogReader(
+    "torchtune",
+    (
+        LogLine(
+            b"with resolved config",
+            r"Running (\w*Recipe\w*) with resolved config",
+            says("recipe text"),
+            "start",
+        ),
+        LogLine(
+            b"GPU peak memory alloc",  # "GB" of the first releases is 10^9 bytes
+            rf"GPU peak memory allocation: {N} GiB",
+            (Said("peak_allocated", "GiB", "most"),),
+        ),
+        LogLine(
+            b"GPU peak memory reserved",
+            rf"GPU peak memory reserved: {N} GiB",
+            (Said("peak_reserved", "GiB", "most"),),
+        ),
+        LogLine(
+            b"GPU peak memory active",
+            rf"GPU peak memory active: {N} GiB",
+            (Said("peak_active", "GiB", "most"),),
+        ),
+    ),
+    label=RANK,
+    is_training=True,
+)
+LOGS = (MEGATRON, DEEPSPEED, TORCHTITAN, TORCHTUNE, TRAINER)

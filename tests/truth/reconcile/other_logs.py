@@ -495,7 +495,7 @@ def training_logs() -> list[Written]:
                 "[Rank 0] (after 2 iterations) memory (MB) | allocated: 19867.5 | max allocated: 26163.25 | reserved: 27166.0 | max reserved: 27166.0",
                 " iteration        2/     100 | elapsed time per iteration (ms): 812.1 |",
             ],
-            {"engine": "megatron", "tp": 8},
+            {"engine": "megatron", "tp": 8, "dp": 2},
         ),
         Written(
             "deepspeed",

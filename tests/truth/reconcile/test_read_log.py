@@ -3,6 +3,7 @@
 import io
 import random
 
+import found_logs
 import other_logs
 import pytest
 import vllm_logs
@@ -10,9 +11,10 @@ from written import Written
 
 from oomless.truth.reconcile.log_facts import facts_of
 from oomless.truth.reconcile.logged_run import LoggedRun
+from oomless.truth.reconcile.nvidia_smi import read_nvidia_smi
 from oomless.truth.reconcile.read_log import read_stream
 
-LOGS = [*vllm_logs.logs(), *other_logs.logs()]
+LOGS = [*vllm_logs.logs(), *other_logs.logs(), *found_logs.logs()]
 BY_NAME = pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 OF_SEVERAL_RANKS = ("kv_tokens", "kv_bytes", "max_concurrency", "weights_bytes", "cuda_graph_bytes")
 """Words whose value is that of the rank that counts: a log that is cut may not have that rank."""
@@ -134,6 +136,48 @@ def test_a_text_that_a_page_wrapped_is_one() -> None:
     (oom,) = run.ooms
     assert (oom.total_bytes, oom.free_bytes) == (8 * 2**30, 0)
     assert oom.reserved_unallocated_bytes == round(0.2 * 2**30)
+
+
+def test_a_text_that_breaks_behind_the_capacity_is_read_on() -> None:
+    text = (
+        "CUDA out of memory. Tried to allocate 3.00 GiB. GPU 7 has a total capacity of 178.35 GiB of "
+        "which 3.28 GiB is free.\n"
+        "Including non-PyTorch memory, this process has 175.06 GiB memory in use.\n"
+        "139.09 GiB allowed; Of the allocated memory 132.00 GiB is allocated by PyTorch, "
+        "with 113.88 MiB allocated in\nprivate pools (e.g., CUDA Graphs), and 3.50 GiB is "
+        "reserved by PyTorch but unallocated.\n"
+    )
+    (oom,) = read(text)[0].ooms
+    assert (oom.allocated_bytes, oom.reserved_unallocated_bytes) == (132 * 2**30, round(3.5 * 2**30))
+    assert oom.private_pools_bytes == round(113.88 * 2**20)
+
+
+def test_a_device_of_axolotl_is_named_anew() -> None:
+    text = (
+        "[RANK:0] cuda:0 memory usage baseline: 0.000GB (+0.357GB misc)\n"
+        "[RANK:0] cuda:0 memory usage while training: 14.500GB (+5.142GB cache, +0.771GB misc)\n"
+    )
+    (allocated,) = read(text)[0].of_ranks("allocated").values()
+    assert allocated.value == 14.5 * 2**30
+
+
+def test_a_name_that_nvidia_smi_cuts_is_no_name() -> None:
+    """A laptop's "RTX 5090 ..." has 24 GB; its memory was laid to the card above."""
+    text = (
+        "| NVIDIA-SMI 591.74                 Driver Version: 591.74         CUDA Version: 13.1     |\n"
+        "|   0  NVIDIA GeForce RTX 4090      WDDM  |   00000000:02:00.0  On |                  N/A |\n"
+        "| N/A   43C    P8             13W /   93W |     737MiB /  24564MiB |      2%      Default |\n"
+        "|   1  NVIDIA GeForce RTX 5090 ...  WDDM  |   00000000:03:00.0 Off |                  N/A |\n"
+        "| N/A   43C    P8             13W /   93W |   20737MiB /  24463MiB |      2%      Default |\n"
+    )
+    run = read_nvidia_smi(text, "smi.txt")
+    assert {label: each.value for label, each in run.of_ranks("gpu").items()} == {
+        "GPU 0": "NVIDIA GeForce RTX 4090"
+    }
+    assert {label: each.value for label, each in run.of_ranks("used_bytes").items()} == {
+        "GPU 0": 737 * 2**20,
+        "GPU 1": 20737 * 2**20,
+    }
 
 
 def test_other_programs_that_allocate_are_no_death() -> None:

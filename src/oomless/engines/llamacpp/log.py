@@ -4,7 +4,7 @@ Buffers are printed a device; "rank" here is the device's name. Read in llama.cp
 0.3.36, and in ik_llama.cpp.
 """
 
-from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, says
+from ...recording.log_lines import NUMBER, PREDICTED, LogLine, LogReader, Said, says
 
 N = NUMBER
 DEVICE = r"([A-Za-z][\w.:\[\]-]*)"
@@ -65,6 +65,11 @@ CONTEXT = (
     LogLine(b" n_ctx ", r": n_ctx\s+= (\d+)\b", says("context count")),
     LogLine(b" n_ctx_seq ", r": n_ctx_seq\s+= (\d+)\b", says("max_model_len count")),
     LogLine(b" n_ctx_per_seq ", r": n_ctx_per_seq\s+= (\d+)\b", says("max_model_len count")),
+    LogLine(
+        b", n_slots = ",
+        r"initializing(?: slots)?, n_slots = (\d+)(?:, n_ctx_slot = (\d+), kv_unified = '(\w+)')?",
+        says("max_num_seqs count", "max_model_len count", "kv_unified text", rank=1),
+    ),
     LogLine(b" n_batch ", r": n_batch\s+= (\d+)\b", says("n_batch count")),
     LogLine(b" n_ubatch ", r": n_ubatch\s+= (\d+)\b", says("ubatch_size count")),
     LogLine(b" flash_attn ", r": flash_attn\s+= (\w+)\b", says("flash_attn text")),
@@ -136,6 +141,18 @@ BUFFERS = (
         says("used_bytes MiB", "weights_bytes MiB", "context_bytes MiB", rank=1),
     ),
     LogLine(b"VRAM used:", rf"load_tensors: VRAM used: {N} MiB", says("weights_bytes MiB", rank=2)),
+    LogLine(  # printed on exit, and by -fit before anything is loaded, when what is unaccounted for is negative
+        b"memory_breakdown",
+        rf"memory_breakdown\w*: \|? *- {DEVICE} \(([^)]{{1,80}})\) *[|:] *(\d+) = +\d+ \+ \( *\d+ = +(\d+) \+ +(\d+) \+ +(\d+)\) \+ +\d{{1,7}}\b",
+        (
+            Said("device", "place"),
+            Said("gpu", "text", rank=2),
+            Said("gpu_memory_bytes", "MiB", rank=1),
+            Said("weights_bytes", "MiB", rank=PREDICTED),
+            Said("context_bytes", "MiB", rank=PREDICTED),
+            Said("compute_buffer_bytes", "MiB", rank=PREDICTED),
+        ),
+    ),
     LogLine(
         b"projected to use",
         r"projected to use (\d+) MiB of device memory vs\. (\d+) MiB of free",

@@ -91,6 +91,7 @@ LINES = (
         (),
         "failed",
     ),
+    LogLine(b"leave no GPU memory for", r"Loaded weights leave no GPU memory for the KV cache", (), "failed"),
     LogLine(b"raph failed:", r"Capture (?:cuda|CUDA|npu|CPU|cpu) graph failed", (), "failed"),
     LogLine(b"Scheduler hit an exception", r"Scheduler hit an exception", (), "failed"),
 )

@@ -43,6 +43,11 @@ LINES = (
         says("outside_torch_bytes GiB"),
     ),
     LogLine(
+        b"GB for model weights",  # of parameters that the rank holds, before anything is loaded; GB is GiB
+        rf"(?:Use|Rank \d+ uses) {N} GB for model weights",
+        says("weights_bytes GiB", rank=3),
+    ),
+    LogLine(
         b"Loaded engine size", r"Loaded engine size: (\d+) MiB", says("weights_bytes MiB", keep="sum", rank=1)
     ),
     LogLine(
@@ -77,7 +82,7 @@ LINES = (
     LogLine(b"tokens per block", r"Number of tokens per block: (\d+)\b", says("block_size count")),
     LogLine(
         b"free memory ",
-        rf"\(to {N} and \d+ with free memory {N}GiB of total memory {N}GiB",
+        rf"\(to {N} and \d+ with free memory {N}(?:GiB)? of total memory {N}(?:GiB|,)",
         says("free_gpu_memory_fraction share", "free_gpu_bytes GiB", "gpu_memory_bytes GiB", keep="last"),
     ),
     LogLine(

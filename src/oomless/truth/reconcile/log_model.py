@@ -13,6 +13,8 @@ FILE_WORDS = re.compile(
 """What a GGUF file's name says behind the model's."""
 TUNING = re.compile(r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|ascend|npu|dummy|v\d)$")
 """What makers of copies for NPUs write behind a name."""
+BETWEEN_FIGURES = re.compile(r"(?<=\d)_(?=\d)")
+"""Qwen1_5 of makers who write no point into a file's name."""
 SIZED = re.compile(r"-(\d+(?:\.\d+)?b)$")
 """Sizes as people write them: Ollama's deepseek-r1:14b as a folder's name."""
 TUNED = ("-instruct", "-chat", "-it", "-base", "-hf")
@@ -26,6 +28,8 @@ def model_name(printed: str) -> str | None:
     ('qwen3-235b-a22b-fp8', 'qwen2.5-coder-32b')
     >>> model_name("/models/qwen/Qwen2___5-3B"), model_name("Qwen2.5-3B-Instruct.Q4_K_M.gguf")
     ('qwen2.5-3b', 'qwen2.5-3b')
+    >>> model_name("/models/qwen1_5-72b-chat-q3_k_m.gguf")
+    'qwen1.5-72b'
     """
     text = printed.strip().replace("\\", "/").replace("___", ".").rstrip("/")
     if cached := CACHED.search(text):
@@ -38,6 +42,7 @@ def model_name(printed: str) -> str | None:
     name = "-".join(parts[-1].lower().split())
     while (shorter := PACKED.sub("", FILE_WORDS.sub("", TUNING.sub("", name)))) != name:
         name = shorter
+    name = BETWEEN_FIGURES.sub(".", name)
     for word in (
         name,
         SIZED.sub(r":\1", name),

@@ -7,9 +7,11 @@ from ...recording.log_lines import LogReader, Said, says
 from .logged_run import Label, LoggedRun
 
 READER = LogReader("nvidia-smi", ())
+CARD = re.compile(r"^\|\s+(\d+)\s+\S[^|]*\|\s+[0-9A-Fa-f]{8}:")
 NAME = re.compile(
-    r"^\|\s+(\d+)\s+((?:NVIDIA|Tesla|Quadro|GeForce|GRID|A100|H100)[\w -]*?)\s+(?:On|Off|N/A)\s"
+    r"^\|\s+\d+\s+((?:NVIDIA|Tesla|Quadro|GeForce|GRID|A100|H100)[\w -]*?)\s+(?:On|Off|N/A|WDDM|TCC|MCDM)\s"
 )
+"""A name that the table cuts ("RTX 5090 ...") is none: a laptop's card has other memory."""
 MEMORY = re.compile(r"\|\s+(\d+)MiB\s*/\s*(\d+)MiB\s*\|")
 PROCESS = re.compile(r"^\|\s+(\d+)\s+(?:\S+\s+\S+\s+)?(\d+)\s+[CG+]+\s+(\S.*?)\s+(\d+)MiB\s*\|")
 COLUMNS = {
@@ -45,9 +47,10 @@ def _table(run: LoggedRun, text: str, name: str) -> None:
     card = ""
     for number, line in enumerate(text.splitlines(), 1):
         place = f"{name}:{number}"
-        if found := NAME.search(line):
+        if found := CARD.search(line):
             card = f"GPU {found[1]}"
-            run.add(says("gpu text"), (found[2],), Label(card), place)
+            if named := NAME.search(line):
+                run.add(says("gpu text"), (named[1],), Label(card), place)
         elif found := MEMORY.search(line):
             run.add(says("used_bytes MiB", "gpu_memory_bytes MiB"), found.groups(), Label(card), place)
         elif found := PROCESS.search(line):

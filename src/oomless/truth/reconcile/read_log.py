@@ -22,6 +22,7 @@ OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|cuda runtime error \(2\) ?: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
     r"|OutOfMemoryError: |hipErrorOutOfMemory|RESOURCE_EXHAUSTED: Out of memory"
     r"|[Mm]alloc failed: out of memory|cudaErrorMemoryAllocation"
+    r"|CUDA runtime error in [^\n]{1,200}: out of memory"
 )
 SAYS_SO = re.compile(r"out of memory|OutOfMemoryError|total capac", re.IGNORECASE)
 """What an allocator's complaint has beside its size: other programs try to allocate, too."""
@@ -185,9 +186,15 @@ class LogFile:
             run.ooms.append(found)
 
 
+LAST_FIGURE = re.compile(
+    r"reserved by PyTorch but unallocated|reserved in total by|already allocated|cached\)"
+)
+"""What the last figures of an allocator's complaint have beside them."""
+
+
 def unwrapped(hit: Hit) -> str:
     """Return an allocator's complaint in one line, where a terminal or a page broke it into several."""
-    if "total capac" in hit.text or not hit.following:
+    if LAST_FIGURE.search(hit.text) or not hit.following:
         return hit.text
     rest = WRAPPED.sub(" ", hit.following.partition("ried to allocate")[0])
     return f"{hit.text} {rest}"
