@@ -87,9 +87,10 @@ format: $(VENV)/.dev ## let ruff format the code
 bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one run
 	$(BIN)/python -m bench
 
-accuracy: $(VENV)/.core ## what was predicted beside what was measured: errors, and verdicts beside outcomes
+accuracy: $(VENV)/.core ## what was predicted beside what was measured; the facts that `oomless accuracy` and the page show
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
 	@$(BIN)/oomless validate tests/tables/verdicts.csv
+	@$(BIN)/python -m bench.accuracy
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(PARSERS)

@@ -19,7 +19,9 @@ from typing import get_args
 import click
 import pytest
 
+from bench import accuracy
 from command import environment, run
+from oomless import facts
 from oomless.cli.app import COMMANDS, app
 from oomless.ledger import CATEGORIES, KEYS, Owner
 
@@ -40,6 +42,7 @@ TWINS = (
 PAGE_OF = {
     "infer": "infer.md",
     "train": "train.md",
+    "accuracy": "accuracy.md",
     "validate": "accuracy.md",
     "cost": "cost.md",
     "plan": "plan.md",
@@ -109,6 +112,34 @@ def filtered(text: str, after: str) -> str:
 def prose(page: Path) -> str:
     """A page without its fenced blocks, and without what it quotes from others."""
     return CITED.sub("", FENCED.sub("", page.read_text(encoding="utf-8")))
+
+
+def test_the_facts_of_accuracy_are_what_is_predicted_now() -> None:
+    """What `oomless accuracy` and the page say comes from these tables: `make accuracy` writes them."""
+    stale = []
+    for name, text in accuracy.tables().items():
+        path = accuracy.FACTS / f"{name}.csv"
+        if UPDATE:
+            path.write_text(text, encoding="utf-8")
+        if path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+    assert not stale, f"{', '.join(stale)}: not what is predicted now: make accuracy renews them"
+
+
+@pytest.mark.parametrize(("page", "heading"), [("en", "Known misses"), ("zh", "已知偏差")])
+def test_known_misses_are_those_of_the_facts(page: str, heading: str) -> None:
+    text = (ROOT / "docs" / page / "accuracy.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    glue = "" if page == "zh" else " "
+    items = [
+        glue.join(item.split("\n  ")).strip() for item in section.strip().removeprefix("- ").split("\n- ")
+    ]
+    stop = "。** " if page == "zh" else ".** "
+    rows = facts.table("known_misses")
+    wanted = [f"**{row[f'title_{page}']}{stop}{row[f'text_{page}']}" for row in rows]
+    assert [
+        item.replace("。**", "。** ").replace("**  ", "** ") if page == "zh" else item for item in items
+    ] == wanted
 
 
 @pages

@@ -234,7 +234,7 @@ def test_validate_json_is_frozen() -> None:
     check("validate_json.txt", schema(document("validate", str(TABLE))))
 
 
-@pytest.mark.parametrize("command", ["claims", "models", "gpus", "engines", "doctor"])
+@pytest.mark.parametrize("command", ["accuracy", "claims", "models", "gpus", "engines", "doctor"])
 def test_json_of_the_other_commands_is_frozen(command: str) -> None:
     check(f"{command}_json.txt", schema(document(command)))
 
@@ -312,6 +312,7 @@ EXITS = (
     ("cost", "--gpu", "h100:8", "--prices", "no-such-file.csv"),
     ("cost", "--list-prices"),
     ("cost",),
+    ("accuracy",),
     ("claims",),
     ("claims", "C02"),
     ("claims", "C99"),

@@ -24,6 +24,7 @@ VIEWS = {
     "tune": "model=deepseek-r1-distill-qwen-7b&gpu=h100&concurrency=8",
     "speed": "model=deepseek-r1&gpu=h200:8&concurrency=32",
     "cost": "gpu=h100:8",
+    "accuracy": "",
 }
 languages = pytest.mark.parametrize("language", ["en", "zh"])
 widths = pytest.mark.parametrize("width", [360, 1280])

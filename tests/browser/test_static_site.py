@@ -124,7 +124,7 @@ def test_the_same_answers_as_the_command_line_300_times(opened: Seen) -> None:
 
 
 def test_every_list_and_a_log(opened: Seen) -> None:
-    for command in ("engines", "gpus", "models", "claims"):
+    for command in ("engines", "gpus", "models", "claims", "accuracy"):
         assert ask(opened, command, [])[1] == call(command, "--json").out
     status, text = ask(opened, "reconcile", [], "INFO GPU KV cache size: 437,760 tokens\n")
     assert status == 200

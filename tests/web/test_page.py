@@ -26,6 +26,7 @@ QUESTIONS: dict[str, list[tuple[str, str]]] = {
     "speed": [("model", "deepseek-r1"), ("gpu", "h200:8")],
     "cost": [("gpu", "h100:8"), ("tokens-per-s", "1000")],
     "claims": [("id", "C07")],
+    "accuracy": [],
 }
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 

@@ -60,7 +60,7 @@ def test_what_people_mistype_and_mean(words: list[str]) -> None:
     same(words)
 
 
-@pytest.mark.parametrize("command", ["models", "gpus", "engines", "claims"])
+@pytest.mark.parametrize("command", ["models", "gpus", "engines", "claims", "accuracy"])
 def test_lists_are_those_of_the_command_line(command: str) -> None:
     assert reply(command, []).content.decode() == call(command, "--json").out
 

@@ -33,6 +33,7 @@ COMMANDS = {
     ),
     "top": ("top", "Cards and processes now, predicted beside used."),
     "validate": ("validate", "Score the estimator against a table of measured rows."),
+    "accuracy": ("accuracy", "How far predictions were off: blind rounds, every table now, known misses."),
     "claims": ("claims", "The guide's numbers, with verdict and evidence."),
     "models": ("catalogues", "Models of the catalogue."),
     "gpus": ("catalogues", "Cards, their names and what a process sees of their memory."),

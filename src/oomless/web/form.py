@@ -10,7 +10,7 @@ from ..run.option_values import choices_of
 from ..run.options import engines_of
 from .question import ASKED, table_of
 
-VIEWS = ("infer", "train", "plan", "tune", "speed", "cost", "reconcile", "claims")
+VIEWS = ("infer", "train", "plan", "tune", "speed", "cost", "reconcile", "claims", "accuracy")
 FIRST = {
     "infer": ("engine", "engine_version", "context", "concurrency"),
     "train": ("method", "framework", "precision", "optimizer", "micro_batch", "seq_len"),
@@ -20,6 +20,7 @@ FIRST = {
     "cost": ("buy_usd", "server_usd", "rent_usd_per_hour", "utilization", "months"),
     "reconcile": (),
     "claims": (),
+    "accuracy": (),
 }
 """What stands above the folded groups; MODEL and cards come before it."""
 STOPS = {

@@ -20,6 +20,7 @@ SUMMARIES = {
     "gpus": "Cards, their names and what a process sees of their memory.",
     "engines": "Serving engines and the versions whose rules are known.",
     "claims": "The guide's numbers, with verdict and evidence.",
+    "accuracy": "How far predictions were off: blind rounds, every table now, and known misses.",
 }
 NUMBERS = {
     "whole": "integer",

@@ -187,6 +187,10 @@ def part_of(command: str, answer: Any, words: Phrases) -> Html:
             from ..report.page.claims import claims_part
 
             return claims_part(answer, words)
+        case "accuracy":
+            from ..report.page.accuracy import accuracy_part
+
+            return accuracy_part(words)
     raise UsageError(f"{command} has no view", f"ask /api/{command}")
 
 

@@ -256,6 +256,12 @@ def _claims(model: str | None, fields: Fields, environ: Mapping[str, str], poste
     return claims_json((claim(fields["id"]),) if fields.get("id") else claims())
 
 
+def _accuracy(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+    from ..api.accuracy import accuracy_json
+
+    return accuracy_json()
+
+
 def _listed(kind: str) -> Answer:
     def listed(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
         from ..api import catalogues
@@ -280,5 +286,6 @@ ANSWERS: dict[str, Answer] = {
     "cost": _cost,
     "reconcile": _reconcile,
     "claims": _claims,
+    "accuracy": _accuracy,
     **{kind: _listed(kind) for kind in ("models", "gpus", "engines")},
 }

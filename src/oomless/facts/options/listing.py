@@ -14,6 +14,7 @@ ASKED: dict[str, tuple[Option, ...]] = {
                ""),
     ),
     "engines": (),
+    "accuracy": (),
     "claims": (
         Option("id", "--id", "text", "search", "The number of one claim, such as C07 [all]."),
     ),

@@ -13,6 +13,7 @@ from ...units import billions, format_bytes, gib
 from ..language import Phrases
 from .chart import BarPart, stacked_bar
 from .html import Html, el, fold, join, notes, number, table
+from .nearest import nearest_part
 
 CLASSES: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "no"}
 
@@ -26,6 +27,7 @@ def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
             groups_part(answer.ledgers, answer.worst_rank, words),
             cache_part(answer, words),
             changes_part("infer", ((each.flags, each.headroom_bytes) for each in answer.changes), words),
+            nearest_part(answer, words),
             notes(words("notes"), answer.warnings),
         )
     )

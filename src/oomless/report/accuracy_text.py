@@ -1,0 +1,49 @@
+"""The text of `oomless accuracy`: blind rounds first, then every table as it is predicted now."""
+
+from ..api.accuracy import BLIND, TableError, VerdictCount, known_misses, table_errors, verdict_counts
+from .validate_text import HEADER, percent, table_text
+
+
+def accuracy_text() -> str:
+    """Return all of it."""
+    errors = table_errors()
+    blind = [each for each in errors if each.made.startswith(BLIND)]
+    now = [each for each in errors if not each.made.startswith(BLIND)]
+    parts = [
+        "Predicted before anything was known of the rows:",
+        errors_text(blind),
+        "\nEvery table as it is predicted now:",
+        errors_text(now),
+        "\nVerdicts beside what ran:",
+        *map(verdict_text, verdict_counts()),
+        "\nKnown misses:",
+        *(f"- {title}: {text}" for title, text, _, _ in known_misses()),
+    ]
+    return "\n".join(parts)
+
+
+def errors_text(errors: list[TableError]) -> str:
+    """Return errors as a table."""
+    cells = [
+        (
+            f"{each.about}, {each.made}, {each.table}: {each.quantity}",
+            str(each.num_rows),
+            str(each.num_scored),
+            percent(each.median, 3),
+            percent(each.p90, 2),
+            percent(each.max, 1),
+            percent(each.inside, 0),
+            percent(each.width, 0),
+        )
+        for each in errors
+    ]
+    return table_text(HEADER, cells)
+
+
+def verdict_text(each: VerdictCount) -> str:
+    """Return the verdicts of one kind of case in a sentence."""
+    wrong = f"; wrong fits: {', '.join(each.wrong_fits)}" if each.wrong_fits else "; no wrong fits"
+    return (
+        f"{each.kind}, {each.made}: {each.num_rows} cases, {each.num_firm} firm, "
+        f"{each.num_right} of them right, {each.num_tight} tight, {each.num_none} without an answer{wrong}"
+    )

@@ -1,0 +1,123 @@
+"""How accurate? as a part of the page: rounds that were predicted blind, every table as it is predicted now,
+what ran beside the verdicts, and known misses."""
+
+from collections.abc import Iterable, Sequence
+
+from ...api.accuracy import (
+    BLIND,
+    TableError,
+    VerdictCount,
+    known_misses,
+    table_errors,
+    verdict_counts,
+)
+from ..language import Phrases
+from ..validate_text import percent
+from .html import Html, coded, el, fold, join, number, table
+
+COLUMNS = ("rows", "median", "p90", "max", "inside", "width")
+
+
+def accuracy_part(words: Phrases) -> Html:
+    """Return the whole view."""
+    errors = table_errors()
+    blind = [each for each in errors if each.made.startswith(BLIND)]
+    now = [each for each in errors if not each.made.startswith(BLIND)]
+    rounds = {(each.about, each.made) for each in blind}
+    said = words("accuracy.blind", rounds=len(rounds), rows=f"{sum(each.num_scored for each in blind):,}")
+    return join(
+        (
+            el("p", said, class_="verdict open"),
+            el("p", words("accuracy.key"), class_="question"),
+            el("h3", words("accuracy.blind.title")),
+            [about_part(name, words, rows) for name, rows in grouped(blind)],
+            verdicts_part(verdict_counts(), words),
+            el("h3", words("accuracy.now.title")),
+            el("p", words("accuracy.now"), class_="key"),
+            [
+                fold(words.known(f"about.{name}", name), about_part(name, words, rows), class_="more")
+                for name, rows in grouped(now)
+            ],
+            misses_part(words),
+        )
+    )
+
+
+def grouped(errors: Sequence[TableError]) -> list[tuple[str, list[TableError]]]:
+    """Return the errors by what they are about, serving first; rounds of one quantity stand together."""
+    names = sorted(dict.fromkeys(each.about for each in errors), key=lambda name: name != "serving")
+    order = list(dict.fromkeys(each.quantity for each in errors))
+    return [
+        (
+            name,
+            sorted(
+                (each for each in errors if each.about == name), key=lambda each: order.index(each.quantity)
+            ),
+        )
+        for name in names
+    ]
+
+
+def about_part(about: str, words: Phrases, errors: Iterable[TableError]) -> Html:
+    """Return the errors of one kind of run as a table."""
+    head = [
+        words("accuracy.quantity"),
+        words("accuracy.round"),
+        *(words(f"accuracy.{name}") for name in COLUMNS),
+    ]
+    rows = [
+        (
+            words.known(f"quantity.{each.quantity}", each.quantity),
+            round_of(each, words),
+            number(f"{each.num_scored} / {each.num_rows}", each.num_scored),
+            number(percent(each.median, 1), each.median),
+            number(percent(each.p90, 1), each.p90),
+            number(percent(each.max, 0), each.max),
+            number(percent(each.inside, 0), each.inside),
+            number(percent(each.width, 0), each.width),
+        )
+        for each in errors
+    ]
+    return table(head, rows, words.known(f"about.{about}", about))
+
+
+def round_of(each: TableError, words: Phrases) -> Html:
+    """Return which round it was, or which table it is."""
+    is_blind = each.made.startswith(BLIND)
+    return el("td", made_of(each.made, words) if is_blind else el("code", each.table))
+
+
+def made_of(made: str, words: Phrases) -> str:
+    """Return which blind round it was, or that it is the verdict of now."""
+    number_of = made.removeprefix(BLIND).strip()
+    return (
+        words("accuracy.number", number=number_of) if made.startswith(BLIND) else words("accuracy.made_now")
+    )
+
+
+def verdicts_part(counts: Sequence[VerdictCount], words: Phrases) -> Html:
+    """Return how many verdicts were right, and how many wrong ones said that it fits."""
+    lines = [
+        words(
+            "accuracy.verdicts",
+            kind=words.known(f"about.case.{each.kind}", each.kind),
+            made=made_of(each.made, words),
+            rows=each.num_rows,
+            firm=each.num_firm,
+            right=each.num_right,
+            wrong=len(each.wrong_fits),
+            tight=each.num_tight,
+        )
+        for each in counts
+    ]
+    return el(
+        "section", el("h3", words("accuracy.verdicts.title")), el("ul", [el("li", line) for line in lines])
+    )
+
+
+def misses_part(words: Phrases) -> Html:
+    """Return where predictions are known to be off."""
+    is_zh = words.language == "zh"
+    found = [(row[2], row[3]) if is_zh else (row[0], row[1]) for row in known_misses()]
+    items = [el("li", el("b", title), words("colon"), coded(text)) for title, text in found]
+    return el("section", el("h3", words("accuracy.misses.title")), el("ul", items))

@@ -1,0 +1,61 @@
+"""The measured runs nearest to an answer, as a part of the page."""
+
+from ...api.nearest_runs import Neighbour, RunFigure, nearest_runs
+from ...api.serving import ServingAnswer
+from ..language import Phrases
+from .html import Html, el, fold
+
+
+def nearest_part(answer: ServingAnswer, words: Phrases) -> Html | None:
+    """Return the nearest measured runs beside what is predicted for them; None where none is near."""
+    found = nearest_runs(answer)
+    if not found:
+        return None
+    return el(
+        "section",
+        fold(
+            el("b", words("nearest.title")),
+            el("p", words("nearest.what"), class_="key"),
+            el("ul", [run_part(each, words) for each in found], class_="runs"),
+            class_="more",
+        ),
+    )
+
+
+def run_part(each: Neighbour, words: Phrases) -> Html:
+    """Return one run: what ran, what it had otherwise, its figures, where they are from."""
+    run = each.run
+    axes = (("TP", run.tp), ("PP", run.pp))
+    layout = [f"{axis} {size}" for axis, size in axes if size not in ("", "1")]
+    named = [run.stored, f"{run.engine} {run.engine_version}".strip(), run.card, *layout]
+    differs = words("comma").join(words(f"nearest.{word}") for word in each.differs)
+    figures = [
+        el(
+            "li",
+            words(
+                "nearest.figure",
+                quantity=words.known(f"quantity.{figure.quantity}", figure.quantity),
+                measured=shown(figure.measured, figure),
+                predicted=shown(figure.predicted, figure),
+                off=f"{100 * figure.error:+.1f} %",
+            ),
+        )
+        for figure in run.figures
+    ]
+    return el(
+        "li",
+        el("b", run.model),
+        el("span", ", ".join(["", *filter(None, named)]), lang="en"),
+        el("small", differs or words("nearest.none")),
+        el("ul", figures),
+        el("small", words("source", source=run.source), lang="en"),
+    )
+
+
+def shown(value: float, figure: RunFigure) -> str:
+    """Return a value with its unit.
+
+    >>> shown(126256.0, RunFigure("kv_tokens", 126256, 126256, 0, 0, "tokens"))
+    '126,256'
+    """
+    return f"{value:,.0f}" if figure.unit == "tokens" else f"{value:,.2f} {figure.unit}"
