@@ -66,6 +66,24 @@ def test_an_answer_for_scripts_loads_exactly_these_modules_of_ours(infer_json: t
     check("startup_modules.txt", ours)
 
 
+FEW_RECORDS = 66
+"""Named tuples of ours that an answer makes: a fifth of its time. The number only shrinks."""
+
+
+def test_an_answer_for_scripts_makes_few_records_and_parses_one_table() -> None:
+    counted = f"""{ANSWER}
+import oomless.facts.tables as tables
+modules = [vars(module) for name, module in sys.modules.items() if name.split(".")[0] == "oomless"]
+classes = {{each for names in modules for each in names.values() if isinstance(each, type)}}
+records = [each for each in classes if hasattr(each, "_fields")]
+sys.stderr.write(f"{{len(records)}} {{tables.table.cache_info().currsize}}\\n")
+"""
+    _, said = loads(counted)
+    records, whole_tables = sorted((int(each) for each in said if each.isdecimal()), reverse=True)
+    assert records <= FEW_RECORDS
+    assert whole_tables == 1, "of the others the rows of the question are enough (facts.rows_with)"
+
+
 def test_an_answer_for_scripts_is_one_json_object_and_nothing_else(infer_json: tuple[str, set[str]]) -> None:
     out, _ = infer_json
     document = json.loads(out)  # a second value, or a word beside it, would be an error

@@ -176,7 +176,7 @@ def printable(text: str, kept: str = "") -> str:
     >>> printable("red \\x1b[31m"), printable("a\\u202eb\\n", kept="\\n")
     ('red \\\\x1b[31m', 'a\\\\u202eb\\n')
     """
-    if text.isprintable():
+    if text.translate(dict.fromkeys(map(ord, kept))).isprintable():
         return text
     return "".join(
         char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()

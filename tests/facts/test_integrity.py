@@ -136,6 +136,15 @@ def test_every_table_is_known() -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
+def test_a_row_is_a_line_and_found_by_its_words(table: str) -> None:
+    lines = (FOLDER / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+    rows = facts.table(table)
+    assert len(lines) == 1 + len(rows), "a cell of several lines would hide its row from rows_with"
+    key = rows[-1][KEYS[table].split()[0]]
+    assert rows[-1] in facts.rows_with(table, key)
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_rows_have_all_cells_and_no_others(table: str) -> None:
     with (FOLDER / f"{table}.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file, strict=True)

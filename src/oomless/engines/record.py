@@ -2,16 +2,13 @@
 `_replace`s of another's record, so what they inherit is visible."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..ledger import Line
 from ..model.model import Model, Tensor
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Budget, CacheLayout, Count, Placed, Stage
-
-if TYPE_CHECKING:
-    from ..recording.printed_arguments import Arguments
 
 
 class CardMakers(NamedTuple):
@@ -104,6 +101,12 @@ class Start(NamedTuple):
     """The port that its server listens on by itself."""
 
 
+PrintedText = Callable[[str], str | None]
+"""An argument's name -> its text in the configuration that a log prints; None: it is left to the engine."""
+SaidText = Callable[[str], str]
+"""A word of a log -> its text there; "": the log does not say it."""
+
+
 class EngineRows(NamedTuple):
     """What the columns of measured rows mean for an engine."""
 
@@ -119,11 +122,10 @@ class EngineRows(NamedTuple):
     """Whether the default batch of a release follows the length, so that a row must give it."""
     generation: Callable[[str], str] = lambda version: ""
     """The generation of the engine that a release starts by itself, where a log names one."""
-    flags_of_log: "Callable[[Mapping[str, object], Arguments, Callable[[str], str]], list[str]]" = (
+    flags_of_log: Callable[[Mapping[str, object], PrintedText, SaidText], list[str]] = (
         lambda stated, printed, said: []
     )
-    """(facts of a log, its printed configuration, word -> its text) -> the words of `other_flags` that
-    `as_asked` reads."""
+    """What a log says -> the words of `other_flags` that `as_asked` reads."""
 
 
 class Engine(NamedTuple):

@@ -38,7 +38,7 @@ def rule_rows(engine: str) -> tuple[RuleRow, ...]:
     """Return the rows of an engine; a row may be of several."""
     return tuple(
         RuleRow(row["rule"], _bound(row["since"]), _bound(row["until"]), _value(row["value"]))
-        for row in facts.table("engine_rules")
+        for row in facts.rows_with("engine_rules", engine)
         if engine in row["engine"].split()
     )
 

@@ -66,7 +66,7 @@ class Support(NamedTuple):
 @cache
 def support_rows(name: str) -> tuple[SupportRow, ...]:
     """Return the rows of an engine, those that do not run first."""
-    return tuple(support_row(row) for row in facts.table("support") if row["engine"] == name)
+    return tuple(support_row(row) for row in facts.rows_with("support", name) if row["engine"] == name)
 
 
 def support_row(cells: dict[str, str]) -> SupportRow:

@@ -9,7 +9,7 @@ from .selection import (
     most_particular,
     select,
 )
-from .tables import has_model_config, model_config, table
+from .tables import has_model_config, model_config, rows_with, table
 
 __all__ = [
     "ConditionalRow",
@@ -20,6 +20,7 @@ __all__ = [
     "has_model_config",
     "model_config",
     "most_particular",
+    "rows_with",
     "select",
     "table",
 ]

@@ -2,13 +2,28 @@
 
 from functools import cache
 
-from .tables import table
+from .tables import rows_with, table
 
 
 @cache
 def cards_by_short_name() -> dict[str, dict[str, str]]:
     """Return the row of each card under the name that `--gpu` takes."""
     return {row["short_name"]: row for row in table("hardware")}
+
+
+def card_row(short_name: str) -> dict[str, str] | None:
+    """Return the row of one card; None if it has none.
+
+    >>> card_row("h200-141gb-sxm")["name"], card_row("h201")
+    ('H200 141GB SXM', None)
+    """
+    rows = rows_with("hardware", short_name)
+    return next((row for row in rows if row["short_name"] == short_name), None)
+
+
+def alias_row(name: str) -> dict[str, str] | None:
+    """Return the row of another name of a card; None if it is none."""
+    return next((row for row in rows_with("gpu_aliases", name) if row["alias"] == name), None)
 
 
 @cache

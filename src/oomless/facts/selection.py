@@ -13,6 +13,7 @@ tests/facts/test_selection.py looks for one over all sets of words that can hold
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 from ..errors import OomlessError
@@ -159,12 +160,17 @@ def _shipped(
 @cache
 def _rows_for(name: str, where: tuple[str, ...]) -> tuple[ConditionalRow, ...]:
     """Return the rows whose key columns allow `where`; a table is long, and few of its rows are parsed."""
-    columns = KEYS[name]
-    return tuple(
-        conditional_row(name, cells)
-        for cells in table(name)
-        if all(cells[column] in ("", asked) for column, asked in zip(columns, where, strict=True))
-    )
+    keys = product(*(dict.fromkeys(("", asked)) for asked in where))
+    return tuple(conditional_row(name, cells) for key in keys for cells in _rows_by_key(name).get(key, ()))
+
+
+@cache
+def _rows_by_key(name: str) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """Return the cells of each row under those of its key columns."""
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for cells in table(name):
+        found.setdefault(tuple(cells[column] for column in KEYS[name]), []).append(cells)
+    return found
 
 
 @cache

@@ -10,9 +10,27 @@ HERE = dirname(__file__)
 
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
-    """Return the rows of `facts/NAME.csv`, in file order, each cell as text."""
-    with open(join(HERE, f"{name}.csv"), encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    """Return the rows of `facts/NAME.csv`, in file order, each cell as text; every row has every column."""
+    return tuple(rows_with(name, ""))
+
+
+def rows_with(name: str, word: str) -> list[dict[str, str]]:
+    """Return the rows of `facts/NAME.csv` in which a word occurs, in any cell. The others are not parsed,
+    which costs more than many an answer.
+
+    >>> [row["card"] for row in rows_with("gpu_aliases", "h100-pcie")]
+    ['h100-80gb-pcie']
+    """
+    head, *lines = _lines(name)
+    columns, *rows = csv.reader([head, *(line for line in lines if word in line)])
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+@cache
+def _lines(name: str) -> list[str]:
+    """The lines of a table, a row each: a test holds that no cell is of several."""
+    with open(join(HERE, f"{name}.csv"), encoding="utf-8") as file:
+        return file.readlines()
 
 
 def has_model_config(name: str) -> bool:

@@ -298,7 +298,7 @@ def with_headers(model: Model, stored_bytes: int, where: str) -> Model:
 def with_copies(model: Model) -> Model:
     """The model with tensors that its published checkpoint stores twice, which no config says."""
     copies = []
-    for row in facts.table("stored_copies"):
+    for row in facts.rows_with("stored_copies", model.name):
         if row["model"] == model.name:
             original = next(tensor for tensor in model.tensors if tensor.name == row["copy_of"])
             copies.append(original._replace(name=row["name"], copy_of=row["copy_of"]))

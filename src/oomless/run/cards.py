@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..facts.hardware import cards_by_short_name, first_number
+from ..facts.hardware import alias_row, card_row, cards_by_short_name, first_number
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
@@ -80,7 +80,10 @@ class Hardware(NamedTuple):
 @cache
 def card(short_name: str) -> Card:
     """The card of facts/hardware.csv with this short name."""
-    return _card(cards_by_short_name()[short_name])
+    row = card_row(short_name)
+    if row is None:
+        raise KeyError(short_name)
+    return _card(row)
 
 
 def cards() -> dict[str, Card]:
@@ -193,6 +196,11 @@ def mixed(groups: list[Hardware], text: str) -> Hardware:
 MOST_MIXED = 64
 
 
+def is_card(name: str) -> bool:
+    """Return whether a word is the short name or another name of a card."""
+    return alias_row(name) is not None or card_row(name) is not None
+
+
 def find_card(name: str) -> tuple[Card, str]:
     """The card of a short name or alias, and how the name was read."""
     wanted = "-".join(name.strip().lower().replace("_", " ").split())
@@ -202,14 +210,15 @@ def find_card(name: str) -> tuple[Card, str]:
         return mig_slice(parent, profile, wanted), reading
     if wanted.startswith("nvidia-") and (known := by_driver_name(wanted)):
         wanted = known
-    target, reading = aliases().get(wanted, (wanted, ""))
+    other = alias_row(wanted)
+    target, reading = (other["card"], other["reading"]) if other else (wanted, "")
     if (sized := with_size(target)) is not None:
         return sized, ""
-    if target not in cards_by_short_name():
+    if card_row(target) is None:
         hint = did_you_mean(wanted, [*cards_by_short_name(), *aliases()], "oomless gpus")
         before, _, after = wanted.partition("x")
         for count, turned in ((before, after), (after, before)):
-            if count.isdecimal() and (turned in aliases() or turned in cards_by_short_name()):
+            if count.isdecimal() and is_card(turned):
                 hint = f"write {turned}:{count}"
         raise UsageError(f"unknown card {name[:200]!r}", hint)
     return card(target), reading
@@ -230,7 +239,7 @@ def by_driver_name(wanted: str) -> str:
     whole = wanted.removeprefix("nvidia-").removeprefix("geforce-")
     plain = "-".join(word for word in whole.split("-") if word not in BUILD)
     known = (whole, whole.removeprefix("tesla-"), plain)
-    return next((name for name in known if name in aliases() or name in cards_by_short_name()), "")
+    return next((name for name in known if is_card(name)), "")
 
 
 SIZED = " with "
@@ -244,9 +253,13 @@ def with_size(wanted: str) -> Card | None:
     (549755813888, 'M3 Ultra with 512 GB')
     """
     name, _, size = wanted.rpartition("-")
-    row, number = cards_by_short_name().get(aliases().get(name, (name, ""))[0]), size.removesuffix("gb")
+    number = size.removesuffix("gb")
+    if not number.isdecimal():
+        return None
+    other = alias_row(name)
+    row = card_row(other["card"] if other else name)
     least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
-    if row is None or not (number.isdecimal() and least.isdecimal() and most.isdecimal()):
+    if row is None or not (least.isdecimal() and most.isdecimal()):
         return None
     if len(number) > 4 or not int(least) <= int(number) <= int(most):
         raise UsageError(

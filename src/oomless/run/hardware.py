@@ -3,8 +3,9 @@
 import re
 
 from ..errors import UsageError
+from ..facts.hardware import alias_row
 from ..units import MIB, format_exact, parse_bytes
-from .cards import Hardware, aliases, find_card, mixed, plain_cpu, synthetic
+from .cards import Hardware, find_card, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
 COUNTS_FIRST = r"(?:([0-9]{1,7}) ?x ?)?([0-9]{1,7}) ?x ?([a-z][^:]*)"
@@ -43,7 +44,7 @@ def parse_gpu(text: str) -> Hardware:
 
         return local_hardware()
     num, per_node = _count(text, count)
-    if name not in aliases() and name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS:
+    if name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS and alias_row(name) is None:
         memory = parse_bytes(name)
         if memory < MIB:
             raise UsageError(

@@ -1,16 +1,12 @@
 """What the columns of measured rows mean for SGLang: the same words name other shares and sizes."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ...errors import UnsupportedError
 from ...run.serving import Asked
 from ...run.speculation import Speculation
-from ..record import EngineRows
-
-if TYPE_CHECKING:
-    from ...recording.printed_arguments import Arguments
+from ..record import EngineRows, PrintedText, SaidText
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -37,16 +33,16 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-def flags_of_log(stated: Mapping[str, object], printed: "Arguments", said: Callable[[str], str]) -> list[str]:
+def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:
     """Return what ServerArgs say in the words that `as_asked` reads."""
     words = []
-    if printed.text("enable_dp_attention") == "True":
+    if printed("enable_dp_attention") == "True":
         words.append("dp attention")
-    if printed.text("moe_a2a_backend") == "deepep" or printed.text("enable_deepep_moe") == "True":
+    if printed("moe_a2a_backend") == "deepep" or printed("enable_deepep_moe") == "True":
         words.append("deepep")
-    if printed.text("speculative_algorithm") in ("EAGLE", "NEXTN"):
+    if printed("speculative_algorithm") in ("EAGLE", "NEXTN"):
         words.append("eagle")
-    if size := printed.text("max_running_requests"):
+    if size := printed("max_running_requests"):
         words.append(f"max-running-requests {size}")
     return words
 

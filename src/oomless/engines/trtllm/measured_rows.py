@@ -1,14 +1,10 @@
 """What the columns of measured rows mean for TensorRT-LLM: the same words name other shares and sizes."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ...run.serving import Asked
-from ..record import EngineRows
-
-if TYPE_CHECKING:
-    from ...recording.printed_arguments import Arguments
+from ..record import EngineRows, PrintedText, SaidText
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
@@ -24,7 +20,7 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     )
 
 
-def flags_of_log(stated: Mapping[str, object], printed: "Arguments", said: Callable[[str], str]) -> list[str]:
+def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:
     """Return the batch and the block of a log in the words that `as_asked` reads."""
     words = [f"max_batch {stated['max_num_seqs']}"] if "max_num_seqs" in stated else []
     block = said("block_size")

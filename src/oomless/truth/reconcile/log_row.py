@@ -190,7 +190,7 @@ def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> l
     if "mtp" in (printed.text("speculative_config") or "").lower():
         words.append("mtp draft loaded")
     rules = _engine(run)
-    return [*words, *(rules.rows.flags_of_log(found, printed, run.text) if rules else ())]
+    return [*words, *(rules.rows.flags_of_log(found, printed.text, run.text) if rules else ())]
 
 
 def known_model(row: dict[str, str]) -> bool:
