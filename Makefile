@@ -37,7 +37,7 @@ install: $(VENV)/.dev ## set up .venv with every extra that a CPU machine can us
 	@echo 'ready: $(BIN)/oomless'
 
 PARSERS := .parsers
-FRAMEWORKS := vllm flower deepspeed torchtitan llama-factory axolotl
+FRAMEWORKS := vllm llamacpp flower deepspeed torchtitan llama-factory axolotl
 
 parsers: $(FRAMEWORKS:%=$(PARSERS)/%/.done) ## environments with the frameworks' own parsers, for slow tests of launch files (gigabytes)
 

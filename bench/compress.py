@@ -15,9 +15,9 @@ FORMATS = ("int8", "int4", "fp8-block", "nvfp4", "mxfp4")
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
-from oomless.compress.weights import Request, compress, plan
+from oomless.compress.weights import CompressRequest, compress, plan
 source, word, out, durable = sys.argv[1:5]
-planned = plan(Request(source, word))
+planned = plan(CompressRequest(source, word))
 began = time.perf_counter()
 compress(planned, Path(out), durable=durable == "fsync")
 used = resource.getrusage(resource.RUSAGE_SELF)

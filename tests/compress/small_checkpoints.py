@@ -45,7 +45,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "head_dim": 64,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
-    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 128, "head_dim": 64},
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 128,
+        "head_dim": 64,
+        "norm_topk_prob": True,
+    },
     "deepseek_v2": {**LATENT, "topk_method": "greedy", "n_group": 1},
     "deepseek_v3": LATENT,
     "bert": {"num_key_value_heads": None, "rms_norm_eps": None},
@@ -81,11 +87,12 @@ def write_family(family: str, folder: Path, dtype: torch.dtype = torch.bfloat16,
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A tokenizer of bytes, a token each."""
+    """A tokenizer of bytes, a token each, and of one word."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
+    vocabulary = {token: number for number, token in enumerate([*alphabet, "th", "the"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("t", "h"), ("th", "e")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))

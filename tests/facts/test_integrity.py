@@ -37,6 +37,7 @@ KEYS = {
     "gguf_builds": "model",
     "gguf_mixes": "model word",
     "gguf_own_mixes": "publisher",
+    "gguf_pretokenizers": "pre",
     "gguf_vocabularies": "families smallest",
     "gpu_aliases": "alias",
     "gpu_shares": "vendor from_gib",

@@ -266,3 +266,14 @@ def test_an_open_limit_in_a_published_config_is_no_fault(tmp_path: Path) -> None
     path.write_text(json.dumps({**values, "hidden_size": float("inf")}))
     with pytest.raises(OomlessError, match="hidden_size is Infinity"):
         load(str(path))
+
+
+def test_configs_that_transformers_5_saves_say_experts_and_their_biases() -> None:
+    """It writes num_local_experts for Qwen3-MoE, and no topk_method for DeepSeek-V3, whose class needs none."""
+    config = facts.model_config("qwen3-30b-a3b")
+    renamed = {key: value for key, value in config.items() if key != "num_experts"}
+    renamed["num_local_experts"] = config["num_experts"]
+    assert build(renamed, "x", "x").num_parameters == build(config, "x", "x").num_parameters
+    config = facts.model_config("deepseek-v3")
+    without = {key: value for key, value in config.items() if key != "topk_method"}
+    assert build(without, "x", "x").tensors == build(config, "x", "x").tensors

@@ -58,7 +58,7 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option(
     "--to",
     metavar="FORMAT",
-    help="int8, int4, fp8, nvfp4, mxfp4, nf4, bf16 ...; docs/en/compress.md lists all.",
+    help="int8, int4, fp8, nvfp4, mxfp4, nf4, bf16, q8_0 ...; docs/en/compress.md lists all.",
 )
 @click.option(
     "--out", metavar="DIR", help="Folder to write; without it the bytes are predicted and nothing is written."
@@ -119,8 +119,8 @@ def compress(
     report: str | None,
     as_json: bool,
 ) -> int:
-    """Compress MODEL's checkpoint for real: a folder of safetensors becomes another, in row blocks, at the
-    speed of the disk."""
+    """Compress MODEL's checkpoint for real: a folder of safetensors becomes another, or a GGUF file, in row
+    blocks, at the speed of the disk."""
     from ..compress import request as api
 
     if compare:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..model.checkpoint import read_checkpoint
+from ..model.gguf import read_gguf
 from .mix.search import Mix
 from .quality.language import Quality
 from .weights import Planned
@@ -23,7 +24,10 @@ class Compressed(NamedTuple):
     """Relative squared error by weight."""
     quality: Quality | None = None
     mix: Mix | None = None
-    warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.planned.notes
 
     @property
     def predicted_bytes(self) -> int:
@@ -35,7 +39,12 @@ class Compressed(NamedTuple):
         """Tensor data that the headers of the written files count; None where nothing was written."""
         if self.folder is None:
             return None
-        return sum(tensor.num_bytes for tensor in read_checkpoint(self.folder))
+        match self.planned.target.kind:
+            case "safetensors":
+                return sum(tensor.num_bytes for tensor in read_checkpoint(self.folder))
+            case "gguf":
+                (file,) = self.planned.target.files
+                return sum(tensor.num_bytes for tensor in read_gguf(self.folder / file.name).tensors)
 
     def files(self) -> list[dict[str, Any]]:
         """Return name, bytes and SHA-256 of each written file."""

@@ -52,6 +52,8 @@ def compress(
         size = parse_bytes(budget) if isinstance(budget, str) else budget
         request, mix = mixed(request, size, words, progress or silent)
     planned = plan(request)
+    if quality and planned.target.kind == "gguf":
+        raise UsageError("--quality takes no GGUF type", "llama.cpp's llama-perplexity judges a GGUF file")
     if out is None:
         return Compressed(planned, None, {}, mix=mix)
     folder, piece = Path(out).expanduser(), parse_part(part)

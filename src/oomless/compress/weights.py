@@ -23,6 +23,7 @@ from .checkpoint.stored_weight import StoredWeight, stored_weights
 from .checkpoint.stream import Progress
 from .checkpoint.target import Target, plan_target
 from .codecs.registry import codec
+from .gguf.target import plan_gguf
 from .mix.damage import damages
 from .mix.search import LADDER, Mix, search
 
@@ -79,6 +80,8 @@ class Planned(NamedTuple):
     source: Checkpoint
     weights: tuple[StoredWeight, ...]
     target: Target
+    notes: tuple[str, ...] = ()
+    """What a user should know of the result."""
 
     @property
     def num_layers(self) -> int:
@@ -111,22 +114,34 @@ def plan(request: CompressRequest) -> Planned:
     source = read_source(request.source)
     weights = stored_weights(source)
     deepseek = is_deepseek(source.config)
-    wanted = codec(request.to, source.dtype, deepseek)
-    if wanted.container == "gguf":
-        raise UsageError(
-            f"--to {request.to} is a type of GGUF files", f"name a file: --out NAME-{request.to}.gguf"
-        )
     asked = FormatsAsked(
-        wanted,
+        codec(request.to, source.dtype, deepseek),
         request.keep,
         request.skip,
         tuple((pattern, codec(word, source.dtype, deepseek)) for pattern, word in request.formats),
     )
+    if is_gguf(asked):
+        if request.calibrate:
+            raise UsageError(
+                "--calibrate takes no GGUF type", "llama.cpp's llama-quantize has its own: --imatrix"
+            )
+        found = plan_gguf(source, weights, asked, request.to)
+        return Planned(request, source, weights, found.target, found.notes)
     target = plan_target(source, weights, chooser(source, weights, asked), skips(request.skip))
     if request.calibrate:
         check_calibration(target, request.calibrate)
     quantization_config(source, target)  # formats that no config can hold together are an error now
     return Planned(request, source, weights, target)
+
+
+def is_gguf(asked: FormatsAsked) -> bool:
+    """Return whether a GGUF file is asked for; types of both kinds in one checkpoint are an error."""
+    kinds = {each.container == "gguf" for each in (asked.codec, *(codec for _, codec in asked.formats))}
+    if len(kinds) > 1:
+        raise UsageError(
+            "types of GGUF files and formats of safetensors cannot be mixed", "name types of one kind"
+        )
+    return kinds.pop()
 
 
 def skips(patterns: tuple[str, ...]) -> Callable[[str], bool]:

@@ -247,6 +247,17 @@ def _choose_types(
     return mix, chosen
 
 
+def file_tensors(model: Model, word: str) -> list[tuple[StoredTensor, str]]:
+    """The tensors of the model's GGUF file, each with the type that llama-quantize gives it.
+
+    >>> from .load import load
+    >>> found = file_tensors(load("deepseek-r1-distill-qwen-7b"), "q4_0")
+    >>> len(found), {kind for _, kind in found}
+    (339, {'F32', 'Q4_0', 'Q6_K'})
+    """
+    return _choose_types(model, word, "split", None, "")[1]
+
+
 def _heads_a_value(model: Model) -> int:
     """Query heads a value head of the first layer, as the file's hyperparameters have them.
 

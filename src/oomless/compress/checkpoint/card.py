@@ -40,7 +40,7 @@ def card(source: Checkpoint, target: Target, command: str, method: str) -> str:
     kept = Counter(weight.why for weight in target.weights if weight.why)
     lines = [
         "---",
-        "library_name: transformers",
+        f"library_name: {'gguf' if target.kind == 'gguf' else 'transformers'}",
         "tags:",
         "- oomless",
         "---",

@@ -10,11 +10,14 @@ from pathlib import Path
 from threading import local
 from typing import NamedTuple
 
+from ...model.gguf import read_gguf
+from ...model.safetensors import Stored
 from ..arithmetic.bfloat16 import widen
 from ..arithmetic.scratch import Array, Scratch, numpy
+from ..codecs.ggml import GgmlBlocks
 from .blocks import blocks
 from .reader import MatrixBlock, Reader
-from .source import Checkpoint, read_source
+from .source import Checkpoint, Located, read_source
 from .stored_weight import StoredWeight, stored_weights
 from .target import Target, TargetWeight
 from .views import Whole
@@ -36,14 +39,13 @@ def weight_errors(
     source: Checkpoint, target: Target, folder: Path, threads: int, progress: Callable[[int, int], None]
 ) -> dict[str, WeightError]:
     """Return the error of each weight that was written anew; those that were copied have none."""
-    written = read_source(str(folder))
-    found = {weight.name: weight for weight in stored_weights(written)}
+    files, found = written_weights(target, folder)
     changed = [weight for weight in target.weights if weight.codec is not None]
     here = local()
 
     def of(weight: TargetWeight) -> tuple[str, WeightError]:
         if not hasattr(here, "readers"):
-            here.readers = Reader(source.files), Reader(written.files)
+            here.readers = Reader(source.files), Reader(files)
         return weight.name, one_error(weight, found[weight.name], *here.readers)
 
     errors: dict[str, WeightError] = {}
@@ -52,6 +54,24 @@ def weight_errors(
             errors[name] = error
             progress(number + 1, len(changed))
     return errors
+
+
+def written_weights(target: Target, folder: Path) -> tuple[tuple[Path, ...], dict[str, StoredWeight]]:
+    """Return the files of a result and its weights by name, as their own headers have them."""
+    match target.kind:
+        case "safetensors":
+            written = read_source(str(folder))
+            return written.files, {weight.name: weight for weight in stored_weights(written)}
+        case "gguf":
+            path = folder / target.files[0].name
+            file = read_gguf(path)
+            weights = {}
+            for each in file.tensors:
+                stored = Stored(each.name, "U8", each.shape, each.num_bytes, file.data_offset + each.offset)
+                weights[each.name] = StoredWeight(
+                    each.name, each.shape, GgmlBlocks(each.type.name), (Located(stored, 0),)
+                )
+            return (path,), weights
 
 
 def one_error(weight: TargetWeight, stored: StoredWeight, reader: Reader, again: Reader) -> WeightError:

@@ -143,29 +143,44 @@ def index_of(target: Target) -> dict[str, Any]:
 
 
 def finish(source: Checkpoint, target: Target, folder: Path, card: str, durable: bool) -> None:
-    """Give every file its name, in the order that keeps a folder unreadable until it is whole: weights, what
-    belongs to them, the index, the config."""
+    """Give every file its name, in the order that keeps a folder unreadable until it is whole: what loads
+    alone, the config or a GGUF file, comes last."""
     try:
-        for file in target.files:
-            part = folder / (file.name + SUFFIX)
-            if part.exists():
-                os.replace(part, folder / file.name)
-        for name in BESIDE:
-            path = source.folder / name
-            if path.is_file() and path.stat().st_size <= MAX_BESIDE_BYTES:
-                shutil.copyfile(path, folder / (name + SUFFIX))
-                os.replace(folder / (name + SUFFIX), folder / name)
-        write(folder / CARD_NAME, card.encode(), durable)
-        if len(target.files) > 1:
-            write(folder / INDEX_NAME, as_json(index_of(target)), durable)
-        sync_folder(folder, durable)
-        write(folder / "config.json", as_json(config_of(source, target)), durable)
+        match target.kind:
+            case "safetensors":
+                finish_safetensors(source, target, folder, card, durable)
+            case "gguf":
+                write(folder / CARD_NAME, card.encode(), durable)
+                give_names(target, folder)
         sync_folder(folder, durable)
     except OSError as error:
         raise OomlessError(
             f"{error.filename or folder}: cannot be written ({error.strerror})",
             "make room or check the folder, then run the same command: it goes on where it stopped",
         ) from None
+
+
+def finish_safetensors(source: Checkpoint, target: Target, folder: Path, card: str, durable: bool) -> None:
+    """Give weights their names, then what belongs to them, the index, the config."""
+    give_names(target, folder)
+    for name in BESIDE:
+        path = source.folder / name
+        if path.is_file() and path.stat().st_size <= MAX_BESIDE_BYTES:
+            shutil.copyfile(path, folder / (name + SUFFIX))
+            os.replace(folder / (name + SUFFIX), folder / name)
+    write(folder / CARD_NAME, card.encode(), durable)
+    if len(target.files) > 1:
+        write(folder / INDEX_NAME, as_json(index_of(target)), durable)
+    sync_folder(folder, durable)
+    write(folder / "config.json", as_json(config_of(source, target)), durable)
+
+
+def give_names(target: Target, folder: Path) -> None:
+    """Give the files of weights the names that they are found by."""
+    for file in target.files:
+        part = folder / (file.name + SUFFIX)
+        if part.exists():
+            os.replace(part, folder / file.name)
 
 
 def as_json(document: dict[str, Any]) -> bytes:

@@ -28,8 +28,8 @@ class StoredWeight(NamedTuple):
 
     @property
     def file(self) -> int:
-        """The file of its first part, in which what it becomes will lie too."""
-        return self.parts[0].file
+        """The file of its first part, in which what it becomes will lie too; 0 for what is in none."""
+        return self.parts[0].file if self.parts else 0
 
     @property
     def is_matrix(self) -> bool:

@@ -3,7 +3,7 @@ alone."""
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
 from ...model.safetensors import BITS, MAX_HEADER_BYTES
@@ -67,6 +67,7 @@ class Target(NamedTuple):
 
     weights: tuple[TargetWeight, ...]
     files: tuple[TargetFile, ...]
+    kind: Literal["safetensors", "gguf"] = "safetensors"
 
     @property
     def num_bytes(self) -> int:

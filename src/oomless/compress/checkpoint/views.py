@@ -159,3 +159,21 @@ class Stacked(NamedTuple):
         return self.views[number].read(
             reader, MatrixBlock(first, first + block.rows, block.column, block.end_column)
         )
+
+
+class Computed(NamedTuple):
+    """A row of numbers that no checkpoint stores: they follow from the config."""
+
+    values: tuple[float, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return 1, len(self.values)
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return 1, 1
+
+    def read(self, reader: Reader, block: MatrixBlock) -> Array:
+        np = numpy()
+        return np.array([self.values[block.column : block.end_column]], np.float32)

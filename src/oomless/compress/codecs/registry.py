@@ -38,7 +38,12 @@ WORDS = (
     "2:4",
 )
 """What help lists; other groups and 2 bits are read too: int2-g32, int4-g256."""
-GGUF_WORDS = tuple(name.lower() for name in WRITES if name not in ("F32", "F16", "BF16"))
+GGUF_PREFIX = "gguf-"
+GGUF_WORDS = tuple(
+    f"{GGUF_PREFIX}{name}" if name in ("f32", "f16", "bf16", "mxfp4") else name
+    for name in map(str.lower, WRITES)
+)
+"""Types of GGUF files; those that safetensors have too say which file is meant."""
 GROUPED = re.compile(r"int(\d+)(-asym)?(?:-g(\d+))?")
 DEFAULT_GROUP = 128
 BLOCK, CHANNEL, TENSOR = (128, 128), (1, 0), (0, 0)
@@ -74,7 +79,7 @@ def codec(word: str, dtype: str, deepseek: bool = False) -> Codec:
         case "2:4":
             return Pruned(dtype)
     if wanted in GGUF_WORDS:
-        return GgmlBlocks(wanted.upper())
+        return GgmlBlocks(wanted.removeprefix(GGUF_PREFIX).upper())
     if found := GROUPED.fullmatch(wanted):
         return integers(int(found[1]), bool(found[2]), found[3], dtype, word)
     raise UsageError(f"unknown format {word[:60]!r}", did_you_mean(wanted, [*WORDS, *GGUF_WORDS]))

@@ -81,10 +81,14 @@ def read_attention(config: Config) -> tuple[Attention, int]:
 
 
 def read_experts(config: Config) -> MoE:
-    """Routed and shared experts; noaux_tc routers have a bias of one F32 an expert."""
+    """Routed and shared experts; noaux_tc routers have a bias of one F32 an expert.
+
+    V3's class has it always, and transformers 5 no longer writes the key.
+    """
     experts = config.size("n_routed_experts", most=MAX_EXPERTS)
     active = config.size("num_experts_per_tok", most=MAX_EXPERTS)
     width = config.size("moe_intermediate_size")
+    usual = "noaux_tc" if config.word("model_type") == "deepseek_v3" else "greedy"
     if active > experts:
         config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
     return MoE(
@@ -92,7 +96,7 @@ def read_experts(config: Config) -> MoE:
         active,
         width,
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
-        router_biases=int(config.word("topk_method", "greedy") == "noaux_tc"),
+        router_biases=int(config.word("topk_method", usual) == "noaux_tc"),
         shared_bias=has_mlp_bias(config),
     )
 

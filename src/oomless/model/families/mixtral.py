@@ -92,7 +92,10 @@ def read_experts(config: Config) -> MoE:
         experts = config.size("num_local_experts", most=MAX_EXPERTS)
         moe = MoE(experts, active, config.size("intermediate_size"))
     else:
-        experts = config.size("num_experts", most=MAX_EXPERTS)
+        key = (
+            "num_experts" if config.has("num_experts") else "num_local_experts"
+        )  # the latter: transformers 5
+        experts = config.size(key, most=MAX_EXPERTS)
         shared = config.size("shared_expert_intermediate_size", None if family == "qwen2_moe" else 0, least=0)
         if config.flag("qkv_bias", family == "qwen2_moe") != (family == "qwen2_moe") or not config.flag(
             "use_qk_norm", True
