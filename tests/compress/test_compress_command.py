@@ -59,7 +59,7 @@ def test_ways_to_keep_activations_are_compared() -> None:
     ("words", "said"),
     [
         (("--to", "int5"), "int5"),
-        (("--to", "q4_0"), "GGUF"),
+        (("--to", "q4_0", "--skip", "lm_head"), "GGUF"),
         (("--to", "int4", "--keep", "nothing.like.it"), "names no weight"),
         (("--to", "int4", "--part", "3/2", "--out", "out"), "--part 3/2"),
         (("--to", "int8", "--calibrate", "gptq"), "gains from gptq"),

@@ -269,7 +269,7 @@ def test_an_open_limit_in_a_published_config_is_no_fault(tmp_path: Path) -> None
 
 
 def test_configs_that_transformers_5_saves_say_experts_and_their_biases() -> None:
-    """It writes num_local_experts for Qwen3-MoE, and no topk_method for DeepSeek-V3, whose class needs none."""
+    """It writes num_local_experts for Qwen3-MoE, and no topk_method for DeepSeek-V3."""
     config = facts.model_config("qwen3-30b-a3b")
     renamed = {key: value for key, value in config.items() if key != "num_experts"}
     renamed["num_local_experts"] = config["num_experts"]

@@ -15,6 +15,9 @@ LOADED_BY = {
     "gguf": "llama.cpp and what is built on it load it.",
 }
 
+LIBRARIES = {"safetensors": "library_name: transformers", "gguf": "library_name: gguf"}
+"""The line of the front matter by which hubs offer a program that loads it."""
+
 
 def format_name(weight: TargetWeight) -> str:
     """Return the word for how a weight is stored in the result."""
@@ -40,7 +43,7 @@ def card(source: Checkpoint, target: Target, command: str, method: str) -> str:
     kept = Counter(weight.why for weight in target.weights if weight.why)
     lines = [
         "---",
-        f"library_name: {'gguf' if target.kind == 'gguf' else 'transformers'}",
+        LIBRARIES[target.kind],
         "tags:",
         "- oomless",
         "---",

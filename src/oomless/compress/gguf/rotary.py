@@ -24,7 +24,7 @@ def llama3_factors(rope: dict[str, Any], dim: int) -> tuple[float, ...]:
     >>> scaled = {"rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     >>> found = llama3_factors({**scaled, "original_max_position_embeddings": 8192}, 128)
     >>> found[0], round(found[32], 3), found[-1]
-    (1.0, 2.022, 8.0)
+    (1.0, 2.695, 8.0)
     """
     factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     positions = rope["original_max_position_embeddings"]

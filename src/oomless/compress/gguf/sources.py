@@ -17,7 +17,7 @@ FUSED = {part: name for name, parts in PAIRS.items() for part in parts}
 """A matrix of an expert -> the fused tensor that may hold it."""
 
 
-class Found(NamedTuple):
+class SourceView(NamedTuple):
     """A view of what a tensor is made of, and the weights that it reads."""
 
     view: View
@@ -33,7 +33,7 @@ class Sources:
         self.source, self.model, self.family = source, model, family
         self.weights = {weight.name: weight for weight in weights}
 
-    def of(self, piece: StoredTensor) -> Found:
+    def of(self, piece: StoredTensor) -> SourceView:
         """Return what a tensor is made of; an OomlessError names what is missing."""
         name = piece.group.name.format(piece.layer)
         for ours, theirs in self.family.names:
@@ -45,8 +45,8 @@ class Sources:
             return self.head_part(piece, short)
         weight = self.need(short, piece)
         if len(weight.shape) == 1:
-            return Found(self.turned(short, piece, self.vector(short, weight)), (weight,))
-        return Found(self.turned(short, piece, Whole(weight)), (weight,))
+            return SourceView(self.turned(short, piece, self.vector(short, weight)), (weight,))
+        return SourceView(self.turned(short, piece, Whole(weight)), (weight,))
 
     def need(self, name: str, piece: StoredTensor) -> StoredWeight:
         """Return a weight by name."""
@@ -73,16 +73,16 @@ class Sources:
         assert isinstance(heads, GQA)
         return Reordered(view, heads.num_heads if part == "q_proj" else heads.num_kv_heads)
 
-    def head_part(self, piece: StoredTensor, name: str) -> Found:
+    def head_part(self, piece: StoredTensor, name: str) -> SourceView:
         """Return the keys' part of kv_b, transposed, or the values' part."""
         weight = self.need(f"{name[: -len('k_b_proj')]}kv_b_proj", piece)
         heads, rows, columns = piece.shape
         if name.endswith("k_b_proj"):
-            return Found(HeadPart(Whole(weight), heads, 0, columns, True), (weight,))
+            return SourceView(HeadPart(Whole(weight), heads, 0, columns, True), (weight,))
         first = weight.shape[0] // heads - rows
-        return Found(HeadPart(Whole(weight), heads, first, rows, False), (weight,))
+        return SourceView(HeadPart(Whole(weight), heads, first, rows, False), (weight,))
 
-    def experts(self, piece: StoredTensor, name: str) -> Found:
+    def experts(self, piece: StoredTensor, name: str) -> SourceView:
         """Return the experts of a layer below each other, each a weight of its own or a part of a fused
         one."""
         prefix, _, part = name.rpartition(".")
@@ -90,9 +90,9 @@ class Sources:
         whole = self.weights.get(f"{prefix}.{part}") or self.weights.get(f"{prefix}.{FUSED.get(part, part)}")
         if whole is None:
             each = tuple(self.need(f"{prefix}.{number}.{part}", piece) for number in range(count))
-            return Found(Stacked(tuple(Whole(weight) for weight in each)), each)
+            return SourceView(Stacked(tuple(Whole(weight) for weight in each)), each)
         names = PAIRS.get(whole.name.rpartition(".")[2], (part,))
         transposed = is_transposed(whole, self.source)
         first = names.index(part) * rows
         views = tuple(Expert(whole, number, first, rows, transposed) for number in range(count))
-        return Found(Stacked(views), (whole,))
+        return SourceView(Stacked(views), (whole,))

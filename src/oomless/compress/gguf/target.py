@@ -30,7 +30,7 @@ NOT_STORED = ("rotary_emb.inv_freq", ".attention.masked_bias")
 """Buffers of old checkpoints that the model computes again."""
 
 
-class _Unplaced(NamedTuple):
+class GgufTensor(NamedTuple):
     """A tensor of the file that has no place yet."""
 
     piece: StoredTensor
@@ -90,7 +90,7 @@ def plan_gguf(
     return PlannedFile(target, notes_of(unplaced, header))
 
 
-def notes_of(unplaced: tuple[_Unplaced, ...], header: Header) -> tuple[str, ...]:
+def notes_of(unplaced: tuple[GgufTensor, ...], header: Header) -> tuple[str, ...]:
     """Return what a user should know of the file."""
     found = []
     other = Counter(
@@ -114,18 +114,18 @@ def unplaced_tensors(
     family: GgufFamily,
     asked: FormatsAsked,
     mix: str,
-) -> Iterator[_Unplaced]:
+) -> Iterator[GgufTensor]:
     """Yield every tensor of the file with its type and what it is made of."""
     sources = Sources(source, weights, model, family)
     used: set[str] = set()
     for piece, by_rule in file_tensors(model, mix):
         if piece.name == "rope_freqs.weight":
             view = Computed(llama3_factors(rope_of(source.config), 2 * piece.shape[0]))
-            yield _Unplaced(piece, view, (), GgmlBlocks("F32"), "computed from the config", by_rule)
+            yield GgufTensor(piece, view, (), GgmlBlocks("F32"), "computed from the config", by_rule)
             continue
         found = sources.of(piece)
         codec, why = choice(piece, found.weights[0], by_rule, asked, used)
-        yield _Unplaced(piece, found.view, found.weights, codec, why, by_rule)
+        yield GgufTensor(piece, found.view, found.weights, codec, why, by_rule)
     for pattern in (*asked.keep, *(pattern for pattern, _ in asked.formats)):
         if pattern not in used:
             raise UsageError(
@@ -170,7 +170,7 @@ def writable(type_name: str) -> str:
 
 
 def need_no_rest(
-    source: Checkpoint, weights: tuple[StoredWeight, ...], unplaced: tuple[_Unplaced, ...], model: Model
+    source: Checkpoint, weights: tuple[StoredWeight, ...], unplaced: tuple[GgufTensor, ...], model: Model
 ) -> None:
     """Refuse a checkpoint with a tensor that would be lost: only what the file never has may stay behind."""
     used = {weight.name for each in unplaced for weight in each.weights}
