@@ -73,7 +73,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     model = with_positions(load(name), flags, length if rules.rows.default_batch_counts else None)
     _check_flags(flags, quantity, rules)
     dtype, quantization = _precision_for(quantity, row["quant"], model)
-    layout = _layout(row, flags)
+    layout = _layout(row)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
     if (
         length is None
@@ -274,7 +274,7 @@ PUBLISHED_AS = {
 """What a checkpoint's method may be called in a table."""
 
 
-def _layout(row: dict[str, str], flags: str) -> Layout:
+def _layout(row: dict[str, str]) -> Layout:
     sizes = {}
     for axis in ("tp", "pp", "dp"):
         text = row[axis].strip() or ("1" if axis in ("dp", "pp") else "")
@@ -282,11 +282,7 @@ def _layout(row: dict[str, str], flags: str) -> Layout:
             raise Incomplete(f"{axis} is {row[axis]!r}" if row[axis] else f"{axis} is not given")
         sizes[axis] = int(text)
     ep = row["ep"].strip()
-    dcp = re.search(r"decode-context-parallel-size (\d+)", flags)
-    tp, pp, dp = sizes.values()
-    return Layout(
-        tp, pp, dp, dcp=int(dcp[1]) if dcp else 1, enable_expert_parallel=ep.isdecimal() and int(ep) > 1
-    )
+    return Layout(**sizes, enable_expert_parallel=ep.isdecimal() and int(ep) > 1)
 
 
 def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:

@@ -6,11 +6,12 @@ takes the rules of the earlier one. Constants that were measured are in facts/en
 """
 
 from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, EngineRows, Joining, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, Joining, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
+from .measured_rows import ROWS
 from .offload import left_to_host
 from .release import RELEASES
 from .weights import placed_weights
@@ -59,12 +60,7 @@ VLLM = Engine(
         prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
         decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
-    rows=EngineRows(
-        words=("vLLM",),
-        default_batch_counts=True,
-        batch_follows_length=lambda version: RELEASES.at(version).v0,
-        generation=lambda version: "V0" if RELEASES.at(version).v0 else "V1",
-    ),
+    rows=ROWS,
     speed_class="vllm",
     layouts=tensor_parallel_layouts,
     resolve=resolve,

@@ -183,10 +183,6 @@ def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> l
         words.append(f"lora, max-loras {printed.text('max_loras') or 1}")
         if rank := printed.text("max_lora_rank"):
             words.append(f"max-lora-rank {rank}")
-    if size := printed.text("block_size"):
-        words.append(f"block-size {size}")
-    if (size := printed.text("decode_context_parallel_size")) not in (None, "1"):
-        words.append(f"decode-context-parallel-size {size}")
     if "mtp" in (printed.text("speculative_config") or "").lower():
         words.append("mtp draft loaded")
     rules = _engine(run)
