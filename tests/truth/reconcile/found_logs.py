@@ -7,7 +7,7 @@ CARD_4090 = "NVIDIA GeForce RTX 4090"
 
 def logs() -> list[Written]:
     """Each of them, whole."""
-    return [*_trtllm(), *_llamacpp(), *_sglang(), *_training()]
+    return [*_trtllm(), *_llamacpp(), half_host(), *_sglang(), *_training()]
 
 
 def _trtllm() -> list[Written]:
@@ -115,6 +115,47 @@ def _llamacpp() -> list[Written]:
             state="ready",
         ),
     ]
+
+
+def half_host() -> Written:
+    """34 layers and the output on the card: the table's cache is that of card and host together."""
+    return Written(
+        "llamacpp-half-host",
+        [
+            "build: 8179 (ecbcb7ea9) with GNU 13.3.0 for Linux x86_64",
+            "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA GeForce RTX 3060) (0000:01:00.0) - 5861 MiB free",
+            "llama_model_loader: loaded meta data with 26 key-value pairs and 434 tensors from /models/Qwen2.5-3B-Instruct.Q4_K_M.gguf (version GGUF V3 (latest))",
+            "llama_model_loader: - kv   2:                               general.name str              = Qwen2.5 3B Instruct",
+            "print_info: file type   = Q4_K - Medium",
+            "load_tensors: offloaded 35/37 layers to GPU",
+            "load_tensors:   CPU_Mapped model buffer size =   337.51 MiB",
+            "load_tensors:        CUDA0 model buffer size =  1740.74 MiB",
+            "llama_context: n_seq_max     = 4",
+            "llama_context: n_ctx         = 4096",
+            "llama_context: n_ctx_seq     = 4096",
+            "llama_context: n_ubatch      = 512",
+            "llama_context: flash_attn    = enabled",
+            "llama_context: kv_unified    = true",
+            "llama_kv_cache:        CPU KV buffer size =     8.00 MiB",
+            "llama_kv_cache:      CUDA0 KV buffer size =   136.00 MiB",
+            "llama_kv_cache: size =  144.00 MiB (  4096 cells,  36 layers,  4/1 seqs), K (f16):   72.00 MiB, V (f16):   72.00 MiB",
+            "sched_reserve:      CUDA0 compute buffer size =   304.75 MiB",
+            "main: server is listening on http://127.0.0.1:8080",
+        ],
+        {
+            "engine": "llamacpp",
+            "engine_version": "8179 (ecbcb7ea9)",
+            "model": "Qwen2.5 3B Instruct",
+            "gpu": "NVIDIA GeForce RTX 3060",
+            "quantization": "Q4_K - Medium",
+            "max_model_len": 4096,
+            "max_num_seqs": 4,
+            "weights_bytes": mib(1740.74),
+            "kv_bytes": mib(136),
+            "compute_buffer_bytes": mib(304.75),
+        },
+        state="ready",
+    )
 
 
 def _sglang() -> list[Written]:

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import found_logs
 import other_logs
 import pytest
 import vllm_logs
@@ -176,12 +177,14 @@ def test_rows_are_predicted_as_the_log_is(name: str, tmp_path: Path) -> None:
 
 
 LLAMA = [log for log in other_logs.llama_logs() if log.name in ("llamacpp-2026", "llamacpp-two-cards")]
+LLAMA.append(found_logs.half_host())
 
 
 @pytest.mark.parametrize("log", LLAMA, ids=lambda log: log.name)
 def test_rows_of_llamacpp_ask_what_the_log_asks(log: Written, tmp_path: Path) -> None:
     """Slots, layers on the cards, micro-batch and build were left out, and one card's share was taken for all
-    of them: other figures were predicted than for the log."""
+    of them, as was the cache of the cards for that of the host too: other figures were predicted than for the
+    log."""
     found = beside_prediction(runs_of(log.text))
     table = tmp_path / "rows.csv"
     with open(table, "w", newline="") as file:
@@ -189,6 +192,7 @@ def test_rows_of_llamacpp_ask_what_the_log_asks(log: Written, tmp_path: Path) ->
         writer.writeheader()
         writer.writerows(found.measured_rows())
     rows = {row.quantity: row for row in validate_table(table)}
+    assert not [row for row in found.measured_rows() if "CPU" in row["verbatim_log_line"]]
     assert {row.status for row in rows.values()} == {"scored"}, rows
     for quantity in ("weights_per_gpu", "kv_bytes_per_gpu"):
         assert rows[quantity].predicted == pytest.approx(rows[quantity].measured, rel=1e-3)

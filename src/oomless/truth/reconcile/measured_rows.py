@@ -25,13 +25,13 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
         value = found.get(word)
         if not isinstance(value, int):
             continue
-        values = run.of_ranks(word)
+        values = run.on_cards(word) or run.of_ranks(word)
         said = next(iter(values.values()), None)
         unit, factor = PRINTED.get(said.unit if said else "B", ("bytes", 1))
         if word == "kv_tokens":
             unit, factor = "tokens", 1
         if run.names_devices:
-            value = _of_all_cards(run, word) or value
+            value = _of_all_devices(run, word) or value
         amount = value / factor
         row = {**dict.fromkeys(COLUMNS, ""), **asked.row}
         row |= {
@@ -50,8 +50,14 @@ def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None)
     return rows
 
 
-def _of_all_cards(run: LoggedRun, word: str) -> int:
-    """What llama.cpp's tables count: weights and cache of all cards together, the buffer of the first. 0: the
-    log names no card."""
-    cards = [each.value for each in run.on_cards(word).values() if isinstance(each.value, float)]
-    return round(sum(cards if word in ("weights_bytes", "kv_bytes") else cards[:1]))
+def _of_all_devices(run: LoggedRun, word: str) -> int:
+    """What llama.cpp's tables count: the weights of all cards together, the cache of cards and host with its
+    states, the buffer of the first card. 0: the log names no device."""
+    match word:
+        case "kv_bytes":
+            parts = [*run.of_ranks(word).values(), *run.of_ranks("state_bytes").values()]
+        case "weights_bytes":
+            parts = list(run.on_cards(word).values())
+        case _:
+            parts = list(run.on_cards(word).values())[:1]
+    return round(sum(each.value for each in parts if isinstance(each.value, float)))
