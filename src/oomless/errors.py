@@ -90,6 +90,8 @@ def meant(error: Exception) -> OomlessError:
 
     >>> meant(KeyError("x")).message
     "internal error: KeyError: 'x'"
+    >>> meant(OSError(36, "File name too long", "a.log")).message
+    "'a.log': File name too long"
     """
     if isinstance(error, OomlessError):
         return error
@@ -98,8 +100,9 @@ def meant(error: Exception) -> OomlessError:
             "not enough memory on this machine for this input", "check that the file is what you meant"
         )
     if isinstance(error, OSError) and error.filename is None:
-        # what we open ourselves is reported where it is opened
         return OomlessError(f"the answer could not be written: {error.strerror}", "check where stdout goes")
+    if isinstance(error, OSError):
+        return OomlessError(f"{str(error.filename)[:80]!r}: {error.strerror}", "check the path")
     return OomlessError(
         f"internal error: {type(error).__name__}: {error}",
         "this is a defect of oomless; run again with --debug and report what it prints",

@@ -177,3 +177,12 @@ def test_a_cache_type_whose_blocks_do_not_divide_a_head_is_refused() -> None:
     not."""
     with pytest.raises(OomlessError, match="heads of 80"):
         oomless.infer("phi-2", "rtx-4090:1", engine="llamacpp", cache_type_k="q8_0")
+
+
+def test_a_usual_build_takes_fifteen_cards_beside_the_host() -> None:
+    """Sixteen end in an assertion of ggml's (ollama issue 8920), but in a build made for more (ik 245)."""
+    chosen = oomless.infer("kimi-k2", "h200:999999", engine="llamacpp")
+    assert chosen.request.layout.pp <= 15
+    asked = oomless.infer("kimi-k2", "h200:16", engine="llamacpp", pp=16)
+    assert [note for note in asked.warnings if "more than 15 cards" in note]
+    assert not [note for note in chosen.warnings if "more than 15 cards" in note]

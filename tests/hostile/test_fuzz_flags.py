@@ -198,3 +198,20 @@ def test_a_hundred_thousand_combinations_of_flags(name: str) -> None:
     seed, count = SEED or time.time_ns() % 10**9, SLOW * SHARES[name] // sum(SHARES.values())
     print(f"{name}: {count:,} combinations of seed {seed}")
     assert faults_of(name, count, seed) == []
+
+
+FOUND = {
+    "layers over a million cards": ("infer kimi-k2 --gpu h200:999999 -ts 1,30 --engine ik-llamacpp", 2),
+    "a rent of next to nothing": ("cost --gpu l40s:4 --tokens-per-s 1000 --rent-usd-per-hour 1e-320", 2),
+    "a name that no system takes": (f"reconcile {'a' * 400} --gpu h100", 1),
+}
+"""What the slow run found: by its cause, the question and its exit code."""
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_the_slow_run_found(found: str) -> None:
+    words, code = FOUND[found]
+    with budget(2.0):
+        answer = call(*words.split())
+    assert answer.code == code
+    assert fault_of(words.split(), answer) == ""

@@ -32,9 +32,13 @@ def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[L
     return found
 
 
-def layers_over_cards(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Return the layers over one card, two ... all of them: a pipeline of one sequence."""
-    return [Layout(pp=num) for num in range(1, hardware.num_gpus + 1)]
+MOST_CARDS = 16
+"""Of one machine."""
+
+
+def layers_over_cards(hardware: Hardware, expert_parallel: bool, most: int = MOST_CARDS) -> list[Layout]:
+    """Return the layers over one card, two ... all of a machine: a pipeline of one sequence."""
+    return [Layout(pp=num) for num in range(1, min(hardware.num_gpus, most) + 1)]
 
 
 def tensor_parallel(model: Model, hardware: Hardware) -> Iterator[tuple[Layout, int]]:

@@ -187,6 +187,8 @@ class Engine(NamedTuple):
     """--quantization is a GGUF file type."""
     tag_type: str = ""
     """The file type that its own library of models holds, where none is asked for; "": it has no library."""
+    most_devices: int = 0
+    """Cards of one server in a usual build; 0: any."""
     fills_host: bool = False
     """Layers or experts may stay in the host's memory, and compute there."""
     host_memory_at: Literal["every rank", "last rank"] = "every rank"

@@ -206,6 +206,8 @@ def fault_of(option: Option, value: Any) -> str:
             return "" if is_some else f"it must be above 0, at most {figure(option.most)}"
     if option.choices:
         return "" if str(value) in option.choices else f"it is {' or '.join(option.choices)}"
+    if 0 < abs(value) < SMALLEST:
+        return f"it is 0, or {figure(SMALLEST)} and more"
     if option.least <= value <= option.most:
         return ""
     usual = option.most == Option._field_defaults["most"] and value < option.least

@@ -5,6 +5,8 @@ Nothing is allotted in advance: the cache is as long as the context asked for, a
 the graph of one micro-batch needs, found by building that graph and serving it as ggml does.
 """
 
+from functools import partial
+
 from ..layouts import layers_over_cards, one_machine
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
 from .buffers import budget_bytes, budget_lines, pool_bytes
@@ -17,6 +19,9 @@ from .weights import host_bytes, left_to_host, placed_weights
 
 MOST_LAYERS = 256
 """More than any model has."""
+MOST_DEVICES = 15
+"""GGML_SCHED_MAX_BACKENDS is 16, the host among them: a usual build ends in an assertion on sixteen cards
+(ollama issue 8920); one made for more has run (ik_llama.cpp issue 245)."""
 
 LLAMACPP = Engine(
     name="llamacpp",
@@ -40,7 +45,8 @@ LLAMACPP = Engine(
     start=Start(port=8080),
     rows=EngineRows(words=("llama.cpp", "llama.cpp MLA branch", "llama.cpp (python)", "llama-box")),
     speed_class="llamacpp",
-    layouts=layers_over_cards,
+    layouts=partial(layers_over_cards, most=MOST_DEVICES),
+    most_devices=MOST_DEVICES,
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,

@@ -294,6 +294,9 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
     if card.vendor not in ("NVIDIA", ""):
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     found += beyond_known(request)
+    most = engine(request.engine).most_devices
+    if most and request.layout.num_ranks > most:
+        found.append(f"more than {most} cards: {request.engine} starts in builds made for so many alone")
     if (
         request.num_redundant_experts
         or request.speculative
