@@ -26,7 +26,8 @@ MOST_START_WORDS = 3
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
 HINT = (
     "write it as `vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...`, "
-    "`trtllm-serve MODEL ...` or `ollama run NAME:TAG`, or paste a Compose file or a Kubernetes object"
+    "`trtllm-serve MODEL ...` or `ollama run NAME:TAG`, or paste a Compose file or a Kubernetes object; "
+    "@FILE reads it from a file"
 )
 
 
