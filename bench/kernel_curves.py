@@ -10,6 +10,7 @@ by more than 15 % in the median is not written; another engine's curve of the sa
 import csv
 import sys
 from importlib import import_module
+from itertools import product as iterproduct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,9 @@ TYPES = {
     "int4_wo": "int4",
 }
 VALUE_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5625, "mxfp4": 0.53125, "int4": 0.53}
+KERNELS = {("blackwell", "sglang"): ("flashinfer", "triton")}
+"""Families of kernels for experts that an engine has on an architecture, by a word of their names: SGLang's
+own choice is FlashInfer for some models and types, else Triton (sglang/srt/arg_groups/overrides.py)."""
 MOST, WORST = 6000, 0.15
 FIELDS = ("floor_s", "memory", "compute", "power", "shrink", "depth", "passes", "touched")
 BEGIN = np.array([1e-5, 0.8, 0.6, 2.0, 0.85, 100.0, 1.0, 0.9])
@@ -96,14 +100,16 @@ def joined(reading: np.ndarray, computing: np.ndarray, power: float) -> np.ndarr
     return np.asarray(longer * ((reading / longer) ** power + (computing / longer) ** power) ** (1 / power))
 
 
-def shapes(path: Path, word: str, product: str) -> Frame:
-    """Return one row a shape with its least latency in seconds."""
+def shapes(path: Path, word: str, product: str, kernels: str) -> Frame:
+    """Return one row a shape with its least latency in seconds; of experts those of one family of kernels."""
     found = import_module("pandas").read_parquet(path)
     if product == "dense":
         found = found[(found.gemm_dtype == word) & (found.n >= 256) & (found.k >= 256)]
         keys = ["m", "n", "k"]
     else:
-        found = found[(found.moe_dtype == word) & (found.moe_ep_size == 1) & (found.topk < found.num_experts)]
+        of_family = found.kernel_source.str.contains(kernels) if kernels else True
+        found = found[of_family & (found.moe_dtype == word) & (found.topk < found.num_experts)]
+        found = found[found.moe_ep_size == 1]
         found = found.assign(width=found.inter_size / found.moe_tp_size)
         skewed = sorted(each for each in found.distribution.unique() if each != "balanced")
         found = found[(found.width >= 64) & found.distribution.isin(skewed[:1] or ["balanced"])]
@@ -146,8 +152,9 @@ def main() -> None:
         for engine in ("vllm", "sglang", "trtllm"):
             for product, name in (("dense", "gemm"), ("experts", "moe")):
                 path = sorted((data / folder / name / engine).glob(f"*/{name}_perf.parquet"))[-1]
-                for word, kind in TYPES.items():
-                    rows = shapes(path, word, product)
+                families = KERNELS.get((place[1], engine), ("",)) if product == "experts" else ("",)
+                for (word, kind), family in iterproduct(TYPES.items(), families):
+                    rows = shapes(path, word, product, family)
                     if len(rows) < 150:
                         continue
                     one = fitted(rows, product, machine, kind)
@@ -155,7 +162,7 @@ def main() -> None:
                         source = f"kernels of {engine} measured on {gpu}: {path.parent.name}, {name}_perf"
                         numbers = [f"{value:.4g}" for value in one.values]
                         errors = [f"{one.median:.3f}", f"{one.ninth:.3f}", one.num_fitted, one.num_held_out]
-                        out.writerow([product, *place, engine, kind, *numbers, *errors, source])
+                        out.writerow([product, *place, engine, kind, family, *numbers, *errors, source])
 
 
 if __name__ == "__main__":

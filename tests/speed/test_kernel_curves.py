@@ -58,3 +58,24 @@ def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:
 def test_nothing_hides_wholly() -> None:
     assert hidden(0.0, 0.0, 2.0) == 0.0
     assert max(3.0, 4.0) <= hidden(3.0, 4.0, 1.5) <= 7.0
+
+
+def test_sglang_runs_experts_by_the_kernels_that_it_chooses_itself() -> None:
+    """MiniMax's experts in FP8 go to Triton on a B200, DeepSeek's to FlashInfer; of one shape and type the
+    first take longer at small batches."""
+    experts = network(load("deepseek-r1")).experts[0]
+    own = curves("b200", "sglang")
+    for tokens in (1, 16, 128):
+        took = [
+            sum(own.experts_s(experts, Split(), tokens, family)[1:])
+            for family in ("deepseek_v3", "minimax_m2")
+        ]
+        assert took[0] < took[1]
+
+
+def test_older_vllm_has_kernels_of_its_own_on_blackwell() -> None:
+    experts = network(load("qwen3-30b-a3b")).experts[0]
+    machine = machine_of(parse_gpu("b200").card)
+    old = curves_of(machine, Runner("vllm", frozenset({"own_experts"})))
+    assert old is not None
+    assert old.experts_s(experts, Split(), 16)[1:] != curves("b200").experts_s(experts, Split(), 16)[1:]

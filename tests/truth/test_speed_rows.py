@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from oomless.truth.speed_rows import layout_of
+from oomless.truth.speed_training_rows import recipe_of, training_of
 from oomless.truth.speed_workload import Sent, requests_of, sent
 from oomless.truth.tables import MeasuredRow, read_table, said
 from oomless.truth.validate import Scored, score
@@ -48,6 +49,10 @@ ROUND_3 = {
 """A third round, by kind of figure, to which nothing is fitted: 17, 69, 20 and 17 % off when it was written
 down, and training not scored."""
 
+TRAINING = Budget(0.12, 0.36, scored=1.0, inside=0.85)
+"""Training of other frameworks and sources than the third round's (perf_training.csv), to which nothing is
+fitted."""
+
 
 def kind_of(row: MeasuredRow) -> str:
     """The class of a row, as the budgets call it."""
@@ -86,6 +91,50 @@ def test_errors_of_rows_that_nothing_is_fitted_to_stay_within_their_budgets() ->
 def test_errors_of_the_third_round_stay_within_their_budgets(quantity: str) -> None:
     rows = [score(row) for row in read_table(TABLES / "perf_round3.csv") if row.quantity == quantity]
     check(rows, ROUND_3[quantity], quantity)
+
+
+def test_errors_of_training_stay_within_their_budget() -> None:
+    check([score(row) for row in read_table(TABLES / "perf_training.csv")], TRAINING, "training")
+
+
+@pytest.mark.parametrize(
+    ("batch", "setting", "micro", "recompute", "method"),
+    [
+        ("GBS 2048 MBS 4", "activation checkpointing", 4, "full", "full"),
+        ("global batch 512, micro batch 8", "no activation checkpointing", 8, "none", "full"),
+        ("local batch size 2", "full recompute; LoRA", 2, "full", "lora"),
+        ("batch 3", "per-op selective checkpointing", 3, "selective", "full"),
+    ],
+)
+def test_words_of_a_training_row_are_read(
+    batch: str, setting: str, micro: int, recompute: str, method: str
+) -> None:
+    cells = {
+        "parallelism": "FSDP64",
+        "concurrency_or_batch": batch,
+        "setting": setting,
+        "model": "MPT-7B",
+        "input_len": "2048",
+        "quant": "BF16",
+    }
+    asked = training_of(cells, recipe_of("llm-foundry"), 64)
+    assert (asked.micro_batch, asked.recompute, asked.method) == (micro, recompute, method)
+
+
+@pytest.mark.parametrize("engine", ["torchtitan", "Megatron-Bridge", "NeMo 25.04", "llm-foundry", "llmq"])
+@pytest.mark.parametrize("model", ["MPT-30B", "Qwen2.5-7B", "DeepSeek-V3"])
+def test_training_of_every_recipe_is_scored(engine: str, model: str) -> None:
+    found = answer(
+        "training",
+        "tok/s/GPU",
+        engine=engine,
+        model=model,
+        n_gpus="64",
+        parallelism="EP8" if model == "DeepSeek-V3" else "FSDP64",
+        concurrency_or_batch="GBS 512 MBS 1",
+        metric="training throughput per GPU",
+    )
+    assert found.status == "scored", found.reason
 
 
 def test_half_of_the_first_tokens_are_too_low_and_nine_of_ten_inside() -> None:

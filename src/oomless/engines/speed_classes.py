@@ -16,6 +16,11 @@ def never(release: str, sparse: bool) -> Words:
     return frozenset()
 
 
+def one_family(family: str, kind: str, conditions: Words) -> str:
+    """Return no family of kernels: an engine's experts have one on a card."""
+    return ""
+
+
 class SpeedClass(NamedTuple):
     """One class, under the name that the tables of speed have in their column `engine`."""
 
@@ -26,6 +31,9 @@ class SpeedClass(NamedTuple):
     """(release, whether routed experts run on an NVIDIA card) -> conditions that hold."""
     row_conditions: Callable[[str, str, bool], Words] = lambda word, date, sparse: frozenset()
     """(the table's word, date, the same) -> conditions that hold."""
+    expert_kernels: Callable[[str, str, Words], str] = one_family
+    """(type of model, type of weights, conditions) -> family of kernels of routed experts, as
+    facts/kernel_curves.csv calls it where an engine has several on a card."""
     reduces_in_switch: bool = True
     """NCCL may add up in the switch."""
     multiplies_vectors: bool = False
@@ -59,7 +67,9 @@ MMQ_TILE = 128
 
 def vllm_row(word: str, date: str, sparse: bool) -> Words:
     """Return what a row of vLLM was measured with: it captures decoding as CUDA graphs since 0.2.3."""
-    return frozenset(("eager",)) if date and date < "2023-12" else frozenset()
+    release = re.search(r" (\d+\.\d+\S*)", word)
+    own = vllm(release[1], sparse) if release else frozenset()
+    return own | {"eager"} if date and date < "2023-12" else own
 
 
 def trtllm(release: str, sparse: bool) -> Words:
@@ -96,6 +106,43 @@ def sglang_row(word: str, date: str, sparse: bool) -> Words:
     return sglang(release[1], sparse) if release else frozenset()
 
 
+TRTLLM_GEN = ("deepseek_v3", "deepseek_v32", "glm_moe_dsa", "kimi_k2", "kimi_k25", "mistral3", "qwen3_moe")
+"""Types of models whose FP8 experts SGLang gives to FlashInfer's TensorRT-LLM kernels on Blackwell
+(arg_groups/overrides.py; sgl-project/sglang#11816 of October, #13489 of November 2025)."""
+
+
+def sglang_experts(family: str, kind: str, conditions: Words) -> str:
+    """Return FlashInfer for experts in four bits and for those in FP8 of some models, else Triton
+    (sgl-project/sglang#38374: what is not asked for lands there).
+
+    >>> (
+    ...     sglang_experts("deepseek_v3", "fp8_block", frozenset()),
+    ...     sglang_experts("minimax_m2", "fp8_block", frozenset()),
+    ... )
+    ('flashinfer', 'triton')
+    """
+    fp8 = kind.startswith("fp8") and family in TRTLLM_GEN
+    return "flashinfer" if fp8 or kind in ("fp4", "mxfp4", "int4") else "triton"
+
+
+def vllm_experts(family: str, kind: str, conditions: Words) -> str:
+    """Return Triton for releases before those whose own choice on Blackwell was measured as FlashInfer's
+    (0.19 and 0.24: moe_perf of aiconfigurator-core 0.12.0)."""
+    return "triton" if "own_experts" in conditions else ""
+
+
+def vllm(release: str, sparse: bool) -> Words:
+    """Return what a release of vLLM does: up to 0.19 its own fused kernels run routed experts on Blackwell.
+    "" is the newest.
+
+    >>> sorted(vllm("0.11.0", True)), sorted(vllm("", True))
+    (['own_experts'], [])
+    """
+    from ..facts.release import read_release
+
+    return frozenset(("own_experts",)) if release and read_release(release) < (0, 20) else frozenset()
+
+
 def llamacpp(release: str, sparse: bool) -> Words:
     """Return what llama.cpp of a date does with its kernels: launches them one by one, captures them, fuses
     them; "" is the newest.
@@ -123,7 +170,9 @@ SPEED_CLASSES = (
     SpeedClass(
         "vllm",
         "^vllm",
-        row_conditions=vllm_row,
+        vllm,
+        vllm_row,
+        expert_kernels=vllm_experts,
         reduces_in_switch=False,  # it sets NCCL_CUMEM_ENABLE=0
         small_chunk_on_small_cards=True,
         running=1024,
@@ -133,6 +182,7 @@ SPEED_CLASSES = (
         "^sglang",
         sglang,
         sglang_row,
+        expert_kernels=sglang_experts,
         mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
         reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
         shares_chunk=True,

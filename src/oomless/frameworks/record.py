@@ -17,8 +17,6 @@ class FrameworkRows(NamedTuple):
 
     words: tuple[str, ...]
     """Names under which tables have the framework."""
-    speed_words: tuple[str, ...]
-    """First words of its names in tables of speed, in small letters; (): its speed was not measured."""
     fsdp: Sharding
     """The kind of FSDP that a row means which says no more."""
     bf16_amp: str
@@ -208,7 +206,6 @@ def measured_rows(name: str) -> FrameworkRows:
     row = next(each for each in facts.table("measured_frameworks") if each["framework"] == name)
     return FrameworkRows(
         words=tuple(word for word in row["words"].split(";") if word),
-        speed_words=tuple(word for word in row["speed_words"].split(";") if word),
         fsdp=row["fsdp"],  # type: ignore[arg-type]  # a test holds cells and words together
         bf16_amp=row["bf16_amp"],
         amp=row["amp"],

@@ -42,7 +42,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     hyper = streams * machine.reached("hyper_passes", engine, conditions) * tokens * net.hidden * 2
     activations_s = (activation_bytes(net, split, tokens, everywhere, passes) + hyper) / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
-    kernels = num_kernels(net, run)
+    kernels = num_kernels(net, engine, conditions)
     rest = max(kernels - multiplied.num_kernels, 0)
     kernels_s = rest * machine.reached("kernel", engine, conditions) + multiplied.floors_s
     device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s + kernels_s
@@ -53,7 +53,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     each_s = machine.reached("host_sequence", engine, conditions)
     host_s = machine.reached("host", engine, conditions) + each_s * load.sequences / split.dp
     sends_s = stages_s(net, machine, split, tokens)
-    flops = f"{work.decode_flops + work.prompt_flops:.3g} operations"
+    flops = f"{work.decode_flops + work.prompt_flops + work.index_flops:.3g} operations"
     parts = [
         TimePart("weights", weights_s, f"bytes read / {REACHED}", cite("weights")),
         TimePart("matrix units", matrix_s, "operations / (peak x share reached)", cite("matrix", "unpack")),
@@ -109,11 +109,11 @@ def activation_bytes(net: Network, split: Split, tokens: float, everywhere: floa
     return stream + routed
 
 
-def num_kernels(net: Network, run: Runner) -> int:
+def num_kernels(net: Network, engine: str, conditions: frozenset[str]) -> int:
     """Return the kernels of a pass: those of each kind of block, and the head and the sampler."""
 
     def of(block: str) -> float:
-        return select("kernels", (run.engine, block), run.conditions).constant.value
+        return select("kernels", (engine, block), conditions).constant.value
 
     of_kind = {kind: of(kind) for kind, _ in net.kinds}
     more = net.more_norms * of("norm")

@@ -6,6 +6,7 @@ from functools import cache
 from math import ceil, inf
 from typing import NamedTuple
 
+from ..engines.speed_classes import SpeedClass, speed_class
 from ..facts import table
 from .load import Load, Runner, Split
 from .machine import Machine
@@ -55,8 +56,11 @@ class Curves(NamedTuple):
     """The curves of an engine on a card."""
 
     machine: Machine
+    engine: SpeedClass
+    conditions: frozenset[str]
     dense: dict[str, KernelCurve]
-    experts: dict[str, KernelCurve]
+    experts: dict[str, dict[str, KernelCurve]]
+    """By family of kernels, then by type."""
 
     def of_pass(self, net: Network, split: Split, load: Load) -> Multiplied:
         """Return the products of a pass: dense ones cut over the tensor ranks, the head, routed experts."""
@@ -75,7 +79,7 @@ class Curves(NamedTuple):
                 floors += product.num * floor_s
                 kernels += product.num
         for experts in net.experts:
-            read_s, total_s, floor_s = self.experts_s(experts, split, load.tokens)
+            read_s, total_s, floor_s = self.experts_s(experts, split, load.tokens, net.family)
             reading += experts.num_layers * read_s
             beyond += experts.num_layers * (total_s - read_s)
             floors += experts.num_layers * floor_s
@@ -100,9 +104,15 @@ class Curves(NamedTuple):
         computing = best * self.machine.num_sms / rate
         return reading, hidden(reading, computing, curve.power), curve.floor_s
 
-    def experts_s(self, experts: RoutedExperts, split: Split, tokens: float) -> tuple[float, float, float]:
-        """Return (reading, reading and computing, floor) of a layer of routed experts."""
-        curve, rate = self.curve(self.experts, type_of(experts.format))
+    def experts_s(
+        self, experts: RoutedExperts, split: Split, tokens: float, family: str = ""
+    ) -> tuple[float, float, float]:
+        """Return (reading, reading and computing, floor) of a layer of routed experts, by the kernels that
+        the engine runs for such a model."""
+        kind = type_of(experts.format)
+        curve, rate = self.curve(
+            self.of_kernels(self.engine.expert_kernels(family, kind, self.conditions)), kind
+        )
         share = 1 if split.experts_whole else split.expert_ranks
         width = experts.width / share
         once = min(experts.num_active, experts.num_experts)
@@ -129,6 +139,10 @@ class Curves(NamedTuple):
             rows * (2 * experts.hidden + 3 * width) * 2 * curve.passes / (self.machine.bytes_per_s * STREAMED)
         )
         return reading, hidden(reading, computing, curve.power) + moved_s, curve.floor_s
+
+    def of_kernels(self, name: str) -> dict[str, KernelCurve]:
+        """Return the curves of experts by type: a family's own over those of types that have one family."""
+        return {**self.experts.get("", {}), **self.experts.get(name, {})}
 
     def curve(self, curves: dict[str, KernelCurve], kind: str) -> tuple[KernelCurve, float]:
         """Return the curve of a type and the rate that it is a share of; of a type without one, that of
@@ -178,15 +192,15 @@ def curves_of(machine: Machine, run: Runner) -> Curves | None:
         return None
     architecture = machine.architecture.lower().split(" ")[0]
     found = _tables().get((machine.device, architecture, run.engine))
-    return Curves(machine, *found) if found else None
+    return Curves(machine, speed_class(run.engine), run.conditions, *found) if found else None
 
 
 @cache
-def _tables() -> dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, KernelCurve]]]:
-    found: dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, KernelCurve]]] = {}
+def _tables() -> dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, dict[str, KernelCurve]]]]:
+    found: dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, dict[str, KernelCurve]]]] = {}
     for row in table("kernel_curves"):
-        place = found.setdefault((row["device"], row["architecture"], row["engine"]), ({}, {}))
-        if row["product"] in ("dense", "experts"):
-            numbers = (float(row[name]) for name in KernelCurve._fields)
-            place[row["product"] == "experts"][row["type"]] = KernelCurve(*numbers)
+        dense, experts = found.setdefault((row["device"], row["architecture"], row["engine"]), ({}, {}))
+        curve = KernelCurve(*(float(row[name]) for name in KernelCurve._fields))
+        of_kind = dense if row["product"] == "dense" else experts.setdefault(row["kernels"], {})
+        of_kind[row["type"]] = curve
     return found

@@ -68,6 +68,13 @@ class Cache(NamedTuple):
     prefill_flops: float
     state: float
     """Elements read and written a sequence whatever its length (linear attention)."""
+    index_flops: float = 0.0
+    """Operations of an indexer a token and token of context, which every rank does whole."""
+    dense_flops: float = 0.0
+    """Operations as in prefill_flops while a prompt is so short that the indexer chooses everything; 0: the
+    same ones."""
+    heads: int = 0
+    """Heads that the kernel for chosen tokens fills up (attention_work.py); 0: it does not."""
 
 
 class Network(NamedTuple):
@@ -92,6 +99,8 @@ class Network(NamedTuple):
     """Norms beyond two a layer: of queries and keys, behind attention and behind the feed-forward."""
     biases: int = 0
     """Vectors added to queries, keys, values and attention's output, where that is a kernel of its own."""
+    family: str = ""
+    """What its config calls the model's type: engines choose kernels by it; "": not known."""
 
     @property
     def linear_params(self) -> float:
@@ -162,6 +171,7 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
         kinds=_kinds(model),
         more_norms=max(_count(tensors, "", "norm.weight") - 1 - 2 * len(model.layers), 0) if plain else 0,
         biases=_count(tensors, "attn", ".bias") if plain else 0,
+        family=model.family,
     )
 
 
@@ -300,14 +310,22 @@ def cache_of(attention: Attention) -> Cache:
             index = (
                 float(attention.index_head_dim) if attention.owns_indexer else 0.0
             )  # FP8 keys: a byte an element
+            work = 2 * attention.index_heads * attention.index_head_dim if attention.owns_indexer else 0
             return inner._replace(
-                index_bytes=index, limit=attention.index_topk, prefill_flops=inner.decode_flops
+                index_bytes=index,
+                limit=attention.index_topk,
+                prefill_flops=inner.decode_flops,
+                index_flops=work,
+                dense_flops=inner.prefill_flops,
+                heads=attention.mla.num_heads,
             )
         case V4() | V41():
             flops = 4 * attention.num_heads * attention.head_dim
-            chosen = attention.index_topk if attention.ratio and attention.index_heads else 0
+            indexed = attention.has_indexer if isinstance(attention, V4) else attention.index_heads > 0
+            chosen = attention.index_topk if attention.ratio and indexed else 0
             index = attention.index_head_dim / attention.ratio if chosen else 0
             return none._replace(
+                index_flops=2 * attention.index_heads * index,
                 read=attention.head_dim,
                 index_bytes=index,
                 limit=chosen if attention.ratio else attention.window,

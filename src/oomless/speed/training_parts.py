@@ -3,6 +3,7 @@ pipeline's bubble, the optimizer."""
 
 from math import log
 
+from ..frameworks import framework
 from ..model.feedforward import MoE
 from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
@@ -17,7 +18,7 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     passes, moved = elementwise(step)
     bandwidth = machine.bytes_per_s * machine.reached("weights")
     moved_s = moved / bandwidth * (1 + done.again / (done.forward + done.backward))
-    inside_s = inside_layers_s(step, done.again > 0)
+    inside_s = inside_layers_s(step, done.again > 0) + experts_s(step, done)
     micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
     exposed_s, moves = exposed(step, done)
     jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
@@ -45,10 +46,16 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
 
 
 def elementwise(step: TrainingStep) -> tuple[float, float]:
-    """Return (passes over the residual stream a layer, bytes that they move) of a micro-batch."""
+    """Return (passes over the residual stream a layer, bytes that they move) of a micro-batch; the rows of
+    experts are gathered, activated and summed beside, forward once and backward twice."""
     passes = step.machine.efficiencies.value("train_passes", conditions=step.conditions)
     layers, divided = step.net.num_layers / step.mesh.pp, step.mesh.tp if step.mesh.sequence_parallel else 1
-    return passes, layers * passes * step.micro_tokens * step.net.hidden * step.states.compute / divided
+    stream = layers * passes * step.micro_tokens * step.net.hidden * step.states.compute / divided
+    rows = sum(
+        each.num_layers * each.num_active * 3 * (each.hidden + each.width) for each in step.net.experts
+    )
+    routed = 3 * rows * step.micro_tokens * step.states.compute / step.mesh.pp / step.mesh.tp
+    return passes, stream + routed
 
 
 def inside_layers_s(step: TrainingStep, again: bool) -> float:
@@ -60,11 +67,6 @@ def inside_layers_s(step: TrainingStep, again: bool) -> float:
     times, total = 6 if again else 4, 0.0
     if mesh.tp > 1:
         total += times * layers * all_reduce_s(fabric(machine, mesh.tp, per_node), message)
-    moe = sum(isinstance(layer.ffn, MoE) for layer in step.model.layers) / mesh.pp
-    if mesh.ep > 1 and moe:
-        active = step.net.experts[0].num_active
-        sent = message * active / (mesh.tp if mesh.sequence_parallel else 1)
-        total += times * moe * all_to_all_s(fabric(machine, mesh.ep, per_node), sent)
     if mesh.cp > 1:
         read = sum(cache.num_layers * cache.read for cache in step.net.caches)
         keys = read / mesh.pp / mesh.tp * tokens * step.states.compute
@@ -73,6 +75,36 @@ def inside_layers_s(step: TrainingStep, again: bool) -> float:
     if mesh.pp > 1:
         line = fabric(machine, mesh.pp, 1 if mesh.tp * mesh.cp >= per_node else per_node)
         total += 2 * send_s(line, message / mesh.tp) * mesh.virtual_stages
+    return total
+
+
+def experts_s(step: TrainingStep, done: Passes) -> float:
+    """Return the seconds that tokens of a micro-batch are on their way to experts and back, as far as nothing
+    hides them.
+
+    Over nodes a token goes to each node once, whichever of its experts are there (DeepEP, internode kernels),
+    and Megatron-Bridge's recipes run one micro-batch's exchange behind another's compute (moe_a2a_overlap;
+    stages must have chunks for it); within a node or a domain of switches they do not.
+    """
+    mesh, machine, per_node = step.mesh, step.machine, step.hardware.per_node
+    moe = sum(isinstance(layer.ffn, MoE) for layer in step.model.layers) / mesh.pp
+    if mesh.ep <= 1 or not moe:
+        return 0.0
+    group = fabric(machine, mesh.ep, per_node)
+    copies = float(step.net.experts[0].num_active)
+    if group.nodes > 1:
+        copies = min(copies, group.nodes * (1 - (1 - 1 / group.nodes) ** copies))
+    sent = step.micro_tokens * step.net.hidden * step.states.compute * copies
+    sent /= mesh.tp if mesh.sequence_parallel else 1
+    total = (6 if done.again > 0 else 4) * moe * all_to_all_s(group, sent)
+    if (
+        group.nodes > 1
+        and framework(step.asked.framework).megatron_core
+        and (mesh.pp == 1 or mesh.virtual_stages > 1)
+    ):
+        hidden = machine.efficiencies.value("overlap", "train") * (done.forward_s + done.backward_s)
+        contention = machine.efficiencies.value("contention", "train")
+        total -= min(total, hidden) * (1 - contention)
     return total
 
 

@@ -71,6 +71,16 @@ class TrainingStep(NamedTuple):
         wide = "bf16" if self.states.compute == 2 else "fp32"
         return products + attention / self.machine.peak(wide) / self.machine.reached("attention", "train")
 
+    def tiles_s(self) -> float:
+        """Return the seconds that a forward pass of a micro-batch spends on tiles of narrow experts: their
+        inputs are read once more for every tile and each expert's rows are filled up, as in serving
+        (speed/matrices.py)."""
+        tile = self.machine.reached("tile", "train", self.conditions)
+        a_value = sum(
+            each.num_layers * each.num_active * each.params_each / each.width for each in self.net.experts
+        )
+        return self.micro_tokens * 2 * a_value * tile / self.machine.bytes_per_s / self.ranks_of_layer
+
 
 class Passes(NamedTuple):
     """The passes of one micro-batch on one rank: operations, and seconds in matrix units."""
@@ -93,12 +103,17 @@ def passes_of(step: TrainingStep) -> Passes:
     attention = step.attention_flops(step.micro_tokens) / step.ranks_of_layer
     does_again = attention if step.asked.recompute == "full" else again
     shares = ((forward, attention), (backward, BACKWARD * attention), (again, min(does_again, again)))
-    seconds = [step.seconds_of(flops, min(of, flops)) * imbalance for flops, of in shares]
+    times = (1.0, backward / forward, 1.0 if step.asked.recompute == "full" else 0.0)
+    seconds = [
+        (step.seconds_of(flops, min(of, flops)) + step.tiles_s() * num) * imbalance
+        for (flops, of), num in zip(shares, times, strict=True)
+    ]
     return Passes(forward, backward, again, *seconds)
 
 
-BACKWARD = 2.0
-"""Operations of attention's backward pass, in those of its forward pass."""
+BACKWARD = 2.5
+"""Operations of attention's backward pass, in those of its forward pass: five products in place of two, for
+flash attention works the scores out again (Dao et al. 2022, algorithm 4)."""
 
 
 def recomputed_flops(step: TrainingStep, forward: float) -> float:

@@ -216,20 +216,31 @@ def inside(ranks: int, experts: int) -> Layout:
 
 def network_of(row: dict[str, str]) -> tuple[Network, bool]:
     """The model's sums, and whether its config is known; else a model of that size."""
-    word = row["model"].strip().lower()
-    name = word if word in SHAPES else catalogue_name(MODELS.get(word, word))
+    model = model_of(row)
     quant = row["quant"].split(" (")[0]
     given = float(row["weight_bytes_gb"]) * GB if row["weight_bytes_gb"] else None
     params = float(row["params_b"] or 0) * GB  # billions
-    if name is None:
+    if model is None:
         if not params:
             raise Incomplete(f"the config of {shown(row['model'])} is not known, and params_b is not given")
         active = float(row["active_params_b"] or 0) * GB or params
         return unnamed(row["model"], params, active, bits_of(quant, given, params)), False
-    model = build(SHAPES[name], row["model"], "its published config") if name in SHAPES else load(name)
     net = network(model, _quantization(quant, model, "llama" in row["engine"].lower()))
     ratio = mean_bits(quant) * params / 8 / _total_bytes(net)
     return (_scaled(net, ratio) if ratio and abs(ratio - 1) > NOMINAL else net), True
+
+
+def model_of(row: dict[str, str]) -> Model | None:
+    """Return the model of a row: of the catalogue, or by its shape; None: its config is not known.
+
+    >>> model_of({"model": "MPT-7B"}).num_parameters
+    6649286656
+    """
+    word = row["model"].strip().lower()
+    if word in SHAPES:
+        return build(SHAPES[word], row["model"], "its published config")
+    name = catalogue_name(MODELS.get(word, word))
+    return load(name) if name is not None else None
 
 
 def mean_bits(quant: str) -> float:
@@ -257,6 +268,34 @@ SHAPES: dict[str, dict[str, object]] = {
         "tie_word_embeddings": False,
         "use_parallel_residual": True,
     }
+}
+MPT = {
+    "mpt-125m": (768, 12, 12),
+    "mpt-350m": (1024, 16, 24),
+    "mpt-760m": (1536, 12, 24),
+    "mpt-1b": (2048, 16, 24),
+    "mpt-3b": (2560, 20, 32),
+    "mpt-7b": (4096, 32, 32),
+    "mpt-13b": (5120, 40, 40),
+    "mpt-30b": (7168, 64, 48),
+    "mpt-70b": (8192, 64, 80),
+}
+"""Width, heads and layers of MPT (mosaicml/llm-foundry, scripts/train/yamls/pretrain)."""
+SHAPES |= {
+    name: {
+        "model_type": "mpt",
+        "architectures": ["MPTForCausalLM"],
+        "d_model": width,
+        "n_heads": heads,
+        "n_layers": layers,
+        "expansion_ratio": 4,
+        "max_seq_len": 65536,
+        "vocab_size": 50432,
+        "no_bias": True,
+        "attn_config": {"alibi": True},
+        "torch_dtype": "bfloat16",
+    }
+    for name, (width, heads, layers) in MPT.items()
 }
 """Models of the tables that the catalogue lacks: GPT-J has the matrices of a GPT-NeoX of its size."""
 NOMINAL = 0.1

@@ -1,17 +1,42 @@
 """A measured row of training speed -> tokens a second of a card, predicted from its configuration."""
 
 import re
+from typing import NamedTuple, cast
 
 from ..errors import UnsupportedError
+from ..facts import table
 from ..facts.hardware import cards_by_full_name, first_number
-from ..frameworks import framework, names
-from ..frameworks.record import Framework
-from ..model.load import catalogue_name, load
+from ..frameworks import framework
 from ..run.cards import Card, Hardware
-from ..run.training import Mesh, Recompute, TrainingAsked
+from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 from ..speed.training import training_speed
 from .serving_rows import Incomplete
-from .speed_rows import card_of
+from .speed_rows import card_of, model_of
+
+
+class Recipe(NamedTuple):
+    """What rows of an engine were trained with, as far as speed goes (facts/speed_recipes.csv)."""
+
+    framework: str
+    sharding: Sharding
+    sharded: Sharding
+    """What FSDP means in its rows."""
+    kernels: str
+
+
+def recipe_of(word: str) -> Recipe:
+    """Return what an engine of a table trains with, by the first letters of its name.
+
+    >>> recipe_of("NeMo 25.04").sharding, recipe_of("llm-foundry").kernels
+    ('distopt', 'eager')
+    """
+    for row in table("speed_recipes"):
+        if word.lower().startswith(row["words"]):
+            rules = framework(row["framework"])
+            own = cast(Sharding, row["sharding"]) if row["sharding"] else None
+            kernels = row["kernels"] or rules.kernels
+            return Recipe(rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels)
+    raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
 
 
 def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float, float]:
@@ -19,27 +44,20 @@ def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float,
     card, num_gpus = card_of(row["gpu"]), int(row["n_gpus"] or 1)
     if not unit.startswith("tok"):
         raise Incomplete(f"{unit} is no rate of tokens")
-    rules = _framework_of(row["engine"])
-    name = catalogue_name(row["model"].strip().lower())
-    if name is None:
+    recipe = recipe_of(row["engine"])
+    model = model_of(row)
+    if model is None:
         raise Incomplete(f"the config of {row['model']} is not known")
+    if not row["input_len"].strip().isdecimal():
+        raise Incomplete("how long sequences are is not given")
     hardware = Hardware(card, num_gpus, min(card.gpus_per_node, num_gpus))
-    asked = training_of(row, rules, num_gpus)
-    found = training_speed(load(name), asked, hardware).tokens_per_s
+    asked = training_of(row, recipe, num_gpus)
+    found = training_speed(model, asked, hardware).tokens_per_s
     share = slowed(row.get("setting", ""), card) / (num_gpus if "per GPU" in row["metric"] else 1)
     return found.value * share, found.low * share, found.high * share
 
 
-def _framework_of(word: str) -> Framework:
-    """The record of a framework whose speed was measured, by the word of a table."""
-    rules = (framework(name) for name in names())
-    found = next((each for each in rules if word.lower().startswith(each.rows.speed_words)), None)
-    if found is None:
-        raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
-    return found
-
-
-def training_of(row: dict[str, str], rules: Framework, num_gpus: int) -> TrainingAsked:
+def training_of(row: dict[str, str], recipe: Recipe, num_gpus: int) -> TrainingAsked:
     """Return the question of a row: FSDP32 TP8, TP4 PP8 VP5 EP64 CP2; "local batch 16", "GBS 128 MBS 1"."""
     axes = {
         axis: int(size)
@@ -48,8 +66,9 @@ def training_of(row: dict[str, str], rules: Framework, num_gpus: int) -> Trainin
     setting, batch = row.get("setting", ""), row["concurrency_or_batch"]
     tp, pp, cp = axes.get("TP", 1), axes.get("PP", 1), axes.get("CP", 1)
     dp = max(num_gpus // (tp * pp * cp), 1)
-    micro = _number(r"(?:MBS|local batch|micro-?batch|batch)\s?=?(\d+)", batch) or 1
-    whole = _number(r"(?:GBS|global batch)\s?=?(\d+)", batch)
+    micro = _number(r"(?:MBS|local batch(?: size)?|micro[- ]?batch(?: size)?)\s?=?(\d+)", batch)
+    micro = micro or _number(r"(?<!global )batch(?: size)?\s?=?(\d+)", batch) or 1
+    whole = _number(r"(?:GBS|global batch(?: size)?)\s?=?(\d+)", batch)
     mesh = Mesh(
         dp=dp,
         tp=tp,
@@ -61,23 +80,36 @@ def training_of(row: dict[str, str], rules: Framework, num_gpus: int) -> Trainin
         virtual_stages=axes.get("VP", 1),
     )
     return TrainingAsked(
-        framework=rules.name,
+        framework=recipe.framework,
+        method="lora" if re.search(r"\blora\b", f"{setting} {row['model']}", re.IGNORECASE) else "full",
         mesh=mesh,
         micro_batch=micro,
         seq_len=int(row["input_len"]),
         grad_accum=max(whole // (micro * dp), 1) if whole else 1,
-        sharding=rules.sharding,
+        sharding=recipe.sharded if "FSDP" in row["parallelism"] else recipe.sharding,
         recompute=recomputed(setting),
-        kernels="compiled" if rules.kernels == "eager" and "compile" in setting else rules.kernels,
+        kernels="compiled" if recipe.kernels == "eager" and "compile" in setting else recipe.kernels,
         products=products_of(row["quant"]),
     )
 
 
 def recomputed(setting: str) -> Recompute:
-    """Return what is computed again."""
-    if "full checkpointing" in setting or "full recompute" in setting:
-        return "full"
-    return "selective" if "selective" in setting else "none"
+    """Return what is computed again.
+
+    >>> (
+    ...     recomputed("full checkpointing"),
+    ...     recomputed("no recomputation"),
+    ...     recomputed("activation checkpointing"),
+    ... )
+    ('full', 'none', 'full')
+    """
+    words = setting.lower()
+    if re.search(r"\b(?:no|without) (?:activation )?(?:re|check)", words):
+        return "none"
+    if "selective" in words:
+        return "selective"
+    again = r"full (?:activation )?(?:recomp|check)|activation checkpointing|recompute[- ]block"
+    return "full" if re.search(again, words) else "none"
 
 
 def products_of(quant: str) -> str | None:
