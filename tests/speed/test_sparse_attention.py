@@ -5,11 +5,12 @@ import pytest
 from oomless.model.attention import MLA, V4
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
+from oomless.speed.attention_cache import cache_of
 from oomless.speed.attention_work import prompt_flops
 from oomless.speed.forward import forward
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of
-from oomless.speed.network import Network, cache_of, of_tensors
+from oomless.speed.network import Network, of_tensors
 
 ELSEWHERE = ("host", "collectives", "launches", "streams")
 """Parts of a pass that do not lie in a layer of attention."""

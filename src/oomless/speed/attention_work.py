@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from .attention_cache import Cache, tokens_read
 from .load import Load, Split
 from .machine import Machine
-from .network import Cache, Network, tokens_read
+from .network import Network
 
 
 class AttentionWork(NamedTuple):
@@ -51,7 +52,7 @@ def prompt_flops(cache: Cache, length: float, ranks: int) -> float:
     is read as without one.
 
     >>> from ..model.attention import DSA, MLA
-    >>> from .network import cache_of
+    >>> from .attention_cache import cache_of
     >>> sparse = cache_of(DSA(MLA(128, 1536, 512, 128, 64, 128), 64, 128, 2048))
     >>> [round(prompt_flops(sparse, 2048, ranks) / prompt_flops(sparse, 4096, ranks), 2) for ranks in (1, 8)]
     [0.2, 0.05]

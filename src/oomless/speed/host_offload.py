@@ -16,11 +16,12 @@ from ..estimate.serving.estimate import Estimate
 from ..model.model import Model, Tensor
 from ..run.this_host import Host, find_host, slowest_that_holds
 from ..units import gb
+from .attention_cache import Cache, cache_of
 from .banded import TimePart
 from .forward import forward
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .network import Cache, Network, cache_of, of_tensors, stored
+from .network import Network, of_tensors, stored
 
 STREAMED_TOKENS = 32
 """From so many tokens on llama.cpp copies a layer's weights to the card and multiplies there

@@ -14,7 +14,7 @@ from .serving_rows import Incomplete
 from .speed_rows import card_of, model_of
 
 
-class Recipe(NamedTuple):
+class MeasuredRecipe(NamedTuple):
     """What rows of an engine were trained with, as far as speed goes (facts/speed_recipes.csv)."""
 
     framework: str
@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
     kernels: str
 
 
-def recipe_of(word: str) -> Recipe:
+def recipe_of(word: str) -> MeasuredRecipe:
     """Return what an engine of a table trains with, by the first letters of its name.
 
     >>> recipe_of("NeMo 25.04").sharding, recipe_of("llm-foundry").kernels
@@ -35,7 +35,7 @@ def recipe_of(word: str) -> Recipe:
             rules = framework(row["framework"])
             own = cast(Sharding, row["sharding"]) if row["sharding"] else None
             kernels = row["kernels"] or rules.kernels
-            return Recipe(rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels)
+            return MeasuredRecipe(rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels)
     raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
 
 
@@ -57,7 +57,7 @@ def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float,
     return found.value * share, found.low * share, found.high * share
 
 
-def training_of(row: dict[str, str], recipe: Recipe, num_gpus: int) -> TrainingAsked:
+def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> TrainingAsked:
     """Return the question of a row: FSDP32 TP8, TP4 PP8 VP5 EP64 CP2; "local batch 16", "GBS 128 MBS 1"."""
     axes = {
         axis: int(size)
