@@ -10,6 +10,7 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation, read_speculation
 from oomless.speed.dynamic import Dynamic
 from oomless.speed.serving import ServingSpeed, serving_speed
 
@@ -108,3 +109,33 @@ def test_a_workload_has_the_room_that_a_steady_load_has() -> None:
     served = oomless.speed("deepseek-v4-flash", "h200:4", arrival_rate=50.0, requests=80, **asked)
     assert isinstance(served.speed, Dynamic)
     assert served.speed.most_running >= steady.at_once
+
+
+def spoken(method: str, drafted: int, accepted: float | None) -> ServingSpeed:
+    asked = Asked(layout=Layout(tp=8), max_model_len=8192, speculation=Speculation(method, drafted, accepted))
+    estimate = estimate_serving(load("deepseek-r1"), asked, parse_gpu("h200:8"))
+    return serving_speed(estimate, input_len=1000, output_len=1000, concurrency=4)
+
+
+def test_more_accepted_drafts_make_more_tokens_and_a_step_no_shorter() -> None:
+    rates = [spoken("mtp", 3, accepted).tokens_per_s.value for accepted in (1.0, 1.8, 2.6, 4.0)]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(4 * rates[0], rel=0.1)
+    plain = spoken("mtp", 3, None)
+    assert rates[0] < plain.tokens_per_s.value < rates[-1], "drafts that never hold cost time"
+    assert any("not in the figures" in note for note in plain.warnings)
+    assert any("2.6 hold" in note for note in spoken("mtp", 3, 2.6).warnings)
+
+
+def test_guesses_from_the_text_cost_no_pass_of_their_own() -> None:
+    free, own = (spoken(method, 2, 1.5) for method in ("ngram", "mtp"))
+    assert free.tpot_s.value < own.tpot_s.value
+    assert not any(part.what == "drafts" for part in free.decode_parts)
+
+
+@pytest.mark.parametrize("length", [0, 0.5, 5, float("inf"), float("nan"), -1, True, "2"])
+def test_as_many_tokens_hold_as_a_step_checks_at_most(length: object) -> None:
+    with pytest.raises(UsageError, match="speculative-config"):
+        read_speculation(
+            {"method": "mtp", "num_speculative_tokens": 3, "accepted_length": length}, "--speculative-config"
+        )

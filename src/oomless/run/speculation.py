@@ -100,9 +100,12 @@ def _of_keys(keys: dict[str, Any], where: str) -> Speculation:
     draft, length = keys.get("model", keys.get("draft")), keys.get("accepted_length")
     if not isinstance(method, str) or not isinstance(draft, str | None):
         raise fault(keys, where, 'write {"method": "mtp", "num_speculative_tokens": 1}')
+    num = _tokens(tokens, where)
     if isinstance(length, bool) or not isinstance(length, int | float | None):
         raise fault(keys, where, "accepted_length is a number of tokens")
-    return Speculation(method, _tokens(tokens, where), length, draft)
+    if length is not None and not 1 <= length <= num + 1:
+        raise fault(keys, where, f"of a step that drafts {num}, 1 to {num + 1} tokens hold (accepted_length)")
+    return Speculation(method, num, length, draft)
 
 
 def _tokens(value: object, where: str) -> int:

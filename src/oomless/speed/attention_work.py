@@ -36,7 +36,7 @@ def attention_work(net: Network, split: Split, load: Load) -> AttentionWork:
         element = load.cache_bits / 8
         once = read * cache.read * element / ranks + load.context * cache.index_bytes + cache.state * 4
         num_bytes += cache.num_layers * once * sequences
-        decoding += cache.num_layers * cache.decode_flops * read * sequences / split.tp
+        decoding += cache.num_layers * cache.decode_flops * read * sequences * load.checked / split.tp
         prompting += cache.num_layers * prompt_flops(cache, load.prompt_length, split.tp) * prompts
         if cache.index_flops and (load.prompt_length > cache.limit or not cache.dense_flops):
             indexing += cache.num_layers * cache.index_flops * load.prompt_length / 2 * prompts

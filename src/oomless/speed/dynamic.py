@@ -139,7 +139,7 @@ def run_workload(
     """Simulate a workload on an estimate."""
     if not requests:
         raise UsageError("the workload has no requests", "give at least one")
-    setup = setup_of(estimate, host)
+    setup = setup_of(estimate, host)._replace(drafts=None)
     policy = policy or policy_of(estimate, setup)
     if policy.capacity_tokens < 1:
         raise UsageError(
@@ -170,7 +170,7 @@ def run_workload(
         )
     if setup.is_bound:
         warnings += notes(setup, evidence_of(setup), 0)
-    warnings += left_out(estimate.request)
+    warnings += left_out(estimate.request, drafts_count=False)
     return Dynamic(
         estimate,
         policy,

@@ -44,20 +44,27 @@ class Load(NamedTuple):
     """Data-parallel groups that share the prompts: with few prompts at once some groups have one and others
     wait for them; 0: all."""
     cache_bits: int = 16
+    checked: int = 1
+    """Tokens of each sequence in the pass: the drafted ones, which it checks, and one more."""
+
+    @property
+    def decoded(self) -> float:
+        """Return the tokens of sequences, of all data-parallel groups."""
+        return self.sequences * self.checked
 
     @property
     def tokens(self) -> float:
         """Return the tokens of all data-parallel groups."""
-        return self.sequences + self.prompt_tokens
+        return self.decoded + self.prompt_tokens
 
     def of_group(self, split: Split) -> float:
         """Return the tokens of one data-parallel group."""
-        return self.sequences / split.dp + self.prompt_tokens / (self.groups or split.dp)
+        return self.decoded / split.dp + self.prompt_tokens / (self.groups or split.dp)
 
     def rows_of_head(self, split: Split) -> float:
         """Return the tokens of one group that the head sees: a sequence's newest, a prompt's last."""
         prompts = self.prompt_tokens / self.prompt_length if self.prompt_length else 0
-        return self.sequences / split.dp + prompts / (self.groups or split.dp)
+        return self.decoded / split.dp + prompts / (self.groups or split.dp)
 
 
 class ForwardPass(NamedTuple):

@@ -10,6 +10,7 @@ from ..estimate.serving.estimate import Estimate
 from ..run.serving import Asked, Layout
 from .band import Coverage, bound, figure, measured
 from .banded import Figure, TimePart
+from .drafts import Drafts, drafts_of, with_drafts
 from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
@@ -62,6 +63,18 @@ class Setup(NamedTuple):
     """Tokens of a step, over all data-parallel groups."""
     hosted: Hosted | None = None
     """What the host has of the model."""
+    drafts: Drafts | None = None
+    """What a step drafts and checks; None: it gives each sequence one token."""
+
+    @property
+    def accepted(self) -> float:
+        """Return the tokens that a step gives a sequence."""
+        return self.drafts.accepted if self.drafts else 1.0
+
+    @property
+    def checked(self) -> int:
+        """Return the tokens of a sequence that a step works on."""
+        return 1 + self.drafts.tokens if self.drafts else 1
 
     @property
     def is_bound(self) -> bool:
@@ -70,10 +83,22 @@ class Setup(NamedTuple):
         return self.machine.device == "other" or self.hosted is not None
 
     def forward(self, load: Load) -> ForwardPass:
-        """The time of one pass."""
+        """The time of one pass, with the drafts of a step or of a prompt beside it."""
         if self.hosted is not None:
             return hosted_pass(self.net, self.hosted, self.machine, self.split, self.run, load, self.budget)
-        return forward(self.net, self.machine, self.split, self.run, load)
+        if self.drafts is None:
+            return forward(self.net, self.machine, self.split, self.run, load)
+        main = forward(self.net, self.machine, self.split, self.run, load._replace(checked=self.checked))
+        if self.drafts.net is None:
+            return main
+        split, run, drafting = self.split._replace(pp=1), self.run, []
+        for times, part in (
+            (self.drafts.tokens, load._replace(prompt_tokens=0.0)),
+            (1, load._replace(sequences=0.0)),  # the draft reads prompts too
+        ):
+            if part.tokens:
+                drafting.append((times, forward(self.drafts.net, self.machine, split, run, part)))
+        return with_drafts(main, drafting)
 
 
 def serving_speed(
@@ -110,18 +135,20 @@ def serving_speed(
     return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
 
 
-def left_out(asked: Asked) -> tuple[str, ...]:
-    """What the question asks for and no figure here counts.
+def left_out(asked: Asked, drafts_count: bool = True) -> tuple[str, ...]:
+    """What the question asks for and no figure here counts; `drafts_count`: those of which it says how many
+    hold are counted.
 
     >>> from ..run.speculation import Speculation
     >>> left_out(Asked(speculation=Speculation("mtp")))[0].partition(":")[0], left_out(Asked())
     ('speculative decoding is not in the figures', ())
     """
     found = []
-    if asked.speculation is not None:
+    said = asked.speculation
+    if said is not None and not (drafts_count and said.accepted_length):
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many "
-            "drafts are taken hangs on the text"
+            "drafts are taken hangs on the text (accepted_length in --speculative-config says it)"
         )
     if asked.sizes.dcp > 1:
         found.append(
@@ -174,6 +201,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
         bits,
         budget,
         hosted,
+        None if hosted else drafts_of(request, estimate.model, net),
     )
 
 
@@ -210,16 +238,18 @@ def speed_of(
     """Closed form of continuous batching with `concurrency` requests always in flight.
 
     A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that
-    decode; in as many of those as the others' prompts take, a prompt is read beside them. Where more prompts
-    would come than steps, every step carries tokens of both kinds in the proportion of input to output, up to
-    the budget. Data-parallel groups go in step: while one reads a prompt the others wait, unless they read
-    one too; how many do follows from the share of time that a group spends on prompts.
+    decode, fewer where a step checks drafts of which some hold; in as many of those as the others' prompts
+    take, a prompt is read beside them. Where more prompts would come than steps, every step carries tokens of
+    both kinds in the proportion of input to output, up to the budget. Data-parallel groups go in step: while
+    one reads a prompt the others wait, unless they read one too; how many do follows from the share of time
+    that a group spends on prompts.
     """
     running = max(min(concurrency, room), 1.0)
     context = input_len + output_len / 2
     groups = setup.split.dp
     chunk = min(input_len, max(setup.budget // groups, 1))
     prompt_steps = input_len / chunk
+    steps = (output_len - 1) / setup.accepted
     decode = step_pass(setup, running, context)
     alone = prompt_pass(setup, input_len)
     decode_s, prompt_s = period(setup, decode, running), period(setup, alone, running)
@@ -229,19 +259,20 @@ def speed_of(
         mixed = step_pass(setup, max(running - together, 0.0), context, chunk * together, input_len, together)
         mixed_s = period(setup, mixed, running)
         own_s = prompt_s if running == 1 else mixed_s * prompt_steps
-        between_s = ((output_len - 1 - beside) * decode_s + beside * mixed_s) / max(output_len - 1, 1)
-        cycle_s = own_s + (output_len - 1) * between_s
+        between_s = ((steps - beside) * decode_s + beside * mixed_s) / max(steps, 1)
+        cycle_s = own_s + steps * between_s
         busy = min(running / groups * own_s / cycle_s, 1.0)
         any_of_them = 1 - (1 - busy) ** groups
         together = groups * busy / any_of_them if any_of_them else 1.0  # so seldom that never two at once
-    if beside < output_len - 1 or running == 1:
+    if beside < steps or running == 1:
         rate = running * output_len / cycle_s
         first_s = own_s + (decode_s if running > 1 else 0.0)
     else:
-        decoding = min(running, setup.budget * output_len / (input_len + output_len))
-        full = step_pass(setup, decoding, context, decoding / output_len * input_len, input_len, groups)
+        begun = setup.accepted / output_len  # prompts for each sequence that decodes
+        decoding = min(running, setup.budget / (setup.checked + begun * input_len))
+        full = step_pass(setup, decoding, context, decoding * begun * input_len, input_len, groups)
         between_s = period(setup, full, running)
-        rate = decoding / between_s
+        rate = decoding * setup.accepted / between_s
         first_s = between_s * max(prompt_steps, 1.0) + max(running - decoding, 0.0) / rate * output_len
     first_s += front_s(setup)
     served = rate / output_len
@@ -249,7 +280,7 @@ def speed_of(
     first_s += waiting / served
     known = evidence_of(setup)
     return ServingSpeed(
-        *figures(setup, known, first_s, between_s, rate * replicas, concurrency),
+        *figures(setup, known, first_s, between_s / setup.accepted, rate * replicas, concurrency),
         running,
         waiting,
         alone.parts,
@@ -308,6 +339,10 @@ def notes(setup: Setup, known: Coverage, waiting: float) -> tuple[str, ...]:
         found.append(
             f"no speed of {known.engine} was measured on cards like {setup.machine.name}: "
             "efficiencies are taken over from others"
+        )
+    if setup.drafts:
+        found.append(
+            f"a step checks {setup.checked} tokens of a sequence, of which {setup.accepted:g} hold, as asked"
         )
     if waiting:
         found.append(f"{waiting:,.0f} of the requests wait for a place in the cache")

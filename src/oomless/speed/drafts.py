@@ -1,0 +1,69 @@
+"""Speculation: a step checks several tokens of each sequence, of which some hold; drafts were made before."""
+
+from typing import NamedTuple
+
+from ..model.model import Model
+from ..run.serving import Asked
+from .banded import TimePart
+from .load import ForwardPass
+from .network import Network, Weights
+
+
+class Drafts(NamedTuple):
+    """What a step drafts, and what is left of it."""
+
+    tokens: int
+    """Drafted before a step, one after another; the step checks them and one token more."""
+    accepted: float
+    """Tokens of a step that hold, the one more among them."""
+    net: Network | None
+    """The draft's own layers and the model's head; None: guesses from the text, which cost nothing."""
+
+
+def drafts_of(asked: Asked, model: Model, net: Network) -> Drafts | None:
+    """Return the drafts of a question that says how many of them hold; None: none are made, or nobody knows.
+
+    >>> from ..model.load import load
+    >>> from ..run.speculation import Speculation
+    >>> from .network import network
+    >>> asked = Asked(speculation=Speculation("mtp", 3, 2.4))
+    >>> found = drafts_of(asked, load("deepseek-r1"), network(load("deepseek-r1")))
+    >>> found.tokens, found.accepted, found.net.num_layers
+    (3, 2.4, 1)
+    """
+    said = asked.speculation
+    if said is None or said.accepted_length is None:
+        return None
+    return Drafts(said.tokens, said.accepted_length, draft_network(model, net) if said.own_draft else None)
+
+
+def draft_network(model: Model, net: Network) -> Network:
+    """Return a draft's layers: as the model's last ones, with the model's head."""
+    num = max(len(model.draft), 1)
+    share = num / net.num_layers
+    kinds = dict.fromkeys((model.layers[-1].attention.kind, model.layers[-1].ffn.kind), num)
+    return net._replace(
+        num_layers=num,
+        cut=tuple(_part(each, share) for each in net.cut),
+        whole=tuple(_part(each, share) for each in net.whole),
+        experts=tuple(each._replace(num_layers=num) for each in net.experts[-1:]),
+        caches=tuple(each._replace(num_layers=num) for each in net.caches[-1:]),
+        kinds=tuple(kinds.items()),
+        more_norms=0,
+        biases=0,
+    )
+
+
+def _part(weights: Weights, share: float) -> Weights:
+    products = tuple(each._replace(num=max(round(each.num * share), 1)) for each in weights.products)
+    return weights._replace(params=weights.params * share, bytes=weights.bytes * share, products=products)
+
+
+def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> ForwardPass:
+    """Return a pass with those of the draft, (times, one of them), in a step that the host counts once."""
+    seconds = 0.0
+    for times, one in drafting:
+        seconds += times * (one.seconds - sum(part.seconds for part in one.parts if part.what == "host"))
+    words = f"{sum(times for times, _ in drafting)} passes of the draft's layers and the head"
+    part = TimePart("drafts", seconds, words, "speed/drafts.py: as the model's last layers")
+    return ForwardPass((*main.parts, part), main.seconds + seconds, main.stage_s + seconds)
