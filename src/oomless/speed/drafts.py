@@ -61,9 +61,9 @@ def _part(weights: Weights, share: float) -> Weights:
 
 def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> ForwardPass:
     """Return a pass with those of the draft, (times, one of them), in a step that the host counts once."""
-    seconds = 0.0
-    for times, one in drafting:
-        seconds += times * (one.seconds - sum(part.seconds for part in one.parts if part.what == "host"))
+    seconds = sum(times * (one.seconds - one.host_s) for times, one in drafting)
     words = f"{sum(times for times, _ in drafting)} passes of the draft's layers and the head"
     part = TimePart("drafts", seconds, words, "speed/drafts.py: as the model's last layers")
-    return ForwardPass((*main.parts, part), main.seconds + seconds, main.stage_s + seconds)
+    return main._replace(
+        parts=(*main.parts, part), seconds=main.seconds + seconds, stage_s=main.stage_s + seconds
+    )

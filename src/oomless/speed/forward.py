@@ -73,7 +73,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         words = f"{load.sequences / split.dp:,.0f} tokens leave one process, beyond the pass"
         parts.append(TimePart("streams", streamed_s - seconds, words, cite("stream")))
         seconds, stage_s = streamed_s, max(stage_s, streamed_s)
-    return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s)
+    return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s, host_s)
 
 
 REACHED = "(bandwidth x share reached)"

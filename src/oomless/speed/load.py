@@ -74,3 +74,5 @@ class ForwardPass(NamedTuple):
     seconds: float
     stage_s: float
     """Time of the slowest pipeline stage: what a full pipeline gives one micro-batch of."""
+    host_s: float = 0.0
+    """Of its seconds those that the host counts once a step."""
