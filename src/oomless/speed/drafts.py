@@ -1,9 +1,11 @@
 """Speculation: a step checks several tokens of each sequence, of which some hold; drafts were made before."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.serving import Asked
+from .attention_cache import cache_of
 from .banded import TimePart
 from .load import ForwardPass
 from .network import Network, Weights
@@ -34,20 +36,24 @@ def drafts_of(asked: Asked, model: Model, net: Network) -> Drafts | None:
     said = asked.speculation
     if said is None or said.accepted_length is None:
         return None
-    return Drafts(said.tokens, said.accepted_length, draft_network(model, net) if said.own_draft else None)
+    return Drafts(
+        said.tokens,
+        said.accepted_length,
+        draft_network(model, net) if said.own_draft and model.draft else None,
+    )
 
 
 def draft_network(model: Model, net: Network) -> Network:
-    """Return a draft's layers: as the model's last ones, with the model's head."""
-    num = max(len(model.draft), 1)
+    """Return a draft's layers, as wide as the model's, with the model's head."""
+    num = len(model.draft)
     share = num / net.num_layers
-    kinds = dict.fromkeys((model.layers[-1].attention.kind, model.layers[-1].ffn.kind), num)
+    kinds = Counter(kind for layer in model.draft for kind in (layer.attention.kind, layer.ffn.kind))
     return net._replace(
         num_layers=num,
         cut=tuple(_part(each, share) for each in net.cut),
         whole=tuple(_part(each, share) for each in net.whole),
-        experts=tuple(each._replace(num_layers=num) for each in net.experts[-1:]),
-        caches=tuple(each._replace(num_layers=num) for each in net.caches[-1:]),
+        experts=tuple(each._replace(num_layers=num) for each in net.experts[:1]),
+        caches=tuple(cache_of(layer.attention) for layer in model.draft),
         kinds=tuple(kinds.items()),
         more_norms=0,
         biases=0,
@@ -63,7 +69,7 @@ def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> F
     """Return a pass with those of the draft, (times, one of them), in a step that the host counts once."""
     seconds = sum(times * (one.seconds - one.host_s) for times, one in drafting)
     words = f"{sum(times for times, _ in drafting)} passes of the draft's layers and the head"
-    part = TimePart("drafts", seconds, words, "speed/drafts.py: as the model's last layers")
+    part = TimePart("drafts", seconds, words, "speed/drafts.py")
     return main._replace(
         parts=(*main.parts, part), seconds=main.seconds + seconds, stage_s=main.stage_s + seconds
     )
