@@ -222,7 +222,7 @@ def test_splitting_is_told_apart_by_digits() -> None:
     llama += "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
     def of(*regexes: str) -> dict[str, Any]:
-        steps = [{"type": "Split", "pattern": {"Regex": each}} for each in regexes]
+        steps: list[dict[str, Any]] = [{"type": "Split", "pattern": {"Regex": each}} for each in regexes]
         steps.append({"type": "ByteLevel", "use_regex": False})
         return {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
 

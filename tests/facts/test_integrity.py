@@ -63,6 +63,7 @@ KEYS = {
     "precision_words": "pattern",
     "price_cards": "name mem_gb sku_has",
     "prices": "kind provider region sku gpu mem_gb n_gpus tier unit source note",
+    "recipe_runs": "tool format",
     "recipes": "recipe",
     "releases": "package release",
     "speed_recipes": "words",

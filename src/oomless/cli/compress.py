@@ -95,6 +95,11 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option(
     "--compare", is_flag=True, help="All ways to keep activations on a small model: memory, time, loss."
 )
+@click.option(
+    "--recipe",
+    metavar="TOOL",
+    help="Write this mix as files for llmcompressor, gptqmodel, autoround, modelopt or llama-quantize.",
+)
 @click.option("--report", metavar="FILE", help="Write a report: .html with plots, .json or .txt.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def compress(
@@ -116,6 +121,7 @@ def compress(
     quality: bool,
     text: str | None,
     compare: bool,
+    recipe: str | None,
     report: str | None,
     as_json: bool,
 ) -> int:
@@ -128,32 +134,22 @@ def compress(
     if joined is not None:
         if model is not None or to is not None:
             raise UsageError("--join takes no MODEL and no --to", "the folder's journals say what was asked")
-        answer = api.join(joined)
-    else:
-        if model is None or (to is None) == (budget is None):
-            raise UsageError(
-                "MODEL and either --to or --budget are needed",
-                "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
-            )
-        if write is not None or parts is not None:
-            return cluster_files((model, to or "", keep, skip, _formats(formats)), out, parts, write)
-        answer = api.compress(
-            model,
-            to or "",
-            out,
-            keep=keep,
-            skip=skip,
-            formats=_formats(formats),
-            part=part,
-            threads=threads,
-            force=force,
-            measure=measure or as_json or report is not None,
-            calibrate=calibrate or "",
-            budget=budget,
-            quality=quality,
-            text=text,
-            progress=progress_line(),
+        show(api.join(joined), report, as_json)
+        return 0
+    if model is None or (to is None) == (budget is None):
+        raise UsageError(
+            "MODEL and either --to or --budget are needed",
+            "oomless compress ./DeepSeek-V2-Lite --to int4 --out ./DeepSeek-V2-Lite-int4",
         )
+    asked = (model, to or "", keep, skip, _formats(formats))
+    if recipe is not None:
+        return write_recipe((*asked, calibrate or ""), recipe, out, as_json)
+    if write is not None or parts is not None:
+        return cluster_files(asked, out, parts, write)
+    more: dict[str, Any] = {"calibrate": calibrate or "", "budget": budget, "quality": quality, "text": text}
+    more |= {"part": part, "threads": threads, "force": force, "progress": progress_line()}
+    more["measure"] = measure or as_json or report is not None
+    answer = api.compress(*asked[:2], out, keep=keep, skip=skip, formats=asked[-1], **more)
     show(answer, report, as_json)
     return 0
 
@@ -213,4 +209,25 @@ def cluster_files(asked: Any, out: str | None, parts: int | None, write: str | N
     files = part_files(request, out, parts)
     write_folder(write, files, "files of a cluster")
     click.echo(f"{write}: {', '.join(sorted(files))}")
+    return 0
+
+
+def write_recipe(asked: Any, tool: str, out: str | None, as_json: bool) -> int:
+    """Write the files of another tool's recipe, or print them, and say what their run needs."""
+    from ..compress.recipe import recipe
+    from ..compress.weights import CompressRequest
+    from ..files import write_folder
+    from ..report.recipe_text import needs_line, recipe_text
+
+    if not asked[1]:
+        raise UsageError("--recipe needs --to", "--to int4 --recipe llmcompressor --out ./recipe")
+    found = recipe(CompressRequest(*asked), tool)
+    if out is not None:
+        write_folder(out, found.files, "a recipe")
+    if as_json:
+        click.echo(json_text(found.to_json()))
+    elif out is not None:
+        click.echo(f"{out}: {', '.join(sorted(found.files))}\n{needs_line(found)}")
+    else:
+        click.echo(recipe_text(found), nl=False)
     return 0
