@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from command import call
 from oomless import facts

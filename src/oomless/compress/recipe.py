@@ -68,7 +68,7 @@ def needs_of(tool: str, word: str, num_bytes: int, largest: dict[str, int]) -> R
 
 def for_llmcompressor(planned: Planned) -> dict[str, str]:
     """Return its recipe and a script: the groups are those of the config that we would write."""
-    import yaml
+    import yaml  # type: ignore[import-untyped,unused-ignore]
 
     codecs = sorted(changed(planned).values(), key=lambda codec: codec.name)
     unique = list(dict.fromkeys(codecs))
