@@ -86,6 +86,8 @@ format: $(VENV)/.dev ## let ruff format the code
 
 bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one run
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.watched
+	$(BIN)/python -m bench.monitor
 
 accuracy: $(VENV)/.core ## what was predicted beside what was measured; the facts that `oomless accuracy` and the page show
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A

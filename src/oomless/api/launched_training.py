@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import OomlessError
 from ..monitor.attach import environment_of_child
 from ..monitor.counters import host_kills
-from ..monitor.entries import FirstLook, RunQuestion, SampledStep
+from ..monitor.entries import FirstLook, RunQuestion, RunStart, SampledStep
 from ..monitor.expected import first_look, look_text
 from ..monitor.journal import Tail, journals
 from ..monitor.launcher import ChildEnd, start_deaf
@@ -33,6 +33,7 @@ class TrainingWatch:
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._follow, daemon=True)
         self.question: RunQuestion | None = None
+        self.device = "cpu"
 
     def start(self) -> None:
         """Begin to read."""
@@ -62,11 +63,14 @@ class TrainingWatch:
         for entry in tail.more():
             if isinstance(entry, FirstLook):
                 return True  # the run has said it itself
+            if isinstance(entry, RunStart):
+                self.device = entry.device
             if isinstance(entry, RunQuestion):
                 self.question = entry
             if isinstance(entry, SampledStep) and entry.step >= FIRST_STEPS:
                 if self.question is not None:
-                    look = first_look(predict(self.question.question), entry.step, entry.peak_bytes)
+                    lines = predict(self.question.question, self.device)
+                    look = first_look(lines, entry.step, entry.peak_bytes, self.device)
                     self.say(look_text(look))
                 return True
         return False

@@ -53,12 +53,13 @@ def watched_rank(run: RankRun) -> WatchedRank:
 def prediction_of(run: RankRun) -> tuple[tuple[Line, ...], str]:
     """Return the predicted lines of a run, or why there are none."""
     if run.start.predicted:
-        return counted(predicted_lines(run.start)), ""
+        return counted(predicted_lines(run.start), run.start.device), ""
     asked = run.of(RunQuestion)
     if not asked:
         return (), "the run did not say what it trains: watch(..., expect=oomless.train(...)) does"
     if asked[-1].predicted:
-        return counted(predicted_lines(run.start._replace(predicted=asked[-1].predicted))), ""
+        again = run.start._replace(predicted=asked[-1].predicted)
+        return counted(predicted_lines(again), run.start.device), ""
     try:
         return predict(asked[-1].question, run.start.device, run.start.device_name), ""
     except OomlessError as error:
@@ -73,7 +74,8 @@ def predict(question: dict[str, Any], device: str = "cpu", device_name: str = ""
         raise OomlessError("the run's model has no configuration", "watch(..., expect=oomless.train(...))")
     model = build(config, "the run's model", "the run's own configuration")
     ranks = flags.get("dp", 1)
-    return counted(train(model, f"{HOST}:{ranks if isinstance(ranks, int) else 1}", **flags).ledger.lines)
+    answer = train(model, f"{HOST}:{ranks if isinstance(ranks, int) else 1}", **flags)
+    return counted(answer.ledger.lines, device)
 
 
 def highest_step(run: RankRun) -> Timeline | None:

@@ -8,17 +8,22 @@ from .entries import FirstLook, RunStart, SampledStep
 
 OUTSIDE = ("runtime", "fragmentation")
 """What no allocator's event is of: the context of the process, and what the allocator keeps."""
+ON_A_CARD = ("runtime.cublas",)
+"""What the allocator of a card holds beside a step's own tensors, and a CPU's does not: workspaces."""
 ASSUMED: Kind = "assumed"
 
 
-def counted(lines: Iterable[Line]) -> tuple[Line, ...]:
-    """Return the lines that events of an allocator can show."""
-    return tuple(line for line in lines if line.category not in OUTSIDE)
+def counted(lines: Iterable[Line], device: str) -> tuple[Line, ...]:
+    """Return the lines that events of a device's allocator can show."""
+    is_card = not device.startswith("cpu")
+    return tuple(
+        line for line in lines if (is_card if line.key in ON_A_CARD else category_of(line.key) not in OUTSIDE)
+    )
 
 
-def first_look(lines: Iterable[Line], step: int, peak_bytes: int) -> FirstLook:
+def first_look(lines: Iterable[Line], step: int, peak_bytes: int, device: str) -> FirstLook:
     """Return the peak of the first steps beside the sum of the lines that it can show."""
-    found = counted(lines)
+    found = counted(lines, device)
     return FirstLook(
         step,
         peak_bytes,

@@ -341,7 +341,7 @@ class Watch:
 
     def _look(self, peak_bytes: int) -> None:
         """The first peak beside its prediction, once."""
-        look = first_look(self.predicted, self.phases.step, peak_bytes)
+        look = first_look(self.predicted, self.phases.step, peak_bytes, str(self.device))
         self._write(look)
         say(look_text(look))
 
