@@ -64,9 +64,15 @@ class Walk(NamedTuple):
         return sum(self.saved.values())
 
 
-def walk(graph: AutogradGraph, recomputed: frozenset[str] = frozenset(), retained: bool = False) -> Walk:
+def walk(
+    graph: AutogradGraph,
+    recomputed: frozenset[str] = frozenset(),
+    retained: bool = False,
+    discarded: frozenset[str] = frozenset(),
+) -> Walk:
     """Replay one layer. `recomputed` are modules whose insides are computed again in the backward;
-    `retained`: as retain_graph says.
+    `discarded` those of them that give up what they make too, and run again when the first operation behind
+    them needs it (Megatron-Core's CheckpointWithoutOutput); `retained`: as retain_graph says.
 
     >>> square = AutogradGraph(
     ...     (Op("mul", ("x",), ("y",), ("x",)), Op("mul", ("y",), ("z",), ("y",))),
@@ -76,15 +82,26 @@ def walk(graph: AutogradGraph, recomputed: frozenset[str] = frozenset(), retaine
     ... )
     >>> walk(square)
     Walk(saved={'x': 8, 'y': 8}, forward_peak=24, backward_peak=32)
+    >>> walk(square, frozenset({"first"}), discarded=frozenset({"first"})).saved_bytes
+    16
+    >>> first = square._replace(ops=(square.ops[0]._replace(module="first"), square.ops[1]))
+    >>> (
+    ...     walk(first, frozenset({"first"})).saved,
+    ...     walk(first, frozenset({"first"}), False, frozenset({"first"})),
+    ... )
+    ({'x': 8, 'y': 8}, Walk(saved={'x': 8}, forward_peak=24, backward_peak=32))
     """
-    saved = kept(graph, recomputed)
+    saved = kept(graph, recomputed, discarded)
     peak_forward = _forward(graph, set(saved), graph.ops, {graph.source})
     return Walk(saved, peak_forward, _backward(graph, saved, recomputed, retained))
 
 
-def kept(graph: AutogradGraph, recomputed: frozenset[str] = frozenset()) -> dict[str, int]:
+def kept(
+    graph: AutogradGraph, recomputed: frozenset[str] = frozenset(), discarded: frozenset[str] = frozenset()
+) -> dict[str, int]:
     """What stays alive from forward to backward: what operations keep, and of recomputed modules what comes
-    in from outside."""
+    in from outside; nothing that a discarded one makes."""
+    given_up = {name for op in graph.ops if op.module in discarded for name in op.writes}
     made_inside = {name: op.module for op in graph.ops if op.module in recomputed for name in op.writes}
     names: dict[str, None] = {}
     for op in graph.ops:
@@ -92,7 +109,7 @@ def kept(graph: AutogradGraph, recomputed: frozenset[str] = frozenset()) -> dict
             wanted: Iterable[str] = (name for name in op.reads if made_inside.get(name) != op.module)
         else:
             wanted = op.saves
-        names.update(dict.fromkeys(wanted))
+        names.update(dict.fromkeys(name for name in wanted if name not in given_up))
     return {name: graph.sizes[name] for name in names}
 
 
@@ -186,23 +203,14 @@ def _backward(
     grads = {graph.target}
     live = sum(kept_now.values()) + sizes[graph.target]
     peak = live
-    again: str = ""
+    rerun = _Rerun(graph, recomputed)
     for index in range(len(graph.ops) - 1, -1, -1):
         op = graph.ops[index]
-        if op.module in recomputed and op.module != again:
-            again = op.module
-            block = _block(graph.ops, index, again)
-            stay = {name for each in block for name in each.saves}
-            inputs = {name for each in block for name in each.reads} - {
-                name for each in block for name in each.writes
-            }
-            outer = sum(sizes[name] for name in inputs)
-            peak = max(peak, live - outer + _forward(graph, stay | inputs, block, inputs))
-            for name in stay - set(kept_now):
-                kept_now[name] = sizes[name]
-                live += sizes[name]
-        elif op.module != again:
-            again = ""
+        for first in rerun.before(index, kept_now):
+            fresh, most = rerun.block(first, kept_now)
+            peak = max(peak, live + most)
+            kept_now.update(fresh)
+            live += sum(fresh.values())
         wanted = [name for name in dict.fromkeys(op.reads) if name not in constants]
         made = 0
         for name in wanted:
@@ -229,9 +237,61 @@ def _needs(op: Op, recomputed: frozenset[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*op.saves, *op.reads))) if op.module in recomputed else op.saves
 
 
-def _block(ops: Sequence[Op], last: int, module: str) -> list[Op]:
-    """The run of operations of one module that ends at `last`."""
-    first = last
-    while first and ops[first - 1].module == module:
-        first -= 1
-    return list(ops[first : last + 1])
+class _Rerun:
+    """Which runs of operations of recomputed modules have run again in a backward."""
+
+    def __init__(self, graph: AutogradGraph, recomputed: frozenset[str]) -> None:
+        self.graph, self.recomputed = graph, recomputed
+        self.done: set[int] = set()
+        self.made = {name: index for index, op in enumerate(graph.ops) for name in op.writes}
+
+    def first(self, index: int) -> int:
+        """The operation with which the run of one module begins that `index` is of."""
+        ops = self.graph.ops
+        while index and ops[index - 1].module == ops[index].module:
+            index -= 1
+        return index
+
+    def before(self, index: int, kept_now: Mapping[str, int]) -> list[int]:
+        """Runs that must run again before the backward of an operation, in the order in which they do: its
+        own, and those that made what it needs and nobody kept."""
+        op = self.graph.ops[index]
+        if op.module in self.recomputed:
+            start = self.first(index)
+            return [*self.sources(self.block_of(start), kept_now), start] if start not in self.done else []
+        return self.sources([op], kept_now)
+
+    def sources(self, ops: Sequence[Op], kept_now: Mapping[str, int]) -> list[int]:
+        """Runs of recomputed modules that make what operations need of others and that is not there."""
+        inside = {name for op in ops for name in op.writes}
+        found: list[int] = []
+        for op in ops:
+            needed = op.reads if op.module in self.recomputed else op.saves
+            for name in needed:
+                made = self.made.get(name)
+                if name in inside or name in kept_now or made is None:
+                    continue
+                start = self.first(made)
+                if self.graph.ops[made].module in self.recomputed and start not in {*self.done, *found}:
+                    found += [*self.sources(self.block_of(start), kept_now), start]
+        return list(dict.fromkeys(found))
+
+    def block_of(self, start: int) -> list[Op]:
+        """The run of operations of one module that begins at `start`."""
+        ops, end = self.graph.ops, start
+        while end < len(ops) and ops[end].module == ops[start].module:
+            end += 1
+        return list(ops[start:end])
+
+    def block(self, start: int, kept_now: Mapping[str, int]) -> tuple[dict[str, int], int]:
+        """Run a module again: what is there then and was not, and the most that it takes on the way."""
+        self.done.add(start)
+        ops, sizes = self.block_of(start), self.graph.sizes
+        made = {name for op in ops for name in op.writes}
+        stay = {name for op in ops for name in op.saves}
+        stay |= {
+            name for op in self.graph.ops if op.module != ops[0].module for name in op.saves if name in made
+        }
+        inputs = {name for op in ops for name in op.reads} - made
+        most = _forward(self.graph, stay | inputs, ops, inputs) - sum(sizes[name] for name in inputs)
+        return {name: sizes[name] for name in stay - set(kept_now)}, most

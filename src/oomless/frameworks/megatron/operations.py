@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from .run import Megatron
+from .selective import DISCARDED
 from .tape import Tape
 
 
@@ -80,6 +81,9 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
     """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a
     value.
 
+    A copy of what a discarded module makes is part of it: products behind it keep their input as it came
+    (set_save_original_input).
+
     Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors
     nothing.
     """
@@ -92,6 +96,7 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
             "quantise",
             source,
             {name: values + (values // 32 if run.fp8_recipe in ("mxfp8", "blockwise") else 0)},
+            module=next((op.module for op in tape.ops if source in op.writes and op.module in DISCARDED), ""),
         )
     return name
 

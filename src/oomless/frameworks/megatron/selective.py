@@ -29,7 +29,7 @@ def selective_walk(run: Megatron, graph: AutogradGraph) -> Walk:
         graph = graph._replace(
             ops=tuple(op._replace(module="moe") if op.module in INSIDE_EXPERTS else op for op in graph.ops)
         )
-    walked = walk(graph, modules)
+    walked = walk(graph, modules, discarded=modules & DISCARDED)
     away = _offloaded(run, graph, modules)
     if not away:
         return walked
@@ -39,6 +39,9 @@ def selective_walk(run: Megatron, graph: AutogradGraph) -> Walk:
     )  # a layer's own tensors are back while its backward runs
 
 
+DISCARDED = frozenset(("norm", "moe_act", "mla_up_proj"))
+"""Modules that give up what they make until the backward needs it (core/tensor_parallel/random.py,
+CheckpointWithoutOutput); the others are checkpoints, whose outputs stay."""
 INSIDE_EXPERTS = ("moe", "moe_act", "expert_fc1", "shared_experts")
 
 
@@ -49,7 +52,7 @@ def _offloaded(run: Megatron, graph: AutogradGraph, recomputed: frozenset[str]) 
     names = {name for word in run.offload for name in OFFLOADED.get(word, ())}
     mine: set[str] = set()
     others: set[str] = set()
-    held = kept(graph, recomputed)
+    held = kept(graph, recomputed, recomputed & DISCARDED)
     for op in graph.ops:
         needed = set(op.reads if op.module in recomputed else op.saves)
         (mine if op.name in names or op.module in run.offload else others).update(needed)
