@@ -5,7 +5,7 @@ from .attention import attention, backend
 from .core_attention import cross_attention
 from .environment import Device
 from .moe import experts
-from .operations import Shape, linear, norm, residual, shape
+from .operations import Shape, linear, norm, residual, shape, stored
 from .run import Megatron
 from .tape import Tape
 
@@ -80,6 +80,7 @@ def activation(
     if run.bias and not run.fused_bias_gelu and not run.gated:
         tape.op("bias", source, {f"{source}.biased": rows * up * b}, module=module)
         source = f"{source}.biased"
+    source = stored(tape, run, source)
     tape.op("activation", source, {target: rows * width * b}, source, module=module)
 
 

@@ -3,7 +3,8 @@ argument list.
 
 What a row does not say takes what Megatron-Bridge's recipes set: distributed optimizer, gradient reduction
 and parameter gathering overlapped, grouped experts, fused rotary embedding and SwiGLU, no dropout; with FP8
-its weights are gathered in FP8 (mixed_precision.py).
+its weights are gathered in FP8 (mixed_precision.py; scales of blocks, as DeepSeek-V3 has them, where the
+recipe of states is fp8).
 """
 
 from ...errors import OomlessError, UnsupportedError
@@ -71,12 +72,30 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         given["recompute-granularity"] = "selective"
         modules = asked.recompute_modules or ("core_attn",)
         given["recompute-modules"] = ["layernorm" if name == "norm" else name for name in modules]
-    if asked.products == "fp8":
-        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise", "fp8-param-gather": True}
+    switches += _types(asked, given)
     if asked.loss == "vocab-parallel-fused":
         switches.append("cross-entropy-loss-fusion")
     given |= dict.fromkeys(switches, True)
     return read_arguments(given, mesh.num_ranks)
+
+
+def _types(asked: TrainingAsked, given: dict[str, Value]) -> list[str]:
+    """Put the types of products, activations and moments into an argument list; return the switches."""
+    switches = []
+    if asked.products == "fp8":
+        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise", "fp8-param-gather": True}
+    if asked.precision in ("fp8", "fp8-bf16-moments"):
+        given |= {"fp8-format": "e4m3", "fp8-recipe": "blockwise", "fp8-param-gather": True}
+    if (asked.activation_bits, asked.precision) in FP8_KEPT:
+        switches.append("activation-func-fp8-input-store")
+    if asked.precision in ("bf16-moments", "fp8-bf16-moments"):
+        given |= {"exp-avg-dtype": "bf16", "exp-avg-sq-dtype": "bf16"}
+        switches.append("use-precision-aware-optimizer")
+    return switches
+
+
+FP8_KEPT = tuple((8, name) for name in ("fp8", "fp8-bf16-moments"))
+"""Activation bits and recipes of which Megatron keeps in FP8 what activation functions read too."""
 
 
 def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron | None:
@@ -87,14 +106,16 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
         request.method == "full"
         and request.task == "pretrain"
         and not request.offload
-        and request.activation_bits == 16
+        and (request.activation_bits == 16 or (request.activation_bits, request.precision) in FP8_KEPT)
     )
     plain = plain and request.expert_imbalance == 1.0 and not request.dropout and not mesh.count_ends
-    if not plain or mesh.schedule not in ("1f1b", "interleaved"):
+    if not plain or mesh.schedule not in ("1f1b", "interleaved", "dualpipe"):
+        return None
+    if mesh.schedule == "dualpipe" and (mesh.pp == 1 or mesh.virtual_stages > 1):
         return None
     if (
         request.optimizer != "adam-fused"
-        or request.precision != "megatron-bf16"
+        or request.precision not in ("megatron-bf16", "bf16-moments", "fp8", "fp8-bf16-moments")
         or request.sharding not in ("none", "ddp", "distopt")
     ):
         return None
@@ -102,7 +123,11 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
         run = run_of_model(model, request, mesh)
     except OomlessError:
         return None
-    run = run._replace(distributed=request.sharding == "distopt", instances=_instances(mesh))
+    run = run._replace(
+        distributed=request.sharding == "distopt",
+        instances=_instances(mesh),
+        dualpipe=mesh.schedule == "dualpipe",
+    )
     near = abs(num_parameters(run) - model.num_parameters) <= 0.02 * model.num_parameters
     return run if near else None
 
@@ -151,4 +176,5 @@ def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:
         given["moe-shared-expert-intermediate-size"] = ffn.shared_width
     if not dense:
         given["ffn-hidden-size"] = ffn.expert_width
-    return ["swiglu", "moe-grouped-gemm", "moe-permute-fusion"]
+    biased = ["moe-router-enable-expert-bias"] if ffn.router_biases else []
+    return ["swiglu", "moe-grouped-gemm", "moe-permute-fusion", *biased]

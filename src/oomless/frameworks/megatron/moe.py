@@ -2,7 +2,7 @@
 shared experts."""
 
 from ... import facts
-from .operations import Shape, linear, norm, quantised
+from .operations import Shape, linear, norm, quantised, stored
 from .run import Megatron, MegatronExperts
 from .tape import Tape
 
@@ -69,7 +69,8 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
         module=module,
     )
     made = {"shared.act": at.tokens * shared * b}
-    tape.op("shared activation", "shared.up", made, "shared.up", module=module)
+    read = stored(tape, run, "shared.up")
+    tape.op("shared activation", read, made, read, module=module)
     linear(
         tape,
         run,
@@ -109,18 +110,11 @@ def _feed(tape: Tape, run: Megatron, kind: MegatronExperts, rows: int, width: in
     up = inner * (2 if run.gated else 1)
     source = quantised(tape, run, "permuted")
     tape.op("expert fc1", source, {"expert.up": rows * up * b}, source, module="expert_fc1", product=True)
+    read = stored(tape, run, "expert.up")
     if run.fused_weighting:
-        tape.op(
-            "expert activation", "expert.up", {"expert.act": rows * inner * b}, "expert.up", module="moe_act"
-        )
+        tape.op("expert activation", read, {"expert.act": rows * inner * b}, read, module="moe_act")
     else:
-        tape.op(
-            "expert activation",
-            "expert.up",
-            {"expert.plain": rows * inner * b},
-            "expert.up",
-            module="moe_act",
-        )
+        tape.op("expert activation", read, {"expert.plain": rows * inner * b}, read, module="moe_act")
         tape.op(
             "weight by probability",
             "expert.plain",

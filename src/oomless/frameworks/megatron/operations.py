@@ -101,6 +101,16 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
     return name
 
 
+def stored(tape: Tape, run: Megatron, source: str) -> str:
+    """Return what a gated activation reads: the tensor, or its copy in FP8 under
+    --activation-func-fp8-input-store (core/fusions/fused_bias_swiglu.py), which outlives it."""
+    if not run.fp8_inputs or not run.gated:
+        return source
+    name = f"{source}.stored"
+    tape.op("store", source, {name: tape.sizes[source] // run.num_bytes})
+    return name
+
+
 def residual(tape: Tape, run: Megatron, name: str, source: str, skip: str, target: str, at: Shape) -> None:
     """Bias, dropout and addition in one; a mask of one byte an element is kept where there is dropout."""
     elements = at.residual * run.hidden

@@ -22,7 +22,11 @@ class Chunk(NamedTuple):
 
 
 def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
-    """For each pipeline rank its chunks, in the order in which a micro-batch passes them."""
+    """For each pipeline rank its chunks, in the order in which a micro-batch passes them; where micro-batches
+    enter at both ends, its own and that of the rank as far from the other end."""
+    if run.dualpipe:
+        found = chunks(run._replace(dualpipe=False))
+        return tuple((*mine, *far) for mine, far in zip(found, reversed(found), strict=True))
     if run.layout:
         return _laid_out(run)
     if run.family == "hybrid" and "|" in run.kinds:

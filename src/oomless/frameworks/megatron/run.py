@@ -98,6 +98,10 @@ class Megatron(NamedTuple):
     attention_dropout: float
     dtype: Literal["bf16", "fp16", "fp32"]
     grad_bytes: int
+    master_bytes: int
+    """Of a weight's own copy in the optimizer: 4, or 2 under --use-precision-aware-optimizer."""
+    moment_bytes: tuple[int, int]
+    """Of Adam's two moments."""
     distributed: bool
     instances: int
     fsdp: str
@@ -122,6 +126,8 @@ class Megatron(NamedTuple):
     fp8: str
     fp8_recipe: str
     fp8_params: bool
+    fp8_inputs: bool
+    """What a gated activation reads is kept in FP8."""
     recompute: str
     recompute_method: str
     recompute_layers: int
@@ -135,6 +141,9 @@ class Megatron(NamedTuple):
     warnings: tuple[str, ...]
     defaults: tuple[str, ...]
     """Arguments that memory depends on and that were not given, with the value taken."""
+    dualpipe: bool = False
+    """Micro-batches enter the pipeline at both ends, and each rank holds the layers of two stages: no
+    argument of Megatron-LM, but of DeepSeek-V3's own run (arXiv 2412.19437)."""
 
     @property
     def dp(self) -> int:

@@ -24,6 +24,9 @@ def passes(run: Megatron, rank: int, chunks: int) -> Iterator[ChunkPass]:
     One stage: forward, backward. 1F1B: p - rank - 1 forwards ahead. Interleaved: 2 (p - rank - 1) + (v - 1) p
     chunks ahead, chunks in turns of p micro-batches, backwards in reversed order of chunks.
     """
+    if run.dualpipe:
+        yield from from_both_ends(run, rank)
+        return
     micro = min(run.num_microbatches, max(1, MOST_PASSES // chunks), 4 * run.pp * chunks + 4)
     if chunks == 1:
         ahead = min(run.pp - rank - 1, micro)
@@ -48,3 +51,18 @@ def passes(run: Megatron, rank: int, chunks: int) -> Iterator[ChunkPass]:
         yield ChunkPass(True, order[index])
         yield ChunkPass(False, back[index - ahead])
     yield from (ChunkPass(False, back[index]) for index in range(total - ahead, total))
+
+
+def from_both_ends(run: Megatron, rank: int) -> Iterator[ChunkPass]:
+    """Passes of DualPipe: half of the micro-batches enter at the first rank, half at the last. Of the near
+    stage p - rank wait for their backward, of the far one rank + 1: p + 1 on every rank
+    (deepseek-ai/DualPipe). The least that runs has as many micro-batches as two pipelines hold.
+    """
+    ahead = (run.pp - rank - 1, rank)
+    each = max(1, min(run.num_microbatches // 2, 2 * run.pp))
+    waiting = [min(number, each) for number in ahead]
+    for chunk, number in enumerate(waiting):
+        yield from (ChunkPass(True, chunk) for _ in range(number))
+    for at in range(each):
+        yield from (ChunkPass(True, chunk) for chunk in (0, 1) if at + waiting[chunk] < each)
+        yield from (ChunkPass(False, chunk) for chunk in (0, 1))

@@ -35,7 +35,7 @@ def _states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[StateTensors, ...]:
     per_chunk = [rank_weights(run, chunk) for chunk in mine]
     weights = [weight for each in per_chunk for weight in each]
     b, g = run.num_bytes, run.grad_bytes
-    master = 4 if run.dtype != "fp32" else 0
+    master = run.master_bytes
     if run.fsdp:
         return _sharded(run, weights, master)
     if run.distributed and "muon" in run.optimizer:
@@ -91,12 +91,13 @@ def weight_bytes(run: Megatron, weight: Weight) -> int:
 
 
 def _moments(run: Megatron, weights: Sequence[Weight], num: tuple[int, ...]) -> tuple[int, ...]:
-    """Adam keeps two F32 moments; Muon one for each matrix of the layers, and Adam's two for the rest."""
+    """Adam keeps two moments, of F32 where nothing else is said; Muon one for each matrix of the layers, and
+    Adam's two for the rest."""
     if "muon" in run.optimizer and not run.distributed:
         return tuple(n * 4 for w in weights for n in ([w.num] if _by_muon(w) else [w.num, w.num]))
     if run.optimizer == "sgd":
         return tuple(n * 4 for n in num)
-    return tuple(n * 4 for n in num for _ in (0, 1))
+    return tuple(n * size for n in num for size in run.moment_bytes)
 
 
 def _layer_wise(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[StateTensors, ...]:
@@ -144,8 +145,9 @@ def _group(weights: Sequence[Weight], expert: bool) -> int:
 
 def data_ranks(run: Megatron, expert: bool) -> int:
     """Ranks that share one copy of the optimizer's states: data times context parallel, or those of the
-    experts, by instance."""
-    return max((run.expert_dp if expert else run.dp * run.cp) // run.instances, 1)
+    experts, by instance; twice as many where two ranks of a pipeline hold the same layers."""
+    ranks = (run.expert_dp if expert else run.dp * run.cp) * (2 if run.dualpipe else 1)
+    return max(ranks // run.instances, 1)
 
 
 def _buckets(run: Megatron, weights: Sequence[Weight], expert: bool) -> list[list[tuple[int, int]]]:
@@ -203,7 +205,9 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Sta
     return (
         StateTensors("weights.trained", "parameter shards", (weight_size,)),
         StateTensors("gradients.trained", "gradient shards", (gradient_size,)),
-        StateTensors("optimizer.states", "F32 copies and moments", (state_size * (master + 8),)),
+        StateTensors(
+            "optimizer.states", "F32 copies and moments", (state_size * (master + sum(run.moment_bytes)),)
+        ),
     )
 
 

@@ -25,6 +25,7 @@ def step_fields(get: ArgumentReader, bias: bool, gated: bool) -> dict[str, Any]:
     return {
         "dtype": dtype,
         "grad_bytes": _grad_bytes(get, dtype),
+        **_optimizer_types(get, dtype),
         "distributed": get.flag("use-distributed-optimizer") or bool(fsdp),
         "fsdp": fsdp,
         "deferred_wgrads": get.whole("wgrad-deferral-limit", 0) if defers else None,
@@ -70,3 +71,25 @@ def _grad_bytes(get: ArgumentReader, dtype: str) -> int:
     if dtype == "fp16":
         return 4 if get.flag("accumulate-allreduce-grads-in-fp32") else 2
     return 4
+
+
+WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1}
+"""Bytes of a value of the types that --exp-avg-dtype and its like name."""
+
+
+def _optimizer_types(get: ArgumentReader, dtype: str) -> dict[str, Any]:
+    """Return the bytes of the optimizer's copy of a weight and of its moments; gradients of another type are
+    cast inside of its kernels (core/optimizer/optimizer_config.py, use_precision_aware_optimizer)."""
+    aware = get.flag("use-precision-aware-optimizer")
+
+    def width(name: str) -> int:
+        word = get.words(name)[-1:] or ("fp32",)
+        if word[0] not in WIDTHS:
+            raise UsageError(f"--{name} is {word[0]!r}", did_you_mean(word[0], tuple(WIDTHS)))
+        return WIDTHS[word[0]] if aware else 4
+
+    get.words("main-grads-dtype")
+    return {
+        "master_bytes": width("main-params-dtype") if dtype != "fp32" else 0,
+        "moment_bytes": (width("exp-avg-dtype"), width("exp-avg-sq-dtype")),
+    }

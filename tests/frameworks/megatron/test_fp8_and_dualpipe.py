@@ -1,0 +1,152 @@
+"""DeepSeek-V3 as in its paper: outputs that are recomputed, activations in FP8, moments in bfloat16,
+micro-batches from both ends."""
+
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from oomless.api.training import train
+from oomless.frameworks.defaults import resolved
+from oomless.frameworks.megatron.activations import layer_walk
+from oomless.frameworks.megatron.args import read_arguments
+from oomless.frameworks.megatron.environment import Device
+from oomless.frameworks.megatron.models import described
+from oomless.frameworks.megatron.placement import chunks
+from oomless.frameworks.megatron.run import Megatron
+from oomless.frameworks.megatron.schedule import passes
+from oomless.frameworks.megatron.states import states
+from oomless.model.load import load
+from oomless.run.training import Mesh, TrainingAsked
+from oomless.units import GIB
+
+PAPER: dict[str, Any] = {
+    "framework": "megatron-lm",
+    "pp": 16,
+    "ep": 64,
+    "sharding": "distopt",
+    "schedule": "dualpipe",
+    "seq_len": 4096,
+    "global_batch": 15360,
+    "precision": "fp8-bf16-moments",
+    "activation_bits": 8,
+    "recompute": "selective",
+    "recompute_modules": "norm,mla_up_proj,moe_act",
+}
+
+
+FLAT = Mesh(dp=8, ep=8)
+
+
+def run_of(model: str, modules: tuple[str, ...] = (), mesh: Mesh = FLAT, **more: Any) -> Megatron:
+    asked = TrainingAsked(
+        framework="megatron-lm",
+        mesh=mesh,
+        sharding="distopt",
+        recompute="selective" if modules else "none",
+        recompute_modules=modules,
+        grad_accum=4,
+        **more,
+    )
+    found = described(load(model), resolved(asked), mesh)
+    assert found is not None
+    return found
+
+
+def saved(run: Megatron) -> dict[str, int]:
+    """Return what one layer with experts keeps."""
+    return dict(layer_walk(run, "e", Device(9)).saved)
+
+
+def test_deepseek_v3_runs_on_the_cards_of_its_paper() -> None:
+    """2,048 H800 of 80 GB, 16 stages, 64 expert ranks (arXiv 2412.19437, 3.2 and 3.3)."""
+    found = train("deepseek-v3", "h800:8x256", expandable_segments=True, **PAPER)
+    assert found.verdict != "does_not_fit"
+    assert found.ledger.total_bytes < found.ledger.capacity_bytes
+    assert found.peaks.allocated_bytes < 71 * GIB
+
+
+@pytest.mark.parametrize("modules", ["norm", "mla_up_proj", "moe_act"])
+def test_each_recomputed_module_saves_memory_of_v3(modules: str) -> None:
+    flags = {**PAPER, "recompute_modules": modules}
+    less = train("deepseek-v3", "h800:8x256", **flags).peaks.allocated_bytes
+    plain = {**PAPER, "recompute": "none", "recompute_modules": None}
+    assert less < train("deepseek-v3", "h800:8x256", **plain).peaks.allocated_bytes - GIB
+
+
+GIVEN_UP = {
+    "norm": {"ln1", "ln2"},
+    "moe_act": {"expert.act"},
+    "mla_up_proj": {"q.lown", "kv.part", "kv.lown", "query", "key", "value"},
+}
+
+
+@pytest.mark.parametrize("module", sorted(GIVEN_UP))
+def test_a_module_gives_up_what_it_makes_and_nothing_else(module: str) -> None:
+    """Exact by name: what is kept without it, less what it makes."""
+    all_kept, less = saved(run_of("deepseek-v3")), saved(run_of("deepseek-v3", (module,)))
+    assert set(all_kept) - set(less) >= GIVEN_UP[module]
+    stats = {name for name in all_kept if name.endswith(".stats")}
+    assert set(all_kept) - set(less) <= GIVEN_UP[module] | stats
+    assert all(less[name] == all_kept[name] for name in set(less) & set(all_kept))
+
+
+def test_a_copy_in_fp8_of_what_is_given_up_goes_with_it() -> None:
+    fp8 = {"precision": "fp8"}
+    kept = saved(run_of("deepseek-v3", ("norm",), **fp8))
+    assert not any(name.startswith(("ln1", "ln2")) for name in kept)
+    assert "permuted.fp8" in kept
+
+
+def test_what_activations_read_is_kept_in_fp8() -> None:
+    wide = saved(run_of("deepseek-v3", ("moe_act",), precision="fp8"))
+    narrow = saved(run_of("deepseek-v3", ("moe_act",), precision="fp8", activation_bits=8))
+    assert 2 * narrow["expert.up.stored"] == wide["expert.up"]
+    assert "expert.up" not in narrow
+
+
+@pytest.mark.parametrize("rank", range(8))
+def test_both_ends_leave_one_micro_batch_more_than_stages_in_flight(rank: int) -> None:
+    run = run_of("deepseek-v3", mesh=Mesh(dp=8, pp=8, ep=8))._replace(dualpipe=True, global_batch=8 * 64)
+    order = list(passes(run, rank, 2))
+    alive = list(accumulate(1 if step.forward else -1 for step in order))
+    assert max(alive) == 8 + 1
+    assert alive[-1] == 0
+    assert min(alive) >= 0
+
+
+def test_layers_on_two_ranks_share_their_optimizer_among_twice_as_many() -> None:
+    run = run_of("deepseek-v3", mesh=Mesh(dp=8, pp=8, ep=8))
+
+    def moments(asked: Megatron) -> int:
+        return sum(
+            size
+            for mine in chunks(asked)
+            for kept in states(asked, mine)
+            if kept.key == "optimizer.moments"
+            for size in kept.sizes
+        )
+
+    assert moments(run._replace(dualpipe=True)) == pytest.approx(moments(run), rel=0.01)
+
+
+def test_precision_aware_optimizer_is_read() -> None:
+    given: dict[str, Any] = {
+        "num-layers": 2,
+        "hidden-size": 64,
+        "num-attention-heads": 4,
+        "vocab-size": 128,
+        "seq-length": 16,
+        "micro-batch-size": 1,
+        "global-batch-size": 1,
+        "max-position-embeddings": 16,
+        "bf16": True,
+        "exp-avg-dtype": "bf16",
+        "exp-avg-sq-dtype": "fp8",
+        "main-params-dtype": "fp16",
+    }
+    plain = read_arguments(given, 1)
+    aware = read_arguments({**given, "use-precision-aware-optimizer": True}, 1)
+    assert (plain.master_bytes, plain.moment_bytes) == (4, (4, 4))
+    assert (aware.master_bytes, aware.moment_bytes) == (2, (2, 1))
+    assert not any("dtype" in warning for warning in aware.warnings)
