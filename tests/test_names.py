@@ -9,6 +9,7 @@ import pytest
 
 import oomless
 from oomless.engines import ENGINES
+from oomless.facts.options import ENGINE_NAMES
 
 SOURCE = Path(oomless.__file__).parent
 ROOMS_OF_ENGINES = ("engines", "facts", "frameworks")
@@ -50,6 +51,10 @@ def named(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=where)
 def test_no_engine_is_named_outside_its_room(path: Path) -> None:
     assert not named(path)
+
+
+def test_the_table_of_options_has_the_engines() -> None:
+    assert tuple(ENGINES) == ENGINE_NAMES
 
 
 def single_layers(path: Path) -> list[str]:

@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 
 DEFAULT_ENGINE, DEFAULT_FRAMEWORK = "vllm", "transformers"
 """What is asked where nobody names one."""
+VLLM, LLAMA = "vllm vllm-ascend vllm-hpu", "llamacpp ik-llamacpp ollama"
+"""Engines that are one with a few rules of their own: they share its flags and its command line."""
+ENGINE_NAMES = (*VLLM.split(), "sglang", *LLAMA.split(), "trtllm", "transformers")
 
 Kind = Literal[
     "whole",

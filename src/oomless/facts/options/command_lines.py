@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...units import GB, GIB, KB, KIB, MB, MIB
+from . import LLAMA, VLLM
 
 
 class CommandLine(NamedTuple):
@@ -37,7 +38,7 @@ class CommandLine(NamedTuple):
 
 COMMAND_LINES = (
     CommandLine(
-        "vllm vllm-ascend vllm-hpu",
+        VLLM,
         (
             r"(\S*/)?vllm serve",
             r"(\S*/)?python[\w.]* -m vllm\.entrypoints\.\S+",
@@ -70,7 +71,7 @@ COMMAND_LINES = (
         table="sglang",
     ),
     CommandLine(
-        "llamacpp ik-llamacpp ollama",
+        LLAMA,
         (r"(\S*/)?llama-(server|cli)(\.exe)?",),
         "llama-server -m",
         table="llamacpp",

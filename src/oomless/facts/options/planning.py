@@ -1,6 +1,6 @@
 """What is asked of `plan`: a load, where to look, limits, and the order of rows."""
 
-from . import Option
+from . import ENGINE_NAMES, Option
 from .money import PRICES
 
 MAX_OF_A_STEP = 1 << 30
@@ -42,8 +42,7 @@ ASKED: tuple[Option, ...] = (
     Option("engines", "--engine", "text", "serving",
            "Engine, as often as wanted [those that are known on the card; llama.cpp for at most 16 "
            "sequences].", (),
-           choices=("vllm", "vllm-ascend", "vllm-hpu", "sglang", "llamacpp", "ik-llamacpp", "ollama",
-                    "trtllm", "transformers"), several=True),
+           choices=ENGINE_NAMES, several=True),
     Option("quantizations", "--quantization", "text", "serving",
            "Form of the weights, as often as wanted: none (as published), fp8, w4a16, q4_k_m and the others "
            "of infer [as published, and what 16 bits allow].", (), several=True),

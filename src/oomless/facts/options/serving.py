@@ -6,9 +6,8 @@ prefixes of them that argparse takes; of llama.cpp and ik_llama.cpp those of com
 TensorRT-LLM those of commands/serve.py and common_llm_options.py.
 """
 
-from . import DEFAULT_ENGINE, Option
+from . import DEFAULT_ENGINE, ENGINE_NAMES, LLAMA, VLLM, Option
 
-VLLM, LLAMA = "vllm vllm-ascend vllm-hpu", "llamacpp ik-llamacpp ollama"
 IK = "llamacpp ik-llamacpp"
 RANKS = 65536
 MAX_COPIES = 1 << 20
@@ -28,8 +27,7 @@ ASKED: tuple[Option, ...] = (
     Option("engine", "--engine", "text", "engine",
            "Serving engine [vllm; llamacpp for a GGUF file or a Mac, theirs for Ascend and Gaudi].",
            DEFAULT_ENGINE,
-           choices=("vllm", "vllm-ascend", "vllm-hpu", "sglang", "llamacpp", "ik-llamacpp", "ollama",
-                    "trtllm", "transformers")),
+           choices=ENGINE_NAMES),
     Option("engine_version", "--engine-version", "text", "engine",
            "Its release, such as 0.19.0: rules and constants go by it [the newest known]."),
     Option("model", "", "text", "model", "What is served.",
