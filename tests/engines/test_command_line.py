@@ -80,7 +80,9 @@ def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
 @pytest.mark.parametrize(
     ("said", "flags"),
     [
-        ("-ngl all", {}),
+        ("-ngl auto", {}),
+        ("-ngl all", {"n_gpu_layers": 9999}),
+        ("-fit off -fitt 512", {"fit": False, "fit_target": 512}),
         ("-ngl 20", {"n_gpu_layers": 20}),
         ("-fa", {"flash_attn": True}),
         ("-fa -c 0", {"flash_attn": True}),

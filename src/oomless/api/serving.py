@@ -186,8 +186,13 @@ def infer(
         flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model))
     asked = serving_question(**flags)
     found = loaded(model, asked.hf_overrides, offline, revision)
+    estimate = estimate_serving(found, asked, hardware, adjust)
+    if estimate.verdict == "does_not_fit":
+        from ..estimate.serving.fitted import fitted
+
+        estimate = fitted(estimate)
     return ServingAnswer(
-        estimate_serving(found, asked, hardware, adjust),
+        estimate,
         model if isinstance(model, str) else "",
         gpu if isinstance(gpu, str) else "",
     )

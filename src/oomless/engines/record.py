@@ -207,6 +207,12 @@ class Engine(NamedTuple):
     """Slots for LoRA adapters are known."""
     in_file: Callable[[Model, Resolved], Model] | None = None
     """The model as its file stores it, where that is not the published checkpoint."""
+    fit: (
+        Callable[[Model, Asked, Hardware, Callable[[Asked], tuple[int, ...]]], tuple[Asked, str] | None]
+        | None
+    ) = None
+    """(model, question, cards, what a question leaves free on each card) -> the question as the engine
+    changes it to start, and a sentence of what it changed; None: it changes nothing, or not enough."""
     left_to_host: Callable[[Model, Resolved], tuple[list[Tensor], set[int]]] | None = None
     """The tensors that a question leaves in the host's memory, and the layers whose cache lies there."""
     log: str = ""

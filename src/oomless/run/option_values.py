@@ -11,8 +11,11 @@ from .speculation import Speculation, read_speculation
 
 SUFFIXES = {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB}
 """Of a number of tokens as vLLM reads it: 32k is 32,000, 32K is 32,768."""
-ENGINE_CHOOSES = ("auto", "all", "-1")
+ENGINE_CHOOSES = ("auto", "-1")
 """What leaves a length or a number of layers to the engine."""
+ALL = "all"
+ALL_LAYERS = 9999
+"""More than any model has: what `all` means, and `-2` of llama.cpp (common/arg.cpp)."""
 ON_OFF = {
     **dict.fromkeys(("on", "1", "true", "yes", "auto", "enabled"), True),
     **dict.fromkeys(("off", "0", "false", "no", "disabled"), False),
@@ -42,6 +45,8 @@ def parsed(option: Option, text: str, where: str, suffixes: Mapping[str, int]) -
         match option.kind:
             case "whole" | "tokens":
                 return whole_of(text, suffixes if option.kind == "tokens" or suffixes is not SUFFIXES else {})
+            case "layers" if text in (ALL, "-2"):
+                return ALL_LAYERS
             case "length" | "layers":
                 return None if text in ENGINE_CHOOSES else whole_of(text, suffixes)
             case "number" | "positive" | "share" | "gib":

@@ -92,6 +92,9 @@ class Asked(NamedTuple):
     override_tensor: str | None = None
     tensor_split: str | None = None
     split_mode: str = "layer"
+    fit: bool = True
+    fit_target: int = 1024
+    fit_ctx: int = 4096
 
     @property
     def speculative(self) -> bool:

@@ -12,6 +12,7 @@ from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
+from .fit import fit
 from .gguf_file import stored
 from .ollama_command import USUAL
 from .release import VERSIONS
@@ -68,6 +69,7 @@ LLAMACPP = Engine(
     cache_of_load=True,
     cuts_at_model_positions=True,
     in_file=stored,
+    fit=fit,
     left_to_host=left_to_host,
     log="llamacpp.log",
 )

@@ -14,6 +14,8 @@ class LlamaRules(ReleaseRules):
     auto_slots: int = 1
     """Slots where nobody says how many; several then share one cache."""
     offloads_output_first: bool = False
+    fits_itself: bool = False
+    """It changes what was not set where a card is too small."""
     serves_v4: bool = False
 
     # the cache

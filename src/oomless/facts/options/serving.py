@@ -216,6 +216,14 @@ ASKED: tuple[Option, ...] = (
     Option("split_mode", "--split-mode -sm", "text", "llamacpp",
            "layer deals whole layers, row cuts matrices over the cards too, none uses one card.", "layer",
            choices=("layer", "row", "none"), known={LLAMA: "-sm --split-mode"}),
+    Option("fit", "--fit -fit", "onoff", "llamacpp",
+           "What was not set is changed where a card is too small: the context, then the layers on the "
+           "cards; Ollama always does so [on].", True, known={"llamacpp": "-fit --fit"}),
+    Option("fit_target", "--fit-target -fitt", "whole", "llamacpp",
+           "MiB of each card that --fit leaves free [1024].", 1024, known={"llamacpp": "-fitt --fit-target"}),
+    Option("fit_ctx", "--fit-ctx -fitc", "whole", "llamacpp",
+           "The context below which --fit does not go [4096].", 4096, 256,
+           known={"llamacpp": "-fitc --fit-ctx"}),
     Option("cpu_moe", "--cpu-moe -cmoe", "switch", "llamacpp",
            "Routed experts stay on the host; a card that multiplies them for a whole micro-batch copies them "
            "over, one matrix at a time.", False, known={LLAMA: "-cmoe --cpu-moe"}),

@@ -1,0 +1,237 @@
+"""What llama-server changes by itself where a card is too small, unless it is told `--fit off`.
+
+common/fit.cpp (llama.cpp#16653): 1 GiB of each card is left free. A context that nobody set is shortened,
+down to 4,096 tokens. If that is not enough, layers fill the cards from the last one on, the output first,
+those of experts without their experts; then layers get their experts back from the first one on, and of one
+more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
+is. Ollama starts llama-server without -ngl, and with a context.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.serving import Asked, Layout
+from .defaults import CELLS
+from .placement import HOST
+from .release import rules_of
+
+Spare = Callable[[Asked], tuple[int, ...]]
+"""What a question leaves free on each card beyond the margin; below 0 it does not fit."""
+
+
+class CardShare(NamedTuple):
+    """What a card gets."""
+
+    layers: int = 0
+    """The output counts as the last one."""
+    parts: int = 0
+    """Of these the last ones, without their experts."""
+    first_part: str = "experts"
+    """What the first of those leaves out: a key of LEFT_OUT."""
+    sent_to: int = HOST
+    """Where that goes: the host, or the next card."""
+
+
+LEFT_OUT = {
+    "experts": r"ffn_(up|down|gate_up|gate)_(ch|)exps",
+    "all matrices": r"ffn_(gate|up|gate_up|down).*",
+    "gate and down": r"ffn_(gate|gate_up|down).*",
+    "down": r"ffn_down.*",
+}
+Shares = tuple[CardShare, ...]
+
+
+def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[Asked, str] | None:
+    """Return (the question as llama-server changes it so that it starts, a sentence of what it changed);
+    None: it changes nothing, or not enough."""
+    if not (rules_of(asked).fits_itself and asked.fit) or hardware.num_nodes > 1:
+        return None
+    asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
+    said = "what was not set is changed so that it starts (llama.cpp's --fit)"
+    if asked.max_model_len is None and asked.context is None and asked.engine != "ollama":
+        asked = shortened(model, asked, spare)
+        said += f": a context of {asked.max_model_len:,} tokens"
+        if fits(spare(asked)):
+            return asked, said
+    by_hand = (
+        asked.n_gpu_layers is not None,
+        asked.tensor_split is not None and hardware.num_gpus > 1,
+        asked.override_tensor is not None,
+        asked.cpu_moe or asked.n_cpu_moe > 0,
+        asked.split_mode != "layer",
+    )
+    shares = None if any(by_hand) else Filling(model, asked, spare).filled()
+    if shares is None:
+        return None
+    layers, parts = (sum(each) for each in zip(*(share[:2] for share in shares), strict=True))
+    said += f"{',' if ':' in said else ':'} {layers} of {len(model.layers) + 1} layers on the cards"
+    said += f", {parts} of them without their experts" if parts else ""
+    return told(asked, len(model.layers), shares), f"{said}; the rest is on the host"
+
+
+def fits(spare: tuple[int, ...]) -> bool:
+    return min(spare) >= 0
+
+
+def shortened(model: Model, asked: Asked, spare: Spare) -> Asked:
+    """Return the question with the longest context that fits, in steps of 256 tokens, or the least that
+    --fit-ctx admits."""
+    least, most = min(asked.fit_ctx, model.max_positions), model.max_positions
+    found = most_of(
+        (most - least) // CELLS,
+        lambda steps: fits(spare(asked._replace(max_model_len=least + steps * CELLS))),
+    )
+    return asked._replace(max_model_len=least + max(found, 0) * CELLS)
+
+
+def most_of(high: int, holds: Callable[[int], bool]) -> int:
+    """Return the largest number up to `high` that holds, where every smaller one does too; -1: none.
+
+    >>> most_of(9, lambda number: number < 4), most_of(9, lambda number: False)
+    (3, -1)
+    """
+    if high < 0 or not holds(0):
+        return -1
+    if holds(high):
+        return high
+    low = 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+class Filling:
+    """Cards that are filled for one question."""
+
+    def __init__(self, model: Model, asked: Asked, spare: Spare) -> None:
+        self.asked, self.spare = asked, spare
+        self.num_layers = len(model.layers)
+        self.num_cards = asked.sizes.pp
+        self.has_experts = any(tensor.role == "expert" for tensor in model.tensors)
+
+    def filled(self) -> Shares | None:
+        """Return what every card gets; None: not even what must be there fits."""
+        shares = self.from_the_back()
+        if self.has_experts and sum(self.spare(self.asked._replace(cpu_moe=True))) > 0:
+            shares = self.from_the_front(shares)
+        return shares if fits(self.spare_with(shares)) else None
+
+    def spare_with(self, shares: Shares) -> tuple[int, ...]:
+        return self.spare(told(self.asked, self.num_layers, shares))
+
+    def left(self, shares: Shares, card: int) -> int:
+        return self.spare_with(shares)[card]
+
+    def from_the_back(self) -> Shares:
+        """Return as many layers as each card holds, the last card first, of experts without them."""
+        shares = (CardShare(),) * self.num_cards
+        for card in reversed(range(self.num_cards)):
+            output = card == self.num_cards - 1
+
+            def given(
+                layers: int, card: int = card, output: bool = output, shares: Shares = shares
+            ) -> Shares:
+                parts = max(layers - output, 0) if self.has_experts else 0
+                return put(shares, card, CardShare(layers, parts))
+
+            free = self.num_layers + 1 - sum(share.layers for share in shares)
+            layers = most_of(free, lambda layers, card=card, given=given: self.left(given(layers), card) >= 0)
+            shares = given(max(layers, 0))
+        return shares
+
+    def from_the_front(self, shares: Shares) -> Shares:
+        """Return shares in which layers have their experts again, from the first one on."""
+        start = next((card for card, share in enumerate(shares) if share.layers), self.num_cards)
+        for card in range(self.num_cards):
+            if card > start:
+                break
+            parts = sum(share.parts for share in shares[start:])
+            step = most_of(
+                parts,
+                lambda step, card=card, start=start, shares=shares: (
+                    self.left(converted(shares, card, start, step)[0], card) >= 0
+                ),
+            )
+            shares, start = converted(shares, card, start, max(step, 0))
+            shares, start = self.with_part_of_one(shares, card, start)
+        return shares
+
+    def with_part_of_one(self, shares: Shares, card: int, start: int) -> tuple[Shares, int]:
+        """Return shares with as much of one more layer as there is room for; the rest of it goes to the next
+        card, or stays on the host."""
+        last = card == self.num_cards - 1
+        if shares[start].layers <= last or not shares[start].parts:
+            return shares, start
+        moved = put(
+            shares,
+            start,
+            shares[start]._replace(layers=shares[start].layers - 1, parts=shares[start].parts - 1),
+        )
+        gets = moved[card]
+        beyond = HOST if last else card + 1
+
+        def trying(left_out: str) -> Shares:
+            return put(moved, card, CardShare(gets.layers + 1, gets.parts + 1, left_out, beyond))
+
+        def holds(left_out: str) -> bool:
+            spare = self.spare_with(trying(left_out))
+            return spare[card] > 0 and (last or spare[card + 1] > 0)
+
+        kinds = ("gate and down", "down") if holds("gate and down") else ("all matrices",)
+        held = [kind for kind in kinds if holds(kind)]
+        if not held:
+            return shares, start
+        return trying(held[-1]), start + (moved[start].parts == 0 and start < self.num_cards - 1)
+
+
+def put(shares: Shares, card: int, share: CardShare) -> Shares:
+    return (*shares[:card], share, *shares[card + 1 :])
+
+
+def converted(shares: Shares, card: int, start: int, step: int) -> tuple[Shares, int]:
+    """Return (shares, the first card that still has layers without experts) after `step` such layers of the
+    cards from `start` on went to `card` with their experts.
+
+    >>> converted((CardShare(0), CardShare(5, 4)), 0, 1, 3)[0][0].layers
+    3
+    """
+    left = step
+    for at in range(start, len(shares)):
+        taken = min(left, shares[at].parts)
+        shares = put(
+            shares,
+            at,
+            shares[at]._replace(layers=shares[at].layers - taken, parts=shares[at].parts - taken),
+        )
+        shares = put(shares, card, shares[card]._replace(layers=shares[card].layers + taken))
+        left -= taken
+        start = at
+        if shares[at].parts:
+            break
+    return shares, start
+
+
+def told(asked: Asked, num_layers: int, shares: Shares) -> Asked:
+    """Return the question that says shares in llama-server's own flags.
+
+    -ngl counts layers from the end, the output as one more; -ts deals them; -ot names what they leave out.
+    """
+    total = sum(share.layers for share in shares)
+    at, rules = num_layers + 1 - total, list[str]()
+    for share in shares:
+        parts = list(range(at + share.layers - share.parts, at + share.layers))
+        if parts and share.first_part != "experts":
+            place = "CPU" if share.sent_to == HOST else f"CUDA{share.sent_to}"
+            rules.append(rf"blk\.{parts.pop(0)}\.{LEFT_OUT[share.first_part]}={place}")
+        if parts:
+            rules.append(rf"blk\.({'|'.join(map(str, parts))})\.{LEFT_OUT['experts']}=CPU")
+        at += share.layers
+    split = ",".join(str(share.layers) for share in shares)
+    return asked._replace(
+        n_gpu_layers=total,
+        tensor_split=split if len(shares) > 1 and total else None,
+        override_tensor=",".join(rules) or None,
+    )

@@ -1,0 +1,33 @@
+"""What an engine changes by itself where a question does not fit, and the estimate of that."""
+
+from ...engines import engine
+from ...run.serving import Asked
+from ...units import MIB
+from .estimate import Estimate, estimate_serving
+
+
+def fitted(estimate: Estimate) -> Estimate:
+    """Return the estimate of the question as its engine changes it to start, with a warning that says how;
+    the same one where it fits, or where the engine changes nothing.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Asked(engine="llamacpp", quantization="Q4_K_M", max_model_len=8192)
+    >>> found = estimate_serving(load("deepseek-r1-distill-llama-70b"), asked, parse_gpu("rtx-4090"))
+    >>> found.verdict, fitted(found).verdict
+    ('does_not_fit', 'fits')
+    """
+    fit, cards = engine(estimate.request.engine).fit, estimate.cards
+    if fit is None or cards is None or estimate.verdict != "does_not_fit":
+        return estimate
+
+    def spare(asked: Asked) -> tuple[int, ...]:
+        found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
+        return tuple(ledger.headroom_bytes - asked.fit_target * MIB for ledger in found.ledgers)
+
+    changed = fit(estimate.model, estimate.asked, cards, spare)
+    if changed is None:
+        return estimate
+    asked, said = changed
+    found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
+    return found._replace(warnings=(said, *found.warnings))

@@ -1,0 +1,114 @@
+"""What llama-server changes by itself (common/fit.cpp): the layers that do not fit stay on the host."""
+
+import re
+
+import pytest
+
+from oomless import infer
+from oomless.api.serving import ServingAnswer
+from oomless.units import GIB, MIB
+
+LLAMA_70B = "deepseek-r1-distill-llama-70b"
+
+
+def asked(model: str, gpu: str, **flags: object) -> ServingAnswer:
+    given = {"engine": "llamacpp", "quantization": "Q4_K_M", "max_model_len": 8192, **flags}
+    return infer(model, gpu, offline=True, **given)
+
+
+def without_experts(answer: ServingAnswer) -> list[int]:
+    """The layers whose experts, or a part of them, the answer's rules leave out."""
+    names = re.findall(r"blk\\\.(\(?[\d|]+\)?)", answer.request.override_tensor or "")
+    return sorted(int(layer) for name in names for layer in name.strip("()").split("|"))
+
+
+def test_a_dense_model_keeps_as_many_layers_on_the_card_as_leave_a_gib_free() -> None:
+    found = asked(LLAMA_70B, "rtx-4090")
+    assert found.verdict == "fits"
+    assert found.headroom_bytes >= GIB
+    layers = found.request.n_gpu_layers or 0
+    assert 0 < layers < 81
+    one_more = asked(LLAMA_70B, "rtx-4090", n_gpu_layers=layers + 1)
+    assert one_more.headroom_bytes < GIB
+    assert f"{layers} of 81 layers on the cards; the rest is on the host" in found.warnings[0]
+    assert found.ram_bytes > (81 - layers) * 400 * MIB
+
+
+def test_more_of_it_stays_on_more_memory() -> None:
+    layers = [
+        asked(LLAMA_70B, gpu).request.n_gpu_layers or 0 for gpu in ("rtx-3060", "rtx-4090", "rtx-4090:2")
+    ]
+    assert layers == sorted(layers)
+    assert layers[0] < layers[1] < layers[2]
+
+
+@pytest.mark.parametrize("flags", [{"n_gpu_layers": 81}, {"n_gpu_layers": "all"}, {"fit": False}])
+def test_what_is_set_by_hand_is_an_oom(flags: dict[str, object]) -> None:
+    found = asked(LLAMA_70B, "rtx-4090", **flags)
+    assert (found.verdict, found.starts) == ("does_not_fit", False)
+
+
+def test_builds_before_it_do_not() -> None:
+    assert asked(LLAMA_70B, "rtx-4090", engine_version="2025-11").verdict == "does_not_fit"
+    assert asked(LLAMA_70B, "rtx-4090", engine_version="2026-02").verdict == "fits"
+    assert asked(LLAMA_70B, "rtx-4090", engine="ik-llamacpp").verdict == "does_not_fit"
+
+
+def test_what_fits_is_left_alone() -> None:
+    found = asked("qwen3-8b", "rtx-4090")
+    assert (found.request.n_gpu_layers, found.request.override_tensor) == (37, None)
+    assert not [note for note in found.warnings if "--fit" in note]
+
+
+def test_a_context_that_nobody_set_is_shortened_first() -> None:
+    found = asked("deepseek-r1-distill-qwen-32b", "rtx-4090", max_model_len=None)
+    assert (found.verdict, found.request.n_gpu_layers) == ("fits", 65)
+    assert 4096 < found.request.max_model_len < 131072
+    assert found.request.max_model_len % 256 == 0
+    longer = asked(
+        "deepseek-r1-distill-qwen-32b", "rtx-4090", max_model_len=found.request.max_model_len + 256, fit=False
+    )
+    assert longer.headroom_bytes < GIB
+    least = asked(LLAMA_70B, "rtx-4090", max_model_len=None, fit_ctx=8192)
+    assert least.request.max_model_len == 8192
+    assert "a context of 8,192 tokens, " in least.warnings[0]
+
+
+def test_experts_of_the_last_layers_stay_on_the_host() -> None:
+    found = asked("qwen3-30b-a3b", "rtx-3060", max_model_len=16384)
+    assert (found.verdict, found.request.n_gpu_layers) == ("fits", 49)
+    away = without_experts(found)
+    assert away == list(range(away[0], 49))  # the output, as llama.cpp counts it, has none
+    assert f"{len(away)} of them without their experts" in found.warnings[0]
+    assert found.headroom_bytes >= GIB
+
+
+def test_a_card_too_small_for_all_but_the_experts_leaves_layers_too() -> None:
+    found = asked("deepseek-r1", "rtx-3060", max_model_len=4096)
+    assert found.verdict in ("fits", "tight")
+    assert (found.request.n_gpu_layers or 0) < 62
+    assert found.ram_bytes > 340 * GIB
+
+
+def test_several_cards_are_filled_one_by_one() -> None:
+    found = asked("deepseek-r1", "h100:4")
+    shares = [int(share) for share in (found.request.tensor_split or "").split(",")]
+    assert (found.verdict, sum(shares)) == ("fits", 62)
+    assert min(ledger.headroom_bytes for ledger in found.ledgers) >= GIB
+    assert shares[-1] == max(shares)  # the last one has the layers without experts
+
+
+def test_ollama_always_does_so_and_keeps_its_context() -> None:
+    found = infer(LLAMA_70B, "rtx-4090", engine="ollama", offline=True)
+    assert (found.verdict, found.request.max_model_len) == ("fits", 32768)
+    assert 0 < (found.request.n_gpu_layers or 0) < 81
+
+
+def test_one_memory_gains_nothing() -> None:
+    assert asked("deepseek-r1", "m4-max-128gb").verdict == "does_not_fit"
+
+
+def test_the_margin_is_what_is_asked_for() -> None:
+    wide = asked(LLAMA_70B, "rtx-4090", fit_target=4096)
+    assert wide.headroom_bytes >= 4 * GIB
+    assert (wide.request.n_gpu_layers or 0) < (asked(LLAMA_70B, "rtx-4090").request.n_gpu_layers or 0)
