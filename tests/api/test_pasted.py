@@ -194,3 +194,64 @@ def test_a_command_of_vllm_on_an_npu_is_its_own_engines() -> None:
 def test_a_stage_whose_layers_share_the_cache_of_others_is_answered() -> None:
     found = call("infer", "gemma-4-e2b", "--gpu", "80GiB:8", "--pp", "8", "--engine-version", "0.7.2")
     assert found.code in (0, 3), found.err
+
+
+FORMS = {
+    "novita/Deepseek-R1-0528-W4AFP8": ("", "w4afp8"),
+    "cognitivecomputations/DeepSeek-R1-AWQ": ("--quantization awq_marlin", "awq"),
+    "meituan/DeepSeek-R1-Channel-INT8": ("--quantization w8a8_int8", "w8a8"),
+    "nvidia/DeepSeek-R1-FP4": ("--quantization modelopt", "nvfp4"),
+    "/m/DeepSeek-R1-int4": ("--quantization compressed-tensors", "w4a16"),
+    "/m/DeepSeek-R1": ("", None),
+}
+
+
+@pytest.mark.parametrize("place", FORMS)
+def test_the_name_of_a_checkpoint_says_its_form_where_another_shape_stands_for_it(place: str) -> None:
+    flags, form = FORMS[place]
+    start = f"python -m sglang.launch_server --model-path {place} --tp 8 {flags}"
+    found = pasted(start, "deepseek-r1", gpu="b200:8" if form == "nvfp4" else "h200:8")
+    assert found["request"]["quantization"] == form
+
+
+def test_a_form_that_nobody_says_is_asked_for() -> None:
+    start = "python -m sglang.launch_server --model-path /m/x --tp 8 --quantization modelopt"
+    assert "--quantization w8a8" in refused(start, "deepseek-r1", gpu="h200:8")
+
+
+def test_w4afp8_is_4_bits_of_the_experts_alone() -> None:
+    start = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-R1 --tp 8"
+    fp8, w4 = (
+        {line["key"]: line["bytes"] for line in pasted(f"{start} {flag}", gpu="h200:8")["ranks"][0]["lines"]}
+        for flag in ("", "--quantization w4afp8")
+    )
+    per_weight = 0.5 + 2 / 128  # SGLang's w4afp8.py: 4 bits, a scale in BF16 for 128 columns
+    fp8_per_weight = 1 + 4 / 128**2
+    ratio = w4["weights.routed_experts"] / fp8["weights.routed_experts"]
+    assert abs(ratio - per_weight / fp8_per_weight) < 1e-4
+    others = {key for key in w4 if key.startswith("weights.")} - {"weights.routed_experts"}
+    assert len(others) > 1
+    assert {key: w4[key] for key in others} == {key: fp8[key] for key in others}
+    assert "no experts" in refused(
+        "python -m sglang.launch_server --model-path Qwen/Qwen3-8B --quantization w4afp8", gpu="h100"
+    )
+
+
+def test_a_repository_without_a_tag_is_the_type_that_it_holds() -> None:
+    found = pasted("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 8192")
+    assert found["request"]["quantization"] == "MXFP4"
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("python -m ktransformers.local_chat --model_path m", "--cpu-moe"),
+        ("lmdeploy serve api_server m --tp 8", "vllm"),
+        ("docker run ghcr.io/huggingface/text-generation-inference:3.0 --model-id m", "vllm"),
+        ("mlx_lm.server --model m", "llamacpp"),
+    ],
+)
+def test_programs_that_are_not_known_have_one_that_is_near(command: str, hint: str) -> None:
+    assert hint in refused(command)
+    found = call("infer", "deepseek-r1", "--gpu", "h200:8", "--engine", "ktransformers", "--json")
+    assert "transformers?" not in found.err

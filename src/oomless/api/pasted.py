@@ -14,6 +14,7 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import read_command
+    from ..model.load import catalogue_name
 
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
@@ -36,8 +37,9 @@ def from_command(
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
     given = {"engine": command.engine, **given}
-    if given.get("quantization") == IN_CHECKPOINT:
-        given["quantization"] = form_of(place)
+    if served != place:
+        given, of_name = with_form(given, place, known=catalogue_name(place) == served)
+        said = (*said, *of_name)
     given = with_cards(given, command)
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)
@@ -45,27 +47,47 @@ def from_command(
     return served, given, (*notes, *said)
 
 
-IN_CHECKPOINT = "ascend"
-"""vllm-ascend's word for a checkpoint that describes its own types (quant_model_description.json)."""
+IN_CHECKPOINT = ("ascend", "compressed-tensors", "modelopt", "quark", "deepseek_v4_fp8")
+"""Words for a checkpoint that describes its own types: vllm-ascend's (quant_model_description.json), vLLM's
+and SGLang's."""
+SAME_FORM = {
+    "awq_marlin": "awq",
+    "gptq_marlin": "gptq",
+    "modelopt_fp4": "nvfp4",
+    "modelopt_fp8": "fp8",
+    "w8a8_int8": "w8a8",
+    "w8a8_fp8": "fp8-dynamic",
+}
+"""What engines call the kernels or the maker of a form, in our words (vllm and sglang,
+layers/quantization/__init__.py)."""
 
 
-def form_of(place: str) -> str:
-    """Return the form that the name of a checkpoint for NPUs ends with; it is refused where none stands
-    there.
+def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return (options, notes) with the form that the name of a checkpoint says, where another shape stands
+    for it; what nobody says is refused.
 
-    >>> form_of("vllm-ascend/DeepSeek-V3.2-W8A8")
-    'w8a8'
+    >>> with_form({}, "novita/Deepseek-R1-0528-W4AFP8", False)
+    ({'quantization': 'w4afp8'}, ('w4afp8 is read from the name of novita/Deepseek-R1-0528-W4AFP8',))
+    >>> with_form({"quantization": "awq_marlin"}, "cognitivecomputations/DeepSeek-R1-AWQ", False)[0]
+    {'quantization': 'awq'}
     """
-    import re
+    from ..model.load import form_in_name
 
-    found = re.search(r"[-_](w\d+a\d+)(?:[-_]|$)", place.lower())
-    if found is None:
-        raise UsageError(
-            f"--quantization {IN_CHECKPOINT}: the checkpoint's own files say what it holds, and are not read",
-            "say it beside the command: --quantization w8a8",
-            "quantization",
-        )
-    return found[1]
+    word = given.get("quantization")
+    if word is not None and word not in IN_CHECKPOINT:
+        return {**given, "quantization": SAME_FORM.get(word, word)}, ()
+    if known or place.lower().endswith(".gguf"):
+        return {name: value for name, value in given.items() if name != "quantization"}, ()
+    form = form_in_name(place.rpartition("/")[2])
+    if form:
+        return {**given, "quantization": form}, (f"{form} is read from the name of {place}",)
+    if word is None:
+        return given, ()
+    raise UsageError(
+        f"--quantization {word}: the checkpoint's own files say what it holds, and are not read",
+        "say it beside the command: --quantization w8a8",
+        "quantization",
+    )
 
 
 def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:

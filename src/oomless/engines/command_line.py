@@ -13,6 +13,7 @@ from ..facts.options import Option
 from ..facts.options.command_lines import COMMAND_LINES, CommandLine
 from ..files import read_whole_text, shown
 from ..limits import RUN_FILE
+from ..run.choices import OTHER_WORDS
 from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
@@ -40,6 +41,19 @@ def line_of(engine: str) -> CommandLine | None:
     return next((line for line in COMMAND_LINES if engine in line.engines.split()), None)
 
 
+OTHER_PROGRAMS = (
+    (r"\bktransformers\b|\bkt run\b|\bkt-kernel\b", "ktransformers"),
+    (r"\blmdeploy\b", "lmdeploy"),
+    (r"\btext-generation-(?:launcher|inference)\b", "text-generation-inference"),
+    (r"\bmlx_lm\b", "mlx-lm"),
+    (r"\bexllama(?:v[23])?\b|\btabbyapi\b", "exllamav3"),
+    (r"\bkoboldcpp\b", "koboldcpp"),
+    (r"\blms (?:load|server)\b", "lm-studio"),
+    (r"\bmindie\w*\b", "mindie"),
+)
+"""What other engines' commands and images say, and their names among OTHER_WORDS."""
+
+
 def read_command(text: str) -> Command:
     """Return the question that a command line puts.
 
@@ -54,6 +68,9 @@ def read_command(text: str) -> Command:
     text = pasted_text(text)
     starts, files = starts_in(text)
     if not starts:
+        other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")
+        if other:
+            raise UsageError(f"--command starts {other}", OTHER_WORDS[other], "command")
         raise UsageError(
             f"--command: {shown(text.strip(), 60)!r} starts no engine that is known here", HINT, "command"
         )
@@ -151,11 +168,15 @@ def visible(before: list[str]) -> int | None:
     return None if found is None else len([each for each in found.split(",") if each.strip()])
 
 
+ROCM = re.compile(r"(?:\S*/)?rocm/vllm(?:-dev)?:\S*vllm_v?(\d+(?:\.\d+)+)")
+"""AMD's image, whose tag begins with ROCm's release."""
+
+
 def with_version(command: Command, before: list[str]) -> Command:
     """Return the command with the release that its container image names, if it names one."""
     images = "|".join(line.image for line in COMMAND_LINES if line.image)
     pattern = re.compile(rf"(?:\S*/)?(?:{images}):v?(\d+(?:\.\d+)+)")
-    found = next((match[1] for word in before if (match := pattern.match(word))), None)
+    found = next((match[1] for word in before if (match := pattern.match(word) or ROCM.match(word))), None)
     return command._replace(flags={"engine_version": found, **command.flags}) if found else command
 
 

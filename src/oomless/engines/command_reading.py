@@ -15,7 +15,7 @@ from .config_words import config_words
 from .json_flags import with_keys, with_rope
 from .llamacpp.command_line import as_asked
 from .llamacpp.ollama_command import tagged, variables
-from .sglang.command_line import as_sglang
+from .sglang.command_line import as_sglang, need_own_experts
 from .shell_words import VARIABLE
 from .trtllm.command_line import as_trtllm
 from .vllm.command_line import as_vllm
@@ -194,6 +194,7 @@ class Reading:
             flags, unread = as_vllm(flags)
             self.unknown += unread
         if self.line.table == "sglang":
+            need_own_experts(self.unknown)
             flags = as_sglang(flags)
         if self.line.table == "trtllm":
             flags, unread = as_trtllm(flags)

@@ -10,7 +10,7 @@ from math import prod
 
 from ..ledger import Line, ranged
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import REQUANTISED
+from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
 from ..model.storage import Format, Shape
 
 ON_LOADING = ("fp8", "bitsandbytes")
@@ -41,6 +41,8 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     more = 0
     for tensor, shape, number in parts:
         elements = prod(shape) * number
+        if wanted in EXPERTS_ALONE:  # its packing says the groups, and all else is as published
+            continue
         if tensor.role == "linear" and (experts or (wanted in KEEP_ATTENTION and "attn" in tensor.name)):
             more += elements * max(16 - form.bits, 0) // 8
         elif tensor.role in ("linear", "expert") and _groups(form):

@@ -2,7 +2,7 @@
 
 from ..errors import UnsupportedError, UsageError
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import REQUANTISED
+from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
 from ..model.storage import DTYPES, Format
 from ..run.serving import Resolved
 
@@ -15,6 +15,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Resolved) -> Format:
     touched = tensor.role != "plain" and (
         not model.quantization or stored != model.dtype
     )  # what is left in 16 bit stays
+    touched = touched and (wanted not in EXPERTS_ALONE or tensor.role == "expert")
     if touched and wanted in REQUANTISED and wanted != model.quantization:
         return REQUANTISED[wanted]
     if stored == model.dtype:
@@ -48,6 +49,8 @@ def check_quantization(model: Model, asked: Resolved) -> None:
                 f"--quantization {wanted} on {model.name} is not known",
                 f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
             )
+        if wanted in EXPERTS_ALONE and not model.kinds.has_experts:
+            raise UsageError(f"--quantization {wanted}: {model.name} has no experts", "choose another form")
         if model.quantization and wanted.startswith("fp8"):
             raise UsageError(
                 f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"

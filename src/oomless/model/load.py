@@ -212,10 +212,20 @@ def instead_of(repo_id: str, known: str | None) -> str:
     if not begins:
         return ""
     length, model = max(begins)
-    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name[length:]]
-    form = max(forms, key=len, default="")
-    flag = f" --quantization {FORMS_SPELLED.get(form, form)}" if form else ""
+    form = form_in_name(name[length:])
+    flag = f" --quantization {form}" if form else ""
     return f"; the catalogue has its shape: {model}{flag}"
+
+
+def form_in_name(name: str) -> str:
+    """Return the form of weights that the name of a checkpoint says; "" if it says none.
+
+    >>> form_in_name("DeepSeek-R1-0528-W4AFP8"), form_in_name("DeepSeek-R1-Channel-INT8"), form_in_name("R1")
+    ('w4afp8', 'w8a8', '')
+    """
+    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name.lower()]
+    form = max(forms, key=len, default="")
+    return FORMS_SPELLED.get(form, form)
 
 
 FORMS_SPELLED = {"gptq-int8": "w8a8", "int4": "w4a16", "4bit": "bitsandbytes", "int8": "w8a8", "fp4": "nvfp4"}

@@ -77,6 +77,10 @@ REQUANTISED: dict[str, Format] = {
     "bitsandbytes": NF4,
     "mxfp4": FP4_E8M0,
     "nvfp4": NVFP4,
+    "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
 }
 """What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
 as they are."""
+EXPERTS_ALONE = ("w4afp8",)
+"""Forms of routed experts alone: of a model in FP8 all else stays so (sglang
+srt/layers/quantization/w4afp8.py: 4 bits, a scale for 128 columns, in BF16 once loaded)."""

@@ -13,7 +13,24 @@ OTHER_WORDS = {
     **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
     "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
     "lmdeploy": "its rules are not known; vllm serves the same formats",
-    "exllamav3": "its rules are not known; llamacpp serves desktop cards",
+    **dict.fromkeys(
+        ("ktransformers", "kt-kernel", "kt"),
+        "its rules are not known; llamacpp keeps experts on the host too: --engine llamacpp --cpu-moe",
+    ),
+    **dict.fromkeys(
+        ("tgi", "text-generation-inference"), "its rules are not known; vllm serves the same formats"
+    ),
+    **dict.fromkeys(
+        ("mlx", "mlx-lm", "mlx_lm"),
+        "its rules are not known; llamacpp serves the same machines: --engine llamacpp",
+    ),
+    **dict.fromkeys(
+        ("exllama", "exllamav2", "exllamav3", "tabbyapi"),
+        "its rules are not known; llamacpp serves desktop cards",
+    ),
+    **dict.fromkeys(
+        ("koboldcpp", "lm-studio", "lmstudio", "llamafile", "jan"), "it runs llama.cpp: --engine llamacpp"
+    ),
 }
 """What people call engines, or ask for beside those that are known."""
 

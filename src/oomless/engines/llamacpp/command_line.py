@@ -3,7 +3,10 @@
 from typing import Any
 
 from ...model.gguf_names import type_in_name
+from ...model.load import catalogue_name, load
 from ...run.serving import Asked
+from .defaults import served_as
+from .ollama_command import USUAL
 
 DEFAULT_UBATCH = 512
 
@@ -28,9 +31,20 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     repository = model is not None and model.count("/") == 1
     if model and repository and not model.startswith((".", "/", "~")) and not model.endswith(".gguf"):
         model, _, kind = model.partition(":")  # one file of it, of the type behind the colon
-        flags["quantization"] = (type_in_name(file) if file else kind) or "Q4_K_M"
+        flags["quantization"] = (type_in_name(file) if file else kind) or usual_type(model)
     engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
     return engine, model, flags
+
+
+def usual_type(repository: str) -> str:
+    """Return the type of the file that is taken of a repository where nobody says one: Q4_K_M, or the first
+    there is (common/download.cpp), which of a model that is published in MXFP4 is that.
+
+    >>> usual_type("ggml-org/gpt-oss-20b-GGUF"), usual_type("unsloth/DeepSeek-R1-GGUF")
+    ('MXFP4', 'Q4_K_M')
+    """
+    known = catalogue_name(repository)
+    return served_as(load(known), "ollama") if known else USUAL
 
 
 def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:

@@ -3,6 +3,18 @@
 import json
 from typing import Any
 
+from ...errors import UnsupportedError
+
+
+def need_own_experts(unknown: list[str]) -> None:
+    """Refuse experts that KTransformers keeps on the host (kt-kernel), whose memory is not computed."""
+    if any(flag.startswith("--kt-") for flag in unknown):
+        raise UnsupportedError(
+            "--kt-...: experts that KTransformers keeps on the host are not computed",
+            "llama.cpp's answer to the same is near: --engine llamacpp --quantization q4_k_m --cpu-moe",
+            "command",
+        )
+
 
 def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     """Return flags with the algorithm and how far it drafts as one: by steps, or by the tokens that are

@@ -27,7 +27,7 @@ def idle_flags(model: Model, asked: Asked) -> list[str]:
     if layout.enable_expert_parallel and not experts:
         found.append(f"--enable-expert-parallel does nothing: {name} has no experts")
     if asked.speculative and not model.draft:
-        found.append(f"speculation adds nothing: {name} has no MTP or draft layers of its own")
+        found.append(f"speculation is not counted: no MTP or draft layers of {name} are known here")
     if asked.indexer_kv_dtype != "auto" and not sparse:
         found.append(f"--indexer-kv-dtype does nothing: {name} has no indexer")
     if asked.images_per_prompt and model.vision is None:
