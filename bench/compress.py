@@ -1,7 +1,8 @@
 """Rate of compression beside plain copies of one folder, in one run: `python -m bench.compress FOLDER OUT`.
 
 Each format is written twice, without and with fsync; the copy is the best of three. CPU seconds are those of
-the whole process, reading and writing included. With `--make BYTES` FOLDER is made first, of random weights.
+the whole process, reading and writing included. With `--make BYTES` FOLDER is made first, of random weights;
+formats may be named.
 """
 
 import json
@@ -9,9 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
-FORMATS = ("int8", "int4", "fp8-block", "nvfp4", "mxfp4")
+FORMATS = ("int8", "int4", "fp8-block", "nvfp4", "mxfp4", "q8_0", "q4_0")
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
@@ -21,36 +24,73 @@ planned = plan(CompressRequest(source, word))
 began = time.perf_counter()
 compress(planned, Path(out), durable=durable == "fsync")
 used = resource.getrusage(resource.RUSAGE_SELF)
+status = Path("/proc/self/status").read_text()  # ru_maxrss holds what the parent had when it forked
 print(json.dumps({"wall": time.perf_counter() - began, "cpu": used.ru_utime + used.ru_stime,
-                  "peak": used.ru_maxrss * 1024}))
+                  "peak": int(status.split("VmHWM:")[1].split()[0]) * 1024}))
 """
 
 
+HIDDEN, WIDE, HEADS, VOCABULARY = 2048, 8192, 16, 32000
+MATRICES = {
+    **{f"self_attn.{part}_proj": (HIDDEN, HIDDEN) for part in "qkvo"},
+    "mlp.gate_proj": (WIDE, HIDDEN),
+    "mlp.up_proj": (WIDE, HIDDEN),
+    "mlp.down_proj": (HIDDEN, WIDE),
+}
+LAYER_BYTES = 2 * sum(rows * columns for rows, columns in MATRICES.values())
+
+
 def make(folder: Path, num_bytes: int) -> None:
-    """Write a checkpoint of random weights in shards of four matrices."""
+    """Write a model in Llama's shape with random weights, a shard a layer and one for the embedding, which is
+    the head too."""
+    folder.mkdir(parents=True)
+    num_layers = max((num_bytes - 2 * VOCABULARY * HIDDEN) // LAYER_BYTES, 1)
+    ends = {"model.embed_tokens": (VOCABULARY, HIDDEN), "model.norm": (HIDDEN,)}
+    weight_map = shard(folder / "model-ends.safetensors", ends)
+    for layer in range(num_layers):
+        shapes: dict[str, tuple[int, ...]] = {
+            f"model.layers.{layer}.{part}": shape for part, shape in MATRICES.items()
+        }
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"model.layers.{layer}.{norm}"] = (HIDDEN,)
+        weight_map |= shard(folder / f"model-{layer:05}.safetensors", shapes)
+    config = {
+        "model_type": "llama",
+        "torch_dtype": "bfloat16",
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "intermediate_size": WIDE,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Write a file of random matrices; return which tensors it holds."""
     import numpy as np
 
-    folder.mkdir(parents=True)
-    chance, weight_map = np.random.default_rng(0), {}
-    rows, columns = 4096, 8192
-    for shard in range(max(num_bytes // (4 * rows * columns * 2), 1)):
-        name, entries, end = f"model-{shard:05}.safetensors", {}, 0
-        for part in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
-            key = f"model.layers.{shard}.{part}.weight"
-            entries[key] = {
-                "dtype": "BF16",
-                "shape": [rows, columns],
-                "data_offsets": [end, end + 2 * rows * columns],
-            }
-            end, weight_map[key] = end + 2 * rows * columns, name
-        header = json.dumps(entries).encode()
-        with (folder / name).open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            for _ in range(4):
-                values = (chance.standard_normal((rows, columns)) * 0.02).astype(np.float32)
-                file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    chance, entries, end = np.random.default_rng(0), {}, 0
+    for name, shape in shapes.items():
+        size = 2 * prod(shape)
+        entries[f"{name}.weight"] = {
+            "dtype": "BF16",
+            "shape": list(shape),
+            "data_offsets": [end, end + size],
+        }
+        end += size
+    header = json.dumps(entries).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for shape in shapes.values():
+            values = (chance.standard_normal(shape) * 0.02).astype(np.float32)
+            file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
+    return dict.fromkeys(entries, path.name)
 
 
 def copy_s(source: Path, out: Path) -> float:
@@ -71,9 +111,10 @@ def main() -> None:
         make(source, int(sys.argv[sys.argv.index("--make") + 1]))
     num_bytes = sum(path.stat().st_size for path in source.glob("*.safetensors"))
     copy = copy_s(source, out)
+    formats = [word for word in FORMATS if word in sys.argv] or FORMATS
     print(f"{num_bytes:,} bytes; plain copy {copy:.2f} s")
     print(f"{'format':<12}{'of the copy':>12}{'with fsync':>12}{'MB a CPU-s':>12}{'peak MB':>10}")
-    for word in FORMATS:
+    for word in formats:
         found = {}
         for durable in ("no", "fsync"):
             words = [sys.executable, "-c", RUN, str(source), word, str(out), durable]
