@@ -1,6 +1,6 @@
 """How fast does it serve? A steady load or a simulated workload, under the flags' names as keywords."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..facts.options.simulating import OWN
@@ -13,16 +13,30 @@ from ..speed.serving import ServingSpeed
 from ..speed.workload import Lengths, parse_lengths
 from .serving import ServingAnswer, infer
 
+if TYPE_CHECKING:
+    from ..truth.silicon import Silicon
+
 
 class SpeedAnswer:
     """The speed of a load, and whether that load fits."""
 
-    def __init__(self, serving: ServingAnswer, speed: "ServingSpeed | Dynamic", at_once: int) -> None:
+    def __init__(
+        self,
+        serving: ServingAnswer,
+        speed: "ServingSpeed | Dynamic",
+        at_once: int,
+        lengths: tuple[int, int] = (0, 0),
+        silicon: "Silicon | None" = None,
+    ) -> None:
         self.serving = serving
         """The same question as `infer` answers it."""
         self.speed = speed
         self.at_once = at_once
         """Sequences of the load that run together, over all replicas."""
+        self.lengths = lengths
+        """Tokens of a prompt and of an answer in a steady load."""
+        self.silicon = silicon
+        """What NVIDIA's measured kernels give; None: they were not asked."""
 
     @property
     def starts(self) -> bool:
@@ -33,9 +47,25 @@ class SpeedAnswer:
         own = self.speed.warnings
         return own if isinstance(self.speed, Dynamic) else (*self.serving.warnings, *own)
 
+    def beside_silicon(self) -> "SpeedAnswer":
+        """Return the same answer with what NVIDIA's measured kernels give; the extra `silicon` has them."""
+        from ..truth.silicon import silicon_speed
+
+        if isinstance(self.speed, Dynamic):
+            raise UsageError("--against silicon is for a steady load", "leave out the workload", "against")
+        estimate = self.serving.estimate
+        found = silicon_speed(
+            estimate,
+            input_len=self.lengths[0],
+            output_len=self.lengths[1],
+            concurrency=estimate.concurrency,
+        )
+        return SpeedAnswer(self.serving, self.speed, self.at_once, self.lengths, found)
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that `speed --json` prints."""
         document = self.serving.to_json()
+        against = {"against": self.silicon.to_json()} if self.silicon else {}
         return {
             "schema": "oomless/workload/1" if isinstance(self.speed, Dynamic) else "oomless/speed/1",
             "model": document["model"],
@@ -47,6 +77,7 @@ class SpeedAnswer:
             "layout": document["request"]["layout"],
             "replicas": self.serving.replicas,
             **self.speed.to_json(),
+            **against,
             "warnings": list(self.warnings),
         }
 
@@ -114,7 +145,7 @@ def steady(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
     )
     if not serving.starts:
         found = found._replace(warnings=(*found.warnings, PACE_ALONE))
-    return SpeedAnswer(serving, found, serving.at_once)
+    return SpeedAnswer(serving, found, serving.at_once, (round(prompts.mean), round(outputs.mean)))
 
 
 PACE_ALONE = (

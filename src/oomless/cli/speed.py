@@ -15,12 +15,14 @@ def _speed(model: str | None, **options: Any) -> int:
 
     how = {option.field: options.pop(option.field, None) for option in answered_of("speed")}
     answer = speed_answer(model, options, os.environ)
+    if how["against"]:
+        answer = answer.beside_silicon()
     if how["json"]:
         text = json_text(answer.to_json())
     elif isinstance(answer.speed, ServingSpeed):
         from ..report.speed_text import speed_text
 
-        text = speed_text(answer.serving, answer.speed)
+        text = speed_text(answer.serving, answer.speed, answer.silicon)
     else:
         from ..report.dynamic_text import dynamic_text
 

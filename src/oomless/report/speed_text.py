@@ -4,15 +4,17 @@ from ..api.screen import seconds, steady_lines, verdict_line
 from ..api.serving import ServingAnswer
 from ..speed.banded import TimePart
 from ..speed.serving import ServingSpeed
+from ..truth.silicon import Silicon
 from .plan_cost_text import table
 
 
-def speed_text(serving: ServingAnswer, found: ServingSpeed) -> str:
-    """Return the whole answer."""
+def speed_text(serving: ServingAnswer, found: ServingSpeed, silicon: Silicon | None = None) -> str:
+    """Return the whole answer, beside it what measured kernels give where they were asked."""
     lines = [
         verdict_line(serving),
         "",
         *steady_lines(found, serving.replicas),
+        *([] if silicon is None else [silicon_line(silicon)]),
         "",
         part_table("a decoding step", found.decode_parts),
         "",
@@ -20,6 +22,14 @@ def speed_text(serving: ServingAnswer, found: ServingSpeed) -> str:
     ]
     lines += [f"warning: {note}" for note in (*serving.warnings, *found.warnings)]
     return "\n".join(lines)
+
+
+def silicon_line(found: Silicon) -> str:
+    """Return the figures of the measured kernels of a system."""
+    return (
+        f"silicon         {seconds(found.ttft_s)} first token, {seconds(found.tpot_s)} each token, "
+        f"{found.tokens_per_s:,.1f} tokens/s (kernels measured on {found.system})"
+    )
 
 
 def part_table(title: str, parts: tuple[TimePart, ...]) -> str:

@@ -40,5 +40,8 @@ ASKED: tuple[Option, ...] = (
     *OWN,
 )
 ANSWER: tuple[Option, ...] = (
+    Option("against", "--against", "text", "answer",
+           "Beside it what NVIDIA's measured kernels give, asked from the package aiconfigurator-core (extra "
+           "silicon): a steady load.", choices=("silicon",)),
     Option("json", "--json", "switch", "answer", "One JSON object on stdout."),
 )
