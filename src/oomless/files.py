@@ -32,6 +32,20 @@ def need_regular(path: "Path | str", hint: str) -> None:
         raise OomlessError(f"{path}: no regular file", hint)
 
 
+WHOLE_SIZE = ".whole-size"
+"""Ends the name of the file that says how large another one is, whose head alone lies here."""
+
+
+def whole_size(path: "Path") -> int:
+    """Return the bytes of a file: of one whose head alone lies here, those of the whole one."""
+    beside = path.with_name(path.name + WHOLE_SIZE)
+    if beside.is_file():
+        text = read_whole_text(beside, 20, "a number of bytes").strip()
+        if text.isascii() and text.isdigit():
+            return int(text)
+    return path.stat().st_size
+
+
 def read_whole(path: "Path | str", most_bytes: int, hint: str) -> bytes:
     """Return the bytes of a regular file of at most `most_bytes`; anything else is an OomlessError, whose
     `hint` says what to give.

@@ -275,3 +275,20 @@ def test_no_serious_fault_for_who_cannot_see(browser: Any, site: str, view: str,
     ]
     assert serious == []
     seen.close()
+
+
+def test_the_head_of_a_gguf_file_is_read_in_place_of_a_name(browser: Any, site: str, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="the extra `compress` is not installed")
+    from file_readers import gguf_seeds
+
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(gguf_seeds()[0])
+    seen = Seen(browser)
+    page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=rtx-4090")
+    seen.verdict("Does not fit:")
+    page.set_input_files("#form-infer [data-file=model]", str(file))
+    seen.verdict("Fits:")
+    page.locator("#answer .question", has_text="tiny").wait_for()
+    page.fill("#infer-model", "deepseek-r1")
+    seen.verdict("Does not fit:")
+    seen.close()

@@ -70,8 +70,9 @@ def opened(site: str) -> Iterator[Seen]:
 def ask(seen: Seen, command: str, pairs: list[tuple[str, str]], file: str | None = None) -> tuple[int, str]:
     script = """async ([command, query, file]) => {
         const { ask } = await import("/pyodide.js");
-        const posted = file && { name: "server.log", content: new TextEncoder().encode(file).buffer };
-        const found = await ask(command, query, posted);
+        const content = file && new TextEncoder().encode(file).buffer;
+        const files = file ? [{ name: "server.log", content, size: content.byteLength }] : [];
+        const found = await ask(command, query, files);
         return [found.status, found.text];
     }"""
     status, text = seen.page.evaluate(script, [command, urlencode(pairs), file])

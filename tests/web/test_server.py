@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from urllib.parse import urlencode
 
@@ -17,11 +18,13 @@ from starlette.testclient import TestClient
 from web_questions import drawn, pairs_of
 
 from command import call
+from file_readers import gguf_seeds
 from oomless.web import server
 from oomless.web.gate import HEADERS
 from oomless.web.lanes import Workers
 from oomless.web.openapi import openapi
 from oomless.web.serving import bound
+from small_configs import BASE
 
 LOG = b"""INFO 06-01 10:00:00 [core.py:58] Initializing a V1 LLM engine (v0.9.0) with config: model='x'
 INFO Model loading took 14.2487 GiB and 3.1 seconds
@@ -212,3 +215,62 @@ def test_accepted_connections_send_at_once() -> None:
             return found
 
     assert asyncio.run(connected())
+
+
+def small_checkpoint() -> tuple[bytes, bytes]:
+    """A config.json and a model.safetensors of two tensors."""
+    numpy = pytest.importorskip("numpy", reason="the extra `compress` is not installed")
+    from safetensors.numpy import save
+
+    zeros = {"model.embed_tokens.weight": (1000, 64), "lm_head.weight": (1000, 64)}
+    config = {**BASE, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    stored = save({name: numpy.zeros(shape, numpy.float16) for name, shape in zeros.items()})
+    return json.dumps(config).encode(), stored
+
+
+def test_the_head_of_a_gguf_file_is_a_model(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent is its first part; the answer is that of the whole file on the command line."""
+    pytest.importorskip("gguf", reason="the extra `compress` is not installed")
+    (content,) = gguf_seeds()
+    (tmp_path / "tiny.gguf").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    head = content[: len(content) - 4096]
+    asked = {"file": "tiny.gguf", "whole": str(len(content)), "model": "tiny.gguf", "gpu": "rtx-4090"}
+    answer = client.post("/api/infer", params=asked, content=head)
+    assert answer.status_code == 200, answer.text
+    assert answer.text == call("infer", "tiny.gguf", "--gpu", "rtx-4090", "--json").out
+    short = client.post("/api/infer", params={**asked, "whole": str(len(head))}, content=head)
+    assert short.status_code == 422
+    assert "its tensors end" in short.json()["error"]["message"]
+
+
+def test_a_config_and_the_head_of_its_checkpoint_are_one_model(client: TestClient) -> None:
+    config, stored = small_checkpoint()
+    head = stored[: 8 + int.from_bytes(stored[:8], "little")]
+    asked = [("file", "config.json"), ("file", "model.safetensors"), ("bytes", str(len(config)))]
+    asked += [("bytes", str(len(head))), ("whole", str(len(config))), ("whole", str(len(stored)))]
+    asked += [("model", "model.safetensors"), ("gpu", "rtx-4090")]
+    answer = client.post("/api/infer", params=urlencode(asked), content=config + head)
+    assert answer.status_code == 200, answer.text
+    length = int.from_bytes(stored[:8], "little")
+    assert answer.json()["model"]["checkpoint_bytes"] == len(stored) - 8 - length
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "file=a.log&file=a.log&bytes=1&bytes=1",
+        "file=a.log&file=b.log",
+        "file=a.log&bytes=1",
+        "file=a.log&bytes=-1",
+        "file=a.log&whole=1",
+        "file=a.log&whole=9e9",
+        "&".join(f"file={number}.log&bytes=0" for number in range(99)),
+    ],
+)
+def test_files_that_do_not_make_up_the_body_are_refused(client: TestClient, said: str) -> None:
+    answer = client.post(f"/api/reconcile?{said}", content=LOG)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["hint"]

@@ -10,6 +10,7 @@ from oomless.facts.options import Option
 from oomless.run.options import TABLES
 from oomless.web.openapi import openapi
 from oomless.web.question import ASKED, COMMANDS, names_of, reply, table_of
+from oomless.web.sent import NAMES
 
 
 def same(words: list[str]) -> None:
@@ -123,7 +124,7 @@ def test_openapi_lists_what_is_read() -> None:
         for operation in paths[f"/api/{command}"].values():
             names = [each["name"] for each in operation["parameters"]]
             assert len(set(names)) == len(names)
-            known = {*names_of(command), "model", "file"}
+            known = {*names_of(command), "model", *NAMES}
             assert set(names) <= known
             assert {option.field for option in table_of(command)} <= {
                 field_of(command, name) for name in names

@@ -55,7 +55,18 @@ def _beside() -> "dict[str, Callable[[], TracedFindings]]":
 
 
 def _settlers() -> dict[str, Callable[[], Evidence]]:
-    from . import compressed, compressing, money, parallel, serving, speed, traced, training, watched
+    from . import (
+        comparisons,
+        compressed,
+        compressing,
+        money,
+        parallel,
+        serving,
+        speed,
+        traced,
+        training,
+        watched,
+    )
 
     return {
         **serving.SETTLERS,
@@ -67,4 +78,5 @@ def _settlers() -> dict[str, Callable[[], Evidence]]:
         **traced.SETTLERS,
         **compressing.SETTLERS,
         **watched.SETTLERS,
+        **comparisons.SETTLERS,
     }

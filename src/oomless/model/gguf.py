@@ -14,6 +14,7 @@ from struct import unpack_from
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import OomlessError
+from ..files import whole_size
 from ..limits import need_tensors
 from .gguf_types import TYPE_NUMBERS, GGMLType
 from .storage import Shape
@@ -291,7 +292,7 @@ def read_gguf(path: Path) -> GGUFFile:
                 file.seek(offset)
                 return file.read(length)
 
-            return parse_gguf(read, path.stat().st_size, str(path))
+            return parse_gguf(read, whole_size(path), str(path))
     except OSError as error:
         raise OomlessError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
 

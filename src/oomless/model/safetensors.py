@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import OomlessError
+from ..files import whole_size
 from .storage import Shape
 
 LENGTH_BYTES = 8
@@ -126,8 +127,7 @@ def read_header(path: Path) -> tuple[Stored, ...]:
         if not path.is_file():  # a pipe would block
             raise OomlessError(f"{path}: no such file", "check the path")
         with path.open("rb") as file:
-            file_size = file.seek(0, 2)
-            file.seek(0)
+            file_size = whole_size(path)
             length = header_length(file.read(LENGTH_BYTES), file_size, str(path))
             file.seek(0)
             content = file.read(LENGTH_BYTES + length)

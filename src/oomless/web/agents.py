@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import UsageError, did_you_mean
 from .openapi import SUMMARIES, parameters
 from .question import COMMANDS, Reply, refusal
+from .sent import PostedFile
 from .server import Lanes
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ async def called(lanes: Lanes, name: str, arguments: Mapping[str, Any]) -> Reply
         return refusal(UsageError(f"unknown tool {name[:60]!r}", did_you_mean(name[:60], list(COMMANDS))))
     rest = dict(arguments)
     log = str(rest.pop(LOG, "")) if name == "reconcile" else ""
-    posted = "server.log" if log else ""
-    return await lanes.ask(name, pairs_of(rest), posted, log.encode())
+    content = log.encode()
+    files = (PostedFile("server.log", len(content), len(content)),) if log else ()
+    return await lanes.ask(name, pairs_of(rest), files, content)
 
 
 def agent_server() -> "Server[Lanes]":

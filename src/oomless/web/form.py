@@ -97,7 +97,14 @@ def model_field(command: str, words: Phrases) -> Html:
     help = el("small", words("model.help"), id=f"{name}-help")
     file = None
     if command in ("infer", "train", "plan", "tune", "speed"):
-        chosen = el("input", type="file", accept=".json", class_="sr", data_file="model")
+        chosen = el(
+            "input",
+            type="file",
+            accept=".json,.safetensors,.gguf",
+            multiple=True,
+            class_="sr",
+            data_file="model",
+        )
         file = el("label", chosen, el("span", words("model.file")), class_="file")
     return el("div", el("label", words("model"), for_=name), box, help, file, class_="field wide")
 

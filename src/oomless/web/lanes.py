@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from ..errors import OomlessError
 from .question import Pairs, Reply, refusal
+from .sent import PostedFile
 
 BUSY = OomlessError("too many questions at once", "ask again in a moment")
 CRASHED = OomlessError(
@@ -25,20 +26,24 @@ class Workers:
         self.seconds = seconds
         self.alive: set[Process] = set()
 
-    async def ask(self, command: str, pairs: Pairs, posted: str = "", content: bytes = b"") -> Reply:
+    async def ask(
+        self, command: str, pairs: Pairs, files: tuple[PostedFile, ...] = (), content: bytes = b""
+    ) -> Reply:
         """Return the reply of the next free worker, or the error of one that took too long."""
         if self.waiting >= self.most_waiting:
             return refusal(BUSY, 503)
         self.waiting += 1
         try:
             async with self.slots:
-                return await self._asked(command, pairs, posted, content)
+                return await self._asked(command, pairs, files, content)
         finally:
             self.waiting -= 1
 
-    async def _asked(self, command: str, pairs: Pairs, posted: str, content: bytes) -> Reply:
+    async def _asked(
+        self, command: str, pairs: Pairs, files: tuple[PostedFile, ...], content: bytes
+    ) -> Reply:
         worker = await self.started()
-        head = json.dumps([command, list(pairs), posted, len(content)]).encode() + b"\n"
+        head = json.dumps([command, list(pairs), list(files), len(content)]).encode() + b"\n"
         finished = False
         try:
             async with asyncio.timeout(self.seconds):

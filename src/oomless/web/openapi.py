@@ -75,6 +75,17 @@ def parameters(command: str) -> list[dict[str, Any]]:
     ]
 
 
+SIZES = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+FILES = (
+    parameter(
+        "file", "The name of each file.", {"type": "array", "items": {"type": "string", "minLength": 1}}
+    ),
+    parameter("bytes", "How many bytes of the body are each file's own [of one file, all].", SIZES),
+    parameter("whole", "How many bytes each file has, where only its head is sent [no more].", SIZES),
+)
+"""What says which files a body holds."""
+
+
 def operation(command: str, posts: bool) -> dict[str, Any]:
     """Return what a path does under GET, or with a file under POST."""
     answers: dict[str, Any] = {
@@ -96,12 +107,12 @@ def operation(command: str, posts: bool) -> dict[str, Any]:
         "responses": answers,
     }
     if posts:
-        name = parameter("file", "The name of the file that is sent.", {"type": "string", "minLength": 1})
-        found["parameters"] = [name, *found["parameters"]]
+        found["parameters"] = [*FILES, *found["parameters"]]
         binary = {"type": "string", "format": "binary"}
         found["requestBody"] = {
             "required": True,
-            "description": "A config.json, a file that starts a run, or a log; `file` names it.",
+            "description": "A config.json, the head of a checkpoint, a file that starts a run, or a log; "
+            "several files lie one after the other.",
             "content": {"application/octet-stream": {"schema": binary}},
         }
     return found

@@ -12,7 +12,7 @@ from ..report.language import LANGUAGES, Language, Phrases, words_of
 from ..report.page.html import Html, coded, el, join
 from ..run.options import asked_of
 from .form import VIEWS, form, lists, versions
-from .question import ASKED, STATUS, Pairs, Reply, asked, fields_of, names_of
+from .question import ASKED, STATUS, Names, Pairs, Reply, asked, fields_of, names_of
 
 ASSETS = {
     "app.js": "text/javascript; charset=utf-8",
@@ -118,7 +118,7 @@ def answer_frame(words: Phrases) -> Html:
     )
 
 
-def view(command: str, pairs: Pairs, posted: str = "") -> Reply:
+def view(command: str, pairs: Pairs, posted: Names = ()) -> Reply:
     """Return an answer as a part of the page: one JSON object with its HTML and how else to ask it."""
     import os
 

@@ -15,6 +15,8 @@ from ..run.options import TABLES, options_of
 Pairs = Iterable[tuple[str, str]]
 """What stands behind the question mark of an address: name, text."""
 Fields = dict[str, Any]
+Names = tuple[str, ...]
+"""Names of the files that came with a question."""
 ASKED = tuple(name for name in TABLES if name != "trace")
 """Commands with a table of options of their own that need no model in memory."""
 COMMANDS = (*ASKED, *LISTS)
@@ -33,10 +35,10 @@ STATUS = {1: 422, 2: 400, 4: 422, 5: 424}
 """Exit code of an error -> status of HTTP."""
 
 
-def reply(command: str, pairs: Pairs, posted: str = "", environ: Mapping[str, str] | None = None) -> Reply:
+def reply(command: str, pairs: Pairs, posted: Names = (), environ: Mapping[str, str] | None = None) -> Reply:
     """Return the answer to a question, or the error object that says why there is none.
 
-    `posted` is the one file of this folder that the question may name.
+    `posted` are the files of this folder that the question may name.
 
     >>> reply("infer", [("model", "deepseek-r1"), ("gpu", "h20:8"), ("tp", "0")]).status
     400
@@ -59,13 +61,13 @@ def _bytes(answer: object) -> bytes:
     return (json_text(answer) + "\n").encode()
 
 
-def document(command: str, pairs: Pairs, posted: str, environ: Mapping[str, str]) -> Any:
+def document(command: str, pairs: Pairs, posted: Names, environ: Mapping[str, str]) -> Any:
     """Return the object that the command prints with --json."""
     answer = asked(command, pairs, posted, environ)
     return answer if isinstance(answer, dict) else answer.to_json()
 
 
-def asked(command: str, pairs: Pairs, posted: str = "", environ: Mapping[str, str] = {}) -> Any:
+def asked(command: str, pairs: Pairs, posted: Names = (), environ: Mapping[str, str] = {}) -> Any:
     """Return the answer itself, from which a view is made; of a list, its object."""
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command[:60]!r}", did_you_mean(command[:60], list(COMMANDS)))
@@ -155,21 +157,21 @@ def value_of(command: str, option: Option, text: str) -> Any:
     return text if found is None or option.several else found
 
 
-def need_no_file(command: str, model: str | None, fields: Fields, posted: str) -> None:
-    """Refuse words that would read a file of the machine that answers, other than the posted one."""
+def need_no_file(command: str, model: str | None, fields: Fields, posted: Names) -> None:
+    """Refuse words that would read a file of the machine that answers, other than the posted ones."""
     from ..model.load import is_local
 
     words = {each: fields.get(each) for each in ("reward_model", "value_model")} | {"model": model}
     if command == "reconcile":
         words["model"] = fields.get("model")
-    wrong = [(name, word) for name, word in words.items() if word and word != posted and is_local(word)]
+    wrong = [(name, word) for name, word in words.items() if word and word not in posted and is_local(word)]
     if "command" in fields:
         wrong += [each for each in opened(fields["command"], model) if each[1] != posted]
     for option in table_of(command):
         if option.file == "read" and option.field in fields:
             value = fields[option.field]
             texts = value if isinstance(value, tuple) else (value,)
-            wrong += [(option.flag, word) for word in texts if word.rpartition("=")[2] != posted]
+            wrong += [(option.flag, word) for word in texts if word.rpartition("=")[2] not in posted]
     if wrong:
         name, word = wrong[0]
         raise UsageError(
@@ -191,46 +193,46 @@ def opened(command: str, model: str | None) -> list[tuple[str, str]]:
     return [("model", served)] if os.path.exists(os.path.expanduser(served)) else []
 
 
-Answer = Callable[[str | None, Fields, Mapping[str, str], str], Any]
+Answer = Callable[[str | None, Fields, Mapping[str, str], Names], Any]
 
 
-def _infer(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _infer(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import put_serving, serving_answer
 
     return serving_answer(put_serving(model, fields, environ), environ)
 
 
-def _speed(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _speed(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import speed_answer
 
     return speed_answer(model, fields, environ)
 
 
-def _tune(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _tune(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import tune_answer
 
     return tune_answer(model, fields, environ)
 
 
-def _guide(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _guide(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import guide_answer
 
     return guide_answer(model, fields, environ)
 
 
-def _train(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _train(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import training_answer
 
     return training_answer(model, fields)
 
 
-def _plan(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _plan(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.plan import plan_answer
 
     return plan_answer(model, fields)
 
 
-def _cost(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _cost(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import cost_answer
 
     if fields.pop("list_prices", False):
@@ -241,29 +243,29 @@ def _cost(model: str | None, fields: Fields, environ: Mapping[str, str], posted:
     return cost_answer(fields)
 
 
-def _reconcile(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _reconcile(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.reconcile import reconcile
 
     if not posted:
         raise UsageError("no log is given", "POST its text, with file=server.log for its name")
-    return reconcile(posted, gpu=fields.get("gpu") or "", model=fields.get("model") or "")
+    return reconcile(posted[0], gpu=fields.get("gpu") or "", model=fields.get("model") or "")
 
 
-def _claims(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _claims(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.catalogues import claims_json
     from ..claims import claim, claims
 
     return claims_json((claim(fields["id"]),) if fields.get("id") else claims())
 
 
-def _accuracy(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+def _accuracy(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.accuracy import accuracy_json
 
     return accuracy_json()
 
 
 def _listed(kind: str) -> Answer:
-    def listed(model: str | None, fields: Fields, environ: Mapping[str, str], posted: str) -> Any:
+    def listed(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
         from ..api import catalogues
 
         rows = {

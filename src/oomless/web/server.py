@@ -16,6 +16,7 @@ from .lanes import Workers
 from .page import ASSETS, asset, shell
 from .question import ASKED, COMMANDS, Reply, refusal
 from .remembered import Remembered
+from .sent import PostedFile, sent_of
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -42,13 +43,17 @@ class Lanes:
         self.long = Workers(1, 8, LONG_SECONDS)
 
     async def ask(
-        self, command: str, pairs: list[tuple[str, str]], posted: str = "", content: bytes = b""
+        self,
+        command: str,
+        pairs: list[tuple[str, str]],
+        files: tuple[PostedFile, ...] = (),
+        content: bytes = b"",
     ) -> Reply:
         """Return the reply of a worker of the right lane."""
         name = command.rpartition("/")[2]
         is_long = name in LONG or (name == "speed" and any(each in SIMULATES for each, _ in pairs))
         lane = self.long if is_long else self.quick
-        return await lane.ask(command, pairs, posted, content)
+        return await lane.ask(command, pairs, files, content)
 
     async def close(self) -> None:
         """Stop every worker."""
@@ -91,15 +96,15 @@ async def _ask(command: str, request: "Request") -> "Response":
     pairs = request.query_params.multi_items()
     if len(request.url.query) > MAX_ADDRESS_BYTES:
         return _response(request, refusal(UsageError("the address is too long", "POST the file"), 414))
-    posted, content = "", b""
     if request.method == "POST":
-        posted = next((text for name, text in pairs if name == "file"), "") or "posted.log"
-        pairs = [(name, text) for name, text in pairs if name != "file"]
         body = await _body(request)
         if isinstance(body, Reply):
             return _response(request, body)
-        content = body
-        return _response(request, await request.app.state.lanes.ask(command, pairs, posted, content))
+        try:
+            pairs, files = sent_of(pairs, len(body))
+        except UsageError as error:
+            return _response(request, refusal(error))
+        return _response(request, await request.app.state.lanes.ask(command, pairs, files, body))
     return _response(request, await request.app.state.remembered.ask(command, pairs))
 
 

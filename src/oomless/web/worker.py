@@ -4,17 +4,13 @@ It may be killed at any time: what takes too long, or too much memory, ends with
 """
 
 import json
-import os
 import sys
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from ..errors import UsageError
-from ..files import safe_name, write_whole
 from .page import view
-from .question import Reply, refusal, reply
+from .question import Reply, reply
+from .sent import PostedFile, laid_out
 
 MAX_ADDRESS_SPACE_BYTES = 3 << 30
 VIEW = "view/"
@@ -23,21 +19,13 @@ MAX_QUESTIONS = 20_000
 """After so many a worker is replaced, so that no cache grows for ever."""
 
 
-def answered(command: str, pairs: list[tuple[str, str]], posted: str, content: bytes) -> Reply:
-    """Return the reply to one question; a posted file lies in a folder of its own while it is read."""
+def answered(
+    command: str, pairs: list[tuple[str, str]], files: tuple[PostedFile, ...] = (), content: bytes = b""
+) -> Reply:
+    """Return the reply to one question; its files lie in a folder of their own meanwhile."""
     ask, name = (view, command.removeprefix(VIEW)) if command.startswith(VIEW) else (reply, command)
-    if not posted:
-        return ask(name, pairs)
-    if posted != safe_name(posted, "._") or posted.startswith("."):
-        return refusal(UsageError(f"file is {posted[:60]!r}", "letters, digits, dots and dashes", "file"))
-    before = os.getcwd()
-    with TemporaryDirectory(prefix="oomless-") as folder:
-        write_whole(Path(folder, posted), content, "a posted file")
-        os.chdir(folder)
-        try:
-            return ask(name, pairs, posted)
-        finally:
-            os.chdir(before)
+    with laid_out(files, content):
+        return ask(name, pairs, tuple(file.name for file in files))
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
@@ -46,9 +34,10 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         line = source.readline()
         if not line:
             return
-        command, pairs, posted, size = json.loads(line)
+        command, pairs, sent, size = json.loads(line)
         content = source.read(size)
-        found = answered(command, [(name, text) for name, text in pairs], posted, content)
+        files = tuple(PostedFile(*each) for each in sent)
+        found = answered(command, [(name, text) for name, text in pairs], files, content)
         target.write(json.dumps([found.status, len(found.content)]).encode() + b"\n" + found.content)
         target.flush()
 

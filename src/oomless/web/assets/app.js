@@ -13,7 +13,8 @@ const FIRST = { infer: [["model", "deepseek-r1"], ["gpu", "h200:8"]] };
 const WAIT_MS = 150;
 
 let state = read(location.hash, views);
-let file = null;
+let files = [];
+let field = "";
 let latest = null;
 let shown = null;
 let timer = null;
@@ -100,7 +101,7 @@ function collect(form) {
 function changed(form, now) {
   arrange(form);
   state = { ...state, pairs: collect(form) };
-  if (file && file.field === "model" && value(state.pairs, "model") !== file.name) file = null;
+  if (field === "model" && !files.some(({ name }) => name === value(state.pairs, "model"))) files = [];
   history.replaceState(null, "", write(state));
   clearTimeout(timer);
   timer = setTimeout(answer, now ? 0 : WAIT_MS);
@@ -113,7 +114,7 @@ function missing(form) {
   const stands = ["largest-model"].some((name) => state.pairs.some(([each]) => each === name)) || value(state.pairs, "command");
   const lacks = needs.filter((name) => !value(state.pairs, name) && !(name === "model" && stands));
   if (state.view === "plan") return lacks.includes("model") ? said.empty : "";
-  if (state.view === "reconcile") return file ? "" : said["empty.reconcile"];
+  if (state.view === "reconcile") return files.length ? "" : said["empty.reconcile"];
   if (!lacks.length) return "";
   return state.view === "cost" ? said["empty.cost"] : said.empty;
 }
@@ -139,7 +140,7 @@ async function answer() {
   const slow = setTimeout(() => latest === mine && $("answer").classList.add("working"), WAIT_MS);
   let found;
   try {
-    const reply = await backend.ask(`view/${state.view}`, asked(state), file);
+    const reply = await backend.ask(`view/${state.view}`, asked(state), files);
     found = { ...JSON.parse(reply.text), status: reply.status };
   } catch {
     found = { html: "", status: 0 };
@@ -178,7 +179,7 @@ function open() {
     }
     else link.removeAttribute("aria-current");
   }
-  if (!state.pairs.length && !file) state = { ...state, pairs: FIRST[state.view] ?? carried() };
+  if (!state.pairs.length && !files.length) state = { ...state, pairs: FIRST[state.view] ?? carried() };
   $("language").href = `../${root.lang === "en" ? "zh" : "en"}/${write(state)}`;
   fill(formOf(state.view));
   answer();
@@ -200,7 +201,7 @@ async function pins() {
   const cards = await Promise.all(state.pins.map(async (pin, index) => {
     const card = document.createElement("article");
     try {
-      const reply = await backend.ask(`view/${pin.view}`, asked(pin), null);
+      const reply = await backend.ask(`view/${pin.view}`, asked(pin), []);
       card.innerHTML = JSON.parse(reply.text).html;
     } catch {
       card.textContent = said["error.offline"];
@@ -237,7 +238,7 @@ async function copy(button, text) {
 async function copyTool(button) {
   const what = button.dataset.copy;
   if (what === "link") return copy(button, location.href);
-  if (what === "json") return copy(button, (await backend.ask(state.view, query(state.pairs), file)).text);
+  if (what === "json") return copy(button, (await backend.ask(state.view, query(state.pairs), files)).text);
   return copy(button, shown[what]);
 }
 
@@ -295,35 +296,50 @@ document.addEventListener("click", (event) => {
 
 // files: read here, and kept nowhere
 
-async function readFile(chosen, field) {
-  const name = chosen.name.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[.-]+/, "") || "file";
-  file = { name, content: await chosen.arrayBuffer(), field };
-  if (field === "model") {
-    formOf(state.view).querySelector("[name=model]").value = name;
-    changed(formOf(state.view), true);
-  } else answer();
+const HEADS = { gguf: 16777216, safetensors: 2097152 };
+const MODELS = [".index.json", ".gguf", ".safetensors", ".json"];
+
+async function readFiles(chosen, where) {
+  field = where;
+  files = await Promise.all([...chosen].map(async (each) => {
+    const name = each.name.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[.-]+/, "") || "file";
+    const head = each.slice(0, HEADS[name.split(".").at(-1)] ?? each.size);
+    return { name, content: await head.arrayBuffer(), size: each.size };
+  }));
+  if (field !== "model") return answer();
+  const names = files.map(({ name }) => name).sort();
+  const end = MODELS.find((suffix) => names.some((name) => name.endsWith(suffix)));
+  formOf(state.view).querySelector("[name=model]").value = names.find((name) => name.endsWith(end)) ?? names[0];
+  changed(formOf(state.view), true);
 }
 
 function readText() {
   const text = $("log-text").value;
-  file = text.trim() ? { name: "pasted.log", content: new TextEncoder().encode(text).buffer, field: "log" } : null;
+  const content = new TextEncoder().encode(text).buffer;
+  field = "log";
+  files = text.trim() ? [{ name: "pasted.log", content, size: content.byteLength }] : [];
   answer();
 }
 
 for (const box of document.querySelectorAll("input[type=file]")) {
-  box.addEventListener("change", () => box.files.length && readFile(box.files[0], box.dataset.file));
+  box.addEventListener("change", () => box.files.length && readFiles(box.files, box.dataset.file));
 }
+
+function go(view) {
+  state = { ...state, view, pairs: [] };
+  history.pushState(null, "", write(state));
+  open();
+}
+
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  const [dropped] = event.dataTransfer.files;
-  if (!dropped) return;
-  const isConfig = dropped.name.endsWith(".json") && state.view !== "reconcile";
-  if (!isConfig && state.view !== "reconcile") {
-    state = { ...state, view: "reconcile", pairs: [] };
-    history.pushState(null, "", write(state));
-  }
-  readFile(dropped, isConfig ? "model" : "log").then(() => !isConfig && open());
+  const dropped = [...event.dataTransfer.files];
+  if (!dropped.length) return;
+  const isModel = state.view !== "reconcile" && dropped.every(({ name }) => MODELS.some((suffix) => name.endsWith(suffix)));
+  if (!isModel && state.view !== "reconcile") go("reconcile");
+  if (isModel && !formOf(state.view).querySelector("[data-file=model]")) go("infer");
+  readFiles(isModel ? dropped : dropped.slice(0, 1), isModel ? "model" : "log");
 });
 
 for (const form of forms) {
@@ -343,7 +359,7 @@ window.addEventListener("hashchange", () => {
   if (location.hash === "#answer") return;
   if (state.pairs.length) before = state.pairs;
   const next = read(location.hash, views);
-  if (next.view !== state.view) file = null;
+  if (next.view !== state.view) files = [];
   state = { ...next, pins: next.pins.length ? next.pins : state.pins };
   open();
 });

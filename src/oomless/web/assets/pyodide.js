@@ -1,5 +1,7 @@
 // Questions go to Python in workers of this page: short ones do not wait for long ones.
 
+import { withFiles } from "./state.js";
+
 const LONG = ["plan", "tune", "guide", "reconcile", "claims", "models"];
 const waiting = new Map();
 let quick = null;
@@ -27,11 +29,11 @@ export async function start() {
   quick = open();
 }
 
-export async function ask(command, query, file) {
+export async function ask(command, query, files) {
   const name = command.replace(/^view\//, "");
   const isLong = LONG.includes(name) || /(^|&)(arrival-rate|workload)=/.test(query);
   if (isLong) long ??= open();
-  const found = await send(isLong ? long : quick, { command, query, file: file && { name: file.name, content: file.content } });
+  const found = await send(isLong ? long : quick, { command, query: withFiles(query, files), content: await new Blob(files.map((file) => file.content)).arrayBuffer() });
   if (found.failed) throw new Error(found.failed);
   return { status: found.status, text: found.text };
 }

@@ -22,6 +22,12 @@ export function query(pairs) {
   return new URLSearchParams(pairs).toString().replaceAll("%3A", ":").replaceAll("%2F", "/").replaceAll("%2C", ",").replace(/=(?=&|$)/g, "=");
 }
 
+export function withFiles(text, files) {
+  // what the body holds: each file's name, its bytes there, and those of the whole file
+  const said = files.flatMap(({ name, content, size }) => [["file", name], ["bytes", content.byteLength], ["whole", size]]);
+  return files.length ? `${text}&${new URLSearchParams(said)}` : text;
+}
+
 export function write(state) {
   const text = ({ view, pairs }) => (pairs.length ? `${view}?${query(pairs)}` : view);
   return `#${[state, ...state.pins].map(text).join("|")}`;

@@ -13,10 +13,10 @@ async function python() {
 
 const ready = python();
 
-self.addEventListener("message", async ({ data: { id, command, query, file } }) => {
+self.addEventListener("message", async ({ data: { id, command, query, content } }) => {
   try {
     const answer = await ready;
-    const found = answer(command, query, file?.name ?? "", new Uint8Array(file?.content ?? []));
+    const found = answer(command, query, new Uint8Array(content));
     const [status, text] = found.toJs();
     found.destroy();
     self.postMessage({ id, status, text });
