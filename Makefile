@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install parsers test test-slow test-pythons lint format bench accuracy clean
+.PHONY: help demo install parsers test test-slow test-pythons lint format bench docs accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -88,6 +88,15 @@ bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one ru
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.watched
 	$(BIN)/python -m bench.monitor
+
+SITE ?= site
+
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+docs: $(VENV)/.docs ## docs/en and docs/zh as a site with search, in $(SITE); a link that leads nowhere is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs $(SITE)
 
 accuracy: $(VENV)/.core ## what was predicted beside what was measured; the facts that `oomless accuracy` and the page show
 	@$(BIN)/oomless validate tests/tables/inference.csv --confidence A
