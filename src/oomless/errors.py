@@ -136,11 +136,27 @@ def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = ""
     begun = sorted(
         (name for name in known if len(name) > 2 and wanted.startswith(name.lower())), key=len, reverse=True
     )
-    near = [*begun[:1], *get_close_matches(wanted, known, n=3, cutoff=0.6)]
+    near = [*begun[:1], *_about_as_near(wanted, get_close_matches(wanted, known, n=3, cutoff=0.6))]
     near = near or sorted((name for name in known if wanted and wanted in name.lower()), key=len)
     near = list(dict.fromkeys(near))[:3]
     all_of_them = f"`{what}` lists all" if what else f"known are {', '.join(dict.fromkeys(known))}"
     return f"did you mean {' or '.join(near)}? {all_of_them}" if near else all_of_them
+
+
+CLOSE_BEHIND = 0.1
+"""Of likeness, 0 to 1: a name that is further behind the nearest one is not what was meant."""
+
+
+def _about_as_near(word: str, names: list[str]) -> list[str]:
+    """Return the names that are about as like a word as the first of them.
+
+    >>> _about_as_near("deepsek-r1", ["deepseek-r1", "deepseek-ocr", "deepseek-v3.1"])
+    ['deepseek-r1']
+    """
+    from difflib import SequenceMatcher
+
+    likeness = [SequenceMatcher(None, name, word).ratio() for name in names]
+    return [name for name, like in zip(names, likeness, strict=True) if like >= likeness[0] - CLOSE_BEHIND]
 
 
 def need(module: str, extra: str) -> Any:

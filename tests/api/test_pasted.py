@@ -255,3 +255,8 @@ def test_programs_that_are_not_known_have_one_that_is_near(command: str, hint: s
     assert hint in refused(command)
     found = call("infer", "deepseek-r1", "--gpu", "h200:8", "--engine", "ktransformers", "--json")
     assert "transformers?" not in found.err
+
+
+def test_what_is_far_behind_the_nearest_name_is_not_suggested() -> None:
+    found = call("infer", "deepsek-r1", "--gpu", "h200:8", "--json")
+    assert "did you mean deepseek-r1?" in json.loads(found.err)["error"]["hint"]
