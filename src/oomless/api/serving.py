@@ -7,32 +7,29 @@ from ..engines import default_engine, engine
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate, KVCache, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
-from ..ledger import Ledger, Verdict
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.serving import Resolved, serving_question
+from .answered import MemoryAnswer
 
 if TYPE_CHECKING:
     from ..estimate.serving.changes import Change
 
 
-class ServingAnswer:
+class ServingAnswer(MemoryAnswer):
     """The whole answer to a serving question. What takes a search is found when it is first asked for."""
+
+    estimate: Estimate
 
     def __init__(
         self, estimate: Estimate, model_word: str = "", gpu_word: str = "", notes: tuple[str, ...] = ()
     ) -> None:
+        super().__init__(model_word, gpu_word)
         self.estimate = estimate
-        self.model_word, self.gpu_word = model_word, gpu_word
-        """MODEL and cards as they were asked for, so that the same question can be put again."""
         self.notes = notes
         """What is said of the question beside the estimate's own warnings."""
-
-    @property
-    def model(self) -> Model:
-        return self.estimate.model
 
     @property
     def request(self) -> Resolved:
@@ -40,43 +37,8 @@ class ServingAnswer:
         return self.estimate.request
 
     @property
-    def hardware(self) -> Hardware:
-        return self.estimate.hardware
-
-    @property
     def replicas(self) -> int:
         return self.estimate.replicas
-
-    @property
-    def ledgers(self) -> tuple[Ledger, ...]:
-        """Return one ledger for each group of equal ranks."""
-        return self.estimate.ledgers
-
-    @property
-    def worst_rank(self) -> int:
-        return self.estimate.worst_rank
-
-    @property
-    def ledger(self) -> Ledger:
-        """Return the worst rank's ledger."""
-        return self.estimate.ledger
-
-    @property
-    def verdict(self) -> Verdict:
-        """Return whether the whole load fits at once."""
-        return self.estimate.verdict
-
-    @property
-    def headroom_bytes(self) -> int:
-        return self.estimate.headroom_bytes
-
-    @property
-    def ram_bytes(self) -> int:
-        return self.estimate.ram_bytes
-
-    @property
-    def disk_bytes(self) -> int:
-        return self.estimate.disk_bytes
 
     @cached_property
     def starts(self) -> bool:

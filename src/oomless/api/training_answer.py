@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..estimate.training.rank_group import Peaks, RankGroup
 from ..estimate.training.training_estimate import After, TrainingEstimate
-from ..ledger import Ledger, Verdict
-from ..model.model import Model
-from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, TrainingResolved
+from .answered import MemoryAnswer
 
 if TYPE_CHECKING:
     from ..estimate.serving.changes import Change
@@ -28,8 +26,10 @@ class Origin(NamedTuple):
     """Entries that the file leaves out, with what its framework takes."""
 
 
-class TrainingAnswer:
+class TrainingAnswer(MemoryAnswer):
     """The answer: what takes a search is found when it is first asked for."""
+
+    estimate: TrainingEstimate
 
     def __init__(
         self,
@@ -39,16 +39,11 @@ class TrainingAnswer:
         warnings: tuple[str, ...] | None = None,
         origin: Origin | None = None,
     ) -> None:
+        super().__init__(model_word, gpu_word)
         self.estimate = estimate
-        self.model_word, self.gpu_word = model_word, gpu_word
-        """MODEL and cards as they were asked for, so that the same question can be put again."""
         self.warnings = estimate.warnings if warnings is None else warnings
         """What a reader must know: of the estimate, and of the file that was read."""
         self.origin = origin
-
-    @property
-    def model(self) -> Model:
-        return self.estimate.model
 
     @property
     def request(self) -> TrainingResolved:
@@ -60,10 +55,6 @@ class TrainingAnswer:
         return self.estimate.asked
 
     @property
-    def hardware(self) -> Hardware:
-        return self.estimate.hardware
-
-    @property
     def mesh(self) -> Mesh:
         return self.estimate.mesh
 
@@ -71,19 +62,6 @@ class TrainingAnswer:
     def groups(self) -> tuple[RankGroup, ...]:
         """Return the groups of equal ranks, each with its ledger, phases and peaks."""
         return self.estimate.groups
-
-    @property
-    def ledgers(self) -> tuple[Ledger, ...]:
-        return self.estimate.ledgers
-
-    @property
-    def worst_rank(self) -> int:
-        return self.estimate.worst_rank
-
-    @property
-    def ledger(self) -> Ledger:
-        """Return the worst rank's ledger."""
-        return self.estimate.ledger
 
     @property
     def peaks(self) -> Peaks:
@@ -99,22 +77,6 @@ class TrainingAnswer:
     def beside(self) -> tuple[tuple[str, object], ...]:
         """Return what was said of models and engines beside the policy, by flag."""
         return self.estimate.beside
-
-    @property
-    def verdict(self) -> Verdict:
-        return self.estimate.verdict
-
-    @property
-    def headroom_bytes(self) -> int:
-        return self.estimate.headroom_bytes
-
-    @property
-    def ram_bytes(self) -> int:
-        return self.estimate.ram_bytes
-
-    @property
-    def disk_bytes(self) -> int:
-        return self.estimate.disk_bytes
 
     @cached_property
     def changes(self) -> "tuple[Change, ...]":

@@ -3,6 +3,7 @@ a time and a share of the peak."""
 
 from typing import TYPE_CHECKING, Any, Union
 
+from ..model.model import Model
 from ..speed.banded import Figure
 from .candidates import NEAREST_MISSES, Candidate, PlannedRow
 from .search import PlanRow
@@ -39,14 +40,10 @@ def whole(
     plan: Union["Plan", "TrainingPlan"], purpose: str, asked: dict[str, Any], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The object around the rows, whatever for."""
-    wanted, model = plan.wanted, plan.model
+    wanted = plan.wanted
     return {
         "schema": SCHEMA,
-        "model": {
-            "name": model.name,
-            "num_parameters": model.num_parameters,
-            "checkpoint_bytes": model.checkpoint_bytes,
-        },
+        "model": model_json(plan.model),
         "request": {
             "model": plan.model_word,
             "for": purpose,
@@ -66,6 +63,11 @@ def whole(
         "num_estimates": plan.num_estimates,
         "warnings": list(plan.warnings),
     }
+
+
+def model_json(model: Model) -> dict[str, Any]:
+    """Return what a search says of its model."""
+    return {name: getattr(model, name) for name in ("name", "num_parameters", "checkpoint_bytes")}
 
 
 def row_json(planned: PlannedRow[PlanRow]) -> dict[str, Any]:

@@ -37,15 +37,13 @@ class TunedAnswer(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `tune --json` prints."""
+        from ..plan_json import model_json  # most ask for the rows alone
+
         question, load = self.question, self.question.load
-        model, slo = question.model, question.slo
+        slo = question.slo
         return {
             "schema": SCHEMA,
-            "model": {
-                "name": model.name,
-                "num_parameters": model.num_parameters,
-                "checkpoint_bytes": model.checkpoint_bytes,
-            },
+            "model": model_json(question.model),
             "request": {
                 "model": self.place.model_word,
                 "gpu": self.place.gpu_word,
