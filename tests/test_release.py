@@ -14,13 +14,12 @@ MOST_BYTES = 2_000_000
 
 def built(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel or an sdist of this tree."""
-    pytest.importorskip("hatchling", reason="the builder is not installed")
-    from hatchling import build
-
+    build = pytest.importorskip("hatchling.build", reason="the builder is not installed")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     monkeypatch.chdir(ROOT)
     folder.mkdir()
-    return folder / (build.build_wheel if kind == "wheel" else build.build_sdist)(str(folder))
+    name: str = (build.build_wheel if kind == "wheel" else build.build_sdist)(str(folder))
+    return folder / name
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])

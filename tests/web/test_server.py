@@ -274,3 +274,27 @@ def test_files_that_do_not_make_up_the_body_are_refused(client: TestClient, said
     answer = client.post(f"/api/reconcile?{said}", content=LOG)
     assert answer.status_code == 400
     assert answer.json()["error"]["hint"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+    for method, path, allowed in (("PUT", "/api/infer", "POST"), ("GET", "/api/reconcile", "POST")):
+        answer = client.request(method, path)
+        assert answer.status_code == 405
+        assert allowed in answer.headers["Allow"]
+        assert answer.json()["error"]["message"]
+
+
+def test_a_pasted_command_may_name_what_was_posted_and_nothing_else(
+    client: TestClient, tmp_path: Path
+) -> None:
+    from oomless.facts import model_config
+
+    content = json.dumps(model_config("deepseek-v3")).encode()
+    asked = {"file": "config.json", "command": "vllm serve config.json -tp 8", "gpu": "h200:8"}
+    assert client.post("/api/infer", params=asked, content=content).status_code == 200
+    there = tmp_path / "config.json"
+    there.write_bytes(content)
+    command = f"vllm serve {there} -tp 8"
+    other = client.post("/api/infer", params={**asked, "command": command}, content=content)
+    assert other.status_code == 400
+    assert "no file of this machine" in other.json()["error"]["message"]

@@ -134,3 +134,10 @@ def test_openapi_lists_what_is_read() -> None:
 def field_of(command: str, name: str) -> str:
     option: Option | None = names_of(command).get(name)
     return option.field if option else name
+
+
+def test_what_may_be_empty_is_said_so() -> None:
+    """An empty pattern lists everything; the text of the interface said that it is refused."""
+    (pattern,) = openapi()["paths"]["/api/gpus"]["get"]["parameters"]
+    assert "minLength" not in pattern["schema"]
+    assert reply("gpus", [("pattern", "")]).status == 200

@@ -49,7 +49,7 @@ def schema_of(option: Option) -> dict[str, Any]:
         one |= {"minimum": option.least, "maximum": option.most}
     elif option.kind == "share":
         one |= {"exclusiveMinimum": 0, "maximum": 1}
-    elif one["type"] == "string":
+    elif one["type"] == "string" and option.default != "":
         one["minLength"] = 1
     return {"type": "array", "items": one} if option.several else one
 

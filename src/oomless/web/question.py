@@ -166,7 +166,7 @@ def need_no_file(command: str, model: str | None, fields: Fields, posted: Names)
         words["model"] = fields.get("model")
     wrong = [(name, word) for name, word in words.items() if word and word not in posted and is_local(word)]
     if "command" in fields:
-        wrong += [each for each in opened(fields["command"], model) if each[1] != posted]
+        wrong += [each for each in opened(fields["command"], model) if each[1] not in posted]
     for option in table_of(command):
         if option.file == "read" and option.field in fields:
             value = fields[option.field]

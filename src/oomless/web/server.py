@@ -171,4 +171,6 @@ async def _nothing(request: "Request", error: Exception) -> "Response":
     status = getattr(error, "status_code", 404)
     hint = f"there are: {', '.join(f'/api/{command}' for command in COMMANDS)}"
     what = "not in this way" if status == 405 else "nothing is there"
-    return _response(request, refusal(UsageError(f"{request.url.path[:80]}: {what}", hint), status))
+    found = _response(request, refusal(UsageError(f"{request.url.path[:80]}: {what}", hint), status))
+    found.headers.update(getattr(error, "headers", None) or {})  # Allow, which RFC 9110 asks of a 405
+    return found
