@@ -52,6 +52,18 @@ class Placed(NamedTuple):
         return self.num_bytes * self.per_layer * (len(self.layers) or 1)
 
 
+class Loading(NamedTuple):
+    """What a rank holds while it loads, where that is more than what stays."""
+
+    placed: list[Placed]
+    """Its tensors at that moment."""
+    why: str
+    """Which rule of the engine that is."""
+    instead: str
+    """What loads less."""
+    source: str
+
+
 class CacheGroup(NamedTuple):
     """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of
     them."""

@@ -13,7 +13,7 @@ from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, seq
 from .defaults import CACHE_TYPES, resolve, stages
 from .measured_rows import ROWS
 from .release import RELEASES
-from .weights import placed_weights
+from .weights import loading, placed_weights
 
 TUNED = (
     Tunable("mem_fraction_static", (0.94, 0.9, 0.85), "share"),
@@ -56,6 +56,7 @@ SGLANG = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
+    loading=loading,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,

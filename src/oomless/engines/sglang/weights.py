@@ -14,7 +14,7 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
-from ..rank import Placed, Stage
+from ..rank import Loading, Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
@@ -34,6 +34,31 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
         group for part in loaded_parts(rules) for group in placed_part(model, asked, hardware, stage, part)
     ]
     return placed + extra_tensors(model, asked, hardware, stage, rules)
+
+
+def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Loading | None:
+    """Return what a rank holds while it loads, where that is more than what stays: --quantization fp8 makes
+    its layers in 16 bit and quantises them once all are there (layers/quantization/fp8.py, create_weights and
+    process_weights_after_loading; sglang#2895, #17945).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(engine="sglang", engine_version="0.5.5", quantization="fp8", layout=Layout(tp=8))
+    >>> asked = asked._replace(dtype="bfloat16")
+    >>> found = loading(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
+    >>> round(sum(group.total_bytes for group in found.placed) / 2**30, 2)
+    94.53
+    """
+    if model.quantization or asked.quantization != "fp8":
+        return None
+    return Loading(
+        placed_weights(model, asked._replace(quantization=None), hardware, stage),
+        f"--quantization fp8 of {asked.engine} {asked.engine_version} loads a rank in 16 bit before it "
+        "halves it",
+        "take a checkpoint that is published in FP8, or more ranks",
+        "sglang/srt/layers/quantization/fp8.py",
+    )
 
 
 def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:

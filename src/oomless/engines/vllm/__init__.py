@@ -14,7 +14,7 @@ from .defaults import CACHE_TYPES, resolve, stages
 from .measured_rows import ROWS
 from .offload import left_to_host
 from .release import RELEASES
-from .weights import placed_weights
+from .weights import loading, placed_weights
 
 TUNED = (
     Tunable("gpu_memory_utilization", (0.95, 0.85), "share"),
@@ -66,6 +66,7 @@ VLLM = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
+    loading=loading,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,

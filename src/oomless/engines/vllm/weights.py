@@ -2,14 +2,13 @@
 
 from functools import lru_cache
 
-from ...errors import UnsupportedError
 from ...model.attention import GQA
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import format_bytes
 from ..parameters import Member, allocations, fused_name, fused_qkv_a
-from ..rank import Placed, Stage
+from ..rank import Loading, Placed, Stage
+from ..releases import first_with
 from ..runtime_formats import check_quantization, runtime_format
 from .after_loading import extra_tensors
 from .rank_tensors import shard, stage_layers
@@ -30,43 +29,37 @@ def parameter_of(name: str, rules: VllmRules) -> str:
     return name
 
 
-def check_load_peak(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> None:
-    """Before 0.16, quantising on loading held the whole rank in 16 bit first (fp8.py: from then on each layer
-    is quantised as it comes).
+def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Loading | None:
+    """Return what a rank holds while it loads, where that is more than what stays: before 0.16, quantising on
+    loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).
 
     >>> from ...run.serving import Layout
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> asked = Resolved(engine_version="0.8.5", quantization="fp8", layout=Layout(tp=8), dtype="bfloat16")
-    >>> check_load_peak(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
-    Traceback (most recent call last):
-    oomless.errors.UnsupportedError: --quantization fp8 of vllm 0.8.5 loads 94.53 GiB of 16-bit weights a rank
-     before it halves them
-      use a checkpoint that is published in FP8, more ranks, or 0.16 and later
+    >>> found = loading(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
+    >>> round(sum(group.total_bytes for group in found.placed) / 2**30, 2)
+    94.53
     """
-    if (
-        model.quantization
-        or asked.quantization != "fp8"
-        or RELEASES.at(asked.engine_version).quantises_while_loading
-    ):
-        return
-    first = sum(
-        group.total_bytes
-        for group in placed_weights(model, asked._replace(quantization=None), hardware, stage)
+    late = RELEASES.at(asked.engine_version).quantises_while_loading
+    if model.quantization or asked.quantization != "fp8" or late:
+        return None
+    whole = placed_weights(model, asked._replace(quantization=None), hardware, stage)
+    since = first_with("vllm", "quantises_while_loading")
+    return Loading(
+        whole,
+        f"--quantization fp8 of {asked.engine} {asked.engine_version} loads a rank in 16 bit before it "
+        "halves it",
+        f"take a checkpoint that is published in FP8, more ranks, or {since} and later, which quantises each "
+        "layer as it comes",
+        "vllm/model_executor/layers/quantization/fp8.py",
     )
-    if first > hardware.card.memory_bytes:
-        raise UnsupportedError(
-            f"--quantization fp8 of vllm {asked.engine_version} loads {format_bytes(first)} of 16-bit "
-            "weights a rank before it halves them",
-            "use a checkpoint that is published in FP8, more ranks, or 0.16 and later",
-        )
 
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
-    check_load_peak(model, asked, hardware, stage)
     model = with_whole_tower(model, asked.layout.tp)
     members = members_of(model, asked, stage, rules)
     if model.family == "gpt_oss" and model.quantization == "mxfp4":

@@ -207,6 +207,7 @@ def with_layout(
             *counted_alone(kv, ranks[worst].cache, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
+            *peaks_while_loading(ledgers[worst]),
         ),
         support=known,
     )
@@ -342,6 +343,11 @@ def cut_off(model: Model, request: Resolved) -> bool:
     """
     cuts = engine(request.engine).cuts_at_model_positions
     return cuts and (request.context or 0) > model.max_positions
+
+
+def peaks_while_loading(worst: Ledger) -> tuple[str, ...]:
+    """Return why a rank's peak is the load of its weights, and what loads less, where it is."""
+    return tuple(line.source for line in worst.lines if line.key == "temporaries.loading")
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:
