@@ -9,6 +9,7 @@ prediction, and this line reaches up to the others.
 from math import prod
 
 from ..ledger import Line, ranged
+from ..model.attention import DSA, MLA, Linear
 from ..model.model import Model, Tensor
 from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
 from ..model.storage import Format, Shape
@@ -17,6 +18,10 @@ ON_LOADING = ("fp8", "bitsandbytes")
 KEEP_ATTENTION = ("nvfp4", "mxfp4", "w8a8", "fp8-dynamic")
 """Formats whose published checkpoints often leave attention alone: nvidia's, RedHatAI's and unsloth's of
 Qwen3.6 and Qwen3.8."""
+KEPT_KINDS = (MLA, DSA, Linear)
+"""Attention that makers of NVFP4 leave in 16 bit as a rule where experts hold the weight: nvidia's R1, GLM-5
+and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
+quantise it too."""
 SMALLEST_GROUP = 32
 
 
@@ -25,7 +30,7 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     maker.
 
     high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of elements * 16
-    bit / 32 - their scales.
+    bit / 32 - their scales; the value is that of attention alone, where makers keep it as a rule.
 
     >>> from ..model.load import load
     >>> model = load("qwen3-8b")
@@ -38,13 +43,16 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
     form, experts = REQUANTISED[wanted], model.kinds.has_experts
-    more = 0
+    as_a_rule = wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS)
+    more = usual = 0
     for tensor, shape, number in parts:
         elements = prod(shape) * number
         if wanted in EXPERTS_ALONE:  # its packing says the groups, and all else is as published
             continue
         if tensor.role == "linear" and (experts or (wanted in KEEP_ATTENTION and "attn" in tensor.name)):
-            more += elements * max(16 - form.bits, 0) // 8
+            wider = elements * max(16 - form.bits, 0) // 8
+            more += wider
+            usual += wider if as_a_rule and "attn" in tensor.name else 0
         elif tensor.role in ("linear", "expert") and _groups(form):
             more += elements * 2 // SMALLEST_GROUP - form.scale_bytes(shape) * number
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
@@ -54,7 +62,7 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
                 "weights.unquantized",
                 "engine",
                 "what the checkpoint may keep in 16 bit, or in groups of 32",
-                (0, 0, more),
+                (usual, 0, more),
                 "assumed",
                 formula,
                 "engines/requantised.py",

@@ -75,7 +75,8 @@ SWAP_GIB = 4
 
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
-    """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context never is.
+    """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context in the second
+    engine of 0.8 alone.
 
     Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
     it).
@@ -95,7 +96,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         _measured("runtime.non_torch", "non_torch", rules, tags),
         *fused,
     ]
-    beside = [_measured("runtime.context", "context", rules, tags)]
+    beside: list[Line] = []
+    context = _measured("runtime.context", "context", rules, tags)
+    (charged if rules.charges_context and not rules.v0 else beside).append(context)
     (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
     dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
     if dense and rules.expands_context_when_profiled:

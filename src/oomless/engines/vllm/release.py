@@ -47,6 +47,8 @@ class VllmRules(ReleaseRules):
     prints_tokens_by_concurrency: bool = False
 
     # what is set aside beside weights and cache
+    charges_context: bool = False
+    """The second engine charges whatever the card has less of; the first starts counting later."""
     charges_graphs: bool = False
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
