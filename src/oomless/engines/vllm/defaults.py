@@ -27,6 +27,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card)."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
+    version = engine_run(model, hardware, version)
     rules = RELEASES.at(version)
     length = asked.max_model_len or default_length(model)
     if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
@@ -68,6 +69,26 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
     )
+
+
+def engine_run(model: Model, hardware: Hardware, version: str) -> str:
+    """Return the release with its engine, where the card decides which of the two runs: 0.8 had MLA on ROCm
+    in the first one alone, and refused it in the second.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> engine_run(load("deepseek-v3"), parse_gpu("mi300x:8"), "0.8.5")
+    '0.8.5 (V0)'
+    """
+    rules, amd = RELEASES.at(version), hardware.card.vendor == "AMD"
+    if not (amd and rules.has_v1_of_latents_on_cuda_alone and model.kinds.has(MLA)) or rules.v0:
+        return version
+    if "V1" in version:
+        raise UnsupportedError(
+            f"vllm {version} has no MLA for cards of AMD",
+            "take its first engine (V0), or 0.9 and later; a log of it has MLA switched off",
+        )
+    return f"{version} (V0)"
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:

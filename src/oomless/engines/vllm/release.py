@@ -8,6 +8,7 @@ class VllmRules(ReleaseRules):
 
     runs_v0: bool = False
     offers_v0: bool = False
+    has_v1_of_latents_on_cuda_alone: bool = False
     deals_remainder_to_earlier_stages: bool = False
 
     # what its server chooses
